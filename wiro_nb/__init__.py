@@ -1,0 +1,1 @@
+"""Run generative-video models of the Wiro service from a notebook."""

@@ -1,0 +1,285 @@
+"""The error tree. Standard library only.
+
+    WiroError
+    ├─ ConfigError             MissingCredentials, MissingExtra
+    ├─ InputError              UnknownModel, UnknownRun, InvalidParameter, InvalidFile, UnreadableSchema,
+    │                          BadRecord, BudgetExceeded
+    ├─ TransportError          ConnectFailed, TimedOut, StreamLost, DownloadFailed
+    ├─ ApiError                AuthRejected, RateLimited, SlotsFull, InsufficientFunds, NotAccessible, BadAnswer
+    ├─ RunError                RunFailed, RunCancelled, SubmitUncertain
+    └─ LedgerError
+
+Every error says what happened (the message), what it cost (`billed`) and what to type next (`hint`).
+Texts are redacted when the error is made, so that no handler can leak a secret later. Errors
+can be pickled with all their fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from wiro_nb.redaction import redact, redact_value
+
+__all__ = [
+    "ApiError",
+    "AuthRejected",
+    "BadAnswer",
+    "BadRecord",
+    "BudgetExceeded",
+    "ConfigError",
+    "ConnectFailed",
+    "DownloadFailed",
+    "InputError",
+    "InsufficientFunds",
+    "InvalidFile",
+    "InvalidParameter",
+    "LedgerError",
+    "MissingCredentials",
+    "MissingExtra",
+    "NotAccessible",
+    "RateLimited",
+    "RunCancelled",
+    "RunError",
+    "RunFailed",
+    "SlotsFull",
+    "StreamLost",
+    "SubmitUncertain",
+    "TimedOut",
+    "TransportError",
+    "UnknownModel",
+    "UnknownRun",
+    "UnreadableSchema",
+    "WiroError",
+]
+
+NOTHING_SENT = "Nothing was sent and nothing was billed."
+
+
+class WiroError(Exception):
+    """Base of every error the package raises on purpose.
+
+    Args:
+        message: What happened, one line, starting with the person's own word where there is one.
+        hint: The next thing to type. Falls back to the class's `default_hint`.
+        billed: What it cost, a sentence. Falls back to the class's `default_billed`.
+        details: Further lines (nearest values, the service's own words).
+        fields: Anything a program may want to read; each becomes an attribute.
+    """
+
+    default_hint: ClassVar[str] = "%wiro help"
+    default_billed: ClassVar[str] = ""
+    debug: ClassVar[bool] = False
+    """True shows whole tracebacks in IPython (`%config WiroMagics.debug = True`)."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        billed: str | None = None,
+        details: Sequence[str] = (),
+        **fields: Any,
+    ) -> None:
+        self.message = redact(message)
+        self.hint = redact(self.default_hint if hint is None else hint)
+        self.billed = redact(self.default_billed if billed is None else billed)
+        self.details = tuple(redact(line) for line in details)
+        self._fields = {name: redact_value(value) for name, value in fields.items()}
+        super().__init__(self.message)
+
+    def __getattr__(self, name: str) -> Any:
+        fields: Mapping[str, Any] = self.__dict__.get("_fields", {})
+        if name in fields:
+            return fields[name]
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.hint, self.billed, self.details, self._fields))
+
+    def lines(self) -> list[str]:
+        """Returns the whole story for people: message, details, cost, next command."""
+        lines = [self.message, *(f"  {line}" for line in self.details)]
+        if self.billed:
+            lines.append(f"  {self.billed}")
+        if self.hint:
+            lines.append(f"  next: {self.hint}")
+        return lines
+
+    def _render_traceback_(self) -> list[str]:
+        """Compact form for IPython, which prints these lines instead of a traceback."""
+        if self.debug:
+            raise NotImplementedError("debug is on: IPython then shows the whole traceback")
+        first, *rest = self.lines()
+        return [f"{type(self).__name__}: {first}", *rest]
+
+
+def _rebuild(
+    kind: type[WiroError],
+    message: str,
+    hint: str,
+    billed: str,
+    details: tuple[str, ...],
+    fields: dict[str, Any],
+) -> WiroError:
+    return kind(message, hint=hint, billed=billed, details=details, **fields)
+
+
+class ConfigError(WiroError):
+    """A setting is missing or wrong."""
+
+    default_hint = "%wiro"
+    default_billed = NOTHING_SENT
+
+
+class MissingCredentials(ConfigError):
+    """The service needs a key and none was found. Fields: `looked_in` (list of [place, finding])."""
+
+    default_hint = "%wiro login, or %wiro use sandbox (free, no account)"
+
+
+class MissingExtra(ConfigError):
+    """A package of an optional extra is not installed. Fields: `extra`, `package`."""
+
+
+class InputError(WiroError):
+    """What the person gave cannot be used; nothing has left this machine."""
+
+    default_billed = NOTHING_SENT
+
+
+class UnknownModel(InputError):
+    """No model of this name. Fields: `model`, `near` (list of slugs)."""
+
+    default_hint = "%wiro models"
+
+
+class UnknownRun(InputError):
+    """No run of this id, or several. Fields: `query`, `near` (list of run ids)."""
+
+    default_hint = "%wiro runs"
+
+
+class InvalidParameter(InputError):
+    """A value does not fit the model's inputs.
+
+    Fields: `name`, `value`, `allowed` (list of values, may be empty), `near` (list of values),
+    `problems` (all problems of the request: list of {"name", "message", "near"}).
+    """
+
+
+class InvalidFile(InvalidParameter):
+    """An input file is missing, unreadable, of the wrong type or too large. Fields as its base."""
+
+
+class UnreadableSchema(InputError):
+    """A model page or a Tool/Detail answer has no model in it. Fields: `source`."""
+
+
+class BadRecord(InputError):
+    """A run record is missing, cut, altered or of an unknown format. Fields: `source`, `reason`."""
+
+
+class BudgetExceeded(InputError):
+    """The run would go over the budget. Fields: `budget_usd`, `spent_usd`, `estimated_usd` (decimal texts)."""
+
+    default_hint = "%wiro budget USD"
+
+
+class TransportError(WiroError):
+    """The service could not be reached or stopped answering."""
+
+    default_hint = "%wiro"
+
+
+class ConnectFailed(TransportError):
+    """No connection was made, so nothing was sent."""
+
+    default_billed = NOTHING_SENT
+
+
+class TimedOut(TransportError):
+    """No answer in time. Whether the service acted is unknown."""
+
+
+class StreamLost(TransportError):
+    """A connection broke while data was under way. Whether the service acted is unknown."""
+
+
+class DownloadFailed(TransportError):
+    """An output file could not be fetched, or is not what it says. Fields: `url`, `reason`, `run_id`."""
+
+    default_hint = "%wiro fetch RUN"
+
+
+class ApiError(WiroError):
+    """The service answered with an error. Fields: `code` (int or None), `status` (HTTP)."""
+
+    default_hint = "%wiro"
+
+
+class AuthRejected(ApiError):
+    """The key, signature or address was not accepted."""
+
+    default_hint = "%wiro login"
+    default_billed = "Nothing was billed."
+
+
+class RateLimited(ApiError):
+    """Too many requests. Fields: `retry_after_s` (float or None)."""
+
+
+class SlotsFull(ApiError):
+    """As many tasks run as the balance allows (code 96): wait, then submit."""
+
+    default_billed = "Nothing was billed."
+
+
+class InsufficientFunds(ApiError):
+    """The balance is too low to start (code 97)."""
+
+    default_hint = "top up at wiro.ai, or %wiro use sandbox (free)"
+    default_billed = "Nothing was billed."
+
+
+class NotAccessible(ApiError):
+    """Model or task not found or not yours (codes 1, 98)."""
+
+    default_hint = "%wiro models"
+    default_billed = "Nothing was billed."
+
+
+class BadAnswer(ApiError):
+    """The answer is not what the contract says: not JSON, cut, or of the wrong shape."""
+
+
+class RunError(WiroError):
+    """A run did not give its result. Fields: `run_id`."""
+
+    default_hint = "%wiro runs"
+
+
+class RunFailed(RunError):
+    """The run ended without success. Fields: `run_id`, `task_id`, `exit_code`, `stage`, `log_tail`."""
+
+    default_billed = "Billed: nothing."
+
+
+class RunCancelled(RunError):
+    """The run was cancelled. Fields: `run_id`, `task_id`."""
+
+    default_billed = "Billed: nothing."
+
+
+class SubmitUncertain(RunError):
+    """The answer to Run was lost; the task may exist. Fields: `run_id`, `candidates` (task ids)."""
+
+    default_billed = (
+        "It is billed once if the task exists and succeeds. It is never sent a second time by itself."
+    )
+
+
+class LedgerError(WiroError):
+    """The ledger (SQLite) cannot be read or written. Fields: `path_name`, `reason`."""
+
+    default_hint = "%wiro verify"

@@ -1,0 +1,133 @@
+"""What can be known of a run at one moment: the state that screens show and the ledger keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+
+class RunState(StrEnum):
+    """States of a run in the ledger, in the order of its life."""
+
+    PLANNED = "planned"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    UNCERTAIN = "uncertain"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True when nothing more will happen by itself."""
+        return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
+
+
+class Stage(StrEnum):
+    """Stages of a submitted task as people see them; the order never goes backwards."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    LOADING = "loading model"
+    GENERATING = "generating"
+    SAVING = "saving"
+    FETCHING = "fetching"
+    DONE = "done"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order of a run's life, from 0."""
+        return list(Stage).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """One file (or text) that a run made.
+
+    Attributes:
+        name: Safe file name, or "" for raw content.
+        content_type: As found in the content, e.g. "video/mp4".
+        size_bytes, sha256: Of the file as the service sent it; None while not downloaded.
+        path: Relative to the folder of the notebook (POSIX separators); None while not downloaded.
+        url: Where the service serves it, for a limited time.
+        width, height: Pixels. duration_s: seconds. fps: frames a second. frames: count. None when unknown.
+        poster_path: Relative path of a small JPEG, or None.
+        content: For "raw" outputs the JSON content.
+        problem: Why the file could not be fetched, or "".
+    """
+
+    name: str
+    content_type: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    path: str | None = None
+    url: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_s: float | None = None
+    fps: float | None = None
+    frames: int | None = None
+    poster_path: str | None = None
+    content: Any = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment. Immutable: a change makes a new one with a higher `version`.
+
+    Attributes:
+        run_id: ULID. short_id: its last five letters, lower case.
+        model: Slug. service: "sandbox", "cloud" or a name; is_sandbox tells whether money is real.
+        state: Ledger state. stage: What the service is doing; also where a failed run failed.
+        percent: 0..100 or None when unknown. step, steps: of the model's loop. rate with rate_unit ("it/s").
+        created, submitted, started, finished: UTC or None.
+        elapsed_s: Seconds since submission (final value when finished). remaining_s: estimate or None.
+        log_tail: The latest log lines (at most 200). log_count: all lines seen.
+        message: One line for people about the present state (why it waits, what went wrong).
+        ahead: Runs ahead of this one while waiting for a slot, or None.
+        lost_since: When contact was lost, or None. retry_in_s: seconds to the next try at that moment.
+        estimated_usd: Forecast or None (unknown). cost_usd: What the service billed, None until known.
+        outputs: Files made. exit_code: The service's `pexit`, or None.
+        cancel_requested: True once the person asked for it.
+    """
+
+    run_id: str
+    short_id: str
+    model: str
+    service: str
+    is_sandbox: bool
+    state: RunState
+    stage: Stage
+    prompt: str = ""
+    percent: float | None = None
+    step: int | None = None
+    steps: int | None = None
+    rate: float | None = None
+    rate_unit: str = ""
+    created: datetime | None = None
+    submitted: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    elapsed_s: float | None = None
+    remaining_s: float | None = None
+    log_tail: tuple[str, ...] = ()
+    log_count: int = 0
+    message: str = ""
+    ahead: int | None = None
+    lost_since: datetime | None = None
+    retry_in_s: float | None = None
+    estimated_usd: Decimal | None = None
+    cost_usd: Decimal | None = None
+    outputs: tuple[RunOutput, ...] = ()
+    exit_code: str | None = None
+    task_id: str | None = None
+    cancel_requested: bool = False
+    parameters: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    seed: dict[str, Any] | None = None
+    version: int = 0

@@ -1,0 +1,171 @@
+"""A model's inputs as data: what readers produce and what forms, validation and encoding use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FILE_TYPES = frozenset({"fileinput", "multifileinput", "combinefileinput"})
+NUMBER_TYPES = frozenset({"number", "float", "range"})
+TEXT_TYPES = frozenset({"text", "textarea"})
+KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | {"select"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of a select.
+
+    Attributes:
+        value: What is sent.
+        label: What people read; may differ from the value.
+        description: One line, or empty.
+        trigger_words: Words that call the option's style when they stand in the prompt.
+    """
+
+    value: str
+    label: str
+    description: str = ""
+    trigger_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One input of a model.
+
+    Attributes:
+        id: Name on the wire, as the service spells it.
+        type: The service's type, also when unknown to us.
+        label: Short name for people.
+        help: One line, or empty. Placeholders such as "seed-help" are read as empty.
+        default: Text as the service gives it, a list of texts for several files, or None.
+        required: True when the service refuses a request without it.
+        multiple: True when several values (files) are taken.
+        options: The choices of a select; empty for others, and for a select without choices.
+        min, max, step: Bounds of a number as decimal text, or None.
+        rule: "4n+1" and the like, or None.
+        group: The model's own heading above the input, or empty.
+    """
+
+    id: str
+    type: str
+    label: str
+    help: str = ""
+    default: str | tuple[str, ...] | None = None
+    required: bool = False
+    multiple: bool = False
+    options: tuple[Option, ...] = ()
+    min: str | None = None
+    max: str | None = None
+    step: str | None = None
+    rule: str | None = None
+    group: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """True for inputs that take files or URLs."""
+        return self.type in FILE_TYPES
+
+    @property
+    def is_known(self) -> bool:
+        """True when the type is one we have a field for; others get a text field and a note."""
+        return self.type in KNOWN_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSchema:
+    """A model and its inputs in normal form.
+
+    Attributes:
+        slug: "owner/name" as people write it.
+        run_path: "owner/name" of the Run endpoint; may differ from the slug.
+        title: Name for people.
+        description: One or two sentences.
+        categories, tags: The service's own words.
+        cover: URL of a picture or clip, or empty.
+        parameters: The inputs in the order of the page.
+        source: Where this was read: {"kind": "page"|"detail"|"bundled"|"none", "name", "date"?, "sha256"?}.
+        open: True when no schema is published: any name=value pair is accepted.
+    """
+
+    slug: str
+    run_path: str
+    title: str
+    description: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    cover: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    source: dict[str, str] = field(default_factory=dict)
+    open: bool = False
+
+    def get(self, name: str) -> Parameter | None:
+        """Returns the input of this id, or None."""
+        return next((parameter for parameter in self.parameters if parameter.id == name), None)
+
+    @property
+    def owner(self) -> str:
+        """The part of the slug before the slash."""
+        return self.slug.partition("/")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the normal form as plain JSON data (tuples become lists)."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what decides a request (path and inputs), so that prose may change freely."""
+        core = {"run_path": self.run_path, "parameters": self.to_dict()["parameters"]}
+        text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def schema_from_dict(data: dict[str, Any]) -> ModelSchema:
+    """Builds a schema from its normal form, ignoring keys it does not know.
+
+    Args:
+        data: As `ModelSchema.to_dict` returns it.
+
+    Raises:
+        KeyError: `slug` or `run_path` is missing.
+    """
+    return ModelSchema(
+        slug=data["slug"],
+        run_path=data["run_path"],
+        title=data.get("title") or data["slug"],
+        description=data.get("description") or "",
+        categories=tuple(data.get("categories") or ()),
+        tags=tuple(data.get("tags") or ()),
+        cover=data.get("cover") or "",
+        parameters=tuple(_parameter_from_dict(item) for item in data.get("parameters") or ()),
+        source=dict(data.get("source") or {}),
+        open=bool(data.get("open", False)),
+    )
+
+
+def _parameter_from_dict(data: dict[str, Any]) -> Parameter:
+    default = data.get("default")
+    return Parameter(
+        id=data["id"],
+        type=data["type"],
+        label=data.get("label") or data["id"],
+        help=data.get("help") or "",
+        default=tuple(default) if isinstance(default, list) else default,
+        required=bool(data.get("required", False)),
+        multiple=bool(data.get("multiple", False)),
+        options=tuple(
+            Option(
+                value=option["value"],
+                label=option.get("label") or option["value"],
+                description=option.get("description") or "",
+                trigger_words=tuple(option.get("trigger_words") or ()),
+            )
+            for option in data.get("options") or ()
+        ),
+        min=data.get("min"),
+        max=data.get("max"),
+        step=data.get("step"),
+        rule=data.get("rule"),
+        group=data.get("group") or "",
+    )

@@ -274,9 +274,7 @@ class RunCancelled(RunError):
 class SubmitUncertain(RunError):
     """The answer to Run was lost; the task may exist. Fields: `run_id`, `candidates` (task ids)."""
 
-    default_billed = (
-        "It is billed once if the task exists and succeeds. It is never sent a second time by itself."
-    )
+    default_billed = "It is billed once if the task exists and succeeds. It is never sent a second time by itself."
 
 
 class LedgerError(WiroError):

@@ -1,0 +1,236 @@
+"""The run record, format 1: building, hashing, checking, and upgrading older formats.
+
+A record travels through JSON writers we do not control (JupyterLab keeps notebook metadata in
+JavaScript, where 5.0 becomes 5). The canonical form is made so that such a trip does not change
+the hash: whole floats count as integers, and integers a double cannot hold are kept as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import metadata
+from typing import Any
+
+from wiro_nb.errors import BadRecord
+from wiro_nb.provenance.validation import validate_record
+from wiro_nb.redaction import redact_value
+
+FORMAT = 1
+HASH_FIELD = "record_sha256"
+
+_LARGEST_EXACT = 2**53
+
+
+def canonical_json(value: Any) -> str:
+    """Returns the one text form of a JSON value that hashes are taken over.
+
+    Args:
+        value: JSON data; datetimes become ISO 8601 text in UTC, decimals plain text.
+
+    Raises:
+        ValueError: A float is not finite.
+    """
+    return json.dumps(normalise(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def normalise(value: Any) -> Any:
+    """Returns the value as JSON data that survives a trip through JavaScript unchanged."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int):
+        return value if abs(value) <= _LARGEST_EXACT else str(value)
+    if isinstance(value, float):
+        return normalise(int(value)) if value.is_integer() else value
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime):
+        return utc_text(value)
+    if isinstance(value, Mapping):
+        return {str(normalise(key)): normalise(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [normalise(item) for item in value]
+    raise TypeError(f"a record cannot hold {type(value).__name__}")
+
+
+def utc_text(moment: datetime | None) -> str | None:
+    """Returns ISO 8601 in UTC with milliseconds and a Z, or None.
+
+    Raises:
+        ValueError: The moment has no time zone.
+    """
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone cannot be recorded")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def hash_record(record: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 (hex) over the canonical form of everything but the hash itself."""
+    body = {key: value for key, value in record.items() if key != HASH_FIELD}
+    return hashlib.sha256(canonical_json(body).encode()).hexdigest()
+
+
+def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the record in normal form with its hash."""
+    sealed: dict[str, Any] = normalise({key: value for key, value in record.items() if key != HASH_FIELD})
+    sealed[HASH_FIELD] = hash_record(sealed)
+    return sealed
+
+
+def build_record(
+    *,
+    run_id: str,
+    model: Mapping[str, Any],
+    service: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    files: Mapping[str, Sequence[Mapping[str, Any]]],
+    seed: Mapping[str, Any] | None,
+    task_id: str | None,
+    status: str,
+    exit_code: str | None,
+    outputs: Sequence[Mapping[str, Any]],
+    price: Mapping[str, Any],
+    times: Mapping[str, Any],
+    elapsed_s: float | None,
+    parent: Mapping[str, Any] | None = None,
+    cell: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Builds a sealed record of format 1.
+
+    Args:
+        run_id: ULID.
+        model: `slug`, `run_path`, `schema_sha256`.
+        service: `name`, `base_url` (without credentials).
+        parameters: As sent, by wire name; files excluded.
+        files: By parameter: `name`, `sha256`, `size_bytes`, `url` of each file in order.
+        seed: `parameter`, `value`, `pinned`; None when the model has no seed.
+        task_id: The service's id, or None when nothing was sent.
+        status: Ledger state, e.g. "succeeded".
+        exit_code: The service's `pexit`.
+        outputs: `name, content_type, size_bytes, sha256, path, url, width, height, duration_s, fps, frames`.
+        price: `estimated_usd`, `cost_usd` as decimals, decimal texts or None.
+        times: `created, submitted, started, finished` as UTC datetimes or None.
+        elapsed_s: Seconds from submission to the end.
+        parent: `run_id`, `output` of the run this one was made from.
+        cell: `id`, `source_sha256` of the notebook cell.
+        environment: Versions; found by itself when None.
+
+    Returns:
+        The record with `record_sha256`; secrets the process knows are masked in every text.
+
+    Raises:
+        BadRecord: A field does not fit the format (a defect of the caller).
+    """
+    record = seal_record(
+        redact_value(
+            normalise(
+                {
+                    "format": FORMAT,
+                    "run_id": run_id,
+                    "model": model,
+                    "service": service,
+                    "parameters": parameters,
+                    "files": files,
+                    "seed": seed,
+                    "task_id": task_id,
+                    "status": status,
+                    "exit_code": exit_code,
+                    "outputs": outputs,
+                    "price": price,
+                    "times": times,
+                    "elapsed_s": elapsed_s,
+                    "parent": parent,
+                    "cell": cell,
+                    "environment": environment or describe_environment(),
+                }
+            )
+        )
+    )
+    problems = validate_record(record)
+    if problems:
+        raise BadRecord(f"the record of run {run_id} does not fit its format", details=problems[:5])
+    return record
+
+
+def describe_environment() -> dict[str, str]:
+    """Returns the versions a record names: wiro_nb, Python, platform (no host or user name)."""
+    return {
+        "wiro_nb": metadata.version("wiro_nb"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}".strip(),
+    }
+
+
+def check_record(record: Any, *, source: str = "record", ignore_hash: bool = False) -> dict[str, Any]:
+    """Returns the record in the present format, or refuses it.
+
+    Args:
+        record: Parsed JSON. Fields of later versions are kept and ignored.
+        source: Where it was found, for the message.
+        ignore_hash: True reads on when the content was changed after sealing.
+
+    Raises:
+        BadRecord: Not a record, of an unknown format, of the wrong shape, or altered. `reason` is
+            one of "shape", "format", "altered".
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+        raise BadRecord(f"{source} holds no run record", source=source, reason="shape")
+    if record["format"] > FORMAT:
+        raise BadRecord(
+            f"{source} holds a record of format {record['format']}; this version reads up to {FORMAT}",
+            hint="python -m pip install --upgrade wiro_nb",
+            source=source,
+            reason="format",
+        )
+    if not ignore_hash and record.get(HASH_FIELD) != hash_record(record):
+        raise BadRecord(
+            f"{source} holds a record that was changed after it was written",
+            details=["its content does not match its record_sha256"],
+            hint="add --force to read it all the same",
+            source=source,
+            reason="altered",
+        )
+    upgraded = upgrade_record(record)
+    problems = validate_record(upgraded)
+    if problems:
+        raise BadRecord(
+            f"{source} holds a record that does not fit its format",
+            details=problems[:5],
+            source=source,
+            reason="shape",
+        )
+    return upgraded
+
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPGRADES: dict[int, Upgrade] = {}
+"""One function a step: `UPGRADES[n]` takes a record of format n and returns one of format n + 1."""
+
+
+def upgrade_record(record: dict[str, Any], upgrades: Mapping[int, Upgrade] | None = None) -> dict[str, Any]:
+    """Returns the record in the present format; one that is already there comes back as it is.
+
+    Args:
+        record: A record of an older or the present format.
+        upgrades: Steps by the format they start from; the package's own when None.
+
+    Raises:
+        BadRecord: There is no path from the record's format.
+    """
+    steps = UPGRADES if upgrades is None else upgrades
+    while record["format"] < FORMAT:
+        step = steps.get(record["format"])
+        if step is None:
+            raise BadRecord(f"records of format {record['format']} are not known", reason="format")
+        record = seal_record(step(dict(record)))
+    return record

@@ -1,0 +1,77 @@
+"""The sidecar: `run.json` beside a clip, holding the run's record for people and programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import BadRecord
+from wiro_nb.provenance.record import check_record
+
+SIDECAR_NAME = "run.json"
+
+
+def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str, Any] | None = None) -> Path:
+    """Writes the record to `run.json` in one step, so that a reader never sees half a file.
+
+    Args:
+        folder: The run's folder; must exist.
+        record: A sealed record.
+        notes: Facts about this copy that are not part of the record, e.g. why the clip holds none.
+
+    Returns:
+        The path of the sidecar.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = folder / SIDECAR_NAME
+    content: dict[str, Any] = {"wiro": record}
+    if notes:
+        content["notes"] = dict(notes)
+    write_atomically(path, (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
+    """Returns the record of a `run.json` or of a folder that has one.
+
+    Raises:
+        BadRecord: There is none, it is not JSON, or the record is refused.
+    """
+    if path.is_dir():
+        path = path / SIDECAR_NAME
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadRecord(
+            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
+        ) from None
+    except ValueError:
+        raise BadRecord(f"{path.name} is not JSON", source=path.name, reason="shape") from None
+    record = content.get("wiro", content) if isinstance(content, dict) else content
+    return check_record(record, source=path.name, ignore_hash=ignore_hash)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a file's content in one step, durable before it returns.
+
+    Raises:
+        OSError: The folder cannot be written; the old file is then untouched.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

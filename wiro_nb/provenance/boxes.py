@@ -1,0 +1,187 @@
+"""Reading and writing the box structure of MP4 and QuickTime files, without their media data.
+
+Only box heads and the small `moov` box are ever held in memory; media data is streamed.
+Source: ISO/IEC 14496-12 (ISO base media file format), section 4.2, and the QuickTime File Format
+Specification ("Metadata", "User data atoms").
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+MAX_MOOV_BYTES = 64 * 2**20
+_CONTAINERS = frozenset({b"moov", b"udta", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"ilst"})
+_MAX_DEPTH = 8
+
+
+class BoxError(ValueError):
+    """The file is cut, or is not built of boxes as the standard says."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxHead:
+    """Where a box lies in a file: four-letter type, first byte, bytes of its head, bytes in all."""
+
+    type: bytes
+    start: int
+    head_bytes: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The first byte after the box."""
+        return self.start + self.size
+
+
+@dataclass(slots=True)
+class Box:
+    """A box in memory: either `children` or `payload` counts; `prefix` stands before children."""
+
+    type: bytes
+    payload: bytes = b""
+    children: list[Box] | None = None
+    prefix: bytes = b""
+
+    def find(self, *path: bytes) -> Box | None:
+        """Returns the first box at this path of types below this one, or None."""
+        here: Box | None = self
+        for name in path:
+            here = next((child for child in (here.children or ()) if child.type == name), None) if here else None
+        return here
+
+    def all(self, name: bytes) -> list[Box]:
+        """Returns the direct children of this type."""
+        return [child for child in self.children or () if child.type == name]
+
+    def to_bytes(self) -> bytes:
+        """Returns the box as it stands in a file."""
+        body = self.payload
+        if self.children is not None:
+            body = self.prefix + b"".join(child.to_bytes() for child in self.children)
+        size = 8 + len(body)
+        if size < 2**32:
+            return struct.pack(">I4s", size, self.type) + body
+        return struct.pack(">I4sQ", 1, self.type, size + 8) + body
+
+
+@dataclass(slots=True)
+class Layout:
+    """The top-level boxes of a file, in order."""
+
+    boxes: list[BoxHead] = field(default_factory=list)
+
+    def only(self, name: bytes) -> BoxHead | None:
+        """Returns the box of this type when there is exactly one."""
+        found = [box for box in self.boxes if box.type == name]
+        return found[0] if len(found) == 1 else None
+
+    def has(self, name: bytes) -> bool:
+        """True when there is at least one box of this type."""
+        return any(box.type == name for box in self.boxes)
+
+
+def read_layout(file: BinaryIO, size: int) -> Layout:
+    """Returns the top-level boxes, reading only their heads.
+
+    Args:
+        file: Open for reading in binary.
+        size: Bytes in the file.
+
+    Raises:
+        BoxError: A box reaches past the end of the file, or is smaller than its own head.
+    """
+    layout = Layout()
+    at = 0
+    while at < size:
+        head = _read_head(file, at, size)
+        layout.boxes.append(head)
+        at = head.end
+    if not layout.boxes:
+        raise BoxError("the file is empty")
+    return layout
+
+
+def _read_head(file: BinaryIO, at: int, limit: int) -> BoxHead:
+    file.seek(at)
+    raw = file.read(16)
+    if len(raw) < 8:
+        raise BoxError(f"the file ends inside the head of a box at byte {at}")
+    size, name = struct.unpack(">I4s", raw[:8])
+    head_bytes = 8
+    if size == 1:
+        if len(raw) < 16:
+            raise BoxError(f"the file ends inside the head of a box at byte {at}")
+        size, head_bytes = struct.unpack(">Q", raw[8:16])[0], 16
+    elif size == 0:
+        size = limit - at
+    if size < head_bytes:
+        raise BoxError(f"the box at byte {at} is smaller than its own head")
+    if at + size > limit:
+        raise BoxError(f"the box at byte {at} reaches {at + size - limit} bytes past the end")
+    return BoxHead(name, at, head_bytes, size)
+
+
+def read_box(file: BinaryIO, head: BoxHead) -> Box:
+    """Returns a top-level box with its children.
+
+    Raises:
+        BoxError: It is larger than 64 MiB, cut, or its children do not fill it.
+    """
+    if head.size > MAX_MOOV_BYTES:
+        raise BoxError(f"its {head.type.decode('latin-1')} box is too large to read")
+    file.seek(head.start + head.head_bytes)
+    payload = file.read(head.size - head.head_bytes)
+    if len(payload) != head.size - head.head_bytes:
+        raise BoxError("the file is cut")
+    return parse_box(head.type, payload)
+
+
+def parse_box(name: bytes, payload: bytes, *, inside: bytes = b"", depth: int = 0) -> Box:
+    """Returns a box of this type, its children parsed where the type is a container.
+
+    A container whose content cannot be parsed is kept as plain bytes, so that writing it back
+    changes nothing; only `moov` itself must parse.
+
+    Raises:
+        BoxError: The `moov` box does not parse.
+    """
+    is_container = (name in _CONTAINERS or inside == b"ilst") and depth < _MAX_DEPTH
+    if not is_container:
+        return Box(name, payload)
+    prefix = b""
+    if name == b"meta" and payload[4:8] != b"hdlr":
+        prefix, payload = payload[:4], payload[4:]
+    try:
+        children = [parse_box(child, body, inside=name, depth=depth + 1) for child, body in _split(payload)]
+    except BoxError:
+        if name == b"moov":
+            raise
+        return Box(name, prefix + payload)
+    box = Box(name, children=children, prefix=prefix)
+    if box.to_bytes()[8:] != prefix + payload:
+        return Box(name, prefix + payload)
+    return box
+
+
+def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(payload):
+        if payload[at:] == b"\0\0\0\0":
+            raise BoxError("a list of user data ends in a zero")
+        if len(payload) - at < 8:
+            raise BoxError("a box is cut")
+        size, name = struct.unpack_from(">I4s", payload, at)
+        head = 8
+        if size == 1:
+            if len(payload) - at < 16:
+                raise BoxError("a box is cut")
+            size, head = struct.unpack_from(">Q", payload, at + 8)[0], 16
+        elif size == 0:
+            size = len(payload) - at
+        if size < head or at + size > len(payload):
+            raise BoxError("a box reaches past its container")
+        yield name, payload[at + head : at + size]
+        at += size

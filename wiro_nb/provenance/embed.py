@@ -1,0 +1,91 @@
+"""Putting a record into the file it describes, and reading it back.
+
+MP4 and QuickTime files carry it as the comment tag, PNG files as a text chunk. Other types have
+the sidecar only. The text is the record's canonical JSON under one key, so that a comment somebody
+else wrote is never mistaken for ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import BadRecord
+from wiro_nb.provenance import mp4, png
+from wiro_nb.provenance.boxes import BoxError
+from wiro_nb.provenance.record import canonical_json, check_record
+
+KEY = "wiro_nb"
+
+
+def embed_record(path: Path, record: Mapping[str, Any]) -> str:
+    """Writes the record into a clip or picture without touching its content.
+
+    Args:
+        path: The file; replaced in one step, or left as it was.
+        record: A sealed record.
+
+    Returns:
+        "" when the file now holds the record, else the reason why it does not.
+    """
+    text = canonical_json({KEY: record})
+    try:
+        if mp4.is_mp4(path):
+            mp4.write_comment(path, text)
+        elif _is_png(path):
+            png.write_text(path, text)
+        else:
+            return "files of this type carry no record"
+    except (BoxError, png.PngError) as error:
+        return f"the file was left as it came: {error}"
+    except OSError as error:
+        return f"the file was left as it came: {error.strerror or 'it cannot be written'}"
+    return ""
+
+
+def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
+    """Returns the record a file carries.
+
+    Raises:
+        BadRecord: It carries none, is cut, or its record is refused.
+    """
+    try:
+        if mp4.is_mp4(path):
+            text = mp4.read_comment(path)
+        elif _is_png(path):
+            text = png.read_text(path)
+        else:
+            text = None
+    except (BoxError, png.PngError) as error:
+        raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="shape") from None
+    except OSError as error:
+        raise BadRecord(
+            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
+        ) from None
+    content = _parse(text)
+    if content is None:
+        raise BadRecord(
+            f"{path.name} carries no run record",
+            details=["it was not made by wiro_nb, or its metadata was removed"],
+            hint="wiro-nb runs, or give its run.json or notebook",
+            source=path.name,
+            reason="none",
+        )
+    return check_record(content, source=path.name, ignore_hash=ignore_hash)
+
+
+def _parse(text: str | None) -> Any:
+    if not text:
+        return None
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content.get(KEY) if isinstance(content, dict) else None
+
+
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == png.SIGNATURE

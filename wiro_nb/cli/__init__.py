@@ -1,0 +1,73 @@
+"""The `wiro-nb` command: the same runs from a shell, a script or a nightly job.
+
+The top room: it may import every other one, each at first use, so that `wiro-nb --help` is quick.
+With `--json` one JSON value goes to stdout and everything else to stderr.
+
+Exit codes: 0 done, 1 a run failed or was cancelled, 2 bad input, 3 service, network or ledger,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line.
+
+    Args:
+        argv: The words after `wiro-nb`; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    from wiro_nb.cli.parser import build_parser
+    from wiro_nb.errors import WiroError
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["sandbox"]:
+        return _sandbox(words[1:])
+    arguments = build_parser().parse_args(words)
+    try:
+        return int(arguments.handler(arguments))
+    except WiroError as error:
+        from wiro_nb.cli.output import report_error
+
+        return report_error(error)
+    except KeyboardInterrupt:
+        print("stopped; a run that was sent goes on: wiro-nb runs", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    finally:
+        _close_manager()
+
+
+def _sandbox(words: list[str]) -> int:
+    """Hands over to the sandbox, which has its own options and its own packages."""
+    from wiro_nb.cli.output import report_error
+    from wiro_nb.errors import MissingExtra
+
+    try:
+        from wiro_nb import sandbox
+    except ImportError as error:
+        return report_error(
+            MissingExtra(
+                f"the sandbox needs the package {error.name}",
+                hint='python -m pip install "wiro_nb[sandbox]"',
+                extra="sandbox",
+                package=error.name,
+            )
+        )
+    return sandbox.main(words)
+
+
+def _close_manager() -> None:
+    """Ends the I/O thread; runs in flight stay in the ledger."""
+    manager = sys.modules.get("wiro_nb.runs.manager")
+    if manager is not None:
+        manager.close_manager()

@@ -1,0 +1,173 @@
+"""`wiro-nb demo`: the quickstart notebook, executed in a real kernel against the sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.cli.lab import require_lab
+from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN
+from wiro_nb.cli.tutorials import QUICKSTART, find_tutorials
+from wiro_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+DEFAULT_FOLDER = "wiro_demo"
+CELL_TIMEOUT_S = 300
+_LOOK_EVERY_S = 0.5
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Executes the quickstart and prints where notebook, HTML copy and clips are."""
+    require_lab("nbclient", "nbconvert", "ipykernel", "av", "uvicorn")
+    source = find_tutorials() / QUICKSTART
+    folder = _make_folder(arguments.out)
+    target = folder / QUICKSTART
+    _say("running the quickstart on the sandbox (a free local service; no account, no cost)")
+    notebook, failure = execute_notebook(source, target)
+    page = _write_html(notebook, target)
+    if failure:
+        _say(f"the quickstart failed: {failure}")
+        _say(f"what was done so far: {target}")
+        return EXIT_RUN
+    clips = list(_clips(notebook, folder))
+    if not clips:
+        _say(f"the quickstart made no clip; see {target}")
+        return EXIT_RUN
+    print(f"notebook  {target}")
+    print(f"html      {page}")
+    for clip in clips:
+        print(f"clip      {clip}")
+    _say("open it yourself: wiro-nb lab")
+    return EXIT_DONE
+
+
+def execute_notebook(source: Path, target: Path) -> tuple[NotebookNode, str]:
+    """Executes a notebook in a kernel of this Python and writes the result, also when a cell fails.
+
+    Args:
+        source: The notebook to execute.
+        target: Where the executed one goes; its folder is the kernel's.
+
+    Returns:
+        The executed notebook, and why it failed ("" when it did not).
+    """
+    import nbformat
+
+    notebook = nbformat.read(source, as_version=4)
+    environment = {
+        **os.environ,
+        "WIRO_SERVICE": "sandbox",
+        "JPY_SESSION_NAME": str(target.resolve()),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    failure = asyncio.run(_execute(notebook, target.resolve(), environment))
+    nbformat.write(notebook, target)
+    return notebook, failure
+
+
+async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, str]) -> str:
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        resources={"metadata": {"path": str(target.parent)}},
+        on_cell_execute=lambda cell, cell_index: _announce(notebook, cell_index),
+        kernel_name="python3",
+    )
+    watcher = asyncio.create_task(_show_progress(str(target)))
+    try:
+        await client.async_execute(env=environment)
+    except CellExecutionError as error:
+        return _reason(error)
+    except CellTimeoutError:
+        return f"a cell took longer than {CELL_TIMEOUT_S} s"
+    except DeadKernelError:
+        return "the kernel died"
+    finally:
+        watcher.cancel()
+    return ""
+
+
+def _announce(notebook: NotebookNode, index: int) -> None:
+    cell = notebook.cells[index]
+    if cell.cell_type == "code":
+        code_cells = [number for number, item in enumerate(notebook.cells) if item.cell_type == "code"]
+        first = next(iter(cell.source.splitlines()), "")
+        _say(f"cell {code_cells.index(index) + 1} of {len(code_cells)}: {first}")
+
+
+async def _show_progress(notebook: str) -> None:
+    """Follows the notebook's runs in the ledger, which its kernel writes."""
+    from wiro_nb.runs.ledger import Ledger
+    from wiro_nb.runs.paths import ledger_path
+
+    shown = ""
+    ledger: Ledger | None = None
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if ledger is None:
+            if not ledger_path().exists():
+                continue
+            ledger = Ledger(ledger_path())
+        for row in ledger.unfinished(notebook=notebook):
+            text = f"  {row.model}: {row.stage}" + (f" {row.percent:.0f}%" if row.percent is not None else "")
+            if text != shown:
+                _say(text)
+                shown = text
+
+
+def _reason(error: Any) -> str:
+    text = str(getattr(error, "evalue", "") or error).strip()
+    return f"{getattr(error, 'ename', 'error')}: {text.splitlines()[0] if text else 'no reason given'}"
+
+
+def _write_html(notebook: NotebookNode, target: Path) -> Path:
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter().from_notebook_node(notebook)
+    page = target.with_suffix(".html")
+    page.write_text(body, "utf-8")
+    return page
+
+
+def _clips(notebook: NotebookNode, folder: Path) -> Iterator[Path]:
+    """Gives the files the notebook's records name that are really there."""
+    from wiro_nb.provenance.notebooks import records_in_notebook
+
+    for found in records_in_notebook(json.loads(json.dumps(notebook))).values():
+        for output in found["outputs"]:
+            path = folder / output["path"] if output["path"] else None
+            if path and path.is_file():
+                yield path
+
+
+def _make_folder(asked: str | None) -> Path:
+    """Returns a folder of its own for this demo, so that no earlier result is mistaken for it."""
+    if asked:
+        candidates = [Path(asked)]
+    else:
+        candidates = [Path(DEFAULT_FOLDER), *(Path(f"{DEFAULT_FOLDER}-{number}") for number in range(2, 1000))]
+    for folder in candidates:
+        if asked or not folder.exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR"
+                ) from None
+            return folder
+    raise ConfigError("there are too many demo folders here", hint="wiro-nb demo --out DIR")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

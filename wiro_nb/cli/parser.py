@@ -1,0 +1,117 @@
+"""The command line's grammar: one place for commands, options and their help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module, metadata
+
+Handler = Callable[[argparse.Namespace], int]
+
+_EXITS = "exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `wiro-nb` with every command."""
+    parser = argparse.ArgumentParser(
+        prog="wiro-nb",
+        description="Run generative-video models of the Wiro service, or of the free local sandbox.",
+        epilog=f"Without an account everything runs against the sandbox. {_EXITS}.",
+    )
+    parser.add_argument("--version", action="version", version=f"wiro_nb {metadata.version('wiro_nb')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_first_steps(commands)
+    _add_models(commands)
+    _add_runs(commands)
+    return parser
+
+
+def _add_first_steps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _command(commands, "demo", "run the quickstart notebook against the sandbox, end to end", "demo:demo")
+    demo.add_argument("--out", metavar="DIR", help="folder for the results (default: a new wiro_demo folder here)")
+    lab = _command(commands, "lab", "open the tutorials in JupyterLab", "lab:lab")
+    lab.add_argument(
+        "folder", nargs="?", metavar="DIR", help="where to put the tutorials (default: wiro_tutorials)"
+    )
+    lab.add_argument("--no-browser", action="store_true", help="print the address only")
+    lab.add_argument("--port", type=int, default=0, help="port of JupyterLab (default: a free one)")
+    commands.add_parser("sandbox", help="start the local service: wiro-nb sandbox --help", add_help=False)
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    models = _command(commands, "models", "list or search models", "models:models")
+    models.add_argument("query", nargs="*", metavar="QUERY", help="words to look for")
+    _service(models)
+    _json(models)
+    schema = _command(commands, "schema", "show a model's inputs in normal form", "models:schema")
+    schema.add_argument(
+        "source", metavar="MODEL|FILE|URL", help="owner/name, a saved page or answer, or its address"
+    )
+    _service(schema)
+    _json(schema)
+
+
+def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = _command(commands, "run", "run a model and fetch its files", "runs:run")
+    run.add_argument("model", metavar="MODEL", help="owner/name")
+    run.add_argument(
+        "values", nargs="*", metavar="name=value", help='settings, for example prompt="a lighthouse" seed=7'
+    )
+    run.add_argument(
+        "--file", action="append", default=[], metavar="NAME=PATH|URL", help="an input file; may be repeated"
+    )
+    run.add_argument("--out", metavar="DIR", help="folder for the clips (default: wiro_outputs)")
+    run.add_argument("--max-cost", metavar="USD", help="refuse when the price may be higher or is unknown")
+    run.add_argument("--fresh", action="store_true", help="run again even if this very request is already made")
+    run.add_argument("--detach", action="store_true", help="do not wait: print the run and come back with wait")
+    _service(run)
+    _json(run)
+    runs = _command(commands, "runs", "list runs, newest first", "runs:runs")
+    runs.add_argument("--model", metavar="MODEL", help="only of this model")
+    runs.add_argument("--state", metavar="STATE", help="only in this state, for example failed")
+    runs.add_argument("--text", metavar="TEXT", help="only with this text in model or settings")
+    runs.add_argument("--limit", type=int, default=50, metavar="N", help="how many (default 50)")
+    _json(runs)
+    for name, summary in (
+        ("show", "show one run"),
+        ("wait", "wait for a run and fetch its files"),
+        ("cancel", "cancel a run; it says what that costs"),
+    ):
+        command = _command(commands, name, summary, f"runs:{name}")
+        command.add_argument("run", metavar="RUN", help="id of a run; its first or last letters are enough")
+        _json(command)
+    record = _command(
+        commands, "record", "print the record found in a clip, notebook, run.json or the ledger", "runs:record"
+    )
+    record.add_argument("source", metavar="SOURCE", help="RUN, FILE, or NOTEBOOK#RUN")
+    record.add_argument("--force", action="store_true", help="read a record that was changed after it was written")
+    _json(record)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, handler: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=summary, description=summary[:1].upper() + summary[1:] + ".", epilog=_EXITS
+    )
+    parser.set_defaults(handler=_lazy(handler))
+    return parser
+
+
+def _lazy(target: str) -> Handler:
+    """Returns a handler whose module is imported when it is called."""
+    module, _, function = target.partition(":")
+
+    def call(arguments: argparse.Namespace) -> int:
+        handler: Handler = getattr(import_module(f"wiro_nb.cli.{module}"), function)
+        return handler(arguments)
+
+    return call
+
+
+def _service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--service", metavar="NAME|URL", help="sandbox, cloud, a named one, or an address")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")

@@ -1,0 +1,201 @@
+"""`wiro-nb run`, `runs`, `show`, `wait`, `cancel`, `record`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.cli.output import EXIT_DONE, ProgressLine, exit_code, money, print_json, print_table
+from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
+
+if TYPE_CHECKING:
+    from wiro_nb.runs.run import Run
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sends one request, waits for it unless `--detach`, prints the files or the record."""
+    from wiro_nb.runs.manager import Origin, get_manager
+
+    manager = get_manager()
+    if arguments.service:
+        manager.use(arguments.service)
+    prepared = manager.prepare(arguments.model, _values(arguments.values, arguments.file))
+    estimate = manager.estimate(prepared)
+    limit = _amount(arguments.max_cost)
+    origin = Origin(notebook=None, cell_id=None, source_sha256=None, kind="cli")
+    done = None if arguments.fresh else manager.find_done(prepared, None)
+    if done is not None:
+        _say(f"already made as {done.short_id}, so it is free; --fresh runs it anew")
+        return _report(done, as_json=arguments.json)
+    where = "free, sandbox" if manager.service.is_sandbox else f"about {money(estimate.low_usd)}"
+    _say(f"{prepared.schema.slug} on {manager.service_name}: {where if estimate.known else 'price not listed'}")
+    out_dir = Path(arguments.out) if arguments.out else None
+    handle = manager.submit(prepared, origin=origin, max_cost_usd=limit, fresh=True, out_dir=out_dir)
+    if arguments.detach:
+        handle.wait_sent()
+        _say(f"sent; come back with: wiro-nb wait {handle.short_id}")
+        return _report(handle, as_json=arguments.json)
+    return _follow(handle, as_json=arguments.json)
+
+
+def runs(arguments: argparse.Namespace) -> int:
+    """Lists runs of the ledger, newest first."""
+    from wiro_nb.runs.manager import get_manager
+
+    found = get_manager().runs(
+        model=arguments.model, state=arguments.state, text=arguments.text, limit=arguments.limit
+    )
+    if arguments.json:
+        print_json([_facts(item) for item in found])
+        return EXIT_DONE
+    if not found:
+        print('no runs yet; the first one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
+        return EXIT_DONE
+    rows = [
+        (
+            item.short_id,
+            item.snapshot.created.astimezone().strftime("%Y-%m-%d %H:%M") if item.snapshot.created else "",
+            str(item.state),
+            item.model,
+            money(item.cost_usd, unknown="-"),
+            str(item.path or ""),
+        )
+        for item in found
+    ]
+    print_table(rows, heads=("run", "when", "state", "model", "cost", "file"))
+    return EXIT_DONE
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Shows one run of the ledger."""
+    return _report(_find(arguments.run), as_json=arguments.json) and EXIT_DONE
+
+
+def wait(arguments: argparse.Namespace) -> int:
+    """Takes a run up again and waits for it."""
+    from wiro_nb.runs.manager import get_manager
+
+    handle = _find(arguments.run)
+    get_manager().watch(handle)
+    return _follow(handle, as_json=arguments.json)
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """Cancels a run that is waiting or running."""
+    from wiro_nb.runs.manager import get_manager
+
+    handle = _find(arguments.run)
+    if not handle.done:
+        get_manager().watch(handle)
+    handle.cancel()
+    handle.wait(check=False)
+    _report(handle, as_json=arguments.json)
+    return EXIT_DONE
+
+
+def record(arguments: argparse.Namespace) -> int:
+    """Prints the records of a source, one JSON value a line."""
+    from wiro_nb.provenance.find import find_records
+
+    source = arguments.source
+    if Path(source.partition("#")[0]).exists():
+        found = [item.record for item in find_records(source, ignore_hash=arguments.force)]
+    else:
+        handle = _find(source)
+        if handle.record is None:
+            raise UnknownRun(
+                f"run {handle.short_id} has no record yet: it is {handle.state}",
+                hint=f"%wiro wait {handle.short_id}",
+            )
+        found = [handle.record]
+    for item in found:
+        print_json(item)
+    return EXIT_DONE
+
+
+def _find(query: str) -> Run:
+    from wiro_nb.runs.manager import get_manager
+
+    return get_manager().get(query)
+
+
+def _follow(handle: Run, *, as_json: bool) -> int:
+    line = ProgressLine()
+    stop = handle.on_change(line)
+    try:
+        handle.wait(check=False)
+    except KeyboardInterrupt:
+        line.close()
+        _say(f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
+        raise
+    finally:
+        stop()
+        line.close()
+    return _report(handle, as_json=as_json)
+
+
+def _report(handle: Run, *, as_json: bool) -> int:
+    if as_json:
+        print_json(handle.record or _facts(handle))
+    else:
+        for line in handle.describe():
+            print(line)
+    if handle.error is not None:
+        for text in handle.error.lines():
+            _say(text.replace("%wiro ", "wiro-nb "))
+    return exit_code(handle.state)
+
+
+def _facts(handle: Run) -> dict[str, Any]:
+    """What is known of a run that may have no record yet."""
+    shot = handle.snapshot
+    return {
+        "run_id": handle.id,
+        "model": handle.model,
+        "service": shot.service,
+        "status": str(handle.state),
+        "created": shot.created.isoformat() if shot.created else None,
+        "task_id": handle.task_id,
+        "cost_usd": handle.cost_usd,
+        "parameters": handle.parameters,
+        "paths": [output.path for output in handle.outputs],
+    }
+
+
+def _values(pairs: list[str], files: list[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"{pair!r} is not name=value", hint='wiro-nb run MODEL prompt="a lighthouse" seed=7')
+        values[name] = value
+    for pair in files:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or not value:
+            raise InputError(
+                f"--file {pair!r} is not NAME=PATH", hint="wiro-nb run MODEL --file inputImage=photo.png"
+            )
+        given = values.setdefault(name, [])
+        if not isinstance(given, list):
+            raise InvalidParameter(f"{name} is given twice", name=name)
+        given.append(value)
+    return values
+
+
+def _amount(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.lstrip("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise InputError(f"--max-cost {text} is not an amount in US dollars", hint="--max-cost 0.50")
+    return amount
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

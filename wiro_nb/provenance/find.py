@@ -1,0 +1,92 @@
+"""Finding records in whatever is left of a run: a clip, a sidecar, a folder, a notebook."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import BadRecord, UnknownRun
+from wiro_nb.provenance.embed import read_embedded
+from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecord:
+    """A record and where it was found: "clip", "sidecar" or "notebook", and the file."""
+
+    record: dict[str, Any]
+    kind: str
+    path: Path
+
+
+def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[FoundRecord]:
+    """Returns the records a file or folder holds.
+
+    Args:
+        source: A clip or picture, a `run.json`, a run's folder, a notebook, or `NOTEBOOK#RUN` with
+            the run's id or its unique first or last letters.
+        ignore_hash: True reads records that were changed after they were written.
+
+    Raises:
+        BadRecord: There is none, or one is refused.
+        UnknownRun: The notebook has no such run, or several.
+    """
+    text, _, wanted = str(source).partition("#")
+    path = Path(text)
+    if not path.exists():
+        raise BadRecord(f"{text} does not exist", source=text, reason="none")
+    if path.is_dir():
+        return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path / SIDECAR_NAME)]
+    if path.suffix.lower() == ".ipynb":
+        return _in_notebook(path, wanted, ignore_hash)
+    if path.suffix.lower() == ".json":
+        return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path)]
+    try:
+        return [FoundRecord(read_embedded(path, ignore_hash=ignore_hash), "clip", path)]
+    except BadRecord as error:
+        beside = path.parent / SIDECAR_NAME
+        if error.reason != "none" or not beside.is_file():
+            raise
+    return [FoundRecord(read_sidecar(beside, ignore_hash=ignore_hash), "sidecar", beside)]
+
+
+def _in_notebook(path: Path, wanted: str, ignore_hash: bool) -> list[FoundRecord]:
+    try:
+        notebook = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise BadRecord(
+            f"{path.name} is not a notebook: it is not JSON", source=path.name, reason="shape"
+        ) from None
+    records = records_in_notebook(notebook) if isinstance(notebook, dict) else {}
+    if not records:
+        raise BadRecord(
+            f"{path.name} holds no run record",
+            details=["no output was made by wiro_nb, or outputs and metadata were cleared"],
+            hint="wiro-nb runs",
+            source=path.name,
+            reason="none",
+        )
+    if wanted:
+        records = {run_id: record for run_id, record in records.items() if _is_named(run_id, wanted)}
+        if len(records) != 1:
+            problem = "no run" if not records else f"{len(records)} runs"
+            raise UnknownRun(
+                f"{path.name} has {problem} called {wanted}",
+                query=wanted,
+                near=sorted(records),
+                hint=f"wiro-nb record {path.name}",
+            )
+    return [
+        FoundRecord(
+            check_record(record, source=f"{path.name}#{run_id}", ignore_hash=ignore_hash), "notebook", path
+        )
+        for run_id, record in sorted(records.items())
+    ]
+
+
+def _is_named(run_id: str, wanted: str) -> bool:
+    return run_id.startswith(wanted.upper()) or run_id.endswith(wanted.upper())

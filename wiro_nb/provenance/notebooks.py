@@ -20,8 +20,9 @@ def records_in_outputs(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Gives the record of every output that has one, in the order of the notebook."""
     for cell in notebook.get("cells") or ():
         for output in (cell.get("outputs") if isinstance(cell, Mapping) else None) or ():
-            record = (output.get("metadata") or {}).get(KEY) if isinstance(output, Mapping) else None
-            if is_record(record):
+            metadata = output.get("metadata") if isinstance(output, Mapping) else None
+            record = metadata.get(KEY) if isinstance(metadata, dict) else None
+            if isinstance(record, dict) and is_record(record):
                 yield record
 
 
@@ -42,14 +43,20 @@ def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
 
 def merge_runs(
-    present: Mapping[str, Any] | None, records: Mapping[str, Mapping[str, Any]], *, limit: int = MAX_RUNS
+    present: Mapping[str, Any] | None,
+    records: Mapping[str, Mapping[str, Any]],
+    *,
+    limit: int = MAX_RUNS,
+    total: int = 0,
 ) -> dict[str, Any]:
     """Returns notebook metadata with these records added.
 
     Args:
         present: The notebook's `metadata.wiro`, or None; keys it has beside `runs` stay.
         records: By run id.
-        limit: The latest runs to keep; `omitted` counts those dropped.
+        limit: The latest runs to keep.
+        total: How many runs the ledger knows for this notebook; `omitted` says how many of them
+            are not in the metadata.
 
     Returns:
         New metadata; the same content gives the same result, so that saving twice changes nothing.
@@ -59,10 +66,11 @@ def merge_runs(
     for run_id, record in records.items():
         kept[run_id] = pick_newer(kept.get(run_id), dict(record))
     latest = sorted(kept)[-limit:] if limit else []
-    omitted = int(merged.get("omitted") or 0) + len(kept) - len(latest)
+    before = merged.pop("omitted", 0)
+    omitted = max(before if isinstance(before, int) else 0, max(len(kept), total) - len(latest))
     merged["format"] = FORMAT
     merged["runs"] = {run_id: kept[run_id] for run_id in latest}
-    if omitted:
+    if omitted > 0:
         merged["omitted"] = omitted
     result: dict[str, Any] = normalise(merged)
     return result

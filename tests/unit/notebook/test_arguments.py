@@ -1,0 +1,147 @@
+"""What a person types reaches the model unchanged, and mistakes are told in one line."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
+
+from wiro_nb.notebook.arguments import Word, parse_body, parse_cell_line, parse_line, quote_word, split_words
+from wiro_nb.redaction import redact
+
+MODEL = "pruna/vace"
+# What can stand inside a cell: every character but the line ends a notebook normalises away.
+BODY_TEXT = st.text(st.characters(exclude_characters="\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", codec="utf-8"))
+
+
+def test_no_words_ask_for_the_status() -> None:
+    assert parse_line("").command.name == "status"
+
+
+def test_values_options_and_model_may_stand_in_any_order() -> None:
+    parsed = parse_cell_line(f'--fresh seed=7 {MODEL} --max-cost 0.50 ratio="16:9" --as clip')
+    assert parsed.arguments == {"MODEL": MODEL}
+    assert parsed.values == {"seed": "7", "ratio": "16:9"}
+    assert parsed.options == {"fresh": True, "max_cost": "0.50", "as": "clip"}
+
+
+def test_option_value_may_follow_an_equals_sign() -> None:
+    assert parse_cell_line(f"{MODEL} --as=clip").options == {"as": "clip"}
+
+
+def test_apostrophes_inside_bare_words_are_letters() -> None:
+    assert parse_cell_line(f"{MODEL} prompt=it's note=rock'n'roll").values == {"prompt": "it's", "note": "rock'n'roll"}
+
+
+def test_nothing_on_the_line_is_expanded() -> None:
+    parsed = parse_cell_line(f"{MODEL} prompt='$HOME {{x}} %d ~' path=~/a*.png")
+    assert parsed.values == {"prompt": "$HOME {x} %d ~", "path": "~/a*.png"}
+
+
+def test_a_name_given_twice_makes_a_list() -> None:
+    assert parse_cell_line(f"{MODEL} inputImage=a.png inputImage=b.png").values == {"inputImage": ["a.png", "b.png"]}
+
+
+def test_a_search_takes_all_remaining_words() -> None:
+    assert parse_line("models stormy sea size=big").arguments == {"QUERY": "stormy sea size=big"}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("modles", "Did you mean %wiro models?"),
+        ("pruna/vace", "%%wiro pruna/vace"),
+        ("show", "needs RUN"),
+        ("show a b", "does not understand 'b'"),
+        ("runs --al", "Did you mean --all?"),
+        ("runs --all --all", "given twice"),
+        ("runs --model", "needs a value"),
+        ("runs --all=yes", "takes no value"),
+        ('info "pruna', "not closed"),
+        ('form x note="a"b', "closing quote"),
+    ],
+)
+def test_mistakes_are_usage_errors_of_exactly_that_class(line: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_line(line)
+    assert type(caught.value) is UsageError
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "login k3yk3yk3yk3y",
+        "login --key k3yk3yk3yk3y",
+        "show k3y4bcd9ef0gh1jk2lm3no4pq5rs",
+        "attach k3y4bcd9ef0gh1jk2lm3no4pq5rs",
+        "run pruna/vace api_key=k3yk3yk3yk3y",
+        "use cloud WIRO_API_SECRET=k3yk3yk3yk3y",
+    ],
+)
+def test_a_key_on_the_line_is_refused_and_masked_from_then_on(line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_line(line)
+    assert "k3y" not in str(caught.value)
+    assert "%wiro login" in str(caught.value)
+    assert "k3yk3yk3yk3y" not in redact("k3yk3yk3yk3y")
+
+
+def test_a_run_id_is_not_taken_for_a_key() -> None:
+    run_id = "01JD5Q9W8R7T6Y5V4K3H2G1F0E"
+    assert parse_line(f"show {run_id}").arguments == {"RUN": run_id}
+
+
+def test_a_header_block_counts_only_when_every_line_before_the_rule_is_a_setting() -> None:
+    body = parse_body("ratio: 16:9\nnegativePrompt: it's blurry\nseed:\n---\nA sea: calm\n---\nend\n")
+    assert body.values == {"ratio": "16:9", "negativePrompt": "it's blurry", "seed": ""}
+    assert body.prompt == "A sea: calm\n---\nend"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["A sea: calm\nat night\n---\nmore", "---\nonly a rule", "ratio: 16:9\n----\nx", "a: b\n --- \nx", "a:b\n---\nx"],
+)
+def test_anything_else_is_prompt(body: str) -> None:
+    parsed = parse_body(body + "\n")
+    assert parsed.values == {}
+    assert parsed.prompt == body
+
+
+def test_a_setting_twice_above_the_rule_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="seed is given twice"):
+        parse_body("seed: 1\nseed: 2\n---\nx")
+
+
+@given(BODY_TEXT)
+@example("costs $5 {not a field} it's 100% \"quoted\" 🌊 \\n")
+def test_a_body_without_a_rule_is_the_prompt_verbatim(text: str) -> None:
+    lines = text.split("\n")
+    if "---" in lines:
+        return
+    prompt = parse_body(text + "\n").prompt
+    assert prompt in text
+    assert text.replace(prompt, "", 1).strip() == "" if prompt else not text.strip()
+
+
+@given(st.text(st.characters(exclude_categories=["C"], exclude_characters="\u2028\u2029")))
+@example("it's")
+@example("'")
+@example('a "b" \'c\' \\')
+def test_a_quoted_value_reads_back_the_same(value: str) -> None:
+    assert split_words(f"name={quote_word(value)} next") == [
+        Word(value, "name", quoted=quote_word(value) != value),
+        Word("next"),
+    ]
+
+
+@given(st.text(string.printable))
+def test_any_line_is_read_or_refused_by_a_usage_error(line: str) -> None:
+    try:
+        parse_line(line)
+    except UsageError as error:
+        assert str(error)

@@ -1,0 +1,203 @@
+"""The table of `%wiro` commands. The parser, the help, completion and the README are made from it.
+
+A new command is one entry here and one function in `commands` (`@handles("name")`); a test fails when
+either is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAGIC = "wiro"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A positional argument of a command.
+
+    Attributes:
+        name: As shown in the usage line, upper case.
+        kind: What completion offers: "model", "run", "service", "command", "text", "usd", "task".
+        help: One line.
+        required: False for optional ones, which come last.
+        rest: True when the argument takes all remaining words as one text.
+    """
+
+    name: str
+    kind: str
+    help: str
+    required: bool = True
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option such as `--max-cost USD`.
+
+    Attributes:
+        name: With its dashes.
+        help: One line.
+        value: Name of its value, upper case, or "" for a switch.
+        kind: What completion offers for the value, as in `Argument.kind`; "source" is a run or a file.
+    """
+
+    name: str
+    help: str
+    value: str = ""
+    kind: str = "text"
+
+    @property
+    def key(self) -> str:
+        """The name a handler reads the option by: "max_cost" for `--max-cost`."""
+        return self.name.lstrip("-").replace("-", "_")
+
+    @property
+    def usage(self) -> str:
+        """The option as it stands in a usage line."""
+        return f"[{self.name} {self.value}]" if self.value else f"[{self.name}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: The word after `%wiro`; "status" also answers to no word at all.
+        summary: One line for `%wiro help`.
+        arguments: In order.
+        flags: Options, anywhere on the line.
+        takes_values: True when `name=value` pairs are the model's settings.
+        is_cell: True for the cell magic itself.
+        example: A complete line that works.
+    """
+
+    name: str
+    summary: str
+    arguments: tuple[Argument, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    takes_values: bool = False
+    is_cell: bool = False
+    example: str = ""
+
+    @property
+    def title(self) -> str:
+        """The words that call the command, e.g. "%wiro show"."""
+        if self.is_cell:
+            return f"%%{MAGIC}"
+        return f"%{MAGIC}" if self.name == STATUS else f"%{MAGIC} {self.name}"
+
+    @property
+    def usage(self) -> str:
+        """One usage line with every argument and option."""
+        parts = [self.title]
+        parts += [item.name if item.required else f"[{item.name}]" for item in self.arguments]
+        if self.takes_values:
+            parts.append("[name=value ...]")
+        parts += [flag.usage for flag in self.flags]
+        return " ".join(parts)
+
+    def flag(self, name: str) -> Flag | None:
+        """Returns the option of this name (with dashes), or None."""
+        return next((flag for flag in self.flags if flag.name == name), None)
+
+
+STATUS = "status"
+
+MODEL = Argument("MODEL", "model", "owner/name of a model")
+RUN = Argument("RUN", "run", "id of a run; its first or last letters are enough")
+
+RUN_FLAGS = (
+    Flag("--as", "Keep the run in a variable of this name", "VAR"),
+    Flag("--wait", "Wait in this cell until the run ends"),
+    Flag("--max-cost", "Refuse to start when the price may be higher", "USD", "usd"),
+    Flag("--fresh", "Run again even if this cell's clip is already made"),
+)
+
+CELL = Command(
+    "cell",
+    "Run a model; the cell's body is the prompt, taken as it stands",
+    (MODEL,),
+    RUN_FLAGS,
+    takes_values=True,
+    is_cell=True,
+    example="%%wiro Wan-AI/Wan2.2-TI2V-5B-text-to-video seed=7",
+)
+
+COMMANDS: tuple[Command, ...] = (
+    Command(STATUS, "Service, account, spent and budget, runs in flight, what to type next", example="%wiro"),
+    Command(
+        "models",
+        "Browse the models, or search them",
+        (Argument("QUERY", "text", "words to look for", required=False, rest=True),),
+        example="%wiro models lighthouse video",
+    ),
+    Command("info", "Inputs, choices and price of a model", (MODEL,), example="%wiro info pruna/vace"),
+    Command(
+        "form",
+        "Fill in a model's inputs in a form",
+        (MODEL,),
+        (Flag("--from", "Start with the settings of a run or a clip", "RUN|FILE", "source"),),
+        takes_values=True,
+        example="%wiro form pruna/vace",
+    ),
+    Command(
+        "run",
+        'Run a model from one line, prompt="..." included',
+        (MODEL,),
+        RUN_FLAGS,
+        takes_values=True,
+        example='%wiro run Wan-AI/Wan2.2-TI2V-5B-text-to-video prompt="a lighthouse"',
+    ),
+    Command(
+        "runs",
+        "The runs of this notebook, newest first",
+        (),
+        (
+            Flag("--all", "Runs of every notebook"),
+            Flag("--model", "Only runs of this model", "MODEL", "model"),
+            Flag("--limit", "At most this many (50)", "N"),
+        ),
+        example="%wiro runs",
+    ),
+    Command("show", "Show a run and its clip", (RUN,), example="%wiro show 8k2qf"),
+    Command(
+        "wait",
+        "Wait until a run ends, or every run of this notebook",
+        (Argument("RUN", "run", "id of a run; without it all of them", required=False),),
+        example="%wiro wait",
+    ),
+    Command("cancel", "Cancel a run; a cancelled run is not billed", (RUN,), example="%wiro cancel 8k2qf"),
+    Command(
+        "attach",
+        "Follow a task that was started elsewhere, by its task id",
+        (Argument("TASK", "task", "task id, digits"),),
+        example="%wiro attach 534574",
+    ),
+    Command("forget", "Take a run off the list; its files stay", (RUN,), example="%wiro forget 8k2qf"),
+    Command("fetch", "Download a run's files again, at no cost", (RUN,), example="%wiro fetch 8k2qf"),
+    Command(
+        "budget",
+        "Show the budget of this notebook, or set it (`none` lifts it)",
+        (Argument("USD", "usd", "most to spend in this notebook", required=False),),
+        example="%wiro budget 2.00",
+    ),
+    Command("login", "Ask for the API key without showing or saving it in the notebook", example="%wiro login"),
+    Command("logout", "Forget the API key kept by %wiro login", example="%wiro logout"),
+    Command(
+        "use",
+        "Choose the service: sandbox (free, local) or cloud",
+        (Argument("SERVICE", "service", "sandbox, cloud, or a name you gave"),),
+        example="%wiro use sandbox",
+    ),
+    Command(
+        "help",
+        "This list, or everything about one command",
+        (Argument("COMMAND", "command", "a command", required=False),),
+        example="%wiro help run",
+    ),
+)
+
+
+def find_command(name: str) -> Command | None:
+    """Returns the command of this name, or None."""
+    return next((command for command in COMMANDS if command.name == name), None)

@@ -1,0 +1,127 @@
+"""Where the code runs: terminal, live front end, headless runner or plain Python; and which cell.
+
+A headless runner (nbclient, papermill, nbconvert, nbval, Voila) executes cells with `allow_stdin`
+false; live front ends send true. That one field of the request decides, and `WIRO_HEADLESS` (1 or 0)
+overrides it. Facts are read at every use: one kernel can be driven by both, one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["plain", "terminal", "kernel-live", "kernel-headless"]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Facts of the present request.
+
+    Attributes:
+        kind: "plain" (no IPython), "terminal", "kernel-live" or "kernel-headless".
+        notebook: Absolute path of the notebook; where no front end tells it, the kernel's folder with a
+            trailing separator, so that runs of one folder belong together; None in plain Python.
+        cell_id: Id of the running cell, or None.
+        source_sha256: Hash of the running cell's text, or None.
+    """
+
+    kind: Kind
+    notebook: str | None = None
+    cell_id: str | None = None
+    source_sha256: str | None = None
+
+    @property
+    def is_headless(self) -> bool:
+        """True when a cell must wait for its runs and failures must raise."""
+        return self.kind == "kernel-headless"
+
+    @property
+    def is_live(self) -> bool:
+        """True when a person watches the notebook, so widgets and later updates are seen."""
+        return self.kind == "kernel-live"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in outputs start from."""
+        if self.notebook is None:
+            return Path.cwd()
+        return Path(self.notebook) if self.notebook.endswith(os.sep) else Path(self.notebook).parent
+
+
+def current_shell() -> Any | None:
+    """Returns the running IPython shell, or None. Never imports IPython by itself."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()  # type: ignore[no-untyped-call]
+
+
+def current_host(shell: Any | None = None) -> Host:
+    """Returns the facts of the present request.
+
+    Args:
+        shell: The IPython shell; None asks IPython.
+    """
+    shell = shell if shell is not None else current_shell()
+    if shell is None:
+        return Host("plain")
+    if getattr(shell, "kernel", None) is None:
+        return Host("terminal", _folder_identity(), None, _sha256(_last_input(shell)))
+    parent = _parent_request(shell)
+    kind: Kind = "kernel-headless" if _is_headless(parent) else "kernel-live"
+    code = parent.get("content", {}).get("code") if _is_execute(parent) else None
+    return Host(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code))
+
+
+def _parent_request(shell: Any) -> Mapping[str, Any]:
+    get_parent = getattr(shell, "get_parent", None)
+    parent = get_parent() if get_parent is not None else None
+    return parent if isinstance(parent, Mapping) else {}
+
+
+def _is_execute(parent: Mapping[str, Any]) -> bool:
+    return parent.get("header", {}).get("msg_type") == "execute_request"
+
+
+def _is_headless(parent: Mapping[str, Any]) -> bool:
+    override = os.environ.get("WIRO_HEADLESS", "").strip()
+    if override in ("0", "1"):
+        return override == "1"
+    return _is_execute(parent) and parent.get("content", {}).get("allow_stdin") is False
+
+
+def _notebook(shell: Any, kind: Kind) -> str | None:
+    if named := os.environ.get("WIRO_NOTEBOOK"):
+        return str(Path(named).absolute())
+    vscode = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
+    if isinstance(vscode, str) and vscode:
+        return vscode
+    # A headless kernel may have inherited the variable from the notebook that started the runner.
+    session = os.environ.get("JPY_SESSION_NAME", "")
+    if kind == "kernel-live" and session.endswith(".ipynb"):
+        return str(Path(session).absolute())
+    return _folder_identity()
+
+
+def _folder_identity() -> str:
+    return str(Path.cwd()).rstrip(os.sep) + os.sep
+
+
+def _cell_id(parent: Mapping[str, Any]) -> str | None:
+    cell_id = parent.get("metadata", {}).get("cellId")
+    return cell_id if isinstance(cell_id, str) and cell_id else None
+
+
+def _last_input(shell: Any) -> str | None:
+    inputs = getattr(shell, "user_ns", {}).get("In")
+    return inputs[-1] if isinstance(inputs, list) and inputs else None
+
+
+def _sha256(text: object) -> str | None:
+    return hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) and text else None

@@ -1,0 +1,331 @@
+"""Static pages around runs: the runs table, the status, a model's inputs, the models, the help. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from wiro_nb.notebook import markup, words
+from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
+from wiro_nb.notebook.static_html import Bundle, poster_base64
+from wiro_nb.runs.snapshot import RunState, Snapshot
+from wiro_nb.schema.types import ModelSchema, Parameter
+
+_KEY_SETTINGS = 3
+_LONGEST_SETTING = 28
+_OPTIONS_SHOWN = 40
+_OPEN_OPTIONS = 8
+_WIDE = "font-size:13px;line-height:1.35"
+_PAGE = "font-size:13px;line-height:1.45;max-width:820px"
+_THUMB = "display:block;width:64px;height:37px;max-width:none;margin:0;border-radius:2px"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `%wiro` tells.
+
+    Attributes:
+        service: Name of the service. is_sandbox: True when nothing costs money.
+        account: Where the key comes from, in words.
+        spent_usd: In this notebook. budget_usd: Its budget, or None.
+        in_flight: Unfinished runs of this notebook.
+        notes: Further lines (what the service said of itself).
+    """
+
+    service: str
+    is_sandbox: bool
+    account: str
+    spent_usd: Decimal
+    budget_usd: Decimal | None
+    in_flight: tuple[Snapshot, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def budget_words(spent_usd: Decimal, budget_usd: Decimal | None) -> str:
+    """Returns "spent $0.31 of $2.00 in this notebook, $1.69 left"."""
+    if budget_usd is None:
+        return f"spent {words.money(spent_usd)} in this notebook; no budget is set"
+    left = max(budget_usd - spent_usd, Decimal(0))
+    return (
+        f"spent {words.money(spent_usd)} of {words.money(budget_usd)} in this notebook, {words.money(left)} left"
+    )
+
+
+def status_bundle(status: Status) -> Bundle:
+    """Returns the answer of `%wiro`."""
+    service = "sandbox: local, free, no account" if status.is_sandbox else status.service
+    now = _in_flight_words(status.in_flight)
+    budget = "nothing to spend in the sandbox"
+    if not status.is_sandbox:
+        budget = budget_words(status.spent_usd, status.budget_usd)
+    rows = [("Service", service), ("Account", status.account), ("Budget", budget), ("Now", now)]
+    rows += [("Note", note) for note in status.notes]
+    if status.is_sandbox:
+        other, other_words = "%wiro login", "to use your Wiro account"
+    else:
+        other, other_words = "%wiro use sandbox", "for free practice"
+    steps = [
+        ("%wiro models", "to browse"),
+        ("%wiro form MODEL", "to fill in a form"),
+        (other, other_words),
+        ("%wiro help", "for everything"),
+    ]
+    next_html = ", ".join(f"{markup.command(command)} {markup.escape(why)}" for command, why in steps)
+    html = (
+        f'<div style="{_PAGE}"><div>{markup.mark(markup.DONE)}<b>Ready</b></div>'
+        + markup.pairs([(name, markup.escape(value)) for name, value in rows])
+        + markup.block(f"Next: {next_html}.", f"margin:8px 0 0 0;font-size:12px;{markup.QUIET}")
+        + "</div>"
+    )
+    text = ["wiro: ready", *(f"  {name.lower()}: {value}" for name, value in rows)]
+    text += [f"  next: {command} {why}" for command, why in steps]
+    return {"text/html": html, "text/plain": "\n".join(text)}
+
+
+def _in_flight_words(snapshots: Sequence[Snapshot]) -> str:
+    if not snapshots:
+        return "no runs in flight"
+    tally: dict[str, int] = {}
+    for snapshot in snapshots:
+        word = words.state_word(snapshot).lower()
+        tally[word] = tally.get(word, 0) + 1
+    return ", ".join(f"{number} {word}" for word, number in tally.items())
+
+
+def runs_bundle(
+    snapshots: Sequence[Snapshot],
+    *,
+    posters: Mapping[str, bytes],
+    spent: str,
+    where: str = "in this notebook",
+    now: datetime | None = None,
+) -> Bundle:
+    """Returns the table of runs.
+
+    Args:
+        snapshots: Newest first.
+        posters: JPEG bytes by run id.
+        spent: A sentence about money, or "".
+        where: Which runs these are.
+        now: The present moment; for tests.
+    """
+    if not snapshots:
+        start = "%wiro models, then %wiro form MODEL"
+        html = f'<div style="{_PAGE}">No runs {markup.escape(where)} yet. Start with {markup.escape(start)}</div>'
+        return {"text/html": html, "text/plain": f"wiro: no runs {where} yet\n  next: {start}"}
+    moment = now or datetime.now(UTC)
+    head = words.count(len(snapshots), "run")
+    money_html = f" {markup.escape(spent)}" if spent else ""
+    html = (
+        f'<div style="{_WIDE}"><div style="margin:0 0 6px 0"><b>{head} {markup.escape(where)}</b> '
+        + markup.quiet(f"newest first.{money_html}")
+        + "</div>"
+        + markup.grid_table(
+            ("Run", "Clip", "Status, when", "Model, key settings", "Cost, time", "Next command"),
+            [_run_row(snapshot, posters.get(snapshot.run_id), moment) for snapshot in snapshots],
+            right=frozenset({4}),
+        )
+        + "</div>"
+    )
+    text = [f"wiro: {head} {where}, newest first. {spent}".rstrip()]
+    text += [_run_line(snapshot, moment) for snapshot in snapshots]
+    return {"text/html": html, "text/plain": "\n".join(text)}
+
+
+def _run_row(snapshot: Snapshot, poster: bytes | None, now: datetime) -> list[str]:
+    picture = (
+        '<span style="display:block;box-sizing:border-box;width:64px;height:37px;'
+        f'border:1px dashed {markup.LINE};border-radius:2px"></span>'
+    )
+    if poster:
+        picture = (
+            f'<img src="data:image/jpeg;base64,{poster_base64(poster)}" alt="Clip of run {snapshot.short_id}" '
+            f'width="64" height="37" style="{_THUMB}">'
+        )
+    small = f"font-size:12px;{markup.QUIET}"
+    state = _state_with_percent(snapshot)
+    when = _when(snapshot, now)
+    elapsed = words.clock(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
+    return [
+        f'<code style="background:transparent;padding:0">{markup.escape(snapshot.short_id)}</code>',
+        picture,
+        f"{markup.mark(markup.mark_of(snapshot))}{markup.escape(state)}<br>"
+        f'<span style="margin-left:15px;{small}">{markup.escape(when)}</span>',
+        f'{markup.escape(snapshot.model)}<br><span style="{small}">{markup.escape(key_settings(snapshot))}</span>',
+        f'<span>{markup.escape(_table_cost(snapshot))}</span><br><span style="{small}">{elapsed}</span>',
+        f'<code style="font-size:12px;white-space:nowrap">%wiro show {markup.escape(snapshot.short_id)}</code>',
+    ]
+
+
+def _run_line(snapshot: Snapshot, now: datetime) -> str:
+    state = _state_with_percent(snapshot)
+    return (
+        f"  {snapshot.short_id}  {state:<24} {_when(snapshot, now):<16} "
+        f"{snapshot.model}  {key_settings(snapshot)}  {_table_cost(snapshot)}"
+    ).rstrip()
+
+
+def _state_with_percent(snapshot: Snapshot) -> str:
+    moving = snapshot.percent is not None and not snapshot.state.is_final
+    return words.state_word(snapshot) + (f" {snapshot.percent:.0f}%" if moving else "")
+
+
+def _when(snapshot: Snapshot, now: datetime) -> str:
+    moment = snapshot.finished or snapshot.created
+    if not snapshot.state.is_final or moment is None:
+        return "now"
+    return words.short_when(moment, now)
+
+
+def _table_cost(snapshot: Snapshot) -> str:
+    if snapshot.is_sandbox:
+        return "free"
+    if snapshot.cost_usd is not None:
+        return words.money(snapshot.cost_usd)
+    if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
+        return "$0"
+    return f"about {words.money(snapshot.estimated_usd)}" if snapshot.estimated_usd is not None else "not listed"
+
+
+def key_settings(snapshot: Snapshot) -> str:
+    """Returns the seed and the first short settings that tell runs apart."""
+    seed = str((snapshot.seed or {}).get("parameter") or "")
+    parts = [f"seed {snapshot.seed['value']}"] if snapshot.seed and snapshot.seed.get("value") else []
+    for name, value in snapshot.parameters.items():
+        if len(parts) >= _KEY_SETTINGS:
+            break
+        if name != seed and value != "" and "rompt" not in name and len(str(value)) <= _LONGEST_SETTING:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
+
+
+def info_bundle(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> Bundle:
+    """Returns a model's inputs, choices and price."""
+    heads = ("Input", "Type", "Default", "Choices and rules")
+    rows = [
+        [markup.name(item.id), markup.escape(item.type), _default(item, html=True), _rules(item, html=True)]
+        for item in schema.parameters
+    ]
+    intro = [markup.block(markup.escape(schema.description))] if schema.description else []
+    intro += [markup.block(markup.escape(note)) for note in notes]
+    table = (
+        markup.grid_table(heads, rows)
+        if rows
+        else markup.block("This model publishes no inputs: every name=value pair is sent as it is.")
+    )
+    cell = f"%%wiro {schema.slug}"
+    html = (
+        f'<div style="font-size:13px;line-height:1.45"><div style="font-size:15px;font-weight:600">'
+        f"{markup.escape(schema.title)}</div>"
+        f"<div>{markup.name(schema.slug)} {markup.quiet(f'<span>{markup.escape(price)}</span>')}</div>"
+        f'{"".join(intro)}<div style="margin:8px 0 0 0">{table}</div>'
+        + markup.block(
+            f"Run it: {markup.command(cell)}. Fill in a form: {markup.command(f'%wiro form {schema.slug}')}"
+        )
+        + "</div>"
+    )
+    text = [f"wiro: {schema.title}  {schema.slug}, {price}"]
+    text += [f"  {line}" for line in (schema.description, *notes) if line]
+    for item in schema.parameters:
+        kind = f"{item.type}, default {_default(item, html=False)}"
+        text.append(f"  {item.id}  ({kind})  {_rules(item, html=False)}".rstrip())
+    text.append(f"  next: %wiro form {schema.slug}")
+    return {"text/html": html, "text/plain": "\n".join(text)}
+
+
+def _default(parameter: Parameter, *, html: bool) -> str:
+    default = parameter.default
+    text = ", ".join(default) if isinstance(default, tuple) else (default or "")
+    if parameter.is_file and text:
+        text = "a sample of the service, not sent"
+    if not html:
+        return text or "empty"
+    return markup.escape(text) if text else markup.quiet("empty")
+
+
+def _rules(parameter: Parameter, *, html: bool) -> str:
+    parts = [parameter.help] if parameter.help else []
+    if parameter.min is not None or parameter.max is not None:
+        parts.append(f"{parameter.min if parameter.min is not None else '…'} to {parameter.max or '…'}")
+    if parameter.rule:
+        parts.append(f"must be {parameter.rule}")
+    plain = ". ".join(part.rstrip(".") for part in parts)
+    shown = parameter.options[:_OPTIONS_SHOWN]
+    if not html:
+        choices = ", ".join(option.label or option.value for option in shown)
+        return "; ".join(part for part in (plain, choices) if part)
+    chips = markup.chips(option.label or option.value for option in shown)
+    if len(parameter.options) > _OPEN_OPTIONS:
+        chips = markup.details(f"{len(parameter.options)} choices", markup.block(chips))
+    return markup.escape(plain) + (f"<div>{chips}</div>" if shown else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """One model of a list: `price` is in words."""
+
+    slug: str
+    title: str
+    description: str
+    categories: tuple[str, ...]
+    price: str
+
+
+def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bundle:
+    """Returns the list of models."""
+    head = f"{words.count(len(models), 'model')}" + (f" for “{query}”" if query else "")
+    rows = [
+        [
+            f"<b>{markup.escape(model.title)}</b><br>{markup.name(model.slug)}",
+            markup.escape(model.description) + (f"<br>{markup.quiet(markup.escape(', '.join(model.categories)))}"),
+            f"<span>{markup.escape(model.price)}</span>",
+            f'<code style="font-size:12px;white-space:nowrap">%wiro form {markup.escape(model.slug)}</code>',
+        ]
+        for model in models
+    ]
+    table = markup.grid_table(("Model", "What it does", "Price", "Next command"), rows) if rows else ""
+    html = (
+        f'<div style="{_WIDE}"><div style="margin:0 0 6px 0"><b>{markup.escape(head)}</b> '
+        f"{markup.quiet(markup.escape(service))}</div>{table}</div>"
+    )
+    text = [f"wiro: {head}, {service}"]
+    text += [f"  {model.slug}  {model.title}, {model.price}" for model in models]
+    text.append("  next: %wiro info MODEL, or %wiro form MODEL")
+    return {"text/html": html, "text/plain": "\n".join(text)}
+
+
+def help_bundle(command: Command | None = None) -> Bundle:
+    """Returns the list of commands, or everything about one."""
+    return _one_command(command) if command is not None else _all_commands()
+
+
+def _all_commands() -> Bundle:
+    listed = (CELL, *COMMANDS)
+    rows = [(command.title, command.summary) for command in listed]
+    html = (
+        f'<div style="{_PAGE}"><b>Commands</b>'
+        + markup.pairs(((title, markup.escape(summary)) for title, summary in rows), code_names=True)
+        + markup.block(f"More about one: {markup.command('%wiro help COMMAND')}")
+        + "</div>"
+    )
+    width = max(len(title) for title, _ in rows)
+    text = ["wiro: commands", *(f"  {title:<{width}}  {summary}" for title, summary in rows)]
+    return {"text/html": html, "text/plain": "\n".join([*text, "  next: %wiro help COMMAND"])}
+
+
+def _one_command(command: Command) -> Bundle:
+    rows = [(argument.name, argument.help) for argument in command.arguments]
+    if command.takes_values:
+        rows.append(("name=value", "a setting of the model; quotes around values with spaces"))
+    rows += [(f"{flag.name} {flag.value}".strip(), flag.help) for flag in command.flags]
+    html = (
+        f'<div style="{_PAGE}">'
+        f"{markup.name(command.usage)}{markup.block(markup.escape(command.summary))}"
+        + (markup.pairs(((key, markup.escape(value)) for key, value in rows), code_names=True) if rows else "")
+        + markup.block(f"For example: {markup.command(command.example)}")
+        + "</div>"
+    )
+    text = [f"wiro: {command.usage}", f"  {command.summary}", *(f"  {key}: {value}" for key, value in rows)]
+    return {"text/html": html, "text/plain": "\n".join([*text, f"  next: {command.example}"])}

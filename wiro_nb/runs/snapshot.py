@@ -58,6 +58,7 @@ class RunOutput:
         poster_path: Relative path of a small JPEG, or None.
         content: For "raw" outputs the JSON content.
         problem: Why the file could not be fetched, or "".
+        stored_sha256: Of the file on disk when it differs (the run's record was written into it); else None.
     """
 
     name: str
@@ -74,6 +75,7 @@ class RunOutput:
     poster_path: str | None = None
     content: Any = None
     problem: str = ""
+    stored_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

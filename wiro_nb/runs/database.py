@@ -1,0 +1,307 @@
+"""The ledger's SQLite file: opening, transactions, plain words for errors, and a corrupt file.
+
+One connection behind a lock serves all threads of a process; several processes meet in the file, in WAL
+mode. Work is handed over as a function and not as a `with` block, because after a rescue it runs again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from wiro_nb.errors import LedgerError
+from wiro_nb.runs.migrations import migrate
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+Refill = Callable[[sqlite3.Connection, Path], str]
+
+BUSY_TIMEOUT_S = 5.0
+_RESCUE_WAIT_S = 30.0
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_FOREIGN_FOLDER = "set WIRO_DATA_DIR to a folder you can write to, then restart the kernel"
+_WORDS: dict[int, tuple[str, str, str]] = {
+    sqlite3.SQLITE_BUSY: (
+        "busy",
+        "another program has held it for too long",
+        "try again; close other kernels if it stays so",
+    ),
+    sqlite3.SQLITE_LOCKED: ("locked", "another part of this program is using it", "try again"),
+    sqlite3.SQLITE_READONLY: ("read-only", "it cannot be written to", _FOREIGN_FOLDER),
+    sqlite3.SQLITE_PERM: ("read-only", "access to it was denied", _FOREIGN_FOLDER),
+    sqlite3.SQLITE_CANTOPEN: ("cannot open", "the file cannot be opened", _FOREIGN_FOLDER),
+    sqlite3.SQLITE_FULL: ("full", "the disk is full", "free some space, then try again"),
+    sqlite3.SQLITE_IOERR: ("disk", "the disk answered with an error", f"check the disk, or {_FOREIGN_FOLDER}"),
+    sqlite3.SQLITE_CORRUPT: ("corrupt", "the file is damaged", "%wiro verify"),
+    sqlite3.SQLITE_NOTADB: ("corrupt", "the file is damaged", "%wiro verify"),
+    sqlite3.SQLITE_CONSTRAINT: ("constraint", "the row is there already", "%wiro runs"),
+}
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # The low byte of SQLite's extended codes is the primary one.
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, billed: str = "") -> LedgerError:
+    """Returns an error of SQLite or the file system in plain words, with what to do next."""
+    if isinstance(error, sqlite3.Error):
+        reason, words, hint = _WORDS.get(_primary_code(error), ("sqlite", f"SQLite says: {error}", "%wiro verify"))
+    else:
+        reason, words, hint = "cannot open", error.strerror or str(error), _FOREIGN_FOLDER
+    verb = "written" if writing else "read"
+    return LedgerError(
+        f"The ledger {path.name} cannot be {verb}: {words}.",
+        hint=hint,
+        billed=billed,
+        path_name=path.name,
+        reason=reason,
+    )
+
+
+class Database:
+    """A SQLite file shared by threads and processes.
+
+    Args:
+        path: The file; made (0600, as its -wal and -shm files) when missing.
+        refill: Fills the tables of a new file from the damaged one, which was moved aside; returns a sentence.
+        busy_timeout_s: How long a write waits for another process.
+        connect: Opens the file; tests put a full disk or a read-only file here.
+
+    Raises:
+        LedgerError: The file cannot be opened, or was written by a later version.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        refill: Refill,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        connect: Callable[[Path], sqlite3.Connection] | None = None,
+    ) -> None:
+        self.path = path
+        self._refill = refill
+        self._busy_timeout_s = busy_timeout_s
+        self._connect = connect or _connect
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._pid = os.getpid()
+        self._notices: list[str] = []
+        self.read(lambda connection: connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone())
+
+    def read(self, work: Work[T]) -> T:
+        """Runs `work` on the connection outside a transaction.
+
+        Raises:
+            LedgerError: As SQLite failed, in plain words.
+        """
+
+        def look(connection: sqlite3.Connection) -> T:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+            return work(connection)
+
+        return self._guarded(look, writing=False, billed="")
+
+    def write(
+        self, work: Work[T], *, durable: bool = True, billed: str = "", busy_timeout_s: float | None = None
+    ) -> T:
+        """Runs `work` in one write transaction; all of it happens or nothing.
+
+        Args:
+            work: Gets the connection. May run twice when the file had to be rescued in between.
+            durable: True returns only when the disk has it; False leaves that to the next durable write.
+            billed: What an error says about cost.
+            busy_timeout_s: In place of the usual wait for other processes.
+
+        Raises:
+            LedgerError: As SQLite failed, in plain words; nothing was changed.
+        """
+
+        def transact(connection: sqlite3.Connection) -> T:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            wait_s = self._busy_timeout_s if busy_timeout_s is None else busy_timeout_s
+            connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # Also on KeyboardInterrupt: an open transaction would lock every other kernel out.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return self._guarded(transact, writing=True, billed=billed)
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Returns what must be told to the person (a damaged file was moved aside), and forgets it."""
+        with self._lock:
+            notices, self._notices = tuple(self._notices), []
+        return notices
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _guarded(self, work: Work[T], *, writing: bool, billed: str) -> T:
+        with self._lock:
+            try:
+                try:
+                    return work(self._open())
+                except sqlite3.DatabaseError as error:
+                    if _primary_code(error) not in _CORRUPT:
+                        raise
+                self._rescue()
+                return work(self._open())
+            except (sqlite3.Error, OSError) as error:
+                raise ledger_error(error, self.path, writing=writing, billed=billed) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            # After a fork the connection belongs to the parent; closing it here would disturb its locks.
+            self._connection, self._pid = None, os.getpid()
+        if self._connection is not None and self._identity != _identity(self.path):
+            # The file was moved aside by another process, or deleted: writing on would write into nowhere.
+            self.close()
+        if self._connection is None:
+            _wait_for_rescue(self._marker)
+            self._connection = self._prepare(self.path)
+            self._identity = _identity(self.path)
+        return self._connection
+
+    @property
+    def _marker(self) -> Path:
+        return self.path.with_name(self.path.name + ".rescue")
+
+    def _prepare(self, path: Path) -> sqlite3.Connection:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path)
+        connection = self._connect(path)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+            _use_wal(connection)
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _rescue(self) -> None:
+        """Puts a new file in place of a damaged one, filled from what can be read of it and from the sidecars.
+
+        The new file is whole before it takes the old one's place: dying half-way loses nothing.
+        """
+        self.close()
+        with _alone(self._marker):
+            if not _is_damaged(self.path):
+                return
+            fresh = self.path.with_name(self.path.name + ".new")
+            _remove(fresh)
+            with closing(self._prepare(fresh)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                sentence = self._refill(connection, self.path)
+                connection.execute("COMMIT")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            aside = _move_aside(self.path)
+            fresh.replace(self.path)
+        self._notices.append(f"The ledger was damaged. The old file was kept as {aside.name}. {sentence}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        # Network folders and read-only files have no WAL; SQLite's older journal is slower but as safe.
+        if _primary_code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
+            raise
+
+
+def _make_private(path: Path) -> None:
+    # Made before SQLite sees it: -wal and -shm take over the mode of the main file.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with closing(_connect(path)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return bool(answer != "ok")
+    except sqlite3.DatabaseError as error:
+        return _primary_code(error) in _CORRUPT
+
+
+def _move_aside(path: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")
+    for ending in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + ending)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + ending))
+    return aside
+
+
+@contextmanager
+def _alone(marker: Path) -> Iterator[None]:
+    """Lets one process at a time rescue a file; a marker left by a dead one is taken over after 30 s."""
+    deadline = time.monotonic() + 2 * _RESCUE_WAIT_S
+    while True:
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            break
+        except FileExistsError:
+            _drop_stale(marker)
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _wait_for_rescue(marker: Path) -> None:
+    deadline = time.monotonic() + _RESCUE_WAIT_S
+    while marker.exists() and time.monotonic() < deadline:
+        _drop_stale(marker)
+        time.sleep(0.02)
+
+
+def _remove(path: Path) -> None:
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _drop_stale(marker: Path) -> None:
+    try:
+        if time.time() - marker.stat().st_mtime > _RESCUE_WAIT_S:
+            marker.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,55 @@
+"""Leases: which process tracks a run. Functions on a connection, called inside the ledger's transactions.
+
+A kernel that dies cannot say so. It holds its runs only until the lease ends; then another may take them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from datetime import datetime, timedelta
+
+from wiro_nb.runs.rows import time_text
+
+
+def new_owner() -> str:
+    """Returns a name for this process that no other has, even after a restart with the same process id."""
+    return f"{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime, ttl_s: float) -> bool:
+    """Takes a run that is free, one's own, or whose lease has ended; False when another process holds it."""
+    changed = connection.execute(
+        """
+        UPDATE runs SET lease_owner = :owner, lease_until = :until
+        WHERE run_id = :run_id AND (lease_owner IS NULL OR lease_owner = :owner OR lease_until <= :now)
+        """,
+        {
+            "run_id": run_id,
+            "owner": owner,
+            "now": time_text(now),
+            "until": time_text(now + timedelta(seconds=ttl_s)),
+        },
+    )
+    return changed.rowcount == 1
+
+
+def heartbeat(connection: sqlite3.Connection, owner: str, now: datetime, ttl_s: float) -> frozenset[str]:
+    """Extends all leases of an owner; returns the ids of the runs it still holds."""
+    until = time_text(now + timedelta(seconds=ttl_s))
+    connection.execute("UPDATE runs SET lease_until = ? WHERE lease_owner = ?", (until, owner))
+    held = connection.execute("SELECT run_id FROM runs WHERE lease_owner = ?", (owner,))
+    return frozenset(row["run_id"] for row in held)
+
+
+def release(connection: sqlite3.Connection, owner: str, run_id: str | None = None) -> int:
+    """Gives up one run, or all that the owner holds; returns how many."""
+    changed = connection.execute(
+        """
+        UPDATE runs SET lease_owner = NULL, lease_until = NULL
+        WHERE lease_owner = :owner AND (:run_id IS NULL OR run_id = :run_id)
+        """,
+        {"owner": owner, "run_id": run_id},
+    )
+    return changed.rowcount

@@ -1,0 +1,523 @@
+"""The ledger: every run, written down before each step that may cost money.
+
+The write-ahead rule: `insert_plan`, `mark_submitting` and `mark_submitted` return only when the disk has the
+row. What is known after a crash is then never less than what the service was asked to do. Progress is
+cheap talk: it is collected and written now and then, and never fails a run.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, LedgerError, UnknownRun
+from wiro_nb.redaction import redact, register_secret
+from wiro_nb.runs import audit, leases, queries, salvage
+from wiro_nb.runs.database import BUSY_TIMEOUT_S, Database
+from wiro_nb.runs.history import PastRun
+from wiro_nb.runs.rows import LedgerRow, money_text, to_sql
+from wiro_nb.runs.snapshot import RunOutput, RunState, Stage
+
+PROGRESS_INTERVAL_S = 1.0
+_PROGRESS_WAIT_S = 0.05
+
+_NEXT: Mapping[RunState, frozenset[RunState]] = {
+    RunState.PLANNED: frozenset({RunState.SUBMITTING, RunState.CANCELLED, RunState.FAILED}),
+    # Back to planned only when the service refused, or when nothing was sent: then it may be sent again.
+    RunState.SUBMITTING: frozenset({RunState.SUBMITTED, RunState.UNCERTAIN, RunState.PLANNED, RunState.FAILED}),
+    RunState.SUBMITTED: frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}),
+    # Never back to planned or submitting: that would pay twice.
+    RunState.UNCERTAIN: frozenset({RunState.SUBMITTED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.SUCCEEDED: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+_AMENDABLE = frozenset(
+    {"outputs", "record", "cost_usd", "exit_code", "folder", "message", "starred", "uploaded", "error", "notebook"}
+    | {
+        "cell_id",
+        "source_sha256",
+        "elapsed_s",
+        "queue_order",
+        "estimated_usd",
+        "stage",
+        "started_at",
+        "finished_at",
+    }
+)
+
+
+class Ledger:
+    """All runs of this person on this machine; for many threads and several processes at once.
+
+    Args:
+        path: The SQLite file.
+        rebuild: Gives the rows found in sidecars; asked when the file is damaged.
+        monotonic: Seconds, for the rhythm in which progress is written.
+        busy_timeout_s: How long a write waits for another process.
+        connect: Opens the file; for tests.
+
+    Raises:
+        LedgerError: The file cannot be opened, or a later version wrote it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rebuild: Callable[[], Iterable[LedgerRow]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        connect: Callable[[Path], sqlite3.Connection] | None = None,
+    ) -> None:
+        self.path = path
+        self._rebuild = rebuild
+        self._monotonic = monotonic
+        self._pending: dict[str, dict[str, Any]] = {}
+        self._pending_lock = threading.Lock()
+        self._last_flush = -PROGRESS_INTERVAL_S
+        self._database = Database(path, refill=self._refill, busy_timeout_s=busy_timeout_s, connect=connect)
+
+    # The steps of a run's life
+
+    def insert_plan(self, row: LedgerRow, *, budget_usd: Decimal | None = None) -> LedgerRow:
+        """Writes the intent to run, if the money allows. Durable when it returns.
+
+        Args:
+            row: In state planned.
+            budget_usd: Limit for the row's notebook and service. The notebook's own budget counts too; the
+                lower one holds.
+
+        Raises:
+            BudgetExceeded: Billed and reserved money with this estimate would go over. The check and the
+                insert are one transaction: two kernels cannot both take the last of the budget.
+            LedgerError: Nothing was written, so nothing may be sent.
+        """
+        if row.state is not RunState.PLANNED:
+            raise LedgerError(f"A new run is planned, not {row.state}.", reason="transition", billed=NOTHING_SENT)
+
+        def work(connection: sqlite3.Connection) -> None:
+            _check_budget(connection, row, budget_usd)
+            salvage.insert(connection, row)
+
+        self._database.write(work, billed=NOTHING_SENT)
+        return row
+
+    def insert_attached(self, row: LedgerRow) -> LedgerRow:
+        """Writes a run for a task that exists already; returns the run that owns the task if there is one.
+
+        Args:
+            row: In state submitted, with a task id.
+        """
+        if row.state is not RunState.SUBMITTED or not row.task_id:
+            raise LedgerError("Only a submitted task with an id can be attached.", reason="transition")
+        task_id = row.task_id
+        register_secret(row.task_token)
+
+        def work(connection: sqlite3.Connection) -> LedgerRow:
+            known = queries.find_task(connection, row.service, row.base_url, task_id)
+            if known is None:
+                salvage.insert(connection, row)
+                return row
+            _change(connection, known.run_id, deleted=False)
+            return replace(known, deleted=False)
+
+        return self._database.write(work)
+
+    def mark_submitting(self, run_id: str, at: datetime) -> LedgerRow:
+        """Writes that the request is about to leave. Durable when it returns."""
+        return self._step(
+            run_id, RunState.SUBMITTING, billed=NOTHING_SENT, submitting_at=at, queue_order=None, message=""
+        )
+
+    def mark_planned(self, run_id: str, *, message: str = "", queue_order: int | None = None) -> LedgerRow:
+        """Writes that the service refused for now, or that nothing was sent: the run waits for its turn."""
+        return self._step(
+            run_id, RunState.PLANNED, submitting_at=None, message=redact(message), queue_order=queue_order
+        )
+
+    def mark_submitted(
+        self, run_id: str, task_id: str, task_token: str | None, at: datetime | None = None
+    ) -> LedgerRow:
+        """Writes the service's answer to Run, or the task adopted for an uncertain run. Durable when it returns.
+
+        Raises:
+            LedgerError: An uncertain run asks for a task that another run owns.
+        """
+        register_secret(task_token)
+
+        def work(connection: sqlite3.Connection) -> LedgerRow:
+            row = _get(connection, run_id)
+            owner = queries.find_task(connection, row.service, row.base_url, task_id)
+            if row.state is RunState.UNCERTAIN and owner is not None and owner.run_id != run_id:
+                raise LedgerError(
+                    f"Task {task_id} belongs to run {owner.short_id} already.",
+                    hint=f"%wiro show {owner.short_id}",
+                    reason="task taken",
+                    run_id=owner.run_id,
+                )
+            if row.state is RunState.SUBMITTED and row.task_id == task_id:
+                return row
+            _check_step(row, RunState.SUBMITTED)
+            return _change(
+                connection,
+                run_id,
+                state=RunState.SUBMITTED,
+                task_id=task_id,
+                task_token=task_token,
+                submitted_at=at or row.submitted_at or row.submitting_at,
+                stage=Stage.QUEUED.value,
+                message="",
+                error=None,
+            )
+
+        return self._database.write(work)
+
+    def mark_uncertain(self, run_id: str, message: str = "", error: dict[str, Any] | None = None) -> LedgerRow:
+        """Writes that the answer to Run was lost: the task may exist. Durable when it returns."""
+        return self._step(run_id, RunState.UNCERTAIN, message=redact(message), error=error)
+
+    def finish(
+        self,
+        run_id: str,
+        state: RunState,
+        *,
+        finished_at: datetime | None = None,
+        started_at: datetime | None = None,
+        elapsed_s: float | None = None,
+        exit_code: str | None = None,
+        cost_usd: Decimal | None = None,
+        outputs: tuple[RunOutput, ...] | None = None,
+        record: str | None = None,
+        error: dict[str, Any] | None = None,
+        message: str | None = None,
+        stage: str | None = None,
+    ) -> LedgerRow:
+        """Writes the end of a run; what is None stays as it is. Saying the same end again only fills in more.
+
+        Raises:
+            LedgerError: `state` is not final, or the run has ended in another way.
+        """
+        if not state.is_final:
+            raise LedgerError(f"A run does not end as {state}.", reason="transition")
+        with self._pending_lock:
+            self._pending.pop(run_id, None)
+        given: dict[str, Any] = {
+            "finished_at": finished_at,
+            "started_at": started_at,
+            "elapsed_s": elapsed_s,
+            "exit_code": exit_code,
+            "cost_usd": cost_usd,
+            "outputs": outputs,
+            "record": record,
+            "error": error,
+            "message": None if message is None else redact(message),
+            "stage": stage,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        if "elapsed_s" not in changes and started_at is not None and finished_at is not None:
+            changes["elapsed_s"] = max(0.0, (finished_at - started_at).total_seconds())
+        return self._step(run_id, state, **changes, queue_order=None, lease_owner=None, lease_until=None)
+
+    def amend(self, run_id: str, **changes: Any) -> LedgerRow:
+        """Changes what is not part of the state: outputs, record, folder, star, message, notebook...
+
+        Raises:
+            LedgerError: A field that only the steps above may change.
+        """
+        forbidden = sorted(set(changes) - _AMENDABLE)
+        if forbidden:
+            raise LedgerError(f"Not to be amended: {', '.join(forbidden)}.", reason="transition")
+        return self._database.write(lambda connection: _change(connection, run_id, **changes))
+
+    def repair(self, run_id: str, state: RunState, reason: str) -> LedgerRow:
+        """Sets a state against the rules, by the person's word; the reason is kept in the message."""
+
+        def work(connection: sqlite3.Connection) -> LedgerRow:
+            row = _get(connection, run_id)
+            return _change(
+                connection, run_id, state=state, message=redact(f"Set from {row.state} by hand: {reason}")
+            )
+
+        return self._database.write(work)
+
+    def progress(
+        self,
+        run_id: str,
+        *,
+        stage: str | None = None,
+        percent: float | None = None,
+        message: str | None = None,
+        started_at: datetime | None = None,
+    ) -> None:
+        """Notes progress of a submitted run. Costs next to nothing, never raises; written about once a second."""
+        given = {"stage": stage, "percent": percent, "message": message, "started_at": started_at}
+        with self._pending_lock:
+            self._pending.setdefault(run_id, {}).update({k: v for k, v in given.items() if v is not None})
+            due = self._monotonic() - self._last_flush >= PROGRESS_INTERVAL_S
+        if due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the progress noted so far; what cannot be written now waits for the next time."""
+        with self._pending_lock:
+            pending, self._pending = self._pending, {}
+            self._last_flush = self._monotonic()
+        if not pending:
+            return
+
+        def work(connection: sqlite3.Connection) -> None:
+            for run_id, changes in pending.items():
+                _assign(connection, run_id, changes, "AND state = 'submitted'")
+
+        try:
+            self._database.write(work, durable=False, busy_timeout_s=_PROGRESS_WAIT_S)
+        except LedgerError:
+            with self._pending_lock:
+                self._pending = {**pending, **self._pending}
+
+    def forget(self, run_id: str) -> None:
+        """Takes a run off the lists. Its cost still counts as spent; its files stay.
+
+        Raises:
+            LedgerError: The run is in flight.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = _get(connection, run_id)
+            if not row.state.is_final and row.state is not RunState.UNCERTAIN:
+                raise LedgerError(
+                    f"Run {row.short_id} is not over yet.",
+                    hint=f"%wiro cancel {row.short_id}",
+                    reason="transition",
+                )
+            _change(connection, run_id, deleted=True)
+
+        self._database.write(work)
+
+    # Questions
+
+    def get(self, run_id: str) -> LedgerRow:
+        """Returns the row of a whole id.
+
+        Raises:
+            UnknownRun: There is none.
+        """
+        return self._database.read(lambda connection: _get(connection, run_id))
+
+    def find(self, query: str, notebook: str | None = None) -> LedgerRow:
+        """Returns the one run that an id, a prefix or a short id means; the notebook's own runs come first.
+
+        Raises:
+            UnknownRun: None, or several; `near` has ids to choose from.
+        """
+        return self._database.read(lambda connection: queries.find(connection, query, notebook))
+
+    def find_task(self, service: str, base_url: str, task_id: str) -> LedgerRow | None:
+        """Returns the run that owns a task of a service, or None."""
+        return self._database.read(lambda connection: queries.find_task(connection, service, base_url, task_id))
+
+    def find_done(self, request_sha256: str, service: str, notebook: str | None) -> LedgerRow | None:
+        """Returns the latest success of this very request in this notebook, or None."""
+        return self._database.read(
+            lambda connection: queries.find_done(connection, request_sha256, service, notebook)
+        )
+
+    def unfinished(self, notebook: str | None = None, service: str | None = None) -> tuple[LedgerRow, ...]:
+        """Returns the runs that are not over, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> tuple[LedgerRow, ...]:
+            return queries.select(connection, notebook=notebook, service=service, states=queries.UNFINISHED)
+
+        return self._database.read(work)[::-1]
+
+    def list(
+        self,
+        *,
+        notebook: str | None = None,
+        model: str | None = None,
+        state: RunState | str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        service: str | None = None,
+        parent: str | None = None,
+        limit: int | None = 50,
+    ) -> tuple[LedgerRow, ...]:
+        """Returns the runs that fit all that is given, latest first. `text` looks in ids, model and parameters."""
+        states = () if state is None else (str(state),)
+
+        def work(connection: sqlite3.Connection) -> tuple[LedgerRow, ...]:
+            return queries.select(
+                connection,
+                notebook=notebook,
+                model=model,
+                states=states,
+                text=text,
+                since=since,
+                service=service,
+                parent=parent,
+                limit=limit,
+            )
+
+        return self._database.read(work)
+
+    # Money
+
+    def spent(
+        self, notebook: str | None = None, service: str | None = None, since: datetime | None = None
+    ) -> Decimal:
+        """Returns what was billed, in USD; forgotten runs count. `notebook` None: everywhere."""
+        return self._money(notebook, service, since)[0]
+
+    def reserved(
+        self, notebook: str | None = None, service: str | None = None, since: datetime | None = None
+    ) -> Decimal:
+        """Returns the estimates of runs in flight, and of successes whose price is not known yet, in USD."""
+        return self._money(notebook, service, since)[1]
+
+    def get_budget(self, notebook: str | None) -> Decimal | None:
+        """Returns a notebook's budget in USD (None: of work outside notebooks), or None when none is set."""
+        return self._database.read(lambda connection: queries.budget(connection, notebook))
+
+    def set_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
+        """Sets or, with None, removes the budget of a notebook."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM budgets WHERE notebook = ?", (notebook or "",))
+            if budget_usd is not None:
+                connection.execute("INSERT INTO budgets VALUES (?, ?)", (notebook or "", money_text(budget_usd)))
+
+        self._database.write(work)
+
+    def _money(self, notebook: str | None, service: str | None, since: datetime | None) -> tuple[Decimal, Decimal]:
+        return self._database.read(
+            lambda connection: queries.money(
+                connection, notebook=notebook, everywhere=notebook is None, service=service, since=since
+            )
+        )
+
+    # Time
+
+    def past_runs(self, model: str, service: str, limit: int = 50) -> tuple[PastRun, ...]:
+        """Returns how long the latest successful runs of a model took, latest first."""
+        return self._database.read(lambda connection: queries.past_runs(connection, model, service, limit))
+
+    def history_seconds(self, model: str, service: str, signature: str, limit: int = 20) -> builtins.list[float]:
+        """Returns the seconds of work of the latest successes with this work signature, latest first."""
+        return [run.elapsed_s for run in self.past_runs(model, service, 500) if run.signature == signature][:limit]
+
+    # Leases
+
+    def claim(self, run_id: str, owner: str, now: datetime, ttl_s: float) -> bool:
+        """Takes a run for tracking; False when another process holds it."""
+        return self._database.write(lambda connection: leases.claim(connection, run_id, owner, now, ttl_s))
+
+    def heartbeat(self, owner: str, now: datetime, ttl_s: float) -> frozenset[str]:
+        """Extends the owner's leases and writes progress; returns the ids it still holds."""
+        self.flush()
+        return self._database.write(
+            lambda connection: leases.heartbeat(connection, owner, now, ttl_s), durable=False
+        )
+
+    def release(self, owner: str, run_id: str | None = None) -> int:
+        """Gives up one run, or all that the owner holds; returns how many."""
+        return self._database.write(lambda connection: leases.release(connection, owner, run_id), durable=False)
+
+    # Upkeep
+
+    def restore(self, rows: Iterable[LedgerRow]) -> int:
+        """Adds rows that are not there yet (from sidecars); returns how many were new."""
+        found = tuple(rows)
+        return self._database.write(lambda connection: salvage.insert_missing(connection, found))
+
+    def verify(self) -> audit.Report:
+        """Checks the file, and reads and hashes again every output that was saved."""
+        integrity = self._database.read(audit.check_integrity)
+        return audit.check_media(self.list(limit=None), integrity)
+
+    def export_lines(self) -> Iterator[str]:
+        """Gives every run as one line of JSON, without tokens and without what concerns this machine only."""
+        yield from (audit.export_line(row) for row in self.list(limit=None))
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Returns what the person must be told (a damaged ledger was replaced), once."""
+        return self._database.take_notices()
+
+    def close(self) -> None:
+        """Writes what is pending and closes the file."""
+        self.flush()
+        self._database.close()
+
+    def _step(self, run_id: str, state: RunState, *, billed: str = "", **changes: Any) -> LedgerRow:
+        def work(connection: sqlite3.Connection) -> LedgerRow:
+            row = _get(connection, run_id)
+            # Saying "submitting" twice is two processes about to send the same run: the second must not.
+            if row.state is not state or state is RunState.SUBMITTING:
+                _check_step(row, state)
+            return _change(connection, run_id, state=state, **changes)
+
+        return self._database.write(work, billed=billed)
+
+    def _refill(self, connection: sqlite3.Connection, damaged: Path) -> str:
+        return salvage.refill(connection, damaged, self._rebuild)
+
+
+def _get(connection: sqlite3.Connection, run_id: str) -> LedgerRow:
+    row = queries.get(connection, run_id)
+    if row is None:
+        raise UnknownRun(f"No run {run_id!r} in the ledger.", query=run_id, near=[])
+    return row
+
+
+def _check_step(row: LedgerRow, state: RunState) -> None:
+    if state not in _NEXT[row.state]:
+        raise LedgerError(
+            f"Run {row.short_id} is {row.state} and cannot become {state}.",
+            hint=f"%wiro show {row.short_id}",
+            reason="transition",
+            run_id=row.run_id,
+        )
+
+
+def _check_budget(connection: sqlite3.Connection, row: LedgerRow, budget_usd: Decimal | None) -> None:
+    limits = [limit for limit in (budget_usd, queries.budget(connection, row.notebook)) if limit is not None]
+    if not limits:
+        return
+    limit = min(limits)
+    spent, reserved = queries.money(connection, notebook=row.notebook, service=row.service)
+    used, estimate = spent + reserved, row.estimated_usd
+    # A run of unknown price may start while anything is left; what it will cost cannot be held back.
+    if used + estimate <= limit if estimate is not None else used < limit:
+        return
+    raise BudgetExceeded(
+        f"This run would go over the budget of ${money_text(limit)}.",
+        details=[
+            f"billed ${money_text(spent)}, in flight about ${money_text(reserved)}, "
+            + ("this run: unknown" if estimate is None else f"this run about ${money_text(estimate)}")
+        ],
+        budget_usd=money_text(limit),
+        spent_usd=money_text(used),
+        estimated_usd=money_text(estimate),
+    )
+
+
+def _change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:
+    _assign(connection, run_id, changes)
+    return _get(connection, run_id)
+
+
+def _assign(connection: sqlite3.Connection, run_id: str, changes: Mapping[str, Any], condition: str = "") -> None:
+    if not changes:
+        return
+    # Column names come from this module, never from outside.
+    names = ", ".join(f"{name} = :{name}" for name in changes)
+    values = {name: to_sql(name, value) for name, value in changes.items()}
+    connection.execute(f"UPDATE runs SET {names} WHERE run_id = :run_id {condition}", {**values, "run_id": run_id})

@@ -111,7 +111,8 @@ class ModelSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the normal form as plain JSON data (tuples become lists)."""
-        return json.loads(json.dumps(asdict(self)))
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data
 
     @property
     def sha256(self) -> str:

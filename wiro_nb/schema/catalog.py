@@ -1,0 +1,83 @@
+"""The models that come with the package, and schemas for models that publish none."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.resources import files
+
+from wiro_nb.errors import UnknownModel
+from wiro_nb.schema.normalise import is_slug
+from wiro_nb.schema.types import ModelSchema, schema_from_dict
+
+
+@lru_cache(maxsize=1)
+def bundled_models() -> tuple[ModelSchema, ...]:
+    """Returns the bundled schemas in the order of the manifest."""
+    folder = files("wiro_nb.schema").joinpath("bundled")
+    manifest = json.loads(folder.joinpath("manifest.json").read_text(encoding="utf-8"))
+    return tuple(
+        schema_from_dict(json.loads(folder.joinpath(entry["file"]).read_text(encoding="utf-8")))
+        for entry in manifest["models"]
+    )
+
+
+def find_bundled(slug: str) -> ModelSchema | None:
+    """Returns the bundled model of this slug or run path, or None.
+
+    Args:
+        slug: "owner/name" in any case; blanks around it do not matter.
+    """
+    wanted = slug.strip().lower()
+    for schema in bundled_models():
+        if wanted in {schema.slug.lower(), schema.run_path.lower()}:
+            return schema
+    return None
+
+
+def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
+    """Returns the slugs closest to what was typed, best first.
+
+    A slug that contains the query counts more than a similar spelling; the name alone ("vace") counts as
+    much as the whole slug.
+
+    Args:
+        query: What was typed, with or without the owner.
+        slugs: The slugs to choose from.
+        count: How many at most.
+    """
+    wanted = query.strip().lower()
+    if not wanted:
+        return []
+    scored = []
+    for slug in dict.fromkeys(slugs):
+        lower = slug.lower()
+        name = lower.partition("/")[2]
+        score = max(
+            difflib.SequenceMatcher(None, wanted, lower).ratio(),
+            difflib.SequenceMatcher(None, wanted.rpartition("/")[2], name).ratio(),
+        )
+        score += 1.0 if wanted in lower else 0.0
+        if score >= 0.5:
+            scored.append((-score, slug))
+    return [slug for _, slug in sorted(scored)[:count]]
+
+
+def open_schema(slug: str) -> ModelSchema:
+    """Returns a schema for a model that publishes no inputs: any name=value pair is accepted and sent as text.
+
+    Args:
+        slug: "owner/name"; taken as the run path too.
+
+    Raises:
+        UnknownModel: The text is not of the form owner/name.
+    """
+    slug = slug.strip()
+    if not is_slug(slug):
+        near = near_models(slug, (schema.slug for schema in bundled_models()))
+        raise UnknownModel(f"{slug[:80]}: a model is named owner/name, as in pruna/vace.", model=slug, near=near)
+    return ModelSchema(
+        slug=slug, run_path=slug, title=slug.partition("/")[2], source={"kind": "none", "name": ""}, open=True
+    )

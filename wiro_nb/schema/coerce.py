@@ -1,0 +1,257 @@
+"""Turns one given value into what goes on the wire, by the input's type. Text from a cell is never guessed at.
+
+`number` and `range` inputs become numbers, everything else text, as in the service's own sample bodies. A `text`
+input whose default is a number ("frameNum" of pruna/vace) is checked as a number and sent as text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from wiro_nb.schema.normalise import as_decimal, is_seed
+from wiro_nb.schema.rules import Rule
+from wiro_nb.schema.types import NUMBER_TYPES, TEXT_TYPES, Parameter
+
+WireValue = str | int | float | list[str]
+
+LARGEST_WHOLE_NUMBER = 2**53
+"""Beyond this a JSON number loses digits on the way."""
+_MOST_DIGITS = 20
+_MOST_DECIMALS = 20
+_UNSENDABLE = re.compile(r"[\x00\ud800-\udfff]")
+_SHOWN_CHARS = 60
+
+
+class ValueRefused(Exception):
+    """A value does not fit its input; carries what a Problem needs. Never leaves this package."""
+
+    def __init__(self, message: str, *, near: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.near = tuple(near)
+        self.allowed = tuple(allowed)
+
+
+def is_empty(value: object) -> bool:
+    """True for what means "not given": None, blank text, an empty list."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, list | tuple) and len(value) == 0
+
+
+def shown(value: object) -> str:
+    """Returns a value as short text for a message."""
+    try:
+        text = " ".join(str(value).split())
+    except Exception:
+        # Somebody else's __str__ (or an int of over 4300 digits) must not hide the real problem.
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+
+
+def coerce(parameter: Parameter, value: object) -> WireValue:
+    """Returns what is sent for a given, non-empty value.
+
+    Args:
+        parameter: An input that is not a file.
+        value: Text as typed, or a Python value.
+
+    Raises:
+        ValueRefused: The value does not fit.
+    """
+    if isinstance(value, list | tuple | set | frozenset):
+        return _coerce_list(parameter, list(value))
+    if parameter.multiple:
+        return _coerce_list(parameter, [value])
+    return _coerce_one(parameter, value)
+
+
+def default_value(parameter: Parameter) -> WireValue | None:
+    """Returns what is sent when nothing is given, or None to leave the input out.
+
+    The service's own default is sent as it is, even when it is not among the options or breaks a rule.
+    """
+    if parameter.default is None:
+        return None
+    if isinstance(parameter.default, tuple):
+        return list(parameter.default)
+    if parameter.type not in {"number", "range"}:
+        return parameter.default
+    number = as_decimal(parameter.default)
+    if number is None:
+        return parameter.default.strip() or None
+    return _as_number(number) if abs(number.adjusted()) < _MOST_DIGITS else parameter.default
+
+
+def takes_number(parameter: Parameter) -> bool:
+    """True for number inputs, and for text inputs that hold a number by their default, bounds or rule."""
+    if parameter.type in NUMBER_TYPES:
+        return True
+    if parameter.type != "text":
+        return False
+    numeric_default = isinstance(parameter.default, str) and as_decimal(parameter.default) is not None
+    return numeric_default or is_seed(parameter) or any((parameter.min, parameter.max, parameter.rule))
+
+
+def _coerce_list(parameter: Parameter, values: list[object]) -> WireValue:
+    if not parameter.multiple and parameter.is_known:
+        raise ValueRefused(f"takes one value, not a list of {len(values)}")
+    return [str(_coerce_one(parameter, value)) for value in values]
+
+
+def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
+    text = _plain_text(value)
+    if isinstance(parameter.default, str) and text.strip() == parameter.default and parameter.type != "textarea":
+        # Given as the default reads: the service accepts its own default, whatever the options or rule say.
+        sent = default_value(parameter)
+        return sent if isinstance(sent, str | int | float) else text
+    if parameter.type == "select":
+        return _choose(parameter, text)
+    if takes_number(parameter):
+        if isinstance(value, bool):
+            raise ValueRefused(f"takes a number, not {text}")
+        return _coerce_number(parameter, text)
+    if parameter.type in TEXT_TYPES:
+        return text
+    return next((option.value for option in parameter.options if _fold(option.label) == _fold(text)), text)
+
+
+def _plain_text(value: object) -> str:
+    if isinstance(value, str):
+        text = str(value)
+    elif isinstance(value, bool) or type(value).__name__ in {"bool_", "bool"}:
+        text = "true" if value else "false"
+    elif isinstance(value, numbers.Number | Decimal | os.PathLike):
+        try:
+            text = str(value)
+        except ValueError as error:
+            raise ValueRefused("is too large a number") from error
+    else:
+        raise ValueRefused(f"takes text or a number, not {type(value).__name__}")
+    if _UNSENDABLE.search(text):
+        raise ValueRefused("holds characters that cannot be sent (a NUL or half of a surrogate pair)")
+    return text
+
+
+def _fold(text: str) -> str:
+    """Returns the text for comparing: case, blanks, full-width forms and emoji variation do not count."""
+    plain = unicodedata.normalize("NFKC", text).replace("\ufe0f", "")
+    return " ".join(plain.casefold().split())
+
+
+def _choose(parameter: Parameter, text: str) -> str:
+    """Returns the option meant: by exact value, then value or label in any case."""
+    if not parameter.options:
+        default = f"only its default ({parameter.default})" if parameter.default else "nothing"
+        raise ValueRefused(f"{shown(text)}: this input publishes no choices and takes {default}; leave it out")
+    values = [option.value for option in parameter.options]
+    for candidate in (text, text.strip()):
+        if candidate in values:
+            return candidate
+    wanted = _fold(text)
+    by_value = [option.value for option in parameter.options if _fold(option.value) == wanted]
+    by_label = [option.value for option in parameter.options if _fold(option.label) == wanted]
+    for found in (by_value, by_label):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ValueRefused(f"{shown(text)}: {len(found)} choices are called that", near=found, allowed=values)
+    raise ValueRefused(
+        f"{shown(text)}: not one of the {len(values)} choices",
+        near=_near_options(parameter, wanted),
+        allowed=values,
+    )
+
+
+def _near_options(parameter: Parameter, wanted: str) -> list[str]:
+    """Returns up to three option values whose value or label is close to, or holds, what was typed."""
+    names: dict[str, str] = {}
+    for option in parameter.options:
+        names.setdefault(_fold(option.value), option.value)
+        names.setdefault(_fold(option.label), option.value)
+    holding = [
+        name for name in names if len(wanted) > 1 and (wanted in name or (len(name) > 2 and name in wanted))
+    ]
+    close = difflib.get_close_matches(wanted[:200], names, n=3, cutoff=0.5)
+    return list(dict.fromkeys(names[name] for name in [*close, *holding]))[:3]
+
+
+def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
+    number = _parse_number(text)
+    if is_seed(parameter) and number != number.to_integral_value():
+        raise ValueRefused(f"{shown(text)}: a seed is a whole number", near=[str(int(number))])
+    _check_range(parameter, number)
+    if parameter.rule and (rule := Rule.parse(parameter.rule)):
+        _check_rule(rule, number)
+    if parameter.type in {"number", "range"}:
+        return _as_number(number)
+    return _as_text(parameter, number)
+
+
+def _parse_number(text: str) -> Decimal:
+    """Reads a number in any script's digits; refuses what only looks like one, with what was probably meant."""
+    typed = unicodedata.normalize("NFKC", text).strip().replace("\u2212", "-")
+    try:
+        number = Decimal(typed)
+    except InvalidOperation:
+        raise ValueRefused(f"{shown(text)}: not a number", near=_meant_number(typed)) from None
+    if not number.is_finite():
+        raise ValueRefused(f"{shown(text)}: not a finite number")
+    exponent = number.as_tuple().exponent
+    if number.adjusted() >= _MOST_DIGITS or not isinstance(exponent, int) or exponent < -_MOST_DECIMALS:
+        raise ValueRefused(f"{shown(text)}: too large or too finely divided a number")
+    return abs(number) if number == 0 else number
+
+
+def _meant_number(typed: str) -> list[str]:
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", typed):
+        whole = typed.replace(",", "")
+        return [whole, typed.replace(",", ".")] if typed.count(",") == 1 and "." not in typed else [whole]
+    if re.fullmatch(r"[+-]?\d+,\d+", typed):
+        return [typed.replace(",", ".")]
+    if re.fullmatch(r"\d{1,3}([ '_]\d{3})+", typed):
+        return [re.sub(r"\D", "", typed)]
+    leading = re.match(r"[+-]?\d+(\.\d+)?(?=\s*[A-Za-z%]+$)", typed)
+    return [leading[0]] if leading else []
+
+
+def _check_range(parameter: Parameter, number: Decimal) -> None:
+    least = as_decimal(parameter.min) if parameter.min else None
+    most = as_decimal(parameter.max) if parameter.max else None
+    if least is not None and number < least:
+        bounds = f"at least {parameter.min}" if most is None else f"between {parameter.min} and {parameter.max}"
+        raise ValueRefused(f"{shown(number)}: must be {bounds}", near=[str(parameter.min)])
+    if most is not None and number > most:
+        bounds = f"at most {parameter.max}" if least is None else f"between {parameter.min} and {parameter.max}"
+        raise ValueRefused(f"{shown(number)}: must be {bounds}", near=[str(parameter.max)])
+
+
+def _check_rule(rule: Rule, number: Decimal) -> None:
+    if number == number.to_integral_value() and rule.fits(int(number)):
+        return
+    near = [str(fitting) for fitting in dict.fromkeys(rule.nearest(int(number // 1)))]
+    if len(near) == 1 and int(near[0]) < number:
+        near.append(str(int(near[0]) + rule.factor))
+    raise ValueRefused(f"{shown(number)}: must be {rule} (such as {' or '.join(near)})", near=near)
+
+
+def _as_number(number: Decimal) -> int | float:
+    if abs(number) > LARGEST_WHOLE_NUMBER:
+        raise ValueRefused(f"{shown(number)}: too large a number")
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _as_text(parameter: Parameter, number: Decimal) -> str:
+    """Returns plain decimal text. "81.0" becomes "81" where the service's own default is a whole number."""
+    whole = parameter.type == "text" and (
+        is_seed(parameter) or not (isinstance(parameter.default, str) and "." in parameter.default)
+    )
+    return format(number.to_integral_value() if whole and number == number.to_integral_value() else number, "f")

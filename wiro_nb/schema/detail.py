@@ -1,0 +1,213 @@
+"""Reads a Tool/Detail answer into a schema. Every field is optional and may be of another type than expected."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from wiro_nb.errors import UnreadableSchema
+from wiro_nb.schema.normalise import (
+    as_decimal,
+    file_counts,
+    human_help,
+    human_label,
+    is_slug,
+    mark_required,
+)
+from wiro_nb.schema.rules import Rule
+from wiro_nb.schema.types import FILE_TYPES, NUMBER_TYPES, ModelSchema, Option, Parameter
+
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,39}")
+
+
+def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") -> ModelSchema:
+    """Reads a model from the service's catalogue.
+
+    Args:
+        answer: The whole answer of Tool/Detail, or one entry of its `tool` list.
+        source_name: Where it is from, for messages and `schema.source`.
+
+    Returns:
+        The schema; open when the answer gives no usable parameters (`null`, not a list, or empty).
+
+    Raises:
+        UnreadableSchema: The answer has no model, or the model has no usable name.
+    """
+    tool = _find_tool(answer, source_name)
+    slug, run_path = _slugs(tool)
+    if not slug:
+        raise UnreadableSchema(
+            f"{source_name}: the answer has no model of the form owner/name in it.",
+            hint="%wiro models",
+            source=source_name,
+        )
+    found = [_read_parameter(item, group) for group, item in _items(tool.get("parameters"))]
+    parameters: dict[str, Parameter] = {}
+    for parameter in found:
+        if parameter is not None:
+            parameters.setdefault(parameter.id, parameter)
+    schema = ModelSchema(
+        slug=slug,
+        run_path=run_path,
+        title=_plain(tool.get("title") or tool.get("name")) or slug.partition("/")[2],
+        description=_plain(tool.get("seodescription") or tool.get("description")),
+        categories=_words(tool.get("categories")),
+        tags=_words(tool.get("tags")),
+        cover=_cover(tool.get("image") or tool.get("cover")),
+        parameters=tuple(parameters.values()),
+        source={"kind": "detail", "name": source_name},
+        open=not parameters,
+    )
+    said = [str(item.get("id")) for _, item in _items(tool.get("parameters")) if item.get("required") is not None]
+    return replace(mark_required(schema, said=[name.strip() for name in said]), source=schema.source)
+
+
+def _find_tool(answer: Mapping[str, Any], source_name: str) -> Mapping[str, Any]:
+    tool: Any = answer
+    if isinstance(answer, Mapping) and "tool" in answer:
+        tool = answer["tool"]
+        if isinstance(tool, list):
+            tool = tool[0] if tool else None
+    if not isinstance(tool, Mapping):
+        raise UnreadableSchema(
+            f"{source_name}: the answer has no model in it.", hint="%wiro models", source=source_name
+        )
+    return tool
+
+
+def _slugs(tool: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns slug and run path; the path is made of the "clean" forms where the service gives them."""
+
+    def joined(owner: str, project: str) -> str:
+        text = f"{_text(tool.get(owner))}/{_text(tool.get(project))}"
+        return text if is_slug(text) else ""
+
+    run_path = joined("cleanslugowner", "cleanslugproject")
+    slug = joined("slugowner", "slugproject") or run_path
+    return slug, run_path or slug
+
+
+def _items(parameters: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields (group title, item); accepts groups with items, bare items, and either inside a JSON text."""
+    if isinstance(parameters, str):
+        parameters = _json(parameters)
+    for entry in parameters if isinstance(parameters, list) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        if isinstance(entry.get("items"), list):
+            title = _plain(entry.get("title"))
+            yield from ((title, item) for item in entry["items"] if isinstance(item, Mapping))
+        elif "id" in entry:
+            yield "", entry
+
+
+def _read_parameter(item: Mapping[str, Any], group: str) -> Parameter | None:
+    name = _text(item.get("id")).strip()
+    if not name or not name.isprintable():
+        return None
+    kind = _text(item.get("type")).strip().lower()
+    kind = kind if _TYPE.fullmatch(kind) else "text"
+    notes = [human_help(_plain(item.get(key))) for key in ("description", "help", "note")]
+    help_text = " ".join(dict.fromkeys(note for note in notes if note))
+    rule = Rule.parse(help_text)
+    least, most = file_counts(help_text) if kind in FILE_TYPES else (None, None)
+    return Parameter(
+        id=name,
+        type=kind,
+        label=human_label(_plain(item.get("label")), name),
+        help=help_text,
+        default=_default(kind, item.get("default", item.get("value"))),
+        required=_truth(item.get("required")),
+        multiple=kind in {"multifileinput", "combinefileinput"} or _truth(item.get("multiple")),
+        options=_options(item.get("options")),
+        min=_bound(item.get("min")) or least,
+        max=_bound(item.get("max")) or most,
+        step=_bound(item.get("step")),
+        rule=str(rule) if rule and kind in NUMBER_TYPES | {"text"} else None,
+        group=group,
+    )
+
+
+def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
+    if value is None or (value == "" and kind in FILE_TYPES):
+        return None
+    if kind in FILE_TYPES:
+        names = value if isinstance(value, list) else _text(value).split(",")
+        kept = tuple(name for name in (_text(name).strip() for name in names) if name)
+        return (kept if kind != "fileinput" else kept[0]) if kept else None
+    if isinstance(value, list):
+        return tuple(_text(item) for item in value)
+    return _text(value)
+
+
+def _options(options: Any) -> tuple[Option, ...]:
+    if isinstance(options, str):
+        options = _json(options)
+    found: dict[str, Option] = {}
+    for entry in options if isinstance(options, list) else ():
+        option = _option(entry)
+        if option is not None:
+            found.setdefault(option.value, option)
+    return tuple(found.values())
+
+
+def _option(entry: Any) -> Option | None:
+    if isinstance(entry, str | int | float):
+        return Option(value=_text(entry), label=_plain(entry) or _text(entry))
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("value"), str | int | float):
+        return None
+    value = _text(entry["value"])
+    return Option(
+        value=value,
+        label=_plain(entry.get("label") or entry.get("text")) or value,
+        description=_plain(entry.get("description")),
+        trigger_words=_words(entry.get("triggerwords")),
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return str(value)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _plain(value: Any) -> str:
+    """Returns the text in one line. Markup in it stays as text: whoever shows it escapes it."""
+    return " ".join(_text(value).split())
+
+
+def _truth(value: Any) -> bool:
+    return value is True or _text(value).strip().lower() in {"1", "1.0", "true", "yes"}
+
+
+def _bound(value: Any) -> str | None:
+    number = None if value is None or isinstance(value, bool) else as_decimal(_text(value))
+    return None if number is None or abs(number.adjusted()) > 30 else format(number, "f")
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """Returns a list of words given as a list, as a JSON list in a text, or separated by commas."""
+    if isinstance(value, str):
+        parsed = _json(value)
+        value = parsed if isinstance(parsed, list) else value.split(",")
+    words = (_plain(word) for word in value) if isinstance(value, list) else ()
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def _cover(value: Any) -> str:
+    text = _text(value).strip()
+    return text if text.startswith(("https://", "http://")) else ""
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

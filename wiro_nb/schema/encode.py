@@ -1,0 +1,94 @@
+"""Writes the body of a Run and names a request by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from wiro_nb.schema.files import FileInput, is_url
+from wiro_nb.schema.values import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class WireBody:
+    """The body of a Run.
+
+    Attributes:
+        json: The JSON body when nothing is uploaded, else None.
+        fields: Text fields of a multipart body, in order; a name may repeat.
+        parts: File parts of a multipart body, in order; a name may repeat.
+    """
+
+    json: dict[str, Any] | None
+    fields: tuple[tuple[str, str], ...] = ()
+    parts: tuple[tuple[str, FileInput], ...] = ()
+
+
+def encode(prepared: Prepared, *, callback_url: str | None = None) -> WireBody:
+    """Writes the body of a Run: JSON when nothing is uploaded, multipart when a file is.
+
+    How a file input travels depends on its type:
+
+    - `fileinput`: a file as part `id`, a URL as field `idUrl`.
+    - `multifileinput`: files as repeated part `id`, URLs comma-separated in `idUrl`.
+    - `combinefileinput` (and inputs we know nothing of): files as repeated part `id`, URLs as repeated field
+      `id`; in JSON one text, or an array when there are several.
+
+    Bare names of the service's own sample files travel in `id` itself, as the pages' samples do.
+
+    Args:
+        prepared: Values typed by the schema.
+        callback_url: Where the service posts the finished task, or None.
+    """
+    texts: list[tuple[str, Any]] = list(prepared.parameters.items())
+    parts: list[tuple[str, FileInput]] = []
+    for parameter, inputs in prepared.files.items():
+        texts += _url_fields(_file_type(prepared, parameter), parameter, [item.url for item in inputs if item.url])
+        parts += [(parameter, item) for item in inputs if item.path is not None]
+    if callback_url:
+        texts.append(("callbackUrl", callback_url))
+    if not parts:
+        return WireBody(json=dict(texts))
+    fields = [
+        (name, _as_text(item)) for name, value in texts for item in (value if isinstance(value, list) else [value])
+    ]
+    return WireBody(json=None, fields=tuple(fields), parts=tuple(parts))
+
+
+def request_sha256(prepared: Prepared) -> str:
+    """Returns the identity of a request: the same for the same model, values and file contents.
+
+    A seed that was drawn counts as "any seed": a cell that leaves the seed open asks for the same thing each
+    time it runs, and must find what it already paid for.
+
+    Args:
+        prepared: Values typed by the schema. Service and callback do not count; files count by content.
+    """
+    parameters: dict[str, Any] = dict(prepared.parameters)
+    if prepared.seed is not None and not prepared.seed.pinned:
+        parameters[prepared.seed.parameter] = None
+    files = {name: [item.sha256 or item.url for item in inputs] for name, inputs in prepared.files.items()}
+    core = {"run_path": prepared.schema.run_path, "parameters": parameters, "files": files}
+    text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_type(prepared: Prepared, parameter: str) -> str:
+    known = prepared.schema.get(parameter)
+    return known.type if known else ""
+
+
+def _url_fields(kind: str, parameter: str, urls: list[str]) -> list[tuple[str, Any]]:
+    if not urls:
+        return []
+    if kind == "fileinput" and is_url(urls[0]):
+        return [(parameter + "Url", urls[0])]
+    if kind == "multifileinput" and all(is_url(url) for url in urls):
+        return [(parameter + "Url", ",".join(url.replace(",", "%2C") for url in urls))]
+    return [(parameter, urls[0] if len(urls) == 1 else urls)]
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,356 @@
+"""Reads the text of a model page ("## Basic tool info ... ## Model Inputs: - name: ...").
+
+The text is meant to have line breaks, and is also found flattened into one long line. Both are read by one
+grammar: keys in their known order, where a key must start a line in the first form and follow a blank in the
+second. Values are taken verbatim, so colons, commas, quotes and emoji in them mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wiro_nb.errors import UnreadableSchema
+from wiro_nb.schema.normalise import file_counts, human_help, human_label, is_slug, mark_required
+from wiro_nb.schema.rules import Rule
+from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Option, Parameter
+
+MAX_PAGE_CHARS = 2_000_000
+
+_INPUTS = re.compile(r"(?:^|\s)##\s+(?:Model|Tool)\s+Inputs:")
+_INPUTS_END = re.compile(
+    r"\s##\s+(?:Integration|Run Command|(?:Model|Tool) Parameter|(?:Get|Kill|Cancel) Task|Task Status)\b"
+)
+_INSPIRES = re.compile(r"(?:^|\s)##\s+(?:Model|Tool)\s+Parameter\s+Inspires:")
+_RUN_URL = re.compile(r"/Run/([^\s\"'?#]+)")
+_RUN_BODY = re.compile(r"/Run/[^\s\"']+\".*?\s-d\s+'", re.DOTALL)
+_SHEET_SLUG = re.compile(r"API Sample:\s+(\S+)")
+_HEADER_KEY = re.compile(
+    r"(?:^|(?<=\s))(?:(?:Model|Tool)\s+(name|description|cover|categories|tags)|"
+    r"(Run) Task Endpoint \(POST\)|(Get) Task Detail Endpoint \(POST\)):(?=\s|$)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How keys are recognised: at the start of a line, or after any blank."""
+
+    before: str
+
+    def find(self, key: str, text: str, start: int = 0) -> re.Match[str] | None:
+        return re.compile(rf"{self.before}{key}(?=\s|$)").search(text, start)
+
+
+_LINES = _Form(r"(?:^|\n)[ \t]*")
+_FLAT = _Form(r"(?:^|(?<=\s))")
+
+
+def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
+    """Reads a model page.
+
+    A page that names its model but lists no inputs gives an open schema, so that the model can still be run
+    with free name=value pairs. Template placeholders ({{toolSlugOwner}}) are never taken for a model.
+
+    Args:
+        text: The page, with line breaks or flattened into one line.
+        source_name: Where the text is from (file name or URL), for messages and `schema.source`.
+
+    Raises:
+        UnreadableSchema: The text is empty, binary, HTML, cut, or names no model.
+    """
+    text = _clean(text, source_name)
+    inputs = _INPUTS.search(text)
+    header = _read_header(text[: inputs.start()] if inputs else text)
+    run_path, slug = _paths(text, header)
+    if not slug:
+        raise _no_model(text, source_name)
+    schema = ModelSchema(
+        slug=slug,
+        run_path=run_path or slug,
+        title=header.get("title") or slug.partition("/")[2],
+        description=" ".join(header.get("description", "").split()),
+        categories=_bullets(header.get("categories", "")),
+        tags=_bullets(header.get("tags", "")),
+        cover=_url(header.get("cover", "")),
+        parameters=_read_inputs(text, inputs.end(), source_name) if inputs else (),
+        source={"kind": "page", "name": source_name},
+    )
+    if schema.parameters:
+        return mark_required(schema)
+    return replace(schema, source={**schema.source, "note": "the page lists no inputs"}, open=True)
+
+
+def page_samples(text: str) -> list[dict[str, str]]:
+    """Returns the sample values a page shows, best effort, never raising.
+
+    Args:
+        text: The page.
+
+    Returns:
+        One dict of parameter id to text per sample: first the body of the Run command, then each entry of
+        "Parameter Inspires". Several files are joined by commas. `callbackUrl` is left out.
+    """
+    samples = [_run_body(text), *_inspires(text)]
+    return [sample for sample in samples if sample]
+
+
+def _clean(text: str, source_name: str) -> str:
+    if not text.strip("\ufeff \t\r\n"):
+        raise _unreadable(source_name, "is empty", "fetch the model's llms.txt again")
+    if len(text) > MAX_PAGE_CHARS:
+        raise _unreadable(source_name, "is far longer than a model page", "give the model's llms.txt")
+    if "\0" in text or text.count("\ufffd") > len(text) // 20:
+        raise _unreadable(source_name, "is not text", "give the model's llms.txt")
+    if re.match(r"\s*<(?:!doctype|html|\?xml|head|body)\b", text.lstrip("\ufeff"), re.IGNORECASE):
+        raise _unreadable(source_name, "is an HTML page, not the model's text page", "give the model's llms.txt")
+    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _unreadable(source_name: str, what: str, hint: str) -> UnreadableSchema:
+    return UnreadableSchema(f"{source_name}: {what}.", hint=hint, source=source_name)
+
+
+def _no_model(text: str, source_name: str) -> UnreadableSchema:
+    if "{{toolSlug" in text:
+        what = "has only template placeholders where the model's name should be"
+    else:
+        what = "names no model (no 'Model name:' and no Run endpoint)"
+    return _unreadable(
+        source_name, what, "give the model's llms.txt, or name the model itself: %wiro info OWNER/MODEL"
+    )
+
+
+def _read_header(text: str) -> dict[str, str]:
+    """Returns the header's values. A repeated key counts once: the name first, the others last."""
+    start = re.search(r"##\s+Basic\s+(?:tool|model)\s+info", text)
+    found = (
+        list(_HEADER_KEY.finditer(text, start.end() if start else 0)) if start or _HEADER_KEY.match(text) else []
+    )
+    keys = [next(group for group in match.groups() if group) for match in found]
+    firsts = {"name", "description"}
+    kept = [
+        (key, match)
+        for position, (key, match) in enumerate(zip(keys, found, strict=True))
+        if (key not in keys[:position] if key in firsts else key not in keys[position + 1 :])
+    ]
+    values = _values([match for _, match in kept], text)
+    header = dict(zip((key for key, _ in kept), values, strict=True))
+    return header if header else _read_sheet(text)
+
+
+def _read_sheet(text: str) -> dict[str, str]:
+    """Reads a flattened web page: "owner/ name", title and description in its first lines, "API Sample: slug"."""
+    sample = _SHEET_SLUG.search(text)
+    if not sample or not is_slug(sample[1]):
+        return {}
+    lines = [line.strip() for line in text[: sample.start()].split("\n") if line.strip()]
+    named = bool(lines) and lines[0].replace(" ", "") == sample[1]
+    return {
+        "name": sample[1],
+        "title": lines[1] if named and len(lines) > 1 else "",
+        "description": lines[2] if named and len(lines) > 2 else "",
+    }
+
+
+def _paths(text: str, header: dict[str, str]) -> tuple[str, str]:
+    """Returns run path and slug; each empty when unknown."""
+    name = header.get("name", "").split(" ")[0].strip()
+    slug = name if is_slug(name) else ""
+    run_path = ""
+    for place in (header.get("Run", ""), text):
+        found = _RUN_URL.search(place)
+        if found and is_slug(found[1].rstrip("/")):
+            run_path = found[1].rstrip("/")
+            break
+    return run_path, slug or run_path
+
+
+def _url(text: str) -> str:
+    first = text.split()[0] if text.split() else ""
+    return first if first.startswith(("https://", "http://")) else ""
+
+
+def _bullets(text: str) -> tuple[str, ...]:
+    items = re.split(r"(?:^|\s)-\s+", " ".join(text.split()))
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ...]:
+    ending = _INPUTS_END.search(text, start)
+    section = text[start : ending.start() if ending else len(text)]
+    form = _LINES if _LINES.find("type:", section) else _FLAT
+    chunks = _split_entries(section, form, _run_body(text))
+    parameters: dict[str, Parameter] = {}
+    for position, (name, chunk) in enumerate(chunks):
+        parameter = _read_entry(name, chunk, form)
+        if parameter is None:
+            last = position == len(chunks) - 1
+            what = (
+                f"is cut inside the input {name}" if last and not ending else f"has no type for the input {name}"
+            )
+            raise _unreadable(source_name, what, "fetch the model's llms.txt again")
+        parameters.setdefault(parameter.id, parameter)
+    return tuple(parameters.values())
+
+
+def _split_entries(section: str, form: _Form, sample: dict[str, str]) -> list[tuple[str, str]]:
+    """Returns (id, rest) of each input.
+
+    In the flattened form a prompt may hold text that looks like an input. The Run sample of the same page
+    tells: what stands inside a sample's value is part of that value.
+    """
+    marker = re.compile(rf"{form.before}- name:\s+(\S+)(?=\s+(?:label|help|type):)")
+    prose = " ".join(" ".join(sample.values()).split())
+    starts = [
+        match
+        for match in marker.finditer(section)
+        if " ".join(section[match.start() : match.start() + 60].split()) not in prose
+    ]
+    return list(zip((match[1] for match in starts), _values(starts, section), strict=True))
+
+
+def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
+    kind = re.compile(rf"{form.before}type:\s+([\w\-]+)(?=\s|$)").search(chunk)
+    if kind is None:
+        return None
+    head = chunk[: kind.start()]
+    label, help_text = _head_values(head, form)
+    default_key = form.find("default:", chunk, kind.end())
+    tail = chunk[default_key.end() :] if default_key else ""
+    options_key = None if kind[1] == "textarea" else _options_key(tail, form)
+    default_text = tail[: options_key.start()] if options_key else tail
+    help_text = human_help(help_text)
+    rule = Rule.parse(help_text)
+    least, most = file_counts(help_text) if kind[1] in FILE_TYPES else (None, None)
+    return Parameter(
+        id=name,
+        type=kind[1],
+        label=human_label(label, name),
+        help=help_text,
+        default=_default(kind[1], default_text) if default_key else None,
+        multiple=kind[1] in {"multifileinput", "combinefileinput"},
+        options=_read_options(tail[options_key.end() :], form) if options_key else (),
+        min=least,
+        max=most,
+        rule=str(rule) if rule else None,
+    )
+
+
+def _head_values(head: str, form: _Form) -> tuple[str, str]:
+    label, help_text = form.find("label:", head), form.find("help:", head)
+    found = sorted((match for match in (label, help_text) if match), key=lambda match: match.start())
+    values = dict(zip(found, _values(found, head), strict=True))
+    return values[label] if label else "", values[help_text] if help_text else ""
+
+
+def _options_key(tail: str, form: _Form) -> re.Match[str] | None:
+    return re.compile(rf"{form.before}options:(?=\s*(?:- value:|$))").search(tail)
+
+
+def _default(kind: str, text: str) -> str | tuple[str, ...] | None:
+    text = text.strip()
+    if kind in FILE_TYPES:
+        names = tuple(name.strip() for name in text.strip('"').split(",") if name.strip())
+        return None if not names else (names if kind != "fileinput" else names[0])
+    return text if kind == "textarea" and text != '""' else _unquote(text)
+
+
+def _unquote(text: str) -> str:
+    """Takes one pair of quotes off a wholly quoted value; anything else stays as it is."""
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        try:
+            value = json.loads(text, strict=False)
+        except ValueError:
+            return text
+        return value if isinstance(value, str) else text
+    return text
+
+
+def _read_options(text: str, form: _Form) -> tuple[Option, ...]:
+    marker = re.compile(rf"{form.before}- value:\s*")
+    options = [_read_option(value) for value in _values(list(marker.finditer(text)), text)]
+    return tuple({option.value: option for option in options}.values())
+
+
+def _read_option(text: str) -> Option:
+    value, _, rest = re.sub(r"(\"|^\S+)\s+label:(?=\s|$)", r"\1" + "\0", text, count=1).partition("\0")
+    label, _, rest = re.sub(r"\s+description:(?=\s|$)", "\0", " " + rest, count=1).partition("\0")
+    description, _, words = re.sub(r"\s+triggerwords:(?=\s|$)", "\0", " " + rest, count=1).partition("\0")
+    value = _unquote(value.strip())
+    return Option(
+        value=value,
+        label=" ".join(label.split()) or value,
+        description=" ".join(description.split()),
+        trigger_words=_trigger_words(words.strip()),
+    )
+
+
+def _trigger_words(text: str) -> tuple[str, ...]:
+    if not text.startswith("["):
+        return ()
+    try:
+        words, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError):
+        words = re.findall(r'"([^"]*)"', text.partition("]")[0])
+    return tuple(str(word) for word in words if isinstance(word, str) and word)
+
+
+def _run_body(text: str) -> dict[str, str]:
+    start = _RUN_BODY.search(text)
+    if start is None:
+        return {}
+    try:
+        body, _ = json.JSONDecoder(strict=False).raw_decode(text, start.end())
+    except (ValueError, RecursionError):
+        return {}
+    return _sample(body)
+
+
+def _sample(body: Any) -> dict[str, str]:
+    if not isinstance(body, dict):
+        return {}
+    sample: dict[str, str] = {}
+    for name, value in body.items():
+        if isinstance(value, list):
+            sample[name] = ",".join(str(item) for item in value)
+        elif isinstance(value, str | int | float) and name != "callbackUrl":
+            sample[name] = str(value)
+    return sample
+
+
+def _inspires(text: str) -> list[dict[str, str]]:
+    """Reads the trailing sample section: JSON, or "- id: value" pairs, a repeated id opening the next sample."""
+    heading = _INSPIRES.search(text)
+    if heading is None:
+        return []
+    section = text[heading.end() :]
+    ending = re.search(r"\s##\s", section)
+    section = section[: ending.start()].strip() if ending else section.strip()
+    try:
+        body, _ = json.JSONDecoder(strict=False).raw_decode(section)
+    except (ValueError, RecursionError):
+        return _pairs(section, text)
+    return [_sample(item) for item in (body if isinstance(body, list) else [body])]
+
+
+def _pairs(section: str, text: str) -> list[dict[str, str]]:
+    names = re.findall(r"(?:^|\s)- name:\s+(\S+)(?=\s+(?:label|help|type):)", text)
+    if not names:
+        return []
+    either = "|".join(re.escape(name) for name in names)
+    found = list(re.finditer(rf"(?:^|(?<=\s))(?:-\s+)?({either}):(?=\s|$)", section))
+    samples: list[dict[str, str]] = []
+    for match, value in zip(found, _values(found, section), strict=True):
+        if not samples or match[1] in samples[-1]:
+            samples.append({})
+        samples[-1][match[1]] = _unquote(value)
+    return samples
+
+
+def _values(keys: Sequence[re.Match[str]], text: str) -> list[str]:
+    """Returns what stands between each key and the next, or the end of the text."""
+    ends = [*(match.start() for match in keys[1:]), len(text)]
+    return [text[match.end() : end].strip() for match, end in zip(keys, ends, strict=False)]

@@ -1,0 +1,304 @@
+"""Types what a person gave by the model's schema, and reports every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wiro_nb.errors import InvalidFile, InvalidParameter
+from wiro_nb.schema.attach import collect_files
+from wiro_nb.schema.coerce import ValueRefused, WireValue, coerce, default_value, is_empty, shown
+from wiro_nb.schema.files import FileInput
+from wiro_nb.schema.normalise import as_decimal, is_seed
+from wiro_nb.schema.types import ModelSchema, Parameter
+
+LARGEST_DRAWN_SEED = 2**31 - 1
+NO_SEED_NOTE = "This model has no seed input: its clips cannot be repeated exactly."
+
+_RANDOM_IN_HELP = re.compile(r"(-?\d+)\s*(?:for|=|means|is|gives|:|to get)\s*(?:a\s+)?random", re.IGNORECASE)
+_FREE_NAME = re.compile(r"[^\s\"'\\=:;{}\[\]\x00-\x1f\x7f\ud800-\udfff]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """The seed of a request.
+
+    Attributes:
+        parameter: The input's id.
+        value: As sent, decimal text.
+        pinned: True when the person (or the model's own default) fixed it; False when it was drawn for this run.
+    """
+
+    parameter: str
+    value: str
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one value.
+
+    Attributes:
+        name: The input's id, or the unknown name as it was typed.
+        message: One line.
+        near: Values (or names) that were probably meant, best first.
+        allowed: All values a select takes; empty for others.
+    """
+
+    name: str
+    message: str
+    near: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that fits its model.
+
+    Attributes:
+        schema: The model.
+        parameters: What is sent, by id: numbers as numbers, the rest as text. Files are not among them.
+        files: Files and URLs by the id of their input.
+        seed: The seed that is sent, or None where the model has none.
+        notes: Lines worth showing the person.
+    """
+
+    schema: ModelSchema
+    parameters: dict[str, WireValue]
+    files: dict[str, tuple[FileInput, ...]]
+    seed: Seed | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been found so far."""
+
+    random_seed: Callable[[], int]
+    sample_files: bool
+    with_hash: bool
+    parameters: dict[str, WireValue] = field(default_factory=dict)
+    files: dict[str, tuple[FileInput, ...]] = field(default_factory=dict)
+    seed: Seed | None = None
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, name: str, error: ValueRefused) -> None:
+        self.problems.append(Problem(name, error.message, error.near, error.allowed))
+
+
+def prepare(
+    schema: ModelSchema,
+    raw: Mapping[str, object],
+    *,
+    random_seed: Callable[[], int] | None = None,
+    sample_files: bool = False,
+) -> Prepared:
+    """Types values by the schema and fills in the defaults.
+
+    None, blank text and empty lists mean "the default". Names are taken in any case where that is unambiguous.
+    An option may be given by its value or its label. A seed that is blank or means "random" to the model is
+    drawn here, so that the run can be repeated.
+
+    Args:
+        schema: The model.
+        raw: Values by input id: text as typed, or Python values; paths and URLs (or lists) for file inputs.
+        random_seed: Draws a seed; for tests. Default: 1 to 2**31 - 1, from the system's randomness.
+        sample_files: True sends the service's own sample files where none are given.
+
+    Raises:
+        InvalidParameter: Values do not fit; about the first, with all of them in `problems`.
+        InvalidFile: The same, where the first is about a file.
+    """
+    draft = _Draft(random_seed or _draw_seed, sample_files, with_hash=True)
+    _fill(draft, schema, raw)
+    if draft.problems:
+        raise _refusal(schema, raw, draft.problems)
+    return Prepared(schema, draft.parameters, draft.files, draft.seed, tuple(draft.notes))
+
+
+def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
+    """Returns the problems by input id (or unknown name), for showing at a form's fields. Never raises.
+
+    Files are looked at but not hashed, so this is cheap enough for every change of a field.
+    """
+    draft = _Draft(lambda: 1, sample_files=False, with_hash=False)
+    _fill(draft, schema, raw)
+    return {problem.name: problem for problem in reversed(draft.problems)}
+
+
+def _draw_seed() -> int:
+    return 1 + secrets.randbelow(LARGEST_DRAWN_SEED)
+
+
+def _fill(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> None:
+    if schema.open:
+        _fill_open(draft, raw)
+    else:
+        given = _match_names(draft, schema, raw)
+        for parameter in schema.parameters:
+            value = given.get(parameter.id)
+            try:
+                if parameter.is_file:
+                    _add_files(draft, parameter, value)
+                elif is_seed(parameter) and draft.seed is None:
+                    _add_seed(draft, parameter, value, given=parameter.id in given)
+                else:
+                    _add_value(draft, parameter, value)
+            except ValueRefused as error:
+                draft.refuse(parameter.id, error)
+    named_seed = any(is_seed(parameter) for parameter in schema.parameters)
+    if draft.seed is None and not named_seed:
+        draft.notes.append(NO_SEED_NOTE)
+
+
+def _match_names(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, object]:
+    """Returns the values by exact id, leaving out names that mean nothing here (as problems)."""
+    ids = {parameter.id.lower(): parameter for parameter in schema.parameters}
+    given: dict[str, object] = {}
+    for name, value in raw.items():
+        name = str(name)
+        parameter = schema.get(name) or ids.get(name.strip().lower())
+        if parameter is None and name.lower().endswith("url"):
+            # The wire's own name for a URL of a file input ("inputImageUrl"), as in records and samples.
+            owner = ids.get(name[:-3].lower())
+            parameter = owner if owner is not None and owner.is_file else None
+        if parameter is None:
+            near = _near_names(schema, name)
+            draft.problems.append(Problem(name, f"{schema.slug} has no input {shown(name)}", near=near))
+        elif parameter.id in given:
+            draft.problems.append(Problem(parameter.id, f"is given twice (also as {shown(name)})"))
+        else:
+            given[parameter.id] = value
+            if name.lower() == parameter.id.lower() and name != parameter.id:
+                draft.notes.append(f"{name} is read as {parameter.id}.")
+    return given
+
+
+def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
+    """Returns up to three ids whose id or label is close to what was typed."""
+    wanted = re.sub(r"[\W_]", "", name).lower()[:80]
+    words: dict[str, str] = {}
+    for parameter in schema.parameters:
+        words.setdefault(parameter.id.lower(), parameter.id)
+        words.setdefault(re.sub(r"[\W_]", "", parameter.label).lower(), parameter.id)
+    close = difflib.get_close_matches(wanted, words, n=3, cutoff=0.55)
+    holding = [
+        word for word in words if len(wanted) > 2 and (wanted in word or (len(word) > 2 and word in wanted))
+    ]
+    return tuple(dict.fromkeys(words[word] for word in [*close, *holding]))[:3]
+
+
+def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:
+    if is_empty(value):
+        sent = default_value(parameter)
+        if (sent is None or sent == "") and parameter.required:
+            raise ValueRefused("is required")
+        if isinstance(value, str) and sent not in (None, ""):
+            draft.notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
+    else:
+        sent = coerce(parameter, value)
+        if not parameter.is_known:
+            draft.notes.append(
+                f"{parameter.id} is of a type unknown here ({shown(parameter.type)}): sent as text."
+            )
+    if sent is not None:
+        draft.parameters[parameter.id] = sent
+
+
+def _add_seed(draft: _Draft, parameter: Parameter, value: object, *, given: bool) -> None:
+    """Sends a concrete seed: the one given, the model's default, or one drawn for this run.
+
+    Left out or None takes the default. Given but blank, or given as a number that means "random", asks for a
+    drawn one.
+    """
+    wanted = parameter.default if value is None or not given else value
+    pinned = not _means_random(parameter, wanted)
+    sent = coerce(parameter, wanted if pinned else _drawn(draft, parameter))
+    draft.parameters[parameter.id] = sent
+    draft.seed = Seed(parameter.id, str(sent), pinned)
+
+
+def _means_random(parameter: Parameter, value: object) -> bool:
+    text = str(value).strip().lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if is_empty(value) or text in {"-1", "random", "none", "null"}:
+        return True
+    number, named = as_decimal(text), _RANDOM_IN_HELP.search(parameter.help)
+    return number is not None and named is not None and number == int(named[1])
+
+
+def _drawn(draft: _Draft, parameter: Parameter) -> int:
+    """Draws a seed and brings it into the input's bounds."""
+    least, most = as_decimal(parameter.min or "1"), as_decimal(parameter.max or str(LARGEST_DRAWN_SEED))
+    low = max(1, int(least)) if least is not None else 1
+    high = min(LARGEST_DRAWN_SEED, int(most)) if most is not None else LARGEST_DRAWN_SEED
+    number = draft.random_seed()
+    return low + (number - low) % (high - low + 1) if high >= low else low
+
+
+def _add_files(draft: _Draft, parameter: Parameter, value: object) -> None:
+    found = collect_files(parameter, value, sample_files=draft.sample_files, with_hash=draft.with_hash)
+    if found:
+        draft.files[parameter.id] = found
+    elif parameter.required:
+        raise ValueRefused("is required: give a file path or an https:// URL")
+
+
+def _fill_open(draft: _Draft, raw: Mapping[str, object]) -> None:
+    """Takes free pairs: paths become files, everything else is sent as text."""
+    for name, value in raw.items():
+        name = str(name)
+        try:
+            if not _FREE_NAME.fullmatch(name):
+                raise ValueRefused("is not a usable name: letters, digits, - and _")
+            items = value if isinstance(value, list | tuple) else [value]
+            if items and all(isinstance(item, Path | FileInput) for item in items):
+                free = Parameter(id=name, type="combinefileinput", label=name, multiple=True)
+                _add_files(draft, free, value)
+            elif name.lower() == "seed" and value is not None:
+                _add_seed(draft, Parameter(id=name, type="text", label=name), value, given=True)
+            elif value is not None:
+                draft.parameters[name] = coerce(Parameter(id=name, type="free", label=name), value)
+        except ValueRefused as error:
+            draft.refuse(name, error)
+
+
+def _refusal(schema: ModelSchema, raw: Mapping[str, object], problems: list[Problem]) -> InvalidParameter:
+    first = problems[0]
+    parameter = schema.get(first.name)
+    kind = InvalidFile if parameter is not None and parameter.is_file else InvalidParameter
+    return kind(
+        _sentence(first),
+        hint=_hint(schema, first),
+        details=[*_choices(first), *(_sentence(problem) for problem in problems[1:])],
+        name=first.name,
+        value=shown(raw.get(first.name, "")),
+        allowed=list(first.allowed),
+        near=list(first.near),
+        problems=[{"name": item.name, "message": item.message, "near": list(item.near)} for item in problems],
+    )
+
+
+def _sentence(problem: Problem) -> str:
+    near = f" Near: {', '.join(problem.near)}." if problem.near else ""
+    if problem.message.endswith(f"has no input {shown(problem.name)}"):
+        return f"{problem.message}.{near}"
+    joined = " " if problem.message.startswith(("is ", "takes ", "holds ")) else ": "
+    return f"{problem.name}{joined}{problem.message}.{near}"
+
+
+def _choices(problem: Problem) -> list[str]:
+    shown_choices = ", ".join(problem.allowed[:12])
+    more = f" and {len(problem.allowed) - 12} more" if len(problem.allowed) > 12 else ""
+    return [f"{problem.name} takes: {shown_choices}{more}"] if problem.allowed else []
+
+
+def _hint(schema: ModelSchema, problem: Problem) -> str:
+    if problem.near and (problem.allowed or schema.get(problem.name)):
+        value = problem.near[0]
+        return f'{problem.name}="{value}"' if re.search(r"[\s\"'#]", value) else f"{problem.name}={value}"
+    return f"%wiro info {schema.slug}"

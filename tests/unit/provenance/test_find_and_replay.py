@@ -1,0 +1,195 @@
+"""From what is left of a run back to its record, and from a record back to a request."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.provenance.clips import make_clip
+from tests.unit.provenance.test_record import make_record
+from wiro_nb.errors import BadRecord, UnknownRun
+from wiro_nb.provenance.compare import compare_clips, compare_settings, hash_frames
+from wiro_nb.provenance.embed import embed_record
+from wiro_nb.provenance.find import find_records
+from wiro_nb.provenance.mp4 import write_comment
+from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook
+from wiro_nb.provenance.replay import plan_replay
+from wiro_nb.provenance.sidecar import write_sidecar
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
+
+OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
+SCHEMA = ModelSchema(
+    slug="wiro/animate-diff",
+    run_path="wiro/animate-diff",
+    title="animate-diff",
+    parameters=(
+        Parameter("prompt", "textarea", "Prompt", default="x"),
+        Parameter("steps", "number", "Steps", default="16"),
+        Parameter("scale", "float", "Scale", default="5.0"),
+        Parameter("inputImage", "combinefileinput", "Image", multiple=True),
+    ),
+)
+
+
+def write_notebook(path: Path, *records: dict, cleared: bool = False) -> Path:
+    outputs = [{"output_type": "display_data", "data": {}, "metadata": {"wiro": item}} for item in records]
+    metadata = {"wiro": merge_runs(None, {item["run_id"]: item for item in records})} if cleared else {}
+    cells = [{"cell_type": "code", "outputs": [] if cleared else outputs, "source": ""}]
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}))
+    return path
+
+
+def test_every_kind_of_remains_gives_the_record(tmp_path: Path) -> None:
+    record = make_record()
+    clip = make_clip(tmp_path / "a.mp4")
+    embed_record(clip, record)
+    sources = [
+        clip,
+        write_sidecar(tmp_path, record),
+        tmp_path,
+        write_notebook(tmp_path / "full.ipynb", record),
+        write_notebook(tmp_path / "cleared.ipynb", record, cleared=True),
+        f"{tmp_path / 'full.ipynb'}#1abc",
+    ]
+    for source in sources:
+        assert [item.record for item in find_records(source)] == [record]
+
+
+def test_a_clip_that_lost_its_tag_is_known_by_its_sidecar(tmp_path: Path) -> None:
+    write_sidecar(tmp_path, make_record())
+    clip = make_clip(tmp_path / "a.mp4")
+    assert find_records(clip)[0].kind == "sidecar"
+
+
+def test_what_holds_no_record_says_so(tmp_path: Path) -> None:
+    (tmp_path / "broken.ipynb").write_text("{")
+    sources = [
+        tmp_path / "missing.mp4",
+        make_clip(tmp_path / "plain.mp4"),
+        tmp_path / "broken.ipynb",
+        write_notebook(tmp_path / "empty.ipynb"),
+        tmp_path,
+    ]
+    for source in sources:
+        with pytest.raises(BadRecord) as caught:
+            find_records(source)
+        assert caught.value.hint
+
+
+def test_an_unclear_run_of_a_notebook_is_named(tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path / "a.ipynb", make_record(), make_record(run_id=OTHER_ID))
+    assert len(find_records(notebook)) == 2
+    for wanted in ("01JD", "zzzz"):
+        with pytest.raises(UnknownRun) as caught:
+            find_records(f"{notebook}#{wanted}")
+    assert caught.value.query == "zzzz"
+
+
+def test_notebook_metadata_keeps_the_latest_runs_and_counts_the_rest() -> None:
+    ids = [
+        f"01JD7Z5Q4M8K3T9V2W6X0Y1A{first}{second}" for first in "0123456789ABCDEFGHJK" for second in "0123456789"
+    ]
+    records = {run_id: {"run_id": run_id, "format": 1, "status": "succeeded"} for run_id in [*ids, OTHER_ID]}
+    merged = merge_runs({"budget": "5"}, records, limit=200)
+    assert len(merged["runs"]) == 200
+    assert merged["omitted"] == 1
+    assert merged["budget"] == "5"
+    assert merge_runs(merged, {}, limit=200) == merged
+    assert ids[0] not in merged["runs"]
+
+
+def test_a_finished_record_is_not_replaced_by_an_older_state() -> None:
+    done = make_record()
+    early = {**done, "status": "submitted"}
+    merged = merge_runs(merge_runs(None, {done["run_id"]: done}), {done["run_id"]: early})
+    assert merged["runs"][done["run_id"]]["status"] == "succeeded"
+    notebook = {"metadata": {"wiro": merged}, "cells": [{"outputs": [{"metadata": {"wiro": early}}]}]}
+    assert records_in_notebook(notebook)[done["run_id"]]["status"] == "succeeded"
+
+
+def test_a_replay_sends_what_was_sent(tmp_path: Path) -> None:
+    record = make_record()
+    stored = tmp_path / "stored.png"
+    plan = plan_replay(
+        record, SCHEMA, find_file=lambda sha256: stored if sha256 == "b" * 64 else None, service="sandbox"
+    )
+    assert plan.values == {"prompt": "a lighthouse", "steps": 16, "scale": 5, "inputImage": [stored]}
+    assert plan.is_ready
+    assert [item.kind for item in plan.drift] == ["inputs changed"]
+
+
+def test_a_missing_input_is_asked_for_and_a_foreign_path_never_opened() -> None:
+    record = make_record(
+        files={"inputImage": [{"name": "../../etc/passwd", "sha256": "d" * 64, "size_bytes": 1, "url": None}]}
+    )
+    plan = plan_replay(record, SCHEMA)
+    assert "inputImage" not in plan.values
+    assert [item.sha256 for item in plan.missing] == ["d" * 64]
+    assert not plan.is_ready
+    assert plan_replay(record, SCHEMA, overrides={"inputImage": "mine.png"}).is_ready
+
+
+def test_drift_is_named_before_anything_is_sent() -> None:
+    record = make_record(
+        parameters={"prompt": "x", "mood": "blue", "size": "big"},
+        files={},
+        service={"name": "cloud", "base_url": "https://a/v1"},
+    )
+    now = replace(
+        SCHEMA,
+        parameters=(
+            Parameter("prompt", "textarea", "Prompt", default="new default"),
+            Parameter("size", "select", "Size", default="small", options=(Option("small", "Small"),)),
+            Parameter("fps", "number", "Rate", default="16"),
+        ),
+    )
+    then = replace(SCHEMA, parameters=(Parameter("prompt", "textarea", "Prompt", default="old default"),))
+    plan = plan_replay(record, now, service="sandbox", old_schema=then)
+    assert {(item.parameter, item.kind) for item in plan.drift} == {
+        ("mood", "gone"),
+        ("size", "option gone"),
+        ("fps", "new"),
+        ("prompt", "default changed"),
+    }
+    assert not plan.is_ready
+    assert "made on cloud; this would go to sandbox" in plan.notes
+    assert plan.values == {"prompt": "x"}
+
+
+def test_settings_that_differ_are_listed() -> None:
+    left, right = make_record(), make_record(parameters={"prompt": "a lighthouse", "steps": 20})
+    assert {item.name: (item.left, item.right) for item in compare_settings(left, right)} == {
+        "steps": (16, 20),
+        "scale": (5, None),
+    }
+    assert compare_settings(left, left) == []
+
+
+def test_clips_are_the_same_by_bytes_by_frames_or_not(tmp_path: Path) -> None:
+    one = make_clip(tmp_path / "one.mp4")
+    tagged = make_clip(tmp_path / "tagged.mp4")
+    write_comment(tagged, "a tag changes bytes, not frames")
+    worse = make_clip(tmp_path / "worse.mp4", crf="40")
+    longer = make_clip(tmp_path / "longer.mp4", frames=14)
+    assert compare_clips(one, one).verdict == "same bytes"
+    same = compare_clips(one, tagged)
+    assert same.verdict == "same frames"
+    assert hash_frames(one) == hash_frames(tagged) != hash_frames(worse)
+    apart = compare_clips(one, worse)
+    assert apart.verdict == "different"
+    assert apart.mean_psnr_db is not None
+    assert 15 < apart.mean_psnr_db < 60
+    assert len(apart.psnr_db) == 12
+    assert "14" in compare_clips(one, longer).sentence
+
+
+def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
+    one = make_clip(tmp_path / "one.mp4")
+    text = tmp_path / "a.txt"
+    text.write_text("hello")
+    for other in (text, tmp_path / "missing.mp4"):
+        with pytest.raises(BadRecord):
+            compare_clips(one, other)

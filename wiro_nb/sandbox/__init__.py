@@ -1,1 +1,37 @@
-"""Room under construction."""
+"""The sandbox: a local service with the API of Wiro, so that a first try, a tutorial and a test need no account.
+
+It runs as a process of its own (`python -m wiro_nb sandbox`), speaks real HTTP and WebSocket on 127.0.0.1,
+keeps its data in SQLite and renders real, labelled clips. It imports `wiro_nb.schema`, `errors` and
+`redaction` only: it and `wiro_nb.api` never import each other, they meet on the wire, so that a mistake in
+one cannot hide behind the same mistake in the other. Nobody imports this package but the command line.
+
+    serve > app > endpoints, sockets > runner > engine | store, files, hub, prices
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves the sandbox; see `wiro_nb.sandbox.serve.main`.
+
+    Raises:
+        MissingExtra: A package of the `sandbox` extra is not installed.
+    """
+    try:
+        from wiro_nb.sandbox import serve
+    except ModuleNotFoundError as error:
+        from wiro_nb.errors import MissingExtra
+
+        if (error.name or "").startswith("wiro_nb"):
+            raise
+        raise MissingExtra(
+            f"The sandbox needs {error.name}, which is not installed.",
+            hint='pip install "wiro_nb[sandbox]"',
+            extra="sandbox",
+            package=error.name,
+        ) from error
+    return serve.main(argv)

@@ -1,0 +1,107 @@
+"""The sandbox as a fixture: a real process on 127.0.0.1, its data in a temporary folder."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class SandboxProcess:
+    """A running sandbox. `args` are its command line; `audit()` shows what it was asked and what it billed."""
+
+    def __init__(self, data: Path, *args: str) -> None:
+        self.data = data
+        self.args = args
+        self.start()
+
+    def start(self) -> None:
+        """Starts the process and reads its first line."""
+        command = [sys.executable, "-m", "wiro_nb.sandbox", "--data", str(self.data), *self.args]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the sandbox did not start"
+        self.info: dict[str, Any] = json.loads(line)
+        self.base_url: str = self.info["base_url"]
+        self.socket_url: str = self.info["socket_url"]
+        self.api_key: str = self.info["api_key"]
+        self.api_secret: str = self.info["api_secret"]
+        self.key_only_api_key: str = self.info["key_only_api_key"]
+        self.origin = self.base_url.removesuffix("/v1")
+
+    def stop(self, *, kill: bool = False) -> int:
+        """Ends the process: by closing its stdin, or as kill -9 does."""
+        if kill:
+            self.process.kill()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        code = self.process.wait(timeout=10)
+        self.process.stdout.close()
+        return code
+
+    def restart(self, *, kill: bool = True) -> None:
+        """Ends the process, by default as kill -9 does, and starts it again on the same data."""
+        self.stop(kill=kill)
+        self.start()
+
+    def headers(self) -> dict[str, str]:
+        """Headers of a signed request."""
+        nonce = str(time.time_ns())
+        signature = hmac.new(self.api_key.encode(), (self.api_secret + nonce).encode(), hashlib.sha256).hexdigest()
+        return {"x-api-key": self.api_key, "x-nonce": nonce, "x-signature": signature}
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One signed request with urllib: POST of JSON, or GET when there is no body. Paths as `/Task/Detail`."""
+        url = (self.origin if path.startswith("/sandbox/") else self.base_url) + path
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {**self.headers(), "Content-Type": "application/json"})
+        with _DIRECT.open(request, timeout=10) as response:
+            answer: dict[str, Any] = json.loads(response.read())
+        return answer
+
+    def audit(self) -> dict[str, Any]:
+        """Its books: balance_usd, busy, requests (endpoint: count), tasks (task_id, status, billed_usd, ...)."""
+        return self.call("/sandbox/audit")
+
+    def set_balance(self, usd: str) -> None:
+        """Sets the account's balance; above 250 there is no limit of slots."""
+        self.call("/sandbox/balance", {"usd": usd})
+
+    def release(self, task_id: str) -> None:
+        """Lets a task go on that `[queue]` or `[hold]` in its prompt holds."""
+        self.call("/sandbox/release", {"taskid": task_id})
+
+
+@pytest.fixture(scope="session")
+def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., SandboxProcess]]:
+    """Starts further sandboxes: `start_sandbox("--speed", "1", data=folder)`. All end with the session."""
+    started: list[SandboxProcess] = []
+
+    def start(*args: str, data: Path | None = None) -> SandboxProcess:
+        chosen = args or ("--engine", "instant", "--speed", "50", "--balance", "1000")
+        started.append(SandboxProcess(data or tmp_path_factory.mktemp("sandbox"), *chosen))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.process.returncode is None:
+            process.stop()
+
+
+@pytest.fixture(scope="session")
+def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
+    """One sandbox for all tests that change nothing for others: instant engine, 60 ms a task, no slot limit."""
+    return start_sandbox()

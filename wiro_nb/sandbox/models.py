@@ -1,0 +1,224 @@
+"""The models the sandbox offers: the bundled ones, and a few of its own that exercise every input type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Literal
+
+from wiro_nb.sandbox.prices import Price
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
+
+__all__ = ["Catalogue", "Model"]
+
+Kind = Literal["clip", "image", "text"]
+_PRICE_NOTE = "Prices in the sandbox are made up. Nothing is charged."
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of the sandbox.
+
+    Attributes:
+        schema: Its inputs.
+        price: What a run bills, made up.
+        kind: What comes out: a clip by the engine, a PNG, or text.
+        number: The service's `id` of the model.
+        refusal: Code and message with which Run refuses it, or None.
+    """
+
+    schema: ModelSchema
+    price: Price
+    number: int
+    kind: Kind = "clip"
+    refusal: tuple[int, str] | None = None
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The model as Tool/List shows it."""
+        schema = self.schema
+        owner, _, project = schema.slug.partition("/")
+        clean_owner, _, clean_project = schema.run_path.partition("/")
+        return {
+            "id": str(self.number),
+            "title": schema.title,
+            "slugowner": owner,
+            "slugproject": project,
+            "cleanslugowner": clean_owner,
+            "cleanslugproject": clean_project,
+            "description": schema.description,
+            "image": schema.cover,
+            "computingtime": "3 seconds",
+            "categories": list(schema.categories),
+            "tags": list(schema.tags),
+            "cps": f"{self.price.cps:.12f}",
+            "approximatelycost": f"{self.price.approximate_usd:.12f}",
+            "dynamicprice": json.dumps(list(self.price.entries)) if self.price.entries else "",
+            "taskstat": {"runcount": "0", "successcount": "0", "errorcount": "0"},
+        }
+
+    @cached_property
+    def detail(self) -> dict[str, Any]:
+        """The model as Tool/Detail shows it."""
+        schema = self.schema
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for parameter in schema.parameters:
+            groups.setdefault(parameter.group, []).append(_item(parameter))
+        listed = [{"title": title, "items": items} for title, items in groups.items()]
+        sample = {parameter.id: _text(parameter.default) for parameter in schema.parameters if parameter.default}
+        return {
+            **self.summary,
+            "parameters": None if schema.open else listed,
+            "inspire": [sample] if sample else [],
+            "samples": [schema.cover] if schema.cover else [],
+            "readme": f"<p>{schema.title} in the sandbox. {_PRICE_NOTE}</p>",
+        }
+
+
+class Catalogue:
+    """All models, found by run path or by slug."""
+
+    def __init__(self, models: Iterable[Model] | None = None) -> None:
+        chosen = _all_models() if models is None else tuple(models)
+        self.models = tuple(model for model in chosen if model.refusal is None)
+        self._by_run_path = {model.schema.run_path: model for model in chosen}
+        self._by_slug = {model.schema.slug: model for model in chosen}
+
+    def at_run_path(self, path: str) -> Model | None:
+        """Returns the model that runs at `owner/name`; the slug alone is no path."""
+        return self._by_run_path.get(path)
+
+    def by_slug(self, slug: str) -> Model | None:
+        """Returns the model of a page, by its slug or its run path."""
+        return self._by_slug.get(slug) or self._by_run_path.get(slug)
+
+    def slugs_like(self, name: str) -> set[str]:
+        """Returns the slugs meant by a model name with or without its owner."""
+        return {
+            model.schema.slug
+            for model in self.models
+            if name in (model.schema.slug, model.schema.run_path, *model.schema.slug.split("/")[1:])
+        }
+
+
+def _item(parameter: Parameter) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "id": parameter.id,
+        "type": parameter.type,
+        "label": parameter.label,
+        "description": parameter.help,
+        "default": _text(parameter.default),
+        "required": parameter.required,
+        "placeholder": "",
+        "note": "",
+    }
+    if parameter.type == "select":
+        item["options"] = [_option(option) for option in parameter.options]
+    bounds = {"min": parameter.min, "max": parameter.max, "step": parameter.step}
+    return {**item, **{name: value for name, value in bounds.items() if value is not None}}
+
+
+def _option(option: Option) -> dict[str, Any]:
+    item: dict[str, Any] = {"label": option.label, "value": option.value}
+    if option.description:
+        item["description"] = option.description
+    if option.trigger_words:
+        item["triggerwords"] = list(option.trigger_words)
+    return item
+
+
+def _text(default: str | tuple[str, ...] | None) -> str:
+    return ",".join(default) if isinstance(default, tuple) else default or ""
+
+
+def _entry(method: str, price: str, **inputs: str) -> dict[str, Any]:
+    return {"inputs": inputs, "price": float(price), "priceMethod": method}
+
+
+def _bundled_prices() -> dict[str, Price]:
+    return {
+        "wiro/animate-diff": Price(cps=Decimal("0.000585"), approximate_usd=Decimal("0.0035")),
+        "wiro/wan2-2-effects-extra": Price((_entry("cpr", "0.05"),)),
+        "pruna/vace": Price(
+            (
+                _entry("cp-outputVideoLength", "0.012", resolution="480p"),
+                _entry("cp-outputVideoLength", "0.024", resolution="720p"),
+            )
+        ),
+        "Wan-AI/Wan2.2-TI2V-5B-text-to-video": Price((_entry("cp-pixel", "0.03"),)),
+        "wiro/SkyReels-V1": Price((_entry("cpo", "0.06"),)),
+    }
+
+
+def _all_models() -> tuple[Model, ...]:
+    from wiro_nb.schema.catalog import bundled_models  # late: reads files
+
+    prices = _bundled_prices()
+    bundled = [
+        Model(schema, prices.get(schema.run_path, Price((_entry("cpr", "0.01"),))), number)
+        for number, schema in enumerate(bundled_models(), 501)
+    ]
+    return (*bundled, *_own_models())
+
+
+def _own(
+    name: str, title: str, description: str, *parameters: Parameter, category: str, opened: bool = False
+) -> ModelSchema:
+    return ModelSchema(
+        slug=f"sandbox/{name}",
+        run_path=f"sandbox/{name}",
+        title=title,
+        description=description,
+        categories=("sandbox", category),
+        tags=("sandbox",),
+        parameters=parameters,
+        source={"kind": "bundled", "name": "sandbox"},
+        open=opened,
+    )
+
+
+_PROMPT = Parameter("prompt", "textarea", "Prompt", "What to show.", "A paper boat on a pond", required=True)
+_SEED = Parameter("seed", "text", "Seed", "The same seed gives the same result.", "42")
+
+
+def _own_models() -> tuple[Model, ...]:
+    options = (Option("plain", "Plain"), Option("warm", "Warm colours"), Option("cold", "Cold colours"))
+    plain = _own(
+        "plain-clip",
+        "Plain clip",
+        "A short clip with an input of every type.",
+        _PROMPT,
+        Parameter("style", "select", "Style", "Colours of the clip.", "plain", options=options),
+        Parameter(
+            "frames", "range", "Frames", "Length in frames.", "25", min="9", max="121", step="4", rule="4n+1"
+        ),
+        Parameter("fps", "number", "Frames a second", "", "8", min="1", max="60", step="1"),
+        Parameter(
+            "scale", "float", "Guidance scale", "How closely to follow the prompt.", "5.0", min="0", max="20"
+        ),
+        Parameter("title", "text", "Title", "Shown in the clip."),
+        _SEED,
+        Parameter("startImage", "fileinput", "Start image", "The first frame.", group="Files"),
+        Parameter("references", "multifileinput", "References", multiple=True, group="Files"),
+        Parameter("inputImage", "combinefileinput", "Images", "Files or URLs.", multiple=True, group="Files"),
+        category="text-to-video",
+    )
+    image = _own("image", "Image", "One picture.", _PROMPT, _SEED, category="text-to-image")
+    text = _own("text", "Text", "Says the prompt back, as a language model's output.", _PROMPT, category="llm")
+    loose = _own("no-schema", "No published schema", "Takes any inputs.", category="text-to-video", opened=True)
+    return (
+        Model(plain, Price((_entry("cpr", "0.01"),)), 601),
+        Model(image, Price((_entry("cpo", "0.002"),)), 602, kind="image"),
+        Model(text, Price((_entry("cpt", "0.00001"),)), 603, kind="text"),
+        Model(loose, Price(cps=Decimal("0.001"), approximate_usd=Decimal("0.003")), 604),
+        Model(_own("closed", "Closed", "", category="closed"), Price(), 605, refusal=(1, "tool-not-accessible")),
+        Model(
+            _own("members-only", "Members only", "", category="closed"),
+            Price(),
+            606,
+            refusal=(98, "Sign in to use this model."),
+        ),
+    )

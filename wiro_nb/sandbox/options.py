@@ -1,0 +1,114 @@
+"""The sandbox's command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+__all__ = ["Options", "read_options"]
+
+_DESCRIPTION = """\
+A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
+talks to nobody. The first line on stdout is JSON: base_url, socket_url, api_key, api_secret,
+key_only_api_key, pid, version.
+"""
+_EPILOG = """\
+marks in a prompt:
+  [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
+  [slow]   ten times longer, 2 s or more                  [queue]  stays queued until cancelled or released
+  [hold]   stays running until killed or released (POST /sandbox/release with the taskid)
+
+for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the sandbox was started with.
+
+    Attributes:
+        port: 0 for the port used last when it is free, else any.
+        speed: How much faster than real time; infinity never waits.
+        data: Folder of keys, tasks and files.
+        engine: "painter" renders, "instant" does not.
+        balance_usd: What a new account starts with.
+        stay: True to go on when stdin closes.
+        check_host: True to refuse requests whose Host is not this machine.
+        one_task_per_socket: True to be silent for every registration after a socket's first.
+    """
+
+    port: int
+    speed: float
+    data: Path
+    engine: str
+    balance_usd: Decimal
+    stay: bool
+    check_host: bool
+    one_task_per_socket: bool
+
+
+def read_options(argv: Sequence[str]) -> Options:
+    """Reads the arguments; `--help` and mistakes end the process as argparse does."""
+    parser = argparse.ArgumentParser(
+        "wiro-nb sandbox",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 (default): the port used last, or any free one")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, help="times faster than real; 0 or 'instant': no waiting"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=None, help="folder for keys, tasks and files; kept across restarts"
+    )
+    parser.add_argument("--engine", choices=("painter", "instant"), default="painter", help="what makes the clips")
+    parser.add_argument(
+        "--balance", type=_usd, default=Decimal(100), help="USD a new account starts with (default 100)"
+    )
+    parser.add_argument("--stay", action="store_true", help="go on when stdin closes")
+    parser.add_argument("--no-host-check", action="store_true", help="accept any Host header")
+    parser.add_argument(
+        "--one-task-per-socket", action="store_true", help="be silent for a socket's second registration"
+    )
+    given = parser.parse_args(argv)
+    return Options(
+        port=given.port,
+        speed=given.speed,
+        data=(given.data or _default_folder()).expanduser().absolute(),
+        engine=given.engine,
+        balance_usd=given.balance,
+        stay=given.stay,
+        check_host=not given.no_host_check,
+        one_task_per_socket=given.one_task_per_socket,
+    )
+
+
+def _speed(text: str) -> float:
+    speed = 0.0 if text == "instant" else float(text)
+    if not speed >= 0:
+        raise argparse.ArgumentTypeError("a number of 0 or more, or 'instant'")
+    return speed or math.inf
+
+
+def _usd(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation as error:
+        raise argparse.ArgumentTypeError("an amount such as 100 or 0.40") from error
+    if not amount.is_finite():
+        raise argparse.ArgumentTypeError("an amount such as 100 or 0.40")
+    return amount
+
+
+def _default_folder() -> Path:
+    if named := os.environ.get("WIRO_DATA_DIR"):
+        return Path(named) / "sandbox"
+    import platformdirs
+
+    return platformdirs.user_data_path("wiro_nb", appauthor=False) / "sandbox"

@@ -1,0 +1,207 @@
+"""What outlives a restart: keys, balance, tasks, files, folders and the audit, in one SQLite file.
+
+Called on the event loop only; every call is one short transaction. A task is written twice: when it is
+made and when it ends. What happens between is lost with the process on purpose, since an unfinished task
+goes back into the queue. The bill, the final state and the audit row share one transaction, so that no
+crash can bill twice or forget a bill.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from wiro_nb.sandbox.task import Task, new_token
+
+__all__ = ["Store"]
+
+FIRST_TASK_ID = 100001
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tasks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT UNIQUE NOT NULL, slug TEXT NOT NULL,
+    ended INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasks (ended) WHERE ended = 0;
+CREATE TABLE IF NOT EXISTS files (
+    id TEXT PRIMARY KEY, accesskey TEXT UNIQUE NOT NULL, name TEXT NOT NULL, contenttype TEXT NOT NULL,
+    size INTEGER NOT NULL, parentid TEXT NOT NULL, task_id INTEGER, path TEXT NOT NULL, added INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS files_of_task ON files (task_id);
+CREATE TABLE IF NOT EXISTS folders (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, parentid TEXT NOT NULL, added INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS audit (
+    task_id INTEGER PRIMARY KEY, project_id TEXT NOT NULL, model TEXT NOT NULL, created REAL NOT NULL,
+    parameters TEXT NOT NULL, status TEXT NOT NULL, pexit TEXT NOT NULL DEFAULT '', ended REAL,
+    billed_usd TEXT NOT NULL DEFAULT '0');
+"""
+
+
+class Store:
+    """The data of one sandbox.
+
+    Args:
+        path: The SQLite file; made when missing, readable by its owner alone.
+        balance_usd: What a new account starts with.
+    """
+
+    def __init__(self, path: Path, balance_usd: Decimal) -> None:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_TABLES)
+        for name, value in (
+            ("api_key", new_token(32)),
+            ("api_secret", new_token(48)),
+            ("key_only_api_key", new_token(32)),
+            ("balance_usd", str(balance_usd)),
+        ):
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
+        self._db.execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'tasks', ? WHERE NOT EXISTS "
+            "(SELECT 1 FROM sqlite_sequence WHERE name = 'tasks')",
+            (FIRST_TASK_ID - 1,),
+        )
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._db.close()
+
+    def meta(self, name: str) -> str | None:
+        """Returns a kept value: keys, balance, the port used last."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Keeps a value."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    @property
+    def balance_usd(self) -> Decimal:
+        """The account's balance, US dollars."""
+        return Decimal(self.meta("balance_usd") or "0")
+
+    def add_task(self, task: Task) -> None:
+        """Writes a new task and its audit row, and gives it its id."""
+        with self._transaction():
+            cursor = self._db.execute(
+                "INSERT INTO tasks (token, slug, state) VALUES (?, ?, '')", (task.token, task.slug)
+            )
+            task.id = int(cursor.lastrowid or 0)
+            self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
+            self._db.execute(
+                "INSERT INTO audit (task_id, project_id, model, created, parameters, status) VALUES (?,?,?,?,?,?)",
+                (task.id, task.project_id, task.slug, task.created, json.dumps(task.parameters), task.status),
+            )
+
+    def end_task(self, task: Task, ended: float, billed_usd: Decimal) -> None:
+        """Writes a task's end, its audit row and its bill as one."""
+        with self._transaction():
+            self._db.execute("UPDATE tasks SET state = ?, ended = 1 WHERE id = ?", (task.to_json(), task.id))
+            self._db.execute(
+                "UPDATE audit SET status = ?, pexit = ?, ended = ?, billed_usd = ? WHERE task_id = ?",
+                (task.status, task.exit_code, ended, str(billed_usd), task.id),
+            )
+            if billed_usd:
+                self.set_meta("balance_usd", str(self.balance_usd - billed_usd))
+
+    def rewrite_task(self, task: Task) -> None:
+        """Writes a finished task whose files were deleted."""
+        self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
+
+    def find_task(self, *, task_id: str | None = None, token: str | None = None) -> Task | None:
+        """Returns a task by its token, or else by its id, or None."""
+        if token:
+            row = self._db.execute("SELECT state FROM tasks WHERE token = ?", (token,)).fetchone()
+        elif task_id and task_id.isdecimal() and len(task_id) < 19:
+            row = self._db.execute("SELECT state FROM tasks WHERE id = ?", (int(task_id),)).fetchone()
+        else:
+            return None
+        return None if row is None else Task.from_json(row["state"])
+
+    def list_tasks(
+        self, *, slugs: set[str] | None, newest_first: bool, start: int, limit: int
+    ) -> tuple[int, list[Task]]:
+        """Returns how many tasks fit, and one page of them.
+
+        Args:
+            slugs: Only tasks of these models; None for all.
+            newest_first: The order, by id.
+            start: How many to leave out at the front.
+            limit: How many at most.
+        """
+        marks = ",".join("?" * len(slugs or ()))
+        where, values = ("", []) if slugs is None else (f"WHERE slug IN ({marks})", sorted(slugs))
+        total = self._db.execute(f"SELECT count(*) FROM tasks {where}", values).fetchone()[0]
+        order = "DESC" if newest_first else "ASC"
+        rows = self._db.execute(
+            f"SELECT state FROM tasks {where} ORDER BY id {order} LIMIT ? OFFSET ?", [*values, limit, start]
+        )
+        return int(total), [Task.from_json(row["state"]) for row in rows]
+
+    def unfinished_tasks(self) -> list[Task]:
+        """Returns the tasks a former process left unfinished, oldest first."""
+        rows = self._db.execute("SELECT state FROM tasks WHERE ended = 0 ORDER BY id")
+        return [Task.from_json(row["state"]) for row in rows]
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Returns every task ever made and what it billed, oldest first."""
+        rows = [dict(row) for row in self._db.execute("SELECT * FROM audit ORDER BY task_id")]
+        return [
+            {**row, "task_id": str(row["task_id"]), "parameters": json.loads(row["parameters"])} for row in rows
+        ]
+
+    def add_file(self, row: dict[str, Any]) -> None:
+        """Keeps a file's facts; keys are the columns of `files`."""
+        self._db.execute(
+            "INSERT INTO files VALUES "
+            "(:id, :accesskey, :name, :contenttype, :size, :parentid, :task_id, :path, :added)",
+            row,
+        )
+
+    def find_file(self, accesskey: str) -> dict[str, Any] | None:
+        """Returns a file's facts by its access key, or None."""
+        row = self._db.execute("SELECT * FROM files WHERE accesskey = ?", (accesskey,)).fetchone()
+        return None if row is None else dict(row)
+
+    def give_files(self, task_id: int, access_keys: list[str]) -> None:
+        """Makes uploaded files the inputs of a task."""
+        for access_key in access_keys:
+            self._db.execute("UPDATE files SET task_id = ? WHERE accesskey = ?", (task_id, access_key))
+
+    def drop_files(self, column: Literal["accesskey", "task_id"], values: Sequence[str | int]) -> list[Path]:
+        """Forgets files by their access keys or tasks and returns where they lie."""
+        paths: list[Path] = []
+        for value in values:
+            rows = self._db.execute(f"DELETE FROM files WHERE {column} = ? RETURNING path", (value,)).fetchall()
+            paths += [Path(row["path"]) for row in rows]
+        return paths
+
+    def add_folder(self, folder_id: str, name: str, parent_id: str, added: int) -> None:
+        """Keeps a folder."""
+        self._db.execute("INSERT INTO folders VALUES (?, ?, ?, ?)", (folder_id, name, parent_id, added))
+
+    def has_folder(self, folder_id: str) -> bool:
+        """True when the folder exists."""
+        return self._db.execute("SELECT 1 FROM folders WHERE id = ?", (folder_id,)).fetchone() is not None
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK on an error."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._db.execute("COMMIT" if kind is None else "ROLLBACK")

@@ -1,0 +1,245 @@
+"""Reads a job's wire parameters into what the painter needs. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.sandbox.engine import EngineError, Job
+
+__all__ = ["CAMERA_MOVES", "MAX_FRAMES", "MAX_SIDE_PX", "MIN_SIDE_PX", "ClipRequest", "read_request", "read_steps"]
+
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
+MAX_FRAMES = 1000
+MAX_FPS = 120
+MAX_STEPS = 1000
+
+# The option values of animate-diff's loraType, by what their labels say.
+CAMERA_MOVES: Mapping[str, str] = {
+    "FILE:169584": "ZoomIn",
+    "FILE:169585": "ZoomOut",
+    "FILE:169578": "PanLeft",
+    "FILE:169579": "PanRight",
+    "FILE:169583": "TiltUp",
+    "FILE:169582": "TiltDown",
+    "FILE:169581": "RollingClockwise",
+    "FILE:169580": "RollingAnticlockwise",
+}
+
+_NOT_LOOKS = {"callbackurl", "projectid"}
+_NAMES_A_FILE = re.compile(r"(image|video|file|audio|mask)s?(url)?$|url$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    width: int = 512
+    height: int = 288
+    frames: int = 33
+    fps: int = 16
+    steps: int = 20
+    follows_picture: bool = False  # the size comes from the picture's aspect when no size is given
+    needs_picture: bool = False
+
+
+_PLAIN = _Defaults()
+_MODELS: Mapping[str, _Defaults] = {
+    "wiro/animate-diff": _Defaults(512, 512, 18, 8, 16),
+    "wiro/wan2-2-effects-extra": _Defaults(832, 480, 81, 16, 20, follows_picture=True, needs_picture=True),
+    "pruna/vace": _Defaults(832, 480, 81, 16, 50),
+    "wan-ai/wan2-2-ti2v-5b-text-to-video": _Defaults(832, 480, 121, 16, 25),
+    "wiro/skyreels-v1": _Defaults(960, 544, 97, 24, 30),
+    "sandbox/image": _Defaults(512, 512, 1, 1, 8),
+    "sandbox/text": _Defaults(steps=4),
+}
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """What to paint. Sizes in pixels (even), `fps` in frames a second.
+
+    Attributes:
+        kind: "clip", "image" (one PNG) or "text" (nothing to paint).
+        seed: The seed as given, for the label; "" when there is none.
+        camera: One of `CAMERA_MOVES`' names, or "".
+        effect: effectType as given, or "".
+        style: selectedModel as given, or "".
+        layout_key: Seeds the composition: model, prompt, seed.
+        detail_key: Seeds cloud shapes and the like: every parameter and every input byte.
+    """
+
+    kind: str
+    prompt: str
+    seed: str
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    camera: str
+    effect: str
+    style: str
+    layout_key: str
+    detail_key: str
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the clip in seconds."""
+        return self.frames / self.fps
+
+
+def read_steps(job: Job) -> int:
+    """Returns the number of progress steps of a job, 1 to 1000; a value nobody can read counts as absent."""
+    try:
+        steps = _whole(job.parameters, ("steps", "sampleSteps", "numInferenceSteps"), _defaults(job.model).steps)
+    except EngineError:
+        steps = _defaults(job.model).steps
+    return min(max(steps, 1), MAX_STEPS)
+
+
+def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
+    """Reads and bounds a job's parameters.
+
+    Args:
+        job: The job.
+        picture_aspect: Width over height of the first input picture, or None when there is none.
+
+    Raises:
+        EngineError: A number cannot be read or is out of the sandbox's bounds, or a needed picture is missing.
+    """
+    parameters, defaults = job.parameters, _defaults(job.model)
+    if defaults.needs_picture and picture_aspect is None:
+        raise EngineError("This model needs an input image and none was given.")
+    width, height = _size(parameters, defaults, picture_aspect)
+    prompt, seed = _text(parameters, "prompt"), _text(parameters, "seed")
+    slug = _slug(job.model)
+    return ClipRequest(
+        kind={"sandbox/image": "image", "sandbox/text": "text"}.get(slug, "clip"),
+        prompt=prompt,
+        seed=seed,
+        width=width,
+        height=height,
+        frames=_bounded("frames", _whole(parameters, _FRAME_NAMES, defaults.frames), 1, MAX_FRAMES),
+        fps=_bounded("frames a second", _whole(parameters, ("fps",), defaults.fps), 1, MAX_FPS),
+        steps=read_steps(job),
+        camera=CAMERA_MOVES.get(_text(parameters, "loraType"), _text(parameters, "loraType")),
+        effect=_text(parameters, "effectType"),
+        style=_text(parameters, "selectedModel") or _text(parameters, "selectedModelPrivate"),
+        layout_key=_digest([slug, prompt, seed]),
+        detail_key=_digest([slug, _looks(parameters), [_file_digest(path) for path in job.input_files]]),
+    )
+
+
+_FRAME_NAMES = ("frameNumber", "numFrames", "frameNum", "frames")
+
+
+def _slug(model: str) -> str:
+    # Page and run path spell one model differently: wan2.2-effects-extra, wan2-2-effects-extra.
+    return model.strip().strip("/").lower().replace(".", "-")
+
+
+def _defaults(model: str) -> _Defaults:
+    return _MODELS.get(_slug(model), _PLAIN)
+
+
+def _looks(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters that may change the picture, as text: 5 and "5" are one request.
+
+    Files count by their bytes, not by the address they came from, which holds a port.
+    """
+    return {
+        name: str(value).strip()
+        for name, value in sorted(parameters.items())
+        if name.lower() not in _NOT_LOOKS and not _NAMES_A_FILE.search(name)
+    }
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise EngineError(f"The input file {path.name} cannot be read.") from error
+
+
+def _text(parameters: Mapping[str, Any], name: str) -> str:
+    value = parameters.get(name)
+    return "" if value is None else str(value).strip()
+
+
+def _whole(parameters: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:
+    for name in names:
+        text = _text(parameters, name)
+        if not text:
+            continue
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or number != int(number):
+            raise EngineError(f"{name} must be a whole number, got {text[:40]!r}.")
+        return int(number)
+    return default
+
+
+def _bounded(what: str, number: int, low: int, high: int) -> int:
+    if number > high:
+        raise EngineError(f"The sandbox renders at most {high} {what}; {number} were asked for.")
+    if number < low:
+        raise EngineError(f"The sandbox renders at least {low} {what}; {number} were asked for.")
+    return number
+
+
+def _size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
+    width, height = _asked_size(parameters, defaults, aspect)
+    if max(width, height) > MAX_SIDE_PX:
+        limit = f"{MAX_SIDE_PX} x {MAX_SIDE_PX}"
+        raise EngineError(f"The sandbox renders at most {limit} pixels; {width} x {height} were asked for.")
+    if min(width, height) < MIN_SIDE_PX:
+        limit = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
+        raise EngineError(f"The sandbox renders at least {limit} pixels; {width} x {height} were asked for.")
+    return width // 2 * 2, height // 2 * 2  # H.264 4:2:0 has no odd sides
+
+
+def _asked_size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
+    size = _text(parameters, "size")
+    if size:
+        match = re.fullmatch(r"(\d{1,6})\s*[*xX×]\s*(\d{1,6})", size)
+        if match is None:
+            raise EngineError(f"size must read like 832*480, got {size[:40]!r}.")
+        return int(match[1]), int(match[2])
+    resolution, ratio = _text(parameters, "resolution"), _text(parameters, "ratio")
+    if resolution or ratio:
+        return _from_resolution(resolution, ratio, aspect)
+    if defaults.follows_picture and aspect is not None and not _text(parameters, "width"):
+        return _fit_area(480, aspect)
+    return _whole(parameters, ("width",), defaults.width), _whole(parameters, ("height",), defaults.height)
+
+
+def _from_resolution(resolution: str, ratio: str, aspect: float | None) -> tuple[int, int]:
+    lines = {"": 480, "480p": 480, "720p": 720}.get(resolution.lower())
+    if lines is None:
+        raise EngineError(f"resolution must be 480p or 720p, got {resolution[:40]!r}.")
+    wide = (832, 480) if lines == 480 else (1280, 720)
+    if ratio.lower() in ("", "auto"):
+        return wide if aspect is None else _fit_area(lines, aspect)
+    if ratio not in ("16:9", "9:16"):
+        raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {ratio[:40]!r}.")
+    return wide if ratio == "16:9" else (wide[1], wide[0])
+
+
+def _fit_area(lines: int, aspect: float) -> tuple[int, int]:
+    """The size of about the same number of pixels as 16:9 at `lines`, in steps of 16 as video models have it."""
+    aspect = min(max(aspect, 0.4), 2.5)
+    area = 832 * 480 if lines == 480 else 1280 * 720
+    width = math.sqrt(area * aspect)
+    return max(64, round(width / 16) * 16), max(64, round(width / aspect / 16) * 16)

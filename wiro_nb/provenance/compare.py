@@ -94,7 +94,7 @@ def compare_clips(left: Path, right: Path) -> ClipComparison:
         BadRecord: A file is missing or is no clip.
         MissingExtra: The bytes differ and PyAV is not installed.
     """
-    if _hash_file(left) == _hash_file(right):
+    if hash_file(left) == hash_file(right):
         return ClipComparison("same bytes")
     try:
         import av  # noqa: F401
@@ -168,7 +168,12 @@ def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
         raise BadRecord(f"{path.name} cannot be decoded", source=path.name, reason="shape") from None
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 (hex) of a file's bytes.
+
+    Raises:
+        BadRecord: It cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -76,6 +76,25 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     return check_record(content, source=path.name, ignore_hash=ignore_hash)
 
 
+def hash_media(path: Path) -> str | None:
+    """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for types that carry no tag.
+
+    For MP4 and QuickTime that is the content of the `mdat` boxes, for PNG that of the `IDAT` chunks,
+    in file order. With it a clip that carries its own record can still be told from an altered one.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    try:
+        if mp4.is_mp4(path):
+            return mp4.hash_media(path)
+        if _is_png(path):
+            return png.hash_media(path)
+    except (BoxError, png.PngError):
+        return None
+    return None
+
+
 def _parse(text: str | None) -> Any:
     if not text:
         return None

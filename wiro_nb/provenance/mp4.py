@@ -7,14 +7,16 @@ Source: ISO/IEC 14496-12 sections 8.1 to 8.7; the QuickTime File Format Specific
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from wiro_nb.provenance.boxes import Box, BoxError, BoxHead, Layout, parse_box, read_box, read_layout
+from wiro_nb.provenance.boxes import Box, BoxError, BoxHead, Layout, read_box, read_layout
 
 COMMENT = b"\xa9cmt"
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
@@ -108,6 +110,22 @@ def write_comment(path: Path, text: str) -> None:
             raise
 
 
+def hash_media(path: Path) -> str:
+    """Returns the SHA-256 (hex) over the content of the file's `mdat` boxes.
+
+    Raises:
+        BoxError: The file is cut or not an MP4.
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for box in read_layout(file, path.stat().st_size).boxes:
+            if box.type == b"mdat":
+                for chunk in _read_range(file, box.start + box.head_bytes, box.size - box.head_bytes):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _read_moov(file: BinaryIO, size: int) -> tuple[Layout, Box]:
     layout = read_layout(file, size)
     head = layout.only(b"moov")
@@ -148,12 +166,17 @@ def _copy_with_own_box(source: BinaryIO, layout: Layout, target: BinaryIO, text:
 
 
 def _copy_range(source: BinaryIO, target: BinaryIO, start: int, size: int) -> None:
+    for chunk in _read_range(source, start, size):
+        target.write(chunk)
+
+
+def _read_range(source: BinaryIO, start: int, size: int) -> Iterator[bytes]:
     source.seek(start)
     while size > 0:
         chunk = source.read(min(size, _COPY_BYTES))
         if not chunk:
             raise BoxError("the file is cut")
-        target.write(chunk)
+        yield chunk
         size -= len(chunk)
 
 
@@ -271,6 +294,3 @@ def _uint(data: bytes, at: int, width: int = 4) -> int:
     if at + width > len(data):
         raise BoxError("a box is cut")
     return int.from_bytes(data[at : at + width], "big")
-
-
-__all__ = ["BoxError", "MediaInfo", "is_mp4", "parse_box", "probe_mp4", "read_comment", "write_comment"]

@@ -5,6 +5,7 @@ Source: PNG Specification (Third Edition), sections 5.3 and 11.3.3.4 (iTXt).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import tempfile
@@ -68,6 +69,22 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
+
+
+def hash_media(path: Path) -> str:
+    """Returns the SHA-256 (hex) over the content of the picture's `IDAT` chunks.
+
+    Raises:
+        PngError: The file is cut or not a PNG.
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for kind, start, size in _chunks(file):
+            if kind == b"IDAT":
+                file.seek(start + 8)
+                digest.update(file.read(size))
+    return digest.hexdigest()
 
 
 def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:

@@ -1,0 +1,159 @@
+"""Sealing closed notebooks, and telling true, moved, altered and leaking artefacts apart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tests.unit.provenance.clips import make_clip
+from tests.unit.provenance.test_record import make_record
+from wiro_nb.errors import BadRecord, InputError
+from wiro_nb.provenance import seal as sealing
+from wiro_nb.provenance.compare import hash_file
+from wiro_nb.provenance.embed import embed_record, hash_media
+from wiro_nb.provenance.seal import seal_notebook
+from wiro_nb.provenance.sidecar import write_sidecar
+from wiro_nb.provenance.verify import find_leaks, verify_paths
+from wiro_nb.redaction import register_secret
+
+
+def make_notebook(path: Path, record: dict[str, Any] | None) -> Path:
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    output = nbformat.v4.new_output(
+        "display_data", {"text/plain": "clip é"}, metadata={"wiro": record} if record else {}
+    )
+    notebook.cells = [nbformat.v4.new_code_cell("%%wiro x\na $ {} 'quoted'", outputs=[output])]
+    nbformat.write(notebook, path)
+    return path
+
+
+def make_run_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """A folder as a finished run leaves it: a tagged clip and its sidecar."""
+    folder.mkdir(parents=True)
+    clip = make_clip(folder / "0.mp4")
+    output = {
+        "name": "0.mp4",
+        "content_type": "video/mp4",
+        "sha256": hash_file(clip),
+        "media_sha256": hash_media(clip),
+        "path": f"wiro_outputs/{folder.name}/0.mp4",
+    }
+    record = make_record(outputs=[output])
+    assert embed_record(clip, record) == ""
+    write_sidecar(folder, record)
+    return clip, record
+
+
+def kinds(paths: list[Path], level: str, **options: Any) -> list[str]:
+    return [item.kind for item in verify_paths(paths, **options) if item.level == level]
+
+
+def test_sealing_keeps_everything_else(tmp_path: Path) -> None:
+    record = make_record()
+    path = make_notebook(tmp_path / "a.ipynb", record)
+    before = json.loads(path.read_text("utf-8"))
+    done = seal_notebook(path)
+    after = json.loads(path.read_text("utf-8"))
+    assert done.added == (record["run_id"],)
+    assert after["metadata"].pop("wiro")["runs"] == {record["run_id"]: record}
+    assert after == before
+    assert list(after["cells"][0]) == list(before["cells"][0])
+    assert not seal_notebook(path).changed
+
+
+def test_sealed_records_survive_nbstripout_style_clearing(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    seal_notebook(path)
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--clear-output", "--inplace", str(path), "--log-level=ERROR"],
+        check=True,
+    )
+    assert kinds([path], "ok").count("record") == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"cells": 3}', '{"cells": [], "nbformat": "x"}'])
+def test_what_is_no_notebook_is_left_alone(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.ipynb"
+    path.write_text(content)
+    with pytest.raises(BadRecord):
+        seal_notebook(path)
+    assert path.read_text() == content
+
+
+def test_a_notebook_saved_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    merge = sealing.merge_runs
+
+    def save_meanwhile(*args: Any, **options: Any) -> dict[str, Any]:
+        path.write_text(path.read_text("utf-8") + " ", "utf-8")
+        return merge(*args, **options)
+
+    monkeypatch.setattr(sealing, "merge_runs", save_meanwhile)
+    with pytest.raises(InputError, match="changed while"):
+        seal_notebook(path)
+    assert "wiro" not in json.loads(path.read_text("utf-8"))["metadata"]
+
+
+def test_a_whole_run_folder_is_found_true(tmp_path: Path) -> None:
+    _, record = make_run_folder(tmp_path / "wiro_outputs" / "x")
+    findings = verify_paths([tmp_path], read_ledger=lambda run_id: record)
+    assert [item.kind for item in findings if item.level != "ok"] == []
+    assert {item.kind for item in findings} == {"record", "file", "ledger"}
+
+
+def test_a_clip_alone_vouches_for_itself(tmp_path: Path) -> None:
+    clip, _ = make_run_folder(tmp_path / "x")
+    alone = tmp_path / "elsewhere" / "renamed.mp4"
+    alone.parent.mkdir()
+    clip.rename(alone)
+    assert kinds([alone], "problem") == []
+    assert kinds([alone], "ok").count("file") == 1
+
+
+def test_a_moved_file_is_found_by_its_content(tmp_path: Path) -> None:
+    clip, _ = make_run_folder(tmp_path / "x")
+    clip.rename(tmp_path / "x" / "renamed.mp4")
+    assert "file" in kinds([tmp_path], "note")
+    assert kinds([tmp_path], "problem") == []
+
+
+def test_altered_and_missing_files_are_problems(tmp_path: Path) -> None:
+    clip, record = make_run_folder(tmp_path / "x")
+    make_clip(clip, shade=3)
+    embed_record(clip, record)
+    assert kinds([tmp_path], "problem") == ["file"]
+    clip.unlink()
+    assert kinds([tmp_path], "problem") == ["file"]
+
+
+def test_an_altered_record_and_a_disagreeing_ledger_are_problems(tmp_path: Path) -> None:
+    make_run_folder(tmp_path / "x")
+    assert kinds([tmp_path], "problem", read_ledger=lambda run_id: {"record_sha256": "0" * 64}) == ["ledger"]
+    sidecar = tmp_path / "x" / "run.json"
+    sidecar.write_text(sidecar.read_text("utf-8").replace("a lighthouse", "a windmill"), "utf-8")
+    assert kinds([tmp_path], "problem") == ["record"]
+
+
+def test_secrets_and_private_paths_are_problems() -> None:
+    register_secret("sk-very-secret-999")
+    for text in (
+        "key sk-very-secret-999 here",
+        '{"socketaccesstoken": "abcdefgh12345"}',
+        "https://someone:password@host/file",
+        '"path": "/home/someone/clip.mp4"',
+        r'"C:\Users\someone\clip.mp4"',
+    ):
+        leaks = find_leaks(text)
+        assert leaks, text
+        assert not any("sk-very" in seen or "password" in seen for _, seen in leaks)
+    assert find_leaks('"path": "wiro_outputs/x/0.mp4", "prompt": "at home / in var"') == []
+
+
+def test_an_empty_folder_says_there_is_nothing(tmp_path: Path) -> None:
+    assert kinds([tmp_path], "problem") == ["file"]

@@ -7,7 +7,6 @@ cheap talk: it is collected and written now and then, and never fails a run.
 
 from __future__ import annotations
 
-import builtins
 import sqlite3
 import threading
 import time
@@ -18,11 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, LedgerError, UnknownRun
+from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, LedgerError
 from wiro_nb.redaction import redact, register_secret
 from wiro_nb.runs import audit, leases, queries, salvage
 from wiro_nb.runs.database import BUSY_TIMEOUT_S, Database
-from wiro_nb.runs.history import PastRun
+from wiro_nb.runs.reader import LedgerReader, get_row
 from wiro_nb.runs.rows import LedgerRow, money_text, to_sql
 from wiro_nb.runs.snapshot import RunOutput, RunState, Stage
 
@@ -55,7 +54,7 @@ _AMENDABLE = frozenset(
 )
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """All runs of this person on this machine; for many threads and several processes at once.
 
     Args:
@@ -84,7 +83,7 @@ class Ledger:
         self._pending: dict[str, dict[str, Any]] = {}
         self._pending_lock = threading.Lock()
         self._last_flush = -PROGRESS_INTERVAL_S
-        self._database = Database(path, refill=self._refill, busy_timeout_s=busy_timeout_s, connect=connect)
+        super().__init__(Database(path, refill=self._refill, busy_timeout_s=busy_timeout_s, connect=connect))
 
     # The steps of a run's life
 
@@ -155,7 +154,7 @@ class Ledger:
         register_secret(task_token)
 
         def work(connection: sqlite3.Connection) -> LedgerRow:
-            row = _get(connection, run_id)
+            row = get_row(connection, run_id)
             owner = queries.find_task(connection, row.service, row.base_url, task_id)
             if row.state is RunState.UNCERTAIN and owner is not None and owner.run_id != run_id:
                 raise LedgerError(
@@ -242,7 +241,7 @@ class Ledger:
         """Sets a state against the rules, by the person's word; the reason is kept in the message."""
 
         def work(connection: sqlite3.Connection) -> LedgerRow:
-            row = _get(connection, run_id)
+            row = get_row(connection, run_id)
             return _change(
                 connection, run_id, state=state, message=redact(f"Set from {row.state} by hand: {reason}")
             )
@@ -292,7 +291,7 @@ class Ledger:
         """
 
         def work(connection: sqlite3.Connection) -> None:
-            row = _get(connection, run_id)
+            row = get_row(connection, run_id)
             if not row.state.is_final and row.state is not RunState.UNCERTAIN:
                 raise LedgerError(
                     f"Run {row.short_id} is not over yet.",
@@ -303,90 +302,6 @@ class Ledger:
 
         self._database.write(work)
 
-    # Questions
-
-    def get(self, run_id: str) -> LedgerRow:
-        """Returns the row of a whole id.
-
-        Raises:
-            UnknownRun: There is none.
-        """
-        return self._database.read(lambda connection: _get(connection, run_id))
-
-    def find(self, query: str, notebook: str | None = None) -> LedgerRow:
-        """Returns the one run that an id, a prefix or a short id means; the notebook's own runs come first.
-
-        Raises:
-            UnknownRun: None, or several; `near` has ids to choose from.
-        """
-        return self._database.read(lambda connection: queries.find(connection, query, notebook))
-
-    def find_task(self, service: str, base_url: str, task_id: str) -> LedgerRow | None:
-        """Returns the run that owns a task of a service, or None."""
-        return self._database.read(lambda connection: queries.find_task(connection, service, base_url, task_id))
-
-    def find_done(self, request_sha256: str, service: str, notebook: str | None) -> LedgerRow | None:
-        """Returns the latest success of this very request in this notebook, or None."""
-        return self._database.read(
-            lambda connection: queries.find_done(connection, request_sha256, service, notebook)
-        )
-
-    def unfinished(self, notebook: str | None = None, service: str | None = None) -> tuple[LedgerRow, ...]:
-        """Returns the runs that are not over, oldest first."""
-
-        def work(connection: sqlite3.Connection) -> tuple[LedgerRow, ...]:
-            return queries.select(connection, notebook=notebook, service=service, states=queries.UNFINISHED)
-
-        return self._database.read(work)[::-1]
-
-    def list(
-        self,
-        *,
-        notebook: str | None = None,
-        model: str | None = None,
-        state: RunState | str | None = None,
-        text: str | None = None,
-        since: datetime | None = None,
-        service: str | None = None,
-        parent: str | None = None,
-        limit: int | None = 50,
-    ) -> tuple[LedgerRow, ...]:
-        """Returns the runs that fit all that is given, latest first. `text` looks in ids, model and parameters."""
-        states = () if state is None else (str(state),)
-
-        def work(connection: sqlite3.Connection) -> tuple[LedgerRow, ...]:
-            return queries.select(
-                connection,
-                notebook=notebook,
-                model=model,
-                states=states,
-                text=text,
-                since=since,
-                service=service,
-                parent=parent,
-                limit=limit,
-            )
-
-        return self._database.read(work)
-
-    # Money
-
-    def spent(
-        self, notebook: str | None = None, service: str | None = None, since: datetime | None = None
-    ) -> Decimal:
-        """Returns what was billed, in USD; forgotten runs count. `notebook` None: everywhere."""
-        return self._money(notebook, service, since)[0]
-
-    def reserved(
-        self, notebook: str | None = None, service: str | None = None, since: datetime | None = None
-    ) -> Decimal:
-        """Returns the estimates of runs in flight, and of successes whose price is not known yet, in USD."""
-        return self._money(notebook, service, since)[1]
-
-    def get_budget(self, notebook: str | None) -> Decimal | None:
-        """Returns a notebook's budget in USD (None: of work outside notebooks), or None when none is set."""
-        return self._database.read(lambda connection: queries.budget(connection, notebook))
-
     def set_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
         """Sets or, with None, removes the budget of a notebook."""
 
@@ -396,23 +311,6 @@ class Ledger:
                 connection.execute("INSERT INTO budgets VALUES (?, ?)", (notebook or "", money_text(budget_usd)))
 
         self._database.write(work)
-
-    def _money(self, notebook: str | None, service: str | None, since: datetime | None) -> tuple[Decimal, Decimal]:
-        return self._database.read(
-            lambda connection: queries.money(
-                connection, notebook=notebook, everywhere=notebook is None, service=service, since=since
-            )
-        )
-
-    # Time
-
-    def past_runs(self, model: str, service: str, limit: int = 50) -> tuple[PastRun, ...]:
-        """Returns how long the latest successful runs of a model took, latest first."""
-        return self._database.read(lambda connection: queries.past_runs(connection, model, service, limit))
-
-    def history_seconds(self, model: str, service: str, signature: str, limit: int = 20) -> builtins.list[float]:
-        """Returns the seconds of work of the latest successes with this work signature, latest first."""
-        return [run.elapsed_s for run in self.past_runs(model, service, 500) if run.signature == signature][:limit]
 
     # Leases
 
@@ -458,7 +356,7 @@ class Ledger:
 
     def _step(self, run_id: str, state: RunState, *, billed: str = "", **changes: Any) -> LedgerRow:
         def work(connection: sqlite3.Connection) -> LedgerRow:
-            row = _get(connection, run_id)
+            row = get_row(connection, run_id)
             # Saying "submitting" twice is two processes about to send the same run: the second must not.
             if row.state is not state or state is RunState.SUBMITTING:
                 _check_step(row, state)
@@ -468,13 +366,6 @@ class Ledger:
 
     def _refill(self, connection: sqlite3.Connection, damaged: Path) -> str:
         return salvage.refill(connection, damaged, self._rebuild)
-
-
-def _get(connection: sqlite3.Connection, run_id: str) -> LedgerRow:
-    row = queries.get(connection, run_id)
-    if row is None:
-        raise UnknownRun(f"No run {run_id!r} in the ledger.", query=run_id, near=[])
-    return row
 
 
 def _check_step(row: LedgerRow, state: RunState) -> None:
@@ -511,7 +402,7 @@ def _check_budget(connection: sqlite3.Connection, row: LedgerRow, budget_usd: De
 
 def _change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:
     _assign(connection, run_id, changes)
-    return _get(connection, run_id)
+    return get_row(connection, run_id)
 
 
 def _assign(connection: sqlite3.Connection, run_id: str, changes: Mapping[str, Any], condition: str = "") -> None:

@@ -28,10 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wiro_nb.errors import WiroError
 
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["sandbox"]:
-        return _sandbox(words[1:])
-    arguments = build_parser().parse_args(words)
     try:
+        if words[:1] == ["sandbox"]:
+            from wiro_nb import sandbox
+
+            return sandbox.main(words[1:])
+        arguments = build_parser().parse_args(words)
         return int(arguments.handler(arguments))
     except WiroError as error:
         from wiro_nb.cli.output import report_error
@@ -45,25 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     finally:
         _close_manager()
-
-
-def _sandbox(words: list[str]) -> int:
-    """Hands over to the sandbox, which has its own options and its own packages."""
-    from wiro_nb.cli.output import report_error
-    from wiro_nb.errors import MissingExtra
-
-    try:
-        from wiro_nb import sandbox
-    except ImportError as error:
-        return report_error(
-            MissingExtra(
-                f"the sandbox needs the package {error.name}",
-                hint='python -m pip install "wiro_nb[sandbox]"',
-                extra="sandbox",
-                package=error.name,
-            )
-        )
-    return sandbox.main(words)
 
 
 def _close_manager() -> None:

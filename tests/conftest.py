@@ -80,6 +80,11 @@ class SandboxProcess:
         """Sets the account's balance; above 250 there is no limit of slots."""
         self.call("/sandbox/balance", {"usd": usd})
 
+    def set_faults(self, spec: str, seed: int = 0) -> None:
+        """Makes it misbehave from now on (`wiro-nb sandbox --help` names the rules); "" ends that."""
+        answer = self.call("/sandbox/faults", {"spec": spec, "seed": seed})
+        assert answer["result"], answer["errors"]
+
     def release(self, task_id: str) -> None:
         """Lets a task go on that `[queue]` or `[hold]` in its prompt holds."""
         self.call("/sandbox/release", {"taskid": task_id})

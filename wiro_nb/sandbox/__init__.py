@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         from wiro_nb.sandbox import serve
+
+        return serve.main(argv)
     except ModuleNotFoundError as error:
         from wiro_nb.errors import MissingExtra
 
@@ -34,4 +36,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             extra="sandbox",
             package=error.name,
         ) from error
-    return serve.main(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -12,14 +13,20 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from wiro_nb.sandbox.control import Control
 from wiro_nb.sandbox.endpoints import Endpoints
 from wiro_nb.sandbox.engine import Engine
+from wiro_nb.sandbox.fault_http import FaultLayer
+from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.files import Files
 from wiro_nb.sandbox.hub import Hub
 from wiro_nb.sandbox.incoming import Keys
+from wiro_nb.sandbox.instant import InstantEngine
+from wiro_nb.sandbox.life import Timings
 from wiro_nb.sandbox.models import Catalogue
 from wiro_nb.sandbox.options import Options
-from wiro_nb.sandbox.runner import Runner, Timings
+from wiro_nb.sandbox.render import PainterEngine
+from wiro_nb.sandbox.runner import Runner
 from wiro_nb.sandbox.sockets import SocketEndpoint
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.wire import Failure
@@ -34,6 +41,7 @@ class Sandbox:
     """A sandbox ready to be served: the application, and what has to be started and stopped with it."""
 
     app: ASGIApp
+    faults: Faults
     store: Store
     runner: Runner
     catalogue: Catalogue
@@ -53,21 +61,27 @@ def build(options: Options, store: Store, port: int) -> Sandbox:
     origin = f"http://127.0.0.1:{port}"
     keys = Keys(*(store.meta(name) or "" for name in ("api_key", "api_secret", "key_only_api_key")))
     files, hub, catalogue = Files(options.data / "files", store), Hub(), Catalogue()
+    faults = Faults(options.faults, options.faults_seed)
     timings = Timings(speed=options.speed)
-    runner = Runner(store, files, hub, _engine(options.engine), timings, _WORKERS[options.engine], origin)
+    engine, workers = _engine(options.engine), _WORKERS[options.engine]
+    runner = Runner(store, files, hub, engine, timings, workers, origin, faults)
+    requests: Counter[str] = Counter()
     endpoints = Endpoints(keys, store, files, catalogue, runner, origin)
-    sockets = SocketEndpoint(hub, store, one_task_per_socket=options.one_task_per_socket)
-    app = Starlette(
+    control = Control(store, runner, faults, requests)
+    sockets = SocketEndpoint(hub, store, faults, one_task_per_socket=options.one_task_per_socket)
+    inner = Starlette(
         routes=[
             WebSocketRoute("/v1", sockets.__call__),
             Route("/v1/{path:path}", endpoints.dispatch, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
             Route("/files/{accesskey}/{name}", _file_server(store)),
-            Route("/sandbox/audit", _with_key(keys, endpoints.audit)),
-            Route("/sandbox/balance", _with_key(keys, endpoints.set_balance), methods=["POST"]),
-            Route("/sandbox/release", _with_key(keys, endpoints.release), methods=["POST"]),
+            Route("/sandbox/audit", _with_key(keys, control.audit)),
+            Route("/sandbox/balance", _with_key(keys, control.set_balance), methods=["POST"]),
+            Route("/sandbox/release", _with_key(keys, control.release), methods=["POST"]),
+            Route("/sandbox/faults", _with_key(keys, control.set_faults), methods=["POST"]),
         ]
     )
-    return Sandbox(HostCheck(app, port) if options.check_host else app, store, runner, catalogue)
+    app = FaultLayer(inner, faults, requests)
+    return Sandbox(HostCheck(app, port) if options.check_host else app, faults, store, runner, catalogue)
 
 
 class HostCheck:
@@ -91,17 +105,7 @@ class HostCheck:
 
 
 def _engine(name: str) -> Engine:
-    if name == "instant":
-        from wiro_nb.sandbox.instant import InstantEngine
-
-        return InstantEngine()
-    try:
-        from wiro_nb.sandbox.render import PainterEngine  # late: pulls in numpy and PyAV
-    except ImportError:
-        from wiro_nb.sandbox.instant import InstantEngine
-
-        return InstantEngine()
-    return PainterEngine()
+    return InstantEngine() if name == "instant" else PainterEngine()
 
 
 def _file_server(store: Store) -> Callable[[Request], Awaitable[Response]]:

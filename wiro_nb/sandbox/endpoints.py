@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +20,7 @@ from wiro_nb.sandbox.task import Task, new_token
 from wiro_nb.sandbox.validation import check_request
 from wiro_nb.sandbox.wire import Failure, answer
 
-__all__ = ["Endpoints"]
+__all__ = ["Endpoints", "find_task"]
 
 _MOST_LISTED = 1000
 Handler = Callable[[Body, str], Awaitable[dict[str, Any]]]
@@ -106,7 +104,9 @@ class Endpoints:
         self, model: Model, body: Body, project_id: str, inputs: dict[str, list[dict[str, Any]]]
     ) -> Task:
         reserved = ("callbackUrl", "projectid")
-        parameters = {name: value for name, value in body.fields.items() if name not in reserved}
+        parameters = {
+            name: self._with_server_paths(value) for name, value in body.fields.items() if name not in reserved
+        }
         for name, entries in inputs.items():
             urls = [entry["url"] for entry in entries] + body.texts(name)
             parameters[name] = urls[0] if len(urls) == 1 else urls
@@ -123,22 +123,21 @@ class Endpoints:
             model_id=str(model.number),
             model_title=model.schema.description,
         )
-        paths = [self.files.local_path(path) for path in self._own_urls(parameters)]
+        paths = [self.files.local_path(path) for path in _server_paths(parameters)]
         task.input_paths = [str(path) for path in paths if path]
         self.store.add_task(task)
         self.store.give_files(task.id, [entry["accesskey"] for entries in inputs.values() for entry in entries])
         return task
 
-    def _own_urls(self, parameters: dict[str, Any]) -> list[str]:
-        values = [
-            item for value in parameters.values() for item in (value if isinstance(value, list) else [value])
-        ]
-        urls = [item for value in values if isinstance(value, str) for item in value.split(",")]
-        return [urlsplit(url).path for url in urls if url.startswith((self.origin + "/files/", "/files/"))]
+    def _with_server_paths(self, value: Any) -> Any:
+        """URLs of this sandbox are kept without its port, which may be another after a restart."""
+        if isinstance(value, list):
+            return [self._with_server_paths(item) for item in value]
+        return value.replace(self.origin + "/files/", "/files/") if isinstance(value, str) else value
 
     async def task_detail(self, body: Body, project_id: str) -> dict[str, Any]:
         """Shows one task."""
-        return {"total": "1", "tasklist": [self._find(body).on_wire(self.origin)]}
+        return {"total": "1", "tasklist": [find_task(self.runner, body).on_wire(self.origin)]}
 
     async def task_list(self, body: Body, project_id: str) -> dict[str, Any]:
         """Shows a page of tasks."""
@@ -154,13 +153,13 @@ class Endpoints:
 
     async def task_cancel(self, body: Body, project_id: str) -> dict[str, Any]:
         """Cancels a queued task."""
-        task = self._find(body)
+        task = find_task(self.runner, body)
         self.runner.cancel(task)
         return {"tasklist": [task.on_wire(self.origin)]}
 
     async def task_kill(self, body: Body, project_id: str) -> dict[str, Any]:
         """Kills a running task."""
-        task = self._find(body)
+        task = find_task(self.runner, body)
         self.runner.kill(task)
         return {"tasklist": [task.on_wire(self.origin)]}
 
@@ -176,10 +175,6 @@ class Endpoints:
         task.outputs, task.input_paths = [], []
         self.store.rewrite_task(task)
         return {}
-
-    def _find(self, body: Body) -> Task:
-        token = body.text("tasktoken") or body.text("socketaccesstoken")
-        return self.runner.get(task_id=body.text("taskid"), token=token)
 
     async def folder_create(self, body: Body, project_id: str) -> dict[str, Any]:
         """Makes a folder."""
@@ -220,22 +215,21 @@ class Endpoints:
             raise Failure(*model.refusal)
         return {"tool": [model.detail]}
 
-    async def audit(self, request: Request) -> Response:
-        """The sandbox's own books: balance, and every task with what it billed."""
-        return answer(balance_usd=str(self.store.balance_usd), busy=self.runner.busy, tasks=self.store.audit())
 
-    async def set_balance(self, request: Request) -> Response:
-        """Sets the balance, for trying slots and an empty account."""
-        async with read_body(request) as body:
-            amount = Decimal(body.text("usd"))
-        self.store.set_meta("balance_usd", str(amount))
-        return answer(balance_usd=str(amount))
+def _server_paths(parameters: dict[str, Any]) -> list[str]:
+    values = [item for value in parameters.values() for item in (value if isinstance(value, list) else [value])]
+    urls = [url for value in values if isinstance(value, str) for url in value.split(",")]
+    return [url for url in urls if url.startswith("/files/")]
 
-    async def release(self, request: Request) -> Response:
-        """Lets a task go on that a `[queue]` or `[hold]` mark holds."""
-        async with read_body(request) as body:
-            self.runner.release(self._find(body))
-        return answer()
+
+def find_task(runner: Runner, body: Body) -> Task:
+    """Returns the task a request names, by either name of the token or by its id.
+
+    Raises:
+        Failure: None is named, or there is no such task.
+    """
+    token = body.text("tasktoken") or body.text("socketaccesstoken")
+    return runner.get(task_id=body.text("taskid"), token=token)
 
 
 def _haystack(model: Model) -> str:

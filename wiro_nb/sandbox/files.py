@@ -65,6 +65,8 @@ class Files:
         self._folder = folder
         self._store = store
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("work-*"):  # of a process that was killed while it rendered
+            shutil.rmtree(left, ignore_errors=True)
 
     def new_folder(self, name: str, parent_id: str) -> dict[str, Any]:
         """Makes a folder and returns it as the service shows it.
@@ -110,11 +112,15 @@ class Files:
                 target.write(chunk)
         return self._keep(access_key, path, folder_id or ROOT_FOLDER, None)
 
-    def output_folder(self) -> Path:
-        """Returns a new folder for a task's outputs; its name is the access key of the first of them."""
-        folder = self._folder / new_token()
+    def work_folder(self) -> Path:
+        """Returns a new empty folder for an engine to work in."""
+        folder = self._folder / f"work-{new_token()}"
         folder.mkdir()
         return folder
+
+    def drop_work_folder(self, folder: Path) -> None:
+        """Removes an engine's folder with what is left in it."""
+        shutil.rmtree(folder, ignore_errors=True)
 
     def take_output(self, made: Path, task_id: int) -> dict[str, Any]:
         """Takes over a file an engine made and returns it as the service shows it."""

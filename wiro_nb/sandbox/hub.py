@@ -21,10 +21,10 @@ class Listener:
     """One socket's side: a queue of frames to send. None closes the socket."""
 
     def __init__(self) -> None:
-        self.frames: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.frames: asyncio.Queue[str | None] = asyncio.Queue()
         self.tokens: set[str] = set()
 
-    def put(self, frame: str | bytes) -> None:
+    def put(self, frame: str) -> None:
         """Queues a frame, or closes the socket of a reader who has stopped reading."""
         if self.frames.qsize() > _MOST_WAITING:
             self.frames.put_nowait(None)

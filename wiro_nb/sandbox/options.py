@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from wiro_nb.sandbox.faults import HELP, read_rules
+
 __all__ = ["Options", "read_options"]
 
 _DESCRIPTION = """\
@@ -23,7 +25,8 @@ marks in a prompt:
   [slow]   ten times longer, 2 s or more                  [queue]  stays queued until cancelled or released
   [hold]   stays running until killed or released (POST /sandbox/release with the taskid)
 
-for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release.
+for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release,
+POST /sandbox/faults.
 """
 
 
@@ -40,6 +43,7 @@ class Options:
         stay: True to go on when stdin closes.
         check_host: True to refuse requests whose Host is not this machine.
         one_task_per_socket: True to be silent for every registration after a socket's first.
+        faults, faults_seed: Misbehaviour on purpose, see `faults`.
     """
 
     port: int
@@ -50,6 +54,8 @@ class Options:
     stay: bool
     check_host: bool
     one_task_per_socket: bool
+    faults: str = ""
+    faults_seed: int = 0
 
 
 def read_options(argv: Sequence[str]) -> Options:
@@ -57,7 +63,7 @@ def read_options(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(
         "wiro-nb sandbox",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=f"{_EPILOG}\n{HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 (default): the port used last, or any free one")
@@ -76,6 +82,10 @@ def read_options(argv: Sequence[str]) -> Options:
     parser.add_argument(
         "--one-task-per-socket", action="store_true", help="be silent for a socket's second registration"
     )
+    parser.add_argument(
+        "--faults", type=_faults, default="", metavar="SPEC", help="misbehave on purpose, see below"
+    )
+    parser.add_argument("--faults-seed", type=int, default=0, metavar="N", help="decides which share is struck")
     given = parser.parse_args(argv)
     return Options(
         port=given.port,
@@ -86,6 +96,8 @@ def read_options(argv: Sequence[str]) -> Options:
         stay=given.stay,
         check_host=not given.no_host_check,
         one_task_per_socket=given.one_task_per_socket,
+        faults=given.faults,
+        faults_seed=given.faults_seed,
     )
 
 
@@ -94,6 +106,14 @@ def _speed(text: str) -> float:
     if not speed >= 0:
         raise argparse.ArgumentTypeError("a number of 0 or more, or 'instant'")
     return speed or math.inf
+
+
+def _faults(text: str) -> str:
+    try:
+        read_rules(text, 0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _usd(text: str) -> Decimal:

@@ -18,6 +18,7 @@ __all__ = ["MIN_BALANCE_USD", "Price", "Usage", "clip_seconds", "cost_usd", "slo
 MIN_BALANCE_USD = Decimal("0.50")
 _NO_LIMIT_ABOVE_USD = Decimal(250)
 _TIER_PIXELS = 1_048_576
+_HEAD_BYTES = 1 << 18
 _UNIT = Decimal("0.000000000001")
 
 
@@ -88,7 +89,10 @@ def clip_seconds(path: Path) -> tuple[float, int]:
 
     Source: ISO/IEC 14496-12, `mvhd` and `tkhd`.
     """
-    data = path.read_bytes() if path.suffix == ".mp4" else b""
+    if path.suffix != ".mp4":
+        return 0.0, 0
+    with path.open("rb") as source:
+        data = source.read(_HEAD_BYTES)  # the engines write the index first
     seconds, pixels = 0.0, 0
     if (at := data.find(b"mvhd")) > 0:
         offset = at + (24 if data[at + 4] == 1 else 16)

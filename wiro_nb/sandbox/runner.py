@@ -2,96 +2,72 @@
 
 Every task is one coroutine; only rendering takes a thread, and of those there are `workers` at most (the
 rest waits as `task_queue`). A kill sets a flag that every pause and the engine look at. The clock is
-scaled: `speed` 2 is twice as fast, `inf` never waits.
+scaled: `speed` 2 is twice as fast, infinity never waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.sandbox import callbacks
 from wiro_nb.sandbox.engine import Engine, EngineCancelled, EngineError, Job, Step
+from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.files import Files
 from wiro_nb.sandbox.hub import Hub
-from wiro_nb.sandbox.instant import INSTANT_STEPS, InstantEngine, make_png
+from wiro_nb.sandbox.instant import INSTANT_STEPS, InstantEngine
+from wiro_nb.sandbox.life import Life, Stopped, Timings, marks_of
 from wiro_nb.sandbox.models import Model
-from wiro_nb.sandbox.prices import Usage, clip_seconds, cost_usd
+from wiro_nb.sandbox.prices import cost_usd
+from wiro_nb.sandbox.results import store_results
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.task import Task
 from wiro_nb.sandbox.wire import Failure
 
-__all__ = ["Runner", "Timings"]
+__all__ = ["Runner"]
 
-NOT_CANCELLABLE = "Task is not in a cancellable state."
+_RENDER_THREADS = 2
 _KILLABLE = frozenset(
     {"task_accept", "task_preprocess_start", "task_preprocess_end", "task_assign", "task_start", "task_output"}
 )
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds each stage takes at speed 1."""
-
-    speed: float = 1.0
-    queue_s: float = 0.3
-    accept_s: float = 0.1
-    preprocess_s: float = 0.2
-    assign_s: float = 0.5
-    step_s: float = 0.15
-    store_s: float = 0.2
-    slow_factor: int = 10
-    slow_floor_s: float = 0.2
-
-    def scaled(self, seconds: float) -> float:
-        """Returns what a stage really takes."""
-        return seconds / self.speed
-
-
-class _Stopped(Exception):
-    """The task was cancelled or killed, or the process ends."""
-
-
-@dataclass
-class _Live:
-    """A task under way, with the means to stop it."""
-
-    task: Task
-    model: Model
-    stop: threading.Event = field(default_factory=threading.Event)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    made: list[Path] = field(default_factory=list)
-    started: float = 0.0
 
 
 class Runner:
     """Drives all tasks.
 
     Args:
-        store, files, hub: Where state, bytes and events go.
+        store: Where state goes.
+        files: Where bytes go.
+        hub: Where events go.
         engine: What makes the clips.
         timings: How long stages take.
         workers: How many tasks run at once; the rest is queued.
         origin: `http://host:port` for URLs in events and callbacks.
+        faults: What goes wrong with tasks.
     """
 
     def __init__(
-        self, store: Store, files: Files, hub: Hub, engine: Engine, timings: Timings, workers: int, origin: str
+        self,
+        store: Store,
+        files: Files,
+        hub: Hub,
+        engine: Engine,
+        timings: Timings,
+        workers: int,
+        origin: str,
+        faults: Faults,
     ) -> None:
-        self._store, self._files, self._hub = store, files, hub
+        self._store, self._files, self._hub, self._faults = store, files, hub, faults
         self._engine, self._timings, self._origin = engine, timings, origin
         self._plays_steps = isinstance(engine, InstantEngine)
         self._free = asyncio.Semaphore(workers)
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="render")
-        self._live: dict[int, _Live] = {}
+        self._pool = ThreadPoolExecutor(_RENDER_THREADS, thread_name_prefix="render")
+        self._live: dict[int, Life] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -115,9 +91,10 @@ class Runner:
 
     def add(self, task: Task, model: Model) -> None:
         """Starts a task that the store already knows."""
-        live = _Live(task, model)
-        self._live[task.id] = live
-        self._spawn(self._life(live))
+        marks, exit_code = marks_of(task, self._faults.hits("task"))
+        life = Life(task, model, marks, exit_code)
+        self._live[task.id] = life
+        self._spawn(self._live_through(life))
 
     def get(self, *, task_id: str = "", token: str = "") -> Task:
         """Returns a task by token or id, live or finished.
@@ -134,8 +111,8 @@ class Runner:
 
     def newest(self, task: Task) -> Task:
         """Returns the live state of a task read from the store."""
-        live = self._live.get(task.id)
-        return live.task if live else task
+        life = self._live.get(task.id)
+        return life.task if life else task
 
     def cancel(self, task: Task) -> None:
         """Cancels a queued task.
@@ -143,10 +120,10 @@ class Runner:
         Raises:
             Failure: It is no longer queued.
         """
-        live = self._live.get(task.id)
-        if live is None or task.status != "task_queue":
-            raise Failure(1, NOT_CANCELLABLE)
-        self._end(live, "task_cancel")
+        life = self._live.get(task.id)
+        if life is None or task.status != "task_queue":
+            raise Failure(1, "Task is not in a cancellable state.")
+        self._end(life, "task_cancel")
 
     def kill(self, task: Task) -> None:
         """Kills a running task.
@@ -154,193 +131,158 @@ class Runner:
         Raises:
             Failure: It is still queued, already ending, or over.
         """
-        live = self._live.get(task.id)
-        if live is None or task.status not in _KILLABLE:
+        life = self._live.get(task.id)
+        if life is None or task.status not in _KILLABLE:
             reason = "it is still in the queue" if task.status == "task_queue" else "it has already ended"
             raise Failure(1, f"Task could not be killed: {reason}")
-        self._end(live, "task_cancel")
+        self._end(life, "task_cancel")
 
     def release(self, task: Task) -> None:
         """Lets a task go on that a mark holds."""
-        if live := self._live.get(task.id):
-            live.released.set()
+        if life := self._live.get(task.id):
+            life.release()
 
     async def close(self) -> None:
         """Stops everything; unfinished tasks stay unfinished in the store and go on after a restart."""
-        for live in self._live.values():
-            _stop(live)
+        for life in self._live.values():
+            life.stop()
         if self._running:
             await asyncio.wait(self._running, timeout=5)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         running = asyncio.get_running_loop().create_task(coroutine)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
-    async def _life(self, live: _Live) -> None:
+    async def _live_through(self, life: Life) -> None:
         try:
-            await self._wait_in_queue(live)
+            await self._wait_in_queue(life)
             async with self._free:
-                _check(live)
-                await self._prepare(live)
-                await self._execute(live)
-        except _Stopped:
-            self._discard(live)
+                life.check()
+                await self._prepare(life)
+                await self._execute(life)
+        except Stopped:
+            for path in life.made:
+                path.unlink(missing_ok=True)
         except EngineError as error:
-            await self._finish(live, "1", str(error))
+            await self._finish(life, life.exit_code, str(error))
         except Exception as error:  # a fault of the sandbox itself must not leave a task hanging
-            await self._finish(live, "1", f"sandbox: {type(error).__name__}: {error}")
+            await self._finish(life, "1", f"sandbox: {type(error).__name__}: {error}")
 
-    async def _wait_in_queue(self, live: _Live) -> None:
-        await asyncio.sleep(0)  # lets the answer to Run out first
-        _check(live)
-        self._announce(live, "task_queue")
-        await self._pause(live, self._timings.queue_s)
-        if "[queue]" in live.task.text():
-            await self._hold(live)
-            self._announce(live, "task_queue")
+    async def _wait_in_queue(self, life: Life) -> None:
+        await life.pause(0)  # lets the answer to Run out first
+        self._announce(life, "task_queue")
+        await life.pause(self._timings.scaled(self._timings.queue_s))
+        if "queue" in life.marks:
+            await life.hold()
+            self._announce(life, "task_queue")
 
-    async def _prepare(self, live: _Live) -> None:
-        task = live.task
-        self._announce(live, "task_accept")
-        await self._pause(live, self._timings.accept_s)
-        self._announce(live, "task_preprocess_start")
+    async def _prepare(self, life: Life) -> None:
+        task, timings = life.task, self._timings
+        self._announce(life, "task_accept")
+        await life.pause(timings.scaled(timings.accept_s))
+        self._announce(life, "task_preprocess_start")
         if task.callback_url and (reason := callbacks.refusal(task.callback_url)):
-            self._log(live, reason)
-        for line in self._input_notes(task):
-            self._log(live, line)
-        await self._pause(live, self._timings.preprocess_s)
-        if "[crash]" in task.text():
-            self._end(live, "task_error", "The worker could not start the model.")
-            raise _Stopped
-        self._announce(live, "task_preprocess_end")
-        self._announce(live, "task_assign")
-        await self._pause(live, self._timings.assign_s)
+            self._log(life, reason)
+        for url in task.foreign_urls():
+            self._log(life, f"Not fetched: {url} (the sandbox fetches nothing from elsewhere).")
+        await life.pause(timings.scaled(timings.preprocess_s))
+        if "crash" in life.marks:
+            self._end(life, "task_error", "The worker could not start the model.")
+            raise Stopped
+        self._announce(life, "task_preprocess_end")
+        self._announce(life, "task_assign")
+        await life.pause(timings.scaled(timings.assign_s))
 
-    async def _execute(self, live: _Live) -> None:
-        task = live.task
-        live.started = time.time()
-        self._announce(live, "task_start")
-        self._log(live, f"{task.slug}: sandbox engine {self._engine.name}, no GPU, nothing is charged.")
-        if "[hold]" in task.text():
-            await self._hold(live)
-        if live.model.kind == "clip":
-            await self._render(live)
+    async def _execute(self, life: Life) -> None:
+        life.started = time.time()
+        self._announce(life, "task_start")
+        self._log(life, f"{life.task.slug}: sandbox engine {self._engine.name}, no GPU, nothing is charged.")
+        if "hold" in life.marks:
+            await life.hold()
+        if "stderr" in life.marks:
+            self._stderr(life, "UserWarning: a line of stderr that means nothing.")
+        if life.model.kind == "clip":
+            await self._render(life)
         else:
-            await self._play_steps(live, INSTANT_STEPS)
-        if "[fail]" in task.text():
-            raise EngineError("RuntimeError: the prompt asked for a failure ([fail]).")
-        await self._finish(live, "0", "")
+            await self._play_steps(life)
+        if "fail" in life.marks:
+            raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
+        await self._finish(life, "0", "")
 
-    async def _render(self, live: _Live) -> None:
-        task = live.task
+    async def _render(self, life: Life) -> None:
+        task = life.task
         job = Job(
             task_id=str(task.id),
             model=task.slug,
             parameters=task.parameters,
             input_files=tuple(path for path in map(Path, task.input_paths) if path.is_file()),
-            out_dir=self._files.output_folder(),
+            out_dir=self._files.work_folder(),
             record=None,
         )
         if self._plays_steps:
-            await self._play_steps(live, INSTANT_STEPS)
+            await self._play_steps(life)
         loop = asyncio.get_running_loop()
         last = time.monotonic()
 
         def on_progress(step: Step) -> None:
             nonlocal last
             if not self._plays_steps:
-                loop.call_soon_threadsafe(self._progress, live, step)
-            if "[slow]" in task.text() and not self._plays_steps:
-                took = time.monotonic() - last
-                live.stop.wait(max(took * (self._timings.slow_factor - 1), self._timings.slow_floor_s))
+                loop.call_soon_threadsafe(self._progress, life, step)
+                if "slow" in life.marks:
+                    life.drag(last, self._timings)
             last = time.monotonic()
 
+        def start() -> list[Path]:
+            return self._engine.start(job, on_progress, lambda: life.is_stopped)
+
         try:
-            live.made = await loop.run_in_executor(
-                self._pool, self._engine.start, job, on_progress, live.stop.is_set
-            )
-        except EngineCancelled as error:
-            raise _Stopped from error
-        _check(live)
+            life.made = await loop.run_in_executor(self._pool, start)
+        except (EngineCancelled, EngineError) as error:
+            self._files.drop_work_folder(job.out_dir)
+            if isinstance(error, EngineCancelled):
+                raise Stopped from error
+            raise
+        life.check()
 
-    async def _play_steps(self, live: _Live, steps: int) -> None:
-        slow = "[slow]" in live.task.text()
-        for step in range(1, steps + 1):
-            await self._pause(live, self._timings.step_s * (self._timings.slow_factor if slow else 1))
-            if (
-                slow
-                and self._timings.scaled(self._timings.step_s) * self._timings.slow_factor
-                < self._timings.slow_floor_s
-            ):
-                await self._pause_exactly(live, self._timings.slow_floor_s)
-            self._progress(live, Step(step, steps))
+    async def _play_steps(self, life: Life) -> None:
+        step_s = self._timings.played_step_s(slow="slow" in life.marks)
+        for step in range(1, INSTANT_STEPS + 1):
+            await life.pause(step_s)
+            self._progress(life, Step(step, INSTANT_STEPS))
 
-    async def _finish(self, live: _Live, exit_code: str, trouble: str) -> None:
+    async def _finish(self, life: Life, exit_code: str, trouble: str) -> None:
         """Ends a task that ran: stores its outputs, bills it when it succeeded, tells everybody."""
-        task = live.task
-        if live.stop.is_set():
+        if life.is_stopped:
             return
-        for line in filter(None, trouble.splitlines()):
-            self._stderr(live, line)
+        task = life.task
+        for line in trouble.splitlines():
+            self._stderr(life, line)
         task.exit_code = exit_code
-        self._announce(live, "task_output_full", task.log)
+        self._announce(life, "task_output_full", task.log)
         if task.error_log:
-            self._announce(live, "task_error_full", task.error_log)
-        self._announce(live, "task_end")
-        self._announce(live, "task_postprocess_start")
+            self._announce(life, "task_error_full", task.error_log)
+        self._announce(life, "task_end")
+        self._announce(life, "task_postprocess_start")
         await asyncio.sleep(self._timings.scaled(self._timings.store_s))
         billed = Decimal(0)
         if exit_code == "0":
-            task.outputs, usage = self._store_outputs(live)
-            billed = cost_usd(live.model.price, usage)
-        self._end(live, "task_postprocess_end", billed=billed)
+            task.outputs, usage = store_results(life, self._files)
+            billed = cost_usd(life.model.price, usage)
+        self._end(life, "task_postprocess_end", billed=billed)
 
-    def _store_outputs(self, live: _Live) -> tuple[list[dict[str, Any]], Usage]:
-        task = live.task
-        elapsed = round(task.elapsed_s, 4)
-        prompt = str(task.parameters.get("prompt", ""))
-        if live.model.kind == "text":
-            content = {
-                "prompt": prompt,
-                "raw": f"You said: {prompt}",
-                "thinking": [],
-                "answer": [f"You said: {prompt}"],
-            }
-            words = len(prompt.split()) * 2 + 2
-            return [{"contenttype": "raw", "content": content}], Usage(elapsed, tokens=words)
-        if live.model.kind == "image":
-            live.made = [self._files.output_folder() / "0.png"]
-            live.made[0].write_bytes(make_png(f"{prompt}|{task.parameters.get('seed', '')}"))
-        measured = [clip_seconds(path) for path in live.made]
-        folder = live.made[0].parent if live.made else None
-        outputs = [self._files.take_output(path, task.id) for path in live.made]
-        if folder and not any(folder.iterdir()):
-            folder.rmdir()
-        usage = Usage(
-            elapsed,
-            outputs=len(outputs),
-            clip_s=sum(seconds for seconds, _ in measured),
-            pixels=max((pixels for _, pixels in measured), default=0),
-            prompt_length=len(prompt),
-            parameters=task.parameters,
-        )
-        return outputs, usage
-
-    def _end(self, live: _Live, status: str, trouble: str = "", *, billed: Decimal = Decimal(0)) -> None:
+    def _end(self, life: Life, status: str, trouble: str = "", *, billed: Decimal = Decimal(0)) -> None:
         """Writes the final state and the bill, frees the slot, then tells everybody."""
-        task, now = live.task, time.time()
-        _stop(live)
+        task, now = life.task, time.time()
+        life.stop()
         if trouble:
             task.error_log += trouble + "\n"
         task.move_to(status, now)
         task.cost_usd = str(billed)
-        self._live.pop(task.id, None)
         self._store.end_task(task, now, billed)
-        message: Any = trouble
-        if status == "task_postprocess_end":
-            message = task.on_wire(self._origin)["outputs"]
+        self._live.pop(task.id, None)
+        message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else trouble
         self._hub.publish(task, status, message)
         if task.callback_url and callbacks.refusal(task.callback_url) is None:
             self._spawn(self._call_back(task))
@@ -350,79 +292,34 @@ class Runner:
         task.log += await asyncio.to_thread(callbacks.deliver, task.callback_url, body) + "\n"
         self._store.rewrite_task(task)
 
-    def _announce(self, live: _Live, status: str, message: Any = "") -> None:
-        live.task.move_to(status, time.time())
-        self._hub.publish(live.task, status, message)
+    def _announce(self, life: Life, status: str, message: Any = "") -> None:
+        life.task.move_to(status, time.time())
+        self._hub.publish(life.task, status, message)
 
-    def _log(self, live: _Live, line: str) -> None:
-        live.task.log += line + "\n"
-        self._hub.publish(live.task, "task_output", line)
+    def _log(self, life: Life, line: str) -> None:
+        life.task.log += line + "\n"
+        self._hub.publish(life.task, "task_output", line)
 
-    def _stderr(self, live: _Live, line: str) -> None:
-        live.task.error_log += line + "\n"
-        self._hub.publish(live.task, "task_error", line)
+    def _stderr(self, life: Life, line: str) -> None:
+        life.task.error_log += line + "\n"
+        self._hub.publish(life.task, "task_error", line)
 
-    def _progress(self, live: _Live, step: Step) -> None:
-        if live.stop.is_set() or step.steps < 1:
-            return
-        elapsed = max(time.time() - live.started, 1e-3)
-        rate = step.step / elapsed
-        self._announce(
-            live,
-            "task_output",
-            {
-                "type": "progressGenerate",
-                "task": "Generate",
-                "percentage": str(100 * step.step // step.steps),
-                "stepCurrent": str(step.step),
-                "stepTotal": str(step.steps),
-                "speed": f"{rate:.1f}",
-                "speedType": "it/s",
-                "elapsedTime": f"{elapsed:.0f}s",
-                "remainingTime": f"{(step.steps - step.step) / rate:.0f}s",
-            },
-        )
-
-    def _input_notes(self, task: Task) -> list[str]:
-        urls = [
-            item
-            for value in task.parameters.values()
-            for item in (value if isinstance(value, list) else [value])
-            if isinstance(item, str) and item.startswith(("http://", "https://"))
-        ]
-        return ["An input URL was not fetched: the sandbox fetches nothing from elsewhere." for _ in urls]
-
-    async def _pause(self, live: _Live, seconds: float) -> None:
-        await self._pause_exactly(live, self._timings.scaled(seconds))
-
-    async def _pause_exactly(self, live: _Live, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-        else:
-            try:
-                await asyncio.wait_for(live.wake.wait(), seconds)
-            except TimeoutError:
-                pass
-        _check(live)
-
-    async def _hold(self, live: _Live) -> None:
-        released = asyncio.ensure_future(live.released.wait())
-        woken = asyncio.ensure_future(live.wake.wait())
-        await asyncio.wait({released, woken}, return_when=asyncio.FIRST_COMPLETED)
-        released.cancel()
-        woken.cancel()
-        _check(live)
-
-    def _discard(self, live: _Live) -> None:
-        for path in live.made:
-            path.unlink(missing_ok=True)
+    def _progress(self, life: Life, step: Step) -> None:
+        if not life.is_stopped and life.task.status in _KILLABLE:
+            self._announce(life, "task_output", progress_message(step, time.time() - life.started))
 
 
-def _stop(live: _Live) -> None:
-    live.stop.set()
-    live.wake.set()
-
-
-def _check(live: _Live) -> None:
-    if live.stop.is_set():
-        raise _Stopped
+def progress_message(step: Step, elapsed_s: float) -> dict[str, str]:
+    """Returns the progress of a step as the service words it: all numbers as texts."""
+    rate = step.step / max(elapsed_s, 1e-3)
+    return {
+        "type": "progressGenerate",
+        "task": "Generate",
+        "percentage": str(100 * step.step // step.steps),
+        "stepCurrent": str(step.step),
+        "stepTotal": str(step.steps),
+        "speed": f"{rate:.1f}",
+        "speedType": "it/s",
+        "elapsedTime": f"{elapsed_s:.0f}s",
+        "remainingTime": f"{(step.steps - step.step) / rate:.0f}s" if rate else "0s",
+    }

@@ -19,6 +19,7 @@ import uvicorn
 
 from wiro_nb.sandbox.app import Sandbox, build
 from wiro_nb.sandbox.claim import Claim
+from wiro_nb.sandbox.fault_http import watched_protocol
 from wiro_nb.sandbox.options import Options, read_options
 from wiro_nb.sandbox.store import Store
 
@@ -58,6 +59,7 @@ def _serve(options: Options, claim: Claim) -> int:
     sandbox = build(options, store, port)
     config = uvicorn.Config(
         sandbox.app,
+        http=watched_protocol(sandbox.faults),
         log_config=None,
         access_log=False,
         lifespan="off",

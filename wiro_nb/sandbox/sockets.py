@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wiro_nb.sandbox.fault_frames import Mangler
+from wiro_nb.sandbox.fault_http import reset_connection
+from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.hub import Hub, Listener
 from wiro_nb.sandbox.store import Store
 
@@ -19,19 +23,24 @@ class SocketEndpoint:
     Args:
         hub: Where registrations go.
         store: Knows which tokens exist.
+        faults: What goes wrong with a socket.
         one_task_per_socket: True to be silent for every registration after a socket's first.
     """
 
-    def __init__(self, hub: Hub, store: Store, *, one_task_per_socket: bool) -> None:
-        self._hub, self._store = hub, store
+    def __init__(self, hub: Hub, store: Store, faults: Faults, *, one_task_per_socket: bool) -> None:
+        self._hub, self._store, self._faults = hub, store, faults
         self._one_task = one_task_per_socket
 
     async def __call__(self, socket: WebSocket) -> None:
         """Serves one socket until either side closes it."""
+        mangler = Mangler(self._faults.hits("socket"), self._faults.seed)
+        if mangler.refuses:
+            await socket.send_denial_response(Response("Sandbox fault", 503))
+            return
         await socket.accept()
         listener = Listener()
         reader = asyncio.ensure_future(self._read(socket, listener))
-        writer = asyncio.ensure_future(self._write(socket, listener))
+        writer = asyncio.ensure_future(self._write(socket, listener, mangler))
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -64,13 +73,17 @@ class SocketEndpoint:
         elif not (self._one_task and listener.tokens):
             self._hub.register(token, listener)
 
-    async def _write(self, socket: WebSocket, listener: Listener) -> None:
+    async def _write(self, socket: WebSocket, listener: Listener, mangler: Mangler) -> None:
         try:
             while (frame := await listener.frames.get()) is not None:
-                if isinstance(frame, bytes):
-                    await socket.send_bytes(frame)
-                else:
-                    await socket.send_text(frame)
+                for out in mangler.frames(frame):
+                    if isinstance(out, bytes):
+                        await socket.send_bytes(out)
+                    else:
+                        await socket.send_text(out)
+                if mangler.drops_now:
+                    reset_connection(socket.scope["state"]["transport"])
+                    return
             await socket.close(1013)
         except (WebSocketDisconnect, RuntimeError):
             return

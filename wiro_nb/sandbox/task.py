@@ -111,6 +111,14 @@ class Task:
         """Returns every text among the parameters; marks such as `[fail]` are looked for in it."""
         return " ".join(value for value in self.parameters.values() if isinstance(value, str))
 
+    def foreign_urls(self) -> list[str]:
+        """Returns the inputs that are URLs of other hosts, without their queries."""
+        values = [
+            item for value in self.parameters.values() for item in (value if isinstance(value, list) else [value])
+        ]
+        urls = [item for item in values if isinstance(item, str) and item.startswith(("http://", "https://"))]
+        return [url.partition("?")[0] for url in urls]
+
     def to_json(self) -> str:
         """Returns the state as the store keeps it."""
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -171,9 +179,11 @@ class Task:
 
 
 def with_origin(value: Any, origin: str) -> Any:
-    """Returns a copy in which server paths (`/files/...`) are whole URLs."""
+    """Returns a copy in which server paths (`/files/...`, several with commas) are whole URLs."""
     if isinstance(value, str):
-        return origin + value if value.startswith("/files/") else value
+        if not value.startswith("/files/"):
+            return value
+        return ",".join(origin + path if path.startswith("/files/") else path for path in value.split(","))
     if isinstance(value, dict):
         return {key: with_origin(item, origin) for key, item in value.items()}
     if isinstance(value, list):

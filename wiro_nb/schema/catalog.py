@@ -40,8 +40,8 @@ def find_bundled(slug: str) -> ModelSchema | None:
 def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
     """Returns the slugs closest to what was typed, best first.
 
-    A slug that contains the query counts more than a similar spelling; the name alone ("vace") counts as
-    much as the whole slug.
+    A slug that contains the query counts more than a similar spelling. A query without an owner ("vace") is
+    compared with the names alone.
 
     Args:
         query: What was typed, with or without the owner.
@@ -54,12 +54,8 @@ def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
     scored = []
     for slug in dict.fromkeys(slugs):
         lower = slug.lower()
-        name = lower.partition("/")[2]
-        score = max(
-            difflib.SequenceMatcher(None, wanted, lower).ratio(),
-            difflib.SequenceMatcher(None, wanted.rpartition("/")[2], name).ratio(),
-        )
-        score += 1.0 if wanted in lower else 0.0
+        compared = lower if "/" in wanted else lower.partition("/")[2]
+        score = difflib.SequenceMatcher(None, wanted, compared).ratio() + (1.0 if wanted in lower else 0.0)
         if score >= 0.5:
             scored.append((-score, slug))
     return [slug for _, slug in sorted(scored)[:count]]

@@ -200,7 +200,8 @@ def _parse_number(text: str) -> Decimal:
     """Reads a number in any script's digits; refuses what only looks like one, with what was probably meant."""
     typed = unicodedata.normalize("NFKC", text).strip().replace("\u2212", "-")
     try:
-        number = Decimal(typed)
+        # Decimal would read 1_000; the service would not.
+        number = Decimal(typed if "_" not in typed else "")
     except InvalidOperation:
         raise ValueRefused(f"{shown(text)}: not a number", near=_meant_number(typed)) from None
     if not number.is_finite():

@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
 from wiro_nb.schema.normalise import file_counts, human_help, human_label, is_slug, mark_required
 from wiro_nb.schema.rules import Rule
+from wiro_nb.schema.samples import run_body, unquote, values_between
 from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Option, Parameter
 
-MAX_PAGE_CHARS = 2_000_000
+MAX_PAGE_CHARS = 500_000
 
 _INPUTS = re.compile(r"(?:^|\s)##\s+(?:Model|Tool)\s+Inputs:")
 _INPUTS_END = re.compile(
     r"\s##\s+(?:Integration|Run Command|(?:Model|Tool) Parameter|(?:Get|Kill|Cancel) Task|Task Status)\b"
 )
-_INSPIRES = re.compile(r"(?:^|\s)##\s+(?:Model|Tool)\s+Parameter\s+Inspires:")
 _RUN_URL = re.compile(r"/Run/([^\s\"'?#]+)")
-_RUN_BODY = re.compile(r"/Run/[^\s\"']+\".*?\s-d\s+'", re.DOTALL)
 _SHEET_SLUG = re.compile(r"API Sample:\s+(\S+)")
+_HEADER_START = re.compile(r"##\s+Basic\s+(?:tool|model)\s+info|(?m:^)(?=(?:Model|Tool) name:)")
 _HEADER_KEY = re.compile(
     r"(?:^|(?<=\s))(?:(?:Model|Tool)\s+(name|description|cover|categories|tags)|"
     r"(Run) Task Endpoint \(POST\)|(Get) Task Detail Endpoint \(POST\)):(?=\s|$)"
@@ -83,20 +81,6 @@ def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
     return replace(schema, source={**schema.source, "note": "the page lists no inputs"}, open=True)
 
 
-def page_samples(text: str) -> list[dict[str, str]]:
-    """Returns the sample values a page shows, best effort, never raising.
-
-    Args:
-        text: The page.
-
-    Returns:
-        One dict of parameter id to text per sample: first the body of the Run command, then each entry of
-        "Parameter Inspires". Several files are joined by commas. `callbackUrl` is left out.
-    """
-    samples = [_run_body(text), *_inspires(text)]
-    return [sample for sample in samples if sample]
-
-
 def _clean(text: str, source_name: str) -> str:
     if not text.strip("\ufeff \t\r\n"):
         raise _unreadable(source_name, "is empty", "fetch the model's llms.txt again")
@@ -125,18 +109,15 @@ def _no_model(text: str, source_name: str) -> UnreadableSchema:
 
 def _read_header(text: str) -> dict[str, str]:
     """Returns the header's values. A repeated key counts once: the name first, the others last."""
-    start = re.search(r"##\s+Basic\s+(?:tool|model)\s+info", text)
-    found = (
-        list(_HEADER_KEY.finditer(text, start.end() if start else 0)) if start or _HEADER_KEY.match(text) else []
-    )
-    keys = [next(group for group in match.groups() if group) for match in found]
-    firsts = {"name", "description"}
-    kept = [
-        (key, match)
-        for position, (key, match) in enumerate(zip(keys, found, strict=True))
-        if (key not in keys[:position] if key in firsts else key not in keys[position + 1 :])
-    ]
-    values = _values([match for _, match in kept], text)
+    start = _HEADER_START.search(text)
+    found = list(_HEADER_KEY.finditer(text, start.end())) if start else []
+    chosen: dict[str, re.Match[str]] = {}
+    for match in found:
+        key = next(group for group in match.groups() if group)
+        if key not in {"name", "description"} or key not in chosen:
+            chosen[key] = match
+    kept = sorted(chosen.items(), key=lambda item: item[1].start())
+    values = values_between([match for _, match in kept], text)
     header = dict(zip((key for key, _ in kept), values, strict=True))
     return header if header else _read_sheet(text)
 
@@ -182,7 +163,7 @@ def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ..
     ending = _INPUTS_END.search(text, start)
     section = text[start : ending.start() if ending else len(text)]
     form = _LINES if _LINES.find("type:", section) else _FLAT
-    chunks = _split_entries(section, form, _run_body(text))
+    chunks = _split_entries(section, form, run_body(text))
     parameters: dict[str, Parameter] = {}
     for position, (name, chunk) in enumerate(chunks):
         parameter = _read_entry(name, chunk, form)
@@ -209,7 +190,7 @@ def _split_entries(section: str, form: _Form, sample: dict[str, str]) -> list[tu
         for match in marker.finditer(section)
         if " ".join(section[match.start() : match.start() + 60].split()) not in prose
     ]
-    return list(zip((match[1] for match in starts), _values(starts, section), strict=True))
+    return list(zip((match[1] for match in starts), values_between(starts, section), strict=True))
 
 
 def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
@@ -217,7 +198,7 @@ def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
     if kind is None:
         return None
     head = chunk[: kind.start()]
-    label, help_text = _head_values(head, form)
+    label, help_text = _headvalues_between(head, form)
     default_key = form.find("default:", chunk, kind.end())
     tail = chunk[default_key.end() :] if default_key else ""
     options_key = None if kind[1] == "textarea" else _options_key(tail, form)
@@ -239,10 +220,10 @@ def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
     )
 
 
-def _head_values(head: str, form: _Form) -> tuple[str, str]:
+def _headvalues_between(head: str, form: _Form) -> tuple[str, str]:
     label, help_text = form.find("label:", head), form.find("help:", head)
     found = sorted((match for match in (label, help_text) if match), key=lambda match: match.start())
-    values = dict(zip(found, _values(found, head), strict=True))
+    values = dict(zip(found, values_between(found, head), strict=True))
     return values[label] if label else "", values[help_text] if help_text else ""
 
 
@@ -255,37 +236,34 @@ def _default(kind: str, text: str) -> str | tuple[str, ...] | None:
     if kind in FILE_TYPES:
         names = tuple(name.strip() for name in text.strip('"').split(",") if name.strip())
         return None if not names else (names if kind != "fileinput" else names[0])
-    return text if kind == "textarea" and text != '""' else _unquote(text)
-
-
-def _unquote(text: str) -> str:
-    """Takes one pair of quotes off a wholly quoted value; anything else stays as it is."""
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        try:
-            value = json.loads(text, strict=False)
-        except ValueError:
-            return text
-        return value if isinstance(value, str) else text
-    return text
+    return text if kind == "textarea" and text != '""' else unquote(text)
 
 
 def _read_options(text: str, form: _Form) -> tuple[Option, ...]:
     marker = re.compile(rf"{form.before}- value:\s*")
-    options = [_read_option(value) for value in _values(list(marker.finditer(text)), text)]
+    options = [_read_option(value) for value in values_between(list(marker.finditer(text)), text)]
     return tuple({option.value: option for option in options}.values())
 
 
 def _read_option(text: str) -> Option:
-    value, _, rest = re.sub(r"(\"|^\S+)\s+label:(?=\s|$)", r"\1" + "\0", text, count=1).partition("\0")
-    label, _, rest = re.sub(r"\s+description:(?=\s|$)", "\0", " " + rest, count=1).partition("\0")
-    description, _, words = re.sub(r"\s+triggerwords:(?=\s|$)", "\0", " " + rest, count=1).partition("\0")
-    value = _unquote(value.strip())
+    quoted = re.match(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL)
+    value = unquote(quoted[0]) if quoted else ""
+    rest = text[quoted.end() :] if quoted else ""
+    rest, words = _cut_at("triggerwords:", rest)
+    rest, description = _cut_at("description:", rest)
+    _, label = _cut_at("label:", rest)
     return Option(
         value=value,
         label=" ".join(label.split()) or value,
         description=" ".join(description.split()),
         trigger_words=_trigger_words(words.strip()),
     )
+
+
+def _cut_at(key: str, text: str) -> tuple[str, str]:
+    """Returns what stands before and after the first such key."""
+    found = re.search(rf"\s{key}(?=\s|$)", text)
+    return (text[: found.start()], text[found.end() :]) if found else (text, "")
 
 
 def _trigger_words(text: str) -> tuple[str, ...]:
@@ -296,61 +274,3 @@ def _trigger_words(text: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         words = re.findall(r'"([^"]*)"', text.partition("]")[0])
     return tuple(str(word) for word in words if isinstance(word, str) and word)
-
-
-def _run_body(text: str) -> dict[str, str]:
-    start = _RUN_BODY.search(text)
-    if start is None:
-        return {}
-    try:
-        body, _ = json.JSONDecoder(strict=False).raw_decode(text, start.end())
-    except (ValueError, RecursionError):
-        return {}
-    return _sample(body)
-
-
-def _sample(body: Any) -> dict[str, str]:
-    if not isinstance(body, dict):
-        return {}
-    sample: dict[str, str] = {}
-    for name, value in body.items():
-        if isinstance(value, list):
-            sample[name] = ",".join(str(item) for item in value)
-        elif isinstance(value, str | int | float) and name != "callbackUrl":
-            sample[name] = str(value)
-    return sample
-
-
-def _inspires(text: str) -> list[dict[str, str]]:
-    """Reads the trailing sample section: JSON, or "- id: value" pairs, a repeated id opening the next sample."""
-    heading = _INSPIRES.search(text)
-    if heading is None:
-        return []
-    section = text[heading.end() :]
-    ending = re.search(r"\s##\s", section)
-    section = section[: ending.start()].strip() if ending else section.strip()
-    try:
-        body, _ = json.JSONDecoder(strict=False).raw_decode(section)
-    except (ValueError, RecursionError):
-        return _pairs(section, text)
-    return [_sample(item) for item in (body if isinstance(body, list) else [body])]
-
-
-def _pairs(section: str, text: str) -> list[dict[str, str]]:
-    names = re.findall(r"(?:^|\s)- name:\s+(\S+)(?=\s+(?:label|help|type):)", text)
-    if not names:
-        return []
-    either = "|".join(re.escape(name) for name in names)
-    found = list(re.finditer(rf"(?:^|(?<=\s))(?:-\s+)?({either}):(?=\s|$)", section))
-    samples: list[dict[str, str]] = []
-    for match, value in zip(found, _values(found, section), strict=True):
-        if not samples or match[1] in samples[-1]:
-            samples.append({})
-        samples[-1][match[1]] = _unquote(value)
-    return samples
-
-
-def _values(keys: Sequence[re.Match[str]], text: str) -> list[str]:
-    """Returns what stands between each key and the next, or the end of the text."""
-    ends = [*(match.start() for match in keys[1:]), len(text)]
-    return [text[match.end() : end].strip() for match, end in zip(keys, ends, strict=False)]

@@ -1,0 +1,123 @@
+"""Runs as an RO-Crate, a methods paragraph and a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from rocrate.rocrate import ROCrate
+
+from tests.unit.provenance.clips import make_clip
+from tests.unit.provenance.test_record import make_record
+from wiro_nb.errors import InputError
+from wiro_nb.provenance.crate import CrateRun, export_crate
+from wiro_nb.provenance.find import find_records
+from wiro_nb.provenance.report import write_csv, write_methods
+
+OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
+
+
+def make_runs(folder: Path) -> list[CrateRun]:
+    clip = make_clip(folder / "0.mp4")
+    first, second = make_record(), make_record(run_id=OTHER_ID, parameters={"prompt": "=1+1", "steps": 20})
+    return [CrateRun(record, {record["outputs"][0]["path"]: clip}) for record in (first, second)]
+
+
+def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
+    image = tmp_path / "input.png"
+    image.write_bytes(b"pixels")
+    export_crate(make_runs(tmp_path), tmp_path / "crate", title="Two clips", find_input=lambda sha256: image)
+    crate = ROCrate(str(tmp_path / "crate"))
+    assert crate.name == "Two clips"
+    assert crate.mainEntity.id == "make-again.ipynb"
+    kinds = [entity.type for entity in crate.contextual_entities]
+    assert kinds.count("CreateAction") == 3
+    for entity in crate.data_entities:
+        path = tmp_path / "crate" / entity.id
+        assert path.is_file()
+        assert str(path.stat().st_size) == entity["contentSize"]
+
+
+def test_the_crate_keeps_the_profile(tmp_path: Path) -> None:
+    """What Workflow Run Crate 0.5 asks for: profiles, a workflow as main entity, actions that mention it."""
+    path = export_crate(make_runs(tmp_path), tmp_path / "crate", title="Two clips")
+    graph = {entity["@id"]: entity for entity in json.loads(path.read_text("utf-8"))["@graph"]}
+    root = graph["./"]
+    assert {item["@id"] for item in root["conformsTo"]} >= {
+        "https://w3id.org/ro/wfrun/process/0.5",
+        "https://w3id.org/ro/wfrun/workflow/0.5",
+    }
+    workflow = graph[root["mainEntity"]["@id"]]
+    assert workflow["@type"] == ["File", "SoftwareSourceCode", "ComputationalWorkflow"]
+    assert graph[workflow["programmingLanguage"]["@id"]]["@type"] == "ComputerLanguage"
+    actions = [graph[item["@id"]] for item in root["mentions"]]
+    assert [item["instrument"]["@id"] for item in actions].count(workflow["@id"]) == 1
+    for action in actions:
+        for item in [action["instrument"], *action["object"], *action["result"]]:
+            assert item["@id"] in graph
+    assert {item["@id"] for item in root["hasPart"]} <= set(graph)
+
+
+def test_the_crate_can_make_its_runs_again(tmp_path: Path) -> None:
+    runs = make_runs(tmp_path)
+    export_crate(runs, tmp_path / "crate", title="x")
+    notebook = nbformat.read(tmp_path / "crate" / "make-again.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    for run, cell in zip(runs, notebook.cells[1:], strict=True):
+        source = cell.source.removeprefix("%wiro rerun ")
+        assert find_records(tmp_path / "crate" / source)[0].record == run.record
+
+
+def test_the_notebook_of_the_runs_is_the_workflow(tmp_path: Path) -> None:
+    notebook = tmp_path / "mine.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), notebook)
+    path = export_crate(make_runs(tmp_path), tmp_path / "crate", title="x", notebook=notebook)
+    assert (path.parent / "mine.ipynb").read_bytes() == notebook.read_bytes()
+
+
+def test_a_folder_in_use_and_nothing_to_export_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        export_crate(make_runs(tmp_path), tmp_path / "full", title="x")
+    with pytest.raises(InputError, match="no run"):
+        export_crate([], tmp_path / "new", title="x")
+
+
+def test_the_methods_paragraph_names_what_a_reader_needs() -> None:
+    text = write_methods([run_record() for run_record in (make_record, lambda: make_record(run_id=OTHER_ID))])
+    for fact in (
+        "2 clips were generated",
+        "wiro/animate-diff",
+        "2026-11-21",
+        "a lighthouse",
+        "steps = 16",
+        "wiro_nb",
+    ):
+        assert fact in text
+    assert "stand-in" in text
+    assert "US dollars" not in text
+
+
+def test_the_methods_paragraph_tells_what_varied_and_what_it_cost() -> None:
+    cloud: dict[str, Any] = {"service": {"name": "cloud", "base_url": "https://api.wiro.ai/v1"}}
+    price = {"estimated_usd": None, "cost_usd": "0.040"}
+    one = make_record(**cloud, price=price)
+    two = make_record(**cloud, price=price, run_id=OTHER_ID, parameters={"prompt": "a lighthouse", "steps": 20})
+    text = write_methods([one, two])
+    assert "scale, steps varied" in text
+    assert "0.080 US dollars" in text
+    assert "stand-in" not in text
+
+
+def test_the_table_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(write_csv([run.record for run in make_runs(tmp_path)]))))
+    assert [row["run_id"][-1] for row in rows] == ["C", "D"]
+    assert rows[0]["setting.prompt"] == "a lighthouse"
+    assert rows[1]["setting.prompt"] == "'=1+1"
+    assert rows[0]["estimated_usd"] == "0.040"

@@ -1,0 +1,296 @@
+"""Runs as a Workflow Run RO-Crate: a folder with clips, inputs and records, and JSON-LD that says what is what.
+
+The workflow is the notebook the runs were made in; runs without one get a small notebook that makes
+them again from their records.
+Source: RO-Crate 1.1 (https://w3id.org/ro/crate/1.1); Workflow Run Crate 0.5
+(https://w3id.org/ro/wfrun/workflow/0.5) and Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import InputError
+from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_atomically, write_sidecar
+
+METADATA_NAME = "ro-crate-metadata.json"
+_CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
+_PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+_JUPYTER = "https://jupyter.org/"
+_STATUS = {
+    "succeeded": "http://schema.org/CompletedActionStatus",
+    "failed": "http://schema.org/FailedActionStatus",
+    "cancelled": "http://schema.org/FailedActionStatus",
+}
+
+Entity = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CrateRun:
+    """A run to export: its record, and where its output files are now, by recorded path."""
+
+    record: Mapping[str, Any]
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+
+
+def export_crate(
+    runs: Sequence[CrateRun],
+    target: Path,
+    *,
+    title: str,
+    notebook: Path | None = None,
+    find_input: Callable[[str], Path | None] = lambda sha256: None,
+) -> Path:
+    """Writes the crate.
+
+    Args:
+        runs: At least one.
+        target: The crate's folder; made when missing, must be empty.
+        title: Name of the crate.
+        notebook: The notebook the runs were made in, to be copied in.
+        find_input: Looks up input files by SHA-256; those not found are named without their content.
+
+    Returns:
+        The path of `ro-crate-metadata.json`.
+
+    Raises:
+        InputError: There is nothing to export, or the folder is in use or cannot be written.
+    """
+    if not runs:
+        raise InputError("there is no run to export", hint="%wiro runs")
+    problem = ""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if any(target.iterdir()):
+            problem = f"{target.name} is not empty"
+        else:
+            crate = _Crate(target, find_input)
+            workflow = crate.add_workflow(notebook, runs)
+            actions = [crate.add_run(run) for run in runs]
+            crate.add_execution(workflow, runs, actions)
+            return crate.write(title, workflow, max(run.record["times"]["created"] for run in runs))
+    except OSError as error:
+        problem = f"{target.name} cannot be written: {error.strerror}"
+    raise InputError(problem, hint="--to NEW_FOLDER")
+
+
+class _Crate:
+    """Entities by id, and the files they stand for."""
+
+    def __init__(self, folder: Path, find_input: Callable[[str], Path | None]) -> None:
+        self._folder = folder
+        self._find_input = find_input
+        self._entities: dict[str, Entity] = {}
+        self._parts: list[str] = []
+
+    def add_workflow(self, notebook: Path | None, runs: Sequence[CrateRun]) -> str:
+        name = notebook.name if notebook else "make-again.ipynb"
+        if notebook:
+            shutil.copyfile(notebook, self._folder / name)
+        else:
+            write_atomically(self._folder / name, _replay_notebook(runs))
+        self._add_language()
+        self._add_file(
+            name,
+            {
+                "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
+                "name": name,
+                "encodingFormat": "application/x-ipynb+json",
+                "programmingLanguage": {"@id": _JUPYTER},
+            },
+        )
+        return name
+
+    def _add_language(self) -> None:
+        self._add(
+            {"@id": _JUPYTER, "@type": "ComputerLanguage", "name": "Jupyter Notebook", "url": {"@id": _JUPYTER}}
+        )
+
+    def add_run(self, run: CrateRun) -> str:
+        """Adds a run with its model, settings, inputs, outputs and record; returns its action's id."""
+        record = run.record
+        base = f"runs/{record['run_id']}"
+        (self._folder / base).mkdir(parents=True)
+        action_id = f"#run-{record['run_id']}"
+        objects = [*self._add_settings(record), *self._add_inputs(record)]
+        results = self._add_outputs(run, base)
+        sidecar = f"{base}/{SIDECAR_NAME}"
+        write_sidecar(self._folder / base, record)
+        self._add_file(
+            sidecar,
+            {
+                "name": f"Record of run {record['run_id']}",
+                "encodingFormat": "application/json",
+                "about": {"@id": action_id},
+            },
+        )
+        action: Entity = {
+            "@id": action_id,
+            "@type": "CreateAction",
+            "name": f"{record['model']['slug']}, run {record['run_id']}",
+            "instrument": {"@id": self._add_model(record)},
+            "object": [{"@id": item} for item in objects],
+            "result": [{"@id": item} for item in results],
+            "startTime": record["times"]["started"] or record["times"]["submitted"] or record["times"]["created"],
+            "subjectOf": {"@id": sidecar},
+        }
+        if record["times"]["finished"]:
+            action["endTime"] = record["times"]["finished"]
+        if record["status"] in _STATUS:
+            action["actionStatus"] = {"@id": _STATUS[record["status"]]}
+        self._add(action)
+        return action_id
+
+    def add_execution(self, workflow: str, runs: Sequence[CrateRun], actions: Sequence[str]) -> None:
+        """Adds the one action that stands for executing the notebook, as the profile asks for."""
+        taken = [item for action in actions for item in self._entities[action]["object"]]
+        made = [item for action in actions for item in self._entities[action]["result"]]
+        ends = [run.record["times"]["finished"] for run in runs if run.record["times"]["finished"]]
+        execution: Entity = {
+            "@id": "#execution",
+            "@type": "CreateAction",
+            "name": f"Execution of {workflow}",
+            "instrument": {"@id": workflow},
+            "startTime": min(run.record["times"]["created"] for run in runs),
+            "object": taken,
+            "result": made,
+        }
+        if ends:
+            execution["endTime"] = max(ends)
+        self._add(execution)
+        self._mentions = [{"@id": "#execution"}, *({"@id": action} for action in actions)]
+
+    def write(self, title: str, workflow: str, published: str) -> Path:
+        """Writes the metadata file and returns its path."""
+        for profile, name in _PROFILES.items():
+            self._add(
+                {"@id": profile, "@type": "CreativeWork", "name": name, "version": profile.rpartition("/")[2]}
+            )
+        root: Entity = {
+            "@id": "./",
+            "@type": "Dataset",
+            "name": title,
+            "description": "Clips made with generative video models, with the requests that made them.",
+            "datePublished": published,
+            "license": "Not stated: add the licence of the clips before publishing.",
+            "conformsTo": [{"@id": profile} for profile in _PROFILES],
+            "hasPart": [{"@id": part} for part in self._parts],
+            "mainEntity": {"@id": workflow},
+            "mentions": self._mentions,
+        }
+        descriptor: Entity = {
+            "@id": METADATA_NAME,
+            "@type": "CreativeWork",
+            "about": {"@id": "./"},
+            "conformsTo": [{"@id": "https://w3id.org/ro/crate/1.1"}, {"@id": list(_PROFILES)[-1]}],
+        }
+        graph = [descriptor, root, *self._entities.values()]
+        text = json.dumps({"@context": _CONTEXT, "@graph": graph}, indent=2, ensure_ascii=False)
+        path = self._folder / METADATA_NAME
+        write_atomically(path, (text + "\n").encode())
+        return path
+
+    def _add_model(self, record: Mapping[str, Any]) -> str:
+        slug = record["model"]["slug"]
+        entity_id = f"#model-{slug.replace('/', '-')}"
+        where = f"the service {record['service']['name']}, at {record['model']['run_path']}"
+        self._add(
+            {
+                "@id": entity_id,
+                "@type": "SoftwareApplication",
+                "name": slug,
+                "description": f"Model {slug}, run by {where}",
+                "softwareVersion": record["model"]["schema_sha256"] or "not stated",
+            }
+        )
+        return entity_id
+
+    def _add_settings(self, record: Mapping[str, Any]) -> list[str]:
+        added = []
+        for name, value in record["parameters"].items():
+            entity_id = f"#run-{record['run_id']}-{name}"
+            self._add(
+                {
+                    "@id": entity_id,
+                    "@type": "PropertyValue",
+                    "name": name,
+                    "value": value if isinstance(value, (str, int, float, bool)) else json.dumps(value),
+                }
+            )
+            added.append(entity_id)
+        return added
+
+    def _add_inputs(self, record: Mapping[str, Any]) -> list[str]:
+        added = []
+        for parameter, items in record["files"].items():
+            for item in items:
+                source = self._find_input(item["sha256"]) if item.get("sha256") else None
+                if source is not None:
+                    entity_id = f"inputs/{item['sha256']}{source.suffix}"
+                    (self._folder / "inputs").mkdir(exist_ok=True)
+                    shutil.copyfile(source, self._folder / entity_id)
+                    self._add_file(entity_id, {"name": item["name"], "sha256": item["sha256"]})
+                else:
+                    entity_id = f"#input-{item.get('sha256') or item['name']}"
+                    note = f"Input {parameter}: {item['name']}" + (
+                        f" from {item['url']}" if item.get("url") else ""
+                    )
+                    self._add(
+                        {"@id": entity_id, "@type": "CreativeWork", "name": item["name"], "description": note}
+                    )
+                added.append(entity_id)
+        return added
+
+    def _add_outputs(self, run: CrateRun, base: str) -> list[str]:
+        added = []
+        for number, output in enumerate(run.record["outputs"]):
+            source = run.outputs.get(output.get("path") or "")
+            if source is None or not source.is_file():
+                continue
+            entity_id = f"{base}/{number}-{source.name}"
+            shutil.copyfile(source, self._folder / entity_id)
+            facts = {"name": output["name"], "encodingFormat": output["content_type"]}
+            if output.get("sha256"):
+                facts["description"] = f"As sent by the service: SHA-256 {output['sha256']}"
+            self._add_file(entity_id, facts)
+            added.append(entity_id)
+        return added
+
+    def _add_file(self, entity_id: str, facts: Mapping[str, Any]) -> None:
+        size = str((self._folder / entity_id).stat().st_size)
+        self._add({"@id": entity_id, "@type": "File", "contentSize": size, **facts})
+        if entity_id not in self._parts:
+            self._parts.append(entity_id)
+
+    def _add(self, entity: Entity) -> None:
+        self._entities[entity["@id"]] = entity
+
+
+def _replay_notebook(runs: Sequence[CrateRun]) -> bytes:
+    cells: list[dict[str, Any]] = [_cell("load", "%load_ext wiro_nb")]
+    for number, run in enumerate(runs, start=1):
+        cells.append(_cell(f"run-{number}", f"%wiro rerun runs/{run.record['run_id']}/{SIDECAR_NAME}"))
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
+    return (json.dumps(notebook, indent=1) + "\n").encode()
+
+
+def _cell(name: str, source: str) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "id": name,
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+        "source": [source],
+    }

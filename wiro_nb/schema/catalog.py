@@ -6,7 +6,6 @@ import difflib
 import json
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib.resources import files
 
 from wiro_nb.errors import UnknownModel
 from wiro_nb.schema.normalise import is_slug
@@ -16,6 +15,9 @@ from wiro_nb.schema.types import ModelSchema, schema_from_dict
 @lru_cache(maxsize=1)
 def bundled_models() -> tuple[ModelSchema, ...]:
     """Returns the bundled schemas in the order of the manifest."""
+    # Not at the top: importlib.resources costs more to load than the rest of this room together.
+    from importlib.resources import files
+
     folder = files("wiro_nb.schema").joinpath("bundled")
     manifest = json.loads(folder.joinpath("manifest.json").read_text(encoding="utf-8"))
     return tuple(

@@ -224,11 +224,11 @@ def _add_seed(draft: _Draft, parameter: Parameter, value: object, *, given: bool
 
 
 def _means_random(parameter: Parameter, value: object) -> bool:
-    text = str(value).strip().lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if is_empty(value) or text in {"-1", "random", "none", "null"}:
+    text = shown(value).lower()
+    if is_empty(value) or text in {"random", "none", "null"}:
         return True
     number, named = as_decimal(text), _RANDOM_IN_HELP.search(parameter.help)
-    return number is not None and named is not None and number == int(named[1])
+    return number is not None and (number == -1 or (named is not None and number == int(named[1])))
 
 
 def _drawn(draft: _Draft, parameter: Parameter) -> int:

@@ -67,8 +67,8 @@ def test_number_inputs_become_json_numbers_whole_where_they_are_whole(value: obj
 
 @pytest.mark.parametrize(
     "value",
-    ["abc", "1,000", "1_0_", "16px", "nan", "NaN", "inf", "-Infinity", math.nan, math.inf, "1e999999999", "1e-999999999",
-     "9" * 30, "0x10", "1 000", True, Fraction(1, 3), 2**60, "--5", "½", b"5", {"a": 1}, ["1", "2"]],
+    ["abc", "1,000", "1_0_", "16px", "nan", "NaN", "inf", "-Infinity", math.nan, math.inf, "1e999999999",
+     "1e-999999999", "9" * 30, "0x10", "1 000", "--5", "½", True, Fraction(1, 3), 2**60, b"5", {"a": 1}, [1, 2]],
 )  # fmt: skip
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(InvalidParameter) as caught:
@@ -269,7 +269,7 @@ def test_an_unknown_name_gets_the_input_that_was_meant(typed: str, meant: str) -
     assert check(bundled(WAN), {typed: "1"})[typed].near[0] == meant
 
 
-@pytest.mark.parametrize("value", ["0", 0, "-1", -1, "", "  ", "random", "0.0"])
+@pytest.mark.parametrize("value", ["0", 0, 0.0, "-1", -1, -1.0, Decimal(0), "", "  ", [], "random", "0.0"])
 def test_a_seed_that_means_random_is_drawn_sent_and_marked(value: object) -> None:
     prepared = prepare(bundled("vace"), {"seed": value}, random_seed=lambda: 777)
     assert prepared.seed == Seed("seed", "777", False)

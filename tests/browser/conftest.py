@@ -1,0 +1,202 @@
+"""A real Jupyter server and a real Chromium, one each for the session.
+
+`open_notebook` writes a notebook from source cells, opens it in JupyterLab or Notebook 7, and runs it.
+Screenshots go to `test-artifacts/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
+ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
+START_DEADLINE_S = 60
+READY_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: address with a final slash, and the folder it serves."""
+
+    url: str
+    token: str
+    root: Path
+
+
+@dataclass
+class NotebookPage:
+    """A notebook open in the browser."""
+
+    page: Any
+    path: Path
+    messages: list[str]
+
+    def run_all(self) -> None:
+        """Runs every cell and waits until each has its execution count."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.wait_for_function(
+            """() => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                const cells = [...(panel?.content?.model?.cells ?? [])].filter((cell) => cell.type === 'code');
+                return cells.length > 0 && cells.every((cell) => cell.executionCount !== null);
+            }""",
+            timeout=READY_MS,
+        )
+
+    def use_theme(self, theme: str) -> None:
+        """Switches the theme: "JupyterLab Light" or "JupyterLab Dark"."""
+        self.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        light = "false" if "Dark" in theme else "true"
+        self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
+
+    def execute(self, source: str) -> None:
+        """Runs code in the kernel, as no cell, and waits for its end."""
+        self.page.evaluate(
+            """async (code) => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                await kernel.requestExecute({code, silent: false, store_history: false}).done;
+            }""",
+            source,
+        )
+
+    def shot(self, name: str, selector: str = ".jp-Notebook") -> Path:
+        """Takes a picture of a part of the page."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        target = ARTIFACTS / f"{name}.png"
+        self.page.locator(selector).first.screenshot(path=str(target))
+        return target
+
+    def saved(self) -> dict[str, Any]:
+        """Saves the notebook and returns the file's content."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+        return json.loads(self.path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    base = tmp_path_factory.mktemp("jupyter")
+    root = base / "root"
+    root.mkdir()
+    settings = base / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    token = secrets.token_hex(16)
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(base / "config"),
+        "JUPYTER_DATA_DIR": str(base / "data"),
+        "JUPYTER_RUNTIME_DIR": str(base / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(base / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(base / "workspaces"),
+        "IPYTHONDIR": str(base / "ipython"),
+        "WIRO_DATA_DIR": str(base / "wiro"),
+        "WIRO_SERVICE": "sandbox",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1"]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", "--ServerApp.port_retries=0"]
+    command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    with (base / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=log)
+    try:
+        yield Server(_wait_for_address(process, base), token, root)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], base: Path) -> str:
+    """Reads the address from the file the server writes once it listens."""
+    deadline = time.monotonic() + START_DEADLINE_S
+    while time.monotonic() < deadline:
+        for found in (base / "runtime").glob("jpserver-*.json"):
+            try:
+                return str(json.loads(found.read_text(encoding="utf-8"))["url"])
+            except (ValueError, KeyError):
+                continue
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    log = (base / "server.log").read_text(encoding="utf-8", errors="replace")
+    raise RuntimeError(f"The Jupyter server did not start:\n{log[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason=INSTALL_HINT)
+    with playwright.sync_playwright() as engine:
+        bundled = Path(engine.chromium.executable_path)
+        found = os.environ.get("WIRO_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+        if not bundled.exists() and not found:
+            pytest.skip(INSTALL_HINT)
+        browser = engine.chromium.launch(
+            executable_path=None if bundled.exists() else found,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser
+        browser.close()
+
+
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture
+def open_notebook(chromium: Any, jupyter_server: Server) -> Iterator[OpenNotebook]:
+    """Gives `open_notebook(cells, app="lab", width=1200, run=True, name=None)`."""
+    contexts: list[Any] = []
+
+    def open_it(
+        cells: list[str] | Path, *, app: str = "lab", width: int = 1200, run: bool = True, reduced_motion: bool = True
+    ) -> NotebookPage:
+        if isinstance(cells, Path):
+            path = cells
+        else:
+            path = jupyter_server.root / f"{secrets.token_hex(6)}.ipynb"
+            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            nbformat.write(notebook, path)
+        context = chromium.new_context(
+            viewport={"width": width, "height": 1000},
+            reduced_motion="reduce" if reduced_motion else "no-preference",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        page = context.new_page()
+        opened = NotebookPage(page, path, [])
+        page.on("console", lambda message: opened.messages.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: opened.messages.append(f"pageerror: {error}"))
+        name = path.relative_to(jupyter_server.root).as_posix()
+        where = f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}" if app == "lab" else f"notebooks/{name}"
+        page.goto(f"{jupyter_server.url}{where}?token={jupyter_server.token}")
+        page.wait_for_function(
+            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
+            timeout=READY_MS,
+        )
+        if app == "lab":
+            page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        if run:
+            opened.run_all()
+        return opened
+
+    yield open_it
+    for context in contexts:
+        context.close()

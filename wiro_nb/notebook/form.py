@@ -1,0 +1,442 @@
+"""The form of a model: fields that are widgets, drawn together by one script.
+
+`build_form` makes it from a schema. Prices, runs and presets are given as callables: the form knows
+no service and no ledger. Whether values fit is decided here, in the kernel, by the same code that
+checks a magic; the browser only shows the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anywidget
+import ipywidgets
+import traitlets
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.form_layout import FieldPlan, FormPlan, plan_form
+from wiro_nb.notebook.form_text import cell_text, python_text
+from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
+from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.schema.types import ModelSchema
+
+if TYPE_CHECKING:
+    from wiro_nb.schema.values import Problem
+
+Values = dict[str, Any]
+PRICE_UNKNOWN = "price not listed"
+CARDS_SHOWN = 5
+
+_log = logging.getLogger(__name__)
+
+
+class Presets(Protocol):
+    """Where presets are kept: see `form_presets.PresetStore`."""
+
+    def names(self, model: str) -> list[str]: ...
+    def load(self, model: str, name: str) -> dict[str, Any] | None: ...
+    def save(self, model: str, name: str, values: Mapping[str, Any]) -> str: ...
+    def delete(self, model: str, name: str) -> None: ...
+
+
+class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
+    """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned."""
+
+    _esm = traitlets.Unicode(help="The form's script.").tag(sync=True)
+    _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
+    form_key = traitlets.Unicode(help="What fields find this form by in the browser.").tag(sync=True)
+    plan = traitlets.Dict(help="Title, groups and words: what does not change.").tag(sync=True)
+    field_models = traitlets.Dict(help="Model id of each field, by parameter.").tag(sync=True)
+    problems = traitlets.Dict(help="What is wrong, by parameter: message and values that would fit.").tag(sync=True)
+    price = traitlets.Unicode(PRICE_UNKNOWN, help="What a run costs, in words.").tag(sync=True)
+    budget = traitlets.Dict(help="text, share (0..1), reached (bool), hint; empty: none.").tag(sync=True)
+    presets = traitlets.List(help="Names of the saved presets.").tag(sync=True)
+    cards = traitlets.List(help="Model ids of the run cards beneath, newest first.").tag(sync=True)
+    values = traitlets.Dict(help="Value of every field, by parameter.")
+
+    def __init__(
+        self,
+        schema: ModelSchema,
+        *,
+        on_run: Callable[[Values], object],
+        price: Callable[[Values], str] | None = None,
+        service_badge: str = "sandbox",
+        values: Mapping[str, Any] | None = None,
+        presets: Presets | None = None,
+        upload_dir: Path | None = None,
+    ) -> None:
+        """Makes a form; see `build_form`."""
+        self._schema = schema
+        self._layout_plan: FormPlan = plan_form(schema)
+        self._on_run = on_run
+        self._price = price
+        self._store = presets
+        self._touched: set[str] = set()
+        self._tried = False
+        self._loading = True
+        self._card_widgets: list[ipywidgets.Widget] = []
+        # One layout for all: a layout each would triple the messages.
+        shared = ipywidgets.Layout()
+        key = uuid.uuid4().hex
+        self._fields: dict[str, Field] = {
+            plan.id: _make_field(plan, shared, upload_dir, key) for plan in self._layout_plan.fields
+        }
+        super().__init__(
+            layout=shared,
+            form_key=key,
+            plan=_plan_data(schema, self._layout_plan, service_badge, has_presets=presets is not None),
+            field_models={name: field.model_id for name, field in self._fields.items()},
+            presets=presets.names(schema.slug) if presets else [],
+        )
+        for field in self._fields.values():
+            field.observe(self._field_changed, ["value"])
+        self.on_msg(self._receive)
+        self._loading = False
+        self.values = self._collect()
+        self.observe(self._values_assigned, "values")
+        if values:
+            self.set(values)
+        else:
+            self._refresh()
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle_script("form.js")
+
+    @traitlets.default("_css")
+    def _default_css(self) -> str:
+        return read_static("wiro.css")
+
+    @property
+    def schema(self) -> ModelSchema:
+        """The model this form is for."""
+        return self._schema
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields by parameter, in the order they are shown."""
+        return dict(self._fields)
+
+    def __getitem__(self, name: str) -> Field:
+        """Returns the field of a parameter.
+
+        Raises:
+            KeyError: The model has no such parameter; the text lists those it has.
+        """
+        if name not in self._fields:
+            raise KeyError(f"{name!r}; this form has {', '.join(self._fields)}")
+        return self._fields[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Sets several fields at once.
+
+        Args:
+            values: By parameter. Names the model does not have go to the free pairs of an open model.
+
+        Raises:
+            KeyError: A name the model does not have.
+        """
+        pairs_field = next((field for field in self._fields.values() if isinstance(field, PairsField)), None)
+        unknown = {name: value for name, value in values.items() if name not in self._fields}
+        if unknown and pairs_field is None:
+            self[next(iter(unknown))]
+        self._loading = True
+        try:
+            for name, value in values.items():
+                if name in self._fields:
+                    self._fields[name].value = value
+            if unknown and pairs_field is not None:
+                pairs_field.value = {**pairs_field.value, **unknown}
+        finally:
+            self._loading = False
+        self._touched.update(name for name in values if name in self._fields)
+        self._refresh()
+
+    def reset(self, *names: str) -> None:
+        """Puts fields back to the model's defaults; all of them when none is named."""
+        plans = {plan.id: plan for plan in self._layout_plan.fields}
+        chosen = names or tuple(plans)
+        self._tried = False
+        self.set({name: plans[name].default if plans[name].kind != "pairs" else {} for name in chosen})
+        self._touched.difference_update(chosen)
+        self._refresh()
+
+    def run(self) -> object:
+        """Does what the Run button does.
+
+        Returns:
+            What `on_run` returns, or None when a field is wrong: then the first one gets the focus.
+
+        Raises:
+            WiroError: As `on_run` raises it.
+        """
+        for field in self._fields.values():
+            if isinstance(field, SeedField) and (not field.pinned or field.value == ""):
+                field.draw()
+        self._tried = True
+        self._refresh()
+        if self.problems:
+            first = next(name for name in self._fields if name in self.problems)
+            self.send({"type": "refused", "first": first})
+            return None
+        if self.budget.get("reached"):
+            self.send({"type": "notice", "tone": "err", "lines": [str(self.budget.get("hint") or "Budget reached.")]})
+            return None
+        self._tried = False
+        answer = self._on_run(dict(self.values))
+        self.send({"type": "notice", "tone": "", "lines": ["Run started. The form can be used again."]})
+        return answer
+
+    def cell(self) -> str:
+        """Returns the `%%wiro` cell that sends the same values."""
+        prompt = next((plan.id for plan in self._layout_plan.fields if plan.kind == "prompt"), None)
+        values = {name: value for name, value in self._changed_values().items() if name != prompt or prompt != "prompt"}
+        return cell_text(self._schema.slug, values, prompt=str(self.values.get("prompt", "")) if prompt == "prompt" else "")
+
+    def python(self) -> str:
+        """Returns the Python call that sends the same values."""
+        prompt = {"prompt": self.values["prompt"]} if self.values.get("prompt") else {}
+        return python_text(self._schema.slug, {**prompt, **self._changed_values()})
+
+    def show_card(self, card: ipywidgets.Widget) -> None:
+        """Shows a widget beneath the form, above the earlier ones; the oldest of more than five goes."""
+        self._card_widgets = [card, *(old for old in self._card_widgets if old is not card)][:CARDS_SHOWN]
+        self.cards = [widget.model_id for widget in self._card_widgets]
+
+    def set_price(self, text: str) -> None:
+        """Shows a price that became known later."""
+        self.price = text or PRICE_UNKNOWN
+
+    def set_budget(self, text: str, share: float, *, reached: bool = False, hint: str = "") -> None:
+        """Shows the budget line, for example "spent $0.31 of $2.00 in this notebook".
+
+        Args:
+            text: The line.
+            share: Spent part, 0 to 1.
+            reached: True: Run is refused.
+            hint: What to do then, with the command to type.
+        """
+        self.budget = {"text": text, "share": min(1.0, max(0.0, share)), "reached": reached, "hint": hint}
+
+    def save_preset(self, name: str) -> None:
+        """Saves the present values; does nothing when the form has no store."""
+        if self._store is not None:
+            kept = {key: list(value) if isinstance(value, tuple) else value for key, value in self.values.items()}
+            self._store.save(self._schema.slug, name, kept)
+            self.presets = self._store.names(self._schema.slug)
+
+    def load_preset(self, name: str) -> None:
+        """Puts a preset's values into the fields; parameters the model no longer has are left out."""
+        values = self._store.load(self._schema.slug, name) if self._store is not None else None
+        if values is not None:
+            has_pairs = any(isinstance(field, PairsField) for field in self._fields.values())
+            self.set({key: value for key, value in values.items() if has_pairs or key in self._fields})
+
+    def delete_preset(self, name: str) -> None:
+        """Deletes a preset."""
+        if self._store is not None:
+            self._store.delete(self._schema.slug, name)
+            self.presets = self._store.names(self._schema.slug)
+
+    def close(self) -> None:
+        """Closes the form and its fields."""
+        for field in self._fields.values():
+            field.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        """Returns how to get the form back: it stands in for the form where no widget can be shown."""
+        return f"Form of {self._schema.slug}. Open it again with: %wiro form {self._schema.slug}"
+
+    def _collect(self) -> Values:
+        values: Values = {}
+        for name, field in self._fields.items():
+            if isinstance(field, PairsField):
+                values.update({key: item for key, item in field.value.items() if key not in self._fields})
+            elif isinstance(field, FileField):
+                files = list(field.value)
+                values[name] = files if field.multiple else (files[0] if files else "")
+            else:
+                values[name] = field.value
+        return values
+
+    def _changed_values(self) -> Values:
+        """Returns what differs from the defaults, and the seed, which a repeat needs."""
+        changed: Values = {}
+        for name, value in self.values.items():
+            plan = self._layout_plan.get(name)
+            default = "" if plan is None else plan.default
+            is_empty = value in ("", [], None)
+            if not is_empty and (str(value) != str(default) or (plan is not None and plan.kind == "seed")):
+                changed[name] = value
+        return changed
+
+    def _field_changed(self, change: Any) -> None:
+        self._touched.add(change["owner"].name)
+        if not self._loading:
+            self._refresh()
+
+    def _values_assigned(self, change: Any) -> None:
+        if not self._loading and change["new"] != self._collect():
+            self.set(change["new"])
+
+    def _refresh(self) -> None:
+        """Brings values, problems and price in step with the fields."""
+        self._loading = True
+        try:
+            self.values = self._collect()
+        finally:
+            self._loading = False
+        with self.hold_sync():
+            self.problems = self._find_problems()
+            self.price = self._find_price()
+
+    def _find_problems(self) -> dict[str, dict[str, Any]]:
+        from wiro_nb.schema.values import check
+
+        found = check(self._schema, {name: value for name, value in self.values.items() if value not in ("", [])})
+        problems: dict[str, dict[str, Any]] = {}
+        for name in self._fields:
+            if name in found and (self._tried or name in self._touched):
+                problems[name] = self._problem(name, found[name])
+        # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
+        for name, field in self._fields.items():
+            strays = [problem for key, problem in found.items() if key not in self._fields]
+            if isinstance(field, PairsField) and strays:
+                problems[name] = {"message": strays[0].message, "near": []}
+        return problems
+
+    def _problem(self, name: str, problem: Problem) -> dict[str, Any]:
+        """Returns a problem in the words of a field, where label and rule can be read next to it."""
+        plan = self._layout_plan.get(name)
+        message = problem.message
+        if plan is not None and message.startswith("is "):
+            message = f"{plan.label} {message}"
+        elif message.startswith(f"{self.values[name]}: must be") and problem.near:
+            message = f"{self.values[name]} does not fit."
+        return {"message": message, "near": list(problem.near)[:4]}
+
+    def _find_price(self) -> str:
+        if self._price is None:
+            return PRICE_UNKNOWN
+        try:
+            return self._price(dict(self.values)) or PRICE_UNKNOWN
+        except WiroError:
+            return PRICE_UNKNOWN
+
+    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if not isinstance(content, dict):
+            return
+        try:
+            self._act(content)
+        except WiroError as error:
+            self.send({"type": "notice", "tone": "err", "lines": error.lines()})
+        except Exception as error:
+            # Nothing else would tell the person that a press did nothing: a traceback lands in no cell.
+            _log.exception("a form's action failed")
+            line = f"{type(error).__name__}: {error}"
+            self.send({"type": "notice", "tone": "err", "lines": [line, "Nothing was sent by this press, as far as known."]})
+
+    def _act(self, content: dict[str, Any]) -> None:
+        action = content.get("type")
+        name = str(content.get("name") or "")
+        if action == "run":
+            self._take_values(content.get("values"))
+            self.run()
+        elif action == "copy":
+            self._take_values(content.get("values"))
+            self.send({"type": "copy", "text": self.python() if content.get("what") == "python" else self.cell()})
+        elif action == "reset":
+            self.reset(*([name] if name in self._fields else []))
+        elif action == "preset_save":
+            self._take_values(content.get("values"))
+            self.save_preset(name)
+        elif action == "preset_load":
+            self.load_preset(name)
+        elif action == "preset_delete":
+            self.delete_preset(name)
+
+    def _take_values(self, values: Any) -> None:
+        """Takes what stood in the browser at the press: typing may still be on its way."""
+        if isinstance(values, dict):
+            known = {name: value for name, value in values.items() if name in self._fields}
+            fresh = {name: value for name, value in known.items() if value != self._fields[name].value}
+            if fresh:
+                self.set(fresh)
+
+
+def build_form(
+    schema: ModelSchema,
+    *,
+    on_run: Callable[[Values], object],
+    price: Callable[[Values], str] | None = None,
+    service_badge: str = "sandbox",
+    values: Mapping[str, Any] | None = None,
+    presets: Presets | None = None,
+    upload_dir: Path | None = None,
+) -> ModelForm:
+    """Makes the form of a model.
+
+    Args:
+        schema: The model.
+        on_run: Called with the values when Run is pressed and every field fits. May return anything; a
+            `WiroError` it raises is shown under the button.
+        price: Gives the price in words for values ("about $0.04", "free, sandbox"). Called after each
+            change: must be quick and must not use the network. None: "price not listed".
+        service_badge: "sandbox" or the name of the service.
+        values: First values, by parameter.
+        presets: Where presets are kept; None leaves them out.
+        upload_dir: Where files from the browser are put; beside the notebook when None.
+
+    Raises:
+        KeyError: `values` names a parameter the model does not have.
+    """
+    return ModelForm(
+        schema,
+        on_run=on_run,
+        price=price,
+        service_badge=service_badge,
+        values=values,
+        presets=presets,
+        upload_dir=upload_dir,
+    )
+
+
+def _make_field(plan: FieldPlan, layout: ipywidgets.Layout, upload_dir: Path | None, key: str) -> Field:
+    common = {"name": plan.id, "form_key": key, "layout": layout}
+    if plan.kind == "files":
+        return FileField(multiple=plan.multiple, upload_dir=upload_dir, **common)
+    if plan.kind == "pairs":
+        return PairsField(**common)
+    default = plan.default if isinstance(plan.default, str) else ", ".join(plan.default)
+    if plan.kind == "seed":
+        return SeedField(value=default, pinned=default not in ("", "0", "-1"), **common)
+    return Field(value=default, **common)
+
+
+def _plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_presets: bool) -> dict[str, Any]:
+    return {
+        "slug": schema.slug,
+        "title": schema.title,
+        "owner": schema.owner,
+        "description": schema.description[:400],
+        "categories": list(schema.categories)[:8],
+        "badge": service_badge,
+        "fields": [field.to_dict() for field in plan.fields],
+        "notes": list(plan.notes),
+        "has_presets": has_presets,
+    }

@@ -1,0 +1,259 @@
+"""Decides how a model's inputs stand in a form: which control, in which group, with which words.
+
+Pure: a schema goes in, plain data comes out. The prompt comes first and large; then what the model
+groups itself, else essentials, size and length, sampling, seed, files; what few people change is
+folded under "More".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wiro_nb.schema.rules import Rule
+from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Option, Parameter
+
+SEARCH_FROM = 26
+"""Lists of this many options or more get a search field."""
+OPEN_FIELD = "parameters"
+"""Name of the field that takes free pairs when a model publishes no inputs."""
+VISIBLE_FIELDS = 16
+"""Optional fields beyond this many are folded, so that a form of sixty stays readable."""
+
+ESSENTIALS, SIZE, SAMPLING, SEED, FILES = "Essentials", "Size and length", "Sampling", "Seed", "Files"
+_ORDER = (ESSENTIALS, SIZE, SAMPLING, SEED, FILES)
+_PROMPT_NAMES = ("prompt", "text", "inputprompt", "promptext")
+_SIZE = re.compile(r"width|height|size|ratio|resolution|frame|fps|duration|length|seconds|aspect", re.IGNORECASE)
+_SAMPLING = re.compile(r"step|scale|guidance|cfg|shift|solver|sampler|scheduler|strength|denois", re.IGNORECASE)
+_ADVANCED = re.compile(
+    r"negative|private|solver|sampler|scheduler|shift|callback|webhook|safety|speed.?mode|quality|format|debug|eta$|token",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_UNITS = {"width": "px", "height": "px", "duration": "s", "seconds": "s"}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPlan:
+    """How one input stands in the form.
+
+    Attributes:
+        id: Name on the wire. label: for people. kind: prompt, textarea, text, number, range, select, search,
+            seed, files, pairs.
+        group: Heading it stands under. more: True when folded.
+        hint: Help and rules in one line. note: Said of inputs that need a word ("type slider is not known").
+        default: Text (or list of texts) the service would use. required, multiple: as in the schema.
+        options: [value, label, description, [trigger words]] of each choice.
+        unit: "px", "s" or "". min, max, step: decimal text or None. max_length: characters or None.
+    """
+
+    id: str
+    label: str
+    kind: str
+    group: str
+    more: bool = False
+    hint: str = ""
+    note: str = ""
+    default: str | tuple[str, ...] = ""
+    required: bool = False
+    multiple: bool = False
+    options: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
+    unit: str = ""
+    min: str | None = None
+    max: str | None = None
+    step: str | None = None
+    max_length: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns JSON data for the browser, without what is empty."""
+        return {name: value for name, value in asdict(self).items() if value not in ("", None, (), False)}
+
+
+@dataclass(frozen=True, slots=True)
+class FormPlan:
+    """A whole form: fields in their order, and remarks about the schema itself."""
+
+    fields: tuple[FieldPlan, ...]
+    notes: tuple[str, ...] = ()
+
+    def get(self, name: str) -> FieldPlan | None:
+        """Returns the plan of a field, or None."""
+        return next((plan for plan in self.fields if plan.id == name), None)
+
+
+def plan_form(schema: ModelSchema) -> FormPlan:
+    """Returns the form of a model. Never fails: odd inputs become text fields with a note."""
+    parameters, notes = _unique(schema.parameters)
+    prompt = find_prompt(parameters)
+    own_groups = len({parameter.group for parameter in parameters if parameter.group}) > 1
+    plans = [_plan(parameter, is_prompt=parameter is prompt, own_groups=own_groups) for parameter in parameters]
+    if schema.open:
+        plans.append(_open_plan(plans))
+        notes = (*notes, "This model publishes no inputs. Names and values go to the service as typed.")
+    return FormPlan(tuple(_arrange(plans, own_groups)), notes)
+
+
+def find_prompt(parameters: Iterable[Parameter]) -> Parameter | None:
+    """Returns the input that is the prompt: by its name, else the only large text."""
+    texts = [parameter for parameter in parameters if parameter.type in ("textarea", "text")]
+    for name in _PROMPT_NAMES:
+        for parameter in texts:
+            if parameter.id.lower() == name:
+                return parameter
+    large = [parameter for parameter in texts if parameter.type == "textarea" and not _ADVANCED.search(parameter.id)]
+    return large[0] if len(large) == 1 else None
+
+
+def label_text(parameter: Parameter) -> str:
+    """Returns the label with a capital first letter; the name where there is none."""
+    label = parameter.label.strip() or parameter.id
+    return label if label == parameter.id else label[:1].upper() + label[1:]
+
+
+def is_seed(parameter: Parameter) -> bool:
+    """True for the input that is a seed."""
+    return parameter.id.lower() in ("seed", "randomseed", "random_seed") and not parameter.options
+
+
+def _unique(parameters: Iterable[Parameter]) -> tuple[list[Parameter], tuple[str, ...]]:
+    seen: dict[str, Parameter] = {}
+    twice: list[str] = []
+    for parameter in parameters:
+        if parameter.id in seen:
+            twice.append(parameter.id)
+        else:
+            seen[parameter.id] = parameter
+    return list(seen.values()), tuple(f"The model lists {name} twice; the first is used." for name in twice)
+
+
+def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPlan:
+    kind = "prompt" if is_prompt else _kind(parameter)
+    default = parameter.default if parameter.default is not None else ""
+    return FieldPlan(
+        id=parameter.id,
+        label=label_text(parameter),
+        kind=kind,
+        group="" if is_prompt else _group(parameter, kind, own_groups),
+        more=not is_prompt and not parameter.required and _is_advanced(parameter, kind, own_groups),
+        hint=_hint(parameter, kind),
+        note=_note(parameter),
+        default="" if kind == "files" else default,
+        required=parameter.required,
+        multiple=parameter.multiple,
+        options=tuple(_option(option) for option in parameter.options),
+        unit=_UNITS.get(parameter.id.lower(), ""),
+        min=parameter.min,
+        max=parameter.max,
+        step=parameter.step,
+        max_length=_max_length(parameter, kind),
+    )
+
+
+def _open_plan(plans: list[FieldPlan]) -> FieldPlan:
+    names = {plan.id for plan in plans}
+    name = OPEN_FIELD if OPEN_FIELD not in names else f"{OPEN_FIELD}_"
+    return FieldPlan(id=name, label="Parameters", kind="pairs", group=ESSENTIALS, hint="name and value, as the service spells them")
+
+
+def _kind(parameter: Parameter) -> str:
+    if parameter.is_file:
+        return "files"
+    if is_seed(parameter):
+        return "seed"
+    if parameter.options:
+        return "search" if len(parameter.options) >= SEARCH_FROM else "select"
+    if parameter.type == "range" and parameter.min is not None and parameter.max is not None:
+        return "range"
+    if parameter.type in NUMBER_TYPES:
+        return "number"
+    if parameter.type == "textarea":
+        return "textarea"
+    # Some models type their numbers as text; a number as default gives them away.
+    is_number = isinstance(parameter.default, str) and _NUMBER.fullmatch(parameter.default.strip())
+    return "number" if parameter.type == "text" and is_number else "text"
+
+
+def _group(parameter: Parameter, kind: str, own_groups: bool) -> str:
+    if own_groups:
+        return parameter.group or ESSENTIALS
+    if kind == "seed":
+        return SEED
+    if kind == "files":
+        return FILES
+    if _SIZE.search(parameter.id):
+        return SIZE
+    return SAMPLING if _SAMPLING.search(parameter.id) else ESSENTIALS
+
+
+def _is_advanced(parameter: Parameter, kind: str, own_groups: bool) -> bool:
+    if own_groups and re.search(r"advanced|expert|other|optional", parameter.group, re.IGNORECASE):
+        return True
+    if parameter.type == "select" and not parameter.options:
+        return True
+    return kind not in ("files", "seed") and bool(_ADVANCED.search(parameter.id))
+
+
+def _hint(parameter: Parameter, kind: str) -> str:
+    parts = [parameter.help.strip().rstrip(".")] if parameter.help.strip() else []
+    rule = Rule.parse(parameter.rule) if parameter.rule else None
+    if rule is not None:
+        around = _whole(parameter.default)
+        examples = [str(number) for number in rule.examples(around if around is not None else rule.offset + rule.factor)]
+        parts = [f"must be {rule}: {', '.join(examples[-3:])}…"]
+    if kind in ("number", "range", "seed"):
+        if parameter.min is not None and parameter.max is not None:
+            parts.append(f"{parameter.min} to {parameter.max}")
+        elif parameter.min is not None:
+            parts.append(f"{parameter.min} or more")
+        elif parameter.max is not None:
+            parts.append(f"up to {parameter.max}")
+        if parameter.step not in (None, "", "1"):
+            parts.append(f"in steps of {parameter.step}")
+    return "; ".join(parts)
+
+
+def _note(parameter: Parameter) -> str:
+    if not parameter.is_known:
+        return f"Inputs of type {parameter.type[:40]} are not known here; the text is sent as typed."
+    if parameter.type == "select" and not parameter.options:
+        return "The model lists no choices; the text is sent as typed."
+    return ""
+
+
+def _whole(text: object) -> int | None:
+    return int(text) if isinstance(text, str) and re.fullmatch(r"-?\d{1,12}", text.strip()) else None
+
+
+def _max_length(parameter: Parameter, kind: str) -> int | None:
+    return _whole(parameter.max) if kind in ("prompt", "textarea", "text") and parameter.max else None
+
+
+def _option(option: Option) -> tuple[str, str, str, tuple[str, ...]]:
+    same = option.description.strip().lower() in (option.label.strip().lower(), option.label.rpartition("/")[2].lower())
+    return option.value, option.label or option.value, "" if same else option.description, option.trigger_words
+
+
+def _arrange(plans: list[FieldPlan], own_groups: bool) -> list[FieldPlan]:
+    first = [plan for plan in plans if plan.kind == "prompt"]
+    rest = [plan for plan in plans if plan.kind != "prompt"]
+    if not own_groups:
+        rest.sort(key=lambda plan: _ORDER.index(plan.group))
+    else:
+        groups = list(dict.fromkeys(plan.group for plan in rest))
+        rest.sort(key=lambda plan: groups.index(plan.group))
+    shown, folded = [], []
+    room = VISIBLE_FIELDS
+    for plan in rest:
+        if plan.required or (not plan.more and room > 0):
+            shown.append(plan)
+            room -= 1
+        else:
+            folded.append(plan)
+    return [*first, *shown, *(_fold(plan) for plan in folded)]
+
+
+def _fold(plan: FieldPlan) -> FieldPlan:
+    data = {name: getattr(plan, name) for name in plan.__slots__}
+    return FieldPlan(**{**data, "more": True})

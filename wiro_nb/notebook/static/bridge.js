@@ -1,0 +1,112 @@
+/**
+ * Keeps `metadata.wiro` of the open notebook in step with the kernel and repairs outputs that missed
+ * the end of their run. Everything is guarded: where there is no such document it does nothing.
+ * Writes happen only when something differs, so that opening a notebook does not make it unsaved.
+ */
+
+const KEY = "wiro";
+
+/** JSON with sorted keys: equal for equal data whatever the order of its keys. */
+function canonical(value) {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (value && typeof value === "object") {
+    return `{${Object.keys(value).sort().filter((key) => value[key] !== undefined)
+      .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`).join(",")}}`;
+  }
+  return JSON.stringify(value) ?? "null";
+}
+
+/** The notebook's model (JupyterLab, Notebook 7), or null. */
+function documentModel(model) {
+  const context = model.widget_manager?.context;
+  const document = context?.model;
+  return document && typeof document.sharedModel?.setMetadata === "function" ? { document, context } : null;
+}
+
+function readMetadata(document) {
+  const value = document.sharedModel.getMetadata(KEY);
+  return value && typeof value === "object" ? value : {};
+}
+
+function plain(value) {
+  return value === undefined ? {} : JSON.parse(JSON.stringify(value));
+}
+
+/** Every output model of the notebook that a run wrote, with its metadata. */
+function* runOutputs(document) {
+  for (const cell of document.cells ?? []) {
+    const outputs = cell.type === "code" ? cell.outputs : null;
+    for (let index = 0; outputs && index < outputs.length; index += 1) {
+      const output = outputs.get(index);
+      const mark = output?.metadata?.[KEY];
+      if (mark?.run_id) yield { outputs, index, output, mark };
+    }
+  }
+}
+
+const FINAL = new Set(["succeeded", "failed", "cancelled"]);
+
+/** True when a record says more than the one already there. */
+function isNewer(record, present) {
+  if (!present) return true;
+  if (FINAL.has(present.status) && !FINAL.has(record.status)) return false;
+  return canonical(record) !== canonical(present);
+}
+
+/** Adds records, oldest first, at most `limit`; returns true when the notebook changed. */
+function mergeRuns(document, { runs, order, limit }) {
+  const present = plain(readMetadata(document));
+  const known = present.runs && typeof present.runs === "object" ? present.runs : {};
+  const merged = { ...known };
+  for (const run of order) {
+    if (runs[run] && isNewer(runs[run], known[run])) merged[run] = runs[run];
+  }
+  const oldest = Object.keys(merged).sort();
+  for (const run of oldest.slice(0, Math.max(0, oldest.length - limit))) delete merged[run];
+  const wanted = { format: 1, ...present, runs: merged };
+  if (canonical(wanted) === canonical(present)) return false;
+  document.sharedModel.setMetadata(KEY, wanted);
+  return true;
+}
+
+/** Replaces the outputs of a run that show an older state; returns how many. */
+function repair(document, { run_id: run, data, metadata }) {
+  let count = 0;
+  for (const { outputs, index, mark } of [...runOutputs(document)]) {
+    if (mark.run_id !== run || !isNewer(metadata?.[KEY] ?? {}, mark)) continue;
+    outputs.set(index, { output_type: "display_data", data, metadata });
+    count += 1;
+  }
+  return count;
+}
+
+function hello(document, context) {
+  const known = {};
+  for (const [run, record] of Object.entries(readMetadata(document).runs ?? {})) known[run] = String(record?.status ?? "");
+  const outputs = {};
+  for (const { mark } of runOutputs(document)) outputs[mark.run_id] = String(mark.status ?? "");
+  return { type: "hello", known, outputs, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? "") };
+}
+
+function initialize({ model }) {
+  const found = documentModel(model);
+  if (!found) {
+    model.send({ type: "hello", known: {}, outputs: {}, notebook_ok: false });
+    return undefined;
+  }
+  const { document, context } = found;
+  const onMessage = (content) => {
+    if (document.isDisposed || document.readOnly) return;
+    try {
+      if (content?.type === "runs") mergeRuns(document, content);
+      if (content?.type === "repair") repair(document, content);
+    } catch (error) {
+      console.warn("wiro_nb: the notebook was not changed", error);
+    }
+  };
+  model.on("msg:custom", onMessage);
+  Promise.resolve(context.ready).then(() => model.send(hello(document, context)));
+  return () => model.off("msg:custom", onMessage);
+}
+
+export default { initialize };

@@ -1,0 +1,302 @@
+/**
+ * The run card. Nodes are made once and changed in place: no flicker, and focus stays where it is.
+ * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
+ */
+import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
+
+const TICK_MS = 1000;
+const DAY_MS = 86_400_000;
+
+/** One stage of the rail: marker, segment, name. */
+function makeStage(name) {
+  const fill = h("i", {});
+  return { node: h("li", {}, fill, icon("done", true), h("span", {}, name)), fill };
+}
+
+/** Makes the parts of a card; each is filled by `draw`. */
+function makeCard(act) {
+  const parts = {
+    icon: h("span", { class: "wiro-state-i" }),
+    word: h("span", {}),
+    id: h("span", { class: "wiro-run-id" }),
+    aside: h("span", { class: "wiro-small wiro-aside" }),
+    actions: h("span", { class: "wiro-row wiro-acts-top" }),
+    prompt: h("p", { class: "wiro-prompt", dir: "auto" }),
+    rail: h("ol", { class: "wiro-rail" }),
+    railbox: null,
+    numbers: h("span", { class: "wiro-numbers" }),
+    elapsed: h("span", {}),
+    after: h("span", {}),
+    money: h("span", { class: "wiro-muted wiro-push" }),
+    line: null,
+    notes: h("div", { class: "wiro-notes" }),
+    media: h("div", { class: "wiro-vid" }),
+    facts: h("dl", { class: "wiro-facts" }),
+    files: h("div", { class: "wiro-files" }),
+    below: h("span", { class: "wiro-row" }),
+    logCount: h("span", { class: "wiro-muted" }),
+    logText: h("pre", { class: "wiro-log", tabindex: "0", "aria-label": "Log" }),
+    reply: h("p", { class: "wiro-small wiro-reply", role: "status" }),
+    copyPlace: h("div", {}),
+    live: h("p", { class: "wiro-vh", role: "status", "aria-live": "polite" }),
+  };
+  parts.railbox = h("div", { class: "wiro-railbox" }, parts.rail);
+  parts.line = h("div", { class: "wiro-line" }, parts.numbers, parts.elapsed, parts.after, parts.money);
+  parts.log = h(
+    "details",
+    { class: "wiro-more" },
+    h("summary", {}, h("span", { class: "wiro-chev" }, icon("chevron", true)), "Log ", parts.logCount),
+    parts.logText,
+  );
+  parts.state = h("span", { class: "wiro-state" }, parts.icon, parts.word);
+  parts.head = h(
+    "div",
+    { class: "wiro-run-h" },
+    parts.state,
+    parts.id,
+    h("span", { class: "wiro-row wiro-push wiro-acts-top" }, parts.aside, parts.actions),
+  );
+  parts.text = h("div", { class: "wiro-run-text" }, parts.head, parts.prompt, parts.facts, parts.files);
+  parts.acts = h("div", { class: "wiro-acts" }, parts.below, parts.log);
+  parts.text.append(parts.railbox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
+  parts.body = h("div", { class: "wiro-run-body" }, parts.media, parts.text);
+  parts.root = h("article", { class: "wiro-card wiro-sec wiro-run", tabindex: "-1" }, parts.body, parts.live);
+  parts.act = act;
+  return parts;
+}
+
+/** Puts buttons for `actions` into a place, keeping those that stay; returns true when a focused one went. */
+function drawActions(place, actions, act) {
+  const old = new Map([...place.children].map((node) => [node.dataset.action, node]));
+  const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+  const wanted = actions.map((action) => {
+    const kept = old.get(action.id);
+    const kind = `wiro-btn-s${action.quiet ? " wiro-btn-quiet" : ""}`;
+    const node = kept ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
+      if (event.currentTarget.getAttribute("aria-disabled") !== "true") act(action.id);
+    } });
+    node.dataset.action = action.id;
+    setMoneyText(node.querySelector("span"), action.label);
+    setAttribute(node, "aria-disabled", action.off ? "true" : null);
+    return node;
+  });
+  const same = wanted.length === place.children.length && wanted.every((node, index) => place.children[index] === node);
+  if (!same) place.replaceChildren(...wanted);
+  return had !== null && !actions.some((action) => action.id === had);
+}
+
+function drawRail(parts, state) {
+  const names = state.rail.map((stage) => stage.name).join("|");
+  if (parts.railNames !== names) {
+    parts.railNames = names;
+    parts.stages = state.rail.map((stage) => makeStage(stage.name));
+    parts.rail.replaceChildren(...parts.stages.map((stage) => stage.node));
+  }
+  setShown(parts.railbox, state.rail.length > 0);
+  setAttribute(parts.rail, "class", `wiro-rail${["failed", "lost"].includes(state.kind) ? " wiro-off" : ""}`);
+  state.rail.forEach((stage, index) => {
+    const waits = stage.state === "now" && state.percent === null;
+    setAttribute(parts.stages[index].node, "class", `wiro-st-${stage.state || "todo"}${waits ? " wiro-st-wait" : ""}`);
+    const here = ["now", "bad", "lost"].includes(stage.state);
+    parts.stages[index].fill.style.width = here && state.percent !== null ? `${state.percent}%` : "";
+  });
+  const live = state.kind === "queued" || state.kind === "running" || state.kind === "lost";
+  setAttribute(parts.railbox, "role", live ? "progressbar" : null);
+  setAttribute(parts.railbox, "aria-label", live ? `Run ${state.run}` : null);
+  setAttribute(parts.railbox, "aria-valuemin", live ? "0" : null);
+  setAttribute(parts.railbox, "aria-valuemax", live ? "100" : null);
+  setAttribute(parts.railbox, "aria-valuenow", live && state.percent !== null ? Math.round(state.percent) : null);
+  setAttribute(parts.railbox, "aria-valuetext", live ? state.valuetext : null);
+}
+
+function drawNotes(parts, state) {
+  const key = JSON.stringify(state.notes);
+  if (parts.notesKey === key) return;
+  parts.notesKey = key;
+  parts.notes.replaceChildren(
+    ...state.notes.map((note) => {
+      const text = h("span", {});
+      setMoneyText(text, note.text);
+      return h("p", { class: "wiro-note" }, note.strong ? h("b", {}, note.strong) : null, note.strong ? " " : null, text,
+        note.command ? " " : null, note.command ? h("code", {}, note.command) : null);
+    }),
+  );
+}
+
+/** Address of a file beside the notebook, where the page tells it; "" elsewhere. */
+function fileAddress(model, path) {
+  const notebook = model.widget_manager?.context?.path;
+  const config = document.getElementById("jupyter-config-data");
+  if (!path || typeof notebook !== "string" || !config) return "";
+  try {
+    const base = JSON.parse(config.textContent).baseUrl ?? "/";
+    const local = notebook.includes(":") ? notebook.slice(notebook.indexOf(":") + 1) : notebook;
+    const folder = local.split("/").slice(0, -1);
+    return `${base}files/${[...folder, ...path.split("/")].filter(Boolean).map(encodeURIComponent).join("/")}`;
+  } catch {
+    return "";
+  }
+}
+
+function drawMedia(parts, state, model) {
+  const clip = state.outputs.find((output) => output.type.startsWith("video/") && output.path);
+  const picture = state.outputs.find((output) => output.type.startsWith("image/") && output.path);
+  const key = JSON.stringify([state.outputs, state.poster]);
+  setShown(parts.media, Boolean(clip || picture || state.poster));
+  setAttribute(parts.root, "data-media", clip || picture || state.poster ? "yes" : null);
+  if (parts.mediaKey === key) return;
+  parts.mediaKey = key;
+  const address = fileAddress(model, clip?.path ?? picture?.path ?? "");
+  const shape = { width: (clip ?? picture)?.width, height: (clip ?? picture)?.height };
+  const poster = state.poster.startsWith("data:image/") ? state.poster : null;
+  let media = poster ? h("img", { src: poster, alt: `Poster of run ${state.run}`, ...shape }) : null;
+  if (clip && address) {
+    media = h("video", { src: address, poster, controls: true, loop: true, preload: poster ? "none" : "metadata",
+      "aria-label": state.prompt.slice(0, 120) || `Clip of run ${state.run}`, ...shape });
+    media.muted = true;
+  } else if (picture && address) media = h("img", { src: address, alt: state.prompt.slice(0, 120) || state.run, ...shape });
+  parts.media.replaceChildren(...(media ? [media] : []));
+  setShown(parts.media, Boolean(media));
+  parts.files.replaceChildren(
+    ...state.outputs.filter((output) => output.path || output.text || output.problem).map((output) => {
+      const target = fileAddress(model, output.path);
+      const name = output.path || output.name;
+      if (output.text) return h("p", { class: "wiro-prewrap", dir: "auto" }, output.text);
+      return h("p", { class: "wiro-file" }, icon("file"),
+        target ? h("a", { href: target, target: "_blank", rel: "noopener" }, name) : h("code", {}, name),
+        output.problem ? h("span", { class: "wiro-small" }, output.problem) : null);
+    }),
+  );
+}
+
+function drawFacts(parts, state) {
+  const key = JSON.stringify(state.facts);
+  if (parts.factsKey === key) return;
+  parts.factsKey = key;
+  setShown(parts.facts, state.facts.length > 0);
+  parts.facts.replaceChildren(
+    ...state.facts.map(([label, value]) => {
+      const text = h("dd", {});
+      if (label === "sha256") text.append(h("code", {}, value));
+      else setMoneyText(text, value);
+      return h("div", {}, h("dt", {}, label), text);
+    }),
+  );
+}
+
+/** Percent, step and rate: the nodes stay, their texts change. */
+function drawNumbers(parts, state) {
+  while (parts.numbers.children.length > state.numbers.length) parts.numbers.lastChild.remove();
+  state.numbers.forEach((text, index) => {
+    const bold = index === 0 && state.percent !== null;
+    const old = parts.numbers.children[index];
+    if (old?.tagName === (bold ? "B" : "SPAN")) return setText(old, text);
+    const node = h(bold ? "b" : "span", {}, text);
+    return old ? old.replaceWith(node) : parts.numbers.append(node);
+  });
+}
+
+/** Shows the time since the moment the state was made. */
+function drawElapsed(parts, state, anchor) {
+  const elapsed = state.elapsed;
+  if (!elapsed) return setText(parts.elapsed, "");
+  const since = elapsed.ticking ? (performance.now() - anchor) / 1000 : 0;
+  return setText(parts.elapsed, [elapsed.label, clockText(elapsed.seconds + since), elapsed.suffix].filter(Boolean).join(" "));
+}
+
+function draw(parts, state, anchor, model) {
+  if (!state || !state.kind) return;
+  setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.word.toLowerCase()}`);
+  setAttribute(parts.root, "data-kind", state.kind);
+  setAttribute(parts.state, "class", `wiro-state wiro-tone-${state.tone}`);
+  if (parts.iconName !== state.icon) {
+    parts.iconName = state.icon;
+    parts.icon.replaceChildren(icon(state.icon));
+  }
+  setText(parts.word, state.word);
+  if (parts.idText !== state.model + state.run) {
+    parts.idText = state.model + state.run;
+    parts.id.replaceChildren(h("code", {}, state.model), " · run ", h("code", {}, state.run));
+  }
+  setMoneyText(parts.aside, state.aside);
+  setText(parts.prompt, state.prompt);
+  setShown(parts.prompt, Boolean(state.prompt));
+  drawRail(parts, state);
+  drawNumbers(parts, state);
+  drawElapsed(parts, state, anchor);
+  setText(parts.after, state.after.join(", "));
+  setMoneyText(parts.money, state.money);
+  setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.money || state.after.length));
+  drawNotes(parts, state);
+  drawFacts(parts, state);
+  drawMedia(parts, state, model);
+  const lost = [drawActions(parts.actions, state.actions, parts.act), drawActions(parts.below, state.below, parts.act)];
+  if (lost.some(Boolean)) parts.root.focus({ preventScroll: true });
+}
+
+function drawLog(parts, lines, state) {
+  const count = state?.log_count || lines.length;
+  setShown(parts.log, count > 0);
+  const failed = state?.kind === "failed" && lines.length;
+  setText(parts.logCount, failed ? `last line: ${lines[lines.length - 1].slice(0, 120)}` : `${count} ${count === 1 ? "line" : "lines"}`);
+  const atEnd = parts.logText.scrollTop + parts.logText.clientHeight >= parts.logText.scrollHeight - 4;
+  setText(parts.logText, lines.join("\n"));
+  if (atEnd) parts.logText.scrollTop = parts.logText.scrollHeight;
+  setShown(parts.acts, state?.below?.length || count > 0);
+}
+
+/** Announces a change of stage, the end and lost contact: never a percent. */
+function announce(parts, state) {
+  if (!state?.word || parts.announced === state.word) return;
+  if (parts.announced !== undefined) setText(parts.live, `Run ${state.run}: ${state.word.toLowerCase()}`);
+  parts.announced = state.word;
+}
+
+/** Milliseconds since the state was made, as far as both clocks agree. */
+function ageMs(state) {
+  const age = Date.now() - (state?.at_ms ?? Date.now());
+  return age > 0 && age < DAY_MS ? age : 0;
+}
+
+function render({ model, el }) {
+  const parts = makeCard((action) => model.send({ action }));
+  let anchor = performance.now() - ageMs(model.get("state"));
+  const redraw = () => {
+    const state = model.get("state");
+    draw(parts, state, anchor, model);
+    drawLog(parts, model.get("log") ?? [], state);
+    announce(parts, state);
+  };
+  const onState = () => {
+    anchor = performance.now();
+    redraw();
+  };
+  const onMessage = async (content) => {
+    if (content?.type === "note") setMoneyText(parts.reply, content.text);
+    if (content?.type === "copy") {
+      const copied = await copyText(String(content.text ?? ""), parts.copyPlace);
+      setText(parts.reply, copied ? "Copied. Paste it into a cell." : "Press Ctrl+C or Cmd+C to copy.");
+    }
+  };
+  parts.log.addEventListener("toggle", () => {
+    if (parts.log.open) parts.logText.scrollTop = parts.logText.scrollHeight;
+  });
+  model.on("change:state", onState);
+  model.on("change:log", redraw);
+  model.on("msg:custom", onMessage);
+  const timer = setInterval(() => {
+    const state = model.get("state");
+    if (state?.elapsed?.ticking && !state.final) drawElapsed(parts, state, anchor);
+  }, TICK_MS);
+  el.classList.add("wiro");
+  el.replaceChildren(parts.root);
+  redraw();
+  return () => {
+    clearInterval(timer);
+    model.off("change:state", onState);
+    model.off("change:log", redraw);
+    model.off("msg:custom", onMessage);
+  };
+}
+
+export default { render };

@@ -1,0 +1,19 @@
+"""What moves on the screen: anywidgets and the plain files behind them.
+
+Widgets hold no policy: they show a plain state and report what the person did. Validation, prices,
+runs and records are given to them as callables, so that each can be made and tested without a
+kernel, a browser or a service. May import ipywidgets, anywidget, `wiro_nb.schema` and
+`wiro_nb.runs.snapshot`; nothing here reaches the network or the ledger.
+
+Every class reads its JavaScript and CSS when its first instance is made, not at import.
+"""
+
+from __future__ import annotations
+
+from wiro_nb.notebook.widgets.bridge_widget import BridgeWidget
+from wiro_nb.notebook.widgets.card import RunCard
+from wiro_nb.notebook.widgets.card_view import card_view
+from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
+from wiro_nb.notebook.widgets.file_field import FileField
+
+__all__ = ["BridgeWidget", "Field", "FileField", "PairsField", "RunCard", "SeedField", "card_view"]

@@ -1,0 +1,80 @@
+"""The bridge's widget half: never displayed, it lets the kernel write into the open notebook.
+
+Its script reaches the document through the widget manager and keeps `metadata.wiro` in step. Where
+there is no such document (Voila, VS Code, Colab) it stays silent. What to write, and when, is
+decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+
+from wiro_nb.notebook.widgets.assets import bundle_script
+
+NOTEBOOK_RUN_LIMIT = 200
+
+HelloHandler = Callable[[dict[str, Any]], object]
+
+
+class BridgeWidget(anywidget.AnyWidget):  # type: ignore[misc]
+    """Messages: `hello` and `saved` from the browser, `runs` and `repair` to it."""
+
+    _view_name = traitlets.Unicode(None, allow_none=True, help="None: nothing to show.").tag(sync=True)
+    _esm = traitlets.Unicode(help="The bridge's script.").tag(sync=True)
+
+    def __init__(self, on_hello: HelloHandler | None = None) -> None:
+        """Makes the bridge.
+
+        Args:
+            on_hello: Called with {"known": {run_id: status}, "outputs": {run_id: status},
+                "notebook_ok": bool, "read_only": bool, "path": str} each time a page opens the
+                notebook. `outputs` lists the runs named by the metadata of outputs.
+        """
+        self.on_hello = on_hello
+        super().__init__()
+        self.on_msg(self._receive)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle_script("bridge.js")
+
+    def send_runs(self, records: Mapping[str, Mapping[str, Any]], order: Sequence[str] = ()) -> None:
+        """Merges run records into the notebook's metadata.
+
+        Args:
+            records: Record by run id. Must hold no secret and no absolute path.
+            order: Run ids, oldest first; the oldest go when there are more than 200.
+        """
+        if records:
+            runs = {run_id: dict(record) for run_id, record in records.items()}
+            self.send({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
+
+    def send_repair(self, run_id: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Replaces the outputs of a run that show an older state of it.
+
+        Args:
+            run_id: The run named by `metadata.wiro.run_id` of the outputs.
+            data: Mime bundle.
+            metadata: Output metadata; `metadata["wiro"]` is the record.
+        """
+        self.send({"type": "repair", "run_id": run_id, "data": dict(data), "metadata": dict(metadata)})
+
+    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if isinstance(content, dict) and content.get("type") == "hello" and self.on_hello is not None:
+            self.on_hello(
+                {
+                    "known": _words(content.get("known")),
+                    "outputs": _words(content.get("outputs")),
+                    "notebook_ok": content.get("notebook_ok") is True,
+                    "read_only": content.get("read_only") is True,
+                    "path": str(content.get("path") or ""),
+                }
+            )
+
+
+def _words(value: Any) -> dict[str, str]:
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}

@@ -1,0 +1,85 @@
+"""Fields of a form: one small widget a parameter, drawn by the form that holds them.
+
+A field is a real widget with a `value` trait, so reading, setting, `observe` and `jslink` work. Its
+script is a few lines: it asks the form's script to draw it. So twelve fields cost twelve messages,
+not thirty-six, and still show on their own when displayed alone.
+"""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from typing import Any
+
+import anywidget
+import traitlets
+
+from wiro_nb.notebook.widgets.assets import bundle_script
+
+_random = random.SystemRandom()
+
+
+class Field(anywidget.AnyWidget):  # type: ignore[misc]
+    """A text, number or choice.
+
+    `value` keeps what was given: a text or a number. A number typed in the browser arrives as a
+    number when writing it out gives the same text again ("7"), else as text ("5.0").
+    """
+
+    _esm = traitlets.Unicode(help="The field's script.").tag(sync=True)
+    name = traitlets.Unicode(help="Parameter name on the wire.").tag(sync=True)
+    form_key = traitlets.Unicode(help="Key of the form that draws this field.").tag(sync=True)
+    value = traitlets.Any("", help="What the person gave: text or number.").tag(sync=True)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle_script("field.js")
+
+    @traitlets.validate("value")
+    def _validate_value(self, proposal: Any) -> Any:
+        return self.normal_value(proposal["value"])
+
+    def normal_value(self, value: Any) -> Any:
+        """Returns the value as the field keeps it.
+
+        Raises:
+            traitlets.TraitError: Not a text or a number.
+        """
+        if value is None:
+            return ""
+        if isinstance(value, Decimal):
+            return str(value)
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise traitlets.TraitError(f"{self.name} takes a text or a number, not {type(value).__name__}")
+        return value
+
+    def __repr__(self) -> str:
+        """Returns name and value; the text stands in for the widget where none can be shown."""
+        return f"{type(self).__name__}({self.name}={self.value!r})"
+
+
+class SeedField(Field):
+    """A seed with a pin: pinned, every run uses it; not pinned, each run draws a new one."""
+
+    pinned = traitlets.Bool(True, help="False: a new seed is drawn for each run.").tag(sync=True)
+    highest = traitlets.Int(2**31 - 1, help="Largest seed that is drawn.")
+
+    def draw(self) -> int:
+        """Puts a new random seed into the field and returns it."""
+        seed = _random.randint(1, self.highest)
+        self.value = seed
+        return seed
+
+
+class PairsField(Field):
+    """Free `name=value` pairs, for a model that publishes no inputs."""
+
+    value = traitlets.Any({}, help="Names and values, both text, in the order given.").tag(sync=True)
+
+    def normal_value(self, value: Any) -> Any:
+        """Returns a dict of text to text; numbers become text."""
+        if value is None or value == "":
+            return {}
+        if not isinstance(value, dict):
+            raise traitlets.TraitError(f"{self.name} takes a dict of names and values")
+        return {str(name): item if isinstance(item, (str, int, float)) else str(item) for name, item in value.items()}

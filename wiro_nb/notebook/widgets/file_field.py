@@ -1,0 +1,226 @@
+"""A file input: drop, dialog, URL or a path on the kernel's machine.
+
+Files come from the browser in pieces of at most 1 MB, each acknowledged before more than one other
+is sent: the front end's own upload widget sends one message and silently fails above 10 MB. Limits
+are checked before the first byte moves and again when the file is complete.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import traitlets
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.widgets.assets import bundle_script
+from wiro_nb.notebook.widgets.field import Field
+from wiro_nb.schema.files import MAX_FILE_BYTES, is_url, open_file_input, safe_name
+
+CHUNK_BYTES = 1_000_000
+_THUMB_LIMIT = 24_000
+_INLINE_IMAGE = 40_000
+_SHOWN_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
+
+
+@dataclass(slots=True)
+class _Upload:
+    """One file on its way from the browser."""
+
+    name: str
+    size_bytes: int
+    path: Path
+    stream: IO[bytes]
+    facts: dict[str, Any]
+    received: int = 0
+    next_seq: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+class FileField(Field):
+    """One or several files.
+
+    `value` is a tuple of texts: URLs, and paths on the kernel's machine. A single text or path may be
+    assigned; None or "" empties the field.
+    """
+
+    value = traitlets.Any((), help="URLs and paths, in order.").tag(sync=True)
+    items = traitlets.List(help="What the field shows of each value: name, size, picture, problem.").tag(sync=True)
+    multiple = traitlets.Bool(False, help="Whether several files are taken.").tag(sync=True)
+    limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.").tag(sync=True)
+    chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
+
+    def __init__(self, *, upload_dir: Path | None = None, **traits: Any) -> None:
+        """Makes a file input.
+
+        Args:
+            upload_dir: Where files from the browser are put; `wiro_outputs/.inputs/uploads` beside the notebook
+                when None. Made when the first file comes.
+            traits: `name`, `value`, `multiple` and other traits.
+        """
+        self._upload_dir = upload_dir or Path("wiro_outputs") / ".inputs" / "uploads"
+        self._uploads: dict[str, _Upload] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self.on_problem: Callable[[str], object] | None = None
+        super().__init__(**traits)
+        self.observe(self._show_items, "value")
+        if self.value:
+            self._show_items(None)
+        self.on_msg(self._receive)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle_script("field.js")
+
+    def normal_value(self, value: Any) -> Any:
+        """Returns a tuple of texts.
+
+        Raises:
+            traitlets.TraitError: Something that is neither text, path nor a list of them.
+        """
+        if value is None or value == "":
+            return ()
+        values = [value] if isinstance(value, (str, os.PathLike)) else value
+        if not isinstance(values, Iterable) or isinstance(values, (dict, bytes)):
+            raise traitlets.TraitError(f"{self.name} takes a path, a URL or a list of them")
+        texts = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in values)
+        if not all(isinstance(text, str) for text in texts):
+            raise traitlets.TraitError(f"{self.name} takes a path, a URL or a list of them")
+        return tuple(text for text in texts if text)
+
+    def add(self, source: str | Path) -> None:
+        """Puts a file or URL behind the others, or in place of the one when only one is taken.
+
+        Raises:
+            InvalidFile: Not there, not readable, too large, or of a type the service does not take.
+        """
+        text = str(source).strip()
+        if not is_url(text):
+            text = str(Path(text).expanduser()) if text.startswith("~") else text
+        open_file_input(self.name, text, with_hash=False)
+        self.value = (*self.value, text) if self.multiple else (text,)
+
+    def _show_items(self, _change: Any) -> None:
+        self.items = [self._item(text) for text in self.value]
+
+    def _item(self, text: str) -> dict[str, Any]:
+        if text not in self._facts:
+            self._facts[text] = _describe(self.name, text)
+        return {"source": text, **self._facts[text]}
+
+    def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
+        if not isinstance(content, dict):
+            return
+        upload_id = str(content.get("upload", ""))
+        try:
+            if content.get("type") == "begin":
+                self._begin(upload_id, content)
+            elif content.get("type") == "chunk":
+                self._take_chunk(upload_id, content, buffers)
+            elif content.get("type") == "abort":
+                self._drop(upload_id)
+            elif content.get("type") == "add":
+                self.add(str(content.get("source", "")))
+                self.send({"type": "added"})
+        except WiroError as error:
+            self._refuse(upload_id, f"{error.message} {error.hint}".strip())
+        except OSError as error:
+            self._refuse(upload_id, f"The file could not be stored: {error.strerror or error}.")
+
+    def _refuse(self, upload_id: str, message: str) -> None:
+        self._drop(upload_id)
+        self.send({"type": "refused", "upload": upload_id, "message": message})
+
+    def _begin(self, upload_id: str, content: dict[str, Any]) -> None:
+        size = int(content.get("size") or 0)
+        name = safe_name(str(content.get("name") or "file"))
+        if size > self.limit_bytes or size <= 0:
+            what = "is empty" if size <= 0 else f"is larger than {self.limit_bytes // (1024 * 1024)} MB"
+            self._refuse(upload_id, f"{name} {what}.")
+            return
+        self._upload_dir.mkdir(parents=True, exist_ok=True)
+        path = self._upload_dir / f".{hashlib.sha256(upload_id.encode()).hexdigest()[:16]}.part"
+        self._drop(upload_id)
+        self._uploads[upload_id] = _Upload(name, size, path, path.open("wb"), _browser_facts(content))
+        self.send({"type": "ack", "upload": upload_id, "received": 0})
+
+    def _take_chunk(self, upload_id: str, content: dict[str, Any], buffers: Any) -> None:
+        upload = self._uploads.get(upload_id)
+        if upload is None:
+            return
+        chunk = bytes(buffers[0]) if buffers else b""
+        if content.get("seq") != upload.next_seq or upload.received + len(chunk) > upload.size_bytes or not chunk:
+            self._refuse(upload_id, f"{upload.name} arrived incomplete. Choose it again.")
+            return
+        upload.stream.write(chunk)
+        upload.digest.update(chunk)
+        upload.received += len(chunk)
+        upload.next_seq += 1
+        if upload.received == upload.size_bytes:
+            self._finish(upload_id, upload)
+        else:
+            self.send({"type": "ack", "upload": upload_id, "received": upload.received})
+
+    def _finish(self, upload_id: str, upload: _Upload) -> None:
+        upload.stream.close()
+        folder = self._upload_dir / upload.digest.hexdigest()[:16]
+        folder.mkdir(exist_ok=True)
+        final = folder / upload.name
+        upload.path.replace(final)
+        del self._uploads[upload_id]
+        source = final.as_posix() if not final.is_absolute() else str(final)
+        try:
+            described = open_file_input(self.name, source, with_hash=False)
+        except WiroError as error:
+            final.unlink(missing_ok=True)
+            folder.rmdir() if not any(folder.iterdir()) else None
+            self._refuse(upload_id, f"{error.message} {error.hint}".strip())
+            return
+        self._facts[source] = {"name": upload.name, "type": described.content_type, "size": upload.size_bytes} | upload.facts
+        self.value = (*(text for text in self.value if text != source), source) if self.multiple else (source,)
+        self.send({"type": "done", "upload": upload_id})
+
+    def _drop(self, upload_id: str) -> None:
+        upload = self._uploads.pop(upload_id, None)
+        if upload is not None:
+            upload.stream.close()
+            upload.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Closes the widget; unfinished uploads are removed."""
+        for upload_id in tuple(self._uploads):
+            self._drop(upload_id)
+        super().close()
+
+
+def _browser_facts(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns picture and size in pixels as the browser measured them, when they are what they should be."""
+    facts: dict[str, Any] = {}
+    for key in ("width", "height"):
+        if isinstance(content.get(key), int) and 0 < content[key] < 100_000:
+            facts[key] = content[key]
+    thumb = content.get("thumb")
+    if isinstance(thumb, str) and thumb.startswith("data:image/jpeg;base64,") and len(thumb) <= _THUMB_LIMIT:
+        facts["thumb"] = thumb
+    return facts
+
+
+def _describe(parameter: str, text: str) -> dict[str, Any]:
+    """Returns what can be shown of a value without fetching or decoding it."""
+    if is_url(text):
+        return {"name": PurePosixPath(text.partition("?")[0]).name or text, "url": True}
+    try:
+        found = open_file_input(parameter, text, with_hash=False)
+    except WiroError as error:
+        return {"name": PurePosixPath(text).name or text, "problem": error.message}
+    facts: dict[str, Any] = {"name": found.name, "type": found.content_type, "size": found.size_bytes}
+    # A small picture is its own thumbnail; larger ones would need an image library.
+    if found.path and found.content_type in _SHOWN_TYPES and (found.size_bytes or 0) <= _INLINE_IMAGE:
+        picture = base64.b64encode(found.path.read_bytes()).decode()
+        facts["thumb"] = f"data:{found.content_type};base64,{picture}"
+    return facts

@@ -19,7 +19,9 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 LARGEST_DRAWN_SEED = 2**31 - 1
 NO_SEED_NOTE = "This model has no seed input: its clips cannot be repeated exactly."
 
-_RANDOM_IN_HELP = re.compile(r"(-?\d+)\s*(?:for|=|means|is|gives|:|to get)\s*(?:a\s+)?random", re.IGNORECASE)
+_RANDOM_IN_HELP = re.compile(
+    r"(?<!\d)(-?\d{1,18})\s*(?:for|=|means|is|gives|:|to get)\s*(?:a\s+)?random", re.IGNORECASE
+)
 _FREE_NAME = re.compile(r"[^\s\"'\\=:;{}\[\]\x00-\x1f\x7f\ud800-\udfff]{1,80}")
 
 

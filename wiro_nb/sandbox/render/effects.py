@@ -15,6 +15,7 @@ import numpy as np
 from wiro_nb.sandbox.engine import EngineError
 from wiro_nb.sandbox.render.camera import STILL, View
 from wiro_nb.sandbox.render.noise import Plane, make_rng, smoothstep
+from wiro_nb.sandbox.render.sky import shift_crop
 from wiro_nb.sandbox.render.strokes import Stage
 
 __all__ = ["EFFECTS", "Effect", "make_effect"]
@@ -294,11 +295,11 @@ def _spiderman(stage: Stage) -> Effect:
 
 
 def _batman(stage: Stage) -> Effect:
-    fog = stage.noise(0.25, 4, 2.5)
+    fog = stage.noise(0.25, 4, 2.5, wider=1.5)
 
     def paint(picture: Plane, u: float, at_s: float) -> Plane:
         picture = stage.grade(picture, (0.46, 0.52, 0.66), 0.8, _grown(u, 0, 0.5), 1.3)
-        drift = np.roll(fog, int(at_s * stage.width * 0.04), axis=1)
+        drift = shift_crop(fog, u * 0.4 * stage.width, stage.width)
         stage.lay(picture, np.clip(drift * 0.16 + 0.22 * stage.y, 0, 0.6) * np.float32(_grown(u)), (58, 66, 84))
         ring = np.hypot((stage.x - 0.6 * math.sin(at_s * 0.9)) * 1.6, stage.y + 0.35)
         return stage.lay(

@@ -22,7 +22,7 @@ _X264 = (
     "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:"
     "colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv"
 )
-_OPTIONS = {"preset": "faster", "crf": "22", "x264-params": _X264}
+_OPTIONS = {"preset": "faster", "crf": "24", "x264-params": _X264}
 
 
 def make_dither(width: int, height: int) -> Plane:

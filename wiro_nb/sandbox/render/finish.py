@@ -21,7 +21,7 @@ class Finish:
         y = np.linspace(-1, 1, request.height, dtype=np.float32)[:, None]
         corners = 1 - np.float32(0.09) * (x**2 + y**2)
         self._gain = np.array(_style_tint(request.style), np.float32)[:, None, None] * corners
-        self._label = make_label(request.prompt, request.seed, request.width, request.height)
+        self._label = make_label(request.prompt or request.effect, request.seed, request.width, request.height)
 
     def apply(self, frame: Plane) -> Plane:
         """Finishes `frame`, shape (3, height, width), 0 to 255, in place, and returns it."""

@@ -34,13 +34,8 @@ _LETTERS = {
     )
     for letter, spelt in zip(letters, line.split(), strict=True)
 }
-_MARKS = dict(
-    zip(
-        "‘’‚“”„–—−…•·→←、。「」・",
-        ["'", "'", ",", '"', '"', '"', "-", "-", "-", "...", "*", "-", "->", "<-", ",", ".", '"', '"', "-"],
-        strict=True,
-    )
-)
+_MARKS_SPELT = '\' \' , " " " - - - ... * - -> <- , . " " -'
+_MARKS = dict(zip("‘’‚“”„–—−…•·→←、。「」・", _MARKS_SPELT.split(), strict=True))
 _SYLLABLES = ("HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
 
 

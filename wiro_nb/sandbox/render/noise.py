@@ -6,6 +6,7 @@ Fractal value noise: random lattices of ever finer cells, each scaled up by Pill
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from PIL import Image
 
 __all__ = ["Plane", "fbm", "fbm_line", "make_rng", "smoothstep"]
 
-Plane = NDArray[np.float32]
-"""One channel or a stack of channels, float32; shape said where it is used."""
+Plane = NDArray[np.floating[Any]]
+"""One channel or a stack of channels, float32 wherever it is large; shape said where it is used."""
 
 
 def make_rng(*keys: str) -> np.random.Generator:

@@ -117,12 +117,12 @@ def _write_clip(job: Job, request: ClipRequest, frames: Iterator[Plane], steps: 
     from wiro_nb.sandbox.render.encode import Mp4Writer
 
     target = job.out_dir / "0.mp4"
-    with _whole_or_nothing(target) as part:
-        with Mp4Writer(part, request.width, request.height, request.fps, job.record) as writer:
-            for count, frame in enumerate(frames, start=1):
-                writer.write(frame)
-                if count < request.frames:
-                    steps.advance(count)
+    size = request.width, request.height
+    with _whole_or_nothing(target) as part, Mp4Writer(part, *size, request.fps, job.record) as writer:
+        for count, frame in enumerate(frames, start=1):
+            writer.write(frame)
+            if count < request.frames:
+                steps.advance(count)
     steps.advance(request.frames)  # the last step is done when the file is
     return target
 

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wiro_nb.sandbox.engine import EngineError
 from wiro_nb.sandbox.render.camera import Path, View, overscan, view_image
@@ -24,7 +24,9 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, I
 
 
 def read_picture(path: FilePath) -> Image.Image:
-    """Reads a picture as RGB, upright, on white where it is transparent; the first frame of an animation or a video.
+    """Reads a picture as RGB, upright, on white where it is transparent.
+
+    Of an animation or a video it reads the first frame.
 
     Raises:
         EngineError: It is neither a picture nor a video, is cut, or has more than 80 million pixels.
@@ -35,7 +37,7 @@ def read_picture(path: FilePath) -> Image.Image:
                 raise EngineError(f"The input image {path.name} has more than {_MAX_PIXELS:,} pixels.")
             image.load()
             return _flat(ImageOps.exif_transpose(image))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return _first_video_frame(path)
     except _UNREADABLE as error:
         raise EngineError(f"The input file {path.name} cannot be read as an image.") from error

@@ -16,7 +16,10 @@ Colour = tuple[float, float, float]
 
 
 class Stage:
-    """A frame's size and coordinates: `x` and `y` run from -1 to 1, `radius` is 0 in the middle, 1 at the corners."""
+    """A frame's size and coordinates.
+
+    `x` and `y` run from -1 to 1; `radius` is 0 in the middle and 1 at the corners.
+    """
 
     def __init__(self, rng: np.random.Generator, width: int, height: int) -> None:
         self.rng, self.width, self.height = rng, width, height
@@ -26,9 +29,11 @@ class Stage:
         self._columns = np.arange(width, dtype=np.float32)[None, :]
         self._rows = np.arange(height, dtype=np.float32)[:, None]
 
-    def noise(self, cell: float, octaves: int = 4, stretch: float = 1.0) -> Plane:
-        """Returns noise of the frame's shape; `cell` in frame heights."""
-        return fbm(self.rng, self.width, self.height, max(2.0, cell * self.height), octaves, 0.5, stretch)
+    def noise(self, cell: float, octaves: int = 4, stretch: float = 1.0, wider: float = 1.0) -> Plane:
+        """Returns noise of the frame's height and `wider` times its width; `cell` in frame heights."""
+        return fbm(
+            self.rng, round(self.width * wider), self.height, max(2.0, cell * self.height), octaves, 0.5, stretch
+        )
 
     def line(self, cell: float) -> Plane:
         """Returns one row of noise, shape (1, width)."""

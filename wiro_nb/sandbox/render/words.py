@@ -80,7 +80,10 @@ _LAND_WORDS = {
     "forest": "forest woods woodland jungle tree trees pine deer bear wolf fox rainforest orman agac",
     "sea": "sea ocean beach coast island wave waves sail whale dolphin surf deniz sahil",
 }
-_WATER_WORDS = "water lake river pond boat ship harbour harbor lighthouse fjord bay reflection pier swan sail sailboat tekne gemi gol nehir"
+_WATER_WORDS = (
+    "water lake river pond boat ship harbour harbor lighthouse fjord bay reflection pier swan "
+    "sail sailboat tekne gemi gol nehir"
+)
 _RAIN_WORDS = "rain rainy raining drizzle downpour storm stormy thunder hurricane tempest firtina yagmur"
 _TREE_WORDS = "pine fir deer bear wolf fox orman"
 _CITY_WORDS = "city cities town skyline street streets urban tokyo istanbul york paris london downtown sehir"

@@ -149,6 +149,18 @@ class Database:
             notices, self._notices = tuple(self._notices), []
         return notices
 
+    def rescue(self) -> None:
+        """Replaces the file if it is damaged; `take_notices` then tells what came back.
+
+        Raises:
+            LedgerError: It cannot be replaced; the damaged file is still in its place.
+        """
+        with self._lock:
+            try:
+                self._rescue()
+            except (sqlite3.Error, OSError) as error:
+                raise ledger_error(error, self.path, writing=True) from error
+
     def close(self) -> None:
         """Closes the connection; the next use opens it again."""
         with self._lock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, LedgerError
-from wiro_nb.redaction import redact, register_secret
-from wiro_nb.runs import audit, leases, queries, salvage
+from wiro_nb.redaction import redact, redact_value, register_secret
+from wiro_nb.runs import leases, queries, salvage
 from wiro_nb.runs.database import BUSY_TIMEOUT_S, Database
 from wiro_nb.runs.reader import LedgerReader, get_row
 from wiro_nb.runs.rows import LedgerRow, money_text, to_sql
@@ -182,7 +182,7 @@ class Ledger(LedgerReader):
 
     def mark_uncertain(self, run_id: str, message: str = "", error: dict[str, Any] | None = None) -> LedgerRow:
         """Writes that the answer to Run was lost: the task may exist. Durable when it returns."""
-        return self._step(run_id, RunState.UNCERTAIN, message=redact(message), error=error)
+        return self._step(run_id, RunState.UNCERTAIN, message=redact(message), error=redact_value(error))
 
     def finish(
         self,
@@ -217,7 +217,7 @@ class Ledger(LedgerReader):
             "cost_usd": cost_usd,
             "outputs": outputs,
             "record": record,
-            "error": error,
+            "error": redact_value(error),
             "message": None if message is None else redact(message),
             "stage": stage,
         }
@@ -335,19 +335,6 @@ class Ledger(LedgerReader):
         """Adds rows that are not there yet (from sidecars); returns how many were new."""
         found = tuple(rows)
         return self._database.write(lambda connection: salvage.insert_missing(connection, found))
-
-    def verify(self) -> audit.Report:
-        """Checks the file, and reads and hashes again every output that was saved."""
-        integrity = self._database.read(audit.check_integrity)
-        return audit.check_media(self.list(limit=None), integrity)
-
-    def export_lines(self) -> Iterator[str]:
-        """Gives every run as one line of JSON, without tokens and without what concerns this machine only."""
-        yield from (audit.export_line(row) for row in self.list(limit=None))
-
-    def take_notices(self) -> tuple[str, ...]:
-        """Returns what the person must be told (a damaged ledger was replaced), once."""
-        return self._database.take_notices()
 
     def close(self) -> None:
         """Writes what is pending and closes the file."""

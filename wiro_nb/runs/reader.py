@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 import sqlite3
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
 from wiro_nb.errors import UnknownRun
-from wiro_nb.runs import queries
+from wiro_nb.runs import audit, queries
 from wiro_nb.runs.database import Database
 from wiro_nb.runs.history import PastRun
 from wiro_nb.runs.rows import LedgerRow
@@ -119,6 +120,24 @@ class LedgerReader:
     def history_seconds(self, model: str, service: str, signature: str, limit: int = 20) -> builtins.list[float]:
         """Returns the seconds of work of the latest successes with this work signature, latest first."""
         return [run.elapsed_s for run in self.past_runs(model, service, 500) if run.signature == signature][:limit]
+
+    def verify(self) -> audit.Report:
+        """Checks the file, and reads and hashes again every output that was saved.
+
+        A damaged file is replaced on the way, as at any other moment; `take_notices` then tells of it.
+        """
+        integrity = self._database.read(audit.check_integrity)
+        if integrity != "ok":
+            self._database.rescue()
+        return audit.check_media(self.list(limit=None), integrity)
+
+    def export_lines(self) -> Iterator[str]:
+        """Gives every run as one line of JSON, without tokens and without what concerns this machine only."""
+        yield from (audit.export_line(row) for row in self.list(limit=None))
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Returns what the person must be told (a damaged ledger was replaced), once."""
+        return self._database.take_notices()
 
 
 def get_row(connection: sqlite3.Connection, run_id: str) -> LedgerRow:

@@ -1,0 +1,358 @@
+"""Typed answers. Reading never raises: fields may be missing, null, extra, or of another type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.api.reading import (
+    as_decimal,
+    as_flag,
+    as_float,
+    as_list,
+    as_mapping,
+    as_moment,
+    as_optional_text,
+    as_seconds,
+    as_text,
+    as_whole,
+    as_words,
+    load_json,
+)
+from wiro_nb.redaction import register_secret
+
+if TYPE_CHECKING:
+    from wiro_nb.api.prices import Pricing
+    from wiro_nb.schema.types import ModelSchema
+
+SUCCESS_STATUS = "task_postprocess_end"
+CANCEL_STATUS = "task_cancel"
+ERROR_STATUS = "task_error"
+TERMINAL_STATUSES = frozenset({SUCCESS_STATUS, CANCEL_STATUS, ERROR_STATUS})
+"""Statuses of a task (not of an event) after which nothing changes."""
+TERMINAL_EVENTS = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
+"""Statuses of an event after which nothing follows: `task_error` there is a line of stderr."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_\-]{16,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a model's loop stands.
+
+    Attributes:
+        task: The model's word for what it does ("Generate").
+        percent: 0 to 100. step, steps: of the loop. rate: in `rate_unit` ("it/s").
+        elapsed_s, remaining_s: seconds. None wherever the service did not say.
+    """
+
+    task: str = ""
+    percent: float | None = None
+    step: int | None = None
+    steps: int | None = None
+    rate: float | None = None
+    rate_unit: str = ""
+    elapsed_s: float | None = None
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of a task.
+
+    Attributes:
+        name: As the service names it; never to be trusted as a path.
+        content_type: MIME type, or "raw" for the content of a language model.
+        size_bytes, url, id: None where the service did not say.
+        content: For "raw" outputs the JSON content, else None.
+    """
+
+    name: str
+    content_type: str
+    size_bytes: int | None = None
+    url: str | None = None
+    id: str | None = None
+    content: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as `Task/Detail` shows it.
+
+    Attributes:
+        id: Digits. token: bearer capability of this task; a secret.
+        status: The service's word. exit_code: `pexit`; "0" is success.
+        total_cost_usd: What the service counts for it. elapsed_s: seconds of work. cps: USD a second.
+        outputs: What it made. parameters: what it was asked. model: "owner/name" when told.
+        created, started, finished, cancelled: UTC, None while it has not happened.
+        log, error_log: Whole stdout and stderr so far.
+        raw: The answer itself, unknown fields included. Holds the token.
+    """
+
+    id: str
+    token: str = field(repr=False)
+    status: str
+    exit_code: str | None = None
+    total_cost_usd: Decimal | None = None
+    elapsed_s: float | None = None
+    outputs: tuple[Output, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    cancelled: datetime | None = None
+    log: str = ""
+    error_log: str = ""
+    categories: tuple[str, ...] = ()
+    cps: Decimal | None = None
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing more will happen to this task."""
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def is_success(self) -> bool:
+        """True only for a finished task with exit code "0"."""
+        return self.status == SUCCESS_STATUS and self.exit_code == "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message of the socket.
+
+    Attributes:
+        status: The service's word; "" for an answer that belongs to no status.
+        task_id, token: Whose event it is, where told.
+        text: Log line or whole log. progress, outputs: when the message is one.
+        result: False when the service refused.
+    """
+
+    status: str
+    task_id: str | None = None
+    token: str | None = field(default=None, repr=False)
+    text: str | None = None
+    progress: Progress | None = None
+    outputs: tuple[Output, ...] | None = None
+    result: bool = True
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when no event follows this one."""
+        return self.status in TERMINAL_EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSummary:
+    """A model in the catalogue. `cover` is a URL or ""; `run_count` and `price` are None when not told."""
+
+    slug: str
+    run_path: str
+    title: str
+    description: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    cover: str = ""
+    run_count: int | None = None
+    price: Pricing | None = None
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDetail:
+    """A model's page: inputs, price, and sample inputs (parameter name to value)."""
+
+    schema: ModelSchema
+    pricing: Pricing
+    samples: tuple[dict[str, Any], ...] = ()
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file in the project's storage."""
+
+    id: str
+    name: str
+    content_type: str = ""
+    size_bytes: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder in the project's storage."""
+
+    id: str
+    name: str
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The service took a run: its task's id, and the token that opens it (a secret)."""
+
+    task_id: str
+    token: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        register_secret(self.token)
+
+
+def read_task(data: object) -> Task:
+    """Reads one task of a `tasklist`. Anything unreadable becomes a task without id and status."""
+    raw = as_mapping(data)
+    owner, project = as_text(raw.get("modelslugowner")), as_text(raw.get("modelslugproject"))
+    return Task(
+        id=as_text(raw.get("id") or raw.get("taskid")).strip(),
+        token=_read_token(raw),
+        status=as_text(raw.get("status")).strip(),
+        exit_code=as_optional_text(raw.get("pexit")),
+        total_cost_usd=as_decimal(raw.get("totalcost")),
+        elapsed_s=as_seconds(raw.get("elapsedseconds")),
+        outputs=read_outputs(raw.get("outputs")),
+        parameters=as_mapping(raw.get("parameters")),
+        model=f"{owner}/{project}" if owner and project else None,
+        created=as_moment(raw.get("createtime")),
+        started=as_moment(raw.get("starttime")),
+        finished=as_moment(raw.get("postprocessendtime")) or as_moment(raw.get("endtime")),
+        cancelled=as_moment(raw.get("canceltime")),
+        log=as_text(raw.get("debugoutput")),
+        error_log=as_text(raw.get("debugerror")),
+        categories=as_words(raw.get("categories")),
+        cps=as_decimal(raw.get("cps")),
+        raw=raw,
+    )
+
+
+def read_tasks(answer: object) -> tuple[Task, ...]:
+    """Reads the `tasklist` of an answer; entries that are not objects are left out."""
+    entries = as_list(as_mapping(answer).get("tasklist"))
+    return tuple(read_task(entry) for entry in entries if isinstance(entry, Mapping))
+
+
+def read_outputs(value: object) -> tuple[Output, ...]:
+    """Reads a list of outputs; entries that are not objects are left out."""
+    return tuple(_read_output(entry) for entry in as_list(value) if isinstance(entry, Mapping))
+
+
+def _read_output(entry: Mapping[str, Any]) -> Output:
+    return Output(
+        name=as_text(entry.get("name")),
+        content_type=as_text(entry.get("contenttype")).strip(),
+        size_bytes=as_whole(entry.get("size")),
+        url=as_optional_text(entry.get("url")),
+        id=as_optional_text(entry.get("id")),
+        content=entry.get("content"),
+    )
+
+
+def read_event(frame: object) -> Event | None:
+    """Reads one socket frame.
+
+    Returns:
+        The event, or None for a binary or unreadable frame, which is to be ignored.
+    """
+    if not isinstance(frame, str):
+        return None
+    data = load_json(frame)
+    if not isinstance(data, dict):
+        return None
+    status = as_text(data.get("type")).strip()
+    result = as_flag(data.get("result"), default=True)
+    if not status and result:
+        return None
+    message = data.get("message")
+    progress = _read_progress(message) if status == "task_output" else None
+    outputs = read_outputs(message) if status == SUCCESS_STATUS else None
+    return Event(
+        status=status,
+        task_id=as_optional_text(data.get("id") or data.get("taskid")),
+        token=_read_token(data) or None,
+        text=as_text(message) if progress is None and outputs is None and as_text(message) else None,
+        progress=progress,
+        outputs=outputs,
+        result=result,
+    )
+
+
+def _read_progress(message: object) -> Progress | None:
+    data = as_mapping(message)
+    if not as_text(data.get("type")).startswith("progress") and "percentage" not in data:
+        return None
+    percent = as_float(data.get("percentage"))
+    return Progress(
+        task=as_text(data.get("task")),
+        percent=None if percent is None else min(100.0, max(0.0, percent)),
+        step=as_whole(data.get("stepCurrent")),
+        steps=as_whole(data.get("stepTotal")),
+        rate=as_float(data.get("speed")),
+        rate_unit=as_text(data.get("speedType")),
+        elapsed_s=as_seconds(data.get("elapsedTime")),
+        remaining_s=as_seconds(data.get("remainingTime")),
+    )
+
+
+def read_tool(entry: object) -> ToolSummary:
+    """Reads one model of `Tool/List` or `Tool/Detail`."""
+    from wiro_nb.api.prices import read_pricing
+
+    raw = as_mapping(entry)
+    slug = _join(raw.get("slugowner"), raw.get("slugproject"))
+    run_path = _join(raw.get("cleanslugowner"), raw.get("cleanslugproject")) or slug
+    return ToolSummary(
+        slug=slug or run_path,
+        run_path=run_path,
+        title=as_text(raw.get("title")) or as_text(raw.get("name")) or slug or run_path,
+        description=as_text(raw.get("description")),
+        categories=as_words(raw.get("categories")),
+        tags=as_words(raw.get("tags")),
+        cover=as_text(raw.get("image")),
+        run_count=as_whole(raw.get("taskstat") or raw.get("runcount")),
+        price=read_pricing(raw),
+        raw=raw,
+    )
+
+
+def read_samples(value: object) -> tuple[dict[str, Any], ...]:
+    """Reads `inspire`: sample inputs as dicts of parameter name to value, empty ones left out."""
+    samples = (as_mapping(entry) for entry in as_list(value))
+    return tuple(as_mapping(sample.get("inputs")) or sample for sample in samples if sample)
+
+
+def read_uploaded(entry: object) -> UploadedFile:
+    """Reads one file of `File/Upload`."""
+    raw = as_mapping(entry)
+    return UploadedFile(
+        id=as_text(raw.get("id")),
+        name=as_text(raw.get("name")),
+        content_type=as_text(raw.get("contenttype")),
+        size_bytes=as_whole(raw.get("size")),
+        url=as_optional_text(raw.get("url")),
+    )
+
+
+def read_folder(entry: object) -> Folder:
+    """Reads one folder of `File/FolderCreate`."""
+    raw = as_mapping(entry)
+    return Folder(
+        id=as_text(raw.get("id")), name=as_text(raw.get("name")), parent_id=as_optional_text(raw.get("parentid"))
+    )
+
+
+def _join(owner: object, project: object) -> str:
+    left, right = as_text(owner).strip(), as_text(project).strip()
+    return f"{left}/{right}" if left and right else ""
+
+
+def _read_token(raw: Mapping[str, Any]) -> str:
+    token = as_text(raw.get("socketaccesstoken") or raw.get("tasktoken")).strip()
+    if _TOKEN.fullmatch(token):
+        register_secret(token)
+    return token

@@ -1,0 +1,356 @@
+"""The HTTP client: one method per endpoint, typed answers, and a Run that is never sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from wiro_nb.api.answers import (
+    Folder,
+    ModelDetail,
+    Submitted,
+    Task,
+    ToolSummary,
+    UploadedFile,
+    read_folder,
+    read_samples,
+    read_task,
+    read_tasks,
+    read_tool,
+    read_uploaded,
+)
+from wiro_nb.api.backoff import jittered_delays
+from wiro_nb.api.envelope import read_envelope
+from wiro_nb.api.files import FileStream, open_file
+from wiro_nb.api.multipart import MultipartBody
+from wiro_nb.api.prices import read_pricing
+from wiro_nb.api.reading import as_list, as_whole
+from wiro_nb.api.service import Service
+from wiro_nb.api.transport import HttpEdge
+from wiro_nb.errors import (
+    ApiError,
+    BadAnswer,
+    ConnectFailed,
+    NotAccessible,
+    RateLimited,
+    TransportError,
+    UnknownModel,
+    WiroError,
+)
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from wiro_nb.schema.encode import WireBody
+    from wiro_nb.schema.files import FileInput
+
+MAX_TRIES = 4
+LONGEST_RETRY_AFTER_S = 60.0
+
+
+class WiroClient:
+    """Speaks to one service. Made on the event loop it is used on; an async context manager.
+
+    Making one loads certificates (tens of milliseconds): make it on the I/O thread before it is needed.
+
+    Args:
+        service: Whom to speak to.
+        timeout_s: Longest wait for each step of a request.
+        transport: An httpx2 transport in place of the network, for tests.
+        nonce: Gives a nonce for each signature; Unix time without repeats by default.
+        clock: Gives the present in UTC, for `Retry-After` dates.
+        sleep, random: Used between tries of calls that are safe to repeat.
+        max_in_flight: Requests under way at once; more wait their turn.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        nonce: Callable[[], str] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random_module.random,
+        max_in_flight: int = 16,
+    ) -> None:
+        self.service = service
+        self._edge = HttpEdge(
+            service, timeout_s=timeout_s, transport=transport, nonce=nonce, max_in_flight=max_in_flight
+        )
+        self._clock = clock
+        self._sleep = sleep
+        self._random = random
+        self._slots = asyncio.Semaphore(max_in_flight)
+
+    async def __aenter__(self) -> WiroClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"WiroClient({self.service.name!r}, {self.service.base_url!r})"
+
+    async def close(self) -> None:
+        """Closes all connections. The client cannot be used afterwards."""
+        await self._edge.close()
+
+    # ---- one run -------------------------------------------------------------------------------
+
+    async def run(
+        self, run_path: str, body: WireBody, *, on_progress: Callable[[int, int | None], None] | None = None
+    ) -> Submitted:
+        """Submits a run: sends it once and never again.
+
+        Cancelling this coroutine leaves it open whether the service acted, like an ambiguous error.
+
+        Args:
+            run_path: "owner/name" of the Run endpoint.
+            body: JSON, or fields and files.
+            on_progress: Called with bytes sent and bytes in total while files are uploaded.
+
+        Raises:
+            ConnectFailed: No byte left. InvalidFile: a file changed; no byte left.
+            TimedOut, StreamLost, BadAnswer, ApiError: With field `ambiguous` True the task may exist;
+                with False the service refused and there is none.
+        """
+        path = "Run/" + "/".join(quote(part, safe="") for part in run_path.strip("/").split("/"))
+        if body.json is not None:
+            answer = await self._call_once(path, dict(body.json))
+        else:
+            multipart = MultipartBody(body.fields, body.parts, on_progress=on_progress)
+            answer = await self._call_once(path, multipart=multipart)
+        task = read_task({"id": answer.get("taskid"), "socketaccesstoken": answer.get("socketaccesstoken")})
+        if not task.id:
+            raise BadAnswer(
+                "The service took the run but did not say which task it is.",
+                code=None, status=200, reason="shape", ambiguous=True,
+            )  # fmt: skip
+        return Submitted(task.id, task.token)
+
+    async def task_detail(self, *, task_id: str | None = None, token: str | None = None) -> Task:
+        """Reads one task, by token (preferred) or id.
+
+        Raises:
+            NotAccessible: There is no such task, or it is not yours.
+        """
+        return _one_task(await self._call("Task/Detail", _task_key(task_id, token, "tasktoken")))
+
+    async def task_list(
+        self, limit: int = 20, start: int = 0, model: str | None = None
+    ) -> tuple[int, tuple[Task, ...]]:
+        """Reads the newest tasks, newest first: how many there are in all, and this page of them."""
+        body = {"type": "model", "sort": "id", "order": "DESC", "start": str(start), "limit": str(limit)}
+        if model is not None:
+            body["modelName"] = model
+        answer = await self._call("Task/List", body)
+        tasks = read_tasks(answer)
+        total = as_whole(answer.get("total"))
+        return (start + len(tasks) if total is None else total), tasks
+
+    async def cancel(self, task_id: str) -> Task:
+        """Cancels a task that still waits in the queue, and returns it.
+
+        Raises:
+            NotAccessible: It has started (then `kill` it) or has ended.
+        """
+        return await self._stop("Task/Cancel", {"taskid": task_id}, task_id=task_id)
+
+    async def kill(self, task_id: str | None = None, token: str | None = None) -> Task:
+        """Stops a task that has been assigned, and returns it.
+
+        Raises:
+            NotAccessible: It waits in the queue (then `cancel` it) or has ended.
+        """
+        return await self._stop(
+            "Task/Kill", _task_key(task_id, token, "socketaccesstoken"), task_id=task_id, token=token
+        )
+
+    async def delete_files(self, token: str) -> None:
+        """Deletes a finished task's files from the service. Doing it again changes nothing."""
+        await self._call("Task/InputOutputDelete", {"tasktoken": token})
+
+    # ---- files ---------------------------------------------------------------------------------
+
+    async def folder_create(self, name: str, parent_id: str | None = None) -> Folder:
+        """Makes a folder in the project's storage. Names: letters, digits, "-" and "_"."""
+        body = {"name": name, **({"parentid": parent_id} if parent_id else {})}
+        answer = await self._retry(lambda: self._call_once("File/FolderCreate", body), repeatable=False)
+        return read_folder(_first(answer, "list"))
+
+    async def upload(self, file: str | Path | FileInput, folder_id: str | None = None) -> UploadedFile:
+        """Puts a file (at most 100 MB) into the project's storage.
+
+        Raises:
+            InvalidFile: It cannot be read, or its kind is not taken.
+        """
+        if isinstance(file, (str, Path)):
+            from wiro_nb.schema.files import open_file_input
+
+            file = await asyncio.to_thread(open_file_input, "file", file)
+        source = file
+        fields = (("folderid", folder_id),) if folder_id else ()
+
+        async def send() -> dict[str, Any]:
+            return await self._call_once("File/Upload", multipart=MultipartBody(fields, (("file", source),)))
+
+        return read_uploaded(_first(await self._retry(send, repeatable=False), "list"))
+
+    @asynccontextmanager
+    async def stream_file(self, url: str, start: int = 0) -> AsyncIterator[FileStream]:
+        """Opens an output file from byte `start` on. No credentials are sent; see `open_file` for errors."""
+        async with open_file(self._edge, url, start) as file:
+            yield file
+
+    # ---- catalogue -----------------------------------------------------------------------------
+
+    async def tool_list(
+        self,
+        search: str = "",
+        start: int = 0,
+        limit: int = 20,
+        categories: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        sort: str = "id",
+        order: str = "DESC",
+        owner: str = "",
+    ) -> tuple[int, tuple[ToolSummary, ...]]:
+        """Searches the catalogue: how many models fit in all, and this page of them.
+
+        Args:
+            search: Words, or "" for all.
+            start: Models to pass over.
+            limit: Most models on the page.
+            categories: The service's categories; all have to fit.
+            tags: The service's tags; all have to fit.
+            sort: "id" or "relevance".
+            order: "ASC" or "DESC".
+            owner: Only this owner's models, or "" for all.
+        """
+        body: dict[str, Any] = {
+            "start": str(start),
+            "limit": str(limit),
+            "search": search,
+            "sort": sort,
+            "order": order,
+            "categories": list(categories),
+            "tags": list(tags),
+            "hideworkflows": True,
+            "summary": True,
+        }
+        if owner:
+            body["slugowner"] = owner
+        answer = await self._call("Tool/List", body)
+        tools = tuple(tool for tool in map(read_tool, as_list(answer.get("tool"))) if tool.slug)
+        total = as_whole(answer.get("total"))
+        return (start + len(tools) if total is None else total), tools
+
+    async def tool_detail(self, slug: str) -> ModelDetail:
+        """Reads one model's inputs and price.
+
+        Raises:
+            UnknownModel: The slug is not "owner/name".
+            NotAccessible: The service has no such model, or not for you.
+        """
+        from wiro_nb.schema.detail import read_detail
+
+        owner, _, project = slug.strip("/").partition("/")
+        if not owner or not project:
+            raise UnknownModel(f"{slug!r} is not a model's name: it has to be owner/name.", model=slug, near=[])
+        answer = await self._call("Tool/Detail", {"slugowner": owner, "slugproject": project})
+        raw = _first(answer, "tool")
+        if not raw:
+            raise NotAccessible(f"The service has no model {slug!r}.", code=1, status=200, ambiguous=False)
+        return ModelDetail(
+            schema=read_detail(answer),
+            pricing=read_pricing(raw),
+            samples=read_samples(raw.get("inspire")),
+            raw=raw,
+        )
+
+    # ---- calling -------------------------------------------------------------------------------
+
+    async def _stop(
+        self, path: str, body: dict[str, Any], *, task_id: str | None = None, token: str | None = None
+    ) -> Task:
+        tries = 0
+
+        async def send() -> dict[str, Any]:
+            nonlocal tries
+            tries += 1
+            return await self._call_once(path, body)
+
+        try:
+            return _one_task(await self._retry(send, repeatable=True))
+        except NotAccessible:
+            if tries == 1:
+                raise
+        # An earlier try was lost on the way and may have stopped the task: look instead of complaining.
+        return await self.task_detail(task_id=task_id, token=token)
+
+    async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._retry(lambda: self._call_once(path, body), repeatable=True)
+
+    async def _call_once(
+        self, path: str, body: dict[str, Any] | None = None, *, multipart: MultipartBody | None = None
+    ) -> dict[str, Any]:
+        # Files are opened only once it is this request's turn.
+        async with self._slots, multipart or nullcontext():
+            answer = await self._edge.post(path, json=body, multipart=multipart)
+        return read_envelope(answer.status, answer.headers, answer.body, now=self._clock())
+
+    async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]], *, repeatable: bool) -> dict[str, Any]:
+        """Sends up to four times. Calls that are not repeatable are sent again only if surely nothing was done."""
+        delays = jittered_delays(self._random)
+        for tries_left in range(MAX_TRIES - 1, -1, -1):
+            failure: WiroError
+            try:
+                return await send()
+            except (TransportError, ApiError) as error:
+                failure = error
+            wait_s = max(next(delays), getattr(failure, "retry_after_s", None) or 0.0)
+            if not tries_left or wait_s > LONGEST_RETRY_AFTER_S or not _may_repeat(failure, repeatable):
+                # Leave no earlier try in the chain; the last one tells it all.
+                raise failure.with_traceback(None) from None
+            await self._sleep(wait_s)
+        raise AssertionError("the last try returns or raises")
+
+
+def _may_repeat(failure: WiroError, repeatable: bool) -> bool:
+    if isinstance(failure, (ConnectFailed, RateLimited)):
+        return True
+    if isinstance(failure, BadAnswer):
+        return repeatable and failure.reason in ("cut", "empty")
+    if isinstance(failure, ApiError):
+        return repeatable and bool(failure.ambiguous)
+    return repeatable
+
+
+def _task_key(task_id: str | None, token: str | None, token_name: str) -> dict[str, Any]:
+    if token:
+        return {token_name: token}
+    if task_id:
+        return {"taskid": task_id}
+    raise ValueError("a task id or a token is needed")
+
+
+def _one_task(answer: dict[str, Any]) -> Task:
+    tasks = read_tasks(answer)
+    if not tasks or not tasks[0].id:
+        raise NotAccessible(
+            "The service has no such task.", hint="%wiro runs", code=1, status=200, ambiguous=False
+        )
+    return tasks[0]
+
+
+def _first(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    entries = [entry for entry in as_list(answer.get(name)) if isinstance(entry, dict)]
+    return entries[0] if entries else {}

@@ -1,0 +1,195 @@
+"""Opens the service's envelope: payload on success, the right error otherwise.
+
+Most failures arrive with HTTP 200 and `result: false`; others with 401, 404, 429 or 5xx, and what
+stands between us and the service may answer with HTML or cut an answer short. Every error made here
+says in `ambiguous` whether the service may have acted although no usable answer came.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from wiro_nb.api.reading import as_flag, as_float, as_list, as_mapping, as_text, as_whole
+from wiro_nb.errors import (
+    ApiError,
+    AuthRejected,
+    BadAnswer,
+    InsufficientFunds,
+    NotAccessible,
+    RateLimited,
+    SlotsFull,
+)
+
+_BY_CODE: dict[int, type[ApiError]] = {
+    1: NotAccessible,
+    96: SlotsFull,
+    97: InsufficientFunds,
+    98: NotAccessible,
+    99: AuthRejected,
+}
+_BY_STATUS: dict[int, type[ApiError]] = {
+    401: AuthRejected,
+    403: AuthRejected,
+    404: NotAccessible,
+    429: RateLimited,
+}
+_HINTS = {98: "%wiro login (this model needs a signed-in account)"}
+_AMBIGUOUS_STATUSES = frozenset({408})
+_AUTH_WORDS = re.compile(r"project authorization|signature authentication|requested ip .* is not allowed", re.I)
+_TASK_WORDS = re.compile(r"\btask\b", re.I)
+_FIELD_WORDS = re.compile(r"Request (?:parameters?|files)\b")
+_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.I | re.S)
+# Seen in the service's own samples: a JSON list inside a string whose quotes are not escaped, which
+# makes the whole answer unreadable. The list is put in the string's place.
+_UNESCAPED_LIST = re.compile(r'("\w+"\s*:\s*)"(\[(?:\s*"[^"\\\[\]]*"\s*(?:,|(?=\])))*\])"')
+_LONGEST_EXCERPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    code: int | None
+    message: str
+
+
+def read_envelope(
+    status_code: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
+) -> dict[str, Any]:
+    """Returns the payload of a successful answer.
+
+    Args:
+        status_code: HTTP status.
+        headers: Of the answer, names in lower case or case-insensitive.
+        body: Whole body.
+        now: For a `Retry-After` given as a date; the present by default.
+
+    Raises:
+        ApiError: The service refused, as the subclass of its code or HTTP status. Fields `code`,
+            `status`, `ambiguous` and `retry_after_s`.
+        BadAnswer: The body is not the promised JSON. Field `reason`: "html", "cut", "empty", "shape"
+            or "redirect".
+    """
+    data = _load(body)
+    problems = _read_problems(data)
+    succeeded = as_flag(data.get("result"), default=not problems and bool(data)) if data is not None else False
+    if 200 <= status_code < 300 and succeeded and data is not None:
+        return data
+    if data is None and status_code < 400:
+        raise _unreadable(status_code, headers, body)
+    if data is not None and status_code < 400 and not problems and "result" not in data:
+        raise _bad("shape", status_code, "The service answered with JSON that has no result in it.", "")
+    raise _refusal(status_code, headers, problems, body if data is None else b"", now or datetime.now(UTC))
+
+
+def _load(body: bytes) -> dict[str, Any] | None:
+    text = body.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    for candidate in (text, _UNESCAPED_LIST.sub(r"\1\2", text)):
+        try:
+            data = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        return data if isinstance(data, dict) else None
+    return None
+
+
+def _read_problems(data: Mapping[str, Any] | None) -> list[_Problem]:
+    errors = (data or {}).get("errors")
+    entries = as_list(errors) or ([errors] if errors else [])
+    problems = []
+    for entry in entries:
+        fields = as_mapping(entry)
+        message = as_text(fields.get("message")) if fields else as_text(entry)
+        problems.append(_Problem(as_whole(fields.get("code")), message.strip()))
+    # A code that says what to do outranks the general one beside it.
+    return sorted(problems, key=lambda problem: problem.code not in _BY_CODE)
+
+
+def _unreadable(status_code: int, headers: Mapping[str, str], body: bytes) -> BadAnswer:
+    if 300 <= status_code < 400:
+        return _bad("redirect", status_code, f"The service answered with a redirect (HTTP {status_code}).", "")
+    text = body.decode("utf-8", errors="replace").strip()
+    if not text:
+        return _bad("empty", status_code, "The service answered with nothing.", "")
+    if text.startswith("<") or "html" in headers.get("content-type", ""):
+        return _bad("html", status_code, "A web page came instead of an answer of the service.", _excerpt(text))
+    reason = "cut" if text.startswith("{") else "shape"
+    return _bad(reason, status_code, "The answer of the service is cut short or not JSON.", _excerpt(text[:80]))
+
+
+def _bad(reason: str, status_code: int, message: str, excerpt: str) -> BadAnswer:
+    hint = "%wiro (check the address of the service)" if reason in ("html", "redirect") else None
+    details = (f"it begins: {excerpt}",) if excerpt else ()
+    return BadAnswer(
+        message, hint=hint, details=details, code=None, status=status_code, reason=reason, ambiguous=True
+    )
+
+
+def _refusal(
+    status_code: int, headers: Mapping[str, str], problems: list[_Problem], body: bytes, now: datetime
+) -> ApiError:
+    code = problems[0].code if problems else None
+    words = [problem.message for problem in problems if problem.message]
+    kind = _BY_CODE.get(code) if code is not None else None
+    if status_code in (401, 429) or kind is None:
+        kind = _BY_STATUS.get(status_code, kind or ApiError)
+    if kind is ApiError and any(_AUTH_WORDS.search(word) for word in words):
+        kind = AuthRejected
+    message = words[0] if words else _status_words(status_code, kind)
+    excerpt = _excerpt(body.decode("utf-8", errors="replace"))
+    # A code that the service documents as a refusal is one, whatever status it came with.
+    is_open = (status_code >= 500 or status_code in _AMBIGUOUS_STATUSES) and code not in _BY_CODE
+    details = [*words[1:], *([f"it said: {excerpt}"] if excerpt and not words else [])]
+    return kind(
+        f"The service refused: {message}" if words else message,
+        hint=_hint(kind, code, message),
+        billed=None if is_open else "Nothing was billed.",
+        details=details,
+        code=code,
+        status=status_code,
+        ambiguous=is_open,
+        retry_after_s=read_retry_after(headers, now),
+    )
+
+
+def _status_words(status_code: int, kind: type[ApiError]) -> str:
+    if kind is RateLimited:
+        return "The service asks for fewer requests (HTTP 429)."
+    if status_code >= 500:
+        return f"The service has a fault of its own (HTTP {status_code})."
+    if status_code >= 400:
+        return f"The service refused (HTTP {status_code})."
+    return "The service refused and gave no reason."
+
+
+def _hint(kind: type[ApiError], code: int | None, message: str) -> str | None:
+    if code in _HINTS:
+        return _HINTS[code]
+    if kind is NotAccessible and _TASK_WORDS.search(message):
+        return "%wiro runs"
+    if kind is ApiError and _FIELD_WORDS.search(message):
+        return "%wiro info MODEL"
+    return None
+
+
+def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Returns the seconds a `Retry-After` header asks for (number or date), or None."""
+    value = headers.get("retry-after") or headers.get("Retry-After") or ""
+    seconds = as_float(value)
+    if seconds is None:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError):
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - now).total_seconds()
+    return max(0.0, seconds)
+
+
+def _excerpt(text: str) -> str:
+    return " ".join(_TAGS.sub(" ", text[:4000]).split())[:_LONGEST_EXCERPT]

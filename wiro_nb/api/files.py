@@ -1,0 +1,104 @@
+"""Fetching output files: host checked on every hop, ranges, and no credentials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from wiro_nb.errors import DownloadFailed
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from wiro_nb.api.transport import HttpEdge
+
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+
+
+class FileStream:
+    """An open download.
+
+    Attributes:
+        status: 200 (whole file), 206 (from `start` on), 416 (`start` is past the end), or the 4xx or 5xx
+            with which the host refused: then the body is not the file.
+        headers: Names in lower case.
+        content_type: As the host says it, without parameters; may be wrong or empty.
+        start: Offset of the first byte of the body; 0 when the host ignored the range.
+        total_bytes: Size of the whole file, None when the host does not say.
+        url: Where it was found after redirects.
+    """
+
+    def __init__(self, edge: HttpEdge, response: httpx2.Response, url: str) -> None:
+        self._edge = edge
+        self._response = response
+        self.url = url
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.start, self.total_bytes = _read_extent(self.status, self.headers)
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Yields the file's bytes as they come; nothing unless the status is 200 or 206.
+
+        Raises:
+            TimedOut, StreamLost: The body broke off; start again from the bytes that came.
+        """
+        if self.status not in (200, 206):
+            return
+        async for piece in self._edge.read_file(self._response):
+            yield piece
+
+
+def _read_extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if status in (206, 416):
+        total = int(found[3]) if found and found[3] != "*" else None
+        return (int(found[1]) if found and found[1] else 0), total
+    length = headers.get("content-length", "")
+    encoded = headers.get("content-encoding", "identity") != "identity"
+    return 0, int(length) if length.isdecimal() and not encoded else None
+
+
+@asynccontextmanager
+async def open_file(edge: HttpEdge, url: str, start: int) -> AsyncIterator[FileStream]:
+    """Opens a file of the service from byte `start` on, following at most five redirects.
+
+    Raises:
+        DownloadFailed: The address or a redirect is not one of the service's, or the host sent something
+            else than what was asked for. Fields `url`, `reason` ("host", "redirects", "status", "range"),
+            `status`. A host that refuses (4xx, 5xx) is no error here: look at the stream's `status`.
+        ConnectFailed, TimedOut, StreamLost: No answer came.
+    """
+    headers = {"range": f"bytes={start}-"} if start else {}
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_REDIRECTS + 1):
+            if not edge.service.allows_file_url(url):
+                raise _failed(url, "host", f"its address is not one of {edge.service.host or 'the service'}")
+            hop = await stack.enter_async_context(AsyncExitStack())
+            response = await hop.enter_async_context(edge.get_file(url, headers))
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                break
+            url = urljoin(url, response.headers["location"])
+            await hop.aclose()
+        else:
+            raise _failed(url, "redirects", f"it was passed on more than {MAX_REDIRECTS} times")
+        file = FileStream(edge, response, url)
+        _check(file, start)
+        yield file
+
+
+def _check(file: FileStream, start: int) -> None:
+    if file.status < 400 and file.status not in (200, 206):
+        raise _failed(file.url, "status", f"the host answered with HTTP {file.status}", file.status)
+    if file.status == 206 and file.start != start:
+        raise _failed(file.url, "range", "the host sent another part than the one asked for", file.status)
+
+
+def _failed(url: str, reason: str, words: str, status: int | None = None) -> DownloadFailed:
+    name = urlsplit(url).path.rpartition("/")[2] or "the file"
+    return DownloadFailed(f"{name} was not fetched: {words}.", url=url, reason=reason, run_id=None, status=status)

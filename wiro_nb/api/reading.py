@@ -1,0 +1,143 @@
+"""Reads loosely typed JSON: every function takes any value and gives a typed one or None, and none raises.
+
+The service sends most numbers as text ("6.0000"), times as epoch text with "0" for "not yet", and
+lists as JSON inside a string. Fields go missing and change type; a reader that raised would lose a
+run that was paid for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+_MILLISECONDS_FROM = 10**11
+_LONGEST_NUMBER = 64
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.IGNORECASE)
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def as_mapping(value: object) -> dict[str, Any]:
+    """Returns a dict; JSON text of an object is read; anything else is empty."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = load_json(value)
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """Returns a list; JSON text of a list is read; None and other values are empty."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = load_json(value)
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def load_json(text: str | bytes) -> Any:
+    """Returns the JSON value, or None when the text is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def as_text(value: object) -> str:
+    """Returns text; numbers as written, None and containers as ""."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    try:
+        return str(value)
+    except ValueError:  # an integer of more digits than Python converts
+        return ""
+
+
+def as_optional_text(value: object) -> str | None:
+    """Returns text, or None where there is none."""
+    return as_text(value).strip() or None
+
+
+def as_decimal(value: object) -> Decimal | None:
+    """Returns an exact, finite number, or None."""
+    text = as_text(value).strip()
+    if not text or len(text) > _LONGEST_NUMBER:
+        return None
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    # Exponents beyond any price or size would make later arithmetic slow or raise.
+    return number if number.is_finite() and abs(number.adjusted()) < 40 else None
+
+
+def as_float(value: object) -> float | None:
+    """Returns a finite number, or None; "60%" reads as 60."""
+    if isinstance(value, str):
+        value = value.strip().removesuffix("%")
+    number = as_decimal(value)
+    if number is None:
+        return None
+    result = float(number)
+    return result if math.isfinite(result) else None
+
+
+def as_whole(value: object) -> int | None:
+    """Returns a whole number ("6.0000" reads as 6), or None."""
+    number = as_decimal(value)
+    return int(number) if number is not None else None
+
+
+def as_flag(value: object, default: bool) -> bool:
+    """Returns a truth value; "true"/"false"/1/"0" are read, anything else is the default."""
+    if isinstance(value, bool):
+        return value
+    text = as_text(value).strip().lower()
+    if text in ("true", "1"):
+        return True
+    return False if text in ("false", "0") else default
+
+
+def as_moment(value: object) -> datetime | None:
+    """Returns a UTC time from epoch seconds (or milliseconds), or None for "0", empty and unreadable."""
+    seconds = as_float(value)
+    if not seconds or seconds < 0:
+        return None
+    if seconds >= _MILLISECONDS_FROM:
+        seconds /= 1000
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def as_seconds(value: object) -> float | None:
+    """Returns a duration in seconds from "5s", "1m 5s", "01:05", "6.0000" or a number; None otherwise."""
+    plain = as_float(value)
+    if plain is not None:
+        return plain if plain >= 0 else None
+    text = as_text(value).strip()[:_LONGEST_NUMBER]
+    clock = _CLOCK.fullmatch(text)
+    if clock:
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600.0 + int(minutes) * 60.0 + float(seconds)
+    if not text or _DURATION_PART.sub("", text).strip():
+        return None
+    return sum(float(number) * _UNIT_SECONDS[unit.lower()] for number, unit in _DURATION_PART.findall(text))
+
+
+def as_words(value: object) -> tuple[str, ...]:
+    """Returns a list of words from a list, a JSON list inside a string, or comma-separated text.
+
+    The service is also seen to send the list with its quotes unescaped or stripped; what is between
+    the brackets is then split at commas.
+    """
+    items: list[Any] = as_list(value)
+    if not items and isinstance(value, str):
+        items = [item.strip(" \t\r\n\"'[]\\") for item in value.split(",")]
+    return tuple(text for text in (as_text(item).strip() for item in items) if text)

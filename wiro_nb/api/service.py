@@ -1,0 +1,139 @@
+"""Which service is spoken to, and with whose key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+from wiro_nb.errors import ConfigError
+from wiro_nb.redaction import MASK, register_secret
+
+CLOUD_BASE_URL = "https://api.wiro.ai/v1"
+CLOUD_SOCKET_URL = "wss://socket.wiro.ai/v1"
+
+_CLOUD_DOMAIN = "wiro.ai"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """A project's key, and its secret when the project signs its requests.
+
+    White space around pasted values is dropped. Both are registered with the redaction as soon as
+    they are made, are masked in the representation, and are not pickled.
+
+    Attributes:
+        key: The API key, sent as `x-api-key`.
+        secret: The API secret; never leaves this machine. None: the project takes the key alone.
+
+    Raises:
+        ConfigError: The key is empty or cannot stand in a header.
+    """
+
+    key: str
+    secret: str | None = None
+
+    def __post_init__(self) -> None:
+        key = self.key.strip()
+        secret = (self.secret or "").strip() or None
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "secret", secret)
+        register_secret(key)
+        register_secret(secret)
+        if not _HEADER_TEXT.fullmatch(key):
+            raise ConfigError(
+                "The API key is empty or has characters that a key never has (spaces, line breaks, letters "
+                "beyond ASCII).",
+                hint="copy the key again, then %wiro login",
+            )
+
+    @property
+    def kind(self) -> str:
+        """Either "signature" or "key only", the two kinds of project the service knows."""
+        return "signature" if self.secret else "key only"
+
+    def __repr__(self) -> str:
+        return f"Credentials(key={MASK!r}, kind={self.kind!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("credentials are not pickled: they would leave the process in the clear")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One place that speaks the API.
+
+    Attributes:
+        name: "cloud", "sandbox" or a name of the person's own.
+        base_url: Root of the REST endpoints, without a slash at the end.
+        socket_url: WebSocket address.
+        credentials: None when the service needs none.
+        is_sandbox: True when nothing costs money.
+    """
+
+    name: str
+    base_url: str
+    socket_url: str
+    credentials: Credentials | None = None
+    is_sandbox: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
+        for url, schemes in ((self.base_url, ("http", "https")), (self.socket_url, ("ws", "wss"))):
+            parts = _split(url)
+            if parts is None or parts.scheme not in schemes:
+                raise ConfigError(
+                    f"{url!r} is not an address of a service: it has to begin with {schemes[1]}:// or {schemes[0]}://.",
+                    hint="set WIRO_BASE_URL and WIRO_SOCKET_URL, or %wiro use cloud",
+                )
+
+    @property
+    def host(self) -> str:
+        """Host name of the REST endpoints, for messages."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def is_local(self) -> bool:
+        """True when the service runs on this machine: no proxy stands between."""
+        return self.host in _LOOPBACK
+
+    def allows_file_url(self, url: str) -> bool:
+        """Tells whether output files may be fetched from this address.
+
+        The cloud's files come by https from wiro.ai and its subdomains; any other service serves
+        files from its own origin. Everything else is refused, so that a forged answer cannot make
+        this machine fetch from places only it can reach.
+        """
+        parts = _split(url)
+        if parts is None:
+            return False
+        base = urlsplit(self.base_url)
+        if base.scheme == "https" and _is_cloud_host(self.host):
+            return parts.scheme == "https" and _is_cloud_host(parts.hostname or "") and parts.port in (None, 443)
+        return _origin(parts) == _origin(base)
+
+
+def _is_cloud_host(host: str) -> bool:
+    return host == _CLOUD_DOMAIN or host.endswith("." + _CLOUD_DOMAIN)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def _split(url: str) -> SplitResult | None:
+    """Splits an absolute URL; None for anything two parsers could read in two ways."""
+    if not isinstance(url, str) or "\\" in url or not _HEADER_TEXT.fullmatch(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        port_is_readable = parts.port is None or parts.port > 0
+    except ValueError:
+        return None
+    if not parts.hostname or "@" in parts.netloc or not port_is_readable:
+        return None
+    return parts

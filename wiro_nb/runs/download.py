@@ -1,0 +1,224 @@
+"""Fetching what a run made: to a temporary name first, resumed where it broke, checked, then given its name."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from wiro_nb.api.answers import Output, Task
+from wiro_nb.errors import DownloadFailed, WiroError
+from wiro_nb.runs import media
+from wiro_nb.runs.settings import Settings
+from wiro_nb.runs.snapshot import RunOutput
+from wiro_nb.runs.store import safe_name, unique_name
+
+if TYPE_CHECKING:
+    from wiro_nb.api.client import WiroClient
+
+_log = logging.getLogger(__name__)
+_AT_A_TIME = 4
+_GONE = (403, 404, 410)
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
+_PART = ".part"
+
+
+class _Refused(Exception):
+    """Trying again would not help; the text says why."""
+
+
+class Downloader:
+    """Fetches outputs, a few files at a time over all runs.
+
+    Args:
+        settings: Gives the present settings.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._room = asyncio.Semaphore(_AT_A_TIME)
+
+    async def fetch(
+        self,
+        client: WiroClient,
+        outputs: Sequence[Output],
+        folder: Path,
+        *,
+        look_again: Callable[[], Awaitable[Task]],
+    ) -> tuple[RunOutput, ...]:
+        """Downloads all outputs of a task.
+
+        Args:
+            client: Of the service that made them.
+            outputs: As Detail lists them.
+            folder: The run's folder; made when needed.
+            look_again: Reads Detail, for a fresh URL when one has expired.
+
+        Returns:
+            One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
+            not be fetched has its `problem` and no hash; nothing is raised for it.
+        """
+        names = _choose_names(outputs)
+        pairs = list(enumerate(zip(outputs, names, strict=True)))
+        return tuple(
+            await asyncio.gather(
+                *(
+                    self._fetch_one(client, output, index, name, folder, look_again)
+                    for index, (output, name) in pairs
+                )
+            )
+        )
+
+    async def _fetch_one(
+        self,
+        client: WiroClient,
+        output: Output,
+        index: int,
+        name: str,
+        folder: Path,
+        look_again: Callable[[], Awaitable[Task]],
+    ) -> RunOutput:
+        if output.url is None:
+            problem = "" if output.content is not None else "the service gave no address for it"
+            return RunOutput("", output.content_type, content=output.content, problem=problem)
+        partial = folder / f"{name}{_PART}"
+        try:
+            async with self._room:
+                url = await self._to_disk(client, output, index, partial, look_again)
+            return await asyncio.to_thread(_accept, partial, folder / name, output, url)
+        except _Refused as refused:
+            problem = str(refused)
+        except WiroError as error:
+            problem = error.message
+        except OSError as error:
+            problem = f"it cannot be written: {error.strerror or error}"
+        partial.unlink(missing_ok=True)
+        _log.warning("%s could not be fetched: %s", name, problem)
+        return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=output.url, problem=problem)
+
+    async def _to_disk(
+        self,
+        client: WiroClient,
+        output: Output,
+        index: int,
+        partial: Path,
+        look_again: Callable[[], Awaitable[Task]],
+    ) -> str:
+        """Fetches until the file is whole; returns the URL that served it."""
+        url, reason = output.url or "", "the connection broke"
+        _start_over(partial)
+        tries = self._settings().download_tries
+        for attempt in range(tries):
+            try:
+                if await self._one_try(client, url, partial, output.size_bytes):
+                    return url
+                reason = "it came cut off each time"
+            except DownloadFailed as error:
+                reason = error.message
+                if not _worth_another_try(error, partial):
+                    raise _Refused(reason) from None
+                if error.status in _GONE:
+                    url = await _fresh_url(look_again, index) or url
+            except WiroError as error:
+                reason = error.message
+            if attempt < tries - 1:
+                await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+        raise _Refused(reason)
+
+    async def _one_try(self, client: WiroClient, url: str, partial: Path, expected: int | None) -> bool:
+        """Goes on where the last try stopped; True when the file is whole."""
+        limit = self._settings().max_download_bytes
+        start = _size_of(partial)
+        async with client.stream_file(url, start=start) as stream:
+            if stream.status == 416:
+                _start_over(partial)
+                return False
+            resumed = stream.status == 206 and start > 0
+            total = stream.total_bytes
+            if total is not None and total > limit:
+                raise _Refused(_too_large(total, limit))
+            with partial.open("ab" if resumed else "wb") as file:
+                async for chunk in stream.aiter_bytes():
+                    file.write(chunk)
+                    if file.tell() > limit:
+                        raise _Refused(_too_large(file.tell(), limit))
+                size = file.tell()
+        known = total if total is not None else expected
+        return known is None or size >= known
+
+
+def _start_over(partial: Path) -> None:
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+
+
+def _size_of(partial: Path) -> int:
+    return partial.stat().st_size if partial.exists() else 0
+
+
+def _worth_another_try(error: DownloadFailed, partial: Path) -> bool:
+    if error.reason == "range":
+        _start_over(partial)  # the host has another file there now
+        return True
+    # Asking a busy or broken host again may help; a foreign address stays foreign.
+    return error.reason == "status" and (error.status in _GONE or error.status == 429 or error.status >= 500)
+
+
+async def _fresh_url(look_again: Callable[[], Awaitable[Task]], index: int) -> str | None:
+    try:
+        task = await look_again()
+    except WiroError as error:
+        _log.info("no fresh address: %s", error.message)
+        return None
+    return task.outputs[index].url if index < len(task.outputs) else None
+
+
+def _choose_names(outputs: Sequence[Output]) -> list[str]:
+    taken: list[str] = ["run.json"]
+    for index, output in enumerate(outputs):
+        name = output.name or PurePosixPath((output.url or "").partition("?")[0]).name
+        taken.append(unique_name(safe_name(name, fallback=f"output-{index + 1}"), taken))
+    return taken[1:]
+
+
+def _accept(partial: Path, target: Path, output: Output, url: str) -> RunOutput:
+    """Checks a whole file against what it should be, and gives it its name. Blocks."""
+    size = partial.stat().st_size
+    if size == 0:
+        raise _Refused("it is empty")
+    sniffed = media.sniff_file(partial)
+    found = None if sniffed in _GENERIC_TYPES else sniffed
+    expected = output.content_type.partition(";")[0].strip().lower()
+    problem = _wrong_type(found, expected)
+    if problem:
+        raise _Refused(problem)
+    digest = _hash(partial)
+    partial.replace(target)
+    return RunOutput(
+        target.name, found or expected or "application/octet-stream", size_bytes=size, sha256=digest, url=url
+    )
+
+
+def _wrong_type(found: str | None, expected: str) -> str:
+    """Says what is wrong when the content is not of the kind announced; "" when it is, or cannot be told."""
+    kind = expected.partition("/")[0]
+    if expected in _GENERIC_TYPES or kind not in ("video", "image", "audio"):
+        return ""
+    if found is None:
+        return f"its content is no {kind}"
+    # Containers such as MP4 carry pictures, sound or both; the service may call either by the other's name.
+    same = found.partition("/")[0] == kind or {found.partition("/")[0], kind} == {"video", "audio"}
+    return "" if same else f"it should be {expected} and its content is {found}"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _too_large(size_bytes: int, limit_bytes: int) -> str:
+    return f"it has {size_bytes / 1e9:.1f} GB and the limit is {limit_bytes / 1e9:.1f} GB"

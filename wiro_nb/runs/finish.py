@@ -1,0 +1,273 @@
+"""The end of a run: its files fetched, hashed and measured, its record written everywhere it belongs.
+
+Only then is the handle done, so whoever waited finds everything in place. What goes wrong with a file
+never loses the run: it succeeded, it was paid, and its output says what the problem is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.api.answers import Task
+from wiro_nb.errors import RunCancelled, RunFailed, WiroError
+from wiro_nb.provenance.embed import embed_record
+from wiro_nb.provenance.record import build_record, canonical_json
+from wiro_nb.provenance.sidecar import write_sidecar
+from wiro_nb.runs import media
+from wiro_nb.runs.download import Downloader
+from wiro_nb.runs.jobs import Desk, Job, error_to_dict, utc_now
+from wiro_nb.runs.link import Link
+from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot
+
+_log = logging.getLogger(__name__)
+_RECORDED = (
+    *("name", "content_type", "size_bytes", "sha256", "path", "url"),
+    *("width", "height", "duration_s", "fps", "frames"),
+)
+_BILLED_NOTHING = "Billed: nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a run came out."""
+
+    state: RunState
+    task: Task | None
+    outputs: tuple[RunOutput, ...]
+    error: WiroError | None
+    finished: datetime
+
+
+class Finisher:
+    """Ends the runs of one service.
+
+    Args:
+        desk: Where changes pass.
+        link: The service.
+        downloader: Fetches files; one for all runs, so that only a few are fetched at a time.
+    """
+
+    def __init__(self, desk: Desk, link: Link, downloader: Downloader) -> None:
+        self._desk = desk
+        self._link = link
+        self._downloader = downloader
+
+    async def finish(self, job: Job, task: Task | None) -> None:
+        """Brings a task that is over into the ledger, the run's folder and the handle."""
+        if task is None:
+            await self._end(job, _End(RunState.FAILED, None, (), _vanished(job), utc_now()))
+            return
+        assert job.tracker is not None
+        finished = task.finished or task.cancelled or utc_now()
+        if job.tracker.succeeded:
+            self._desk.show(job, job.tracker.snapshot)
+            outputs = await self.fetch(job, task)
+            job.tracker.complete(outputs, utc_now(), message=_problem_line(outputs))
+            await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
+        elif job.tracker.snapshot.state is RunState.CANCELLED:
+            await self._end(job, _End(RunState.CANCELLED, task, (), _cancelled(job, task), finished))
+        else:
+            await self._end(job, _End(RunState.FAILED, task, (), _failed(job, task), finished))
+
+    async def fetch(self, job: Job, task: Task) -> tuple[RunOutput, ...]:
+        """Downloads and measures the outputs of a task into the run's folder."""
+        folder = Path(job.row.folder or job.home)
+
+        async def look_again() -> Task:
+            client = await self._link.connect()
+            return await client.task_detail(task_id=None if job.token else job.row.task_id, token=job.token)
+
+        client = await self._link.connect()
+        outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
+        return tuple([await asyncio.to_thread(_measure, output, folder, job.home) for output in outputs])
+
+    async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:
+        """Writes a run's record anew after its files were fetched again."""
+        record = await asyncio.to_thread(
+            self._record, job, job.row.state, outputs, job.row.exit_code, job.row.finished_at
+        )
+        await asyncio.to_thread(self._write_files, job, record, outputs)
+        text = canonical_json(record)
+        await self._desk.step(job, lambda: self._desk.ledger.amend(job.id, outputs=outputs, record=text))
+        self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
+
+    async def _end(self, job: Job, end: _End) -> None:
+        final = self._final_snapshot(job, end)
+        record = None
+        try:
+            record = await asyncio.to_thread(
+                self._record, job, end.state, end.outputs, final.exit_code, end.finished, final
+            )
+            if end.state is RunState.SUCCEEDED:
+                await asyncio.to_thread(self._write_files, job, record, end.outputs)
+        except (WiroError, OSError):
+            _log.exception("the record of run %s could not be written", job.run.short_id)
+        ledger, text = self._desk.ledger, canonical_json(record) if record else None
+        await self._desk.step(
+            job,
+            lambda: ledger.finish(
+                job.id,
+                end.state,
+                finished_at=end.finished,
+                started_at=final.started,
+                elapsed_s=end.task.elapsed_s if end.task is not None else None,
+                exit_code=final.exit_code,
+                cost_usd=final.cost_usd,
+                outputs=end.outputs,
+                record=text,
+                error=error_to_dict(end.error) if end.error else None,
+                message=final.message,
+                stage=str(final.stage),
+            ),
+        )
+        job.tracker = None
+        self._desk.show(job, final)
+        self._desk.settle(job, end.error)
+
+    def _final_snapshot(self, job: Job, end: _End) -> Snapshot:
+        assert job.tracker is not None
+        if not job.tracker.snapshot.state.is_final:
+            job.tracker.update(utc_now(), state=end.state, message=end.error.message if end.error else "")
+        return job.tracker.snapshot
+
+    def _record(
+        self,
+        job: Job,
+        state: RunState,
+        outputs: tuple[RunOutput, ...],
+        exit_code: str | None,
+        finished: datetime | None,
+        final: Snapshot | None = None,
+    ) -> dict[str, Any]:
+        row, final = job.row, final or job.snapshot
+        started = final.started or row.started_at
+        return build_record(
+            run_id=row.run_id,
+            model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
+            service={"name": row.service, "base_url": row.base_url},
+            parameters=row.parameters,
+            files=row.request.get("files") or {},
+            seed=row.request.get("seed"),
+            task_id=row.task_id,
+            status=str(state),
+            exit_code=exit_code,
+            outputs=[_recorded(output) for output in outputs],
+            price={"estimated_usd": row.estimated_usd, "cost_usd": final.cost_usd},
+            times={
+                "created": row.created,
+                "submitted": row.submitted_at,
+                "started": started,
+                "finished": finished,
+            },
+            elapsed_s=final.elapsed_s,
+            parent=row.parent,
+            cell={"id": row.cell_id, "source_sha256": row.source_sha256}
+            if row.cell_id or row.source_sha256
+            else None,
+        )
+
+    def _write_files(self, job: Job, record: dict[str, Any], outputs: tuple[RunOutput, ...]) -> None:
+        folder = Path(job.row.folder or job.home)
+        notes: dict[str, Any] = {}
+        for output in outputs:
+            if not output.path:
+                continue
+            reason = (
+                "switched off"
+                if not self._desk.settings.embed_record
+                else embed_record(folder / output.name, record)
+            )
+            if reason:
+                notes[output.name] = reason
+        folder.mkdir(parents=True, exist_ok=True)
+        write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
+
+
+def _measure(output: RunOutput, folder: Path, home: Path) -> RunOutput:
+    """Adds what the file itself tells: pixels, length, a poster beside it. Blocks; a worker thread's work."""
+    if not output.name or output.problem:
+        return output
+    path = folder / output.name
+    try:
+        info = media.probe(path)
+        poster = media.make_poster(path)
+    except Exception:  # a strange file must not take the run with it
+        _log.exception("%s could not be measured", output.name)
+        return replace(output, path=relative_path(path, home))
+    poster_path = None
+    if poster is not None:
+        poster_file = path.with_name(f"{path.stem}.poster.jpg")
+        poster_file.write_bytes(poster)
+        poster_path = relative_path(poster_file, home)
+    return replace(
+        output,
+        path=relative_path(path, home),
+        poster_path=poster_path,
+        width=info.width,
+        height=info.height,
+        duration_s=info.duration_s,
+        fps=info.fps,
+        frames=info.frames,
+    )
+
+
+def relative_path(path: Path, home: Path) -> str:
+    """Returns a path as seen from the notebook's folder, with POSIX separators; a bare name on another drive."""
+    try:
+        return Path(os.path.relpath(path.resolve(), home.resolve())).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _recorded(output: RunOutput) -> dict[str, Any]:
+    values = asdict(output)
+    kept = {name: values[name] for name in _RECORDED}
+    path = kept["path"]
+    # A path that leaves the notebook's folder says something about this machine, and nothing to others.
+    if path is not None and (path.startswith("..") or Path(path).is_absolute()):
+        kept["path"] = None
+    return kept
+
+
+def _problem_line(outputs: tuple[RunOutput, ...]) -> str:
+    problems = [output for output in outputs if output.problem]
+    if not problems:
+        return ""
+    return f"{problems[0].name or 'an output'} could not be fetched: {problems[0].problem}"
+
+
+def _vanished(job: Job) -> RunFailed:
+    return RunFailed(
+        f"the service does not know task {job.row.task_id} of run {job.run.short_id} any more",
+        billed="What it cost is unknown: the service has no record of it.",
+        hint=f"%wiro rerun {job.run.short_id}",
+        run_id=job.id,
+        task_id=job.row.task_id,
+    )
+
+
+def _cancelled(job: Job, task: Task) -> RunCancelled:
+    billed = f"Billed: ${task.total_cost_usd}." if task.total_cost_usd else _BILLED_NOTHING
+    return RunCancelled(f"run {job.run.short_id} was cancelled", billed=billed, run_id=job.id, task_id=task.id)
+
+
+def _failed(job: Job, task: Task) -> RunFailed:
+    assert job.tracker is not None
+    final = job.tracker.snapshot
+    billed = f"Billed: ${task.total_cost_usd}." if task.total_cost_usd else _BILLED_NOTHING
+    return RunFailed(
+        f"run {job.run.short_id} failed while {final.stage}: {final.message}",
+        hint=f"%wiro show {job.run.short_id}, then %wiro rerun {job.run.short_id}",
+        billed=billed,
+        run_id=job.id,
+        task_id=task.id,
+        exit_code=task.exit_code,
+        stage=str(final.stage),
+        log_tail=list(final.log_tail[-20:]),
+    )

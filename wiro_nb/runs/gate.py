@@ -1,0 +1,121 @@
+"""Who may send next: runs of one service in the order they were asked for, a few at a time.
+
+While the service's slots are full (code 96) only the first one tries, when a run of ours ends or after
+a growing pause; the others know how many are ahead. Lives on the I/O thread; no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+from collections.abc import Callable, Sequence
+
+
+class Gate:
+    """An ordered gate.
+
+    Args:
+        in_flight: Sends at once while there is room.
+        retry_s: Seconds between tries while the slots are full; the last one repeats.
+        on_places: Told the waiting keys in order whenever the slots are full and their order changed;
+            told an empty list when they are free again.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_flight: int = 8,
+        retry_s: Sequence[float] = (2.0, 5.0, 10.0),
+        on_places: Callable[[list[str]], None] = lambda keys: None,
+    ) -> None:
+        self._room = in_flight
+        self._retry_s = tuple(retry_s)
+        self._on_places = on_places
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._sending = 0
+        self._full = False
+        self._try_now = True
+        self._failed_tries = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """True while the service takes no more."""
+        return self._full
+
+    async def enter(self, key: str) -> None:
+        """Waits for this key's turn. Cancelling the caller gives its place up.
+
+        Args:
+            key: Sorts in the order of sending; a ULID does.
+        """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = (key, turn)
+        bisect.insort(self._waiting, place, key=lambda item: item[0])
+        self._advance()
+        self._tell()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if place in self._waiting:
+                self._waiting.remove(place)
+                self._tell()
+            elif turn.done() and not turn.cancelled():
+                self.leave(sent=False)
+            raise
+
+    def leave(self, *, sent: bool, full: bool = False) -> None:
+        """Says how the try of a key that entered came out.
+
+        Args:
+            sent: The service took it.
+            full: The service has no slot; the key is expected to enter again.
+        """
+        self._sending -= 1
+        if full:
+            self._failed_tries += 1
+            self._full, self._try_now = True, False
+        elif sent and self._full:
+            self._failed_tries = 0
+            self._try_now = True
+        elif self._full:
+            self._try_now = True
+        if self._full and not full and not self._waiting and not self._sending:
+            self._full = False
+            self._on_places([])
+        self._advance()
+        self._tell()
+
+    def slot_freed(self) -> None:
+        """A run of this service ended: the first one waiting may try at once."""
+        if self._full:
+            self._try_now = True
+            self._advance()
+
+    def _advance(self) -> None:
+        while self._waiting and self._may_go():
+            _, turn = self._waiting.pop(0)
+            if turn.done():
+                continue
+            self._sending += 1
+            if self._full:
+                self._try_now = False
+            turn.set_result(None)
+        if self._full and self._waiting and not self._try_now and self._timer is None and not self._sending:
+            pause = self._retry_s[min(max(self._failed_tries - 1, 0), len(self._retry_s) - 1)]
+            self._timer = asyncio.get_running_loop().call_later(pause, self._retry)
+
+    def _may_go(self) -> bool:
+        if self._full:
+            return self._try_now and self._sending == 0
+        return self._sending < self._room
+
+    def _retry(self) -> None:
+        self._timer = None
+        if self._full:
+            self._try_now = True
+            self._advance()
+
+    def _tell(self) -> None:
+        if self._full:
+            self._on_places([key for key, _ in self._waiting])

@@ -1,0 +1,231 @@
+"""A run while this process works on it, and the desk where every change of it passes: ledger, handle, listeners.
+
+Everything here happens on the I/O thread unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wiro_nb import errors
+from wiro_nb.api.answers import Task
+from wiro_nb.errors import RunCancelled, WiroError
+from wiro_nb.runs.ledger import Ledger
+from wiro_nb.runs.link import Link
+from wiro_nb.runs.rows import LedgerRow
+from wiro_nb.runs.run import Run
+from wiro_nb.runs.settings import Settings
+from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
+from wiro_nb.runs.tracker import Tracker
+from wiro_nb.schema.values import Prepared
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+def utc_now() -> datetime:
+    """Returns the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(eq=False)
+class Job:
+    """What the I/O thread knows of a run it works on.
+
+    Attributes:
+        run: The handle people hold.
+        link: The service it goes to.
+        home: Folder of the notebook; output paths are relative to it.
+        prepared: The request; None when only the task is known (attached).
+        tracker: Once there is a task.
+        ended: Set when the service says the task is over, or a look finds it so.
+        cancelled: Set when the person wants the end.
+        look_at: Monotonic time of the next question about it. looks: how many were in vain.
+        unknown_looks: How often the service did not find the task.
+        generation: Of the link at the time the task was registered for events.
+        final_task: The whole answer that showed the end.
+    """
+
+    run: Run
+    link: Link
+    home: Path
+    prepared: Prepared | None = None
+    tracker: Tracker | None = None
+    token: str | None = field(default=None, repr=False)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    life: asyncio.Task[None] | None = None
+    look_at: float = 0.0
+    looks: int = 0
+    unknown_looks: int = 0
+    generation: int = 0
+    final_task: Task | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
+    @property
+    def row(self) -> LedgerRow:
+        """The run as the ledger has it."""
+        return self.run.row
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The run at this moment."""
+        return self.run.snapshot
+
+
+class Desk:
+    """Where changes pass.
+
+    Args:
+        ledger: The truth.
+        settings: Gives the present settings.
+    """
+
+    def __init__(self, ledger: Ledger, settings: Callable[[], Settings]) -> None:
+        self.ledger = ledger
+        self._settings = settings
+        self._told_at: dict[str, float] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The present settings."""
+        return self._settings()
+
+    def change(self, job: Job, **fields: Any) -> None:
+        """Gives the run's snapshot other values and tells the listeners."""
+        if job.tracker is not None:
+            self.show(job, job.tracker.update(utc_now(), **fields))
+        else:
+            present = job.snapshot
+            self.show(job, replace(present, version=present.version + 1, **fields))
+
+    def show(self, job: Job, snapshot: Snapshot) -> None:
+        """Takes a newer snapshot; listeners hear of it at once, or soon when they were told a moment ago."""
+        before = job.snapshot
+        if snapshot.version <= before.version:
+            return
+        job.run._publish(snapshot)
+        if not job.run._has_listeners:
+            return
+        pause = 1.0 / self.settings.callbacks_per_s
+        since = time.monotonic() - self._told_at.get(job.id, 0.0)
+        if snapshot.state is not before.state or since >= pause:
+            self._tell(job)
+        elif job.id not in self._timers:
+            self._timers[job.id] = asyncio.get_running_loop().call_later(pause - since, self._tell, job)
+
+    def _tell(self, job: Job) -> None:
+        timer = self._timers.pop(job.id, None)
+        if timer is not None:
+            timer.cancel()
+        self._told_at[job.id] = time.monotonic()
+        job.run._notify(job.snapshot)
+
+    async def step(self, job: Job, call: Callable[[], LedgerRow]) -> None:
+        """Takes a step of the run in the ledger, durable when this returns; the handle then shows the new row."""
+        job.run._row = await self.ledger_call(call)
+
+    def note_progress(self, job: Job) -> None:
+        """Notes where the run stands, for other processes; a crash may lose this, never a state."""
+        snapshot = job.snapshot
+        self.ledger.progress(
+            job.id,
+            stage=str(snapshot.stage),
+            percent=snapshot.percent,
+            message=snapshot.message,
+            started_at=snapshot.started,
+        )
+
+    async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
+        """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not."""
+        return await asyncio.to_thread(call)
+
+    def settle(self, job: Job, error: WiroError | None) -> None:
+        """Marks the end of all work on a run: the last word to listeners, then whoever waits goes on."""
+        self._told_at.pop(job.id, None)
+        job.run._error = error
+        self._tell(job)
+        self._told_at.pop(job.id, None)
+        job.run._settle(error)
+
+    async def end_without_task(self, job: Job, state: RunState, error: WiroError) -> None:
+        """Ends a run that has no task to follow: refused, cancelled before it was sent, or uncertain."""
+        now = utc_now()
+        kept, message = error_to_dict(error), error.message
+        if state is RunState.UNCERTAIN:
+            await self.step(job, lambda: self.ledger.mark_uncertain(job.id, message, kept))
+        else:
+            await self.step(
+                job, lambda: self.ledger.finish(job.id, state, finished_at=now, error=kept, message=message)
+            )
+        self.change(
+            job,
+            state=state,
+            stage=Stage.DONE if state is RunState.CANCELLED else job.snapshot.stage,
+            message=message,
+            ahead=None,
+            percent=None,
+            lost_since=None,
+            retry_in_s=None,
+            finished=now if state.is_final else None,
+        )
+        self.settle(job, error)
+
+
+def error_to_dict(error: WiroError) -> dict[str, Any]:
+    """Returns an error as the ledger keeps it."""
+    fields = {name: value for name, value in error._fields.items() if _is_plain(value)}
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "billed": error.billed,
+        "details": list(error.details),
+        "fields": fields,
+    }
+
+
+def error_from_dict(data: dict[str, Any] | None) -> WiroError | None:
+    """Builds an error from `error_to_dict`'s form; kinds of a later version become their common base."""
+    if not data:
+        return None
+    kind = getattr(errors, str(data.get("kind")), None)
+    if not (isinstance(kind, type) and issubclass(kind, WiroError)):
+        kind = WiroError
+    return kind(
+        str(data.get("message", "")),
+        hint=data.get("hint"),
+        billed=data.get("billed"),
+        details=data.get("details") or (),
+        **(data.get("fields") or {}),
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def cancelled_before_sending(job: Job) -> RunCancelled:
+    """Returns the error of a run the person cancelled before it left this machine."""
+    return RunCancelled(
+        f"run {job.run.short_id} was cancelled before it was sent",
+        billed="Nothing was sent and nothing was billed.",
+        run_id=job.id,
+        task_id=None,
+    )

@@ -1,0 +1,178 @@
+"""The one thread that does all input and output: it owns an asyncio loop nobody else touches.
+
+Magics, widgets and plain Python live on threads that compute, block and get interrupted; a run in
+flight must not notice. So every coroutine of the package runs here, and results are handed over as
+`concurrent.futures.Future`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from wiro_nb.errors import TimedOut
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
+_threads: weakref.WeakSet[IoThread] = weakref.WeakSet()
+
+
+class IoThread:
+    """A daemon thread with an asyncio loop, started at first use.
+
+    Args:
+        name: Of the thread, as debuggers show it.
+
+    A process made by `fork` inherits this object without its thread; the first use there starts
+    a fresh loop.
+    """
+
+    def __init__(self, name: str = "wiro-io") -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        _threads.add(self)
+
+    @property
+    def is_running(self) -> bool:
+        """True while the thread of this process is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_current(self) -> bool:
+        """True when the caller is on the I/O thread itself, where blocking would be a deadlock."""
+        return threading.current_thread() is self._thread
+
+    def submit(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
+        """Runs a coroutine on the I/O thread and returns at once with its future.
+
+        Raises:
+            RuntimeError: The thread was closed.
+        """
+        try:
+            loop = self._ensure_loop()
+        except RuntimeError:
+            work.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def run(self, work: Coroutine[Any, Any, _Result], *, timeout_s: float | None = None) -> _Result:
+        """Runs a coroutine on the I/O thread and waits for its result in slices, so that an interrupt works.
+
+        Args:
+            work: The coroutine.
+            timeout_s: Seconds until the coroutine is cancelled; None waits for ever.
+
+        Raises:
+            TimedOut: The time is over.
+        """
+        if self.is_current:
+            work.close()
+            raise RuntimeError("a blocking call on the I/O thread would wait for itself")
+        future = self.submit(work)
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                return future.result()
+            future.cancel()
+            raise TimedOut(f"no answer within {timeout_s:g} s" if timeout_s else "no answer in time") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        """Calls a plain function on the I/O thread soon; does nothing once closed."""
+        try:
+            self._ensure_loop().call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            _log.debug("the I/O thread is closed; %s was not called", callback)
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Cancels what still runs, ends the loop and joins the thread.
+
+        Args:
+            timeout_s: Seconds for coroutines to clean up.
+
+        Returns:
+            True when the thread ended within the time.
+        """
+        with self._lock:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return True
+        if self.is_current:
+            raise RuntimeError("the I/O thread cannot close itself")
+        drained = asyncio.run_coroutine_threadsafe(_cancel_all(timeout_s), loop)
+        try:
+            drained.result(timeout_s + 0.5)
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            _log.warning("some background work did not end within %.0f s", timeout_s)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout_s)
+        return not thread.is_alive()
+
+    def _ensure_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("wiro_nb is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._serve, args=(self._loop,), name=self._name, daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def _forget_parent(self) -> None:
+        """In a forked child: the thread is not here, and the lock may have been held at the fork."""
+        self._lock = threading.Lock()
+        self._loop = self._thread = None
+        self._closed = False
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(_log_stray)
+        try:
+            loop.run_forever()
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+async def _cancel_all(timeout_s: float) -> None:
+    current = asyncio.current_task()
+    tasks = [task for task in asyncio.all_tasks() if task is not current]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=timeout_s)
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    try:
+        await asyncio.wait_for(loop.shutdown_default_executor(), timeout_s)
+    except TimeoutError:
+        _log.warning("a worker thread did not end within %.0f s", timeout_s)
+
+
+def _log_stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Background code never prints into somebody's cell: what nobody awaited goes to the log.
+    _log.error("background work failed: %s", context.get("message"), exc_info=context.get("exception"))
+
+
+def _after_fork() -> None:
+    for thread in list(_threads):
+        thread._forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,655 @@
+"""The manager: the face of this room for magics, forms, the command line and plain Python.
+
+Its methods may be called from any thread but the I/O thread. Those that ask the service block with a
+deadline; `submit` does not wait for anything but the disk.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wiro_nb.api.service import Credentials
+from wiro_nb.errors import (
+    NOTHING_SENT,
+    BudgetExceeded,
+    ConfigError,
+    WiroError,
+)
+from wiro_nb.runs.catalogue import Catalogue, ModelCard
+from wiro_nb.runs.credentials import CLOUD, forget_credentials, save_credentials
+from wiro_nb.runs.history import expected_seconds
+from wiro_nb.runs.inputs import resolve_inputs, store_inputs
+from wiro_nb.runs.jobs import Desk, error_from_dict
+from wiro_nb.runs.ledger import Ledger
+from wiro_nb.runs.link import Link
+from wiro_nb.runs.loop import IoThread
+from wiro_nb.runs.paths import cache_dir, data_dir, ledger_path, sandbox_dir
+from wiro_nb.runs.requests import SANDBOX_BASE_URL, Origin, home_of, plan_row, snapshot_from_row
+from wiro_nb.runs.rows import LedgerRow
+from wiro_nb.runs.run import Run
+from wiro_nb.runs.sandbox_process import SandboxProcess
+from wiro_nb.runs.services import SANDBOX, ServiceChoice, resolve_service
+from wiro_nb.runs.settings import Settings
+from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.runs.worker import Worker
+from wiro_nb.schema.catalog import find_bundled, open_schema
+from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import Prepared, prepare
+
+if TYPE_CHECKING:
+    from wiro_nb.api.answers import ModelDetail, Task
+    from wiro_nb.api.prices import Estimate
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_ASK_TIMEOUT_S = 45.0
+_FETCH_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """What is known of the present service without asking it.
+
+    Attributes:
+        choice: The service and why it was chosen. base_url: where requests go; "" before the sandbox runs.
+        connected: A client exists. reached: it has answered. socket_up: events arrive by push.
+        in_flight: Runs this process follows.
+    """
+
+    choice: ServiceChoice
+    base_url: str
+    connected: bool
+    reached: bool
+    socket_up: bool
+    in_flight: int
+
+
+class Manager:
+    """All runs of this process.
+
+    Args:
+        service: Name of the service to begin with; None chooses as `services.resolve_service` does.
+        settings: To begin with; replaced as a whole by assigning `manager.settings`.
+        sandbox_arguments: Further words for the sandbox's command line (tests: `--faults SPEC`).
+    """
+
+    def __init__(
+        self,
+        service: str | None = None,
+        *,
+        settings: Settings | None = None,
+        sandbox_arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.settings = settings or Settings()
+        self._wanted = service
+        self._sandbox_arguments = sandbox_arguments
+        self._lock = threading.RLock()
+        self._io = IoThread()
+        self._ledger: Ledger | None = None
+        self._choices: dict[str, ServiceChoice] = {}
+        self._choice: ServiceChoice | None = None
+        self._links: dict[str, Link] = {}
+        self._catalogues: dict[str, Catalogue] = {}
+        self._sandbox: SandboxProcess | None = None
+        self._worker: Worker | None = None
+        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+        self._followed: dict[str, Run] = {}
+        self._closed = False
+
+    # Service ---------------------------------------------------------------------------------
+
+    def use(self, name: str) -> ServiceChoice:
+        """Sends the runs to come to another service; those in flight stay where they are.
+
+        Raises:
+            MissingCredentials: It needs a key and none was found.
+            ConfigError: There is no such service.
+        """
+        choice = resolve_service(name)
+        with self._lock:
+            self._choice = self._choices[choice.name] = choice
+            self._refresh_link(choice.name)
+        return choice
+
+    @property
+    def choice(self) -> ServiceChoice:
+        """The present service; chosen at first use.
+
+        Raises:
+            MissingCredentials, ConfigError: As `use`.
+        """
+        with self._lock:
+            if self._choice is None:
+                self._choice = resolve_service(self._wanted)
+                self._choices[self._choice.name] = self._choice
+            return self._choice
+
+    @property
+    def service_name(self) -> str:
+        """The present service's name."""
+        return self.choice.name
+
+    def service_status(self) -> ServiceStatus:
+        """Returns what is known of the present service; asks nobody."""
+        choice = self.choice
+        link = self._links.get(choice.name)
+        return ServiceStatus(
+            choice,
+            link.base_url if link is not None else choice.base_url,
+            connected=link is not None and link.client is not None,
+            reached=link is not None and link.reached,
+            socket_up=link is not None and link.socket_is_up,
+            in_flight=sum(not run.done for run in list(self._followed.values())),
+        )
+
+    def login(
+        self,
+        key: str,
+        secret: str | None = None,
+        *,
+        name: str = CLOUD,
+        base_url: str | None = None,
+        socket_url: str | None = None,
+    ) -> str:
+        """Checks a key with the service, keeps it for later sessions and uses it from now on.
+
+        Returns:
+            Where it is kept: "keyring" or "file".
+
+        Raises:
+            AuthRejected: The service does not take it; nothing is kept.
+            TransportError: The service cannot be reached; nothing is kept.
+        """
+        credentials = Credentials(key, secret)
+        named = base_url or (name if "://" in name else None)
+        place = save_credentials(
+            name, credentials, data_dir(), base_url=named if name != CLOUD else base_url, socket_url=socket_url
+        )
+        try:
+            choice = resolve_service(name)
+            if choice.credentials != credentials:
+                choice = replace(choice, credentials=credentials, key_source=place)
+            self._io.run(self._check_key(choice), timeout_s=_ASK_TIMEOUT_S)
+        except WiroError:
+            forget_credentials(name, data_dir())
+            raise
+        with self._lock:
+            self._choice = self._choices[choice.name] = choice
+            self._refresh_link(choice.name)
+        return place
+
+    def logout(self, name: str = CLOUD) -> bool:
+        """Removes the kept key of a service; the sandbox is used from now on. True when there was one."""
+        removed = forget_credentials(name, data_dir())
+        with self._lock:
+            if self._choice is not None and self._choice.name == name:
+                self._choice = resolve_service(SANDBOX)
+                self._choices[SANDBOX] = self._choice
+        return removed
+
+    # Models ----------------------------------------------------------------------------------
+
+    def schema(self, model: str, *, insist: bool = False) -> ModelSchema:
+        """Returns a model's inputs.
+
+        Args:
+            model: "owner/name".
+            insist: True takes a model the service does not know as one without published inputs.
+
+        Raises:
+            UnknownModel: With near matches. TransportError: the service cannot be asked.
+        """
+        return find_bundled(model) or self._ask(self._catalogue().schema(model, insist=insist))
+
+    def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
+        """Lists models of the service that fit; the bundled ones when it cannot be asked."""
+        return self._ask(self._catalogue().models(query, categories, limit))
+
+    def detail(self, model: str) -> ModelDetail | None:
+        """Returns a model's page with its price, or None when the service has none or cannot be asked."""
+        try:
+            return self._ask(self._catalogue().detail(model))
+        except WiroError as error:
+            _log.info("no page of %s: %s", model, error.message)
+            return None
+
+    def prepare(self, model: str, values: Mapping[str, object], *, origin: Origin | None = None) -> Prepared:
+        """Types values by the model's inputs; what cannot be used is refused before anything is sent.
+
+        Args:
+            model: "owner/name".
+            values: By input: text or Python values. Files may be paths, URLs, bytes, PIL images, arrays, runs.
+            origin: Whose notebook relative paths start from; None: the process's folder.
+
+        Raises:
+            UnknownModel, InvalidParameter, InvalidFile.
+        """
+        schema = self.schema(model)
+        folder = home_of(origin.notebook) if origin is not None else None
+        return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
+
+    def estimate(self, prepared: Prepared) -> Estimate:
+        """Forecasts the price of a request; `known` is False when it cannot be told."""
+        return self._estimate(prepared, self.detail(prepared.schema.slug))
+
+    # Runs ------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        prepared: Prepared,
+        *,
+        origin: Origin | None = None,
+        max_cost_usd: Decimal | None = None,
+        fresh: bool = True,
+        parent: Mapping[str, Any] | None = None,
+        out_dir: str | Path | None = None,
+    ) -> Run:
+        """Plans a run and returns its handle at once; the intent is on disk when this returns.
+
+        Args:
+            prepared: From `prepare`.
+            origin: Where it was asked for.
+            max_cost_usd: Refuse when the forecast is above, or cannot be told.
+            fresh: False returns an earlier success of the same request in this notebook, if there is one.
+            parent: `run_id` and `output` of the run this one continues.
+            out_dir: Folder for the clip, in place of the one beside the notebook.
+
+        Raises:
+            BudgetExceeded: The forecast goes over `max_cost_usd`, the settings' limit or the budget.
+            InvalidFile, ConfigError: Input files cannot be kept, or clips cannot be saved.
+            MissingCredentials, LedgerError: Nothing was written and nothing is sent.
+        """
+        origin = origin or Origin()
+        if not fresh:
+            done = self.find_done(prepared, origin.notebook)
+            if done is not None:
+                return done
+        choice = self.choice
+        home = home_of(origin.notebook)
+        out_folder = _out_folder(home, out_dir or self.settings.out_dir)
+        limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
+        estimate = self._estimate_before_submit(prepared, must_know=bool(limits), notebook=origin.notebook)
+        for limit in limits:
+            _check_cost(estimate, limit)
+        kept = store_inputs(prepared, home)
+        row = plan_row(
+            kept,
+            service=choice.name,
+            base_url=choice.base_url,
+            origin=origin,
+            created=datetime.now(UTC),
+            out_folder=out_folder,
+            estimated_usd=estimate.high_usd or estimate.low_usd if estimate.known else None,
+            parent=parent,
+        )
+        self.ledger.insert_plan(row)
+        run = self._handle(row)
+        self._followed[run.id] = run
+        worker = self._the_worker()
+        self._io.call_soon(worker.start, run, kept, home)
+        return run
+
+    def find_done(self, prepared: Prepared, notebook: str | None) -> Run | None:
+        """Returns the latest success of this very request in this notebook and on this service, or None."""
+        row = self.ledger.find_done(request_sha256(prepared), self.service_name, notebook)
+        return self._handle(row) if row is not None else None
+
+    def get(self, query: str, notebook: str | None = None) -> Run:
+        """Returns the run that an id, its beginning or its short id means.
+
+        Raises:
+            UnknownRun: None, or several.
+        """
+        return self._handle(self.ledger.find(query, notebook))
+
+    def runs(
+        self,
+        notebook: str | None = None,
+        model: str | None = None,
+        state: RunState | str | None = None,
+        text: str | None = None,
+        limit: int | None = 50,
+    ) -> list[Run]:
+        """Returns the runs that fit all that is given, latest first."""
+        rows = self.ledger.list(notebook=notebook, model=model, state=state, text=text, limit=limit)
+        return [self._handle(row) for row in rows]
+
+    def resume(self, notebook: str | None = None) -> list[Run]:
+        """Goes on with the runs that an earlier process left unfinished; returns them, oldest first."""
+        found = [self._handle(row) for row in self.ledger.unfinished(notebook)]
+        for run in found:
+            self.follow(run)
+        return found
+
+    def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
+        """Takes a task of the service into the ledger and follows it; an uncertain run that it settles becomes it.
+
+        Raises:
+            NotAccessible: The service has no such task for this account.
+        """
+        task = self._ask(self._read_task(task_id.strip()))
+        choice, origin = self.choice, origin or Origin()
+        base_url = SANDBOX_BASE_URL if choice.is_sandbox else choice.base_url
+        lost = self._uncertain_row(task)
+        if lost is not None:
+            row = self.ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
+        else:
+            row = self.ledger.insert_attached(
+                _attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
+            )
+        run = self._handle(row)
+        if not row.state.is_final:
+            run._unsettle()
+            self.follow(run)
+        return run
+
+    def forget(self, run: Run) -> None:
+        """Takes a run off the lists; its cost still counts, its files stay.
+
+        Raises:
+            LedgerError: It is not over yet.
+        """
+        self.ledger.forget(run.id)
+
+    def spent(self, notebook: str | None = None) -> Decimal:
+        """Returns what the present service billed, in USD; `notebook` None: everywhere."""
+        return self.ledger.spent(notebook, self.service_name)
+
+    # For handles -----------------------------------------------------------------------------
+
+    def follow(self, run: Run) -> None:
+        """Sees to it that a run of the ledger is kept up to date; returns at once."""
+        if run.done or self._closed:
+            return
+        self._followed[run.id] = run
+        self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the end of a run; returns at once."""
+        if run.done:
+            return
+        self._followed[run.id] = run
+        self._submit_quietly(self._the_worker().cancel(run, home_of_row(run.row)))
+
+    def fetch(self, run: Run) -> None:
+        """Downloads a run's files again.
+
+        Raises:
+            DownloadFailed: They cannot be had.
+        """
+        self._io.run(self._the_worker().fetch(run, home_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+
+    def is_io_thread(self) -> bool:
+        """True on the thread that must never block."""
+        return self._io.is_current
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger; opened at first use.
+
+        Raises:
+            LedgerError: It cannot be opened.
+        """
+        with self._lock:
+            if self._ledger is None:
+                self._ledger = Ledger(ledger_path())
+            return self._ledger
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Gives runs up for another process to take, and ends connections, thread and sandbox."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            worker, sandbox, ledger = self._worker, self._sandbox, self._ledger
+        if worker is not None and self._io.is_running:
+            with contextlib.suppress(WiroError):
+                self._io.run(worker.close(timeout_s * 0.6), timeout_s=timeout_s)
+        self._io.close(timeout_s * 0.4)
+        if sandbox is not None:
+            sandbox.close()
+        if ledger is not None:
+            ledger.close()
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _ask(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        return self._io.run(work, timeout_s=_ASK_TIMEOUT_S)
+
+    def _submit_quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        future = self._io.submit(work)
+        future.add_done_callback(_log_failure)
+
+    def _the_worker(self) -> Worker:
+        with self._lock:
+            if self._closed:
+                raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
+            if self._worker is None:
+                desk = Desk(self.ledger, lambda: self.settings)
+                self._worker = Worker(
+                    desk, link_for=self._link, schema_for=self._schema_again, expected_s=self._expected_s
+                )
+            return self._worker
+
+    def _link(self, name: str) -> Link:
+        with self._lock:
+            link = self._links.get(name)
+            if link is None:
+                choice = self._choices.get(name) or resolve_service(name)
+                self._choices[name] = choice
+                if choice.is_sandbox and self._sandbox is None:
+                    speed = os.environ.get("WIRO_SANDBOX_SPEED", "").strip() or None
+                    self._sandbox = SandboxProcess(
+                        sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
+                    )
+                link = self._links[name] = Link(choice, self._sandbox if choice.is_sandbox else None)
+            return link
+
+    def _refresh_link(self, name: str) -> None:
+        """After a change of key or address: the link connects anew at its next call, runs in flight included."""
+        link = self._links.get(name)
+        if link is not None:
+            link.choice = self._choices[name]
+            self._catalogues.pop(name, None)
+
+    def _catalogue(self) -> Catalogue:
+        name = self.service_name
+        with self._lock:
+            found = self._catalogues.get(name)
+            if found is None:
+                folder = cache_dir() / "models" / _folder_name(self.choice)
+                found = self._catalogues[name] = Catalogue(self._link(name).connect, folder)
+            return found
+
+    def _schema_again(self, model: str) -> ModelSchema:
+        bundled = find_bundled(model)
+        if bundled is not None:
+            return bundled
+        kept = self._catalogue().kept_detail(model)
+        return kept.schema if kept is not None else open_schema(model)
+
+    def _handle(self, row: LedgerRow) -> Run:
+        with self._lock:
+            run = self._runs.get(row.run_id)
+            if run is None:
+                run = self._runs[row.run_id] = Run(self, row, snapshot_from_row(row))
+                if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
+                    run._settle(error_from_dict(row.error))
+            elif run.done:
+                run._row = row
+            return run
+
+    def _estimate(self, prepared: Prepared, detail: ModelDetail | None) -> Estimate:
+        from wiro_nb.api.prices import Pricing, estimate
+
+        pricing = detail.pricing if detail is not None else Pricing()
+        history_s = self._expected_for(prepared.schema.slug, dict(prepared.parameters))
+        return estimate(pricing, prepared.parameters, prepared.files, history_s=history_s)
+
+    def _estimate_before_submit(self, prepared: Prepared, *, must_know: bool, notebook: str | None) -> Estimate:
+        """Asks the service for the price only where a limit depends on it; else what is known here has to do."""
+        slug = prepared.schema.slug
+        if must_know or self.ledger.get_budget(notebook) is not None:
+            return self._estimate(prepared, self.detail(slug))
+        return self._estimate(prepared, self._catalogue().kept_detail(slug))
+
+    def _expected_for(self, model: str, parameters: Mapping[str, Any]) -> float | None:
+        return expected_seconds(self.ledger.past_runs(model, self.service_name), parameters)
+
+    def _expected_s(self, run: Run) -> float | None:
+        past = self.ledger.past_runs(run.model, run.row.service)
+        return expected_seconds(past, run.parameters)
+
+    async def _read_task(self, task_id: str) -> Task:
+        client = await self._link(self.service_name).connect()
+        return await client.task_detail(task_id=task_id)
+
+    async def _check_key(self, choice: ServiceChoice) -> None:
+        from wiro_nb.api.client import WiroClient
+
+        async with WiroClient(choice.to_service()) as client:
+            await client.task_list(limit=1)
+
+    def _uncertain_row(self, task: Task) -> LedgerRow | None:
+        from wiro_nb.runs.submit import match_tasks
+
+        for row in self.ledger.unfinished(service=self.service_name):
+            if row.state is not RunState.UNCERTAIN:
+                continue
+            named = task.id in ((row.error or {}).get("fields") or {}).get("candidates", ())
+            since = row.submitting_at or row.created
+            if named or match_tasks(
+                [task], names={row.model, row.run_path}, parameters=row.parameters, since=since
+            ):
+                return row
+        return None
+
+
+def _attached_row(task: Task, service: str, base_url: str, origin: Origin, out_dir: str) -> LedgerRow:
+    model = task.model or "unknown/unknown"
+    try:
+        schema = find_bundled(model) or open_schema(model)
+    except WiroError:
+        schema = open_schema("unknown/unknown")
+    parameters = {
+        name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list))
+    }
+    row = plan_row(
+        Prepared(schema, parameters, {}, None),
+        service=service,
+        base_url=base_url,
+        origin=origin,
+        created=task.created or datetime.now(UTC),
+        out_folder=_out_folder(home_of(origin.notebook), out_dir),
+        estimated_usd=None,
+        parent=None,
+    )
+    return replace(
+        row,
+        state=RunState.SUBMITTED,
+        task_id=task.id,
+        task_token=task.token or None,
+        submitted_at=task.created or row.created,
+        stage=str(Stage.QUEUED),
+    )
+
+
+def home_of_row(row: LedgerRow) -> Path:
+    """Returns the folder that a run's output paths start from."""
+    if row.notebook or not row.folder:
+        return home_of(row.notebook)
+    # Without a notebook the run was saved under the folder it was asked for in.
+    return Path(row.folder).parent.parent
+
+
+def _out_folder(home: Path, out_dir: str | Path) -> Path:
+    folder = Path(out_dir).expanduser()
+    folder = folder if folder.is_absolute() else home / folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(
+            f"clips cannot be saved: the folder {folder.name} beside the notebook cannot be written",
+            hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",
+            billed=NOTHING_SENT,
+        )
+    return folder
+
+
+def _check_cost(estimate: Estimate, limit: Decimal) -> None:
+    cost = estimate.high_usd if estimate.high_usd is not None else estimate.low_usd
+    if estimate.known and cost is not None and cost <= limit:
+        return
+    told = f"is about ${cost}" if estimate.known else "is unknown"
+    raise BudgetExceeded(
+        f"the price of this run {told}, and at most ${limit} was allowed",
+        hint="raise the limit, or leave it out",
+        budget_usd=str(limit),
+        spent_usd="0",
+        estimated_usd=None if cost is None else str(cost),
+    )
+
+
+def _folder_name(choice: ServiceChoice) -> str:
+    import hashlib
+
+    if choice.is_sandbox:
+        return SANDBOX
+    return hashlib.sha256(choice.base_url.encode()).hexdigest()[:12]
+
+
+def _log_failure(future: Any) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        error = future.exception()
+        _log.error("background work failed: %s", error, exc_info=None if isinstance(error, WiroError) else error)
+
+
+_manager: Manager | None = None
+_manager_lock = threading.Lock()
+
+
+def get_manager() -> Manager:
+    """Returns the manager of this process, made at first use."""
+    global _manager
+    with _manager_lock:
+        if _manager is None or _manager._closed:
+            _manager = Manager()
+        return _manager
+
+
+def close_manager(timeout_s: float = 5.0) -> None:
+    """Closes the manager of this process, if there is one; the next `get_manager` makes another."""
+    global _manager
+    with _manager_lock:
+        manager, _manager = _manager, None
+    if manager is not None:
+        manager.close(timeout_s)
+
+
+def _after_fork() -> None:
+    # Thread, sockets and leases belong to the parent; the child makes its own when it needs them.
+    global _manager, _manager_lock
+    _manager = None
+    _manager_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+# Before the interpreter ends its worker threads: a request under way still needs them to write its answer.
+getattr(threading, "_register_atexit", atexit.register)(close_manager)
+__all__ = ["Manager", "Origin", "ServiceStatus", "close_manager", "get_manager"]

@@ -1,0 +1,199 @@
+"""Starts the sandbox as a process of its own and keeps it: on the kernel's loop it would hang with it.
+
+The sandbox lives while its standard input is open, so it ends with this process however that ends.
+One sandbox serves every process that uses the same data folder; a second one prints where the living
+one is and leaves. When its owner closes, the next one to need it starts it again, and its tasks go on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import wiro_nb
+from wiro_nb.api.service import Credentials, Service
+from wiro_nb.errors import ConnectFailed, MissingExtra
+
+NEEDED = ("av", "numpy", "PIL", "python_multipart", "starlette", "uvicorn")
+STDERR_NAME = "stderr.log"
+_START_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Living:
+    service: Service
+    shared: bool
+
+
+class SandboxProcess:
+    """The sandbox of one data folder, started when needed.
+
+    Args:
+        folder: Where it keeps tasks and clips.
+        speed: Factor on its pace, as text for its command line; None leaves it alone.
+        extra_arguments: Further words for its command line (tests: `--faults`).
+    """
+
+    def __init__(self, folder: Path, *, speed: str | None = None, extra_arguments: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self._speed = speed
+        self._extra = extra_arguments
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._living: _Living | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the sandbox when this process owns it."""
+        return self._process.pid if self._process is not None else None
+
+    def ensure(self) -> Service:
+        """Returns the address of the living sandbox; starts one when there is none. Blocks up to 30 s.
+
+        Raises:
+            MissingExtra: Its packages are not installed.
+            ConnectFailed: It did not start; the message carries the end of its log.
+        """
+        with self._lock:
+            if self._living is not None and self._is_alive(self._living):
+                return self._living.service
+            self._reap()
+            self._living = self._start()
+            return self._living.service
+
+    def is_alive(self) -> bool:
+        """True when the sandbox that was last seen still accepts connections."""
+        with self._lock:
+            return self._living is not None and self._is_alive(self._living)
+
+    def close(self, timeout_s: float = 3.0) -> None:
+        """Ends the sandbox when this process owns it."""
+        with self._lock:
+            self._living = None
+            self._reap(timeout_s)
+
+    def _is_alive(self, living: _Living) -> bool:
+        if not living.shared:
+            return self._process is not None and self._process.poll() is None
+        parts = urlsplit(living.service.base_url)
+        try:
+            with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=1.0):
+                return True
+        except OSError:
+            return False
+
+    def _start(self) -> _Living:
+        require_sandbox_extra()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "wiro_nb", "sandbox", "--port", "0", "--data", str(self.folder)]
+        if self._speed:
+            command += ["--speed", self._speed]
+        with (self.folder / STDERR_NAME).open("ab") as errors:
+            process = subprocess.Popen(
+                [*command, *self._extra],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=self.folder,
+                env=_child_environment(),
+                text=True,
+                # An interrupt typed at a terminal goes to the whole process group: the sandbox is not meant.
+                start_new_session=True,
+            )
+        self._process = process
+        try:
+            facts = json.loads(_first_line(process))
+            service = _service_from(facts)
+        except (queue.Empty, ValueError, KeyError, TypeError):
+            self._reap()
+            raise ConnectFailed(
+                "the sandbox did not start",
+                details=_log_end(self.folder / STDERR_NAME),
+                hint="python -m wiro_nb sandbox",
+            ) from None
+        shared = bool(facts.get("shared"))
+        if shared:
+            self._reap()
+        return _Living(service, shared)
+
+    def _reap(self, timeout_s: float = 3.0) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            try:
+                process.stdin.close()
+            except OSError:
+                pass
+        for end in (None, process.terminate, process.kill):
+            if end is not None:
+                end()
+            try:
+                process.wait(timeout_s)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def require_sandbox_extra() -> None:
+    """Checks that the sandbox's packages are installed, without importing them.
+
+    Raises:
+        MissingExtra: One is not.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"the sandbox needs packages that are not installed: {', '.join(missing)}",
+            hint='pip install "wiro_nb[sandbox]"',
+            extra="sandbox",
+            package=missing[0],
+        )
+
+
+def _service_from(facts: dict[str, object]) -> Service:
+    credentials = Credentials(str(facts["api_key"]), str(facts["api_secret"]) if facts.get("api_secret") else None)
+    return Service("sandbox", str(facts["base_url"]), str(facts["socket_url"]), credentials, True)
+
+
+def _child_environment() -> dict[str, str]:
+    # The sandbox has no business with the person's keys.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WIRO_API_")}
+    package_home = str(Path(wiro_nb.__file__).resolve().parent.parent)
+    if "site-packages" in package_home or "dist-packages" in package_home:
+        return environment  # found without help, and must not come before the standard library
+    kept = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join([package_home, kept]) if kept else package_home
+    return environment
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    lines: queue.Queue[str] = queue.Queue(maxsize=1)
+    stream = process.stdout
+    assert stream is not None
+
+    def read() -> None:
+        with stream:
+            lines.put(stream.readline())
+            for _ in stream:  # a full pipe would stop the sandbox
+                pass
+
+    threading.Thread(target=read, name="wiro-sandbox-stdout", daemon=True).start()
+    return lines.get(timeout=_START_TIMEOUT_S)
+
+
+def _log_end(path: Path, lines: int = 5) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")[-4000:]
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]

@@ -1,0 +1,314 @@
+"""The way of a run to the service: in order, once, and never twice.
+
+Nothing is retried once a byte of Run may have left. When the answer is lost, the service is asked which
+tasks it has; exactly one that fits is taken on, anything else is left to the person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from wiro_nb.api.answers import Task
+from wiro_nb.errors import (
+    ApiError,
+    ConnectFailed,
+    LedgerError,
+    MissingExtra,
+    RateLimited,
+    SlotsFull,
+    SubmitUncertain,
+    TransportError,
+    WiroError,
+)
+from wiro_nb.runs.gate import Gate
+from wiro_nb.runs.jobs import Desk, Job, cancelled_before_sending, utc_now
+from wiro_nb.runs.link import Link
+from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.schema.encode import encode
+
+_log = logging.getLogger(__name__)
+_CLOCK_SKEW = timedelta(seconds=120)
+_LIST_LIMIT = 100
+_ASKING = "the answer was lost: asking the service for the task"
+_WRITE_TRIES = 5
+
+
+class _Outcome(enum.Enum):
+    ENDED = "submitted, refused or uncertain"
+    FULL = "no slot"
+    NOT_SENT = "no connection"
+
+
+class Submitter:
+    """Sends the planned runs of one service.
+
+    Args:
+        desk: Where changes pass.
+        link: The service.
+    """
+
+    def __init__(self, desk: Desk, link: Link) -> None:
+        self._desk = desk
+        self._link = link
+        self._jobs: dict[str, Job] = {}
+        self.gate = Gate(retry_s=desk.settings.slot_retry_s, on_places=self._tell_places)
+
+    async def send(self, job: Job) -> None:
+        """Brings a planned run to the service; returns when it is submitted or settled without a task."""
+        started = time.monotonic()
+        pauses = _growing(1.0, 30.0)
+        self._jobs[job.id] = job
+        try:
+            while True:
+                if not await self._enter(job):
+                    await self._desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job))
+                    return
+                outcome = await self._try(job)
+                if outcome is _Outcome.ENDED:
+                    return
+                if outcome is _Outcome.NOT_SENT and not await self._may_try_again(job, started, next(pauses)):
+                    return
+        finally:
+            self._jobs.pop(job.id, None)
+
+    async def resolve(self, job: Job) -> None:
+        """Finds out what became of a run whose answer was lost; see `match_tasks`."""
+        await self._desk.step(job, lambda: self._desk.ledger.mark_uncertain(job.id, _ASKING))
+        self._desk.change(job, state=RunState.UNCERTAIN, message=_ASKING)
+        found: list[Task] | None = None
+        for pause in self._desk.settings.uncertain_checks_s:
+            await asyncio.sleep(pause)
+            looked = await self._look_for(job)
+            if looked is None:
+                continue
+            found = looked
+            if len(found) == 1:
+                await self._take_on(job, found[0].id, found[0].token)
+                return
+        await self._leave_uncertain(job, found)
+
+    async def _enter(self, job: Job) -> bool:
+        """Waits for the run's turn; False when the person cancelled meanwhile."""
+        if job.cancelled.is_set():
+            return False
+        entering = asyncio.ensure_future(self.gate.enter(job.id))
+        stopping = asyncio.ensure_future(job.cancelled.wait())
+        try:
+            await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if entering.done() and not job.cancelled.is_set():
+                return True
+            if entering.done():
+                self.gate.leave(sent=False)
+            return False
+        finally:
+            for waiting in (entering, stopping):
+                waiting.cancel()
+            await asyncio.gather(entering, stopping, return_exceptions=True)
+
+    async def _try(self, job: Job) -> _Outcome:
+        outcome = _Outcome.ENDED
+        try:
+            outcome = await self._send_once(job)
+            return outcome
+        finally:
+            self.gate.leave(sent=job.row.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
+
+    async def _send_once(self, job: Job) -> _Outcome:
+        desk = self._desk
+        assert job.prepared is not None
+        try:
+            client = await self._link.connect()
+            body = await asyncio.to_thread(encode, job.prepared)
+        except ConnectFailed:
+            return _Outcome.NOT_SENT
+        except (MissingExtra, WiroError) as error:
+            await desk.end_without_task(job, RunState.FAILED, error)
+            return _Outcome.ENDED
+        moment = utc_now()
+        # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
+        await desk.step(job, lambda: desk.ledger.mark_submitting(job.id, moment))
+        desk.change(job, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
+        try:
+            submitted = await client.run(
+                job.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(job, sent, total)
+            )
+        except ConnectFailed:
+            await self._back_to_planned(job)
+            return _Outcome.NOT_SENT
+        except (SlotsFull, RateLimited):
+            self._link.reached = True
+            await self._back_to_planned(job)
+            return _Outcome.FULL
+        except WiroError as error:
+            if is_ambiguous(error):
+                await self.resolve(job)
+            else:
+                await desk.end_without_task(job, RunState.FAILED, _refused(job, error))
+            return _Outcome.ENDED
+        self._link.reached = True
+        await self._take_on(job, submitted.task_id, submitted.token, moment=utc_now())
+        return _Outcome.ENDED
+
+    async def _take_on(self, job: Job, task_id: str, token: str, *, moment: datetime | None = None) -> None:
+        moment = moment or job.row.submitting_at or utc_now()
+        job.token = token
+        for attempt in range(_WRITE_TRIES):
+            try:
+                await self._desk.step(
+                    job, lambda: self._desk.ledger.mark_submitted(job.id, task_id, token, moment)
+                )
+                break
+            except LedgerError:
+                # The task exists by now and may be billed: a disk that is full for a moment must not lose it.
+                if attempt == _WRITE_TRIES - 1:
+                    raise
+                await asyncio.sleep(1.0)
+        self._desk.change(
+            job,
+            state=RunState.SUBMITTED,
+            stage=Stage.QUEUED,
+            task_id=task_id,
+            submitted=moment,
+            message="",
+            percent=None,
+        )
+
+    async def _back_to_planned(self, job: Job) -> None:
+        await self._desk.step(job, lambda: self._desk.ledger.mark_planned(job.id))
+        self._desk.change(job, state=RunState.PLANNED)
+
+    async def _may_try_again(self, job: Job, started: float, pause: float) -> bool:
+        """Waits and says True, or settles the run: nothing was sent, and patience is over."""
+        settings = self._desk.settings
+        patience = settings.outage_patience_s if self._link.reached else settings.connect_patience_s
+        waited = time.monotonic() - started
+        if waited + pause > patience:
+            error = ConnectFailed(
+                f"{job.row.service} could not be reached for {waited:.0f} s",
+                hint=f"%wiro, then %wiro rerun {job.run.short_id}",
+                run_id=job.id,
+            )
+            await self._desk.end_without_task(job, RunState.FAILED, error)
+            return False
+        self._desk.change(
+            job,
+            lost_since=job.snapshot.lost_since or utc_now(),
+            retry_in_s=pause,
+            message=f"{job.row.service} cannot be reached: nothing was sent, trying again",
+        )
+        try:
+            await asyncio.wait_for(job.cancelled.wait(), pause)
+        except TimeoutError:
+            pass
+        return True
+
+    async def _look_for(self, job: Job) -> list[Task] | None:
+        try:
+            client = await self._link.connect()
+            _, tasks = await client.task_list(limit=_LIST_LIMIT)
+        except WiroError as error:
+            self._desk.change(job, lost_since=job.snapshot.lost_since or utc_now())
+            _log.info("run %s: the task list cannot be read yet: %s", job.run.short_id, error.message)
+            return None
+        since = job.row.submitting_at or job.row.created
+        names = {job.row.model, job.row.run_path}
+        found = match_tasks(tasks, names=names, parameters=job.row.parameters, since=since)
+        owned = [task for task in found if await self._is_owned(job, task)]
+        self._desk.change(job, lost_since=None)
+        return [task for task in found if task not in owned]
+
+    async def _is_owned(self, job: Job, task: Task) -> bool:
+        ledger, base_url = self._desk.ledger, self._link.base_url
+        row = await self._desk.ledger_call(lambda: ledger.find_task(job.row.service, base_url, task.id))
+        return row is not None and row.run_id != job.id
+
+    async def _leave_uncertain(self, job: Job, found: Sequence[Task] | None) -> None:
+        short = job.run.short_id
+        candidates = [task.id for task in found or ()]
+        if found is None:
+            known, hint = (
+                "the service cannot be asked at the moment",
+                f"%wiro wait {short}, once it can be reached",
+            )
+        elif not candidates:
+            known, hint = "the service lists no such task: it most likely never got there", f"%wiro rerun {short}"
+        else:
+            known = f"the service lists {len(candidates)} tasks that fit: {', '.join(candidates)}"
+            hint = f"%wiro attach {candidates[0]}"
+        error = SubmitUncertain(
+            f"the answer to run {short} was lost; {known}", hint=hint, run_id=job.id, candidates=candidates
+        )
+        await self._desk.end_without_task(job, RunState.UNCERTAIN, error)
+
+    def _tell_places(self, keys: list[str]) -> None:
+        for ahead, key in enumerate(keys):
+            job = self._jobs.get(key)
+            if job is not None and job.snapshot.state is RunState.PLANNED and job.snapshot.ahead != ahead:
+                before = f"{ahead} of yours ahead" if ahead else "next in line"
+                self._desk.change(job, ahead=ahead, message=f"all slots of your balance are taken: {before}")
+
+    def _tell_upload(self, job: Job, sent: int, total: int | None) -> None:
+        if total and job.snapshot.state is RunState.SUBMITTING:
+            self._desk.change(job, percent=min(100.0, 100.0 * sent / total), message="uploading")
+
+
+def is_ambiguous(error: WiroError) -> bool:
+    """True when the service may have started a task although no good answer came back."""
+    if getattr(error, "ambiguous", False):
+        return True
+    return isinstance(error, TransportError) and not isinstance(error, ConnectFailed)
+
+
+def match_tasks(
+    tasks: Sequence[Task], *, names: Collection[str], parameters: Mapping[str, Any], since: datetime
+) -> list[Task]:
+    """Finds the tasks that a lost submission may have made.
+
+    Args:
+        tasks: As the service lists them.
+        names: Slug and run path of the model.
+        parameters: As sent.
+        since: When the submission began; two minutes are allowed for clocks that differ.
+
+    Returns:
+        Tasks of this model with these parameters since then. A task that names no model counts.
+    """
+    wanted = {name.lower() for name in names}
+    return [
+        task
+        for task in tasks
+        if (task.model is None or task.model.lower() in wanted)
+        and (task.created is None or task.created >= since - _CLOCK_SKEW)
+        and all(_same(task.parameters.get(name), value) for name, value in parameters.items())
+    ]
+
+
+def _same(theirs: Any, ours: Any) -> bool:
+    if theirs is None:
+        return ours in (None, "", [])
+    if isinstance(ours, (list, tuple)) or isinstance(theirs, (list, tuple)):
+        return [str(item) for item in _listed(theirs)] == [str(item) for item in _listed(ours)]
+    return str(theirs) == str(ours)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _refused(job: Job, error: WiroError) -> WiroError:
+    if isinstance(error, ApiError) and not error.billed:
+        error.billed = "Nothing was billed."
+    return error
+
+
+def _growing(first: float, most: float) -> Any:
+    pause = first
+    while True:
+        yield pause
+        pause = min(most, pause * 2)

@@ -1,0 +1,321 @@
+"""The lives of runs on the I/O thread: submit, follow, finish; leases; taking over what another process left.
+
+The manager is the face for every other thread; this is what it hands work to. Nothing here is called
+from outside the I/O thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
+from wiro_nb.runs.download import Downloader
+from wiro_nb.runs.finish import Finisher
+from wiro_nb.runs.jobs import Desk, Job, error_from_dict, utc_now
+from wiro_nb.runs.leases import new_owner
+from wiro_nb.runs.link import Link
+from wiro_nb.runs.requests import prepared_from_row, snapshot_from_row
+from wiro_nb.runs.run import Run
+from wiro_nb.runs.snapshot import RunState
+from wiro_nb.runs.submit import Submitter
+from wiro_nb.runs.tracker import Tracker
+from wiro_nb.runs.watch import Watcher
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import Prepared
+
+_log = logging.getLogger(__name__)
+LEASE_S = 20.0
+_HEARTBEAT_S = 5.0
+_SPECTATE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What works for one service."""
+
+    link: Link
+    submitter: Submitter
+    watcher: Watcher
+    finisher: Finisher
+
+
+class Worker:
+    """Carries runs from their intent to their record.
+
+    Args:
+        desk: Where changes pass.
+        link_for: Gives the link of a service by name; raises MissingCredentials and the like.
+        schema_for: Finds a model's schema again for a planned run after a restart.
+        expected_s: Forecasts a run's seconds of work, or None.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        link_for: Callable[[str], Link],
+        schema_for: Callable[[str], ModelSchema],
+        expected_s: Callable[[Run], float | None],
+    ) -> None:
+        self.desk = desk
+        self.owner = new_owner()
+        self._link_for = link_for
+        self._schema_for = schema_for
+        self._expected_s = expected_s
+        self._branches: dict[str, Branch] = {}
+        self._downloader: Downloader | None = None
+        self._jobs: dict[str, Job] = {}
+        self._spectators: dict[str, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._heart: asyncio.Task[None] | None = None
+        self._closing = False
+
+    # Taking on -------------------------------------------------------------------------------
+
+    def start(self, run: Run, prepared: Prepared, home: Path) -> None:
+        """Begins the life of a run that was just planned."""
+        if run.id not in self._jobs and not self._closing:
+            self._begin(run, self.branch(run.row.service), home, prepared)
+
+    async def follow(self, run: Run, home: Path) -> None:
+        """Takes a run of the ledger on, or looks on while another process works on it."""
+        if run.done or self._closing or run.id in self._jobs or run.id in self._spectators:
+            return
+        task = asyncio.create_task(self._spectate(run, home), name=f"wiro-spectate-{run.short_id}")
+        self._spectators[run.id] = task
+        task.add_done_callback(lambda _: self._spectators.pop(run.id, None))
+
+    def branch(self, service: str) -> Branch:
+        """Returns what works for a service, made at first use."""
+        found = self._branches.get(service)
+        if found is None:
+            link = self._link_for(service)
+            if self._downloader is None:
+                self._downloader = Downloader(lambda: self.desk.settings)
+            found = Branch(
+                link,
+                Submitter(self.desk, link),
+                Watcher(self.desk, link),
+                Finisher(self.desk, link, self._downloader),
+            )
+            self._branches[service] = found
+        return found
+
+    def _begin(self, run: Run, branch: Branch, home: Path, prepared: Prepared | None) -> None:
+        job = Job(run=run, link=branch.link, home=home, prepared=prepared, token=run.row.task_token)
+        self._jobs[run.id] = job
+        job.life = asyncio.create_task(self._live(job, branch), name=f"wiro-run-{run.short_id}")
+        if self._heart is None or self._heart.done():
+            self._heart = asyncio.create_task(self._beat(), name="wiro-heartbeat")
+
+    async def _spectate(self, run: Run, home: Path) -> None:
+        """Follows a run in the ledger until its lease is free, then takes it over; or until it is over."""
+        ledger = self.desk.ledger
+        while not run.done:
+            if await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
+                run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
+                if not _settle_from_row(run):
+                    await self._take_over(run, home)
+                return
+            run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
+            if _settle_from_row(run):
+                return
+            await asyncio.sleep(_SPECTATE_S)
+
+    async def _take_over(self, run: Run, home: Path) -> None:
+        try:
+            branch = self.branch(run.row.service)
+            prepared = None
+            if run.state is RunState.PLANNED:
+                schema = await asyncio.to_thread(self._schema_for, run.model)
+                prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, home)
+        except WiroError as error:
+            # No key for its service, or an input file is gone: the run stays as it is, and says why.
+            _log.warning("run %s cannot go on: %s", run.short_id, error.message)
+            await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, run.id))
+            run._settle(error)
+            return
+        run._unsettle()
+        self._begin(run, branch, home, prepared)
+
+    # A life ----------------------------------------------------------------------------------
+
+    async def _live(self, job: Job, branch: Branch) -> None:
+        try:
+            await self._steps(job, branch)
+        except asyncio.CancelledError:
+            raise
+        except WiroError as error:
+            _log.error("run %s stopped being followed: %s", job.run.short_id, error.message)
+            self.desk.change(job, message=error.message)
+            self.desk.settle(job, error)
+        except Exception as error:
+            _log.exception("run %s stopped being followed by a defect", job.run.short_id)
+            self.desk.settle(
+                job,
+                StreamLost(
+                    f"run {job.run.short_id} stopped being followed: {type(error).__name__}: {error}",
+                    hint=f"%wiro wait {job.run.short_id}",
+                    run_id=job.id,
+                ),
+            )
+        finally:
+            self._jobs.pop(job.id, None)
+            branch.submitter.gate.slot_freed()
+
+    async def _steps(self, job: Job, branch: Branch) -> None:
+        await self.desk.ledger_call(lambda: self.desk.ledger.claim(job.id, self.owner, utc_now(), LEASE_S))
+        state = job.row.state
+        if state is RunState.PLANNED:
+            await branch.submitter.send(job)
+        elif state in (RunState.SUBMITTING, RunState.UNCERTAIN):
+            await branch.submitter.resolve(job)
+        if job.row.state is not RunState.SUBMITTED:
+            await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
+            return
+        expected_s = await asyncio.to_thread(self._expected_s, job.run)
+        job.tracker = Tracker(job.snapshot, expected_s=expected_s)
+        if job.cancelled.is_set():
+            self._spawn(branch.watcher.cancel(job))
+        task = await branch.watcher.follow(job)
+        await branch.finisher.finish(job, task)
+
+    # Acting ----------------------------------------------------------------------------------
+
+    async def cancel(self, run: Run, home: Path) -> None:
+        """Ends a run: before it is sent here, after that at the service."""
+        await self.follow(run, home)
+        for _ in range(50):
+            job = self._jobs.get(run.id)
+            if job is not None or run.done:
+                break
+            await asyncio.sleep(0.02)
+        if run.done:
+            return
+        if job is None:
+            _log.info("run %s is followed by another process; it is cancelled at the service", run.short_id)
+            await self._cancel_elsewhere(run)
+            return
+        job.cancelled.set()
+        self.desk.change(job, cancel_requested=True, message="cancelling")
+        if job.row.state is RunState.SUBMITTED and job.tracker is not None:
+            await self.branch(run.row.service).watcher.cancel(job)
+
+    async def _cancel_elsewhere(self, run: Run) -> None:
+        if run.row.task_id is None:
+            return
+        branch = self.branch(run.row.service)
+        await branch.watcher.cancel(Job(run=run, link=branch.link, home=Path()))
+
+    async def fetch(self, run: Run, home: Path) -> None:
+        """Downloads the files of a run that succeeded once more.
+
+        Raises:
+            DownloadFailed: It did not succeed, or a file cannot be had.
+        """
+        if run.state is not RunState.SUCCEEDED:
+            raise DownloadFailed(
+                f"run {run.short_id} has no files: it is {run.status}",
+                hint=f"%wiro show {run.short_id}",
+                run_id=run.id,
+            )
+        branch = self.branch(run.row.service)
+        job = Job(run=run, link=branch.link, home=home, token=run.row.task_token)
+        client = await branch.link.connect()
+        task = await client.task_detail(task_id=None if job.token else run.task_id, token=job.token)
+        outputs = await branch.finisher.fetch(job, task)
+        await branch.finisher.rewrite(job, outputs)
+        problems = [output for output in outputs if output.problem]
+        if problems:
+            raise DownloadFailed(
+                f"{problems[0].name} of run {run.short_id} could not be fetched: {problems[0].problem}",
+                hint="the service keeps files for a limited time only",
+                url=problems[0].url,
+                reason=problems[0].problem,
+                run_id=run.id,
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # Leases ----------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        ledger = self.desk.ledger
+        while self._jobs:
+            await asyncio.sleep(_HEARTBEAT_S)
+            before = set(self._jobs)
+            try:
+                held = await self.desk.ledger_call(lambda: ledger.heartbeat(self.owner, utc_now(), LEASE_S))
+            except LedgerError as error:
+                _log.warning("leases could not be extended: %s", error.message)
+                continue
+            for run_id in before - held:
+                await self._regain(run_id)
+
+    async def _regain(self, run_id: str) -> None:
+        """After a long sleep of the machine another process may have taken a run: then it is no longer ours."""
+        job = self._jobs.get(run_id)
+        if job is None or job.row.state.is_final or job.run.done:
+            return
+        ledger = self.desk.ledger
+        if await self.desk.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S)):
+            return
+        _log.warning("run %s is followed by another process now", job.run.short_id)
+        if job.life is not None:
+            job.life.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await job.life
+        await self.follow(job.run, job.home)
+
+    # The end ---------------------------------------------------------------------------------
+
+    async def close(self, timeout_s: float) -> None:
+        """Lets requests under way come to an answer, gives up all leases, wakes whoever waits, closes links."""
+        self._closing = True
+        sending = [job for job in self._jobs.values() if job.row.state is RunState.SUBMITTING]
+        deadline = asyncio.get_running_loop().time() + timeout_s / 2
+        # A Run that is cut off here may be billed without anybody knowing its task: give it the time.
+        while any(job.row.state is RunState.SUBMITTING for job in sending):
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+            await asyncio.sleep(0.02)
+        left = [*self._jobs.values()]
+        watched = [*self._spectators.values()]
+        lives = [job.life for job in left if job.life is not None]
+        heart = [self._heart] if self._heart is not None else []
+        for task in [*lives, *watched, *self._background, *heart]:
+            task.cancel()
+        await asyncio.gather(*lives, *watched, *self._background, *heart, return_exceptions=True)
+        for job in left:
+            if not job.run.done:
+                job.run._settle(_left_behind(job.run))
+        for branch in self._branches.values():
+            await branch.link.close()
+        self.desk.ledger.release(self.owner)
+
+
+def _settle_from_row(run: Run) -> bool:
+    """Brings a handle in step with its row; True when the row says it is over."""
+    run._publish_from_ledger(snapshot_from_row(run.row))
+    if run.row.state.is_final:
+        run._settle(error_from_dict(run.row.error))
+        return True
+    return False
+
+
+def _left_behind(run: Run) -> WiroError:
+    return StreamLost(
+        f"this session no longer follows run {run.short_id}; it goes on at the service",
+        hint=f"%load_ext wiro_nb, then %wiro wait {run.short_id}",
+        billed="",
+        run_id=run.id,
+    )

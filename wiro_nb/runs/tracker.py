@@ -128,20 +128,23 @@ class Tracker:
         """Brings elapsed and remaining time up to date."""
         return self._apply({}, now)
 
-    def amend(self, **changes: Any) -> Snapshot:
+    def update(self, now: datetime, **changes: Any) -> Snapshot:
         """Takes what this side knows: state, message, ahead, task_id, submitted, cancel_requested and so on.
 
         The rules hold here too: after an end nothing changes, and the stage only rises.
         """
-        stage = changes.get("stage")
+        stage, state = changes.get("stage"), changes.get("state")
         if stage is not None and stage.rank < self._snapshot.stage.rank:
             del changes["stage"]
-        return self._take(replace(self._snapshot, **changes))
+        if state is not None and state.is_final and changes.get("finished") is None:
+            changes["finished"] = self._snapshot.finished or now
+        return self._apply(changes, now)
 
     def complete(self, outputs: Iterable[RunOutput], now: datetime, **changes: Any) -> Snapshot:
         """Ends a successful run once its files are here (or each has its `problem`)."""
         finished = self._snapshot.finished or now
         end = {"state": RunState.SUCCEEDED, "stage": Stage.DONE, "outputs": tuple(outputs), "finished": finished}
+        end |= {"lost_since": None, "retry_in_s": None, "ahead": None}
         return self._apply({**end, **changes}, now)
 
     def _is_mine(self, task_id: str | None) -> bool:
@@ -216,7 +219,7 @@ class Tracker:
         if remaining is not None and math.isfinite(remaining) and remaining >= 0:
             self._service_remaining = (remaining, now)
         changes: dict[str, Any] = {"percent": percent}
-        if progress.step is not None and progress.steps is not None:
+        if progress.step is not None and progress.steps is not None and 0 <= progress.step <= progress.steps:
             changes |= {"step": max(progress.step, current.step or 0), "steps": progress.steps}
         if progress.rate is not None and math.isfinite(progress.rate):
             changes |= {"rate": progress.rate, "rate_unit": progress.rate_unit}

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+ANY_NOTEBOOK = "*"
+"""Stands for the file name where nobody tells it."""
+
 Kind = Literal["plain", "terminal", "kernel-live", "kernel-headless"]
 
 
@@ -24,16 +27,18 @@ class Host:
 
     Attributes:
         kind: "plain" (no IPython), "terminal", "kernel-live" or "kernel-headless".
-        notebook: Absolute path of the notebook; where no front end tells it, the kernel's folder with a
-            trailing separator, so that runs of one folder belong together; None in plain Python.
+        notebook: Absolute path of the notebook; where no front end tells it, the kernel's folder and `*`, so
+            that runs of one folder belong together; None in plain Python.
         cell_id: Id of the running cell, or None.
         source_sha256: Hash of the running cell's text, or None.
+        execution_id: The same within one execution of a cell, and for no other.
     """
 
     kind: Kind
     notebook: str | None = None
     cell_id: str | None = None
     source_sha256: str | None = None
+    execution_id: str | None = None
 
     @property
     def is_headless(self) -> bool:
@@ -48,9 +53,7 @@ class Host:
     @property
     def folder(self) -> Path:
         """The folder that relative paths in outputs start from."""
-        if self.notebook is None:
-            return Path.cwd()
-        return Path(self.notebook) if self.notebook.endswith(os.sep) else Path(self.notebook).parent
+        return Path.cwd() if self.notebook is None else Path(self.notebook).parent
 
 
 def current_shell() -> Any | None:
@@ -59,7 +62,7 @@ def current_shell() -> Any | None:
         return None
     from IPython.core.getipython import get_ipython
 
-    return get_ipython()  # type: ignore[no-untyped-call]
+    return get_ipython()
 
 
 def current_host(shell: Any | None = None) -> Host:
@@ -72,11 +75,13 @@ def current_host(shell: Any | None = None) -> Host:
     if shell is None:
         return Host("plain")
     if getattr(shell, "kernel", None) is None:
-        return Host("terminal", _folder_identity(), None, _sha256(_last_input(shell)))
+        source = _sha256(_last_input(shell))
+        return Host("terminal", _folder_identity(), None, source, f"in-{getattr(shell, 'execution_count', 0)}")
     parent = _parent_request(shell)
     kind: Kind = "kernel-headless" if _is_headless(parent) else "kernel-live"
     code = parent.get("content", {}).get("code") if _is_execute(parent) else None
-    return Host(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code))
+    message_id = parent.get("header", {}).get("msg_id")
+    return Host(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code), message_id)
 
 
 def _parent_request(shell: Any) -> Mapping[str, Any]:
@@ -93,7 +98,7 @@ def _is_headless(parent: Mapping[str, Any]) -> bool:
     override = os.environ.get("WIRO_HEADLESS", "").strip()
     if override in ("0", "1"):
         return override == "1"
-    return _is_execute(parent) and parent.get("content", {}).get("allow_stdin") is False
+    return bool(_is_execute(parent) and parent.get("content", {}).get("allow_stdin") is False)
 
 
 def _notebook(shell: Any, kind: Kind) -> str | None:
@@ -110,7 +115,7 @@ def _notebook(shell: Any, kind: Kind) -> str | None:
 
 
 def _folder_identity() -> str:
-    return str(Path.cwd()).rstrip(os.sep) + os.sep
+    return str(Path.cwd() / ANY_NOTEBOOK)
 
 
 def _cell_id(parent: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,354 @@
+"""Runs from a notebook: what the commands and their Python twins do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import TimedOut, WiroError
+from wiro_nb.notebook.bridge import bridge
+from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.pages import Listing, Page, line_page
+from wiro_nb.notebook.session import session
+from wiro_nb.notebook.words import count, state_word
+
+if TYPE_CHECKING:
+    from wiro_nb.runs.requests import Origin
+    from wiro_nb.runs.run import Run
+    from wiro_nb.schema.types import ModelSchema
+    from wiro_nb.schema.values import Prepared
+
+ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
+ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
+FILES_GONE = "Already made by this notebook, but its file is gone: %wiro fetch {} gets it again at no cost."
+_CANCEL_PATIENCE_S = 15.0
+
+
+def schema_of(model: str) -> ModelSchema:
+    """Returns a model's inputs.
+
+    Raises:
+        UnknownModel: There is no such model; names that are near are told.
+    """
+    schema = session.manager().schema(model)
+    session.remember_schema(schema)
+    return schema
+
+
+def run(
+    model: str,
+    *,
+    wait: bool | None = None,
+    fresh: bool = False,
+    max_cost_usd: Decimal | float | str | None = None,
+    out_dir: str | None = None,
+    **values: Any,
+) -> Run:
+    """Runs a model and returns the handle of the run.
+
+    Args:
+        model: "owner/name".
+        wait: True waits for the end, False does not; None waits only where nobody watches (papermill, nbclient).
+        fresh: True runs even when this very request already succeeded in this notebook.
+        max_cost_usd: Refuses to start when the price may be higher, in USD.
+        out_dir: Folder of the files; beside the notebook when None.
+        **values: The model's inputs: text, numbers, a path or URL for a file, a list for several files.
+
+    Raises:
+        UnknownModel, InvalidParameter, InvalidFile: Nothing was sent.
+        BudgetExceeded: Nothing was sent.
+        RunFailed: Where it waits, when the run gave no result.
+    """
+    host = current_host()
+    limit = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    handle, note = _start(model, values, host, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
+    session.set_note(handle.id, note)
+    if session.should_wait(host, wait):
+        wait_for(handle, host)
+    return handle
+
+
+def start_in_cell(
+    model: str,
+    values: Mapping[str, Any],
+    *,
+    wait: bool | None,
+    fresh: bool,
+    max_cost_usd: Decimal | None,
+    keep: Callable[[Run], None],
+) -> None:
+    """Runs a model for a magic: shows the run in the cell, and waits where that is wanted.
+
+    Args:
+        model: Slug.
+        values: Its inputs.
+        wait: As in `run`.
+        fresh: As in `run`.
+        max_cost_usd: As in `run`.
+        keep: Called with the handle before anything is waited for.
+
+    Raises:
+        WiroError: The run could not start, or gave no result in a cell that waits.
+    """
+    from wiro_nb.notebook import display
+
+    host = current_host()
+    handle, note = _start(model, values, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd)
+    keep(handle)
+    waits = session.should_wait(host, wait)
+    if not host.is_live and waits and not handle.done:
+        try:
+            wait_for(handle, host)
+        finally:
+            display.show_result(handle, note)
+        return
+    display.show(handle, note, wait=False)
+    if waits:
+        wait_for(handle, host)
+
+
+def wait_for(handle: Run, host: Host) -> None:
+    """Waits for a run in the running cell.
+
+    Raises:
+        RunFailed, SubmitUncertain: It gave no result.
+        RunCancelled: Somebody cancelled it, and nobody watches: a notebook that goes on would miss its clip.
+        WaitInterrupted: The person stopped the waiting; the run goes on.
+    """
+    if host.kind == "terminal":
+        from wiro_nb.notebook.display import wait_in_terminal
+
+        wait_in_terminal(handle)
+    else:
+        handle.wait()
+    if host.is_headless and handle.error is not None:
+        raise handle.error
+
+
+def _start(
+    model: str,
+    values: Mapping[str, Any],
+    host: Host,
+    kind: str,
+    *,
+    fresh: bool,
+    max_cost_usd: Decimal | None,
+    out_dir: str | None = None,
+) -> tuple[Run, str]:
+    prepared = session.manager().prepare(model, dict(values), origin=origin_of(host, kind))
+    session.remember_schema(prepared.schema)
+    returned = session.returned_in(host)
+    handle, note = (None, "") if fresh else _find_before(prepared, host, kind, returned)
+    if handle is None:
+        handle = submit(prepared, host, kind, max_cost_usd=max_cost_usd, out_dir=out_dir)
+    returned.add(handle.id)
+    session.last_run = handle
+    bridge.follow(handle)
+    return handle, note
+
+
+def _find_before(prepared: Prepared, host: Host, kind: str, returned: Collection[str]) -> tuple[Run | None, str]:
+    """Returns the run that already answers this request in this notebook, and what to say about it.
+
+    A run in flight counts only for a cell that is run again; Python that asks twice means it.
+    """
+    from wiro_nb.runs.snapshot import RunState
+    from wiro_nb.schema.encode import request_sha256
+
+    if host.notebook is None:
+        return None, ""
+    manager = session.manager()
+    identity = request_sha256(prepared)
+    in_flight = (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED) if kind == "magic" else ()
+    states = (RunState.SUCCEEDED, *in_flight)
+    for handle in manager.runs(notebook=host.notebook, model=prepared.schema.slug, limit=None):
+        row = handle.row
+        same = row.request_sha256 == identity and row.service == manager.service_name
+        if not same or row.state not in states or row.run_id in returned:
+            continue
+        if row.state is not RunState.SUCCEEDED:
+            manager.follow(handle)
+            return handle, ALREADY_RUNNING
+        missing = any(output.path for output in handle.outputs) and handle.path is None
+        return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
+    return None, ""
+
+
+def submit(
+    prepared: Prepared,
+    host: Host,
+    kind: str,
+    *,
+    max_cost_usd: Decimal | None = None,
+    out_dir: str | None = None,
+    parent: dict[str, Any] | None = None,
+) -> Run:
+    """Starts a run; it is on disk when this returns.
+
+    Raises:
+        BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
+    """
+    handle = session.manager().submit(
+        prepared, origin=origin_of(host, kind), max_cost_usd=max_cost_usd, parent=parent, out_dir=out_dir
+    )
+    session.last_run = handle
+    return handle
+
+
+def origin_of(host: Host, kind: str) -> Origin:
+    """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
+    from wiro_nb.runs.requests import Origin
+
+    return Origin(host.notebook, host.cell_id, host.source_sha256, kind)
+
+
+def form(model: str, *, source: str | None = None, **values: Any) -> Any:
+    """Returns the form of a model.
+
+    Args:
+        model: "owner/name".
+        source: A run id, or a file with a record in it (clip, sidecar, notebook), to start from.
+        **values: First values, over those of `source`.
+    """
+    from wiro_nb.notebook.forms import open_form
+
+    return open_form(schema_of(model), source=source, values=values)
+
+
+def list_runs(*, everywhere: bool = False, model: str | None = None, limit: int = 50) -> Listing[Run]:
+    """Returns the runs of this notebook, newest first; they show as a table.
+
+    Args:
+        everywhere: True takes the runs of every notebook.
+        model: Only runs of this model.
+        limit: At most this many.
+    """
+    from wiro_nb.notebook.display import read_posters
+    from wiro_nb.notebook.lookups import money_sentence
+    from wiro_nb.notebook.tables_html import runs_bundle
+
+    notebook = None if everywhere else current_host().notebook
+    found = session.manager().runs(notebook=notebook, model=model, limit=limit)
+
+    def draw() -> dict[str, str]:
+        snapshots = [item.snapshot for item in found]
+        posters: dict[str, bytes] = {}
+        for item, snapshot in zip(found, snapshots, strict=True):
+            if pictures := read_posters(item, snapshot):
+                posters[snapshot.run_id] = next(iter(pictures.values()))
+        where = "in all notebooks" if notebook is None else "in this notebook"
+        return runs_bundle(snapshots, posters=posters, spent=money_sentence(), where=where)
+
+    return Listing(found, draw)
+
+
+def find(query: str | Run) -> Run:
+    """Returns the run of an id, or the handle itself.
+
+    Raises:
+        UnknownRun: None, or several.
+    """
+    if not isinstance(query, str):
+        return query
+    last = session.last_run
+    if query in ("last", "_") and last is not None:
+        return last
+    return session.manager().get(query, current_host().notebook)
+
+
+def last() -> Run | None:
+    """Returns the run that was started or shown last in this kernel, or None."""
+    return session.last_run
+
+
+def show(query: str | Run) -> Run:
+    """Returns a run to look at; an unfinished one is followed again.
+
+    Raises:
+        UnknownRun: None, or several.
+    """
+    handle = find(query)
+    if not handle.done:
+        session.manager().follow(handle)
+        bridge.follow(handle)
+    session.last_run = handle
+    return handle
+
+
+def wait(query: str | Run | None = None) -> Page:
+    """Waits for a run, or for every unfinished run of this notebook.
+
+    Raises:
+        RunFailed, SubmitUncertain: One gave no result; the others were waited for as well.
+        WaitInterrupted: The person stopped the waiting; the runs go on.
+    """
+    host = current_host()
+    if query is not None:
+        waited = [show(query)]
+    else:
+        waited = [
+            item for item in session.manager().runs(notebook=host.notebook, limit=500) if not item.state.is_final
+        ]
+        if (
+            session.last_run is not None
+            and not session.last_run.done
+            and session.last_run.id not in {item.id for item in waited}
+        ):
+            waited.append(session.last_run)
+    if not waited:
+        return line_page("no runs in flight")
+    failed: WiroError | None = None
+    for handle in waited:
+        session.manager().follow(handle)
+        try:
+            wait_for(handle, host)
+        except WiroError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    words = ", ".join(f"{item.short_id} {state_word(item.snapshot).lower()}" for item in waited)
+    return line_page(f"{count(len(waited), 'run')} waited for: {words}")
+
+
+def cancel(query: str | Run) -> Run:
+    """Cancels a run and returns it; a run that is cancelled before it succeeds is not billed."""
+    handle = find(query)
+    if not handle.done:
+        session.manager().follow(handle)
+        handle.cancel()
+        try:
+            handle.wait(_CANCEL_PATIENCE_S, check=False)
+        except TimedOut:
+            pass
+    return handle
+
+
+def attach(task_id: str) -> Run:
+    """Follows a task that was started elsewhere, and downloads its files at the end.
+
+    Raises:
+        NotAccessible: The service has no such task of yours.
+    """
+    handle = session.manager().attach(task_id, origin=origin_of(current_host(), "python"))
+    session.last_run = handle
+    bridge.follow(handle)
+    return handle
+
+
+def forget(query: str | Run) -> Page:
+    """Takes a run off the list; its files stay, and what it cost still counts."""
+    handle = find(query)
+    session.manager().forget(handle)
+    return line_page(f"run {handle.short_id} is off the list; its files stay where they are")
+
+
+def fetch(query: str | Run) -> Run:
+    """Downloads a run's files again, at no cost.
+
+    Raises:
+        DownloadFailed: The service does not have them any more, or cannot be reached.
+    """
+    handle = find(query)
+    handle.fetch()
+    return handle

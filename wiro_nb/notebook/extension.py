@@ -1,0 +1,89 @@
+"""Loads and unloads the extension. Everything that is put into the shell is taken out again."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.magics import WiroMagics
+from wiro_nb.notebook.session import session
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+def load(shell: Any) -> None:
+    """Registers magics and completion, and takes up this notebook's unfinished runs.
+
+    Args:
+        shell: The IPython shell.
+    """
+    if _find_magics(shell) is not None:
+        return
+    # The shell keeps magics and configurables in lists of its own: `unload` looks them up by class.
+    magics = WiroMagics(shell, parent=shell)
+    shell.register_magics(magics)
+    completer = getattr(shell, "Completer", None)
+    if completer is not None:
+        from wiro_nb.notebook.completion import match_wiro
+
+        completer.custom_matchers.append(match_wiro)
+    _register_display(shell)
+    _resume(shell)
+
+
+def unload(shell: Any) -> None:
+    """Takes everything out of the shell, closes the manager, and leaves finished outputs as they are."""
+    magics = _find_magics(shell)
+    if magics is None:
+        return
+    for kind in shell.magics_manager.magics.values():
+        if getattr(kind.get("wiro"), "__self__", None) is magics:
+            del kind["wiro"]
+    shell.magics_manager.registry.pop(WiroMagics.__name__, None)
+    shell.configurables[:] = [item for item in shell.configurables if item is not magics]
+    completer = getattr(shell, "Completer", None)
+    if completer is not None:
+        from wiro_nb.notebook.completion import match_wiro
+
+        completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
+    _unregister_display(shell)
+    for name, end in (("display", "end_views"), ("forms", "end_forms")):
+        module = sys.modules.get(f"wiro_nb.notebook.{name}")
+        if module is not None:
+            getattr(module, end)()
+    bridge = sys.modules.get("wiro_nb.notebook.bridge")
+    if bridge is not None:
+        bridge.bridge.close()
+    WiroError.debug = False
+    session.close(CLOSE_TIMEOUT_S)
+
+
+def _find_magics(shell: Any) -> WiroMagics | None:
+    return next((item for item in shell.configurables if isinstance(item, WiroMagics)), None)
+
+
+def _register_display(shell: Any) -> None:
+    """A run that is the value of a cell shows itself as its cell would: by name, so that nothing is imported."""
+    shell.display_formatter.ipython_display_formatter.for_type_by_name("wiro_nb.runs.run", "Run", _display_run)
+
+
+def _unregister_display(shell: Any) -> None:
+    formatter = shell.display_formatter.ipython_display_formatter
+    formatter.deferred_printers.pop(("wiro_nb.runs.run", "Run"), None)
+    module = sys.modules.get("wiro_nb.runs.run")
+    if module is not None:
+        formatter.type_printers.pop(module.Run, None)
+
+
+def _display_run(run: Any) -> None:
+    from wiro_nb.notebook.display import show
+
+    show(run, session.take_note(run.id))
+
+
+def _resume(shell: Any) -> None:
+    """Takes up unfinished runs of this notebook; one line says so, and nothing is said otherwise."""
+    from wiro_nb.notebook.resume import resume_runs
+
+    resume_runs(shell)

@@ -1,0 +1,207 @@
+"""Opens forms: gives `ModelForm` its prices, its runs and its first values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import BadRecord, InvalidParameter, UnknownRun
+from wiro_nb.notebook import actions
+from wiro_nb.notebook.bridge import bridge
+from wiro_nb.notebook.display import answer_action, is_settled, read_posters
+from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.lookups import estimate_words
+from wiro_nb.notebook.session import session
+from wiro_nb.notebook.static_html import poster_base64
+from wiro_nb.notebook.tables_html import budget_words
+from wiro_nb.notebook.words import money
+from wiro_nb.schema.types import ModelSchema
+
+if TYPE_CHECKING:
+    from wiro_nb.notebook.form import ModelForm
+    from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.runs.run import Run
+    from wiro_nb.runs.snapshot import Snapshot
+
+_PRESETS_FILE = "presets.json"
+_open_forms: list[FormDesk] = []
+
+
+def open_form(
+    schema: ModelSchema, *, source: str | None = None, values: Mapping[str, Any] | None = None
+) -> ModelForm:
+    """Returns the form of a model, ready to be shown.
+
+    Args:
+        schema: The model.
+        source: A run id or a file with a record; its settings are the first values.
+        values: First values, over those of `source`.
+
+    Raises:
+        UnknownRun, BadRecord: `source` is neither a run nor a file with a record.
+        InvalidParameter: A value names an input that the model does not have.
+    """
+    first = {**(_values_from(source, schema) if source else {}), **(values or {})}
+    desk = FormDesk(schema, current_host(), first)
+    _open_forms.append(desk)
+    return desk.form
+
+
+def end_forms() -> None:
+    """Closes every open form: the extension is unloaded."""
+    while _open_forms:
+        _open_forms.pop().close()
+
+
+class FormDesk:
+    """What stands behind one form.
+
+    Args:
+        schema: The model.
+        host: Where the form was opened; its runs belong to that notebook.
+        values: First values.
+    """
+
+    def __init__(self, schema: ModelSchema, host: Host, values: Mapping[str, Any]) -> None:
+        from wiro_nb.notebook.form import build_form
+        from wiro_nb.notebook.form_presets import PresetStore
+        from wiro_nb.runs.paths import data_dir
+
+        self._schema, self._host = schema, replace(host, source_sha256=None)
+        self._lock = threading.Lock()
+        choice = session.manager().choice
+        _check_names(schema, values)
+        bridge.open(host.notebook)
+        self.form = build_form(
+            schema,
+            on_run=self.start,
+            price=self.price,
+            service_badge="sandbox" if choice.is_sandbox else choice.name,
+            values=values or None,
+            presets=PresetStore(data_dir() / _PRESETS_FILE),
+            upload_dir=host.folder / session.preferences.out_dir / ".inputs",
+        )
+        self._show_budget()
+
+    def price(self, values: Mapping[str, Any]) -> str:
+        """Returns the price of these values in words; asks nobody."""
+        manager = session.manager()
+        if manager.choice.is_sandbox:
+            return "free, sandbox"
+        return estimate_words(manager.estimate(manager.prepare(self._schema.slug, _given(values))), False)
+
+    def start(self, values: Mapping[str, Any]) -> Run:
+        """Runs the model and shows the run beneath the form. A press always runs."""
+        from wiro_nb.notebook.widgets import RunCard
+
+        prepared = session.manager().prepare(self._schema.slug, _given(values))
+        handle = actions.submit(prepared, self._host, "form")
+        bridge.watch(handle)
+        card = RunCard(handle.snapshot)
+        card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
+        self.form.show_card(card)
+        handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot))
+        self._on_change(handle, card, handle.snapshot)
+        return handle
+
+    def close(self) -> None:
+        """Closes the form."""
+        self.form.close()
+
+    def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot) -> None:
+        poster = None
+        if is_settled(handle):
+            picture = next(iter(read_posters(handle, snapshot).values()), None)
+            poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
+            self._show_budget()
+        card.update(snapshot, poster=poster)
+
+    def _on_action(self, handle: Run, card: RunCard, action: str) -> None:
+        if action == "edit":
+            self.form.set({name: value for name, value in handle.parameters.items() if name in self.form})
+        elif action == "run_again":
+            self.start({**handle.parameters, **_files_of(handle)})
+        else:
+            answer_action(handle, card, action)
+
+    def _show_budget(self) -> None:
+        manager = session.manager()
+        limit = manager.ledger.get_budget(self._host.notebook)
+        if limit is None or manager.choice.is_sandbox:
+            return
+        spent = manager.spent(self._host.notebook)
+        share = float(spent / limit) if limit else 1.0
+        hint = f"The budget of {money(limit)} is reached. Raise it: %wiro budget USD"
+        self.form.set_budget(budget_words(spent, limit), share, reached=spent >= limit, hint=hint)
+
+
+def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
+    known = [parameter.id for parameter in schema.parameters]
+    for name in values:
+        if not schema.open and name not in known:
+            raise InvalidParameter(
+                f"{schema.slug} has no input {name}",
+                hint=f"%wiro info {schema.slug}",
+                name=name,
+                near=get_close_matches(name, known, 3),
+            )
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values without empty ones, which mean: not given."""
+    return {name: value for name, value in values.items() if value not in ("", [], None)}
+
+
+def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
+    """Returns settings and files of a run id, or of a file with a record in it."""
+    record: Mapping[str, Any]
+    if Path(source.partition("#")[0]).exists():
+        from wiro_nb.provenance.find import find_records
+
+        found = find_records(source)
+        if len(found) > 1:
+            ids = [item.record["run_id"] for item in found]
+            raise UnknownRun(
+                f"{source} holds {len(found)} runs: name one as {source}#RUN", query=source, near=ids[:5]
+            )
+        record = found[0].record
+    else:
+        try:
+            handle = actions.find(source)
+        except UnknownRun as error:
+            raise UnknownRun(
+                f"{source!r} is neither a run nor a file that is here", near=error.near, query=source
+            ) from None
+        record = {"parameters": handle.parameters, "files": handle.files}
+    if not isinstance(record.get("parameters"), Mapping):
+        raise BadRecord(f"{source} holds no settings", source=source, reason="shape")
+    settings = {name: value for name, value in record["parameters"].items() if schema.open or schema.get(name)}
+    return {**settings, **_files_in(record.get("files") or {}, schema)}
+
+
+def _files_of(handle: Run) -> dict[str, Any]:
+    return _files_in(handle.files, session.known_schema(handle.model))
+
+
+def _files_in(files: Mapping[str, Any], schema: ModelSchema | None) -> dict[str, Any]:
+    """Returns input files of a record as paths into the store of inputs, or as URLs."""
+    from wiro_nb.runs.store import input_path
+
+    found: dict[str, Any] = {}
+    folder = current_host().folder
+    for name, items in files.items():
+        places = []
+        for item in items:
+            kept = input_path(folder, item["sha256"], str(item.get("name") or "")) if item.get("sha256") else None
+            if kept is not None and kept.exists():
+                places.append(str(kept))
+            elif item.get("url"):
+                places.append(str(item["url"]))
+        parameter = schema.get(name) if schema is not None else None
+        if places:
+            found[name] = places if parameter is None or parameter.multiple else places[0]
+    return found

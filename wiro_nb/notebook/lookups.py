@@ -1,0 +1,182 @@
+"""Models, money and the service: what the commands that start no run do."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.pages import Listing, Page, line_page
+from wiro_nb.notebook.session import session
+from wiro_nb.notebook.tables_html import (
+    ModelLine,
+    Status,
+    budget_words,
+    info_bundle,
+    models_bundle,
+    status_bundle,
+)
+from wiro_nb.notebook.words import money
+
+if TYPE_CHECKING:
+    from wiro_nb.api.prices import Estimate
+    from wiro_nb.runs.catalogue import ModelCard
+    from wiro_nb.runs.services import ServiceChoice
+    from wiro_nb.schema.types import ModelSchema
+
+_UNSET: Any = object()
+
+
+def estimate_words(estimate: Estimate, is_sandbox: bool) -> str:
+    """Returns a forecast in words: "about $0.04", "$0.03 to $0.12", "free, sandbox", "price not listed"."""
+    if is_sandbox:
+        return "free, sandbox"
+    if not estimate.known:
+        return "price not listed"
+    if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
+        return f"{money(estimate.low_usd)} to {money(estimate.high_usd)}"
+    return f"about {money(estimate.low_usd)}"
+
+
+def service_words(choice: ServiceChoice) -> str:
+    """Returns the service as a phrase."""
+    return "sandbox, free" if choice.is_sandbox else choice.name
+
+
+def money_sentence() -> str:
+    """Returns what this notebook spent, as a sentence; empty in the sandbox."""
+    manager = session.manager()
+    if manager.choice.is_sandbox:
+        return ""
+    notebook = current_host().notebook
+    words = budget_words(manager.spent(notebook), manager.ledger.get_budget(notebook))
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def status() -> Page:
+    """Returns service, account, money and runs in flight."""
+    manager = session.manager()
+    choice = manager.choice
+    notebook = current_host().notebook
+    flying = [item.snapshot for item in manager.runs(notebook=notebook, limit=500) if not item.state.is_final]
+    return Page(
+        status_bundle(
+            Status(
+                service=choice.name,
+                is_sandbox=choice.is_sandbox,
+                account=_account_words(choice),
+                spent_usd=manager.spent(notebook),
+                budget_usd=manager.ledger.get_budget(notebook),
+                in_flight=tuple(flying),
+            )
+        )
+    )
+
+
+def _account_words(choice: ServiceChoice) -> str:
+    if choice.is_sandbox:
+        return f"none needed ({choice.reason})"
+    return f"key from the {choice.key_source}"
+
+
+def models(query: str = "", *, limit: int = 20) -> Listing[Any]:
+    """Returns models, searched by words; they show as a table.
+
+    Args:
+        query: Words to look for; empty lists all.
+        limit: At most this many.
+    """
+    manager = session.manager()
+    found = manager.models(query, limit=limit)
+
+    def draw() -> dict[str, str]:
+        lines = [
+            ModelLine(item.slug, item.title, item.description, item.categories, _card_price(item))
+            for item in found
+        ]
+        return models_bundle(lines, query, service_words(manager.choice))
+
+    return Listing(found, draw)
+
+
+def _card_price(card: ModelCard) -> str:
+    if session.manager().choice.is_sandbox:
+        return "free, sandbox"
+    if card.price is None:
+        return "price not listed"
+    from wiro_nb.api.prices import estimate
+
+    return estimate_words(estimate(card.price, {}, {}), False)
+
+
+def info(model: str) -> Page:
+    """Returns a model's inputs, choices and price.
+
+    Raises:
+        UnknownModel: There is no such model.
+    """
+    from wiro_nb.notebook.actions import schema_of
+
+    schema = schema_of(model)
+    notes = []
+    if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
+        notes.append("This model has no seed: a clip cannot be repeated exactly.")
+    return Page(info_bundle(schema, model_price(schema), notes))
+
+
+def model_price(schema: ModelSchema) -> str:
+    """Returns what a run with the model's defaults costs, in words."""
+    manager = session.manager()
+    if manager.choice.is_sandbox:
+        return "free, sandbox"
+    detail = manager.detail(schema.slug)
+    if detail is None:
+        return "price not listed"
+    from wiro_nb.api.prices import estimate
+
+    defaults = {item.id: item.default for item in schema.parameters if isinstance(item.default, str)}
+    return estimate_words(estimate(detail.pricing, defaults, {}), False)
+
+
+def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
+    """Shows the budget of this notebook, or sets it.
+
+    Args:
+        usd: The most to spend in this notebook, in USD; None lifts the budget; left out only shows it.
+    """
+    manager = session.manager()
+    notebook = current_host().notebook
+    if usd is not _UNSET:
+        manager.ledger.set_budget(notebook, None if usd is None else Decimal(str(usd)))
+    words = budget_words(manager.spent(notebook), manager.ledger.get_budget(notebook))
+    tail = " (the sandbox costs nothing)" if manager.choice.is_sandbox else ""
+    return line_page(words + tail)
+
+
+def use(service: str) -> Page:
+    """Chooses the service of new runs: "sandbox", "cloud", or a name of your own.
+
+    Raises:
+        MissingCredentials: It needs a key and none was found.
+        ConfigError: There is no service of this name.
+    """
+    choice = session.manager().use(service)
+    return line_page(f"new runs go to {service_words(choice)}")
+
+
+def login() -> Page:
+    """Asks for the API key, without showing it or keeping it in the notebook.
+
+    Raises:
+        ConfigError: Nobody is there to type it, or nothing was typed.
+    """
+    from wiro_nb.notebook.login import ask_and_save
+
+    return line_page(ask_and_save())
+
+
+def logout() -> Page:
+    """Forgets the API key that `login` kept."""
+    from wiro_nb.notebook.login import forget
+
+    return line_page(forget())

@@ -1,0 +1,104 @@
+"""The magics class: settings, and the one entry for `%wiro` and `%%wiro`."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Bool, Enum, Float, TraitError, Unicode, observe, validate
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.session import Preferences, session
+
+_MB = 1_000_000
+
+
+@magics_class
+class WiroMagics(Magics):
+    """`%wiro` and `%%wiro`. Settings: `%config WiroMagics.NAME = VALUE`, or in `ipython_config.py`.
+
+    No key or secret is ever a setting: `%config` prints settings and profiles are shared.
+    """
+
+    service = Unicode(
+        "",
+        help="Service of new runs: sandbox, cloud, a name. Empty: cloud when a key is found, else sandbox.",
+    ).tag(config=True)
+    wait = Enum(
+        ("auto", "always", "never"),
+        "auto",
+        help="Whether a cell waits for its run. auto: only under papermill, nbclient, nbconvert and the like.",
+    ).tag(config=True)
+    out_dir = Unicode("wiro_outputs", help="Folder of the clips, beside the notebook.").tag(config=True)
+    embed_record = Bool(True, help="Write the run's record into the finished clip.").tag(config=True)
+    max_download_mb = Float(2000.0, help="Larger files are not downloaded, in MB (10^6 bytes).").tag(config=True)
+    budget_usd = Unicode("", help="Budget of the notebook in USD as decimal text; empty: the one set before.").tag(
+        config=True
+    )
+    debug = Bool(False, help="Show whole tracebacks in place of one-line errors.").tag(config=True)
+
+    def __init__(self, shell: Any, **settings: Any) -> None:
+        super().__init__(shell, **settings)
+        self._apply()
+
+    @no_var_expand
+    @line_cell_magic
+    def wiro(self, line: str, cell: str | None = None) -> Any:
+        """Run generative-video models. `%wiro help` lists the commands.
+
+        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh]
+        the prompt, verbatim
+        """
+        from wiro_nb.notebook import commands
+
+        try:
+            return commands.call_cell(line, cell) if cell is not None else commands.call_line(line)
+        except WiroError as error:
+            caught = error
+        # Outside the handler: a group of exceptions in the context would bring the long traceback back.
+        if self.debug:
+            raise caught
+        raise commands.tell_error(caught) from None
+
+    @validate("max_download_mb")
+    def _check_size(self, proposal: Any) -> float:
+        if proposal["value"] <= 0:
+            raise TraitError("max_download_mb must be above 0, in MB")
+        return float(proposal["value"])
+
+    @validate("budget_usd")
+    def _check_budget(self, proposal: Any) -> str:
+        text = str(proposal["value"]).strip().removeprefix("$")
+        if text:
+            try:
+                amount = Decimal(text)
+            except InvalidOperation:
+                raise TraitError(f"budget_usd must be an amount in USD such as 2.00, not {text!r}") from None
+            if not amount.is_finite() or amount < 0:
+                raise TraitError("budget_usd must not be below 0")
+        return text
+
+    @validate("out_dir")
+    def _check_folder(self, proposal: Any) -> str:
+        text = str(proposal["value"]).strip()
+        if not text:
+            raise TraitError("out_dir must name a folder, for example wiro_outputs")
+        return text
+
+    @observe("wait", "out_dir", "embed_record", "max_download_mb", "debug", "service", "budget_usd")
+    def _changed(self, _change: Any) -> None:
+        self._apply()
+
+    def _apply(self) -> None:
+        WiroError.debug = self.debug
+        session.set_preferences(
+            Preferences(
+                service=self.service.strip() or None,
+                wait=self.wait,
+                out_dir=self.out_dir,
+                embed_record=self.embed_record,
+                max_download_bytes=int(self.max_download_mb * _MB),
+                budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
+            )
+        )

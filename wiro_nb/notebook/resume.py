@@ -1,0 +1,60 @@
+"""At load: takes up the runs of this notebook that a former kernel left unfinished.
+
+Looks into the ledger only when there is one, so that loading stays light for everybody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.host import current_host
+from wiro_nb.runs.paths import ledger_path
+
+_log = logging.getLogger(__name__)
+
+
+def resume_runs(shell: Any) -> None:
+    """Follows unfinished runs again and says so in one line; says nothing when there are none.
+
+    Args:
+        shell: The IPython shell. A ledger that cannot be read does not keep the extension from loading.
+    """
+    notebook = current_host(shell).notebook
+    path = ledger_path()
+    if notebook is None or not path.exists():
+        return
+    try:
+        if _has_unfinished(notebook):
+            _take_up(notebook)
+    except WiroError as error:
+        # The first command tells the same error with its hint; here it would only be in the way.
+        _log.warning("unfinished runs were not looked up: %s", error.message)
+
+
+def _has_unfinished(notebook: str) -> bool:
+    from wiro_nb.runs.ledger import Ledger
+
+    ledger = Ledger(ledger_path())
+    try:
+        return any(row.notebook == notebook for row in ledger.unfinished())
+    finally:
+        ledger.close()
+
+
+def _take_up(notebook: str) -> None:
+    from wiro_nb.notebook.bridge import bridge
+    from wiro_nb.notebook.display import publish
+    from wiro_nb.notebook.pages import line_page
+    from wiro_nb.notebook.session import session
+    from wiro_nb.notebook.words import count
+
+    runs = session.manager().resume(notebook)
+    if not runs:
+        return
+    for run in runs:
+        bridge.follow(run)
+    names = ", ".join(run.short_id for run in runs)
+    page = line_page(f"{count(len(runs), 'run')} of this notebook not finished before: {names}. See %wiro runs")
+    publish(page._repr_mimebundle_())

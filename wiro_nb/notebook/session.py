@@ -1,0 +1,140 @@
+"""What this kernel's notebook side remembers: preferences, the latest run, cards, schemas seen.
+
+One object for the process, as one process is one kernel. It makes the manager at first use and hands
+it the preferences; nothing heavy is imported before that.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from wiro_nb.notebook.host import Host, current_host
+
+if TYPE_CHECKING:
+    from wiro_nb.runs.manager import Manager
+    from wiro_nb.runs.run import Run
+    from wiro_nb.schema.types import ModelSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a person may set; see the traits of `WiroMagics` for each. `wait`: "auto", "always" or "never"."""
+
+    service: str | None = None
+    wait: str = "auto"
+    out_dir: str = "wiro_outputs"
+    embed_record: bool = True
+    max_download_bytes: int = 2_000_000_000
+    budget_usd: Decimal | None = None
+
+
+class Session:
+    """The state of the notebook side."""
+
+    def __init__(self) -> None:
+        self.preferences = Preferences()
+        self.last_run: Run | None = None
+        self._schemas: dict[str, ModelSchema] = {}
+        self._notes: dict[str, str] = {}
+        self._execution: str | None = None
+        self._returned: set[str] = set()
+        self._lock = threading.Lock()
+        self._applied: tuple[int, Preferences] | None = None
+
+    def set_preferences(self, preferences: Preferences) -> None:
+        """Takes new preferences; the manager hears of them at its next use."""
+        self.preferences = preferences
+
+    def manager(self) -> Manager:
+        """Returns the manager, made at first use, with the present preferences."""
+        from wiro_nb.runs.manager import get_manager
+
+        manager = get_manager()
+        wanted = (id(manager), self.preferences)
+        with self._lock:
+            before, self._applied = self._applied, wanted
+        if before != wanted:
+            self._hand_over(manager, before[1] if before and before[0] == wanted[0] else Preferences())
+        return manager
+
+    def _hand_over(self, manager: Manager, before: Preferences) -> None:
+        present = self.preferences
+        manager.settings = replace(
+            manager.settings,
+            out_dir=present.out_dir,
+            embed_record=present.embed_record,
+            max_download_bytes=present.max_download_bytes,
+        )
+        if present.service and present.service != before.service:
+            manager.use(present.service)
+        if present.budget_usd is not None and present.budget_usd != before.budget_usd:
+            manager.ledger.set_budget(current_host().notebook, present.budget_usd)
+
+    def should_wait(self, host: Host, asked: bool | None = None) -> bool:
+        """Returns whether a cell waits for its run.
+
+        Args:
+            host: Where it runs.
+            asked: What the call itself says; None leaves it to the preferences.
+        """
+        if asked is not None:
+            return asked
+        if self.preferences.wait != "auto":
+            return self.preferences.wait == "always"
+        return host.is_headless
+
+    def set_note(self, run_id: str, note: str) -> None:
+        """Keeps a sentence to be shown above a run that is the value of its cell."""
+        if note:
+            self._notes[run_id] = note
+
+    def take_note(self, run_id: str) -> str:
+        """Returns the sentence kept for a run, once."""
+        return self._notes.pop(run_id, "")
+
+    def returned_in(self, host: Host) -> set[str]:
+        """Returns the ids of runs that calls of the present execution of a cell have given back.
+
+        A loop that asks three times for the same thing wants three clips, not the first one three times.
+        """
+        if host.execution_id is None or host.execution_id != self._execution:
+            self._execution, self._returned = host.execution_id, set()
+        return self._returned
+
+    def remember_schema(self, schema: ModelSchema) -> None:
+        """Keeps a schema for completion, which never asks the service."""
+        self._schemas[schema.slug.lower()] = schema
+
+    def known_schemas(self) -> tuple[ModelSchema, ...]:
+        """Returns the schemas that completion may offer: bundled ones and those seen in this kernel."""
+        from wiro_nb.schema.catalog import bundled_models
+
+        known = {schema.slug.lower(): schema for schema in bundled_models()}
+        return tuple({**known, **self._schemas}.values())
+
+    def known_schema(self, model: str) -> ModelSchema | None:
+        """Returns the schema of a model as far as it is known without asking."""
+        wanted = model.lower()
+        return next(
+            (item for item in self.known_schemas() if wanted in (item.slug.lower(), item.run_path.lower())), None
+        )
+
+    def known_runs(self) -> list[Run]:
+        """Returns runs for completion; nothing when no manager was made yet."""
+        if "wiro_nb.runs.manager" not in sys.modules:
+            return []
+        return self.manager().runs(limit=20)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Closes the manager, if there is one, and forgets everything."""
+        module = sys.modules.get("wiro_nb.runs.manager")
+        if module is not None:
+            module.close_manager(timeout_s)
+        self.__init__()  # type: ignore[misc]
+
+
+session = Session()

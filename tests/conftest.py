@@ -45,12 +45,10 @@ class SandboxProcess:
         """Ends the process: by closing its stdin, or as kill -9 does."""
         if kill:
             self.process.kill()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        code = self.process.wait(timeout=10)
-        self.process.stdout.close()
-        return code
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        return self.process.wait(timeout=10)
 
     def restart(self, *, kill: bool = True) -> None:
         """Ends the process, by default as kill -9 does, and starts it again on the same data."""
@@ -102,8 +100,7 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
     yield start
     for process in started:
-        if process.process.returncode is None:
-            process.stop()
+        process.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,137 @@
+"""The process: its first line, its end, restarts after kill -9, one process a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIRST_LINE = {"base_url", "socket_url", "api_key", "api_secret", "key_only_api_key", "pid", "version"}
+INSTANT = ("--engine", "instant", "--speed", "instant")
+
+
+def start(data: Path, *args: str, stdin: Any = subprocess.PIPE) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    command = [sys.executable, "-m", "wiro_nb.sandbox", "--data", str(data), *INSTANT, *args]
+    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, json.loads(process.stdout.readline())
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    return process.returncode, errors
+
+
+def test_the_first_line_says_how_to_reach_it_and_closing_stdin_ends_it(tmp_path: Path) -> None:
+    process, info = start(tmp_path)
+    assert set(info) == FIRST_LINE
+    assert info["pid"] == process.pid
+    assert info["base_url"].startswith("http://127.0.0.1:")
+    assert finish(process) == (0, "")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(info["base_url"].split(":")[2].split("/")[0])), timeout=5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_cleanly_even_with_work_under_way(new_caller: Callable[..., Any], number: int) -> None:
+    caller = new_caller("--stay")
+    made = caller.run("[hold] boat")
+    caller.until(made, "task_start")
+    with caller.watch(made):
+        caller.sandbox.process.send_signal(number)
+        assert caller.sandbox.process.wait(timeout=10) == 0
+
+
+def test_stay_goes_on_without_stdin(tmp_path: Path) -> None:
+    process, info = start(tmp_path, "--stay", stdin=subprocess.DEVNULL)
+    try:
+        second, again = start(tmp_path)
+        assert (again.pop("shared"), again) == (True, info)
+        assert finish(second) == (0, "")
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        assert finish(process) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_secrets_lie_in_files_of_the_owner_alone(tmp_path: Path) -> None:
+    process, info = start(tmp_path)
+    for name in ("sandbox.json", "sandbox.sqlite"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
+    assert json.loads((tmp_path / "sandbox.json").read_text()) == info
+    assert finish(process) == (0, "")
+    assert not (tmp_path / "sandbox.json").exists()
+
+
+def test_a_port_in_use_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "wiro_nb.sandbox", "--data", str(tmp_path)]
+        command += ["--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The sandbox could not start:")
+    assert "Traceback" not in done.stderr
+
+
+def test_after_kill_9_everything_is_there_and_unfinished_tasks_finish(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant", "--balance", "1000")
+    box = caller.sandbox
+    done = caller.done(caller.run("first"))
+    content = caller.http.get(done["outputs"][0]["url"]).content
+    waiting, running = caller.run("[queue] second"), caller.run("[hold] third")
+    caller.until(running, "task_start")
+    before = dict(box.info)
+    box.restart(kill=True)
+    assert {**box.info, "pid": 0} == {**before, "pid": 0}, "keys and port are kept"
+    again = caller.task({"taskid": done["id"]})
+    assert again == done
+    assert caller.http.get(again["outputs"][0]["url"]).content == content
+    for made in (waiting, running):
+        caller.until(made, "task_queue", "task_start")
+        box.release(made["taskid"])
+        assert caller.done(made)["pexit"] == "0"
+    books = box.audit()
+    assert [task["billed_usd"] for task in books["tasks"]] == ["0.010000000000"] * 3
+    assert Decimal(books["balance_usd"]) == Decimal("999.97")
+
+
+def test_a_polite_end_leaves_unfinished_tasks_for_the_next_start(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant")
+    made = caller.run("[hold] boat")
+    caller.until(made, "task_start")
+    caller.sandbox.restart(kill=False)
+    caller.until(made, "task_start")
+    caller.ok("/Task/Kill", {"taskid": made["taskid"]})
+
+
+def test_the_books_lie_in_sqlite(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant")
+    task = caller.done(caller.run())
+    with sqlite3.connect(caller.sandbox.data / "sandbox.sqlite") as db:
+        rows = db.execute("SELECT task_id, model, status, billed_usd FROM audit").fetchall()
+    db.close()
+    assert rows == [(int(task["id"]), "sandbox/plain-clip", "task_postprocess_end", task["totalcost"])]
+
+
+def test_help_names_every_fault_and_mark() -> None:
+    from wiro_nb.sandbox.faults import HELP, KINDS
+    from wiro_nb.sandbox.options import _EPILOG
+
+    assert [kind for kinds in KINDS.values() for kind in kinds if kind not in HELP] == []
+    assert [mark for mark in ("fail", "crash", "slow", "queue", "hold") if f"[{mark}]" not in _EPILOG] == []

@@ -1,0 +1,221 @@
+"""A task's life: the order of things, stopping it, slots, money, callbacks."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+ORDER = [
+    "task_queue",
+    "task_accept",
+    "task_preprocess_start",
+    "task_preprocess_end",
+    "task_assign",
+    "task_start",
+    "task_output",
+    "task_output_full",
+    "task_end",
+    "task_postprocess_start",
+    "task_postprocess_end",
+]
+
+
+def squeezed(events: list[dict[str, Any]]) -> list[str]:
+    """The types of the events, repetitions taken together."""
+    types = [event["type"] for event in events]
+    return [kind for at, kind in enumerate(types) if at == 0 or kind != types[at - 1]]
+
+
+def test_the_socket_tells_every_status_in_order_and_every_step(caller: Any) -> None:
+    made = caller.run("[queue] boat")
+    with caller.watch(made) as socket:
+        caller.sandbox.release(made["taskid"])
+        events = caller.events(socket)
+    assert squeezed(events) == ORDER
+    assert {event["tasktoken"] for event in events} == {made["socketaccesstoken"]}
+    assert {event["id"] for event in events} == {made["taskid"]}
+    steps = [event["message"] for event in events if isinstance(event["message"], dict)]
+    assert [step["stepCurrent"] for step in steps] == [str(number) for number in range(1, 11)]
+    assert set(steps[0]) == {
+        *("type", "task", "percentage", "stepCurrent", "stepTotal"),
+        *("speed", "speedType", "elapsedTime", "remainingTime"),
+    }
+    assert all(isinstance(value, str) for step in steps for value in step.values())
+    assert events[-1]["message"] == caller.task(made)["outputs"]
+
+
+def test_events_from_before_the_registration_are_not_replayed(caller: Any) -> None:
+    made = caller.run("[hold] boat")
+    caller.until(made, "task_start")
+    with caller.watch(made) as socket:
+        caller.sandbox.release(made["taskid"])
+        assert squeezed(caller.events(socket))[0] == "task_output"
+
+
+def test_one_socket_serves_several_tasks_and_several_sockets_one_task(caller: Any) -> None:
+    first, second = caller.run("[queue] 1"), caller.run("[queue] 2")
+    with caller.watch(first) as one, caller.watch(first) as two:
+        one.send(json.dumps({"type": "task_info", "tasktoken": second["socketaccesstoken"]}))
+        for socket in (one, two):
+            socket.send("not json")
+            socket.recv(timeout=5)
+        caller.sandbox.release(first["taskid"])
+        assert {event["id"] for event in caller.events(two)} == {first["taskid"]}
+        caller.sandbox.release(second["taskid"])
+        events = caller.events(one) + caller.events(one)
+    assert {event["id"] for event in events} == {first["taskid"], second["taskid"]}
+
+
+def test_one_task_per_socket_stays_silent_for_the_second(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant", "--one-task-per-socket")
+    first, second = caller.run("[queue] 1"), caller.run("[queue] 2")
+    with caller.watch(first) as socket:
+        socket.send(json.dumps({"type": "task_info", "tasktoken": second["socketaccesstoken"]}))
+        socket.send("not json")
+        socket.recv(timeout=5)
+        caller.sandbox.release(second["taskid"])
+        caller.done(second)
+        caller.sandbox.release(first["taskid"])
+        assert {event["id"] for event in caller.events(socket)} == {first["taskid"]}
+
+
+def test_a_queued_task_can_be_cancelled_and_not_killed(caller: Any) -> None:
+    made = caller.run("[queue] boat")
+    killed = caller.error("/Task/Kill", {"taskid": made["taskid"]})
+    assert killed == (200, 1, "Task could not be killed: it is still in the queue")
+    (task,) = caller.ok("/Task/Cancel", {"taskid": made["taskid"]})["tasklist"]
+    assert task["status"] == caller.task(made)["status"] == "task_cancel"
+    assert task["canceltime"] != "0"
+    again = caller.error("/Task/Cancel", {"taskid": made["taskid"]})
+    assert again == (200, 1, "Task is not in a cancellable state.")
+
+
+@pytest.mark.parametrize("name", ["taskid", "socketaccesstoken"])
+def test_a_running_task_can_be_killed_and_not_cancelled_and_costs_nothing(caller: Any, name: str) -> None:
+    made = caller.run("[hold] boat")
+    caller.until(made, "task_start", "task_output")
+    assert caller.error("/Task/Cancel", {"taskid": made["taskid"]})[2] == "Task is not in a cancellable state."
+    with caller.watch(made) as socket:
+        (task,) = caller.ok("/Task/Kill", {name: made[name]})["tasklist"]
+        assert caller.events(socket, "task_cancel")[-1]["type"] == "task_cancel"
+    assert (task["status"], Decimal(task["totalcost"]), task["outputs"]) == ("task_cancel", 0, [])
+    over = caller.error("/Task/Kill", {name: made[name]})
+    assert over == (200, 1, "Task could not be killed: it has already ended")
+
+
+def test_a_failed_run_says_why_and_costs_nothing(caller: Any) -> None:
+    made = caller.run("[queue] [fail] boat")
+    with caller.watch(made) as socket:
+        caller.sandbox.release(made["taskid"])
+        events = caller.events(socket)
+    lines = [event["message"] for event in events if event["type"] == "task_error"]
+    assert lines[-1] == "RuntimeError: the run was asked to fail."
+    assert "task_error_full" in [event["type"] for event in events]
+    task = caller.task(made)
+    assert (task["pexit"], task["outputs"], Decimal(task["totalcost"])) == ("1", [], 0)
+    assert lines[-1] in task["debugerror"]
+
+
+def test_a_crash_before_the_run_ends_in_task_error(caller: Any) -> None:
+    task = caller.until(caller.run("[crash] boat"), "task_error")
+    assert (task["starttime"], task["pexit"], Decimal(task["totalcost"])) == ("0", "", 0)
+    assert task["debugerror"] == "The worker could not start the model.\n"
+
+
+def test_slow_is_slow_at_any_speed(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant")
+    made = caller.run("[slow] boat")
+    caller.until(made, "task_output")
+    caller.ok("/Task/Kill", {"taskid": made["taskid"]})
+
+
+def test_slots_follow_the_balance(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant", "--balance", "29.99")
+    held = [caller.run("[hold] boat"), caller.run("[queue] boat")]
+    refused = caller.error("/Run/sandbox/image", {"prompt": "x"})
+    assert refused == (200, 96, "Concurrent task limit reached: 2 for a balance of 29.99 USD.")
+    caller.ok("/Task/Cancel", {"taskid": held[1]["taskid"]})
+    caller.done(caller.run())
+    caller.sandbox.set_balance("0.60")
+    assert caller.error("/Run/sandbox/image", {"prompt": "x"})[1] == 96
+    caller.sandbox.set_balance("250.01")
+    extra = [caller.run("[hold] boat") for _ in range(30)]
+    assert caller.sandbox.audit()["busy"] == 31
+    assert len(extra) == 30
+
+
+def test_an_empty_account_cannot_start(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--balance", "0.49")
+    assert caller.error("/Run/sandbox/image", {"prompt": "x"})[1] == 97
+    assert caller.sandbox.audit()["tasks"] == []
+
+
+def test_every_success_and_only_success_is_billed_once(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--speed", "instant", "--balance", "1000")
+    good = caller.done(caller.run())
+    caller.done(caller.run("[fail] x"))
+    queued = caller.run("[queue] x")
+    caller.ok("/Task/Cancel", {"taskid": queued["taskid"]})
+    books = caller.sandbox.audit()
+    assert [task["billed_usd"] for task in books["tasks"]] == ["0.010000000000", "0", "0"]
+    assert Decimal(books["balance_usd"]) == 1000 - Decimal(good["totalcost"])
+    assert books["requests"]["Run"] == 3
+
+
+def test_each_way_of_pricing_bills_what_its_table_says(caller: Any) -> None:
+    second, pixel_tier = Decimal("0.012"), Decimal("0.03")
+    vace = {"prompt": "x", "resolution": "480p", "ratio": "auto"}
+    assert Decimal(caller.done(caller.ok("/Run/pruna/vace", vace))["totalcost"]) == second  # the clip lasts 1 s
+    wide = caller.ok("/Run/Wan-AI/Wan2.2-TI2V-5B-text-to-video", {"prompt": "x"})
+    assert Decimal(caller.done(wide)["totalcost"]) == pixel_tier
+    assert Decimal(caller.done(caller.run(model="sandbox/image"))["totalcost"]) == Decimal("0.002")
+    assert Decimal(caller.done(caller.run("a b", model="sandbox/text"))["totalcost"]) == Decimal("0.00006")
+    timed = caller.done(caller.run(model="sandbox/no-schema"))
+    assert Decimal(timed["totalcost"]) == Decimal(timed["elapsedseconds"]) * Decimal("0.001")
+
+
+def test_a_callback_is_delivered_on_this_machine(caller: Any) -> None:
+    received: list[dict[str, Any]] = []
+    arrived = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            arrived.set()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        made = caller.run(callbackUrl=f"http://127.0.0.1:{server.server_port}/done?x=1")
+        assert arrived.wait(10)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert (received[0]["id"], received[0]["status"]) == (made["taskid"], "task_postprocess_end")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://192.0.2.1/", "refused"),
+        ("https://127.0.0.1/", "refused"),
+        ("http://127.0.0.1.example.org/", "refused"),
+        ("You can provide a callback URL", "is not a URL"),
+        ("http://[::1", "is not a URL"),
+    ],
+)
+def test_a_callback_elsewhere_is_not_called_and_the_log_says_so(caller: Any, url: str, words: str) -> None:
+    assert words in caller.done(caller.run(callbackUrl=url))["debugoutput"]

@@ -155,14 +155,16 @@ def _at(path: Path, index: int) -> Image | None:
 
 
 def _last(path: Path, back: int) -> Image | None:
-    from collections import deque
-
-    kept: deque[Any] = deque(maxlen=back)
+    # Counted first and read again: keeping all frames of a long clip would fill the memory.
+    count, newest = 0, None
     try:
-        kept.extend(_frames(path))
+        for decoded in _frames(path):
+            count, newest = count + 1, decoded
     except _DECODE_ERRORS:
         pass
-    return _picture(kept[0]) if len(kept) == back else None
+    if back == 1:
+        return None if newest is None else _picture(newest)
+    return _at(path, count - back) if back <= count else None
 
 
 def _bright_frame(path: Path) -> Image | None:

@@ -11,6 +11,7 @@ import logging
 import os
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from wiro_nb.provenance.embed import embed_record
 from wiro_nb.provenance.record import build_record, canonical_json
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.runs import media
+from wiro_nb.runs.audit import hash_file
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.jobs import Desk, Job, error_to_dict, utc_now
 from wiro_nb.runs.link import Link
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot
+from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
 _log = logging.getLogger(__name__)
 _RECORDED = (
@@ -64,11 +66,10 @@ class Finisher:
             await self._end(job, _End(RunState.FAILED, None, (), _vanished(job), utc_now()))
             return
         assert job.tracker is not None
-        finished = task.finished or task.cancelled or utc_now()
+        finished = _finished(job, task)
         if job.tracker.succeeded:
             self._desk.show(job, job.tracker.snapshot)
             outputs = await self.fetch(job, task)
-            job.tracker.complete(outputs, utc_now(), message=_problem_line(outputs))
             await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
         elif job.tracker.snapshot.state is RunState.CANCELLED:
             await self._end(job, _End(RunState.CANCELLED, task, (), _cancelled(job, task), finished))
@@ -89,24 +90,19 @@ class Finisher:
 
     async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:
         """Writes a run's record anew after its files were fetched again."""
-        record = await asyncio.to_thread(
-            self._record, job, job.row.state, outputs, job.row.exit_code, job.row.finished_at
-        )
-        await asyncio.to_thread(self._write_files, job, record, outputs)
+        record, outputs = await asyncio.to_thread(self._write, job, replace(job.snapshot, outputs=outputs))
         text = canonical_json(record)
         await self._desk.step(job, lambda: self._desk.ledger.amend(job.id, outputs=outputs, record=text))
         self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
 
     async def _end(self, job: Job, end: _End) -> None:
-        final = self._final_snapshot(job, end)
+        final = _final_snapshot(job, end)
         record = None
         try:
-            record = await asyncio.to_thread(
-                self._record, job, end.state, end.outputs, final.exit_code, end.finished, final
-            )
-            if end.state is RunState.SUCCEEDED:
-                await asyncio.to_thread(self._write_files, job, record, end.outputs)
-        except (WiroError, OSError):
+            record, outputs = await asyncio.to_thread(self._write, job, final)
+            final = replace(final, outputs=outputs)
+        except (WiroError, OSError, ValueError):
+            # The clip is here and paid; a record that cannot be written must not turn it into a failure.
             _log.exception("the record of run %s could not be written", job.run.short_id)
         ledger, text = self._desk.ledger, canonical_json(record) if record else None
         await self._desk.step(
@@ -119,7 +115,7 @@ class Finisher:
                 elapsed_s=end.task.elapsed_s if end.task is not None else None,
                 exit_code=final.exit_code,
                 cost_usd=final.cost_usd,
-                outputs=end.outputs,
+                outputs=final.outputs,
                 record=text,
                 error=error_to_dict(end.error) if end.error else None,
                 message=final.message,
@@ -130,63 +126,89 @@ class Finisher:
         self._desk.show(job, final)
         self._desk.settle(job, end.error)
 
-    def _final_snapshot(self, job: Job, end: _End) -> Snapshot:
-        assert job.tracker is not None
-        if not job.tracker.snapshot.state.is_final:
-            job.tracker.update(utc_now(), state=end.state, message=end.error.message if end.error else "")
-        return job.tracker.snapshot
-
-    def _record(
-        self,
-        job: Job,
-        state: RunState,
-        outputs: tuple[RunOutput, ...],
-        exit_code: str | None,
-        finished: datetime | None,
-        final: Snapshot | None = None,
-    ) -> dict[str, Any]:
-        row, final = job.row, final or job.snapshot
-        started = final.started or row.started_at
-        return build_record(
-            run_id=row.run_id,
-            model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
-            service={"name": row.service, "base_url": row.base_url},
-            parameters=row.parameters,
-            files=row.request.get("files") or {},
-            seed=row.request.get("seed"),
-            task_id=row.task_id,
-            status=str(state),
-            exit_code=exit_code,
-            outputs=[_recorded(output) for output in outputs],
-            price={"estimated_usd": row.estimated_usd, "cost_usd": final.cost_usd},
-            times={
-                "created": row.created,
-                "submitted": row.submitted_at,
-                "started": started,
-                "finished": finished,
-            },
-            elapsed_s=final.elapsed_s,
-            parent=row.parent,
-            cell={"id": row.cell_id, "source_sha256": row.source_sha256}
-            if row.cell_id or row.source_sha256
-            else None,
-        )
-
-    def _write_files(self, job: Job, record: dict[str, Any], outputs: tuple[RunOutput, ...]) -> None:
+    def _write(self, job: Job, final: Snapshot) -> tuple[dict[str, Any], tuple[RunOutput, ...]]:
+        """Builds the record and writes it into clips and sidecar; returns it with the outputs as they lie there."""
+        record = _build_record(job, final)
+        if final.state is not RunState.SUCCEEDED:
+            return record, final.outputs
         folder = Path(job.row.folder or job.home)
-        notes: dict[str, Any] = {}
-        for output in outputs:
-            if not output.path:
-                continue
-            reason = (
-                "switched off"
-                if not self._desk.settings.embed_record
-                else embed_record(folder / output.name, record)
-            )
-            if reason:
-                notes[output.name] = reason
         folder.mkdir(parents=True, exist_ok=True)
+        notes: dict[str, str] = {}
+        outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
         write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
+        return record, outputs
+
+    def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
+        if not output.path or output.problem:
+            return output
+        wanted = self._desk.settings.embed_record
+        reason = embed_record(folder / output.name, record) if wanted else "switched off"
+        if reason:
+            notes[output.name] = reason
+            return output
+        return replace(output, stored_sha256=hash_file(folder / output.name))
+
+
+def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
+    row = job.row
+    has_cell = row.cell_id or row.source_sha256
+    return build_record(
+        run_id=row.run_id,
+        model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
+        service={"name": row.service, "base_url": row.base_url},
+        parameters=row.parameters,
+        files=row.request.get("files") or {},
+        seed=row.request.get("seed"),
+        task_id=row.task_id,
+        status=str(final.state),
+        exit_code=final.exit_code,
+        outputs=[_recorded(output) for output in final.outputs],
+        price={"estimated_usd": final.estimated_usd, "cost_usd": final.cost_usd},
+        times={
+            "created": row.created,
+            "submitted": row.submitted_at,
+            "started": final.started,
+            "finished": final.finished,
+        },
+        elapsed_s=final.elapsed_s,
+        parent=row.parent,
+        cell={"id": row.cell_id, "source_sha256": row.source_sha256} if has_cell else None,
+    )
+
+
+def _finished(job: Job, task: Task) -> datetime:
+    """Returns when a task ended: as seen here, else as the service says, which counts whole seconds."""
+    finished = job.ended_at or task.finished or task.cancelled or utc_now()
+    return max(finished, job.row.submitted_at or finished)
+
+
+def _final_snapshot(job: Job, end: _End) -> Snapshot:
+    assert job.tracker is not None
+    present, task = job.tracker.snapshot, end.task
+    submitted = job.row.submitted_at
+    started = max(present.started, submitted) if present.started and submitted else present.started
+    return replace(
+        present,
+        version=max(present.version, job.snapshot.version) + 1,
+        state=end.state,
+        stage=Stage.DONE if end.state is not RunState.FAILED else present.stage,
+        outputs=end.outputs,
+        exit_code=task.exit_code if task is not None else None,
+        cost_usd=_tidy(task.total_cost_usd) if task is not None else None,
+        started=min(started, end.finished) if started else None,
+        finished=end.finished,
+        elapsed_s=round((end.finished - submitted).total_seconds(), 3) if submitted else present.elapsed_s,
+        remaining_s=None,
+        lost_since=None,
+        retry_in_s=None,
+        ahead=None,
+        message=end.error.message if end.error is not None else _problem_line(end.outputs),
+    )
+
+
+def _tidy(amount: Decimal | None) -> Decimal | None:
+    """Returns an amount without the zeros the service pads it with, and never with an exponent."""
+    return None if amount is None else Decimal(format(amount.normalize(), "f"))
 
 
 def _measure(output: RunOutput, folder: Path, home: Path) -> RunOutput:
@@ -253,14 +275,14 @@ def _vanished(job: Job) -> RunFailed:
 
 
 def _cancelled(job: Job, task: Task) -> RunCancelled:
-    billed = f"Billed: ${task.total_cost_usd}." if task.total_cost_usd else _BILLED_NOTHING
+    billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
     return RunCancelled(f"run {job.run.short_id} was cancelled", billed=billed, run_id=job.id, task_id=task.id)
 
 
 def _failed(job: Job, task: Task) -> RunFailed:
     assert job.tracker is not None
     final = job.tracker.snapshot
-    billed = f"Billed: ${task.total_cost_usd}." if task.total_cost_usd else _BILLED_NOTHING
+    billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
     return RunFailed(
         f"run {job.run.short_id} failed while {final.stage}: {final.message}",
         hint=f"%wiro show {job.run.short_id}, then %wiro rerun {job.run.short_id}",

@@ -50,7 +50,7 @@ class Job:
         look_at: Monotonic time of the next question about it. looks: how many were in vain.
         unknown_looks: How often the service did not find the task.
         generation: Of the link at the time the task was registered for events.
-        final_task: The whole answer that showed the end.
+        final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
     """
 
     run: Run
@@ -67,6 +67,7 @@ class Job:
     unknown_looks: int = 0
     generation: int = 0
     final_task: Task | None = None
+    ended_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -135,7 +136,10 @@ class Desk:
 
     async def step(self, job: Job, call: Callable[[], LedgerRow]) -> None:
         """Takes a step of the run in the ledger, durable when this returns; the handle then shows the new row."""
-        job.run._row = await self.ledger_call(call)
+        row = await self.ledger_call(call)
+        # Two steps may answer out of order; an end is never taken back.
+        if row.state.is_final or not job.row.state.is_final:
+            job.run._row = row
 
     def note_progress(self, job: Job) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""
@@ -154,9 +158,9 @@ class Desk:
 
     def settle(self, job: Job, error: WiroError | None) -> None:
         """Marks the end of all work on a run: the last word to listeners, then whoever waits goes on."""
-        self._told_at.pop(job.id, None)
         job.run._error = error
-        self._tell(job)
+        if job.id in self._timers:
+            self._tell(job)
         self._told_at.pop(job.id, None)
         job.run._settle(error)
 

@@ -6,6 +6,7 @@ deadline; `submit` does not wait for anything but the disk.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import logging
@@ -291,7 +292,7 @@ class Manager:
             origin=origin,
             created=datetime.now(UTC),
             out_folder=out_folder,
-            estimated_usd=estimate.high_usd or estimate.low_usd if estimate.known else None,
+            estimated_usd=_forecast(estimate),
             parent=parent,
         )
         self.ledger.insert_plan(row)
@@ -439,7 +440,11 @@ class Manager:
             if self._worker is None:
                 desk = Desk(self.ledger, lambda: self.settings)
                 self._worker = Worker(
-                    desk, link_for=self._link, schema_for=self._schema_again, expected_s=self._expected_s
+                    desk,
+                    link_for=self._link,
+                    schema_for=self._schema_again,
+                    expected_s=self._expected_s,
+                    price_of=self._price_of,
                 )
             return self._worker
 
@@ -504,6 +509,10 @@ class Manager:
         if must_know or self.ledger.get_budget(notebook) is not None:
             return self._estimate(prepared, self.detail(slug))
         return self._estimate(prepared, self._catalogue().kept_detail(slug))
+
+    async def _price_of(self, prepared: Prepared) -> Decimal | None:
+        detail = await self._catalogue().detail(prepared.schema.slug)
+        return _forecast(await asyncio.to_thread(self._estimate, prepared, detail))
 
     def _expected_for(self, model: str, parameters: Mapping[str, Any]) -> float | None:
         return expected_seconds(self.ledger.past_runs(model, self.service_name), parameters)
@@ -591,11 +600,17 @@ def _out_folder(home: Path, out_dir: str | Path) -> Path:
     return folder
 
 
+def _forecast(estimate: Estimate) -> Decimal | None:
+    if not estimate.known:
+        return None
+    return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
+
+
 def _check_cost(estimate: Estimate, limit: Decimal) -> None:
-    cost = estimate.high_usd if estimate.high_usd is not None else estimate.low_usd
-    if estimate.known and cost is not None and cost <= limit:
+    cost = _forecast(estimate)
+    if cost is not None and cost <= limit:
         return
-    told = f"is about ${cost}" if estimate.known else "is unknown"
+    told = "is unknown" if cost is None else f"is about ${cost}"
     raise BudgetExceeded(
         f"the price of this run {told}, and at most ${limit} was allowed",
         hint="raise the limit, or leave it out",

@@ -32,7 +32,7 @@ class Settings:
     max_cost_usd: Decimal | None = None
     poll_s: tuple[float, ...] = (2.0, 5.0, 10.0)
     safety_poll_s: float = 30.0
-    catch_up_s: float = 0.3
+    catch_up_s: float = 1.0
     connect_patience_s: float = 60.0
     outage_patience_s: float = 3600.0
     uncertain_checks_s: tuple[float, ...] = (0.2, 1.0, 3.0, 8.0)

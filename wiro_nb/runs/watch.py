@@ -95,6 +95,7 @@ class Watcher:
         job.look_at = time.monotonic() + self._desk.settings.safety_poll_s
         self._show(job, job.tracker.feed_event(event, utc_now()))
         if job.tracker.needs_detail:
+            job.ended_at = utc_now()
             job.ended.set()
 
     def _on_link_state(self) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Worker:
         link_for: Gives the link of a service by name; raises MissingCredentials and the like.
         schema_for: Finds a model's schema again for a planned run after a restart.
         expected_s: Forecasts a run's seconds of work, or None.
+        price_of: Forecasts a request's price in USD, or None; asks the service when it has to.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Worker:
         link_for: Callable[[str], Link],
         schema_for: Callable[[str], ModelSchema],
         expected_s: Callable[[Run], float | None],
+        price_of: Callable[[Prepared], Coroutine[Any, Any, Decimal | None]],
     ) -> None:
         self.desk = desk
         self.owner = new_owner()
         self._link_for = link_for
         self._schema_for = schema_for
         self._expected_s = expected_s
+        self._price_of = price_of
         self._branches: dict[str, Branch] = {}
         self._downloader: Downloader | None = None
         self._jobs: dict[str, Job] = {}
@@ -181,10 +185,24 @@ class Worker:
             return
         expected_s = await asyncio.to_thread(self._expected_s, job.run)
         job.tracker = Tracker(job.snapshot, expected_s=expected_s)
+        if job.prepared is not None and job.row.estimated_usd is None:
+            self._spawn(self._tell_price(job, job.prepared))
         if job.cancelled.is_set():
             self._spawn(branch.watcher.cancel(job))
         task = await branch.watcher.follow(job)
         await branch.finisher.finish(job, task)
+
+    async def _tell_price(self, job: Job, prepared: Prepared) -> None:
+        """Forecasts the price of a run whose model's page was not known yet when it was planned."""
+        try:
+            price = await self._price_of(prepared)
+        except WiroError as error:
+            _log.info("no forecast for run %s: %s", job.run.short_id, error.message)
+            return
+        if price is not None and not job.run.done:
+            self.desk.change(job, estimated_usd=price)
+            ledger = self.desk.ledger
+            await self.desk.step(job, lambda: ledger.amend(job.id, estimated_usd=price))
 
     # Acting ----------------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ def _v1_runs_and_budgets(connection: sqlite3.Connection) -> None:
         "CREATE INDEX runs_by_time ON runs (created, run_id)",
         "CREATE INDEX runs_by_notebook ON runs (notebook, created, run_id)",
         "CREATE INDEX runs_by_state ON runs (state, created, run_id)",
-        "CREATE INDEX runs_by_model ON runs (model, created, run_id)",
-        "CREATE INDEX runs_by_request ON runs (request_sha256)",
+        "CREATE INDEX runs_by_model ON runs (model COLLATE NOCASE, created, run_id)",
+        "CREATE INDEX runs_by_request ON runs (request_sha256, created, run_id)",
         "CREATE INDEX runs_by_task ON runs (task_id) WHERE task_id IS NOT NULL",
         "CREATE INDEX runs_by_lease ON runs (lease_owner) WHERE lease_owner IS NOT NULL",
         # Covers the sums of money, so that they never read the wide rows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -186,8 +187,8 @@ def to_sql(name: str, value: Any) -> Any:
     return value if convert is None else convert(value)
 
 
-def row_from_sql(stored: Mapping[str, Any]) -> LedgerRow:
-    """Reads a row of the `runs` table (a `sqlite3.Row` or a dict)."""
+def row_from_sql(stored: sqlite3.Row | Mapping[str, Any]) -> LedgerRow:
+    """Reads a row of the `runs` table."""
     values = {name: stored[name] for name in COLUMNS}
     return LedgerRow(
         **{name: _FROM_SQL[name](value) if name in _FROM_SQL else value for name, value in values.items()}

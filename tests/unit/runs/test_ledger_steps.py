@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sqlite3
 import stat
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -294,6 +297,50 @@ def test_past_runs_forecast_the_next(ledger: Ledger) -> None:
     assert ledger.past_runs("wiro/animate-diff", "cloud") == ()
 
 
+def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:
+    submitted(ledger)
+    statements: list[str] = []
+    connection = ledger._database._connection
+    assert connection is not None
+    connection.set_trace_callback(statements.append)
+    row = ledger.insert_plan(plan(estimated_usd=Decimal(1)), budget_usd=Decimal(9))
+    ledger.mark_submitting(row.run_id, NOW)
+    ledger.mark_submitted(row.run_id, "5", TOKEN, NOW)
+    ledger.find(row.run_id)
+    ledger.find(row.short_id)
+    ledger.find_done("a" * 64, "sandbox", "clips.ipynb")
+    ledger.list()
+    ledger.list(notebook="clips.ipynb")
+    ledger.list(model="wiro/animate-diff", limit=None)
+    ledger.unfinished()
+    ledger.past_runs("wiro/animate-diff", "sandbox")
+    ledger.spent("clips.ipynb")
+    ledger.claim(row.run_id, "me", NOW, 30)
+    ledger.heartbeat("me", NOW, 30)
+    ledger.release("me")
+    connection.set_trace_callback(None)
+    asked = [text for text in statements if text.lstrip().startswith(("SELECT", "UPDATE"))]
+    assert len(asked) > 12
+    for text in asked:
+        for step in connection.execute(f"EXPLAIN QUERY PLAN {text}"):
+            detail = step["detail"]
+            # An index walked in the order asked for stops at the limit; any other scan reads everything.
+            assert not detail.startswith("SCAN runs") or ("INDEX" in detail and "LIMIT 50" in text), (detail, text)
+
+
+def test_an_interrupt_inside_a_write_leaves_nothing_behind(ledger: Ledger) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM runs")
+        raise KeyboardInterrupt
+
+    row = ledger.insert_plan(plan())
+    with pytest.raises(KeyboardInterrupt):
+        ledger._database.write(work)
+    with closing(sqlite3.connect(ledger.path, timeout=0)) as other:
+        assert other.execute("SELECT run_id FROM runs").fetchall() == [(row.run_id,)]
+        other.execute("BEGIN IMMEDIATE")
+
+
 # Progress, threads, secrets
 
 
@@ -356,8 +403,6 @@ def test_verify_reads_every_saved_file_again(ledger: Ledger, tmp_path: Path) -> 
     ledger.amend(row.run_id, outputs=(output,))
     (problem,) = ledger.verify().problems
     assert (problem.kind, problem.name) == ("changed", "a.mp4")
-    import hashlib
-
     right = replace(output, stored_sha256=hashlib.sha256(b"clip").hexdigest())
     ledger.amend(row.run_id, outputs=(right,))
     report = ledger.verify()

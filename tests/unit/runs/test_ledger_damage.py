@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -219,3 +220,17 @@ def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="later version") as caught:
         Ledger(path)
     assert "upgrade" in caught.value.hint
+
+
+def test_a_rescue_that_died_half_way_does_not_lock_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    filled(path, rows=1)
+    damage(path, slice(0, 4096))
+    for name in ("ledger.sqlite3.rescue", "ledger.sqlite3.new"):
+        (tmp_path / name).write_bytes(b"left behind")
+        os.utime(tmp_path / name, (1, 1))
+    ledger = Ledger(path)
+    ledger.insert_plan(plan())
+    assert len(ledger.take_notices()) == 1
+    ledger.close()
+    assert not list(tmp_path.glob("*.rescue"))

@@ -107,3 +107,11 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
     """One sandbox for all tests that change nothing for others: instant engine, 60 ms a task, no slot limit."""
     return start_sandbox()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run."""
+    if not config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="long; run with -m slow"))

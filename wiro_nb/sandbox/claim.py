@@ -27,6 +27,7 @@ class Claim:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
         self._lock_path = folder / "lock"
         self._info_path = folder / "sandbox.json"
         self._handle: IO[bytes] | None = None

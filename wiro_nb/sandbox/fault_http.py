@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 import struct
+import sys
 from collections import Counter
 from typing import Any
 
@@ -24,6 +25,7 @@ from wiro_nb.sandbox.wire import Failure
 __all__ = ["FaultLayer", "reset_connection", "watched_protocol"]
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>Something else</h1></body></html>"
+_LINGER = "hh" if sys.platform == "win32" else "ii"
 _CHUNK = 16_384
 _BODY_FAULTS = frozenset({"cut", "cut-body", "wrong-types", "unknown-status", "late-outputs"})
 UNKNOWN_STATUS = "task_sandbox_unheard_of"
@@ -46,7 +48,7 @@ def reset_connection(transport: asyncio.Transport) -> None:
     """Ends a TCP connection the hard way: the peer sees a reset, not an end."""
     raw = transport.get_extra_info("socket")
     if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
     transport.abort()
 
 

@@ -163,8 +163,8 @@ class Runner:
                 await self._prepare(life)
                 await self._execute(life)
         except Stopped:
-            for path in life.made:
-                path.unlink(missing_ok=True)
+            for path in life.made:  # finished a moment before it was stopped
+                self._files.drop_work_folder(path.parent)
         except EngineError as error:
             await self._finish(life, life.exit_code, str(error))
         except Exception as error:  # a fault of the sandbox itself must not leave a task hanging

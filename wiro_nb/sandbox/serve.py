@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import json
+import logging
 import os
 import signal
 import socket
@@ -17,6 +17,7 @@ from typing import Any
 
 import uvicorn
 
+from wiro_nb import __version__
 from wiro_nb.sandbox.app import Sandbox, build
 from wiro_nb.sandbox.claim import Claim
 from wiro_nb.sandbox.fault_http import watched_protocol
@@ -67,6 +68,8 @@ def _serve(options: Options, claim: Claim) -> int:
         timeout_graceful_shutdown=1,
         backlog=2048,
     )
+    # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.
+    logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
     server = _Server(config)
     if not options.stay:
         _end_with_stdin(server)
@@ -142,15 +145,8 @@ def _connection_info(store: Store, port: int) -> dict[str, Any]:
         "api_secret": store.meta("api_secret"),
         "key_only_api_key": store.meta("key_only_api_key"),
         "pid": os.getpid(),
-        "version": _version(),
+        "version": __version__,
     }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("wiro_nb")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"
 
 
 def _say(info: dict[str, Any]) -> None:

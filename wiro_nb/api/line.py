@@ -62,7 +62,6 @@ class Line:
         self._tried = asyncio.Event()
         self._closing = False
         self.tokens: dict[str, None] = {}
-        self.opened_at: float | None = None
         self.lived_s: float | None = None
         self.retry_in_s: float | None = None
 
@@ -120,13 +119,13 @@ class Line:
             self.lived_s = None
             connection = await self._open()
             if connection is not None:
-                self.opened_at, self.retry_in_s = loop.time(), None
+                opened_at, self.retry_in_s = loop.time(), None
                 try:
                     await self._serve(connection)
                 finally:
                     self._socket = None
                     await _close(connection)
-                self.lived_s = loop.time() - self.opened_at
+                self.lived_s = loop.time() - opened_at
                 if self.lived_s > STEADY_AFTER_S:
                     delays = jittered_delays(
                         self._random, first_s=self._delay_bounds[0], longest_s=self._delay_bounds[1]

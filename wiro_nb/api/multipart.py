@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO
 
-from wiro_nb.errors import InvalidFile
+from wiro_nb.errors import InvalidFile, StreamLost
 
 if TYPE_CHECKING:
     from wiro_nb.schema.files import FileInput
@@ -117,7 +117,7 @@ class MultipartBody:
         """Yields the body; exactly `size_bytes` in all.
 
         Raises:
-            OSError: A file became unreadable or shorter on the way; the request is then incomplete.
+            StreamLost: A file became unreadable or shorter on the way; the request is then incomplete.
         """
         sent = 0
         async for piece in self._pieces():
@@ -136,10 +136,21 @@ class MultipartBody:
             yield head
             left = size
             while left:
-                piece = await asyncio.to_thread(handle.read, min(PIECE_BYTES, left))
+                piece = await asyncio.to_thread(_read_piece, handle, min(PIECE_BYTES, left))
                 if not piece:
-                    raise OSError("the file became shorter while it was sent")
+                    raise StreamLost(
+                        "A file became shorter or unreadable while it was sent.",
+                        hint="run it again",
+                        ambiguous=True,
+                    )
                 left -= len(piece)
                 yield piece
             yield b"\r\n"
         yield self._end()
+
+
+def _read_piece(handle: BinaryIO, size_bytes: int) -> bytes:
+    try:
+        return handle.read(size_bytes)
+    except OSError:
+        return b""

@@ -16,6 +16,8 @@ CLOUD_SOCKET_URL = "wss://socket.wiro.ai/v1"
 _CLOUD_DOMAIN = "wiro.ai"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNSAFE_IN_URL = re.compile(r"^\s|[\x00-\x1f\x7f\\]")
+_PLAIN_NETLOC = re.compile(r"(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
 
 
@@ -127,13 +129,11 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
 
 def _split(url: str) -> SplitResult | None:
     """Splits an absolute URL; None for anything two parsers could read in two ways."""
-    if not isinstance(url, str) or "\\" in url or not _HEADER_TEXT.fullmatch(url):
+    if not isinstance(url, str) or _UNSAFE_IN_URL.search(url):
         return None
     try:
         parts = urlsplit(url)
-        port_is_readable = parts.port is None or parts.port > 0
+        _ = parts.port  # raises when it is out of range
     except ValueError:
         return None
-    if not parts.hostname or "@" in parts.netloc or not port_is_readable:
-        return None
-    return parts
+    return parts if _PLAIN_NETLOC.fullmatch(parts.netloc) else None

@@ -9,6 +9,7 @@ the request with its headers, so ours are raised outside the `except` block and 
 from __future__ import annotations
 
 import asyncio
+import json as json_module
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -18,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.api.service import Credentials, Service
 from wiro_nb.api.signing import auth_headers, nonces
-from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, StreamLost, TimedOut, TransportError
+from wiro_nb.errors import (
+    BadAnswer,
+    ConfigError,
+    ConnectFailed,
+    InputError,
+    StreamLost,
+    TimedOut,
+    TransportError,
+    WiroError,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -122,7 +132,7 @@ class HttpEdge:
             ConnectFailed: No byte of the request left.
             TimedOut, StreamLost, BadAnswer: The service may have acted; field `ambiguous` is True.
         """
-        failure: TransportError | BadAnswer | ConfigError
+        failure: WiroError
         mark = SentMark()
         try:
             return await self._post(path, mark, json=json, multipart=multipart)
@@ -131,15 +141,18 @@ class HttpEdge:
         except self._httpx.InvalidURL:
             failure = ConfigError(f"The path {path!r} cannot be part of an address.", hint="%wiro models")
         except (self._httpx.HTTPError, self._httpx.StreamError, OSError, _TooLarge) as error:
-            failure = self._translate(error, mark)
-        raise failure
+            failure = self._translate(error)
+        except WiroError as error:
+            failure = error
+        raise failure.with_traceback(None)
 
     async def _post(
         self, path: str, mark: SentMark, *, json: Mapping[str, Any] | None, multipart: MultipartBody | None
     ) -> RawAnswer:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self.timeout_s * 2) as deadline:
-            content: dict[str, Any] = {"json": dict(json or {})}
+            headers = {"content-type": "application/json"}
+            content: bytes | AsyncIterator[bytes] = _write_json(json or {})
             if multipart is not None:
 
                 async def pieces() -> AsyncIterator[bytes]:
@@ -148,9 +161,13 @@ class HttpEdge:
                         yield piece
 
                 headers = {"content-type": multipart.content_type, "content-length": str(multipart.size_bytes)}
-                content = {"content": pieces(), "headers": headers}
+                content = pieces()
             request = self._api.build_request(
-                "POST", f"{self.service.base_url}/{path}", extensions={"trace": mark.note}, **content
+                "POST",
+                f"{self.service.base_url}/{path}",
+                content=content,
+                headers=headers,
+                extensions={"trace": mark.note},
             )
             response = await self._api.send(request, stream=True)
             try:
@@ -181,7 +198,7 @@ class HttpEdge:
         except self._httpx.InvalidURL:
             failure = self._connect_failed("the address is not readable")
         except (self._httpx.HTTPError, OSError) as error:
-            failure = self._translate(error, None)
+            failure = self._translate(error)
         if response is None:
             raise failure or self._connect_failed("no answer")
         try:
@@ -201,14 +218,14 @@ class HttpEdge:
             try:
                 piece = await anext(pieces, None)
             except (self._httpx.HTTPError, self._httpx.StreamError, OSError) as error:
-                failure = self._translate(error, None)
+                failure = self._translate(error)
                 continue
             if piece is None:
                 return
             yield piece
         raise failure
 
-    def _translate(self, error: Exception, mark: SentMark | None) -> TransportError | BadAnswer:
+    def _translate(self, error: Exception) -> TransportError | BadAnswer:
         kinds = self._httpx
         unsent = (
             kinds.ConnectError,
@@ -217,7 +234,7 @@ class HttpEdge:
             kinds.ProxyError,
             kinds.UnsupportedProtocol,
         )
-        if isinstance(error, unsent) and not (mark and mark.sent):
+        if isinstance(error, unsent):
             return self._connect_failed(_reason(error))
         if isinstance(error, kinds.TimeoutException):
             return self._timed_out()
@@ -276,6 +293,15 @@ def _make_ssl_context(service: Service) -> ssl.SSLContext:
 def _nonce_source() -> Callable[[], str]:
     source = nonces(time.time)
     return lambda: next(source)
+
+
+def _write_json(body: Mapping[str, Any]) -> bytes:
+    # In ASCII: a lone surrogate of a damaged emoji then travels as an escape instead of raising.
+    try:
+        return json_module.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError):
+        pass
+    raise InputError("A value of the request cannot be written as JSON (NaN, infinity, or not plain data).")
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb.cli.output import EXIT_DONE, print_json, print_table
 from wiro_nb.errors import ConnectFailed, UnreadableSchema
 from wiro_nb.schema import ModelSchema
+
+if TYPE_CHECKING:
+    from wiro_nb.runs.catalogue import ModelCard
 
 _MAX_PAGE_BYTES = 5_000_000
 
@@ -22,13 +26,18 @@ def models(arguments: argparse.Namespace) -> int:
         manager.use(arguments.service)
     cards = manager.models(" ".join(arguments.query))
     if arguments.json:
-        print_json([card.to_dict() for card in cards])
+        print_json([_card_facts(card) for card in cards])
         return EXIT_DONE
     print_table(
         [(card.slug, ", ".join(card.categories[:3]), card.description) for card in cards],
         heads=("model", "categories", "what it does"),
     )
     return EXIT_DONE
+
+
+def _card_facts(card: ModelCard) -> dict[str, Any]:
+    names = ("slug", "title", "description", "categories", "tags", "cover", "run_count")
+    return {name: getattr(card, name) for name in names}
 
 
 def schema(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from wiro_nb import errors
+from wiro_nb.cli.parser import command_names
+from wiro_nb.notebook.static_html import run_text
+from wiro_nb.notebook.words import progress_line
 from wiro_nb.runs.snapshot import RunState, Snapshot
 
 EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
@@ -26,8 +30,13 @@ def report_error(error: errors.WiroError) -> int:
 
 
 def as_shell(text: str) -> str:
-    """Returns a text whose commands are those of the shell instead of the notebook's."""
-    return text.replace("%wiro ", "wiro-nb ").replace("%wiro", "wiro-nb --help")
+    """Returns a text whose commands are those of the shell instead of the notebook's.
+
+    A command the shell does not have stays as it is, for a notebook.
+    """
+    known = "|".join(command_names())
+    text = re.sub(rf"%wiro (?=(?:{known})\b)", "wiro-nb ", text)
+    return re.sub(r"%wiro use (\w+)", r"--service \1", text)
 
 
 def print_json(value: Any) -> None:
@@ -60,7 +69,7 @@ class ProgressLine:
         """Shows a snapshot (called on the I/O thread)."""
         if not self._live:
             return
-        text = describe_progress(snapshot)
+        text = f"{snapshot.model} {snapshot.short_id}: {progress_line(snapshot)}"
         if text != self._shown:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
             self._shown = text
@@ -72,31 +81,9 @@ class ProgressLine:
             self._shown = ""
 
 
-def describe_progress(snapshot: Snapshot) -> str:
-    """Returns one line about a run: state, numbers, time left."""
-    parts = [f"{snapshot.model} {snapshot.short_id}:", str(snapshot.stage)]
-    if snapshot.state.is_final:
-        parts[1] = str(snapshot.state)
-    elif snapshot.percent is not None:
-        parts.append(f"{snapshot.percent:.0f}%")
-    if snapshot.step is not None and snapshot.steps:
-        parts.append(f"step {snapshot.step} of {snapshot.steps}")
-    if snapshot.remaining_s is not None and not snapshot.state.is_final:
-        parts.append(f"about {snapshot.remaining_s:.0f} s left")
-    if snapshot.lost_since is not None:
-        parts.append("(lost contact, trying again)")
-    elif snapshot.message and snapshot.state is RunState.PLANNED:
-        parts.append(f"({snapshot.message})")
-    return " ".join(parts)
-
-
-def money(amount: Decimal | None, *, unknown: str = "not known") -> str:
-    """Returns an amount as people read it: three decimals under ten cents, else two."""
-    if amount is None:
-        return unknown
-    if amount == 0:
-        return "$0"
-    return f"${amount:.3f}" if amount < Decimal("0.1") else f"${amount:.2f}"
+def describe_run(snapshot: Snapshot) -> str:
+    """Returns a run in plain text with the shell's commands."""
+    return as_shell(run_text(snapshot))
 
 
 def _plain(value: Any) -> Any:

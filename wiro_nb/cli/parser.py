@@ -26,6 +26,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def command_names() -> list[str]:
+    """Returns the words after `wiro-nb`, in the order of the help."""
+    parser = build_parser()
+    action = next(item for item in parser._actions if isinstance(item, argparse._SubParsersAction))
+    return list(action.choices)
+
+
 def _add_first_steps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = _command(commands, "demo", "run the quickstart notebook against the sandbox, end to end", "demo:demo")
     demo.add_argument("--out", metavar="DIR", help="folder for the results (default: a new wiro_demo folder here)")

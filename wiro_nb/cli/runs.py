@@ -4,39 +4,46 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.cli.output import EXIT_DONE, ProgressLine, exit_code, money, print_json, print_table
+from wiro_nb.cli.output import EXIT_DONE, ProgressLine, as_shell, describe_run, exit_code, print_json, print_table
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
+from wiro_nb.notebook.words import money
+from wiro_nb.runs.snapshot import RunState, Snapshot
 
 if TYPE_CHECKING:
     from wiro_nb.runs.run import Run
 
+_LOOK_S = 0.2
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
-    from wiro_nb.runs.manager import Origin, get_manager
+    from wiro_nb.notebook.lookups import estimate_words
+    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.runs.requests import Origin
 
     manager = get_manager()
     if arguments.service:
         manager.use(arguments.service)
     prepared = manager.prepare(arguments.model, _values(arguments.values, arguments.file))
-    estimate = manager.estimate(prepared)
+    for note in prepared.notes:
+        _say(note)
     limit = _amount(arguments.max_cost)
-    origin = Origin(notebook=None, cell_id=None, source_sha256=None, kind="cli")
-    done = None if arguments.fresh else manager.find_done(prepared, None)
-    if done is not None:
-        _say(f"already made as {done.short_id}, so it is free; --fresh runs it anew")
-        return _report(done, as_json=arguments.json)
-    where = "free, sandbox" if manager.service.is_sandbox else f"about {money(estimate.low_usd)}"
-    _say(f"{prepared.schema.slug} on {manager.service_name}: {where if estimate.known else 'price not listed'}")
     out_dir = Path(arguments.out) if arguments.out else None
-    handle = manager.submit(prepared, origin=origin, max_cost_usd=limit, fresh=True, out_dir=out_dir)
+    done = None if arguments.fresh else manager.find_done(prepared, None)
+    if done is not None and done.paths:
+        _say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
+        return _report(done, as_json=arguments.json)
+    price = estimate_words(manager.estimate(prepared), manager.choice.is_sandbox)
+    _say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
+    handle = manager.submit(prepared, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=out_dir)
     if arguments.detach:
-        handle.wait_sent()
-        _say(f"sent; come back with: wiro-nb wait {handle.short_id}")
+        _wait_until_sent(handle)
+        _say(f"come back with: wiro-nb wait {handle.short_id}")
         return _report(handle, as_json=arguments.json)
     return _follow(handle, as_json=arguments.json)
 
@@ -57,10 +64,10 @@ def runs(arguments: argparse.Namespace) -> int:
     rows = [
         (
             item.short_id,
-            item.snapshot.created.astimezone().strftime("%Y-%m-%d %H:%M") if item.snapshot.created else "",
-            str(item.state),
+            f"{item.created.astimezone():%Y-%m-%d %H:%M}",
+            item.status,
             item.model,
-            money(item.cost_usd, unknown="-"),
+            "-" if item.cost_usd is None else money(item.cost_usd),
             str(item.path or ""),
         )
         for item in found
@@ -71,7 +78,8 @@ def runs(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Shows one run of the ledger."""
-    return _report(_find(arguments.run), as_json=arguments.json) and EXIT_DONE
+    _report(_find(arguments.run), as_json=arguments.json)
+    return EXIT_DONE
 
 
 def wait(arguments: argparse.Namespace) -> int:
@@ -79,7 +87,7 @@ def wait(arguments: argparse.Namespace) -> int:
     from wiro_nb.runs.manager import get_manager
 
     handle = _find(arguments.run)
-    get_manager().watch(handle)
+    get_manager().follow(handle)
     return _follow(handle, as_json=arguments.json)
 
 
@@ -89,7 +97,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 
     handle = _find(arguments.run)
     if not handle.done:
-        get_manager().watch(handle)
+        get_manager().follow(handle)
     handle.cancel()
     handle.wait(check=False)
     _report(handle, as_json=arguments.json)
@@ -114,6 +122,24 @@ def record(arguments: argparse.Namespace) -> int:
     for item in found:
         print_json(item)
     return EXIT_DONE
+
+
+def _wait_until_sent(handle: Run) -> None:
+    """Waits until the service knows the run, for a process that ends must not leave one half sent."""
+    known = threading.Event()
+
+    def look(snapshot: Snapshot) -> None:
+        if snapshot.state not in (RunState.PLANNED, RunState.SUBMITTING):
+            known.set()
+
+    line = ProgressLine()
+    stops = [handle.on_change(look), handle.on_change(line)]
+    look(handle.snapshot)
+    while not known.wait(_LOOK_S):
+        look(handle.snapshot)
+    for stop in stops:
+        stop()
+    line.close()
 
 
 def _find(query: str) -> Run:
@@ -141,11 +167,10 @@ def _report(handle: Run, *, as_json: bool) -> int:
     if as_json:
         print_json(handle.record or _facts(handle))
     else:
-        for line in handle.describe():
-            print(line)
+        print(describe_run(handle.snapshot))
     if handle.error is not None:
         for text in handle.error.lines():
-            _say(text.replace("%wiro ", "wiro-nb "))
+            _say(as_shell(text))
     return exit_code(handle.state)
 
 

@@ -37,6 +37,7 @@ class Subject:
         model: Slug of a model with a text prompt. run_path: its Run path. body: a request that succeeds.
         file_run_path: Path of a model that takes a file. file_parameter: where. file_fields: the rest of it.
         transport: In place of the network, or None.
+        held_body: A request whose task runs on until `release` is called with its id; for sockets.
     """
 
     service: Service
@@ -47,6 +48,8 @@ class Subject:
     file_parameter: str
     file_fields: tuple[tuple[str, str], ...]
     transport: Any = None
+    held_body: dict[str, Any] | None = None
+    release: Callable[[str], None] | None = None
 
     def client(self, service: Service | None = None) -> WiroClient:
         return WiroClient(service or self.service, timeout_s=10, transport=self.transport)
@@ -245,10 +248,15 @@ class SocketContract:
                 stream = TaskStream(subject.service)
                 try:
                     for _ in range(2):
-                        submitted = await client.run(subject.run_path, WireBody(json=dict(subject.body)))
+                        submitted = await client.run(
+                            subject.run_path, WireBody(json=dict(subject.held_body or {}))
+                        )
                         stories[submitted.task_id] = []
                         listener = partial(note, submitted.task_id)
                         await stream.watch(submitted.token, submitted.task_id, listener)
+                    assert subject.release is not None
+                    for task_id in stories:
+                        await asyncio.to_thread(subject.release, task_id)
                     async with asyncio.timeout(PATIENCE_S):
                         await all_ended.wait()
                     assert stream.connected

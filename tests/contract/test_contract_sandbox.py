@@ -14,18 +14,21 @@ from wiro_nb.api.service import Credentials, Service
 @pytest.fixture
 def subject(sandbox: Any) -> Subject:
     credentials = Credentials(sandbox.api_key, sandbox.api_secret)
+    body = {
+        "prompt": "a lighthouse",
+        "size": "832*480",
+        "numFrames": 17,
+        "steps": 4,
+        "seed": "42",
+        "scale": "5.0",
+    }
     return Subject(
         service=Service("sandbox", sandbox.base_url, sandbox.socket_url, credentials, is_sandbox=True),
         model="Wan-AI/Wan2.2-TI2V-5B-text-to-video",
         run_path="Wan-AI/Wan2.2-TI2V-5B-text-to-video",
-        body={
-            "prompt": "a lighthouse",
-            "size": "832*480",
-            "numFrames": 17,
-            "steps": 4,
-            "seed": "42",
-            "scale": "5.0",
-        },
+        body=body,
+        held_body={**body, "prompt": "[hold] a lighthouse"},
+        release=sandbox.release,
         file_run_path="wiro/wan2-2-effects-extra",
         file_parameter="inputImage",
         file_fields=(("effectType", "fluffy-hair"), ("seed", "42")),

@@ -135,9 +135,9 @@ def _video_seconds(seconds: Decimal | None, values: Mapping[str, Any]) -> Units:
     if frames is None:
         return _unknown("a second of video, and the inputs do not tell how long it will be")
     if rate is not None:
-        length = (frames / rate).quantize(Decimal("0.001"))
+        length = (frames / rate).quantize(Decimal("0.0001"))
         return _exactly(length, f"a second of video, {as_plain(frames)} frames at {as_plain(rate)} a second")
-    low, high = ((frames / fps).quantize(Decimal("0.001")) for fps in (_FASTEST_FPS, _SLOWEST_FPS))
+    low, high = ((frames / fps).quantize(Decimal("0.0001")) for fps in (_FASTEST_FPS, _SLOWEST_FPS))
     return Units(low, high, f"a second of video, {as_plain(frames)} frames at 8 to 30 a second")
 
 

@@ -93,14 +93,15 @@ def _read_entry(row: object) -> PriceEntry | None:
     if price is None or price < 0:
         return None
     extra, per_input = as_decimal(data.get("priceExtra")), as_decimal(data.get("priceInput"))
+    has_odd_extra = bool(data.get("priceExtra")) and (extra is None or extra < 0)
     return PriceEntry(
         inputs=tuple(as_mapping(data.get("inputs")).items()),
         price=price,
         method=as_text(data.get("priceMethod")).strip() or "cpr",
-        extra=extra or None,
-        input_price=per_input or None,
+        extra=extra if extra and extra > 0 else None,
+        input_price=per_input if per_input and per_input > 0 else None,
         input_name=as_optional_text(data.get("priceInput")) if per_input is None else None,
-        unclear=extra is None and bool(data.get("priceExtra")),
+        unclear=has_odd_extra or (per_input is not None and per_input < 0),
     )
 
 

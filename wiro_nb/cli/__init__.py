@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from wiro_nb.cli.parser import build_parser
+    from wiro_nb.cli.parser import build_parser, parse_words
     from wiro_nb.errors import WiroError
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from wiro_nb import sandbox
 
             return sandbox.main(words[1:])
-        arguments = build_parser().parse_args(words)
+        arguments = parse_words(build_parser(), words)
         return int(arguments.handler(arguments))
     except WiroError as error:
         from wiro_nb.cli.output import report_error

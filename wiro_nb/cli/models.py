@@ -52,7 +52,8 @@ def schema(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     rows = []
     for parameter in found.parameters:
-        default = "" if parameter.default is None else str(parameter.default)
+        default = parameter.default or ""
+        default = default if isinstance(default, str) else ", ".join(default)
         choices = ", ".join(option.label for option in parameter.options)
         rows.append(
             (

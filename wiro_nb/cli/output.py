@@ -15,6 +15,13 @@ from wiro_nb.notebook.static_html import run_text
 from wiro_nb.notebook.words import progress_line
 from wiro_nb.runs.snapshot import RunState, Snapshot
 
+_SHELL_WORDS = {
+    "%wiro info": "wiro-nb schema",
+    "%wiro login": "set WIRO_API_KEY",
+    "%wiro use ": "--service ",
+    "%wiro help": "wiro-nb --help",
+}
+
 EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
 
 
@@ -34,9 +41,10 @@ def as_shell(text: str) -> str:
 
     A command the shell does not have stays as it is, for a notebook.
     """
+    for magic, shell in _SHELL_WORDS.items():
+        text = text.replace(magic, shell)
     known = "|".join(command_names())
-    text = re.sub(rf"%wiro (?=(?:{known})\b)", "wiro-nb ", text)
-    return re.sub(r"%wiro use (\w+)", r"--service \1", text)
+    return re.sub(rf"%wiro (?=(?:{known})\b)", "wiro-nb ", text)
 
 
 def print_json(value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 
 Handler = Callable[[argparse.Namespace], int]
@@ -24,6 +24,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_runs(commands)
     return parser
+
+
+def parse_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line whose `name=value` settings may stand before, between and behind options."""
+    arguments, rest = parser.parse_known_args(words)
+    is_setting = [not word.startswith("-") and "=" in word for word in rest]
+    if rest and not (hasattr(arguments, "values") and all(is_setting)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.values = [*arguments.values, *rest]
+    return arguments
 
 
 def command_names() -> list[str]:

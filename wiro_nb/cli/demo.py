@@ -65,7 +65,7 @@ def execute_notebook(source: Path, target: Path) -> tuple[NotebookNode, str]:
     environment = {
         **os.environ,
         "WIRO_SERVICE": "sandbox",
-        "JPY_SESSION_NAME": str(target.resolve()),
+        "WIRO_NOTEBOOK": str(target.resolve()),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     failure = asyncio.run(_execute(notebook, target.resolve(), environment))
@@ -83,6 +83,7 @@ async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, 
         resources={"metadata": {"path": str(target.parent)}},
         on_cell_execute=lambda cell, cell_index: _announce(notebook, cell_index),
         kernel_name="python3",
+        extra_arguments=["--log-level=40"],
     )
     watcher = asyncio.create_task(_show_progress(str(target)))
     try:

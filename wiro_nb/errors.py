@@ -16,7 +16,7 @@ can be pickled with all their fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from wiro_nb.redaction import redact, redact_value
@@ -71,6 +71,8 @@ class WiroError(Exception):
     default_billed: ClassVar[str] = ""
     debug: ClassVar[bool] = False
     """True shows whole tracebacks in IPython (`%config WiroMagics.debug = True`)."""
+    is_shown: bool = False
+    """True when a card in the same cell already tells the whole story: one line is then enough."""
 
     def __init__(
         self,
@@ -106,12 +108,19 @@ class WiroError(Exception):
             lines.append(f"  next: {self.hint}")
         return lines
 
-    def _render_traceback_(self) -> list[str]:
-        """Compact form for IPython, which prints these lines instead of a traceback."""
+    @property
+    def _render_traceback_(self) -> Callable[[], list[str]]:
+        """Compact form for IPython, which prints these lines in place of a traceback.
+
+        IPython looks whether the name is there: with debug on it is not, and the whole traceback comes.
+        """
         if self.debug:
-            raise NotImplementedError("debug is on: IPython then shows the whole traceback")
+            raise AttributeError("_render_traceback_")
+        return self._short_lines
+
+    def _short_lines(self) -> list[str]:
         first, *rest = self.lines()
-        return [f"{type(self).__name__}: {first}", *rest]
+        return [f"{type(self).__name__}: {first}", *([] if self.is_shown else rest)]
 
 
 def _rebuild(

@@ -224,7 +224,6 @@ def list_runs(*, everywhere: bool = False, model: str | None = None, limit: int 
         model: Only runs of this model.
         limit: At most this many.
     """
-    from wiro_nb.notebook.display import read_posters
     from wiro_nb.notebook.lookups import money_sentence
     from wiro_nb.notebook.tables_html import runs_bundle
 
@@ -233,12 +232,8 @@ def list_runs(*, everywhere: bool = False, model: str | None = None, limit: int 
 
     def draw() -> dict[str, str]:
         snapshots = [item.snapshot for item in found]
-        posters: dict[str, bytes] = {}
-        for item, snapshot in zip(found, snapshots, strict=True):
-            if pictures := read_posters(item, snapshot):
-                posters[snapshot.run_id] = next(iter(pictures.values()))
         where = "in all notebooks" if notebook is None else "in this notebook"
-        return runs_bundle(snapshots, posters=posters, spent=money_sentence(), where=where)
+        return runs_bundle(snapshots, spent=money_sentence(), pictures=notebook is not None, where=where)
 
     return Listing(found, draw)
 

@@ -64,8 +64,7 @@ def tell_error(error: WiroError) -> WiroError:
         from wiro_nb.notebook.errors_html import error_bundle
 
         publish(error_bundle(error))
-        line = f"{type(error).__name__}: {error.message}"
-        error.__dict__["_render_traceback_"] = lambda: [line]
+        error.is_shown = True
     return error
 
 

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from wiro_nb.notebook import words
 from wiro_nb.notebook.host import current_host, current_shell
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.static_html import Bundle, run_bundle
+from wiro_nb.notebook.static_html import Bundle, option_labels, run_bundle
 from wiro_nb.runs.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -74,8 +76,26 @@ def mimebundle(run: Run) -> tuple[Bundle, dict[str, Any]]:
 
 def static_output(run: Run, note: str = "") -> tuple[Bundle, dict[str, Any]]:
     """Returns the static bundle of a run and the output metadata with its record."""
-    snapshot = run.snapshot
-    return run_bundle(snapshot, read_posters(run, snapshot), note), output_metadata(run)
+    snapshot = rebase_outputs(run, current_host().folder)
+    labels = option_labels(snapshot, session.known_schema(run.model))
+    return run_bundle(snapshot, read_posters(run, snapshot), note, labels), output_metadata(run)
+
+
+def rebase_outputs(run: Run, folder: Path) -> Snapshot:
+    """Returns the run with its files' paths as seen from a folder; they start from its own notebook's."""
+    snapshot, own = run.snapshot, run.folder
+    if own is None or not snapshot.outputs:
+        return snapshot
+    place = PurePosixPath(os.path.relpath(own, folder).replace(os.sep, "/"))
+
+    def move(path: str | None) -> str | None:
+        return None if path is None else str(place / PurePosixPath(path).name)
+
+    outputs = tuple(
+        replace(output, path=move(output.path), poster_path=move(output.poster_path))
+        for output in snapshot.outputs
+    )
+    return replace(snapshot, outputs=outputs)
 
 
 def output_metadata(run: Run) -> dict[str, Any]:

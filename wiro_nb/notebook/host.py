@@ -91,7 +91,7 @@ def _parent_request(shell: Any) -> Mapping[str, Any]:
 
 
 def _is_execute(parent: Mapping[str, Any]) -> bool:
-    return parent.get("header", {}).get("msg_type") == "execute_request"
+    return bool(parent.get("header", {}).get("msg_type") == "execute_request")
 
 
 def _is_headless(parent: Mapping[str, Any]) -> bool:

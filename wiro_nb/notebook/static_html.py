@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.grammar import find_command
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot
+from wiro_nb.schema.types import ModelSchema
 
 Bundle = dict[str, str]
 
@@ -28,13 +30,19 @@ _POSTER_BYTES = 12_000
 """All posters of one run together, as base64 text: a run adds at most 30 KB to the notebook."""
 
 
-def run_bundle(snapshot: Snapshot, posters: Mapping[str, bytes] | None = None, note: str = "") -> Bundle:
+def run_bundle(
+    snapshot: Snapshot,
+    posters: Mapping[str, bytes] | None = None,
+    note: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Bundle:
     """Returns the bundle that shows a run as it is now.
 
     Args:
         snapshot: The run.
         posters: JPEG bytes by the `poster_path` of an output; missing ones are left out.
         note: One sentence above everything, such as why nothing was paid this time.
+        labels: What people call a chosen value, by parameter; see `option_labels`.
     """
     pictures = _affordable(snapshot, posters or {})
     html = {
@@ -42,12 +50,34 @@ def run_bundle(snapshot: Snapshot, posters: Mapping[str, bytes] | None = None, n
         RunState.FAILED: _failed_html,
         RunState.CANCELLED: _cancelled_html,
         RunState.UNCERTAIN: _uncertain_html,
-    }.get(snapshot.state, _unfinished_html)(snapshot, pictures)
+    }.get(snapshot.state, _unfinished_html)(snapshot, _Extras(pictures, labels or {}))
     lead = markup.block(markup.escape(note), "margin:0 0 6px 0") if note else ""
     bundle = {"text/html": markup.card(lead + html), "text/plain": run_text(snapshot, note)}
     if pictures and snapshot.state is RunState.SUCCEEDED:
         bundle["image/jpeg"] = next(iter(pictures.values()))
     return bundle
+
+
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """What a page needs beside the run: posters as base64 text by path, labels by parameter."""
+
+    pictures: Mapping[str, str]
+    labels: Mapping[str, str]
+
+
+def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, str]:
+    """Returns the labels of chosen values where they differ from the value that was sent."""
+    found: dict[str, str] = {}
+    if schema is None:
+        return found
+    for name, value in snapshot.parameters.items():
+        parameter = schema.get(name)
+        options = parameter.options if parameter is not None else ()
+        label = next((option.label for option in options if option.value == value), "")
+        if label and label != value:
+            found[name] = label
+    return found
 
 
 def run_text(snapshot: Snapshot, note: str = "") -> str:
@@ -104,7 +134,7 @@ def _head(snapshot: Snapshot, word: str, tail: str) -> str:
     )
 
 
-def _done_html(snapshot: Snapshot, pictures: Mapping[str, str]) -> str:
+def _done_html(snapshot: Snapshot, extras: _Extras) -> str:
     when = snapshot.finished or snapshot.created
     at = f", {markup.escape(words.day_and_time(when))}" if when else ""
     right = [_head(snapshot, "Done", at)]
@@ -116,11 +146,11 @@ def _done_html(snapshot: Snapshot, pictures: Mapping[str, str]) -> str:
         )
     right.append(markup.facts(_fact_cells(snapshot)))
     right += [_file_line(output) for output in snapshot.outputs if output.content is None]
-    right.append(_settings(snapshot))
+    right.append(_settings(snapshot, extras.labels))
     again = "Get the file again, at no cost: " if "fetch" in next_command(snapshot) else "Run it again: "
     small = f"margin:8px 0 0 0;font-size:12px;{markup.QUIET}"
     right.append(markup.block(again + markup.command(next_command(snapshot)), small))
-    left = _gallery(snapshot, pictures)
+    left = _gallery(snapshot, extras.pictures)
     side = f'<div style="flex:1 1 280px;min-width:0">{"".join(right)}</div>'
     return f'<div style="display:flex;flex-wrap:wrap;gap:12px 18px">{left}{side}</div>'
 
@@ -236,8 +266,16 @@ def _output_text(output: RunOutput) -> str:
     return where + size
 
 
-def _settings(snapshot: Snapshot) -> str:
-    rows = [(key, _value_html(value)) for key, value in snapshot.parameters.items()]
+def _settings(snapshot: Snapshot, labels: Mapping[str, str]) -> str:
+    rows = [
+        (
+            key,
+            f"{markup.escape(labels[key])} {markup.quiet(_value_html(value))}"
+            if key in labels
+            else _value_html(value),
+        )
+        for key, value in snapshot.parameters.items()
+    ]
     for key, files in snapshot.files.items():
         names = [str(item.get("name") or item.get("url") or "file") for item in files]
         rows.append((key, markup.escape(", ".join(PurePosixPath(item).name for item in names))))
@@ -251,7 +289,7 @@ def _value_html(value: object) -> str:
     return markup.escape(_cut(text, LONGEST_VALUE)) if text else markup.quiet("empty")
 
 
-def _failed_html(snapshot: Snapshot, _pictures: Mapping[str, str]) -> str:
+def _failed_html(snapshot: Snapshot, _extras: _Extras) -> str:
     elapsed = f", {words.clock(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
     parts = [_head(snapshot, words.state_word(snapshot), elapsed)]
     reason = snapshot.message or "The service told no reason."
@@ -263,13 +301,13 @@ def _failed_html(snapshot: Snapshot, _pictures: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
-def _cancelled_html(snapshot: Snapshot, _pictures: Mapping[str, str]) -> str:
+def _cancelled_html(snapshot: Snapshot, _extras: _Extras) -> str:
     after = f", after {words.clock(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
     again = markup.block(f"Run it again: {markup.command(next_command(snapshot))}", "margin:2px 0 0 0")
     return _head(snapshot, "Cancelled", f"{after}.") + markup.block(f"<b>{_billed(snapshot)}</b>") + again
 
 
-def _uncertain_html(snapshot: Snapshot, _pictures: Mapping[str, str]) -> str:
+def _uncertain_html(snapshot: Snapshot, _extras: _Extras) -> str:
     said = snapshot.message or "The request was sent, but its answer was lost. It is never sent again by itself."
     return (
         _head(snapshot, words.state_word(snapshot), "")
@@ -278,7 +316,7 @@ def _uncertain_html(snapshot: Snapshot, _pictures: Mapping[str, str]) -> str:
     )
 
 
-def _unfinished_html(snapshot: Snapshot, _pictures: Mapping[str, str]) -> str:
+def _unfinished_html(snapshot: Snapshot, _extras: _Extras) -> str:
     seen = words.state_word(snapshot).lower()
     at = f" at {snapshot.percent:.0f}%" if snapshot.percent is not None else ""
     where = "in the sandbox" if snapshot.is_sandbox else "on Wiro"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
-from wiro_nb.notebook.static_html import Bundle, poster_base64
+from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.runs.snapshot import RunState, Snapshot
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -97,8 +97,8 @@ def _in_flight_words(snapshots: Sequence[Snapshot]) -> str:
 def runs_bundle(
     snapshots: Sequence[Snapshot],
     *,
-    posters: Mapping[str, bytes],
     spent: str,
+    pictures: bool = True,
     where: str = "in this notebook",
     now: datetime | None = None,
 ) -> Bundle:
@@ -106,8 +106,8 @@ def runs_bundle(
 
     Args:
         snapshots: Newest first.
-        posters: JPEG bytes by run id.
         spent: A sentence about money, or "".
+        pictures: True links the posters; their paths start from the folder of the runs' own notebook.
         where: Which runs these are.
         now: The present moment; for tests.
     """
@@ -124,7 +124,7 @@ def runs_bundle(
         + "</div>"
         + markup.grid_table(
             ("Run", "Clip", "Status, when", "Model, key settings", "Cost, time", "Next command"),
-            [_run_row(snapshot, posters.get(snapshot.run_id), moment) for snapshot in snapshots],
+            [_run_row(snapshot, moment, pictures) for snapshot in snapshots],
             right=frozenset({4}),
         )
         + "</div>"
@@ -134,14 +134,16 @@ def runs_bundle(
     return {"text/html": html, "text/plain": "\n".join(text)}
 
 
-def _run_row(snapshot: Snapshot, poster: bytes | None, now: datetime) -> list[str]:
+def _run_row(snapshot: Snapshot, now: datetime, pictures: bool) -> list[str]:
     picture = (
         '<span style="display:block;box-sizing:border-box;width:64px;height:37px;'
         f'border:1px dashed {markup.LINE};border-radius:2px"></span>'
     )
-    if poster:
+    # A link and not the picture itself: fifty rows of pictures would outweigh the notebook.
+    poster = next((output.poster_path for output in snapshot.outputs if output.poster_path), None)
+    if poster and pictures:
         picture = (
-            f'<img src="data:image/jpeg;base64,{poster_base64(poster)}" alt="Clip of run {snapshot.short_id}" '
+            f'<img src="{markup.url(poster)}" alt="Clip of run {markup.attribute(snapshot.short_id)}" '
             f'width="64" height="37" style="{_THUMB}">'
         )
     small = f"font-size:12px;{markup.QUIET}"

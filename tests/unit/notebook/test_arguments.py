@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 
 import pytest
@@ -33,7 +34,10 @@ def test_option_value_may_follow_an_equals_sign() -> None:
 
 
 def test_apostrophes_inside_bare_words_are_letters() -> None:
-    assert parse_cell_line(f"{MODEL} prompt=it's note=rock'n'roll").values == {"prompt": "it's", "note": "rock'n'roll"}
+    assert parse_cell_line(f"{MODEL} prompt=it's note=rock'n'roll").values == {
+        "prompt": "it's",
+        "note": "rock'n'roll",
+    }
 
 
 def test_nothing_on_the_line_is_expanded() -> None:
@@ -42,7 +46,9 @@ def test_nothing_on_the_line_is_expanded() -> None:
 
 
 def test_a_name_given_twice_makes_a_list() -> None:
-    assert parse_cell_line(f"{MODEL} inputImage=a.png inputImage=b.png").values == {"inputImage": ["a.png", "b.png"]}
+    assert parse_cell_line(f"{MODEL} inputImage=a.png inputImage=b.png").values == {
+        "inputImage": ["a.png", "b.png"]
+    }
 
 
 def test_a_search_takes_all_remaining_words() -> None:
@@ -104,7 +110,13 @@ def test_a_header_block_counts_only_when_every_line_before_the_rule_is_a_setting
 
 @pytest.mark.parametrize(
     "body",
-    ["A sea: calm\nat night\n---\nmore", "---\nonly a rule", "ratio: 16:9\n----\nx", "a: b\n --- \nx", "a:b\n---\nx"],
+    [
+        "A sea: calm\nat night\n---\nmore",
+        "---\nonly a rule",
+        "ratio: 16:9\n----\nx",
+        "a: b\n --- \nx",
+        "a:b\n---\nx",
+    ],
 )
 def test_anything_else_is_prompt(body: str) -> None:
     parsed = parse_body(body + "\n")
@@ -118,7 +130,7 @@ def test_a_setting_twice_above_the_rule_is_a_mistake() -> None:
 
 
 @given(BODY_TEXT)
-@example("costs $5 {not a field} it's 100% \"quoted\" 🌊 \\n")
+@example('costs $5 {not a field} it\'s 100% "quoted" 🌊 \\n')
 def test_a_body_without_a_rule_is_the_prompt_verbatim(text: str) -> None:
     lines = text.split("\n")
     if "---" in lines:
@@ -131,7 +143,7 @@ def test_a_body_without_a_rule_is_the_prompt_verbatim(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["C"], exclude_characters="\u2028\u2029")))
 @example("it's")
 @example("'")
-@example('a "b" \'c\' \\')
+@example("a \"b\" 'c' \\")
 def test_a_quoted_value_reads_back_the_same(value: str) -> None:
     assert split_words(f"name={quote_word(value)} next") == [
         Word(value, "name", quoted=quote_word(value) != value),
@@ -141,7 +153,5 @@ def test_a_quoted_value_reads_back_the_same(value: str) -> None:
 
 @given(st.text(string.printable))
 def test_any_line_is_read_or_refused_by_a_usage_error(line: str) -> None:
-    try:
-        parse_line(line)
-    except UsageError as error:
-        assert str(error)
+    with contextlib.suppress(UsageError):
+        assert parse_line(line).command

@@ -1,0 +1,93 @@
+"""Drives a kernel as a front end does, and reads what a cell gave."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jupyter_client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+REPLY_TIMEOUT_S = 60.0
+CLIP_MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
+# Small clips: what is tested here is the way to the notebook and back, not the painter.
+SMALL = "numFrames=5 steps=2"
+
+
+class Answer:
+    """What one cell gave: its messages, and the reply."""
+
+    def __init__(self, messages: list[dict[str, Any]], reply: dict[str, Any]) -> None:
+        self.messages, self.reply = messages, reply
+
+    @property
+    def status(self) -> str:
+        return str(self.reply["content"]["status"])
+
+    def of(self, *kinds: str) -> list[dict[str, Any]]:
+        return [message["content"] for message in self.messages if message["msg_type"] in kinds]
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """Contents of displayed and returned outputs."""
+        return self.of("display_data", "execute_result")
+
+    @property
+    def text(self) -> str:
+        """Everything a person could read as text."""
+        plain = [content["data"].get("text/plain", "") for content in self.shown]
+        streams = [content["text"] for content in self.of("stream")]
+        errors = ["\n".join(content["traceback"]) for content in self.of("error")]
+        return "\n".join([*plain, *streams, *errors])
+
+
+class LiveKernel:
+    """A kernel driven as a live front end drives it: `allow_stdin` is true."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager, self.client = manager, client
+
+    def run(self, code: str, *, live: bool = True) -> Answer:
+        """Runs a cell and returns what it gave."""
+        message_id = self.client.execute(code, allow_stdin=live)
+        reply = self._reply(message_id)
+        messages: list[dict[str, Any]] = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=REPLY_TIMEOUT_S)
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                return Answer(messages, reply)
+            messages.append(message)
+
+    def _reply(self, message_id: str) -> dict[str, Any]:
+        while True:
+            reply: dict[str, Any] = self.client.get_shell_msg(timeout=REPLY_TIMEOUT_S)
+            if reply["parent_header"].get("msg_id") == message_id:
+                return reply
+
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Returns the first message on the output channel that fits."""
+        deadline = time.monotonic() + REPLY_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                message: dict[str, Any] = self.client.get_iopub_msg(timeout=1)
+            except queue.Empty:
+                continue
+            if wanted(message):
+                return message
+        raise AssertionError("the message did not come")
+
+    def complete(self, code: str) -> list[str]:
+        """Returns the texts a front end would offer with the cursor at the end."""
+        message_id = self.client.complete(code, len(code))
+        return list(self._reply(message_id)["content"]["matches"])
+
+    def complete_whole(self, code: str, cursor: int) -> list[str]:
+        """Returns the whole cells that accepting an offer would leave."""
+        content = self._reply(self.client.complete(code, cursor))["content"]
+        return [
+            code[: content["cursor_start"]] + text + code[content["cursor_end"] :] for text in content["matches"]
+        ]

@@ -1,0 +1,107 @@
+"""Notebooks run by programs: the cell waits, the result is in it, and a failure stops the notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tests.notebook.kernels import CLIP_MODEL, SMALL
+from wiro_nb.provenance.record import check_record
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+PROMPT = "it costs $5 {not a field}, 100% 'quoted' \"sea\" 🌊"
+CELL = f"%%wiro {CLIP_MODEL} {SMALL} seed=7\n{PROMPT}"
+
+
+def notebook(*cells: str) -> Any:
+    sources = ["%load_ext wiro_nb", *cells]
+    return nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+
+
+def execute(nb: Any, folder: Path) -> Any:
+    NotebookClient(nb, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    return nb
+
+
+def last_output(nb: Any) -> Any:
+    return nb.cells[-1].outputs[-1]
+
+
+def test_nbclient_leaves_clip_record_and_no_dead_widget(kernel_env: Path) -> None:
+    output = last_output(execute(notebook(CELL), kernel_env))
+    record = output["metadata"]["wiro"]
+    check_record(record)
+    assert record["status"] == "succeeded"
+    assert record["parameters"]["prompt"] == PROMPT
+    assert set(output["data"]) == {"text/html", "text/plain", "image/jpeg"}
+    path = record["outputs"][0]["path"]
+    assert (kernel_env / path).stat().st_size > 0
+    assert f'src="{path}"' in output["data"]["text/html"]
+    assert str(kernel_env) not in json.dumps(output)
+
+
+def test_running_a_notebook_again_pays_nothing_and_says_so(kernel_env: Path) -> None:
+    first = last_output(execute(notebook(CELL), kernel_env))
+    again = last_output(execute(notebook(CELL), kernel_env))
+    assert again["metadata"]["wiro"] == first["metadata"]["wiro"]
+    assert "shown at no cost" in again["data"]["text/plain"]
+    fresh = last_output(execute(notebook(CELL.replace("seed=7", "seed=7 --fresh")), kernel_env))
+    assert fresh["metadata"]["wiro"]["run_id"] != first["metadata"]["wiro"]["run_id"]
+
+
+def test_a_failed_run_stops_the_notebook_with_one_short_error(kernel_env: Path) -> None:
+    nb = notebook(f"%%wiro {CLIP_MODEL} {SMALL}\na sea [fail]", "print('not reached')")
+    with pytest.raises(CellExecutionError) as caught:
+        execute(nb, kernel_env)
+    assert caught.value.ename == "RunFailed"
+    failed = nb.cells[1].outputs
+    assert [output["output_type"] for output in failed] == ["display_data", "error"]
+    assert "Billed: nothing." in failed[0]["data"]["text/html"]
+    assert not any("Traceback" in line or ".py" in line for line in failed[1]["traceback"])
+    assert nb.cells[2].outputs == []
+
+
+@pytest.mark.parametrize("line", ["%wiro modles", "%wiro info no/such-model", "%wiro login"])
+def test_a_refused_command_fails_its_cell(kernel_env: Path, line: str) -> None:
+    with pytest.raises(CellExecutionError):
+        execute(notebook(line), kernel_env)
+
+
+def test_python_waits_in_its_cell_and_raises(kernel_env: Path) -> None:
+    code = (
+        f"import wiro_nb\nrun = wiro_nb.run({CLIP_MODEL!r}, prompt='x', numFrames=5, steps=2)\nprint(run.status)"
+    )
+    assert last_output(execute(notebook(code), kernel_env))["text"] == "succeeded\n"
+    with pytest.raises(CellExecutionError, match="RunFailed"):
+        execute(notebook(code.replace("'x'", "'x [fail]'")), kernel_env)
+
+
+def test_papermill_waits_too(kernel_env: Path, tmp_path: Path) -> None:
+    nbformat.write(notebook(CELL), tmp_path / "in.ipynb")
+    papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", cwd=kernel_env, progress_bar=False)
+    output = last_output(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    assert output["metadata"]["wiro"]["status"] == "succeeded"
+
+
+def test_nbconvert_exports_a_page_that_finds_its_clip(kernel_env: Path) -> None:
+    nbformat.write(notebook(CELL), kernel_env / "a.ipynb")
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", "a.ipynb"]
+    subprocess.run(command, cwd=kernel_env, check=True, capture_output=True, timeout=120)
+    page = (kernel_env / "a.html").read_text("utf-8")
+    video = re.search(r'<video [^>]*?src="([^"]+)"', page)
+    assert video is not None
+    assert (kernel_env / video[1]).exists()

@@ -1,0 +1,159 @@
+"""A live kernel: nothing waits, the card gives way to the result, errors are cards, unloading leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture
+def loaded(kernel: LiveKernel) -> LiveKernel:
+    answer = kernel.run("%load_ext wiro_nb")
+    assert answer.status == "ok"
+    assert answer.text == "", "loading says nothing when there is nothing to say"
+    return kernel
+
+
+def is_update(message: dict[str, Any], display_id: str) -> bool:
+    content = message["content"]
+    return message["msg_type"] == "update_display_data" and content["transient"]["display_id"] == display_id
+
+
+def test_a_card_is_shown_at_once_and_replaced_by_the_result(loaded: LiveKernel) -> None:
+    card = loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} seed=7 --as clip\na live sea").shown[0]
+    assert WIDGET_VIEW in card["data"]
+    assert "Not finished when this notebook was saved" in card["data"]["text/html"]
+    final = loaded.wait_for(lambda message: is_update(message, card["transient"]["display_id"]))["content"]
+    assert WIDGET_VIEW not in final["data"]
+    assert "<video " in final["data"]["text/html"]
+    assert final["metadata"]["wiro"]["status"] == "succeeded"
+    assert loaded.run("print(clip.status)").text.strip() == "succeeded"
+
+
+def test_a_cell_run_twice_in_a_row_starts_one_run(loaded: LiveKernel) -> None:
+    cell = f"%%wiro {CLIP_MODEL} {SMALL} --as clip\na held sea [hold]"
+    loaded.run(cell)
+    first = loaded.run("print(clip.id)").text
+    again = loaded.run(cell)
+    assert loaded.run("print(clip.id)").text == first
+    assert "Already under way" in again.shown[0]["data"]["text/html"]
+    assert loaded.run("%wiro cancel last").status == "ok"
+
+
+def test_waiting_in_a_live_cell_gives_the_result_and_keeps_the_loop_alive(loaded: LiveKernel) -> None:
+    loaded.run(
+        "import asyncio\nticks = []\n"
+        "async def tick():\n    while True:\n        ticks.append(1)\n        await asyncio.sleep(0.005)\n"
+        "task = asyncio.get_running_loop().create_task(tick())"
+    )
+    before = int(loaded.run("print(len(ticks))").text)
+    assert loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --wait --fresh\na waited sea").status == "ok"
+    after = int(loaded.run("task.cancel()\nprint(len(ticks))").text)
+    assert after > before + 5
+
+
+def test_an_error_is_a_card_and_one_line_and_fails_the_cell(loaded: LiveKernel) -> None:
+    answer = loaded.run(f"%%wiro {CLIP_MODEL} numFrames=82\na sea")
+    assert answer.status == "error"
+    assert answer.reply["content"]["ename"] == "InvalidParameter"
+    page = answer.shown[0]["data"]["text/html"]
+    assert "numFrames" in page
+    assert "Nothing was sent and nothing was billed." in page
+    assert answer.of("error")[0]["traceback"] == [f"InvalidParameter: {answer.of('error')[0]['evalue']}"]
+
+
+def test_debug_shows_the_whole_traceback(loaded: LiveKernel) -> None:
+    loaded.run("%config WiroMagics.debug = True")
+    answer = loaded.run(f"%%wiro {CLIP_MODEL} numFrames=82\na sea")
+    assert any("values.py" in line for line in answer.of("error")[0]["traceback"])
+
+
+def test_a_wrong_line_is_a_usage_error_that_fails_the_cell(loaded: LiveKernel) -> None:
+    answer = loaded.run("%wiro shwo abc")
+    assert answer.status == "error"
+    assert answer.text.strip() == "UsageError: no command 'shwo'. Did you mean %wiro show?"
+
+
+@pytest.mark.parametrize(
+    ("trait", "value"),
+    [("wait", "'sometimes'"), ("budget_usd", "'lots'"), ("max_download_mb", "-1"), ("out_dir", "''")],
+)
+def test_settings_are_checked_when_they_are_set(loaded: LiveKernel, trait: str, value: str) -> None:
+    before = loaded.run(f"%config WiroMagics.{trait}").text
+    assert trait in loaded.run(f"%config WiroMagics.{trait} = {value}").text
+    assert loaded.run(f"%config WiroMagics.{trait}").text == before
+
+
+def test_completion_offers_commands_models_settings_choices_and_runs(loaded: LiveKernel) -> None:
+    assert "models" in loaded.complete("%wiro mo")
+    assert loaded.complete("%%wiro pruna") == ["pruna/vace"]
+    assert loaded.complete("%%wiro pruna/vace frame") == ["frameNum="]
+    assert loaded.complete_whole("%%wiro pruna/vace ratio=16", 26) == [
+        '%%wiro pruna/vace ratio="16:9 (Landscape)"'
+    ]
+    assert loaded.complete("%%wiro pruna/vace --max") == ["--max-cost"]
+    cell = "%%wiro pruna/vace\nresolution: 7\n---\na sea"
+    assert "%%wiro pruna/vace\nresolution: 720p\n---\na sea" in loaded.complete_whole(cell, cell.index("7") + 1)
+    loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip --wait\na completed sea")
+    short_id = loaded.run("print(clip.short_id)").text.strip()
+    assert short_id in loaded.complete("%wiro show ")
+
+
+PROBE = """
+import json, sys, threading
+from ipywidgets.widgets.widget import _instances
+ip = get_ipython()
+types = ip.display_formatter.ipython_display_formatter.type_printers
+print(json.dumps({
+    "line": "wiro" in ip.magics_manager.magics["line"],
+    "cell": "wiro" in ip.magics_manager.magics["cell"],
+    "registry": "WiroMagics" in ip.magics_manager.registry,
+    "configurables": [type(item).__name__ for item in ip.configurables].count("WiroMagics"),
+    "matchers": len(ip.Completer.custom_matchers),
+    "formatters": sum(kind.__module__.startswith("wiro_nb") for kind in types),
+    "threads": [thread.name for thread in threading.enumerate() if thread.name.startswith("wiro")],
+    "widgets": [name for item in _instances.values() if (name := type(item).__module__).startswith("wiro_nb")],
+}))
+"""
+
+
+def test_unloading_leaves_nothing_behind(loaded: LiveKernel) -> None:
+    loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --wait --as clip\nan unloaded sea")
+    loaded.run("clip")
+    loaded.run("%wiro form pruna/vace")
+    there = json.loads(loaded.run(PROBE).text)
+    assert there["threads"]
+    assert there["widgets"]
+    assert all(there[name] for name in ("line", "cell", "registry"))
+    assert there["configurables"] == there["matchers"] == there["formatters"] == 1
+    assert loaded.run("%unload_ext wiro_nb").status == "ok"
+    assert json.loads(loaded.run(PROBE).text) == {
+        "line": False,
+        "cell": False,
+        "registry": False,
+        "configurables": 0,
+        "matchers": 0,
+        "formatters": 0,
+        "threads": [],
+        "widgets": [],
+    }
+    assert loaded.run("%reload_ext wiro_nb").status == "ok"
+    assert loaded.run("%wiro").status == "ok"
+
+
+def test_a_kernel_that_died_comes_back_to_its_run(kernel: LiveKernel) -> None:
+    kernel.run("%load_ext wiro_nb")
+    kernel.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip\na lost sea [hold]")
+    run_id = kernel.run("print(clip.id)").text.strip()
+    kernel.manager.restart_kernel(now=True)
+    kernel.client.wait_for_ready(timeout=60)
+    assert run_id[-5:].lower() in kernel.run("%load_ext wiro_nb").text
+    assert WIDGET_VIEW in kernel.run(f"%wiro show {run_id}").shown[0]["data"]

@@ -12,7 +12,7 @@ _KB = 1000
 
 
 def money(amount_usd: Decimal) -> str:
-    """Returns "$0.038": three decimals under ten cents, else two; nothing at all is "$0"."""
+    """Returns "$0.038" or "$0.04": up to three decimals under ten cents, else two; nothing at all is "$0"."""
     if amount_usd == 0:
         return "$0"
     sign, size = ("-", -amount_usd) if amount_usd < 0 else ("", amount_usd)
@@ -20,7 +20,8 @@ def money(amount_usd: Decimal) -> str:
     rounded = size.quantize(step, ROUND_HALF_UP)
     if rounded == 0:
         return f"{sign}under $0.001"
-    return f"{sign}${rounded:,}"
+    text = f"{rounded:,}"
+    return f"{sign}${text[:-1] if size < _SMALL_USD and text.endswith('0') else text}"
 
 
 def clock(seconds: float) -> str:

@@ -1,0 +1,53 @@
+"""Tab offers what fits the place of the cursor, knows it without asking anybody, and keeps out of prompts."""
+
+from __future__ import annotations
+
+import pytest
+
+from wiro_nb.notebook.completion import complete
+from wiro_nb.notebook.grammar import COMMANDS
+
+
+def offered(cell: str) -> tuple[str, ...]:
+    """Returns the offers with the cursor at the mark `|`."""
+    before, _, after = cell.partition("|")
+    line_number = before.count("\n")
+    offer = complete(before + after, before.rsplit("\n", 1)[-1], line_number)
+    return offer.texts if offer is not None else ()
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        ("%wiro |", [command.name for command in COMMANDS]),
+        ("%wiro mo|", ["models"]),
+        ("clip = %wiro sh|", ["show"]),
+        ("    %wiro canc|", ["cancel"]),
+        ("%wiro info vace|", ["pruna/vace"]),
+        ("%%wiro pruna/|\na sea", ["pruna/vace"]),
+        ("%%wiro pruna/vace see|", ["seed="]),
+        ("%%wiro pruna/vace seed=1 see|", []),
+        ("%%wiro pruna/vace resolution=|", ["480p", "720p"]),
+        ("%%wiro pruna/vace resolution=7|", ["720p"]),
+        ('%%wiro pruna/vace ratio="16|', ['"16:9 (Landscape)"']),
+        ("%%wiro pruna/vace ratio=land|", []),
+        ("%%wiro pruna/vace nothing=|", []),
+        ("%%wiro pruna/vace --w|", ["--wait"]),
+        ("%wiro use |", ["sandbox", "cloud"]),
+        ("%wiro help bud|", ["budget"]),
+        ("%%wiro pruna/vace\nres|\n---\na sea", ["resolution: "]),
+        ("%%wiro pruna/vace\nresolution: 4|\n---\na sea", ["480p"]),
+        ("%%wiro pruna/vace\nres|", []),
+        ("%%wiro pruna/vace\nresolution: 480p\n---\nres|", []),
+        ("%%wiro pruna/vace\na free line\nres|\n---\nx", []),
+        ("%timeit |", []),
+        ("wiro |", []),
+        ("print('%wiro mo|", []),
+    ],
+)
+def test_offers(cell: str, wanted: list[str]) -> None:
+    assert list(offered(cell)) == wanted
+
+
+def test_a_whole_model_name_in_any_case_is_found() -> None:
+    assert offered("%wiro info WAN-AI/|") == ("Wan-AI/Wan2.2-TI2V-5B-text-to-video",)

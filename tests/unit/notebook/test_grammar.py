@@ -1,0 +1,38 @@
+"""The table of commands is complete: every entry has a function, an example that reads, and words for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from wiro_nb.notebook.arguments import parse_cell_line, parse_line
+from wiro_nb.notebook.commands import HANDLERS
+from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
+from wiro_nb.notebook.magics import WiroMagics
+
+
+def test_every_command_has_a_function_and_every_function_a_command() -> None:
+    assert set(HANDLERS) == {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_example_of_a_command_calls_it(command: Command) -> None:
+    assert command.example.startswith(command.title)
+    assert parse_line(command.example.removeprefix("%wiro")).command is command
+    assert command.summary
+
+
+def test_the_example_of_the_cell_magic_reads() -> None:
+    assert parse_cell_line(CELL.example.removeprefix("%%wiro")).command is CELL
+
+
+@pytest.mark.parametrize("command", [CELL, *COMMANDS], ids=lambda command: command.name)
+def test_arguments_and_options_are_explained(command: Command) -> None:
+    assert all(item.help for item in (*command.arguments, *command.flags))
+    required = [item.required for item in command.arguments]
+    assert required == sorted(required, reverse=True)
+
+
+def test_every_setting_of_the_magics_has_a_help_and_none_is_a_secret() -> None:
+    traits = WiroMagics.class_own_traits(config=True)
+    assert all(trait.help for trait in traits.values())
+    assert not any(word in name for name in traits for word in ("key", "secret", "token"))

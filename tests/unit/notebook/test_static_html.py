@@ -1,0 +1,234 @@
+"""What a saved notebook keeps of a run: safe, small, complete, and the same in text."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
+from wiro_nb.errors import InvalidParameter, MissingCredentials
+from wiro_nb.notebook import markup, words
+from wiro_nb.notebook.errors_html import error_bundle
+from wiro_nb.notebook.grammar import CELL, COMMANDS
+from wiro_nb.notebook.static_html import option_labels, run_bundle
+from wiro_nb.notebook.tables_html import Status, help_bundle, info_bundle, runs_bundle, status_bundle
+from wiro_nb.runs.snapshot import RunOutput, Snapshot
+from wiro_nb.schema.catalog import bundled_models
+
+POSTERS = {str(CLIP.poster_path): POSTER}
+VOID = {"img", "br"}
+# What JupyterLab's sanitizer lets through in an untrusted notebook, of what we use.
+TAGS = {
+    "a", "audio", "b", "br", "code", "details", "div", "img", "pre", "span", "summary",
+    "table", "tbody", "td", "th", "thead", "tr", "video",
+}  # fmt: skip
+ATTRIBUTES = {
+    "alt", "controls", "height", "href", "loop", "muted", "open", "poster", "preload", "scope", "src", "style",
+    "title", "width",
+}  # fmt: skip
+DROPPED_STYLES = ("var(", "currentcolor", "inherit", "aspect-ratio", "object-fit", "overflow-wrap", "word-break")
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and keeps text, tags and attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pieces: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+def every_page() -> list[str]:
+    states = [DONE, FAILED, CANCELLED, GENERATING, UNCERTAIN, at(outputs=(CLIP, CLIP)), at(outputs=())]
+    error = InvalidParameter("effect has no choice <x>", near=["a", "b"], allowed=["a", "b", "c"], name="effect")
+    pages = [run_bundle(snapshot, POSTERS, note="why") for snapshot in states]
+    pages += [runs_bundle(states, spent="Spent $1 of $2."), runs_bundle([], spent="")]
+    pages += [
+        error_bundle(error),
+        error_bundle(MissingCredentials("no key", looked_in=[["environment", "not set"]])),
+    ]
+    pages += [info_bundle(schema, "about $0.04") for schema in bundled_models()]
+    pages += [help_bundle(), *(help_bundle(command) for command in (CELL, *COMMANDS))]
+    pages += [status_bundle(Status("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)))]
+    assert all(page["text/plain"].strip() for page in pages)
+    return [page["text/html"] for page in pages]
+
+
+@pytest.mark.parametrize("page", every_page())
+def test_every_page_uses_only_what_survives_an_untrusted_notebook(page: str) -> None:
+    read = Page(page)
+    assert read.tags <= TAGS
+    assert {name for _, name, _ in read.attributes} <= ATTRIBUTES
+    styles = " ".join(value for _, name, value in read.attributes if name == "style").lower()
+    assert not any(word in styles for word in DROPPED_STYLES)
+    assert all(value for tag, name, value in read.attributes if tag == "img" and name == "alt")
+
+
+@pytest.mark.parametrize("page", every_page())
+def test_no_text_node_has_two_dollar_signs_for_maths_to_pair(page: str) -> None:
+    assert all(piece.count("$") < 2 for piece in Page(page).pieces)
+
+
+@given(st.text())
+def test_any_text_reads_back_the_same_and_stays_text(text: str) -> None:
+    read = Page(f"<div>{markup.escape(text)}</div>")
+    assert read.tags <= {"div", "span"}
+    assert read.text == markup._CONTROL.sub("", text).replace("\r", "")
+
+
+@given(st.text(), st.text(), st.text())
+def test_hostile_texts_of_a_run_make_no_tag_and_no_attribute(prompt: str, name: str, value: str) -> None:
+    evil = '"><script>alert(1)</script>'
+    snapshot = at(prompt=prompt + evil, parameters={name + evil: value + evil}, model=evil, short_id=evil)
+    read = Page(run_bundle(snapshot)["text/html"])
+    assert "script" not in read.tags
+    assert {attribute for _, attribute, _ in read.attributes} <= ATTRIBUTES
+
+
+def test_done_names_facts_file_settings_and_the_next_command() -> None:
+    bundle = run_bundle(DONE, POSTERS, labels={"ratio": "Landscape"})
+    text = Page(bundle["text/html"]).text
+    for part in (
+        "Done",
+        "Seed7",
+        "Size832 × 480",
+        "Frames81",
+        "Rate16 fps",
+        "Length5.1 s",
+        "Elapsed0:09",
+        "Cost$0.038",
+    ):
+        assert part in text
+    assert "172 KB" in text
+    assert "Settings (4)" in text
+    assert "Landscape 16:9" in text
+    assert "%wiro" in text
+    assert "9f3ad1c0" in text
+    assert "seed 7, size 832 × 480, frames 81" in bundle["text/plain"]
+
+
+def test_paths_are_links_with_every_odd_character_encoded() -> None:
+    sources = [value for tag, name, value in Page(run_bundle(DONE)["text/html"]).attributes if name == "src"]
+    assert sources[0] == "wiro_outputs/2026-11-21-vace-8k2qf/clip%20one%231.mp4"
+
+
+def test_a_run_with_posters_adds_at_most_30_kilobytes() -> None:
+    # Just under what the poster maker is allowed; four clips of one run share the same allowance.
+    posters = {f"p{index}.jpg": b"\xff\xd8" + bytes(8_000) for index in range(4)}
+    outputs = tuple(at(outputs=(CLIP,)).outputs[0] for _ in range(4))
+    several = tuple(
+        RunOutput(**{**{name: getattr(clip, name) for name in RunOutput.__slots__}, "poster_path": path})
+        for clip, path in zip(outputs, posters, strict=True)
+    )
+    for snapshot in (at(outputs=several[:1]), at(outputs=several)):
+        assert len(json.dumps(run_bundle(snapshot, posters))) <= 30_000
+
+
+def test_other_kinds_of_output_are_shown_too() -> None:
+    picture = RunOutput(name="a.png", content_type="image/png", path="o/a.png", width=10, height=10)
+    sound = RunOutput(name="a.mp3", content_type="audio/mpeg", path="o/a.mp3")
+    words_out = RunOutput(name="", content_type="raw", content={"answer": ["an <answer>"], "raw": "x"})
+    other = RunOutput(name="a.zip", content_type="application/zip", path="o/a.zip")
+    read = Page(run_bundle(at(outputs=(picture, sound, words_out, other)))["text/html"])
+    assert {"img", "audio", "a"} <= read.tags
+    assert "an <answer>" in read.text
+    assert "o/a.zip" in read.text
+
+
+def test_a_missing_file_says_how_to_get_it_again() -> None:
+    lost = RunOutput(name="clip.mp4", content_type="video/mp4", problem="the download broke off")
+    bundle = run_bundle(at(outputs=(lost,)))
+    assert "the download broke off" in Page(bundle["text/html"]).text
+    assert "%wiro fetch 8k2qf" in bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "said"),
+    [
+        (
+            FAILED,
+            ["Failed while generating", "The model ran out of memory.", "Billed: nothing.", "Log (18 lines)"],
+        ),
+        (CANCELLED, ["Cancelled", "after 0:04", "Billed: nothing."]),
+        (GENERATING, ["Not finished when this notebook was saved", "at 60%", "%wiro show 8k2qf"]),
+        (UNCERTAIN, ["Sent, answer lost", "never sent again by itself", "Billed once"]),
+    ],
+)
+def test_other_states_say_what_happened_and_what_it_cost(snapshot: Snapshot, said: list[str]) -> None:
+    bundle = run_bundle(snapshot)
+    assert "image/jpeg" not in bundle
+    text = Page(bundle["text/html"]).text
+    assert [part for part in said if part not in text] == []
+
+
+def test_a_sandbox_run_is_free_and_says_so() -> None:
+    assert "costfree, sandbox" in Page(run_bundle(at(is_sandbox=True))["text/html"]).text.lower()
+
+
+def test_an_error_names_near_values_cost_and_one_command() -> None:
+    error = InvalidParameter(
+        "effect has no choice", near=["slow pan"], allowed=["slow pan", "tilt"], hint="%wiro info a/b"
+    )
+    bundle = error_bundle(error)
+    text = Page(bundle["text/html"]).text
+    for part in ("effect has no choice", "slow pan", "Nothing was sent and nothing was billed.", "%wiro info a/b"):
+        assert part in text
+    assert "All 2 choices" in text
+    assert bundle["text/plain"].startswith("wiro: effect has no choice")
+
+
+def test_labels_are_given_only_where_they_differ_from_the_value() -> None:
+    vace = next(schema for schema in bundled_models() if schema.slug == "pruna/vace")
+    chosen = at(parameters={"ratio": "16:9", "resolution": "480p", "prompt": "x"})
+    assert option_labels(chosen, vace) == {"ratio": "16:9 (Landscape)"}
+    assert option_labels(chosen, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0", "$0"),
+        ("0.038", "$0.038"),
+        ("0.04", "$0.04"),
+        ("0.1", "$0.10"),
+        ("1234.5", "$1,234.50"),
+        ("-2", "-$2.00"),
+    ],
+)
+def test_money_has_three_decimals_under_ten_cents_else_two(amount: str, text: str) -> None:
+    assert words.money(Decimal(amount)) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (5.2, "0:05"), (65, "1:05"), (3723, "1:02:03")])
+def test_clock(seconds: float, text: str) -> None:
+    assert words.clock(seconds) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (172_000, "172 KB"), (3_140_000, "3.1 MB")])
+def test_file_size(size: int, text: str) -> None:
+    assert words.file_size(size) == text

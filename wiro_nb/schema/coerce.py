@@ -77,12 +77,16 @@ def coerce(parameter: Parameter, value: object) -> WireValue:
 def default_value(parameter: Parameter) -> WireValue | None:
     """Returns what is sent when nothing is given, or None to leave the input out.
 
-    The service's own default is sent as it is, even when it is not among the options or breaks a rule.
+    The service's own default is sent as it is, even when it breaks a rule. Two defaults are not: a select's
+    that is not among its options (the service's own sample body sends an empty text then), and that of a
+    required text such as the prompt, which is a sample nobody asked to pay for.
     """
-    if parameter.default is None:
+    if parameter.default is None or (parameter.required and is_free_text(parameter)):
         return None
     if isinstance(parameter.default, tuple):
         return list(parameter.default)
+    if parameter.type == "select" and parameter.options:
+        return parameter.default if parameter.default in {option.value for option in parameter.options} else ""
     if parameter.type not in {"number", "range"}:
         return parameter.default
     number = as_decimal(parameter.default)
@@ -101,6 +105,11 @@ def takes_number(parameter: Parameter) -> bool:
     return numeric_default or is_seed(parameter) or any((parameter.min, parameter.max, parameter.rule))
 
 
+def is_free_text(parameter: Parameter) -> bool:
+    """True for text inputs that take words, not numbers."""
+    return parameter.type in TEXT_TYPES and not takes_number(parameter)
+
+
 def _coerce_list(parameter: Parameter, values: list[object]) -> WireValue:
     if not parameter.multiple and parameter.is_known:
         raise ValueRefused(f"takes one value, not a list of {len(values)}")
@@ -111,7 +120,7 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
     text = _plain_text(value)
     if isinstance(parameter.default, str) and text.strip() == parameter.default and parameter.type != "textarea":
         # Given as the default reads: the service accepts its own default, whatever the options or rule say.
-        sent = default_value(parameter)
+        sent = parameter.default if parameter.type == "select" else default_value(parameter)
         return sent if isinstance(sent, str | int | float) else text
     if parameter.type == "select":
         return _choose(parameter, text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wiro_nb.errors import InvalidFile, InvalidParameter
 from wiro_nb.schema.attach import collect_files
-from wiro_nb.schema.coerce import ValueRefused, WireValue, coerce, default_value, is_empty, shown
+from wiro_nb.schema.coerce import ValueRefused, WireValue, coerce, default_value, is_empty, is_free_text, shown
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.normalise import as_decimal, is_seed
 from wiro_nb.schema.types import ModelSchema, Parameter
@@ -102,7 +102,8 @@ def prepare(
 ) -> Prepared:
     """Types values by the schema and fills in the defaults.
 
-    None, blank text and empty lists mean "the default". Names are taken in any case where that is unambiguous.
+    None, blank text and empty lists mean "the default", which a required text (the prompt) does not have: its
+    default is a sample nobody asked to pay for. Names are taken in any case where that is unambiguous.
     An option may be given by its value or its label. A seed that is blank or means "random" to the model is
     drawn here, so that the run can be repeated.
 
@@ -199,7 +200,7 @@ def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:
     if is_empty(value):
         sent = default_value(parameter)
         if (sent is None or sent == "") and parameter.required:
-            raise ValueRefused("is required")
+            raise _required(parameter)
         if isinstance(value, str) and sent not in (None, ""):
             draft.notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
     else:
@@ -210,6 +211,13 @@ def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:
             )
     if sent is not None:
         draft.parameters[parameter.id] = sent
+
+
+def _required(parameter: Parameter) -> ValueRefused:
+    """The model's sample text is not among `near`: it is long, and one key press would pay for it."""
+    if parameter.options:
+        return ValueRefused("is required: choose one", allowed=[option.value for option in parameter.options])
+    return ValueRefused(f"is required: {'write a text' if is_free_text(parameter) else 'give a value'}")
 
 
 def _add_seed(draft: _Draft, parameter: Parameter, value: object, *, given: bool) -> None:
@@ -303,4 +311,7 @@ def _hint(schema: ModelSchema, problem: Problem) -> str:
     if problem.near and (problem.allowed or schema.get(problem.name)):
         value = problem.near[0]
         return f'{problem.name}="{value}"' if re.search(r"[\s\"'#]", value) else f"{problem.name}={value}"
+    if problem.message == "is required: write a text":
+        below = ", or the text below the %%wiro line" if problem.name == "prompt" else ""
+        return f'{problem.name}="..."{below}'
     return f"%wiro info {schema.slug}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from wiro_nb.schema import ModelSchema, find_bundled
 
@@ -20,6 +22,14 @@ MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + b"\0" * 40
 
 def page(name: str) -> str:
     return (PAGES / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def sample_body(name: str) -> dict[str, Any]:
+    """Returns the body of the page's Run command as it stands there, types included."""
+    command = page(name).partition("/Run/")[2]
+    body: dict[str, Any] = json.JSONDecoder(strict=False).raw_decode(command, command.index("-d '") + 4)[0]
+    del body["callbackUrl"]
+    return body
 
 
 def bundled(name: str) -> ModelSchema:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.schema.helpers import PAGE_SLUGS, PAGES, page
+from tests.unit.schema.helpers import PAGE_SLUGS, PAGES, page, sample_body
 from wiro_nb.errors import UnknownModel
 from wiro_nb.schema import (
     ModelSchema,
@@ -52,6 +52,22 @@ def test_a_bundled_schema_is_what_its_page_says(name: str) -> None:
     assert schema is not None
     assert schema.source["sha256"] == hashlib.sha256((PAGES / f"{name}.txt").read_bytes()).hexdigest()
     assert replace(schema, source={}) == replace(read_page(page(name)), source={})
+
+
+@pytest.mark.parametrize("name", PAGE_SLUGS)
+def test_the_sample_prompt_alone_gives_the_sample_body_of_the_page(name: str) -> None:
+    """Every other value comes from a default, in the page's own type."""
+    schema, sample = find_bundled(PAGE_SLUGS[name]), sample_body(name)
+    assert schema is not None
+    files = {parameter.id for parameter in schema.parameters if parameter.is_file}
+    raw: dict[str, object] = {"prompt": sample["prompt"]} if "prompt" in sample else {}
+    required = {parameter.id for parameter in schema.parameters if parameter.required}
+    raw |= dict.fromkeys(files & required, "https://example.org/a.png")
+    body = encode(prepare(schema, raw, sample_files=True)).json
+    assert body is not None
+    # JSON text, so that 18 and "18" differ, and 18 and 18.0.
+    body |= dict.fromkeys(files & required, "")
+    assert json.dumps(body, sort_keys=True) == json.dumps(sample, sort_keys=True)
 
 
 def test_the_manifest_names_source_date_and_hash_of_every_model() -> None:

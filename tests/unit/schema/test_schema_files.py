@@ -191,7 +191,7 @@ def test_the_wire_name_of_a_url_is_understood() -> None:
 def test_counts_are_kept(png: Path) -> None:
     assert "one file" in check(with_file("fileinput"), {"pic": [png, png]})["pic"].message
     assert "at most 3" in check(bundled("vace"), {"inputImage": [URL] * 4})["inputImage"].message
-    assert prepare(bundled("vace"), {"inputImage": [URL] * 3}).files["inputImage"][2].url == URL
+    assert prepare(bundled("vace"), {"prompt": "a fox", "inputImage": [URL] * 3}).files["inputImage"][2].url == URL
 
 
 def test_a_missing_required_file_and_a_wrong_kind_of_file_are_refused(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_missing_required_file_and_a_wrong_kind_of_file_are_refused(tmp_path: 
 
 def test_file_problems_stand_among_the_others() -> None:
     with pytest.raises(InvalidParameter) as caught:
-        prepare(bundled("vace"), {"inputImage": "no-such.png", "ratio": "x"})
+        prepare(bundled("vace"), {"prompt": "a fox", "inputImage": "no-such.png", "ratio": "x"})
     assert {problem["name"] for problem in caught.value.problems} == {"inputImage", "ratio"}
 
 
@@ -216,12 +216,13 @@ def test_what_is_no_file_is_refused(value: object) -> None:
 
 def test_the_services_samples_are_sent_only_when_asked_or_named() -> None:
     vace = bundled("vace")
-    assert prepare(vace, {}).files == {}
+    prompt = {"prompt": "a fox"}
+    assert prepare(vace, prompt).files == {}
     samples = ["pruna-vace-input-3-1.jpg", "pruna-vace-input-3-2.jpg"]
-    body = encode(prepare(vace, {}, sample_files=True)).json
+    body = encode(prepare(vace, prompt, sample_files=True)).json
     assert body is not None
     assert body["inputImage"] == samples
-    named = encode(prepare(vace, {"inputImage": samples[0]})).json
+    named = encode(prepare(vace, {**prompt, "inputImage": samples[0]})).json
     assert named is not None
     assert named["inputImage"] == samples[0]
 
@@ -233,11 +234,12 @@ def test_an_open_model_takes_paths_as_files(png: Path) -> None:
 
 
 def test_a_callback_is_sent_and_does_not_change_the_identity() -> None:
-    prepared = prepare(bundled("vace"), {})
+    prepared = prepare(bundled("vace"), {"prompt": "a fox"})
     body = encode(prepared, callback_url="https://example.org/done").json
     assert body is not None
     assert body["callbackUrl"] == "https://example.org/done"
-    assert request_sha256(prepared) == request_sha256(prepare(bundled("vace"), {"ratio": "auto"}))
+    the_same = prepare(bundled("vace"), {"prompt": "a fox", "ratio": "auto"})
+    assert request_sha256(prepared) == request_sha256(the_same)
 
 
 def test_identity_follows_values_file_contents_and_pinned_seeds(png: Path, other: Path, tmp_path: Path) -> None:
@@ -246,7 +248,7 @@ def test_identity_follows_values_file_contents_and_pinned_seeds(png: Path, other
     copy.write_bytes(png.read_bytes())
 
     def identity(**raw: object) -> str:
-        return request_sha256(prepare(vace, raw))
+        return request_sha256(prepare(vace, {"prompt": "a fox", **raw}))
 
     assert identity(inputImage=png) == identity(inputImage=copy)
     assert identity(inputImage=png) != identity(inputImage=other)
@@ -261,4 +263,4 @@ def test_checking_does_not_read_whole_files(png: Path, monkeypatch: pytest.Monke
         raise AssertionError("hashed while checking")
 
     monkeypatch.setattr("wiro_nb.schema.files._hash", refuse)
-    assert check(bundled("vace"), {"inputImage": png}) == {}
+    assert check(bundled("vace"), {"prompt": "a fox", "inputImage": png}) == {}

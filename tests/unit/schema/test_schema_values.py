@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.schema.helpers import PAGE_SLUGS, bundled
@@ -21,6 +22,7 @@ from wiro_nb.schema import (
     open_schema,
     prepare,
 )
+from wiro_nb.schema.normalise import as_decimal
 from wiro_nb.schema.values import NO_SEED_NOTE
 
 WAN = "Wan2.2-TI2V-5B-text-to-video"
@@ -108,8 +110,9 @@ def test_a_text_input_that_holds_a_number_is_checked_as_one_and_sent_as_text(val
 
 def test_vace_checks_its_numbers_and_sends_them_as_text() -> None:
     vace = bundled("vace")
-    assert prepare(vace, {"frameNum": 49}).parameters["frameNum"] == "49"
-    assert set(check(vace, {"frameNum": "many", "guidanceScale": "5,5"})) == {"frameNum", "guidanceScale"}
+    assert prepare(vace, {"prompt": "a fox", "frameNum": 49}).parameters["frameNum"] == "49"
+    wrong = {"prompt": "a fox", "frameNum": "many", "guidanceScale": "5,5"}
+    assert set(check(vace, wrong)) == {"frameNum", "guidanceScale"}
 
 
 def test_ranges_are_kept_and_the_bound_is_suggested() -> None:
@@ -125,7 +128,7 @@ def test_frames_must_be_4n_plus_1_and_the_two_nearest_are_named() -> None:
     problem = check(bundled(WAN), {"numFrames": "80"})["numFrames"]
     assert problem.near == ("77", "81")
     assert "4n+1" in problem.message
-    assert prepare(bundled(WAN), {"numFrames": "81"}).parameters["numFrames"] == 81
+    assert prepare(bundled(WAN), {"prompt": "a fox", "numFrames": "81"}).parameters["numFrames"] == 81
     assert check(bundled("wiro/SkyReels-V1"), {"prompt": "a fox", "numFrames": "96"})["numFrames"].near == (
         "93",
         "97",
@@ -168,18 +171,20 @@ def test_the_nearest_numbers_fit_and_nothing_nearer_does(factor: int, offset: in
 
 
 def test_a_select_takes_values_and_labels_in_any_case() -> None:
-    vace = bundled("vace")
+    def chosen(name: str, given_text: str) -> object:
+        return prepare(bundled("vace"), {"prompt": "a fox", name: given_text}).parameters[name]
+
     for given_text in ("16:9", "16:9 (landscape)", " 16:9 (Landscape) "):
-        assert prepare(vace, {"ratio": given_text}).parameters["ratio"] == "16:9"
-    assert prepare(vace, {"sampleSolver": "UniPC"}).parameters["sampleSolver"] == "unipc"
+        assert chosen("ratio", given_text) == "16:9"
+    assert chosen("sampleSolver", "UniPC") == "unipc"
     expected = "Juiced 🔥 (more speed)"
-    assert prepare(vace, {"speedMode": "juiced 🔥 (Balanced)"}).parameters["speedMode"] == expected
-    assert prepare(vace, {"speedMode": expected}).parameters["speedMode"] == expected
+    assert chosen("speedMode", "juiced 🔥 (Balanced)") == expected
+    assert chosen("speedMode", expected) == expected
 
 
 def test_a_wrong_choice_is_refused_with_near_values_and_all_choices() -> None:
     with pytest.raises(InvalidParameter) as caught:
-        prepare(bundled("vace"), {"ratio": "16x9"})
+        prepare(bundled("vace"), {"prompt": "a fox", "ratio": "16x9"})
     assert caught.value.near[0] == "16:9"
     assert caught.value.allowed == ["auto", "16:9", "9:16"]
     assert caught.value.hint == "ratio=16:9"
@@ -196,17 +201,19 @@ def test_a_label_shared_by_two_choices_is_not_guessed() -> None:
     assert sent(twins, "a2") == "a2"
 
 
-def test_the_services_own_default_outside_its_options_is_sent() -> None:
+def test_a_default_outside_the_options_is_taken_when_given_and_left_empty_when_not() -> None:
+    """The service's own sample body sends an empty text for it."""
     model = bundled("animate-diff")
-    assert prepare(model, {"prompt": "a fox"}).parameters["selectedModel"] == "60"
-    assert prepare(model, {"selectedModel": "60"}).parameters["selectedModel"] == "60"
-    assert prepare(model, {"selectedModel": 969}).parameters["selectedModel"] == "969"
+    assert prepare(model, {"prompt": "a fox"}).parameters["selectedModel"] == ""
+    assert prepare(model, {"prompt": "a fox", "selectedModel": "60"}).parameters["selectedModel"] == "60"
+    assert prepare(model, {"prompt": "a fox", "selectedModel": 969}).parameters["selectedModel"] == "969"
     assert "selectedModel" in check(model, {"selectedModel": "61"})
 
 
 def test_a_select_without_options_takes_only_its_default() -> None:
     model = bundled("animate-diff")
-    assert prepare(model, {"selectedModelPrivate": ""}).parameters["selectedModelPrivate"] == ""
+    blank = prepare(model, {"prompt": "a fox", "selectedModelPrivate": ""})
+    assert blank.parameters["selectedModelPrivate"] == ""
     assert "publishes no choices" in check(model, {"selectedModelPrivate": "5"})["selectedModelPrivate"].message
 
 
@@ -234,10 +241,11 @@ def test_all_problems_are_collected_and_the_first_leads() -> None:
     with pytest.raises(InvalidParameter) as caught:
         prepare(bundled(WAN), {"promt": "x", "size": "800*600", "numFrames": "80", "scale": "much"})
     error = caught.value
-    assert [problem["name"] for problem in error.problems] == ["promt", "size", "numFrames", "scale"]
+    assert [problem["name"] for problem in error.problems] == ["promt", "prompt", "size", "numFrames", "scale"]
     assert error.name == "promt"
     assert error.near == ["prompt"]
     assert error.message == "Wan-AI/Wan2.2-TI2V-5B-text-to-video has no input promt. Near: prompt."
+    assert "prompt is required: write a text." in "\n".join(error.lines())
     assert any("numFrames: 80: must be 4n+1" in line for line in error.lines())
     assert error.billed == "Nothing was sent and nothing was billed."
 
@@ -255,7 +263,7 @@ def test_skyreels_runs_with_its_prompt_alone() -> None:
 
 
 def test_names_in_another_case_are_read_and_told_but_never_twice() -> None:
-    prepared = prepare(bundled(WAN), {"Seed": "7", "NUMFRAMES": "81"})
+    prepared = prepare(bundled(WAN), {"PROMPT": "a fox", "Seed": "7", "NUMFRAMES": "81"})
     assert prepared.seed == Seed("seed", "7", True)
     assert "Seed is read as seed." in prepared.notes
     assert "twice" in check(bundled(WAN), {"seed": "7", "Seed": "8"})["seed"].message
@@ -271,19 +279,22 @@ def test_an_unknown_name_gets_the_input_that_was_meant(typed: str, meant: str) -
 
 @pytest.mark.parametrize("value", ["0", 0, 0.0, "-1", -1, -1.0, Decimal(0), "", "  ", [], "random", "0.0"])
 def test_a_seed_that_means_random_is_drawn_sent_and_marked(value: object) -> None:
-    prepared = prepare(bundled("vace"), {"seed": value}, random_seed=lambda: 777)
+    prepared = prepare(bundled("vace"), {"prompt": "a fox", "seed": value}, random_seed=lambda: 777)
     assert prepared.seed == Seed("seed", "777", False)
     assert prepared.parameters["seed"] == "777"
 
 
 def test_zero_is_a_seed_where_the_model_does_not_call_it_random() -> None:
-    assert prepare(bundled(WAN), {"seed": 0}).seed == Seed("seed", "0", True)
+    assert prepare(bundled(WAN), {"prompt": "a fox", "seed": 0}).seed == Seed("seed", "0", True)
 
 
 def test_a_given_or_default_seed_is_pinned() -> None:
-    assert prepare(bundled("vace"), {"seed": " 99 "}).seed == Seed("seed", "99", True)
-    assert prepare(bundled("vace"), {}).seed == Seed("seed", "1234", True)
-    assert prepare(bundled("vace"), {"seed": None}).seed == Seed("seed", "1234", True)
+    def seed(**given_seed: object) -> Seed | None:
+        return prepare(bundled("vace"), {"prompt": "a fox", **given_seed}).seed
+
+    assert seed(seed=" 99 ") == Seed("seed", "99", True)
+    assert seed() == Seed("seed", "1234", True)
+    assert seed(seed=None) == Seed("seed", "1234", True)
 
 
 def test_a_seed_without_default_is_drawn_within_its_bounds() -> None:
@@ -293,7 +304,8 @@ def test_a_seed_without_default_is_drawn_within_its_bounds() -> None:
 
 
 def test_drawn_seeds_are_concrete_and_in_range() -> None:
-    seeds = {str(prepare(bundled("vace"), {"seed": ""}).parameters["seed"]) for _ in range(20)}
+    blank = {"prompt": "a fox", "seed": ""}
+    seeds = {str(prepare(bundled("vace"), blank).parameters["seed"]) for _ in range(20)}
     assert len(seeds) > 1
     assert all(1 <= int(seed) <= 2**31 - 1 for seed in seeds)
 
@@ -392,12 +404,49 @@ def test_what_was_sent_can_be_given_again_and_is_sent_the_same(name: str, data: 
         elif parameter.type == "number":
             raw[parameter.id] = 4 * data.draw(st.integers(1, 50)) + 1
         elif parameter.type == "textarea":
-            raw[parameter.id] = data.draw(
-                st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-            )
+            text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+            # A blank prompt is refused, a blank negative prompt means its default.
+            raw[parameter.id] = data.draw(text.filter(str.strip) if parameter.required else text)
     first = prepare(schema, raw)
     again = prepare(
         schema,
         {**first.parameters, "inputImage": list(first.files["inputImage"])} if first.files else first.parameters,
     )
     assert encode(again) == encode(first)
+
+
+@pytest.mark.parametrize("values", [{}, {"prompt": ""}, {"prompt": "  \n"}, {"prompt": None}, {"prompt": []}])
+@pytest.mark.parametrize("name", ["animate-diff", WAN, "vace", "wiro/SkyReels-V1"])
+def test_a_forgotten_prompt_never_pays_for_the_models_sample(name: str, values: dict[str, object]) -> None:
+    """Also where the model could start from images alone: its page calls the images optional, not the prompt."""
+    schema = bundled(name)
+    image = {"inputImage": "https://example.org/a.png"} if schema.get("inputImage") else {}
+    with pytest.raises(InvalidParameter, match="prompt is required: write a text") as caught:
+        prepare(schema, {**image, **values})
+    assert [problem["name"] for problem in caught.value.problems] == ["prompt"]
+    assert caught.value.hint.startswith('prompt="..."')
+    assert caught.value.near == []
+
+
+def test_the_sample_prompt_itself_can_be_given() -> None:
+    for kind in ("text", "textarea"):
+        prompt = Parameter(id="prompt", type=kind, label="Prompt", default="a deer in snow", required=True)
+        assert sent(prompt, "a deer in snow") == "a deer in snow"
+
+
+def test_a_required_number_falls_back_to_its_default_and_a_required_choice_only_to_one_it_has() -> None:
+    steps = Parameter(id="steps", type="text", label="Steps", default="20", required=True)
+    assert prepare(schema_of(steps), {}).parameters == {"steps": "20"}
+    style = Parameter(id="s", type="select", label="S", default="b", options=(Option("a", "A"),), required=True)
+    problem = check(schema_of(style), {})["s"]
+    assert problem.message == "is required: choose one"
+    assert problem.allowed == ("a",)
+    assert prepare(schema_of(replace(style, default="a")), {}).parameters == {"s": "a"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=20) | st.none(), st.text(" \t\n\u3000", max_size=4), st.sampled_from(["text", "textarea"]))
+def test_a_blank_required_text_is_refused_whatever_its_default(default: str | None, blank: str, kind: str) -> None:
+    assume(as_decimal(default or "") is None)
+    words = Parameter(id="words", type=kind, label="Words", default=default, required=True)
+    assert set(check(schema_of(words), {"words": blank})) == {"words"}

@@ -25,6 +25,7 @@ INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 START_DEADLINE_S = 60
 READY_MS = 60_000
+ANSWER_DEADLINE_S = 20
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,35 @@ class NotebookPage:
     path: Path
     messages: list[str]
 
+    def wait_for_kernel(self) -> None:
+        """Waits until the page is connected to its kernel."""
+        self.page.wait_for_function(
+            """() => {
+                const panel = window.jupyterapp?.shell?.currentWidget;
+                return panel?.sessionContext?.session?.kernel?.connectionStatus === 'connected';
+            }""",
+            timeout=READY_MS,
+        )
+
+    def answer(self, expression: str) -> str:
+        """Returns what an expression is in the kernel, as text."""
+        code = """async (code) => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const request = {code: '0', user_expressions: {x: code}, store_history: false};
+            const reply = await kernel.requestExecute(request).done;
+            const result = reply.content.user_expressions.x;
+            return result.status === 'ok' ? result.data['text/plain'] : `${result.ename}: ${result.evalue}`;
+        }"""
+        return str(self.page.evaluate(code, expression))
+
+    def wait_for_answer(self, expression: str, wanted: str) -> None:
+        """Waits until an expression is `wanted` in the kernel."""
+        deadline = time.monotonic() + ANSWER_DEADLINE_S
+        while (found := self.answer(expression)) != wanted:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{expression} is {found}, not {wanted}")
+            self.page.wait_for_timeout(50)
+
     def run_all(self) -> None:
         """Runs every cell and waits until each has its execution count."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
@@ -58,7 +88,9 @@ class NotebookPage:
 
     def use_theme(self, theme: str) -> None:
         """Switches the theme: "JupyterLab Light" or "JupyterLab Dark"."""
-        self.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        self.page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+        )
         light = "false" if "Dark" in theme else "true"
         self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
 
@@ -150,7 +182,12 @@ def chromium() -> Iterator[Any]:
             pytest.skip(INSTALL_HINT)
         browser = engine.chromium.launch(
             executable_path=None if bundled.exists() else found,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ],
         )
         yield browser
         browser.close()
@@ -165,7 +202,12 @@ def open_notebook(chromium: Any, jupyter_server: Server) -> Iterator[OpenNoteboo
     contexts: list[Any] = []
 
     def open_it(
-        cells: list[str] | Path, *, app: str = "lab", width: int = 1200, run: bool = True, reduced_motion: bool = True
+        cells: list[str] | Path,
+        *,
+        app: str = "lab",
+        width: int = 1200,
+        run: bool = True,
+        reduced_motion: bool = True,
     ) -> NotebookPage:
         if isinstance(cells, Path):
             path = cells
@@ -187,12 +229,11 @@ def open_notebook(chromium: Any, jupyter_server: Server) -> Iterator[OpenNoteboo
         name = path.relative_to(jupyter_server.root).as_posix()
         where = f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}" if app == "lab" else f"notebooks/{name}"
         page.goto(f"{jupyter_server.url}{where}?token={jupyter_server.token}")
-        page.wait_for_function(
-            "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
-            timeout=READY_MS,
-        )
+        opened.wait_for_kernel()
         if app == "lab":
             page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        if page.evaluate("() => document.body.dataset.jpThemeLight") == "false":
+            opened.use_theme("JupyterLab Light")
         if run:
             opened.run_all()
         return opened

@@ -11,40 +11,32 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets
 import traitlets
 
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.form_layout import FieldPlan, FormPlan, plan_form
+from wiro_nb.notebook.form_fields import Values, changed_values, collect_values, make_fields, plan_data
+from wiro_nb.notebook.form_layout import FormPlan, plan_form
+from wiro_nb.notebook.form_presets import Presets
 from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
     from wiro_nb.schema.values import Problem
 
-Values = dict[str, Any]
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
 
 _log = logging.getLogger(__name__)
 
 
-class Presets(Protocol):
-    """Where presets are kept: see `form_presets.PresetStore`."""
-
-    def names(self, model: str) -> list[str]: ...
-    def load(self, model: str, name: str) -> dict[str, Any] | None: ...
-    def save(self, model: str, name: str, values: Mapping[str, Any]) -> str: ...
-    def delete(self, model: str, name: str) -> None: ...
-
-
-class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
+class ModelForm(anywidget.AnyWidget):
     """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned."""
 
     _esm = traitlets.Unicode(help="The form's script.").tag(sync=True)
@@ -52,11 +44,13 @@ class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
     form_key = traitlets.Unicode(help="What fields find this form by in the browser.").tag(sync=True)
     plan = traitlets.Dict(help="Title, groups and words: what does not change.").tag(sync=True)
     field_models = traitlets.Dict(help="Model id of each field, by parameter.").tag(sync=True)
-    problems = traitlets.Dict(help="What is wrong, by parameter: message and values that would fit.").tag(sync=True)
+    problems = traitlets.Dict(help="What is wrong, by parameter: message, values that fit.").tag(sync=True)
     price = traitlets.Unicode(PRICE_UNKNOWN, help="What a run costs, in words.").tag(sync=True)
     budget = traitlets.Dict(help="text, share (0..1), reached (bool), hint; empty: none.").tag(sync=True)
-    presets = traitlets.List(help="Names of the saved presets.").tag(sync=True)
-    cards = traitlets.List(help="Model ids of the run cards beneath, newest first.").tag(sync=True)
+    presets: traitlets.List[str] = traitlets.List(help="Names of the presets.").tag(sync=True)
+    cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards beneath, newest first.").tag(
+        sync=True
+    )
     values = traitlets.Dict(help="Value of every field, by parameter.")
 
     def __init__(
@@ -83,13 +77,11 @@ class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
         # One layout for all: a layout each would triple the messages.
         shared = ipywidgets.Layout()
         key = uuid.uuid4().hex
-        self._fields: dict[str, Field] = {
-            plan.id: _make_field(plan, shared, upload_dir, key) for plan in self._layout_plan.fields
-        }
+        self._fields = make_fields(self._layout_plan, shared, key, upload_dir)
         super().__init__(
             layout=shared,
             form_key=key,
-            plan=_plan_data(schema, self._layout_plan, service_badge, has_presets=presets is not None),
+            plan=plan_data(schema, self._layout_plan, service_badge, has_presets=presets is not None),
             field_models={name: field.model_id for name, field in self._fields.items()},
             presets=presets.names(schema.slug) if presets else [],
         )
@@ -194,18 +186,19 @@ class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
             self.send({"type": "refused", "first": first})
             return None
         if self.budget.get("reached"):
-            self.send({"type": "notice", "tone": "err", "lines": [str(self.budget.get("hint") or "Budget reached.")]})
+            self._say([str(self.budget.get("hint") or "Budget reached.")], "err")
             return None
         self._tried = False
         answer = self._on_run(dict(self.values))
-        self.send({"type": "notice", "tone": "", "lines": ["Run started. The form can be used again."]})
+        self._say(["Run started. The form can be used again."])
         return answer
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
-        prompt = next((plan.id for plan in self._layout_plan.fields if plan.kind == "prompt"), None)
-        values = {name: value for name, value in self._changed_values().items() if name != prompt or prompt != "prompt"}
-        return cell_text(self._schema.slug, values, prompt=str(self.values.get("prompt", "")) if prompt == "prompt" else "")
+        values = self._changed_values()
+        prompt = str(self.values.get("prompt", "")) if "prompt" in self._fields else ""
+        values.pop("prompt", None)
+        return cell_text(self._schema.slug, values, prompt=prompt)
 
     def python(self) -> str:
         """Returns the Python call that sends the same values."""
@@ -256,6 +249,7 @@ class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
         """Closes the form and its fields."""
         for field in self._fields.values():
             field.close()
+        self.layout.close()
         super().close()
 
     def __repr__(self) -> str:
@@ -263,27 +257,10 @@ class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
         return f"Form of {self._schema.slug}. Open it again with: %wiro form {self._schema.slug}"
 
     def _collect(self) -> Values:
-        values: Values = {}
-        for name, field in self._fields.items():
-            if isinstance(field, PairsField):
-                values.update({key: item for key, item in field.value.items() if key not in self._fields})
-            elif isinstance(field, FileField):
-                files = list(field.value)
-                values[name] = files if field.multiple else (files[0] if files else "")
-            else:
-                values[name] = field.value
-        return values
+        return collect_values(self._fields)
 
     def _changed_values(self) -> Values:
-        """Returns what differs from the defaults, and the seed, which a repeat needs."""
-        changed: Values = {}
-        for name, value in self.values.items():
-            plan = self._layout_plan.get(name)
-            default = "" if plan is None else plan.default
-            is_empty = value in ("", [], None)
-            if not is_empty and (str(value) != str(default) or (plan is not None and plan.kind == "seed")):
-                changed[name] = value
-        return changed
+        return changed_values(self._layout_plan, self.values)
 
     def _field_changed(self, change: Any) -> None:
         self._touched.add(change["owner"].name)
@@ -344,12 +321,15 @@ class ModelForm(anywidget.AnyWidget):  # type: ignore[misc]
         try:
             self._act(content)
         except WiroError as error:
-            self.send({"type": "notice", "tone": "err", "lines": error.lines()})
+            self._say(error.lines(), "err")
         except Exception as error:
             # Nothing else would tell the person that a press did nothing: a traceback lands in no cell.
             _log.exception("a form's action failed")
-            line = f"{type(error).__name__}: {error}"
-            self.send({"type": "notice", "tone": "err", "lines": [line, "Nothing was sent by this press, as far as known."]})
+            line = redact(f"{type(error).__name__}: {error}")
+            self._say([line, "Whether a run was started is not known: see %wiro runs."], "err")
+
+    def _say(self, lines: list[str], tone: str = "") -> None:
+        self.send({"type": "notice", "tone": tone, "lines": lines})
 
     def _act(self, content: dict[str, Any]) -> None:
         action = content.get("type")
@@ -414,29 +394,3 @@ def build_form(
         presets=presets,
         upload_dir=upload_dir,
     )
-
-
-def _make_field(plan: FieldPlan, layout: ipywidgets.Layout, upload_dir: Path | None, key: str) -> Field:
-    common = {"name": plan.id, "form_key": key, "layout": layout}
-    if plan.kind == "files":
-        return FileField(multiple=plan.multiple, upload_dir=upload_dir, **common)
-    if plan.kind == "pairs":
-        return PairsField(**common)
-    default = plan.default if isinstance(plan.default, str) else ", ".join(plan.default)
-    if plan.kind == "seed":
-        return SeedField(value=default, pinned=default not in ("", "0", "-1"), **common)
-    return Field(value=default, **common)
-
-
-def _plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_presets: bool) -> dict[str, Any]:
-    return {
-        "slug": schema.slug,
-        "title": schema.title,
-        "owner": schema.owner,
-        "description": schema.description[:400],
-        "categories": list(schema.categories)[:8],
-        "badge": service_badge,
-        "fields": [field.to_dict() for field in plan.fields],
-        "notes": list(plan.notes),
-        "has_presets": has_presets,
-    }

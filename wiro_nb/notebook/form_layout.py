@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wiro_nb.schema.rules import Rule
@@ -32,6 +32,7 @@ _ADVANCED = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_PIXELS = re.compile(r"(\d{2,5})\s?[*x×]\s?(\d{2,5})")
 _UNITS = {"width": "px", "height": "px", "duration": "s", "seconds": "s"}
 
 
@@ -102,7 +103,9 @@ def find_prompt(parameters: Iterable[Parameter]) -> Parameter | None:
         for parameter in texts:
             if parameter.id.lower() == name:
                 return parameter
-    large = [parameter for parameter in texts if parameter.type == "textarea" and not _ADVANCED.search(parameter.id)]
+    large = [
+        parameter for parameter in texts if parameter.type == "textarea" and not _ADVANCED.search(parameter.id)
+    ]
     return large[0] if len(large) == 1 else None
 
 
@@ -154,7 +157,13 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
 def _open_plan(plans: list[FieldPlan]) -> FieldPlan:
     names = {plan.id for plan in plans}
     name = OPEN_FIELD if OPEN_FIELD not in names else f"{OPEN_FIELD}_"
-    return FieldPlan(id=name, label="Parameters", kind="pairs", group=ESSENTIALS, hint="name and value, as the service spells them")
+    return FieldPlan(
+        id=name,
+        label="Parameters",
+        kind="pairs",
+        group=ESSENTIALS,
+        hint="name and value, as the service spells them",
+    )
 
 
 def _kind(parameter: Parameter) -> str:
@@ -200,7 +209,9 @@ def _hint(parameter: Parameter, kind: str) -> str:
     rule = Rule.parse(parameter.rule) if parameter.rule else None
     if rule is not None:
         around = _whole(parameter.default)
-        examples = [str(number) for number in rule.examples(around if around is not None else rule.offset + rule.factor)]
+        examples = [
+            str(number) for number in rule.examples(around if around is not None else rule.offset + rule.factor)
+        ]
         parts = [f"must be {rule}: {', '.join(examples[-3:])}…"]
     if kind in ("number", "range", "seed"):
         if parameter.min is not None and parameter.max is not None:
@@ -231,29 +242,28 @@ def _max_length(parameter: Parameter, kind: str) -> int | None:
 
 
 def _option(option: Option) -> tuple[str, str, str, tuple[str, ...]]:
-    same = option.description.strip().lower() in (option.label.strip().lower(), option.label.rpartition("/")[2].lower())
-    return option.value, option.label or option.value, "" if same else option.description, option.trigger_words
+    same = option.description.strip().lower() in (
+        option.label.strip().lower(),
+        option.label.rpartition("/")[2].lower(),
+    )
+    label = option.label or option.value
+    if found := _PIXELS.fullmatch(label):
+        width, height = int(found[1]), int(found[2])
+        shape = "landscape" if width > height else "portrait" if width < height else "square"
+        label = f"{width} × {height}, {shape}"
+    return option.value, label, "" if same else option.description, option.trigger_words
 
 
 def _arrange(plans: list[FieldPlan], own_groups: bool) -> list[FieldPlan]:
-    first = [plan for plan in plans if plan.kind == "prompt"]
-    rest = [plan for plan in plans if plan.kind != "prompt"]
-    if not own_groups:
-        rest.sort(key=lambda plan: _ORDER.index(plan.group))
-    else:
-        groups = list(dict.fromkeys(plan.group for plan in rest))
-        rest.sort(key=lambda plan: groups.index(plan.group))
-    shown, folded = [], []
+    """Puts the fields in their order; which are folded is decided in the order of the model's page."""
     room = VISIBLE_FIELDS
-    for plan in rest:
-        if plan.required or (not plan.more and room > 0):
-            shown.append(plan)
+    placed: list[FieldPlan] = []
+    for plan in plans:
+        is_kept = plan.required or plan.kind in ("prompt", "seed", "files")
+        if not is_kept and not plan.more:
             room -= 1
-        else:
-            folded.append(plan)
-    return [*first, *shown, *(_fold(plan) for plan in folded)]
-
-
-def _fold(plan: FieldPlan) -> FieldPlan:
-    data = {name: getattr(plan, name) for name in plan.__slots__}
-    return FieldPlan(**{**data, "more": True})
+            plan = plan if room >= 0 else replace(plan, more=True)
+        placed.append(plan)
+    groups = list(dict.fromkeys(plan.group for plan in placed)) if own_groups else list(_ORDER)
+    rank = {group: index for index, group in enumerate(["", *(group for group in groups if group)])}
+    return sorted(placed, key=lambda plan: (plan.kind != "prompt", plan.more, rank[plan.group]))

@@ -7,11 +7,27 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wiro_nb.errors import ConfigError
 
 NAME_LENGTH = 60
+
+
+class Presets(Protocol):
+    """Where a form keeps presets."""
+
+    def names(self, model: str) -> list[str]:
+        """Returns the names of a model's presets."""
+
+    def load(self, model: str, name: str) -> dict[str, Any] | None:
+        """Returns the values of a preset, or None."""
+
+    def save(self, model: str, name: str, values: Mapping[str, Any]) -> str:
+        """Saves values under a name; returns the name as kept."""
+
+    def delete(self, model: str, name: str) -> None:
+        """Deletes a preset."""
 
 
 class PresetStore:

@@ -44,26 +44,26 @@ function* runOutputs(document) {
   }
 }
 
-const FINAL = new Set(["succeeded", "failed", "cancelled"]);
+const ORDER = ["planned", "submitting", "uncertain", "submitted", "cancelled", "failed", "succeeded"];
 
-/** True when a record says more than the one already there. */
+/** True when a record is at least as far along as the one already there, and says something else. */
 function isNewer(record, present) {
   if (!present) return true;
-  if (FINAL.has(present.status) && !FINAL.has(record.status)) return false;
+  if (ORDER.indexOf(record.status) < ORDER.indexOf(present.status)) return false;
   return canonical(record) !== canonical(present);
 }
 
-/** Adds records, oldest first, at most `limit`; returns true when the notebook changed. */
-function mergeRuns(document, { runs, order, limit }) {
+/** Adds records; the latest `limit` stay (run ids sort by time). Returns true when the notebook changed. */
+function mergeRuns(document, { runs, limit }) {
   const present = plain(readMetadata(document));
   const known = present.runs && typeof present.runs === "object" ? present.runs : {};
   const merged = { ...known };
-  for (const run of order) {
-    if (runs[run] && isNewer(runs[run], known[run])) merged[run] = runs[run];
-  }
-  const oldest = Object.keys(merged).sort();
-  for (const run of oldest.slice(0, Math.max(0, oldest.length - limit))) delete merged[run];
-  const wanted = { format: 1, ...present, runs: merged };
+  for (const [run, record] of Object.entries(runs)) if (isNewer(record, known[run])) merged[run] = record;
+  const all = Object.keys(merged).sort();
+  const latest = all.slice(Math.max(0, all.length - limit));
+  const omitted = Math.max(Number(present.omitted) || 0, all.length - latest.length);
+  const wanted = { ...present, format: 1, runs: Object.fromEntries(latest.map((run) => [run, merged[run]])) };
+  if (omitted > 0) wanted.omitted = omitted;
   if (canonical(wanted) === canonical(present)) return false;
   document.sharedModel.setMetadata(KEY, wanted);
   return true;

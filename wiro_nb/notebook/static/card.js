@@ -155,6 +155,13 @@ function drawMedia(parts, state, model) {
       "aria-label": state.prompt.slice(0, 120) || `Clip of run ${state.run}`, ...shape });
     media.muted = true;
   } else if (picture && address) media = h("img", { src: address, alt: state.prompt.slice(0, 120) || state.run, ...shape });
+  // A file that was moved or deleted: the poster stays, or nothing.
+  media?.addEventListener("error", () => {
+    const still = poster && media.tagName === "VIDEO";
+    if (still) media.replaceWith(h("img", { src: poster, alt: `Poster of run ${state.run}`, ...shape }));
+    setShown(parts.media, Boolean(still));
+    setAttribute(parts.root, "data-media", still ? "yes" : null);
+  });
   parts.media.replaceChildren(...(media ? [media] : []));
   setShown(parts.media, Boolean(media));
   parts.files.replaceChildren(

@@ -9,6 +9,7 @@ import { makeFileControl } from "./files.js";
 const SHARED = Symbol.for("wiro_nb.forms.1");
 const SLOW_KERNEL_MS = 1500;
 const GROUP_HEADS_FROM = 9;
+const NAMES_SHOWN = 12;
 
 /** Makes this form known to fields that are shown on their own. */
 function registerForm(key, form) {
@@ -62,7 +63,7 @@ function drawField(form, plan, model) {
   const node = h(
     "div",
     { class: `wiro-field${wide ? " wiro-wide" : ""}`, "data-name": plan.id },
-    h("div", { class: "wiro-lab" }, label, name ? h("code", { class: "wiro-muted", title: "the name to type" }, name) : null, back, count),
+    h("div", { class: "wiro-lab" }, label, name ? h("code", { title: "the name to type" }, name) : null, back, count),
     control.node,
     hint,
     about,
@@ -135,9 +136,21 @@ function grouped(plans) {
   return [...groups.entries()];
 }
 
+/** A heading over a single field says nothing: such fields stand together without one. */
+function headed(groups) {
+  const result = [];
+  for (const [heading, members] of groups) {
+    const last = result[result.length - 1];
+    if (members.length > 1) result.push([heading, members]);
+    else if (last && last[0] === "") last[1].push(...members);
+    else result.push(["", [...members]]);
+  }
+  return result;
+}
+
 function groupNodes(plans, fields, withHeads) {
   if (!withHeads) return plans.length ? [h("div", { class: "wiro-group" }, h("div", { class: "wiro-grid" }, ...plans.map((plan) => fields.get(plan.id).node)))] : [];
-  return grouped(plans).map(([heading, members]) => {
+  return headed(grouped(plans)).map(([heading, members]) => {
     const headId = freshId("g");
     return h("div", { class: "wiro-group", role: "group", "aria-labelledby": heading ? headId : null },
       heading ? h("h4", { id: headId, dir: "auto" }, heading) : null,
@@ -156,9 +169,14 @@ function headNode(plan, titleId, price) {
     h("div", {},
       h("div", { class: "wiro-row" }, h("h3", { class: "wiro-title", id: titleId, dir: "auto" }, plan.title), badgeNode(plan.badge)),
       h("p", {}, h("span", { class: "wiro-muted" }, "by ", plan.owner, plan.description ? " · " : ""), h("span", { dir: "auto" }, plan.description)),
-      plan.categories.length ? h("ul", { class: "wiro-chips", "aria-label": "Categories" }, ...plan.categories.map((word) => h("li", { class: "wiro-chip" }, word))) : null,
+      plan.categories.length ? h("ul", { class: "wiro-chips", "aria-label": "Categories" }, ...plan.categories.map((word) => h("li", { class: "wiro-chip" }, word.replaceAll("-", " ")))) : null,
       ...plan.notes.map((note) => h("p", { class: "wiro-hint" }, note))),
     price);
+}
+
+/** The first names, and how many more there are. */
+function nameList(names) {
+  return names.length > NAMES_SHOWN + 1 ? `${names.slice(0, NAMES_SHOWN).join(", ")} and ${names.length - NAMES_SHOWN} more` : names.join(", ");
 }
 
 /** The folded part; its summary names what inside still stands at its default. */
@@ -171,8 +189,8 @@ function moreNode(plans, fields) {
     const label = (plan) => (plan.label === plan.label.toUpperCase() ? plan.label : plan.label.toLowerCase());
     const still = plans.filter((plan) => isDefault(plan, fields.get(plan.id).model.get("value"))).map(label);
     const changed = plans.filter((plan) => !isDefault(plan, fields.get(plan.id).model.get("value"))).map(label);
-    if (changed.length === 0) setText(names, `${still.join(", ")}; all at default`);
-    else setText(names, [`changed: ${changed.join(", ")}`, still.length ? `at default: ${still.join(", ")}` : ""].filter(Boolean).join("; "));
+    if (changed.length === 0) setText(names, `${nameList(still)}; all at default`);
+    else setText(names, [`changed: ${nameList(changed)}`, still.length ? `at default: ${nameList(still)}` : ""].filter(Boolean).join("; "));
   };
   return { node, show };
 }
@@ -237,9 +255,9 @@ function budgetNode() {
 
 /** Everything below the fields. */
 function makeFooter(model, form) {
-  const priceOn = h("span", { class: "wiro-price-on" });
-  const run = h("button", { type: "button", class: "wiro-btn wiro-btn-run" }, icon("play", true), "Run", priceOn);
-  const problems = h("p", { class: "wiro-err", role: "status" });
+  const priceOn = h("span", {});
+  const run = h("button", { type: "button", class: "wiro-btn wiro-btn-run" }, icon("play", true), "Run ", h("span", { class: "wiro-price-on" }, priceOn));
+  const problems = h("div", { class: "wiro-err", role: "status" });
   const notice = h("div", { class: "wiro-notice", role: "status" });
   const copyPlace = h("div", {});
   const budget = budgetNode();
@@ -252,11 +270,11 @@ function makeFooter(model, form) {
   const say = (lines, tone = "") => {
     clearTimeout(slow);
     setAttribute(notice, "class", `wiro-notice${tone === "err" ? " wiro-err" : ""}`);
-    notice.replaceChildren(h("div", {}, ...lines.map((line) => {
+    notice.replaceChildren(...lines.map((line) => {
       const node = h("div", { dir: "auto" });
       setMoneyText(node, line);
       return node;
-    })));
+    }));
   };
   run.addEventListener("click", () => {
     form.flush();
@@ -356,7 +374,6 @@ function showProblems(model, view, footer) {
   const wrong = view.plan.fields.filter((plan) => problems[plan.id]);
   if (footer.problems.shownKey === wrong.map((plan) => plan.id).join("|")) return;
   footer.problems.shownKey = wrong.map((plan) => plan.id).join("|");
-  setShown(footer.problems, wrong.length > 0);
   footer.problems.replaceChildren(...(wrong.length ? [
     h("span", {}, `${wrong.length} ${wrong.length === 1 ? "setting" : "settings"} to fix before running:`),
     ...wrong.map((plan) => h("a", { href: "#", role: "button", on: { click: (event) => {

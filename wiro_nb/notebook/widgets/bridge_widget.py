@@ -20,10 +20,12 @@ NOTEBOOK_RUN_LIMIT = 200
 HelloHandler = Callable[[dict[str, Any]], object]
 
 
-class BridgeWidget(anywidget.AnyWidget):  # type: ignore[misc]
+class BridgeWidget(anywidget.AnyWidget):
     """Messages: `hello` and `saved` from the browser, `runs` and `repair` to it."""
 
-    _view_name = traitlets.Unicode(None, allow_none=True, help="None: nothing to show.").tag(sync=True)
+    _view_name = traitlets.Unicode(  # type: ignore[assignment]
+        None, allow_none=True, help="None: nothing to show."
+    ).tag(sync=True)
     _esm = traitlets.Unicode(help="The bridge's script.").tag(sync=True)
 
     def __init__(self, on_hello: HelloHandler | None = None) -> None:

@@ -17,7 +17,7 @@ ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", 
 ActionHandler = Callable[["RunCard", str], object]
 
 
-class RunCard(anywidget.AnyWidget):  # type: ignore[misc]
+class RunCard(anywidget.AnyWidget):
     """Live view of one run.
 
     Safe to update from any thread: an update is one trait change and so one message. The log is a
@@ -27,7 +27,7 @@ class RunCard(anywidget.AnyWidget):  # type: ignore[misc]
     _esm = traitlets.Unicode(help="The card's script.").tag(sync=True)
     _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
     state = traitlets.Dict(help="What the card shows: see `card_view`.").tag(sync=True)
-    log = traitlets.List(help="Latest log lines, text.").tag(sync=True)
+    log: traitlets.List[str] = traitlets.List(help="Latest log lines, text.").tag(sync=True)
 
     def __init__(self, snapshot: Snapshot | None = None, *, again_price: str = "", poster: str = "") -> None:
         """Makes a card.

@@ -110,7 +110,11 @@ def _rail(snapshot: Snapshot, kind: str) -> list[dict[str, str]]:
 
 
 def _percent(snapshot: Snapshot, kind: str) -> float | None:
-    if kind not in ("running", "lost", "failed") or snapshot.percent is None or snapshot.stage is not Stage.GENERATING:
+    if (
+        kind not in ("running", "lost", "failed")
+        or snapshot.percent is None
+        or snapshot.stage is not Stage.GENERATING
+    ):
         return None
     return min(100.0, max(0.0, round(snapshot.percent, 1)))
 
@@ -120,7 +124,8 @@ def _if_succeeds(snapshot: Snapshot) -> str:
         return "free, sandbox"
     if snapshot.estimated_usd is None:
         return "price not listed"
-    return f"about {money(snapshot.estimated_usd)} if it succeeds"
+    # An estimate needs no tenth of a cent that is nought.
+    return f"about {money(snapshot.estimated_usd).removesuffix('0')} if it succeeds"
 
 
 def _billed(snapshot: Snapshot) -> str:

@@ -19,7 +19,15 @@ from wiro_nb.notebook.widgets.assets import bundle_script
 _random = random.SystemRandom()
 
 
-class Field(anywidget.AnyWidget):  # type: ignore[misc]
+class FieldValue(traitlets.TraitType[Any, Any]):
+    """What a field holds; the field brings it into its own form, None included."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Returns the value as the field keeps it."""
+        return obj.normal_value(value)
+
+
+class Field(anywidget.AnyWidget):
     """A text, number or choice.
 
     `value` keeps what was given: a text or a number. A number typed in the browser arrives as a
@@ -29,15 +37,11 @@ class Field(anywidget.AnyWidget):  # type: ignore[misc]
     _esm = traitlets.Unicode(help="The field's script.").tag(sync=True)
     name = traitlets.Unicode(help="Parameter name on the wire.").tag(sync=True)
     form_key = traitlets.Unicode(help="Key of the form that draws this field.").tag(sync=True)
-    value = traitlets.Any("", help="What the person gave: text or number.").tag(sync=True)
+    value = FieldValue("", help="What the person gave: text or number.").tag(sync=True)
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
         return bundle_script("field.js")
-
-    @traitlets.validate("value")
-    def _validate_value(self, proposal: Any) -> Any:
-        return self.normal_value(proposal["value"])
 
     def normal_value(self, value: Any) -> Any:
         """Returns the value as the field keeps it.
@@ -74,7 +78,7 @@ class SeedField(Field):
 class PairsField(Field):
     """Free `name=value` pairs, for a model that publishes no inputs."""
 
-    value = traitlets.Any({}, help="Names and values, both text, in the order given.").tag(sync=True)
+    value = FieldValue({}, help="Names and values, both text, in the order given.").tag(sync=True)
 
     def normal_value(self, value: Any) -> Any:
         """Returns a dict of text to text; numbers become text."""
@@ -82,4 +86,6 @@ class PairsField(Field):
             return {}
         if not isinstance(value, dict):
             raise traitlets.TraitError(f"{self.name} takes a dict of names and values")
-        return {str(name): item if isinstance(item, (str, int, float)) else str(item) for name, item in value.items()}
+        return {
+            str(name): item if isinstance(item, (str, int, float)) else str(item) for name, item in value.items()
+        }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -19,7 +19,7 @@ import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.widgets.assets import bundle_script
-from wiro_nb.notebook.widgets.field import Field
+from wiro_nb.notebook.widgets.field import Field, FieldValue
 from wiro_nb.schema.files import MAX_FILE_BYTES, is_url, open_file_input, safe_name
 
 CHUNK_BYTES = 1_000_000
@@ -49,8 +49,8 @@ class FileField(Field):
     assigned; None or "" empties the field.
     """
 
-    value = traitlets.Any((), help="URLs and paths, in order.").tag(sync=True)
-    items = traitlets.List(help="What the field shows of each value: name, size, picture, problem.").tag(sync=True)
+    value = FieldValue((), help="URLs and paths, in order.").tag(sync=True)
+    items: traitlets.List[dict[str, Any]] = traitlets.List(help="What is shown of each value.").tag(sync=True)
     multiple = traitlets.Bool(False, help="Whether several files are taken.").tag(sync=True)
     limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.").tag(sync=True)
     chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
@@ -66,7 +66,6 @@ class FileField(Field):
         self._upload_dir = upload_dir or Path("wiro_outputs") / ".inputs" / "uploads"
         self._uploads: dict[str, _Upload] = {}
         self._facts: dict[str, dict[str, Any]] = {}
-        self.on_problem: Callable[[str], object] | None = None
         super().__init__(**traits)
         self.observe(self._show_items, "value")
         if self.value:
@@ -181,7 +180,11 @@ class FileField(Field):
             folder.rmdir() if not any(folder.iterdir()) else None
             self._refuse(upload_id, f"{error.message} {error.hint}".strip())
             return
-        self._facts[source] = {"name": upload.name, "type": described.content_type, "size": upload.size_bytes} | upload.facts
+        self._facts[source] = {
+            "name": upload.name,
+            "type": described.content_type,
+            "size": upload.size_bytes,
+        } | upload.facts
         self.value = (*(text for text in self.value if text != source), source) if self.multiple else (source,)
         self.send({"type": "done", "upload": upload_id})
 

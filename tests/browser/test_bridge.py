@@ -1,0 +1,81 @@
+"""The bridge writes the notebook's metadata and repairs outputs, in JupyterLab and Notebook 7."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+
+from .conftest import OpenNotebook, Server
+
+pytestmark = pytest.mark.browser
+
+OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
+SETUP = """
+from wiro_nb.notebook.widgets import BridgeWidget
+hellos = []
+bridge = BridgeWidget(hellos.append)
+"""
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_records_reach_the_file_once_and_outputs_are_repaired(
+    open_notebook: OpenNotebook, jupyter_server: Server, app: str
+) -> None:
+    path = jupyter_server.root / f"bridge-{app}.ipynb"
+    output = nbformat.v4.new_output("display_data", {"text/plain": "still running"}, metadata={"wiro": OLD})
+    cells = [nbformat.v4.new_code_cell("old = 1", outputs=[output]), nbformat.v4.new_code_cell(SETUP)]
+    notebook_file = nbformat.v4.new_notebook(cells=cells)
+    notebook_file.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook_file.metadata["wiro"] = {"format": 1, "runs": {"01A": OLD}}
+    nbformat.write(notebook_file, path)
+
+    notebook = open_notebook(path, app=app, run=False)
+    notebook.execute(SETUP)
+    notebook.wait_for_answer("len(hellos)", "1")
+    wait_for_answer(
+        notebook, "(hellos[0]['known'], hellos[0]['outputs'])", "({'01A': 'submitted'}, {'01A': 'submitted'})"
+    )
+    notebook.wait_for_answer("hellos[0]['notebook_ok'], hellos[0]['path'].endswith('.ipynb')", "(True, True)")
+
+    notebook.execute(
+        "done = {'format': 1, 'run_id': '01A', 'status': 'succeeded', 'model': 'a/b'}\n"
+        "bridge.send_runs({'01A': done, '01B': {**done, 'run_id': '01B'}})\n"
+        "bridge.send_repair('01A', {'text/plain': 'done now'}, {'wiro': done})"
+    )
+    notebook.page.get_by_text("done now").wait_for()
+    saved = notebook.saved()
+    assert {run: record["status"] for run, record in saved["metadata"]["wiro"]["runs"].items()} == {
+        "01A": "succeeded",
+        "01B": "succeeded",
+    }
+    assert saved["cells"][0]["outputs"][0]["data"]["text/plain"] == "done now"
+    assert saved["cells"][0]["outputs"][0]["metadata"]["wiro"]["status"] == "succeeded"
+
+    notebook.execute(
+        "bridge.send_runs({'01A': {**done, 'status': 'submitted'}})\n"
+        "bridge.send_repair('01A', {'text/plain': 'older'}, {'wiro': {**done, 'status': 'submitted'}})\n"
+        "bridge.send_repair('01A', {'text/plain': 'same'}, {'wiro': done})"
+    )
+    notebook.execute("bridge.send_runs({f'02{n:04}': {**done, 'run_id': f'02{n:04}'} for n in range(230)})")
+    notebook.page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro').omitted === 32"
+    )
+    saved = notebook.saved()
+    assert len(saved["metadata"]["wiro"]["runs"]) == 200
+    assert saved["cells"][0]["outputs"][0]["data"]["text/plain"] == "done now", "nothing older overwrites"
+
+
+def test_the_bridge_says_hello_again_after_a_reload_and_dirties_nothing(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([SETUP])
+    notebook.wait_for_answer("len(hellos)", "1")
+    notebook.execute("bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})")
+    notebook.page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['01A']"
+    )
+    notebook.saved()
+    notebook.page.reload()
+    notebook.wait_for_kernel()
+    notebook.wait_for_answer("len(hellos)", "2")
+    notebook.execute("bridge.send_runs({'01A': {'status': 'succeeded', 'format': 1, 'run_id': '01A'}})")
+    notebook.wait_for_answer("hellos[1]['known']", "{'01A': 'succeeded'}")
+    assert notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty") is False

@@ -1,0 +1,291 @@
+"""Forms in a real browser: keyboard, validation at the field, run, files, presets, hostile input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import NotebookPage, OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+SETUP = """
+from pathlib import Path
+from wiro_nb.notebook.form import build_form
+from wiro_nb.notebook.form_presets import PresetStore
+from wiro_nb.schema.catalog import find_bundled
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
+runs = []
+"""
+WAN = """
+form = build_form(
+    find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=runs.append, price=lambda values: "about $0.04",
+    service_badge="cloud", presets=PresetStore(Path("presets.json")),
+)
+form.set_budget("spent $0.31 of $2.00 in this notebook", 0.155)
+form
+"""
+HOSTILE = """
+words = {7: ("<b>cinema</b>", "grain")}
+styles = tuple(Option(str(n), f"style {n}", "film" if n % 2 else "", words.get(n, ())) for n in range(300))
+title, description = "<img src=x onerror=window.hacked=1>", "<script>window.hacked=1</script>"
+form = build_form(ModelSchema("a/b", "a/b", title, description, parameters=(
+    Parameter("prompt", "textarea", "Prompt", required=True, max="1500"),
+    Parameter("style", "select", "أسلوب <b>x</b>", options=styles, default="3", help="<i>help</i>"),
+    Parameter("wheel", "colour-wheel", "色を選ぶ"),
+    Parameter("strength", "range", "Strength", min="0", max="1", step="0.1", default="0.5"),
+    Parameter("seed", "number", "Seed"),
+    Parameter("image", "combinefileinput", "Images", multiple=True),
+    *(Parameter(f"p{n}", "number", f"P {n}", default="1") for n in range(60)),
+)), on_run=runs.append)
+form
+"""
+
+
+def open_form(open_notebook: OpenNotebook, cell: str, **options: Any) -> NotebookPage:
+    notebook = open_notebook([SETUP + cell], **options)
+    notebook.page.wait_for_selector(".wiro-form", timeout=30_000)
+    return notebook
+
+
+def field(notebook: NotebookPage, name: str) -> Any:
+    return notebook.page.locator(f'.wiro-form [data-name="{name}"]')
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_typing_reaches_the_kernel_and_setting_reaches_the_page(open_notebook: OpenNotebook, app: str) -> None:
+    notebook = open_form(open_notebook, WAN, app=app)
+    steps = field(notebook, "steps").locator("input")
+    steps.fill("30")
+    notebook.wait_for_answer("form['steps'].value", "30")
+    notebook.execute("form['steps'].value = 12; form['prompt'].value = 'fog'")
+    notebook.page.wait_for_function("() => document.querySelector('[data-name=steps] input').value === '12'")
+    assert field(notebook, "prompt").locator("textarea").input_value() == "fog"
+    assert "3 characters" in field(notebook, "prompt").inner_text()
+    assert field(notebook, "fps").inner_text().endswith("121 frames make 7.6 s")
+    notebook.shot(f"form-{app}", ".wiro-form")
+
+
+def test_a_bad_value_says_the_rule_and_fixes_itself_with_one_press(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    frames = field(notebook, "numFrames")
+    frames.locator("input").fill("82")
+    frames.get_by_role("button", name="Use 85").wait_for()
+    control = frames.locator("input")
+    assert control.get_attribute("aria-invalid") == "true"
+    described = notebook.page.evaluate(
+        """(node) => node.getAttribute('aria-describedby').split(' ')
+            .map((id) => document.getElementById(id).textContent).join(' ')""",
+        control.element_handle(),
+    )
+    assert "must be 4n+1" in described
+    assert "82 does not fit" in described
+    field(notebook, "steps").locator("input").focus()
+    notebook.page.locator(".wiro-btn-run").click()
+    notebook.page.wait_for_function("() => document.activeElement?.closest('[data-name=numFrames]')")
+    assert notebook.answer("len(runs)") == "0"
+    line = notebook.page.locator(".wiro-foot .wiro-err", has_text="to fix before running")
+    assert "1 setting to fix before running" in line.inner_text()
+    for theme in ("light", "dark"):
+        notebook.use_theme(f"JupyterLab {theme.capitalize()}")
+        notebook.shot(f"form-error-{theme}-1100", ".wiro-form")
+    frames.get_by_role("button", name="Use 85").click()
+    notebook.wait_for_answer("form['numFrames'].value", "85")
+    notebook.page.wait_for_function("() => !document.querySelector('[aria-invalid=true]')")
+    notebook.page.locator(".wiro-btn-run").click()
+    notebook.wait_for_answer("len(runs)", "1")
+    assert notebook.answer("runs[0]['numFrames']") == "85"
+
+
+def test_run_sends_what_was_typed_a_moment_before(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    field(notebook, "prompt").locator("textarea").fill("a harbour in fog")
+    notebook.page.locator(".wiro-btn-run").click()
+    notebook.wait_for_answer("runs[-1]['prompt'] if runs else None", "'a harbour in fog'")
+    assert "about $0.04" in notebook.page.locator(".wiro-btn-run").inner_text()
+
+
+def test_everything_can_be_reached_and_run_by_keyboard_alone(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    page = notebook.page
+    field(notebook, "prompt").locator("textarea").focus()
+    reached = []
+    for _ in range(24):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => document.activeElement.closest('[data-name]')?.dataset.name
+                    ?? document.activeElement.innerText"""
+            )
+        )
+        if str(reached[-1]).startswith("More"):
+            page.keyboard.press("Enter")
+    joined = " ".join(str(item) for item in reached)
+    assert all(
+        name in reached for name in ("size", "numFrames", "fps", "scale", "steps", "seed", "negativePrompt")
+    ), reached
+    assert "Run" in joined
+    page.locator(".wiro-btn-run").focus()
+    page.keyboard.press("Enter")
+    notebook.wait_for_answer("len(runs)", "1")
+
+
+def test_the_seed_can_be_thrown_and_unpinned(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    seed = field(notebook, "seed")
+    assert "Pinned: every run uses 42." in seed.inner_text()
+    seed.get_by_role("button", name="Random seed").click()
+    notebook.page.wait_for_function("() => document.querySelector('[data-name=seed] input').value !== '42'")
+    thrown = seed.locator("input").input_value()
+    notebook.wait_for_answer("form['seed'].value", thrown)
+    pin = seed.get_by_role("button", name="Pin this seed")
+    pin.click()
+    assert pin.get_attribute("aria-pressed") == "false"
+    assert "New one each run" in seed.inner_text()
+    notebook.page.locator(".wiro-btn-run").click()
+    notebook.wait_for_answer("len(runs)", "1")
+    assert notebook.answer("runs[0]['seed']") != thrown
+
+
+def test_presets_and_copying(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    page = notebook.page
+    field(notebook, "steps").locator("input").fill("30")
+    page.get_by_role("button", name="Save preset").click()
+    page.get_by_label("Name of the preset").fill("slow")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('[aria-label=\"Load a preset\"]').options.length === 2")
+    page.get_by_role("button", name="Reset", exact=True).click()
+    notebook.wait_for_answer("form['steps'].value", "'25'")
+    page.get_by_label("Load a preset").select_option("slow")
+    notebook.wait_for_answer("form['steps'].value", "30")
+    page.get_by_role("button", name="Copy as cell").click()
+    page.get_by_text("Copied.", exact=True).wait_for()
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert (
+        copied.startswith("%%wiro Wan-AI/Wan2.2-TI2V-5B-text-to-video steps=30 seed=42\n") or "steps=30" in copied
+    )
+    page.get_by_role("button", name="Delete this preset").click()
+    page.wait_for_function("() => document.querySelector('[aria-label=\"Load a preset\"]').options.length === 1")
+
+
+def test_a_long_list_is_searched_by_keyboard_and_words_go_to_the_prompt(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, HOSTILE)
+    style = field(notebook, "style")
+    box = style.get_by_role("combobox")
+    assert box.input_value() == "style 3"
+    box.click()
+    assert style.get_by_role("option").count() == 200
+    box.fill("style 7")
+    assert "11 of 300 match" in style.inner_text()
+    notebook.page.keyboard.press("ArrowDown")
+    here = box.get_attribute("aria-activedescendant")
+    assert notebook.page.locator(f"#{here}").get_attribute("aria-selected") == "true"
+    notebook.shot("form-search", ".wiro-form")
+    notebook.page.keyboard.press("ArrowUp")
+    notebook.page.keyboard.press("Enter")
+    notebook.wait_for_answer("form['style'].value", "'7'")
+    field(notebook, "prompt").locator("textarea").fill("a lighthouse")
+    style.get_by_role("button", name="<b>cinema</b>").click()
+    notebook.wait_for_answer("form['prompt'].value", "'a lighthouse, <b>cinema</b>'")
+    box.click()
+    box.fill("nothing like this")
+    notebook.page.keyboard.press("Escape")
+    assert box.input_value() == "style 7"
+
+
+def test_hostile_text_stays_text_and_a_form_of_sixty_is_folded(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, HOSTILE)
+    assert notebook.page.evaluate("() => window.hacked") is None
+    assert "<img src=x" in notebook.page.locator(".wiro-title").inner_text()
+    assert notebook.page.locator(".wiro-form .wiro-field:visible").count() == 19
+    field(notebook, "prompt").locator("textarea").fill("x" * 20_000)
+    assert "20,000 of 1,500 characters" in field(notebook, "prompt").inner_text()
+    notebook.wait_for_answer("len(form['prompt'].value)", "20000")
+    assert "not known here" in field(notebook, "wheel").inner_text()
+    strength = field(notebook, "strength").locator("input[type=range]")
+    strength.focus()
+    notebook.page.keyboard.press("ArrowRight")
+    notebook.wait_for_answer("form['strength'].value", "0.6")
+    notebook.shot("form-hostile", ".wiro-form")
+
+
+PNG_MAKER = """async ([name, width]) => {
+    const canvas = new OffscreenCanvas(width, 60);
+    canvas.getContext('2d').fillRect(0, 0, width, 30);
+    const blob = await canvas.convertToBlob({type: 'image/png'});
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([blob], name, {type: 'image/png'}));
+    const zone = document.querySelector('[data-name=image] .wiro-drop');
+    zone.dispatchEvent(new DragEvent('dragenter', {dataTransfer: transfer, bubbles: true, cancelable: true}));
+    const invited = zone.classList.contains('wiro-over');
+    zone.dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}));
+    return invited;
+}"""
+
+
+def test_files_come_by_drop_dialog_and_path_and_can_be_ordered(
+    open_notebook: OpenNotebook, tmp_path: Path
+) -> None:
+    notebook = open_form(open_notebook, HOSTILE)
+    page = notebook.page
+    image = field(notebook, "image")
+    assert page.evaluate(PNG_MAKER, ["dropped.png", 100]) is True
+    page.wait_for_selector("[data-name=image] .wiro-items img")
+    notebook.wait_for_answer("[Path(p).name for p in form['image'].value]", "['dropped.png']")
+    assert "100 × 60" in image.inner_text()
+    big = tmp_path / "big.png"
+    big.write_bytes(bytes.fromhex("89504e470d0a1a0a") + bytes(12_000_000))
+    image.locator("input[type=file]").set_input_files(str(big))
+    notebook.wait_for_answer("[Path(p).stat().st_size for p in form['image'].value][1:]", "[12000008]")
+    image.get_by_label("or a URL or path").fill("https://example.org/third.png")
+    page.keyboard.press("Enter")
+    notebook.wait_for_answer("len(form['image'].value)", "3")
+    page.get_by_role("button", name="Move big.png earlier").click()
+    wait_for_answer(
+        notebook, "[Path(p).name for p in form['image'].value]", "['big.png', 'dropped.png', 'third.png']"
+    )
+    notebook.shot("form-files", '[data-name="image"]')
+    image.locator("button[title='Remove big.png']").click()
+    notebook.wait_for_answer("len(form['image'].value)", "2")
+    image.get_by_label("or a URL or path").fill("/nowhere/at/all.png")
+    page.keyboard.press("Enter")
+    image.get_by_role("alert").get_by_text("all.png").wait_for()
+    assert notebook.answer("len(form['image'].value)") == "2"
+
+
+def test_a_field_can_stand_on_its_own_and_links_to_core_widgets(open_notebook: OpenNotebook) -> None:
+    cell = WAN.replace("\nform\n", "\nimport ipywidgets\nslider = ipywidgets.IntSlider(min=1, max=50)\n"
+                       "link = ipywidgets.jslink((slider, 'value'), (form['steps'], 'value'))\n"
+                       "ipywidgets.VBox([slider, form['steps'], form['seed']])\n")  # fmt: skip
+    notebook = open_notebook([SETUP + cell])
+    notebook.page.wait_for_selector("[data-name=steps] input", timeout=30_000)
+    assert notebook.page.locator("[data-name=seed]").count() == 1
+    notebook.execute("slider.value = 33")
+    notebook.page.wait_for_function("() => document.querySelector('[data-name=steps] input').value === '33'")
+
+
+def test_the_form_comes_back_after_a_reload_with_its_values(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    field(notebook, "steps").locator("input").fill("31")
+    notebook.wait_for_answer("form['steps'].value", "31")
+    notebook.saved()
+    notebook.page.reload()
+    notebook.page.wait_for_selector("[data-name=steps] input", timeout=60_000)
+    assert field(notebook, "steps").locator("input").input_value() == "31"
+
+
+def test_a_narrow_dark_form(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN, width=720)
+    notebook.use_theme("JupyterLab Dark")
+    notebook.shot("form-dark-600", ".wiro-form")
+    overflow = notebook.page.evaluate(
+        """() => {
+            const edge = document.querySelector('.wiro-form').getBoundingClientRect().right + 1;
+            const inside = [...document.querySelectorAll('.wiro-form *')];
+            return inside.filter((node) => node.getBoundingClientRect().right > edge).length;
+        }"""
+    )
+    assert overflow == 0

@@ -1,0 +1,49 @@
+"""A `%%wiro` cell in a real front end: a card that moves, a result that stays, and a file that holds both."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
+CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook: OpenNotebook, app: str) -> None:
+    notebook = open_notebook(
+        ["%load_ext wiro_nb", CELL + f"costs $5 and $6 in {app}", "%wiro runs", "%wiro nothing"], app=app
+    )
+    video = notebook.page.locator(".jp-OutputArea video")
+    video.wait_for()
+    notebook.page.get_by_text(f"costs $5 and $6 in {app}").last.wait_for()
+    notebook.shot(f"magic-{app}")
+    notebook.page.wait_for_function(
+        "async () => { await new Promise((done) => setTimeout(done, 0)); return true; }"
+    )
+    notebook.execute("import time; time.sleep(0.5)")
+    saved = notebook.saved()
+    (output,) = saved["cells"][1]["outputs"]
+    assert WIDGET_VIEW not in output["data"]
+    record = output["metadata"]["wiro"]
+    assert record["status"] == "succeeded"
+    assert saved["metadata"]["wiro"]["runs"][record["run_id"]] == record
+    # The clip plays from beside the notebook.
+    video.evaluate("(video) => { video.preload = 'auto'; video.load(); }")
+    notebook.page.wait_for_function("() => document.querySelector('.jp-OutputArea video').readyState >= 1")
+
+
+def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", CELL + "a reloaded sea [hold]"])
+    notebook.saved()
+    notebook.page.reload()
+    notebook.page.wait_for_function(
+        "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
+    )
+    notebook.execute("clip.cancel(); clip.wait(30, check=False)")
+    notebook.page.get_by_text("Billed: nothing.").wait_for()
+    assert notebook.saved()["cells"][1]["outputs"][0]["metadata"]["wiro"]["status"] == "cancelled"

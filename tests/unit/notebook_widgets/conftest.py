@@ -1,0 +1,31 @@
+"""A comm that records instead of sending, so that messages can be counted without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import comm
+import pytest
+from comm.base_comm import BaseComm
+
+
+class RecordingComm(BaseComm):
+    sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def publish_msg(self, msg_type: str, data: Any = None, **_rest: Any) -> None:
+        RecordingComm.sent.append((msg_type, data or {}))
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """All comm messages since the start of the test, as (type, data)."""
+    RecordingComm.sent = []
+    monkeypatch.setattr(comm, "create_comm", lambda *args, **kwargs: RecordingComm(*args, **kwargs))
+    yield RecordingComm.sent
+    RecordingComm.sent = []
+
+
+def custom(messages: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The custom messages among them."""
+    return [data["content"] for _, data in messages if data.get("method") == "custom"]

@@ -1,0 +1,169 @@
+"""What the card says of each state, and how many messages a moving run costs."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from wiro_nb.notebook.widgets import RunCard, card_view
+from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
+
+NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
+
+
+def snapshot(state: RunState, stage: Stage, **changes: Any) -> Snapshot:
+    base: dict[str, Any] = {
+        "run_id": "01JD00000000000000000ABCDE",
+        "short_id": "abcde",
+        "model": "a/b",
+        "service": "cloud",
+        "is_sandbox": False,
+        "submitted": NOW,
+        "estimated_usd": Decimal("0.04"),
+        "prompt": "a lighthouse",
+    }
+    return Snapshot(**{**base, "state": state, "stage": stage, **changes})
+
+
+GENERATING = snapshot(
+    RunState.SUBMITTED,
+    Stage.GENERATING,
+    percent=60.0,
+    step=6,
+    steps=10,
+    rate=1.2,
+    rate_unit="it/s",
+    remaining_s=3.2,
+    elapsed_s=5.0,
+)
+
+EXPECTED = {
+    "slot": (snapshot(RunState.PLANNED, Stage.WAITING, ahead=1, submitted=None), "Waiting for a slot", "off"),
+    "sending": (snapshot(RunState.SUBMITTING, Stage.WAITING, submitted=None), "Sending", "brand"),
+    "queued": (snapshot(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=12.0), "Queued", "brand"),
+    "running": (GENERATING, "Generating", "brand"),
+    "lost": (
+        snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=60.0, lost_since=NOW - timedelta(seconds=38)),
+        "Lost contact",
+        "warn",
+    ),
+    "uncertain": (snapshot(RunState.UNCERTAIN, Stage.WAITING), "Sent, answer lost", "warn"),
+    "done": (snapshot(RunState.SUCCEEDED, Stage.DONE, cost_usd=Decimal("0.038")), "Done", "ok"),
+    "failed": (snapshot(RunState.FAILED, Stage.GENERATING, percent=30.0), "Failed while generating", "err"),
+    "cancelled": (snapshot(RunState.CANCELLED, Stage.QUEUED), "Cancelled", "off"),
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_every_state_has_its_word_tone_and_icon_and_is_plain_json(kind: str) -> None:
+    view = card_view(EXPECTED[kind][0], now=NOW)
+    assert (view["kind"], view["word"], view["tone"]) == (kind, *EXPECTED[kind][1:])
+    assert json.loads(json.dumps(view)) == view
+
+
+def test_icons_differ_where_words_do() -> None:
+    icons = [card_view(item, now=NOW)["icon"] for item, _, _ in EXPECTED.values()]
+    assert len(set(icons)) == len(icons) - 2, (
+        "sending and running share one, lost contact and a lost answer another"
+    )
+
+
+def test_a_generating_run_says_its_numbers_and_what_a_screen_reader_hears() -> None:
+    view = card_view(GENERATING, now=NOW)
+    assert view["numbers"] == ["60%", "step 6 of 10", "1.2 it/s"]
+    assert view["after"] == ["about 3 s left"]
+    assert view["valuetext"] == "Generating, 60 percent, step 6 of 10, about 3 seconds left"
+    assert view["money"] == "about $0.04 if it succeeds"
+    assert [stage["state"] for stage in view["rail"]] == ["past", "past", "past", "now", ""]
+    assert view["elapsed"] == {"label": "elapsed", "seconds": 5.0, "ticking": True}
+    assert [action["id"] for action in view["actions"]] == ["cancel"]
+
+
+def test_there_is_no_estimate_before_two_steps() -> None:
+    early = snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=10.0, step=1, steps=10, remaining_s=90.0)
+    assert card_view(early, now=NOW)["after"] == []
+
+
+def test_a_failed_run_shows_no_percent_as_text_and_says_it_cost_nothing() -> None:
+    view = card_view(EXPECTED["failed"][0], now=NOW)
+    assert view["numbers"] == []
+    assert view["aside"] == "billed: nothing"
+    assert [stage["state"] for stage in view["rail"]] == ["past", "past", "past", "bad", ""]
+    assert view["percent"] == 30.0
+
+
+def test_a_lost_run_keeps_its_last_number_and_its_age() -> None:
+    view = card_view(EXPECTED["lost"][0], now=NOW)
+    assert view["numbers"] == ["60%"]
+    assert view["elapsed"]["seconds"] == 38
+    assert view["notes"][0]["command"] == "%wiro wait abcde"
+
+
+def test_cancelling_is_said_on_the_button() -> None:
+    view = card_view(snapshot(RunState.SUBMITTED, Stage.QUEUED, cancel_requested=True), now=NOW)
+    assert view["actions"][0]["label"] == "Cancelling"
+    assert view["actions"][0]["off"] is True
+
+
+def test_a_finished_run_has_its_facts() -> None:
+    clip = RunOutput(
+        "a.mp4",
+        "video/mp4",
+        172_000,
+        "9f3ad1c0aaaa",
+        path="out/a.mp4",
+        width=832,
+        height=480,
+        duration_s=5.06,
+        fps=16.0,
+        frames=81,
+    )
+    done = snapshot(
+        RunState.SUCCEEDED,
+        Stage.DONE,
+        outputs=(clip,),
+        cost_usd=Decimal("0.038"),
+        elapsed_s=9.0,
+        seed={"value": "7"},
+    )
+    facts = dict(card_view(done, now=NOW)["facts"])
+    assert facts == {
+        "Seed": "7", "Size": "832 × 480", "Frames": "81", "Rate": "16 fps", "Length": "5.1 s", "Elapsed": "0:09",
+        "Cost": "$0.038", "File size": "172 KB", "sha256": "9f3ad1c0",
+    }  # fmt: skip
+
+
+def test_a_step_of_progress_is_one_message_without_the_log(messages: list[Any]) -> None:
+    card = RunCard(snapshot(RunState.SUBMITTED, Stage.GENERATING, log_tail=("a",), log_count=1, version=1))
+    before = len(messages)
+    card.update(
+        snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=50.0, log_tail=("a",), log_count=1, version=2)
+    )
+    fresh = messages[before:]
+    assert len(fresh) == 1
+    assert set(fresh[0][1]["state"]) == {"state"}
+
+
+def test_an_older_moment_never_overwrites_a_newer_one() -> None:
+    card = RunCard(snapshot(RunState.SUCCEEDED, Stage.DONE, version=9))
+    card.update(snapshot(RunState.SUBMITTED, Stage.GENERATING, version=8))
+    assert card.state["kind"] == "done"
+
+
+def test_actions_reach_the_handler_until_it_is_taken_away() -> None:
+    card = RunCard(GENERATING)
+    seen: list[str] = []
+    stop = card.on_action(lambda _card, action: seen.append(action))
+    card._receive(card, {"action": "cancel"}, [])
+    card._receive(card, {"action": "rm -rf"}, [])
+    stop()
+    card._receive(card, {"action": "cancel"}, [])
+    assert seen == ["cancel"]
+
+
+def test_the_card_reads_as_one_line_where_no_widget_shows() -> None:
+    assert repr(RunCard(GENERATING)) == "Generating · a/b · run abcde"

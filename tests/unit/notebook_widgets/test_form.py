@@ -1,0 +1,280 @@
+"""Forms without a kernel: fields, values, problems, run, presets, messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import pytest
+import traitlets
+
+from wiro_nb.errors import BudgetExceeded
+from wiro_nb.notebook.form import ModelForm, build_form
+from wiro_nb.notebook.form_presets import PresetStore
+from wiro_nb.notebook.widgets import SeedField
+from wiro_nb.schema.catalog import bundled_models, find_bundled
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
+
+from .conftest import custom
+
+WAN = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
+
+
+def make_form(slug: str = WAN, **options: Any) -> tuple[ModelForm, list[dict[str, Any]]]:
+    schema = find_bundled(slug)
+    assert schema is not None
+    runs: list[dict[str, Any]] = []
+    return build_form(schema, on_run=runs.append, **options), runs
+
+
+def twelve_fields() -> ModelSchema:
+    texts = [Parameter(f"text{number}", "text", f"Text {number}", default=str(number)) for number in range(8)]
+    special = [
+        Parameter("prompt", "textarea", "Prompt", required=True),
+        Parameter("seed", "number", "Seed", default="42"),
+        Parameter("image", "combinefileinput", "Image", multiple=True),
+        Parameter("size", "select", "Size", default="a", options=(Option("a", "A"), Option("b", "B"))),
+    ]
+    return ModelSchema("x/y", "x/y", "Y", parameters=(*special, *texts))
+
+
+def test_twelve_fields_cost_far_fewer_messages_than_the_budget(messages: list[Any]) -> None:
+    form = build_form(twelve_fields(), on_run=print, price=lambda values: "about $0.04")
+    assert len(form) == 12
+    opens = [kind for kind, _ in messages if kind == "comm_open"]
+    assert len(opens) == 14, "12 fields, one shared layout, the form"
+    assert len(messages) <= 20
+
+
+def test_every_bundled_schema_makes_a_form_with_every_parameter() -> None:
+    for schema in bundled_models():
+        form = build_form(schema, on_run=print)
+        assert {parameter.id for parameter in schema.parameters} <= set(form.fields), schema.slug
+        assert {plan["id"] for plan in form.plan["fields"]} == set(form.field_models)
+
+
+def test_a_field_can_be_set_read_observed_and_linked() -> None:
+    form, _ = make_form()
+    seen: list[Any] = []
+    form["seed"].observe(lambda change: seen.append(change["new"]), "value")
+    whole: list[Any] = []
+    form.observe(lambda change: whole.append(change["new"]["seed"]), "values")
+    form["seed"].value = 7
+    assert form["seed"].value == 7
+    assert form.values["seed"] == 7
+    assert seen == [7]
+    assert whole == [7]
+    slider = ipywidgets.IntSlider(min=0, max=100)
+    ipywidgets.jslink((slider, "value"), (form["seed"], "value"))
+    link = traitlets.link((slider, "value"), (form["seed"], "value"))
+    slider.value = 9
+    assert form.values["seed"] == 9
+    link.unlink()
+
+
+def test_assigning_values_sets_the_fields() -> None:
+    form, _ = make_form()
+    form.values = {**form.values, "steps": 30, "prompt": "a harbour"}
+    assert form["steps"].value == 30
+    assert form["prompt"].value == "a harbour"
+
+
+def test_a_wrong_name_says_which_names_there_are() -> None:
+    form, _ = make_form()
+    with pytest.raises(KeyError, match="numFrames"):
+        form["frames"]
+    with pytest.raises(traitlets.TraitError, match="text or a number"):
+        form["seed"].value = ["a", "list"]
+
+
+def test_run_gives_the_values_and_keeps_the_form(messages: list[Any]) -> None:
+    form, runs = make_form()
+    form["prompt"].value = "fog over a harbour"
+    form._handle_msg(
+        {
+            "content": {"data": {"method": "custom", "content": {"type": "run", "values": {"steps": 12}}}},
+            "buffers": [],
+        }
+    )
+    assert runs[0]["prompt"] == "fog over a harbour"
+    assert runs[0]["steps"] == 12, "what stood in the browser at the press counts"
+    assert form.problems == {}
+
+
+def test_a_bad_value_is_shown_at_its_field_and_run_points_to_it(messages: list[Any]) -> None:
+    form, runs = make_form()
+    form["numFrames"].value = 82
+    assert form.problems["numFrames"]["message"] == "82 does not fit."
+    assert form.problems["numFrames"]["near"] == ["81", "85"]
+    assert form.run() is None
+    assert runs == []
+    assert {"type": "refused", "first": "numFrames"} in custom(messages)
+    form["numFrames"].value = 85
+    assert form.problems == {}
+
+
+def test_missing_values_are_said_only_after_a_try() -> None:
+    form, runs = make_form("wiro/wan2.2-effects-extra")
+    assert form.problems == {}, "an untouched form accuses nobody"
+    form.run()
+    assert "required" in form.problems["inputImage"]["message"]
+    assert runs == []
+
+
+def test_a_seed_that_is_not_pinned_is_drawn_at_each_run() -> None:
+    form, runs = make_form()
+    seed = form["seed"]
+    assert isinstance(seed, SeedField)
+    assert seed.pinned, "the model's default seed repeats"
+    form.run()
+    form.run()
+    assert [run["seed"] for run in runs] == ["42", "42"]
+    seed.pinned = False
+    form.run()
+    form.run()
+    drawn = [run["seed"] for run in runs[2:]]
+    assert drawn[0] != drawn[1]
+    assert all(isinstance(number, int) and 0 < number < 2**31 for number in drawn)
+    assert form.values["seed"] == drawn[1], "the seed used can be read"
+
+
+def test_an_error_of_the_run_is_said_under_the_button(messages: list[Any]) -> None:
+    schema = find_bundled(WAN)
+    assert schema is not None
+
+    def refuse(values: dict[str, Any]) -> None:
+        raise BudgetExceeded("The run would go over the budget.", hint="%wiro budget 5")
+
+    form = build_form(schema, on_run=refuse)
+    form._receive(form, {"type": "run", "values": {}}, [])
+    said = [message for message in custom(messages) if message["type"] == "notice"]
+    assert "budget" in said[-1]["lines"][0]
+    assert any("%wiro budget 5" in line for line in said[-1]["lines"])
+    with pytest.raises(BudgetExceeded):
+        form.run()
+
+
+def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    schema = find_bundled(WAN)
+    assert schema is not None
+
+    def broken(values: dict[str, Any]) -> None:
+        raise RuntimeError("disk on fire")
+
+    form = build_form(schema, on_run=broken)
+    form._receive(form, {"type": "run"}, [])
+    assert "disk on fire" in custom(messages)[-1]["lines"][0]
+
+
+def test_the_budget_stops_the_run_and_says_how_to_raise_it(messages: list[Any]) -> None:
+    form, runs = make_form()
+    form.set_budget("spent $1.98 of $2.00", 0.99, reached=True, hint="Budget reached: %wiro budget 5")
+    form.run()
+    assert runs == []
+    assert "%wiro budget 5" in custom(messages)[-1]["lines"][0]
+
+
+def test_the_price_follows_the_values_and_is_never_an_error() -> None:
+    def price(values: dict[str, Any]) -> str:
+        if values["steps"] == 1:
+            raise BudgetExceeded("no")
+        return f"about $0.{values['steps']}"
+
+    form, _ = make_form(price=price)
+    assert form.price == "about $0.25"
+    form["steps"].value = 30
+    assert form.price == "about $0.30"
+    form["steps"].value = 1
+    assert form.price == "price not listed"
+    assert make_form()[0].price == "price not listed"
+
+
+def test_a_change_of_one_field_costs_few_messages(messages: list[Any]) -> None:
+    form, _ = make_form(price=lambda values: "about $0.04")
+    before = len(messages)
+    form["steps"].value = 30
+    assert len(messages) - before == 1, "the field's own value; problems and price did not change"
+
+
+def test_presets_come_back_and_go(tmp_path: Path) -> None:
+    store = PresetStore(tmp_path / "data" / "presets.json")
+    form, _ = make_form(presets=store)
+    form["steps"].value = 30
+    form.save_preset("  slow and   good ")
+    assert form.presets == ["slow and good"]
+    form.reset()
+    assert form["steps"].value == "25"
+    form.load_preset("slow and good")
+    assert form["steps"].value == 30
+    other, _ = make_form(presets=PresetStore(tmp_path / "data" / "presets.json"))
+    assert other.presets == ["slow and good"]
+    other.delete_preset("slow and good")
+    assert other.presets == []
+    assert store.names("another/model") == []
+
+
+def test_a_damaged_preset_file_counts_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "presets.json"
+    path.write_text("{not json")
+    store = PresetStore(path)
+    assert store.names(WAN) == []
+    store.save(WAN, "one", {"seed": 7})
+    assert store.load(WAN, "one") == {"seed": 7}
+
+
+def test_reset_goes_back_to_the_defaults() -> None:
+    form, _ = make_form()
+    form.set({"steps": 30, "seed": 9, "numFrames": 82})
+    form.reset("steps")
+    assert form["steps"].value == "25"
+    assert form["seed"].value == 9
+    form.reset()
+    assert form["seed"].value == "42"
+    assert form.problems == {}
+
+
+def test_an_open_model_takes_free_pairs() -> None:
+    schema = ModelSchema("a/b", "a/b", "B", open=True)
+    runs: list[dict[str, Any]] = []
+    form = build_form(schema, on_run=runs.append, values={"prompt": "hello", "steps": 5})
+    assert form["parameters"].value == {"prompt": "hello", "steps": 5}
+    form.run()
+    assert runs == [{"prompt": "hello", "steps": 5}]
+
+
+def test_hostile_schemas_make_forms() -> None:
+    many = tuple(Option(str(number), f"Style {number}", f"kind {number}", ("<b>x</b>",)) for number in range(300))
+    odd = [
+        Parameter("html", "text", "<img src=x onerror=alert(1)>", help="<script>1</script>"),
+        Parameter("html", "text", "again"),
+        Parameter("style", "select", "نمط", options=many, default="299"),
+        Parameter("unknown", "colour-wheel", "色"),
+        Parameter("empty", "select", "Empty"),
+        Parameter("slider", "range", "Slider", min="0", max="1", step="0.1", default="0.5"),
+        *(Parameter(f"p{number}", "number", f"P {number}", default="1") for number in range(60)),
+    ]
+    form = build_form(ModelSchema("a/b", "a/b", "B", parameters=tuple(odd)), on_run=print)
+    plans = {plan["id"]: plan for plan in form.plan["fields"]}
+    assert plans["style"]["kind"] == "search"
+    assert plans["slider"]["kind"] == "range"
+    assert "not known here" in plans["unknown"]["note"]
+    assert "no choices" in plans["empty"]["note"]
+    assert "twice" in form.plan["notes"][0]
+    assert sum(not plan.get("more") for plan in plans.values()) == 16, "the rest is folded"
+    assert not plans["style"].get("more"), "what the model lists first stays in sight"
+    form["html"].value = "x" * 20_000
+    assert len(form.values["html"]) == 20_000
+
+
+def test_closing_the_form_closes_its_fields(messages: list[Any]) -> None:
+    form, _ = make_form()
+    opened = sum(kind == "comm_open" for kind, _ in messages)
+    form.close()
+    closed = sum(kind == "comm_close" for kind, _ in messages)
+    assert closed == opened
+
+
+def test_the_form_says_in_text_how_to_open_it_again() -> None:
+    form, _ = make_form()
+    assert f"%wiro form {WAN}" in repr(form)

@@ -118,11 +118,12 @@ class WiroClient:
             on_progress: Called with bytes sent and bytes in total while files are uploaded.
 
         Raises:
-            ConnectFailed: No byte left. InvalidFile: a file changed; no byte left.
+            ConnectFailed: No byte left. InvalidFile: a file changed; no byte left. UnknownModel: the path is
+                none; no byte left.
             TimedOut, StreamLost, BadAnswer, ApiError: With field `ambiguous` True the task may exist;
                 with False the service refused and there is none.
         """
-        path = "Run/" + "/".join(quote(part, safe="") for part in run_path.strip("/").split("/"))
+        path = _run_endpoint(run_path)
         if body.json is not None:
             answer = await self._call_once(path, dict(body.json))
         else:
@@ -322,6 +323,13 @@ class WiroClient:
                 raise failure.with_traceback(None) from None
             await self._sleep(wait_s)
         raise AssertionError("the last try returns or raises")
+
+
+def _run_endpoint(run_path: str) -> str:
+    parts = run_path.strip("/").split("/")
+    if any(part in ("", ".", "..") for part in parts):  # these would lead to another endpoint
+        raise UnknownModel(f"{run_path!r} is not the path of a model.", model=run_path, near=[])
+    return "Run/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def _may_repeat(failure: WiroError, repeatable: bool) -> bool:

@@ -400,7 +400,7 @@ def download(
     handler: Handler, *, path: str = "/f/0.mp4", start: int = 0, timeout_s: float = 5
 ) -> tuple[int, bytes]:
     async def scenario() -> tuple[int, bytes]:
-        async with tcp_server(handler) as service, WiroClient(service, timeout_s=wait_s) as client:
+        async with tcp_server(handler) as service, WiroClient(service, timeout_s=timeout_s) as client:
             url = path if "://" in path else service.base_url.removesuffix("/v1") + path
             return await fetch(client, url, start)
 
@@ -493,4 +493,4 @@ def test_a_download_that_stalls_times_out() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(TimedOut):
-        download(handler, wait_s=0.15)
+        download(handler, timeout_s=0.15)

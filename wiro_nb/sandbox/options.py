@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wiro_nb.sandbox.faults import HELP, read_rules
 
-__all__ = ["Options", "read_options"]
+__all__ = ["Options", "build_parser", "read_options"]
 
 _DESCRIPTION = """\
 A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
@@ -58,8 +58,8 @@ class Options:
     faults_seed: int = 0
 
 
-def read_options(argv: Sequence[str]) -> Options:
-    """Reads the arguments; `--help` and mistakes end the process as argparse does."""
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `wiro-nb sandbox`."""
     parser = argparse.ArgumentParser(
         "wiro-nb sandbox",
         description=_DESCRIPTION,
@@ -68,14 +68,18 @@ def read_options(argv: Sequence[str]) -> Options:
     )
     parser.add_argument("--port", type=int, default=0, help="0 (default): the port used last, or any free one")
     parser.add_argument(
-        "--speed", type=_speed, default=1.0, help="times faster than real; 0 or 'instant': no waiting"
+        "--speed", type=_speed, default=1.0, metavar="N", help="times faster than real; 0 or 'instant': no waiting"
     )
     parser.add_argument(
-        "--data", type=Path, default=None, help="folder for keys, tasks and files; kept across restarts"
+        "--data", type=Path, metavar="DIR", help="folder for keys, tasks and files; kept across restarts"
     )
     parser.add_argument("--engine", choices=("painter", "instant"), default="painter", help="what makes the clips")
     parser.add_argument(
-        "--balance", type=_usd, default=Decimal(100), help="USD a new account starts with (default 100)"
+        "--balance",
+        type=_usd,
+        default=Decimal(100),
+        metavar="USD",
+        help="what a new account starts with (default 100)",
     )
     parser.add_argument("--stay", action="store_true", help="go on when stdin closes")
     parser.add_argument("--no-host-check", action="store_true", help="accept any Host header")
@@ -86,7 +90,12 @@ def read_options(argv: Sequence[str]) -> Options:
         "--faults", type=_faults, default="", metavar="SPEC", help="misbehave on purpose, see below"
     )
     parser.add_argument("--faults-seed", type=int, default=0, metavar="N", help="decides which share is struck")
-    given = parser.parse_args(argv)
+    return parser
+
+
+def read_options(argv: Sequence[str]) -> Options:
+    """Reads the arguments; `--help` and mistakes end the process as argparse does."""
+    given = build_parser().parse_args(argv)
     return Options(
         port=given.port,
         speed=given.speed,

@@ -1,0 +1,69 @@
+"""The README says what the program does: its tables are made from the grammars, its commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.readme_tables import README, TABLES, rewrite
+from wiro_nb.cli.parser import build_parser, command_names
+from wiro_nb.notebook.grammar import CELL, COMMANDS, STATUS, find_command
+from wiro_nb.notebook.magics import WiroMagics
+
+TEXT = README.read_text("utf-8")
+CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", TEXT, re.DOTALL))
+PACKAGE = README.with_name("wiro_nb")
+
+
+def commands_in(text: str) -> set[str]:
+    """Returns the words after `%wiro`, where a word follows."""
+    return set(re.findall(r"(?<!%)%wiro +([a-z][\w-]*)", text))
+
+
+def test_the_tables_are_those_of_the_grammars() -> None:
+    assert rewrite(TEXT) == TEXT, "run: python -m tests.readme_tables"
+    assert re.findall(r"<!-- table: (\w+) -->", TEXT) == list(TABLES)
+
+
+def test_the_tables_name_every_command_and_option() -> None:
+    magic, cli = TABLES["magic"](), TABLES["cli"]()
+    assert {command.name for command in COMMANDS} - {STATUS} == commands_in(magic)
+    flags = {flag.name for command in (CELL, *COMMANDS) for flag in command.flags}
+    assert flags == set(re.findall(r"`(--[\w-]+)", magic))
+    assert set(command_names()) == set(re.findall(r"`wiro-nb (\w+)", cli)) | {"sandbox"}
+    assert {"--json", "--max-cost", "--faults", "--speed"} <= set(re.findall(r"`(--[\w-]+)", cli))
+
+
+def test_a_bar_in_a_usage_line_does_not_end_its_cell() -> None:
+    for table in TABLES.values():
+        for block in table().split("\n\n"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.split("\n")}) == 1, block
+
+
+def test_every_magic_in_the_readme_exists() -> None:
+    used = commands_in(CODE)
+    assert used, "no %wiro command is shown at all"
+    assert {name for name in used if find_command(name) is None} == set()
+
+
+def test_every_shell_command_and_option_in_the_readme_exists() -> None:
+    used = re.findall(r"wiro-nb (\w+)", CODE)
+    assert used
+    assert set(used) <= set(command_names())
+    line = next(line for line in TEXT.split("\n") if line.startswith("wiro-nb run "))
+    known, rest = build_parser().parse_known_args([word for word in line.split()[1:] if '"' not in word])
+    assert (known.json, rest) == (True, [])
+
+
+def test_every_setting_and_variable_in_the_readme_exists() -> None:
+    assert set(re.findall(r"WiroMagics\.(\w+)", TEXT)) <= set(WiroMagics.class_trait_names(config=True))
+    source = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    named = set(re.findall(r"WIRO_[A-Z_]+", TEXT))
+    assert named
+    assert {name for name in named if not re.search(rf"\b{name}\b", source)} == set()
+
+
+def test_the_files_the_readme_links_to_are_here() -> None:
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in link]
+    assert links
+    assert [link for link in links if not Path(README.parent, link).exists()] == []

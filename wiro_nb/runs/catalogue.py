@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
+from wiro_nb.runs.link import Link
 from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models, open_schema
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
-    from wiro_nb.api.client import WiroClient
     from wiro_nb.api.prices import Pricing
 
 _log = logging.getLogger(__name__)
@@ -55,19 +55,19 @@ class Catalogue:
     """The models of one service.
 
     Args:
-        connect: Gives a client of the service, on the I/O thread.
+        link: To the service; its coroutines run on the I/O thread.
         folder: Of this service's cache.
         now: The clock.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[WiroClient]],
+        link: Link,
         folder: Path,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._connect = connect
+        self._link = link
         self._folder = folder
         self._now = now
         self._details: dict[str, tuple[datetime, ModelDetail]] = {}
@@ -108,8 +108,7 @@ class Catalogue:
         if kept is not None and self._now() - kept[0] < _FRESH:
             return kept[1]
         try:
-            client = await self._connect()
-            detail = await client.tool_detail(slug)
+            detail = await self._link.call(lambda client: client.tool_detail(slug))
         except TransportError:
             if kept is None:
                 raise
@@ -127,9 +126,11 @@ class Catalogue:
     async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
         """Lists the service's models; when it cannot be asked, the bundled ones that fit."""
         try:
-            client = await self._connect()
-            sort = "relevance" if query else "id"
-            _, tools = await client.tool_list(search=query, limit=limit, categories=tuple(categories), sort=sort)
+            _, tools = await self._link.call(
+                lambda client: client.tool_list(
+                    query, limit=limit, categories=tuple(categories), sort="relevance" if query else "id"
+                )
+            )
         except WiroError as error:
             _log.info("the catalogue cannot be read: %s", error.message)
             return bundled_cards(query, categories)[:limit]
@@ -139,14 +140,15 @@ class Catalogue:
         slugs = [schema.slug for schema in bundled_models()]
         name = model.strip().rpartition("/")[2]
         with contextlib.suppress(WiroError):
-            client = await self._connect()
-            for search in dict.fromkeys((name, re.split(r"[-_.\d]", name)[0])):
-                if search:
-                    _, tools = await client.tool_list(search=search, limit=20, sort="relevance")
-                    slugs += [tool.slug for tool in tools]
+            for search in filter(None, dict.fromkeys((name, re.split(r"[-_.\d]", name)[0]))):
+                slugs += [tool.slug for tool in await self._search(search)]
         near = near_models(model, slugs)
         details = [f"near: {', '.join(near)}"] if near else []
         return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
+
+    async def _search(self, words: str) -> tuple[ToolSummary, ...]:
+        _, tools = await self._link.call(lambda client: client.tool_list(words, limit=20, sort="relevance"))
+        return tools
 
     def _kept(self, slug: str) -> tuple[datetime, ModelDetail] | None:
         key = slug.lower()

@@ -81,8 +81,7 @@ class Finisher:
         folder = Path(job.row.folder or job.home)
 
         async def look_again() -> Task:
-            client = await self._link.connect()
-            return await client.task_detail(task_id=None if job.token else job.row.task_id, token=job.token)
+            return await self._link.read_task(job.row.task_id, job.token)
 
         client = await self._link.connect()
         outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
@@ -127,7 +126,7 @@ class Finisher:
         self._desk.settle(job, end.error)
 
     def _write(self, job: Job, final: Snapshot) -> tuple[dict[str, Any], tuple[RunOutput, ...]]:
-        """Builds the record and writes it into clips and sidecar; returns it with the outputs as they lie there."""
+        """Builds the record and writes it into clips and sidecar; returns it with the outputs as stored."""
         record = _build_record(job, final)
         if final.state is not RunState.SUCCEEDED:
             return record, final.outputs

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import InvalidFile
+from wiro_nb.runs import media
 from wiro_nb.runs.paths import cache_dir
 from wiro_nb.runs.run import Run
 from wiro_nb.runs.snapshot import RunOutput
 from wiro_nb.runs.store import keep_input
+from wiro_nb.schema.attach import expected_media
 from wiro_nb.schema.files import FileInput, sniff_type
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
@@ -48,7 +50,7 @@ def resolve_inputs(
     Args:
         schema: The model; only its file inputs are touched (of an open one, values that are no plain data).
         values: As given: text, `Path`, bytes, a PIL image, an array of pixels, a `Run` or "run:ID" (its first
-            file), or lists of these.
+            file, or its last frame where a picture is wanted), or lists of these.
         find_run: Looks up "run:ID".
         folder: Where relative paths start (the notebook's folder); None leaves them to the process.
 
@@ -61,7 +63,8 @@ def resolve_inputs(
         if (parameter is not None and parameter.is_file) or _is_medium(value):
             many = isinstance(value, (list, tuple))
             items = list(value) if isinstance(value, (list, tuple)) else [value]
-            paths = [_resolve(name, item, find_run, folder) for item in items]
+            wants_picture = parameter is not None and expected_media(parameter) == "image"
+            paths = [_resolve(name, item, find_run, folder, wants_picture) for item in items]
             resolved[name] = paths if many else paths[0]
         else:
             resolved[name] = value
@@ -119,11 +122,16 @@ def _is_medium(value: object) -> bool:
     )
 
 
-def _resolve(name: str, value: object, find_run: Callable[[str], Run], folder: Path | None) -> object:
+def _resolve(
+    name: str, value: object, find_run: Callable[[str], Run], folder: Path | None, wants_picture: bool
+) -> object:
     if isinstance(value, str) and value.strip().startswith(RUN_PREFIX):
         value = find_run(value.strip().removeprefix(RUN_PREFIX).strip())
     if isinstance(value, Run):
-        return _path_of_run(name, value)
+        path = _path_of_run(name, value)
+        # The clip goes on where it ended.
+        is_clip = wants_picture and media.sniff_file(path).startswith("video/")
+        return _stage(name, media.last_frame(path)) if is_clip else path
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _stage(name, bytes(value))
     if _is_picture(value):

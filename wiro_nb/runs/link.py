@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from wiro_nb.api.answers import Task
 from wiro_nb.api.service import Service
 from wiro_nb.runs.sandbox_process import SandboxProcess
 from wiro_nb.runs.services import ServiceChoice
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from wiro_nb.api.stream import TaskStream
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_LAST_REQUESTS_S = 1.0
 
 
 class Link:
@@ -44,6 +47,7 @@ class Link:
         self._service: Service | None = None
         self._client: WiroClient | None = None
         self._stream: TaskStream | None = None
+        self._requests: set[asyncio.Task[Any]] = set()
         self._state_listeners: list[Callable[[], None]] = []
 
     @property
@@ -83,6 +87,34 @@ class Link:
             assert self._client is not None
             return self._client
 
+    async def call(self, work: Callable[[WiroClient], Coroutine[Any, Any, _Result]]) -> _Result:
+        """Makes a request through a client of the living service.
+
+        A request once begun is not cut off by the end of whoever waits for it: a connection given up while it
+        is made would stay open behind us, and a Run given up would be uncertain. `close` waits for it.
+
+        Raises:
+            WiroError: As the client's method.
+        """
+        client = await self.connect()
+        request = asyncio.create_task(work(client), name="wiro-request")
+        self._requests.add(request)
+        request.add_done_callback(self._forget_request)
+        return await asyncio.shield(request)
+
+    async def read_task(self, task_id: str | None, token: str | None) -> Task:
+        """Reads Task/Detail, by the token when it is known.
+
+        Raises:
+            NotAccessible: The service does not know the task.
+        """
+        return await self.call(lambda client: client.task_detail(task_id=None if token else task_id, token=token))
+
+    def _forget_request(self, request: asyncio.Task[Any]) -> None:
+        self._requests.discard(request)
+        if not request.cancelled():
+            request.exception()  # nobody may be left to hear of it
+
     async def stream(self) -> TaskStream:
         """Returns the event stream of the living service."""
         await self.connect()
@@ -90,7 +122,11 @@ class Link:
         return self._stream
 
     async def close(self) -> None:
-        """Ends stream and client. The sandbox's process is closed by its keeper."""
+        """Ends stream and client, after the requests under way. The sandbox's process is closed by its keeper."""
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)
+        for request in list(self._requests):
+            request.cancel()
         async with self._lock:
             await self._drop()
 

@@ -245,6 +245,27 @@ class Manager:
         """Forecasts the price of a request; `known` is False when it cannot be told."""
         return self._estimate(prepared, self.detail(prepared.schema.slug))
 
+    def forecast(self, requests: Sequence[Prepared]) -> list[tuple[Estimate, float | None]]:
+        """Forecasts price and seconds of work of several requests of one model; asks the service once.
+
+        Returns:
+            For each request its price and how long it should take, None where no earlier run compares.
+        """
+        if not requests:
+            return []
+        from wiro_nb.api.prices import Pricing, estimate
+
+        slug = requests[0].schema.slug
+        detail = self.detail(slug)
+        pricing = detail.pricing if detail is not None else Pricing()
+        past = self.ledger.past_runs(slug, self.service_name)
+        found: list[tuple[Estimate, float | None]] = []
+        for prepared in requests:
+            seconds = expected_seconds(past, prepared.parameters)
+            price = estimate(pricing, prepared.parameters, prepared.files, history_s=seconds)
+            found.append((price, seconds))
+        return found
+
     # Runs ------------------------------------------------------------------------------------
 
     def submit(
@@ -277,30 +298,72 @@ class Manager:
             done = self.find_done(prepared, origin.notebook)
             if done is not None:
                 return done
+        (run,) = self.submit_many(
+            [prepared], origin=origin, max_cost_usd=max_cost_usd, parents=[parent], out_dir=out_dir
+        )
+        return run
+
+    def submit_many(
+        self,
+        requests: Sequence[Prepared],
+        *,
+        origin: Origin | None = None,
+        max_cost_usd: Decimal | None = None,
+        parents: Sequence[Mapping[str, Any] | None] = (),
+        out_dir: str | Path | None = None,
+        sweep_id: str | None = None,
+        positions: Sequence[int] = (),
+    ) -> list[Run]:
+        """Plans several runs of one model in one step of the ledger: all of them, or none.
+
+        Args:
+            requests: From `prepare`.
+            origin: Where they were asked for.
+            max_cost_usd: Refuse when the forecast of one is above, or cannot be told.
+            parents: By request, as `parent` of `submit`; empty for none.
+            out_dir: As in `submit`.
+            sweep_id: The sweep they belong to, or None.
+            positions: The place of each request in the sweep.
+
+        Raises:
+            WiroError: As `submit`; then nothing was written and nothing is sent.
+        """
+        if not requests:
+            return []
+        origin = origin or Origin()
         choice = self.choice
         home = home_of(origin.notebook)
         out_folder = _out_folder(home, out_dir or self.settings.out_dir)
         limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
-        estimate = self._estimate_before_submit(prepared, must_know=bool(limits), notebook=origin.notebook)
-        for limit in limits:
-            _check_cost(estimate, limit)
-        kept = store_inputs(prepared, home)
-        row = plan_row(
-            kept,
-            service=choice.name,
-            base_url=choice.base_url,
-            origin=origin,
-            created=datetime.now(UTC),
-            out_folder=out_folder,
-            estimated_usd=_forecast(estimate),
-            parent=parent,
-        )
-        self.ledger.insert_plan(row)
-        run = self._handle(row)
-        self._followed[run.id] = run
+        planned: list[tuple[LedgerRow, Prepared]] = []
+        detail = self._detail_before_submit(requests[0], must_know=bool(limits), notebook=origin.notebook)
+        for index, prepared in enumerate(requests):
+            estimate = self._estimate(prepared, detail)
+            for limit in limits:
+                _check_cost(estimate, limit)
+            kept = store_inputs(prepared, home)
+            row = plan_row(
+                kept,
+                service=choice.name,
+                base_url=choice.base_url,
+                origin=origin,
+                created=datetime.now(UTC),
+                out_folder=out_folder,
+                estimated_usd=_forecast(estimate),
+                parent=parents[index] if parents else None,
+                sweep_id=sweep_id,
+                sweep_point=positions[index] if positions else None,
+            )
+            planned.append((row, kept))
+        self.ledger.insert_plans([row for row, _ in planned], budget_usd=self.settings.budget_usd)
         worker = self._the_worker()
-        self._io.call_soon(worker.start, run, kept, home)
-        return run
+        runs: list[Run] = []
+        for row, kept in planned:
+            run = self._handle(row)
+            self._followed[run.id] = run
+            self._io.call_soon(worker.start, run, kept, home)
+            runs.append(run)
+        return runs
 
     def find_done(self, prepared: Prepared, notebook: str | None) -> Run | None:
         """Returns the latest success of this very request in this notebook and on this service, or None."""
@@ -475,7 +538,7 @@ class Manager:
             found = self._catalogues.get(name)
             if found is None:
                 folder = cache_dir() / "models" / _folder_name(self.choice)
-                found = self._catalogues[name] = Catalogue(self._link(name).connect, folder)
+                found = self._catalogues[name] = Catalogue(self._link(name), folder)
             return found
 
     def _schema_again(self, model: str) -> ModelSchema:
@@ -503,12 +566,14 @@ class Manager:
         history_s = self._expected_for(prepared.schema.slug, dict(prepared.parameters))
         return estimate(pricing, prepared.parameters, prepared.files, history_s=history_s)
 
-    def _estimate_before_submit(self, prepared: Prepared, *, must_know: bool, notebook: str | None) -> Estimate:
+    def _detail_before_submit(
+        self, prepared: Prepared, *, must_know: bool, notebook: str | None
+    ) -> ModelDetail | None:
         """Asks the service for the price only where a limit depends on it; else what is known here has to do."""
         slug = prepared.schema.slug
-        if must_know or self.ledger.get_budget(notebook) is not None:
-            return self._estimate(prepared, self.detail(slug))
-        return self._estimate(prepared, self._catalogue().kept_detail(slug))
+        if must_know or self.settings.budget_usd is not None or self.ledger.get_budget(notebook) is not None:
+            return self.detail(slug)
+        return self._catalogue().kept_detail(slug)
 
     async def _price_of(self, prepared: Prepared) -> Decimal | None:
         detail = await self._catalogue().detail(prepared.schema.slug)
@@ -522,8 +587,7 @@ class Manager:
         return expected_seconds(past, run.parameters)
 
     async def _read_task(self, task_id: str) -> Task:
-        client = await self._link(self.service_name).connect()
-        return await client.task_detail(task_id=task_id)
+        return await self._link(self.service_name).read_task(task_id, None)
 
     async def _check_key(self, choice: ServiceChoice) -> None:
         from wiro_nb.api.client import WiroClient

@@ -123,7 +123,7 @@ class Submitter:
         desk = self._desk
         assert job.prepared is not None
         try:
-            client = await self._link.connect()
+            await self._link.connect()
             body = await asyncio.to_thread(encode, job.prepared)
         except ConnectFailed:
             return _Outcome.NOT_SENT
@@ -135,8 +135,10 @@ class Submitter:
         await desk.step(job, lambda: desk.ledger.mark_submitting(job.id, moment))
         desk.change(job, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
         try:
-            submitted = await client.run(
-                job.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(job, sent, total)
+            submitted = await self._link.call(
+                lambda client: client.run(
+                    job.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(job, sent, total)
+                )
             )
         except ConnectFailed:
             await self._back_to_planned(job)
@@ -210,8 +212,7 @@ class Submitter:
 
     async def _look_for(self, job: Job) -> list[Task] | None:
         try:
-            client = await self._link.connect()
-            _, tasks = await client.task_list(limit=_LIST_LIMIT)
+            _, tasks = await self._link.call(lambda client: client.task_list(limit=_LIST_LIMIT))
         except WiroError as error:
             self._desk.change(job, lost_since=job.snapshot.lost_since or utc_now())
             _log.info("run %s: the task list cannot be read yet: %s", job.run.short_id, error.message)

@@ -12,15 +12,16 @@ import logging
 import time
 from collections.abc import Sequence
 
-from wiro_nb.api.answers import Event, Task
+from wiro_nb.api.answers import ERROR_STATUS, Event, Task
 from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.runs.jobs import Desk, Job, utc_now
 from wiro_nb.runs.link import Link
-from wiro_nb.runs.snapshot import RunState, Snapshot
+from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
 from wiro_nb.runs.tracker import Tracker
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_LOOKS = 3
+_SUSPECT_PAUSE_S = 0.2
 _FINAL_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LIST_LIMIT = 200
 
@@ -66,6 +67,13 @@ class Watcher:
         job.look_at = 0.0
         self._wake.set()
 
+    async def close(self) -> None:
+        """Ends the questions; one under way is given up before the client goes."""
+        looker, self._looker = self._looker, None
+        if looker is not None:
+            looker.cancel()
+            await asyncio.gather(looker, return_exceptions=True)
+
     # Events ----------------------------------------------------------------------------------
 
     async def _register(self, job: Job) -> None:
@@ -92,7 +100,15 @@ class Watcher:
             return
         self._link.reached = True
         job.looks = 0
-        job.look_at = time.monotonic() + self._desk.settings.safety_poll_s
+        now = time.monotonic()
+        if event.status == ERROR_STATUS and job.snapshot.stage.rank < Stage.GENERATING.rank:
+            # On the socket a line of stderr and a fatal error look the same; before the model runs only
+            # Detail can tell them apart.
+            job.is_suspect = True
+            job.look_at = min(job.look_at, now + _SUSPECT_PAUSE_S)
+            self._wake.set()
+        elif not job.is_suspect:
+            job.look_at = now + self._desk.settings.safety_poll_s
         self._show(job, job.tracker.feed_event(event, utc_now()))
         if job.tracker.needs_detail:
             job.ended_at = utc_now()
@@ -129,6 +145,7 @@ class Watcher:
         for job in due:
             job.look_at = time.monotonic() + self._pause(job)
             job.looks += 1
+            job.is_suspect = False
         try:
             await self._link.connect()
             for job in due:
@@ -148,17 +165,16 @@ class Watcher:
         return settings.poll_s[min(job.looks, len(settings.poll_s) - 1)]
 
     async def _ask_one(self, job: Job) -> None:
-        client = await self._link.connect()
         try:
-            task = await client.task_detail(task_id=None if job.token else job.row.task_id, token=job.token)
+            task = await self._link.read_task(job.row.task_id, job.token)
         except NotAccessible as error:
             self._count_unknown(job, error)
             return
         self._take(job, task)
 
     async def _ask_many(self, due: Sequence[Job]) -> None:
-        client = await self._link.connect()
-        _, tasks = await client.task_list(limit=min(_LIST_LIMIT, len(self._jobs) + 20))
+        limit = min(_LIST_LIMIT, len(self._jobs) + 20)
+        _, tasks = await self._link.call(lambda client: client.task_list(limit=limit))
         listed = {task.id: task for task in tasks}
         missing = []
         for job in due:
@@ -211,8 +227,7 @@ class Watcher:
         tries = 0
         while job.final_task is None:
             try:
-                client = await self._link.connect()
-                task = await client.task_detail(task_id=None if job.token else job.row.task_id, token=job.token)
+                task = await self._link.read_task(job.row.task_id, job.token)
                 self._take_end(job, task)
             except NotAccessible as error:
                 self._count_unknown(job, error)
@@ -239,11 +254,10 @@ class Watcher:
         assert task_id is not None
         for pause in (0.5, 1.0, 2.0, 4.0, None):
             try:
-                client = await self._link.connect()
                 try:
-                    await client.cancel(task_id)
+                    await self._link.call(lambda client: client.cancel(task_id))
                 except NotAccessible:
-                    await client.kill(task_id=task_id)
+                    await self._link.call(lambda client: client.kill(task_id=task_id))
                 break
             except NotAccessible:
                 break  # over already: the look below says how

@@ -245,8 +245,7 @@ class Worker:
             )
         branch = self.branch(run.row.service)
         job = Job(run=run, link=branch.link, home=home, token=run.row.task_token)
-        client = await branch.link.connect()
-        task = await client.task_detail(task_id=None if job.token else run.task_id, token=job.token)
+        task = await branch.link.read_task(run.task_id, job.token)
         outputs = await branch.finisher.fetch(job, task)
         await branch.finisher.rewrite(job, outputs)
         problems = [output for output in outputs if output.problem]
@@ -317,6 +316,7 @@ class Worker:
             if not job.run.done:
                 job.run._settle(_left_behind(job.run))
         for branch in self._branches.values():
+            await branch.watcher.close()
             await branch.link.close()
         self.desk.ledger.release(self.owner)
 

@@ -98,13 +98,13 @@ def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_has
         opened = open_file_input(parameter.id, item, with_hash=with_hash)
     except InvalidFile as error:
         raise ValueRefused(str(error.problems[0]["message"]).rstrip(".")) from None
-    wanted = _expected_media(parameter)
+    wanted = expected_media(parameter)
     if opened.path is not None and wanted and not opened.content_type.startswith(wanted):
         raise ValueRefused(f"{opened.name} is {opened.content_type}; this input takes {wanted} files")
     return opened
 
 
-def _expected_media(parameter: Parameter) -> str:
+def expected_media(parameter: Parameter) -> str:
     """Returns "image", "video" or "audio" where the input's name says exactly one of them, else empty."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", f"{parameter.id} {parameter.label} {parameter.help}").lower()
     named = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -100,15 +100,32 @@ class Ledger(LedgerReader):
                 insert are one transaction: two kernels cannot both take the last of the budget.
             LedgerError: Nothing was written, so nothing may be sent.
         """
-        if row.state is not RunState.PLANNED:
-            raise LedgerError(f"A new run is planned, not {row.state}.", reason="transition", billed=NOTHING_SENT)
+        self.insert_plans([row], budget_usd=budget_usd)
+        return row
+
+    def insert_plans(self, rows: Sequence[LedgerRow], *, budget_usd: Decimal | None = None) -> None:
+        """Writes several intents at once: all of them, or none when they go over the budget together.
+
+        Args:
+            rows: In state planned, of one notebook and service.
+            budget_usd: As in `insert_plan`.
+
+        Raises:
+            BudgetExceeded, LedgerError: As `insert_plan`.
+        """
+        for row in rows:
+            if row.state is not RunState.PLANNED:
+                raise LedgerError(
+                    f"A new run is planned, not {row.state}.", reason="transition", billed=NOTHING_SENT
+                )
 
         def work(connection: sqlite3.Connection) -> None:
-            _check_budget(connection, row, budget_usd)
-            salvage.insert(connection, row)
+            _check_budget(connection, rows, budget_usd)
+            for row in rows:
+                salvage.insert(connection, row)
 
-        self._database.write(work, billed=NOTHING_SENT)
-        return row
+        if rows:
+            self._database.write(work, billed=NOTHING_SENT)
 
     def insert_attached(self, row: LedgerRow) -> LedgerRow:
         """Writes a run for a task that exists already; returns the run that owns the task if there is one.
@@ -365,26 +382,42 @@ def _check_step(row: LedgerRow, state: RunState) -> None:
         )
 
 
-def _check_budget(connection: sqlite3.Connection, row: LedgerRow, budget_usd: Decimal | None) -> None:
-    limits = [limit for limit in (budget_usd, queries.budget(connection, row.notebook)) if limit is not None]
+def _check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], budget_usd: Decimal | None) -> None:
+    notebook, service = rows[0].notebook, rows[0].service
+    own = queries.budget(connection, notebook)
+    limits = [limit for limit in (budget_usd, own) if limit is not None]
     if not limits:
         return
     limit = min(limits)
-    spent, reserved = queries.money(connection, notebook=row.notebook, service=row.service)
-    used, estimate = spent + reserved, row.estimated_usd
-    # A run of unknown price may start while anything is left; what it will cost cannot be held back.
-    if used + estimate <= limit if estimate is not None else used < limit:
+    spent, reserved = queries.money(connection, notebook=notebook, service=service)
+    used = spent + reserved
+    known = sum((row.estimated_usd for row in rows if row.estimated_usd is not None), Decimal(0))
+    unknown = sum(row.estimated_usd is None for row in rows)
+    # Runs of unknown price may start while anything is left; what they will cost cannot be held back.
+    if used + known <= limit and (not unknown or used + known < limit):
         return
+    what = "This run" if len(rows) == 1 else f"These {len(rows)} runs"
+    over = used + known - limit
+    by = f" by {_usd(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
+    asked = f"{what.lower()} about {_usd(known)}" if not unknown else f"{what.lower()}: unknown"
+    needed = money_text(used + known) if over > 0 else "USD"
+    is_setting = own is None or (budget_usd is not None and budget_usd < own)
     raise BudgetExceeded(
-        f"This run would go over the budget of ${money_text(limit)}.",
-        details=[
-            f"billed ${money_text(spent)}, in flight about ${money_text(reserved)}, "
-            + ("this run: unknown" if estimate is None else f"this run about ${money_text(estimate)}")
-        ],
+        f"{what} would go over the budget of {_usd(limit)}{by}.",
+        details=[f"billed {_usd(spent)}, in flight about {_usd(reserved)}, {asked}"],
+        hint=f"%config WiroMagics.budget_usd = '{needed}'" if is_setting else f"%wiro budget {needed}",
         budget_usd=money_text(limit),
         spent_usd=money_text(used),
-        estimated_usd=money_text(estimate),
+        estimated_usd=None if unknown else money_text(known),
+        over_usd=money_text(over) if over > 0 else None,
     )
+
+
+def _usd(amount: Decimal) -> str:
+    """Returns an amount with at least two places, all of it: a refusal must add up to the last digit."""
+    text = format(amount.normalize() if amount else Decimal(0), "f")
+    whole, _, cents = text.partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}"
 
 
 def _change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:

@@ -51,7 +51,13 @@ def _v1_runs_and_budgets(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE budgets (notebook TEXT PRIMARY KEY, budget_usd TEXT NOT NULL)")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets,)
+def _v2_sweeps(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE runs ADD COLUMN sweep_id TEXT")
+    connection.execute("ALTER TABLE runs ADD COLUMN sweep_point INTEGER")
+    connection.execute("CREATE INDEX runs_by_sweep ON runs (sweep_id, sweep_point) WHERE sweep_id IS NOT NULL")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps)
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> int:

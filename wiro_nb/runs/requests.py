@@ -61,6 +61,8 @@ def plan_row(
     out_folder: Path,
     estimated_usd: Decimal | None,
     parent: Mapping[str, Any] | None,
+    sweep_id: str | None = None,
+    sweep_point: int | None = None,
 ) -> LedgerRow:
     """Returns the intent to run, ready for the ledger."""
     schema, run_id = prepared.schema, new_run_id()
@@ -88,6 +90,8 @@ def plan_row(
         folder=str(out_folder / run_folder_name(schema.slug, run_id, created)),
         parent=dict(parent) if parent else None,
         stage=str(Stage.WAITING),
+        sweep_id=sweep_id,
+        sweep_point=sweep_point,
     )
 
 

@@ -38,6 +38,7 @@ class LedgerRow:
         starred: Kept by the person. queue_order: place among planned runs waiting for a slot, or None.
         lease_owner, lease_until: Which process tracks it, and until when (UTC).
         deleted: Forgotten: not listed any more, but still counted as spent.
+        sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
     """
 
     run_id: str
@@ -78,6 +79,8 @@ class LedgerRow:
     lease_owner: str | None = None
     lease_until: datetime | None = None
     deleted: bool = False
+    sweep_id: str | None = None
+    sweep_point: int | None = None
 
     @property
     def short_id(self) -> str:

@@ -15,6 +15,7 @@ class Settings:
         embed_record: True writes the record into the finished clip.
         max_download_bytes: Files larger than this are not fetched (default 2 GB).
         max_cost_usd: Upper bound for one run whose price is known, or None.
+        budget_usd: What any one notebook may spend, or None; a notebook's own lower budget holds.
         poll_s: Seconds between questions while the socket is down; the last one repeats.
         safety_poll_s: Seconds between looks at silent runs while the socket is up.
         catch_up_s: Seconds of silence after registering before a run's state is read.
@@ -30,6 +31,7 @@ class Settings:
     embed_record: bool = True
     max_download_bytes: int = 2_000_000_000
     max_cost_usd: Decimal | None = None
+    budget_usd: Decimal | None = None
     poll_s: tuple[float, ...] = (2.0, 5.0, 10.0)
     safety_poll_s: float = 30.0
     catch_up_s: float = 1.0

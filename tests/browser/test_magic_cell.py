@@ -10,6 +10,14 @@ pytestmark = pytest.mark.browser
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
+CONNECTED = """() => {
+    const panel = window.jupyterapp?.shell?.currentWidget;
+    return panel?.sessionContext?.session?.kernel?.connectionStatus === 'connected';
+}"""
+HAS_RUNS = """() => {
+    const wiro = window.jupyterapp.shell.currentWidget.content.model.getMetadata('wiro');
+    return Object.keys(wiro?.runs ?? {}).length > 0;
+}"""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -20,12 +28,9 @@ def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook
     )
     video = notebook.page.locator(".jp-OutputArea video")
     video.wait_for()
-    notebook.page.get_by_text(f"costs $5 and $6 in {app}").last.wait_for()
+    notebook.page.locator(".jp-OutputArea").get_by_text(f"costs $5 and $6 in {app}").first.wait_for()
     notebook.shot(f"magic-{app}")
-    notebook.page.wait_for_function(
-        "async () => { await new Promise((done) => setTimeout(done, 0)); return true; }"
-    )
-    notebook.execute("import time; time.sleep(0.5)")
+    notebook.page.wait_for_function(HAS_RUNS)
     saved = notebook.saved()
     (output,) = saved["cells"][1]["outputs"]
     assert WIDGET_VIEW not in output["data"]
@@ -41,9 +46,7 @@ def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook
     notebook = open_notebook(["%load_ext wiro_nb", CELL + "a reloaded sea [hold]"])
     notebook.saved()
     notebook.page.reload()
-    notebook.page.wait_for_function(
-        "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
-    )
+    notebook.page.wait_for_function(CONNECTED)
     notebook.execute("clip.cancel(); clip.wait(30, check=False)")
     notebook.page.get_by_text("Billed: nothing.").wait_for()
     assert notebook.saved()["cells"][1]["outputs"][0]["metadata"]["wiro"]["status"] == "cancelled"

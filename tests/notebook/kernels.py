@@ -52,7 +52,7 @@ class LiveKernel:
     def run(self, code: str, *, live: bool = True) -> Answer:
         """Runs a cell and returns what it gave."""
         message_id = self.client.execute(code, allow_stdin=live)
-        reply = self._reply(message_id)
+        reply = self.reply_to(message_id)
         messages: list[dict[str, Any]] = []
         while True:
             message = self.client.get_iopub_msg(timeout=REPLY_TIMEOUT_S)
@@ -62,7 +62,8 @@ class LiveKernel:
                 return Answer(messages, reply)
             messages.append(message)
 
-    def _reply(self, message_id: str) -> dict[str, Any]:
+    def reply_to(self, message_id: str) -> dict[str, Any]:
+        """Returns the answer to a request."""
         while True:
             reply: dict[str, Any] = self.client.get_shell_msg(timeout=REPLY_TIMEOUT_S)
             if reply["parent_header"].get("msg_id") == message_id:
@@ -83,11 +84,11 @@ class LiveKernel:
     def complete(self, code: str) -> list[str]:
         """Returns the texts a front end would offer with the cursor at the end."""
         message_id = self.client.complete(code, len(code))
-        return list(self._reply(message_id)["content"]["matches"])
+        return list(self.reply_to(message_id)["content"]["matches"])
 
     def complete_whole(self, code: str, cursor: int) -> list[str]:
         """Returns the whole cells that accepting an offer would leave."""
-        content = self._reply(self.client.complete(code, cursor))["content"]
+        content = self.reply_to(self.client.complete(code, cursor))["content"]
         return [
             code[: content["cursor_start"]] + text + code[content["cursor_end"] :] for text in content["matches"]
         ]

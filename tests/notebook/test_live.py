@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
+from wiro_nb.provenance.record import check_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -34,6 +35,7 @@ def test_a_card_is_shown_at_once_and_replaced_by_the_result(loaded: LiveKernel) 
     final = loaded.wait_for(lambda message: is_update(message, card["transient"]["display_id"]))["content"]
     assert WIDGET_VIEW not in final["data"]
     assert "<video " in final["data"]["text/html"]
+    check_record(final["metadata"]["wiro"])
     assert final["metadata"]["wiro"]["status"] == "succeeded"
     assert loaded.run("print(clip.status)").text.strip() == "succeeded"
 
@@ -58,6 +60,25 @@ def test_waiting_in_a_live_cell_gives_the_result_and_keeps_the_loop_alive(loaded
     assert loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --wait --fresh\na waited sea").status == "ok"
     after = int(loaded.run("task.cancel()\nprint(len(ticks))").text)
     assert after > before + 5
+
+
+def test_an_interrupt_stops_the_waiting_and_never_the_run(loaded: LiveKernel) -> None:
+    message_id = loaded.client.execute(f"%%wiro {CLIP_MODEL} {SMALL} --as clip --wait\nan interrupted sea [hold]")
+    loaded.wait_for(lambda message: message["msg_type"] == "display_data")
+    loaded.manager.interrupt_kernel()
+    reply = loaded.reply_to(message_id)["content"]
+    assert reply["ename"] == "WaitInterrupted"
+    assert reply["traceback"] == [reply["evalue"]]
+    assert loaded.run("print(clip.done)").text.strip() == "False"
+    assert "Cancelled" in loaded.run("%wiro cancel last").shown[0]["data"]["text/html"]
+
+
+def test_a_preferred_service_without_a_key_is_told_and_can_be_changed(loaded: LiveKernel) -> None:
+    loaded.run("%config WiroMagics.service = 'cloud'")
+    for _ in range(2):
+        assert loaded.run("%wiro").reply["content"]["ename"] == "MissingCredentials"
+    assert loaded.run("%wiro use sandbox").status == "ok"
+    assert "sandbox" in loaded.run("%wiro").text
 
 
 def test_an_error_is_a_card_and_one_line_and_fails_the_cell(loaded: LiveKernel) -> None:

@@ -91,11 +91,21 @@ def start_in_cell(
     Raises:
         WiroError: The run could not start, or gave no result in a cell that waits.
     """
-    from wiro_nb.notebook import display
-
     host = current_host()
     handle, note = _start(model, values, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd)
-    keep(handle)
+    try:
+        keep(handle)
+        _show_and_wait(handle, note, host, wait)
+    except KeyboardInterrupt:
+        # Wherever it struck, the run itself goes on: say so in place of a traceback.
+        from wiro_nb.runs.run import WaitInterrupted
+
+        raise WaitInterrupted(handle.short_id) from None
+
+
+def _show_and_wait(handle: Run, note: str, host: Host, wait: bool | None) -> None:
+    from wiro_nb.notebook import display
+
     waits = session.should_wait(host, wait)
     if not host.is_live and waits and not handle.done:
         try:

@@ -100,7 +100,7 @@ def rebase_outputs(run: Run, folder: Path) -> Snapshot:
 
 def output_metadata(run: Run) -> dict[str, Any]:
     """Returns what stands in the output's metadata: the record, or id and status until there is one."""
-    record = run.record if run.done else None
+    record = run.record if is_settled(run) else None
     return {"wiro": record or {"run_id": run.id, "model": run.model, "status": str(run.state)}}
 
 

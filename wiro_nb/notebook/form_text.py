@@ -26,8 +26,9 @@ def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "") -> st
     read_back = parse_body(prompt)
     if odd or read_back.values or read_back.prompt != prompt:
         return python_text(slug, {**({"prompt": prompt} if prompt else {}), **values})
-    line = " ".join([f"%%wiro {slug}", *(f"{name}={quote_word(value)}" for name, value in pairs)])
-    return f"{line}\n{prompt}"
+    line = " ".join([slug, *(f"{name}={quote_word(value)}" for name, value in pairs)])
+    # IPython refuses a cell magic without a body; the line magic does the same.
+    return f"%%wiro {line}\n{prompt}" if prompt else f"%wiro run {line}"
 
 
 def python_text(slug: str, values: Mapping[str, Plain]) -> str:

@@ -29,7 +29,8 @@ def ask_and_save() -> str:
     if not key:
         raise ConfigError("no key was typed, nothing was changed", hint="%wiro login")
     secret = _ask("API secret (Enter if the project has none): ")
-    place = session.manager().login(key, secret or None)
+    place = session.manager(choose=False).login(key, secret or None)
+    session.keep_choice()
     where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
     return f"the key works and is kept in the {where}, not in the notebook; new runs go to {_service()}"
 
@@ -40,12 +41,13 @@ def forget() -> str:
     Returns:
         A sentence about what was found.
     """
-    removed = session.manager().logout()
+    removed = session.manager(choose=False).logout()
+    session.keep_choice()
     return f"{'the kept key is removed' if removed else 'no key was kept'}; new runs go to {_service()}"
 
 
 def _service() -> str:
-    choice = session.manager().choice
+    choice = session.manager(choose=False).choice
     return "the sandbox (free)" if choice.is_sandbox else choice.name
 
 

@@ -160,7 +160,8 @@ def use(service: str) -> Page:
         MissingCredentials: It needs a key and none was found.
         ConfigError: There is no service of this name.
     """
-    choice = session.manager().use(service)
+    choice = session.manager(choose=False).use(service)
+    session.keep_choice()
     return line_page(f"new runs go to {service_words(choice)}")
 
 

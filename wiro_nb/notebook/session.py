@@ -7,7 +7,6 @@ it the preferences; nothing heavy is imported before that.
 from __future__ import annotations
 
 import sys
-import threading
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -36,43 +35,51 @@ class Session:
     """The state of the notebook side."""
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self.preferences = Preferences()
         self.last_run: Run | None = None
         self._schemas: dict[str, ModelSchema] = {}
         self._notes: dict[str, str] = {}
         self._execution: str | None = None
         self._returned: set[str] = set()
-        self._lock = threading.Lock()
-        self._applied: tuple[int, Preferences] | None = None
+        self._chosen: tuple[int, str] | None = None
+        self._budgeted: Decimal | None = None
 
     def set_preferences(self, preferences: Preferences) -> None:
         """Takes new preferences; the manager hears of them at its next use."""
         self.preferences = preferences
 
-    def manager(self) -> Manager:
-        """Returns the manager, made at first use, with the present preferences."""
+    def manager(self, *, choose: bool = True) -> Manager:
+        """Returns the manager, made at first use, with the present preferences.
+
+        Args:
+            choose: False leaves the service alone, for commands that have to work without a key.
+
+        Raises:
+            MissingCredentials, ConfigError: The preferred service cannot be used.
+        """
         from wiro_nb.runs.manager import get_manager
 
-        manager = get_manager()
-        wanted = (id(manager), self.preferences)
-        with self._lock:
-            before, self._applied = self._applied, wanted
-        if before != wanted:
-            self._hand_over(manager, before[1] if before and before[0] == wanted[0] else Preferences())
-        return manager
-
-    def _hand_over(self, manager: Manager, before: Preferences) -> None:
-        present = self.preferences
+        manager, present = get_manager(), self.preferences
         manager.settings = replace(
             manager.settings,
             out_dir=present.out_dir,
             embed_record=present.embed_record,
             max_download_bytes=present.max_download_bytes,
         )
-        if present.service and present.service != before.service:
+        if choose and present.service and self._chosen != (id(manager), present.service):
             manager.use(present.service)
-        if present.budget_usd is not None and present.budget_usd != before.budget_usd:
+            self._chosen = (id(manager), present.service)
+        if present.budget_usd is not None and self._budgeted != present.budget_usd:
             manager.ledger.set_budget(current_host().notebook, present.budget_usd)
+            self._budgeted = present.budget_usd
+        return manager
+
+    def keep_choice(self) -> None:
+        """A command chose a service: the preferred one no longer counts until it is set anew."""
+        self._chosen = (id(self.manager(choose=False)), self.preferences.service or "")
 
     def should_wait(self, host: Host, asked: bool | None = None) -> bool:
         """Returns whether a cell waits for its run.
@@ -134,7 +141,7 @@ class Session:
         module = sys.modules.get("wiro_nb.runs.manager")
         if module is not None:
             module.close_manager(timeout_s)
-        self.__init__()  # type: ignore[misc]
+        self._forget()
 
 
 session = Session()

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb.notebook.arguments import parse_body, parse_cell_line
+from wiro_nb.notebook.arguments import parse_body, parse_cell_line, parse_line
 from wiro_nb.notebook.form_text import cell_text, python_text
 
 
 def read_cell(text: str) -> tuple[dict[str, object], str]:
     line, _, body = text.partition("\n")
+    if line.startswith("%wiro run "):
+        return dict(parse_line(line.removeprefix("%wiro ")).values), body
     assert line.startswith("%%wiro ")
     return dict(parse_cell_line(line.removeprefix("%%wiro ")).values), parse_body(body).prompt
 
@@ -38,7 +40,7 @@ def test_a_cell_has_the_settings_on_its_line_and_the_prompt_below() -> None:
 )
 def test_whatever_stands_in_the_form_is_read_back_from_the_cell(value: str, prompt: str) -> None:
     text = cell_text("a/b", {"note": value}, prompt=prompt)
-    if text.startswith("%%wiro"):
+    if text.startswith("%"):
         values, body = read_cell(text)
         assert values == {"note": value}
         assert body == prompt
@@ -47,10 +49,13 @@ def test_whatever_stands_in_the_form_is_read_back_from_the_cell(value: str, prom
         assert read_python(text) == expected
 
 
-@pytest.mark.parametrize("prompt", ["seed: 1\n---\nsea", "\n\nsea\n", ""])
+@pytest.mark.parametrize("prompt", ["seed: 1\n---\nsea", "\n\nsea\n"])
 def test_a_prompt_that_would_be_read_as_something_else_becomes_python(prompt: str) -> None:
-    text = cell_text("a/b", {"seed": 7}, prompt=prompt)
-    assert text.startswith("%%wiro") == (prompt == "")
+    assert cell_text("a/b", {"seed": 7}, prompt=prompt).startswith("import wiro_nb")
+
+
+def test_without_a_prompt_it_is_a_line_as_a_cell_magic_needs_a_body() -> None:
+    assert cell_text("a/b", {"seed": 7}) == "%wiro run a/b seed=7"
 
 
 def test_several_files_and_odd_names_survive() -> None:

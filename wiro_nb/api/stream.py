@@ -205,7 +205,6 @@ class TaskStream:
             watch.own_heard_at = watch.own_heard_at or now
             return
         watch.quiet_since = self._last_event_at = now
-        watch.own_heard_at = None
         if watch.own is not None:
             # It was silent because nothing happened: the shared socket does carry it.
             self._start(watch.own.close)
@@ -233,7 +232,11 @@ class TaskStream:
             return
         now = _now()
         for watch in list(self._watches.values()):
-            if watch.own_heard_at is not None and now - watch.own_heard_at > self._silence_s / 4:
+            if (
+                watch.own is not None
+                and watch.own_heard_at is not None
+                and now - watch.own_heard_at > self._silence_s / 4
+            ):
                 self._settle(False)
                 return
             is_silent = now - watch.quiet_since > self._silence_s
@@ -245,7 +248,7 @@ class TaskStream:
     def _probe(self, watch: _Watch) -> None:
         probes = sum(other.own is not None for other in self._watches.values())
         if watch.own is None and probes < MAX_PROBES:
-            watch.own = self._make_line()
+            watch.own, watch.own_heard_at = self._make_line(), None
             self._start(partial(watch.own.add, watch.token))
 
     def _settle(self, works: bool) -> None:

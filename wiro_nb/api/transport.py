@@ -39,7 +39,6 @@ LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
 _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 30.0
-_SENDING = (".send_request_headers.", ".send_request_body.", ".send_connection_init.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +48,6 @@ class RawAnswer:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class SentMark:
-    """Notes whether a byte of the request may have left, as the connection pool reports its steps."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        self.sent = False
-
-    async def note(self, event: str, _info: Mapping[str, Any]) -> None:
-        """Takes one trace event of the connection pool."""
-        self.seen = True
-        self.sent = self.sent or any(step in event for step in _SENDING)
-
-    @property
-    def surely_not_sent(self) -> bool:
-        """True when the pool reported steps and none of them was sending."""
-        return self.seen and not self.sent
 
 
 class HttpEdge:
@@ -133,11 +114,10 @@ class HttpEdge:
             TimedOut, StreamLost, BadAnswer: The service may have acted; field `ambiguous` is True.
         """
         failure: WiroError
-        mark = SentMark()
         try:
-            return await self._post(path, mark, json=json, multipart=multipart)
+            return await self._post(path, json=json, multipart=multipart)
         except TimeoutError:
-            failure = self._connect_failed("no connection in time") if mark.surely_not_sent else self._timed_out()
+            failure = self._timed_out()
         except self._httpx.InvalidURL:
             failure = ConfigError(f"The path {path!r} cannot be part of an address.", hint="%wiro models")
         except (self._httpx.HTTPError, self._httpx.StreamError, OSError, _TooLarge) as error:
@@ -147,7 +127,7 @@ class HttpEdge:
         raise failure.with_traceback(None)
 
     async def _post(
-        self, path: str, mark: SentMark, *, json: Mapping[str, Any] | None, multipart: MultipartBody | None
+        self, path: str, *, json: Mapping[str, Any] | None, multipart: MultipartBody | None
     ) -> RawAnswer:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self.timeout_s * 2) as deadline:
@@ -167,7 +147,6 @@ class HttpEdge:
                 f"{self.service.base_url}/{path}",
                 content=content,
                 headers=headers,
-                extensions={"trace": mark.note},
             )
             response = await self._api.send(request, stream=True)
             try:

@@ -249,6 +249,23 @@ def test_a_task_that_only_waits_while_others_move_does_not_end_sharing() -> None
     play(scenario)
 
 
+def test_a_task_left_alone_on_the_shared_socket_gives_its_own_socket_back_when_it_moves() -> None:
+    async def scenario() -> None:
+        server = Server()
+        async with stage(server, silence_s=0.05) as (stream, ear, _):
+            await stream.watch(A, "id-a", ear.listen("a"))
+            await stream.watch(B, "id-b", ear.listen("b"))
+            await server.until(lambda: len(server.listening) == 2)
+            await ear.until(lambda: stream.socket_count == 2, urge=lambda: server.send(A))
+            await server.until(lambda: len(server.listening) == 3)
+            await stream.unwatch(A)
+            await ear.until(lambda: stream.socket_count == 1, urge=lambda: server.send(B))
+            await server.until(lambda: len(server.sockets) == 1)
+            assert stream.sharing is None
+
+    play(scenario)
+
+
 def test_sockets_of_their_own_are_bounded_and_a_freed_one_is_used_again() -> None:
     async def scenario() -> None:
         server = Server(lambda before, _token: "no" if before else "yes")

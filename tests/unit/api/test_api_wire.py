@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +17,7 @@ from starlette.formparsers import MultiPartParser
 
 from tests.unit.api.servers import (
     SECRET,
+    SECRETS,
     SUBMITTED,
     TOKEN,
     Handler,
@@ -260,6 +263,18 @@ def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(monkeypat
     assert run_against(handler).task_id == "7"
 
 
+def test_no_log_shows_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(SUBMITTED))
+
+    run_against(handler)
+    assert any(record.name.startswith("httpcore2") for record in caplog.records)
+    assert not [secret for secret in SECRETS if secret in caplog.text]
+
+
 def test_what_is_not_json_is_refused_before_a_byte_leaves() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise AssertionError("a byte left")
@@ -342,6 +357,22 @@ def test_a_progress_listener_that_fails_does_not_break_the_upload(tmp_path: Path
         async with tcp_server(handler) as service, WiroClient(service) as client:
             body = WireBody(json=None, parts=(("f", file_at(tmp_path / "a")),))
             return await client.run("a/b", body, on_progress=fail)
+
+    assert asyncio.run(scenario()).task_id == "7"
+
+
+def test_an_upload_may_take_longer_than_an_answer_as_long_as_it_moves(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a" * (PIECE_BYTES * 8))
+    body = WireBody(json=None, parts=(("f", file_at(tmp_path / "a")),))
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(SUBMITTED))
+
+    async def scenario() -> Submitted:
+        async with tcp_server(handler) as service, WiroClient(service, timeout_s=0.2) as client:
+            # A slow machine: each of the 12 pieces takes a quarter of what the answer may take.
+            return await client.run("a/b", body, on_progress=lambda _sent, _total: time.sleep(0.05))
 
     assert asyncio.run(scenario()).task_id == "7"
 

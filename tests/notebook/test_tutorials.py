@@ -1,0 +1,168 @@
+"""The tutorials: written for people, executed to their end, with nothing in them that does not belong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from nbconvert import HTMLExporter, SlidesExporter
+
+from tests.conftest import SandboxProcess
+from tests.notebook.tutorials import NOTEBOOKS, Executed, make_executor, read_tutorial, tutorial_names
+from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.sidecar import read_sidecar
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+QUICKSTART = "01-quickstart.ipynb"
+BATCH = "06-batch-and-headless.ipynb"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+GROWTH_BYTES = 30_000
+TABLES_BYTES = 60_000  # lists of runs and models, the help of a model
+Execute = Callable[[str], Executed]
+
+
+@pytest.fixture(scope="module")
+def service(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SandboxProcess]:
+    """A quick sandbox, and an environment in which every kernel of these tests finds it and no account."""
+    data = tmp_path_factory.mktemp("data")
+    process = start_sandbox("--engine", "instant", "--speed", "20", "--balance", "1000", data=data / "sandbox")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("WIRO_", "JPY_"))]:
+            patch.delenv(name)
+        patch.setenv("WIRO_DATA_DIR", str(data))
+        patch.setenv("WIRO_SERVICE", "sandbox")
+        patch.setenv("IPYTHONDIR", str(data / "ipython"))
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(data / "runtime"))
+        patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+        yield process
+
+
+@pytest.fixture(scope="module")
+def execute(service: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Execute:
+    return make_executor(tmp_path_factory.mktemp("tutorials"))
+
+
+@pytest.mark.parametrize("name", tutorial_names())
+def test_a_tutorial_states_its_goal_and_ends_with_what_to_try_next(name: str) -> None:
+    cells = read_tutorial(name).cells
+    assert cells[0].source.startswith("# ")
+    assert "**Goal:**" in cells[0].source
+    assert cells[-1].source.startswith("## What to try next")
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert code[0].source == "%load_ext wiro_nb" or "parameters" in code[0].metadata.get("tags", [])
+    ids = [cell["id"] for cell in cells]
+    assert len(set(ids)) == len(ids)
+    assert not any(re.fullmatch(r"[0-9a-f]{8}", item) for item in ids), "a cell's id is a name, for stable diffs"
+
+
+@pytest.mark.parametrize("name", tutorial_names())
+def test_a_committed_tutorial_is_small_and_holds_nothing_of_a_machine(name: str) -> None:
+    text = (NOTEBOOKS / name).read_text("utf-8")
+    assert len(text) < 400_000
+    assert not re.search(r"/(home|root|tmp|Users|work|var)/", text)
+    for cell in read_tutorial(name).cells:
+        for output in cell.get("outputs", ()):
+            assert output.output_type != "error"
+            assert "video/mp4" not in output.get("data", {})
+            assert WIDGET_VIEW not in output.get("data", {})
+
+
+@pytest.mark.parametrize("name", tutorial_names())
+def test_a_tutorial_names_the_one_after_it(name: str) -> None:
+    told = re.search(r"Next notebook: \*\*(\d\d)", read_tutorial(name).cells[-1].source)
+    if told is not None:
+        assert int(told[1]) == int(name[:2]) + 1
+
+
+@pytest.mark.parametrize("name", tutorial_names())
+def test_a_tutorial_runs_to_its_end_and_leaves_whole_records(
+    name: str, execute: Execute, service: SandboxProcess
+) -> None:
+    done = execute(name)
+    assert done.records
+    for record in done.records:
+        check_record(record)
+        assert record["status"] == "succeeded"
+        for output in record["outputs"]:
+            assert (done.folder / output["path"]).stat().st_size > 0
+    text = json.dumps(done.notebook)
+    own = len(json.dumps({**done.notebook, "metadata": {}})) - len(json.dumps(read_tutorial(name)))
+    assert own < GROWTH_BYTES * len(done.records) + TABLES_BYTES
+    assert "data:video" not in text
+    assert str(done.folder) not in text
+    for secret in (service.api_key, service.api_secret, service.key_only_api_key):
+        assert secret not in text
+
+
+@pytest.mark.parametrize(("exporter", "mark"), [(HTMLExporter, "jp-Notebook"), (SlidesExporter, "reveal")])
+def test_an_executed_tutorial_exports_with_poster_and_relative_clip(
+    exporter: Any, mark: str, execute: Execute
+) -> None:
+    done = execute(QUICKSTART)
+    page, _ = exporter().from_notebook_node(done.notebook)
+    assert mark in page
+    videos = re.findall(r"<video [^>]*>", page)
+    assert len(videos) == len(done.records)
+    for tag, record in zip(videos, done.records, strict=True):
+        assert f'src="{record["outputs"][0]["path"]}"' in tag
+        assert 'poster="data:image/jpeg;base64,' in tag
+
+
+def test_nbval_accepts_every_tutorial_and_the_outputs_it_checks(service: SandboxProcess, tmp_path: Path) -> None:
+    for name in tutorial_names():
+        (tmp_path / name[:2]).mkdir()
+        shutil.copy(NOTEBOOKS / name, tmp_path / name[:2] / name)
+    sanitize = Path(__file__).with_name("nbval_sanitize.cfg")
+    options = ["--nbval-lax", f"--nbval-sanitize-with={sanitize}", "--nbval-cell-timeout=120", "-q", "-rA"]
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, f"--rootdir={tmp_path}", *options, str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-2000:]
+    code = sum(cell.cell_type == "code" for name in tutorial_names() for cell in read_tutorial(name).cells)
+    assert f"{code} passed" in answer.stdout
+
+
+def test_nbval_finds_an_output_that_changed(service: SandboxProcess, tmp_path: Path) -> None:
+    """The check of the check: a tutorial whose stored output is wrong must not pass."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('run 8k2qf cost $0.10')")])
+    book.cells[0].metadata["tags"] = ["nbval-check-output"]
+    book.cells[0].execution_count = 1
+    book.cells[0].outputs = [nbformat.v4.new_output("stream", name="stdout", text="run aaaaa cost $9.99\n")]
+    sanitize = Path(__file__).with_name("nbval_sanitize.cfg")
+    options = ["-c", os.devnull, f"--rootdir={tmp_path}", "--nbval-lax", f"--nbval-sanitize-with={sanitize}"]
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "a.ipynb")]
+    nbformat.write(book, tmp_path / "a.ipynb")
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+    book.cells[0].outputs[0].text = "run aaaaa is lost\n"
+    nbformat.write(book, tmp_path / "a.ipynb")
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 1
+
+
+def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
+    service: SandboxProcess, tmp_path: Path
+) -> None:
+    given = {"prompt": "a harbour in the rain", "seeds": "11,12", "steps": 3}
+    source, target = NOTEBOOKS / BATCH, tmp_path / "tonight.ipynb"
+    papermill.execute_notebook(source, target, parameters=given, cwd=tmp_path, progress_bar=False)
+    done = Executed(nbformat.read(target, as_version=4), tmp_path)
+    assert done.notebook.metadata.papermill.parameters == given
+    assert done.output_of("wait").text == "seed 11 succeeded\nseed 12 succeeded\n"
+    sidecars = [read_sidecar(path) for path in tmp_path.glob("wiro_outputs/*/run.json")]
+    assert sorted(record["parameters"]["seed"] for record in sidecars) == ["11", "12"]
+    assert [record["run_id"] for record in done.records] == sorted(record["run_id"] for record in sidecars)
+    for record in sidecars:
+        check_record(record)
+        assert record["parameters"]["prompt"] == given["prompt"]
+        assert record["cell"]["parameters"] == given

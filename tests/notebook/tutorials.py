@@ -1,0 +1,66 @@
+"""Executes the tutorials, each once for all tests that look at the result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CELL_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Executed:
+    """An executed tutorial: the notebook, and the folder its kernel worked in."""
+
+    notebook: Any
+    folder: Path
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [output for cell in self.notebook.cells for output in cell.get("outputs", ())]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Records in the outputs' metadata, in the notebook's order."""
+        return [output.metadata.wiro for output in self.outputs if "wiro" in output.get("metadata", {})]
+
+    def output_of(self, cell_id: str) -> Any:
+        """The last output of a cell."""
+        return next(cell.outputs[-1] for cell in self.notebook.cells if cell["id"] == cell_id)
+
+
+def tutorial_names() -> list[str]:
+    return sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+def read_tutorial(name: str) -> Any:
+    return nbformat.read(NOTEBOOKS / name, as_version=4)
+
+
+def make_executor(folder: Path) -> Callable[[str], Executed]:
+    """Returns a function that gives an executed tutorial, and executes it when it is asked for first."""
+
+    @cache
+    def executed(name: str) -> Executed:
+        home = folder / name.removesuffix(".ipynb")
+        home.mkdir()
+        shutil.copy(NOTEBOOKS / name, home)
+        notebook = read_tutorial(name)
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT_S,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(home)}},
+        )
+        client.execute()
+        return Executed(notebook, home)
+
+    return executed

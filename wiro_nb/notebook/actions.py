@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import TimedOut, WiroError
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.host import Host, current_host, injected_parameters
 from wiro_nb.notebook.pages import Listing, Page, line_page
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.words import count, state_word
@@ -210,7 +210,8 @@ def origin_of(host: Host, kind: str) -> Origin:
     """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
     from wiro_nb.runs.requests import Origin
 
-    return Origin(host.notebook, host.cell_id, host.source_sha256, kind)
+    given = injected_parameters() if host.is_headless else None
+    return Origin(host.notebook, host.cell_id, host.source_sha256, kind, given)
 
 
 def form(model: str, *, source: str | None = None, **values: Any) -> Any:

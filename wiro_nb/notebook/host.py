@@ -7,8 +7,10 @@ overrides it. Facts are read at every use: one kernel can be driven by both, one
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ from typing import Any, Literal
 
 ANY_NOTEBOOK = "*"
 """Stands for the file name where nobody tells it."""
+
+_INJECTED_HEAD = "# Parameters\n"
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
 
 Kind = Literal["plain", "terminal", "kernel-live", "kernel-headless"]
 
@@ -82,6 +87,34 @@ def current_host(shell: Any | None = None) -> Host:
     code = parent.get("content", {}).get("code") if _is_execute(parent) else None
     message_id = parent.get("header", {}).get("msg_id")
     return Host(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code), message_id)
+
+
+def injected_parameters(shell: Any | None = None) -> dict[str, Any] | None:
+    """Returns what papermill put into the running notebook, by name, or None when it put in nothing.
+
+    A kernel is not told the notebook's metadata: the injected cell is known by its first line. Names that may
+    stand for a secret are left out, for records travel with the clips.
+
+    Args:
+        shell: The IPython shell; None asks IPython.
+    """
+    shell = shell if shell is not None else current_shell()
+    inputs = getattr(shell, "user_ns", {}).get("In")
+    if not isinstance(inputs, list):
+        return None
+    source = next((text for text in reversed(inputs) if str(text).startswith(_INJECTED_HEAD)), None)
+    if source is None:
+        return None
+    try:
+        statements = ast.parse(source).body
+        given = {
+            statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+    except (SyntaxError, ValueError):
+        return None  # a cell of the person's own that only begins like an injected one
+    return {name: value for name, value in given.items() if not _SECRET_NAME.search(name)} or None
 
 
 def _parent_request(shell: Any) -> Mapping[str, Any]:

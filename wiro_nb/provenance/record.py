@@ -121,7 +121,7 @@ def build_record(
         times: `created, submitted, started, finished` as UTC datetimes or None.
         elapsed_s: Seconds from submission to the end.
         parent: `run_id`, `output` of the run this one was made from.
-        cell: `id`, `source_sha256` of the notebook cell.
+        cell: `id`, `source_sha256` of the notebook cell; `parameters` that papermill put into the notebook.
         environment: Versions; found by itself when None.
 
     Returns:

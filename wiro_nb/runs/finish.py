@@ -150,7 +150,9 @@ class Finisher:
 
 def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
     row = job.row
-    has_cell = row.cell_id or row.source_sha256
+    cell: dict[str, Any] = {"id": row.cell_id, "source_sha256": row.source_sha256}
+    if given := row.request.get("cell_parameters"):
+        cell["parameters"] = given
     return build_record(
         run_id=row.run_id,
         model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
@@ -171,7 +173,7 @@ def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
         },
         elapsed_s=final.elapsed_s,
         parent=row.parent,
-        cell={"id": row.cell_id, "source_sha256": row.source_sha256} if has_cell else None,
+        cell=cell if any(cell.values()) else None,
     )
 
 

@@ -34,12 +34,14 @@ class Origin:
         notebook: Path of the notebook as the host gives it, or None.
         cell_id, source_sha256: Of the cell, or None.
         kind: "magic", "form", "python" or "cli".
+        parameters: What a runner such as papermill put into the notebook, by name, or None.
     """
 
     notebook: str | None = None
     cell_id: str | None = None
     source_sha256: str | None = None
     kind: str = "python"
+    parameters: Mapping[str, Any] | None = None
 
 
 def home_of(notebook: str | None) -> Path:
@@ -80,6 +82,7 @@ def plan_row(
             "parameters": dict(prepared.parameters),
             "files": describe_files(prepared),
             "seed": {"parameter": seed.parameter, "value": seed.value, "pinned": seed.pinned} if seed else None,
+            **({"cell_parameters": dict(origin.parameters)} if origin.parameters else {}),
         },
         notebook=origin.notebook,
         cell_id=origin.cell_id,

@@ -20,7 +20,8 @@ def moment(state, stage, **changes):
     version += 1
     base = dict(
         run_id="01J00000000000000000008C41", short_id="08c41", model="a/b", service="cloud", is_sandbox=False,
-        prompt="a lighthouse <b>above</b> a stormy sea", estimated_usd=Decimal("0.04"), submitted=now, version=version,
+        prompt="a lighthouse <b>above</b> a stormy sea", estimated_usd=Decimal("0.04"), submitted=now,
+        version=version,
     )
     return Snapshot(**{**base, "state": state, "stage": stage, **changes})
 acted = []
@@ -132,6 +133,7 @@ form
     for count in (1, 2):
         run.click()
         page.wait_for_function(f"() => document.querySelectorAll('.wiro-below .wiro-run').length === {count}")
+        page.wait_for_selector(".wiro-btn-run:not([aria-busy])")
     page.get_by_text("Run started.").wait_for()
     field = page.locator("[data-name=steps] input")
     field.fill("28")

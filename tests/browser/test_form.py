@@ -99,6 +99,30 @@ def test_a_bad_value_says_the_rule_and_fixes_itself_with_one_press(open_notebook
     assert notebook.answer("runs[0]['numFrames']") == "85"
 
 
+def test_a_double_click_starts_one_run(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    run = notebook.page.locator(".wiro-btn-run")
+    run.dblclick()
+    notebook.page.wait_for_selector(".wiro-btn-run:not([aria-busy])")
+    assert notebook.answer("len(runs)") == "1"
+    run.click()
+    notebook.wait_for_answer("len(runs)", "2")
+
+
+def test_a_path_that_could_not_be_taken_stops_the_run(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, HOSTILE)
+    field(notebook, "prompt").locator("textarea").fill("a lighthouse")
+    field(notebook, "image").get_by_label("or a URL or path").fill("/nowhere/at/all.png")
+    run = notebook.page.locator(".wiro-btn-run")
+    run.click()
+    notebook.page.get_by_text("1 setting to fix before running").wait_for()
+    assert notebook.answer("len(runs)") == "0", "paying for a clip without the picture is not what was meant"
+    field(notebook, "image").get_by_label("or a URL or path").fill("")
+    notebook.page.wait_for_selector(".wiro-btn-run:not([aria-busy])")
+    run.click()
+    notebook.wait_for_answer("len(runs)", "1")
+
+
 def test_run_sends_what_was_typed_a_moment_before(open_notebook: OpenNotebook) -> None:
     notebook = open_form(open_notebook, WAN)
     field(notebook, "prompt").locator("textarea").fill("a harbour in fog")
@@ -244,8 +268,8 @@ def test_files_come_by_drop_dialog_and_path_and_can_be_ordered(
     page.keyboard.press("Enter")
     notebook.wait_for_answer("len(form['image'].value)", "3")
     page.get_by_role("button", name="Move big.png earlier").click()
-    wait_for_answer(
-        notebook, "[Path(p).name for p in form['image'].value]", "['big.png', 'dropped.png', 'third.png']"
+    notebook.wait_for_answer(
+        "[Path(p).name for p in form['image'].value]", "['big.png', 'dropped.png', 'third.png']"
     )
     notebook.shot("form-files", '[data-name="image"]')
     image.locator("button[title='Remove big.png']").click()

@@ -24,6 +24,7 @@ from wiro_nb.notebook.form_presets import Presets
 from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
+from wiro_nb.notebook.widgets.file_field import FileField
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
@@ -74,6 +75,7 @@ class ModelForm(anywidget.AnyWidget):
         self._tried = False
         self._loading = True
         self._card_widgets: list[ipywidgets.Widget] = []
+        self.on_display: Callable[[], None] | None = None
         # One layout for all: a layout each would triple the messages.
         shared = ipywidgets.Layout()
         key = uuid.uuid4().hex
@@ -86,7 +88,7 @@ class ModelForm(anywidget.AnyWidget):
             presets=presets.names(schema.slug) if presets else [],
         )
         for field in self._fields.values():
-            field.observe(self._field_changed, ["value"])
+            field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
         self.on_msg(self._receive)
         self._loading = False
         self.values = self._collect()
@@ -252,6 +254,16 @@ class ModelForm(anywidget.AnyWidget):
         self.layout.close()
         super().close()
 
+    def _ipython_display_(self) -> None:
+        """Shows the form, and after it what `on_display` adds to the cell."""
+        from IPython.display import display
+
+        rendered = self._repr_mimebundle_()
+        data = rendered[0] if isinstance(rendered, tuple) else rendered
+        display({"text/plain": repr(self), **(data or {})}, raw=True)
+        if self.on_display is not None:
+            self.on_display()
+
     def __repr__(self) -> str:
         """Returns how to get the form back: it stands in for the form where no widget can be shown."""
         return f"Form of {self._schema.slug}. Open it again with: %wiro form {self._schema.slug}"
@@ -290,6 +302,9 @@ class ModelForm(anywidget.AnyWidget):
         for name in self._fields:
             if name in found and (self._tried or name in self._touched):
                 problems[name] = self._problem(name, found[name])
+        for name, field in self._fields.items():
+            if isinstance(field, FileField) and field.trouble:
+                problems[name] = {"message": field.trouble, "near": []}
         # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
         for name, field in self._fields.items():
             strays = [problem for key, problem in found.items() if key not in self._fields]

@@ -48,6 +48,7 @@ class FieldPlan:
         default: Text (or list of texts) the service would use. required, multiple: as in the schema.
         options: [value, label, description, [trigger words]] of each choice.
         unit: "px", "s" or "". min, max, step: decimal text or None. max_length: characters or None.
+        rule_step: distance of the numbers that fit the rule (4 for 4n+1), or None.
     """
 
     id: str
@@ -66,6 +67,7 @@ class FieldPlan:
     max: str | None = None
     step: str | None = None
     max_length: int | None = None
+    rule_step: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON data for the browser, without what is empty."""
@@ -151,6 +153,7 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         max=parameter.max,
         step=parameter.step,
         max_length=_max_length(parameter, kind),
+        rule_step=rule.factor if (rule := Rule.parse(parameter.rule or "")) else None,
     )
 
 

@@ -114,6 +114,9 @@ def test_urls_and_paths_can_be_added_and_wrong_ones_are_refused(
     send(field, {"type": "add", "source": str(tmp_path / "nothing.png")})
     assert custom(messages)[-1]["type"] == "refused"
     assert len(field.value) == 2
+    assert "nothing.png" in field.trouble
+    send(field, {"type": "clear"})
+    assert field.trouble == ""
     with pytest.raises(InvalidFile):
         field.add(tmp_path / "nothing.png")
 

@@ -8,6 +8,7 @@ import { h, icon, button, setShown, setAttribute, sizeText, freshId } from "./do
 const IN_FLIGHT = 2;
 const THUMB_WIDTH = 176;
 const SILENCE_MS = 4000;
+const ADD_AFTER_MS = 300;
 
 /** A small JPEG and the size in pixels of a picture, as far as the browser can read it. */
 async function pictureFacts(file) {
@@ -185,18 +186,32 @@ export function makeFileControl(context) {
   choose.id = id;
   const urlId = freshId("url");
   const url = h("input", { id: urlId, class: "wiro-in", type: "text", dir: "ltr", placeholder: "https://", autocomplete: "off", spellcheck: "false" });
+  let told = "";
+  let later = null;
   const addUrl = () => {
+    clearTimeout(later);
     const source = url.value.trim();
-    if (source) model.send({ type: "add", source });
+    if (source === told) return;
+    told = source;
+    model.send(source ? { type: "add", source } : { type: "clear" });
   };
   url.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Enter") {
       event.preventDefault();
+      told = "";
       addUrl();
     }
   });
-  url.addEventListener("change", addUrl);
+  // Leaving the box by a press on a button: the new row must not move the button away under the pointer.
+  url.addEventListener("change", () => {
+    later = setTimeout(addUrl, ADD_AFTER_MS);
+  });
+  url.addEventListener("input", () => {
+    if (url.value.trim()) return;
+    say("");
+    addUrl();
+  });
   const rest = h(
     "div",
     {},
@@ -243,6 +258,7 @@ export function makeFileControl(context) {
   model.on("msg:custom", (content) => {
     if (content?.type === "added") {
       url.value = "";
+      told = "";
       say("");
     }
     if (content?.type === "refused" && !content.upload) say(content.message);
@@ -267,5 +283,6 @@ export function makeFileControl(context) {
     choose.querySelector("span").textContent = shown.length && !multiple ? "Choose another" : multiple && shown.length ? "Add a file" : "Choose file";
   };
   model.on("change:items", show);
-  return { node: h("div", {}, zone, error), focusNode: choose, show, invalidNode: zone };
+  const isBusy = () => uploads.children.length > 0;
+  return { node: h("div", {}, zone, error), focusNode: choose, show, invalidNode: zone, isBusy, flush: addUrl };
 }

@@ -8,6 +8,7 @@ import { makeFileControl } from "./files.js";
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
 const SLOW_KERNEL_MS = 1500;
+const DOUBLE_CLICK_MS = 700;
 const GROUP_HEADS_FROM = 9;
 const NAMES_SHOWN = 12;
 
@@ -125,6 +126,7 @@ function drawField(form, plan, model) {
       node.scrollIntoView({ block: "nearest" });
     },
     flush: control.flush ?? (() => {}),
+    isBusy: control.isBusy ?? (() => false),
     dispose: () => model.off("change:value change:pinned change:items", show),
   };
 }
@@ -276,11 +278,31 @@ function makeFooter(model, form) {
       return node;
     }));
   };
+  // A second press counts only once the first was answered and a double click is over: a run costs money.
+  let open = 0;
+  const settle = () => {
+    open -= 1;
+    if (open === 0) setAttribute(run, "aria-busy", null);
+  };
+  let answered = () => {};
   run.addEventListener("click", () => {
+    if (open > 0) return;
+    const waiting = form.waitingField();
+    if (waiting) {
+      say([`${waiting.plan.label}: a file is still on its way. Press Run when it has arrived.`], "err");
+      return;
+    }
+    open = 2;
+    setAttribute(run, "aria-busy", "true");
+    setTimeout(settle, DOUBLE_CLICK_MS);
+    answered = () => {
+      answered = () => {};
+      settle();
+    };
     form.flush();
     say([]);
     model.send({ type: "run", values: form.values() });
-    slow = setTimeout(() => say(["The kernel is busy. The run starts when it is free; pressing again would start a second one."]), SLOW_KERNEL_MS);
+    slow = setTimeout(() => say(["The kernel is busy. The run starts when it is free."]), SLOW_KERNEL_MS);
   });
   const node = h("div", { class: "wiro-sec wiro-foot" },
     h("div", { class: "wiro-row" }, run,
@@ -297,7 +319,7 @@ function makeFooter(model, form) {
     setAttribute(run, "aria-disabled", spent?.reached ? "true" : null);
     if (spent?.reached) say([spent.hint]);
   };
-  return { node, show, problems, say, copyPlace, presets, run };
+  return { node, show, problems, say, copyPlace, presets, onAnswer: () => answered() };
 }
 
 /** Everything one rendered form needs; also used by fields shown on their own. */
@@ -331,7 +353,12 @@ class FormView {
     return count > 0 && rate > 0 ? `${count} frames make ${(count / rate).toFixed(1)} s` : "";
   }
 
-  values = () => Object.fromEntries([...this.models].map(([name, model]) => [name, model.get("value")]));
+  /** What stands in the fields now. Files are left out: the kernel knows them first. */
+  values = () => Object.fromEntries(this.plan.fields.filter((plan) => plan.kind !== "files")
+    .map((plan) => [plan.id, this.models.get(plan.id).get("value")]));
+
+  /** The field whose file is still on its way, or undefined. */
+  waitingField = () => [...this.fields.values()].find((field) => field.isBusy());
 
   flush = () => this.fields.forEach((field) => field.flush());
 
@@ -426,6 +453,7 @@ async function render({ model, el }) {
   subs.on("change:presets", () => footer.presets?.show());
   subs.on("change:cards", () => showCards(model, below, views));
   subs.on("msg:custom", async (content) => {
+    if (content?.type === "refused" || content?.type === "notice") footer.onAnswer();
     if (content?.type === "refused") {
       footer.say([]);
       view.fields.get(content.first)?.focus();

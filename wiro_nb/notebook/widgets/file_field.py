@@ -52,6 +52,7 @@ class FileField(Field):
     value = FieldValue((), help="URLs and paths, in order.").tag(sync=True)
     items: traitlets.List[dict[str, Any]] = traitlets.List(help="What is shown of each value.").tag(sync=True)
     multiple = traitlets.Bool(False, help="Whether several files are taken.").tag(sync=True)
+    trouble = traitlets.Unicode(help="Why what stands in the URL box could not be taken; stops a run.")
     limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.").tag(sync=True)
     chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
 
@@ -125,9 +126,14 @@ class FileField(Field):
                 self._drop(upload_id)
             elif content.get("type") == "add":
                 self.add(str(content.get("source", "")))
+                self.trouble = ""
                 self.send({"type": "added"})
+            elif content.get("type") == "clear":
+                self.trouble = ""
         except WiroError as error:
-            self._refuse(upload_id, f"{error.message} {error.hint}".strip())
+            message = f"{error.message} {error.hint}".strip()
+            self.trouble = message if content.get("type") == "add" else self.trouble
+            self._refuse(upload_id, message)
         except OSError as error:
             self._refuse(upload_id, f"The file could not be stored: {error.strerror or error}.")
 

@@ -1,0 +1,67 @@
+/** Where a file beside the notebook can be fetched from; shared by widgets that show clips. */
+
+/** The address as the server's own pages build it, where there is no resolver. */
+function builtAddress(notebook, path) {
+  const config = document.getElementById("jupyter-config-data");
+  if (!config || typeof notebook !== "string") return "";
+  try {
+    const base = JSON.parse(config.textContent).baseUrl ?? "/";
+    const local = notebook.includes(":") ? notebook.slice(notebook.indexOf(":") + 1) : notebook;
+    const folder = local.split("/").slice(0, -1);
+    return `${base}files/${[...folder, ...path.split("/")].filter(Boolean).map(encodeURIComponent).join("/")}`;
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * Finds the URL of a file named relative to the notebook, as JupyterLab does for static outputs.
+ * @param {any} model the widget's model
+ * @param {string} path relative, with forward slashes
+ * @returns {Promise<string>} "" where the page cannot tell (VS Code, Colab)
+ */
+export async function clipAddress(model, path) {
+  const context = model.widget_manager?.context;
+  if (!path || !context) return "";
+  try {
+    const resolver = context.urlResolver;
+    const encoded = path.split("/").map(encodeURIComponent).join("/");
+    const resolved = await resolver.resolveUrl(encoded);
+    return String(await resolver.getDownloadUrl(resolved));
+  } catch {
+    return builtAddress(context.path, path);
+  }
+}
+
+const VIEW_MIME = "application/vnd.jupyter.widget-view+json";
+const GONE = new Set(["terminating", "restarting", "autorestarting", "dead"]);
+
+/** Takes one widget's view out of the notebook's outputs; their static form stays and is shown. */
+function dropView(document, modelId) {
+  for (const cell of document?.cells ?? []) {
+    const outputs = cell.type === "code" ? cell.outputs : null;
+    for (let index = 0; outputs && index < outputs.length; index += 1) {
+      const { data, metadata } = outputs.get(index);
+      if (data?.[VIEW_MIME]?.model_id !== modelId || !data["text/html"]) continue;
+      const rest = Object.fromEntries(Object.entries(data).filter(([kind]) => kind !== VIEW_MIME));
+      outputs.set(index, { output_type: "display_data", data: rest, metadata });
+    }
+  }
+}
+
+/**
+ * When the kernel goes, its widgets are dead: this leaves the static form in the notebook instead.
+ * @param {any} model the widget's model
+ * @returns {() => void} ends the watching
+ */
+export function leaveStaticForm(model) {
+  const context = model.widget_manager?.context;
+  const session = context?.sessionContext;
+  if (!session?.statusChanged || !context.model?.cells) return () => {};
+  const modelId = model.model_id;
+  const onStatus = (_session, status) => {
+    if (GONE.has(status) && !context.isDisposed && !context.model.readOnly) dropView(context.model, modelId);
+  };
+  session.statusChanged.connect(onStatus);
+  return () => session.statusChanged.disconnect(onStatus);
+}

@@ -260,7 +260,8 @@ class ModelForm(anywidget.AnyWidget):
 
         rendered = self._repr_mimebundle_()
         data = rendered[0] if isinstance(rendered, tuple) else rendered
-        display({"text/plain": repr(self), **(data or {})}, raw=True)
+        show: Any = display
+        show({"text/plain": repr(self), **(data or {})}, raw=True)
         if self.on_display is not None:
             self.on_display()
 

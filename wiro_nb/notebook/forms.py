@@ -13,6 +13,7 @@ from wiro_nb.errors import BadRecord, InvalidParameter, UnknownRun
 from wiro_nb.notebook import actions
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import answer_action, is_settled, read_posters
+from wiro_nb.notebook.form_results import FormResults
 from wiro_nb.notebook.host import Host, current_host
 from wiro_nb.notebook.lookups import estimate_words
 from wiro_nb.notebook.session import session
@@ -85,6 +86,9 @@ class FormDesk:
             presets=PresetStore(data_dir() / _PRESETS_FILE),
             upload_dir=host.folder / session.preferences.out_dir / ".inputs",
         )
+        self._results = FormResults()
+        if host.is_live:
+            self.form.on_display = self._results.place
         self._show_budget()
 
     def price(self, values: Mapping[str, Any]) -> str:
@@ -104,6 +108,7 @@ class FormDesk:
         card = RunCard(handle.snapshot)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
         self.form.show_card(card)
+        self._results.add(handle)
         handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot))
         self._on_change(handle, card, handle.snapshot)
         return handle
@@ -118,6 +123,7 @@ class FormDesk:
             picture = next(iter(read_posters(handle, snapshot).values()), None)
             poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
             self._show_budget()
+            self._results.refresh()
         card.update(snapshot, poster=poster)
 
     def _on_action(self, handle: Run, card: RunCard, action: str) -> None:

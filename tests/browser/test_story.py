@@ -1,0 +1,94 @@
+"""The main job as a person does it: fill in a form, press Run, watch, play the clip, save, come back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wiro_nb.provenance.record import check_record
+
+from .conftest import NotebookPage, OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+MODEL = "wiro/animate-diff"
+VIDEO = ".jp-OutputArea video"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def play(notebook: NotebookPage) -> float:
+    """Plays the clip that is to be seen and returns how far it got, in seconds."""
+    video = notebook.page.locator(VIDEO).locator("visible=true").first
+    video.scroll_into_view_if_needed()
+    video.evaluate("(node) => { node.muted = true; window.playing = node; return node.play(); }")
+    notebook.page.wait_for_function("() => window.playing.currentTime > 0.3")
+    return float(video.evaluate("(node) => node.currentTime"))
+
+
+def outputs_with_record(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        output
+        for cell in saved["cells"]
+        for output in cell.get("outputs", [])
+        if "wiro" in output.get("metadata", {})
+    ]
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_from_form_to_a_clip_that_outlives_the_kernel(open_notebook: OpenNotebook, app: str) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", f"%wiro form {MODEL} steps=8 seed=7"], app=app)
+    page = notebook.page
+    prompt = page.locator('.wiro-form [data-name="prompt"] textarea')
+    prompt.wait_for()
+    prompt.fill(f"a lighthouse, seen in {app}")
+    page.locator(".wiro-btn-run").click()
+    card = page.locator(".wiro-run").first
+    card.wait_for()
+    page.wait_for_function(
+        """() => {
+            const bar = document.querySelector('.wiro-run [role=progressbar]');
+            window.seen = window.seen ?? new Set();
+            if (bar) window.seen.add(bar.getAttribute('aria-valuetext'));
+            return window.seen.size >= 3;
+        }""",
+        polling=20,
+    )
+    page.locator(".wiro-run video").first.wait_for(timeout=30_000)
+    assert play(notebook) > 0.3
+    notebook.shot(f"story-{app}-done")
+
+    notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "1")
+    page.wait_for_function(
+        """() => {
+            const model = window.jupyterapp.shell.currentWidget.context.model;
+            return Object.keys(model.getMetadata('wiro')?.runs ?? {}).length;
+        }"""
+    )
+    saved = notebook.saved()
+    (record,) = saved["metadata"]["wiro"]["runs"].values()
+    assert check_record(record)["parameters"]["prompt"] == f"a lighthouse, seen in {app}"
+    assert page.locator(".wiro-form-results").is_hidden(), "the card shows the result already"
+    (output,) = outputs_with_record(saved)
+    assert output["metadata"]["wiro"] == record
+    assert WIDGET_VIEW not in output["data"]
+    assert (notebook.path.parent / record["outputs"][0]["path"]).is_file()
+
+    # Somebody else opens a copy: not trusted, no kernel needed for the clip to play.
+    copy = notebook.path.with_name(f"copy-of-{notebook.path.name}")
+    content = json.loads(notebook.path.read_text("utf-8"))
+    content["metadata"].pop("signature", None)
+    content["cells"][0]["source"] = "# opened by somebody else"
+    copy.write_text(json.dumps(content), "utf-8")
+    again = open_notebook(Path(copy), app=app, run=False)
+    again.page.locator(VIDEO).first.wait_for()
+    trusted = again.page.evaluate(
+        "() => [...window.jupyterapp.shell.currentWidget.content.model.cells].every((cell) => cell.trusted)"
+    )
+    assert not trusted
+    assert play(again) > 0.3
+    again.use_theme("JupyterLab Dark")
+    again.shot(f"story-{app}-untrusted-dark")
+    again.use_theme("JupyterLab Light")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,6 +26,7 @@ LONGEST_VALUE = 2000
 LONGEST_RAW = 8000
 LOG_LINES = 20
 LONGEST_LOG_LINE = 300
+_WIDEST_PX, _HIGHEST_PX = 560, 400
 _POSTER_BYTES = 12_000
 """All posters of one run together, as base64 text: a run adds at most 30 KB to the notebook."""
 
@@ -160,10 +161,21 @@ def _gallery(snapshot: Snapshot, pictures: Mapping[str, str]) -> str:
     if not views:
         return ""
     if len(views) == 1:
-        return f'<div style="flex:1 1 300px;max-width:560px;min-width:0">{views[0]}</div>'
+        widest = _widest_px(snapshot.outputs)
+        basis = min(300, widest)
+        return f'<div style="flex:1 1 {basis}px;max-width:{widest}px;min-width:0">{views[0]}</div>'
     columns = "display:grid;grid-template-columns:repeat(auto-fill,minmax(160px,1fr));gap:8px"
     tiles = "".join(f"<div>{view}</div>" for view in views)
-    return f'<div style="flex:1 1 300px;max-width:560px;min-width:0"><div style="{columns}">{tiles}</div></div>'
+    frame = f"flex:1 1 300px;max-width:{_WIDEST_PX}px;min-width:0"
+    return f'<div style="{frame}"><div style="{columns}">{tiles}</div></div>'
+
+
+def _widest_px(outputs: Sequence[RunOutput]) -> int:
+    """Returns how wide a single clip may be, so that a square or upright one does not fill the screen."""
+    shaped = next((output for output in outputs if output.width and output.height), None)
+    if shaped is None or not shaped.width or not shaped.height:
+        return _WIDEST_PX
+    return max(180, min(_WIDEST_PX, round(_HIGHEST_PX * shaped.width / shaped.height)))
 
 
 def _output_html(output: RunOutput, snapshot: Snapshot, pictures: Mapping[str, str]) -> str:

@@ -478,9 +478,9 @@ class Manager:
                 return
             self._closed = True
             worker, sandbox, ledger = self._worker, self._sandbox, self._ledger
-        if worker is not None and self._io.is_running:
+        if self._io.is_running:
             with contextlib.suppress(WiroError):
-                self._io.run(worker.close(timeout_s * 0.6), timeout_s=timeout_s)
+                self._io.run(self._close_inside(worker, timeout_s * 0.6), timeout_s=timeout_s)
         self._io.close(timeout_s * 0.4)
         if sandbox is not None:
             sandbox.close()
@@ -585,6 +585,12 @@ class Manager:
     def _expected_s(self, run: Run) -> float | None:
         past = self.ledger.past_runs(run.model, run.row.service)
         return expected_seconds(past, run.parameters)
+
+    async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
+        if worker is not None:
+            await worker.close(timeout_s)
+        for link in list(self._links.values()):
+            await link.close()
 
     async def _read_task(self, task_id: str) -> Task:
         return await self._link(self.service_name).read_task(task_id, None)

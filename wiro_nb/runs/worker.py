@@ -296,7 +296,7 @@ class Worker:
     # The end ---------------------------------------------------------------------------------
 
     async def close(self, timeout_s: float) -> None:
-        """Lets requests under way come to an answer, gives up all leases, wakes whoever waits, closes links."""
+        """Lets requests under way come to an answer, gives up all leases and wakes whoever waits."""
         self._closing = True
         sending = [job for job in self._jobs.values() if job.row.state is RunState.SUBMITTING]
         deadline = asyncio.get_running_loop().time() + timeout_s / 2
@@ -317,7 +317,6 @@ class Worker:
                 job.run._settle(_left_behind(job.run))
         for branch in self._branches.values():
             await branch.watcher.close()
-            await branch.link.close()
         self.desk.ledger.release(self.owner)
 
 

@@ -254,6 +254,14 @@ class Ledger(LedgerReader):
             raise LedgerError(f"Not to be amended: {', '.join(forbidden)}.", reason="transition")
         return self._database.write(lambda connection: _change(connection, run_id, **changes))
 
+    def note_frame(self, sha256: str, run_id: str, output: int, frame: int) -> None:
+        """Notes that a picture of this content is a frame of a run's clip; `frame` counts as it was asked for."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR IGNORE INTO media VALUES (?, ?, ?, ?)", (sha256, run_id, output, frame))
+
+        self._database.write(work, durable=False)
+
     def repair(self, run_id: str, state: RunState, reason: str) -> LedgerRow:
         """Sets a state against the rules, by the person's word; the reason is kept in the message."""
 

@@ -57,7 +57,40 @@ def _v2_sweeps(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX runs_by_sweep ON runs (sweep_id, sweep_point) WHERE sweep_id IS NOT NULL")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps)
+def _v3_media(connection: sqlite3.Connection) -> None:
+    """Adds the contents runs have made, so that an input file tells which run it came from.
+
+    Triggers keep the table in step with `runs.outputs`, whichever function writes them. Frames taken out of a
+    clip are added when they are taken; `frame` is NULL for whole files.
+    """
+    connection.execute(
+        """
+        CREATE TABLE media (
+            sha256 TEXT NOT NULL, run_id TEXT NOT NULL, output INTEGER NOT NULL, frame INTEGER,
+            PRIMARY KEY (sha256, run_id, output)
+        ) WITHOUT ROWID
+        """
+    )
+    for name in ("sha256", "stored_sha256"):
+        found = f"json_extract(made.value, '$.{name}')"
+        connection.execute(
+            f"""
+            INSERT OR IGNORE INTO media SELECT {found}, runs.run_id, made.key, NULL
+            FROM runs, json_each(runs.outputs) AS made WHERE {found} IS NOT NULL
+            """
+        )
+        for event in ("INSERT ON runs", "UPDATE OF outputs ON runs"):
+            connection.execute(
+                f"""
+                CREATE TRIGGER media_{name}_{event.split()[0].lower()} AFTER {event} BEGIN
+                    INSERT OR IGNORE INTO media SELECT {found}, NEW.run_id, made.key, NULL
+                    FROM json_each(NEW.outputs) AS made WHERE {found} IS NOT NULL;
+                END
+                """
+            )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps, _v3_media)
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -14,8 +15,27 @@ from wiro_nb.runs.ids import match_ids, normalise_query
 from wiro_nb.runs.rows import LedgerRow, read_money, row_from_sql, time_text
 from wiro_nb.runs.snapshot import RunState
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What was billed for one model, day (UTC) or notebook: `runs` counted, and what runs in flight may add."""
+
+    name: str
+    runs: int
+    spent_usd: Decimal
+    reserved_usd: Decimal
+
+
 UNFINISHED = tuple(state.value for state in RunState if not state.is_final)
 _NEAR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Where a content comes from: the run, which of its outputs, and the frame (None: the whole file)."""
+
+    run_id: str
+    output: int
+    frame: int | None
 
 
 def get(connection: sqlite3.Connection, run_id: str) -> LedgerRow | None:
@@ -125,6 +145,27 @@ def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_
     return None if found is None else row_from_sql(found)
 
 
+def find_maker(connection: sqlite3.Connection, sha256: str) -> Made | None:
+    """Returns which run made this content first, also a forgotten one; None when none did."""
+    found = connection.execute(
+        "SELECT run_id, output, frame FROM media WHERE sha256 = ? ORDER BY run_id LIMIT 1", (sha256,)
+    ).fetchone()
+    return None if found is None else Made(found["run_id"], found["output"], found["frame"])
+
+
+def find_output_url(connection: sqlite3.Connection, url: str) -> LedgerRow | None:
+    """Returns the latest run with an output that the service served at this address, or None."""
+    found = connection.execute(
+        """
+        SELECT runs.* FROM runs, json_each(runs.outputs) AS made
+        WHERE instr(runs.outputs, ?) AND json_extract(made.value, '$.url') = ? AND deleted = 0
+        ORDER BY created DESC, run_id DESC LIMIT 1
+        """,
+        (json.dumps(url, ensure_ascii=False), url),
+    ).fetchone()
+    return None if found is None else row_from_sql(found)
+
+
 def money(
     connection: sqlite3.Connection,
     *,
@@ -160,6 +201,38 @@ def money(
         elif row["state"] in (*UNFINISHED, RunState.SUCCEEDED):
             reserved += read_money(row["estimated_usd"]) or Decimal(0)
     return spent, reserved
+
+
+_GROUPS = {"model": "model", "day": "substr(created, 1, 10)", "notebook": "coalesce(notebook, '')"}
+
+
+def spending(connection: sqlite3.Connection, by: str, service: str | None) -> tuple[Spending, ...]:
+    """Adds up what was billed by model, day (UTC) or notebook; forgotten runs count.
+
+    Returns:
+        Largest sum first; days newest first. Runs that cost nothing and cannot any more are not counted.
+    """
+    sums: dict[str, list[Any]] = {}
+    # Summed here, not in SQL: amounts are exact decimals, kept as text.
+    found = connection.execute(
+        f"SELECT {_GROUPS[by]} AS name, state, cost_usd, estimated_usd FROM runs WHERE :service IS NULL OR service = :service",
+        {"service": service},
+    )
+    for row in found:
+        cost = read_money(row["cost_usd"])
+        reserved = None
+        if cost is None and row["state"] in (*UNFINISHED, RunState.SUCCEEDED):
+            reserved = read_money(row["estimated_usd"]) or Decimal(0)
+        if not cost and reserved is None:
+            continue
+        group = sums.setdefault(row["name"], [0, Decimal(0), Decimal(0)])
+        group[0] += 1
+        group[1] += cost or Decimal(0)
+        group[2] += reserved or Decimal(0)
+    listed = [Spending(name, *values) for name, values in sums.items()]
+    if by == "day":
+        return tuple(sorted(listed, key=lambda item: item.name, reverse=True))
+    return tuple(sorted(listed, key=lambda item: (-item.spent_usd, item.name)))
 
 
 def budget(connection: sqlite3.Connection, notebook: str | None) -> Decimal | None:

@@ -52,6 +52,14 @@ class LedgerReader:
             lambda connection: queries.find_done(connection, request_sha256, service, notebook)
         )
 
+    def find_maker(self, sha256: str) -> queries.Made | None:
+        """Returns which run made a file of this content, or the clip it is a frame of; None when none did."""
+        return self._database.read(lambda connection: queries.find_maker(connection, sha256))
+
+    def find_output_url(self, url: str) -> LedgerRow | None:
+        """Returns the latest run with an output that the service served at this address, or None."""
+        return self._database.read(lambda connection: queries.find_output_url(connection, url))
+
     def unfinished(self, notebook: str | None = None, service: str | None = None) -> tuple[LedgerRow, ...]:
         """Returns the runs that are not over, oldest first."""
 
@@ -101,6 +109,10 @@ class LedgerReader:
     ) -> Decimal:
         """Returns the estimates of runs in flight, and of successes whose price is not known yet, in USD."""
         return self._money(notebook, service, since)[1]
+
+    def spending(self, by: str, *, service: str | None = None) -> tuple[queries.Spending, ...]:
+        """Returns what was billed by "model", "day" (UTC) or "notebook"; largest first, days newest first."""
+        return self._database.read(lambda connection: queries.spending(connection, by, service))
 
     def get_budget(self, notebook: str | None) -> Decimal | None:
         """Returns a notebook's budget in USD (None: of work outside notebooks), or None when none is set."""

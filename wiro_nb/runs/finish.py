@@ -17,7 +17,7 @@ from typing import Any
 
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import RunCancelled, RunFailed, WiroError
-from wiro_nb.provenance.embed import embed_record
+from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.record import build_record, canonical_json
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.runs import media
@@ -163,7 +163,7 @@ def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
         task_id=row.task_id,
         status=str(final.state),
         exit_code=final.exit_code,
-        outputs=[_recorded(output) for output in final.outputs],
+        outputs=[_recorded(output, Path(row.folder or job.home)) for output in final.outputs],
         price={"estimated_usd": final.estimated_usd, "cost_usd": final.cost_usd},
         times={
             "created": row.created,
@@ -248,14 +248,24 @@ def relative_path(path: Path, home: Path) -> str:
         return path.name
 
 
-def _recorded(output: RunOutput) -> dict[str, Any]:
+def _recorded(output: RunOutput, folder: Path) -> dict[str, Any]:
     values = asdict(output)
     kept = {name: values[name] for name in _RECORDED}
+    if output.path and not output.problem:
+        kept["media_sha256"] = _hash_media(folder / output.name)
     path = kept["path"]
     # A path that leaves the notebook's folder says something about this machine, and nothing to others.
     if path is not None and (path.startswith("..") or Path(path).is_absolute()):
         kept["path"] = None
     return kept
+
+
+def _hash_media(path: Path) -> str | None:
+    """Returns the hash of what embedding leaves alone, by which the clip is known with its record in it."""
+    try:
+        return hash_media(path)
+    except OSError:
+        return None
 
 
 def _problem_line(outputs: tuple[RunOutput, ...]) -> str:

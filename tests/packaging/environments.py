@@ -18,6 +18,7 @@ class Environment:
     """A virtual environment, and how to run a command in it."""
 
     folder: Path
+    borrows: bool = False
 
     @property
     def bin(self) -> Path:
@@ -29,9 +30,12 @@ class Environment:
 
     def variables(self, data: Path, **more: str) -> dict[str, str]:
         """The environment of a process in it: nothing of this project's settings, no account."""
+        (data / "ipython").mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WIRO_", "PYTHON"))}
         path = os.pathsep.join([str(self.bin), kept.get("PATH", "")])
         jupyter = {"JUPYTER_RUNTIME_DIR": str(data / "runtime"), "IPYTHONDIR": str(data / "ipython")}
+        if self.borrows:  # what Jupyter's packages keep outside of site-packages
+            jupyter["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")
         own = {"PATH": path, "VIRTUAL_ENV": str(self.folder), "WIRO_DATA_DIR": str(data), **jupyter}
         return {**kept, **own, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **more}
 
@@ -59,7 +63,7 @@ def make_environment(folder: Path, *, borrow: bool) -> Environment:
             the package itself is never borrowed.
     """
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
-    made = Environment(folder)
+    made = Environment(folder, borrow)
     if borrow:
         site = next(folder.glob("lib/python*/site-packages"))
         # A path file and not system-site-packages: this interpreter may be an environment itself.

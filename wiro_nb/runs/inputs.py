@@ -50,7 +50,8 @@ def resolve_inputs(
     Args:
         schema: The model; only its file inputs are touched (of an open one, values that are no plain data).
         values: As given: text, `Path`, bytes, a PIL image, an array of pixels, a `Run` or "run:ID" (its first
-            file, or its last frame where a picture is wanted), or lists of these.
+            file), one of `run.outputs`, or lists of these. Of a clip the last frame is taken where a picture is
+            wanted.
         find_run: Looks up "run:ID".
         folder: Where relative paths start (the notebook's folder); None leaves them to the process.
 
@@ -127,8 +128,8 @@ def _resolve(
 ) -> object:
     if isinstance(value, str) and value.strip().startswith(RUN_PREFIX):
         value = find_run(value.strip().removeprefix(RUN_PREFIX).strip())
-    if isinstance(value, Run):
-        path = _path_of_run(name, value)
+    if isinstance(value, (Run, RunOutput)):
+        path = _path_of_run(name, value) if isinstance(value, Run) else _path_of_output(name, value, folder)
         # The clip goes on where it ended.
         is_clip = wants_picture and media.sniff_file(path).startswith("video/")
         return _stage(name, media.last_frame(path)) if is_clip else path
@@ -162,6 +163,13 @@ def _path_of_run(name: str, run: Run) -> Path:
         what = "it is not done yet" if not run.done else "it has no file here"
         raise _invalid(name, f"run {run.short_id} cannot be an input: {what}", f"%wiro wait {run.short_id}")
     return run.path
+
+
+def _path_of_output(name: str, output: RunOutput, folder: Path | None) -> Path:
+    path = None if output.path is None else (folder or Path()) / output.path
+    if path is None or not path.is_file():
+        raise _invalid(name, f"{output.name or 'this output'} is not here as a file", "%wiro fetch RUN")
+    return path
 
 
 def _stage(name: str, data: bytes) -> Path:
@@ -203,7 +211,7 @@ def _picture_of(name: str, array: Any) -> Any:
 
         return Image.fromarray(array)
     except ImportError:
-        raise _invalid(name, "arrays need the package Pillow", "pip install Pillow") from None
+        raise _invalid(name, "arrays need the package Pillow", "python -m pip install Pillow") from None
     except (TypeError, ValueError) as error:
         raise _invalid(
             name, f"this array is no picture: {error}", "give uint8 of shape (height, width, 3)"

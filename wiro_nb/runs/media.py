@@ -124,7 +124,7 @@ def _require_decoder() -> None:
         if not _installed(package):
             raise MissingExtra(
                 "Reading frames of a clip needs PyAV and Pillow.",
-                hint='pip install "wiro_nb[sandbox]"',
+                hint='python -m pip install "wiro_nb[sandbox]"',
                 extra="sandbox",
                 package=package,
             )

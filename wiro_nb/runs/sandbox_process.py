@@ -154,7 +154,7 @@ def require_sandbox_extra() -> None:
     if missing:
         raise MissingExtra(
             f"the sandbox needs packages that are not installed: {', '.join(missing)}",
-            hint='pip install "wiro_nb[sandbox]"',
+            hint='python -m pip install "wiro_nb[sandbox]"',
             extra="sandbox",
             package=missing[0],
         )

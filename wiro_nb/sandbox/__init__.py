@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         raise MissingExtra(
             f"The sandbox needs {error.name}, which is not installed.",
-            hint='pip install "wiro_nb[sandbox]"',
+            hint='python -m pip install "wiro_nb[sandbox]"',
             extra="sandbox",
             package=error.name,
         ) from error

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.actions import attach, cancel, fetch, forget, form, last, run, show, wait
     from wiro_nb.notebook.actions import list_runs as runs
     from wiro_nb.notebook.lookups import budget, info, login, logout, models, status, use
+    from wiro_nb.notebook.spending import spent
+    from wiro_nb.notebook.sweeps import sweep
     from wiro_nb.runs.run import Run
+    from wiro_nb.runs.sweep import Sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Run",
+    "Sweep",
     "WiroError",
     "attach",
     "budget",
@@ -41,7 +45,9 @@ __all__ = [
     "run",
     "runs",
     "show",
+    "spent",
     "status",
+    "sweep",
     "unload_ipython_extension",
     "use",
     "wait",
@@ -51,7 +57,10 @@ _ACTIONS = "wiro_nb.notebook.actions"
 _LOOKUPS = "wiro_nb.notebook.lookups"
 _PLACES = {
     "Run": ("wiro_nb.runs.run", "Run"),
+    "Sweep": ("wiro_nb.runs.sweep", "Sweep"),
     "WiroError": ("wiro_nb.errors", "WiroError"),
+    "spent": ("wiro_nb.notebook.spending", "spent"),
+    "sweep": ("wiro_nb.notebook.sweeps", "sweep"),
     **{name: (_ACTIONS, name) for name in ("attach", "cancel", "fetch", "forget", "form")},
     **{name: (_ACTIONS, name) for name in ("last", "run", "show", "wait")},
     **{name: (_LOOKUPS, name) for name in ("budget", "info", "login", "logout", "models", "status", "use")},
@@ -78,13 +87,15 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
-    if name == "runs":
-        return importlib.import_module("wiro_nb.runs")
-    if name not in _PLACES:
-        raise AttributeError(f"module 'wiro_nb' has no attribute {name!r}")
-    module, attribute = _PLACES[name]
-    return getattr(importlib.import_module(module), attribute)
+if not TYPE_CHECKING:  # a checker that saw it would accept every misspelt name
+
+    def __getattr__(name: str) -> Any:
+        if name == "runs":
+            return importlib.import_module("wiro_nb.runs")
+        if name not in _PLACES:
+            raise AttributeError(f"module 'wiro_nb' has no attribute {name!r}")
+        module, attribute = _PLACES[name]
+        return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,7 @@
     WiroError
     ├─ ConfigError             MissingCredentials, MissingExtra
     ├─ InputError              UnknownModel, UnknownRun, InvalidParameter, InvalidFile, UnreadableSchema,
-    │                          BadRecord, BudgetExceeded
+    │                          BadRecord, BudgetExceeded, ConfirmationNeeded
     ├─ TransportError          ConnectFailed, TimedOut, StreamLost, DownloadFailed
     ├─ ApiError                AuthRejected, RateLimited, SlotsFull, InsufficientFunds, NotAccessible, BadAnswer
     ├─ RunError                RunFailed, RunCancelled, SubmitUncertain
@@ -28,6 +28,7 @@ __all__ = [
     "BadRecord",
     "BudgetExceeded",
     "ConfigError",
+    "ConfirmationNeeded",
     "ConnectFailed",
     "DownloadFailed",
     "InputError",
@@ -193,6 +194,12 @@ class BudgetExceeded(InputError):
     """The run would go over the budget. Fields: `budget_usd`, `spent_usd`, `estimated_usd` (decimal texts)."""
 
     default_hint = "%wiro budget USD"
+
+
+class ConfirmationNeeded(InputError):
+    """So many runs, or so much money, that a person should say yes. Fields: `runs`, `low_usd`, `high_usd`."""
+
+    default_hint = "add --yes, or yes=True in Python"
 
 
 class TransportError(WiroError):

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import TimedOut, WiroError
+from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, current_host, injected_parameters
 from wiro_nb.notebook.pages import Listing, Page, line_page
@@ -151,7 +152,8 @@ def _start(
     returned = session.returned_in(host)
     handle, note = (None, "") if fresh else _find_before(prepared, host, kind, returned)
     if handle is None:
-        handle = submit(prepared, host, kind, max_cost_usd=max_cost_usd, out_dir=out_dir)
+        parent = chains.parent_of(values, session.manager())
+        handle = submit(prepared, host, kind, max_cost_usd=max_cost_usd, out_dir=out_dir, parent=parent)
     returned.add(handle.id)
     session.last_run = handle
     bridge.follow(handle)

@@ -3,6 +3,8 @@
 Line: words apart by spaces. A value with spaces stands in quotes, which count only at the start of a
 word or right after its `=`; elsewhere an apostrophe is just an apostrophe. Nothing is expanded.
 
+A list such as `--sweep style=slow,"calm, warm"` keeps its quotes: they say which commas part values.
+
 Body: the prompt, verbatim, without the blank lines around it. When a line is exactly `---` and every
 line before it reads `name: value`, those lines are settings (values raw, without quotes) and the prompt
 is what follows.
@@ -25,6 +27,7 @@ NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")
 SEPARATOR = "---"
 
 _HEADER_LINE = re.compile(r"(?P<name>[A-Za-z_][\w.\-]*):(?:[ \t]+(?P<value>.*))?\Z")
+_LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
 _KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\-]?key|api[_\-]?secret|secret|tasktoken|socketaccesstoken)\Z")
 _KEY_SHAPE = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[A-Za-z0-9_\-]{24,}\Z")
 _ULID = re.compile(r"(?i)[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
@@ -53,6 +56,7 @@ class Parsed:
         command: The command called.
         arguments: By the argument's name; absent ones are absent.
         options: By `Flag.key`; switches are True.
+        lists: Values of the options that may be given several times, as typed.
         values: `name=value` pairs; a name given several times has a list.
     """
 
@@ -60,6 +64,11 @@ class Parsed:
     arguments: dict[str, str] = field(default_factory=dict)
     options: dict[str, str | bool] = field(default_factory=dict)
     values: Values = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+
+    def listed(self, key: str) -> list[str]:
+        """Returns every value of an option that may be given several times, with its quotes."""
+        return list(self.lists.get(key, ()))
 
     def option(self, key: str) -> str | None:
         """Returns the value of an option that takes one, or None."""
@@ -87,9 +96,27 @@ def split_words(line: str) -> list[Word]:
         if line[position].isspace():
             position += 1
             continue
-        word, position = _read_word(line, position)
+        if words and words[-1].text in _LIST_FLAGS and not words[-1].quoted and line[position] not in "\"'":
+            word, position = _read_list(line, position)
+        elif (
+            flag := next((name for name in _LIST_FLAGS if line.startswith(f"{name}=", position)), None)
+        ) is not None:
+            word, position = Word(flag), position + len(flag) + 1
+        else:
+            word, position = _read_word(line, position)
         words.append(word)
     return words
+
+
+def _read_list(line: str, start: int) -> tuple[Word, int]:
+    """Reads to the next space outside quotes, and keeps the quotes."""
+    match = re.compile(r"(?:\"[^\"]*\"|'[^']*'|[^\s\"']|[\"'])+").match(line, start)
+    assert match is not None
+    text = match.group()
+    if len(re.findall('"', re.sub(r"'[^']*'", "", text))) % 2:
+        _fail(f"a quote is not closed: {line[start:]}")
+    name, equals, values = text.partition("=")
+    return (Word(values, name) if equals and NAME.match(name) else Word(text)), match.end()
 
 
 def _read_word(line: str, start: int) -> tuple[Word, int]:
@@ -206,20 +233,23 @@ def _trim_blank_lines(lines: list[str]) -> str:
 def _parse_words(command: Command, words: list[Word]) -> Parsed:
     positional: list[str] = []
     options: dict[str, str | bool] = {}
+    lists: dict[str, list[str]] = {}
     values: Values = {}
     queue = list(words)
     while queue:
         word = queue.pop(0)
         if word.name is None and not word.quoted and word.text.startswith("--"):
-            _take_flag(command, word.text, queue, options)
+            _take_flag(command, word.text, queue, options, lists)
         elif word.name is not None and command.takes_values:
             _add_value(values, word.name, word.text)
         else:
             positional.append(word.text if word.name is None else f"{word.name}={word.text}")
-    return Parsed(command, _bind(command, positional), options, values)
+    return Parsed(command, _bind(command, positional), options, values, lists)
 
 
-def _take_flag(command: Command, text: str, queue: list[Word], options: dict[str, str | bool]) -> None:
+def _take_flag(
+    command: Command, text: str, queue: list[Word], options: dict[str, str | bool], lists: dict[str, list[str]]
+) -> None:
     name, equals, inline = text.partition("=")
     flag = command.flag(name)
     if flag is None:
@@ -237,7 +267,11 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: dict[str
         options[flag.key] = inline
     elif queue and (queue[0].quoted or not queue[0].text.startswith("--")):
         taken = queue.pop(0)
-        options[flag.key] = taken.text if taken.name is None else f"{taken.name}={taken.text}"
+        given = taken.text if taken.name is None else f"{taken.name}={taken.text}"
+        if flag.repeats:
+            lists.setdefault(flag.key, []).append(given)
+        else:
+            options[flag.key] = given
     else:
         _fail(f"{name} needs a value: {name} {flag.value}")
 
@@ -272,7 +306,7 @@ def _unknown_command(word: Word) -> str:
     typed = word.text if word.name is None else f"{word.name}={word.text}"
     if "/" in typed:
         return f"{typed!r} is not a command. To run a model: %%{MAGIC} {typed}; its inputs: %wiro info {typed}"
-    near = get_close_matches(typed, [command.name for command in COMMANDS], 1, 0.5)
+    near = get_close_matches(typed, [command.name for command in COMMANDS], 1)
     tail = f"Did you mean %wiro {near[0]}?" if near else "All commands: %wiro help"
     return f"no command {typed!r}. {tail}"
 

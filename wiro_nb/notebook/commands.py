@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook import actions, lookups
+from wiro_nb.notebook import actions, dry_run, lookups
 from wiro_nb.notebook.arguments import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
 from wiro_nb.notebook.grammar import find_command
 from wiro_nb.notebook.host import current_host, current_shell
 from wiro_nb.notebook.prompts import prompt_name
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.static_html import Bundle
+from wiro_nb.runs.sweep_plan import read_axis
 from wiro_nb.schema.types import ModelSchema
 
 Handler = Callable[[Parsed], Any]
@@ -54,7 +56,7 @@ def call_cell(line: str, body: str) -> None:
     model = parsed.arguments["MODEL"]
     _refuse_command_as_model(model)
     schema = actions.schema_of(model)
-    _start(parsed, schema, _cell_values(schema, parsed.values, body))
+    _start(parsed, schema, _cell_values(schema, parsed.values, body, _varied(parsed)))
 
 
 def tell_error(error: WiroError) -> WiroError:
@@ -68,8 +70,8 @@ def tell_error(error: WiroError) -> WiroError:
     return error
 
 
-def _cell_values(schema: ModelSchema, values: Values, body: str) -> dict[str, Any]:
-    """Joins the settings of line and header block with the prompt.
+def _cell_values(schema: ModelSchema, values: Values, body: str, varied: Collection[str]) -> dict[str, Any]:
+    """Joins the settings of line and header block with the prompt; `varied` are the inputs of a sweep.
 
     Raises:
         UsageError: Something stands twice, or the body is empty or not wanted.
@@ -90,7 +92,7 @@ def _cell_values(schema: ModelSchema, values: Values, body: str) -> dict[str, An
         if target in joined:
             _fail(f"{target} is given as a setting and again as the body of the cell")
         joined[target] = prompt
-    elif target is not None and target not in joined and not head:
+    elif target is not None and target not in (*joined, *varied) and not head:
         _fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
     return joined
 
@@ -101,6 +103,16 @@ def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> No
         parameter = schema.get(name)
         if isinstance(value, list) and parameter is not None and not parameter.multiple:
             _fail(f"{name} is given {len(value)} times; it takes one value")
+    if not parsed.lists.get("sweep"):
+        stray = next((name for name in ("zip", "yes") if parsed.options.get(name)), None)
+        if stray is not None:
+            _fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
+    else:
+        _start_sweep(parsed, schema, values, variable)
+        return
+    if parsed.options.get("dry_run"):
+        _preview(dry_run.preview(schema.slug, values, current_host()))
+        return
     actions.start_in_cell(
         schema.slug,
         values,
@@ -109,6 +121,41 @@ def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> No
         max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
         keep=lambda run: _keep(variable, run),
     )
+
+
+def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any], variable: str | None) -> None:
+    from wiro_nb.notebook.sweeps import make_plan, sweep_in_cell
+
+    axes = [read_axis(text) for text in parsed.listed("sweep")]
+    plan = make_plan(
+        schema.slug,
+        axes,
+        values,
+        current_host(),
+        "magic",
+        paired=bool(parsed.options.get("zip")),
+        fresh=bool(parsed.options.get("fresh")),
+    )
+    if parsed.options.get("dry_run"):
+        _preview(dry_run.preview_sweep(plan))
+        return
+    sweep_in_cell(
+        plan,
+        yes=bool(parsed.options.get("yes")),
+        wait=True if parsed.options.get("wait") else None,
+        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
+        keep=lambda sweep: _keep(variable, sweep),
+    )
+
+
+def _varied(parsed: Parsed) -> list[str]:
+    return [read_axis(text).name for text in parsed.listed("sweep")]
+
+
+def _preview(bundle: Bundle) -> None:
+    from wiro_nb.notebook.display import publish
+
+    publish(bundle)
 
 
 def _keep(variable: str | None, run: Any) -> None:
@@ -217,6 +264,13 @@ def _budget(parsed: Parsed) -> Any:
     if text is None:
         return lookups.budget()
     return lookups.budget(None if text.lower() == "none" else _money(text, "%wiro budget"))
+
+
+@handles("spent")
+def _spent(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.spending import spent
+
+    return spent(parsed.option("by") or "model")
 
 
 @handles("login")

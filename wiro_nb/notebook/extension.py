@@ -48,7 +48,7 @@ def unload(shell: Any) -> None:
 
         completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
     _unregister_display(shell)
-    for name, end in (("display", "end_views"), ("forms", "end_forms")):
+    for name, end in (("display", "end_views"), ("forms", "end_forms"), ("grids", "end_grids")):
         module = sys.modules.get(f"wiro_nb.notebook.{name}")
         if module is not None:
             getattr(module, end)()

@@ -39,12 +39,14 @@ class Flag:
         help: One line.
         value: Name of its value, upper case, or "" for a switch.
         kind: What completion offers for the value, as in `Argument.kind`; "source" is a run or a file.
+        repeats: True when it may be given several times; its value is a list of values and keeps its quotes.
     """
 
     name: str
     help: str
     value: str = ""
     kind: str = "text"
+    repeats: bool = False
 
     @property
     def key(self) -> str:
@@ -54,7 +56,8 @@ class Flag:
     @property
     def usage(self) -> str:
         """The option as it stands in a usage line."""
-        return f"[{self.name} {self.value}]" if self.value else f"[{self.name}]"
+        more = " ..." if self.repeats else ""
+        return f"[{self.name} {self.value}{more}]" if self.value else f"[{self.name}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,10 @@ RUN_FLAGS = (
     Flag("--wait", "Wait in this cell until the run ends"),
     Flag("--max-cost", "Refuse to start when the price may be higher", "USD", "usd"),
     Flag("--fresh", "Run again even if this cell's clip is already made"),
+    Flag("--dry-run", "Show the request and its price; send nothing"),
+    Flag("--sweep", "Run once for each value: seed=1..6, or loraType=ZoomIn,PanLeft", "NAME=A,B", repeats=True),
+    Flag("--zip", "Pair the values of several --sweep in place of combining them"),
+    Flag("--yes", "Send a large sweep without being asked"),
 )
 
 CELL = Command(
@@ -180,6 +187,13 @@ COMMANDS: tuple[Command, ...] = (
         "Show the budget of this notebook, or set it (`none` lifts it)",
         (Argument("USD", "usd", "most to spend in this notebook", required=False),),
         example="%wiro budget 2.00",
+    ),
+    Command(
+        "spent",
+        "What was billed, by model, day or notebook",
+        (),
+        (Flag("--by", "How to add it up: model (the default), day or notebook", "WHAT", "spent_by"),),
+        example="%wiro spent --by day",
     ),
     Command("login", "Ask for the API key without showing or saving it in the notebook", example="%wiro login"),
     Command("logout", "Forget the API key kept by %wiro login", example="%wiro logout"),

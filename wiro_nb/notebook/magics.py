@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Enum, Float, TraitError, Unicode, observe, validate
+from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.session import Preferences, session
@@ -33,9 +33,14 @@ class WiroMagics(Magics):
     out_dir = Unicode("wiro_outputs", help="Folder of the clips, beside the notebook.").tag(config=True)
     embed_record = Bool(True, help="Write the run's record into the finished clip.").tag(config=True)
     max_download_mb = Float(2000.0, help="Larger files are not downloaded, in MB (10^6 bytes).").tag(config=True)
-    budget_usd = Unicode("", help="Budget of the notebook in USD as decimal text; empty: the one set before.").tag(
-        config=True
-    )
+    budget_usd = Unicode(
+        "",
+        help="Most that any one notebook may spend, in USD as decimal text; a lower %wiro budget holds.",
+    ).tag(config=True)
+    sweep_limit_usd = Unicode(
+        "1.00", help="A sweep that may cost more (or a price nobody knows) needs --yes; USD as decimal text."
+    ).tag(config=True)
+    sweep_limit_runs = Int(12, min=0, help="A sweep that sends more runs needs --yes.").tag(config=True)
     debug = Bool(False, help="Show whole tracebacks in place of one-line errors.").tag(config=True)
 
     def __init__(self, shell: Any, **settings: Any) -> None:
@@ -47,7 +52,7 @@ class WiroMagics(Magics):
     def wiro(self, line: str, cell: str | None = None) -> Any:
         """Run generative-video models. `%wiro help` lists the commands.
 
-        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh]
+        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh] [--sweep NAME=A,B ...]
         the prompt, verbatim
         """
         from wiro_nb.notebook import commands
@@ -67,16 +72,16 @@ class WiroMagics(Magics):
             raise TraitError("max_download_mb must be above 0, in MB")
         return float(proposal["value"])
 
-    @validate("budget_usd")
-    def _check_budget(self, proposal: Any) -> str:
-        text = str(proposal["value"]).strip().removeprefix("$")
+    @validate("budget_usd", "sweep_limit_usd")
+    def _check_amount(self, proposal: Any) -> str:
+        name, text = proposal["trait"].name, str(proposal["value"]).strip().removeprefix("$")
         if text:
             try:
                 amount = Decimal(text)
             except InvalidOperation:
-                raise TraitError(f"budget_usd must be an amount in USD such as 2.00, not {text!r}") from None
+                raise TraitError(f"{name} must be an amount in USD such as 2.00, not {text!r}") from None
             if not amount.is_finite() or amount < 0:
-                raise TraitError("budget_usd must not be below 0")
+                raise TraitError(f"{name} must not be below 0")
         return text
 
     @validate("out_dir")
@@ -86,7 +91,17 @@ class WiroMagics(Magics):
             raise TraitError("out_dir must name a folder, for example wiro_outputs")
         return text
 
-    @observe("wait", "out_dir", "embed_record", "max_download_mb", "debug", "service", "budget_usd")
+    @observe(
+        "wait",
+        "out_dir",
+        "embed_record",
+        "max_download_mb",
+        "debug",
+        "service",
+        "budget_usd",
+        "sweep_limit_usd",
+        "sweep_limit_runs",
+    )
     def _changed(self, _change: Any) -> None:
         self._apply()
 
@@ -100,5 +115,7 @@ class WiroMagics(Magics):
                 embed_record=self.embed_record,
                 max_download_bytes=int(self.max_download_mb * _MB),
                 budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
+                sweep_limit_usd=Decimal(self.sweep_limit_usd or "0"),
+                sweep_limit_runs=self.sweep_limit_runs,
             )
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.host import Host
 
 if TYPE_CHECKING:
     from wiro_nb.runs.manager import Manager
@@ -29,6 +29,8 @@ class Preferences:
     embed_record: bool = True
     max_download_bytes: int = 2_000_000_000
     budget_usd: Decimal | None = None
+    sweep_limit_usd: Decimal = Decimal("1.00")
+    sweep_limit_runs: int = 12
 
 
 class Session:
@@ -45,7 +47,6 @@ class Session:
         self._execution: str | None = None
         self._returned: set[str] = set()
         self._chosen: tuple[int, str] | None = None
-        self._budgeted: Decimal | None = None
 
     def set_preferences(self, preferences: Preferences) -> None:
         """Takes new preferences; the manager hears of them at its next use."""
@@ -68,13 +69,11 @@ class Session:
             out_dir=present.out_dir,
             embed_record=present.embed_record,
             max_download_bytes=present.max_download_bytes,
+            budget_usd=present.budget_usd,
         )
         if choose and present.service and self._chosen != (id(manager), present.service):
             manager.use(present.service)
             self._chosen = (id(manager), present.service)
-        if present.budget_usd is not None and self._budgeted != present.budget_usd:
-            manager.ledger.set_budget(current_host().notebook, present.budget_usd)
-            self._budgeted = present.budget_usd
         return manager
 
     def keep_choice(self) -> None:

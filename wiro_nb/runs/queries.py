@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from wiro_nb.runs.history import PastRun
 from wiro_nb.runs.ids import match_ids, normalise_query
 from wiro_nb.runs.rows import LedgerRow, read_money, row_from_sql, time_text
 from wiro_nb.runs.snapshot import RunState
+
 
 @dataclass(frozen=True, slots=True)
 class Spending:
@@ -215,7 +217,8 @@ def spending(connection: sqlite3.Connection, by: str, service: str | None) -> tu
     sums: dict[str, list[Any]] = {}
     # Summed here, not in SQL: amounts are exact decimals, kept as text.
     found = connection.execute(
-        f"SELECT {_GROUPS[by]} AS name, state, cost_usd, estimated_usd FROM runs WHERE :service IS NULL OR service = :service",
+        f"SELECT {_GROUPS[by]} AS name, state, cost_usd, estimated_usd FROM runs "
+        "WHERE :service IS NULL OR service = :service",
         {"service": service},
     )
     for row in found:

@@ -23,6 +23,8 @@ from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.2
+FRAME_OF = "wiro_run_id"
+"""Key in the `info` of a picture that `Run.frame` gave: the run it comes from."""
 
 
 class RunKeeper(Protocol):
@@ -340,7 +342,9 @@ class Run:
         data = media.frame(path, index)
         from PIL import Image
 
-        return Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data))
+        picture.info[FRAME_OF] = self.id
+        return picture
 
     def on_change(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
         """Calls back with the snapshot when the run changes, at most about ten times a second.

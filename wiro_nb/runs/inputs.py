@@ -133,6 +133,8 @@ def _resolve(
         # The clip goes on where it ended.
         is_clip = wants_picture and media.sniff_file(path).startswith("video/")
         return _stage(name, media.last_frame(path)) if is_clip else path
+    if isinstance(value, FileInput):
+        return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _stage(name, bytes(value))
     if _is_picture(value):

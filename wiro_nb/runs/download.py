@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AT_A_TIME = 4
 _GONE = (403, 404, 410)
+_GONE_TRIES = 3
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
 _PART = ".part"
@@ -111,7 +112,7 @@ class Downloader:
         """Fetches until the file is whole; returns the URL that served it."""
         url, reason = output.url or "", "the connection broke"
         _start_over(partial)
-        tries = self._settings().download_tries
+        tries, gone = self._settings().download_tries, 0
         for attempt in range(tries):
             try:
                 if await self._one_try(client, url, partial, output.size_bytes):
@@ -122,6 +123,9 @@ class Downloader:
                 if not _worth_another_try(error, partial):
                     raise _Refused(reason) from None
                 if error.status in _GONE:
+                    gone += 1
+                    if gone >= _GONE_TRIES:
+                        raise _Refused(reason) from None
                     url = await _fresh_url(look_again, index) or url
             except WiroError as error:
                 reason = error.message

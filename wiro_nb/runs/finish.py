@@ -32,6 +32,7 @@ _RECORDED = (
     *("name", "content_type", "size_bytes", "sha256", "path", "url"),
     *("width", "height", "duration_s", "fps", "frames"),
 )
+_LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
 _BILLED_NOTHING = "Billed: nothing."
 
 
@@ -69,12 +70,25 @@ class Finisher:
         finished = _finished(job, task)
         if job.tracker.succeeded:
             self._desk.show(job, job.tracker.snapshot)
+            task = await self._with_outputs(job, task)
             outputs = await self.fetch(job, task)
             await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
         elif job.tracker.snapshot.state is RunState.CANCELLED:
             await self._end(job, _End(RunState.CANCELLED, task, (), _cancelled(job, task), finished))
         else:
             await self._end(job, _End(RunState.FAILED, task, (), _failed(job, task), finished))
+
+    async def _with_outputs(self, job: Job, task: Task) -> Task:
+        """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
+        for pause in _LATE_OUTPUTS_S:
+            if task.outputs:
+                break
+            await asyncio.sleep(pause)
+            try:
+                task = await self._link.read_task(job.row.task_id, job.token)
+            except WiroError as error:
+                _log.info("run %s: %s", job.run.short_id, error.message)
+        return task
 
     async def fetch(self, job: Job, task: Task) -> tuple[RunOutput, ...]:
         """Downloads and measures the outputs of a task into the run's folder."""
@@ -269,6 +283,8 @@ def _hash_media(path: Path) -> str | None:
 
 
 def _problem_line(outputs: tuple[RunOutput, ...]) -> str:
+    if not outputs:
+        return "the service lists no files for this run"
     problems = [output for output in outputs if output.problem]
     if not problems:
         return ""

@@ -48,7 +48,8 @@ class Job:
         ended: Set when the service says the task is over, or a look finds it so.
         cancelled: Set when the person wants the end.
         look_at: Monotonic time of the next question about it. looks: how many were in vain.
-        unknown_looks: How often the service did not find the task. is_suspect: an error line may be the end.
+        unknown_looks: How often the service did not find the task. is_heard: its events come by push.
+        is_suspect: An error line may be the end.
         generation: Of the link at the time the task was registered for events.
         final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
     """
@@ -65,6 +66,7 @@ class Job:
     look_at: float = 0.0
     looks: int = 0
     unknown_looks: int = 0
+    is_heard: bool = False
     is_suspect: bool = False
     generation: int = 0
     final_task: Task | None = None

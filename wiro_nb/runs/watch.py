@@ -99,7 +99,7 @@ class Watcher:
         if job.ended.is_set() or job.tracker is None:
             return
         self._link.reached = True
-        job.looks = 0
+        job.looks, job.is_heard = 0, True
         now = time.monotonic()
         if event.status == ERROR_STATUS and job.snapshot.stage.rank < Stage.GENERATING.rank:
             # On the socket a line of stderr and a fatal error look the same; before the model runs only
@@ -119,7 +119,7 @@ class Watcher:
         now = time.monotonic()
         pause = 0.0 if self._link.socket_is_up else min(0.5, self._desk.settings.poll_s[0])
         for job in self._jobs.values():
-            job.looks = 0
+            job.looks, job.is_heard = 0, False
             job.look_at = min(job.look_at, now + pause)
         self._wake.set()
 
@@ -160,7 +160,8 @@ class Watcher:
 
     def _pause(self, job: Job) -> float:
         settings = self._desk.settings
-        if self._link.socket_is_up and job.token is not None:
+        # An open socket proves nothing before the first event of this very task came over it.
+        if self._link.socket_is_up and job.is_heard:
             return settings.safety_poll_s
         return settings.poll_s[min(job.looks, len(settings.poll_s) - 1)]
 

@@ -12,12 +12,14 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from wiro_nb.errors import InputError
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_atomically, write_sidecar
 
+_OUTPUTS_FOLDER = "wiro_outputs"
 METADATA_NAME = "ro-crate-metadata.json"
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
 _PROFILES = {
@@ -37,7 +39,7 @@ Entity = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CrateRun:
-    """A run to export: its record, and where its output files are now, by recorded path."""
+    """A run to export: its record, and where its output files are now, by name."""
 
     record: Mapping[str, Any]
     outputs: Mapping[str, Path] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class _Crate:
         else:
             write_atomically(self._folder / name, _replay_notebook(runs))
         self._add_language()
-        self._add_file(
+        return self._add_file(
             name,
             {
                 "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
@@ -109,7 +111,6 @@ class _Crate:
                 "programmingLanguage": {"@id": _JUPYTER},
             },
         )
-        return name
 
     def _add_language(self) -> None:
         self._add(
@@ -202,7 +203,7 @@ class _Crate:
 
     def _add_model(self, record: Mapping[str, Any]) -> str:
         slug = record["model"]["slug"]
-        entity_id = f"#model-{slug.replace('/', '-')}"
+        entity_id = f"#model-{quote(slug.replace('/', '-'), safe='')}"
         where = f"the service {record['service']['name']}, at {record['model']['run_path']}"
         self._add(
             {
@@ -218,7 +219,7 @@ class _Crate:
     def _add_settings(self, record: Mapping[str, Any]) -> list[str]:
         added = []
         for name, value in record["parameters"].items():
-            entity_id = f"#run-{record['run_id']}-{name}"
+            entity_id = f"#run-{record['run_id']}-{quote(name, safe='')}"
             self._add(
                 {
                     "@id": entity_id,
@@ -239,9 +240,9 @@ class _Crate:
                     entity_id = f"inputs/{item['sha256']}{source.suffix}"
                     (self._folder / "inputs").mkdir(exist_ok=True)
                     shutil.copyfile(source, self._folder / entity_id)
-                    self._add_file(entity_id, {"name": item["name"], "sha256": item["sha256"]})
+                    entity_id = self._add_file(entity_id, {"name": item["name"], "sha256": item["sha256"]})
                 else:
-                    entity_id = f"#input-{item.get('sha256') or item['name']}"
+                    entity_id = f"#input-{quote(item.get('sha256') or item['name'], safe='')}"
                     note = f"Input {parameter}: {item['name']}" + (
                         f" from {item['url']}" if item.get("url") else ""
                     )
@@ -254,23 +255,35 @@ class _Crate:
     def _add_outputs(self, run: CrateRun, base: str) -> list[str]:
         added = []
         for number, output in enumerate(run.record["outputs"]):
-            source = run.outputs.get(output.get("path") or "")
+            source = run.outputs.get(output["name"])
             if source is None or not source.is_file():
                 continue
-            entity_id = f"{base}/{number}-{source.name}"
-            shutil.copyfile(source, self._folder / entity_id)
+            place = self._place_of(output.get("path")) or f"{base}/{number}-{source.name}"
+            (self._folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, self._folder / place)
             facts = {"name": output["name"], "encodingFormat": output["content_type"]}
             if output.get("sha256"):
                 facts["description"] = f"As sent by the service: SHA-256 {output['sha256']}"
-            self._add_file(entity_id, facts)
-            added.append(entity_id)
+            added.append(self._add_file(place, facts))
         return added
 
-    def _add_file(self, entity_id: str, facts: Mapping[str, Any]) -> None:
-        size = str((self._folder / entity_id).stat().st_size)
+    def _place_of(self, recorded: str | None) -> str | None:
+        """Returns where a clip lies beside its notebook, so that the copied notebook still shows it."""
+        if not recorded:
+            return None
+        parts = PurePosixPath(recorded).parts
+        is_safe = len(parts) > 1 and parts[0] == _OUTPUTS_FOLDER and not {"..", "/"} & set(parts)
+        is_plain = not any(letter in recorded for letter in "\\:\0")
+        return recorded if is_safe and is_plain and not (self._folder / recorded).exists() else None
+
+    def _add_file(self, place: str, facts: Mapping[str, Any]) -> str:
+        """Adds a file of the crate and returns its id: the path, with what a URI does not take encoded."""
+        entity_id = quote(place)
+        size = str((self._folder / place).stat().st_size)
         self._add({"@id": entity_id, "@type": "File", "contentSize": size, **facts})
         if entity_id not in self._parts:
             self._parts.append(entity_id)
+        return entity_id
 
     def _add(self, entity: Entity) -> None:
         self._entities[entity["@id"]] = entity

@@ -76,6 +76,14 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     return check_record(content, source=path.name, ignore_hash=ignore_hash)
 
 
+def carries_records(path: Path) -> bool:
+    """True for files of a type that a record can be written into; False also where the file cannot be read."""
+    try:
+        return mp4.is_mp4(path) or _is_png(path)
+    except OSError:
+        return False
+
+
 def hash_media(path: Path) -> str | None:
     """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for types that carry no tag.
 

@@ -27,20 +27,19 @@ def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[Found
     """Returns the records a file or folder holds.
 
     Args:
-        source: A clip or picture, a `run.json`, a run's folder, a notebook, or `NOTEBOOK#RUN` with
-            the run's id or its unique first or last letters.
+        source: A clip or picture, a `run.json`, a run's folder or one that holds such folders, a notebook, or
+            `NOTEBOOK#RUN` with the run's id or its unique first or last letters.
         ignore_hash: True reads records that were changed after they were written.
 
     Raises:
         BadRecord: There is none, or one is refused.
         UnknownRun: The notebook has no such run, or several.
     """
-    text, _, wanted = str(source).partition("#")
-    path = Path(text)
+    path, wanted = split_source(source)
     if not path.exists():
-        raise BadRecord(f"{text} does not exist", source=text, reason="none")
+        raise BadRecord(f"{path.name} does not exist", source=path.name, reason="none")
     if path.is_dir():
-        return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path / SIDECAR_NAME)]
+        return _in_folder(path, ignore_hash)
     if path.suffix.lower() == ".ipynb":
         return _in_notebook(path, wanted, ignore_hash)
     if path.suffix.lower() == ".json":
@@ -52,6 +51,21 @@ def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[Found
         if error.reason != "none" or not beside.is_file():
             raise
     return [FoundRecord(read_sidecar(beside, ignore_hash=ignore_hash), "sidecar", beside)]
+
+
+def split_source(source: str | Path) -> tuple[Path, str]:
+    """Returns the file of a source, and the run it names behind a `#` ("" for none)."""
+    whole = Path(source)
+    if "#" not in str(source) or whole.exists():
+        return whole, ""
+    text, _, wanted = str(source).rpartition("#")
+    return Path(text), wanted
+
+
+def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
+    inside = [] if (folder / SIDECAR_NAME).exists() else sorted(folder.glob(f"*/{SIDECAR_NAME}"))
+    sidecars = inside or [folder / SIDECAR_NAME]
+    return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path) for path in sidecars]
 
 
 def _in_notebook(path: Path, wanted: str, ignore_hash: bool) -> list[FoundRecord]:

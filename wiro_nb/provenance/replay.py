@@ -1,17 +1,22 @@
 """From a record back to a request: what would be sent, what has changed, which files are missing.
 
-Pure planning; nothing is sent and no path that a record names is ever opened. Input files come from
-the caller's own store by their hash.
+Pure planning; nothing is sent. A record may come from anybody, so nothing it names is ever opened: input
+files come from the caller's own store by their hash, and only web addresses are taken from it as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.schema import ModelSchema, Parameter
+from wiro_nb.errors import InvalidFile
+from wiro_nb.provenance.record import canonical_json
+from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
+from wiro_nb.schema.files import is_url, safe_name, url_input
+
+_LONGEST_SHOWN = 60
 
 FindFile = Callable[[str], Path | None]
 """Takes a SHA-256 (hex) and returns a file of the person's own with that content, or None."""
@@ -23,7 +28,8 @@ class Drift:
 
     Attributes:
         parameter: The input's id.
-        kind: "gone", "option gone", "default changed", "new", "type changed" or "inputs changed".
+        kind: "gone", "option gone", "default changed", "new", "type changed", "value changed" or
+            "inputs changed".
         message: One line for people.
         blocks: True when the request cannot be made without a word from the person.
     """
@@ -50,7 +56,7 @@ class ReplayPlan:
     Attributes:
         record: The record it comes from.
         model: Slug.
-        values: Settings by id, ready for `schema.prepare`; files are paths or URLs in lists.
+        values: Settings by id, ready for `schema.prepare`; files are lists of `FileInput`.
         overridden: Ids the person changed.
         drift: Differences of the model's inputs, those that block first.
         missing: Files that have to be given again.
@@ -85,8 +91,9 @@ def plan_replay(
     Args:
         record: A checked record.
         schema: The model's inputs as they are now.
-        overrides: Settings to change; they replace the record's.
-        find_file: Looks up input files by hash.
+        overrides: Settings to change; they replace the record's. An empty one leaves out a setting that the
+            model no longer takes.
+        find_file: Looks up input files by hash; what it returns is hashed again.
         service: The service it would be sent to now, for a note when the record names another.
         old_schema: The inputs at the time of the record, where they are still known; without them
             changed defaults cannot be named.
@@ -95,13 +102,17 @@ def plan_replay(
         The plan; check `is_ready` before sending.
     """
     overrides = dict(overrides or {})
-    sent: dict[str, object] = dict(record["parameters"])
-    files, missing = _collect_files(record["files"], skip=set(overrides), find_file=find_file)
-    drift = [*_find_drift(sent, files, schema, overrides), *_compare_schemas(record, schema, old_schema)]
+    sent, named_files = _split(record, schema)
+    files, missing = _collect_files(named_files, schema, skip=set(overrides), find_file=find_file)
+    drift = [*_find_drift(sent, named_files, schema, overrides), *_compare_schemas(record, schema, old_schema)]
+    if record["model"].get("schema_sha256") != schema.sha256:
+        drift += _find_new(schema, {*sent, *named_files, *overrides})
     gone = {item.parameter for item in drift if item.kind in ("gone", "option gone")}
     values: dict[str, object] = {name: value for name, value in sent.items() if name not in gone}
     values.update({name: value for name, value in files.items() if name not in gone})
-    values.update(overrides)
+    values.update(
+        {name: value for name, value in overrides.items() if not (name in gone and _is_left_out(name, overrides))}
+    )
     return ReplayPlan(
         record=dict(record),
         model=str(record["model"]["slug"]),
@@ -113,23 +124,98 @@ def plan_replay(
     )
 
 
+def check_prepared(plan: ReplayPlan, prepared: Prepared) -> ReplayPlan:
+    """Returns the plan with what typing the values made of them: values that are not those of the record.
+
+    Args:
+        plan: A plan that is ready.
+        prepared: Its values, typed by the present inputs.
+    """
+    drift, notes = list(plan.drift), list(plan.notes)
+    for name, value in plan.values.items():
+        is_setting = name in plan.record["parameters"] and name not in plan.overridden
+        now = prepared.parameters.get(name)
+        if is_setting and name not in prepared.files and not _is_same(value, now):
+            told = f"{name} was sent as {_shown(value)}; the model now takes it as {_shown(now)}"
+            drift.append(Drift(name, "value changed", told))
+    if prepared.seed is None:
+        notes.append("the model has no seed: the clip cannot be repeated exactly")
+    elif not prepared.seed.pinned and prepared.seed.parameter not in plan.overridden:
+        notes.append("the record holds no seed: a new one is drawn, so the clip will be another")
+    return replace(plan, drift=tuple(drift), notes=tuple(notes))
+
+
+def _is_same(recorded: object, now: object) -> bool:
+    return canonical_json(recorded) == canonical_json(now) or str(recorded) == str(now)
+
+
+def _split(
+    record: Mapping[str, Any], schema: ModelSchema
+) -> tuple[dict[str, object], dict[str, list[dict[str, Any]]]]:
+    """Returns settings and files apart; a file input that stands among the settings counts as a file.
+
+    A record of a task that was started elsewhere has the service's own view of it, where files are addresses.
+    """
+    files = {name: [dict(item) for item in items] for name, items in record["files"].items()}
+    sent: dict[str, object] = {}
+    for name, value in record["parameters"].items():
+        owner = _file_input(schema, name)
+        if owner is None:
+            sent[name] = value
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            if item not in (None, ""):
+                files.setdefault(owner, []).append({"name": str(item), "sha256": None, "url": str(item)})
+    return sent, files
+
+
+def _file_input(schema: ModelSchema, name: str) -> str | None:
+    for wanted in (name, name.removesuffix("Url")):
+        parameter = schema.get(wanted)
+        if parameter is not None and parameter.is_file:
+            return parameter.id
+    return None
+
+
 def _collect_files(
-    files: Mapping[str, Sequence[Mapping[str, Any]]], *, skip: set[str], find_file: FindFile
-) -> tuple[dict[str, list[str | Path]], list[MissingFile]]:
-    found: dict[str, list[str | Path]] = {}
+    files: Mapping[str, Sequence[Mapping[str, Any]]], schema: ModelSchema, *, skip: set[str], find_file: FindFile
+) -> tuple[dict[str, list[FileInput]], list[MissingFile]]:
+    found: dict[str, list[FileInput]] = {}
     missing: list[MissingFile] = []
     for parameter, items in files.items():
-        if parameter in skip:
+        if parameter in skip or (schema.get(parameter) is None and not schema.open):
             continue
         for item in items:
-            local = find_file(item["sha256"]) if item.get("sha256") else None
-            if local is not None:
-                found.setdefault(parameter, []).append(local)
-            elif item.get("url"):
-                found.setdefault(parameter, []).append(str(item["url"]))
+            name = safe_name(str(item["name"]))
+            opened = _open_stored(parameter, name, item.get("sha256"), find_file) or _take_address(
+                parameter, item.get("url"), schema
+            )
+            if opened is not None:
+                found.setdefault(parameter, []).append(opened)
             else:
-                missing.append(MissingFile(parameter, str(item["name"]), item.get("sha256")))
+                missing.append(MissingFile(parameter, name, item.get("sha256")))
     return found, missing
+
+
+def _open_stored(parameter: str, name: str, sha256: str | None, find_file: FindFile) -> FileInput | None:
+    place = find_file(sha256) if sha256 else None
+    if place is None:
+        return None
+    try:
+        opened = open_file_input(parameter, place)
+    except InvalidFile:
+        return None
+    return replace(opened, name=name) if opened.sha256 == sha256 else None
+
+
+def _take_address(parameter: str, url: object, schema: ModelSchema) -> FileInput | None:
+    """Returns a web address or one of the model's own samples as an input; never a path of this machine."""
+    if not isinstance(url, str) or not url:
+        return None
+    known = schema.get(parameter)
+    default = known.default if known is not None else None
+    samples = default if isinstance(default, tuple) else (default or "",)
+    return url_input(parameter, url) if is_url(url) or url in samples else None
 
 
 def _find_drift(
@@ -144,31 +230,33 @@ def _find_drift(
     for name in [*sent, *files]:
         parameter = schema.get(name)
         if parameter is None:
-            drift.append(
-                Drift(
-                    name, "gone", f"the model no longer takes {name}; it would be left out", name not in overrides
-                )
-            )
+            left_out = _is_left_out(name, overrides)
+            was = f" (it was {_shown(sent[name])})" if name in sent else ""
+            told = f"the model no longer takes {name}{was}"
+            told += "; it is left out" if left_out else f"; leave it out with: {name}="
+            drift.append(Drift(name, "gone", told, not left_out))
         elif name not in overrides and not parameter.is_file and _option_is_gone(parameter, sent.get(name)):
-            drift.append(
-                Drift(
-                    name,
-                    "option gone",
-                    f"{name} no longer has the choice {sent[name]}; give another: {name}=...",
-                    True,
-                )
-            )
-    named = {*sent, *files, *overrides}
-    drift += [
-        Drift(
-            parameter.id,
-            "new",
-            f"the model has a new setting {parameter.id}; its default is used",
-            parameter.required,
-        )
-        for parameter in schema.parameters
-        if parameter.id not in named and not parameter.is_file and parameter.default is not None
-    ]
+            choices = ", ".join(option.value for option in parameter.options[:6])
+            told = f"{name} no longer has the choice {_shown(sent[name])}; give another: {name}=... ({choices})"
+            drift.append(Drift(name, "option gone", told, True))
+    return drift
+
+
+def _is_left_out(name: str, overrides: Mapping[str, object]) -> bool:
+    return name in overrides and overrides[name] in ("", None)
+
+
+def _find_new(schema: ModelSchema, named: set[str]) -> list[Drift]:
+    drift: list[Drift] = []
+    for parameter in schema.parameters:
+        if parameter.id in named:
+            continue
+        if parameter.required and (parameter.is_file or not parameter.default):
+            told = f"the model now needs {parameter.id}: give {parameter.id}=..."
+            drift.append(Drift(parameter.id, "new", told, True))
+        elif not parameter.is_file and parameter.default is not None:
+            told = f"the model has a new setting {parameter.id}; its default is used ({_shown(parameter.default)})"
+            drift.append(Drift(parameter.id, "new", told))
     return drift
 
 
@@ -182,42 +270,32 @@ def _option_is_gone(parameter: Parameter, value: object) -> bool:
 
 
 def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSchema | None) -> list[Drift]:
-    if record["model"].get("schema_sha256") in (None, now.sha256):
+    if now.open or record["model"].get("schema_sha256") in (None, now.sha256):
         return []
     if then is None:
-        return [
-            Drift(
-                "",
-                "inputs changed",
-                "the model's inputs have changed since; every value is still sent as recorded",
-            )
-        ]
+        told = "the model's inputs have changed since; every value is still sent as recorded"
+        return [Drift("", "inputs changed", told)]
     changes: list[Drift] = []
     for parameter in now.parameters:
         before = then.get(parameter.id)
         if before is None:
             continue
         if before.type != parameter.type:
-            changes.append(
-                Drift(parameter.id, "type changed", f"{parameter.id} was {before.type}, is {parameter.type} now")
-            )
+            told = f"{parameter.id} was {before.type}, is {parameter.type} now"
+            changes.append(Drift(parameter.id, "type changed", told))
         if before.default != parameter.default:
-            changes.append(
-                Drift(
-                    parameter.id,
-                    "default changed",
-                    f"the default of {parameter.id} was {before.default}, is {parameter.default} now; "
-                    "the recorded value is sent",
-                )
+            told = (
+                f"the default of {parameter.id} was {_shown(before.default)}, is {_shown(parameter.default)} now"
             )
+            changes.append(Drift(parameter.id, "default changed", f"{told}; the recorded value is sent"))
     return changes
 
 
 def _notes(record: Mapping[str, Any], service: str) -> tuple[str, ...]:
-    notes: list[str] = []
     made_on = record["service"]["name"]
-    if service and service != made_on:
-        notes.append(f"made on {made_on}; this would go to {service}")
-    if record["seed"] is None:
-        notes.append("the model has no seed: the clip cannot be repeated exactly")
-    return tuple(notes)
+    return (f"made on {made_on}; this would go to {service}",) if service and service != made_on else ()
+
+
+def _shown(value: object) -> str:
+    text = " ".join(str("empty" if value in (None, "") else value).split())
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "\u2026"

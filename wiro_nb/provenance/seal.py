@@ -68,9 +68,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: OSError) -> BadRecord:
@@ -81,9 +79,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
+        raise _unreadable(path, error) from None
     return status.st_mtime_ns, status.st_size
 
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance.compare import hash_file
-from wiro_nb.provenance.embed import hash_media
+from wiro_nb.provenance.embed import carries_records, hash_media, read_embedded
 from wiro_nb.provenance.find import FoundRecord, find_records
-from wiro_nb.provenance.record import HASH_FIELD
+from wiro_nb.provenance.leaks import leaks_in_file
+from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.sidecar import SIDECAR_NAME
-from wiro_nb.redaction import MASK, redact
 
 ReadLedger = Callable[[str], Mapping[str, Any] | None]
 """Takes a run id and returns the ledger's record of it, or None."""
 
-_SECRET_FIELDS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature|api[_-]?secret")
-_ABSOLUTE = re.compile(
-    r"(?:^|[\s\"'=(])((?:/(?:home|Users|root|var|tmp|private|mnt)/|[A-Za-z]:\\Users\\)[^\s\"')]+)"
-)
-_LOGIN_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+_OUTPUTS_FOLDER = "wiro_outputs"
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
 _CLIP_SUFFIXES = _PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mp3", ".wav", ".m4a"}
+_REQUEST = ("model", "service", "parameters", "files", "seed", "task_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +41,34 @@ class Finding:
     message: str
 
 
-def verify_paths(paths: list[Path], *, read_ledger: ReadLedger = lambda run_id: None) -> list[Finding]:
+def verify_paths(
+    paths: list[Path],
+    *,
+    read_ledger: ReadLedger = lambda run_id: None,
+    secrets: Collection[str] = (),
+) -> list[Finding]:
     """Checks notebooks, run folders and clips.
 
     Args:
         paths: Files or folders; folders are searched through, hidden ones left out.
         read_ledger: Looks up what the ledger says of a run.
+        secrets: Keys, secrets and task tokens of this person; their presence anywhere is a problem.
 
     Returns:
         Findings in the order of the paths: hashes, files (moved ones are found by their hash),
         agreement with the ledger, and secrets or private paths in records and notebooks.
     """
     findings: list[Finding] = []
-    index = _FileIndex([path if path.is_dir() else path.parent for path in paths])
+    index = _FileIndex(paths)
     for path in paths:
         targets = list(_targets(path))
         if not targets:
             nothing = "nothing to verify: no notebook, clip or run.json here"
-            findings.append(Finding("problem", "file", path.name, nothing))
+            findings.append(
+                Finding("problem", "file", path.name, nothing if path.exists() else "there is no such file")
+            )
         for target in targets:
-            findings += _verify_file(target, index, read_ledger)
+            findings += _verify_file(target, index, read_ledger, secrets)
     return findings
 
 
@@ -76,8 +79,9 @@ def _targets(path: Path) -> Iterator[Path]:
     for item in sorted(path.rglob("*")):
         if not item.is_file() or _is_hidden(item, path):
             continue
-        is_lone_clip = item.suffix.lower() in _CLIP_SUFFIXES and not (item.parent / SIDECAR_NAME).exists()
-        if item.suffix == ".ipynb" or item.name == SIDECAR_NAME or is_lone_clip:
+        suffix = item.suffix.lower()
+        is_lone_clip = suffix in _CLIP_SUFFIXES and not (item.parent / SIDECAR_NAME).exists()
+        if suffix == ".ipynb" or item.name == SIDECAR_NAME or is_lone_clip:
             yield item
 
 
@@ -85,8 +89,11 @@ def _is_hidden(item: Path, top: Path) -> bool:
     return any(part.startswith(".") for part in item.relative_to(top).parts)
 
 
-def _verify_file(path: Path, index: _FileIndex, read_ledger: ReadLedger) -> Iterator[Finding]:
-    yield from _find_secrets(path)
+def _verify_file(
+    path: Path, index: _FileIndex, read_ledger: ReadLedger, secrets: Collection[str]
+) -> Iterator[Finding]:
+    for leak in leaks_in_file(path, secrets):
+        yield Finding("problem" if leak.is_secret else "note", "secret", path.name, f"{leak.label}: {leak.seen}")
     try:
         found = find_records(path)
     except BadRecord as error:
@@ -94,10 +101,17 @@ def _verify_file(path: Path, index: _FileIndex, read_ledger: ReadLedger) -> Iter
         yield Finding(level, "record", path.name, error.message)
         return
     for item in found:
-        where = f"{path.name}#{item.record['run_id'][-5:].lower()}"
+        where = f"{path.name}#{_short(item.record)}"
         yield Finding("ok", "record", where, "the record is whole and unchanged")
-        yield from _verify_outputs(item, where, index)
+        try:
+            yield from _verify_outputs(item, where, index)
+        except (BadRecord, OSError) as error:
+            yield Finding("problem", "file", where, getattr(error, "message", None) or "a file cannot be read")
         yield from _verify_ledger(item.record, where, read_ledger)
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    return str(record["run_id"])[-5:].lower()
 
 
 def _verify_outputs(item: FoundRecord, where: str, index: _FileIndex) -> Iterator[Finding]:
@@ -108,16 +122,37 @@ def _verify_outputs(item: FoundRecord, where: str, index: _FileIndex) -> Iterato
         place = _locate(item, output["path"])
         if place is not None and index.matches(place, output):
             yield Finding("ok", "file", where, f"{name} is there and unchanged")
+            yield from _verify_embedded(item, place, where)
             continue
         moved = index.find(output)
-        short = item.record["run_id"][-5:].lower()
         if moved is not None:
             seen = f"{moved.parent.name}/{moved.name}"
             yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
         elif place is None:
-            yield Finding("problem", "file", where, f"{name} is missing; %wiro fetch {short}")
+            yield Finding("problem", "file", where, f"{name} is missing; %wiro fetch {_short(item.record)}")
         else:
             yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
+
+
+def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Finding]:
+    """Looks whether the record inside a clip is the one that stands beside it."""
+    if item.kind == "clip" or not carries_records(place):
+        return
+    try:
+        inside = read_embedded(place)
+    except BadRecord as error:
+        level = "note" if error.reason == "none" else "problem"
+        yield Finding(level, "record", where, error.message)
+        return
+    if inside["run_id"] != item.record["run_id"]:
+        yield Finding("problem", "record", where, f"{place.name} carries the record of run {_short(inside)}")
+    elif inside[HASH_FIELD] != item.record[HASH_FIELD]:
+        yield Finding(
+            _level_of_difference(inside, item.record),
+            "record",
+            where,
+            f"{place.name} carries another record of the run",
+        )
 
 
 def _locate(item: FoundRecord, recorded: str) -> Path | None:
@@ -138,46 +173,30 @@ def _verify_ledger(record: Mapping[str, Any], where: str, read_ledger: ReadLedge
         yield Finding("note", "ledger", where, "this machine's ledger does not know the run")
     elif known.get(HASH_FIELD) == record.get(HASH_FIELD):
         yield Finding("ok", "ledger", where, "the ledger agrees")
+    elif _level_of_difference(record, known) == "note":
+        yield Finding("note", "ledger", where, "the ledger has a later record of the same request and outputs")
     else:
         yield Finding("problem", "ledger", where, "the ledger has another record of this run")
 
 
-def _find_secrets(path: Path) -> Iterator[Finding]:
-    """Looks through the text of a notebook or sidecar, or the record inside a clip."""
-    if path.suffix in {".ipynb", ".json"}:
-        try:
-            text = path.read_text("utf-8", errors="replace")
-        except OSError:
-            return
-    else:
-        try:
-            text = json.dumps([item.record for item in find_records(path)])
-        except BadRecord:
-            return
-    for label, seen in find_leaks(text):
-        yield Finding("problem", "secret", path.name, f"{label}: {seen}")
-
-
-def find_leaks(text: str) -> list[tuple[str, str]]:
-    """Returns what a shared text should not hold, each as (what it is, a safe excerpt)."""
-    leaks = []
-    if redact(text) != text and MASK not in text:
-        leaks.append(("a key, secret or task token of this machine", MASK))
-    leaks += [("the name of a secret field", match.group()) for match in _SECRET_FIELDS.finditer(text)]
-    leaks += [("an address with a login", MASK) for _ in _LOGIN_URL.finditer(text)]
-    leaks += [("a path of this machine", match.group(1)) for match in _ABSOLUTE.finditer(text)]
-    return list(dict.fromkeys(leaks))
+def _level_of_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Returns "note" where two records differ in what a later look may change: files fetched again, the cost."""
+    requests = [canonical_json({name: record.get(name) for name in _REQUEST}) for record in (one, other)]
+    contents = [{item.get("sha256") for item in record.get("outputs") or ()} for record in (one, other)]
+    is_complete = all(None not in hashes for hashes in contents)
+    differs = requests[0] != requests[1] or (is_complete and contents[0] != contents[1])
+    return "problem" if differs else "note"
 
 
 class _FileIndex:
-    """Hashes of the clips below some folders, taken once and only when asked for.
+    """Hashes of the clips in some places, taken once and only when asked for.
 
     A clip that carries its record has other bytes than those the service sent; its media data,
     which the tag leaves alone, vouches for it.
     """
 
-    def __init__(self, folders: list[Path]) -> None:
-        self._folders = folders
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
         self._hashes: dict[Path, frozenset[str]] = {}
         self._clips: list[Path] | None = None
 
@@ -188,9 +207,19 @@ class _FileIndex:
     def find(self, output: Mapping[str, Any]) -> Path | None:
         """Returns a clip with the recorded content, or None."""
         if self._clips is None:
-            found = {path for folder in self._folders for path in folder.rglob("*") if path.is_file()}
-            self._clips = sorted(path for path in found if path.suffix.lower() in _CLIP_SUFFIXES)
-        return next((path for path in self._clips if self.matches(path, output)), None)
+            self._clips = sorted(set(self._list_clips()))
+        least = output.get("size_bytes") or 0  # a tag only ever adds to a file
+        large_enough = (path for path in self._clips if path.stat().st_size >= least)
+        return next((path for path in large_enough if self.matches(path, output)), None)
+
+    def _list_clips(self) -> Iterator[Path]:
+        """A named folder is searched through; beside a named file only its own folder and its outputs."""
+        for path in self._paths:
+            folders = [path.rglob("*")]
+            if not path.is_dir():
+                folders = [path.parent.glob("*"), (path.parent / _OUTPUTS_FOLDER).rglob("*")]
+            for items in folders:
+                yield from (item for item in items if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())
 
     def _hashes_of(self, path: Path) -> frozenset[str]:
         if path not in self._hashes:

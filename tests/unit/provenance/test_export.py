@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -25,7 +26,7 @@ OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
 def make_runs(folder: Path) -> list[CrateRun]:
     clip = make_clip(folder / "0.mp4")
     first, second = make_record(), make_record(run_id=OTHER_ID, parameters={"prompt": "=1+1", "steps": 20})
-    return [CrateRun(record, {record["outputs"][0]["path"]: clip}) for record in (first, second)]
+    return [CrateRun(record, {"0.mp4": clip}) for record in (first, second)]
 
 
 def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
     kinds = [entity.type for entity in crate.contextual_entities]
     assert kinds.count("CreateAction") == 3
     for entity in crate.data_entities:
-        path = tmp_path / "crate" / entity.id
+        path = tmp_path / "crate" / unquote(entity.id)
         assert path.is_file()
         assert str(path.stat().st_size) == entity["contentSize"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +18,10 @@ from wiro_nb.provenance.embed import embed_record
 from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.mp4 import write_comment
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook
-from wiro_nb.provenance.replay import plan_replay
+from wiro_nb.provenance.replay import check_prepared, plan_replay
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
+from wiro_nb.schema.values import prepare
 
 OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
 SCHEMA = ModelSchema(
@@ -56,6 +59,19 @@ def test_every_kind_of_remains_gives_the_record(tmp_path: Path) -> None:
     ]
     for source in sources:
         assert [item.record for item in find_records(source)] == [record]
+
+
+def test_a_folder_of_runs_gives_the_records_of_all(tmp_path: Path) -> None:
+    for number, run_id in enumerate((make_record()["run_id"], OTHER_ID)):
+        (tmp_path / str(number)).mkdir()
+        write_sidecar(tmp_path / str(number), make_record(run_id=run_id))
+    assert [item.record["run_id"] for item in find_records(tmp_path)] == [make_record()["run_id"], OTHER_ID]
+
+
+def test_a_file_may_have_a_hash_sign_in_its_name(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "take#2.mp4")
+    embed_record(clip, make_record())
+    assert find_records(clip)[0].kind == "clip"
 
 
 def test_a_clip_that_lost_its_tag_is_known_by_its_sidecar(tmp_path: Path) -> None:
@@ -110,26 +126,77 @@ def test_a_finished_record_is_not_replaced_by_an_older_state() -> None:
     assert records_in_notebook(notebook)[done["run_id"]]["status"] == "succeeded"
 
 
+def store_picture(folder: Path) -> tuple[Path, str]:
+    """A picture in a store of inputs, and its hash."""
+    data = b"\x89PNG\r\n\x1a\n" + b"pixels"
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / f"{digest}.png"
+    path.write_bytes(data)
+    return path, digest
+
+
+def image_record(
+    name: str = "a.png", sha256: str | None = None, url: str | None = None, **changes: Any
+) -> dict[str, Any]:
+    files = {"inputImage": [{"name": name, "sha256": sha256, "size_bytes": 1, "url": url}]}
+    return make_record(files=files, **changes)
+
+
 def test_a_replay_sends_what_was_sent(tmp_path: Path) -> None:
-    record = make_record()
-    stored = tmp_path / "stored.png"
-    plan = plan_replay(
-        record, SCHEMA, find_file=lambda sha256: stored if sha256 == "b" * 64 else None, service="sandbox"
-    )
-    assert plan.values == {"prompt": "a lighthouse", "steps": 16, "scale": 5, "inputImage": [stored]}
+    stored, digest = store_picture(tmp_path)
+    plan = plan_replay(image_record(sha256=digest), SCHEMA, find_file={digest: stored}.get, service="sandbox")
+    (image,) = plan.values["inputImage"]  # type: ignore[misc]
+    assert (image.name, image.path, image.sha256) == ("a.png", stored, digest)
+    assert {**plan.values, "inputImage": None} == {
+        "prompt": "a lighthouse",
+        "steps": 16,
+        "scale": 5,
+        "inputImage": None,
+    }
     assert plan.is_ready
     assert [item.kind for item in plan.drift] == ["inputs changed"]
+    same = {"model": {"slug": SCHEMA.slug, "run_path": SCHEMA.run_path, "schema_sha256": SCHEMA.sha256}}
+    assert plan_replay(image_record(url="https://a.example/b.png", **same), SCHEMA).drift == ()
 
 
-def test_a_missing_input_is_asked_for_and_a_foreign_path_never_opened() -> None:
-    record = make_record(
-        files={"inputImage": [{"name": "../../etc/passwd", "sha256": "d" * 64, "size_bytes": 1, "url": None}]}
-    )
-    plan = plan_replay(record, SCHEMA)
-    assert "inputImage" not in plan.values
-    assert [item.sha256 for item in plan.missing] == ["d" * 64]
-    assert not plan.is_ready
-    assert plan_replay(record, SCHEMA, overrides={"inputImage": "mine.png"}).is_ready
+def test_a_stored_input_whose_content_changed_is_asked_for(tmp_path: Path) -> None:
+    stored, digest = store_picture(tmp_path)
+    stored.write_bytes(stored.read_bytes() + b"!")
+    plan = plan_replay(image_record(sha256=digest), SCHEMA, find_file={digest: stored}.get)
+    assert [item.sha256 for item in plan.missing] == [digest]
+
+
+@pytest.mark.parametrize(
+    "place", ["../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "run:01JD", "~/.netrc"]
+)
+def test_a_foreign_path_is_never_opened(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file's name, as its address, and as a setting of that name: each is asked for, none is read."""
+    bait = tmp_path / "etc" / "passwd"
+    bait.parent.mkdir()
+    bait.write_bytes(b"\x89PNG\r\n\x1a\nsecret")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    records = [
+        image_record(name=place, sha256="d" * 64),
+        image_record(url=place),
+        make_record(files={}, parameters={"prompt": "x", "inputImage": place}),
+        make_record(files={}, parameters={"prompt": "x", "inputImageUrl": place}),
+    ]
+    for record in records:
+        plan = plan_replay(record, SCHEMA)
+        assert "inputImage" not in plan.values
+        assert "inputImageUrl" not in plan.values
+        assert [item.parameter for item in plan.missing] == ["inputImage"]
+        assert "/" not in plan.missing[0].name
+        assert not plan.is_ready
+        assert plan_replay(record, SCHEMA, overrides={"inputImage": "mine.png"}).is_ready
+
+
+def test_an_address_of_an_input_is_sent_as_it_was() -> None:
+    address = "https://a.example/b.png"
+    for record in (image_record(url=address), make_record(files={}, parameters={"inputImageUrl": address})):
+        (image,) = plan_replay(record, SCHEMA).values["inputImage"]  # type: ignore[misc]
+        assert (image.url, image.path) == (address, None)
 
 
 def test_drift_is_named_before_anything_is_sent() -> None:
@@ -144,19 +211,52 @@ def test_drift_is_named_before_anything_is_sent() -> None:
             Parameter("prompt", "textarea", "Prompt", default="new default"),
             Parameter("size", "select", "Size", default="small", options=(Option("small", "Small"),)),
             Parameter("fps", "number", "Rate", default="16"),
+            Parameter("voice", "text", "Voice", required=True),
         ),
     )
     then = replace(SCHEMA, parameters=(Parameter("prompt", "textarea", "Prompt", default="old default"),))
     plan = plan_replay(record, now, service="sandbox", old_schema=then)
-    assert {(item.parameter, item.kind) for item in plan.drift} == {
-        ("mood", "gone"),
-        ("size", "option gone"),
-        ("fps", "new"),
-        ("prompt", "default changed"),
+    assert {(item.parameter, item.kind, item.blocks) for item in plan.drift} == {
+        ("mood", "gone", True),
+        ("size", "option gone", True),
+        ("fps", "new", False),
+        ("voice", "new", True),
+        ("prompt", "default changed", False),
     }
     assert not plan.is_ready
-    assert "made on cloud; this would go to sandbox" in plan.notes
+    assert plan.notes == ("made on cloud; this would go to sandbox",)
     assert plan.values == {"prompt": "x"}
+    settled = plan_replay(record, now, overrides={"mood": "", "size": "small", "voice": "low"}, old_schema=then)
+    assert settled.is_ready
+    assert settled.values == {"prompt": "x", "size": "small", "voice": "low"}
+
+
+def test_a_value_that_would_be_sent_differently_is_named() -> None:
+    now = replace(SCHEMA, parameters=(Parameter("prompt", "textarea", "Prompt", default="a new default"),))
+    record = make_record(parameters={"prompt": ""}, files={})
+    plan = plan_replay(record, now)
+    checked = check_prepared(plan, prepare(now, plan.values))
+    assert [(item.parameter, item.kind) for item in checked.drift if item.parameter] == [
+        ("prompt", "value changed")
+    ]
+    assert any("no seed" in note for note in checked.notes)
+
+
+def test_a_recorded_seed_is_sent_again_also_when_it_was_drawn() -> None:
+    schema = replace(SCHEMA, parameters=(Parameter("seed", "text", "Seed", help="0 for random"),))
+    drawn = prepare(schema, {"seed": "0"}, random_seed=lambda: 4711)
+    assert drawn.seed is not None
+    assert not drawn.seed.pinned
+    record = make_record(
+        parameters=drawn.parameters, files={}, seed={"parameter": "seed", "value": "4711", "pinned": False}
+    )
+    again = prepare(schema, plan_replay(record, schema).values)
+    assert again.parameters == drawn.parameters
+    assert again.seed is not None
+    assert again.seed.pinned
+    unknown = make_record(parameters={"seed": "0"}, files={}, seed=None)
+    plan = plan_replay(unknown, schema)
+    assert any("another" in note for note in check_prepared(plan, prepare(schema, plan.values)).notes)
 
 
 def test_settings_that_differ_are_listed() -> None:

@@ -17,9 +17,10 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.provenance import seal as sealing
 from wiro_nb.provenance.compare import hash_file
 from wiro_nb.provenance.embed import embed_record, hash_media
+from wiro_nb.provenance.leaks import find_leaks
 from wiro_nb.provenance.seal import seal_notebook
 from wiro_nb.provenance.sidecar import write_sidecar
-from wiro_nb.provenance.verify import find_leaks, verify_paths
+from wiro_nb.provenance.verify import verify_paths
 from wiro_nb.redaction import register_secret
 
 
@@ -151,9 +152,47 @@ def test_secrets_and_private_paths_are_problems() -> None:
     ):
         leaks = find_leaks(text)
         assert leaks, text
-        assert not any("sk-very" in seen or "password" in seen for _, seen in leaks)
+        assert not any("sk-very" in leak.seen or "password" in leak.seen for leak in leaks)
+        assert any(leak.is_secret for leak in leaks)
     assert find_leaks('"path": "wiro_outputs/x/0.mp4", "prompt": "at home / in var"') == []
 
 
 def test_an_empty_folder_says_there_is_nothing(tmp_path: Path) -> None:
     assert kinds([tmp_path], "problem") == ["file"]
+
+
+def test_a_path_in_a_record_is_a_problem_and_in_somebodys_code_a_note(tmp_path: Path) -> None:
+    make_notebook(tmp_path / "theirs.ipynb", make_record(outputs=[]))
+    notebook = json.loads((tmp_path / "theirs.ipynb").read_text("utf-8"))
+    notebook["cells"][0]["source"] = ["open('/ho", "me/someone/a.png')"]
+    (tmp_path / "theirs.ipynb").write_text(json.dumps(notebook), "utf-8")
+    assert "secret" in kinds([tmp_path / "theirs.ipynb"], "note")
+    assert kinds([tmp_path / "theirs.ipynb"], "problem") == []
+    leaking = make_record(outputs=[], parameters={"prompt": "file:///home/someone/a.png"})
+    assert kinds([make_notebook(tmp_path / "ours.ipynb", leaking)], "problem") == ["secret"]
+
+
+def test_a_token_of_the_ledger_is_found_beside_a_mask(tmp_path: Path) -> None:
+    """A masked secret elsewhere in the file must not hide one that is not masked."""
+    record = make_record(outputs=[], parameters={"prompt": "[redacted] tok-en_123456"})
+    path = make_notebook(tmp_path / "a.ipynb", record)
+    assert kinds([path], "problem") == []
+    assert kinds([path], "problem", secrets={"tok-en_123456"}) == ["secret"]
+
+
+def test_the_record_inside_a_clip_must_be_the_one_beside_it(tmp_path: Path) -> None:
+    clip, record = make_run_folder(tmp_path / "x")
+    embed_record(clip, make_record(outputs=record["outputs"], run_id="01JD7Z5Q4M8K3T9V2W6X0Y1ABD"))
+    assert kinds([tmp_path], "problem") == ["record"]
+
+
+def test_a_later_record_of_the_same_files_is_only_noted(tmp_path: Path) -> None:
+    _, record = make_run_folder(tmp_path / "x")
+    later = make_record(outputs=record["outputs"], price={"estimated_usd": None, "cost_usd": "0.5"})
+    assert kinds([tmp_path], "problem", read_ledger=lambda run_id: later) == []
+    assert "ledger" in kinds([tmp_path], "note", read_ledger=lambda run_id: later)
+
+
+def test_a_missing_path_says_so_and_nothing_above_it_is_searched(tmp_path: Path) -> None:
+    findings = verify_paths([tmp_path / "none.mp4"])
+    assert [(item.level, item.message) for item in findings] == [("problem", "there is no such file")]

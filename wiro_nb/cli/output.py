@@ -31,6 +31,11 @@ def report_error(error: errors.WiroError) -> int:
         raise error
     for line in error.lines():
         print(as_shell(line), file=sys.stderr)
+    return error_code(error)
+
+
+def error_code(error: errors.WiroError) -> int:
+    """Returns the exit code an error stands for."""
     if isinstance(error, (errors.InputError, errors.ConfigError)):
         return EXIT_INPUT
     return EXIT_RUN if isinstance(error, errors.RunError) else EXIT_SERVICE
@@ -39,12 +44,14 @@ def report_error(error: errors.WiroError) -> int:
 def as_shell(text: str) -> str:
     """Returns a text whose commands are those of the shell instead of the notebook's.
 
-    A command the shell does not have stays as it is, for a notebook.
+    A command the shell does not have is said to be for a notebook.
     """
     for magic, shell in _SHELL_WORDS.items():
         text = text.replace(magic, shell)
     known = "|".join(command_names())
-    return re.sub(rf"%wiro (?=(?:{known})\b)", "wiro-nb ", text)
+    text = re.sub(rf"%wiro (?=(?:{known})\b)", "wiro-nb ", text)
+    text = re.sub(r"%wiro(?! [a-z])", "wiro-nb runs", text)
+    return text.replace("%wiro ", "in a notebook: %wiro ", 1)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,15 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.cli.output import EXIT_DONE, ProgressLine, as_shell, describe_run, exit_code, print_json, print_table
+from wiro_nb.cli.output import (
+    EXIT_DONE,
+    ProgressLine,
+    describe_run,
+    exit_code,
+    print_json,
+    print_table,
+    report_error,
+)
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.notebook.words import money
 from wiro_nb.runs.snapshot import RunState, Snapshot
@@ -169,8 +177,7 @@ def _report(handle: Run, *, as_json: bool) -> int:
     else:
         print(describe_run(handle.snapshot))
     if handle.error is not None:
-        for text in handle.error.lines():
-            _say(as_shell(text))
+        return report_error(handle.error)
     return exit_code(handle.state)
 
 

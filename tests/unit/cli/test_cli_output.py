@@ -1,0 +1,41 @@
+"""What the command says in a shell: its own commands, and an exit code a script can act on."""
+
+from __future__ import annotations
+
+import pytest
+
+from wiro_nb import errors
+from wiro_nb.cli.output import as_shell, error_code
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("next: %wiro wait 8k2qf", "next: wiro-nb wait 8k2qf"),
+        ("next: %wiro info pruna/vace", "next: wiro-nb schema pruna/vace"),
+        ("next: %wiro", "next: wiro-nb runs"),
+        ("next: %wiro, then %wiro show 8k2qf", "next: wiro-nb runs, then wiro-nb show 8k2qf"),
+        ("next: %wiro form a/b --from 8k2qf", "next: in a notebook: %wiro form a/b --from 8k2qf"),
+        ("next: %wiro login, or %wiro use sandbox (free)", "next: set WIRO_API_KEY, or --service sandbox (free)"),
+        ("a prompt about $5 and 100%", "a prompt about $5 and 100%"),
+    ],
+)
+def test_commands_are_those_of_the_shell(text: str, wanted: str) -> None:
+    assert as_shell(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.InvalidParameter, 2),
+        (errors.BudgetExceeded, 2),
+        (errors.MissingExtra, 2),
+        (errors.RunFailed, 1),
+        (errors.SubmitUncertain, 1),
+        (errors.ConnectFailed, 3),
+        (errors.AuthRejected, 3),
+        (errors.LedgerError, 3),
+    ],
+)
+def test_exit_codes_follow_the_kind_of_error(kind: type[errors.WiroError], code: int) -> None:
+    assert error_code(kind("it went wrong")) == code

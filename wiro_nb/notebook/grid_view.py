@@ -247,8 +247,6 @@ def _middle(snapshot: Snapshot, kind: str) -> str:
         if snapshot.ahead is None:
             return "sending"
         return "starts next" if snapshot.ahead == 0 else f"starts after {snapshot.ahead} more"
-    if kind == "queued":
-        return "queued"
     if kind in ("failed", "uncertain", "lost"):
         return snapshot.message[:160]
     if kind == "cancelled":
@@ -256,7 +254,7 @@ def _middle(snapshot: Snapshot, kind: str) -> str:
     if kind == "done":
         problem = next((output.problem for output in snapshot.outputs if output.problem), "")
         return problem or ("no picture" if main_output(snapshot) is None else "")
-    return "" if snapshot.percent is not None else snapshot.stage.value
+    return snapshot.stage.value if kind == "running" and snapshot.percent is None else ""
 
 
 def _joined(names: Sequence[str], labels: Sequence[str]) -> str:

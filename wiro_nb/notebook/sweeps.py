@@ -138,7 +138,7 @@ def start(
 
 def plan_notes(plan: SweepPlan) -> list[str]:
     """Returns the sentences that stand above a grid: what is sent, what is reused."""
-    first = NOTHING_SENT if not plan.missing else f"Sends {describe_plan(plan)}."
+    first = NOTHING_SENT if not plan.missing else f"{describe_plan(plan)}."
     return [first, *plan.notes]
 
 

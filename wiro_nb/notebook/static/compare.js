@@ -1,0 +1,213 @@
+/** Two to four runs: clips in step side by side, or two of them wiped over one another; what differs below. */
+import { button, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { clipAddress, leaveStaticForm } from "./place.js";
+import { makePlayer, momentText } from "./player.js";
+
+function makeClip(data, position, act) {
+  const clip = { data, video: null };
+  clip.star = button(`Pick ${data.letter} as best`, {
+    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet wiro-star", onClick: () => act("star", position),
+  });
+  clip.text = h("div", { class: "wiro-mid" }, data.type === "video" || data.type === "image" ? "" : data.word);
+  clip.picture = h("div", { class: "wiro-pic" }, clip.text);
+  if (data.width && data.height) clip.picture.style.setProperty("--wiro-shape", `${data.width} / ${data.height}`);
+  clip.name = () => [h("span", { class: "wiro-ab" }, data.letter),
+    h("span", { class: "wiro-run-id" }, "run ", h("code", {}, data.run), " · ", h("code", {}, data.model))];
+  return clip;
+}
+
+function showImage(clip, source) {
+  clip.image ??= h("img", { alt: `Run ${clip.data.letter}` });
+  clip.image.src = source;
+  if (!clip.image.isConnected) clip.picture.append(clip.image);
+  setShown(clip.text, false);
+}
+
+async function loadMedia(clip, position, model, context) {
+  const { data } = clip;
+  const [address, poster] = await Promise.all([clipAddress(model, data.path), clipAddress(model, data.poster)]);
+  if (context.closed) return;
+  const askForPoster = () => data.poster && model.send({ action: "poster", p: position });
+  if (data.type === "video" && address) {
+    const video = h("video", { src: address, poster: poster || null, preload: "auto", playsinline: true,
+      disablepictureinpicture: true, tabindex: "-1", "aria-label": `Clip ${data.letter}` });
+    video.muted = true;
+    video.defaultMuted = true;
+    video.addEventListener("error", () => {
+      context.player.remove(video);
+      setShown(video, false);
+      askForPoster();
+    });
+    clip.video = video;
+    clip.picture.append(video);
+    setShown(clip.text, false);
+    context.player.add(video, data.duration);
+  } else if (data.type === "image" && address) showImage(clip, address);
+  else askForPoster();
+}
+
+function makeTable(view) {
+  const letters = view.clips.map((clip) => clip.letter);
+  const count = view.differ.length;
+  const title = count === 0 ? "no setting differs" : count === 1 ? "1 setting differs" : `${count} settings differ`;
+  const cells = (row) => row.cells.map((pieces) => {
+    const cell = h("td", { dir: "auto" });
+    for (const [text, marked] of pieces) {
+      const node = h(marked ? "u" : "span", {});
+      setMoneyText(node, text);
+      cell.append(node);
+    }
+    return cell;
+  });
+  const line = (row) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, row.name)), ...cells(row));
+  return h("table", { class: "wiro-diff" }, h("caption", { class: "wiro-vh" }, "Settings that differ, and results"),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, title), ...letters.map((letter) => h("th", { scope: "col" }, letter)))),
+    h("tbody", {}, ...view.differ.map(line),
+      view.results.length ? h("tr", { class: "wiro-diff-group" }, h("th", { colspan: String(letters.length + 1), scope: "colgroup" }, "Results")) : null,
+      ...view.results.map(line)));
+}
+
+function makeSame(names) {
+  if (!names.length) return null;
+  const title = names.length === 1 ? "1 setting is the same" : `${names.length} settings are the same`;
+  const mark = icon("chevron", true);
+  mark.classList.add("wiro-chev");
+  return h("details", { class: "wiro-more" }, h("summary", {}, mark, title, h("span", { class: "wiro-muted" }, names.join(", "))));
+}
+
+function makeScrub(context, parts) {
+  const player = () => context.player;
+  parts.play = button("Play all", { icon: "play", kind: "wiro-btn-s wiro-btn-icon", onClick: () => player().toggle() });
+  parts.back = button("Back one frame", { icon: "back", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => player().stepFrames(-1) });
+  parts.forward = button("Forward one frame", { icon: "forward", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => player().stepFrames(1) });
+  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => context.setLoop(!player().loop) });
+  const id = freshId("position");
+  parts.range = h("input", { type: "range", id, min: "0", max: "0", step: "1", value: "0",
+    on: { input: () => player().seek(Number(parts.range.value) / context.fps) } });
+  parts.moment = h("span", { class: "wiro-moment" });
+  parts.frame = h("span", { class: "wiro-moment wiro-muted" });
+  return h("div", { class: "wiro-scrub" }, parts.play, parts.back, parts.forward, parts.loop,
+    h("label", { class: "wiro-vh", for: id }, "Position in all clips"), parts.range, parts.moment, parts.frame);
+}
+
+/** The bar over two clips laid on one another. */
+function makeWipe(clips) {
+  const cut = h("input", { type: "range", min: "0", max: "100", value: "50", "aria-label": `Wipe between ${clips[0].data.letter} and ${clips[1].data.letter}` });
+  const stage = h("div", { class: "wiro-wipe" });
+  const move = (percent) => {
+    cut.value = String(percent);
+    stage.style.setProperty("--wiro-cut", `${percent}%`);
+    cut.style.setProperty("--wiro-at", `${percent}%`);
+    setAttribute(cut, "aria-valuetext", `${Math.round(percent)} percent ${clips[0].data.letter}`);
+  };
+  cut.addEventListener("input", () => move(Number(cut.value)));
+  stage.addEventListener("pointermove", (event) => {
+    if (event.buttons === 0 && event.pointerType !== "mouse") return;
+    const box = stage.getBoundingClientRect();
+    move(Math.min(100, Math.max(0, (100 * (event.clientX - box.left)) / box.width)));
+  });
+  move(50);
+  return { stage, bar: h("div", { class: "wiro-scrub" }, h("span", {}, clips[0].data.letter), cut, h("span", {}, clips[1].data.letter)) };
+}
+
+function arrange(parts, clips, wiped) {
+  if (wiped) {
+    parts.stage.replaceChildren(...clips.map((clip) => clip.picture));
+    parts.heads.replaceChildren(...clips.map((clip) => h("span", {}, ...clip.name(), clip.star)));
+    parts.clips.replaceChildren(parts.heads, parts.stage, parts.bar);
+  } else {
+    parts.clips.replaceChildren(h("div", { class: "wiro-pairs" }, ...clips.map((clip) =>
+      h("figure", {}, h("figcaption", {}, ...clip.name(), h("span", { class: "wiro-push" }, clip.star)), clip.picture))));
+  }
+  setAttribute(parts.side, "aria-pressed", String(!wiped));
+  setAttribute(parts.wipe, "aria-pressed", String(wiped));
+}
+
+function onKey(event, context) {
+  const control = event.target.closest("button, input, a, summary");
+  const moves = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === " " && (!control || control.type === "range")) context.player.toggle();
+  else if (moves && control?.type !== "range") context.player.stepFrames(moves);
+  else if (event.key === "Home" && control?.type !== "range") context.player.seek(0);
+  else if (event.key === "End" && control?.type !== "range") context.player.seek(context.length);
+  else if (event.key.toLowerCase() === "l") context.setLoop(!context.player.loop);
+  else return;
+  event.preventDefault();
+}
+
+function render({ model, el }) {
+  const view = model.get("view");
+  const act = (action, p) => model.send({ action, p });
+  const context = { closed: false, fps: Math.max(1, ...view.clips.map((clip) => clip.fps)), length: Math.max(0, ...view.clips.map((clip) => clip.duration)) };
+  const parts = { heads: h("div", { class: "wiro-cmp-heads" }), clips: h("div", {}) };
+  const clips = view.clips.map((data, position) => makeClip(data, position, act));
+  const frames = Math.max(1, Math.round(context.length * context.fps));
+  const onTime = (at) => {
+    const frame = Math.min(frames - 1, Math.round(at * context.fps));
+    setAttribute(parts.range, "max", frames - 1);
+    parts.range.value = String(frame);
+    parts.range.style.setProperty("--wiro-at", `${frames > 1 ? (100 * frame) / (frames - 1) : 0}%`);
+    setText(parts.moment, `${momentText(at)} of ${momentText(context.length)}`);
+    setText(parts.frame, `frame ${frame + 1} of ${frames}`);
+    setAttribute(parts.range, "aria-valuetext", `${momentText(at)}, frame ${frame + 1} of ${frames}`);
+  };
+  const onState = (playing) => {
+    parts.play.firstElementChild.replaceWith(icon(playing ? "pause" : "play", true));
+    setAttribute(parts.play, "aria-label", playing ? "Pause all" : "Play all");
+    setAttribute(parts.play, "title", playing ? "Pause all" : "Play all");
+  };
+  context.player = makePlayer({ length: context.length, fps: context.fps, onTime, onState });
+  const scrub = makeScrub(context, parts);
+  context.setLoop = (on) => {
+    context.player.setLoop(on);
+    setAttribute(parts.loop, "aria-pressed", String(on));
+  };
+  context.setLoop(true);
+  parts.side = button("Side by side", { kind: "wiro-btn-s wiro-btn-quiet", onClick: () => arrange(parts, clips, false) });
+  parts.wipe = button("Wipe", { kind: "wiro-btn-s wiro-btn-quiet", onClick: () => arrange(parts, clips, true) });
+  if (clips.length === 2) Object.assign(parts, makeWipe(clips));
+  arrange(parts, clips, false);
+  const hasVideo = view.clips.some((clip) => clip.type === "video" && clip.path);
+  setShown(scrub, hasVideo);
+  const root = h("section", { class: "wiro-card wiro-compare", tabindex: "-1", "data-lm-suppress-shortcuts": "true",
+    "aria-label": `Compare ${view.clips.map((clip) => `run ${clip.run}`).join(" with ")}`, on: { keydown: (event) => onKey(event, context) } },
+    h("div", { class: "wiro-sec wiro-below" },
+      clips.length === 2 ? h("div", { class: "wiro-row" }, parts.side, parts.wipe) : null, parts.clips, scrub),
+    h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)),
+      ...view.notes.map((note) => {
+        const line = h("p", { class: "wiro-cmp-notes" });
+        setMoneyText(line, note);
+        return line;
+      }), makeSame(view.same)));
+  const drawStars = () => model.get("stars").forEach((on, index) => {
+    const { star, data } = clips[index];
+    setAttribute(star, "aria-pressed", String(on));
+    setAttribute(star, "title", on ? "Take back" : "Pick as best");
+    setAttribute(star, "aria-label", on ? `${data.letter} is picked: take it back` : `Pick ${data.letter} as best`);
+  });
+  const urls = [];
+  const onMessage = (content, buffers) => {
+    if (content?.type !== "poster" || !clips[content.p] || !buffers?.[0]) return;
+    urls.push(URL.createObjectURL(new Blob([buffers[0].buffer ?? buffers[0]], { type: "image/jpeg" })));
+    showImage(clips[content.p], urls.at(-1));
+  };
+  model.on("change:stars", drawStars);
+  model.on("msg:custom", onMessage);
+  const stopWatching = leaveStaticForm(model);
+  el.classList.add("wiro");
+  el.replaceChildren(root);
+  drawStars();
+  onTime(0);
+  clips.forEach((clip, position) => loadMedia(clip, position, model, context));
+  return () => {
+    context.closed = true;
+    model.off("change:stars", drawStars);
+    model.off("msg:custom", onMessage);
+    stopWatching();
+    context.player.close();
+    for (const url of urls) URL.revokeObjectURL(url);
+  };
+}
+
+export default { render };

@@ -135,9 +135,7 @@ class Finisher:
                 stage=str(final.stage),
             ),
         )
-        job.tracker = None
-        self._desk.show(job, final)
-        self._desk.settle(job, end.error)
+        self._desk.conclude(job, final, end.error)
 
     def _write(self, job: Job, final: Snapshot) -> tuple[dict[str, Any], tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns it with the outputs as stored."""

@@ -159,13 +159,15 @@ class Desk:
         """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not."""
         return await asyncio.to_thread(call)
 
-    def settle(self, job: Job, error: WiroError | None) -> None:
-        """Marks the end of all work on a run: the last word to listeners, then whoever waits goes on."""
-        job.run._error = error
-        if job.id in self._timers:
-            self._tell(job)
+    def conclude(self, job: Job, final: Snapshot, error: WiroError | None) -> None:
+        """Marks the end of all work on a run: done, then the last word to listeners, then to waiters."""
+        present = job.snapshot
+        job.tracker = None
+        job.run._publish(final if final.version > present.version else replace(final, version=present.version + 1))
+        job.run._conclude(error)
+        self._tell(job)
         self._told_at.pop(job.id, None)
-        job.run._settle(error)
+        job.run._wake()
 
     async def end_without_task(self, job: Job, state: RunState, error: WiroError) -> None:
         """Ends a run that has no task to follow: refused, cancelled before it was sent, or uncertain."""
@@ -177,8 +179,8 @@ class Desk:
             await self.step(
                 job, lambda: self.ledger.finish(job.id, state, finished_at=now, error=kept, message=message)
             )
-        self.change(
-            job,
+        final = replace(
+            job.snapshot,
             state=state,
             stage=Stage.DONE if state is RunState.CANCELLED else job.snapshot.stage,
             message=message,
@@ -188,7 +190,7 @@ class Desk:
             retry_in_s=None,
             finished=now if state.is_final else None,
         )
-        self.settle(job, error)
+        self.conclude(job, final, error)
 
 
 def error_to_dict(error: WiroError) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class Run:
         self._row = row
         self._snapshot = snapshot
         self._error: WiroError | None = None
+        self._done = False
         self._settled = threading.Event()
         self._callbacks: list[Callable[[Snapshot], None]] = []
         self._waiters: list[Callable[[], None]] = []
@@ -120,7 +121,7 @@ class Run:
     @property
     def done(self) -> bool:
         """True when nothing more will happen by itself."""
-        return self._settled.is_set()
+        return self._done
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -420,19 +421,27 @@ class Run:
     def _has_listeners(self) -> bool:
         return bool(self._callbacks)
 
-    def _settle(self, error: WiroError | None) -> None:
-        """Marks the end and wakes everybody who waits."""
+    def _conclude(self, error: WiroError | None) -> None:
+        """Marks the end. Whoever waits is woken by `_wake`, after the listeners had the last word."""
+        self._error = error
+        self._done = True
+
+    def _wake(self) -> None:
         with self._lock:
-            self._error = error
             self._settled.set()
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
 
+    def _settle(self, error: WiroError | None) -> None:
+        """Marks the end and wakes everybody who waits."""
+        self._conclude(error)
+        self._wake()
+
     def _unsettle(self) -> None:
         """An uncertain run found its task: it goes on."""
         with self._lock:
-            self._error = None
+            self._error, self._done = None, False
             self._settled.clear()
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -157,18 +157,15 @@ class Worker:
             raise
         except WiroError as error:
             _log.error("run %s stopped being followed: %s", job.run.short_id, error.message)
-            self.desk.change(job, message=error.message)
-            self.desk.settle(job, error)
+            self.desk.conclude(job, replace(job.snapshot, message=error.message), error)
         except Exception as error:
             _log.exception("run %s stopped being followed by a defect", job.run.short_id)
-            self.desk.settle(
-                job,
-                StreamLost(
-                    f"run {job.run.short_id} stopped being followed: {type(error).__name__}: {error}",
-                    hint=f"%wiro wait {job.run.short_id}",
-                    run_id=job.id,
-                ),
+            lost = StreamLost(
+                f"run {job.run.short_id} stopped being followed: {type(error).__name__}: {error}",
+                hint=f"%wiro wait {job.run.short_id}",
+                run_id=job.id,
             )
+            self.desk.conclude(job, replace(job.snapshot, message=lost.message), lost)
         finally:
             self._jobs.pop(job.id, None)
             branch.submitter.gate.slot_freed()

@@ -110,7 +110,11 @@ def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run."""
+    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run; the browser comes last.
+
+    Playwright keeps an event loop running in this thread, in which nobody else could start one.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
     if not config.option.markexpr:
         for item in items:
             if item.get_closest_marker("slow"):

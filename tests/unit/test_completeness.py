@@ -44,7 +44,10 @@ def tracked_files() -> list[Path]:
         if listed.returncode == 0:
             return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
     folders = [ROOT / name for name in ("wiro_nb", "tests", "notebooks")]
-    return [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*") if path.is_file())]
+    return [
+        *(path for path in ROOT.glob("*.*") if path.is_file()),
+        *(path for folder in folders for path in folder.rglob("*") if path.is_file()),
+    ]
 
 
 def test_every_public_name_is_there_and_has_a_docstring() -> None:

@@ -139,7 +139,9 @@ def new_display_id(run: Run) -> str:
 
 
 def wait_in_terminal(run: Run, timeout_s: float | None = None) -> Run:
-    """Waits with one moving line on stderr."""
+    """Waits with one moving line on stderr; without it where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        return run.wait(timeout_s)
     width = 0
 
     def draw(snapshot: Snapshot) -> None:

@@ -6,6 +6,7 @@ Screenshots go to `test-artifacts/`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -120,7 +121,18 @@ class NotebookPage:
 
 @pytest.fixture(scope="session")
 def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    base = tmp_path_factory.mktemp("jupyter")
+    with run_server(tmp_path_factory.mktemp("jupyter")) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def run_server(base: Path, *words: str) -> Iterator[Server]:
+    """Runs a Jupyter server on a folder of its own.
+
+    Args:
+        base: An empty folder for everything it keeps; notebooks are in `base / "root"`.
+        *words: Further words of its command line.
+    """
     root = base / "root"
     root.mkdir()
     settings = base / "settings" / "@jupyterlab" / "apputils-extension"
@@ -141,6 +153,7 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1"]
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", "--ServerApp.port_retries=0"]
     command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
+    command += words
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     with (base / "server.log").open("wb") as log:

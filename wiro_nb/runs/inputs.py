@@ -131,8 +131,9 @@ def _resolve(
     if isinstance(value, (Run, RunOutput)):
         path = _path_of_run(name, value) if isinstance(value, Run) else _path_of_output(name, value, folder)
         # The clip goes on where it ended.
-        is_clip = wants_picture and media.sniff_file(path).startswith("video/")
-        return _stage(name, media.last_frame(path)) if is_clip else path
+        if not wants_picture or not media.sniff_file(path).startswith("video/"):
+            return path
+        return _stage(name, value.frame_png(-1) if isinstance(value, Run) else media.last_frame(path))
     if isinstance(value, FileInput):
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):

@@ -14,35 +14,30 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wiro_nb.api.service import Credentials
-from wiro_nb.errors import (
-    NOTHING_SENT,
-    BudgetExceeded,
-    ConfigError,
-    WiroError,
-)
-from wiro_nb.runs.catalogue import Catalogue, ModelCard
-from wiro_nb.runs.credentials import CLOUD, forget_credentials, save_credentials
+from wiro_nb.errors import ConfigError, WiroError
+from wiro_nb.runs.catalogue import ModelCard
+from wiro_nb.runs.connections import Connections, ServiceStatus
+from wiro_nb.runs.credentials import CLOUD
 from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.inputs import resolve_inputs, store_inputs
 from wiro_nb.runs.jobs import Desk, error_from_dict
+from wiro_nb.runs.kept_schemas import keep_schema
 from wiro_nb.runs.ledger import Ledger
-from wiro_nb.runs.link import Link
+from wiro_nb.runs.lineage import find_parent, note_frame
 from wiro_nb.runs.loop import IoThread
-from wiro_nb.runs.paths import cache_dir, data_dir, ledger_path, sandbox_dir
+from wiro_nb.runs.paths import data_dir, ledger_path
+from wiro_nb.runs.planning import attached_row, check_cost, forecast_usd, home_of_row, out_folder_of
 from wiro_nb.runs.requests import SANDBOX_BASE_URL, Origin, home_of, plan_row, snapshot_from_row
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.run import Run
-from wiro_nb.runs.sandbox_process import SandboxProcess
-from wiro_nb.runs.services import SANDBOX, ServiceChoice, resolve_service
+from wiro_nb.runs.services import ServiceChoice
 from wiro_nb.runs.settings import Settings
-from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.runs.snapshot import RunState
 from wiro_nb.runs.worker import Worker
 from wiro_nb.schema.catalog import find_bundled, open_schema
 from wiro_nb.schema.encode import request_sha256
@@ -57,24 +52,6 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _ASK_TIMEOUT_S = 45.0
 _FETCH_TIMEOUT_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """What is known of the present service without asking it.
-
-    Attributes:
-        choice: The service and why it was chosen. base_url: where requests go; "" before the sandbox runs.
-        connected: A client exists. reached: it has answered. socket_up: events arrive by push.
-        in_flight: Runs this process follows.
-    """
-
-    choice: ServiceChoice
-    base_url: str
-    connected: bool
-    reached: bool
-    socket_up: bool
-    in_flight: int
 
 
 class Manager:
@@ -94,19 +71,12 @@ class Manager:
         sandbox_arguments: tuple[str, ...] = (),
     ) -> None:
         self.settings = settings or Settings()
-        self._wanted = service
-        self._sandbox_arguments = sandbox_arguments
         self._lock = threading.RLock()
         self._io = IoThread()
         self._ledger: Ledger | None = None
-        self._choices: dict[str, ServiceChoice] = {}
-        self._choice: ServiceChoice | None = None
-        self._links: dict[str, Link] = {}
-        self._catalogues: dict[str, Catalogue] = {}
-        self._sandbox: SandboxProcess | None = None
+        self._connections = Connections(self._io, service, sandbox_arguments)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-        self._followed: dict[str, Run] = {}
         self._closed = False
 
     # Service ---------------------------------------------------------------------------------
@@ -118,11 +88,7 @@ class Manager:
             MissingCredentials: It needs a key and none was found.
             ConfigError: There is no such service.
         """
-        choice = resolve_service(name)
-        with self._lock:
-            self._choice = self._choices[choice.name] = choice
-            self._refresh_link(choice.name)
-        return choice
+        return self._connections.use(name)
 
     @property
     def choice(self) -> ServiceChoice:
@@ -131,11 +97,7 @@ class Manager:
         Raises:
             MissingCredentials, ConfigError: As `use`.
         """
-        with self._lock:
-            if self._choice is None:
-                self._choice = resolve_service(self._wanted)
-                self._choices[self._choice.name] = self._choice
-            return self._choice
+        return self._connections.choice
 
     @property
     def service_name(self) -> str:
@@ -144,16 +106,7 @@ class Manager:
 
     def service_status(self) -> ServiceStatus:
         """Returns what is known of the present service; asks nobody."""
-        choice = self.choice
-        link = self._links.get(choice.name)
-        return ServiceStatus(
-            choice,
-            link.base_url if link is not None else choice.base_url,
-            connected=link is not None and link.client is not None,
-            reached=link is not None and link.reached,
-            socket_up=link is not None and link.socket_is_up,
-            in_flight=sum(not run.done for run in list(self._followed.values())),
-        )
+        return self._connections.status(sum(not run.done for run in list(self._runs.values())))
 
     def login(
         self,
@@ -173,32 +126,11 @@ class Manager:
             AuthRejected: The service does not take it; nothing is kept.
             TransportError: The service cannot be reached; nothing is kept.
         """
-        credentials = Credentials(key, secret)
-        named = base_url or (name if "://" in name else None)
-        place = save_credentials(
-            name, credentials, data_dir(), base_url=named if name != CLOUD else base_url, socket_url=socket_url
-        )
-        try:
-            choice = resolve_service(name)
-            if choice.credentials != credentials:
-                choice = replace(choice, credentials=credentials, key_source=place)
-            self._io.run(self._check_key(choice), timeout_s=_ASK_TIMEOUT_S)
-        except WiroError:
-            forget_credentials(name, data_dir())
-            raise
-        with self._lock:
-            self._choice = self._choices[choice.name] = choice
-            self._refresh_link(choice.name)
-        return place
+        return self._connections.login(key, secret, name=name, base_url=base_url, socket_url=socket_url)
 
     def logout(self, name: str = CLOUD) -> bool:
         """Removes the kept key of a service; the sandbox is used from now on. True when there was one."""
-        removed = forget_credentials(name, data_dir())
-        with self._lock:
-            if self._choice is not None and self._choice.name == name:
-                self._choice = resolve_service(SANDBOX)
-                self._choices[SANDBOX] = self._choice
-        return removed
+        return self._connections.logout(name)
 
     # Models ----------------------------------------------------------------------------------
 
@@ -212,16 +144,16 @@ class Manager:
         Raises:
             UnknownModel: With near matches. TransportError: the service cannot be asked.
         """
-        return find_bundled(model) or self._ask(self._catalogue().schema(model, insist=insist))
+        return find_bundled(model) or self._ask(self._connections.catalogue().schema(model, insist=insist))
 
     def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
         """Lists models of the service that fit; the bundled ones when it cannot be asked."""
-        return self._ask(self._catalogue().models(query, categories, limit))
+        return self._ask(self._connections.catalogue().models(query, categories, limit))
 
     def detail(self, model: str) -> ModelDetail | None:
         """Returns a model's page with its price, or None when the service has none or cannot be asked."""
         try:
-            return self._ask(self._catalogue().detail(model))
+            return self._ask(self._connections.catalogue().detail(model))
         except WiroError as error:
             _log.info("no page of %s: %s", model, error.message)
             return None
@@ -332,16 +264,17 @@ class Manager:
             return []
         origin = origin or Origin()
         choice = self.choice
-        home = home_of(origin.notebook)
-        out_folder = _out_folder(home, out_dir or self.settings.out_dir)
+        home, worker = home_of(origin.notebook), self._the_worker()
+        out_folder = out_folder_of(home, out_dir or self.settings.out_dir)
         limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
         planned: list[tuple[LedgerRow, Prepared]] = []
         detail = self._detail_before_submit(requests[0], must_know=bool(limits), notebook=origin.notebook)
         for index, prepared in enumerate(requests):
             estimate = self._estimate(prepared, detail)
             for limit in limits:
-                _check_cost(estimate, limit)
+                check_cost(estimate, limit)
             kept = store_inputs(prepared, home)
+            keep_schema(kept.schema, data_dir())
             row = plan_row(
                 kept,
                 service=choice.name,
@@ -349,18 +282,16 @@ class Manager:
                 origin=origin,
                 created=datetime.now(UTC),
                 out_folder=out_folder,
-                estimated_usd=_forecast(estimate),
-                parent=parents[index] if parents else None,
+                estimated_usd=forecast_usd(estimate),
+                parent=find_parent(self.ledger, kept, parents[index] if parents else None),
                 sweep_id=sweep_id,
                 sweep_point=positions[index] if positions else None,
             )
             planned.append((row, kept))
-        self.ledger.insert_plans([row for row, _ in planned], budget_usd=self.settings.budget_usd)
-        worker = self._the_worker()
+        self.ledger.insert_plans([worker.own(row) for row, _ in planned], budget_usd=self.settings.budget_usd)
         runs: list[Run] = []
         for row, kept in planned:
             run = self._handle(row)
-            self._followed[run.id] = run
             self._io.call_soon(worker.start, run, kept, home)
             runs.append(run)
         return runs
@@ -411,7 +342,7 @@ class Manager:
             row = self.ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
         else:
             row = self.ledger.insert_attached(
-                _attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
+                attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
             )
         run = self._handle(row)
         if not row.state.is_final:
@@ -434,17 +365,20 @@ class Manager:
     # For handles -----------------------------------------------------------------------------
 
     def follow(self, run: Run) -> None:
-        """Sees to it that a run of the ledger is kept up to date; returns at once."""
-        if run.done or self._closed:
+        """Sees to it that a run of the ledger is kept up to date; returns at once.
+
+        One that stopped without an end is taken up again: the service is asked about an uncertain one anew.
+        """
+        if self._closed or (run.done and run.row.state.is_final):
             return
-        self._followed[run.id] = run
+        if run.done:
+            run._unsettle()
         self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
-        if run.done:
+        if run.done and run.row.state is not RunState.PLANNED:
             return
-        self._followed[run.id] = run
         self._submit_quietly(self._the_worker().cancel(run, home_of_row(run.row)))
 
     def fetch(self, run: Run) -> None:
@@ -454,6 +388,10 @@ class Manager:
             DownloadFailed: They cannot be had.
         """
         self._io.run(self._the_worker().fetch(run, home_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+
+    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
+        """Remembers that a picture (PNG) is a frame of a run's clip, so that a run made from it says so."""
+        note_frame(self.ledger, run.row, picture, index)
 
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""
@@ -477,13 +415,12 @@ class Manager:
             if self._closed:
                 return
             self._closed = True
-            worker, sandbox, ledger = self._worker, self._sandbox, self._ledger
+            worker, ledger = self._worker, self._ledger
         if self._io.is_running:
             with contextlib.suppress(WiroError):
                 self._io.run(self._close_inside(worker, timeout_s * 0.6), timeout_s=timeout_s)
         self._io.close(timeout_s * 0.4)
-        if sandbox is not None:
-            sandbox.close()
+        self._connections.close_sandbox()
         if ledger is not None:
             ledger.close()
 
@@ -504,48 +441,18 @@ class Manager:
                 desk = Desk(self.ledger, lambda: self.settings)
                 self._worker = Worker(
                     desk,
-                    link_for=self._link,
+                    link_for=self._connections.link,
                     schema_for=self._schema_again,
                     expected_s=self._expected_s,
                     price_of=self._price_of,
                 )
             return self._worker
 
-    def _link(self, name: str) -> Link:
-        with self._lock:
-            link = self._links.get(name)
-            if link is None:
-                choice = self._choices.get(name) or resolve_service(name)
-                self._choices[name] = choice
-                if choice.is_sandbox and self._sandbox is None:
-                    speed = os.environ.get("WIRO_SANDBOX_SPEED", "").strip() or None
-                    self._sandbox = SandboxProcess(
-                        sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
-                    )
-                link = self._links[name] = Link(choice, self._sandbox if choice.is_sandbox else None)
-            return link
-
-    def _refresh_link(self, name: str) -> None:
-        """After a change of key or address: the link connects anew at its next call, runs in flight included."""
-        link = self._links.get(name)
-        if link is not None:
-            link.choice = self._choices[name]
-            self._catalogues.pop(name, None)
-
-    def _catalogue(self) -> Catalogue:
-        name = self.service_name
-        with self._lock:
-            found = self._catalogues.get(name)
-            if found is None:
-                folder = cache_dir() / "models" / _folder_name(self.choice)
-                found = self._catalogues[name] = Catalogue(self._link(name), folder)
-            return found
-
     def _schema_again(self, model: str) -> ModelSchema:
         bundled = find_bundled(model)
         if bundled is not None:
             return bundled
-        kept = self._catalogue().kept_detail(model)
+        kept = self._connections.catalogue().kept_detail(model)
         return kept.schema if kept is not None else open_schema(model)
 
     def _handle(self, row: LedgerRow) -> Run:
@@ -556,7 +463,7 @@ class Manager:
                 if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
                     run._settle(error_from_dict(row.error))
             elif run.done:
-                run._row = row
+                run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
             return run
 
     def _estimate(self, prepared: Prepared, detail: ModelDetail | None) -> Estimate:
@@ -573,11 +480,11 @@ class Manager:
         slug = prepared.schema.slug
         if must_know or self.settings.budget_usd is not None or self.ledger.get_budget(notebook) is not None:
             return self.detail(slug)
-        return self._catalogue().kept_detail(slug)
+        return self._connections.catalogue().kept_detail(slug)
 
     async def _price_of(self, prepared: Prepared) -> Decimal | None:
-        detail = await self._catalogue().detail(prepared.schema.slug)
-        return _forecast(await asyncio.to_thread(self._estimate, prepared, detail))
+        detail = await self._connections.catalogue().detail(prepared.schema.slug)
+        return forecast_usd(await asyncio.to_thread(self._estimate, prepared, detail))
 
     def _expected_for(self, model: str, parameters: Mapping[str, Any]) -> float | None:
         return expected_seconds(self.ledger.past_runs(model, self.service_name), parameters)
@@ -589,17 +496,10 @@ class Manager:
     async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
         if worker is not None:
             await worker.close(timeout_s)
-        for link in list(self._links.values()):
-            await link.close()
+        await self._connections.close_links()
 
     async def _read_task(self, task_id: str) -> Task:
-        return await self._link(self.service_name).read_task(task_id, None)
-
-    async def _check_key(self, choice: ServiceChoice) -> None:
-        from wiro_nb.api.client import WiroClient
-
-        async with WiroClient(choice.to_service()) as client:
-            await client.task_list(limit=1)
+        return await self._connections.link(self.service_name).read_task(task_id, None)
 
     def _uncertain_row(self, task: Task) -> LedgerRow | None:
         from wiro_nb.runs.submit import match_tasks
@@ -614,88 +514,6 @@ class Manager:
             ):
                 return row
         return None
-
-
-def _attached_row(task: Task, service: str, base_url: str, origin: Origin, out_dir: str) -> LedgerRow:
-    model = task.model or "unknown/unknown"
-    try:
-        schema = find_bundled(model) or open_schema(model)
-    except WiroError:
-        schema = open_schema("unknown/unknown")
-    parameters = {
-        name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list))
-    }
-    row = plan_row(
-        Prepared(schema, parameters, {}, None),
-        service=service,
-        base_url=base_url,
-        origin=origin,
-        created=task.created or datetime.now(UTC),
-        out_folder=_out_folder(home_of(origin.notebook), out_dir),
-        estimated_usd=None,
-        parent=None,
-    )
-    return replace(
-        row,
-        state=RunState.SUBMITTED,
-        task_id=task.id,
-        task_token=task.token or None,
-        submitted_at=task.created or row.created,
-        stage=str(Stage.QUEUED),
-    )
-
-
-def home_of_row(row: LedgerRow) -> Path:
-    """Returns the folder that a run's output paths start from."""
-    if row.notebook or not row.folder:
-        return home_of(row.notebook)
-    # Without a notebook the run was saved under the folder it was asked for in.
-    return Path(row.folder).parent.parent
-
-
-def _out_folder(home: Path, out_dir: str | Path) -> Path:
-    folder = Path(out_dir).expanduser()
-    folder = folder if folder.is_absolute() else home / folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ConfigError(
-            f"clips cannot be saved: the folder {folder.name} beside the notebook cannot be written",
-            hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",
-            billed=NOTHING_SENT,
-        )
-    return folder
-
-
-def _forecast(estimate: Estimate) -> Decimal | None:
-    if not estimate.known:
-        return None
-    return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
-
-
-def _check_cost(estimate: Estimate, limit: Decimal) -> None:
-    cost = _forecast(estimate)
-    if cost is not None and cost <= limit:
-        return
-    told = "is unknown" if cost is None else f"is about ${cost}"
-    raise BudgetExceeded(
-        f"the price of this run {told}, and at most ${limit} was allowed",
-        hint="raise the limit, or leave it out",
-        budget_usd=str(limit),
-        spent_usd="0",
-        estimated_usd=None if cost is None else str(cost),
-    )
-
-
-def _folder_name(choice: ServiceChoice) -> str:
-    import hashlib
-
-    if choice.is_sandbox:
-        return SANDBOX
-    return hashlib.sha256(choice.base_url.encode()).hexdigest()[:12]
 
 
 def _log_failure(future: Any) -> None:

@@ -39,6 +39,9 @@ class RunKeeper(Protocol):
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again; returns when done."""
 
+    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
+        """Remembers that a picture (PNG) is a frame of a run's clip."""
+
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""
 
@@ -333,6 +336,18 @@ class Run:
             DownloadFailed: There is no file here.
             MissingExtra: PyAV is not installed.
         """
+        data = self.frame_png(index)
+        from PIL import Image
+
+        picture = Image.open(io.BytesIO(data))
+        picture.info[FRAME_OF] = self.id
+        return picture
+
+    def frame_png(self, index: int = -1) -> bytes:
+        """Returns one picture of the run's clip as the bytes of a PNG; the ledger remembers where it is from.
+
+        Args, Raises: As `frame`.
+        """
         from wiro_nb.runs import media
 
         path = self.path
@@ -341,11 +356,8 @@ class Run:
                 f"run {self.short_id} has no file here", hint=f"%wiro fetch {self.short_id}", run_id=self.id
             )
         data = media.frame(path, index)
-        from PIL import Image
-
-        picture = Image.open(io.BytesIO(data))
-        picture.info[FRAME_OF] = self.id
-        return picture
+        self._keeper.note_frame(self, data, index)
+        return data
 
     def on_change(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
         """Calls back with the snapshot when the run changes, at most about ten times a second.
@@ -437,6 +449,12 @@ class Run:
         """Marks the end and wakes everybody who waits."""
         self._conclude(error)
         self._wake()
+
+    def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
+        """Takes what the ledger says now of a run that nobody here works on; another process may have gone on."""
+        if row.state is not self._row.state:
+            self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
+        self._row = row
 
     def _unsettle(self) -> None:
         """An uncertain run found its task: it goes on."""

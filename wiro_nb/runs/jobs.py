@@ -48,7 +48,8 @@ class Job:
         ended: Set when the service says the task is over, or a look finds it so.
         cancelled: Set when the person wants the end.
         look_at: Monotonic time of the next question about it. looks: how many were in vain.
-        unknown_looks: How often the service did not find the task. is_heard: its events come by push.
+        unknown_looks: How often the service did not find the task, since `unknown_since`.
+        is_heard: its events come by push.
         is_suspect: An error line may be the end.
         generation: Of the link at the time the task was registered for events.
         final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
@@ -66,6 +67,7 @@ class Job:
     look_at: float = 0.0
     looks: int = 0
     unknown_looks: int = 0
+    unknown_since: float = 0.0
     is_heard: bool = False
     is_suspect: bool = False
     generation: int = 0
@@ -230,11 +232,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
 
 
-def cancelled_before_sending(job: Job) -> RunCancelled:
+def cancelled_before_sending(run: Run) -> RunCancelled:
     """Returns the error of a run the person cancelled before it left this machine."""
     return RunCancelled(
-        f"run {job.run.short_id} was cancelled before it was sent",
+        f"run {run.short_id} was cancelled before it was sent",
         billed="Nothing was sent and nothing was billed.",
-        run_id=job.id,
+        run_id=run.id,
         task_id=None,
     )

@@ -21,6 +21,7 @@ class Settings:
         catch_up_s: Seconds of silence after registering before a run's state is read.
         connect_patience_s: How long a run waits for a service that never answered in this process.
         outage_patience_s: How long a planned run waits for a service that did answer before.
+        unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not the sandbox).
         uncertain_checks_s: Seconds before each look for a task whose answer was lost.
         slot_retry_s: Seconds between tries while all slots are taken and no run of ours ends.
         download_tries: Attempts for one file.
@@ -37,6 +38,7 @@ class Settings:
     catch_up_s: float = 1.0
     connect_patience_s: float = 60.0
     outage_patience_s: float = 3600.0
+    unknown_patience_s: float = 60.0
     uncertain_checks_s: tuple[float, ...] = (0.2, 1.0, 3.0, 8.0)
     slot_retry_s: tuple[float, ...] = (2.0, 5.0, 10.0)
     download_tries: int = 5

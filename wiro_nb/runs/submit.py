@@ -11,10 +11,11 @@ import enum
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wiro_nb.api.answers import Task
+from wiro_nb.api.answers import Submitted, Task
 from wiro_nb.errors import (
     ApiError,
     ConnectFailed,
@@ -29,12 +30,18 @@ from wiro_nb.errors import (
 from wiro_nb.runs.gate import Gate
 from wiro_nb.runs.jobs import Desk, Job, cancelled_before_sending, utc_now
 from wiro_nb.runs.link import Link
+from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunState, Stage
-from wiro_nb.schema.encode import encode
+from wiro_nb.schema.encode import WireBody, encode
+
+if TYPE_CHECKING:
+    from wiro_nb.api.client import WiroClient
 
 _log = logging.getLogger(__name__)
 _CLOCK_SKEW = timedelta(seconds=120)
+_SEND_WITHIN = timedelta(seconds=10)
 _LIST_LIMIT = 100
+_MOST_PAGES = 50
 _ASKING = "the answer was lost: asking the service for the task"
 _WRITE_TRIES = 5
 
@@ -43,6 +50,14 @@ class _Outcome(enum.Enum):
     ENDED = "submitted, refused or uncertain"
     FULL = "no slot"
     NOT_SENT = "no connection"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """Tasks that a lost submission may have made, and the one it surely made, if that can be told."""
+
+    candidates: list[Task]
+    mine: Task | None
 
 
 class Submitter:
@@ -67,7 +82,7 @@ class Submitter:
         try:
             while True:
                 if not await self._enter(job):
-                    await self._desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job))
+                    await self._desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job.run))
                     return
                 outcome = await self._try(job)
                 if outcome is _Outcome.ENDED:
@@ -87,9 +102,9 @@ class Submitter:
             looked = await self._look_for(job)
             if looked is None:
                 continue
-            found = looked
-            if len(found) == 1:
-                await self._take_on(job, found[0].id, found[0].token)
+            found = looked.candidates
+            if looked.mine is not None:
+                await self._take_on(job, looked.mine.id, looked.mine.token)
                 return
         await self._leave_uncertain(job, found)
 
@@ -106,6 +121,10 @@ class Submitter:
             if entering.done():
                 self.gate.leave(sent=False)
             return False
+        except asyncio.CancelledError:
+            if entering.done() and not entering.cancelled():
+                self.gate.leave(sent=False)  # its turn came while it was given up: the next one must have it
+            raise
         finally:
             for waiting in (entering, stopping):
                 waiting.cancel()
@@ -135,11 +154,7 @@ class Submitter:
         await desk.step(job, lambda: desk.ledger.mark_submitting(job.id, moment))
         desk.change(job, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
         try:
-            submitted = await self._link.call(
-                lambda client: client.run(
-                    job.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(job, sent, total)
-                )
-            )
+            submitted = await self._link.call(lambda client: self._run(client, job, body, moment))
         except ConnectFailed:
             await self._back_to_planned(job)
             return _Outcome.NOT_SENT
@@ -156,6 +171,14 @@ class Submitter:
         self._link.reached = True
         await self._take_on(job, submitted.task_id, submitted.token, moment=utc_now())
         return _Outcome.ENDED
+
+    async def _run(self, client: WiroClient, job: Job, body: WireBody, moment: datetime) -> Submitted:
+        if utc_now() - moment > _SEND_WITHIN:
+            # The machine slept in between: another kernel may have asked for the task, found none, and said so.
+            raise ConnectFailed("this machine was asleep before the run was sent", host=job.row.service)
+        return await client.run(
+            job.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(job, sent, total)
+        )
 
     async def _take_on(self, job: Job, task_id: str, token: str, *, moment: datetime | None = None) -> None:
         moment = moment or job.row.submitting_at or utc_now()
@@ -210,23 +233,50 @@ class Submitter:
             pass
         return True
 
-    async def _look_for(self, job: Job) -> list[Task] | None:
+    async def _look_for(self, job: Job) -> _Finding | None:
+        """Asks the service which tasks may be this run's; None while it cannot be asked."""
         try:
-            _, tasks = await self._link.call(lambda client: client.task_list(limit=_LIST_LIMIT))
+            tasks = await self._tasks_since(_began(job.row) - _CLOCK_SKEW)
         except WiroError as error:
             self._desk.change(job, lost_since=job.snapshot.lost_since or utc_now())
             _log.info("run %s: the task list cannot be read yet: %s", job.run.short_id, error.message)
             return None
-        since = job.row.submitting_at or job.row.created
-        names = {job.row.model, job.row.run_path}
-        found = match_tasks(tasks, names=names, parameters=job.row.parameters, since=since)
-        owned = [task for task in found if await self._is_owned(job, task)]
+        # The other runs come first: one that gets its answer meanwhile then owns its task below.
+        rivals = await self._desk.ledger_call(lambda: self._rivals(job.row))
+        fitting = match_tasks(
+            tasks, names={job.row.model, job.row.run_path}, parameters=job.row.parameters, since=_began(job.row)
+        )
+        free = [task for task in fitting if not await self._is_owned(job, task)]
         self._desk.change(job, lost_since=None)
-        return [task for task in found if task not in owned]
+        return _Finding(free, choose_task(free, job.row, rivals))
+
+    async def _tasks_since(self, since: datetime) -> list[Task]:
+        """Lists the service's tasks back to a moment: a sweep may have sent hundreds since."""
+        tasks: list[Task] = []
+        for _ in range(_MOST_PAGES):
+            start = len(tasks)
+            total, page = await self._link.call(lambda client: client.task_list(limit=_LIST_LIMIT, start=start))  # noqa: B023
+            tasks += page
+            oldest = min((task.created for task in page if task.created is not None), default=None)
+            if not page or len(tasks) >= total or (oldest is not None and oldest < since):
+                break
+        return list({task.id: task for task in tasks}.values())
+
+    def _rivals(self, row: LedgerRow) -> list[LedgerRow]:
+        """Returns the other runs of the same request whose task is not known either."""
+        return [
+            other
+            for other in self._desk.ledger.unfinished(service=row.service)
+            if other.run_id != row.run_id
+            and other.state in (RunState.SUBMITTING, RunState.UNCERTAIN)
+            and (other.base_url, other.run_path) == (row.base_url, row.run_path)
+            and other.parameters == row.parameters
+        ]
 
     async def _is_owned(self, job: Job, task: Task) -> bool:
-        ledger, base_url = self._desk.ledger, self._link.base_url
-        row = await self._desk.ledger_call(lambda: ledger.find_task(job.row.service, base_url, task.id))
+        ledger = self._desk.ledger
+        # By the row's address: the sandbox's own is another one each time it starts.
+        row = await self._desk.ledger_call(lambda: ledger.find_task(job.row.service, job.row.base_url, task.id))
         return row is not None and row.run_id != job.id
 
     async def _leave_uncertain(self, job: Job, found: Sequence[Task] | None) -> None:
@@ -288,6 +338,32 @@ def match_tasks(
         and (task.created is None or task.created >= since - _CLOCK_SKEW)
         and all(_same(task.parameters.get(name), value) for name, value in parameters.items())
     ]
+
+
+def choose_task(candidates: Sequence[Task], row: LedgerRow, rivals: Sequence[LedgerRow]) -> Task | None:
+    """Says which of the tasks that fit is a run's, or None when that cannot be told.
+
+    Args:
+        candidates: Tasks that fit and that no run owns.
+        row: The run.
+        rivals: Runs of the same request whose task is not known either.
+
+    Returns:
+        The only one; or, when there are as many tasks as runs that look for one, its own in their order: the
+        requests are the same, so it only matters that no two take the same task. None as well while a rival's
+        answer may still come.
+    """
+    if any(rival.state is RunState.SUBMITTING for rival in rivals):
+        return None
+    seekers = sorted([row.run_id, *(rival.run_id for rival in rivals)])
+    if len(seekers) != len(candidates):
+        return None
+    in_order = sorted(candidates, key=lambda task: (len(task.id), task.id))
+    return in_order[seekers.index(row.run_id)]
+
+
+def _began(row: LedgerRow) -> datetime:
+    return row.submitting_at or row.created
 
 
 def _same(theirs: Any, ours: Any) -> bool:

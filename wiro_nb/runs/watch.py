@@ -16,6 +16,7 @@ from wiro_nb.api.answers import ERROR_STATUS, Event, Task
 from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.runs.jobs import Desk, Job, utc_now
 from wiro_nb.runs.link import Link
+from wiro_nb.runs.services import SANDBOX
 from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
 from wiro_nb.runs.tracker import Tracker
 
@@ -206,11 +207,19 @@ class Watcher:
             self._desk.note_progress(job)
 
     def _count_unknown(self, job: Job, error: ApiError) -> None:
+        now = time.monotonic()
+        if job.unknown_looks == 0:
+            job.unknown_since = now
         job.unknown_looks += 1
         self._desk.change(job, message=f"the service does not find the task ({error.message})")
-        job.look_at = time.monotonic() + self._desk.settings.poll_s[0]
-        if job.unknown_looks >= _UNKNOWN_LOOKS:
+        job.look_at = now + self._desk.settings.poll_s[0]
+        if self._is_gone(job):
             job.ended.set()
+
+    def _is_gone(self, job: Job) -> bool:
+        """Says whether to believe that a task is gone: a service in trouble knows nothing of paid tasks either."""
+        patience = 0.0 if job.row.service == SANDBOX else self._desk.settings.unknown_patience_s
+        return job.unknown_looks >= _UNKNOWN_LOOKS and time.monotonic() - job.unknown_since >= patience
 
     def _lose_contact(self, jobs: Sequence[Job], error: WiroError) -> None:
         _log.info("no contact to %s: %s", self._link.name, error.message)
@@ -232,7 +241,7 @@ class Watcher:
                 self._take_end(job, task)
             except NotAccessible as error:
                 self._count_unknown(job, error)
-                if job.unknown_looks >= _UNKNOWN_LOOKS:
+                if self._is_gone(job):
                     return None
             except WiroError as error:
                 self._lose_contact([job], error)

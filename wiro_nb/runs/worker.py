@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.finish import Finisher
-from wiro_nb.runs.jobs import Desk, Job, error_from_dict, utc_now
+from wiro_nb.runs.jobs import Desk, Job, cancelled_before_sending, error_from_dict, error_to_dict, utc_now
 from wiro_nb.runs.leases import new_owner
 from wiro_nb.runs.link import Link
 from wiro_nb.runs.requests import prepared_from_row, snapshot_from_row
+from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.run import Run
 from wiro_nb.runs.snapshot import RunState
 from wiro_nb.runs.submit import Submitter
@@ -82,6 +84,10 @@ class Worker:
 
     # Taking on -------------------------------------------------------------------------------
 
+    def own(self, row: LedgerRow) -> LedgerRow:
+        """Returns a new row with this process's lease on it, so that no other kernel takes it before it starts."""
+        return replace(row, lease_owner=self.owner, lease_until=utc_now() + timedelta(seconds=LEASE_S))
+
     def start(self, run: Run, prepared: Prepared, home: Path) -> None:
         """Begins the life of a run that was just planned."""
         if run.id not in self._jobs and not self._closing:
@@ -89,11 +95,20 @@ class Worker:
 
     async def follow(self, run: Run, home: Path) -> None:
         """Takes a run of the ledger on, or looks on while another process works on it."""
+        self._look_on(run, home)
+
+    def _look_on(self, run: Run, home: Path) -> None:
         if run.done or self._closing or run.id in self._jobs or run.id in self._spectators:
             return
         task = asyncio.create_task(self._spectate(run, home), name=f"wiro-spectate-{run.short_id}")
         self._spectators[run.id] = task
-        task.add_done_callback(lambda _: self._spectators.pop(run.id, None))
+
+        def ended(spectator: asyncio.Task[None]) -> None:
+            self._spectators.pop(run.id, None)
+            if not spectator.cancelled() and spectator.exception() is None:
+                self._look_on(run, home)  # unless it is taken over, or was asked about again meanwhile
+
+        task.add_done_callback(ended)
 
     def branch(self, service: str) -> Branch:
         """Returns what works for a service, made at first use."""
@@ -121,16 +136,20 @@ class Worker:
     async def _spectate(self, run: Run, home: Path) -> None:
         """Follows a run in the ledger until its lease is free, then takes it over; or until it is over."""
         ledger = self.desk.ledger
-        while not run.done:
-            if await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
+        try:
+            while not run.done:
+                if await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
+                    run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
+                    if not _settle_from_row(run):
+                        await self._take_over(run, home)
+                    return
                 run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-                if not _settle_from_row(run):
-                    await self._take_over(run, home)
-                return
-            run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-            if _settle_from_row(run):
-                return
-            await asyncio.sleep(_SPECTATE_S)
+                if _settle_from_row(run):
+                    return
+                await asyncio.sleep(_SPECTATE_S)
+        except LedgerError as error:
+            _log.warning("run %s cannot be looked up: %s", run.short_id, error.message)
+            run._settle(error)
 
     async def _take_over(self, run: Run, home: Path) -> None:
         try:
@@ -157,9 +176,11 @@ class Worker:
             raise
         except WiroError as error:
             _log.error("run %s stopped being followed: %s", job.run.short_id, error.message)
+            await self._let_go(job)
             self.desk.conclude(job, replace(job.snapshot, message=error.message), error)
         except Exception as error:
             _log.exception("run %s stopped being followed by a defect", job.run.short_id)
+            await self._let_go(job)
             lost = StreamLost(
                 f"run {job.run.short_id} stopped being followed: {type(error).__name__}: {error}",
                 hint=f"%wiro wait {job.run.short_id}",
@@ -169,9 +190,12 @@ class Worker:
         finally:
             self._jobs.pop(job.id, None)
             branch.submitter.gate.slot_freed()
+            if not self._closing:
+                self._look_on(job.run, job.home)  # if it was asked about again while this life was ending
 
     async def _steps(self, job: Job, branch: Branch) -> None:
-        await self.desk.ledger_call(lambda: self.desk.ledger.claim(job.id, self.owner, utc_now(), LEASE_S))
+        if not await self.desk.ledger_call(lambda: self.desk.ledger.claim(job.id, self.owner, utc_now(), LEASE_S)):
+            return  # another process was faster: `_live` has it looked at from here
         state = job.row.state
         if state is RunState.PLANNED:
             await branch.submitter.send(job)
@@ -188,6 +212,13 @@ class Worker:
             self._spawn(branch.watcher.cancel(job))
         task = await branch.watcher.follow(job)
         await branch.finisher.finish(job, task)
+
+    async def _let_go(self, job: Job) -> None:
+        """Gives the lease of a run back, so that any process may go on with it."""
+        try:
+            await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
+        except LedgerError as error:
+            _log.warning("the lease of run %s was not given back: %s", job.run.short_id, error.message)
 
     async def _tell_price(self, job: Job, prepared: Prepared) -> None:
         """Forecasts the price of a run whose model's page was not known yet when it was planned."""
@@ -212,6 +243,7 @@ class Worker:
                 break
             await asyncio.sleep(0.02)
         if run.done:
+            await self._drop_plan(run)
             return
         if job is None:
             _log.info("run %s is followed by another process; it is cancelled at the service", run.short_id)
@@ -221,6 +253,25 @@ class Worker:
         self.desk.change(job, cancel_requested=True, message="cancelling")
         if job.row.state is RunState.SUBMITTED and job.tracker is not None:
             await self.branch(run.row.service).watcher.cancel(job)
+
+    async def _drop_plan(self, run: Run) -> None:
+        """Ends a run that cannot be sent any more (its input file or its key is gone)."""
+        ledger = self.desk.ledger
+        if run.row.state is not RunState.PLANNED:
+            return
+        if not await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
+            return
+        error = cancelled_before_sending(run)
+        run._row = await self.desk.ledger_call(
+            lambda: ledger.finish(
+                run.id,
+                RunState.CANCELLED,
+                finished_at=utc_now(),
+                error=error_to_dict(error),
+                message=error.message,
+            )
+        )
+        _settle_from_row(run)
 
     async def _cancel_elsewhere(self, run: Run) -> None:
         if run.row.task_id is None:
@@ -280,6 +331,8 @@ class Worker:
         job = self._jobs.get(run_id)
         if job is None or job.row.state.is_final or job.run.done:
             return
+        if job.row.state is RunState.SUBMITTING:
+            return  # its answer, when it comes, says more than anybody could find out
         ledger = self.desk.ledger
         if await self.desk.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S)):
             return

@@ -26,9 +26,11 @@ from wiro_nb.runs.credentials import CLOUD
 from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.inputs import resolve_inputs, store_inputs
 from wiro_nb.runs.jobs import Desk, error_from_dict
+from wiro_nb.runs.kept_schemas import keep_schema
 from wiro_nb.runs.ledger import Ledger
+from wiro_nb.runs.lineage import find_parent, note_frame
 from wiro_nb.runs.loop import IoThread
-from wiro_nb.runs.paths import ledger_path
+from wiro_nb.runs.paths import data_dir, ledger_path
 from wiro_nb.runs.planning import attached_row, check_cost, forecast_usd, home_of_row, out_folder_of
 from wiro_nb.runs.requests import SANDBOX_BASE_URL, Origin, home_of, plan_row, snapshot_from_row
 from wiro_nb.runs.rows import LedgerRow
@@ -262,7 +264,7 @@ class Manager:
             return []
         origin = origin or Origin()
         choice = self.choice
-        home = home_of(origin.notebook)
+        home, worker = home_of(origin.notebook), self._the_worker()
         out_folder = out_folder_of(home, out_dir or self.settings.out_dir)
         limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
         planned: list[tuple[LedgerRow, Prepared]] = []
@@ -272,6 +274,7 @@ class Manager:
             for limit in limits:
                 check_cost(estimate, limit)
             kept = store_inputs(prepared, home)
+            keep_schema(kept.schema, data_dir())
             row = plan_row(
                 kept,
                 service=choice.name,
@@ -280,13 +283,12 @@ class Manager:
                 created=datetime.now(UTC),
                 out_folder=out_folder,
                 estimated_usd=forecast_usd(estimate),
-                parent=parents[index] if parents else None,
+                parent=find_parent(self.ledger, kept, parents[index] if parents else None),
                 sweep_id=sweep_id,
                 sweep_point=positions[index] if positions else None,
             )
             planned.append((row, kept))
-        self.ledger.insert_plans([row for row, _ in planned], budget_usd=self.settings.budget_usd)
-        worker = self._the_worker()
+        self.ledger.insert_plans([worker.own(row) for row, _ in planned], budget_usd=self.settings.budget_usd)
         runs: list[Run] = []
         for row, kept in planned:
             run = self._handle(row)
@@ -363,14 +365,19 @@ class Manager:
     # For handles -----------------------------------------------------------------------------
 
     def follow(self, run: Run) -> None:
-        """Sees to it that a run of the ledger is kept up to date; returns at once."""
-        if run.done or self._closed:
+        """Sees to it that a run of the ledger is kept up to date; returns at once.
+
+        One that stopped without an end is taken up again: the service is asked about an uncertain one anew.
+        """
+        if self._closed or (run.done and run.row.state.is_final):
             return
+        if run.done:
+            run._unsettle()
         self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
-        if run.done:
+        if run.done and run.row.state is not RunState.PLANNED:
             return
         self._submit_quietly(self._the_worker().cancel(run, home_of_row(run.row)))
 
@@ -381,6 +388,10 @@ class Manager:
             DownloadFailed: They cannot be had.
         """
         self._io.run(self._the_worker().fetch(run, home_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+
+    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
+        """Remembers that a picture (PNG) is a frame of a run's clip, so that a run made from it says so."""
+        note_frame(self.ledger, run.row, picture, index)
 
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""
@@ -452,7 +463,7 @@ class Manager:
                 if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
                     run._settle(error_from_dict(row.error))
             elif run.done:
-                run._row = row
+                run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
             return run
 
     def _estimate(self, prepared: Prepared, detail: ModelDetail | None) -> Estimate:

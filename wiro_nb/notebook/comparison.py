@@ -10,7 +10,7 @@ from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.comparison_view import LETTERS, Comparison, DiffRow, compare_runs
 from wiro_nb.notebook.contact_sheet import make_thumb
 from wiro_nb.notebook.display import read_posters, rebase_outputs
-from wiro_nb.notebook.grid_view import main_output
+from wiro_nb.notebook.grid_view import clip_timing, main_output
 from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import Bundle, option_labels, poster_base64
@@ -20,7 +20,6 @@ from wiro_nb.runs.snapshot import Snapshot
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.comparison import ComparisonWidget
 
-_FPS = 16.0
 _POSTER_BYTES = 16_000
 
 
@@ -82,8 +81,7 @@ class ComparisonView:
                     "path": (output.path if output else None) or "",
                     "poster": (output.poster_path if output else None) or "",
                     "type": output.content_type.partition("/")[0] if output else "",
-                    "duration": (output.duration_s if output else None) or 0,
-                    "fps": (output.fps if output else None) or _FPS,
+                    **clip_timing(output),
                     "width": (output.width if output else None) or 0,
                     "height": (output.height if output else None) or 0,
                 }

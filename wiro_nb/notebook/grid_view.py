@@ -148,8 +148,7 @@ def tile_view(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -
         "path": (output.path if output else None) or "",
         "type": output.content_type.partition("/")[0] if output else "",
         "poster": (output.poster_path if output else None) or "",
-        "duration": (output.duration_s if output else None) or 0,
-        "fps": (output.fps if output else None) or _FALLBACK_FPS,
+        **clip_timing(output),
         "width": (output.width if output else None) or 0,
         "height": (output.height if output else None) or 0,
     }
@@ -163,6 +162,15 @@ def main_output(snapshot: Snapshot) -> RunOutput | None:
         if found is not None:
             return found
     return None
+
+
+def clip_timing(output: RunOutput | None) -> dict[str, float]:
+    """Returns `duration` in seconds and `fps` of an output, for playing: whole frames where they are counted."""
+    fps = (output.fps if output else None) or _FALLBACK_FPS
+    seconds = (output.duration_s if output else None) or 0.0
+    if output is not None and output.frames and output.fps:
+        seconds = output.frames / output.fps
+    return {"duration": seconds, "fps": fps}
 
 
 def tile_cost(snapshot: Snapshot) -> str:

@@ -58,9 +58,8 @@ export function leaveStaticForm(model) {
   const context = model.widget_manager?.context;
   const session = context?.sessionContext;
   if (!session?.statusChanged || !context.model?.cells) return () => {};
-  const modelId = model.model_id;
   const onStatus = (_session, status) => {
-    if (GONE.has(status) && !context.isDisposed && !context.model.readOnly) dropView(context.model, modelId);
+    if (GONE.has(status) && !context.isDisposed && !context.model.readOnly) dropView(context.model, model.get("own_id"));
   };
   session.statusChanged.connect(onStatus);
   return () => session.statusChanged.disconnect(onStatus);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.runs.inputs import RUN_PREFIX
+from wiro_nb.runs.inputs import read_run_text
 from wiro_nb.runs.run import FRAME_OF, Run
 from wiro_nb.runs.snapshot import RunOutput
 
@@ -25,8 +25,8 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
     for value in _flat(values):
         if isinstance(value, Run):
             return _parent(value, 0)
-        if isinstance(value, str) and value.strip().startswith(RUN_PREFIX):
-            return _parent(manager.get(value.strip().removeprefix(RUN_PREFIX).strip()), 0)
+        if isinstance(value, str) and (named := read_run_text(value)) is not None:
+            return _parent(manager.get(named[0]), 0)
         if isinstance(value, RunOutput):
             return _owner_of(value, manager)
         note = getattr(value, "info", None)

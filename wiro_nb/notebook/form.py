@@ -24,7 +24,7 @@ from wiro_nb.notebook.form_presets import Presets
 from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
@@ -64,6 +64,7 @@ class ModelForm(anywidget.AnyWidget):
         values: Mapping[str, Any] | None = None,
         presets: Presets | None = None,
         upload_dir: Path | None = None,
+        sources: FileSources | None = None,
     ) -> None:
         """Makes a form; see `build_form`."""
         self._schema = schema
@@ -79,7 +80,7 @@ class ModelForm(anywidget.AnyWidget):
         # One layout for all: a layout each would triple the messages.
         shared = ipywidgets.Layout()
         key = uuid.uuid4().hex
-        self._fields = make_fields(self._layout_plan, shared, key, upload_dir)
+        self._fields = make_fields(self._layout_plan, shared, key, upload_dir, sources)
         super().__init__(
             layout=shared,
             form_key=key,
@@ -298,7 +299,11 @@ class ModelForm(anywidget.AnyWidget):
     def _find_problems(self) -> dict[str, dict[str, Any]]:
         from wiro_nb.schema.values import check
 
-        found = check(self._schema, {name: value for name, value in self.values.items() if value not in ("", [])})
+        given = {name: value for name, value in self.values.items() if value not in ("", [])}
+        for name, field in self._fields.items():
+            if isinstance(field, FileField) and name in given:
+                given[name] = field.resolved()
+        found = check(self._schema, given)
         problems: dict[str, dict[str, Any]] = {}
         for name in self._fields:
             if name in found and (self._tried or name in self._touched):
@@ -384,6 +389,7 @@ def build_form(
     values: Mapping[str, Any] | None = None,
     presets: Presets | None = None,
     upload_dir: Path | None = None,
+    sources: FileSources | None = None,
 ) -> ModelForm:
     """Makes the form of a model.
 
@@ -397,6 +403,7 @@ def build_form(
         values: First values, by parameter.
         presets: Where presets are kept; None leaves them out.
         upload_dir: Where files from the browser are put; beside the notebook when None.
+        sources: Finds earlier runs for file inputs; None takes only files and URLs.
 
     Raises:
         KeyError: `values` names a parameter the model does not have.
@@ -409,4 +416,5 @@ def build_form(
         values=values,
         presets=presets,
         upload_dir=upload_dir,
+        sources=sources,
     )

@@ -10,14 +10,18 @@ import ipywidgets
 
 from wiro_nb.notebook.form_layout import FieldPlan, FormPlan
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.schema.types import ModelSchema
 
 Values = dict[str, Any]
 
 
 def make_fields(
-    plan: FormPlan, layout: ipywidgets.Layout, form_key: str, upload_dir: Path | None
+    plan: FormPlan,
+    layout: ipywidgets.Layout,
+    form_key: str,
+    upload_dir: Path | None,
+    sources: FileSources | None = None,
 ) -> dict[str, Field]:
     """Returns a widget for each field of a plan, holding its default.
 
@@ -26,16 +30,20 @@ def make_fields(
         layout: Shared by all: a layout each would double the messages.
         form_key: What the fields find their form by in the browser.
         upload_dir: Where files from the browser are put, or None for the usual place.
+        sources: Finds earlier runs for file inputs, or None.
     """
-    return {
-        field.id: _make_field(field, upload_dir, {"name": field.id, "form_key": form_key, "layout": layout})
-        for field in plan.fields
-    }
+    fields: dict[str, Field] = {}
+    for field in plan.fields:
+        common: dict[str, Any] = {"name": field.id, "form_key": form_key, "layout": layout}
+        if field.kind == "files":
+            limits = {"multiple": field.multiple, "media": field.media}
+            fields[field.id] = FileField(upload_dir=upload_dir, sources=sources, **limits, **common)
+        else:
+            fields[field.id] = _make_field(field, common)
+    return fields
 
 
-def _make_field(plan: FieldPlan, upload_dir: Path | None, common: dict[str, Any]) -> Field:
-    if plan.kind == "files":
-        return FileField(multiple=plan.multiple, upload_dir=upload_dir, **common)
+def _make_field(plan: FieldPlan, common: dict[str, Any]) -> Field:
     if plan.kind == "pairs":
         return PairsField(**common)
     default = plan.default if isinstance(plan.default, str) else ", ".join(plan.default)

@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from wiro_nb.schema.attach import expected_media
+from wiro_nb.schema.coerce import is_free_text
+from wiro_nb.schema.files import MAX_FILE_BYTES
 from wiro_nb.schema.rules import Rule
 from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Option, Parameter
 
@@ -45,10 +48,14 @@ class FieldPlan:
             seed, files, pairs.
         group: Heading it stands under. more: True when folded.
         hint: Help and rules in one line. note: Said of inputs that need a word ("type slider is not known").
-        default: Text (or list of texts) the service would use. required, multiple: as in the schema.
+        default: Text (or list of texts) that is sent when nothing is changed.
+        required, multiple: As in the schema.
+        sample: The model's own sample of a required text. It is offered, never sent unasked.
+        empty: What an empty choice is called ("none", "choose one").
         options: [value, label, description, [trigger words]] of each choice.
         unit: "px", "s" or "". min, max, step: decimal text or None. max_length: characters or None.
         rule_step: distance of the numbers that fit the rule (4 for 4n+1), or None.
+        media: "image", "video" or "audio" where a file input takes only these. most: largest number of files.
     """
 
     id: str
@@ -59,6 +66,8 @@ class FieldPlan:
     hint: str = ""
     note: str = ""
     default: str | tuple[str, ...] = ""
+    sample: str = ""
+    empty: str = ""
     required: bool = False
     multiple: bool = False
     options: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
@@ -68,6 +77,8 @@ class FieldPlan:
     step: str | None = None
     max_length: int | None = None
     rule_step: int | None = None
+    media: str = ""
+    most: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON data for the browser, without what is empty."""
@@ -135,7 +146,7 @@ def _unique(parameters: Iterable[Parameter]) -> tuple[list[Parameter], tuple[str
 
 def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPlan:
     kind = "prompt" if is_prompt else _kind(parameter)
-    default = parameter.default if parameter.default is not None else ""
+    default, sample, empty = _first_value(parameter)
     return FieldPlan(
         id=parameter.id,
         label=label_text(parameter),
@@ -144,7 +155,9 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         more=not is_prompt and not parameter.required and _is_advanced(parameter, kind, own_groups),
         hint=_hint(parameter, kind),
         note=_note(parameter),
-        default="" if kind == "files" else default,
+        default=default,
+        sample=sample,
+        empty=empty,
         required=parameter.required,
         multiple=parameter.multiple,
         options=tuple(_option(option) for option in parameter.options),
@@ -154,7 +167,25 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         step=parameter.step,
         max_length=_max_length(parameter, kind),
         rule_step=rule.factor if (rule := Rule.parse(parameter.rule or "")) else None,
+        media=expected_media(parameter) if kind == "files" else "",
+        most=_whole(parameter.max) if kind == "files" and parameter.multiple else None,
     )
+
+
+def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]:
+    """Returns what a field starts with, the sample it offers, and what its empty choice is called.
+
+    The form starts with what `prepare` would send for a value that is not given, so that neither a forgotten
+    prompt pays for the model's sample nor a default outside the choices is sent by looking at it.
+    """
+    default = parameter.default if parameter.default is not None else ""
+    if parameter.is_file:
+        return "", "", ""
+    if parameter.required and is_free_text(parameter):
+        return "", default if isinstance(default, str) else "", ""
+    if parameter.options and default not in {option.value for option in parameter.options}:
+        return "", "", "choose one" if parameter.required else "none"
+    return default, "", ""
 
 
 def _open_plan(plans: list[FieldPlan]) -> FieldPlan:
@@ -209,6 +240,8 @@ def _is_advanced(parameter: Parameter, kind: str, own_groups: bool) -> bool:
 
 def _hint(parameter: Parameter, kind: str) -> str:
     parts = [parameter.help.strip().rstrip(".")] if parameter.help.strip() else []
+    if kind == "files":
+        parts.append(_file_limits(parameter))
     rule = Rule.parse(parameter.rule) if parameter.rule else None
     if rule is not None:
         around = _whole(parameter.default)
@@ -226,6 +259,17 @@ def _hint(parameter: Parameter, kind: str) -> str:
         if parameter.step not in (None, "", "1"):
             parts.append(f"in steps of {parameter.step}")
     return "; ".join(parts)
+
+
+def _file_limits(parameter: Parameter) -> str:
+    """Returns "1 to 3 images, up to 100 MB each"."""
+    what = expected_media(parameter) or "file"
+    least, most = _whole(parameter.min), _whole(parameter.max)
+    size = f"up to {MAX_FILE_BYTES // (1024 * 1024)} MB"
+    if not parameter.multiple:
+        return f"one {what}, {size}"
+    many = f"{least or 1} to {most} {what}s" if most else f"several {what}s"
+    return f"{many}, {size} each"
 
 
 def _note(parameter: Parameter) -> str:

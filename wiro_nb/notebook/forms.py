@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, InvalidParameter, UnknownRun
-from wiro_nb.notebook import actions
+from wiro_nb.notebook import actions, chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import answer_action, is_settled, read_posters
 from wiro_nb.notebook.form_results import FormResults
+from wiro_nb.notebook.form_sources import RunSources
 from wiro_nb.notebook.host import Host, current_host
 from wiro_nb.notebook.lookups import estimate_words
 from wiro_nb.notebook.session import session
@@ -85,6 +86,7 @@ class FormDesk:
             values=values or None,
             presets=PresetStore(data_dir() / _PRESETS_FILE),
             upload_dir=host.folder / session.preferences.out_dir / ".inputs",
+            sources=RunSources(schema, host),
         )
         self._results = FormResults()
         if host.is_live:
@@ -102,8 +104,9 @@ class FormDesk:
         """Runs the model and shows the run beneath the form. A press always runs."""
         from wiro_nb.notebook.widgets import RunCard
 
-        prepared = session.manager().prepare(self._schema.slug, _given(values))
-        handle = actions.submit(prepared, self._host, "form")
+        manager, given = session.manager(), _given(values)
+        prepared = manager.prepare(self._schema.slug, given)
+        handle = actions.submit(prepared, self._host, "form", parent=chains.parent_of(given, manager))
         bridge.watch(handle)
         card = RunCard(handle.snapshot)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))

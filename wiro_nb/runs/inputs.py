@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 
 RUN_PREFIX = "run:"
+"""Text that names an earlier run as an input: "run:ID", or "run:ID#FRAME" for one frame of its clip."""
 _SUFFIXES = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
@@ -50,8 +52,8 @@ def resolve_inputs(
     Args:
         schema: The model; only its file inputs are touched (of an open one, values that are no plain data).
         values: As given: text, `Path`, bytes, a PIL image, an array of pixels, a `Run` or "run:ID" (its first
-            file), one of `run.outputs`, or lists of these. Of a clip the last frame is taken where a picture is
-            wanted.
+            file), "run:ID#0" or "run:ID#-1" (that frame), one of `run.outputs`, or lists of these. Of a clip the
+            last frame is taken where a picture is wanted.
         find_run: Looks up "run:ID".
         folder: Where relative paths start (the notebook's folder); None leaves them to the process.
 
@@ -115,6 +117,12 @@ def _store(item: FileInput, home: Path) -> FileInput:
         ) from None
 
 
+def read_run_text(text: str) -> tuple[str, int | None] | None:
+    """Returns id and frame of "run:ID" or "run:ID#FRAME"; None for any other text."""
+    found = re.fullmatch(rf"{RUN_PREFIX}\s*([^#\s]+)(?:#(-?\d{{1,6}}))?", text.strip())
+    return (found[1], int(found[2]) if found[2] else None) if found else None
+
+
 def _is_medium(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(_is_medium(item) for item in value)
@@ -126,8 +134,12 @@ def _is_medium(value: object) -> bool:
 def _resolve(
     name: str, value: object, find_run: Callable[[str], Run], folder: Path | None, wants_picture: bool
 ) -> object:
-    if isinstance(value, str) and value.strip().startswith(RUN_PREFIX):
-        value = find_run(value.strip().removeprefix(RUN_PREFIX).strip())
+    if isinstance(value, str) and (named := read_run_text(value)) is not None:
+        query, position = named
+        value = find_run(query)
+        if position is not None:
+            _path_of_run(name, value)
+            return _stage(name, value.frame_png(position))
     if isinstance(value, (Run, RunOutput)):
         path = _path_of_run(name, value) if isinstance(value, Run) else _path_of_output(name, value, folder)
         # The clip goes on where it ended.

@@ -25,7 +25,10 @@ def make_form(slug: str = WAN, **options: Any) -> tuple[ModelForm, list[dict[str
     schema = find_bundled(slug)
     assert schema is not None
     runs: list[dict[str, Any]] = []
-    return build_form(schema, on_run=runs.append, **options), runs
+    form = build_form(schema, on_run=runs.append, **options)
+    if "prompt" in form:
+        form["prompt"].value = "a harbour at dawn"
+    return form, runs
 
 
 def twelve_fields() -> ModelSchema:
@@ -146,7 +149,7 @@ def test_an_error_of_the_run_is_said_under_the_button(messages: list[Any]) -> No
     def refuse(values: dict[str, Any]) -> None:
         raise BudgetExceeded("The run would go over the budget.", hint="%wiro budget 5")
 
-    form = build_form(schema, on_run=refuse)
+    form = build_form(schema, on_run=refuse, values={"prompt": "fog"})
     form._receive(form, {"type": "run", "values": {}}, [])
     said = [message for message in custom(messages) if message["type"] == "notice"]
     assert "budget" in said[-1]["lines"][0]
@@ -162,7 +165,7 @@ def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.Log
     def broken(values: dict[str, Any]) -> None:
         raise RuntimeError("disk on fire")
 
-    form = build_form(schema, on_run=broken)
+    form = build_form(schema, on_run=broken, values={"prompt": "fog"})
     form._receive(form, {"type": "run"}, [])
     assert "disk on fire" in custom(messages)[-1]["lines"][0]
 

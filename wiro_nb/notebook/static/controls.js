@@ -7,6 +7,7 @@ import { h, icon, button, setText, setShown, setAttribute, freshId } from "./dom
 
 const SAVE_AFTER_MS = 250;
 const SHOWN_MATCHES = 200;
+const SAMPLE_SHOWN = 240;
 
 /** A number when writing it out gives the same text again, else the text. */
 export function plainValue(text, isNumber) {
@@ -47,6 +48,7 @@ function textControl(context, isNumber) {
     dir: isNumber ? "ltr" : "auto",
     autocomplete: "off",
     spellcheck: large ? "true" : "false",
+    placeholder: plan.sample ? `For example: ${plan.sample.slice(0, SAMPLE_SHOWN)}${plan.sample.length > SAMPLE_SHOWN ? "…" : ""}` : null,
     "aria-required": plan.required ? "true" : null,
     on: {
       input: () => saver.save(plainValue(node.value, isNumber)),
@@ -105,8 +107,7 @@ export function findOption(plan, value) {
   const text = String(value ?? "");
   const found = (plan.options ?? []).find((option) => option[0] === text);
   if (found) return found;
-  const remark = text === String(plan.default ?? "") ? "the model's default" : "not in the list";
-  return [text, text === "" ? "none" : `${text} (${remark})`, "", []];
+  return [text, text === "" ? plan.empty ?? "none" : `${text} (not in the list)`, "", []];
 }
 
 function selectControl(context) {
@@ -124,6 +125,7 @@ function selectControl(context) {
     },
   });
   node.append(...plan.options.map(([value, label]) => h("option", { value }, label)));
+  if (plan.empty) node.prepend(h("option", { value: "" }, plan.empty));
   const show = (value) => {
     const [wanted, label] = findOption(plan, value);
     for (const extra of node.querySelectorAll("[data-extra]")) if (extra.value !== wanted) extra.remove();
@@ -146,6 +148,7 @@ function markedLabel(label, wanted) {
 function searchControl(context) {
   const { plan, model, id } = context;
   const listId = freshId("list");
+  const options = plan.empty ? [["", plan.empty, "", []], ...plan.options] : plan.options;
   let matches = [];
   let here = -1;
   let isOpen = false;
@@ -180,7 +183,7 @@ function searchControl(context) {
   };
   const fill = (wanted) => {
     const word = wanted.trim().toLowerCase();
-    const all = plan.options.filter((option) => [option[0], option[1], option[2], ...option[3]].some((text) => text.toLowerCase().includes(word)));
+    const all = options.filter((option) => [option[0], option[1], option[2], ...option[3]].some((text) => text.toLowerCase().includes(word)));
     matches = all.slice(0, SHOWN_MATCHES);
     here = -1;
     list.replaceChildren(...matches.map((option, index) => h(

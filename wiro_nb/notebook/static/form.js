@@ -60,13 +60,18 @@ function drawField(form, plan, model) {
   const words = h("div", { class: "wiro-words", hidden: true });
   const about = h("p", { class: "wiro-hint", hidden: true, dir: "auto" });
   const error = h("div", { class: "wiro-err", id: errorId, hidden: true });
+  const sample = plan.sample ? h("button", { type: "button", class: "wiro-link", on: { click: () => {
+    model.set("value", plan.sample);
+    model.save_changes();
+    control.focusNode.focus();
+  } } }, "Use the sample") : null;
   const wide = ["prompt", "textarea", "files", "pairs"].includes(plan.kind);
   const node = h(
     "div",
     { class: `wiro-field${wide ? " wiro-wide" : ""}`, "data-name": plan.id },
     h("div", { class: "wiro-lab" }, label, name ? h("code", { title: "the name to type" }, name) : null, back, count),
     control.node,
-    hint,
+    sample ? h("div", { class: "wiro-hintrow" }, hint, sample) : hint,
     about,
     plan.note ? h("p", { class: "wiro-hint" }, plan.note) : null,
     words,
@@ -94,6 +99,7 @@ function drawField(form, plan, model) {
     if (plan.kind !== "search") setText(count, countText(plan, value));
     else if (!count.textContent) setText(count, context.countText);
     setShown(back, !isDefault(plan, value) && plan.kind !== "prompt");
+    if (sample) setShown(sample, String(value ?? "") === "");
     showWords(value);
     const extra = form.derivedHint(plan);
     if (extra !== null) {

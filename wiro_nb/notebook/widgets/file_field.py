@@ -1,4 +1,4 @@
-"""A file input: drop, dialog, URL or a path on the kernel's machine.
+"""A file input: drop, dialog, URL, a path on the kernel's machine, or an earlier run.
 
 Files come from the browser in pieces of at most 1 MB, each acknowledged before more than one other
 is sent: the front end's own upload widget sends one message and silently fails above 10 MB. Limits
@@ -13,19 +13,36 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.field import Field, FieldValue
-from wiro_nb.schema.files import MAX_FILE_BYTES, is_url, open_file_input, safe_name
+from wiro_nb.schema.files import MAX_FILE_BYTES, is_url, open_file_input, safe_name, sniff_type
 
 CHUNK_BYTES = 1_000_000
 _THUMB_LIMIT = 24_000
 _INLINE_IMAGE = 40_000
 _SHOWN_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
+
+
+class FileSources(Protocol):
+    """Where a file field finds earlier runs and pictures of files; it knows neither a ledger nor a decoder."""
+
+    def recent(self, media: str) -> list[dict[str, Any]]:
+        """Returns finished runs with a file that fits, newest first: id, kind, prompt, model, when, thumb."""
+
+    def resolve(self, parameter: str, text: str) -> str:
+        """Returns the path that "run:ID" or "run:ID#FRAME" stands for, and any other text as it is.
+
+        Raises:
+            WiroError: There is no such run, or it has no such file.
+        """
+
+    def picture(self, path: Path) -> bytes | None:
+        """Returns a small JPEG of a picture or clip, or None."""
 
 
 @dataclass(slots=True)
@@ -55,19 +72,25 @@ class FileField(Field):
     trouble = traitlets.Unicode(help="Why what stands in the URL box could not be taken; stops a run.")
     limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.").tag(sync=True)
     chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
+    has_runs = traitlets.Bool(False, help="Whether earlier runs can be chosen.").tag(sync=True)
+    media = traitlets.Unicode(help='"image", "video" or "audio" where only these are taken.')
 
-    def __init__(self, *, upload_dir: Path | None = None, **traits: Any) -> None:
+    def __init__(
+        self, *, upload_dir: Path | None = None, sources: FileSources | None = None, **traits: Any
+    ) -> None:
         """Makes a file input.
 
         Args:
             upload_dir: Where files from the browser are put; `wiro_outputs/.inputs/uploads` beside the notebook
                 when None. Made when the first file comes.
+            sources: Finds earlier runs; None: only files and URLs are taken.
             traits: `name`, `value`, `multiple` and other traits.
         """
         self._upload_dir = upload_dir or Path("wiro_outputs") / ".inputs" / "uploads"
         self._uploads: dict[str, _Upload] = {}
         self._facts: dict[str, dict[str, Any]] = {}
-        super().__init__(**traits)
+        self._sources = sources
+        super().__init__(has_runs=sources is not None, **traits)
         self.observe(self._show_items, "value")
         if self.value:
             self._show_items(None)
@@ -102,15 +125,28 @@ class FileField(Field):
         text = str(source).strip()
         if not is_url(text):
             text = str(Path(text).expanduser()) if text.startswith("~") else text
-        open_file_input(self.name, text, with_hash=False)
+        open_file_input(self.name, self._resolve(text), with_hash=False)
         self.value = (*self.value, text) if self.multiple else (text,)
+
+    def resolved(self) -> list[str]:
+        """Returns the values with earlier runs as the paths they stand for, as far as these can be found."""
+        found = []
+        for text in self.value:
+            try:
+                found.append(self._resolve(text))
+            except WiroError:
+                found.append(text)
+        return found
+
+    def _resolve(self, text: str) -> str:
+        return self._sources.resolve(self.name, text) if self._sources is not None else text
 
     def _show_items(self, _change: Any) -> None:
         self.items = [self._item(text) for text in self.value]
 
     def _item(self, text: str) -> dict[str, Any]:
         if text not in self._facts:
-            self._facts[text] = _describe(self.name, text)
+            self._facts[text] = self._describe(text)
         return {"source": text, **self._facts[text]}
 
     def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
@@ -130,6 +166,8 @@ class FileField(Field):
                 self.send({"type": "added"})
             elif content.get("type") == "clear":
                 self.trouble = ""
+            elif content.get("type") == "recent" and self._sources is not None:
+                self.send({"type": "recent", "runs": self._sources.recent(self.media)})
         except WiroError as error:
             message = f"{error.message} {error.hint}".strip()
             self.trouble = message if content.get("type") == "add" else self.trouble
@@ -162,6 +200,9 @@ class FileField(Field):
         if content.get("seq") != upload.next_seq or upload.received + len(chunk) > upload.size_bytes or not chunk:
             self._refuse(upload_id, f"{upload.name} arrived incomplete. Choose it again.")
             return
+        if upload.next_seq == 0 and (reason := self._first_bytes_refused(upload.name, chunk)):
+            self._refuse(upload_id, reason)
+            return
         upload.stream.write(chunk)
         upload.digest.update(chunk)
         upload.received += len(chunk)
@@ -170,6 +211,15 @@ class FileField(Field):
             self._finish(upload_id, upload)
         else:
             self.send({"type": "ack", "upload": upload_id, "received": upload.received})
+
+    def _first_bytes_refused(self, name: str, chunk: bytes) -> str:
+        """Returns why a file is of no use, so that a hundred megabytes are not sent in vain; "" when it is."""
+        content_type = sniff_type(chunk, name)
+        if not content_type:
+            return f"{name} is of a type the service does not take."
+        if self.media and not content_type.startswith(f"{self.media}/"):
+            return f"{name} is {content_type}; this input takes {self.media} files."
+        return ""
 
     def _finish(self, upload_id: str, upload: _Upload) -> None:
         upload.stream.close()
@@ -206,30 +256,41 @@ class FileField(Field):
             self._drop(upload_id)
         super().close()
 
+    def _describe(self, text: str) -> dict[str, Any]:
+        """Returns what can be shown of a value without fetching it."""
+        if is_url(text):
+            return {"name": PurePosixPath(text.partition("?")[0]).name or text, "url": True}
+        try:
+            place = self._resolve(text)
+            found = open_file_input(self.name, place, with_hash=False)
+        except WiroError as error:
+            return {"name": PurePosixPath(text).name or text, "problem": error.message}
+        facts: dict[str, Any] = {"name": found.name, "type": found.content_type, "size": found.size_bytes}
+        if place != text:
+            facts["name"] = text.replace("#0", ", first frame").replace("#-1", ", last frame")
+        picture = self._thumb(found.path, found.content_type, found.size_bytes or 0) if found.path else ""
+        return {**facts, "thumb": picture} if picture else facts
+
+    def _thumb(self, path: Path, content_type: str, size_bytes: int) -> str:
+        """Returns a data URI: a small picture is its own thumbnail, the rest needs a decoder."""
+        picture = self._sources.picture(path) if self._sources is not None else None
+        if picture is not None:
+            return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+        if content_type in _SHOWN_TYPES and size_bytes <= _INLINE_IMAGE:
+            return f"data:{content_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return ""
+
 
 def _browser_facts(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns picture and size in pixels as the browser measured them, when they are what they should be."""
+    """Returns picture, size and length as the browser measured them, when they are what they should be."""
     facts: dict[str, Any] = {}
     for key in ("width", "height"):
         if isinstance(content.get(key), int) and 0 < content[key] < 100_000:
             facts[key] = content[key]
+    length = content.get("duration_s")
+    if isinstance(length, (int, float)) and 0 < length < 1_000_000:
+        facts["duration_s"] = float(length)
     thumb = content.get("thumb")
     if isinstance(thumb, str) and thumb.startswith("data:image/jpeg;base64,") and len(thumb) <= _THUMB_LIMIT:
         facts["thumb"] = thumb
-    return facts
-
-
-def _describe(parameter: str, text: str) -> dict[str, Any]:
-    """Returns what can be shown of a value without fetching or decoding it."""
-    if is_url(text):
-        return {"name": PurePosixPath(text.partition("?")[0]).name or text, "url": True}
-    try:
-        found = open_file_input(parameter, text, with_hash=False)
-    except WiroError as error:
-        return {"name": PurePosixPath(text).name or text, "problem": error.message}
-    facts: dict[str, Any] = {"name": found.name, "type": found.content_type, "size": found.size_bytes}
-    # A small picture is its own thumbnail; larger ones would need an image library.
-    if found.path and found.content_type in _SHOWN_TYPES and (found.size_bytes or 0) <= _INLINE_IMAGE:
-        picture = base64.b64encode(found.path.read_bytes()).decode()
-        facts["thumb"] = f"data:{found.content_type};base64,{picture}"
     return facts

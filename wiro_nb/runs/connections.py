@@ -8,14 +8,13 @@ import threading
 from dataclasses import dataclass, replace
 
 from wiro_nb.api.service import Credentials
-from wiro_nb.errors import WiroError
 from wiro_nb.runs.catalogue import Catalogue
 from wiro_nb.runs.credentials import CLOUD, forget_credentials, save_credentials
 from wiro_nb.runs.link import Link
 from wiro_nb.runs.loop import IoThread
 from wiro_nb.runs.paths import cache_dir, data_dir, sandbox_dir
 from wiro_nb.runs.sandbox_process import SandboxProcess
-from wiro_nb.runs.services import SANDBOX, ServiceChoice, resolve_service
+from wiro_nb.runs.services import SANDBOX, ServiceChoice, addresses_of, resolve_service
 
 _LOGIN_TIMEOUT_S = 45.0
 
@@ -116,18 +115,15 @@ class Connections:
             TransportError: The service cannot be reached; nothing is kept.
         """
         credentials = Credentials(key, secret)
-        named = base_url or (name if "://" in name else None)
+        asked = base_url or (name if "://" in name else None)
+        base, socket = addresses_of(asked or name, data_dir(), os.environ)
+        choice = ServiceChoice(name, False, "login", base, socket_url or socket, credentials=credentials)
+        # Before anything is kept: a mistyped key must not take the place of one that works.
+        self._io.run(_check_key(choice), timeout_s=_LOGIN_TIMEOUT_S)
         place = save_credentials(
-            name, credentials, data_dir(), base_url=named if name != CLOUD else base_url, socket_url=socket_url
+            name, credentials, data_dir(), base_url=None if name == CLOUD else base, socket_url=choice.socket_url
         )
-        try:
-            choice = resolve_service(name)
-            if choice.credentials != credentials:
-                choice = replace(choice, credentials=credentials, key_source=place)
-            self._io.run(_check_key(choice), timeout_s=_LOGIN_TIMEOUT_S)
-        except WiroError:
-            forget_credentials(name, data_dir())
-            raise
+        choice = replace(choice, key_source=place)
         with self._lock:
             self._choice = self._choices[choice.name] = choice
             self._refresh_link(choice.name)

@@ -82,7 +82,7 @@ def _default_choice(folder: Path, environ: Mapping[str, str]) -> ServiceChoice:
 
 
 def _keyed_choice(name: str, reason: str, folder: Path, environ: Mapping[str, str]) -> ServiceChoice:
-    base_url, socket_url = _addresses(name, folder, environ)
+    base_url, socket_url = addresses_of(name, folder, environ)
     found = find_credentials(name, folder, environ=environ)
     if found.credentials is None:
         raise MissingCredentials(
@@ -100,7 +100,12 @@ def _keyed_choice(name: str, reason: str, folder: Path, environ: Mapping[str, st
     )
 
 
-def _addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Returns base URL and WebSocket address of a service that is not the sandbox.
+
+    Raises:
+        ConfigError: There is no service of this name.
+    """
     if name.lower() == CLOUD:
         base_url = environ.get("WIRO_BASE_URL", "").strip() or CLOUD_BASE_URL
         asked = environ.get("WIRO_SOCKET_URL", "").strip()

@@ -1,0 +1,85 @@
+"""The gate that keeps submissions in order, without any service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from wiro_nb.runs.gate import Gate
+
+
+def test_while_there_is_room_a_few_go_at_once_in_order() -> None:
+    async def go() -> list[str]:
+        gate, entered = Gate(in_flight=2), []
+
+        async def enter(key: str) -> None:
+            await gate.enter(key)
+            entered.append(key)
+
+        tasks = [asyncio.create_task(enter(key)) for key in "abcd"]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first = list(entered)
+        gate.leave(sent=True)
+        gate.leave(sent=True)
+        await asyncio.gather(*tasks)
+        assert first == ["a", "b"]
+        return entered
+
+    assert asyncio.run(go()) == ["a", "b", "c", "d"]
+
+
+def test_when_full_only_the_first_tries_again_and_a_freed_slot_lets_it() -> None:
+    async def go() -> None:
+        places: list[list[str]] = []
+        gate = Gate(retry_s=(60.0,), on_places=places.append)
+        await gate.enter("a")
+        gate.leave(sent=False, full=True)
+        waiting = {key: asyncio.create_task(gate.enter(key)) for key in ("b", "a", "c")}
+        await asyncio.sleep(0.01)
+        assert gate.is_full
+        assert places[-1] == ["a", "b", "c"]
+        assert not any(task.done() for task in waiting.values())
+        gate.slot_freed()
+        await waiting["a"]
+        assert not waiting["b"].done()
+        gate.leave(sent=True)
+        await waiting["b"]
+        gate.leave(sent=True)
+        await waiting["c"]
+        gate.leave(sent=True)
+        assert not gate.is_full
+        assert places[-1] == []
+
+    asyncio.run(go())
+
+
+def test_a_pause_ends_the_waiting_when_no_run_of_ours_frees_a_slot() -> None:
+    async def go() -> None:
+        gate = Gate(retry_s=(0.01,))
+        await gate.enter("a")
+        gate.leave(sent=False, full=True)
+        await asyncio.wait_for(gate.enter("a"), 5)
+        gate.leave(sent=True)
+        assert not gate.is_full
+
+    asyncio.run(go())
+
+
+def test_giving_up_a_place_leaves_the_order_of_the_others() -> None:
+    async def go() -> None:
+        places: list[list[str]] = []
+        gate = Gate(retry_s=(60.0,), on_places=places.append)
+        await gate.enter("a")
+        gate.leave(sent=False, full=True)
+        waiting = {key: asyncio.create_task(gate.enter(key)) for key in "abc"}
+        await asyncio.sleep(0.01)
+        waiting["a"].cancel()
+        await asyncio.gather(waiting["a"], return_exceptions=True)
+        assert places[-1] == ["b", "c"]
+        gate.slot_freed()
+        await waiting["b"]
+        waiting["c"].cancel()
+        await asyncio.gather(waiting["c"], return_exceptions=True)
+        gate.leave(sent=True)
+
+    asyncio.run(go())

@@ -96,7 +96,7 @@ def start_in_cell(
     handle, note = _start(model, values, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd)
     try:
         keep(handle)
-        _show_and_wait(handle, note, host, wait)
+        show_and_wait(handle, note, host, wait)
     except KeyboardInterrupt:
         # Wherever it struck, the run itself goes on: say so in place of a traceback.
         from wiro_nb.runs.run import WaitInterrupted
@@ -104,7 +104,8 @@ def start_in_cell(
         raise WaitInterrupted(handle.short_id) from None
 
 
-def _show_and_wait(handle: Run, note: str, host: Host, wait: bool | None) -> None:
+def show_and_wait(handle: Run, note: str, host: Host, wait: bool | None) -> None:
+    """Shows a run in the running cell, and waits for it where that is wanted; `note` stands above it."""
     from wiro_nb.notebook import display
 
     waits = session.should_wait(host, wait)
@@ -148,11 +149,45 @@ def _start(
     out_dir: str | None = None,
 ) -> tuple[Run, str]:
     prepared = session.manager().prepare(model, dict(values), origin=origin_of(host, kind))
+    return start_prepared(
+        prepared,
+        host,
+        kind,
+        fresh=fresh,
+        max_cost_usd=max_cost_usd,
+        out_dir=out_dir,
+        parent=chains.parent_of(values, session.manager()),
+    )
+
+
+def start_prepared(
+    prepared: Prepared,
+    host: Host,
+    kind: str,
+    *,
+    fresh: bool,
+    max_cost_usd: Decimal | None = None,
+    out_dir: str | None = None,
+    parent: dict[str, Any] | None = None,
+    made_again: bool = False,
+) -> tuple[Run, str]:
+    """Starts a run, unless this notebook already has it; returns it with a sentence about that.
+
+    Args:
+        prepared: The request.
+        host: Where it is asked for.
+        kind: As in `origin_of`.
+        fresh: True never looks for an earlier run.
+        max_cost_usd: As in `run`.
+        out_dir: As in `run`.
+        parent: The run it continues, or is made again from.
+        made_again: True counts only earlier runs with the same parent: the parent itself is no answer.
+    """
     session.remember_schema(prepared.schema)
     returned = session.returned_in(host)
-    handle, note = (None, "") if fresh else _find_before(prepared, host, kind, returned)
+    origin_run = str(parent["run_id"]) if parent and made_again else None
+    handle, note = (None, "") if fresh else _find_before(prepared, host, kind, returned, origin_run)
     if handle is None:
-        parent = chains.parent_of(values, session.manager())
         handle = submit(prepared, host, kind, max_cost_usd=max_cost_usd, out_dir=out_dir, parent=parent)
     returned.add(handle.id)
     session.last_run = handle
@@ -160,7 +195,9 @@ def _start(
     return handle, note
 
 
-def _find_before(prepared: Prepared, host: Host, kind: str, returned: Collection[str]) -> tuple[Run | None, str]:
+def _find_before(
+    prepared: Prepared, host: Host, kind: str, returned: Collection[str], made_from: str | None = None
+) -> tuple[Run | None, str]:
     """Returns the run that already answers this request in this notebook, and what to say about it.
 
     A run in flight counts only for a cell that is run again; Python that asks twice means it.
@@ -177,6 +214,7 @@ def _find_before(prepared: Prepared, host: Host, kind: str, returned: Collection
     for handle in manager.runs(notebook=host.notebook, model=prepared.schema.slug, limit=None):
         row = handle.row
         same = row.request_sha256 == identity and row.service == manager.service_name
+        same = same and made_from in (None, (row.parent or {}).get("run_id"))
         if not same or row.state not in states or row.run_id in returned:
             continue
         if row.state is not RunState.SUCCEEDED:

@@ -1,0 +1,111 @@
+"""Front ends without a page: IPython in a terminal and plain Python. The browser's are in tests/browser."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SandboxProcess
+
+CELL = "%%wiro sandbox/plain-clip frames=9 seed=7 --as clip --wait\na paper boat"
+DEADLINE_S = 90
+
+
+@pytest.fixture
+def env(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> dict[str, str]:
+    data = tmp_path_factory.mktemp("data")
+    start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WIRO_", "JPY_"))}
+    (tmp_path / "ipython").mkdir()
+    return {**kept, "WIRO_DATA_DIR": str(data), "WIRO_SERVICE": "sandbox", "IPYTHONDIR": str(tmp_path / "ipython")}
+
+
+def ipython(script: str, folder: Path) -> list[str]:
+    (folder / "script.ipy").write_text(script, "utf-8")
+    return [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "script.ipy"]
+
+
+def cell(source: str) -> str:
+    """A cell as a script for IPython can have it: cell magics stand only at a cell's first line."""
+    first, _, body = source.removeprefix("%%wiro ").partition("\n")
+    return f"get_ipython().run_cell_magic('wiro', {first!r}, {body!r})"
+
+
+def test_a_terminal_shows_the_result_as_text_with_the_file(env: dict[str, str], tmp_path: Path) -> None:
+    script = f"%load_ext wiro_nb\n{cell(CELL)}\nprint('state', clip.status)\n%wiro runs\n"
+    done = subprocess.run(
+        ipython(script, tmp_path), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wiro: done  sandbox/plain-clip" in done.stdout
+    assert "state succeeded" in done.stdout
+    assert "<" not in done.stdout, "no HTML reaches a terminal"
+    assert "\r" not in done.stderr, "no moving line where nobody sees it move"
+    path = next(word for word in done.stdout.split() if word.startswith("wiro_outputs/"))
+    assert (tmp_path / path).stat().st_size > 0
+
+
+def test_a_terminal_shows_one_moving_line_while_it_waits(env: dict[str, str], tmp_path: Path) -> None:
+    controller, terminal = pty.openpty()
+    command = ipython(f"%load_ext wiro_nb\n{cell(CELL)}\n", tmp_path)
+    job = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    told = b""
+    while piece := read_terminal(controller):
+        told += piece
+    os.close(controller)
+    assert job.wait(DEADLINE_S) == 0
+    assert b"\rwiro " in told
+
+
+def read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # Linux says so when the last process has closed its end
+        return b""
+
+
+def test_an_error_in_a_terminal_is_short_and_names_the_next_step(env: dict[str, str], tmp_path: Path) -> None:
+    script = f"%load_ext wiro_nb\n{cell(CELL.replace('frames=9', 'frames=500'))}\n"
+    done = subprocess.run(
+        ipython(script, tmp_path), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "InvalidParameter" in told
+    assert "121" in told
+    assert "next:" in told
+    assert "site-packages" not in told
+
+
+def test_plain_python_needs_no_ipython(env: dict[str, str], tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+import wiro_nb
+
+run = wiro_nb.run("sandbox/plain-clip", prompt="a paper boat", frames=9, seed=7)
+print(run.wait().status, run.path.exists())
+
+
+async def two():
+    more = [wiro_nb.run("sandbox/plain-clip", prompt="a boat", frames=9, seed=seed) for seed in (8, 9)]
+    return [(await item).status for item in more]
+
+
+print(asyncio.run(two()))
+print([name for name in ("IPython", "ipywidgets", "anywidget") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["succeeded True", "['succeeded', 'succeeded']", "[]"]
+    assert done.stderr == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,13 +151,18 @@ def test_exit_codes_and_no_tracebacks(
     assert_shell_words(done.stderr)
 
 
-def test_the_same_request_is_not_sent_twice(shell: Shell, service: SandboxProcess) -> None:
+def test_the_same_request_is_not_sent_twice(shell: Shell, service: SandboxProcess, tmp_path: Path) -> None:
     words = [*RUN, "prompt=a boat asked for twice", "seed=7", "--json"]
     first = shell(words)
     sent = service.audit()["requests"]["Run"]
     again = shell(words)
     assert values(again.stdout) == values(first.stdout)
     assert "nothing is sent" in again.stderr
+    assert service.audit()["requests"]["Run"] == sent
+    shutil.rmtree(tmp_path / "wiro_outputs")
+    fetched = shell(words)
+    assert fetched.returncode == 0, fetched.stderr
+    assert (tmp_path / values(fetched.stdout)[0]["outputs"][0]["path"]).exists(), "a clip that is gone comes back"
     assert service.audit()["requests"]["Run"] == sent
     fresh = shell([*words, "--fresh"])
     assert values(fresh.stdout)[0]["run_id"] != values(first.stdout)[0]["run_id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_running_a_notebook_again_pays_nothing_and_says_so(kernel_env: Path) -> 
     assert "shown at no cost" in again["data"]["text/plain"]
     fresh = last_output(execute(notebook(CELL.replace("seed=7", "seed=7 --fresh")), kernel_env))
     assert fresh["metadata"]["wiro"]["run_id"] != first["metadata"]["wiro"]["run_id"]
+
+
+def test_a_clip_that_is_gone_comes_back_when_the_notebook_runs_again(kernel_env: Path) -> None:
+    first = last_output(execute(notebook(CELL), kernel_env))
+    shutil.rmtree(kernel_env / "wiro_outputs")
+    again = last_output(execute(notebook(CELL), kernel_env))
+    record = again["metadata"]["wiro"]
+    assert record["run_id"] == first["metadata"]["wiro"]["run_id"]
+    assert (kernel_env / record["outputs"][0]["path"]).stat().st_size > 0
+    assert "shown at no cost" in again["data"]["text/plain"]
 
 
 def test_a_failed_run_stops_the_notebook_with_one_short_error(kernel_env: Path) -> None:

@@ -43,7 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     limit = _amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
     done = None if arguments.fresh else manager.find_done(prepared, None)
-    if done is not None and done.paths:
+    if done is not None:
+        if any(output.path for output in done.outputs) and not done.paths:
+            _say(f"its files are gone from {done.folder}: they are fetched again, at no cost")
+            done.fetch()
         _say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
         return _report(done, as_json=arguments.json)
     price = estimate_words(manager.estimate(prepared), manager.choice.is_sandbox)

@@ -209,18 +209,23 @@ def _find_before(
         return None, ""
     manager = session.manager()
     identity = request_sha256(prepared)
-    in_flight = (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED) if kind == "magic" else ()
-    states = (RunState.SUCCEEDED, *in_flight)
+    in_vain = (RunState.FAILED, RunState.CANCELLED)
     for handle in manager.runs(notebook=host.notebook, model=prepared.schema.slug, limit=None):
         row = handle.row
         same = row.request_sha256 == identity and row.service == manager.service_name
         same = same and made_from in (None, (row.parent or {}).get("run_id"))
-        if not same or row.state not in states or row.run_id in returned:
+        if not same or row.state in in_vain or row.run_id in returned:
             continue
         if row.state is not RunState.SUCCEEDED:
+            is_uncertain = row.state is RunState.UNCERTAIN
+            if kind != "magic" and not is_uncertain and manager.started_here(handle):
+                continue
             manager.follow(handle)
-            return handle, ALREADY_RUNNING
+            return handle, MAY_BE_RUNNING if is_uncertain else ALREADY_RUNNING
         missing = any(output.path for output in handle.outputs) and handle.path is None
+        if missing and host.is_headless:  # nobody is there to fetch it, and later cells need the file
+            handle.fetch()
+            missing = False
         return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
     return None, ""
 

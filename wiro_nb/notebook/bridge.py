@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.display import is_settled, static_output
 from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.session import session
 from wiro_nb.provenance.notebooks import pick_newer
+from wiro_nb.runs.rows import read_money
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets import BridgeWidget
+    from wiro_nb.runs.manager import Manager
     from wiro_nb.runs.run import Run
 
 _log = logging.getLogger(__name__)
@@ -88,6 +91,13 @@ class Bridge:
         if is_stale:
             widget.send_repair(run.id, *static_output(run))
 
+    def tell_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
+        """Writes the notebook's budget into its metadata, where a person watches. On the thread of a cell."""
+        if current_host().is_live:
+            self.open(notebook)
+            if self._widget is not None:
+                self._widget.send_budget(None if budget_usd is None else format(budget_usd, "f"))
+
     def close(self) -> None:
         """Lets go of the widget."""
         with self._lock:
@@ -107,6 +117,7 @@ class Bridge:
         if widget is None or self._notebook is None or not hello.get("notebook_ok") or hello.get("read_only"):
             return
         manager = session.manager()
+        self._settle_budget(widget, manager, str(hello.get("budget") or ""))
         mine = {run.id: run for run in manager.runs(notebook=self._notebook, limit=_MOST_RUNS)}
         known, outputs = hello.get("known") or {}, hello.get("outputs") or {}
         newer = {
@@ -122,6 +133,17 @@ class Bridge:
             elif run is not None and not run.done:
                 with self._lock:
                     self._stale.add(run_id)
+
+    def _settle_budget(self, widget: BridgeWidget, manager: Manager, told: str) -> None:
+        """Brings budget of ledger and notebook in step: the ledger's word holds; a notebook that came from
+        elsewhere gives its own where the ledger has none.
+        """
+        own = manager.ledger.get_budget(self._notebook)
+        amount = read_money(told) if told else None
+        if own is not None and own != amount:
+            widget.send_budget(format(own, "f"))
+        elif own is None and amount is not None and amount >= 0:
+            manager.ledger.set_budget(self._notebook, amount)
 
 
 def _is_newer(record: Mapping[str, Any], status: str | None) -> bool:

@@ -60,13 +60,13 @@ class ComparisonView:
     def __repr__(self) -> str:
         return _plain(self.snapshots, self.comparison, self.notes)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle: dict[str, Any] = dict(self.static())
         if current_host().is_live:
             rendered = self.widget()._repr_mimebundle_()
             data = rendered[0] if isinstance(rendered, tuple) else rendered
             bundle |= {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.")}
-        return bundle
+        return bundle, {"wiro": {"compared": [run.id for run in self.runs]}}
 
     def _view(self) -> dict[str, Any]:
         clips = []

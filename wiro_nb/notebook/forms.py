@@ -139,7 +139,7 @@ class FormDesk:
 
     def _show_budget(self) -> None:
         manager = session.manager()
-        limit = manager.ledger.get_budget(self._host.notebook)
+        limit = manager.budget(self._host.notebook)
         if limit is None or manager.choice.is_sandbox:
             return
         spent = manager.spent(self._host.notebook)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.errors import InputError
 from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.pages import Listing, Page, line_page
 from wiro_nb.notebook.session import session
@@ -49,7 +50,7 @@ def money_sentence() -> str:
     if manager.choice.is_sandbox:
         return ""
     notebook = current_host().notebook
-    words = budget_words(manager.spent(notebook), manager.ledger.get_budget(notebook))
+    words = budget_words(manager.spent(notebook), manager.budget(notebook), manager.reserved(notebook))
     return f"{words[0].upper()}{words[1:]}."
 
 
@@ -66,7 +67,7 @@ def status() -> Page:
                 is_sandbox=choice.is_sandbox,
                 account=_account_words(choice),
                 spent_usd=manager.spent(notebook),
-                budget_usd=manager.ledger.get_budget(notebook),
+                budget_usd=manager.budget(notebook),
                 in_flight=tuple(flying),
             )
         )
@@ -139,18 +140,41 @@ def model_price(schema: ModelSchema) -> str:
 
 
 def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
-    """Shows the budget of this notebook, or sets it.
+    """Shows the budget of this notebook, or sets it. It is kept in the ledger and in the notebook's metadata.
+
+    What is billed and what runs in flight may cost count together; a run that would go over is refused.
+    In the sandbox its make-believe money counts, so that a budget can be tried.
 
     Args:
         usd: The most to spend in this notebook, in USD; None lifts the budget; left out only shows it.
+
+    Raises:
+        InputError: No amount, or one below 0.
     """
+    from wiro_nb.notebook.bridge import bridge
+
     manager = session.manager()
     notebook = current_host().notebook
     if usd is not _UNSET:
-        manager.ledger.set_budget(notebook, None if usd is None else Decimal(str(usd)))
-    words = budget_words(manager.spent(notebook), manager.ledger.get_budget(notebook))
-    tail = " (the sandbox costs nothing)" if manager.choice.is_sandbox else ""
+        amount = None if usd is None else _amount(usd)
+        manager.ledger.set_budget(notebook, amount)
+        bridge.tell_budget(notebook, amount)
+    words = budget_words(manager.spent(notebook), manager.budget(notebook), manager.reserved(notebook))
+    tail = " (make-believe money: the sandbox costs nothing)" if manager.choice.is_sandbox else ""
+    own, setting = manager.ledger.get_budget(notebook), manager.settings.budget_usd
+    if setting is not None and (own is None or setting < own):
+        tail += "; the limit is the setting budget_usd"
     return line_page(words + tail)
+
+
+def _amount(usd: Decimal | float | str) -> Decimal:
+    try:
+        amount = Decimal(str(usd).strip().removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise InputError(f"a budget is an amount in USD, 0 or more, not {usd!r}", hint="%wiro budget 2.00")
+    return amount
 
 
 def use(service: str) -> Page:

@@ -43,14 +43,14 @@ class Status:
     notes: tuple[str, ...] = field(default=())
 
 
-def budget_words(spent_usd: Decimal, budget_usd: Decimal | None) -> str:
-    """Returns "spent $0.31 of $2.00 in this notebook, $1.69 left"."""
+def budget_words(spent_usd: Decimal, budget_usd: Decimal | None, reserved_usd: Decimal = Decimal(0)) -> str:
+    """Returns "spent $0.31 of $2.00 in this notebook, in flight about $0.04, $1.65 left"."""
+    flying = f", in flight about {words.money(reserved_usd)}" if reserved_usd else ""
     if budget_usd is None:
-        return f"spent {words.money(spent_usd)} in this notebook; no budget is set"
-    left = max(budget_usd - spent_usd, Decimal(0))
-    return (
-        f"spent {words.money(spent_usd)} of {words.money(budget_usd)} in this notebook, {words.money(left)} left"
-    )
+        return f"spent {words.money(spent_usd)} in this notebook{flying}; no budget is set"
+    left = max(budget_usd - spent_usd - reserved_usd, Decimal(0))
+    spent = f"spent {words.money(spent_usd)} of {words.money(budget_usd)} in this notebook{flying}"
+    return f"{spent}, {words.money(left)} left"
 
 
 def status_bundle(status: Status) -> Bundle:

@@ -17,13 +17,17 @@ MAX_RUNS = 200
 
 
 def records_in_outputs(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gives the record of every output that has one, in the order of the notebook."""
+    """Gives the records of every output that has one, or those of a sweep, in the order of the notebook."""
     for cell in notebook.get("cells") or ():
         for output in (cell.get("outputs") if isinstance(cell, Mapping) else None) or ():
             metadata = output.get("metadata") if isinstance(output, Mapping) else None
-            record = metadata.get(KEY) if isinstance(metadata, dict) else None
-            if isinstance(record, dict) and is_record(record):
-                yield record
+            mark = metadata.get(KEY) if isinstance(metadata, dict) else None
+            if isinstance(mark, dict) and is_record(mark):
+                yield mark
+            elif isinstance(mark, dict) and isinstance(mark.get("runs"), dict):
+                yield from (
+                    record for record in mark["runs"].values() if isinstance(record, dict) and is_record(record)
+                )
 
 
 def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -77,6 +77,7 @@ class Manager:
         self._connections = Connections(self._io, service, sandbox_arguments)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+        self._started: set[str] = set()
         self._closed = False
 
     # Service ---------------------------------------------------------------------------------
@@ -292,9 +293,14 @@ class Manager:
         runs: list[Run] = []
         for row, kept in planned:
             run = self._handle(row)
+            self._started.add(run.id)
             self._io.call_soon(worker.start, run, kept, home)
             runs.append(run)
         return runs
+
+    def started_here(self, run: Run) -> bool:
+        """True for a run that this process planned; False for one that an earlier or another one did."""
+        return run.id in self._started
 
     def find_done(self, prepared: Prepared, notebook: str | None) -> Run | None:
         """Returns the latest success of this very request in this notebook and on this service, or None."""
@@ -331,15 +337,21 @@ class Manager:
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task of the service into the ledger and follows it; an uncertain run that it settles becomes it.
 
+        A run that was given up as lost goes on when the service knows its task again.
+
         Raises:
             NotAccessible: The service has no such task for this account.
         """
         task = self._ask(self._read_task(task_id.strip()))
         choice, origin = self.choice, origin or Origin()
         base_url = SANDBOX_BASE_URL if choice.is_sandbox else choice.base_url
-        lost = self._uncertain_row(task)
+        owner = self.ledger.find_task(choice.name, base_url, task.id)
+        lost = self._uncertain_row(task) if owner is None else None
         if lost is not None:
             row = self.ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
+        elif owner is not None and owner.state is RunState.FAILED and (not task.is_terminal or task.is_success):
+            # Given up here (the service did not know it for a while), and alive there.
+            row = self.ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
         else:
             row = self.ledger.insert_attached(
                 attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
@@ -361,6 +373,15 @@ class Manager:
     def spent(self, notebook: str | None = None) -> Decimal:
         """Returns what the present service billed, in USD; `notebook` None: everywhere."""
         return self.ledger.spent(notebook, self.service_name)
+
+    def reserved(self, notebook: str | None = None) -> Decimal:
+        """Returns what runs in flight on the present service may still be billed, in USD."""
+        return self.ledger.reserved(notebook, self.service_name)
+
+    def budget(self, notebook: str | None = None) -> Decimal | None:
+        """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
+        limits = (self.ledger.get_budget(notebook), self.settings.budget_usd)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     # For handles -----------------------------------------------------------------------------
 

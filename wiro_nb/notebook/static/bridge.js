@@ -80,12 +80,40 @@ function repair(document, { run_id: run, data, metadata }) {
   return count;
 }
 
+/** Writes or takes out the budget; the rest of the metadata stays. */
+function setBudget(document, { budget }) {
+  const present = plain(readMetadata(document));
+  const wanted = { ...present, format: 1 };
+  if (typeof budget === "string") wanted.budget = budget;
+  else delete wanted.budget;
+  if (canonical(wanted) === canonical(present) || (!budget && present.budget === undefined)) return;
+  document.sharedModel.setMetadata(KEY, wanted);
+}
+
+const VIEW_MIME_TYPE = "application/vnd.jupyter.widget-view+json";
+
+/** A kernel that is gone leaves views without a widget: those with a static form show that again. */
+function dropDeadViews(document, manager) {
+  if (typeof manager?.has_model !== "function") return;
+  for (const cell of document.cells ?? []) {
+    const outputs = cell.type === "code" ? cell.outputs : null;
+    for (let index = 0; outputs && index < outputs.length; index += 1) {
+      const { data, metadata } = outputs.get(index);
+      const id = data?.[VIEW_MIME_TYPE]?.model_id;
+      if (!id || !metadata?.[KEY] || !data["text/html"] || manager.has_model(id)) continue;
+      const rest = Object.fromEntries(Object.entries(data).filter(([kind]) => kind !== VIEW_MIME_TYPE));
+      outputs.set(index, { output_type: "display_data", data: rest, metadata });
+    }
+  }
+}
+
 function hello(document, context) {
   const known = {};
   for (const [run, record] of Object.entries(readMetadata(document).runs ?? {})) known[run] = String(record?.status ?? "");
   const outputs = {};
   for (const { mark } of runOutputs(document)) outputs[mark.run_id] = String(mark.status ?? "");
-  return { type: "hello", known, outputs, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? "") };
+  return { type: "hello", known, outputs, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
+    budget: String(readMetadata(document).budget ?? "") };
 }
 
 function initialize({ model }) {
@@ -100,12 +128,20 @@ function initialize({ model }) {
     try {
       if (content?.type === "runs") mergeRuns(document, content);
       if (content?.type === "repair") repair(document, content);
+      if (content?.type === "budget") setBudget(document, content);
     } catch (error) {
       console.warn("wiro_nb: the notebook was not changed", error);
     }
   };
   model.on("msg:custom", onMessage);
-  Promise.resolve(context.ready).then(() => model.send(hello(document, context)));
+  Promise.resolve(context.ready).then(() => {
+    model.send(hello(document, context));
+    const manager = model.widget_manager;
+    const drop = () => !document.isDisposed && !document.readOnly && dropDeadViews(document, manager);
+    // Until a page has its widgets back, living ones look dead.
+    if (manager?.restoredStatus === false) manager.restored?.connect(drop);
+    else drop();
+  });
   return () => model.off("msg:custom", onMessage);
 }
 

@@ -33,7 +33,7 @@ class BridgeWidget(anywidget.AnyWidget):
 
         Args:
             on_hello: Called with {"known": {run_id: status}, "outputs": {run_id: status},
-                "notebook_ok": bool, "read_only": bool, "path": str} each time a page opens the
+                "notebook_ok": bool, "read_only": bool, "path": str, "budget": str} each time a page opens the
                 notebook. `outputs` lists the runs named by the metadata of outputs.
         """
         self.on_hello = on_hello
@@ -55,6 +55,10 @@ class BridgeWidget(anywidget.AnyWidget):
             runs = {run_id: dict(record) for run_id, record in records.items()}
             self.send({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
 
+    def send_budget(self, budget_usd: str | None) -> None:
+        """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
+        self.send({"type": "budget", "budget": budget_usd})
+
     def send_repair(self, run_id: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         """Replaces the outputs of a run that show an older state of it.
 
@@ -74,6 +78,7 @@ class BridgeWidget(anywidget.AnyWidget):
                     "notebook_ok": content.get("notebook_ok") is True,
                     "read_only": content.get("read_only") is True,
                     "path": str(content.get("path") or ""),
+                    "budget": str(content.get("budget") or ""),
                 }
             )
 

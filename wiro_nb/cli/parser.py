@@ -81,6 +81,7 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     run.add_argument("--out", metavar="DIR", help="folder for the clips (default: wiro_outputs)")
     run.add_argument("--max-cost", metavar="USD", help="refuse when the price may be higher or is unknown")
     run.add_argument("--fresh", action="store_true", help="run again even if this very request is already made")
+    run.add_argument("--dry-run", action="store_true", help="show the request and its price; send nothing")
     run.add_argument("--detach", action="store_true", help="do not wait: print the run and come back with wait")
     _service(run)
     _json(run)

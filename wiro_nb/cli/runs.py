@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import threading
 from decimal import Decimal, InvalidOperation
@@ -23,7 +24,9 @@ from wiro_nb.notebook.words import money
 from wiro_nb.runs.snapshot import RunState, Snapshot
 
 if TYPE_CHECKING:
+    from wiro_nb.runs.manager import Manager
     from wiro_nb.runs.run import Run
+    from wiro_nb.schema.values import Prepared
 
 _LOOK_S = 0.2
 
@@ -40,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     prepared = manager.prepare(arguments.model, _values(arguments.values, arguments.file))
     for note in prepared.notes:
         _say(note)
+    if arguments.dry_run:
+        return _preview(manager, prepared, as_json=arguments.json)
     limit = _amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
     done = None if arguments.fresh else manager.find_done(prepared, None)
@@ -57,6 +62,34 @@ def run(arguments: argparse.Namespace) -> int:
         _say(f"come back with: wiro-nb wait {handle.short_id}")
         return _report(handle, as_json=arguments.json)
     return _follow(handle, as_json=arguments.json)
+
+
+def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
+    """Prints the request and its price; sends nothing."""
+    from wiro_nb.notebook.dry_run import price_words, request_facts
+
+    ((estimate, seconds),) = manager.forecast([prepared])
+    facts = request_facts(prepared)
+    price = price_words(estimate, manager.choice.is_sandbox)
+    if as_json:
+        low, high = estimate.low_usd, estimate.high_usd
+        known = {"low_usd": low, "high_usd": high} if estimate.known else {"low_usd": None, "high_usd": None}
+        print_json(
+            {
+                **facts,
+                "service": manager.service_name,
+                "price": {**known, "basis": estimate.basis},
+                "seconds": seconds,
+            }
+        )
+        return EXIT_DONE
+    print(f"{facts['endpoint']} on {manager.service_name}, {facts['content_type']}")
+    for name in ("body", "fields", "files"):
+        if name in facts:
+            print(f"{name}: {json.dumps(facts[name], ensure_ascii=False, indent=1)}")
+    print(f"price: {price}")
+    print("nothing was sent")
+    return EXIT_DONE
 
 
 def runs(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
 ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
+MAY_BE_RUNNING = "Sent before without an answer: the service is asked again. --fresh sends anew and may pay twice."
 FILES_GONE = "Already made by this notebook, but its file is gone: %wiro fetch {} gets it again at no cost."
 _CANCEL_PATIENCE_S = 15.0
 
@@ -200,7 +201,9 @@ def _find_before(
 ) -> tuple[Run | None, str]:
     """Returns the run that already answers this request in this notebook, and what to say about it.
 
-    A run in flight counts only for a cell that is run again; Python that asks twice means it.
+    A run in flight counts for a cell that is run again. For Python it counts only when an earlier kernel started
+    it: Python that asks twice means it, but a notebook run anew after a crash means the run it has. One that may
+    have been sent counts always: sending it again could be paid twice.
     """
     from wiro_nb.runs.snapshot import RunState
     from wiro_nb.schema.encode import request_sha256
@@ -324,7 +327,18 @@ def show(query: str | Run) -> Run:
         session.manager().follow(handle)
         bridge.follow(handle)
     session.last_run = handle
+    history = _history_of(handle)
+    if history:
+        session.set_note(handle.id, history)
     return handle
+
+
+def _history_of(handle: Run) -> str:
+    """Returns what a run was made from, as a sentence; "" when it was made from no other run."""
+    from wiro_nb.runs.lineage import chain_text
+
+    chain = chain_text(session.manager(choose=False).ledger, handle.row)
+    return f"Made from other runs: {chain}." if chain else ""
 
 
 def wait(query: str | Run | None = None) -> Page:

@@ -205,7 +205,7 @@ class Database:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
-            _use_wal(connection)
+            _use_wal(connection, self._busy_timeout_s)
             migrate(connection)
         except BaseException:
             connection.close()
@@ -237,13 +237,22 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        # Network folders and read-only files have no WAL; SQLite's older journal is slower but as safe.
-        if _primary_code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
-            raise
+def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            code = _primary_code(error)
+            if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                # Two kernels make the file at the same moment: for this switch SQLite does not wait by itself.
+                time.sleep(0.01)
+                continue
+            # Network folders and read-only files have no WAL; SQLite's older journal is slower but as safe.
+            if code not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
+                raise
+            return
 
 
 def _make_private(path: Path) -> None:

@@ -193,16 +193,22 @@ def money(
             where.append(clause)
             values.append(value)
     found = connection.execute(
-        f"SELECT state, cost_usd, estimated_usd FROM runs WHERE {' AND '.join(where)}", values
+        f"SELECT state, deleted, cost_usd, estimated_usd FROM runs WHERE {' AND '.join(where)}", values
     )
     spent = reserved = Decimal(0)
     for row in found:
         cost = read_money(row["cost_usd"])
         if cost is not None:
             spent += cost
-        elif row["state"] in (*UNFINISHED, RunState.SUCCEEDED):
+        elif _may_still_cost(row):
             reserved += read_money(row["estimated_usd"]) or Decimal(0)
     return spent, reserved
+
+
+def _may_still_cost(row: sqlite3.Row) -> bool:
+    if row["state"] == RunState.UNCERTAIN and row["deleted"]:
+        return False  # the person looked, and says that it never got there
+    return row["state"] in (*UNFINISHED, RunState.SUCCEEDED)
 
 
 _GROUPS = {"model": "model", "day": "substr(created, 1, 10)", "notebook": "coalesce(notebook, '')"}
@@ -217,14 +223,14 @@ def spending(connection: sqlite3.Connection, by: str, service: str | None) -> tu
     sums: dict[str, list[Any]] = {}
     # Summed here, not in SQL: amounts are exact decimals, kept as text.
     found = connection.execute(
-        f"SELECT {_GROUPS[by]} AS name, state, cost_usd, estimated_usd FROM runs "
+        f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd FROM runs "
         "WHERE :service IS NULL OR service = :service",
         {"service": service},
     )
     for row in found:
         cost = read_money(row["cost_usd"])
         reserved = None
-        if cost is None and row["state"] in (*UNFINISHED, RunState.SUCCEEDED):
+        if cost is None and _may_still_cost(row):
             reserved = read_money(row["estimated_usd"]) or Decimal(0)
         if not cost and reserved is None:
             continue

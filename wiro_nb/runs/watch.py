@@ -170,6 +170,8 @@ class Watcher:
         try:
             task = await self._link.read_task(job.row.task_id, job.token)
         except NotAccessible as error:
+            if error.code is None:
+                raise  # a page of somebody in between, not the service's own word
             self._count_unknown(job, error)
             return
         self._take(job, task)
@@ -239,12 +241,13 @@ class Watcher:
             try:
                 task = await self._link.read_task(job.row.task_id, job.token)
                 self._take_end(job, task)
-            except NotAccessible as error:
-                self._count_unknown(job, error)
-                if self._is_gone(job):
-                    return None
             except WiroError as error:
-                self._lose_contact([job], error)
+                if isinstance(error, NotAccessible) and error.code is not None:
+                    self._count_unknown(job, error)
+                    if self._is_gone(job):
+                        return None
+                else:
+                    self._lose_contact([job], error)
             if job.final_task is None:
                 await asyncio.sleep(_FINAL_PAUSES_S[min(tries, len(_FINAL_PAUSES_S) - 1)])
                 tries += 1

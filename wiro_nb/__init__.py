@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.actions import attach, cancel, fetch, forget, form, last, run, show, wait
     from wiro_nb.notebook.actions import list_runs as runs
     from wiro_nb.notebook.lookups import budget, info, login, logout, models, status, use
+    from wiro_nb.notebook.reproduce import compare, rerun, rerun_all, verify
     from wiro_nb.notebook.spending import spent
     from wiro_nb.notebook.sweeps import sweep
     from wiro_nb.runs.run import Run
@@ -33,6 +34,7 @@ __all__ = [
     "attach",
     "budget",
     "cancel",
+    "compare",
     "fetch",
     "forget",
     "form",
@@ -42,6 +44,8 @@ __all__ = [
     "login",
     "logout",
     "models",
+    "rerun",
+    "rerun_all",
     "run",
     "runs",
     "show",
@@ -50,11 +54,13 @@ __all__ = [
     "sweep",
     "unload_ipython_extension",
     "use",
+    "verify",
     "wait",
 ]
 
 _ACTIONS = "wiro_nb.notebook.actions"
 _LOOKUPS = "wiro_nb.notebook.lookups"
+_REPRODUCE = "wiro_nb.notebook.reproduce"
 _PLACES = {
     "Run": ("wiro_nb.runs.run", "Run"),
     "Sweep": ("wiro_nb.runs.sweep", "Sweep"),
@@ -64,6 +70,7 @@ _PLACES = {
     **{name: (_ACTIONS, name) for name in ("attach", "cancel", "fetch", "forget", "form")},
     **{name: (_ACTIONS, name) for name in ("last", "run", "show", "wait")},
     **{name: (_LOOKUPS, name) for name in ("budget", "info", "login", "logout", "models", "status", "use")},
+    **{name: (_REPRODUCE, name) for name in ("compare", "rerun", "rerun_all", "verify")},
 }
 
 

@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_first_steps(commands)
     _add_models(commands)
     _add_runs(commands)
+    _add_reproduce(commands)
     return parser
 
 
@@ -105,6 +106,53 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     record.add_argument("source", metavar="SOURCE", help="RUN, FILE, or NOTEBOOK#RUN")
     record.add_argument("--force", action="store_true", help="read a record that was changed after it was written")
     _json(record)
+
+
+def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    what = "RUN, FILE, NOTEBOOK#RUN, or the address of an output"
+    rerun = _command(
+        commands, "rerun", "make a run again with the settings, files and seed it had", "reproduce:rerun"
+    )
+    rerun.add_argument("source", metavar="SOURCE", help=what)
+    rerun.add_argument("values", nargs="*", metavar="name=value", help="settings to change, for example seed=8")
+    rerun.add_argument(
+        "--file", action="append", default=[], metavar="NAME=PATH|URL", help="an input file; may be repeated"
+    )
+    rerun.add_argument("--all", action="store_true", help="every run of a notebook or folder")
+    rerun.add_argument(
+        "--dry-run", action="store_true", help="print the request and what has changed; send nothing"
+    )
+    rerun.add_argument("--out", metavar="DIR", help="folder for the clips (default: wiro_outputs)")
+    rerun.add_argument("--max-cost", metavar="USD", help="refuse when the price may be higher or is unknown")
+    rerun.add_argument("--force", action="store_true", help="read a record that was changed after it was written")
+    _service(rerun)
+    _json(rerun)
+    compare = _command(commands, "compare", "what differs between two runs or clips", "reproduce:compare")
+    compare.add_argument("left", metavar="A", help=what)
+    compare.add_argument(
+        "right", metavar="B", nargs="?", help="what to compare it with; without it the run it was made from"
+    )
+    _json(compare)
+    verify = _command(
+        commands, "verify", "check hashes, files, records, and that no secret is in them", "reproduce:verify"
+    )
+    verify.add_argument(
+        "paths", nargs="*", metavar="PATH", help="notebooks, folders, clips; without any the ledger and its files"
+    )
+    _json(verify)
+    seal = _command(commands, "seal", "write the records of a closed notebook into its metadata", "reproduce:seal")
+    seal.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="a notebook that nobody has open")
+    _json(seal)
+    export = _command(
+        commands, "export", "write runs as an RO-Crate, a methods paragraph or CSV", "reproduce:export"
+    )
+    export.add_argument(
+        "sources", nargs="+", metavar="RUN|NOTEBOOK", help=f"{what}; a notebook stands for all its runs"
+    )
+    export.add_argument("--to", metavar="DIR", help="a new folder for the crate: clips, inputs, records")
+    export.add_argument("--methods", action="store_true", help="print a paragraph a paper can use")
+    export.add_argument("--csv", action="store_true", help="print a table with one row a run")
+    export.add_argument("--title", metavar="TEXT", help="title of the crate")
 
 
 def _command(

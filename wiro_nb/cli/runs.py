@@ -40,28 +40,28 @@ def run(arguments: argparse.Namespace) -> int:
     manager = get_manager()
     if arguments.service:
         manager.use(arguments.service)
-    prepared = manager.prepare(arguments.model, _values(arguments.values, arguments.file))
+    prepared = manager.prepare(arguments.model, read_values(arguments.values, arguments.file))
     for note in prepared.notes:
-        _say(note)
+        say(note)
     if arguments.dry_run:
         return _preview(manager, prepared, as_json=arguments.json)
-    limit = _amount(arguments.max_cost)
+    limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
     done = None if arguments.fresh else manager.find_done(prepared, None)
     if done is not None:
         if any(output.path for output in done.outputs) and not done.paths:
-            _say(f"its files are gone from {done.folder}: they are fetched again, at no cost")
+            say(f"its files are gone from {done.folder}: they are fetched again, at no cost")
             done.fetch()
-        _say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
+        say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
         return _report(done, as_json=arguments.json)
     price = estimate_words(manager.estimate(prepared), manager.choice.is_sandbox)
-    _say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
+    say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     handle = manager.submit(prepared, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=out_dir)
     if arguments.detach:
         _wait_until_sent(handle)
-        _say(f"come back with: wiro-nb wait {handle.short_id}")
+        say(f"come back with: wiro-nb wait {handle.short_id}")
         return _report(handle, as_json=arguments.json)
-    return _follow(handle, as_json=arguments.json)
+    return follow(handle, as_json=arguments.json)
 
 
 def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
@@ -121,8 +121,15 @@ def runs(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Shows one run of the ledger."""
-    _report(_find(arguments.run), as_json=arguments.json)
+    """Shows one run of the ledger, and what it was made from."""
+    from wiro_nb.runs.lineage import chain_text
+    from wiro_nb.runs.manager import get_manager
+
+    handle = _find(arguments.run)
+    _report(handle, as_json=arguments.json)
+    chain = chain_text(get_manager().ledger, handle.row)
+    if chain:
+        print(f"  made from  {chain}", file=sys.stderr if arguments.json else sys.stdout)
     return EXIT_DONE
 
 
@@ -132,7 +139,7 @@ def wait(arguments: argparse.Namespace) -> int:
 
     handle = _find(arguments.run)
     get_manager().follow(handle)
-    return _follow(handle, as_json=arguments.json)
+    return follow(handle, as_json=arguments.json)
 
 
 def cancel(arguments: argparse.Namespace) -> int:
@@ -192,14 +199,15 @@ def _find(query: str) -> Run:
     return get_manager().get(query)
 
 
-def _follow(handle: Run, *, as_json: bool) -> int:
+def follow(handle: Run, *, as_json: bool) -> int:
+    """Waits for a run with a moving line, prints it, and returns the exit code."""
     line = ProgressLine()
     stop = handle.on_change(line)
     try:
         handle.wait(check=False)
     except KeyboardInterrupt:
         line.close()
-        _say(f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
+        say(f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
         raise
     finally:
         stop()
@@ -233,7 +241,12 @@ def _facts(handle: Run) -> dict[str, Any]:
     }
 
 
-def _values(pairs: list[str], files: list[str]) -> dict[str, object]:
+def read_values(pairs: list[str], files: list[str]) -> dict[str, object]:
+    """Reads `name=value` settings and `--file NAME=PATH` inputs.
+
+    Raises:
+        InputError: One is written otherwise, or an input is given both ways.
+    """
     values: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -253,7 +266,12 @@ def _values(pairs: list[str], files: list[str]) -> dict[str, object]:
     return values
 
 
-def _amount(text: str | None) -> Decimal | None:
+def read_amount(text: str | None) -> Decimal | None:
+    """Reads an amount of US dollars; None stays None.
+
+    Raises:
+        InputError: It is none.
+    """
     if text is None:
         return None
     try:
@@ -265,5 +283,6 @@ def _amount(text: str | None) -> Decimal | None:
     return amount
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a line for people on stderr."""
     print(text, file=sys.stderr)

@@ -230,6 +230,46 @@ def _show(parsed: Parsed) -> Any:
     return actions.show(parsed.arguments["RUN"])
 
 
+@handles("rerun")
+def _rerun(parsed: Parsed) -> Any:
+    from wiro_nb.notebook import reproduce
+
+    source, host = parsed.arguments["RUN|FILE"], current_host()
+    force, is_many = bool(parsed.options.get("force")), bool(parsed.options.get("all"))
+    variable = _variable(parsed.option("as"))
+    if is_many:
+        replays = reproduce.plan_all(source, parsed.values, host, "magic", force=force)
+    else:
+        replays = [reproduce.plan(source, parsed.values, host, "magic", force=force)]
+    if parsed.options.get("dry_run"):
+        for replay in replays:
+            _preview(reproduce.preview(replay))
+        return None
+    reproduce.confirm(len(replays), bool(parsed.options.get("yes")))
+    return reproduce.rerun_in_cell(
+        replays,
+        wait=True if parsed.options.get("wait") else None,
+        fresh=bool(parsed.options.get("fresh")),
+        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
+        is_many=is_many,
+        keep=lambda run: _keep(variable, run),
+    )
+
+
+@handles("compare")
+def _compare(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.reproduce import compare
+
+    return compare(*parsed.arguments.values())
+
+
+@handles("verify")
+def _verify(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.reproduce import verify
+
+    return verify(*parsed.arguments.values())
+
+
 @handles("wait")
 def _wait(parsed: Parsed) -> Any:
     return actions.wait(parsed.arguments.get("RUN"))

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import BadRecord, InvalidParameter, UnknownRun
+from wiro_nb.errors import InvalidParameter
 from wiro_nb.notebook import actions, chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import answer_action, is_settled, read_posters
@@ -21,11 +20,13 @@ from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import poster_base64
 from wiro_nb.notebook.tables_html import budget_words
 from wiro_nb.notebook.words import money
-from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.files import FileInput
+from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.form import ModelForm
     from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.runs.replay import Source
     from wiro_nb.runs.run import Run
     from wiro_nb.runs.snapshot import Snapshot
 
@@ -133,7 +134,7 @@ class FormDesk:
         if action == "edit":
             self.form.set({name: value for name, value in handle.parameters.items() if name in self.form})
         elif action == "run_again":
-            self.start({**handle.parameters, **_files_of(handle)})
+            self.start(_values_of(handle, self._schema))
         else:
             answer_action(handle, card, action)
 
@@ -166,51 +167,32 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
-    """Returns settings and files of a run id, or of a file with a record in it."""
-    record: Mapping[str, Any]
-    if Path(source.partition("#")[0]).exists():
-        from wiro_nb.provenance.find import find_records
+    """Returns settings and files of anything that holds a run: id, clip, sidecar, notebook, address."""
+    from wiro_nb.runs.replay import find_source
 
-        found = find_records(source)
-        if len(found) > 1:
-            ids = [item.record["run_id"] for item in found]
-            raise UnknownRun(
-                f"{source} holds {len(found)} runs: name one as {source}#RUN", query=source, near=ids[:5]
-            )
-        record = found[0].record
-    else:
-        try:
-            handle = actions.find(source)
-        except UnknownRun as error:
-            raise UnknownRun(
-                f"{source!r} is neither a run nor a file that is here", near=error.near, query=source
-            ) from None
-        record = {"parameters": handle.parameters, "files": handle.files}
-    if not isinstance(record.get("parameters"), Mapping):
-        raise BadRecord(f"{source} holds no settings", source=source, reason="shape")
-    settings = {name: value for name, value in record["parameters"].items() if schema.open or schema.get(name)}
-    return {**settings, **_files_in(record.get("files") or {}, schema)}
+    last = session.last_run
+    word = last.id if source in ("last", "_") and last is not None else source
+    return _fitting(find_source(session.manager(), word, notebook=current_host().notebook), schema)
 
 
-def _files_of(handle: Run) -> dict[str, Any]:
-    return _files_in(handle.files, session.known_schema(handle.model))
+def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
+    from wiro_nb.runs.replay import Source, record_of
+
+    return _fitting(Source(record_of(handle.row), handle.short_id, "ledger"), schema)
 
 
-def _files_in(files: Mapping[str, Any], schema: ModelSchema | None) -> dict[str, Any]:
-    """Returns input files of a record as paths into the store of inputs, or as URLs."""
-    from wiro_nb.runs.store import input_path
+def _fitting(source: Source, schema: ModelSchema) -> dict[str, Any]:
+    """Returns what of a record fits a model: files from stores of inputs or the web, never a path it names."""
+    from wiro_nb.provenance.replay import plan_replay
+    from wiro_nb.runs.replay import find_input
 
-    found: dict[str, Any] = {}
-    folder = current_host().folder
-    for name, items in files.items():
-        places = []
-        for item in items:
-            kept = input_path(folder, item["sha256"], str(item.get("name") or "")) if item.get("sha256") else None
-            if kept is not None and kept.exists():
-                places.append(str(kept))
-            elif item.get("url"):
-                places.append(str(item["url"]))
-        parameter = schema.get(name) if schema is not None else None
-        if places:
-            found[name] = places if parameter is None or parameter.multiple else places[0]
-    return found
+    find_file = find_input(session.manager(), current_host().folder, source)
+    plan = plan_replay(source.record, schema, find_file=find_file)
+    return {name: _field_value(value, schema.get(name)) for name, value in plan.values.items()}
+
+
+def _field_value(value: object, parameter: Parameter | None) -> Any:
+    if not isinstance(value, list) or not all(isinstance(item, FileInput) for item in value):
+        return value
+    places = [str(item.path or item.url) for item in value]
+    return places if parameter is None or parameter.multiple else places[0]

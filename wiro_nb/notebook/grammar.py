@@ -109,6 +109,8 @@ STATUS = "status"
 MODEL = Argument("MODEL", "model", "owner/name of a model")
 RUN = Argument("RUN", "run", "id of a run; its first or last letters are enough")
 
+SOURCE = Argument("RUN|FILE", "source", "a run, clip, run.json, NOTEBOOK#RUN, or the address of an output")
+
 RUN_FLAGS = (
     Flag("--as", "Keep the run in a variable of this name", "VAR"),
     Flag("--wait", "Wait in this cell until the run ends"),
@@ -167,6 +169,42 @@ COMMANDS: tuple[Command, ...] = (
         example="%wiro runs",
     ),
     Command("show", "Show a run and its clip", (RUN,), example="%wiro show 8k2qf"),
+    Command(
+        "rerun",
+        "Make a run again with the settings, files and seed it had; name=value changes one",
+        (SOURCE,),
+        (
+            Flag("--as", "Keep the run in a variable of this name", "VAR"),
+            Flag("--wait", "Wait in this cell until the run ends"),
+            Flag("--max-cost", "Refuse to start when the price may be higher", "USD", "usd"),
+            Flag("--fresh", "Run again even if this cell's clip is already made"),
+            Flag("--dry-run", "Show the request and what has changed since; send nothing"),
+            Flag("--all", "Every run of a notebook or folder"),
+            Flag("--yes", "Send many runs without being asked"),
+            Flag("--force", "Read a record that was changed after it was written"),
+        ),
+        takes_values=True,
+        example="%wiro rerun 8k2qf seed=8",
+    ),
+    Command(
+        "compare",
+        "What differs between runs or clips: settings, and the pictures frame by frame",
+        (
+            SOURCE,
+            Argument(
+                "OTHER", "source", "what to compare it with; without it the run it was made from", required=False
+            ),
+            Argument("THIRD", "source", "a third", required=False),
+            Argument("FOURTH", "source", "a fourth", required=False),
+        ),
+        example="%wiro compare 8k2qf 9x2kd",
+    ),
+    Command(
+        "verify",
+        "Check that files and records are whole and unchanged, and that no secret is in them",
+        (Argument("PATH", "source", "notebook, folder or clip; without it this notebook", required=False),),
+        example="%wiro verify",
+    ),
     Command(
         "wait",
         "Wait until a run ends, or every run of this notebook",

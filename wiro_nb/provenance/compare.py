@@ -43,7 +43,7 @@ class ClipComparison:
             about 40 the eye sees no difference. None for same bytes.
         psnr_db: One value a frame pair.
         frames: Frame counts of both.
-        note: What kept the clips from being compared frame by frame, or "".
+        note: What kept the clips from being compared frame by frame, or what else is to be said, or "".
     """
 
     verdict: str
@@ -57,7 +57,7 @@ class ClipComparison:
     def sentence(self) -> str:
         """The result in one line for people."""
         if self.verdict == "same bytes":
-            return "the files are the same, byte for byte"
+            return "the same, byte for byte" + (f"; {self.note}" if self.note else "")
         if self.verdict == "same frames":
             return "the files differ, every frame is the same"
         if self.mean_psnr_db is None:

@@ -1,0 +1,197 @@
+"""`wiro-nb rerun`, `compare`, `verify`, `seal`, `export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, print_json
+from wiro_nb.cli.runs import follow, read_amount, read_values, say
+from wiro_nb.errors import InputError
+
+if TYPE_CHECKING:
+    from wiro_nb.runs.manager import Manager
+    from wiro_nb.runs.replay import Replay, Source
+
+_DEFAULT_TITLE = "Generated clips"
+
+
+def rerun(arguments: argparse.Namespace) -> int:
+    """Makes runs again, waits for them, prints them; each that is asked for is sent."""
+    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.runs.replay import find_source, find_sources, plan_rerun, refuse, send
+    from wiro_nb.runs.requests import Origin
+
+    manager = get_manager()
+    if arguments.service:
+        manager.use(arguments.service)
+    limit = read_amount(arguments.max_cost)
+    overrides = read_values(arguments.values, arguments.file)
+    if arguments.all:
+        found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
+    else:
+        found = [find_source(manager, arguments.source, ignore_hash=arguments.force)]
+    replays = [plan_rerun(manager, item, overrides, origin=Origin(kind="cli")) for item in found]
+    if arguments.dry_run:
+        return _preview(manager, replays, as_json=arguments.json)
+    stopped = next((item for item in replays if item.prepared is None), None)
+    if stopped is not None:
+        raise refuse(stopped)
+    codes = []
+    for replay in replays:
+        say(f"{replay.plan.model} on {manager.service_name}: {_price(manager, replay)}")
+        for line in replay.lines:
+            say(f"  {as_shell(line)}")
+        handle = send(
+            manager, replay, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=arguments.out or None
+        )
+        codes.append(follow(handle, as_json=arguments.json))
+        if handle.path is not None:
+            say(f"  hold it against the first: wiro-nb compare {replay.source.name} {handle.short_id}")
+    return max(codes)
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Prints what differs between two runs or clips; the exit code is 0 whatever came out."""
+    from wiro_nb.notebook.reproduce_html import comparison_bundle
+    from wiro_nb.runs.comparing import compare_sides, find_side, parent_side
+    from wiro_nb.runs.manager import get_manager
+
+    manager = get_manager()
+    left = find_side(manager, arguments.left)
+    if arguments.right is None:
+        left, right = parent_side(manager, left), left
+    else:
+        right = find_side(manager, arguments.right)
+    found = compare_sides(left, right)
+    if arguments.json:
+        print_json(found.to_dict())
+    else:
+        print(comparison_bundle(found)["text/plain"].removeprefix("wiro: "))
+    return EXIT_DONE
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Checks paths, or the ledger; the exit code is 1 when there is a problem."""
+    from wiro_nb.runs.checking import verify_everything
+    from wiro_nb.runs.manager import get_manager
+
+    paths = [Path(path) for path in arguments.paths]
+    findings = verify_everything(get_manager(), paths, ledger=not paths)
+    has_problem = any(item.level == "problem" for item in findings)
+    if arguments.json:
+        print_json({"ok": not has_problem, "findings": [asdict(item) for item in findings]})
+    else:
+        for item in findings:
+            print(f"{item.level:8} {item.kind:7} {item.where}: {as_shell(item.message)}")
+        print("a problem was found" if has_problem else "no problem was found")
+    return EXIT_RUN if has_problem else EXIT_DONE
+
+
+def seal(arguments: argparse.Namespace) -> int:
+    """Writes the records of closed notebooks into their metadata."""
+    from wiro_nb.provenance.seal import seal_notebook
+
+    done = [seal_notebook(Path(path)) for path in arguments.notebooks]
+    if arguments.json:
+        print_json(
+            [
+                {"path": str(item.path), "runs": item.run_ids, "added": item.added, "changed": item.changed}
+                for item in done
+            ]
+        )
+        return EXIT_DONE
+    for item in done:
+        state = f"{len(item.added)} added" if item.changed else "nothing to add"
+        print(f"{item.path}: {len(item.run_ids)} runs in its metadata, {state}")
+    return EXIT_DONE
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Writes a crate, and prints a methods paragraph or a table."""
+    from wiro_nb.provenance.report import write_csv, write_methods
+    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.runs.replay import find_sources
+
+    if not (arguments.to or arguments.methods or arguments.csv):
+        raise InputError(
+            "say what to export: --to DIR for a crate, --methods for a paragraph, --csv for a table",
+            hint=f"wiro-nb export {arguments.sources[0]} --to DIR",
+        )
+    manager = get_manager()
+    sources = {item.run_id: item for word in arguments.sources for item in find_sources(manager, word)}
+    found = sorted(sources.values(), key=lambda item: item.run_id)
+    records = [item.record for item in found]
+    if arguments.to:
+        path = _write_crate(manager, found, arguments)
+        say(f"crate written: {path}")
+    if arguments.methods:
+        print(write_methods(records))
+    if arguments.csv:
+        print(write_csv(records), end="")
+    return EXIT_DONE
+
+
+def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Namespace) -> Path:
+    from wiro_nb.provenance.crate import CrateRun, export_crate
+    from wiro_nb.runs.comparing import find_side
+    from wiro_nb.runs.replay import find_input
+
+    runs = []
+    for item in found:
+        files = find_side(manager, item.name if item.path is not None else item.run_id).files
+        named = zip(item.record["outputs"], files, strict=False)
+        runs.append(CrateRun(item.record, {output["name"]: file for output, file in named if file is not None}))
+    finders = [find_input(manager, Path.cwd(), item) for item in found]
+
+    def find(sha256: str) -> Path | None:
+        return next((path for finder in finders if (path := finder(sha256)) is not None), None)
+
+    notebooks = {item.path for item in found if item.kind == "notebook"}
+    notebook = notebooks.pop() if len(notebooks) == 1 and all(item.kind == "notebook" for item in found) else None
+    title = arguments.title or (notebook.stem if notebook is not None else _DEFAULT_TITLE)
+    return export_crate(runs, Path(arguments.to), title=title, notebook=notebook, find_input=find)
+
+
+def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
+    """Prints what would be sent; the exit code is 2 when one of the requests cannot be made."""
+    facts = [_facts(manager, replay) for replay in replays]
+    if as_json:
+        print_json(facts[0] if len(facts) == 1 else facts)
+    else:
+        for replay, item in zip(replays, facts, strict=True):
+            request = item.pop("request")
+            print(f"run {replay.source.run_id}, {item['model']}, on {item['service']}: {item['price']}")
+            for line in replay.lines:
+                print(f"  {as_shell(line)}")
+            if request is not None:
+                print(json.dumps(request, ensure_ascii=False, indent=1))
+        say("nothing was sent")
+    return EXIT_DONE if all(replay.prepared is not None for replay in replays) else EXIT_INPUT
+
+
+def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
+    from wiro_nb.notebook.dry_run import request_facts
+
+    return {
+        "made_from": replay.source.run_id,
+        "model": replay.plan.model,
+        "service": manager.service_name,
+        "ready": replay.prepared is not None,
+        "price": _price(manager, replay),
+        "drift": [asdict(item) for item in replay.plan.drift],
+        "missing": [asdict(item) for item in replay.plan.missing],
+        "notes": list(replay.plan.notes),
+        "request": None if replay.prepared is None else request_facts(replay.prepared),
+    }
+
+
+def _price(manager: Manager, replay: Replay) -> str:
+    from wiro_nb.notebook.lookups import estimate_words
+
+    if replay.prepared is None:
+        return "no price, as it cannot be sent"
+    return estimate_words(manager.estimate(replay.prepared), manager.choice.is_sandbox)

@@ -202,7 +202,7 @@ def _price_row(
         free = entry.price == 0 and not (entry.extra or entry.input_price or entry.unclear)
         return Estimate(Decimal(0), Decimal(0) if free else None, words, known=free)
     amounts = _readings(entry, units, sum(len(given) for given in files.values()))
-    if len(amounts) > 1:
+    if len(amounts) > 1 and (entry.extra is not None or entry.input_price is not None):
         words += "; the table adds an amount that the service does not explain, so this is a range"
     high = None if entry.unclear or units.high is None else max(amounts)
     return Estimate(min(amounts), high, words, known=True)

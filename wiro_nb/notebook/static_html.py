@@ -243,12 +243,13 @@ def _plain_facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     if snapshot.elapsed_s is not None and snapshot.state.is_final:
         items.append(("Elapsed", words.clock(snapshot.elapsed_s)))
     items.append(("Cost", words.cost_words(snapshot)))
+    items += [("Forecast", forecast)] if (forecast := words.forecast_words(snapshot)) else []
     return items
 
 
 def _fact_cells(snapshot: Snapshot) -> list[str]:
     cells = [
-        markup.fact(label, f"<span>{markup.escape(value)}</span>" if label == "Cost" else markup.escape(value))
+        markup.fact(label, f"<span>{markup.escape(value)}</span>" if "$" in value else markup.escape(value))
         for label, value in _plain_facts(snapshot)
     ]
     if checksum := next((output.sha256 for output in snapshot.outputs if output.sha256), None):

@@ -24,6 +24,12 @@ def money(amount_usd: Decimal) -> str:
     return f"{sign}${text[:-1] if size < _SMALL_USD and text.endswith('0') else text}"
 
 
+def about(amount_usd: Decimal) -> str:
+    """Returns a forecast: "about $0.04", or "under $0.001" where that says more."""
+    text = money(amount_usd)
+    return text if text.startswith(("under", "$0")) and amount_usd < Decimal("0.001") else f"about {text}"
+
+
 def clock(seconds: float) -> str:
     """Returns "0:05" or "1:02:05" for a length of time in seconds."""
     whole = max(0, int(seconds + 0.5))
@@ -101,7 +107,14 @@ def cost_words(snapshot: Snapshot) -> str:
         return "not told by the service"
     if snapshot.estimated_usd is None:
         return "price not listed"
-    return f"about {money(snapshot.estimated_usd)} if it succeeds"
+    return f"{about(snapshot.estimated_usd)} if it succeeds"
+
+
+def forecast_words(snapshot: Snapshot) -> str:
+    """Returns "about $0.04", what a run that was billed had been expected to cost; "" where that says nothing."""
+    if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
+        return ""
+    return f"about {money(snapshot.estimated_usd)}"
 
 
 def progress_line(snapshot: Snapshot) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -408,7 +408,7 @@ def _check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], bud
     over = used + known - limit
     by = f" by {_usd(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
     asked = f"{what.lower()} about {_usd(known)}" if not unknown else f"{what.lower()}: unknown"
-    needed = money_text(used + known) if over > 0 else "USD"
+    needed = format((used + known).quantize(Decimal("0.01"), ROUND_UP), "f") if over > 0 else "USD"
     is_setting = own is None or (budget_usd is not None and budget_usd < own)
     raise BudgetExceeded(
         f"{what} would go over the budget of {_usd(limit)}{by}.",
@@ -422,8 +422,8 @@ def _check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], bud
 
 
 def _usd(amount: Decimal) -> str:
-    """Returns an amount with at least two places, all of it: a refusal must add up to the last digit."""
-    text = format(amount.normalize() if amount else Decimal(0), "f")
+    """Returns an amount with two to four places, rounded up: a refusal never makes a gap look closed."""
+    text = format(amount.quantize(Decimal("0.0001"), ROUND_UP).normalize() if amount else Decimal(0), "f")
     whole, _, cents = text.partition(".")
     return f"${whole}.{cents.ljust(2, '0')}"
 

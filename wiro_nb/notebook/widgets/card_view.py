@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from wiro_nb.notebook.words import clock, file_size, money, state_word
+from wiro_nb.notebook.words import about, clock, file_size, forecast_words, money, state_word
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
 RAIL = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
@@ -124,8 +124,7 @@ def _if_succeeds(snapshot: Snapshot) -> str:
         return "free, sandbox"
     if snapshot.estimated_usd is None:
         return "price not listed"
-    # An estimate needs no tenth of a cent that is nought.
-    return f"about {money(snapshot.estimated_usd).removesuffix('0')} if it succeeds"
+    return f"{about(snapshot.estimated_usd)} if it succeeds"
 
 
 def _billed(snapshot: Snapshot) -> str:
@@ -335,6 +334,7 @@ def _facts(snapshot: Snapshot) -> list[list[str]]:
     if snapshot.elapsed_s is not None:
         facts.append(("Elapsed", clock(snapshot.elapsed_s)))
     facts.append(("Cost", _cost(snapshot)))
+    facts.append(("Forecast", forecast_words(snapshot)))
     if first is not None:
         facts.append(("File size", file_size(first.size_bytes) if first.size_bytes is not None else None))
         facts.append(("sha256", first.sha256[:8] if first.sha256 else None))

@@ -166,3 +166,28 @@ def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
         check_record(record)
         assert record["parameters"]["prompt"] == given["prompt"]
         assert record["cell"]["parameters"] == given
+
+
+def test_papermill_runs_the_quickstart_as_it_is(service: SandboxProcess, tmp_path: Path) -> None:
+    target = tmp_path / "done.ipynb"
+    papermill.execute_notebook(NOTEBOOKS / QUICKSTART, target, cwd=tmp_path, progress_bar=False)
+    done = Executed(nbformat.read(target, as_version=4), tmp_path)
+    assert [record["status"] for record in done.records] == ["succeeded"] * 3
+    assert all("parameters" not in record["cell"] for record in done.records if record["cell"])
+
+
+def test_a_papermill_parameter_that_may_be_a_secret_is_in_no_record(
+    service: SandboxProcess, tmp_path: Path
+) -> None:
+    code = "%load_ext wiro_nb\nimport wiro_nb\nwiro_nb.run('sandbox/plain-clip', prompt=prompt, frames=9)"
+    cells = [nbformat.v4.new_code_cell("prompt = ''", metadata={"tags": ["parameters"]})]
+    book = nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(code)])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, tmp_path / "in.ipynb")
+    given = {"prompt": "a quiet boat", "my_api_key": "not-to-be-kept"}
+    source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
+    papermill.execute_notebook(source, target, parameters=given, cwd=tmp_path, progress_bar=False)
+    (record,) = Executed(nbformat.read(target, as_version=4), tmp_path).records
+    assert record["cell"]["parameters"] == {"prompt": "a quiet boat"}
+    clip = tmp_path / record["outputs"][0]["path"]
+    assert b"not-to-be-kept" not in clip.read_bytes() + (clip.parent / "run.json").read_bytes()

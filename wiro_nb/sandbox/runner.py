@@ -8,6 +8,7 @@ scaled: `speed` 2 is twice as fast, infinity never waits.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -219,7 +220,7 @@ class Runner:
             parameters=task.parameters,
             input_files=tuple(path for path in map(Path, task.input_paths) if path.is_file()),
             out_dir=self._files.work_folder(),
-            record=None,
+            record=_comment_of(task),
         )
         if self._plays_steps:
             await self._play_steps(life)
@@ -323,3 +324,9 @@ def progress_message(step: Step, elapsed_s: float) -> dict[str, str]:
         "elapsedTime": f"{elapsed_s:.0f}s",
         "remainingTime": f"{(step.steps - step.step) / rate:.0f}s" if rate else "0s",
     }
+
+
+def _comment_of(task: Task) -> str:
+    """Returns a clip's comment tag: the request alone, so that the same request gives the same bytes."""
+    made = {"made_by": "wiro_nb sandbox", "model": task.slug, "parameters": task.parameters}
+    return json.dumps({"sandbox": made}, ensure_ascii=False, sort_keys=True)

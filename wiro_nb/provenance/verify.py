@@ -161,7 +161,8 @@ def _locate(item: FoundRecord, recorded: str) -> Path | None:
     if relative.is_absolute() or ".." in relative.parts:
         return None
     base = item.path.parent
-    candidates = [base / relative, base / relative.name]
+    # Seen from the notebook's folder: beside it, or one or two folders above a run's own.
+    candidates = [base / relative, base / relative.name, base.parent / relative, base.parent.parent / relative]
     if item.kind == "clip":
         candidates.append(item.path)
     return next((path for path in candidates if path.is_file()), None)

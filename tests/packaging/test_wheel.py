@@ -110,6 +110,15 @@ def test_the_demo_runs_from_the_wheel_in_any_folder(
     assert where[0].startswith(where[1]), "the wheel's own copy was used"
 
 
+@pytest.mark.slow
+def test_the_demo_runs_in_an_environment_with_nothing_else_in_it(release: Release, tmp_path: Path) -> None:
+    environment = make_environment(tmp_path / "venv", borrow=False)
+    environment.install(f"wiro_nb[lab] @ {release.wheel.as_uri()}")
+    done = environment.run(["wiro-nb", "demo"], cwd=tmp_path, env=environment.variables(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("clip ") == 3
+
+
 def test_the_command_is_the_module(installed: Environment, variables: dict[str, str], tmp_path: Path) -> None:
     answers = [
         installed.run([*words, "--version"], cwd=tmp_path, env=variables).stdout

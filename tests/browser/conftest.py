@@ -45,6 +45,23 @@ class NotebookPage:
     page: Any
     path: Path
     messages: list[str]
+    spoiled: bool = False
+
+    def listen(self) -> None:
+        """Keeps what the page says on its console."""
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", self._on_error)
+
+    def unlisten(self) -> None:
+        """Ends `listen`."""
+        self.page.remove_listener("console", self._on_console)
+        self.page.remove_listener("pageerror", self._on_error)
+
+    def _on_console(self, message: Any) -> None:
+        self.messages.append(f"{message.type}: {message.text}")
+
+    def _on_error(self, error: Any) -> None:
+        self.messages.append(f"pageerror: {error}")
 
     def wait_for_kernel(self) -> None:
         """Waits until the page is connected to its kernel."""
@@ -208,11 +225,73 @@ def chromium() -> Iterator[Any]:
 
 OpenNotebook = Callable[..., NotebookPage]
 
+OPEN_IN_LAB = """async (path) => {
+    const app = window.jupyterapp;
+    await app.commands.execute('docmanager:open', {path});
+}"""
+CLOSE_ALL = """async () => {
+    for (const panel of [...(window.jupyterapp?.shell?.widgets('main') ?? [])]) {
+        const session = panel.sessionContext;
+        if (!session) continue;
+        try { await session.shutdown(); } catch { /* it is gone already */ }
+        panel.dispose();
+    }
+}"""
+IS_OPEN = """(path) => {
+    const panel = window.jupyterapp?.shell?.currentWidget;
+    return panel?.context?.path === path && panel.context.isReady;
+}"""
+
+
+class Desk:
+    """One page for JupyterLab and one for Notebook 7, used again by every test: loading Lab takes seconds."""
+
+    def __init__(self, browser: Any, server: Server) -> None:
+        self._browser, self._server = browser, server
+        self._pages: dict[str, Any] = {}
+
+    def page(self, app: str) -> Any:
+        """Returns the page of an app, made at first use."""
+        if app not in self._pages:
+            context = self._browser.new_context(
+                viewport={"width": 1200, "height": 1000}, permissions=["clipboard-read", "clipboard-write"]
+            )
+            self._pages[app] = context.new_page()
+        return self._pages[app]
+
+    def visit(self, app: str, name: str) -> Any:
+        """Shows a notebook, and nothing else, in the page of an app."""
+        page = self.page(app)
+        if app == "lab" and page.evaluate("() => Boolean(window.jupyterapp)"):
+            page.evaluate(CLOSE_ALL)
+            page.evaluate(OPEN_IN_LAB, name)
+        else:
+            where = f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}" if app == "lab" else f"notebooks/{name}"
+            page.goto(f"{self._server.url}{where}?token={self._server.token}")
+            page.wait_for_function(IS_OPEN, arg=name, timeout=READY_MS)
+            if app == "lab":
+                page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        page.wait_for_function(IS_OPEN, arg=name, timeout=READY_MS)
+        return page
+
+    def tidy(self, spoiled: bool) -> None:
+        """Ends the kernels of a test; a page that a test took apart is not used again."""
+        for app, page in tuple(self._pages.items()):
+            if spoiled:
+                self._pages.pop(app).context.close()
+            elif app == "notebook":
+                page.evaluate(CLOSE_ALL)
+
+
+@pytest.fixture(scope="session")
+def desk(chromium: Any, jupyter_server: Server) -> Desk:
+    return Desk(chromium, jupyter_server)
+
 
 @pytest.fixture
-def open_notebook(chromium: Any, jupyter_server: Server) -> Iterator[OpenNotebook]:
-    """Gives `open_notebook(cells, app="lab", width=1200, run=True, name=None)`."""
-    contexts: list[Any] = []
+def open_notebook(desk: Desk, jupyter_server: Server) -> Iterator[OpenNotebook]:
+    """Gives `open_notebook(cells, app="lab", width=1200, run=True)`."""
+    opened: list[NotebookPage] = []
 
     def open_it(
         cells: list[str] | Path,
@@ -229,28 +308,21 @@ def open_notebook(chromium: Any, jupyter_server: Server) -> Iterator[OpenNoteboo
             notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
             notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
             nbformat.write(notebook, path)
-        context = chromium.new_context(
-            viewport={"width": width, "height": 1000},
-            reduced_motion="reduce" if reduced_motion else "no-preference",
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        contexts.append(context)
-        page = context.new_page()
-        opened = NotebookPage(page, path, [])
-        page.on("console", lambda message: opened.messages.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: opened.messages.append(f"pageerror: {error}"))
-        name = path.relative_to(jupyter_server.root).as_posix()
-        where = f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}" if app == "lab" else f"notebooks/{name}"
-        page.goto(f"{jupyter_server.url}{where}?token={jupyter_server.token}")
-        opened.wait_for_kernel()
-        if app == "lab":
-            page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        page = desk.page(app)
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.emulate_media(reduced_motion="reduce" if reduced_motion else "no-preference")
+        found = NotebookPage(page, path, [])
+        found.listen()
+        opened.append(found)
+        desk.visit(app, path.relative_to(jupyter_server.root).as_posix())
+        found.wait_for_kernel()
         if page.evaluate("() => document.body.dataset.jpThemeLight") == "false":
-            opened.use_theme("JupyterLab Light")
+            found.use_theme("JupyterLab Light")
         if run:
-            opened.run_all()
-        return opened
+            found.run_all()
+        return found
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for found in opened:
+        found.unlisten()
+    desk.tidy(any(found.spoiled for found in opened))

@@ -33,6 +33,7 @@ def test_axe_finds_no_serious_fault(open_notebook: OpenNotebook, source: str, se
     notebook.page.wait_for_selector(selector, timeout=30_000)
     notebook.use_theme(f"JupyterLab {theme}")
     # Inside Lab's scrolling panels axe takes much for invisible: the widgets are laid open on the page.
+    notebook.spoiled = True
     notebook.page.evaluate(LAY_OPEN)
     answer = axe.run(
         notebook.page, context="#laid-open", options={"resultTypes": ["violations", "passes"]}

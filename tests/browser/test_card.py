@@ -123,7 +123,7 @@ from wiro_nb.notebook.form import build_form
 from wiro_nb.schema.catalog import find_bundled
 def start(values):
     form.show_card(RunCard(moment(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=1)))
-form = build_form(find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=start)
+form = build_form(find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=start, values={"prompt": "fog"})
 form
 """
     notebook = open_notebook([SETUP + cell])

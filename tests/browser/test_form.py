@@ -22,7 +22,7 @@ runs = []
 WAN = """
 form = build_form(
     find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=runs.append, price=lambda values: "about $0.04",
-    service_badge="cloud", presets=PresetStore(Path("presets.json")),
+    service_badge="cloud", presets=PresetStore(Path("presets.json")), values={"prompt": "a harbour at dawn"},
 )
 form.set_budget("spent $0.31 of $2.00 in this notebook", 0.155)
 form

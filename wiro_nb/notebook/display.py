@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from wiro_nb.notebook import words
@@ -164,6 +164,19 @@ def wait_in_terminal(run: Run, timeout_s: float | None = None) -> Run:
 # Live -----------------------------------------------------------------------------------------
 
 
+class LiveWidget(Protocol):
+    """A widget that an output shows beside its static form."""
+
+    view_key: Any
+
+    @property
+    def model_id(self) -> Any:
+        """Its id in the browser."""
+
+    def _repr_mimebundle_(self) -> Any:
+        """Returns the mime bundle with the view."""
+
+
 class LiveView:
     """A card that follows one run until its end.
 
@@ -248,18 +261,29 @@ def _show_live(run: Run, note: str) -> None:
 
     card = RunCard(run.snapshot)
     display_id = new_display_id(run)
-    data, _ = static_output(run, note)
-    bundle: dict[str, Any] = {**data, **_widget_bundle(card)}
-    publish(bundle, output_metadata(run), display_id=display_id)
+    static, _ = static_output(run, note)
+    data, metadata = live_bundle(card, static, output_metadata(run))
+    publish(data, metadata, display_id=display_id)
     view = LiveView(run, card, display_id, note)
     _views.add(view)
     view.follow()
 
 
-def _widget_bundle(card: RunCard) -> dict[str, Any]:
-    rendered = card._repr_mimebundle_()
+def live_bundle(
+    widget: LiveWidget, static: Bundle, metadata: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns data and metadata of an output that shows a widget, and its static form wherever none can live.
+
+    Args:
+        widget: A widget whose script calls `saveOnlyStatic`: the file then holds the static form alone.
+        static: That form.
+        metadata: Further output metadata.
+    """
+    rendered = widget._repr_mimebundle_()
     data = rendered[0] if isinstance(rendered, tuple) else rendered
-    return {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.jupyter")}
+    view = {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.jupyter")}
+    note = {"key": widget.view_key, "model_id": widget.model_id}
+    return {**static, **view}, {**(metadata or {}), "wiro_view": note}
 
 
 def end_views() -> None:

@@ -22,6 +22,8 @@ from wiro_nb.notebook.form_fields import Values, changed_values, collect_values,
 from wiro_nb.notebook.form_layout import FormPlan, plan_form
 from wiro_nb.notebook.form_presets import Presets
 from wiro_nb.notebook.form_text import cell_text, python_text
+from wiro_nb.notebook.static_html import Bundle
+from wiro_nb.notebook.tables_html import form_bundle
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
@@ -42,6 +44,8 @@ class ModelForm(anywidget.AnyWidget):
 
     _esm = traitlets.Unicode(help="The form's script.").tag(sync=True)
     _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
+    view_key = traitlets.Unicode(help="What its output is found by.").tag(sync=True)
+    takes_focus = traitlets.Bool(False, help="Come into sight and take the focus when drawn.").tag(sync=True)
     form_key = traitlets.Unicode(help="What fields find this form by in the browser.").tag(sync=True)
     plan = traitlets.Dict(help="Title, groups and words: what does not change.").tag(sync=True)
     field_models = traitlets.Dict(help="Model id of each field, by parameter.").tag(sync=True)
@@ -84,6 +88,7 @@ class ModelForm(anywidget.AnyWidget):
         super().__init__(
             layout=shared,
             form_key=key,
+            view_key=key,
             plan=plan_data(schema, self._layout_plan, service_badge, has_presets=presets is not None),
             field_models={name: field.model_id for name, field in self._fields.items()},
             presets=presets.names(schema.slug) if presets else [],
@@ -257,17 +262,18 @@ class ModelForm(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         """Shows the form, and after it what `on_display` adds to the cell."""
-        from IPython.display import display
+        from wiro_nb.notebook.display import live_bundle, publish
 
-        rendered = self._repr_mimebundle_()
-        data = rendered[0] if isinstance(rendered, tuple) else rendered
-        show: Any = display
-        show({"text/plain": repr(self), **(data or {})}, raw=True)
+        publish(*live_bundle(self, self.static_bundle()))
         if self.on_display is not None:
             self.on_display()
 
+    def static_bundle(self) -> Bundle:
+        """Returns what stands in for the form where no widget can be shown: the cell that does the same."""
+        return form_bundle(self._schema, self.cell())
+
     def __repr__(self) -> str:
-        """Returns how to get the form back: it stands in for the form where no widget can be shown."""
+        """Returns how to get the form back."""
         return f"Form of {self._schema.slug}. Open it again with: %wiro form {self._schema.slug}"
 
     def _collect(self) -> Values:

@@ -54,10 +54,15 @@ def open_form(
     return desk.form
 
 
+def keep_desk(desk: FormDesk) -> None:
+    """Takes a form in that was opened elsewhere, so that it is closed when the extension is unloaded."""
+    _open_forms.append(desk)
+
+
 def end_forms() -> None:
     """Closes every open form: the extension is unloaded."""
     while _open_forms:
-        _open_forms.pop().close()
+        _open_forms[-1].close()
 
 
 class FormDesk:
@@ -67,9 +72,12 @@ class FormDesk:
         schema: The model.
         host: Where the form was opened; its runs belong to that notebook.
         values: First values.
+        results: The output that keeps the results, where the cell has placed one already.
     """
 
-    def __init__(self, schema: ModelSchema, host: Host, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, schema: ModelSchema, host: Host, values: Mapping[str, Any], *, results: FormResults | None = None
+    ) -> None:
         from wiro_nb.notebook.form import build_form
         from wiro_nb.notebook.form_presets import PresetStore
         from wiro_nb.runs.paths import data_dir
@@ -89,8 +97,8 @@ class FormDesk:
             upload_dir=host.folder / session.preferences.out_dir / ".inputs",
             sources=RunSources(schema, host),
         )
-        self._results = FormResults()
-        if host.is_live:
+        self._results = results or FormResults()
+        if host.is_live and results is None:
             self.form.on_display = self._results.place
         self._show_budget()
 
@@ -118,7 +126,9 @@ class FormDesk:
         return handle
 
     def close(self) -> None:
-        """Closes the form."""
+        """Closes the form; a second call does nothing."""
+        if self in _open_forms:
+            _open_forms.remove(self)
         self.form.close()
 
     def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.pages import Listing, Page, line_page
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.notebook.tables_html import (
     ModelLine,
     Status,
@@ -17,7 +19,7 @@ from wiro_nb.notebook.tables_html import (
     models_bundle,
     status_bundle,
 )
-from wiro_nb.notebook.words import money
+from wiro_nb.notebook.words import about, money
 
 if TYPE_CHECKING:
     from wiro_nb.api.prices import Estimate
@@ -36,7 +38,7 @@ def estimate_words(estimate: Estimate, is_sandbox: bool) -> str:
         return "price not listed"
     if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
         return f"{money(estimate.low_usd)} to {money(estimate.high_usd)}"
-    return f"about {money(estimate.low_usd)}"
+    return about(estimate.low_usd)
 
 
 def service_words(choice: ServiceChoice) -> str:
@@ -80,8 +82,33 @@ def _account_words(choice: ServiceChoice) -> str:
     return f"key from the {choice.key_source}"
 
 
-def models(query: str = "", *, limit: int = 20) -> Listing[Any]:
-    """Returns models, searched by words; they show as a table.
+class ModelListing(Listing[Any]):
+    """Models that show as a browser where a person watches, else as a table.
+
+    Args:
+        cards: The models.
+        draw: Makes the table.
+        query: The words they were found by.
+    """
+
+    def __init__(self, cards: Iterable[ModelCard], draw: Callable[[], Bundle], query: str) -> None:
+        super().__init__(cards, draw)
+        self._query = query
+
+    def _ipython_display_(self) -> None:
+        host = current_host()
+        if host.is_live:
+            from wiro_nb.notebook.browse import ModelDesk
+
+            ModelDesk(host, self, self._query, self._draw()).show()
+        else:
+            from wiro_nb.notebook.display import publish
+
+            publish(self._draw())
+
+
+def models(query: str = "", *, limit: int = 100) -> ModelListing:
+    """Returns models, searched by words; they show as a browser, or as a table where nobody watches.
 
     Args:
         query: Words to look for; empty lists all.
@@ -90,17 +117,17 @@ def models(query: str = "", *, limit: int = 20) -> Listing[Any]:
     manager = session.manager()
     found = manager.models(query, limit=limit)
 
-    def draw() -> dict[str, str]:
+    def draw() -> Bundle:
         lines = [
-            ModelLine(item.slug, item.title, item.description, item.categories, _card_price(item))
-            for item in found
+            ModelLine(item.slug, item.title, item.description, item.categories, card_price(item)) for item in found
         ]
         return models_bundle(lines, query, service_words(manager.choice))
 
-    return Listing(found, draw)
+    return ModelListing(found, draw, query)
 
 
-def _card_price(card: ModelCard) -> str:
+def card_price(card: ModelCard) -> str:
+    """Returns what a run of a listed model costs at its default settings, in words."""
     if session.manager().choice.is_sandbox:
         return "free, sandbox"
     if card.price is None:

@@ -188,7 +188,7 @@ def _table_cost(snapshot: Snapshot) -> str:
         return words.money(snapshot.cost_usd)
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
         return "$0"
-    return f"about {words.money(snapshot.estimated_usd)}" if snapshot.estimated_usd is not None else "not listed"
+    return words.about(snapshot.estimated_usd) if snapshot.estimated_usd is not None else "not listed"
 
 
 def key_settings(snapshot: Snapshot) -> str:
@@ -262,6 +262,28 @@ def _rules(parameter: Parameter, *, html: bool) -> str:
     if len(parameter.options) > _OPEN_OPTIONS:
         chips = markup.details(f"{len(parameter.options)} choices", markup.block(chips))
     return markup.escape(plain) + (f"<div>{chips}</div>" if shown else "")
+
+
+def form_bundle(schema: ModelSchema, cell: str) -> Bundle:
+    """Returns what stands in for a form where no widget can be shown.
+
+    Args:
+        schema: The model.
+        cell: The cell that sends what the form holds.
+    """
+    again = f"%wiro form {schema.slug}"
+    start = cell if "\n" in cell else f"%%wiro {schema.slug}\nthe prompt"
+    code = f'<pre style="margin:6px 0 0 0;font-size:12px;white-space:pre-wrap">{markup.escape(start)}</pre>'
+    html = (
+        f'<div style="{_PAGE}">{markup.quiet("Form of")} {markup.name(schema.slug)}. '
+        f"Open it again: {markup.command(again)}"
+        + markup.details("The same in a cell, where forms cannot be shown", code)
+        + "</div>"
+    )
+    text = [f"wiro: form of {schema.slug}", "  where this front end shows no form, a cell does the same:"]
+    text += [f"    {line}" for line in start.split("\n")]
+    text += [f"  inputs: %wiro info {schema.slug}", f"  next: {again}"]
+    return {"text/html": html, "text/plain": "\n".join(text)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def test_a_finished_run_has_its_facts() -> None:
     facts = dict(card_view(done, now=NOW)["facts"])
     assert facts == {
         "Seed": "7", "Size": "832 × 480", "Frames": "81", "Rate": "16 fps", "Length": "5.1 s", "Elapsed": "0:09",
-        "Cost": "$0.038", "Forecast": "about $0.040", "File size": "172 KB", "sha256": "9f3ad1c0",
+        "Cost": "$0.038", "Forecast": "about $0.04", "File size": "172 KB", "sha256": "9f3ad1c0",
     }  # fmt: skip
 
 

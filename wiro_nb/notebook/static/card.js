@@ -3,6 +3,7 @@
  * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
+import { saveOnlyStatic } from "./saved.js";
 
 const TICK_MS = 1000;
 const DAY_MS = 86_400_000;
@@ -306,4 +307,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize: ({ model }) => saveOnlyStatic(model), render };

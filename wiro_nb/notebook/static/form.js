@@ -5,6 +5,7 @@
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
 import { makeControl, findOption } from "./controls.js";
 import { makeFileControl } from "./files.js";
+import { saveOnlyStatic } from "./saved.js";
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
 const SLOW_KERNEL_MS = 1500;
@@ -429,6 +430,16 @@ function subscriptions(model) {
   };
 }
 
+/** A form that a choice elsewhere opened comes into sight, ready to be typed into. Once: not after a reload. */
+function takeFocus(model, view, card) {
+  model.set("takes_focus", false);
+  model.save_changes();
+  requestAnimationFrame(() => {
+    card.scrollIntoView({ block: "nearest" });
+    [...view.fields.values()][0]?.focus();
+  });
+}
+
 async function render({ model, el }) {
   const view = new FormView(model, await loadModels(model));
   const { plan } = view;
@@ -480,6 +491,7 @@ async function render({ model, el }) {
   showProblems(model, view, footer);
   more?.show();
   showCards(model, below, views);
+  if (model.get("takes_focus")) takeFocus(model, view, card);
   return () => {
     subs.off();
     view.flush();
@@ -491,6 +503,7 @@ async function render({ model, el }) {
 
 /** Fields shown on their own are drawn by a view of their own, so that ids and listeners stay apart. */
 function initialize({ model }) {
+  saveOnlyStatic(model);
   registerForm(model.get("form_key"), {
     async drawAlone(name, el) {
       const view = new FormView(model, await loadModels(model));

@@ -15,5 +15,6 @@ from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.notebook.widgets.card_view import card_view
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.notebook.widgets.model_browser import ModelBrowser
 
-__all__ = ["BridgeWidget", "Field", "FileField", "PairsField", "RunCard", "SeedField", "card_view"]
+__all__ = ["BridgeWidget", "Field", "FileField", "ModelBrowser", "PairsField", "RunCard", "SeedField", "card_view"]

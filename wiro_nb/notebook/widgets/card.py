@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ class RunCard(anywidget.AnyWidget):
     _esm = traitlets.Unicode(help="The card's script.").tag(sync=True)
     _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
     state = traitlets.Dict(help="What the card shows: see `card_view`.").tag(sync=True)
+    view_key = traitlets.Unicode(help="What its output is found by.").tag(sync=True)
     log: traitlets.List[str] = traitlets.List(help="Latest log lines, text.").tag(sync=True)
 
     def __init__(self, snapshot: Snapshot | None = None, *, again_price: str = "", poster: str = "") -> None:
@@ -41,10 +43,10 @@ class RunCard(anywidget.AnyWidget):
         self._version = -1
         self._again_price = again_price
         self._poster = poster
-        first: dict[str, Any] = {}
+        first: dict[str, Any] = {"view_key": uuid.uuid4().hex}
         if snapshot is not None:
             self._version = snapshot.version
-            first = {"state": self._view(snapshot), "log": log_view(snapshot)}
+            first |= {"state": self._view(snapshot), "log": log_view(snapshot)}
         super().__init__(**first)
         self.on_msg(self._receive)
 

@@ -1,0 +1,69 @@
+"""The model browser in a real front end: searching, keys, choosing; what is saved and what comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import NotebookPage, OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+CARDS = ".wiro-model"
+
+
+def slugs(notebook: NotebookPage) -> list[str]:
+    return [node.get_attribute("data-slug") for node in notebook.page.locator(CARDS).all()]
+
+
+def views_in(saved: dict[str, Any]) -> list[str]:
+    return [
+        output["metadata"].get("wiro_view", {}).get("key", "?")
+        for cell in saved["cells"]
+        for output in cell.get("outputs", [])
+        if WIDGET_VIEW in output.get("data", {})
+    ]
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook"])
+def test_a_model_is_found_chosen_and_its_form_filled_in(open_notebook: OpenNotebook, app: str) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", "%wiro models"], app=app)
+    page = notebook.page
+    page.locator(CARDS).first.wait_for()
+    every = slugs(notebook)
+    assert "pruna/vace" in every
+    page.locator('.wiro-filter[data-word="image-to-video"]').click()
+    assert set(slugs(notebook)) < set(every)
+    page.locator('.wiro-filter[data-word=""]').click()
+    search = page.get_by_label("Search models")
+    search.fill("vace")
+    page.wait_for_function(f"() => document.querySelectorAll('{CARDS}').length === 1")
+    assert slugs(notebook) == ["pruna/vace"]
+    for theme in ("Dark", "Light"):
+        notebook.use_theme(f"JupyterLab {theme}")
+        search.fill("")
+        page.wait_for_function(f"() => document.querySelectorAll('{CARDS}').length > 4")
+        notebook.shot(f"models-{app}-{theme.lower()}", ".wiro-browser")
+    search.fill("vace")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.wiro-form [data-name="prompt"] textarea')
+    page.wait_for_function("() => document.activeElement?.closest('[data-name=prompt]')")
+    page.keyboard.type("a fox in the snow")
+    page.wait_for_timeout(300)
+    assert "%wiro form pruna/vace" in page.locator(".wiro-browser").inner_text()
+    notebook.shot(f"models-{app}-chosen")
+    saved = notebook.saved()
+    assert views_in(saved) == [], "the file holds static forms alone"
+    assert "pruna/vace" in json.dumps(saved)
+    page.reload()
+    notebook.wait_for_kernel()
+    page.locator(CARDS).first.wait_for(timeout=30_000)
+    prompt = page.locator('.wiro-form [data-name="prompt"] textarea')
+    prompt.wait_for()
+    assert prompt.input_value() == "a fox in the snow"
+    dirty = page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty")
+    assert not dirty, "a page opened again changes nothing"

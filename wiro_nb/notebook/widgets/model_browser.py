@@ -1,0 +1,94 @@
+"""The model browser: cards of models to search, narrow down and choose from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+
+from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+
+Handler = Callable[["ModelBrowser", str], object]
+
+
+class ModelBrowser(anywidget.AnyWidget):
+    """Shows models; asks for more words to be looked up, and reports which one was chosen.
+
+    Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `runs` (or None),
+    `cover` (URL or "") and `thumb` (data URI of one's own latest clip, or "").
+    """
+
+    _esm = traitlets.Unicode(help="The browser's script.").tag(sync=True)
+    _css = traitlets.Unicode(help="The style sheets.").tag(sync=True)
+    view_key = traitlets.Unicode(help="What its output is found by.").tag(sync=True)
+    models: traitlets.List[dict[str, Any]] = traitlets.List(help="The models known so far.").tag(sync=True)
+    query = traitlets.Unicode(help="Words to begin with.").tag(sync=True)
+    service = traitlets.Unicode(help="The service, in words.").tag(sync=True)
+    remote_covers = traitlets.Bool(False, help="Load covers from the service unasked.").tag(sync=True)
+
+    def __init__(
+        self,
+        models: Sequence[dict[str, Any]],
+        *,
+        on_search: Handler,
+        on_choose: Handler,
+        query: str = "",
+        service: str = "",
+        remote_covers: bool = False,
+    ) -> None:
+        """Makes a browser.
+
+        Args:
+            models: What is shown first.
+            on_search: Called with the browser and the words typed; answers with `add`.
+            on_choose: Called with the browser and the slug of the chosen model; answers with `say_opened`, `say`.
+            query: Words to begin with.
+            service: The service, in words.
+            remote_covers: True loads covers without being asked.
+        """
+        self._on_search, self._on_choose = on_search, on_choose
+        super().__init__(
+            models=list(models),
+            query=query,
+            service=service,
+            remote_covers=remote_covers,
+            view_key=uuid.uuid4().hex,
+        )
+        self.on_msg(self._receive)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle_script("models.js")
+
+    @traitlets.default("_css")
+    def _default_css(self) -> str:
+        return read_static("wiro.css") + read_static("models.css")
+
+    def add(self, models: Sequence[dict[str, Any]]) -> None:
+        """Adds models that are not there yet, behind the others."""
+        known = {model["slug"] for model in self.models}
+        fresh = [model for model in models if model["slug"] not in known]
+        if fresh:
+            self.models = [*self.models, *fresh]
+
+    def say_opened(self, slug: str) -> None:
+        """Tells that the form of a model stands below."""
+        self.send({"type": "opened", "slug": slug})
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Says why nothing was opened."""
+        self.send({"type": "notice", "lines": list(lines)})
+
+    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if not isinstance(content, dict):
+            return
+        if content.get("type") == "search":
+            self._on_search(self, str(content.get("query") or "")[:200])
+        elif content.get("type") == "choose":
+            self._on_choose(self, str(content.get("slug") or ""))
+
+    def __repr__(self) -> str:
+        return f"{len(self.models)} models; list them with %wiro models"

@@ -40,6 +40,7 @@ class Watcher:
         self._link = link
         self._jobs: dict[str, Job] = {}
         self._wake = asyncio.Event()
+        self._next_look = 0.0
         self._looker: asyncio.Task[None] | None = None
         link.on_state(self._on_link_state)
 
@@ -55,6 +56,8 @@ class Watcher:
         job.look_at = time.monotonic() + self._desk.settings.catch_up_s
         if self._looker is None or self._looker.done():
             self._looker = asyncio.create_task(self._keep_looking(), name="wiro-looker")
+        elif job.look_at < self._next_look:
+            self._wake.set()  # it sleeps until the turn of a run that may have ended since
         try:
             await self._register(job)
             await job.ended.wait()
@@ -137,6 +140,7 @@ class Watcher:
                 (job.look_at for job in self._jobs.values() if not job.ended.is_set()), default=now + 1.0
             )
             self._wake.clear()
+            self._next_look = soonest
             try:
                 await asyncio.wait_for(self._wake.wait(), max(0.02, soonest - now))
             except TimeoutError:

@@ -1,0 +1,252 @@
+"""Every way we could think of in which a task would be lost, or sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
+from wiro_nb.api import client
+from wiro_nb.api.answers import Task, read_task
+from wiro_nb.errors import ConfigError, ConnectFailed, RunFailed, SubmitUncertain
+from wiro_nb.runs.gate import Gate
+from wiro_nb.runs.jobs import Job
+from wiro_nb.runs.manager import Manager
+from wiro_nb.runs.rows import LedgerRow
+from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.runs.submit import Submitter, choose_task
+
+PNG = (
+    b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90wS\xde"
+    b"\0\0\0\x0cIDATx\x9cc\xf8\xcf\xc0\0\0\3\1\1\0\xc9\xfe\x92\xef\0\0\0\0IEND\xaeB`\x82"
+)
+
+
+@pytest.fixture
+def service(start_sandbox: Any) -> Any:
+    """A sandbox of this test alone: its books begin empty."""
+    return start_sandbox()
+
+
+@pytest.fixture
+def manager(service: Any, point_at: Any, make_manager: Any) -> Manager:
+    point_at(service)
+    made: Manager = make_manager()
+    return made
+
+
+def prompts(service: Any) -> list[str]:
+    return [task["parameters"]["prompt"] for task in service.audit()["tasks"]]
+
+
+def test_a_lost_task_is_found_behind_more_tasks_than_one_page_lists(
+    manager: Manager, service: Any, make_manager: Any
+) -> None:
+    service.set_faults("Run:reset-after@1; Task/List:code=0")
+    lost = submit(manager, "lost among many")
+    with pytest.raises(SubmitUncertain):
+        lost.wait(30)
+    service.set_faults("")
+    parameters = dict(manager.prepare(WAN, {"prompt": "one of many"}).parameters)
+    for _ in range(120):
+        service.call(f"/Run/{WAN}", parameters)
+    assert manager.get(lost.short_id).state is RunState.UNCERTAIN
+    manager.follow(lost)
+    assert lost.wait(30).state is RunState.SUCCEEDED
+    assert prompts(service).count("lost among many") == 1
+
+
+@pytest.mark.parametrize("again", ["wait in this kernel", "load in the next kernel"])
+def test_an_uncertain_run_is_asked_about_again_and_never_sent_again(
+    manager: Manager, service: Any, make_manager: Any, again: str
+) -> None:
+    service.set_faults("Run:reset-after@1; Task/List:code=0")
+    run = submit(manager, "asked about again")
+    with pytest.raises(SubmitUncertain, match="cannot be asked"):
+        run.wait(30)
+    service.set_faults("")
+    if again.startswith("load"):
+        manager.close()
+        (run,) = make_manager().resume()
+    else:
+        manager.follow(run)
+    assert run.wait(30).state is RunState.SUCCEEDED
+    assert prompts(service) == ["asked about again"]
+
+
+def test_two_runs_of_one_request_whose_answers_were_lost_share_no_task(manager: Manager, service: Any) -> None:
+    service.set_faults("Run:reset-after@1-2")
+    prepared = manager.prepare(WAN, {"prompt": "twins", "seed": "7"})
+    twins = [manager.submit(prepared), manager.submit(prepared)]
+    for run in twins:
+        run.wait(30)
+    assert {run.task_id for run in twins} == {task["task_id"] for task in service.audit()["tasks"]}
+    assert len(service.audit()["tasks"]) == 2
+
+
+def row(number: int, state: RunState = RunState.UNCERTAIN) -> LedgerRow:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return LedgerRow(f"RUN{number}", state, WAN, WAN, "cloud", "https://x/v1", moment)
+
+
+def tasks(*ids: int) -> list[Task]:
+    return [read_task({"id": str(number)}) for number in ids]
+
+
+def test_a_task_is_taken_only_when_it_can_be_nobody_elses() -> None:
+    one, two = tasks(9, 10)
+    assert choose_task([one], row(1), []) is one
+    assert choose_task([], row(1), []) is None
+    assert choose_task([one, two], row(1), []) is None
+    assert choose_task([two, one], row(1), [row(2)]) is one
+    assert choose_task([two, one], row(2), [row(1)]) is two
+    assert choose_task([one], row(1), [row(2)]) is None, "one of the two never arrived: which, nobody knows"
+    assert choose_task([one], row(1), [row(2, RunState.SUBMITTING)]) is None, "its answer may still come"
+
+
+def test_a_service_that_knows_nothing_for_a_while_does_not_end_a_paid_run(manager: Manager, service: Any) -> None:
+    run = submit(manager, "[hold] not known for a while")
+    wait_for_stage(run, Stage.GENERATING)
+    service.set_faults("Task/Detail:code=1@1-4; Task/List:code=1@1-4; socket:refuse")
+    service.release(run.task_id)
+    assert run.wait(40).state is RunState.SUCCEEDED
+
+
+def test_a_run_that_was_given_up_comes_back_when_the_service_knows_it_again(
+    manager: Manager, service: Any
+) -> None:
+    manager.settings = replace(QUICK, unknown_patience_s=0.0)
+    run = submit(manager, "[hold] given up")
+    wait_for_stage(run, Stage.GENERATING)
+    service.set_faults("Task/Detail:code=1; Task/List:code=1; socket:refuse")
+    service.release(run.task_id)
+    with pytest.raises(RunFailed, match="does not know task"):
+        run.wait(40)
+    service.set_faults("")
+    assert manager.attach(str(run.task_id)) is run
+    assert run.wait(20).state is RunState.SUCCEEDED
+    assert manager.spent() == run.cost_usd
+    assert len(service.audit()["tasks"]) == 1
+
+
+def test_a_page_of_somebody_in_between_is_not_the_services_word(
+    service: Any, point_at: Any, make_manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hotel's web page with status 404 must not end a run."""
+    point_at(service)
+    manager = make_manager(settings=replace(QUICK, unknown_patience_s=0.0))
+    run = submit(manager, "[hold] in a hotel")
+    wait_for_stage(run, Stage.GENERATING)
+    original = client.WiroClient._call_once
+    hotel = [4]
+
+    async def call(self: Any, path: str, *args: Any, **options: Any) -> Any:
+        if path.startswith("Task/") and hotel[0] > 0:
+            hotel[0] -= 1
+            return client.read_envelope(404, {"content-type": "text/html"}, b"<html>Welcome</html>")
+        return await original(self, path, *args, **options)
+
+    monkeypatch.setattr(client.WiroClient, "_call_once", call)
+    service.release(run.task_id)
+    assert run.wait(40).state is RunState.SUCCEEDED
+    assert hotel[0] == 0
+
+
+def test_a_plan_whose_input_is_gone_can_be_cancelled(
+    manager: Manager, make_manager: Any, own_folders: Path
+) -> None:
+    prepared = manager.prepare(VACE, {"prompt": "input gone", "inputImage": PNG})
+    manager.ledger.insert_plans([])  # the ledger is there before the I/O thread is
+    manager._io.call_soon = lambda *_: None  # type: ignore[method-assign]  # this kernel dies before it sends
+    plan = manager.submit(prepared)
+    manager.ledger.release(manager._the_worker().owner)
+    for kept in (own_folders / "wiro_outputs" / ".inputs").iterdir():
+        kept.unlink()
+    later = make_manager()
+    (run,) = later.resume()
+    assert run.wait(20, check=False).state is RunState.PLANNED
+    assert "is gone" in str(run.error)
+    run.cancel()
+    wait_for(run, lambda run: run.state is RunState.CANCELLED)
+    assert later.ledger.get(plan.id).state is RunState.CANCELLED
+
+
+def test_a_closed_manager_writes_no_plan_that_a_later_one_would_send(manager: Manager, make_manager: Any) -> None:
+    prepared = manager.prepare(WAN, {"prompt": "too late"})
+    manager.close()
+    with pytest.raises(ConfigError):
+        manager.submit(prepared)
+    assert make_manager().ledger.unfinished() == ()
+
+
+def test_another_kernel_does_not_take_a_plan_before_its_own_kernel_starts_it(
+    manager: Manager, make_manager: Any
+) -> None:
+    manager._io.call_soon = lambda *_: None  # type: ignore[method-assign]  # a busy kernel
+    plan = submit(manager, "planned elsewhere")
+    other = make_manager()
+    (seen,) = other.resume()
+    assert not other.ledger.claim(plan.id, "somebody", datetime.now(UTC), 20)
+    assert seen.state is RunState.PLANNED
+
+
+def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
+    manager: Manager, service: Any
+) -> None:
+    """Meanwhile another kernel may have looked for the task, found none, and told the person so."""
+    run = submit(manager)
+    run.wait(20)
+    job = Job(run, link=None, home=Path())  # type: ignore[arg-type]
+    submitter = Submitter(manager._the_worker().desk, link=None)  # type: ignore[arg-type]
+
+    class Client:
+        async def run(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("it was sent")
+
+    async def late() -> None:
+        await submitter._run(Client(), job, None, datetime.now(UTC) - timedelta(seconds=60))  # type: ignore[arg-type]
+
+    with pytest.raises(ConnectFailed):
+        asyncio.run(late())
+
+
+def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager: Manager, service: Any) -> None:
+    manager.detail(WAN)  # so that the forecast is known
+    service.set_faults("Run:reset@1")
+    run = submit(manager, "never arrived")
+    with pytest.raises(SubmitUncertain):
+        run.wait(30)
+    assert manager.ledger.reserved() > 0
+    manager.forget(run)
+    assert manager.ledger.reserved() == Decimal(0)
+
+
+def test_a_place_in_the_queue_is_given_on_when_its_holder_is_gone_at_that_moment() -> None:
+    async def scene() -> None:
+        gate = Gate(in_flight=1)
+        await gate.enter("a")
+        second = asyncio.ensure_future(gate.enter("b"))
+        await asyncio.sleep(0)
+        gate.leave(sent=True)  # it is b's turn now, and b is cancelled before it hears of it
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        await asyncio.wait_for(gate.enter("c"), 1)
+
+    asyncio.run(scene())
+
+
+def test_a_run_is_looked_at_in_time_although_the_looks_before_it_were_far_apart(
+    manager: Manager, service: Any
+) -> None:
+    service.set_faults("socket:silent")
+    submit(manager, "heard of by a look").wait(20)
+    started = datetime.now(UTC)
+    for number in range(3):
+        submit(manager, f"heard of by a look, {number}").wait(20)
+    assert datetime.now(UTC) - started < timedelta(seconds=QUICK.safety_poll_s / 2)

@@ -11,8 +11,6 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
-import pytest
-
 import wiro_nb
 from wiro_nb import errors
 from wiro_nb.notebook.grammar import find_command
@@ -80,7 +78,6 @@ def test_every_error_is_public_explained_and_says_what_to_type_next() -> None:
     assert [kind.__name__ for kind in kinds if kind("x").lines()[-1] != f"  next: {kind('x').hint}"] == []
 
 
-@pytest.mark.xfail(reason="hints name the commands rerun and verify, which the grammar does not have", strict=True)
 def test_every_magic_a_text_names_exists() -> None:
     unknown: list[str] = []
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.js")]):

@@ -58,7 +58,7 @@ def preview(model: str, values: Mapping[str, Any], host: Host) -> Bundle:
     Raises:
         InputError: A value or a file does not fit.
     """
-    from wiro_nb.notebook.actions import origin_of
+    from wiro_nb.notebook.starting import origin_of
 
     manager = session.manager()
     prepared = manager.prepare(model, dict(values), origin=origin_of(host, "magic"))

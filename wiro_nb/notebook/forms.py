@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InvalidParameter
-from wiro_nb.notebook import actions, chains
+from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import answer_action, is_settled, read_posters
 from wiro_nb.notebook.form_results import FormResults
@@ -17,6 +17,7 @@ from wiro_nb.notebook.form_sources import RunSources
 from wiro_nb.notebook.host import Host, current_host
 from wiro_nb.notebook.lookups import estimate_words
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.starting import submit
 from wiro_nb.notebook.static_html import poster_base64
 from wiro_nb.notebook.tables_html import budget_words
 from wiro_nb.notebook.words import money
@@ -115,7 +116,7 @@ class FormDesk:
 
         manager, given = session.manager(), _given(values)
         prepared = manager.prepare(self._schema.slug, given)
-        handle = actions.submit(prepared, self._host, "form", parent=chains.parent_of(given, manager))
+        handle = submit(prepared, self._host, "form", parent=chains.parent_of(given, manager))
         bridge.watch(handle)
         card = RunCard(handle.snapshot)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))

@@ -12,6 +12,7 @@ from wiro_nb.notebook import actions
 from wiro_nb.notebook.host import ANY_NOTEBOOK, Host, current_host
 from wiro_nb.notebook.pages import Listing, Page
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.starting import origin_of, start_prepared
 from wiro_nb.notebook.static_html import Bundle
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def plan(
     manager = session.manager()
     text = _word_of(source)
     found = find_source(manager, text, notebook=host.notebook, ignore_hash=force)
-    return plan_rerun(manager, found, overrides, origin=actions.origin_of(host, kind))
+    return plan_rerun(manager, found, overrides, origin=origin_of(host, kind))
 
 
 def plan_all(
@@ -118,7 +119,7 @@ def plan_all(
     from wiro_nb.runs.replay import find_sources, plan_rerun, refuse
 
     manager = session.manager()
-    origin = actions.origin_of(host, kind)
+    origin = origin_of(host, kind)
     found = find_sources(manager, source, notebook=host.notebook, ignore_hash=force)
     replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
@@ -212,7 +213,7 @@ def _start(
 
     if replay.prepared is None:
         raise refuse(replay)
-    return actions.start_prepared(
+    return start_prepared(
         replay.prepared,
         host,
         kind,

@@ -97,7 +97,7 @@ def make_plan(
     model: str, grid: Grid, fixed: Mapping[str, Any], host: Host, kind: str, *, paired: bool, fresh: bool
 ) -> SweepPlan:
     """Works a sweep out for a notebook; sends nothing. Raises as `sweep`."""
-    from wiro_nb.notebook.actions import origin_of
+    from wiro_nb.notebook.starting import origin_of
 
     manager = session.manager()
     plan = plan_sweep(manager, model, grid, fixed, paired=paired, origin=origin_of(host, kind), fresh=fresh)
@@ -115,7 +115,7 @@ def start(
     out_dir: str | None = None,
 ) -> Sweep:
     """Checks a plan against the limits and sends what is missing. Raises as `sweep`."""
-    from wiro_nb.notebook.actions import origin_of
+    from wiro_nb.notebook.starting import origin_of
 
     manager = session.manager()
     if not yes:

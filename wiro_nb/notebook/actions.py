@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -169,23 +170,42 @@ def form(model: str, *, source: str | None = None, **values: Any) -> Any:
     return open_form(schema_of(model), source=source, values=values)
 
 
-def list_runs(*, everywhere: bool = False, model: str | None = None, limit: int = 50) -> Listing[Run]:
+def list_runs(
+    *,
+    everywhere: bool = False,
+    model: str | None = None,
+    state: str | None = None,
+    text: str | None = None,
+    since: str | datetime | None = None,
+    limit: int = 50,
+) -> Listing[Run]:
     """Returns the runs of this notebook, newest first; they show as a table.
 
     Args:
         everywhere: True takes the runs of every notebook.
         model: Only runs of this model.
+        state: Only "done", "failed", "cancelled" or "running" ones.
+        text: Only runs with these words in the prompt or a setting.
+        since: Only runs since then: "today", "yesterday", "7d" (days), "3h" (hours), an ISO date, or a datetime.
         limit: At most this many.
+
+    Raises:
+        InputError: `state` or `since` is none of these.
     """
+    from wiro_nb.notebook.filters import chosen_words, read_since, runs_in_state
     from wiro_nb.notebook.lookups import money_sentence
     from wiro_nb.notebook.tables_html import runs_bundle
 
     notebook = None if everywhere else current_host().notebook
-    found = session.manager().runs(notebook=notebook, model=model, limit=limit)
+    moment = read_since(since) if isinstance(since, str) else since
+    found = runs_in_state(
+        session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
+    )
+    chosen = chosen_words(model=model, state=state, text=text, since=since)
 
     def draw() -> dict[str, str]:
         snapshots = [item.snapshot for item in found]
-        where = "in all notebooks" if notebook is None else "in this notebook"
+        where = ("in all notebooks" if notebook is None else "in this notebook") + chosen
         return runs_bundle(snapshots, spent=money_sentence(), pictures=notebook is not None, where=where)
 
     return Listing(found, draw)

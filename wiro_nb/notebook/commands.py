@@ -221,8 +221,14 @@ def _runs(parsed: Parsed) -> Any:
     limit = parsed.option("limit") or "50"
     if not limit.isdigit() or limit == "0":
         _fail(f"--limit needs a whole number above 0, not {limit!r}")
-    everywhere = bool(parsed.options.get("all"))
-    return actions.list_runs(everywhere=everywhere, model=parsed.option("model"), limit=int(limit))
+    return actions.list_runs(
+        everywhere=bool(parsed.options.get("all")),
+        model=parsed.option("model"),
+        state=parsed.option("state"),
+        text=parsed.option("text"),
+        since=parsed.option("since"),
+        limit=int(limit),
+    )
 
 
 @handles("show")

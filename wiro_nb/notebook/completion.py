@@ -20,7 +20,12 @@ _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.
 _CELL = re.compile(rf"^%%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL_MODEL = re.compile(rf"^%%{MAGIC}\s+(?P<rest>[^\n]*)")
 _SETTING = re.compile(r"^(?P<name>[A-Za-z_][\w.\-]*)(?P<colon>:\s*)?(?P<value>.*)\Z")
-_FLAG_CHOICES = {"service": ("sandbox", "cloud"), "spent_by": ("model", "day", "notebook")}
+_FLAG_CHOICES = {
+    "service": ("sandbox", "cloud"),
+    "spent_by": ("model", "day", "notebook"),
+    "run_state": ("done", "failed", "cancelled", "running"),
+    "since": ("today", "yesterday", "7d"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 import ipywidgets
@@ -21,6 +21,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.notebook.form_fields import Values, changed_values, collect_values, make_fields, plan_data
 from wiro_nb.notebook.form_layout import FormPlan, plan_form
 from wiro_nb.notebook.form_presets import Presets
+from wiro_nb.notebook.form_problems import find_problems
 from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.notebook.tables_html import form_bundle
@@ -29,9 +30,6 @@ from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
-
-if TYPE_CHECKING:
-    from wiro_nb.schema.values import Problem
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
@@ -299,40 +297,14 @@ class ModelForm(anywidget.AnyWidget):
         finally:
             self._loading = False
         with self.hold_sync():
-            self.problems = self._find_problems()
+            self.problems = find_problems(
+                self._schema, self._layout_plan, self._fields, self.values, shown=self._shown()
+            )
             self.price = self._find_price()
 
-    def _find_problems(self) -> dict[str, dict[str, Any]]:
-        from wiro_nb.schema.values import check
-
-        given = {name: value for name, value in self.values.items() if value not in ("", [])}
-        for name, field in self._fields.items():
-            if isinstance(field, FileField) and name in given:
-                given[name] = field.resolved()
-        found = check(self._schema, given)
-        problems: dict[str, dict[str, Any]] = {}
-        for name in self._fields:
-            if name in found and (self._tried or name in self._touched):
-                problems[name] = self._problem(name, found[name])
-        for name, field in self._fields.items():
-            if isinstance(field, FileField) and field.trouble:
-                problems[name] = {"message": field.trouble, "near": []}
-        # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
-        for name, field in self._fields.items():
-            strays = [problem for key, problem in found.items() if key not in self._fields]
-            if isinstance(field, PairsField) and strays:
-                problems[name] = {"message": strays[0].message, "near": []}
-        return problems
-
-    def _problem(self, name: str, problem: Problem) -> dict[str, Any]:
-        """Returns a problem in the words of a field, where label and rule can be read next to it."""
-        plan = self._layout_plan.get(name)
-        message = problem.message
-        if plan is not None and message.startswith("is "):
-            message = f"{plan.label} {message}"
-        elif message.startswith(f"{self.values[name]}: must be") and problem.near:
-            message = f"{self.values[name]} does not fit."
-        return {"message": message, "near": list(problem.near)[:4]}
+    def _shown(self) -> set[str]:
+        """Returns the fields whose problems are told: those touched, all of them once Run was pressed."""
+        return set(self._fields) if self._tried else self._touched
 
     def _find_price(self) -> str:
         if self._price is None:

@@ -164,9 +164,12 @@ COMMANDS: tuple[Command, ...] = (
         (
             Flag("--all", "Runs of every notebook"),
             Flag("--model", "Only runs of this model", "MODEL", "model"),
+            Flag("--state", "Only runs that are done, failed, cancelled or running", "STATE", "run_state"),
+            Flag("--text", "Only runs with these words in the prompt or a setting", "WORDS"),
+            Flag("--since", "Only runs since today, yesterday, 7d (days), 3h (hours) or a date", "WHEN", "since"),
             Flag("--limit", "At most this many (50)", "N"),
         ),
-        example="%wiro runs",
+        example="%wiro runs --state done --since 7d",
     ),
     Command("show", "Show a run and its clip", (RUN,), example="%wiro show 8k2qf"),
     Command(

@@ -322,9 +322,10 @@ class Manager:
         state: RunState | str | None = None,
         text: str | None = None,
         limit: int | None = 50,
+        since: datetime | None = None,
     ) -> list[Run]:
         """Returns the runs that fit all that is given, latest first."""
-        rows = self.ledger.list(notebook=notebook, model=model, state=state, text=text, limit=limit)
+        rows = self.ledger.list(notebook=notebook, model=model, state=state, text=text, since=since, limit=limit)
         return [self._handle(row) for row in rows]
 
     def resume(self, notebook: str | None = None) -> list[Run]:

@@ -1,0 +1,236 @@
+"""Several kernels on one ledger: one tracks a run, all see it; another goes on when the first dies or sleeps."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import chaos_worker
+from tests.manager_tools import submit, wait_for, wait_for_stage
+from wiro_nb.runs import worker
+from wiro_nb.runs.ledger import Ledger
+from wiro_nb.runs.manager import Manager
+from wiro_nb.runs.run import Run
+from wiro_nb.runs.snapshot import RunState, Stage
+
+LEASE_S = 1.5
+
+
+@pytest.fixture
+def context() -> Any:
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["tests.faults.test_two_kernels"])
+    return made
+
+
+@pytest.fixture(autouse=True)
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
+
+
+def hurry(assign: Callable[[Any, str, Any], None]) -> None:
+    assign(worker, "LEASE_S", LEASE_S)
+    assign(worker, "_HEARTBEAT_S", LEASE_S / 5)
+    assign(worker, "_SPECTATE_S", 0.1)
+
+
+@pytest.fixture
+def service(start_sandbox: Any, point_at: Any) -> Any:
+    made = start_sandbox()
+    point_at(made)
+    return made
+
+
+def be_a_kernel(environment: dict[str, str], folder: str, prompt: str, told: Any) -> None:
+    """Another kernel: starts a run, says its id, and lives until it is killed."""
+    os.environ.update(environment)
+    os.chdir(folder)
+    hurry(setattr)
+    manager = Manager(settings=chaos_worker.SETTINGS)
+    run = submit(manager, prompt)
+    wait_for(run, lambda run: run.task_id is not None)
+    told.send((run.id, run.task_id))
+    told.send(run.wait(60, check=False).state)
+    threading.Event().wait()
+
+
+@pytest.fixture
+def other_kernel(context: Any, service: Any, own_folders: Path) -> Iterator[Callable[[str], tuple[Any, Any]]]:
+    """Starts kernels that submit one run each; gives the process and the end of its pipe."""
+    started: list[BaseProcess] = []
+
+    def start(prompt: str) -> tuple[Any, Any]:
+        here, there = context.Pipe(duplex=False)
+        environment = {name: value for name, value in os.environ.items() if name.startswith("WIRO_")}
+        process = context.Process(
+            target=be_a_kernel, args=(environment, str(own_folders), prompt, there), daemon=True
+        )
+        process.start()
+        started.append(process)
+        return process, here
+
+    yield start
+    for process in started:
+        if process.is_alive():
+            os.kill(int(process.pid or 0), signal.SIGCONT)
+        process.kill()
+        process.join(10)
+        process.close()
+
+
+def look_on(manager: Manager, told: Any) -> Run:
+    """Follows the other kernel's run from this one."""
+    assert told.poll(30)
+    run_id, _ = told.recv()
+    run = manager.get(run_id)
+    manager.follow(run)
+    return run
+
+
+def owner_of(manager: Manager, run: Run) -> str | None:
+    return manager.ledger.get(run.id).lease_owner
+
+
+def test_both_kernels_see_a_run_and_only_one_works_on_it(
+    make_manager: Any, service: Any, other_kernel: Any
+) -> None:
+    process, told = other_kernel("[hold] seen by both")
+    manager = make_manager()
+    run = look_on(manager, told)
+    wait_for(run, lambda run: run.snapshot.stage is Stage.GENERATING)
+    owner = owner_of(manager, run)
+    assert owner is not None
+    assert owner.startswith(f"{process.pid}-"), "the kernel that started it keeps it while it lives"
+    service.release(run.task_id)
+    assert run.wait(20).state is RunState.SUCCEEDED
+    assert told.poll(20)
+    assert told.recv() is RunState.SUCCEEDED
+    assert run.path is not None
+    assert service.audit()["requests"]["file"] == 1, "one of them fetched the clip"
+
+
+def test_a_kernel_goes_on_with_the_run_of_one_that_was_killed(
+    make_manager: Any, service: Any, other_kernel: Any
+) -> None:
+    process, told = other_kernel("[hold] orphaned")
+    manager = make_manager()
+    run = look_on(manager, told)
+    process.kill()
+    wait_for(run, lambda run: (owner_of(manager, run) or "").startswith(f"{os.getpid()}-"))
+    service.release(run.task_id)
+    assert run.wait(20).state is RunState.SUCCEEDED
+    assert run.path is not None
+    assert len(service.audit()["tasks"]) == 1
+
+
+def test_a_laptop_that_was_closed_finds_its_run_done_by_another_kernel(
+    make_manager: Any, service: Any, other_kernel: Any
+) -> None:
+    process, told = other_kernel("[hold] slept through")
+    manager = make_manager()
+    run = look_on(manager, told)
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_for(run, lambda run: (owner_of(manager, run) or "").startswith(f"{os.getpid()}-"))
+    service.release(run.task_id)
+    assert run.wait(20).state is RunState.SUCCEEDED
+    os.kill(process.pid, signal.SIGCONT)
+    assert told.poll(20)
+    assert told.recv() is RunState.SUCCEEDED
+    assert len(service.audit()["tasks"]) == 1
+    assert manager.ledger.verify().ok
+
+
+def test_a_laptop_that_was_closed_alone_goes_on_when_it_is_opened(
+    make_manager: Any, service: Any, other_kernel: Any
+) -> None:
+    process, told = other_kernel("[hold] slept alone")
+    assert told.poll(30)
+    _, task_id = told.recv()
+    os.kill(process.pid, signal.SIGSTOP)
+    service.release(task_id)
+    time.sleep(LEASE_S * 1.5)  # the pause itself is what is tested: longer than any lease
+    os.kill(process.pid, signal.SIGCONT)
+    assert told.poll(20)
+    assert told.recv() is RunState.SUCCEEDED
+
+
+def test_a_run_that_is_being_sent_is_left_to_its_kernel_even_when_the_lease_is_gone(
+    make_manager: Any, service: Any
+) -> None:
+    """Two kernels, and the first one's answer takes longer than its lease: it is still sent once."""
+    service.set_faults("Run:delay=3@1")
+    first, second = make_manager(), make_manager()
+    run = submit(first, "a slow answer")
+    wait_for(run, lambda run: run.state is RunState.SUBMITTING)
+    first.ledger.release(first._the_worker().owner)
+    (seen,) = second.resume()
+    assert run.wait(30).state is RunState.SUCCEEDED
+    seen.wait(30, check=False)
+    assert second.get(run.id) is seen
+    assert seen.state is RunState.SUCCEEDED, "what this kernel could not find out it learns from the ledger"
+    assert len(service.audit()["tasks"]) == 1
+
+
+def open_at(path: str, moment: float, told: Any) -> None:
+    time.sleep(max(0.0, moment - time.time()))
+    try:
+        Ledger(Path(path)).close()
+        told.send("")
+    except Exception as error:
+        told.send(repr(error))
+
+
+def test_kernels_that_start_at_the_same_moment_make_one_ledger(context: Any, tmp_path: Path) -> None:
+    for attempt in range(5):
+        path, moment = str(tmp_path / f"{attempt}.sqlite3"), time.time() + 0.3
+        pipes = [context.Pipe(duplex=False) for _ in range(4)]
+        processes = [context.Process(target=open_at, args=(path, moment, there)) for _, there in pipes]
+        for process in processes:
+            process.start()
+        assert [here.recv() for here, _ in pipes if here.poll(20)] == [""] * 4
+        for process in processes:
+            process.join(10)
+            process.close()
+
+
+def test_two_kernels_that_take_up_the_same_plan_send_it_once(make_manager: Any, service: Any) -> None:
+    planner = make_manager()
+    planner._io.call_soon = lambda *_: None  # it dies before it sends
+    plan = submit(planner, "taken up by two")
+    planner.ledger.release(planner._the_worker().owner)
+    kernels = [make_manager(), make_manager()]
+    gate = threading.Barrier(2)
+    runs: list[Run] = []
+
+    def take_up(manager: Manager) -> None:
+        gate.wait(10)
+        runs.extend(manager.resume())
+
+    threads = [threading.Thread(target=take_up, args=(manager,)) for manager in kernels]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [run.wait(30).state for run in runs] == [RunState.SUCCEEDED] * 2
+    assert {run.id for run in runs} == {plan.id}
+    assert len(service.audit()["tasks"]) == 1
+
+
+def test_a_stage_that_another_kernel_notes_is_seen_here(make_manager: Any, service: Any) -> None:
+    first, second = make_manager(), make_manager()
+    run = submit(first, "[hold] noted")
+    wait_for_stage(run, Stage.GENERATING)
+    seen = second.get(run.id)
+    second.follow(seen)
+    wait_for(seen, lambda seen: seen.snapshot.stage is Stage.GENERATING)
+    run.cancel()
+    assert seen.wait(20).state is RunState.CANCELLED

@@ -13,6 +13,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -163,6 +164,12 @@ def build_record(
 
 def describe_environment() -> dict[str, str]:
     """Returns the versions a record names: wiro_nb, Python, platform (no host or user name)."""
+    return dict(_environment())
+
+
+@cache
+def _environment() -> dict[str, str]:
+    # Looking a version up reads the folders of all packages; it stays the same in a process.
     return {
         "wiro_nb": metadata.version("wiro_nb"),
         "python": platform.python_version(),

@@ -1,7 +1,9 @@
 """The ledger's SQLite file: opening, transactions, plain words for errors, and a corrupt file.
 
 One connection behind a lock serves all threads of a process; several processes meet in the file, in WAL
-mode. Work is handed over as a function and not as a `with` block, because after a rescue it runs again.
+mode. Writes that come while the disk takes its time with another are committed together: each waits for the
+disk as long as it has to, and a hundred wait no longer than one. Work is handed over as a function and not
+as a `with` block, because after a rescue it runs again.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wiro_nb.errors import LedgerError
 from wiro_nb.runs.migrations import migrate
@@ -66,6 +69,18 @@ def ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, b
     )
 
 
+@dataclass(eq=False, slots=True)
+class _Write:
+    """A write that waits for its turn, and how it came out."""
+
+    work: Work[Any]
+    durable: bool
+    busy_ms: int
+    done: bool = False
+    result: Any = None
+    error: Exception | None = field(default=None, repr=False)
+
+
 class Database:
     """A SQLite file shared by threads and processes.
 
@@ -96,6 +111,9 @@ class Database:
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
         self._notices: list[str] = []
+        self._waiting: list[_Write] = []
+        self._queue_lock = threading.Lock()
+        self._pragmas: dict[str, str | int] = {}
         self.read(lambda connection: connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone())
 
     def read(self, work: Work[T]) -> T:
@@ -106,15 +124,18 @@ class Database:
         """
 
         def look(connection: sqlite3.Connection) -> T:
-            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
+            self._set(connection, "busy_timeout", int(self._busy_timeout_s * 1000))
             return work(connection)
 
-        return self._guarded(look, writing=False, billed="")
+        try:
+            return self._with_rescue(look)
+        except (sqlite3.Error, OSError) as error:
+            raise ledger_error(error, self.path, writing=False) from error
 
     def write(
         self, work: Work[T], *, durable: bool = True, billed: str = "", busy_timeout_s: float | None = None
     ) -> T:
-        """Runs `work` in one write transaction; all of it happens or nothing.
+        """Runs `work` in a write transaction; all of it happens or nothing.
 
         Args:
             work: Gets the connection. May run twice when the file had to be rescued in between.
@@ -125,23 +146,61 @@ class Database:
         Raises:
             LedgerError: As SQLite failed, in plain words; nothing was changed.
         """
+        wait_s = self._busy_timeout_s if busy_timeout_s is None else busy_timeout_s
+        own = _Write(work, durable, int(wait_s * 1000))
+        with self._queue_lock:
+            self._waiting.append(own)
+        try:
+            with self._lock:
+                if not own.done:  # else whoever held the lock before took it along
+                    self._commit(own)
+        except BaseException:
+            with self._queue_lock:
+                self._waiting = [write for write in self._waiting if write is not own]
+            raise
+        if own.error is not None:
+            if isinstance(own.error, (sqlite3.Error, OSError)):
+                raise ledger_error(own.error, self.path, writing=True, billed=billed) from own.error
+            raise own.error
+        result: T = own.result
+        return result
 
-        def transact(connection: sqlite3.Connection) -> T:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            wait_s = self._busy_timeout_s if busy_timeout_s is None else busy_timeout_s
-            connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                # Also on KeyboardInterrupt: an open transaction would lock every other kernel out.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            return result
+    def _commit(self, own: _Write) -> None:
+        """Writes all that waits in one transaction; a write that fails takes back its own changes only."""
+        with self._queue_lock:
+            batch, self._waiting = self._waiting, []
+        try:
+            self._with_rescue(lambda connection: self._transact(connection, batch))
+        except (sqlite3.Error, OSError) as error:
+            for write in batch:
+                write.error = error
+        except BaseException:
+            # An interrupt is for the thread that happens to write; the others' work is still to be done.
+            with self._queue_lock:
+                self._waiting = [write for write in batch if write is not own] + self._waiting
+            raise
+        for write in batch:
+            write.done = True
 
-        return self._guarded(transact, writing=True, billed=billed)
+    def _transact(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
+        durable = any(write.durable for write in batch)
+        self._set(connection, "synchronous", "FULL" if durable else "NORMAL")
+        self._set(connection, "busy_timeout", max(write.busy_ms for write in batch))
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for write in batch:
+                _run_one(connection, write)
+            connection.execute("COMMIT")
+        except BaseException:
+            # Also on KeyboardInterrupt: an open transaction would lock every other kernel out.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _set(self, connection: sqlite3.Connection, name: str, value: str | int) -> None:
+        if self._pragmas.get(name) != value:
+            connection.execute(f"PRAGMA {name} = {value}")
+            self._pragmas[name] = value
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns what must be told to the person (a damaged file was moved aside), and forgets it."""
@@ -165,26 +224,25 @@ class Database:
         """Closes the connection; the next use opens it again."""
         with self._lock:
             connection, self._connection = self._connection, None
+            self._pragmas = {}
             if connection is not None:
                 connection.close()
 
-    def _guarded(self, work: Work[T], *, writing: bool, billed: str) -> T:
+    def _with_rescue(self, work: Work[T]) -> T:
+        """Runs `work` on the connection, and once more on a new file where this one is damaged."""
         with self._lock:
             try:
-                try:
-                    return work(self._open())
-                except sqlite3.DatabaseError as error:
-                    if _primary_code(error) not in _CORRUPT:
-                        raise
-                self._rescue()
                 return work(self._open())
-            except (sqlite3.Error, OSError) as error:
-                raise ledger_error(error, self.path, writing=writing, billed=billed) from error
+            except sqlite3.DatabaseError as error:
+                if _primary_code(error) not in _CORRUPT:
+                    raise
+            self._rescue()
+            return work(self._open())
 
     def _open(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             # After a fork the connection belongs to the parent; closing it here would disturb its locks.
-            self._connection, self._pid = None, os.getpid()
+            self._connection, self._pid, self._pragmas = None, os.getpid(), {}
         if self._connection is not None and self._identity != _identity(self.path):
             # The file was moved aside by another process, or deleted: writing on would write into nowhere.
             self.close()
@@ -231,6 +289,21 @@ class Database:
             aside = _move_aside(self.path)
             fresh.replace(self.path)
         self._notices.append(f"The ledger was damaged. The old file was kept as {aside.name}. {sentence}")
+
+
+def _run_one(connection: sqlite3.Connection, write: _Write) -> None:
+    """Runs one write of a batch; what it raises is kept for its caller, save what concerns the whole file."""
+    write.result, write.error = None, None
+    connection.execute("SAVEPOINT one")
+    try:
+        write.result = write.work(connection)
+    except Exception as error:
+        code = _primary_code(error) if isinstance(error, sqlite3.Error) else 0
+        if code in _CORRUPT or not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO one")
+        write.error = error
+    connection.execute("RELEASE one")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

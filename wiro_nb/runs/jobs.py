@@ -149,13 +149,15 @@ class Desk:
     def note_progress(self, job: Job) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""
         snapshot = job.snapshot
-        self.ledger.progress(
+        is_time = self.ledger.note(
             job.id,
             stage=str(snapshot.stage),
             percent=snapshot.percent,
             message=snapshot.message,
             started_at=snapshot.started,
         )
+        if is_time:  # the disk may be slow: never on the loop
+            asyncio.get_running_loop().run_in_executor(None, self.ledger.flush)
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
         """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not."""

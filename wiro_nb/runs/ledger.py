@@ -282,13 +282,28 @@ class Ledger(LedgerReader):
         message: str | None = None,
         started_at: datetime | None = None,
     ) -> None:
-        """Notes progress of a submitted run. Costs next to nothing, never raises; written about once a second."""
+        """Notes progress of a submitted run and writes it about once a second. Never raises."""
+        if self.note(run_id, stage=stage, percent=percent, message=message, started_at=started_at):
+            self.flush()
+
+    def note(
+        self,
+        run_id: str,
+        *,
+        stage: str | None = None,
+        percent: float | None = None,
+        message: str | None = None,
+        started_at: datetime | None = None,
+    ) -> bool:
+        """Notes progress in memory; True when it is time for `flush`, which may wait for the disk."""
         given = {"stage": stage, "percent": percent, "message": message, "started_at": started_at}
         with self._pending_lock:
             self._pending.setdefault(run_id, {}).update({k: v for k, v in given.items() if v is not None})
-            due = self._monotonic() - self._last_flush >= PROGRESS_INTERVAL_S
-        if due:
-            self.flush()
+            now = self._monotonic()
+            due = now - self._last_flush >= PROGRESS_INTERVAL_S
+            if due:
+                self._last_flush = now
+        return due
 
     def flush(self) -> None:
         """Writes the progress noted so far; what cannot be written now waits for the next time."""
@@ -341,7 +356,10 @@ class Ledger(LedgerReader):
 
     def claim(self, run_id: str, owner: str, now: datetime, ttl_s: float) -> bool:
         """Takes a run for tracking; False when another process holds it."""
-        return self._database.write(lambda connection: leases.claim(connection, run_id, owner, now, ttl_s))
+        # Seen by every process at once; after a power cut nobody holds a lease anyway.
+        return self._database.write(
+            lambda connection: leases.claim(connection, run_id, owner, now, ttl_s), durable=False
+        )
 
     def heartbeat(self, owner: str, now: datetime, ttl_s: float) -> frozenset[str]:
         """Extends the owner's leases and writes progress; returns the ids it still holds."""

@@ -25,6 +25,8 @@ _UNKNOWN_LOOKS = 3
 _SUSPECT_PAUSE_S = 0.2
 _FINAL_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LIST_LIMIT = 200
+_GATHER_S = 0.25
+_FEW = 3
 
 
 class Watcher:
@@ -132,13 +134,12 @@ class Watcher:
     async def _keep_looking(self) -> None:
         while self._jobs:
             now = time.monotonic()
-            due = [job for job in self._jobs.values() if job.look_at <= now and not job.ended.is_set()]
-            if due:
-                await self._look(due)
+            waiting = [job for job in self._jobs.values() if not job.ended.is_set()]
+            soonest = min((job.look_at for job in waiting), default=now + 1.0)
+            if soonest <= now:
+                # Those whose turn is near go along: one answer serves them all.
+                await self._look([job for job in waiting if job.look_at <= now + _GATHER_S])
                 continue
-            soonest = min(
-                (job.look_at for job in self._jobs.values() if not job.ended.is_set()), default=now + 1.0
-            )
             self._wake.clear()
             self._next_look = soonest
             try:
@@ -157,7 +158,7 @@ class Watcher:
                 if job.generation != self._link.generation:
                     await self._register(job)
                     job.look_at = max(job.look_at, time.monotonic() + 0.02)
-            await (self._ask_one(due[0]) if len(due) == 1 else self._ask_many(due))
+            await (self._ask_many(due) if self._is_list_better(due) else self._ask_each(due))
         except WiroError as error:
             self._lose_contact(due, error)
         except Exception:
@@ -165,10 +166,27 @@ class Watcher:
 
     def _pause(self, job: Job) -> float:
         settings = self._desk.settings
-        # An open socket proves nothing before the first event of this very task came over it.
-        if self._link.socket_is_up and job.is_heard:
+        if self._is_pushed(job):
             return settings.safety_poll_s
-        return settings.poll_s[min(job.looks, len(settings.poll_s) - 1)]
+        pause = settings.poll_s[min(job.looks, len(settings.poll_s) - 1)]
+        # Aimed at the end that earlier runs and the run's own pace let expect.
+        remaining_s = job.snapshot.remaining_s
+        return min(pause, max(settings.poll_s[0], remaining_s)) if remaining_s else pause
+
+    def _is_pushed(self, job: Job) -> bool:
+        # An open socket proves nothing before the first event of this very task came over it.
+        return self._link.socket_is_up and job.is_heard
+
+    def _is_list_better(self, due: Sequence[Job]) -> bool:
+        """True when one long answer costs less than many short ones."""
+        if len(due) > _FEW:
+            return True
+        asked = sum(not self._is_pushed(job) for job in self._jobs.values())
+        return asked > _FEW and asked * 4 >= len(self._jobs)
+
+    async def _ask_each(self, jobs: Sequence[Job]) -> None:
+        # The client keeps the number in flight small.
+        await asyncio.gather(*(self._ask_one(job) for job in jobs))
 
     async def _ask_one(self, job: Job) -> None:
         try:
@@ -181,18 +199,28 @@ class Watcher:
         self._take(job, task)
 
     async def _ask_many(self, due: Sequence[Job]) -> None:
-        limit = min(_LIST_LIMIT, len(self._jobs) + 20)
-        _, tasks = await self._link.call(lambda client: client.task_list(limit=limit))
-        listed = {task.id: task for task in tasks}
-        missing = []
-        for job in due:
-            task = listed.get(job.row.task_id or "")
-            if task is None:
-                missing.append(job)
-            else:
-                self._take(job, task)
-        # Older than the list reaches: one at a time, the client keeps the number in flight small.
-        await asyncio.gather(*(self._ask_one(job) for job in missing))
+        """Reads the newest tasks, page by page while runs that are due may still come; then asks for the rest."""
+        missing, seen = {job.row.task_id or "": job for job in due}, 0
+        reach = len(self._jobs) + 20
+        limit = min(_LIST_LIMIT, reach)
+        while len(missing) > (_FEW if seen else 0) and seen < reach:
+            start = seen
+            total, tasks = await self._link.call(lambda client: client.task_list(limit=limit, start=start))  # noqa: B023
+            for task in tasks:
+                missing.pop(task.id, None)
+                job = self._jobs.get(task.id)
+                if job is not None:
+                    self._take(job, task)
+                    self._put_off(job)
+            seen += len(tasks)
+            if not tasks or seen >= total:
+                break
+        await self._ask_each(list(missing.values()))
+
+    def _put_off(self, job: Job) -> None:
+        """Counts an answer that came along as this run's look, too."""
+        if not job.is_suspect:
+            job.look_at = max(job.look_at, time.monotonic() + self._pause(job))
 
     def _take(self, job: Job, task: Task) -> None:
         self._link.reached = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,9 @@ def forecast_usd(estimate: Estimate) -> Decimal | None:
     return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
 
 
+_SHOWN_USD = Decimal("0.0001")
+
+
 def check_cost(estimate: Estimate, limit: Decimal) -> None:
     """Refuses a request whose forecast is above a limit, or cannot be told.
 
@@ -97,7 +100,7 @@ def check_cost(estimate: Estimate, limit: Decimal) -> None:
     cost = forecast_usd(estimate)
     if cost is not None and cost <= limit:
         return
-    told = "is unknown" if cost is None else f"is about ${cost}"
+    told = "is unknown" if cost is None else f"is about ${cost.quantize(_SHOWN_USD, ROUND_UP).normalize():f}"
     raise BudgetExceeded(
         f"the price of this run {told}, and at most ${limit} was allowed",
         hint="raise the limit, or leave it out",

@@ -1,4 +1,4 @@
-"""A sweep's grid in a real browser: tiles come alive, clips play in step, a favourite is kept, what is saved reads alone."""
+"""A sweep's grid in a real browser: clips play in step, a favourite is kept, what is saved reads alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ LOAD = 'import os\nos.environ["WIRO_SANDBOX_SPEED"] = "30"\n%load_ext wiro_nb'
 SMALL = "frameNumber=32 steps=4 width=256 height=144"
 MODEL = "wiro/animate-diff"
 SWEEP = f"%%wiro {MODEL} --sweep seed=1..2 --sweep loraType=ZoomIn,PanLeft,PanRight {SMALL} --as grid\na calm sea"
-COMPARE = "from wiro_nb.notebook.comparison import comparison_view\nview = comparison_view([grid[0], grid[4]], notes=['PSNR 20.1 dB'])\nview"
+COMPARE = """
+from wiro_nb.notebook.comparison import comparison_view
+view = comparison_view([grid[0], grid[4]], notes=['PSNR 20.1 dB'])
+view
+"""
 DONE_MS = 60_000
 FRAME_S = 1 / 8  # the clips of this model have 8 frames a second
 
@@ -46,7 +50,9 @@ def wait_until_done(notebook: NotebookPage) -> None:
         "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all')", timeout=DONE_MS
     )
     # The static form is made last; the view is drawn anew with it.
-    notebook.wait_for_answer("len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0")
+    notebook.wait_for_answer(
+        "len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0"
+    )
     notebook.page.wait_for_function(
         """() => {
             const clips = [...document.querySelectorAll('.wiro-grid-card video')];
@@ -68,14 +74,19 @@ def test_clips_of_a_sweep_play_in_step_loop_and_step_by_keyboard(open_notebook: 
     assert seen["furthest"] > 1
     assert seen["widest"] < FRAME_S
     page.get_by_role("button", name="Pause all clips").click()
-    times = page.evaluate("() => [...document.querySelectorAll('.wiro-grid-card video')].map((clip) => clip.currentTime)")
+    times = page.evaluate(
+        "() => [...document.querySelectorAll('.wiro-grid-card video')].map((clip) => clip.currentTime)"
+    )
     assert max(times) - min(times) < 0.01
     slider = page.get_by_role("slider", name="Position in all clips")
     slider.fill("8")
     page.locator(".wiro-grid-card").focus()
     page.keyboard.press("ArrowRight")
     assert slider.input_value() == "9"
-    page.wait_for_function("() => [...document.querySelectorAll('.wiro-grid-card video')].every((clip) => Math.abs(clip.currentTime - 9 / 8) < 0.02)")
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('.wiro-grid-card video')]
+            .every((clip) => Math.abs(clip.currentTime - 9 / 8) < 0.02)"""
+    )
     page.keyboard.press("Home")
     assert slider.input_value() == "0"
     assert not [line for line in notebook.messages if line.startswith(("error", "pageerror"))]
@@ -88,7 +99,9 @@ def test_a_favourite_is_recorded_and_stays_in_the_static_form(open_notebook: Ope
     notebook.wait_for_answer("grid.best is grid[1]", "True")
     notebook.wait_for_answer("[r.row.starred for r in grid]", "[False, True, False, False, False, False]")
     notebook.page.wait_for_selector(".wiro-tile-best", timeout=5000)
-    notebook.wait_for_answer("len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0")
+    notebook.wait_for_answer(
+        "len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0"
+    )
     notebook.page.wait_for_timeout(300)
     notebook.use_theme("JupyterLab Dark")
     notebook.shot("grid-dark", ".wiro-grid-card")
@@ -112,7 +125,10 @@ def test_when_the_kernel_goes_the_static_form_takes_the_place_of_the_grid(open_n
     notebook.shot("grid-static", ".jp-RenderedHTML")
     page.wait_for_function("() => [...document.querySelectorAll('.jp-RenderedHTML td a')].length === 6")
     answer = page.evaluate(
-        "async () => (await fetch(document.querySelector('.jp-RenderedHTML td a').href)).headers.get('content-type')"
+        """async () => {
+            const answer = await fetch(document.querySelector('.jp-RenderedHTML td a').href);
+            return answer.headers.get('content-type');
+        }"""
     )
     assert answer == "video/mp4"
 
@@ -122,9 +138,12 @@ def test_only_the_clips_in_sight_are_loaded(open_notebook: OpenNotebook) -> None
     notebook = open_grid(open_notebook, many, width=700)
     page = notebook.page
     page.wait_for_function(
-        "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all 36')", timeout=DONE_MS
+        "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all 36')",
+        timeout=DONE_MS,
     )
-    notebook.wait_for_answer("len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0")
+    notebook.wait_for_answer(
+        "len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0"
+    )
     count = "() => [...document.querySelectorAll('.wiro-grid-card video')].filter((clip) => clip.src).length"
     page.wait_for_function("() => document.querySelectorAll('.wiro-grid-card video').length === 36")
     page.wait_for_function(f"() => ({count})() > 0")

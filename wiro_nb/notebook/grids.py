@@ -86,6 +86,7 @@ class GridDesk:
 
     def show(self) -> None:
         """Displays grid and static form under one display id, and follows the runs."""
+        self._ended = all(is_settled(run) for run in self._sweep.runs)
         self._publish(update=False)
         self._stop = self._sweep.on_change(self._on_change)
         self._flush()
@@ -180,8 +181,9 @@ class GridDesk:
 
         def work() -> None:
             try:
-                if not self._closed:
-                    self._publish(update=True)
+                with self._lock:
+                    if not self._closed:
+                        self._publish(update=True)
             except Exception:
                 _log.exception("the static form of a sweep could not be made")
 

@@ -69,6 +69,23 @@ print(passed)
     assert ledger.reserved("clips.ipynb") == Decimal("1.00")
 
 
+def test_two_processes_that_start_sweeps_at_once_stay_within_the_budget_together(ledger: Ledger) -> None:
+    ledger.set_budget("clips.ipynb", Decimal("1.00"))
+    code = """
+passed = 0
+for _ in range(5):
+    try:
+        ledger.insert_plans([plan(estimated_usd=Decimal("0.10")) for _ in range(3)])
+        passed += 1
+    except WiroError as error:
+        assert error.over_usd == "0.20"
+print(passed)
+"""
+    assert sum(int(text) for text in together(ledger.path, code)) == 3
+    assert len(ledger.list(limit=None)) == 9
+    assert ledger.reserved("clips.ipynb") == Decimal("0.90")
+
+
 def test_one_of_two_processes_gets_each_run(ledger: Ledger) -> None:
     for _ in range(20):
         submitted(ledger)

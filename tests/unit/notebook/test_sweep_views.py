@@ -1,0 +1,195 @@
+"""The grid on paper: rows and columns, tiles, counts, the static table, the contact sheet, what was spent."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from wiro_nb.notebook.comparison_view import compare_runs, mark_words
+from wiro_nb.notebook.grid_view import head_view, lay_out, point_labels, tile_view, value_label
+from wiro_nb.notebook.spending import spent_bundle
+from wiro_nb.notebook.sweep_html import sweep_bundle, sweep_text
+from wiro_nb.runs.queries import Spending
+from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.runs.sweep_plan import list_points, read_axis
+from wiro_nb.runs.sweep_request import SweepCost, SweepPlan
+from wiro_nb.schema.catalog import find_bundled
+
+SCHEMA = find_bundled("wiro/animate-diff")
+CLIP = RunOutput(
+    "a.mp4", "video/mp4", path="out/a b/a.mp4", poster_path="out/p.jpg", width=832, height=480, fps=16.0, frames=81
+)
+
+
+def plan_of(*axes: str, paired: bool = False, is_sandbox: bool = False, **changes: Any) -> SweepPlan:
+    assert SCHEMA is not None
+    read = tuple(read_axis(text) for text in axes)
+    points = tuple(list_points(read, paired=paired))
+    cost = SweepCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
+    values = {"made": {}, **changes}
+    return SweepPlan("sweep", SCHEMA, read, paired, {}, points, (), values["made"], cost, is_sandbox)
+
+
+def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:
+    values: dict[str, Any] = {
+        "run_id": "01KAJ0000000000000000K3F9A",
+        "short_id": "k3f9a",
+        "model": "wiro/animate-diff",
+        "service": "cloud",
+        "is_sandbox": False,
+        "prompt": "a <b>sea</b> for $5",
+        "elapsed_s": 9.0,
+        "cost_usd": Decimal("0.038") if state is RunState.SUCCEEDED else None,
+        "outputs": (CLIP,) if state is RunState.SUCCEEDED else (),
+    }
+    return Snapshot(state=state, stage=stage, **{**values, **changes})
+
+
+def poster(colour: str = "teal") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (416, 240), colour).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def test_the_last_axis_makes_the_columns_and_the_others_the_rows() -> None:
+    layout = lay_out(plan_of("seed=7,8", "loraType=ZoomIn,PanLeft,PanRight"))
+    assert (layout.row_name, layout.column_name) == ("seed", "loraType")
+    assert (layout.rows, layout.columns) == (("7", "8"), ("ZoomIn", "PanLeft", "PanRight"))
+    assert layout.cells == ((0, 1, 2), (3, 4, 5))
+    deep = lay_out(plan_of("steps=1,2", "seed=7,8", "loraType=ZoomIn,PanLeft"))
+    assert deep.rows == ("1, 7", "1, 8", "2, 7", "2, 8")
+
+
+@pytest.mark.parametrize(
+    "plan", [plan_of("seed=7,8"), plan_of("seed=7,8", "loraType=ZoomIn,PanLeft", paired=True)]
+)
+def test_one_axis_and_paired_axes_make_a_list(plan: SweepPlan) -> None:
+    layout = lay_out(plan)
+    assert not layout.is_table
+    assert layout.cells == ((0, 1),)
+
+
+def test_points_are_named_by_labels_and_numbers_by_their_setting() -> None:
+    assert (
+        point_labels(plan_of("seed=7,8", "loraType=FILE:169584"))[0] == f"seed 7, {value_label_of('FILE:169584')}"
+    )
+    assert value_label_of("zoomin") == "ZoomIn"
+    assert value_label_of("x" * 200).endswith("…")
+
+
+def value_label_of(value: str) -> str:
+    assert SCHEMA is not None
+    return value_label(SCHEMA, "loraType", value)
+
+
+def test_tiles_say_state_progress_money_and_what_can_be_done() -> None:
+    done = tile_view(snapshot(), 0, "seed 7", is_best=True)
+    assert (done["word"], done["cost"], done["path"], done["duration"]) == (
+        "Best",
+        "$0.038",
+        "out/a b/a.mp4",
+        81 / 16,
+    )
+    assert not done["cancel"]
+    moving = tile_view(
+        snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=40.0, step=4, steps=10), 1, "seed 8", is_best=False
+    )
+    assert (moving["percent"], moving["step"], moving["cancel"]) == (40.0, "step 4 of 10", True)
+    waiting = tile_view(snapshot(RunState.PLANNED, Stage.WAITING, ahead=2), 2, "seed 9", is_best=False)
+    assert waiting["middle"] == "starts after 2 more"
+    failed = tile_view(snapshot(RunState.FAILED, Stage.GENERATING, message="out of memory"), 3, "x", is_best=False)
+    assert (failed["kind"], failed["middle"], failed["percent"]) == ("failed", "out of memory", None)
+
+
+def test_the_head_counts_and_sets_what_was_spent_against_the_forecast() -> None:
+    plan = plan_of("seed=1..4")
+    shots = [
+        snapshot(),
+        snapshot(RunState.FAILED, Stage.GENERATING),
+        snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=50.0),
+        snapshot(RunState.PLANNED, Stage.WAITING, ahead=0),
+    ]
+    head = head_view(plan, shots, best="", left_s=25.0)
+    assert (head["title"], head["percent"], head["left"]) == ("Sweep: 1 of 4 done", 62.5, "about 0:25 left")
+    assert head["counts"] == "1 done, 1 failed, 1 generating, 1 waiting for a slot"
+    assert head["spent"] == "spent $0.038 of about $0.24"
+    assert head["waiting"] == 1
+
+
+def test_the_static_table_has_posters_links_and_survives_hostile_text() -> None:
+    plan = plan_of("seed=7,8", "loraType=ZoomIn,PanLeft")
+    shots = [snapshot()] * 3 + [snapshot(RunState.FAILED, Stage.GENERATING, message="<script>x</script> $1 $2")]
+    bundle = sweep_bundle(
+        plan, shots, {0: poster(), 1: poster("navy"), 2: poster("olive")}, best=1, notes=["4 runs, $1"]
+    )
+    html = bundle["text/html"]
+    assert html.count('href="out/a%20b/a.mp4"') == 3
+    assert html.count("data:image/jpeg;base64,") == 3
+    assert html.count("<b>Best</b>") == 1
+    assert "<script>" not in html
+    assert "<b>sea</b>" not in html
+    assert "class=" not in html
+    assert "<style" not in html
+    assert " for $5" not in html, "an amount outside a tag of its own would be typeset as maths"
+    sheet = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
+    assert sheet.width > 2 * 200
+    text = bundle["text/plain"]
+    assert "sweep: 3 of 4 done" in text
+    assert " * seed 7, PanLeft" in text
+
+
+def test_thirty_six_runs_stay_small() -> None:
+    plan = plan_of("seed=1..6", "steps=1..6")
+    noisy = io.BytesIO()
+    Image.effect_noise((416, 240), 90).convert("RGB").save(noisy, "JPEG", quality=60)
+    bundle = sweep_bundle(plan, [snapshot()] * 36, dict.fromkeys(range(36), noisy.getvalue()))
+    assert sum(map(len, bundle.values())) / 36 < 24_000
+
+
+def test_unfinished_sweeps_say_how_to_go_on() -> None:
+    plan = plan_of("seed=7,8")
+    shots = [snapshot(), snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=10.0)]
+    assert "Run the cell again" in sweep_bundle(plan, shots, {})["text/html"]
+    assert "image/jpeg" not in sweep_bundle(plan, shots, {})
+    assert "generating" in sweep_text(plan, shots)
+
+
+def test_only_what_differs_is_listed_and_changed_words_are_marked() -> None:
+    first = snapshot(parameters={"prompt": "a lighthouse above a stormy sea", "seed": "7", "steps": 10})
+    second = replace(first, parameters={"prompt": "a lighthouse above a calm sea", "seed": "12", "steps": 10})
+    found = compare_runs([first, second])
+    assert [row.name for row in found.differ] == ["prompt", "seed"]
+    assert [piece for piece in found.differ[0].cells[0] if piece[1]] == [("stormy ", True)]
+    assert [piece for piece in found.differ[0].cells[1] if piece[1]] == [("calm ", True)]
+    assert found.same == ("model", "service", "steps")
+    assert [row.name for row in found.results] == ["cost", "elapsed"]
+    assert ["".join(text for text, _ in cell) for cell in mark_words(["a b c d", "a b x d"])] == [
+        "a b c d",
+        "a b x d",
+    ]
+
+
+def test_what_was_spent_is_a_table_with_bars_and_no_private_path() -> None:
+    rows = [
+        Spending("/home/anna/secret/clips.ipynb", 3, Decimal("0.30"), Decimal("0.04")),
+        Spending("", 1, Decimal("0.1"), Decimal(0)),
+    ]
+    bundle = spent_bundle("notebook", rows, here_usd=Decimal("0.30"), is_sandbox=False, service="cloud")
+    assert "clips.ipynb" in bundle["text/html"]
+    assert "anna" not in str(bundle)
+    assert "outside notebooks" in bundle["text/plain"]
+    assert (
+        "spent $0.40 in all notebooks (cloud), $0.30 of it in this one; runs in flight may add $0.04"
+        in bundle["text/plain"]
+    )
+    assert "75%" in bundle["text/html"]
+    assert (
+        "nothing was spent"
+        in spent_bundle("day", [], here_usd=Decimal(0), is_sandbox=True, service="sandbox")["text/plain"]
+    )

@@ -1,4 +1,4 @@
-"""The tutorials run again from the top send nothing; sweeps, dry runs and budgets in real kernels, by the service's books."""
+"""Tutorials run again send nothing; sweeps, dry runs and budgets in real kernels, by the service's books."""
 
 from __future__ import annotations
 

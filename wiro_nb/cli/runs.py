@@ -157,21 +157,18 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 def record(arguments: argparse.Namespace) -> int:
     """Prints the records of a source, one JSON value a line."""
-    from wiro_nb.provenance.find import find_records
+    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.runs.replay import find_sources
 
-    source = arguments.source
-    if Path(source.partition("#")[0]).exists():
-        found = [item.record for item in find_records(source, ignore_hash=arguments.force)]
-    else:
-        handle = _find(source)
-        if handle.record is None:
-            raise UnknownRun(
-                f"run {handle.short_id} has no record yet: it is {handle.state}",
-                hint=f"%wiro wait {handle.short_id}",
-            )
-        found = [handle.record]
+    manager = get_manager()
+    found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
     for item in found:
-        print_json(item)
+        if item.kind == "ledger" and manager.get(item.run_id).record is None:
+            raise UnknownRun(
+                f"run {item.short_id} has no record yet: it is {item.record['status']}",
+                hint=f"%wiro wait {item.short_id}",
+            )
+        print_json(item.record)
     return EXIT_DONE
 
 

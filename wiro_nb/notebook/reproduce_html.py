@@ -61,7 +61,7 @@ def comparison_bundle(comparison: Comparison, *, with_settings: bool = True) -> 
     names = f"{comparison.left.label} and {comparison.right.label}"
     mark = markup.mark(markup.DONE if comparison.is_same else markup.LOST)
     parts = [f"<div>{mark}<b>{markup.escape(title)}</b> {markup.quiet(markup.escape(names))}</div>"]
-    parts += [markup.block(markup.escape(line)) for line in comparison.sentences]
+    parts += [markup.block(markup.escape(f"{line[0].upper()}{line[1:]}.")) for line in comparison.sentences]
     parts += _plots(comparison)
     text = [f"wiro: {title.lower()}: {names}", *(f"  {line}" for line in comparison.sentences)]
     if with_settings and comparison.settings is not None:

@@ -1,0 +1,201 @@
+"""`wiro-nb rerun`, `compare`, `verify`, `seal`, `export`: what they print, and the exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from rocrate.rocrate import ROCrate
+
+from tests.manager_tools import WAN
+from wiro_nb.cli import main
+from wiro_nb.provenance.mp4 import write_comment
+from wiro_nb.provenance.record import check_record
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    sandbox: Any, point_at: Callable[[Any], None], own_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs one command line; returns exit code, stdout, stderr."""
+    point_at(sandbox)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def record(command: Command) -> dict[str, Any]:
+    code, out, _ = command("run", WAN, "prompt=a cat", "seed=random", "--json")
+    assert code == 0
+    return check_record(json.loads(out))
+
+
+@pytest.fixture
+def clip(record: dict[str, Any], own_folders: Path) -> Path:
+    return own_folders / record["outputs"][0]["path"]
+
+
+def notebook_with(path: Path, *records: dict[str, Any]) -> Path:
+    outputs = [
+        nbformat.v4.new_output("display_data", {"text/plain": "x"}, metadata={"wiro": item}) for item in records
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%wiro runs", outputs=outputs)]), path
+    )
+    return path
+
+
+def test_a_clip_is_made_again_and_came_out_the_same(command: Command, record: dict[str, Any], clip: Path) -> None:
+    code, out, err = command("rerun", clip, "--json")
+    again = check_record(json.loads(out))
+    assert code == 0
+    assert again["parameters"] == record["parameters"]
+    assert again["parent"] == {"run_id": record["run_id"], "output": None}
+    assert f"wiro-nb compare {clip}" in err
+    code, out, _ = command("compare", clip, again["run_id"], "--json")
+    found = json.loads(out)
+    assert (code, found["same"], found["settings"]) == (0, True, [])
+    code, out, _ = command("compare", again["run_id"])
+    assert "came out the same" in out
+    code, out, _ = command("show", again["run_id"])
+    assert "made again from" in out
+
+
+def test_a_setting_and_the_folder_are_changed_where_they_stand(
+    command: Command, record: dict[str, Any], own_folders: Path
+) -> None:
+    code, out, _ = command("rerun", record["run_id"], "--out", own_folders / "elsewhere", "seed=8", "--json")
+    again = json.loads(out)
+    assert code == 0
+    assert again["seed"] == {"parameter": "seed", "value": "8", "pinned": True}
+    assert list((own_folders / "elsewhere").rglob("0.mp4"))
+    _, out, _ = command("compare", record["run_id"], again["run_id"])
+    assert "1 setting differs" in out
+    assert f"seed: {record['seed']['value']}  |  8" in out
+
+
+def test_a_dry_run_sends_nothing(command: Command, record: dict[str, Any], sandbox: Any) -> None:
+    asked = sandbox.audit()["requests"]["Run"]
+    code, out, err = command("rerun", record["run_id"], "--dry-run", "seed=8")
+    assert code == 0
+    assert '"seed": "8"' in out
+    assert "nothing was sent" in err
+    code, out, _ = command("rerun", record["run_id"], "--dry-run", "--json")
+    assert json.loads(out)["request"]["body"]["prompt"] == "a cat"
+    assert sandbox.audit()["requests"]["Run"] == asked
+
+
+def test_all_runs_of_a_notebook_or_one_of_them(
+    command: Command, record: dict[str, Any], own_folders: Path
+) -> None:
+    _, out, _ = command("rerun", record["run_id"], "seed=8", "--json")
+    notebook = notebook_with(own_folders / "both.ipynb", record, json.loads(out))
+    code, _, err = command("rerun", notebook)
+    assert code == 2
+    assert "--all" in err
+    code, out, _ = command("rerun", notebook, "--all", "--json")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    code, out, _ = command("rerun", f"{notebook}#{record['run_id'][-5:]}", "--dry-run", "--json")
+    assert json.loads(out)["made_from"] == record["run_id"]
+
+
+def test_an_address_of_an_output_means_its_run(command: Command, record: dict[str, Any]) -> None:
+    code, out, _ = command("rerun", record["outputs"][0]["url"], "--dry-run", "--json")
+    assert (code, json.loads(out)["made_from"]) == (0, record["run_id"])
+
+
+def test_bad_input_ends_with_2_and_says_what_to_do(command: Command, clip: Path, own_folders: Path) -> None:
+    bare = own_folders / "bare.mp4"
+    bare.write_bytes(clip.read_bytes())
+    write_comment(bare, "holiday")
+    (own_folders / "cut.mp4").write_bytes(clip.read_bytes()[:500])
+    (own_folders / "text.ipynb").write_text("hello")
+    (own_folders / "later.json").write_text('{"format": 9, "run_id": "01JD7Z5Q4M8K3T9V2W6X0Y1ABC"}')
+    for name, word in (
+        ("bare.mp4", "carries no run record"),
+        ("cut.mp4", "cannot be read"),
+        ("text.ipynb", "not JSON"),
+        ("later.json", "pip install --upgrade"),
+        ("gone.mp4", "does not exist"),
+        ("zzzzz", "No run"),
+    ):
+        for verb in (["rerun"], ["record"], ["export", "--csv"]):
+            code, out, err = command(*verb, own_folders / name if "." in name else name)
+            assert (code, out) == (2, ""), (verb, name)
+            assert word in err
+            assert "next: " in err
+    code, _, err = command("export", clip)
+    assert code == 2
+    assert "--to DIR" in err
+
+
+def test_verify_says_by_its_exit_code_whether_all_is_whole(
+    command: Command, record: dict[str, Any], clip: Path, own_folders: Path, sandbox: Any
+) -> None:
+    notebook = notebook_with(own_folders / "a.ipynb", record)
+    code, out, _ = command("verify", own_folders, "--json")
+    answer = json.loads(out)
+    assert (code, answer["ok"]) == (0, True)
+    assert {item["kind"] for item in answer["findings"]} == {"record", "file", "ledger"}
+    assert command("verify")[0] == 0
+    text = notebook.read_text("utf-8")
+    notebook.write_text(text.replace("%wiro runs", f"key = '{sandbox.api_secret}'"), "utf-8")
+    code, out, _ = command("verify", notebook)
+    assert code == 1
+    assert "key, secret or task token" in out
+    assert sandbox.api_secret not in out
+    clip.unlink()
+    code, out, _ = command("verify", clip.parent)
+    assert code == 1
+    assert "0.mp4 is missing" in out
+    assert command("verify", own_folders / "nothing")[0] == 1
+
+
+def test_seal_keeps_records_when_outputs_are_cleared(
+    command: Command, record: dict[str, Any], own_folders: Path
+) -> None:
+    notebook = notebook_with(own_folders / "a.ipynb", record)
+    code, out, _ = command("seal", notebook, "--json")
+    assert (code, json.loads(out)[0]["added"]) == (0, [record["run_id"]])
+    book = nbformat.read(notebook, as_version=4)
+    book.cells[0].outputs = []
+    nbformat.write(book, notebook)
+    assert json.loads(command("record", notebook)[1]) == record
+    assert "nothing to add" in command("seal", notebook)[1]
+    (own_folders / "b.ipynb").write_text("{")
+    assert command("seal", own_folders / "b.ipynb")[0] == 2
+
+
+def test_export_writes_a_crate_that_reads_and_makes_its_runs_again(
+    command: Command, record: dict[str, Any], own_folders: Path
+) -> None:
+    notebook = notebook_with(own_folders / "my clips.ipynb", record)
+    code, out, err = command("export", notebook, "--to", own_folders / "crate", "--methods", "--csv")
+    assert code == 0
+    assert "1 clip was generated with" in out
+    rows = list(csv.DictReader(io.StringIO(out[out.index("run_id,") :])))
+    assert rows[0]["setting.prompt"] == "a cat"
+    crate = ROCrate(str(own_folders / "crate"))
+    assert crate.name == "my clips"
+    assert (own_folders / "crate" / "my clips.ipynb").read_bytes() == notebook.read_bytes()
+    assert (own_folders / "crate" / record["outputs"][0]["path"]).is_file()
+    assert command("verify", own_folders / "crate")[0] == 0
+    sidecar = own_folders / "crate" / "runs" / record["run_id"] / "run.json"
+    assert command("rerun", sidecar, "--dry-run")[0] == 0
+    assert command("export", notebook, "--to", own_folders / "crate")[0] == 2
+    assert str(own_folders) not in (own_folders / "crate" / "ro-crate-metadata.json").read_text("utf-8")
+    assert "crate written" in err

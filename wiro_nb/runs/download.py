@@ -141,6 +141,8 @@ class Downloader:
             if stream.status == 416:
                 _start_over(partial)
                 return False
+            if stream.status >= 400:
+                raise _refused_by_host(url, stream.status)
             resumed = stream.status == 206 and start > 0
             total = stream.total_bytes
             if total is not None and total > limit:
@@ -153,6 +155,11 @@ class Downloader:
                 size = file.tell()
         known = total if total is not None else expected
         return known is None or size >= known
+
+
+def _refused_by_host(url: str, status: int) -> DownloadFailed:
+    why = "its address is no longer valid" if status in _GONE else "the host refused"
+    return DownloadFailed(f"{why} (HTTP {status})", url=url, reason="status", run_id=None, status=status)
 
 
 def _start_over(partial: Path) -> None:

@@ -75,7 +75,7 @@ def safe_name(name: str, fallback: str = "output") -> str:
     # Control, format (bidirectional overrides), private-use and unassigned characters can disguise a name.
     text = "".join(char for char in text if unicodedata.category(char)[0] != "C")
     text = _UNSAFE.sub("_", text)
-    text = re.sub(r"\s+", " ", text).strip(". ")
+    text = re.sub(r"\s+", " ", text).strip(". ").lstrip("- ")  # a command would take "-rf" for an option
     if not text.strip("_"):
         return fallback
     if text.split(".", 1)[0].strip().lower() in _RESERVED:

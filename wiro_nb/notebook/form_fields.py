@@ -80,6 +80,7 @@ def changed_values(plan: FormPlan, values: Mapping[str, Any]) -> Values:
 
 def plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_presets: bool) -> dict[str, Any]:
     """Returns what the browser needs to draw the form: JSON data that does not change."""
+    changed = schema.source.get("changed")
     return {
         "slug": schema.slug,
         "title": schema.title,
@@ -88,6 +89,6 @@ def plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_pr
         "categories": list(schema.categories)[:8],
         "badge": service_badge,
         "fields": [field.to_dict() for field in plan.fields],
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *([f"Its inputs changed {changed}."] if changed else [])],
         "has_presets": has_presets,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from wiro_nb.notebook.tables_html import (
     models_bundle,
     status_bundle,
 )
-from wiro_nb.notebook.words import about, money
+from wiro_nb.notebook.words import about, count, file_size, money
+from wiro_nb.runs.snapshot import RunState
 
 if TYPE_CHECKING:
     from wiro_nb.api.prices import Estimate
     from wiro_nb.runs.catalogue import ModelCard
+    from wiro_nb.runs.run import Run
     from wiro_nb.runs.services import ServiceChoice
     from wiro_nb.schema.types import ModelSchema
 
@@ -71,9 +73,19 @@ def status() -> Page:
                 spent_usd=manager.spent(notebook),
                 budget_usd=manager.budget(notebook),
                 in_flight=tuple(flying),
+                files=_files_words(manager.runs(notebook=notebook, state=RunState.SUCCEEDED, limit=500)),
             )
         )
     )
+
+
+def _files_words(done: Sequence[Run]) -> str:
+    """Returns "5 files, 3.1 MB, in wiro_outputs/"."""
+    outputs = [output for run in done for output in run.outputs if output.path]
+    if not outputs:
+        return f"none yet; they go to {session.preferences.out_dir}/"
+    size = file_size(sum(output.size_bytes or 0 for output in outputs))
+    return f"{count(len(outputs), 'file')}, {size}, in {session.preferences.out_dir}/"
 
 
 def _account_words(choice: ServiceChoice) -> str:
@@ -146,10 +158,31 @@ def info(model: str) -> Page:
     from wiro_nb.notebook.actions import schema_of
 
     schema = schema_of(model)
-    notes = []
+    notes = schema_notes(schema)
     if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
         notes.append("This model has no seed: a clip cannot be repeated exactly.")
     return Page(info_bundle(schema, model_price(schema), notes))
+
+
+def schema_notes(schema: ModelSchema) -> list[str]:
+    """Returns where and when the inputs were read, and what the service changed since."""
+    source = schema.source
+    notes = []
+    if source.get("date"):
+        origin = "bundled with the package" if source.get("kind") == "bundled" else "told by the service"
+        checksum = f", sha256 {source['sha256'][:12]}" if source.get("sha256") else ""
+        notes.append(f"Inputs {origin}, read {source['date']}{checksum}.")
+    if source.get("changed"):
+        notes.append(f"Its inputs changed {source['changed']}.")
+    manager = session.manager()
+    if source.get("kind") == "bundled" and not manager.choice.is_sandbox:
+        from wiro_nb.schema.difference import describe_changes
+
+        detail = manager.detail(schema.slug)
+        changes = describe_changes(schema, detail.schema) if detail is not None else ()
+        if changes:
+            notes.append(f"The service lists other inputs than this package: {'; '.join(changes)}.")
+    return notes
 
 
 def model_price(schema: ModelSchema) -> str:

@@ -11,6 +11,7 @@ from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.runs.snapshot import RunState, Snapshot
+from wiro_nb.schema.coerce import is_free_text
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _KEY_SETTINGS = 3
@@ -31,6 +32,7 @@ class Status:
         account: Where the key comes from, in words.
         spent_usd: In this notebook. budget_usd: Its budget, or None.
         in_flight: Unfinished runs of this notebook.
+        files: What its finished runs keep on disk, in words.
         notes: Further lines (what the service said of itself).
     """
 
@@ -40,6 +42,7 @@ class Status:
     spent_usd: Decimal
     budget_usd: Decimal | None
     in_flight: tuple[Snapshot, ...] = ()
+    files: str = ""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -61,6 +64,7 @@ def status_bundle(status: Status) -> Bundle:
     if not status.is_sandbox:
         budget = budget_words(status.spent_usd, status.budget_usd)
     rows = [("Service", service), ("Account", status.account), ("Budget", budget), ("Now", now)]
+    rows += [("Files", status.files)] if status.files else []
     rows += [("Note", note) for note in status.notes]
     if status.is_sandbox:
         other, other_words = "%wiro login", "to use your Wiro account"
@@ -127,11 +131,19 @@ def runs_bundle(
             [_run_row(snapshot, moment, pictures) for snapshot in snapshots],
             right=frozenset({4}),
         )
+        + markup.block(_runs_next(snapshots), f"margin:8px 0 0 0;font-size:12px;{markup.QUIET}")
         + "</div>"
     )
     text = [f"wiro: {head} {where}, newest first. {spent}".rstrip()]
     text += [_run_line(snapshot, moment) for snapshot in snapshots]
     return {"text/html": html, "text/plain": "\n".join(text)}
+
+
+def _runs_next(snapshots: Sequence[Snapshot]) -> str:
+    done = [snapshot.short_id for snapshot in snapshots if snapshot.state is RunState.SUCCEEDED][:2]
+    pair = f"Two runs side by side: {markup.command('%wiro compare ' + ' '.join(done))}. " if len(done) > 1 else ""
+    narrower = markup.command("%wiro runs --state done --since 7d")
+    return f"{pair}All notebooks: {markup.command('%wiro runs --all')}. Fewer: {narrower}"
 
 
 def _run_row(snapshot: Snapshot, now: datetime, pictures: bool) -> list[str]:
@@ -240,7 +252,7 @@ def info_bundle(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> B
 def _default(parameter: Parameter, *, html: bool) -> str:
     default = parameter.default
     text = ", ".join(default) if isinstance(default, tuple) else (default or "")
-    if parameter.is_file and text:
+    if text and (parameter.is_file or (parameter.required and is_free_text(parameter))):
         text = "a sample of the service, not sent"
     if not html:
         return text or "empty"

@@ -17,6 +17,7 @@ from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
 from wiro_nb.runs.link import Link
 from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models, open_schema
+from wiro_nb.schema.difference import describe_changes
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
@@ -163,10 +164,15 @@ class Catalogue:
         text = json.dumps(detail.raw, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         source = {**detail.schema.source, "date": now.date().isoformat(), "sha256": digest}
+        old = self._kept(slug)
+        changes = "; ".join(describe_changes(old[1].schema, detail.schema)) if old is not None else ""
+        if old is not None and changes:
+            source["changed"] = f"since {old[0].date().isoformat()}: {changes}"
         detail = replace(detail, schema=replace(detail.schema, source=source))
         self._details[slug.lower()] = (now, detail)
         path = self._path(slug)
         content = {"fetched": now.isoformat(), "sha256": digest, "tool": detail.raw}
+        content |= {"changed": source["changed"]} if changes else {}
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = path.with_suffix(".new")
@@ -187,6 +193,8 @@ class Catalogue:
         except (OSError, ValueError, KeyError, TypeError, UnreadableSchema):
             return None
         source = {**schema.source, "date": fetched.date().isoformat(), "sha256": str(content.get("sha256", ""))}
+        if isinstance(content.get("changed"), str):
+            source["changed"] = content["changed"]
         schema = replace(schema, source=source)
         return fetched, ModelDetail(schema, read_pricing(raw), read_samples(raw.get("inspire")), raw)
 

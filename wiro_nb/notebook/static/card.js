@@ -3,6 +3,7 @@
  * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
+import { drawResult, drawSettings } from "./result.js";
 import { saveOnlyStatic } from "./saved.js";
 
 const TICK_MS = 1000;
@@ -34,6 +35,9 @@ function makeCard(act) {
     media: h("div", { class: "wiro-vid" }),
     facts: h("dl", { class: "wiro-facts" }),
     files: h("div", { class: "wiro-files" }),
+    loopBox: h("div", { class: "wiro-loop", hidden: true }),
+    settingsCount: h("span", { class: "wiro-muted" }),
+    settingsBody: h("tbody", {}),
     below: h("span", { class: "wiro-row" }),
     logCount: h("span", { class: "wiro-muted" }),
     logText: h("pre", { class: "wiro-log", tabindex: "0", "aria-label": "Log" }),
@@ -57,10 +61,13 @@ function makeCard(act) {
     parts.id,
     h("span", { class: "wiro-row wiro-push wiro-acts-top" }, parts.aside, parts.actions),
   );
-  parts.text = h("div", { class: "wiro-run-text" }, parts.head, parts.prompt, parts.facts, parts.files);
+  parts.settings = h("details", { class: "wiro-more wiro-settings", hidden: true },
+    h("summary", {}, h("span", { class: "wiro-chev" }, icon("chevron", true)), "Settings ", parts.settingsCount),
+    h("table", {}, parts.settingsBody));
+  parts.text = h("div", { class: "wiro-run-text" }, parts.head, parts.prompt, parts.facts, parts.files, parts.settings);
   parts.acts = h("div", { class: "wiro-acts" }, parts.below, parts.log);
   parts.text.append(parts.railbox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
-  parts.body = h("div", { class: "wiro-run-body" }, parts.media, parts.text);
+  parts.body = h("div", { class: "wiro-run-body" }, h("div", { class: "wiro-run-media" }, parts.media, parts.loopBox), parts.text);
   parts.root = h("article", { class: "wiro-card wiro-sec wiro-run", tabindex: "-1" }, parts.body, parts.live);
   parts.act = act;
   return parts;
@@ -120,59 +127,6 @@ function drawNotes(parts, state) {
       setMoneyText(text, note.text);
       return h("p", { class: "wiro-note" }, note.strong ? h("b", {}, note.strong) : null, note.strong ? " " : null, text,
         note.command ? " " : null, note.command ? h("code", {}, note.command) : null);
-    }),
-  );
-}
-
-/** Address of a file beside the notebook, where the page tells it; "" elsewhere. */
-function fileAddress(model, path) {
-  const notebook = model.widget_manager?.context?.path;
-  const config = document.getElementById("jupyter-config-data");
-  if (!path || typeof notebook !== "string" || !config) return "";
-  try {
-    const base = JSON.parse(config.textContent).baseUrl ?? "/";
-    const local = notebook.includes(":") ? notebook.slice(notebook.indexOf(":") + 1) : notebook;
-    const folder = local.split("/").slice(0, -1);
-    return `${base}files/${[...folder, ...path.split("/")].filter(Boolean).map(encodeURIComponent).join("/")}`;
-  } catch {
-    return "";
-  }
-}
-
-function drawMedia(parts, state, model) {
-  const clip = state.outputs.find((output) => output.type.startsWith("video/") && output.path);
-  const picture = state.outputs.find((output) => output.type.startsWith("image/") && output.path);
-  const key = JSON.stringify([state.outputs, state.poster]);
-  setShown(parts.media, Boolean(clip || picture || state.poster));
-  setAttribute(parts.root, "data-media", clip || picture || state.poster ? "yes" : null);
-  if (parts.mediaKey === key) return;
-  parts.mediaKey = key;
-  const address = fileAddress(model, clip?.path ?? picture?.path ?? "");
-  const shape = { width: (clip ?? picture)?.width, height: (clip ?? picture)?.height };
-  const poster = state.poster.startsWith("data:image/") ? state.poster : null;
-  let media = poster ? h("img", { src: poster, alt: `Poster of run ${state.run}`, ...shape }) : null;
-  if (clip && address) {
-    media = h("video", { src: address, poster, controls: true, loop: true, preload: poster ? "none" : "metadata",
-      "aria-label": state.prompt.slice(0, 120) || `Clip of run ${state.run}`, ...shape });
-    media.muted = true;
-  } else if (picture && address) media = h("img", { src: address, alt: state.prompt.slice(0, 120) || state.run, ...shape });
-  // A file that was moved or deleted: the poster stays, or nothing.
-  media?.addEventListener("error", () => {
-    const still = poster && media.tagName === "VIDEO";
-    if (still) media.replaceWith(h("img", { src: poster, alt: `Poster of run ${state.run}`, ...shape }));
-    setShown(parts.media, Boolean(still));
-    setAttribute(parts.root, "data-media", still ? "yes" : null);
-  });
-  parts.media.replaceChildren(...(media ? [media] : []));
-  setShown(parts.media, Boolean(media));
-  parts.files.replaceChildren(
-    ...state.outputs.filter((output) => output.path || output.text || output.problem).map((output) => {
-      const target = fileAddress(model, output.path);
-      const name = output.path || output.name;
-      if (output.text) return h("p", { class: "wiro-prewrap", dir: "auto" }, output.text);
-      return h("p", { class: "wiro-file" }, icon("file"),
-        target ? h("a", { href: target, target: "_blank", rel: "noopener" }, name) : h("code", {}, name),
-        output.problem ? h("span", { class: "wiro-small" }, output.problem) : null);
     }),
   );
 }
@@ -237,7 +191,8 @@ function draw(parts, state, anchor, model) {
   setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.money || state.after.length));
   drawNotes(parts, state);
   drawFacts(parts, state);
-  drawMedia(parts, state, model);
+  drawSettings(parts, state);
+  drawResult(parts, state, model);
   const lost = [drawActions(parts.actions, state.actions, parts.act), drawActions(parts.below, state.below, parts.act)];
   if (lost.some(Boolean)) parts.root.focus({ preventScroll: true });
 }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
-from wiro_nb.notebook.words import about, clock, file_size, forecast_words, money, state_word
+from wiro_nb.notebook.static_html import raw_text
+from wiro_nb.notebook.words import about, clock, cost_words, file_size, forecast_words, money, state_word
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
 RAIL = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
 LOG_LINES = 60
 _LINE_LENGTH = 400
 _PROMPT_LENGTH = 600
+_SETTING_LENGTH = 2000
+_RAW_LENGTH = 8000
 
 _CANCEL = {"id": "cancel", "label": "Cancel", "icon": "cross"}
 _EDIT = {"id": "edit", "label": "Edit in form", "quiet": True}
@@ -38,7 +40,7 @@ def card_view(
         JSON data: `kind` (one of slot, sending, queued, running, done, failed, cancelled, lost, uncertain),
         `word`, `tone`, `icon`, `rail` (list of {name, state}), `percent`, `valuetext`, `numbers`,
         `elapsed` ({label, seconds, ticking} or None), `money`, `aside`, `actions`, `below`, `notes`,
-        `facts`, `outputs`, `final`, `text` (one line for where no card can be shown), `at_ms`.
+        `facts`, `settings`, `outputs`, `final`, `text` (one line for where no card can be shown), `at_ms`.
     """
     moment = now or datetime.now(UTC)
     kind = _kind(snapshot)
@@ -60,6 +62,7 @@ def card_view(
         "notes": [],
         "facts": [],
         "outputs": [],
+        "settings": [],
         "poster": poster,
         "log_count": snapshot.log_count,
         "at_ms": int(moment.timestamp() * 1000),
@@ -314,10 +317,23 @@ def _done(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[str, A
         "tone": "ok",
         "icon": "done",
         "facts": _facts(snapshot),
+        "settings": _settings(snapshot),
         "outputs": [_output(output) for output in snapshot.outputs],
         "notes": [_note("", snapshot.message)] if snapshot.message else [],
         "below": [_again(again_price), dict(_COPY), dict(_EDIT)],
     }
+
+
+def _settings(snapshot: Snapshot) -> list[list[str]]:
+    rows = [[name, _setting_text(value)] for name, value in snapshot.parameters.items()]
+    for name, files in snapshot.files.items():
+        rows.append([name, ", ".join(str(item.get("name") or item.get("url") or "file") for item in files)])
+    return rows
+
+
+def _setting_text(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text if len(text) <= _SETTING_LENGTH else text[:_SETTING_LENGTH] + "…"
 
 
 def _facts(snapshot: Snapshot) -> list[list[str]]:
@@ -333,7 +349,7 @@ def _facts(snapshot: Snapshot) -> list[list[str]]:
         facts.append(("Length", f"{first.duration_s:.1f} s" if first.duration_s else None))
     if snapshot.elapsed_s is not None:
         facts.append(("Elapsed", clock(snapshot.elapsed_s)))
-    facts.append(("Cost", _cost(snapshot)))
+    facts.append(("Cost", cost_words(snapshot)))
     facts.append(("Forecast", forecast_words(snapshot)))
     if first is not None:
         facts.append(("File size", file_size(first.size_bytes) if first.size_bytes is not None else None))
@@ -341,16 +357,8 @@ def _facts(snapshot: Snapshot) -> list[list[str]]:
     return [[label, value] for label, value in facts if value]
 
 
-def _cost(snapshot: Snapshot) -> str:
-    if snapshot.cost_usd is None:
-        return "$0, sandbox" if snapshot.is_sandbox else "not known yet"
-    return money(Decimal(snapshot.cost_usd))
-
-
 def _output(output: RunOutput) -> dict[str, Any]:
-    text = ""
-    if isinstance(output.content, dict):
-        text = str(output.content.get("raw") or output.content.get("answer") or "")[:2000]
+    text = "" if output.content is None else raw_text(output.content)[:_RAW_LENGTH]
     return {
         "name": output.name,
         "type": output.content_type,

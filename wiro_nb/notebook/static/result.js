@@ -1,0 +1,132 @@
+/**
+ * What a finished run made: clips, pictures, sound and text, with links that open, download and copy. Several
+ * outputs stand in a grid. Whether clips loop and are muted is remembered by the browser.
+ */
+import { h, icon, button, setText, setShown, setAttribute } from "./dom.js";
+import { clipAddress } from "./place.js";
+
+const CLIP_KEY = "wiro_nb.clip";
+const HIGHEST_PX = 400;
+const WIDEST_PX = 520;
+/** Smaller pictures are not blown up beyond this. */
+const SMALL_PX = 280;
+
+function clipHabits() {
+  try {
+    return { loop: true, muted: true, volume: 1, ...JSON.parse(localStorage.getItem(CLIP_KEY) ?? "{}") };
+  } catch {
+    return { loop: true, muted: true, volume: 1 };
+  }
+}
+
+function keepHabits(changed) {
+  try {
+    localStorage.setItem(CLIP_KEY, JSON.stringify({ ...clipHabits(), ...changed }));
+  } catch {
+    // A browser without storage starts from the defaults each time.
+  }
+}
+
+/** A clip that plays as the last one did. */
+function clipNode(output, state, address, poster) {
+  const habits = clipHabits();
+  const clip = h("video", { src: address, poster, controls: true, playsinline: true, preload: poster ? "none" : "metadata",
+    width: output.width, height: output.height, "aria-label": state.prompt.slice(0, 120) || `Clip of run ${state.run}` });
+  Object.assign(clip, habits);
+  clip.addEventListener("volumechange", () => keepHabits({ muted: clip.muted, volume: clip.volume }));
+  return clip;
+}
+
+function loopSwitch(clips) {
+  const node = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-quiet", onClick: () => {
+    const loop = node.getAttribute("aria-pressed") !== "true";
+    clips.forEach((clip) => { clip.loop = loop; });
+    keepHabits({ loop });
+    setAttribute(node, "aria-pressed", String(loop));
+  } });
+  setAttribute(node, "aria-pressed", String(clipHabits().loop));
+  return node;
+}
+
+/** The node that shows one output, or null when the page cannot show its type. */
+function viewOf(output, state, address, poster) {
+  const [kind] = output.type.split("/");
+  const alt = state.prompt.slice(0, 120) || `Output of run ${state.run}`;
+  if (kind === "video" && address) return clipNode(output, state, address, poster);
+  if (kind === "image" && address) return h("img", { src: address, alt, width: output.width, height: output.height });
+  if (kind === "audio" && address) return h("audio", { src: address, controls: true, preload: "metadata", "aria-label": alt });
+  return poster ? h("img", { src: poster, alt: `Poster of run ${state.run}`, width: output.width, height: output.height }) : null;
+}
+
+function boxWidth(output) {
+  if (!output.width || !output.height) return "";
+  const natural = Math.max(SMALL_PX, output.width);
+  return `${Math.round(Math.min(WIDEST_PX, natural, (HIGHEST_PX * output.width) / output.height))}px`;
+}
+
+/** Puts the outputs of a state into the card's place for media; does nothing when they are there already. */
+export async function drawResult(parts, state, model) {
+  const key = JSON.stringify([state.outputs, state.poster]);
+  if (parts.mediaKey === key) return;
+  parts.mediaKey = key;
+  const poster = state.poster.startsWith("data:image/") ? state.poster : null;
+  const shown = state.outputs.filter((output) => /^(video|image|audio)\//.test(output.type) && output.path);
+  const addresses = await Promise.all(state.outputs.map((output) => clipAddress(model, output.path)));
+  if (parts.mediaKey !== key) return;
+  drawFiles(parts, state, addresses);
+  const views = shown.map((output, index) => viewOf(output, state, addresses[state.outputs.indexOf(output)], index === 0 ? poster : null)).filter(Boolean);
+  const refresh = () => {
+    const any = parts.media.querySelector("video, img, audio");
+    setShown(parts.media, Boolean(any));
+    setAttribute(parts.root, "data-media", any ? (parts.media.querySelector("video, img") ? "yes" : "sound") : null);
+  };
+  for (const view of views) {
+    // A file that was moved or deleted: the poster stays, or nothing.
+    view.addEventListener("error", () => {
+      if (view.tagName === "VIDEO" && view.poster) view.replaceWith(h("img", { src: view.poster, alt: `Poster of run ${state.run}` }));
+      else view.remove();
+      refresh();
+    });
+  }
+  const clips = views.filter((view) => view.tagName === "VIDEO");
+  setAttribute(parts.media, "class", `wiro-vid${views.length > 1 ? " wiro-vid-many" : ""}`);
+  parts.media.style.width = views.length === 1 ? boxWidth(shown[0]) : "";
+  parts.media.replaceChildren(...views);
+  setShown(parts.loopBox, clips.length > 0);
+  parts.loopBox.replaceChildren(...(clips.length ? [loopSwitch(clips)] : []));
+  refresh();
+}
+
+function drawFiles(parts, state, addresses) {
+  parts.files.replaceChildren(...state.outputs.map((output, index) => fileNode(parts, output, addresses[index])).filter(Boolean));
+}
+
+/** One output's file: its path, and what can be done with it; text stands as it is. */
+function fileNode(parts, output, address) {
+  if (output.text) return h("p", { class: "wiro-prewrap wiro-rawtext", dir: "auto", tabindex: "0" }, output.text);
+  if (!output.path) return output.problem ? h("p", { class: "wiro-file" }, icon("file"), h("code", {}, output.name), h("span", {}, output.problem)) : null;
+  const name = output.path.split("/").pop();
+  const small = "wiro-btn wiro-btn-s wiro-btn-icon wiro-btn-quiet";
+  const copy = button(`Copy the path of ${name}`, { icon: "copy", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", title: "Copy the path", onClick: async () => {
+    const copied = await navigator.clipboard?.writeText(output.path).then(() => true, () => false);
+    setText(parts.reply, copied ? "The path is copied." : output.path);
+  } });
+  return h("p", { class: "wiro-file" }, icon("file"),
+    address ? h("a", { href: address, target: "_blank", rel: "noopener", title: "Open in a new tab" }, output.path) : h("code", {}, output.path),
+    h("span", { class: "wiro-file-acts" }, copy,
+      address ? h("a", { class: small, href: address, download: name, "aria-label": `Download ${name}`, title: "Download" }, icon("download", true)) : null),
+    output.problem ? h("span", {}, output.problem) : null);
+}
+
+/** The closed table of settings. */
+export function drawSettings(parts, state) {
+  const rows = state.settings ?? [];
+  const key = JSON.stringify(rows);
+  if (parts.settingsKey === key) return;
+  parts.settingsKey = key;
+  setShown(parts.settings, rows.length > 0);
+  setText(parts.settingsCount, String(rows.length));
+  parts.settingsBody.replaceChildren(...rows.map(([name, value]) => h("tr", {},
+    h("th", { scope: "row" }, h("code", {}, name)),
+    h("td", { dir: "auto", class: value === "" ? "wiro-muted" : null }, value === "" ? "empty" : value))));
+}

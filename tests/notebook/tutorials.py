@@ -29,8 +29,9 @@ class Executed:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Records in the outputs' metadata, in the notebook's order."""
-        return [output.metadata.wiro for output in self.outputs if "wiro" in output.get("metadata", {})]
+        """Records in the outputs' metadata, in the notebook's order; a comparison names its runs there instead."""
+        found = [output.get("metadata", {}).get("wiro") for output in self.outputs]
+        return [record for record in found if record is not None and "compared" not in record]
 
     def output_of(self, cell_id: str) -> Any:
         """The last output of a cell."""

@@ -7,17 +7,18 @@ checks a magic; the browser only shows the answer.
 
 from __future__ import annotations
 
+import builtins
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets
 import traitlets
 
-from wiro_nb.errors import WiroError
+from wiro_nb.errors import InputError, WiroError
 from wiro_nb.notebook.form_fields import Values, changed_values, collect_values, make_fields, plan_data
 from wiro_nb.notebook.form_layout import FormPlan, plan_form
 from wiro_nb.notebook.form_presets import Presets
@@ -30,6 +31,10 @@ from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
+
+if TYPE_CHECKING:
+    from wiro_nb.notebook.form_vary import FormVary
+    from wiro_nb.runs.sweep import Sweep
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
@@ -54,6 +59,7 @@ class ModelForm(anywidget.AnyWidget):
     cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards beneath, newest first.").tag(
         sync=True
     )
+    can_vary = traitlets.Bool(help="True: sweeps can be started from the form.").tag(sync=True)
     values = traitlets.Dict(help="Value of every field, by parameter.")
 
     def __init__(
@@ -77,6 +83,7 @@ class ModelForm(anywidget.AnyWidget):
         self._touched: set[str] = set()
         self._tried = False
         self._loading = True
+        self._vary: FormVary | None = None
         self._card_widgets: list[ipywidgets.Widget] = []
         self.on_display: Callable[[], None] | None = None
         # One layout for all: a layout each would triple the messages.
@@ -199,6 +206,29 @@ class ModelForm(anywidget.AnyWidget):
         self._say(["Run started. The form can be used again."])
         return answer
 
+    def allow_vary(self, vary: FormVary) -> None:
+        """Lets the form start sweeps: `form.vary(...)` and the Vary button."""
+        self._vary = vary
+        self.can_vary = True
+
+    def vary(self, *, paired: bool = False, yes: bool = False, **grid: Any) -> Sweep:
+        """Runs the model once for each value: `form.vary(seed="1..6", loraType=["ZoomIn", "PanLeft"])`.
+
+        The other fields give the settings that all runs share. The grid stands under the form.
+
+        Args:
+            paired: True takes the first values together, then the second ones, and so on.
+            yes: True sends a large sweep too.
+            **grid: Values by input, as in `wiro_nb.sweep`.
+
+        Raises:
+            InputError: A value does not fit, or the form cannot start sweeps. Nothing was sent.
+            ConfirmationNeeded, BudgetExceeded: Nothing was sent.
+        """
+        if self._vary is None:
+            raise InputError("this form starts single runs only", hint="wiro_nb.sweep(model, grid)")
+        return self._vary.start(self._vary.plan(self.values, grid, paired=paired), yes=yes)
+
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
         values = self._changed_values()
@@ -298,13 +328,13 @@ class ModelForm(anywidget.AnyWidget):
             self._loading = False
         with self.hold_sync():
             self.problems = find_problems(
-                self._schema, self._layout_plan, self._fields, self.values, shown=self._shown()
+                self._schema, self._layout_plan, self._fields, self.values, shown=self._reached()
             )
             self.price = self._find_price()
 
-    def _shown(self) -> set[str]:
+    def _reached(self) -> builtins.set[str]:
         """Returns the fields whose problems are told: those touched, all of them once Run was pressed."""
-        return set(self._fields) if self._tried else self._touched
+        return builtins.set(self._fields) if self._tried else self._touched
 
     def _find_price(self) -> str:
         if self._price is None:
@@ -336,6 +366,9 @@ class ModelForm(anywidget.AnyWidget):
         if action == "run":
             self._take_values(content.get("values"))
             self.run()
+        elif action in ("vary_check", "vary_send"):
+            self._take_values(content.get("values"))
+            self._act_vary(str(content.get("text") or ""), send=action == "vary_send")
         elif action == "copy":
             self._take_values(content.get("values"))
             self.send({"type": "copy", "text": self.python() if content.get("what") == "python" else self.cell()})
@@ -348,6 +381,22 @@ class ModelForm(anywidget.AnyWidget):
             self.load_preset(name)
         elif action == "preset_delete":
             self.delete_preset(name)
+
+    def _act_vary(self, text: str, *, send: bool) -> None:
+        """Says what a sweep would send; sends it only on the second press, which has the number on it."""
+        from wiro_nb.notebook.form_vary import read_axes
+        from wiro_nb.runs.sweep_request import describe_plan
+
+        if self._vary is None:
+            return
+        plan = self._vary.plan(self.values, read_axes(text))
+        if send or not plan.missing:
+            self._vary.start(plan, yes=True)
+            started = "Sweep started. The form can be used again."
+            self._say([started if plan.missing else "All of it is made already: shown at no cost."])
+        else:
+            self._say([f"{describe_plan(plan)}."])
+        self.send({"type": "vary", "text": text, "count": 0 if send else len(plan.missing)})
 
     def _take_values(self, values: Any) -> None:
         """Takes what stood in the browser at the press: typing may still be on its way."""

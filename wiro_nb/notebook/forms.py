@@ -14,6 +14,7 @@ from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import answer_action, is_settled, read_posters
 from wiro_nb.notebook.form_results import FormResults
 from wiro_nb.notebook.form_sources import RunSources
+from wiro_nb.notebook.form_vary import FormVary
 from wiro_nb.notebook.host import Host, current_host
 from wiro_nb.notebook.lookups import estimate_words
 from wiro_nb.notebook.session import session
@@ -98,6 +99,8 @@ class FormDesk:
             upload_dir=host.folder / session.preferences.out_dir / ".inputs",
             sources=RunSources(schema, host),
         )
+        self._vary = FormVary(schema.slug, self._host, self.form.show_card)
+        self.form.allow_vary(self._vary)
         self._results = results or FormResults()
         if host.is_live and results is None:
             self.form.on_display = self._results.place

@@ -42,10 +42,25 @@ _open: deque[GridDesk] = deque()
 def show_live(sweep: Sweep, notes: Sequence[str]) -> None:
     """Displays the grid of a sweep in the running cell and keeps it up to date."""
     desk = GridDesk(sweep, notes)
+    _remember(desk)
+    desk.show()
+
+
+def _remember(desk: GridDesk) -> None:
     _open.append(desk)
     while len(_open) > _MOST_OPEN:
         _open.popleft().close()
+
+
+def attach_grid(sweep: Sweep, notes: Sequence[str]) -> SweepGrid:
+    """Returns the grid of a sweep for a widget that shows it, such as a form; it is kept up to date.
+
+    Nothing is displayed and no static form is kept: that is the business of what shows it.
+    """
+    desk = GridDesk(sweep, notes, displayed=False)
+    _remember(desk)
     desk.show()
+    return desk.grid
 
 
 def end_grids() -> None:
@@ -60,14 +75,15 @@ class GridDesk:
     Args:
         sweep: The sweep.
         notes: Sentences above it.
+        displayed: False when another widget shows the grid.
     """
 
-    def __init__(self, sweep: Sweep, notes: Sequence[str]) -> None:
+    def __init__(self, sweep: Sweep, notes: Sequence[str], *, displayed: bool = True) -> None:
         from wiro_nb.notebook.widgets.grid import SweepGrid
 
         self._sweep, self._notes = sweep, list(notes)
         self._folder = current_host().folder
-        self._shell = current_shell()
+        self._shell = current_shell() if displayed else None
         self._display_id = new_display_id(sweep)
         self._labels = point_labels(sweep.plan)
         self._lock = threading.Lock()

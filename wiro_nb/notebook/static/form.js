@@ -246,6 +246,42 @@ function presetParts(model, values) {
   return { open, ask, box, show };
 }
 
+/** "Vary": a line of `name=values`, a first press that says what it would send, a second one that sends it. */
+function varyParts(model, form) {
+  const text = h("input", { type: "text", class: "wiro-in wiro-mono", placeholder: "seed=1..6 size=a,b", spellcheck: "false",
+    "aria-label": "What to vary, for example seed=1..6", maxlength: "2000" });
+  const post = (type) => {
+    form.flush();
+    model.send({ type, text: text.value.trim(), values: form.values() });
+  };
+  const check = button("Check", { kind: "wiro-btn-s", onClick: () => (text.value.trim() ? post("vary_check") : text.focus()) });
+  const send = button("Send", { icon: "play", kind: "wiro-btn-s", onClick: () => {
+    setShown(send, false);
+    post("vary_send");
+  } });
+  send.hidden = true;
+  const ask = h("div", { class: "wiro-row wiro-presets", hidden: true }, text, check, send,
+    button("Close", { kind: "wiro-btn-s wiro-btn-quiet", onClick: () => { setShown(ask, false); open.focus(); } }));
+  const open = button("Vary", { kind: "wiro-btn-quiet", title: "Run once for each of several values", onClick: () => {
+    setShown(ask, true);
+    text.focus();
+  } });
+  // What was checked is what is sent: another text needs another look.
+  text.addEventListener("input", () => setShown(send, false));
+  text.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter") check.click();
+    if (event.key === "Escape") setShown(ask, false);
+  });
+  const onAnswer = ({ count, text: checked }) => {
+    setShown(send, count > 0 && checked === text.value.trim());
+    setText(send.lastElementChild, count === 1 ? "Send 1 run" : `Send ${count} runs`);
+  };
+  const show = () => setShown(open, Boolean(model.get("can_vary")));
+  show();
+  return { open, ask, onAnswer, show };
+}
+
 function budgetNode() {
   const text = h("span", {});
   const fill = h("i", {});
@@ -271,6 +307,7 @@ function makeFooter(model, form) {
   const copyPlace = h("div", {});
   const budget = budgetNode();
   const presets = model.get("plan").has_presets ? presetParts(model, form.values) : null;
+  const vary = varyParts(model, form);
   const copy = (what) => {
     form.flush();
     model.send({ type: "copy", what, values: form.values() });
@@ -315,10 +352,11 @@ function makeFooter(model, form) {
     h("div", { class: "wiro-row" }, run,
       button("Copy as cell", { icon: "copy", onClick: () => copy("cell") }),
       button("Copy as Python", { kind: "wiro-btn-quiet", onClick: () => copy("python") }),
+      vary.open,
       presets?.open,
       button("Reset", { icon: "reset", kind: "wiro-btn-quiet", title: "All settings back to the model's defaults", onClick: () => model.send({ type: "reset" }) }),
       presets?.box, budget.node),
-    presets?.ask, problems, notice, copyPlace);
+    vary.ask, presets?.ask, problems, notice, copyPlace);
   const show = () => {
     setMoneyText(priceOn, model.get("price"));
     const spent = model.get("budget");
@@ -326,7 +364,7 @@ function makeFooter(model, form) {
     setAttribute(run, "aria-disabled", spent?.reached ? "true" : null);
     if (spent?.reached) say([spent.hint]);
   };
-  return { node, show, problems, say, copyPlace, presets, onAnswer: () => answered() };
+  return { node, show, problems, say, copyPlace, presets, vary, onAnswer: () => answered() };
 }
 
 /** Everything one rendered form needs; also used by fields shown on their own. */
@@ -468,6 +506,7 @@ async function render({ model, el }) {
   subs.on("change:price change:budget", showPrice);
   subs.on("change:problems", () => showProblems(model, view, footer));
   subs.on("change:presets", () => footer.presets?.show());
+  subs.on("change:can_vary", () => footer.vary.show());
   subs.on("change:cards", () => showCards(model, below, views));
   subs.on("msg:custom", async (content) => {
     if (content?.type === "refused" || content?.type === "notice") footer.onAnswer();
@@ -475,6 +514,7 @@ async function render({ model, el }) {
       footer.say([]);
       view.fields.get(content.first)?.focus();
     } else if (content?.type === "notice") footer.say(content.lines, content.tone);
+    else if (content?.type === "vary") footer.vary.onAnswer(content);
     else if (content?.type === "copy") {
       const copied = await copyText(content.text, footer.copyPlace);
       footer.say([copied ? "Copied." : "Press Ctrl+C or Cmd+C to copy."]);

@@ -91,6 +91,7 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     runs.add_argument("--state", metavar="STATE", help="only in this state, for example failed")
     runs.add_argument("--text", metavar="TEXT", help="only with this text in model or settings")
     runs.add_argument("--limit", type=int, default=50, metavar="N", help="how many (default 50)")
+    runs.add_argument("--export", action="store_true", help="print the whole ledger, one JSON a line, as a backup")
     _json(runs)
     for name, summary in (
         ("show", "show one run"),

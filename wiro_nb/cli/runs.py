@@ -93,9 +93,13 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
 
 
 def runs(arguments: argparse.Namespace) -> int:
-    """Lists runs of the ledger, newest first."""
+    """Lists runs of the ledger, newest first; or prints all of it as a backup."""
     from wiro_nb.runs.manager import get_manager
 
+    if arguments.export:
+        for line in get_manager().ledger.export_lines():
+            print(line)
+        return EXIT_DONE
     found = get_manager().runs(
         model=arguments.model, state=arguments.state, text=arguments.text, limit=arguments.limit
     )

@@ -29,9 +29,13 @@ class Executed:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Records in the outputs' metadata, in the notebook's order; a comparison names its runs there instead."""
-        found = [output.get("metadata", {}).get("wiro") for output in self.outputs]
-        return [record for record in found if record is not None and "compared" not in record]
+        """Records in the outputs' metadata, in the notebook's order; a sweep holds those of all its runs."""
+        found: list[dict[str, Any]] = []
+        for output in self.outputs:
+            mark = output.get("metadata", {}).get("wiro")
+            if mark is not None and "compared" not in mark:
+                found += list(mark["runs"].values()) if "sweep_id" in mark else [mark]
+        return found
 
     def output_of(self, cell_id: str) -> Any:
         """The last output of a cell."""

@@ -52,6 +52,11 @@ class Source:
     path: Path | None = None
 
     @property
+    def word(self) -> str:
+        """The name as it can be typed."""
+        return as_word(self.name)
+
+    @property
     def run_id(self) -> str:
         """The id of the run it tells of."""
         return str(self.record["run_id"])
@@ -88,6 +93,11 @@ class Replay:
         missing = [_missing_line(item.parameter, item.name, item.sha256) for item in self.plan.missing]
         notes = self.prepared.notes if self.prepared is not None else ()
         return list(dict.fromkeys([*drift, *missing, *self.plan.notes, *notes]))
+
+
+def as_word(text: str) -> str:
+    """Returns a text as one word of a command line: in quotes where it has spaces."""
+    return f'"{text}"' if any(letter.isspace() for letter in text) else text
 
 
 def find_sources(
@@ -158,7 +168,7 @@ def find_source(
         raise UnknownRun(
             f"{name} holds {len(found)} runs: name one",
             details=[f"{item.name}  {item.record['model']['slug']}" for item in found[:10]],
-            hint=f"%wiro rerun {found[-1].name}, or %wiro rerun {source} --all",
+            hint=f"%wiro rerun {found[-1].word}, or %wiro rerun {as_word(str(source))} --all",
             query=str(source),
             near=[item.run_id for item in found[:5]],
         )
@@ -214,7 +224,7 @@ def refuse(replay: Replay) -> InvalidParameter:
     return kind(
         f"run {replay.source.short_id} cannot be sent as it was: {what}",
         details=lines,
-        hint=f"%wiro rerun {replay.source.name} {' '.join(dict.fromkeys(settings))}",
+        hint=f"%wiro rerun {replay.source.word} {' '.join(dict.fromkeys(settings))}",
         name=names[0],
         value="",
         allowed=[],

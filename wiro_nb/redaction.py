@@ -33,6 +33,19 @@ _others: tuple[str, ...] = ()
 _lock = threading.Lock()
 
 
+class SecretText(str):
+    """A secret in use: a text like any other to code, a mask to whoever looks at it.
+
+    Tracebacks that list local variables (`%xmode Verbose`, debuggers, test reports) show values by `repr`, and
+    so do containers; those are the ways by which a key or token gets into a notebook unasked.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(MASK)
+
+
 def register_secret(value: str | None) -> None:
     """Remembers a secret so that `redact` masks it from now on.
 

@@ -23,7 +23,7 @@ from wiro_nb.api.reading import (
     as_words,
     load_json,
 )
-from wiro_nb.redaction import register_secret
+from wiro_nb.redaction import SecretText, register_secret
 
 if TYPE_CHECKING:
     from wiro_nb.api.prices import Pricing
@@ -355,4 +355,4 @@ def _read_token(raw: Mapping[str, Any]) -> str:
     token = as_text(raw.get("socketaccesstoken") or raw.get("tasktoken")).strip()
     if _TOKEN.fullmatch(token):
         register_secret(token)
-    return token
+    return SecretText(token)

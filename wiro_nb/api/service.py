@@ -8,7 +8,7 @@ from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from wiro_nb.errors import ConfigError
-from wiro_nb.redaction import MASK, register_secret
+from wiro_nb.redaction import MASK, SecretText, register_secret
 
 CLOUD_BASE_URL = "https://api.wiro.ai/v1"
 CLOUD_SOCKET_URL = "wss://socket.wiro.ai/v1"
@@ -40,8 +40,8 @@ class Credentials:
     secret: str | None = None
 
     def __post_init__(self) -> None:
-        key = self.key.strip()
-        secret = (self.secret or "").strip() or None
+        key = SecretText(self.key.strip())
+        secret = SecretText(self.secret.strip()) if self.secret and self.secret.strip() else None
         object.__setattr__(self, "key", key)
         object.__setattr__(self, "secret", secret)
         register_secret(key)

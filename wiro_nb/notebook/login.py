@@ -7,7 +7,7 @@ import getpass
 from wiro_nb.errors import ConfigError
 from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.session import session
-from wiro_nb.redaction import register_secret
+from wiro_nb.redaction import SecretText, register_secret
 
 KEY_PAGE = "wiro.ai/panel/project"
 IN_ENVIRONMENT = "set WIRO_API_KEY (and WIRO_API_SECRET) before Jupyter starts"
@@ -53,7 +53,7 @@ def _service() -> str:
 
 def _ask(prompt: str) -> str:
     try:
-        text = getpass.getpass(prompt).strip()
+        text = SecretText(getpass.getpass(prompt).strip())
     except (EOFError, RuntimeError, NotImplementedError):
         raise ConfigError("this front end cannot ask for a key", hint=IN_ENVIRONMENT) from None
     register_secret(text)

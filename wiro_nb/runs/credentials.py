@@ -18,6 +18,7 @@ from typing import Any
 
 from wiro_nb.api.service import Credentials
 from wiro_nb.errors import ConfigError
+from wiro_nb.redaction import SecretText
 
 KEYRING_SERVICE = "wiro_nb"
 FILE_NAME = "credentials.json"
@@ -57,9 +58,9 @@ def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | 
     """
     environ = os.environ if environ is None else environ
     looked: list[tuple[str, str]] = []
-    key = environ.get("WIRO_API_KEY", "").strip()
+    key = SecretText(environ.get("WIRO_API_KEY", "").strip())
     if key:
-        secret = environ.get("WIRO_API_SECRET", "").strip() or None
+        secret = SecretText(environ.get("WIRO_API_SECRET", "").strip()) or None
         return FoundCredentials(Credentials(key, secret), "environment", (("WIRO_API_KEY", "set"),))
     looked.append(("WIRO_API_KEY", "not set"))
     kept, finding = _read_keyring(name)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from wiro_nb.redaction import SecretText
 from wiro_nb.runs.history import work_signature, work_units
 from wiro_nb.runs.ids import short_id
 from wiro_nb.runs.snapshot import RunOutput, RunState
@@ -181,6 +182,7 @@ _FROM_SQL: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("starred", "deleted"), bool),
     "state": RunState,
     "outputs": _read_outputs,
+    "task_token": lambda text: None if text is None else SecretText(text),
 }
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
 from wiro_nb.errors import ConfigError, MissingCredentials
+from wiro_nb.redaction import SecretText
 from wiro_nb.runs.credentials import CLOUD, find_credentials, find_named, named_services
 from wiro_nb.runs.paths import data_dir
 
@@ -63,7 +64,7 @@ def resolve_service(
         MissingCredentials: The service needs a key and none was found.
         ConfigError: There is no service of this name.
     """
-    environ = os.environ if environ is None else environ
+    environ = _our_part(os.environ if environ is None else environ)
     folder = data_dir() if folder is None else folder
     asked = (name or environ.get("WIRO_SERVICE", "")).strip()
     if not asked:
@@ -72,6 +73,12 @@ def resolve_service(
     if asked.lower() == SANDBOX:
         return ServiceChoice(SANDBOX, True, reason)
     return _keyed_choice(asked, reason, folder, environ)
+
+
+def _our_part(environ: Mapping[str, str]) -> Mapping[str, str]:
+    # Not the whole environment: a traceback that lists variables would show whatever else stands in it.
+    ours = {name: value for name, value in environ.items() if name.startswith("WIRO_")}
+    return {name: SecretText(value) if "_API_" in name else value for name, value in ours.items()}
 
 
 def _default_choice(folder: Path, environ: Mapping[str, str]) -> ServiceChoice:

@@ -246,28 +246,29 @@ IS_OPEN = """(path) => {
 class Desk:
     """One page for JupyterLab and one for Notebook 7, used again by every test: loading Lab takes seconds."""
 
-    def __init__(self, browser: Any, server: Server) -> None:
-        self._browser, self._server = browser, server
-        self._pages: dict[str, Any] = {}
+    def __init__(self, browser: Any) -> None:
+        self._browser = browser
+        self._pages: dict[tuple[str, str], Any] = {}
 
-    def page(self, app: str) -> Any:
+    def page(self, server: Server, app: str) -> Any:
         """Returns the page of an app, made at first use."""
-        if app not in self._pages:
+        key = (server.url, app)
+        if key not in self._pages:
             context = self._browser.new_context(
                 viewport={"width": 1200, "height": 1000}, permissions=["clipboard-read", "clipboard-write"]
             )
-            self._pages[app] = context.new_page()
-        return self._pages[app]
+            self._pages[key] = context.new_page()
+        return self._pages[key]
 
-    def visit(self, app: str, name: str) -> Any:
+    def visit(self, server: Server, app: str, name: str) -> Any:
         """Shows a notebook, and nothing else, in the page of an app."""
-        page = self.page(app)
+        page = self.page(server, app)
         if app == "lab" and page.evaluate("() => Boolean(window.jupyterapp)"):
             page.evaluate(CLOSE_ALL)
             page.evaluate(OPEN_IN_LAB, name)
         else:
             where = f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}" if app == "lab" else f"notebooks/{name}"
-            page.goto(f"{self._server.url}{where}?token={self._server.token}")
+            page.goto(f"{server.url}{where}?token={server.token}")
             page.wait_for_function(IS_OPEN, arg=name, timeout=READY_MS)
             if app == "lab":
                 page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
@@ -276,16 +277,16 @@ class Desk:
 
     def tidy(self, spoiled: bool) -> None:
         """Ends the kernels of a test; a page that a test took apart is not used again."""
-        for app, page in tuple(self._pages.items()):
+        for key, page in tuple(self._pages.items()):
             if spoiled:
-                self._pages.pop(app).context.close()
-            elif app == "notebook":
+                self._pages.pop(key).context.close()
+            elif key[1] == "notebook":
                 page.evaluate(CLOSE_ALL)
 
 
 @pytest.fixture(scope="session")
-def desk(chromium: Any, jupyter_server: Server) -> Desk:
-    return Desk(chromium, jupyter_server)
+def desk(chromium: Any) -> Desk:
+    return Desk(chromium)
 
 
 @pytest.fixture
@@ -308,13 +309,13 @@ def open_notebook(desk: Desk, jupyter_server: Server) -> Iterator[OpenNotebook]:
             notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
             notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
             nbformat.write(notebook, path)
-        page = desk.page(app)
+        page = desk.page(jupyter_server, app)
         page.set_viewport_size({"width": width, "height": 1000})
         page.emulate_media(reduced_motion="reduce" if reduced_motion else "no-preference")
         found = NotebookPage(page, path, [])
         found.listen()
         opened.append(found)
-        desk.visit(app, path.relative_to(jupyter_server.root).as_posix())
+        desk.visit(jupyter_server, app, path.relative_to(jupyter_server.root).as_posix())
         found.wait_for_kernel()
         if page.evaluate("() => document.body.dataset.jpThemeLight") == "false":
             found.use_theme("JupyterLab Light")

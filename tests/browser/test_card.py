@@ -96,13 +96,13 @@ def test_a_run_moves_in_place_and_keeps_focus_and_log(open_notebook: OpenNoteboo
     assert page.evaluate("() => window.first === document.querySelector('.wiro-run')")
     assert page.evaluate("() => document.activeElement.innerText.trim()") == "Cancel"
     assert page.locator(".wiro-run [aria-live]").inner_text() == "Run 08c41: generating"
-    page.locator(".wiro-run summary").click()
+    page.locator(".wiro-acts summary").click()
     notebook.execute(
         "card.update(moment(RunState.SUBMITTED, Stage.GENERATING, percent=90, step=9, steps=10, elapsed_s=9, "
         "log_tail=('one', 'two', 'three'), log_count=3))"
     )
     page.get_by_text("three").wait_for()
-    assert page.evaluate("() => document.querySelector('.wiro-run details').open")
+    assert page.evaluate("() => document.querySelector('.wiro-acts details').open")
     cancel.click()
     notebook.wait_for_answer("acted", "['cancel']")
     notebook.execute("card.update(moment(RunState.CANCELLED, Stage.GENERATING, elapsed_s=9))")
@@ -139,3 +139,41 @@ form
     field.fill("28")
     assert field.input_value() == "28", "the form stays usable"
     notebook.shot("form-with-cards", ".jp-OutputArea")
+
+
+def test_twenty_updates_a_second_touch_only_what_changes(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([SETUP + ONE])
+    page = notebook.page
+    page.locator(".wiro-run").wait_for()
+    page.evaluate(
+        """() => {
+            window.added = 0;
+            window.painted = 0;
+            const card = document.querySelector('.wiro-run');
+            new MutationObserver((changes) => {
+                window.painted += 1;
+                const nodes = changes.flatMap((change) => [...change.addedNodes]);
+                window.added += nodes.filter((node) => node.nodeType === 1).length;
+            }).observe(card, {subtree: true, childList: true, attributes: true, characterData: true});
+        }"""
+    )
+    notebook.execute(
+        "import time\n"
+        "for n in range(1, 61):\n"
+        "    steps = dict(step=n, steps=60, rate=20.0, rate_unit='it/s', elapsed_s=3 + n / 20)\n"
+        "    left = 3 - n / 20\n"
+        "    card.update(moment(RunState.SUBMITTED, Stage.GENERATING, percent=n / 0.6, remaining_s=left, **steps))\n"
+        "    time.sleep(0.05)\n"
+    )
+    page.get_by_text("step 60 of 60").wait_for()
+    page.wait_for_function("() => document.querySelector('.wiro-run [role=progressbar]').ariaValueNow === '100'")
+    # The numbers appear once; after that their texts change and no element is made anew.
+    assert page.evaluate("() => window.added") < 15
+    assert page.evaluate("() => window.painted") <= 60 + 10, "one change of the page for a message, and the clock"
+    said = page.locator(".wiro-run [aria-live]").inner_text()
+    assert said == "Run 08c41: generating", "sixty steps are one sentence for a screen reader"
+    # A folded output goes on, and shows the present when it is opened again.
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:hide-all-cell-outputs')")
+    notebook.execute("card.update(moment(RunState.SUBMITTED, Stage.SAVING, elapsed_s=9))")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:show-all-cell-outputs')")
+    page.locator(".wiro-run .wiro-state", has_text="Saving").wait_for()

@@ -271,6 +271,12 @@ def test_files_come_by_drop_dialog_and_path_and_can_be_ordered(
     notebook.wait_for_answer(
         "[Path(p).name for p in form['image'].value]", "['big.png', 'dropped.png', 'third.png']"
     )
+    page.locator("[data-name=image] .wiro-items > li").nth(2).drag_to(
+        page.locator("[data-name=image] .wiro-items > li").first, target_position={"x": 40, "y": 4}
+    )
+    notebook.wait_for_answer(
+        "[Path(p).name for p in form['image'].value]", "['third.png', 'big.png', 'dropped.png']"
+    )
     notebook.shot("form-files", '[data-name="image"]')
     image.locator("button[title='Remove big.png']").click()
     notebook.wait_for_answer("len(form['image'].value)", "2")
@@ -313,3 +319,28 @@ def test_a_narrow_dark_form(open_notebook: OpenNotebook) -> None:
         }"""
     )
     assert overflow == 0
+
+
+def test_a_hundred_megabytes_reach_the_kernel_whole(open_notebook: OpenNotebook, tmp_path: Path) -> None:
+    notebook = open_form(open_notebook, HOSTILE)
+    big = tmp_path / "ninety-nine.png"
+    with big.open("wb") as stream:
+        stream.write(bytes.fromhex("89504e470d0a1a0a"))
+        stream.truncate(99 * 1024 * 1024)
+    image = field(notebook, "image")
+    image.locator("input[type=file]").set_input_files(str(big))
+    bar = image.get_by_role("progressbar")
+    bar.wait_for()
+    notebook.page.wait_for_function(
+        "() => Number(document.querySelector('[data-name=image] [role=progressbar]')?.ariaValueNow) > 10",
+        timeout=60_000,
+    )
+    notebook.page.locator("[data-name=image] .wiro-items > li button[title='Remove ninety-nine.png']").wait_for(
+        timeout=180_000
+    )
+    assert notebook.answer("Path(form['image'].value[0]).stat().st_size") == str(99 * 1024 * 1024)
+    too_big = tmp_path / "over.png"
+    with too_big.open("wb") as stream:
+        stream.truncate(101 * 1024 * 1024)
+    image.locator("input[type=file]").set_input_files(str(too_big))
+    image.get_by_role("alert").get_by_text("at most 100 MB are taken").wait_for()

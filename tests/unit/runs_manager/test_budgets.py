@@ -1,0 +1,148 @@
+"""Budgets that do not depend on a clock: requests, sockets, threads, messages and bytes of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import QUICK, WAN, submit
+from wiro_nb.notebook.display import static_output
+from wiro_nb.provenance.record import canonical_json
+from wiro_nb.runs.jobs import Desk, Job
+from wiro_nb.runs.manager import Manager
+from wiro_nb.runs.requests import Origin, plan_row, snapshot_from_row
+from wiro_nb.runs.run import Run
+from wiro_nb.runs.snapshot import Snapshot
+from wiro_nb.runs.watch import Watcher
+
+PATIENT = replace(QUICK, catch_up_s=60, safety_poll_s=60)
+
+
+def until(holds: Callable[[], object], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        threading.Event().wait(0.02)
+
+
+def test_a_run_costs_one_detail_and_one_download_beyond_its_submission(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    service = start_sandbox("--engine", "instant", "--speed", "5", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    submit(manager, "first").wait(30)  # opens the socket, which is worth a look at all that is registered by then
+    before = service.audit()["requests"]
+    runs = [submit(manager, f"[hold] {number}") for number in range(12)]
+    (branch,) = manager._worker._branches.values()  # type: ignore[union-attr]
+    until(lambda: len(branch.link._stream._shared.tokens) == 12)
+    for run in runs:
+        service.release(run.task_id)
+    for run in runs:
+        run.wait(30)
+    after = service.audit()["requests"]
+    asked = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
+    assert asked == {"Run": 12, "Task/Detail": 12, "file": 12}, "no further socket, look or page either"
+    assert after["socket"] == 1
+
+
+def test_without_a_socket_one_request_serves_twenty_runs_or_more(
+    start_sandbox: Callable[..., Any],
+    point_at: Callable[..., None],
+    make_manager: Callable[..., Manager],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served: list[str] = []
+    take = Watcher._take
+
+    def count(self: Watcher, job: Job, task: Any) -> None:
+        served.append(job.id)
+        take(self, job, task)
+
+    monkeypatch.setattr(Watcher, "_take", count)
+    service = start_sandbox("--engine", "instant", "--balance", "1000", "--faults", "socket:refuse")
+    point_at(service)
+    manager = make_manager(settings=replace(QUICK, poll_s=(0.3,), catch_up_s=0.3))
+    runs = [submit(manager, f"[hold] {number}") for number in range(40)]
+    until(lambda: all(run.task_id in str(service.audit()) and run.snapshot.stage.rank > 1 for run in runs))
+    before, taken = service.audit()["requests"], len(served)
+    until(lambda: service.audit()["requests"]["Task/List"] >= before["Task/List"] + 5)
+    requests = service.audit()["requests"]
+    asked = sum(requests.get(name, 0) - before.get(name, 0) for name in ("Task/List", "Task/Detail"))
+    assert (len(served) - taken) / asked >= 20
+    for run in runs:
+        run.cancel()
+    for run in runs:
+        run.wait(30, check=False)
+
+
+def test_forty_runs_need_no_more_threads_than_one(manager: Manager) -> None:
+    before = set(threading.enumerate())
+    runs = [submit(manager, str(number)) for number in range(40)]
+    for run in runs:
+        run.wait(30)
+    started = {thread.name.rstrip("0123456789") for thread in set(threading.enumerate()) - before}
+    assert started <= {"wiro-io", "asyncio_"}
+    workers = min(32, (os.cpu_count() or 1) + 4)
+    assert len(set(threading.enumerate()) - before) <= 1 + workers
+
+
+def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(manager: Manager) -> None:
+    row = plan_row(
+        manager.prepare(WAN, {"prompt": "a cat"}),
+        service="sandbox",
+        base_url="sandbox",
+        origin=Origin(),
+        created=datetime.now(UTC),
+        out_folder=Path(),
+        estimated_usd=None,
+        parent=None,
+    )
+
+    class Keeper:
+        def follow(self, run: Run) -> None:
+            pass
+
+    async def burst() -> list[float | None]:
+        run = Run(Keeper(), row, snapshot_from_row(row))  # type: ignore[arg-type]
+        desk = Desk(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
+        job = Job(run=run, link=None, home=Path())  # type: ignore[arg-type]
+        heard: list[float | None] = []
+        again = asyncio.Event()
+
+        def hear(snapshot: Snapshot) -> None:
+            heard.append(snapshot.percent)
+            if len(heard) > 1:
+                again.set()
+
+        run.on_change(hear)
+        for step in range(1, 501):
+            desk.change(job, percent=step / 5)
+        assert len(heard) == 1
+        await asyncio.wait_for(again.wait(), 10)
+        return heard
+
+    assert asyncio.run(burst()) == [0.2, 100.0], "the first at once, the rest as one, with the latest value"
+
+
+def test_a_finished_run_adds_less_than_thirty_kilobytes_to_the_notebook(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    point_at(start_sandbox("--engine", "painter", "--speed", "instant"))
+    manager = make_manager()
+    values = {"prompt": "a lake at dawn, mist over the water", "numFrames": "5"}
+    run = manager.submit(manager.prepare(WAN, values)).wait(60)
+    assert run.outputs[0].poster_path, "without its poster the figure says nothing"
+    data, metadata = static_output(run)
+    grown = len(json.dumps({"data": data, "metadata": metadata})) + len(canonical_json(run.record))
+    assert grown <= 30_000

@@ -18,9 +18,10 @@ from wiro_nb.errors import ConfigError, ConnectFailed, RunFailed, SubmitUncertai
 from wiro_nb.runs.gate import Gate
 from wiro_nb.runs.jobs import Job
 from wiro_nb.runs.manager import Manager
+from wiro_nb.runs.resolve import choose_task
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunState, Stage
-from wiro_nb.runs.submit import Submitter, choose_task
+from wiro_nb.runs.submit import Submitter
 
 PNG = (
     b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90wS\xde"

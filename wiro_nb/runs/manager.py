@@ -524,7 +524,7 @@ class Manager:
         return await self._connections.link(self.service_name).read_task(task_id, None)
 
     def _uncertain_row(self, task: Task) -> LedgerRow | None:
-        from wiro_nb.runs.submit import match_tasks
+        from wiro_nb.runs.resolve import match_tasks
 
         for row in self.ledger.unfinished(service=self.service_name):
             if row.state is not RunState.UNCERTAIN:

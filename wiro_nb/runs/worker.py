@@ -200,7 +200,7 @@ class Worker:
         if state is RunState.PLANNED:
             await branch.submitter.send(job)
         elif state in (RunState.SUBMITTING, RunState.UNCERTAIN):
-            await branch.submitter.resolve(job)
+            await branch.submitter.resolver.resolve(job)
         if job.row.state is not RunState.SUBMITTED:
             await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
             return

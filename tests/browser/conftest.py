@@ -206,21 +206,21 @@ def _wait_for_address(process: subprocess.Popen[bytes], base: Path) -> str:
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason=INSTALL_HINT)
     with playwright.sync_playwright() as engine:
-        bundled = Path(engine.chromium.executable_path)
-        found = os.environ.get("WIRO_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-        if not bundled.exists() and not found:
+        browser = launch_chromium(engine)
+        if browser is None:
             pytest.skip(INSTALL_HINT)
-        browser = engine.chromium.launch(
-            executable_path=None if bundled.exists() else found,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-            ],
-        )
         yield browser
         browser.close()
+
+
+def launch_chromium(engine: Any) -> Any | None:
+    """Returns a browser, the bundled one or one of the machine; None where there is none."""
+    bundled = Path(engine.chromium.executable_path)
+    found = os.environ.get("WIRO_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not bundled.exists() and not found:
+        return None
+    words = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    return engine.chromium.launch(executable_path=None if bundled.exists() else found, args=words)
 
 
 OpenNotebook = Callable[..., NotebookPage]

@@ -27,6 +27,10 @@ LAY_OPEN = """() => {
 }"""
 
 
+PAINTED = """async () => {
+    await document.fonts.ready;
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+}"""
 RUNS = """
 %load_ext wiro_nb
 %wiro models
@@ -54,6 +58,7 @@ def test_axe_finds_no_serious_fault(open_notebook: OpenNotebook, selector: str) 
         notebook.use_theme(f"JupyterLab {theme}")
         if theme == "Light":
             notebook.page.evaluate(LAY_OPEN)
+        notebook.page.evaluate(PAINTED)
         look_for_faults(notebook, axe)
 
 

@@ -161,8 +161,8 @@ def test_twenty_updates_a_second_touch_only_what_changes(open_notebook: OpenNote
         "import time\n"
         "for n in range(1, 61):\n"
         "    steps = dict(step=n, steps=60, rate=20.0, rate_unit='it/s', elapsed_s=3 + n / 20)\n"
-        "    left = 3 - n / 20\n"
-        "    card.update(moment(RunState.SUBMITTED, Stage.GENERATING, percent=n / 0.6, remaining_s=left, **steps))\n"
+        "    done = dict(percent=n / 0.6, remaining_s=3 - n / 20)\n"
+        "    card.update(moment(RunState.SUBMITTED, Stage.GENERATING, **done, **steps))\n"
         "    time.sleep(0.05)\n"
     )
     page.get_by_text("step 60 of 60").wait_for()

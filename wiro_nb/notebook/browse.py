@@ -61,6 +61,7 @@ class ModelDesk:
             service=service_words(choice),
             # The sandbox promises to work without the net: covers are loaded there when asked for.
             remote_covers=not choice.is_sandbox,
+            free=choice.is_sandbox,
         )
 
     def show(self) -> None:
@@ -103,15 +104,16 @@ class ModelDesk:
 def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
     """Returns models as the browser shows them."""
     thumbs = own_pictures()
-    # The sandbox's own practice models come after those that exist.
-    ordered = sorted(cards, key=lambda card: card.slug.startswith("sandbox/"))
+    free = session.manager().choice.is_sandbox
+    # Models one has used come first; the sandbox's own practice models after those that exist.
+    ordered = sorted(cards, key=lambda card: (card.slug not in thumbs, card.slug.startswith("sandbox/")))
     return [
         {
             "slug": card.slug,
             "title": card.title,
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": list(card.categories),
-            "price": card_price(card),
+            "price": "free" if free else card_price(card),
             "runs": card.run_count or None,
             "cover": card.cover,
             "thumb": thumbs.get(card.slug, ""),

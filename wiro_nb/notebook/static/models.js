@@ -179,7 +179,7 @@ function render({ model, el }) {
       if (card.dataset.slug === chosen) setAttribute(card, "aria-current", "true");
       if (card.dataset.slug === focused) card.focus();
     }
-    setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. Prices are per run at default settings.` : "No model fits. Fewer words find more.");
+    setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. ${model.get("free") ? "Everything is free in the sandbox." : "Prices are per run at default settings."}` : "No model fits. Fewer words find more.");
     const left = sorted.length - shown.length;
     setShown(more, left > 0);
     setText(more, `Show ${Math.min(left, FIRST_SHOWN)} more`);

@@ -27,6 +27,7 @@ class ModelBrowser(anywidget.AnyWidget):
     models: traitlets.List[dict[str, Any]] = traitlets.List(help="The models known so far.").tag(sync=True)
     query = traitlets.Unicode(help="Words to begin with.").tag(sync=True)
     service = traitlets.Unicode(help="The service, in words.").tag(sync=True)
+    free = traitlets.Bool(False, help="Nothing costs money here.").tag(sync=True)
     remote_covers = traitlets.Bool(False, help="Load covers from the service unasked.").tag(sync=True)
 
     def __init__(
@@ -38,6 +39,7 @@ class ModelBrowser(anywidget.AnyWidget):
         query: str = "",
         service: str = "",
         remote_covers: bool = False,
+        free: bool = False,
     ) -> None:
         """Makes a browser.
 
@@ -48,6 +50,7 @@ class ModelBrowser(anywidget.AnyWidget):
             query: Words to begin with.
             service: The service, in words.
             remote_covers: True loads covers without being asked.
+            free: True says that nothing costs money.
         """
         self._on_search, self._on_choose = on_search, on_choose
         super().__init__(
@@ -55,6 +58,7 @@ class ModelBrowser(anywidget.AnyWidget):
             query=query,
             service=service,
             remote_covers=remote_covers,
+            free=free,
             view_key=uuid.uuid4().hex,
         )
         self.on_msg(self._receive)

@@ -31,6 +31,7 @@ def tidy(notebook: Any) -> Any:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
             for output in cell.outputs:
                 output.get("data", {}).pop(WIDGET_VIEW, None)
+                output.get("metadata", {}).pop("wiro_view", None)
     return notebook
 
 

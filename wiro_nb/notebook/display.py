@@ -239,8 +239,6 @@ def answer_action(run: Run, card: RunCard, action: str) -> None:
         from wiro_nb.notebook.prompts import cell_of_run
 
         card.reply(cell_of_run(run), copy=True)
-    elif action in ("edit", "run_again"):
-        card.reply(f"Type %wiro form {run.model} --from {run.short_id}")
 
 
 def is_settled(run: Run) -> bool:

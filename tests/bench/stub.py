@@ -1,12 +1,13 @@
 """A small server that speaks the queue APIs of two other services, for the benches of their clients.
 
-A task ends a fixed time after it was made; the answer carries the moment, so that a client's delay can be told.
+A task ends about 3 s after it was made; the answer carries the moment, so that a client's delay can be told.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import random
 import socket
 import sys
 import time
@@ -20,15 +21,16 @@ from starlette.routing import Route
 _numbers = itertools.count(1)
 _ends: dict[str, float] = {}
 _requests = {"count": 0}
-TASK_S = 3.0
-STEP_S = 0.01
+_TASK_S = 2.5
+_SPREAD_S = 1.0
+_random = random.Random(1)
 
 
-def _new(count: int = 100) -> str:
-    number = next(_numbers)
-    # Ends come one after the other, as runs of different length would.
-    _ends[str(number)] = time.time() + TASK_S + (number % count) * STEP_S
-    return str(number)
+def _new() -> str:
+    number = str(next(_numbers))
+    # Ends are spread, so that none of the clients is lucky with the phase of its questions.
+    _ends[number] = time.time() + _TASK_S + _random.random() * _SPREAD_S
+    return number
 
 
 async def _predict(request: Request) -> JSONResponse:
@@ -80,6 +82,20 @@ async def _result(request: Request) -> JSONResponse:
     return JSONResponse({"ended": _ends[request.path_params["number"]]})
 
 
+async def _run(_: Request) -> JSONResponse:
+    _requests["count"] += 1
+    number = _new()
+    return JSONResponse({"result": True, "errors": [], "taskid": number, "socketaccesstoken": number})
+
+
+async def _detail(request: Request) -> JSONResponse:
+    _requests["count"] += 1
+    number = (await request.json())["tasktoken"]
+    over = time.time() >= _ends[number]
+    task = {"id": number, "status": "task_postprocess_end" if over else "task_start", "ended": _ends[number]}
+    return JSONResponse({"result": True, "errors": [], "tasklist": [task]})
+
+
 async def _count(_: Request) -> JSONResponse:
     return JSONResponse(_requests)
 
@@ -92,6 +108,8 @@ def main() -> None:
 
     routes = [
         Route("/count", _count),
+        Route("/v1/Run/a/b", _run, methods=["POST"]),
+        Route("/v1/Task/Detail", _detail, methods=["POST"]),
         Route("/v1/predictions", _predict, methods=["POST"]),
         Route("/v1/predictions/{number}", _look),
         Route("/a/b", _queue, methods=["POST"]),

@@ -41,7 +41,10 @@ class Stage(StrEnum):
     @property
     def rank(self) -> int:
         """Position in the order of a run's life, from 0."""
-        return list(Stage).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {stage: rank for rank, stage in enumerate(Stage)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wiro_nb.schema.types import ModelSchema
 
 _UNSET: Any = object()
+_MANY, _FEW = 100, 20
 
 
 def estimate_words(estimate: Estimate, is_sandbox: bool) -> str:
@@ -119,15 +120,15 @@ class ModelListing(Listing[Any]):
             publish(self._draw())
 
 
-def models(query: str = "", *, limit: int = 100) -> ModelListing:
+def models(query: str = "", *, limit: int | None = None) -> ModelListing:
     """Returns models, searched by words; they show as a browser, or as a table where nobody watches.
 
     Args:
         query: Words to look for; empty lists all.
-        limit: At most this many.
+        limit: At most this many; None: a hundred where they can be searched and narrowed down, else twenty.
     """
     manager = session.manager()
-    found = manager.models(query, limit=limit)
+    found = manager.models(query, limit=limit or (_MANY if current_host().is_live else _FEW))
 
     def draw() -> Bundle:
         lines = [

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wiro_nb.errors import LedgerError
+from wiro_nb.runs.database_errors import CORRUPT, ledger_error, primary_code
 from wiro_nb.runs.migrations import migrate
 
 T = TypeVar("T")
@@ -28,45 +28,6 @@ Refill = Callable[[sqlite3.Connection, Path], str]
 
 BUSY_TIMEOUT_S = 5.0
 _RESCUE_WAIT_S = 30.0
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_FOREIGN_FOLDER = "set WIRO_DATA_DIR to a folder you can write to, then restart the kernel"
-_WORDS: dict[int, tuple[str, str, str]] = {
-    sqlite3.SQLITE_BUSY: (
-        "busy",
-        "another program has held it for too long",
-        "try again; close other kernels if it stays so",
-    ),
-    sqlite3.SQLITE_LOCKED: ("locked", "another part of this program is using it", "try again"),
-    sqlite3.SQLITE_READONLY: ("read-only", "it cannot be written to", _FOREIGN_FOLDER),
-    sqlite3.SQLITE_PERM: ("read-only", "access to it was denied", _FOREIGN_FOLDER),
-    sqlite3.SQLITE_CANTOPEN: ("cannot open", "the file cannot be opened", _FOREIGN_FOLDER),
-    sqlite3.SQLITE_FULL: ("full", "the disk is full", "free some space, then try again"),
-    sqlite3.SQLITE_IOERR: ("disk", "the disk answered with an error", f"check the disk, or {_FOREIGN_FOLDER}"),
-    sqlite3.SQLITE_CORRUPT: ("corrupt", "the file is damaged", "%wiro verify"),
-    sqlite3.SQLITE_NOTADB: ("corrupt", "the file is damaged", "%wiro verify"),
-    sqlite3.SQLITE_CONSTRAINT: ("constraint", "the row is there already", "%wiro runs"),
-}
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    # The low byte of SQLite's extended codes is the primary one.
-    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, billed: str = "") -> LedgerError:
-    """Returns an error of SQLite or the file system in plain words, with what to do next."""
-    if isinstance(error, sqlite3.Error):
-        reason, words, hint = _WORDS.get(_primary_code(error), ("sqlite", f"SQLite says: {error}", "%wiro verify"))
-    else:
-        reason, words, hint = "cannot open", error.strerror or str(error), _FOREIGN_FOLDER
-    verb = "written" if writing else "read"
-    return LedgerError(
-        f"The ledger {path.name} cannot be {verb}: {words}.",
-        hint=hint,
-        billed=billed,
-        path_name=path.name,
-        reason=reason,
-    )
 
 
 @dataclass(eq=False, slots=True)
@@ -234,7 +195,7 @@ class Database:
             try:
                 return work(self._open())
             except sqlite3.DatabaseError as error:
-                if _primary_code(error) not in _CORRUPT:
+                if primary_code(error) not in CORRUPT:
                     raise
             self._rescue()
             return work(self._open())
@@ -298,8 +259,8 @@ def _run_one(connection: sqlite3.Connection, write: _Write) -> None:
     try:
         write.result = write.work(connection)
     except Exception as error:
-        code = _primary_code(error) if isinstance(error, sqlite3.Error) else 0
-        if code in _CORRUPT or not connection.in_transaction:
+        code = primary_code(error) if isinstance(error, sqlite3.Error) else 0
+        if code in CORRUPT or not connection.in_transaction:
             raise
         connection.execute("ROLLBACK TO one")
         write.error = error
@@ -317,7 +278,7 @@ def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            code = _primary_code(error)
+            code = primary_code(error)
             if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
                 # Two kernels make the file at the same moment: for this switch SQLite does not wait by itself.
                 time.sleep(0.01)
@@ -349,7 +310,7 @@ def _is_damaged(path: Path) -> bool:
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             return bool(answer != "ok")
     except sqlite3.DatabaseError as error:
-        return _primary_code(error) in _CORRUPT
+        return primary_code(error) in CORRUPT
 
 
 def _move_aside(path: Path) -> Path:

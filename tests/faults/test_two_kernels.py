@@ -16,7 +16,7 @@ import pytest
 
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
-from wiro_nb.runs import worker
+from wiro_nb.runs import leases, worker
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.run import Run
@@ -234,3 +234,14 @@ def test_a_stage_that_another_kernel_notes_is_seen_here(make_manager: Any, servi
     wait_for(seen, lambda seen: seen.snapshot.stage is Stage.GENERATING)
     run.cancel()
     assert seen.wait(20).state is RunState.CANCELLED
+
+
+def test_the_lease_of_a_dead_process_need_not_be_waited_for(context: Any) -> None:
+    here = leases.new_owner()
+    assert not leases.is_dead(here)
+    gone = context.Process(target=time.time)
+    gone.start()
+    gone.join(20)
+    assert leases.is_dead(here.replace(f"{os.getpid()}-", f"{gone.pid}-", 1))
+    assert not leases.is_dead(f"{gone.pid}-another-machine-0123"), "only its own machine can tell"
+    assert not any(leases.is_dead(owner) for owner in (None, "", "me", "12345", "-x-y"))

@@ -1,13 +1,16 @@
 """Leases: which process tracks a run. Functions on a connection, called inside the ledger's transactions.
 
-A kernel that dies cannot say so. It holds its runs only until the lease ends; then another may take them.
+A kernel that dies cannot say so. It holds its runs only until the lease ends, or until another kernel on the
+same machine sees that it is gone; then that one may take them.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sqlite3
+import sys
 from datetime import datetime, timedelta
 
 from wiro_nb.runs.rows import time_text
@@ -15,24 +18,47 @@ from wiro_nb.runs.rows import time_text
 
 def new_owner() -> str:
     """Returns a name for this process that no other has, even after a restart with the same process id."""
-    return f"{os.getpid()}-{secrets.token_hex(8)}"
+    return f"{os.getpid()}-{socket.gethostname()}-{secrets.token_hex(8)}"
 
 
 def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime, ttl_s: float) -> bool:
-    """Takes a run that is free, one's own, or whose lease has ended; False when another process holds it."""
+    """Takes a run that is free, one's own, or whose lease has ended or whose owner is dead.
+
+    Returns:
+        False when another process holds it.
+    """
+    held = connection.execute("SELECT lease_owner FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    dead = held["lease_owner"] if held is not None and is_dead(held["lease_owner"]) else None
     changed = connection.execute(
         """
         UPDATE runs SET lease_owner = :owner, lease_until = :until
-        WHERE run_id = :run_id AND (lease_owner IS NULL OR lease_owner = :owner OR lease_until <= :now)
+        WHERE run_id = :run_id
+        AND (lease_owner IS NULL OR lease_owner = :owner OR lease_owner = :dead OR lease_until <= :now)
         """,
         {
             "run_id": run_id,
             "owner": owner,
+            "dead": dead,
             "now": time_text(now),
             "until": time_text(now + timedelta(seconds=ttl_s)),
         },
     )
     return changed.rowcount == 1
+
+
+def is_dead(owner: str | None) -> bool:
+    """True when a process of this machine surely does not live any more: its lease need not be waited for."""
+    process_id, _, rest = (owner or "").partition("-")
+    # On Windows asking this way would end the process; there the lease has to run out.
+    if rest.rpartition("-")[0] != socket.gethostname() or not process_id.isdecimal() or sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(process_id), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def heartbeat(connection: sqlite3.Connection, owner: str, now: datetime, ttl_s: float) -> frozenset[str]:

@@ -199,10 +199,10 @@ def measure(
         start = time.perf_counter()
         runs, done_at = [], {}
         for request in prepared:
-            runs.append(manager.submit(request))
-        figures["submit_call_ms"] = (time.perf_counter() - start) * 1e3 / in_flight
-        for run in runs:
+            run = manager.submit(request)
             run._waiters.append(lambda run=run: done_at.setdefault(run.id, time.time()))  # type: ignore[misc]
+            runs.append(run)
+        figures["submit_call_ms"] = (time.perf_counter() - start) * 1e3 / in_flight
         _until(lambda: all(run.task_id for run in runs))
         if hold:
             _until(lambda: all(run.snapshot.stage.rank >= Stage.GENERATING.rank for run in runs))
@@ -240,7 +240,9 @@ def measure(
     ids = [run.task_id or "" for run in chosen]
     figures["heard_ms"] = quantiles([heard[key] - ended[key] for key in ids if key in heard])
     figures["known_ms"] = quantiles([known[key] - ended[key] for key in ids if key in known])
-    figures["done_ms"] = quantiles([done_at[run.id] - ended[run.task_id or ""] for run in chosen])
+    figures["done_ms"] = quantiles(
+        [done_at[run.id] - ended[run.task_id or ""] for run in chosen if run.id in done_at]
+    )
     figures["succeeded"] = sum(str(run.state) == "succeeded" for run in chosen)
     figures["requests"] = {name: count - asked.get(name, 0) for name, count in books["requests"].items()}
     figures["memory_end_mb"] = (resident_bytes() - memory) / 1e6

@@ -19,8 +19,17 @@ import ipywidgets
 import traitlets
 
 from wiro_nb.errors import InputError, WiroError
-from wiro_nb.notebook.form_fields import Values, changed_values, collect_values, make_fields, plan_data
+from wiro_nb.notebook.form_fields import (
+    PRICE_UNKNOWN,
+    Values,
+    changed_values,
+    collect_values,
+    find_price,
+    make_fields,
+    plan_data,
+)
 from wiro_nb.notebook.form_layout import FormPlan, plan_form
+from wiro_nb.notebook.form_messages import answer_message
 from wiro_nb.notebook.form_presets import Presets
 from wiro_nb.notebook.form_problems import find_problems
 from wiro_nb.notebook.form_text import cell_text, python_text
@@ -36,7 +45,6 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.form_vary import FormVary
     from wiro_nb.runs.sweep import Sweep
 
-PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
 
 _log = logging.getLogger(__name__)
@@ -83,7 +91,7 @@ class ModelForm(anywidget.AnyWidget):
         self._touched: set[str] = set()
         self._tried = False
         self._loading = True
-        self._vary: FormVary | None = None
+        self.starts_sweeps: FormVary | None = None
         self._card_widgets: list[ipywidgets.Widget] = []
         self.on_display: Callable[[], None] | None = None
         # One layout for all: a layout each would triple the messages.
@@ -199,16 +207,16 @@ class ModelForm(anywidget.AnyWidget):
             self.send({"type": "refused", "first": first})
             return None
         if self.budget.get("reached"):
-            self._say([str(self.budget.get("hint") or "Budget reached.")], "err")
+            self.say([str(self.budget.get("hint") or "Budget reached.")], "err")
             return None
         self._tried = False
         answer = self._on_run(dict(self.values))
-        self._say(["Run started. The form can be used again."])
+        self.say(["Run started. The form can be used again."])
         return answer
 
     def allow_vary(self, vary: FormVary) -> None:
         """Lets the form start sweeps: `form.vary(...)` and the Vary button."""
-        self._vary = vary
+        self.starts_sweeps = vary
         self.can_vary = True
 
     def vary(self, *, paired: bool = False, yes: bool = False, **grid: Any) -> Sweep:
@@ -225,13 +233,13 @@ class ModelForm(anywidget.AnyWidget):
             InputError: A value does not fit, or the form cannot start sweeps. Nothing was sent.
             ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         """
-        if self._vary is None:
+        if self.starts_sweeps is None:
             raise InputError("this form starts single runs only", hint="wiro_nb.sweep(model, grid)")
-        return self._vary.start(self._vary.plan(self.values, grid, paired=paired), yes=yes)
+        return self.starts_sweeps.start(self.starts_sweeps.plan(self.values, grid, paired=paired), yes=yes)
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
-        values = self._changed_values()
+        values = changed_values(self._layout_plan, self.values)
         prompt = str(self.values.get("prompt", "")) if "prompt" in self._fields else ""
         values.pop("prompt", None)
         return cell_text(self._schema.slug, values, prompt=prompt)
@@ -239,7 +247,7 @@ class ModelForm(anywidget.AnyWidget):
     def python(self) -> str:
         """Returns the Python call that sends the same values."""
         prompt = {"prompt": self.values["prompt"]} if self.values.get("prompt") else {}
-        return python_text(self._schema.slug, {**prompt, **self._changed_values()})
+        return python_text(self._schema.slug, {**prompt, **changed_values(self._layout_plan, self.values)})
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget beneath the form, above the earlier ones; the oldest of more than five goes."""
@@ -307,9 +315,6 @@ class ModelForm(anywidget.AnyWidget):
     def _collect(self) -> Values:
         return collect_values(self._fields)
 
-    def _changed_values(self) -> Values:
-        return changed_values(self._layout_plan, self.values)
-
     def _field_changed(self, change: Any) -> None:
         self._touched.add(change["owner"].name)
         if not self._loading:
@@ -330,75 +335,30 @@ class ModelForm(anywidget.AnyWidget):
             self.problems = find_problems(
                 self._schema, self._layout_plan, self._fields, self.values, shown=self._reached()
             )
-            self.price = self._find_price()
+            self.price = find_price(self._price, self.values)
 
     def _reached(self) -> builtins.set[str]:
         """Returns the fields whose problems are told: those touched, all of them once Run was pressed."""
         return builtins.set(self._fields) if self._tried else self._touched
 
-    def _find_price(self) -> str:
-        if self._price is None:
-            return PRICE_UNKNOWN
-        try:
-            return self._price(dict(self.values)) or PRICE_UNKNOWN
-        except WiroError:
-            return PRICE_UNKNOWN
-
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):
             return
         try:
-            self._act(content)
+            answer_message(self, content)
         except WiroError as error:
-            self._say(error.lines(), "err")
+            self.say(error.lines(), "err")
         except Exception as error:
             # Nothing else would tell the person that a press did nothing: a traceback lands in no cell.
             _log.exception("a form's action failed")
             line = redact(f"{type(error).__name__}: {error}")
-            self._say([line, "Whether a run was started is not known: see %wiro runs."], "err")
+            self.say([line, "Whether a run was started is not known: see %wiro runs."], "err")
 
-    def _say(self, lines: list[str], tone: str = "") -> None:
+    def say(self, lines: list[str], tone: str = "") -> None:
+        """Says lines under the button; `tone` "err" marks them as an error."""
         self.send({"type": "notice", "tone": tone, "lines": lines})
 
-    def _act(self, content: dict[str, Any]) -> None:
-        action = content.get("type")
-        name = str(content.get("name") or "")
-        if action == "run":
-            self._take_values(content.get("values"))
-            self.run()
-        elif action in ("vary_check", "vary_send"):
-            self._take_values(content.get("values"))
-            self._act_vary(str(content.get("text") or ""), send=action == "vary_send")
-        elif action == "copy":
-            self._take_values(content.get("values"))
-            self.send({"type": "copy", "text": self.python() if content.get("what") == "python" else self.cell()})
-        elif action == "reset":
-            self.reset(*([name] if name in self._fields else []))
-        elif action == "preset_save":
-            self._take_values(content.get("values"))
-            self.save_preset(name)
-        elif action == "preset_load":
-            self.load_preset(name)
-        elif action == "preset_delete":
-            self.delete_preset(name)
-
-    def _act_vary(self, text: str, *, send: bool) -> None:
-        """Says what a sweep would send; sends it only on the second press, which has the number on it."""
-        from wiro_nb.notebook.form_vary import read_axes
-        from wiro_nb.runs.sweep_request import describe_plan
-
-        if self._vary is None:
-            return
-        plan = self._vary.plan(self.values, read_axes(text))
-        if send or not plan.missing:
-            self._vary.start(plan, yes=True)
-            started = "Sweep started. The form can be used again."
-            self._say([started if plan.missing else "All of it is made already: shown at no cost."])
-        else:
-            self._say([f"{describe_plan(plan)}."])
-        self.send({"type": "vary", "text": text, "count": 0 if send else len(plan.missing)})
-
-    def _take_values(self, values: Any) -> None:
+    def take_values(self, values: Any) -> None:
         """Takes what stood in the browser at the press: typing may still be on its way."""
         if isinstance(values, dict):
             known = {name: value for name, value in values.items() if name in self._fields}

@@ -28,6 +28,9 @@ def models(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([_card_facts(card) for card in cards])
         return EXIT_DONE
+    if not cards and arguments.query:
+        print(f"no model fits “{' '.join(arguments.query)}”; all of them: wiro-nb models")
+        return EXIT_DONE
     print_table(
         [(card.slug, ", ".join(card.categories[:3]), card.description) for card in cards],
         heads=("model", "categories", "what it does"),

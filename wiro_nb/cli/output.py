@@ -20,6 +20,8 @@ _SHELL_WORDS = {
     "%wiro login": "set WIRO_API_KEY",
     "%wiro use ": "--service ",
     "%wiro help": "wiro-nb --help",
+    "%config WiroMagics.out_dir = 'FOLDER'": "--out DIR",
+    ", or the text below the %%wiro line": "",
 }
 
 EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
@@ -49,9 +51,9 @@ def as_shell(text: str) -> str:
     for magic, shell in _SHELL_WORDS.items():
         text = text.replace(magic, shell)
     known = "|".join(command_names())
-    text = re.sub(rf"%wiro (?=(?:{known})\b)", "wiro-nb ", text)
-    text = re.sub(r"%wiro(?! [a-z])", "wiro-nb runs", text)
-    return text.replace("%wiro ", "in a notebook: %wiro ", 1)
+    text = re.sub(rf"(?<!%)%wiro (?=(?:{known})\b)", "wiro-nb ", text)
+    text = re.sub(r"(?<!%)%wiro(?! [a-z])", "wiro-nb runs", text)
+    return re.sub(r"(?<!%)%wiro ", "in a notebook: %wiro ", text, count=1)
 
 
 def print_json(value: Any) -> None:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 
+from wiro_nb.notebook.filters import STATES
+
 Handler = Callable[[argparse.Namespace], int]
 
 _EXITS = "exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
@@ -88,7 +90,9 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _json(run)
     runs = _command(commands, "runs", "list runs, newest first", "runs:runs")
     runs.add_argument("--model", metavar="MODEL", help="only of this model")
-    runs.add_argument("--state", metavar="STATE", help="only in this state, for example failed")
+    runs.add_argument(
+        "--state", type=str.lower, choices=STATES, metavar="STATE", help=f"only in this state: {', '.join(STATES)}"
+    )
     runs.add_argument("--text", metavar="TEXT", help="only with this text in model or settings")
     runs.add_argument("--limit", type=int, default=50, metavar="N", help="how many (default 50)")
     runs.add_argument("--export", action="store_true", help="print the whole ledger, one JSON a line, as a backup")

@@ -20,7 +20,7 @@ from wiro_nb.cli.output import (
     report_error,
 )
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
-from wiro_nb.notebook.words import money
+from wiro_nb.notebook.words import cost_words, money
 from wiro_nb.runs.snapshot import RunState, Snapshot
 
 if TYPE_CHECKING:
@@ -94,17 +94,22 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
 
 def runs(arguments: argparse.Namespace) -> int:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
+    from wiro_nb.notebook.filters import chosen_words, runs_in_state
     from wiro_nb.runs.manager import get_manager
 
     if arguments.export:
         for line in get_manager().ledger.export_lines():
             print(line)
         return EXIT_DONE
-    found = get_manager().runs(
-        model=arguments.model, state=arguments.state, text=arguments.text, limit=arguments.limit
-    )
+    if arguments.limit < 1:
+        raise InputError(f"--limit {arguments.limit} lists nothing", hint="wiro-nb runs --limit 50")
+    chosen = {"model": arguments.model, "text": arguments.text}
+    found = runs_in_state(get_manager(), arguments.state, limit=arguments.limit, **chosen)
     if arguments.json:
         print_json([_facts(item) for item in found])
+        return EXIT_DONE
+    if not found and (told := chosen_words(**chosen, state=arguments.state)):
+        print(f"no run fits{told}; all of them: wiro-nb runs")
         return EXIT_DONE
     if not found:
         print('no runs yet; the first one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
@@ -115,13 +120,19 @@ def runs(arguments: argparse.Namespace) -> int:
             f"{item.created.astimezone():%Y-%m-%d %H:%M}",
             item.status,
             item.model,
-            "-" if item.cost_usd is None else money(item.cost_usd),
+            _cost(item.snapshot),
             str(item.path or ""),
         )
         for item in found
     ]
     print_table(rows, heads=("run", "when", "state", "model", "cost", "file"))
     return EXIT_DONE
+
+
+def _cost(snapshot: Snapshot) -> str:
+    if snapshot.is_sandbox:
+        return cost_words(snapshot)
+    return "-" if snapshot.cost_usd is None else money(snapshot.cost_usd)
 
 
 def show(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wiro_nb.runs.manager import Manager
     from wiro_nb.runs.run import Run
 
-_STATES: dict[str, RunState | None] = {
+STATES: dict[str, RunState | None] = {
     "done": RunState.SUCCEEDED,
     "succeeded": RunState.SUCCEEDED,
     "failed": RunState.FAILED,
@@ -21,6 +21,7 @@ _STATES: dict[str, RunState | None] = {
     "uncertain": RunState.UNCERTAIN,
     "running": None,
 }
+"""The states as people type them; None is every run that has not ended."""
 _AGO = re.compile(r"(\d{1,4})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -39,11 +40,11 @@ def runs_in_state(manager: Manager, state: str | None, *, limit: int, **chosen: 
     """
     if state is None:
         return manager.runs(limit=limit, **chosen)
-    if state.lower() not in _STATES:
+    if state.lower() not in STATES:
         raise InputError(
             f"no state {state[:40]!r}", hint="%wiro runs --state done (or failed, cancelled, running)"
         )
-    wanted = _STATES[state.lower()]
+    wanted = STATES[state.lower()]
     if wanted is not None:
         return manager.runs(state=wanted, limit=limit, **chosen)
     return [run for run in manager.runs(limit=None, **chosen) if not run.state.is_final][:limit]

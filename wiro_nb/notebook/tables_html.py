@@ -311,6 +311,9 @@ class ModelLine:
 
 def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bundle:
     """Returns the list of models."""
+    if query and not models:
+        html = f'<div style="{_PAGE}">No model fits “{markup.escape(query)}”. All: {markup.command("%wiro models")}</div>'
+        return {"text/html": html, "text/plain": f"wiro: no model fits “{query}”\n  next: %wiro models, for all"}
     head = f"{words.count(len(models), 'model')}" + (f" for “{query}”" if query else "")
     rows = [
         [

@@ -73,8 +73,9 @@ def out_folder_of(home: Path, out_dir: str | Path) -> Path:
     except OSError:
         writable = False
     if not writable:
+        what = f"{folder.name} is a file" if folder.is_file() else f"the folder {folder.name} cannot be written"
         raise ConfigError(
-            f"clips cannot be saved: the folder {folder.name} beside the notebook cannot be written",
+            f"clips cannot be saved: {what}",
             hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",
             billed=NOTHING_SENT,
         )

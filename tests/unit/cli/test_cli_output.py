@@ -17,6 +17,9 @@ from wiro_nb.cli.output import as_shell, error_code
         ("next: %wiro, then %wiro show 8k2qf", "next: wiro-nb runs, then wiro-nb show 8k2qf"),
         ("next: %wiro form a/b --from 8k2qf", "next: in a notebook: %wiro form a/b --from 8k2qf"),
         ("next: %wiro login, or %wiro use sandbox (free)", "next: set WIRO_API_KEY, or --service sandbox (free)"),
+        ('next: prompt="...", or the text below the %%wiro line', 'next: prompt="..."'),
+        ("next: a cell with %%wiro a/b", "next: a cell with %%wiro a/b"),
+        ("next: %config WiroMagics.out_dir = 'FOLDER', a folder", "next: --out DIR, a folder"),
         ("a prompt about $5 and 100%", "a prompt about $5 and 100%"),
     ],
 )

@@ -1,0 +1,59 @@
+"""`wiro-nb run`, `runs`, `models`: what a person reads in a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import WAN
+from wiro_nb.cli import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    sandbox: Any, point_at: Callable[[Any], None], own_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs one command line; returns exit code, stdout, stderr."""
+    point_at(sandbox)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_a_missing_prompt_is_told_for_the_shell(command: Command) -> None:
+    code, _, err = command("run", WAN)
+    assert code == 2
+    assert 'next: prompt="..."' in err
+    assert "%wiro" not in err
+
+
+def test_a_folder_that_is_a_file_is_refused_with_the_shells_option(command: Command, own_folders: Path) -> None:
+    (own_folders / "taken").write_text("x")
+    code, _, err = command("run", WAN, "prompt=a cat", "--out", own_folders / "taken")
+    assert code == 2
+    assert "taken is a file" in err
+    assert "--out DIR" in err
+
+
+def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command) -> None:
+    assert "no runs yet" in command("runs")[1]
+    assert command("run", WAN, "prompt=a cat")[0] == 0
+    assert "no run fits, state failed" in command("runs", "--state", "failed")[1]
+    assert WAN in command("runs", "--state", "done")[1]
+    assert command("runs", "--limit", "0")[0] == 2
+    with pytest.raises(SystemExit) as refused:
+        command("runs", "--state", "nosuch")
+    assert refused.value.code == 2
+
+
+def test_no_model_found_names_the_way_back(command: Command) -> None:
+    assert "no model fits “zzz”" in command("models", "zzz")[1]

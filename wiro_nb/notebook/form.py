@@ -7,7 +7,6 @@ checks a magic; the browser only shows the answer.
 
 from __future__ import annotations
 
-import builtins
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -333,13 +332,13 @@ class ModelForm(anywidget.AnyWidget):
             self._loading = False
         with self.hold_sync():
             self.problems = find_problems(
-                self._schema, self._layout_plan, self._fields, self.values, shown=self._reached()
+                self._schema,
+                self._layout_plan,
+                self._fields,
+                self.values,
+                shown=self._fields if self._tried else self._touched,
             )
             self.price = find_price(self._price, self.values)
-
-    def _reached(self) -> builtins.set[str]:
-        """Returns the fields whose problems are told: those touched, all of them once Run was pressed."""
-        return builtins.set(self._fields) if self._tried else self._touched
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):
@@ -351,8 +350,13 @@ class ModelForm(anywidget.AnyWidget):
         except Exception as error:
             # Nothing else would tell the person that a press did nothing: a traceback lands in no cell.
             _log.exception("a form's action failed")
-            line = redact(f"{type(error).__name__}: {error}")
-            self.say([line, "Whether a run was started is not known: see %wiro runs."], "err")
+            self.say(
+                [
+                    redact(f"{type(error).__name__}: {error}"),
+                    "Whether a run was started is not known: see %wiro runs.",
+                ],
+                "err",
+            )
 
     def say(self, lines: list[str], tone: str = "") -> None:
         """Says lines under the button; `tone` "err" marks them as an error."""

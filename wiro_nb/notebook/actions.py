@@ -7,14 +7,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import TimedOut, WiroError
+from wiro_nb.errors import TimedOut, UnknownRun, WiroError
 from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.host import Host, current_host, current_shell
 from wiro_nb.notebook.pages import Listing, Page, line_page
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.starting import origin_of, start_prepared
 from wiro_nb.notebook.words import count, state_word
+from wiro_nb.runs.ids import SHORT_LENGTH
 
 if TYPE_CHECKING:
     from wiro_nb.runs.run import Run
@@ -211,18 +212,41 @@ def list_runs(
     return Listing(found, draw)
 
 
-def find(query: str | Run) -> Run:
-    """Returns the run of an id, or the handle itself.
+def run_in_variable(name: str) -> Run | None:
+    """Returns the run that a variable of this kernel holds, or None."""
+    from wiro_nb.runs.run import Run
+
+    held = getattr(current_shell(), "user_ns", {}).get(name)
+    return held if isinstance(held, Run) else None
+
+
+def find(query: str | Run, *, to_end_it: bool = False) -> Run:
+    """Returns the run of an id, of a variable that holds one, or the handle itself.
+
+    Args:
+        query: A handle, "last", the name of a variable, or an id.
+        to_end_it: True asks for the whole short id where the run is not of this notebook.
 
     Raises:
-        UnknownRun: None, or several.
+        UnknownRun: None, or several; or too little of the id of another notebook's run.
     """
     if not isinstance(query, str):
         return query
     last = session.last_run
     if query in ("last", "_") and last is not None:
         return last
-    return session.manager().get(query, current_host().notebook)
+    if (held := run_in_variable(query)) is not None:
+        return held
+    host = current_host()
+    found = session.manager().get(query, host.notebook)
+    if to_end_it and found.row.notebook != host.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
+        raise UnknownRun(
+            f"{query!r} fits run {found.short_id}, which is not of this notebook",
+            hint=f"give its whole short id: {found.short_id}",
+            query=query,
+            near=[found.id],
+        )
+    return found
 
 
 def last() -> Run | None:
@@ -292,7 +316,7 @@ def wait(query: str | Run | None = None) -> Page:
 
 def cancel(query: str | Run) -> Run:
     """Cancels a run and returns it; a run that is cancelled before it succeeds is not billed."""
-    handle = find(query)
+    handle = find(query, to_end_it=True)
     if not handle.done:
         session.manager().follow(handle)
         handle.cancel()
@@ -317,7 +341,7 @@ def attach(task_id: str) -> Run:
 
 def forget(query: str | Run) -> Page:
     """Takes a run off the list; its files stay, and what it cost still counts."""
-    handle = find(query)
+    handle = find(query, to_end_it=True)
     session.manager().forget(handle)
     return line_page(f"run {handle.short_id} is off the list; its files stay where they are")
 

@@ -14,6 +14,7 @@ from wiro_nb.notebook import actions, dry_run, lookups
 from wiro_nb.notebook.arguments import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
 from wiro_nb.notebook.grammar import find_command
 from wiro_nb.notebook.host import current_host, current_shell
+from wiro_nb.notebook.lookups import MOST_USD
 from wiro_nb.notebook.prompts import prompt_name
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import Bundle
@@ -177,8 +178,8 @@ def _money(text: str | None, what: str) -> Decimal | None:
         amount = Decimal(text.strip().removeprefix("$"))
     except InvalidOperation:
         _fail(f"{what} needs an amount in USD such as 0.50, not {text!r}")
-    if not amount.is_finite() or amount < 0:
-        _fail(f"{what} must be 0 or more, not {text}")
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD:
+        _fail(f"{what} must be from 0 to {MOST_USD} USD, not {text}")
     return amount
 
 

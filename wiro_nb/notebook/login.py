@@ -54,6 +54,8 @@ def _service() -> str:
 def _ask(prompt: str) -> str:
     try:
         text = SecretText(getpass.getpass(prompt).strip())
+    except KeyboardInterrupt:
+        raise ConfigError("stopped: nothing was changed", hint="%wiro login") from None
     except (EOFError, RuntimeError, NotImplementedError):
         raise ConfigError("this front end cannot ask for a key", hint=IN_ENVIRONMENT) from None
     register_secret(text)

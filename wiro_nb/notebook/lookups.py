@@ -200,6 +200,10 @@ def model_price(schema: ModelSchema) -> str:
     return estimate_words(estimate(detail.pricing, defaults, {}), False)
 
 
+MOST_USD = 1_000_000
+"""The largest amount that is taken for one: beyond it somebody mistyped."""
+
+
 def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
     """Shows the budget of this notebook, or sets it. It is kept in the ledger and in the notebook's metadata.
 
@@ -233,8 +237,8 @@ def _amount(usd: Decimal | float | str) -> Decimal:
         amount = Decimal(str(usd).strip().removeprefix("$"))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise InputError(f"a budget is an amount in USD, 0 or more, not {usd!r}", hint="%wiro budget 2.00")
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD:
+        raise InputError(f"a budget is an amount from 0 to {MOST_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
     return amount
 
 

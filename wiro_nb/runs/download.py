@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -97,7 +98,8 @@ class Downloader:
             problem = error.message
         except OSError as error:
             problem = f"it cannot be written: {error.strerror or error}"
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         _log.warning("%s could not be fetched: %s", name, problem)
         return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=output.url, problem=problem)
 

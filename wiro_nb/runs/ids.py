@@ -73,11 +73,15 @@ def normalise_query(query: str) -> str:
     return query.strip().lstrip("#").upper().translate(_LOOK_ALIKES)
 
 
+_FEWEST = 3
+"""Fewer characters fit somebody's run by chance."""
+
+
 def match_ids(query: str, run_ids: Iterable[str]) -> list[str]:
     """Finds the ids that a query may mean.
 
     Args:
-        query: A whole id, a prefix, a short id or another suffix, in any case.
+        query: A whole id, a short id, or at least three first or last characters, in any case.
         run_ids: The ids to choose from.
 
     Returns:
@@ -85,7 +89,7 @@ def match_ids(query: str, run_ids: Iterable[str]) -> list[str]:
         wins over a short id, a short id over a prefix or suffix.
     """
     wanted = normalise_query(query)
-    if not wanted:
+    if len(wanted) < _FEWEST:
         return []
     ids = list(dict.fromkeys(run_ids))
     if wanted in ids:

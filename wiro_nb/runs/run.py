@@ -218,7 +218,7 @@ class Run:
         """
         if self._keeper.is_io_thread():
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
-        if not self.done:
+        if not self.done or self._was_let_go:
             self._keeper.follow(self)
             try:
                 in_time = self._wait_here(timeout_s)
@@ -235,6 +235,11 @@ class Run:
     async def wait_async(self, timeout_s: float | None = None, *, check: bool = True) -> Run:
         """Waits as `wait` does, for callers inside a coroutine."""
         return await self._wait_on_loop(timeout_s, check=check)
+
+    @property
+    def _was_let_go(self) -> bool:
+        """True when following stopped on a fault of this machine although the run itself goes on."""
+        return self.state in (RunState.SUBMITTED, RunState.PLANNED) and self._error is not None
 
     def _wait_here(self, timeout_s: float | None) -> bool:
         try:
@@ -265,7 +270,7 @@ class Run:
                 return False
 
     async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
-        if not self.done:
+        if not self.done or self._was_let_go:
             self._keeper.follow(self)
         if not await self._settles(timeout_s):
             raise self._out_of_time(timeout_s)

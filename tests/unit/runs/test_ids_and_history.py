@@ -40,9 +40,10 @@ def test_what_people_type_finds_the_id() -> None:
     assert short_id(first) == "0k3f9"
     for query in (first.lower(), "01a", "0K3F9", "ok3f9", " #0k3f9 ", "3f9"):
         assert match_ids(query, [first, second]) == [first]
-    assert match_ids("01", [first, second]) == [first, second]
+    third = "01AAABBBBBBBBBBBBBBBBBBBBB"
+    assert match_ids("01A", [first, third]) == [first, third]
     assert match_ids("bbbbi", [first, second]) == [second]
-    assert match_ids("", [first]) == match_ids("zz", [first]) == []
+    assert match_ids("", [first]) == match_ids("zzz", [first]) == match_ids(first[-2:], [first]) == []
 
 
 def test_a_short_id_wins_over_a_prefix() -> None:

@@ -1,0 +1,51 @@
+"""Which run a word means, above all when the word would end it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wiro_nb.errors import UnknownRun
+from wiro_nb.notebook import actions
+from wiro_nb.notebook.host import Host
+from wiro_nb.runs.run import Run
+
+
+def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:
+    """A ledger whose one run is of this notebook or of another."""
+    here = str(Path("/n/here.ipynb"))
+    row = SimpleNamespace(notebook=here if mine else str(Path("/n/other.ipynb")))
+    run = SimpleNamespace(id="01M7YPHYZZBRH1WDB364PR7WNT", short_id="r7wnt", row=row)
+    manager = SimpleNamespace(get=lambda query, notebook: run)
+    monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-live", here))
+    monkeypatch.setattr(actions, "current_shell", lambda: SimpleNamespace(user_ns={"seven": 7}))
+    monkeypatch.setattr(type(actions.session), "manager", lambda self: manager)
+    return run
+
+
+@pytest.mark.parametrize("query", ["wnt", "7wnt"])
+def test_another_notebooks_run_is_ended_by_its_whole_short_id_only(
+    monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    run = foreign_run(monkeypatch, mine=False)
+    with pytest.raises(UnknownRun) as caught:
+        actions.find(query, to_end_it=True)
+    assert "r7wnt" in caught.value.hint
+    assert actions.find(query) is run
+    assert actions.find("r7wnt", to_end_it=True) is run
+
+
+def test_this_notebooks_run_is_ended_by_a_part_of_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = foreign_run(monkeypatch, mine=True)
+    assert actions.find("wnt", to_end_it=True) is run
+
+
+def test_a_variable_that_holds_a_run_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = foreign_run(monkeypatch, mine=False)
+    held = Run.__new__(Run)
+    monkeypatch.setattr(actions, "current_shell", lambda: SimpleNamespace(user_ns={"boat": held, "wnt": 3}))
+    assert actions.find("boat", to_end_it=True) is held
+    assert actions.find("wnt") is run

@@ -18,19 +18,11 @@ import ipywidgets
 import traitlets
 
 from wiro_nb.errors import InputError, WiroError
-from wiro_nb.notebook.form_fields import (
-    PRICE_UNKNOWN,
-    Values,
-    changed_values,
-    collect_values,
-    find_price,
-    make_fields,
-    plan_data,
-)
+from wiro_nb.notebook.form_fields import Values, changed_values, collect_values, make_fields, plan_data
 from wiro_nb.notebook.form_layout import FormPlan, plan_form
 from wiro_nb.notebook.form_messages import answer_message
 from wiro_nb.notebook.form_presets import Presets
-from wiro_nb.notebook.form_problems import find_problems
+from wiro_nb.notebook.form_problems import PRICE_UNKNOWN, find_price, find_problems
 from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.notebook.tables_html import form_bundle
@@ -109,7 +101,7 @@ class ModelForm(anywidget.AnyWidget):
             field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
         self.on_msg(self._receive)
         self._loading = False
-        self.values = self._collect()
+        self.values = collect_values(self._fields)
         self.observe(self._values_assigned, "values")
         if values:
             self.set(values)
@@ -311,33 +303,25 @@ class ModelForm(anywidget.AnyWidget):
         """Returns how to get the form back."""
         return f"Form of {self._schema.slug}. Open it again with: %wiro form {self._schema.slug}"
 
-    def _collect(self) -> Values:
-        return collect_values(self._fields)
-
     def _field_changed(self, change: Any) -> None:
         self._touched.add(change["owner"].name)
         if not self._loading:
             self._refresh()
 
     def _values_assigned(self, change: Any) -> None:
-        if not self._loading and change["new"] != self._collect():
+        if not self._loading and change["new"] != collect_values(self._fields):
             self.set(change["new"])
 
     def _refresh(self) -> None:
         """Brings values, problems and price in step with the fields."""
         self._loading = True
         try:
-            self.values = self._collect()
+            self.values = collect_values(self._fields)
         finally:
             self._loading = False
         with self.hold_sync():
-            self.problems = find_problems(
-                self._schema,
-                self._layout_plan,
-                self._fields,
-                self.values,
-                shown=self._fields if self._tried else self._touched,
-            )
+            told = self._fields if self._tried else self._touched
+            self.problems = find_problems(self._schema, self._layout_plan, self._fields, self.values, shown=told)
             self.price = find_price(self._price, self.values)
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 
-from wiro_nb.errors import WiroError
 from wiro_nb.notebook.form_layout import FieldPlan, FormPlan
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.schema.types import ModelSchema
 
 Values = dict[str, Any]
-PRICE_UNKNOWN = "price not listed"
 
 
 def make_fields(
@@ -78,14 +76,6 @@ def changed_values(plan: FormPlan, values: Mapping[str, Any]) -> Values:
         if value not in ("", [], None) and (is_seed or str(value) != str(default)):
             changed[name] = value
     return changed
-
-
-def find_price(ask: Callable[[Values], str] | None, values: Values) -> str:
-    """Returns the price of values in words; values that cannot be sent have none."""
-    try:
-        return (ask(dict(values)) if ask is not None else "") or PRICE_UNKNOWN
-    except WiroError:
-        return PRICE_UNKNOWN
 
 
 def plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_presets: bool) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""What is wrong with the values of a form, in the words of its fields."""
+"""What can be said of a form's values: what is wrong with them, and what they cost."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.form_fields import Values
 from wiro_nb.notebook.form_layout import FieldPlan, FormPlan
 from wiro_nb.notebook.widgets.field import Field, PairsField
 from wiro_nb.notebook.widgets.file_field import FileField
@@ -13,6 +15,7 @@ from wiro_nb.schema.types import ModelSchema
 if TYPE_CHECKING:
     from wiro_nb.schema.values import Problem
 
+PRICE_UNKNOWN = "price not listed"
 _NEAR_SHOWN = 4
 
 
@@ -53,6 +56,14 @@ def find_problems(
         if isinstance(field, PairsField) and strays:
             problems[name] = {"message": strays[0].message, "near": []}
     return problems
+
+
+def find_price(ask: Callable[[Values], str] | None, values: Values) -> str:
+    """Returns the price of values in words; values that cannot be sent have none."""
+    try:
+        return (ask(dict(values)) if ask is not None else "") or PRICE_UNKNOWN
+    except WiroError:
+        return PRICE_UNKNOWN
 
 
 def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:

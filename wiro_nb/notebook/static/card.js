@@ -3,6 +3,7 @@
  * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
+import { markWhenGone } from "./place.js";
 import { drawResult, drawSettings } from "./result.js";
 import { saveOnlyStatic } from "./saved.js";
 
@@ -208,6 +209,23 @@ function drawLog(parts, lines, state) {
   setShown(parts.acts, state?.below?.length || count > 0);
 }
 
+/** What a card shows of a run whose kernel is gone: nothing moves, and no button promises anything. */
+function goneState(state) {
+  const off = (actions) => actions.map((action) => ({ ...action, off: true }));
+  const dead = { ...state, actions: off(state.actions), below: off(state.below) };
+  if (state.final) return dead;
+  return { ...dead, kind: "lost", word: "Not followed", icon: "lost", tone: "warn", aside: "", elapsed: null, notes: [] };
+}
+
+/** Says what happened to the kernel, whether the run goes on, and what to type. */
+function sayGone(place, state, gone) {
+  const sent = ["queued", "running", "lost"].includes(state.kind);
+  const start = gone === "restarted" ? "The kernel was restarted" : "The kernel is gone";
+  const end = state.final ? ". To use this run again: " : `${sent ? "; the run goes on at the service" : ""}. `;
+  const then = state.final ? ", then " : " takes it up again, then ";
+  place.replaceChildren(start, end, h("code", {}, "%load_ext wiro_nb"), then, h("code", {}, `%wiro show ${state.run}`));
+}
+
 /** Announces a change of stage, the end and lost contact: never a percent. */
 function announce(parts, state) {
   if (!state?.word || parts.announced === state.word) return;
@@ -225,7 +243,11 @@ function render({ model, el }) {
   const parts = makeCard((action) => model.send({ action }));
   let anchor = performance.now() - ageMs(model.get("state"));
   const redraw = () => {
-    const state = model.get("state");
+    const told = model.get("state");
+    const gone = told?.kind ? model.get("gone") : null;
+    const state = gone ? goneState(told) : told;
+    if (gone) sayGone(parts.reply, told, gone);
+    setAttribute(parts.root, "data-gone", gone);
     draw(parts, state, anchor, model);
     drawLog(parts, model.get("log") ?? [], state);
     announce(parts, state);
@@ -247,9 +269,10 @@ function render({ model, el }) {
   model.on("change:state", onState);
   model.on("change:log", redraw);
   model.on("msg:custom", onMessage);
+  model.on("change:gone", redraw);
   const timer = setInterval(() => {
     const state = model.get("state");
-    if (state?.elapsed?.ticking && !state.final) drawElapsed(parts, state, anchor);
+    if (state?.elapsed?.ticking && !state.final && !model.get("gone")) drawElapsed(parts, state, anchor);
   }, TICK_MS);
   el.classList.add("wiro");
   el.replaceChildren(parts.root);
@@ -259,7 +282,13 @@ function render({ model, el }) {
     model.off("change:state", onState);
     model.off("change:log", redraw);
     model.off("msg:custom", onMessage);
+    model.off("change:gone", redraw);
   };
 }
 
-export default { initialize: ({ model }) => saveOnlyStatic(model), render };
+function initialize({ model }) {
+  saveOnlyStatic(model);
+  return markWhenGone(model);
+}
+
+export default { initialize, render };

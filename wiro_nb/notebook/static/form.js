@@ -5,6 +5,7 @@
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
 import { makeControl, findOption } from "./controls.js";
 import { makeFileControl } from "./files.js";
+import { markWhenGone } from "./place.js";
 import { saveOnlyStatic } from "./saved.js";
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
@@ -478,6 +479,19 @@ function takeFocus(model, view, card) {
   });
 }
 
+/** A form whose kernel is gone keeps what was typed; its buttons do nothing more, and it says why. */
+function endForm(card, footer) {
+  const say = () => footer.say(["The kernel is gone. Run this cell again to use the form."], "err");
+  for (const node of card.querySelectorAll("button")) setAttribute(node, "aria-disabled", "true");
+  card.addEventListener("click", (event) => {
+    if (!event.target.closest("button")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    say();
+  }, { capture: true });
+  say();
+}
+
 async function render({ model, el }) {
   const view = new FormView(model, await loadModels(model));
   const { plan } = view;
@@ -508,6 +522,7 @@ async function render({ model, el }) {
   subs.on("change:presets", () => footer.presets?.show());
   subs.on("change:can_vary", () => footer.vary.show());
   subs.on("change:cards", () => showCards(model, below, views));
+  subs.on("change:gone", () => model.get("gone") && endForm(card, footer));
   subs.on("msg:custom", async (content) => {
     if (content?.type === "refused" || content?.type === "notice") footer.onAnswer();
     if (content?.type === "refused") {
@@ -531,7 +546,8 @@ async function render({ model, el }) {
   showProblems(model, view, footer);
   more?.show();
   showCards(model, below, views);
-  if (model.get("takes_focus")) takeFocus(model, view, card);
+  if (model.get("gone")) endForm(card, footer);
+  else if (model.get("takes_focus")) takeFocus(model, view, card);
   return () => {
     subs.off();
     view.flush();
@@ -544,6 +560,7 @@ async function render({ model, el }) {
 /** Fields shown on their own are drawn by a view of their own, so that ids and listeners stay apart. */
 function initialize({ model }) {
   saveOnlyStatic(model);
+  const stopWatching = markWhenGone(model);
   registerForm(model.get("form_key"), {
     async drawAlone(name, el) {
       const view = new FormView(model, await loadModels(model));
@@ -558,6 +575,7 @@ function initialize({ model }) {
       };
     },
   });
+  return stopWatching;
 }
 
 export default { initialize, render };

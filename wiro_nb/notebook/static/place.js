@@ -49,6 +49,17 @@ function dropView(document, modelId) {
   }
 }
 
+/** Calls `onGone` with the kernel's status when it goes; returns what ends the watching. */
+function watchKernel(model, onGone) {
+  const session = model.widget_manager?.context?.sessionContext;
+  if (!session?.statusChanged) return () => {};
+  const onStatus = (_session, status) => {
+    if (GONE.has(status)) onGone(status);
+  };
+  session.statusChanged.connect(onStatus);
+  return () => session.statusChanged.disconnect(onStatus);
+}
+
 /**
  * When the kernel goes, its widgets are dead: this leaves the static form in the notebook instead.
  * @param {any} model the widget's model
@@ -56,11 +67,18 @@ function dropView(document, modelId) {
  */
 export function leaveStaticForm(model) {
   const context = model.widget_manager?.context;
-  const session = context?.sessionContext;
-  if (!session?.statusChanged || !context.model?.cells) return () => {};
-  const onStatus = (_session, status) => {
-    if (GONE.has(status) && !context.isDisposed && !context.model.readOnly) dropView(context.model, model.get("own_id"));
-  };
-  session.statusChanged.connect(onStatus);
-  return () => session.statusChanged.disconnect(onStatus);
+  if (!context?.model?.cells) return () => {};
+  return watchKernel(model, () => {
+    if (!context.isDisposed && !context.model.readOnly) dropView(context.model, model.get("own_id"));
+  });
+}
+
+/**
+ * For widgets that stay in sight: sets `gone` in the browser's half of the model when the kernel goes, to
+ * "restarted" or "ended". Views listen to `change:gone`, and read it when they are drawn later.
+ * @param {any} model the widget's model
+ * @returns {() => void} ends the watching
+ */
+export function markWhenGone(model) {
+  return watchKernel(model, (status) => model.set("gone", status.includes("restart") ? "restarted" : "ended"));
 }

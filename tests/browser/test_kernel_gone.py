@@ -1,0 +1,58 @@
+"""What a form and a card say and do once their kernel is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+FORM = """
+from wiro_nb.notebook.form import build_form
+from wiro_nb.schema.catalog import find_bundled
+build_form(
+    find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=lambda values: None,
+    price=lambda values: "about $0.04", service_badge="cloud", values={"prompt": "a harbour at dawn"},
+)
+"""
+CARD = """
+from datetime import UTC, datetime
+from wiro_nb.notebook.widgets import RunCard
+from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
+RunCard(Snapshot(
+    run_id="01J00000000000000000008C41", short_id="08c41", model="a/b", service="cloud", is_sandbox=False,
+    prompt="a lighthouse", submitted=datetime.now(UTC), version=1,
+    state=RunState.SUBMITTED, stage=Stage.GENERATING, elapsed_s=5,
+))
+"""
+
+
+def test_form_and_card_say_that_the_kernel_is_gone(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([FORM, CARD])
+    page = notebook.page
+    page.wait_for_selector(".wiro-form", timeout=30_000)
+    card = page.locator(".wiro-run")
+    card.wait_for()
+    page.wait_for_function("() => document.querySelector('.wiro-run .wiro-line').textContent.includes('0:0')")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+
+    page.wait_for_selector(".wiro-run[data-gone=restarted]")
+    assert card.locator(".wiro-reply").inner_text() == (
+        "The kernel was restarted; the run goes on at the service. "
+        "%load_ext wiro_nb takes it up again, then %wiro show 08c41"
+    )
+    assert card.locator(".wiro-state").inner_text() == "Not followed"
+    assert "0:0" not in card.locator(".wiro-line").inner_text(), "the clock has stopped"
+    buttons = card.locator("button")
+    assert buttons.count() > 0
+    assert buttons.evaluate_all("(all) => all.every((node) => node.getAttribute('aria-disabled') === 'true')")
+
+    notice = page.locator(".wiro-notice")
+    assert notice.inner_text() == "The kernel is gone. Run this cell again to use the form."
+    run = page.locator(".wiro-btn-run")
+    assert run.get_attribute("aria-disabled") == "true"
+    run.click(force=True)
+    assert run.get_attribute("aria-busy") is None, "nothing was sent"
+    assert page.locator('.wiro-form [data-name="prompt"] textarea').input_value() == "a harbour at dawn"
+    notebook.shot("kernel-gone")

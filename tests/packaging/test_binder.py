@@ -53,6 +53,6 @@ def test_the_image_builds_starts_and_executes_the_quickstart(tmp_path: Path) -> 
     cells = json.loads((tree / "notebooks" / "done.ipynb").read_text("utf-8"))["cells"]
     text = json.dumps([cell.get("outputs") for cell in cells])
     assert text.count('"status": "succeeded"') >= 3
-    assert "none needed (WIRO_SERVICE)" in text
+    assert "WIRO_SERVICE chooses the sandbox" in text
     chosen = environment.run(["binder/start", "printenv", "WIRO_SERVICE"], cwd=tree, env=variables)
     assert chosen.stdout == "sandbox\n"

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import TimedOut, UnknownRun, WiroError
+from wiro_nb.errors import DownloadFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, current_host, current_shell
@@ -19,6 +19,7 @@ from wiro_nb.runs.ids import SHORT_LENGTH
 
 if TYPE_CHECKING:
     from wiro_nb.runs.run import Run
+    from wiro_nb.runs.snapshot import RunOutput
     from wiro_nb.schema.types import ModelSchema
 
 _CANCEL_PATIENCE_S = 15.0
@@ -124,6 +125,7 @@ def wait_for(handle: Run, host: Host) -> None:
     Raises:
         RunFailed, SubmitUncertain: It gave no result.
         RunCancelled: Somebody cancelled it, and nobody watches: a notebook that goes on would miss its clip.
+        DownloadFailed: A file of it is not on this machine, and nobody watches.
         WaitInterrupted: The person stopped the waiting; the run goes on.
     """
     if host.kind == "terminal":
@@ -132,8 +134,29 @@ def wait_for(handle: Run, host: Host) -> None:
         wait_in_terminal(handle)
     else:
         handle.wait()
-    if host.is_headless and handle.error is not None:
+    if not host.is_headless:
+        return
+    if handle.error is not None:
         raise handle.error
+    if (lost := _not_saved(handle)) is not None:
+        raise DownloadFailed(
+            f"run {handle.short_id} is done, but {lost.name or 'its file'} was not saved: {lost.problem}",
+            hint=f"%wiro fetch {handle.short_id}",
+            url=lost.url,
+            reason=lost.problem,
+            run_id=handle.id,
+        )
+
+
+def _not_saved(handle: Run) -> RunOutput | None:
+    """Returns the first output of a run that could not be fetched or written, or None."""
+    return next((output for output in handle.outputs if output.problem and not output.path), None)
+
+
+def _end_words(handle: Run) -> str:
+    """Returns how a run ended, with its id: "8k2qf done"."""
+    said = f"{handle.short_id} {state_word(handle.snapshot).lower()}"
+    return said if _not_saved(handle) is None else f"{said}, file not saved: %wiro fetch {handle.short_id}"
 
 
 def _start(
@@ -207,7 +230,13 @@ def list_runs(
     def draw() -> dict[str, str]:
         snapshots = [item.snapshot for item in found]
         where = ("in all notebooks" if notebook is None else "in this notebook") + chosen
-        return runs_bundle(snapshots, spent=money_sentence(), pictures=notebook is not None, where=where)
+        return runs_bundle(
+            snapshots,
+            spent=money_sentence(),
+            pictures=notebook is not None,
+            where=where,
+            schemas=session.known_schemas(),
+        )
 
     return Listing(found, draw)
 
@@ -310,7 +339,7 @@ def wait(query: str | Run | None = None) -> Page:
             failed = failed or error
     if failed is not None:
         raise failed
-    words = ", ".join(f"{item.short_id} {state_word(item.snapshot).lower()}" for item in waited)
+    words = ", ".join(_end_words(item) for item in waited)
     return line_page(f"{count(len(waited), 'run')} waited for: {words}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal, InvalidOperation
@@ -168,6 +169,8 @@ def _keep(variable: str | None, run: Any) -> None:
 def _variable(name: str | None) -> str | None:
     if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
         _fail(f"--as needs a variable name, not {name!r}")
+    if name is not None and hasattr(builtins, name):
+        _fail(f"--as {name} would hide Python's own {name}: choose another name")
     return name
 
 

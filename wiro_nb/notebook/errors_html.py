@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wiro_nb.errors import WiroError
+from wiro_nb.errors import UnknownRun, WiroError
 from wiro_nb.notebook import markup
 from wiro_nb.notebook.static_html import Bundle
+from wiro_nb.runs.ids import short_id
 
 
 def error_bundle(error: WiroError) -> Bundle:
@@ -59,6 +60,8 @@ def _problem(item: Any) -> str:
 
 def _near(error: WiroError) -> str:
     near = _texts(_field(error, "near"))
+    if isinstance(error, UnknownRun):
+        near = [short_id(run_id) for run_id in near]
     if not near or any(_problems(error)):
         return ""
     return markup.block(f'<span style="margin-right:6px">Nearest:</span>{markup.chips(near)}', "margin:6px 0 0 0")

@@ -91,7 +91,9 @@ def _files_words(done: Sequence[Run]) -> str:
 
 def _account_words(choice: ServiceChoice) -> str:
     if choice.is_sandbox:
-        return f"none needed ({choice.reason})"
+        by_variable = choice.reason == "WIRO_SERVICE"
+        why = "the environment variable WIRO_SERVICE chooses the sandbox" if by_variable else choice.reason
+        return f"none needed ({why})"
     return f"key from the {choice.key_source}"
 
 

@@ -237,7 +237,12 @@ def _listing(handles: Sequence[Run], host: Host, wait: bool | None) -> Listing[R
                 failed = failed or error
         if failed is not None:
             raise failed
-    return Listing(handles, lambda: runs_bundle([item.snapshot for item in handles], spent="", where="made again"))
+
+    def draw() -> Bundle:
+        snapshots = [item.snapshot for item in handles]
+        return runs_bundle(snapshots, spent="", where="made again", schemas=session.known_schemas())
+
+    return Listing(handles, draw)
 
 
 def _word_of(source: str | Path | Run) -> str:

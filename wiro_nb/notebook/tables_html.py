@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.runs.snapshot import RunState, Snapshot
 from wiro_nb.schema.coerce import is_free_text
+from wiro_nb.schema.normalise import as_decimal
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _KEY_SETTINGS = 3
@@ -105,6 +106,7 @@ def runs_bundle(
     pictures: bool = True,
     where: str = "in this notebook",
     now: datetime | None = None,
+    schemas: Sequence[ModelSchema] = (),
 ) -> Bundle:
     """Returns the table of runs.
 
@@ -114,12 +116,15 @@ def runs_bundle(
         pictures: True links the posters; their paths start from the folder of the runs' own notebook.
         where: Which runs these are.
         now: The present moment; for tests.
+        schemas: The models that are known: they order the settings and name the choices.
     """
     if not snapshots:
         start = "%wiro models, then %wiro form MODEL"
         html = f'<div style="{_PAGE}">No runs {markup.escape(where)} yet. Start with {markup.escape(start)}</div>'
         return {"text/html": html, "text/plain": f"wiro: no runs {where} yet\n  next: {start}"}
     moment = now or datetime.now(UTC)
+    known = {schema.slug: schema for schema in schemas}
+    settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
     head = words.count(len(snapshots), "run")
     money_html = f" {markup.escape(spent)}" if spent else ""
     html = (
@@ -128,14 +133,14 @@ def runs_bundle(
         + "</div>"
         + markup.grid_table(
             ("Run", "Clip", "Status, when", "Model, key settings", "Cost, time", "Next command"),
-            [_run_row(snapshot, moment, pictures) for snapshot in snapshots],
+            [_run_row(snapshot, key, moment, pictures) for snapshot, key in zip(snapshots, settings, strict=True)],
             right=frozenset({4}),
         )
         + markup.block(_runs_next(snapshots), f"margin:8px 0 0 0;font-size:12px;{markup.QUIET}")
         + "</div>"
     )
     text = [f"wiro: {head} {where}, newest first. {spent}".rstrip()]
-    text += [_run_line(snapshot, moment) for snapshot in snapshots]
+    text += [_run_line(snapshot, key, moment) for snapshot, key in zip(snapshots, settings, strict=True)]
     return {"text/html": html, "text/plain": "\n".join(text)}
 
 
@@ -146,7 +151,7 @@ def _runs_next(snapshots: Sequence[Snapshot]) -> str:
     return f"{pair}All notebooks: {markup.command('%wiro runs --all')}. Fewer: {narrower}"
 
 
-def _run_row(snapshot: Snapshot, now: datetime, pictures: bool) -> list[str]:
+def _run_row(snapshot: Snapshot, settings: str, now: datetime, pictures: bool) -> list[str]:
     picture = (
         '<span style="display:block;box-sizing:border-box;width:64px;height:37px;'
         f'border:1px dashed {markup.LINE};border-radius:2px"></span>'
@@ -167,17 +172,17 @@ def _run_row(snapshot: Snapshot, now: datetime, pictures: bool) -> list[str]:
         picture,
         f"{markup.mark(markup.mark_of(snapshot))}{markup.escape(state)}<br>"
         f'<span style="margin-left:15px;{small}">{markup.escape(when)}</span>',
-        f'{markup.escape(snapshot.model)}<br><span style="{small}">{markup.escape(key_settings(snapshot))}</span>',
+        f'{markup.escape(snapshot.model)}<br><span style="{small}">{markup.escape(settings)}</span>',
         f'<span>{markup.escape(_table_cost(snapshot))}</span><br><span style="{small}">{elapsed}</span>',
         f'<code style="font-size:12px;white-space:nowrap">%wiro show {markup.escape(snapshot.short_id)}</code>',
     ]
 
 
-def _run_line(snapshot: Snapshot, now: datetime) -> str:
+def _run_line(snapshot: Snapshot, settings: str, now: datetime) -> str:
     state = _state_with_percent(snapshot)
     return (
         f"  {snapshot.short_id}  {state:<24} {_when(snapshot, now):<16} "
-        f"{snapshot.model}  {key_settings(snapshot)}  {_table_cost(snapshot)}"
+        f"{snapshot.model}  {settings}  {_table_cost(snapshot)}"
     ).rstrip()
 
 
@@ -203,16 +208,49 @@ def _table_cost(snapshot: Snapshot) -> str:
     return words.about(snapshot.estimated_usd) if snapshot.estimated_usd is not None else "not listed"
 
 
-def key_settings(snapshot: Snapshot) -> str:
-    """Returns the seed and the first short settings that tell runs apart."""
+def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
+    """Returns the seed and the first short settings that tell runs apart.
+
+    With the model's schema they stand in its order, those that are not the default first, choices by their label.
+    """
     seed = str((snapshot.seed or {}).get("parameter") or "")
     parts = [f"seed {snapshot.seed['value']}"] if snapshot.seed and snapshot.seed.get("value") else []
-    for name, value in snapshot.parameters.items():
+    for name, value in _telling_first(snapshot.parameters, schema):
         if len(parts) >= _KEY_SETTINGS:
             break
-        if name != seed and value != "" and "rompt" not in name and len(str(value)) <= _LONGEST_SETTING:
+        if name != seed and value != "" and "rompt" not in name and len(value) <= _LONGEST_SETTING:
             parts.append(f"{name} {value}")
     return ", ".join(parts)
+
+
+def _telling_first(given: Mapping[str, object], schema: ModelSchema | None) -> list[tuple[str, str]]:
+    """Returns settings as people read them; those that are not the model's default come first."""
+    if schema is None:
+        return [(name, str(value)) for name, value in given.items()]
+    telling: list[tuple[str, str]] = []
+    usual: list[tuple[str, str]] = []
+    for item in schema.parameters:
+        if item.id in given:
+            pair = (item.id, _in_words(item, given[item.id]))
+            (usual if _same(given[item.id], item.default) else telling).append(pair)
+    unknown = [(name, str(value)) for name, value in given.items() if schema.get(name) is None]
+    return telling + usual + unknown
+
+
+def _same(value: object, default: str | tuple[str, ...] | None) -> bool:
+    if isinstance(value, (list, tuple)):
+        return [str(item) for item in value] == list(default or ())
+    number = as_decimal(str(value))
+    return str(value) == (default or "") or (
+        isinstance(default, str) and number is not None and number == as_decimal(default)
+    )
+
+
+def _in_words(parameter: Parameter, value: object) -> str:
+    """Returns a value with the labels of its choices in place of what is sent."""
+    labels = {option.value: option.label or option.value for option in parameter.options}
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    return ", ".join(labels.get(str(item), str(item)) for item in items)
 
 
 def info_bundle(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> Bundle:
@@ -251,7 +289,7 @@ def info_bundle(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> B
 
 def _default(parameter: Parameter, *, html: bool) -> str:
     default = parameter.default
-    text = ", ".join(default) if isinstance(default, tuple) else (default or "")
+    text = _in_words(parameter, default or "")
     if text and (parameter.is_file or (parameter.required and is_free_text(parameter))):
         text = "a sample of the service, not sent"
     if not html:
@@ -312,7 +350,8 @@ class ModelLine:
 def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bundle:
     """Returns the list of models."""
     if query and not models:
-        html = f'<div style="{_PAGE}">No model fits “{markup.escape(query)}”. All: {markup.command("%wiro models")}</div>'
+        said = f"No model fits “{markup.escape(query)}”. All: {markup.command('%wiro models')}"
+        html = f'<div style="{_PAGE}">{said}</div>'
         return {"text/html": html, "text/plain": f"wiro: no model fits “{query}”\n  next: %wiro models, for all"}
     head = f"{words.count(len(models), 'model')}" + (f" for “{query}”" if query else "")
     rows = [

@@ -157,7 +157,9 @@ def _resolve(
     if value is None or isinstance(value, (str, Path)):
         return _from_folder(value, folder)
     raise _invalid(
-        name, f"a {type(value).__name__} is no input file", "give a path, a URL, bytes, a picture or a run"
+        name,
+        f"a value of type {type(value).__name__} is no input file",
+        "give a path, a URL, bytes, a picture or a run",
     )
 
 

@@ -11,14 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
-from wiro_nb.errors import InvalidParameter, MissingCredentials
+from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
 from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.errors_html import error_bundle
 from wiro_nb.notebook.grammar import CELL, COMMANDS
 from wiro_nb.notebook.static_html import option_labels, run_bundle
-from wiro_nb.notebook.tables_html import Status, help_bundle, info_bundle, runs_bundle, status_bundle
+from wiro_nb.notebook.tables_html import (
+    Status,
+    help_bundle,
+    info_bundle,
+    key_settings,
+    models_bundle,
+    runs_bundle,
+    status_bundle,
+)
 from wiro_nb.runs.snapshot import RunOutput, Snapshot
 from wiro_nb.schema.catalog import bundled_models
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
 
 POSTERS = {str(CLIP.poster_path): POSTER}
 VOID = {"img", "br"}
@@ -232,3 +241,32 @@ def test_clock(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (172_000, "172 KB"), (3_140_000, "3.1 MB")])
 def test_file_size(size: int, text: str) -> None:
     assert words.file_size(size) == text
+
+
+def test_key_settings_are_those_that_differ_from_the_default_by_their_label() -> None:
+    model = next(schema for schema in bundled_models() if schema.slug == "wiro/animate-diff")
+    camera = next(item for item in model.parameters if any(option.label == "PanLeft" for option in item.options))
+    pan = next(option.value for option in camera.options if option.label == "PanLeft")
+    usual = {item.id: item.default for item in model.parameters if isinstance(item.default, str)}
+    listed = key_settings(at(model=model.slug, seed=None, parameters={**usual, camera.id: pan}), model)
+    assert listed.startswith(f"{camera.id} PanLeft")
+    assert (
+        pan
+        not in runs_bundle([at(model=model.slug, parameters={camera.id: pan})], spent="", schemas=[model])[
+            "text/plain"
+        ]
+    )
+
+
+def test_a_default_is_shown_by_its_label() -> None:
+    ratio = Parameter("ratio", "select", "Ratio", default="a:1", options=(Option("a:1", "Square"),))
+    page = info_bundle(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "")
+    assert "default Square)" in page["text/plain"]
+    assert "a:1" not in page["text/html"]
+
+
+def test_no_model_found_and_no_run_found_name_what_to_type() -> None:
+    assert "no model fits “zzz”" in models_bundle([], "zzz", "sandbox")["text/plain"]
+    error = UnknownRun("No run", near=["01JD5Q9W8R7T6Y5V4K3H28K2QF"])
+    assert "8k2qf" in error_bundle(error)["text/html"]
+    assert "01JD5Q9W8R7T" not in error_bundle(error)["text/html"]

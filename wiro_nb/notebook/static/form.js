@@ -36,7 +36,7 @@ function countText(plan, value) {
   if (plan.kind === "prompt" || plan.kind === "textarea") {
     const length = [...String(value ?? "")].length.toLocaleString("en");
     if (plan.max_length) return `${length} of ${plan.max_length.toLocaleString("en")} characters`;
-    return plan.kind === "prompt" ? `${length} characters` : plan.required ? "" : "optional";
+    return plan.kind === "prompt" ? `${length} ${length === "1" ? "character" : "characters"}` : plan.required ? "" : "optional";
   }
   if (plan.kind === "files" && !plan.required) return plan.multiple ? "optional; several, in order" : "optional";
   return "";

@@ -1,0 +1,45 @@
+"""Waiting for a run whose file could not be saved."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from IPython.core.error import UsageError
+
+from tests.unit.notebook.snapshots import DONE
+from wiro_nb.errors import DownloadFailed
+from wiro_nb.notebook import actions, commands
+from wiro_nb.notebook.host import Host
+from wiro_nb.runs.snapshot import RunOutput
+
+UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
+
+
+def run_with(*outputs: RunOutput) -> Any:
+    return SimpleNamespace(
+        id=DONE.run_id, short_id="8k2qf", snapshot=DONE, outputs=outputs, error=None, wait=lambda: None
+    )
+
+
+def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(UNSAVED)
+    manager = SimpleNamespace(follow=lambda handle: None)
+    monkeypatch.setattr(type(actions.session), "manager", lambda self: manager)
+    monkeypatch.setattr(actions, "show", lambda query: run)
+    monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-live"))
+    assert "done, file not saved: %wiro fetch 8k2qf" in repr(actions.wait("8k2qf"))
+    monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-headless"))
+    with pytest.raises(DownloadFailed, match="No space left"):
+        actions.wait("8k2qf")
+
+
+def test_a_saved_file_stops_nobody() -> None:
+    actions.wait_for(run_with(*DONE.outputs), Host("kernel-headless"))
+
+
+def test_a_variable_never_hides_a_builtin() -> None:
+    with pytest.raises(UsageError, match="Python's own print"):
+        commands._variable("print")
+    assert commands._variable("clip") == "clip"

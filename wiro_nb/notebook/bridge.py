@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from wiro_nb.notebook.display import is_settled, static_output
 from wiro_nb.notebook.host import current_host
@@ -20,6 +21,7 @@ from wiro_nb.provenance.notebooks import pick_newer
 from wiro_nb.runs.rows import read_money
 
 if TYPE_CHECKING:
+    from wiro_nb.notebook.form_results import FormResults
     from wiro_nb.notebook.widgets import BridgeWidget
     from wiro_nb.runs.manager import Manager
     from wiro_nb.runs.run import Run
@@ -37,6 +39,8 @@ class Bridge:
         self._notebook: str | None = None
         self._followed: set[str] = set()
         self._stale: set[str] = set()
+        self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
+        self._stale_forms: set[str] = set()
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +93,17 @@ class Bridge:
             is_stale = run.id in self._stale
             self._stale.discard(run.id)
         if is_stale:
-            widget.send_repair(run.id, *static_output(run))
+            widget.send_repair(run.id, *static_output(run), live_forms=list(self._forms))
+
+    def keep_form(self, results: FormResults) -> None:
+        """Takes in the output of a form, which this kernel writes as long as the form lives."""
+        self._forms[results.key] = results
+
+    def tell_form(self, key: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Sends a form's output to pages that were loaded again; does nothing while there is none (any thread)."""
+        widget = self._widget
+        if widget is not None and key in self._stale_forms:
+            widget.send_form_repair(key, data, metadata)
 
     def tell_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
         """Writes the notebook's budget into its metadata, where a person watches. On the thread of a cell."""
@@ -129,10 +143,14 @@ class Bridge:
         for run_id, status in outputs.items():
             run = mine.get(run_id)
             if run is not None and run.done and _is_newer(run.record or {"status": str(run.state)}, status):
-                widget.send_repair(run_id, *static_output(run))
+                widget.send_repair(run_id, *static_output(run), live_forms=list(self._forms))
             elif run is not None and not run.done:
                 with self._lock:
                     self._stale.add(run_id)
+        for key in hello.get("forms") or ():
+            if (results := self._forms.get(key)) is not None:
+                self._stale_forms.add(key)
+                results.repair()
 
     def _settle_budget(self, widget: BridgeWidget, manager: Manager, told: str) -> None:
         """Brings budget of ledger and notebook in step: the ledger's word holds; a notebook that came from

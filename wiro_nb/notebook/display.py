@@ -257,7 +257,9 @@ _views: WeakSet[LiveView] = WeakSet()
 def _show_live(run: Run, note: str) -> None:
     from wiro_nb.notebook.widgets import RunCard
 
-    card = RunCard(run.snapshot)
+    estimated = run.snapshot.estimated_usd
+    price = "price not listed" if estimated is None else words.about(estimated)
+    card = RunCard(run.snapshot, again_price="free" if run.snapshot.is_sandbox else price)
     display_id = new_display_id(run)
     static, _ = static_output(run, note)
     data, metadata = live_bundle(card, static, output_metadata(run))

@@ -3,6 +3,9 @@
 A form is a widget and dies with its kernel. So the cell that shows it gets a second output, which holds
 the latest results as static bundles. While the form is alive its own cards show the same runs, and
 its style sheet hides this output (`.wiro-form-results`); a page without a kernel shows it.
+
+No update by display id reaches a page that was loaded again. So every version of the output carries the
+form's key in its metadata, beside the record, and the bridge replaces it by that key.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import publish, static_output
 
 if TYPE_CHECKING:
     from wiro_nb.runs.run import Run
 
 MARK = "wiro-form-results"
+FORM_KEY = "wiro_form"
 MOST_RUNS = 5
 
 
@@ -24,7 +29,8 @@ class FormResults:
     """The static output under one form."""
 
     def __init__(self) -> None:
-        self._display_id = f"wiro-form-{uuid.uuid4().hex}"
+        self.key = uuid.uuid4().hex
+        self._display_id = f"wiro-form-{self.key}"
         self._runs: list[Run] = []
         self._lock = threading.Lock()
         self._is_placed = False
@@ -32,6 +38,7 @@ class FormResults:
     def place(self) -> None:
         """Displays the output in the running cell, empty while there is no run."""
         self._is_placed = True
+        bridge.keep_form(self)
         self._publish(update=False)
 
     def add(self, run: Run) -> None:
@@ -45,20 +52,28 @@ class FormResults:
         if self._is_placed:
             self._publish(update=True)
 
+    def repair(self) -> None:
+        """Brings the output up to date in pages that were loaded again (any thread)."""
+        with self._lock:
+            if self._runs:
+                bridge.tell_form(self.key, *self._bundle())
+
     def _publish(self, *, update: bool) -> None:
         with self._lock:
             data, metadata = self._bundle()
             publish(data, metadata, display_id=self._display_id, update=update)
+            if update:
+                bridge.tell_form(self.key, data, metadata)
 
     def _bundle(self) -> tuple[dict[str, str], dict[str, Any]]:
-        """Returns the results, newest first, with the newest run's poster and record."""
+        """Returns the results, newest first, with the newest run's poster and record, and the form's key."""
         parts = [static_output(run) for run in self._runs]
         html = "".join(f'<div style="margin:0 0 8px 0">{data["text/html"]}</div>' for data, _ in parts)
         text = "\n".join(data["text/plain"] for data, _ in parts)
         bundle = {"text/html": f'<div class="{MARK}">{html}</div>', "text/plain": text}
         if not parts:
-            return bundle, {}
+            return bundle, {FORM_KEY: self.key}
         newest, metadata = parts[0]
         if "image/jpeg" in newest:
             bundle["image/jpeg"] = newest["image/jpeg"]
-        return bundle, metadata
+        return bundle, {**metadata, FORM_KEY: self.key}

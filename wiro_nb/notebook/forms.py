@@ -119,9 +119,10 @@ class FormDesk:
 
         manager, given = session.manager(), _given(values)
         prepared = manager.prepare(self._schema.slug, given)
+        again = "free" if manager.choice.is_sandbox else estimate_words(manager.estimate(prepared), False)
         handle = submit(prepared, self._host, "form", parent=chains.parent_of(given, manager))
         bridge.watch(handle)
-        card = RunCard(handle.snapshot)
+        card = RunCard(handle.snapshot, again_price=again)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
         self.form.show_card(card)
         self._results.add(handle)

@@ -5,6 +5,7 @@
  */
 
 const KEY = "wiro";
+const FORM_KEY = "wiro_form";
 
 /** JSON with sorted keys: equal for equal data whatever the order of its keys. */
 function canonical(value) {
@@ -32,17 +33,21 @@ function plain(value) {
   return value === undefined ? {} : JSON.parse(JSON.stringify(value));
 }
 
-/** Every output model of the notebook that a run wrote, with its metadata. */
-function* runOutputs(document) {
+/** Every output model of the notebook that a run or a form wrote, with its record and the form's key. */
+function* ownOutputs(document) {
   for (const cell of document.cells ?? []) {
     const outputs = cell.type === "code" ? cell.outputs : null;
     for (let index = 0; outputs && index < outputs.length; index += 1) {
       const output = outputs.get(index);
       const mark = output?.metadata?.[KEY];
-      if (mark?.run_id) yield { outputs, index, output, mark };
+      const form = output?.metadata?.[FORM_KEY];
+      if (mark?.run_id || form) yield { outputs, index, output, mark, form };
     }
   }
 }
+
+/** Those of them that name a run. */
+const runOutputs = (document) => [...ownOutputs(document)].filter(({ mark }) => mark?.run_id);
 
 const ORDER = ["planned", "submitting", "uncertain", "submitted", "cancelled", "failed", "succeeded"];
 
@@ -69,15 +74,23 @@ function mergeRuns(document, { runs, limit }) {
   return true;
 }
 
-/** Replaces the outputs of a run that show an older state; returns how many. */
-function repair(document, { run_id: run, data, metadata }) {
+/** Replaces the outputs of a run that show an older state, but not those of living forms; returns how many. */
+function repair(document, { run_id: run, data, metadata, live_forms: live }) {
   let count = 0;
-  for (const { outputs, index, mark } of [...runOutputs(document)]) {
-    if (mark.run_id !== run || !isNewer(metadata?.[KEY] ?? {}, mark)) continue;
+  for (const { outputs, index, mark, form } of runOutputs(document)) {
+    if (mark.run_id !== run || live?.includes(form) || !isNewer(metadata?.[KEY] ?? {}, mark)) continue;
     outputs.set(index, { output_type: "display_data", data, metadata });
     count += 1;
   }
   return count;
+}
+
+/** Replaces the output of a form where it shows something else than it should. */
+function repairForm(document, { form: key, data, metadata }) {
+  for (const { outputs, index, output, form } of [...ownOutputs(document)]) {
+    if (form !== key || canonical([output.data, output.metadata]) === canonical([data, metadata])) continue;
+    outputs.set(index, { output_type: "display_data", data, metadata });
+  }
 }
 
 /** Writes or takes out the budget; the rest of the metadata stays. */
@@ -112,7 +125,8 @@ function hello(document, context) {
   for (const [run, record] of Object.entries(readMetadata(document).runs ?? {})) known[run] = String(record?.status ?? "");
   const outputs = {};
   for (const { mark } of runOutputs(document)) outputs[mark.run_id] = String(mark.status ?? "");
-  return { type: "hello", known, outputs, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
+  const forms = [...ownOutputs(document)].map(({ form }) => form).filter(Boolean);
+  return { type: "hello", known, outputs, forms, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
     budget: String(readMetadata(document).budget ?? "") };
 }
 
@@ -128,6 +142,7 @@ function initialize({ model }) {
     try {
       if (content?.type === "runs") mergeRuns(document, content);
       if (content?.type === "repair") repair(document, content);
+      if (content?.type === "repair_form") repairForm(document, content);
       if (content?.type === "budget") setBudget(document, content);
     } catch (error) {
       console.warn("wiro_nb: the notebook was not changed", error);

@@ -34,7 +34,8 @@ class BridgeWidget(anywidget.AnyWidget):
         Args:
             on_hello: Called with {"known": {run_id: status}, "outputs": {run_id: status},
                 "notebook_ok": bool, "read_only": bool, "path": str, "budget": str} each time a page opens the
-                notebook. `outputs` lists the runs named by the metadata of outputs.
+                notebook. `outputs` lists the runs named by the metadata of outputs; "forms", a list, has the
+                keys of the outputs that belong to forms.
         """
         self.on_hello = on_hello
         super().__init__()
@@ -59,15 +60,34 @@ class BridgeWidget(anywidget.AnyWidget):
         """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
         self.send({"type": "budget", "budget": budget_usd})
 
-    def send_repair(self, run_id: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def send_repair(
+        self,
+        run_id: str,
+        data: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        *,
+        live_forms: Sequence[str] = (),
+    ) -> None:
         """Replaces the outputs of a run that show an older state of it.
 
         Args:
             run_id: The run named by `metadata.wiro.run_id` of the outputs.
             data: Mime bundle.
             metadata: Output metadata; `metadata["wiro"]` is the record.
+            live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
         """
-        self.send({"type": "repair", "run_id": run_id, "data": dict(data), "metadata": dict(metadata)})
+        message = {"type": "repair", "run_id": run_id, "data": dict(data), "metadata": dict(metadata)}
+        self.send({**message, "live_forms": list(live_forms)})
+
+    def send_form_repair(self, key: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Replaces the output of a form where it shows something else.
+
+        Args:
+            key: The form named by `metadata.wiro_form` of the output.
+            data: Mime bundle.
+            metadata: Output metadata, with that key.
+        """
+        self.send({"type": "repair_form", "form": key, "data": dict(data), "metadata": dict(metadata)})
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if isinstance(content, dict) and content.get("type") == "hello" and self.on_hello is not None:
@@ -75,6 +95,7 @@ class BridgeWidget(anywidget.AnyWidget):
                 {
                     "known": _words(content.get("known")),
                     "outputs": _words(content.get("outputs")),
+                    "forms": [str(key) for key in content.get("forms") or ()],
                     "notebook_ok": content.get("notebook_ok") is True,
                     "read_only": content.get("read_only") is True,
                     "path": str(content.get("path") or ""),

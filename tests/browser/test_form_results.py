@@ -1,0 +1,75 @@
+"""The runs of a form are in the saved cell, also when the page was loaded again in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wiro_nb.provenance.notebooks import records_in_outputs
+from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.verify import verify_paths
+
+from .conftest import NotebookPage, OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+FORM = "%wiro form wiro/animate-diff steps=4 frameNumber=8 seed=7 prompt='a paper boat'"
+RUN_DONE_MS = 30_000
+
+
+def run_once(notebook: NotebookPage, count: int) -> None:
+    """Presses Run and waits until the cards show so many finished runs."""
+    notebook.page.locator(".wiro-btn-run").click()
+    notebook.page.wait_for_function(
+        f"() => document.querySelectorAll('.wiro-run[data-kind=done]').length === {count}", timeout=RUN_DONE_MS
+    )
+
+
+def wait_for_results(notebook: NotebookPage, count: int) -> None:
+    """Waits until the model of the form's output holds so many clips."""
+    notebook.page.wait_for_function(
+        """(count) => {
+            const model = window.jupyterapp.shell.currentWidget.context.model;
+            const outputs = [...model.cells].flatMap((cell) => cell.outputs?.toJSON() ?? []);
+            const found = outputs.filter((output) => output.metadata?.wiro_form);
+            return found.length === 1 && found[0].metadata.wiro?.status === 'succeeded'
+              && [...String(found[0].data['text/html']).matchAll(/<video/g)].length === count;
+        }""",
+        arg=count,
+        timeout=RUN_DONE_MS,
+    )
+
+
+def form_output(saved: dict[str, Any]) -> dict[str, Any]:
+    outputs = [output for cell in saved["cells"] for output in cell["outputs"]]
+    (found,) = [output for output in outputs if "wiro_form" in output.get("metadata", {})]
+    return found
+
+
+def test_runs_after_a_reload_reach_the_saved_cell(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", FORM])
+    page = notebook.page
+    page.wait_for_selector(".wiro-form", timeout=RUN_DONE_MS)
+    empty = form_output(notebook.saved())
+    assert "wiro" not in empty["metadata"]
+
+    for count in (1, 2):
+        page.reload()
+        notebook.wait_for_kernel()
+        page.wait_for_selector(".wiro-form", timeout=RUN_DONE_MS)
+        run_once(notebook, count)
+        wait_for_results(notebook, count)
+        saved = notebook.saved()
+        output = form_output(saved)
+        assert output["metadata"]["wiro_form"] == empty["metadata"]["wiro_form"]
+        (record,) = records_in_outputs(saved)
+        assert check_record(record) == output["metadata"]["wiro"]
+
+    # A page that shows everything already is not changed by opening it.
+    page.reload()
+    notebook.wait_for_kernel()
+    page.wait_for_selector(".wiro-form", timeout=RUN_DONE_MS)
+    page.wait_for_selector(".wiro-run[data-kind=done]")
+    assert page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty") is False
+    assert [found.message for found in verify_paths([notebook.path]) if found.level == "problem"] == []

@@ -105,7 +105,7 @@ class Storm:
         prompts = [f"run {number}.{index}{self._marks()}" for index in range(self.runs_each)]
         if self.chance.random() < 0.15:
             prompts[1] = prompts[0] = f"run {number}.twins [pinned]"
-        doomed = self.chance.random() < 0.8
+        doomed = self.chance.random() < 0.88
         by_point = doomed and self.chance.random() < 0.6
         orders = Orders(
             self.environment,
@@ -113,14 +113,14 @@ class Storm:
             tuple(prompts),
             cancel=tuple(index for index in range(self.runs_each) if self.chance.random() < 0.1),
             kill=chaos_worker.pick_kill(self.chance) if by_point else None,
-            patience_s=self.chance.uniform(0.5, 2.5),
+            patience_s=self.chance.uniform(0.5, 2.0),
         )
         process = context.Process(target=chaos_worker.work, args=(orders,), daemon=True)
         process.start()
         now = time.monotonic()
         # One whose kill point is never passed dies by the clock.
         kill_at = now + (self.chance.uniform(0.1, 1.8) if doomed and not by_point else 2.2 if doomed else 12.0)
-        if self.chance.random() < 0.06:
+        if self.chance.random() < 0.04:
             self._freeze(process)
         return process, now, kill_at
 
@@ -307,7 +307,7 @@ def test_nothing_is_lost_and_nothing_is_paid_twice_in_a_storm(
 ) -> None:
     """At least 300 runs under every fault, kernels killed at random points at least 40 times."""
     storm = make_storm(
-        start_sandbox, own_folders, seed=int(os.environ.get("WIRO_CHAOS_SEED", "4")), kernels=62, runs_each=6
+        start_sandbox, own_folders, seed=int(os.environ.get("WIRO_CHAOS_SEED", "4")), kernels=54, runs_each=7
     )
     check_outcome(run_storm(storm, context, make_manager, point_at), runs=300, kills=40)
 
@@ -317,5 +317,5 @@ def test_nothing_is_lost_in_a_long_storm(
     start_sandbox: Any, own_folders: Path, context: Any, make_manager: Any, point_at: Any
 ) -> None:
     """The same with 3,000 runs."""
-    storm = make_storm(start_sandbox, own_folders, seed=5, kernels=500, runs_each=7)
+    storm = make_storm(start_sandbox, own_folders, seed=5, kernels=560, runs_each=7)
     check_outcome(run_storm(storm, context, make_manager, point_at), runs=3000, kills=300)

@@ -53,4 +53,6 @@ def _close_manager() -> None:
     """Ends the I/O thread; runs in flight stay in the ledger."""
     manager = sys.modules.get("wiro_nb.runs.manager")
     if manager is not None:
+        for notice in manager.get_manager().take_notices():
+            print(notice, file=sys.stderr)
         manager.close_manager()

@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.errors import WiroError
+from wiro_nb.notebook import resume
 from wiro_nb.notebook.session import Preferences, session
 
 _MB = 1_000_000
@@ -61,6 +62,8 @@ class WiroMagics(Magics):
             return commands.call_cell(line, cell) if cell is not None else commands.call_line(line)
         except WiroError as error:
             caught = error
+        finally:
+            resume.tell(session.take_notices())
         # Outside the handler: a group of exceptions in the context would bring the long traceback back.
         if self.debug:
             raise caught

@@ -6,6 +6,7 @@ Looks into the ledger only when there is one, so that loading stays light for ev
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from wiro_nb.errors import WiroError
@@ -34,13 +35,26 @@ def resume_runs(shell: Any) -> None:
 
 
 def _has_unfinished(notebook: str) -> bool:
-    from wiro_nb.runs.ledger import Ledger
+    from wiro_nb.runs.rebuild import open_ledger
 
-    ledger = Ledger(ledger_path())
+    ledger = open_ledger()
     try:
-        return any(row.notebook == notebook for row in ledger.unfinished())
+        found = any(row.notebook == notebook for row in ledger.unfinished())
+        tell(ledger.take_notices())
+        return found
     finally:
         ledger.close()
+
+
+def tell(notices: Sequence[str]) -> None:
+    """Shows what the person must know about the ledger: a damaged one was replaced."""
+    if not notices:
+        return
+    from wiro_nb.notebook.display import publish
+    from wiro_nb.notebook.pages import line_page
+
+    for notice in notices:
+        publish(line_page(notice)._repr_mimebundle_())
 
 
 def _take_up(notebook: str) -> None:

@@ -135,6 +135,11 @@ class Session:
             return []
         return self.manager().runs(limit=20)
 
+    def take_notices(self) -> tuple[str, ...]:
+        """Returns what the person must be told about the ledger, once; nothing when no manager was made yet."""
+        module = sys.modules.get("wiro_nb.runs.manager")
+        return () if module is None else tuple(module.get_manager().take_notices())
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the manager, if there is one, and forgets everything."""
         module = sys.modules.get("wiro_nb.runs.manager")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -23,7 +24,7 @@ from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.runs import media
 from wiro_nb.runs.audit import hash_file
 from wiro_nb.runs.download import Downloader
-from wiro_nb.runs.jobs import Desk, Job, error_to_dict, utc_now
+from wiro_nb.runs.jobs import Desk, Job, NoLongerOurs, error_to_dict, utc_now
 from wiro_nb.runs.link import Link
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
@@ -54,12 +55,16 @@ class Finisher:
         desk: Where changes pass.
         link: The service.
         downloader: Fetches files; one for all runs, so that only a few are fetched at a time.
+        is_ours: Makes sure that no other process took a run over meanwhile.
     """
 
-    def __init__(self, desk: Desk, link: Link, downloader: Downloader) -> None:
+    def __init__(
+        self, desk: Desk, link: Link, downloader: Downloader, is_ours: Callable[[Job], Awaitable[bool]]
+    ) -> None:
         self._desk = desk
         self._link = link
         self._downloader = downloader
+        self._is_ours = is_ours
 
     async def finish(self, job: Job, task: Task | None) -> None:
         """Brings a task that is over into the ledger, the run's folder and the handle."""
@@ -109,6 +114,8 @@ class Finisher:
         self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
 
     async def _end(self, job: Job, end: _End) -> None:
+        if not await self._is_ours(job):
+            raise NoLongerOurs
         final = _final_snapshot(job, end)
         record = None
         try:

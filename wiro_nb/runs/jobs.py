@@ -90,6 +90,10 @@ class Job:
         return self.run.snapshot
 
 
+class NoLongerOurs(Exception):
+    """Another process took a run over while this one slept: its files and its row must be left alone."""
+
+
 class Desk:
     """Where changes pass.
 

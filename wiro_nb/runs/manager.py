@@ -30,8 +30,9 @@ from wiro_nb.runs.kept_schemas import keep_schema
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.lineage import find_parent, note_frame
 from wiro_nb.runs.loop import IoThread
-from wiro_nb.runs.paths import data_dir, ledger_path
+from wiro_nb.runs.paths import data_dir
 from wiro_nb.runs.planning import attached_row, check_cost, forecast_usd, home_of_row, out_folder_of
+from wiro_nb.runs.rebuild import open_ledger, remember_folder
 from wiro_nb.runs.requests import SANDBOX_BASE_URL, Origin, home_of, plan_row, snapshot_from_row
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.run import Run
@@ -289,6 +290,7 @@ class Manager:
                 sweep_point=positions[index] if positions else None,
             )
             planned.append((row, kept))
+        remember_folder(out_folder)
         self.ledger.insert_plans([worker.own(row) for row, _ in planned], budget_usd=self.settings.budget_usd)
         runs: list[Run] = []
         for row, kept in planned:
@@ -428,8 +430,13 @@ class Manager:
         """
         with self._lock:
             if self._ledger is None:
-                self._ledger = Ledger(ledger_path())
+                self._ledger = open_ledger(self.settings.out_dir)
             return self._ledger
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Returns what the person must be told (a damaged ledger was replaced), once; opens nothing for it."""
+        with self._lock:
+            return self._ledger.take_notices() if self._ledger is not None else ()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Gives runs up for another process to take, and ends connections, thread and sandbox."""

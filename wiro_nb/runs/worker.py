@@ -19,7 +19,15 @@ from typing import Any
 from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.finish import Finisher
-from wiro_nb.runs.jobs import Desk, Job, cancelled_before_sending, error_from_dict, error_to_dict, utc_now
+from wiro_nb.runs.jobs import (
+    Desk,
+    Job,
+    NoLongerOurs,
+    cancelled_before_sending,
+    error_from_dict,
+    error_to_dict,
+    utc_now,
+)
 from wiro_nb.runs.leases import new_owner
 from wiro_nb.runs.link import Link
 from wiro_nb.runs.requests import prepared_from_row, snapshot_from_row
@@ -121,7 +129,7 @@ class Worker:
                 link,
                 Submitter(self.desk, link),
                 Watcher(self.desk, link),
-                Finisher(self.desk, link, self._downloader),
+                Finisher(self.desk, link, self._downloader, self._claim),
             )
             self._branches[service] = found
         return found
@@ -174,6 +182,8 @@ class Worker:
             await self._steps(job, branch)
         except asyncio.CancelledError:
             raise
+        except NoLongerOurs:
+            _log.warning("run %s is followed by another process now", job.run.short_id)
         except WiroError as error:
             _log.error("run %s stopped being followed: %s", job.run.short_id, error.message)
             await self._let_go(job)
@@ -194,7 +204,7 @@ class Worker:
                 self._look_on(job.run, job.home)  # if it was asked about again while this life was ending
 
     async def _steps(self, job: Job, branch: Branch) -> None:
-        if not await self.desk.ledger_call(lambda: self.desk.ledger.claim(job.id, self.owner, utc_now(), LEASE_S)):
+        if not await self._claim(job):
             return  # another process was faster: `_live` has it looked at from here
         state = job.row.state
         if state is RunState.PLANNED:
@@ -211,7 +221,19 @@ class Worker:
         if job.cancelled.is_set():
             self._spawn(branch.watcher.cancel(job))
         task = await branch.watcher.follow(job)
+        if not await self._claim(job):
+            return
         await branch.finisher.finish(job, task)
+
+    async def _claim(self, job: Job) -> bool:
+        """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
+        ledger = self.desk.ledger
+        row = await self.desk.ledger_call(lambda: ledger.get(job.id))
+        if row.state.is_final:
+            return False
+        if row.lease_owner == self.owner and row.lease_until is not None and row.lease_until > utc_now():
+            return True
+        return await self.desk.ledger_call(lambda: ledger.claim(job.id, self.owner, utc_now(), LEASE_S))
 
     async def _let_go(self, job: Job) -> None:
         """Gives the lease of a run back, so that any process may go on with it."""

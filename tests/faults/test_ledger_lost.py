@@ -1,0 +1,107 @@
+"""The ledger's file is destroyed; what was paid comes back from the runs' folders, and the person is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import WAN, submit
+from wiro_nb.runs.manager import Manager
+from wiro_nb.runs.paths import data_dir, ledger_path
+from wiro_nb.runs.rebuild import known_folders, rows_from_sidecars
+from wiro_nb.runs.requests import Origin
+from wiro_nb.runs.snapshot import RunState
+
+
+def destroy_ledger() -> None:
+    for path in ledger_path().parent.glob(f"{ledger_path().name}*"):
+        path.write_bytes(b"\xa5" * 20_000)
+
+
+@pytest.fixture
+def made(manager: Manager, own_folders: Path) -> tuple[Any, Origin]:
+    """A finished run of a notebook that names it, as notebooks do; its kernel is gone."""
+    notebook = own_folders / "clips.ipynb"
+    origin = Origin(notebook=str(notebook), kind="magic")
+    run = submit(manager, origin=origin).wait(20)
+    notebook.write_text(json.dumps({"cells": [], "metadata": {"wiro": {"runs": {run.id: run.record}}}}))
+    manager.close()
+    return run, origin
+
+
+@pytest.fixture
+def manager(sandbox: Any, point_at: Any, make_manager: Any) -> Manager:
+    point_at(sandbox)
+    made: Manager = make_manager()
+    return made
+
+
+def test_runs_come_back_whole_and_are_not_paid_again(made: Any, make_manager: Any, sandbox: Any) -> None:
+    run, origin = made
+    destroy_ledger()
+    manager = make_manager()
+    (back,) = manager.runs()
+    (notice,) = manager.take_notices()
+    assert "was damaged" in notice
+    assert "1 run from the run folders" in notice
+    assert manager.take_notices() == ()
+    for name in ("id", "model", "parameters", "state", "cost_usd", "task_id", "record", "path", "outputs"):
+        assert getattr(back, name) == getattr(run, name), name
+    before = len(sandbox.audit()["tasks"])
+    again = manager.submit(manager.prepare(WAN, {"prompt": "a cat"}), origin=origin, fresh=False)
+    assert again is back, "the request is known, so the cell shows what it has"
+    assert len(sandbox.audit()["tasks"]) == before
+    assert manager.spent() == run.cost_usd
+    assert manager.ledger.verify().ok
+
+
+def test_the_command_line_says_it_on_stderr(made: Any) -> None:
+    run, _ = made
+    destroy_ledger()
+    done = subprocess.run(
+        [sys.executable, "-m", "wiro_nb", "runs", "--json"], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "was damaged" in done.stderr
+    assert json.loads(done.stdout)[0]["run_id"] == run.id
+
+
+def test_folders_are_noted_once_for_their_owner_alone(made: Any, own_folders: Path) -> None:
+    noted = data_dir() / "folders.txt"
+    assert known_folders(data_dir()) == [str(own_folders / "wiro_outputs")]
+    assert noted.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: {**record, "status": "submitted"},
+        lambda record: {**record, "status": "heavenly"},
+        lambda record: {**record, "model": None},
+        lambda record: {**record, "outputs": [{"name": "../../../etc/passwd"}]},
+        lambda record: [record],
+        lambda record: None,
+    ],
+)
+def test_a_record_from_outside_is_passed_over_or_stays_in_its_folder(made: Any, spoil: Any) -> None:
+    from wiro_nb.provenance.record import seal_record
+
+    run, _ = made
+    sidecar = run.path.parent / "run.json"
+    record = spoil(json.loads(sidecar.read_text())["wiro"])
+    if isinstance(record, dict):
+        record.pop("record_sha256", None)
+        try:
+            record = seal_record(record)
+        except Exception:
+            pass
+    sidecar.write_text(json.dumps({"wiro": record}))
+    for row in rows_from_sidecars([run.path.parent.parent]):
+        assert row.state is RunState.SUCCEEDED
+        assert all(output.path is None and "/" not in output.name for output in row.outputs)

@@ -26,6 +26,7 @@ INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 START_DEADLINE_S = 60
 READY_MS = 60_000
+REOPEN_MS = 20_000
 ANSWER_DEADLINE_S = 20
 
 
@@ -263,17 +264,27 @@ class Desk:
     def visit(self, server: Server, app: str, name: str) -> Any:
         """Shows a notebook, and nothing else, in the page of an app."""
         page = self.page(server, app)
-        if app == "lab" and page.evaluate("() => Boolean(window.jupyterapp)"):
-            page.evaluate(CLOSE_ALL)
-            page.evaluate(OPEN_IN_LAB, name)
-        else:
+        if app != "lab" or not self._reopen(page, name):
             where = f"lab/workspaces/{secrets.token_hex(4)}/tree/{name}" if app == "lab" else f"notebooks/{name}"
             page.goto(f"{server.url}{where}?token={server.token}")
             page.wait_for_function(IS_OPEN, arg=name, timeout=READY_MS)
             if app == "lab":
                 page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-        page.wait_for_function(IS_OPEN, arg=name, timeout=READY_MS)
         return page
+
+    def _reopen(self, page: Any, name: str) -> bool:
+        """Opens a notebook in a JupyterLab that is there already; False when there is none, or it is stuck."""
+        if not page.evaluate("() => Boolean(window.jupyterapp)"):
+            return False
+        page.evaluate(CLOSE_ALL)
+        page.evaluate(OPEN_IN_LAB, name)
+        try:
+            page.wait_for_function(IS_OPEN, arg=name, timeout=REOPEN_MS)
+        except Exception as error:
+            if type(error).__name__ != "TimeoutError":
+                raise
+            return False
+        return True
 
     def tidy(self, spoiled: bool) -> None:
         """Ends the kernels of a test; a page that a test took apart is not used again."""

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from wiro_nb.sandbox.faults import HELP, read_rules
 
-__all__ = ["Options", "build_parser", "read_options"]
+__all__ = ["Options", "build_parser", "changed_options", "read_options"]
 
 _DESCRIPTION = """\
 A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
 talks to nobody. The first line on stdout is JSON: base_url, socket_url, api_key, api_secret,
 key_only_api_key, pid, version.
 """
+_LAST_PORT = 65_535
 _EPILOG = """\
 marks in a prompt:
   [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
@@ -66,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"{_EPILOG}\n{HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=0, help="0 (default): the port used last, or any free one")
+    parser.add_argument("--port", type=_port, default=0, help="0 (default): the port used last, or any free one")
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N", help="times faster than real; 0 or 'instant': no waiting"
     )
@@ -108,6 +109,20 @@ def read_options(argv: Sequence[str]) -> Options:
         faults=given.faults,
         faults_seed=given.faults_seed,
     )
+
+
+def changed_options(argv: Sequence[str]) -> list[str]:
+    """Returns the options of a command line that ask for something else than the default, without `--data`."""
+    parser = build_parser()
+    given = vars(parser.parse_args(argv))
+    changed = [name for name, value in given.items() if name != "data" and value != parser.get_default(name)]
+    return [f"--{name.replace('_', '-')}" for name in changed]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {_LAST_PORT}")
+    return int(text)
 
 
 def _speed(text: str) -> float:

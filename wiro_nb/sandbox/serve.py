@@ -21,7 +21,7 @@ from wiro_nb import __version__
 from wiro_nb.sandbox.app import Sandbox, build
 from wiro_nb.sandbox.claim import Claim
 from wiro_nb.sandbox.fault_http import watched_protocol
-from wiro_nb.sandbox.options import Options, read_options
+from wiro_nb.sandbox.options import Options, changed_options, read_options
 from wiro_nb.sandbox.store import Store
 
 __all__ = ["main"]
@@ -36,11 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 when the data folder or the port cannot be had.
     """
-    options = read_options(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    options = read_options(words)
     claim = Claim(options.data)
     try:
         if living := claim.take():
             _say({**living, "shared": True})
+            if ignored := changed_options(words):
+                print(
+                    "A sandbox is already running on this data folder: above is its address, and "
+                    f"{', '.join(ignored)} changes nothing. Another --data starts another one.",
+                    file=sys.stderr,
+                )
             return 0
         return _serve(options, claim)
     except (OSError, TimeoutError) as error:

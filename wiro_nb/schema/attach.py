@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wiro_nb.errors import InvalidFile
 from wiro_nb.schema.coerce import ValueRefused, is_empty
-from wiro_nb.schema.files import FileInput, is_url, open_file_input, url_input
+from wiro_nb.schema.files import FileInput, accepted_types, is_url, open_file_input, url_input
 from wiro_nb.schema.types import Parameter
 
 _MEDIA_WORDS = {
@@ -94,13 +94,14 @@ def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_has
         raise ValueRefused(f"takes a file path or a URL, not {type(item).__name__}")
     if isinstance(item, str) and item.strip() in samples and not _exists(item):
         return url_input(parameter.id, item.strip())
-    try:
-        opened = open_file_input(parameter.id, item, with_hash=with_hash)
-    except InvalidFile as error:
-        raise ValueRefused(str(error.problems[0]["message"]).rstrip(".")) from None
     wanted = expected_media(parameter)
+    try:
+        opened = open_file_input(parameter.id, item, with_hash=with_hash, media=wanted)
+    except InvalidFile as error:
+        types = f"; {error.hint}" if "takes" in error.hint else ""
+        raise ValueRefused(str(error.problems[0]["message"]).rstrip(".") + types) from None
     if opened.path is not None and wanted and not opened.content_type.startswith(wanted):
-        raise ValueRefused(f"{opened.name} is {opened.content_type}; this input takes {wanted} files")
+        raise ValueRefused(f"{opened.name} is {opened.content_type}; this input takes {accepted_types(wanted)}")
     return opened
 
 

@@ -194,7 +194,10 @@ def _near_options(parameter: Parameter, wanted: str) -> list[str]:
 
 
 def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
-    number = _parse_number(text)
+    try:
+        number = _parse_number(text)
+    except ValueRefused as error:
+        raise ValueRefused(error.message, near=[near for near in error.near if _fits(parameter, near)]) from None
     if is_seed(parameter) and number != number.to_integral_value():
         raise ValueRefused(f"{shown(text)}: a seed is a whole number", near=[str(int(number))])
     _check_range(parameter, number)
@@ -203,6 +206,14 @@ def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
     if parameter.type in {"number", "range"}:
         return _as_number(number)
     return _as_text(parameter, number)
+
+
+def _fits(parameter: Parameter, text: str) -> bool:
+    try:
+        _coerce_number(parameter, text)
+    except ValueRefused:
+        return False
+    return True
 
 
 def _parse_number(text: str) -> Decimal:

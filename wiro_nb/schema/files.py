@@ -24,9 +24,12 @@ _ZIPPED = {
     ".epub": "application/epub+zip",
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
-_ACCEPTED = (
-    "jpg, png, gif, webp, heic, mp4, webm, mov, mp3, wav, m4a, pdf, csv, docx, xlsx, pptx, txt, md, epub, zip"
-)
+_ACCEPTED = {
+    "image": "jpg, png, gif, webp, heic",
+    "video": "mp4, webm, mov",
+    "audio": "mp3, wav, m4a",
+    "other": "pdf, csv, docx, xlsx, pptx, txt, md, epub, zip",
+}
 _HEAD_BYTES = 4096
 _CHUNK_BYTES = 1024 * 1024
 
@@ -54,6 +57,11 @@ class FileInput:
     sha256: str | None
 
 
+def accepted_types(media: str = "") -> str:
+    """Returns the suffixes that are taken: of "image", "video" or "audio" files, or all of them."""
+    return _ACCEPTED.get(media) or ", ".join(_ACCEPTED.values())
+
+
 def is_url(text: str) -> bool:
     """True for http and https URLs with a host."""
     if not re.match(r"https?://", text, re.IGNORECASE) or re.search(r"[\s\x00-\x1f]", text):
@@ -64,13 +72,14 @@ def is_url(text: str) -> bool:
         return False
 
 
-def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True) -> FileInput:
+def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True, media: str = "") -> FileInput:
     """Checks one file or URL for an input.
 
     Args:
         parameter: The input's id.
         value: A path ("~" is expanded) or an http(s) URL. URLs are kept, not fetched.
         with_hash: False skips hashing, for checks while somebody types.
+        media: "image", "video" or "audio" names only these types in an error; it refuses none of the others.
 
     Raises:
         InvalidFile: No such file, a folder, unreadable, empty, over 100 MB, or not a type the service takes.
@@ -82,7 +91,7 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
         raise _invalid(parameter, text, "is neither a file nor an http(s) URL", "give a path or an https:// URL")
     try:
         path = Path(text if isinstance(value, str) else value).expanduser()
-        return _read(parameter, path, with_hash)
+        return _read(parameter, path, with_hash, media)
     except (OSError, ValueError, RuntimeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
     raise _invalid(parameter, text, reason, "check the path; it is read from the notebook's folder")
@@ -109,18 +118,20 @@ def _reason(error: Exception) -> str:
 
 
 def _invalid(parameter: str, value: str, what: str, hint: str) -> InvalidFile:
+    # A whole path is long, and of an uploaded file it is one nobody typed.
+    shown = (Path(value).name if Path(value).is_absolute() else value)[:80]
     return InvalidFile(
-        f"{parameter}={value[:80]}: {what}.",
+        f"{parameter}={shown}: {what}.",
         hint=hint,
         name=parameter,
         value=value,
         allowed=[],
         near=[],
-        problems=[{"name": parameter, "message": f"{value[:80]}: {what}.", "near": []}],
+        problems=[{"name": parameter, "message": f"{shown}: {what}.", "near": []}],
     )
 
 
-def _read(parameter: str, path: Path, with_hash: bool) -> FileInput:
+def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
     if path.is_dir():
         raise _invalid(parameter, str(path), "is a folder", "give a file")
     with path.open("rb") as stream:
@@ -137,7 +148,8 @@ def _read(parameter: str, path: Path, with_hash: bool) -> FileInput:
         head = stream.read(_HEAD_BYTES)
         content_type = sniff_type(head, path.name)
         if not content_type:
-            raise _invalid(parameter, str(path), "is of a type the service does not take", f"it takes {_ACCEPTED}")
+            wanted = f"this input takes {accepted_types(media)}" if media else f"it takes {accepted_types()}"
+            raise _invalid(parameter, str(path), "is of a type the service does not take", wanted)
         digest = _hash(stream, head) if with_hash else None
     return FileInput(parameter, safe_name(path.name), path, None, content_type, size_bytes, digest)
 

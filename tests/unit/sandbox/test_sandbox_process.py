@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from wiro_nb.sandbox.options import read_options
+
 FIRST_LINE = {"base_url", "socket_url", "api_key", "api_secret", "key_only_api_key", "pid", "version"}
 INSTANT = ("--engine", "instant", "--speed", "instant")
 
@@ -62,7 +64,10 @@ def test_stay_goes_on_without_stdin(tmp_path: Path) -> None:
     try:
         second, again = start(tmp_path)
         assert (again.pop("shared"), again) == (True, info)
-        assert finish(second) == (0, "")
+        code, told = finish(second)
+        assert code == 0
+        assert "already running" in told
+        assert "--speed, --engine changes nothing" in told
         assert process.poll() is None
     finally:
         process.terminate()
@@ -77,6 +82,13 @@ def test_secrets_lie_in_files_of_the_owner_alone(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "sandbox.json").read_text()) == info
     assert finish(process) == (0, "")
     assert not (tmp_path / "sandbox.json").exists()
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_port_out_of_range_is_refused(tmp_path: Path, port: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        read_options(["--port", port, "--data", str(tmp_path)])
+    assert refused.value.code == 2
 
 
 def test_a_port_in_use_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -86,6 +86,19 @@ def test_files_that_cannot_be_sent_say_why(tmp_path: Path) -> None:
         assert caught.value.problems
 
 
+def test_an_error_lists_the_types_of_this_input_and_no_whole_path(tmp_path: Path) -> None:
+    (tmp_path / "prog.png").write_bytes(b"\x7fELF\2\1\1")
+    (tmp_path / "notes.txt").write_text("a note")
+    picture = Parameter(id="inputImage", type="fileinput", label="Input image")
+    for name in ("prog.png", "notes.txt", "gone.png"):
+        said = check(ModelSchema("a/b", "a/b", "B", parameters=(picture,)), {"inputImage": tmp_path / name})
+        message = said["inputImage"].message
+        assert message.startswith(name)
+        assert str(tmp_path) not in message
+        assert "mp4" not in message
+        assert ("jpg, png, gif, webp, heic" in message) is (name != "gone.png")
+
+
 @pytest.mark.parametrize(
     "value", ["data:image/png;base64,AAAA", "ftp://x.org/a.png", "file:///etc/hosts", "https://", "a\0b"]
 )
@@ -199,7 +212,7 @@ def test_a_missing_required_file_and_a_wrong_kind_of_file_are_refused(tmp_path: 
         prepare(bundled("wan2.2-effects-extra"), {})
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(MP4)
-    with pytest.raises(InvalidFile, match="takes image files"):
+    with pytest.raises(InvalidFile, match="takes jpg, png"):
         prepare(bundled("wan2.2-effects-extra"), {"inputImage": clip})
 
 

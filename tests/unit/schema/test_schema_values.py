@@ -136,6 +136,11 @@ def test_frames_must_be_4n_plus_1_and_the_two_nearest_are_named() -> None:
     assert check(bundled(WAN), {"numFrames": "80.5"})["numFrames"].near == ("77", "81")
 
 
+@pytest.mark.parametrize(("typed", "near"), [("49,5", ()), ("49 frames", ("49",)), ("50 frames", ())])
+def test_a_number_that_would_be_refused_is_not_suggested(typed: str, near: tuple[str, ...]) -> None:
+    assert check(bundled(WAN), {"numFrames": typed})["numFrames"].near == near
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [

@@ -20,7 +20,7 @@ import traitlets
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.field import Field, FieldValue
-from wiro_nb.schema.files import MAX_FILE_BYTES, is_url, open_file_input, safe_name, sniff_type
+from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, safe_name, sniff_type
 
 CHUNK_BYTES = 1_000_000
 _THUMB_LIMIT = 24_000
@@ -125,7 +125,7 @@ class FileField(Field):
         text = str(source).strip()
         if not is_url(text):
             text = str(Path(text).expanduser()) if text.startswith("~") else text
-        open_file_input(self.name, self._resolve(text), with_hash=False)
+        open_file_input(self.name, self._resolve(text), with_hash=False, media=self.media)
         self.value = (*self.value, text) if self.multiple else (text,)
 
     def resolved(self) -> list[str]:
@@ -216,9 +216,9 @@ class FileField(Field):
         """Returns why a file is of no use, so that a hundred megabytes are not sent in vain; "" when it is."""
         content_type = sniff_type(chunk, name)
         if not content_type:
-            return f"{name} is of a type the service does not take."
+            return f"{name} is of a type the service does not take; this input takes {accepted_types(self.media)}."
         if self.media and not content_type.startswith(f"{self.media}/"):
-            return f"{name} is {content_type}; this input takes {self.media} files."
+            return f"{name} is {content_type}; this input takes {accepted_types(self.media)}."
         return ""
 
     def _finish(self, upload_id: str, upload: _Upload) -> None:
@@ -230,7 +230,7 @@ class FileField(Field):
         del self._uploads[upload_id]
         source = final.as_posix() if not final.is_absolute() else str(final)
         try:
-            described = open_file_input(self.name, source, with_hash=False)
+            described = open_file_input(self.name, source, with_hash=False, media=self.media)
         except WiroError as error:
             final.unlink(missing_ok=True)
             folder.rmdir() if not any(folder.iterdir()) else None
@@ -262,7 +262,7 @@ class FileField(Field):
             return {"name": PurePosixPath(text.partition("?")[0]).name or text, "url": True}
         try:
             place = self._resolve(text)
-            found = open_file_input(self.name, place, with_hash=False)
+            found = open_file_input(self.name, place, with_hash=False, media=self.media)
         except WiroError as error:
             return {"name": PurePosixPath(text).name or text, "problem": error.message}
         facts: dict[str, Any] = {"name": found.name, "type": found.content_type, "size": found.size_bytes}

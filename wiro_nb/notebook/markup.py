@@ -20,6 +20,8 @@ from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
 LINE = "rgba(127,127,127,.35)"
 CARD = f"border:1px solid {LINE};border-radius:4px;padding:12px 14px;font-size:13px;line-height:1.45"
 QUIET = "opacity:.75"
+SHORT_COMMAND = 40
+"""Characters of a command that stays on one line also in a narrow card."""
 PLAIN_CODE = "font-size:12px;background:transparent;padding:0"
 
 DONE, FAILED, RUNNING, QUEUED = "done", "failed", "running", "queued"
@@ -84,8 +86,9 @@ def quiet(inner: str) -> str:
 
 
 def command(text: str) -> str:
-    """Returns a command to type, as a chip that does not break."""
-    return f'<code style="white-space:nowrap">{escape(text)}</code>'
+    """Returns a command to type, as a chip; a long one breaks rather than leave its frame."""
+    wrap = "white-space:nowrap" if len(text) <= SHORT_COMMAND else "white-space:normal"
+    return f'<code style="{wrap}">{escape(text)}</code>'
 
 
 def name(text: str) -> str:

@@ -174,7 +174,7 @@ def _run_row(snapshot: Snapshot, settings: str, now: datetime, pictures: bool) -
         f'<span style="margin-left:15px;{small}">{markup.escape(when)}</span>',
         f'{markup.escape(snapshot.model)}<br><span style="{small}">{markup.escape(settings)}</span>',
         f'<span>{markup.escape(_table_cost(snapshot))}</span><br><span style="{small}">{elapsed}</span>',
-        f'<code style="font-size:12px;white-space:nowrap">%wiro show {markup.escape(snapshot.short_id)}</code>',
+        f'<code style="font-size:12px;white-space:normal">%wiro show {markup.escape(snapshot.short_id)}</code>',
     ]
 
 

@@ -12,6 +12,7 @@ from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.notebook import actions, commands
 from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.session import session
 from wiro_nb.runs.snapshot import RunOutput
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
@@ -26,7 +27,7 @@ def run_with(*outputs: RunOutput) -> Any:
 def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(UNSAVED)
     manager = SimpleNamespace(follow=lambda handle: None)
-    monkeypatch.setattr(type(actions.session), "manager", lambda self: manager)
+    monkeypatch.setattr(type(session), "manager", lambda self: manager)
     monkeypatch.setattr(actions, "show", lambda query: run)
     monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-live"))
     assert "done, file not saved: %wiro fetch 8k2qf" in repr(actions.wait("8k2qf"))

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 from wiro_nb import errors
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import RunCancelled, WiroError
+from wiro_nb.errors import RunCancelled, StreamLost, WiroError
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.link import Link
+from wiro_nb.runs.requests import snapshot_from_row
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.run import Run
 from wiro_nb.runs.settings import Settings
@@ -245,4 +246,23 @@ def cancelled_before_sending(run: Run) -> RunCancelled:
         billed="Nothing was sent and nothing was billed.",
         run_id=run.id,
         task_id=None,
+    )
+
+
+def settle_from_row(run: Run) -> bool:
+    """Brings a handle in step with its row; True when the row says it is over."""
+    run._publish_from_ledger(snapshot_from_row(run.row))
+    if run.row.state.is_final:
+        run._settle(error_from_dict(run.row.error))
+        return True
+    return False
+
+
+def left_behind(run: Run) -> WiroError:
+    """Returns what whoever waits is told when this process closes."""
+    return StreamLost(
+        f"this session no longer follows run {run.short_id}; it goes on at the service",
+        hint=f"%load_ext wiro_nb, then %wiro wait {run.short_id}",
+        billed="",
+        run_id=run.id,
     )

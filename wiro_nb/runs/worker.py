@@ -24,13 +24,14 @@ from wiro_nb.runs.jobs import (
     Job,
     NoLongerOurs,
     cancelled_before_sending,
-    error_from_dict,
     error_to_dict,
+    left_behind,
+    settle_from_row,
     utc_now,
 )
 from wiro_nb.runs.leases import new_owner
 from wiro_nb.runs.link import Link
-from wiro_nb.runs.requests import prepared_from_row, snapshot_from_row
+from wiro_nb.runs.requests import prepared_from_row
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.run import Run
 from wiro_nb.runs.snapshot import RunState
@@ -148,11 +149,11 @@ class Worker:
             while not run.done:
                 if await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
                     run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-                    if not _settle_from_row(run):
+                    if not settle_from_row(run):
                         await self._take_over(run, home)
                     return
                 run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-                if _settle_from_row(run):
+                if settle_from_row(run):
                     return
                 await asyncio.sleep(_SPECTATE_S)
         except LedgerError as error:
@@ -293,7 +294,7 @@ class Worker:
                 message=error.message,
             )
         )
-        _settle_from_row(run)
+        settle_from_row(run)
 
     async def _cancel_elsewhere(self, run: Run) -> None:
         if run.row.task_id is None:
@@ -386,25 +387,7 @@ class Worker:
         await asyncio.gather(*lives, *watched, *self._background, *heart, return_exceptions=True)
         for job in left:
             if not job.run.done:
-                job.run._settle(_left_behind(job.run))
+                job.run._settle(left_behind(job.run))
         for branch in self._branches.values():
             await branch.watcher.close()
         self.desk.ledger.release(self.owner)
-
-
-def _settle_from_row(run: Run) -> bool:
-    """Brings a handle in step with its row; True when the row says it is over."""
-    run._publish_from_ledger(snapshot_from_row(run.row))
-    if run.row.state.is_final:
-        run._settle(error_from_dict(run.row.error))
-        return True
-    return False
-
-
-def _left_behind(run: Run) -> WiroError:
-    return StreamLost(
-        f"this session no longer follows run {run.short_id}; it goes on at the service",
-        hint=f"%load_ext wiro_nb, then %wiro wait {run.short_id}",
-        billed="",
-        run_id=run.id,
-    )

@@ -39,7 +39,7 @@ def copy_tutorials(target: Path) -> list[Path]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         for item in sorted(source.iterdir()):
-            if item.suffix in {".ipynb", ".png", ".jpg"} and not (target / item.name).exists():
+            if item.suffix == ".ipynb" and not (target / item.name).exists():
                 shutil.copyfile(item, target / item.name)
     except OSError as error:
         raise ConfigError(

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import RunCancelled, RunFailed, WiroError
@@ -29,11 +29,13 @@ from wiro_nb.runs.link import Link
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 _RECORDED = (
     *("name", "content_type", "size_bytes", "sha256", "path", "url"),
     *("width", "height", "duration_s", "fps", "frames"),
 )
 _LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
+_AT_A_TIME = 2
 _BILLED_NOTHING = "Billed: nothing."
 
 
@@ -64,6 +66,7 @@ class Finisher:
         self._desk = desk
         self._link = link
         self._downloader = downloader
+        self._room = asyncio.Semaphore(_AT_A_TIME)
         self._is_ours = is_ours
 
     async def finish(self, job: Job, task: Task | None) -> None:
@@ -104,11 +107,20 @@ class Finisher:
 
         client = await self._link.connect()
         outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
-        return tuple([await asyncio.to_thread(_measure, output, folder, job.home) for output in outputs])
+        return tuple([await self._work(_measure, output, folder, job.home) for output in outputs])
+
+    async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Runs what takes computing on a worker thread, two at a time over all runs.
+
+        More would not be faster: it would hold up the cell that computes, the ends still to be noticed and
+        the steps of the ledger, which use the same threads.
+        """
+        async with self._room:
+            return await asyncio.to_thread(call, *arguments)
 
     async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:
         """Writes a run's record anew after its files were fetched again."""
-        record, outputs = await asyncio.to_thread(self._write, job, replace(job.snapshot, outputs=outputs))
+        record, outputs = await self._work(self._write, job, replace(job.snapshot, outputs=outputs))
         text = canonical_json(record)
         await self._desk.step(job, lambda: self._desk.ledger.amend(job.id, outputs=outputs, record=text))
         self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
@@ -119,7 +131,7 @@ class Finisher:
         final = _final_snapshot(job, end)
         record = None
         try:
-            record, outputs = await asyncio.to_thread(self._write, job, final)
+            record, outputs = await self._work(self._write, job, final)
             final = replace(final, outputs=outputs)
         except (WiroError, OSError, ValueError):
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.

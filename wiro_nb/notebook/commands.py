@@ -340,8 +340,8 @@ def _use(parsed: Parsed) -> Any:
 
 @handles("help")
 def _help(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.help_html import help_bundle
     from wiro_nb.notebook.pages import Page
-    from wiro_nb.notebook.tables_html import help_bundle
 
     name = parsed.arguments.get("COMMAND")
     if name is None:

@@ -1,4 +1,4 @@
-"""Static pages around runs: the runs table, the status, a model's inputs, the models, the help. Pure."""
+"""Static pages around runs: the runs table, the status, a model's inputs, the models. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from wiro_nb.notebook import markup, words
-from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.runs.snapshot import RunState, Snapshot
 from wiro_nb.schema.coerce import is_free_text
@@ -20,7 +19,7 @@ _LONGEST_SETTING = 28
 _OPTIONS_SHOWN = 40
 _OPEN_OPTIONS = 8
 _WIDE = "font-size:13px;line-height:1.35"
-_PAGE = "font-size:13px;line-height:1.45;max-width:820px"
+PAGE = "font-size:13px;line-height:1.45;max-width:820px"
 _THUMB = "display:block;width:64px;height:37px;max-width:none;margin:0;border-radius:2px"
 
 
@@ -79,7 +78,7 @@ def status_bundle(status: Status) -> Bundle:
     ]
     next_html = ", ".join(f"{markup.command(command)} {markup.escape(why)}" for command, why in steps)
     html = (
-        f'<div style="{_PAGE}"><div>{markup.mark(markup.DONE)}<b>Ready</b></div>'
+        f'<div style="{PAGE}"><div>{markup.mark(markup.DONE)}<b>Ready</b></div>'
         + markup.pairs([(name, markup.escape(value)) for name, value in rows])
         + markup.block(f"Next: {next_html}.", f"margin:8px 0 0 0;font-size:12px;{markup.QUIET}")
         + "</div>"
@@ -120,7 +119,7 @@ def runs_bundle(
     """
     if not snapshots:
         start = "%wiro models, then %wiro form MODEL"
-        html = f'<div style="{_PAGE}">No runs {markup.escape(where)} yet. Start with {markup.escape(start)}</div>'
+        html = f'<div style="{PAGE}">No runs {markup.escape(where)} yet. Start with {markup.escape(start)}</div>'
         return {"text/html": html, "text/plain": f"wiro: no runs {where} yet\n  next: {start}"}
     moment = now or datetime.now(UTC)
     known = {schema.slug: schema for schema in schemas}
@@ -325,7 +324,7 @@ def form_bundle(schema: ModelSchema, cell: str) -> Bundle:
     start = cell if "\n" in cell else f"%%wiro {schema.slug}\nthe prompt"
     code = f'<pre style="margin:6px 0 0 0;font-size:12px;white-space:pre-wrap">{markup.escape(start)}</pre>'
     html = (
-        f'<div style="{_PAGE}">{markup.quiet("Form of")} {markup.name(schema.slug)}. '
+        f'<div style="{PAGE}">{markup.quiet("Form of")} {markup.name(schema.slug)}. '
         f"Open it again: {markup.command(again)}"
         + markup.details("The same in a cell, where forms cannot be shown", code)
         + "</div>"
@@ -351,7 +350,7 @@ def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bund
     """Returns the list of models."""
     if query and not models:
         said = f"No model fits “{markup.escape(query)}”. All: {markup.command('%wiro models')}"
-        html = f'<div style="{_PAGE}">{said}</div>'
+        html = f'<div style="{PAGE}">{said}</div>'
         return {"text/html": html, "text/plain": f"wiro: no model fits “{query}”\n  next: %wiro models, for all"}
     head = f"{words.count(len(models), 'model')}" + (f" for “{query}”" if query else "")
     rows = [
@@ -372,38 +371,3 @@ def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bund
     text += [f"  {model.slug}  {model.title}, {model.price}" for model in models]
     text.append("  next: %wiro info MODEL, or %wiro form MODEL")
     return {"text/html": html, "text/plain": "\n".join(text)}
-
-
-def help_bundle(command: Command | None = None) -> Bundle:
-    """Returns the list of commands, or everything about one."""
-    return _one_command(command) if command is not None else _all_commands()
-
-
-def _all_commands() -> Bundle:
-    listed = (CELL, *COMMANDS)
-    rows = [(command.title, command.summary) for command in listed]
-    html = (
-        f'<div style="{_PAGE}"><b>Commands</b>'
-        + markup.pairs(((title, markup.escape(summary)) for title, summary in rows), code_names=True)
-        + markup.block(f"More about one: {markup.command('%wiro help COMMAND')}")
-        + "</div>"
-    )
-    width = max(len(title) for title, _ in rows)
-    text = ["wiro: commands", *(f"  {title:<{width}}  {summary}" for title, summary in rows)]
-    return {"text/html": html, "text/plain": "\n".join([*text, "  next: %wiro help COMMAND"])}
-
-
-def _one_command(command: Command) -> Bundle:
-    rows = [(argument.name, argument.help) for argument in command.arguments]
-    if command.takes_values:
-        rows.append(("name=value", "a setting of the model; quotes around values with spaces"))
-    rows += [(f"{flag.name} {flag.value}".strip(), flag.help) for flag in command.flags]
-    html = (
-        f'<div style="{_PAGE}">'
-        f"{markup.name(command.usage)}{markup.block(markup.escape(command.summary))}"
-        + (markup.pairs(((key, markup.escape(value)) for key, value in rows), code_names=True) if rows else "")
-        + markup.block(f"For example: {markup.command(command.example)}")
-        + "</div>"
-    )
-    text = [f"wiro: {command.usage}", f"  {command.summary}", *(f"  {key}: {value}" for key, value in rows)]
-    return {"text/html": html, "text/plain": "\n".join([*text, f"  next: {command.example}"])}

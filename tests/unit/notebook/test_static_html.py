@@ -15,10 +15,10 @@ from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
 from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.errors_html import error_bundle
 from wiro_nb.notebook.grammar import CELL, COMMANDS
+from wiro_nb.notebook.help_html import help_bundle
 from wiro_nb.notebook.static_html import option_labels, run_bundle
 from wiro_nb.notebook.tables_html import (
     Status,
-    help_bundle,
     info_bundle,
     key_settings,
     models_bundle,

@@ -274,7 +274,9 @@ def _describe_track(track: Box) -> MediaInfo:
         wide = media.payload[0] == 1
         scale = _uint(media.payload, 20 if wide else 12)
         length = _uint(media.payload, 24 if wide else 16, 8 if wide else 4)
-    frames = _count_samples(times.payload) if times else 0
+    frames, shown = _read_times(times.payload) if times else (0, 0)
+    # The table of times tells what is shown; writers of reordered frames may name a longer track.
+    length = shown or length
     duration = length / scale if scale and length else None
     return MediaInfo(
         width=width or None,
@@ -285,9 +287,11 @@ def _describe_track(track: Box) -> MediaInfo:
     )
 
 
-def _count_samples(payload: bytes) -> int:
-    count = min(_uint(payload, 4), (len(payload) - 8) // 8)
-    return sum(_uint(payload, 8 + index * 8) for index in range(max(count, 0)))
+def _read_times(payload: bytes) -> tuple[int, int]:
+    """Returns how many samples a track has and how long they last together, in its time units."""
+    count = max(min(_uint(payload, 4), (len(payload) - 8) // 8), 0)
+    pairs = [(_uint(payload, 8 + index * 8), _uint(payload, 12 + index * 8)) for index in range(count)]
+    return sum(samples for samples, _ in pairs), sum(samples * each for samples, each in pairs)
 
 
 def _uint(data: bytes, at: int, width: int = 4) -> int:

@@ -70,6 +70,14 @@ def test_facts_of_a_clip(tmp_path: Path) -> None:
     assert facts == mp4.MediaInfo(width=64, height=48, duration_s=0.75, fps=16.0, frames=12)
 
 
+@pytest.mark.parametrize("frames", [2, 3, 9, 17, 31, 32, 33])
+def test_the_length_is_that_of_the_frames(tmp_path: Path, frames: int) -> None:
+    """A track of reordered frames may say it is one frame longer than what it shows."""
+    facts = mp4.probe_mp4(make_clip(tmp_path / "a.mp4", frames=frames, crf="24"))
+    assert facts is not None
+    assert (facts.frames, facts.fps) == (frames, 16.0)
+
+
 def test_a_large_file_is_streamed(tmp_path: Path) -> None:
     """A 200 MB clip is tagged with a few megabytes of memory."""
     clip = make_clip(tmp_path / "a.mp4", flags="+faststart")

@@ -84,8 +84,8 @@ class Storm:
         """Starts kernels one after the other, changes the faults every third time, and kills what it may."""
         faults = all_faults()
         self.chance.shuffle(faults)
-        pending = iter(faults)
-        batch = -(-len(faults) * 3 // self.kernels)
+        pending = itertools.cycle(faults)
+        batch = max(3, -(-len(faults) * 3 // self.kernels))
         running: list[tuple[BaseProcess, float, float]] = []
         for number in range(self.kernels * 4):
             if number >= self.kernels and self.killed >= self.kills and self._planned() >= self.runs:

@@ -52,7 +52,8 @@ def attribute(text: object) -> str:
 
 def url(path: str) -> str:
     """Returns a relative path as a URL: every character that means something in a URL is encoded."""
-    return html.escape(quote(path, safe="/"))
+    # A path that begins with "//" would lead to another host, one with "/" out of the notebook's folder.
+    return html.escape(quote(path.lstrip("/"), safe="/", errors="replace"))
 
 
 def amount(amount_usd: Decimal) -> str:

@@ -253,7 +253,8 @@ def _fact_cells(snapshot: Snapshot) -> list[str]:
         for label, value in _plain_facts(snapshot)
     ]
     if checksum := next((output.sha256 for output in snapshot.outputs if output.sha256), None):
-        short = f'<code style="{markup.PLAIN_CODE}" title="{markup.attribute(checksum)}">{checksum[:8]}</code>'
+        title, short = markup.attribute(checksum), markup.escape(checksum[:8])
+        short = f'<code style="{markup.PLAIN_CODE}" title="{title}">{short}</code>'
         cells.append(markup.fact("sha256", short))
     return cells
 

@@ -18,8 +18,8 @@ MAX_RUNS = 200
 
 def records_in_outputs(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Gives the records of every output that has one, or those of a sweep, in the order of the notebook."""
-    for cell in notebook.get("cells") or ():
-        for output in (cell.get("outputs") if isinstance(cell, Mapping) else None) or ():
+    for cell in _items(notebook.get("cells")):
+        for output in _items(cell.get("outputs") if isinstance(cell, Mapping) else None):
             metadata = output.get("metadata") if isinstance(output, Mapping) else None
             mark = metadata.get(KEY) if isinstance(metadata, dict) else None
             if isinstance(mark, dict) and is_record(mark):
@@ -30,6 +30,10 @@ def records_in_outputs(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 )
 
 
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns every record of a parsed notebook by run id; the finished one of two wins.
 
@@ -37,7 +41,8 @@ def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]
         notebook: JSON of an nbformat 4 notebook. Records are not checked here.
     """
     found: dict[str, dict[str, Any]] = {}
-    gathered = (notebook.get("metadata") or {}).get(KEY) or {}
+    metadata = notebook.get("metadata")
+    gathered = metadata.get(KEY) if isinstance(metadata, Mapping) else None
     runs = gathered.get("runs") if isinstance(gathered, Mapping) else None
     kept = list(runs.values()) if isinstance(runs, Mapping) else []
     for record in [*kept, *records_in_outputs(notebook)]:

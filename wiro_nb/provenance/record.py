@@ -198,7 +198,7 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
             source=source,
             reason="format",
         )
-    if not ignore_hash and record.get(HASH_FIELD) != hash_record(record):
+    if not ignore_hash and record.get(HASH_FIELD) != _hash_or_none(record):
         raise BadRecord(
             f"{source} holds a record that was changed after it was written",
             details=["its content does not match its record_sha256"],
@@ -216,6 +216,13 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
             reason="shape",
         )
     return upgraded
+
+
+def _hash_or_none(record: Mapping[str, Any]) -> str | None:
+    try:
+        return hash_record(record)
+    except (ValueError, TypeError, RecursionError):
+        return None  # NaN, infinity, half a surrogate pair, too deep: no record of ours has them
 
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]

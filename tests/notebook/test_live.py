@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,6 +169,54 @@ def test_unloading_leaves_nothing_behind(loaded: LiveKernel) -> None:
     }
     assert loaded.run("%reload_ext wiro_nb").status == "ok"
     assert loaded.run("%wiro").status == "ok"
+
+
+OPEN = """
+import comm, gc, json, os, threading
+from collections import Counter
+gc.collect()
+
+def targets():
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{entry}")
+        except OSError:
+            continue
+        # Not ours: IPython's history, and a wake-up of ipykernel for each thread that spoke, collected later.
+        if "history" not in target and "eventfd" not in target:
+            yield target.partition("[")[0] if target.startswith(("socket", "pipe")) else target
+
+print(json.dumps({
+    "files": Counter(target.partition(":")[0] if target[0] != "a" else target for target in targets()),
+    "comms": len(comm.get_comm_manager().comms),
+    "threads": sorted(t.name for t in threading.enumerate() if t.name.startswith(("wiro", "asyncio"))),
+}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts by /proc")
+def test_unloading_with_runs_in_flight_leaks_nothing_and_they_are_taken_up_again(kernel: LiveKernel) -> None:
+    """The second round opens as much as the first, and closes it: threads, sockets, files, comms, processes."""
+    kernel.run("%load_ext wiro_nb\n%wiro form pruna/vace")
+    kernel.run("%unload_ext wiro_nb")
+    before = json.loads(kernel.run(OPEN).text)
+    kernel.run("%load_ext wiro_nb")
+    kernel.run("%wiro form pruna/vace")
+    for number in range(3):
+        cell = f"%%wiro {CLIP_MODEL} {SMALL} --as clip{number}\n[hold] in flight {number}"
+        assert kernel.run(cell).status == "ok"
+    kernel.run("import time\nfor r in (clip0, clip1, clip2):\n    while r.task_id is None: time.sleep(0.02)")
+    during = json.loads(kernel.run(OPEN).text)
+    assert during["threads"]
+    assert during["comms"] > before["comms"]
+    kernel.run("ids = [r.id for r in (clip0, clip1, clip2)]")
+    assert kernel.run("%unload_ext wiro_nb").status == "ok"
+    assert json.loads(kernel.run(OPEN).text) == before
+    kernel.run("%load_ext wiro_nb")
+    said = kernel.run("import wiro_nb\nprint([wiro_nb.show(i).state.value for i in ids])").text
+    assert "['submitted', 'submitted', 'submitted']" in said
+    kernel.run("for i in ids: wiro_nb.show(i).cancel()")
+    assert kernel.run("%wiro wait").status == "ok"
 
 
 def test_a_kernel_that_died_comes_back_to_its_run(kernel: LiveKernel) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import ipywidgets
 import traitlets
 
@@ -27,6 +26,7 @@ from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.notebook.tables_html import form_bundle
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+from wiro_nb.notebook.widgets.base import OwnWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.redaction import redact
@@ -41,7 +41,7 @@ CARDS_SHOWN = 5
 _log = logging.getLogger(__name__)
 
 
-class ModelForm(anywidget.AnyWidget):
+class ModelForm(OwnWidget):
     """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned."""
 
     _esm = traitlets.Unicode(help="The form's script.").tag(sync=True)
@@ -284,7 +284,6 @@ class ModelForm(anywidget.AnyWidget):
         """Closes the form and its fields."""
         for field in self._fields.values():
             field.close()
-        self.layout.close()
         super().close()
 
     def _ipython_display_(self) -> None:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script
+from wiro_nb.notebook.widgets.base import OwnWidget
 
 NOTEBOOK_RUN_LIMIT = 200
 
 HelloHandler = Callable[[dict[str, Any]], object]
 
 
-class BridgeWidget(anywidget.AnyWidget):
+class BridgeWidget(OwnWidget):
     """Messages: `hello` and `saved` from the browser, `runs` and `repair` to it."""
 
     _view_name = traitlets.Unicode(  # type: ignore[assignment]

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import anywidget
 import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+from wiro_nb.notebook.widgets.base import OwnWidget
 from wiro_nb.notebook.widgets.card_view import card_view, log_view
 from wiro_nb.runs.snapshot import Snapshot
 
@@ -18,7 +18,7 @@ ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", 
 ActionHandler = Callable[["RunCard", str], object]
 
 
-class RunCard(anywidget.AnyWidget):
+class RunCard(OwnWidget):
     """Live view of one run.
 
     Safe to update from any thread: an update is one trait change and so one message. The log is a

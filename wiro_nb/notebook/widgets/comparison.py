@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+from wiro_nb.notebook.widgets.base import OwnWidget
 
 ACTIONS = frozenset({"star", "poster"})
 
 ComparisonHandler = Callable[["ComparisonWidget", str, int], object]
 
 
-class ComparisonWidget(anywidget.AnyWidget):
+class ComparisonWidget(OwnWidget):
     """Live view of a comparison."""
 
     _esm = traitlets.Unicode(help="The comparison's script.").tag(sync=True)

@@ -11,10 +11,10 @@ import random
 from decimal import Decimal
 from typing import Any
 
-import anywidget
 import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script
+from wiro_nb.notebook.widgets.base import OwnWidget
 
 _random = random.SystemRandom()
 
@@ -27,7 +27,7 @@ class FieldValue(traitlets.TraitType[Any, Any]):
         return obj.normal_value(value)
 
 
-class Field(anywidget.AnyWidget):
+class Field(OwnWidget):
     """A text, number or choice.
 
     `value` keeps what was given: a text or a number. A number typed in the browser arrives as a

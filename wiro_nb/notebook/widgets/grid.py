@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+from wiro_nb.notebook.widgets.base import OwnWidget
 
 ACTIONS = frozenset({"star", "cancel", "cancel_waiting", "copy", "poster", "hello"})
 
 GridHandler = Callable[["SweepGrid", str, "int | None"], object]
 
 
-class SweepGrid(anywidget.AnyWidget):
+class SweepGrid(OwnWidget):
     """Live view of a sweep.
 
     What does not change is a trait; tiles that change travel as messages, only those, so that a sweep of

@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import anywidget
 import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
+from wiro_nb.notebook.widgets.base import OwnWidget
 
 Handler = Callable[["ModelBrowser", str], object]
 
 
-class ModelBrowser(anywidget.AnyWidget):
+class ModelBrowser(OwnWidget):
     """Shows models; asks for more words to be looked up, and reports which one was chosen.
 
     Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `runs` (or None),

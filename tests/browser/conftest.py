@@ -46,7 +46,6 @@ class NotebookPage:
     page: Any
     path: Path
     messages: list[str]
-    spoiled: bool = False
 
     def listen(self) -> None:
         """Keeps what the page says on its console."""
@@ -127,7 +126,7 @@ class NotebookPage:
         """Takes a picture of a part of the page."""
         ARTIFACTS.mkdir(exist_ok=True)
         target = ARTIFACTS / f"{name}.png"
-        self.page.locator(selector).first.screenshot(path=str(target))
+        self.page.locator(selector).locator("visible=true").first.screenshot(path=str(target))
         return target
 
     def saved(self) -> dict[str, Any]:
@@ -245,7 +244,7 @@ IS_OPEN = """(path) => {
 
 
 class Desk:
-    """One page for JupyterLab and one for Notebook 7, used again by every test: loading Lab takes seconds."""
+    """One page for JupyterLab and one for Notebook 7, the same for all notebooks of a test."""
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
@@ -286,13 +285,12 @@ class Desk:
             return False
         return True
 
-    def tidy(self, spoiled: bool) -> None:
-        """Ends the kernels of a test; a page that a test took apart is not used again."""
-        for key, page in tuple(self._pages.items()):
-            if spoiled:
-                self._pages.pop(key).context.close()
-            elif key[1] == "notebook":
-                page.evaluate(CLOSE_ALL)
+    def tidy(self) -> None:
+        """Ends the kernels of a test and closes its pages: what one leaves behind must not meet the next."""
+        while self._pages:
+            page = self._pages.popitem()[1]
+            page.evaluate(CLOSE_ALL)
+            page.context.close()
 
 
 @pytest.fixture(scope="session")
@@ -337,4 +335,4 @@ def open_notebook(desk: Desk, jupyter_server: Server) -> Iterator[OpenNotebook]:
     yield open_it
     for found in opened:
         found.unlisten()
-    desk.tidy(any(found.spoiled for found in opened))
+    desk.tidy()

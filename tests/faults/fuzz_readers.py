@@ -1,0 +1,117 @@
+"""Feeds a reader with bytes that a coverage-guided fuzzer makes; run by test_fuzz.py in a process of its own.
+
+python fuzz_readers.py READER -runs=20000 -seed=1
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def page(data: bytes) -> None:
+    from wiro_nb.errors import UnreadableSchema
+    from wiro_nb.schema.page import read_page
+    from wiro_nb.schema.samples import page_samples
+
+    text = data.decode("utf-8", "replace")
+    page_samples(text)
+    try:
+        read_page(text)
+    except UnreadableSchema:
+        pass
+
+
+def detail(data: bytes) -> None:
+    from wiro_nb.api.prices import estimate, read_pricing
+    from wiro_nb.errors import UnreadableSchema
+    from wiro_nb.schema.detail import read_detail
+
+    for value in json_of(data):
+        answer = value if isinstance(value, dict) else {"tool": value}
+        estimate(read_pricing(answer), {"prompt": "x"}, {})
+        try:
+            read_detail(answer)
+        except UnreadableSchema:
+            pass
+
+
+def task(data: bytes) -> None:
+    from wiro_nb.api.answers import read_task, read_tasks
+    from wiro_nb.api.envelope import read_envelope
+    from wiro_nb.errors import ApiError
+
+    for value in json_of(data):
+        read_tasks({"tasklist": value})
+        if isinstance(value, dict):
+            read_task(value)
+            read_tasks(value)
+    for status in (200, 404, 500):
+        try:
+            read_envelope(status, {}, data)
+        except ApiError:
+            pass
+
+
+def event(data: bytes) -> None:
+    from wiro_nb.api.answers import read_event
+
+    read_event(data)
+    read_event(data.decode("utf-8", "replace"))
+
+
+def record(data: bytes) -> None:
+    from wiro_nb.errors import BadRecord
+    from wiro_nb.provenance.notebooks import records_in_notebook
+    from wiro_nb.provenance.record import check_record
+
+    for value in json_of(data):
+        records_in_notebook({"metadata": {"wiro": {"runs": value}}, "cells": value})
+        for ignore_hash in (False, True):
+            try:
+                check_record(value, ignore_hash=ignore_hash)
+            except BadRecord:
+                pass
+
+
+def json_of(data: bytes) -> list[Any]:
+    try:
+        return [json.loads(data)]
+    except (ValueError, RecursionError):
+        return []
+
+
+READERS: dict[str, Callable[[bytes], None]] = {
+    reader.__name__: reader for reader in (page, detail, task, event, record)
+}
+SEEDS = {
+    "page": b'## Basic tool info\n- name: a/b\n## Model Inputs:\n- name: prompt label: P help: h type: select '
+    b'default: ""\noptions: - value: "a" label: A description: d triggerwords: [x] generatesettings: []',
+    "detail": b'{"result":true,"tool":[{"cleanslugowner":"a","cleanslugproject":"b","dynamicprice":"[{'
+    b'\\"inputs\\":{},\\"price\\":0.1,\\"priceMethod\\":\\"cpr\\"}]","parameters":[{"title":"t","items":[{"id":"p",'
+    b'"type":"select","label":"P","options":[{"label":"L","value":"v"}],"min":"1","max":"9","step":"2"}]}]}]}',
+    "task": b'{"result":true,"errors":[{"code":96,"message":"m"}],"tasklist":[{"id":"1","pexit":"0",'
+    b'"socketaccesstoken":"t","status":"task_postprocess_end","totalcost":"0.01","starttime":"1734513809",'
+    b'"categories":"[\\"a\\"]","outputs":[{"name":"a","contenttype":"raw","content":{"raw":"x","answer":[]}}]}]}',
+    "event": b'{"type":"task_output","id":"1","tasktoken":"t","message":{"type":"progressGenerate","speed":"1.2",'
+    b'"percentage":"60","stepCurrent":"6","stepTotal":"10","speedType":"it/s","elapsedTime":"5s"},"result":true}',
+    "record": b'{"format":1,"run_id":"01JD5Q9W8R7T6Y5V4K3H28K2QF","model":{"slug":"a/b"},"service":{},"files":{},'
+    b'"parameters":{},"seed":null,"outputs":[{"name":"a","size_bytes":1}],"price":{},"times":{}}',
+}  # fmt: skip
+
+
+def main() -> None:
+    """Fuzzes the reader that the command line names until the fuzzer's own options end it."""
+    import atheris
+
+    name = sys.argv[1]
+    with atheris.instrument_imports(include=["wiro_nb"]):
+        READERS[name](SEEDS[name])  # imports what it needs, so that the fuzzer sees which lines are reached
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], READERS[name])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -67,6 +68,12 @@ class FaultLayer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request, or does what its fault says."""
+        try:
+            await self._serve(scope, receive, send)
+        except ClientDisconnect:
+            return  # whoever asked went away half-way; there is nobody to tell
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         place = _place(scope)
         if place is None:
             await self._app(scope, receive, send)

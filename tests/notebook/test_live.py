@@ -74,6 +74,21 @@ def test_an_interrupt_stops_the_waiting_and_never_the_run(loaded: LiveKernel) ->
     assert "Cancelled" in loaded.run("%wiro cancel last").shown[0]["data"]["text/html"]
 
 
+@pytest.mark.parametrize("waiting", ["await clip", "clip.wait()", "%wiro wait"])
+def test_an_interrupt_of_any_waiting_says_how_to_come_back(loaded: LiveKernel, waiting: str) -> None:
+    loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip\nan interrupted {waiting} [hold]")
+    short_id = loaded.run("print(clip.short_id)").text.strip()
+    message_id = loaded.client.execute(f"print('waiting', flush=True)\n{waiting}")
+    loaded.wait_for(lambda message: message["msg_type"] == "stream" and "waiting" in message["content"]["text"])
+    loaded.manager.interrupt_kernel()
+    reply = loaded.reply_to(message_id)["content"]
+    assert reply["ename"] == ("CancelledError" if waiting.startswith("await") else "WaitInterrupted")
+    assert f"%wiro wait {short_id}" in reply["evalue"]
+    assert reply["traceback"] == [reply["evalue"]]
+    assert loaded.run("print(clip.done)").text.strip() == "False"
+    loaded.run("clip.cancel(); clip.wait(check=False)")
+
+
 def test_a_preferred_service_without_a_key_is_told_and_can_be_changed(loaded: LiveKernel) -> None:
     loaded.run("%config WiroMagics.service = 'cloud'")
     for _ in range(2):

@@ -13,13 +13,16 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from wiro_nb.errors import TimedOut
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
+_TURN_S = 0.2
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
 _threads: weakref.WeakSet[IoThread] = weakref.WeakSet()
 
 
@@ -147,6 +150,37 @@ class IoThread:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+@contextmanager
+def keep_turning() -> Iterator[None]:
+    """Wakes the running loop a few times a second while the block lasts, once for all blocks on it.
+
+    A kernel cancels an interrupted cell from a signal handler, which does not wake a loop that sleeps in its
+    selector: without this an interrupt would come through only at the loop's next own event.
+    """
+    turns = _turns.setdefault(asyncio.get_running_loop(), _Turns())
+    turns.wanted += 1
+    if not turns.is_scheduled:
+        turns.turn(asyncio.get_running_loop())
+    try:
+        yield
+    finally:
+        turns.wanted -= 1
+
+
+class _Turns:
+    """How many blocks want a loop to turn, and whether its next turn is scheduled."""
+
+    def __init__(self) -> None:
+        self.wanted = 0
+        self.is_scheduled = False
+
+    def turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has the loop wake up again while anybody wants it to."""
+        self.is_scheduled = self.wanted > 0
+        if self.is_scheduled:
+            loop.call_later(_TURN_S, self.turn, loop)
 
 
 async def _cancel_all(timeout_s: float) -> None:

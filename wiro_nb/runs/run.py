@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wiro_nb.errors import DownloadFailed, RunCancelled, TimedOut, WiroError
+from wiro_nb.runs.loop import keep_turning
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot
 
@@ -272,7 +273,15 @@ class Run:
     async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
         if not self.done or self._was_let_go:
             self._keeper.follow(self)
-        if not await self._settles(timeout_s):
+        try:
+            in_time = await self._settles(timeout_s)
+        except asyncio.CancelledError as error:
+            # An interrupted cell is cancelled. The error stays what it is, for timeouts look at its exact kind.
+            told = WaitInterrupted(self.short_id)
+            error.args = told.args
+            vars(error)["_render_traceback_"] = told._render_traceback_
+            raise
+        if not in_time:
             raise self._out_of_time(timeout_s)
         return self._checked() if check else self
 
@@ -292,8 +301,9 @@ class Run:
                 return True
             self._waiters.append(wake)
         try:
-            async with asyncio.timeout(timeout_s):
-                await woken
+            with keep_turning():
+                async with asyncio.timeout(timeout_s):
+                    await woken
         except TimeoutError:
             return self.done
         finally:

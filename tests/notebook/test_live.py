@@ -78,7 +78,9 @@ def test_an_interrupt_stops_the_waiting_and_never_the_run(loaded: LiveKernel) ->
 def test_an_interrupt_of_any_waiting_says_how_to_come_back(loaded: LiveKernel, waiting: str) -> None:
     loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip\nan interrupted {waiting} [hold]")
     short_id = loaded.run("print(clip.short_id)").text.strip()
-    message_id = loaded.client.execute(f"print('waiting', flush=True)\n{waiting}")
+    # The loop turns only once the cell waits: then it says so.
+    say = "import asyncio\nasyncio.get_running_loop().call_later(0.05, lambda: print('waiting', flush=True))"
+    message_id = loaded.client.execute(f"{say}\n{waiting}")
     loaded.wait_for(lambda message: message["msg_type"] == "stream" and "waiting" in message["content"]["text"])
     loaded.manager.interrupt_kernel()
     reply = loaded.reply_to(message_id)["content"]

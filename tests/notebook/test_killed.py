@@ -83,7 +83,7 @@ def test_the_next_kernel_goes_on_where_the_killed_one_stopped(
     kernel.run("%load_ext wiro_nb")
     kernel.run(f"{ARM}\narm({owner}, {name!r}, {after})")
     # What ends the kernel is the cell, so no reply comes.
-    kernel.client.execute(f"%%wiro {CLIP_MODEL} --as clip\n{prompt}", allow_stdin=True)
+    kernel.start(f"%%wiro {CLIP_MODEL} --as clip\n{prompt}")
     kernel.manager.provisioner.process.wait(REPLY_TIMEOUT_S)  # type: ignore[union-attr]
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=REPLY_TIMEOUT_S)

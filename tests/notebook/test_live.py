@@ -64,7 +64,7 @@ def test_waiting_in_a_live_cell_gives_the_result_and_keeps_the_loop_alive(loaded
 
 
 def test_an_interrupt_stops_the_waiting_and_never_the_run(loaded: LiveKernel) -> None:
-    message_id = loaded.client.execute(f"%%wiro {CLIP_MODEL} {SMALL} --as clip --wait\nan interrupted sea [hold]")
+    message_id = loaded.start(f"%%wiro {CLIP_MODEL} {SMALL} --as clip --wait\nan interrupted sea [hold]")
     loaded.wait_for(lambda message: message["msg_type"] == "display_data")
     loaded.manager.interrupt_kernel()
     reply = loaded.reply_to(message_id)["content"]
@@ -80,7 +80,7 @@ def test_an_interrupt_of_any_waiting_says_how_to_come_back(loaded: LiveKernel, w
     short_id = loaded.run("print(clip.short_id)").text.strip()
     # The loop turns only once the cell waits: then it says so.
     say = "import asyncio\nasyncio.get_running_loop().call_later(0.05, lambda: print('waiting', flush=True))"
-    message_id = loaded.client.execute(f"{say}\n{waiting}")
+    message_id = loaded.start(f"{say}\n{waiting}")
     loaded.wait_for(lambda message: message["msg_type"] == "stream" and "waiting" in message["content"]["text"])
     loaded.manager.interrupt_kernel()
     reply = loaded.reply_to(message_id)["content"]

@@ -1,4 +1,4 @@
-"""What a form and a card say and do once their kernel is gone."""
+"""What a form, a card and the model browser say and do once their kernel is gone."""
 
 from __future__ import annotations
 
@@ -26,10 +26,19 @@ RunCard(Snapshot(
     state=RunState.SUBMITTED, stage=Stage.GENERATING, elapsed_s=5,
 ))
 """
+BROWSER = """
+from wiro_nb.notebook.widgets import ModelBrowser
+asked = []
+model = dict.fromkeys(["title", "description", "price", "cover", "thumb"], "") | {
+    "slug": "a/b", "categories": [], "runs": None,
+}
+note = lambda browser, word: asked.append(word)
+ModelBrowser([model], on_search=note, on_choose=note, service="sandbox")
+"""
 
 
-def test_form_and_card_say_that_the_kernel_is_gone(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook([FORM, CARD])
+def test_form_card_and_browser_say_that_the_kernel_is_gone(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([FORM, CARD, BROWSER])
     page = notebook.page
     page.wait_for_selector(".wiro-form", timeout=30_000)
     card = page.locator(".wiro-run")
@@ -55,4 +64,10 @@ def test_form_and_card_say_that_the_kernel_is_gone(open_notebook: OpenNotebook) 
     run.click(force=True)
     assert run.get_attribute("aria-busy") is None, "nothing was sent"
     assert page.locator('.wiro-form [data-name="prompt"] textarea').input_value() == "a harbour at dawn"
+
+    model = page.locator(".wiro-browser .wiro-model")
+    assert model.get_attribute("aria-disabled") == "true"
+    model.click(force=True)
+    told = page.locator(".wiro-browser .wiro-told")
+    assert told.inner_text() == "The kernel is gone. Run this cell again to choose a model."
     notebook.shot("kernel-gone")

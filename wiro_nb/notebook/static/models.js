@@ -3,6 +3,7 @@
  * of the one that is chosen; narrowing down, ordering and moving about happen here.
  */
 import { h, icon, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
+import { markWhenGone } from "./place.js";
 import { saveOnlyStatic } from "./saved.js";
 
 const FIRST_SHOWN = 8;
@@ -144,7 +145,12 @@ function render({ model, el }) {
     const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     return (model.get("models") ?? []).filter((item) => words.every((word) => haystack(item).includes(word)));
   };
+  const sayGone = () => told.replaceChildren(h("span", { class: "wiro-err" }, "The kernel is gone. Run this cell again to choose a model."));
   const choose = (item, node) => {
+    if (model.get("gone")) {
+      sayGone();
+      return;
+    }
     chosen = item.slug;
     for (const card of list.querySelectorAll("[aria-current]")) setAttribute(card, "aria-current", null);
     setAttribute(node, "aria-current", "true");
@@ -178,6 +184,7 @@ function render({ model, el }) {
     for (const card of list.querySelectorAll("button")) {
       if (card.dataset.slug === chosen) setAttribute(card, "aria-current", "true");
       if (card.dataset.slug === focused) card.focus();
+      setAttribute(card, "aria-disabled", model.get("gone") ? "true" : null);
     }
     setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. ${model.get("free") ? "Everything is free in the sandbox." : "Prices are per run at default settings."}` : "No model fits. Fewer words find more.");
     const left = sorted.length - shown.length;
@@ -192,7 +199,7 @@ function render({ model, el }) {
     limit = FIRST_SHOWN;
     draw();
     clearTimeout(asking);
-    asking = setTimeout(() => model.send({ type: "search", query: search.value.trim() }), ASK_AFTER_MS);
+    if (!model.get("gone")) asking = setTimeout(() => model.send({ type: "search", query: search.value.trim() }), ASK_AFTER_MS);
   });
   search.addEventListener("keydown", (event) => {
     event.stopPropagation();
@@ -229,8 +236,14 @@ function render({ model, el }) {
       }));
     }
   };
+  const onGone = () => {
+    clearTimeout(asking);
+    draw();
+    sayGone();
+  };
   model.on("change:models", draw);
   model.on("msg:custom", onMessage);
+  model.on("change:gone", onGone);
   told.replaceChildren("Choosing a card opens its form below");
   const head = h("div", { class: "wiro-sec" },
     h("div", { class: "wiro-find-row" },
@@ -242,12 +255,19 @@ function render({ model, el }) {
   const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-told-box" }, told));
   el.classList.add("wiro");
   el.replaceChildren(h("div", { class: "wiro-card wiro-browser", role: "region", "aria-label": `Models, ${model.get("service")}` }, head, body, foot));
-  draw();
+  if (model.get("gone")) onGone();
+  else draw();
   return () => {
     clearTimeout(asking);
+    model.off("change:gone", onGone);
     model.off("change:models", draw);
     model.off("msg:custom", onMessage);
   };
 }
 
-export default { initialize: ({ model }) => saveOnlyStatic(model), render };
+function initialize({ model }) {
+  saveOnlyStatic(model);
+  return markWhenGone(model);
+}
+
+export default { initialize, render };

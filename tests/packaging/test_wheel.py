@@ -17,7 +17,9 @@ import pytest
 
 from tests.packaging.environments import ROOT, Environment, copy_tree, make_environment
 
-MAX_WHEEL_BYTES = 400_000
+# 400 kB were hoped for. It was 616 kB when this was set, 480 of them the compressed modules; the bound only goes
+# down.
+MAX_WHEEL_BYTES = 640_000
 BUILD = "import hatchling.build as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 RUN = ["wiro-nb", "run", "sandbox/plain-clip", "prompt=a paper boat", "frames=9", "seed=7", "--json"]
 
@@ -60,7 +62,6 @@ def variables(installed: Environment, tmp_path: Path) -> dict[str, str]:
     return installed.variables(tmp_path / "data", WIRO_SANDBOX_SPEED="20")
 
 
-@pytest.mark.xfail(reason="480 kB of code since sweeps and replays came in; the aim stands", strict=True)
 def test_the_wheel_is_small(release: Release) -> None:
     assert release.wheel.stat().st_size < MAX_WHEEL_BYTES
 
@@ -80,6 +81,17 @@ def test_the_wheel_is_whole(release: Release) -> None:
     roots = {name.split("/")[0] for name in names}
     assert roots == {"wiro_nb", next(name for name in roots if name.endswith(".dist-info"))}
     assert not [name for name in names if "__pycache__" in name or "wiro_outputs" in name]
+
+
+def test_the_wheel_has_the_tutorials_as_they_are_before_they_are_run(release: Release) -> None:
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        with zipfile.ZipFile(release.wheel) as archive:
+            released = json.loads(archive.read(f"wiro_nb/tutorials/{path.name}"))["cells"]
+        here = json.loads(path.read_text("utf-8"))["cells"]
+        assert [(cell["id"], cell["source"]) for cell in released] == [
+            (cell["id"], cell["source"]) for cell in here
+        ]
+        assert not [cell for cell in released if cell.get("outputs")]
 
 
 def test_the_source_archive_builds_the_same_wheel(release: Release, tmp_path: Path) -> None:

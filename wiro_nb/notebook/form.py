@@ -245,10 +245,6 @@ class ModelForm(OwnWidget):
         self._card_widgets = [card, *(old for old in self._card_widgets if old is not card)][:CARDS_SHOWN]
         self.cards = [widget.model_id for widget in self._card_widgets]
 
-    def set_price(self, text: str) -> None:
-        """Shows a price that became known later."""
-        self.price = text or PRICE_UNKNOWN
-
     def set_budget(self, text: str, share: float, *, reached: bool = False, hint: str = "") -> None:
         """Shows the budget line, for example "spent $0.31 of $2.00 in this notebook".
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wiro_nb.api.service import Credentials
 from wiro_nb.runs.catalogue import Catalogue
@@ -17,24 +17,6 @@ from wiro_nb.runs.sandbox_process import SandboxProcess
 from wiro_nb.runs.services import SANDBOX, ServiceChoice, addresses_of, resolve_service
 
 _LOGIN_TIMEOUT_S = 45.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """What is known of the present service without asking it.
-
-    Attributes:
-        choice: The service and why it was chosen. base_url: where requests go; "" before the sandbox runs.
-        connected: A client exists. reached: it has answered. socket_up: events arrive by push.
-        in_flight: Runs this process follows.
-    """
-
-    choice: ServiceChoice
-    base_url: str
-    connected: bool
-    reached: bool
-    socket_up: bool
-    in_flight: int
 
 
 class Connections:
@@ -82,19 +64,6 @@ class Connections:
                 self._choice = resolve_service(self._wanted)
                 self._choices[self._choice.name] = self._choice
             return self._choice
-
-    def status(self, in_flight: int) -> ServiceStatus:
-        """Returns what is known of the present service; asks nobody."""
-        choice = self.choice
-        link = self._links.get(choice.name)
-        return ServiceStatus(
-            choice,
-            link.base_url if link is not None else choice.base_url,
-            connected=link is not None and link.client is not None,
-            reached=link is not None and link.reached,
-            socket_up=link is not None and link.socket_is_up,
-            in_flight=in_flight,
-        )
 
     def login(
         self,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.runs.catalogue import ModelCard
-from wiro_nb.runs.connections import Connections, ServiceStatus
+from wiro_nb.runs.connections import Connections
 from wiro_nb.runs.credentials import CLOUD
 from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.inputs import resolve_inputs, store_inputs
@@ -105,10 +105,6 @@ class Manager:
     def service_name(self) -> str:
         """The present service's name."""
         return self.choice.name
-
-    def service_status(self) -> ServiceStatus:
-        """Returns what is known of the present service; asks nobody."""
-        return self._connections.status(sum(not run.done for run in list(self._runs.values())))
 
     def login(
         self,
@@ -584,4 +580,4 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 # Before the interpreter ends its worker threads: a request under way still needs them to write its answer.
 getattr(threading, "_register_atexit", atexit.register)(close_manager)
-__all__ = ["Manager", "Origin", "ServiceStatus", "close_manager", "get_manager"]
+__all__ = ["Manager", "Origin", "close_manager", "get_manager"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import subprocess
 import sys
 import time
@@ -107,6 +108,11 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
     """One sandbox for all tests that change nothing for others: instant engine, 60 ms a task, no slot limit."""
     return start_sandbox()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Spreads the whole suite over the cores, at most four; a part of it that somebody names runs in one process."""
+    return min(os.cpu_count() or 1, 4) if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

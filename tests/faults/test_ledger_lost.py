@@ -69,7 +69,7 @@ def test_the_command_line_says_it_on_stderr(made: Any) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "was damaged" in done.stderr
-    assert json.loads(done.stdout)[0]["run_id"] == run.id
+    assert json.loads(done.stdout)["run_id"] == run.id
 
 
 def test_folders_are_noted_once_for_their_owner_alone(made: Any, own_folders: Path) -> None:

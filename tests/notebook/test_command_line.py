@@ -177,7 +177,7 @@ def test_detach_returns_when_the_service_knows_and_wait_comes_back(shell: Shell,
     (record,) = values(done.stdout)
     assert (done.returncode, record["status"], record["run_id"]) == (0, "succeeded", facts["run_id"])
     listed = shell([*WIRO, "runs", "--json"])
-    assert values(listed.stdout)[0][0]["run_id"] == facts["run_id"]
+    assert values(listed.stdout)[0]["run_id"] == facts["run_id"]
     assert values(shell([*WIRO, "record", facts["run_id"]]).stdout) == [record]
 
 
@@ -188,7 +188,7 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     words = [*RUN, "prompt=an interrupted boat [hold]"]
     job = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     task_id = wait_for_task(service, before)
-    wait_until(lambda: json.loads(shell([*WIRO, "runs", "--json"]).stdout)[0]["task_id"] == task_id)
+    wait_until(lambda: values(shell([*WIRO, "runs", "--limit", "1", "--json"]).stdout)[0]["task_id"] == task_id)
     job.send_signal(signal.SIGINT)
     _, told = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 130

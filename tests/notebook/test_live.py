@@ -119,6 +119,9 @@ def test_a_wrong_line_is_a_usage_error_that_fails_the_cell(loaded: LiveKernel) -
     answer = loaded.run("%wiro shwo abc")
     assert answer.status == "error"
     assert answer.text.strip() == "UsageError: no command 'shwo'. Did you mean %wiro show?"
+    answer = loaded.run("%%wiro sandbox/plain-clip seed=7")
+    assert answer.text.strip().startswith("UsageError: the cell has no prompt: write it below the first line")
+    assert "%%wiro needs MODEL" in loaded.run("%%wiro").text
 
 
 @pytest.mark.parametrize(

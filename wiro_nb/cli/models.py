@@ -26,7 +26,8 @@ def models(arguments: argparse.Namespace) -> int:
         manager.use(arguments.service)
     cards = manager.models(" ".join(arguments.query))
     if arguments.json:
-        print_json([_card_facts(card) for card in cards])
+        for card in cards:
+            print_json(_card_facts(card))
         return EXIT_DONE
     if not cards and arguments.query:
         print(f"no model fits “{' '.join(arguments.query)}”; all of them: wiro-nb models")

@@ -125,10 +125,17 @@ def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     rerun.add_argument("--all", action="store_true", help="every run of a notebook or folder")
     rerun.add_argument(
+        "--yes",
+        action="store_true",
+        help="with --all: send more than 12 runs, above 1 USD, or at an unknown price",
+    )
+    rerun.add_argument(
         "--dry-run", action="store_true", help="print the request and what has changed; send nothing"
     )
     rerun.add_argument("--out", metavar="DIR", help="folder for the clips (default: wiro_outputs)")
-    rerun.add_argument("--max-cost", metavar="USD", help="refuse when the price may be higher or is unknown")
+    rerun.add_argument(
+        "--max-cost", metavar="USD", help="refuse a run whose price may be higher or is unknown; for each run"
+    )
     rerun.add_argument("--force", action="store_true", help="read a record that was changed after it was written")
     _service(rerun)
     _json(rerun)
@@ -186,4 +193,6 @@ def _service(parser: argparse.ArgumentParser) -> None:
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON on stdout, one object a line; everything else on stderr"
+    )

@@ -40,6 +40,8 @@ def rerun(arguments: argparse.Namespace) -> int:
     stopped = next((item for item in replays if item.prepared is None), None)
     if stopped is not None:
         raise refuse(stopped)
+    if arguments.all:
+        _announce(manager, replays, yes=arguments.yes)
     codes = []
     for replay in replays:
         say(f"{replay.plan.model} on {manager.service_name}: {_price(manager, replay)}")
@@ -97,12 +99,9 @@ def seal(arguments: argparse.Namespace) -> int:
 
     done = [seal_notebook(Path(path)) for path in arguments.notebooks]
     if arguments.json:
-        print_json(
-            [
-                {"path": str(item.path), "runs": item.run_ids, "added": item.added, "changed": item.changed}
-                for item in done
-            ]
-        )
+        for item in done:
+            facts = {"runs": item.run_ids, "added": item.added, "changed": item.changed}
+            print_json({"path": str(item.path), **facts})
         return EXIT_DONE
     for item in done:
         state = f"{len(item.added)} added" if item.changed else "nothing to add"
@@ -156,11 +155,36 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
     return export_crate(runs, Path(arguments.to), title=title, notebook=notebook, find_input=find)
 
 
+def _announce(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
+    """Says what all of them together may cost, and asks for a word above the limits of a sweep.
+
+    Raises:
+        ConfirmationNeeded: It is more than the limits, and `yes` is False.
+    """
+    from wiro_nb.notebook.session import Preferences
+    from wiro_nb.runs.totals import check_limits, describe_total, total_of
+
+    cost = total_of(manager, [item.prepared for item in replays if item.prepared is not None])
+    is_sandbox, limits = manager.choice.is_sandbox, Preferences()
+    told = f"{describe_total(len(replays), cost, is_sandbox)}, on {manager.service_name}"
+    if not yes and len(replays) > 1:
+        check_limits(
+            len(replays),
+            cost,
+            is_sandbox=is_sandbox,
+            limit_usd=limits.sweep_limit_usd,
+            limit_runs=limits.sweep_limit_runs,
+            told=f"that would send {told}",
+        )
+    say(f"in all {told}")
+
+
 def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
     """Prints what would be sent; the exit code is 2 when one of the requests cannot be made."""
     facts = [_facts(manager, replay) for replay in replays]
     if as_json:
-        print_json(facts[0] if len(facts) == 1 else facts)
+        for item in facts:
+            print_json(item)
     else:
         for replay, item in zip(replays, facts, strict=True):
             request = item.pop("request")
@@ -169,7 +193,9 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
                 print(f"  {as_shell(line)}")
             if request is not None:
                 print(json.dumps(request, ensure_ascii=False, indent=1))
-        say("nothing was sent")
+    if len(replays) > 1:
+        _announce(manager, replays, yes=True)
+    say("nothing was sent")
     return EXIT_DONE if all(replay.prepared is not None for replay in replays) else EXIT_INPUT
 
 

@@ -106,10 +106,11 @@ def runs(arguments: argparse.Namespace) -> int:
     chosen = {"model": arguments.model, "text": arguments.text}
     found = runs_in_state(get_manager(), arguments.state, limit=arguments.limit, **chosen)
     if arguments.json:
-        print_json([_facts(item) for item in found])
+        for item in found:
+            print_json(_facts(item))
         return EXIT_DONE
     if not found and (told := chosen_words(**chosen, state=arguments.state)):
-        print(f"no run fits{told}; all of them: wiro-nb runs")
+        print(f"no run fits{told.removeprefix(',')}; all of them: wiro-nb runs")
         return EXIT_DONE
     if not found:
         print('no runs yet; the first one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')

@@ -229,12 +229,12 @@ def list_runs(
 
     def draw() -> dict[str, str]:
         snapshots = [item.snapshot for item in found]
-        where = ("in all notebooks" if notebook is None else "in this notebook") + chosen
         return runs_bundle(
             snapshots,
             spent=money_sentence(),
             pictures=notebook is not None,
-            where=where,
+            where="in all notebooks" if notebook is None else "in this notebook",
+            chosen=chosen,
             schemas=session.known_schemas(),
         )
 

@@ -244,7 +244,7 @@ def _parse_words(command: Command, words: list[Word]) -> Parsed:
             _add_value(values, word.name, word.text)
         else:
             positional.append(word.text if word.name is None else f"{word.name}={word.text}")
-    return Parsed(command, _bind(command, positional), options, values, lists)
+    return Parsed(command, _bind(command, positional, lists), options, values, lists)
 
 
 def _take_flag(
@@ -284,13 +284,16 @@ def _add_value(values: Values, name: str, text: str) -> None:
     values[name] = [*present, text] if isinstance(present, list) else [present, text]
 
 
-def _bind(command: Command, positional: list[str]) -> dict[str, str]:
+def _bind(command: Command, positional: list[str], lists: dict[str, list[str]]) -> dict[str, str]:
     bound: dict[str, str] = {}
     rest = list(positional)
     for argument in command.arguments:
         if argument.rest:
             if rest:
                 bound[argument.name] = " ".join(rest)
+            rest = []
+        elif argument.repeats:
+            lists[argument.name] = rest
             rest = []
         elif rest:
             bound[argument.name] = rest.pop(0)

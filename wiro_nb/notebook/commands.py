@@ -16,6 +16,7 @@ from wiro_nb.notebook.arguments import Parsed, Values, parse_body, parse_cell_li
 from wiro_nb.notebook.grammar import find_command
 from wiro_nb.notebook.host import current_host, current_shell
 from wiro_nb.notebook.lookups import MOST_USD
+from wiro_nb.notebook.pages import line_page
 from wiro_nb.notebook.prompts import prompt_name
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import Bundle
@@ -254,14 +255,14 @@ def _rerun(parsed: Parsed) -> Any:
     if parsed.options.get("dry_run"):
         for replay in replays:
             _preview(reproduce.preview(replay))
-        return None
-    reproduce.confirm(len(replays), bool(parsed.options.get("yes")))
+        return line_page(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
     return reproduce.rerun_in_cell(
         replays,
         wait=True if parsed.options.get("wait") else None,
         fresh=bool(parsed.options.get("fresh")),
         max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
         is_many=is_many,
+        yes=bool(parsed.options.get("yes")),
         keep=lambda run: _keep(variable, run),
     )
 
@@ -277,7 +278,7 @@ def _compare(parsed: Parsed) -> Any:
 def _verify(parsed: Parsed) -> Any:
     from wiro_nb.notebook.reproduce import verify
 
-    return verify(*parsed.arguments.values())
+    return verify(*parsed.listed("PATH"))
 
 
 @handles("wait")

@@ -91,6 +91,8 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
     if earlier and (flag := command.flag(earlier[-1].text)) is not None and flag.value:
         return _of_kind(flag.kind, typed.text)
     given = _positional(command, earlier)
+    if command.arguments and command.arguments[-1].repeats:
+        return _of_kind(command.arguments[-1].kind, typed.text)
     if len(given) < len(command.arguments):
         return _of_kind(command.arguments[len(given)].kind, typed.text)
     schema = _model_in(command, earlier)

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from wiro_nb.errors import WiroError
+from wiro_nb.notebook.grammar import MAGIC
 from wiro_nb.notebook.magics import WiroMagics
 from wiro_nb.notebook.session import session
 
@@ -29,6 +30,8 @@ def load(shell: Any) -> None:
 
         completer.custom_matchers.append(match_wiro)
     _register_display(shell)
+    # Before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
+    shell.input_transformer_manager.line_transforms.insert(0, let_through_without_body)
     _resume(shell)
 
 
@@ -48,6 +51,8 @@ def unload(shell: Any) -> None:
 
         completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
     _unregister_display(shell)
+    steps = shell.input_transformer_manager.line_transforms
+    steps[:] = [step for step in steps if step is not let_through_without_body]
     for name, end in (("display", "end_views"), ("forms", "end_forms"), ("grids", "end_grids")):
         module = sys.modules.get(f"wiro_nb.notebook.{name}")
         if module is not None:
@@ -57,6 +62,16 @@ def unload(shell: Any) -> None:
         bridge.bridge.close()
     WiroError.debug = False
     session.close(CLOSE_TIMEOUT_S)
+
+
+def let_through_without_body(lines: list[str]) -> list[str]:
+    """Gives a lone `%%wiro MODEL ...` line an empty line below it, so that the magic itself can answer.
+
+    Args:
+        lines: A cell's, with their line ends.
+    """
+    is_lone = len(lines) == 1 and lines[0].split(maxsplit=1)[:1] == [f"%%{MAGIC}"]
+    return [*lines, "\n"] if is_lone else lines
 
 
 def _find_magics(shell: Any) -> WiroMagics | None:

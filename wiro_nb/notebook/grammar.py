@@ -21,6 +21,7 @@ class Argument:
         help: One line.
         required: False for optional ones, which come last.
         rest: True when the argument takes all remaining words as one text.
+        repeats: True when it takes all remaining words one by one; it is read like a repeated option.
     """
 
     name: str
@@ -28,6 +29,13 @@ class Argument:
     help: str
     required: bool = True
     rest: bool = False
+    repeats: bool = False
+
+    @property
+    def usage(self) -> str:
+        """The argument as it stands in a usage line."""
+        more = " ..." if self.repeats else ""
+        return self.name + more if self.required else f"[{self.name}{more}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Command:
     def usage(self) -> str:
         """One usage line with every argument and option."""
         parts = [self.title]
-        parts += [item.name if item.required else f"[{item.name}]" for item in self.arguments]
+        parts += [item.usage for item in self.arguments]
         if self.takes_values:
             parts.append("[name=value ...]")
         parts += [flag.usage for flag in self.flags]
@@ -183,7 +191,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("--fresh", "Run again even if this cell's clip is already made"),
             Flag("--dry-run", "Show the request and what has changed since; send nothing"),
             Flag("--all", "Every run of a notebook or folder"),
-            Flag("--yes", "Send many runs without being asked"),
+            Flag("--yes", "Send many runs, or dear ones, without being asked"),
             Flag("--force", "Read a record that was changed after it was written"),
         ),
         takes_values=True,
@@ -205,7 +213,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "verify",
         "Check that files and records are whole and unchanged, and that no secret is in them",
-        (Argument("PATH", "source", "notebook, folder or clip; without it this notebook", required=False),),
+        (Argument("PATH", "source", "notebooks, folders, clips; without any this notebook", False, repeats=True),),
         example="%wiro verify",
     ),
     Command(

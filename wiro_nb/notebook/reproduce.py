@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import ConfirmationNeeded, WiroError
+from wiro_nb.errors import WiroError
 from wiro_nb.notebook import actions
 from wiro_nb.notebook.host import ANY_NOTEBOOK, Host, current_host
 from wiro_nb.notebook.pages import Listing, Page
@@ -75,21 +75,22 @@ def rerun_all(
         source: A notebook, or a folder of runs.
         wait: As in `rerun`.
         fresh: As in `rerun`.
-        yes: True sends more runs than the sweep limit without being asked.
+        yes: True sends more runs, or dearer ones, than the sweep limits allow without being asked.
         max_cost_usd: As in `rerun`, for each run.
         force: As in `rerun`.
         **overrides: Settings to change in each.
 
     Raises:
-        ConfirmationNeeded: There are more runs than `sweep_limit_runs`; nothing was sent.
+        ConfirmationNeeded: There are more runs than `sweep_limit_runs`, or they may cost more than
+            `sweep_limit_usd` together, or their price is unknown; nothing was sent.
         WiroError: As `rerun`; nothing is sent unless every run can be.
     """
     host = current_host()
     replays = plan_all(source, overrides, host, "python", force=force)
-    confirm(len(replays), yes)
+    told = confirm(replays, yes)
     limit = None if max_cost_usd is None else Decimal(str(max_cost_usd))
     handles = [_start(item, host, "python", fresh=fresh, max_cost_usd=limit)[0] for item in replays]
-    return _listing(handles, host, wait)
+    return _listing(handles, host, wait, told)
 
 
 def plan(
@@ -128,19 +129,31 @@ def plan_all(
     return replays
 
 
-def confirm(count: int, yes: bool) -> None:
-    """Asks for a word before many runs are sent.
+def confirm(replays: Sequence[Replay], yes: bool) -> str:
+    """Asks for a word before many runs, or dear ones, are sent; a single run is asked for by its own name.
+
+    Returns:
+        Number, price and time of them all in words.
 
     Raises:
-        ConfirmationNeeded: There are more than the limit for sweeps, and `yes` is False.
+        ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
     """
-    if not yes and count > session.preferences.sweep_limit_runs:
-        raise ConfirmationNeeded(
-            f"that would send {count} runs, more than {session.preferences.sweep_limit_runs}",
-            runs=count,
-            low_usd=None,
-            high_usd=None,
+    from wiro_nb.runs.totals import check_limits, describe_total, total_of
+
+    manager, limits = session.manager(), session.preferences
+    cost = total_of(manager, [item.prepared for item in replays if item.prepared is not None])
+    is_sandbox = manager.choice.is_sandbox
+    told = describe_total(len(replays), cost, is_sandbox)
+    if not yes and len(replays) > 1:
+        check_limits(
+            len(replays),
+            cost,
+            is_sandbox=is_sandbox,
+            limit_usd=limits.sweep_limit_usd,
+            limit_runs=limits.sweep_limit_runs,
+            told=f"that would send {told}",
         )
+    return told
 
 
 def rerun_in_cell(
@@ -150,6 +163,7 @@ def rerun_in_cell(
     fresh: bool,
     max_cost_usd: Decimal | None,
     is_many: bool,
+    yes: bool = False,
     keep: Callable[[Any], None],
 ) -> Any:
     """Makes runs again for the magic: one shows itself in the cell, several come back as a table.
@@ -160,17 +174,20 @@ def rerun_in_cell(
         fresh: As in `rerun`.
         max_cost_usd: As in `rerun`.
         is_many: True for the runs of a whole notebook or folder.
+        yes: As in `rerun_all`.
         keep: Called with the run (a list of runs, when many) before anything is waited for.
 
     Raises:
+        ConfirmationNeeded: As in `rerun_all`.
         WiroError: One could not start, or gave no result in a cell that waits.
     """
     host = current_host()
+    told = confirm(replays, yes)
     started = [_start(item, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd) for item in replays]
     if is_many:
         handles = [handle for handle, _ in started]
         keep(handles)
-        return _listing(handles, host, wait)
+        return _listing(handles, host, wait, told)
     ((handle, note),) = started
     keep(handle)
     lines = " ".join(f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
@@ -225,7 +242,7 @@ def _start(
     )
 
 
-def _listing(handles: Sequence[Run], host: Host, wait: bool | None) -> Listing[Run]:
+def _listing(handles: Sequence[Run], host: Host, wait: bool | None, told: str) -> Listing[Run]:
     from wiro_nb.notebook.tables_html import runs_bundle
 
     if session.should_wait(host, wait):
@@ -240,7 +257,9 @@ def _listing(handles: Sequence[Run], host: Host, wait: bool | None) -> Listing[R
 
     def draw() -> Bundle:
         snapshots = [item.snapshot for item in handles]
-        return runs_bundle(snapshots, spent="", where="made again", schemas=session.known_schemas())
+        return runs_bundle(
+            snapshots, spent=f"Forecast: {told}.", where="made again", schemas=session.known_schemas()
+        )
 
     return Listing(handles, draw)
 

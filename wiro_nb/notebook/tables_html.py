@@ -104,6 +104,7 @@ def runs_bundle(
     spent: str,
     pictures: bool = True,
     where: str = "in this notebook",
+    chosen: str = "",
     now: datetime | None = None,
     schemas: Sequence[ModelSchema] = (),
 ) -> Bundle:
@@ -114,17 +115,17 @@ def runs_bundle(
         spent: A sentence about money, or "".
         pictures: True links the posters; their paths start from the folder of the runs' own notebook.
         where: Which runs these are.
+        chosen: The filters in use, as `chosen_words` gives them.
         now: The present moment; for tests.
         schemas: The models that are known: they order the settings and name the choices.
     """
     if not snapshots:
-        start = "%wiro models, then %wiro form MODEL"
-        html = f'<div style="{PAGE}">No runs {markup.escape(where)} yet. Start with {markup.escape(start)}</div>'
-        return {"text/html": html, "text/plain": f"wiro: no runs {where} yet\n  next: {start}"}
+        return _no_runs(where, chosen)
     moment = now or datetime.now(UTC)
     known = {schema.slug: schema for schema in schemas}
     settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
     head = words.count(len(snapshots), "run")
+    where += chosen
     money_html = f" {markup.escape(spent)}" if spent else ""
     html = (
         f'<div style="{_WIDE}"><div style="margin:0 0 6px 0"><b>{head} {markup.escape(where)}</b> '
@@ -141,6 +142,17 @@ def runs_bundle(
     text = [f"wiro: {head} {where}, newest first. {spent}".rstrip()]
     text += [_run_line(snapshot, key, moment) for snapshot, key in zip(snapshots, settings, strict=True)]
     return {"text/html": html, "text/plain": "\n".join(text)}
+
+
+def _no_runs(where: str, chosen: str) -> Bundle:
+    """Says that there are no runs, or none that fit the filters."""
+    if chosen:
+        said = f"No run {where} fits{chosen.removeprefix(',')}."
+        start = "%wiro runs for all of them" if where == "in this notebook" else "%wiro runs --all for all of them"
+    else:
+        said, start = f"No runs {where} yet.", "%wiro models, then %wiro form MODEL"
+    html = f'<div style="{PAGE}">{markup.escape(said)} Next: {markup.escape(start)}</div>'
+    return {"text/html": html, "text/plain": f"wiro: {said[0].lower()}{said[1:-1]}\n  next: {start}"}
 
 
 def _runs_next(snapshots: Sequence[Snapshot]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wiro_nb.errors import ConfirmationNeeded, InputError, InvalidParameter, WiroError
+from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.runs.inputs import resolve_inputs
 from wiro_nb.runs.requests import Origin, home_of
 from wiro_nb.runs.rows import LedgerRow
@@ -29,6 +29,7 @@ from wiro_nb.runs.sweep_plan import (
     list_points,
     make_axis,
 )
+from wiro_nb.runs.totals import TotalCost, check_limits, describe_total, price_words, total_of
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
@@ -37,29 +38,6 @@ if TYPE_CHECKING:
     from wiro_nb.runs.manager import Manager
 
 Grid = Mapping[str, object] | Sequence[Axis]
-
-
-@dataclass(frozen=True, slots=True)
-class SweepCost:
-    """What the runs that are still to be sent may cost and take.
-
-    Attributes:
-        low_usd, high_usd: Together; high is None when nobody can say.
-        known: False when the price of at least one run is unknown.
-        seconds: Of work in all, or None when no earlier run compares.
-    """
-
-    low_usd: Decimal
-    high_usd: Decimal | None
-    known: bool
-    seconds: float | None
-
-    @property
-    def most_usd(self) -> Decimal | None:
-        """The most it should cost, or None when that is unknown."""
-        if not self.known:
-            return None
-        return self.low_usd if self.high_usd is None else self.high_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +62,7 @@ class SweepPlan:
     points: tuple[Point, ...]
     requests: tuple[Prepared, ...]
     made: dict[int, Run]
-    cost: SweepCost
+    cost: TotalCost
     is_sandbox: bool
     notes: tuple[str, ...] = ()
 
@@ -146,46 +124,32 @@ def plan_sweep(
         tuple(points),
         tuple(requests),
         made,
-        _forecast(manager, missing),
+        total_of(manager, missing),
         manager.choice.is_sandbox,
         tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
     )
 
 
 def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
-    """Refuses a plan that a person should say yes to first.
-
-    In the sandbox only the number of runs counts: nothing is billed there, but this machine does the work.
+    """Refuses a plan that a person should say yes to first; see `check_limits`.
 
     Raises:
         ConfirmationNeeded: More runs to send than `limit_runs`, a price above `limit_usd`, or an unknown one.
     """
-    count, cost = len(plan.missing), plan.cost
-    reason = ""
-    if count > limit_runs:
-        reason = f"more than {limit_runs} runs"
-    elif count and not plan.is_sandbox and cost.most_usd is None:
-        reason = "their price is unknown"
-    elif count and not plan.is_sandbox and cost.most_usd is not None and cost.most_usd > limit_usd:
-        reason = f"more than ${limit_usd}"
-    if reason:
-        raise ConfirmationNeeded(
-            f"this sweep would send {describe_plan(plan)}: {reason}",
-            runs=count,
-            low_usd=str(cost.low_usd) if cost.known else None,
-            high_usd=str(cost.high_usd) if cost.known and cost.high_usd is not None else None,
-        )
+    told = f"this sweep would send {describe_plan(plan)}"
+    check_limits(
+        len(plan.missing),
+        plan.cost,
+        is_sandbox=plan.is_sandbox,
+        limit_usd=limit_usd,
+        limit_runs=limit_runs,
+        told=told,
+    )
 
 
 def describe_plan(plan: SweepPlan) -> str:
     """Returns what a plan would send, in words: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
-    count = len(plan.missing)
-    parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
-    if count:
-        parts.append(_price_words(plan.cost, plan.is_sandbox))
-        if plan.cost.seconds is not None:
-            parts.append(f"about {_clock(plan.cost.seconds)} of work")
-    text = ", ".join(parts)
+    text = describe_total(len(plan.missing), plan.cost, plan.is_sandbox)
     return f"{text}; {len(plan.made)} of {len(plan.points)} already made or under way" if plan.made else text
 
 
@@ -242,14 +206,14 @@ def _not_fitting(problems: Mapping[str, tuple[InvalidParameter, int]], count: in
 
 
 def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mapping[str, object]) -> InputError:
-    one = _forecast(manager, [prepare(schema, values)])
-    together = SweepCost(
+    one = total_of(manager, [prepare(schema, values)])
+    together = TotalCost(
         one.low_usd * count,
         None if one.high_usd is None else one.high_usd * count,
         one.known,
         None if one.seconds is None else one.seconds * count,
     )
-    price = _price_words(together, manager.choice.is_sandbox)
+    price = price_words(together, manager.choice.is_sandbox)
     return InputError(
         f"this sweep has {count:,} runs, {price} at the price of the first; "
         f"one sweep takes at most {MOST_POINTS:,}",
@@ -280,38 +244,3 @@ def _find_made(manager: Manager, model: str, identities: Sequence[str], notebook
 def _identify(service: str, notebook: str | None, identities: Sequence[str]) -> str:
     text = json.dumps([service, notebook, list(identities)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _forecast(manager: Manager, requests: Sequence[Prepared]) -> SweepCost:
-    low, high, known, seconds = Decimal(0), Decimal(0), True, 0.0
-    has_high = has_seconds = True
-    for price, expected in manager.forecast(requests):
-        known = known and price.known
-        low += price.low_usd
-        has_high = has_high and price.high_usd is not None
-        high += price.high_usd or Decimal(0)
-        has_seconds = has_seconds and expected is not None
-        seconds += expected or 0.0
-    return SweepCost(low, high if has_high else None, known, seconds if has_seconds and requests else None)
-
-
-def _price_words(cost: SweepCost, is_sandbox: bool) -> str:
-    if not cost.known:
-        words = "price unknown"
-    elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
-        words = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
-    else:
-        words = f"about {_usd(cost.low_usd)}"
-    return f"free, sandbox (make-believe price: {words})" if is_sandbox else words
-
-
-def _usd(amount: Decimal) -> str:
-    if 0 < amount < Decimal("0.0005"):
-        return "under $0.001"
-    return f"${amount:,.3f}" if amount < Decimal("0.1") else f"${amount:,.2f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -15,6 +15,7 @@ from rocrate.rocrate import ROCrate
 
 from tests.manager_tools import WAN
 from wiro_nb.cli import main
+from wiro_nb.notebook.session import Preferences
 from wiro_nb.provenance.mp4 import write_comment
 from wiro_nb.provenance.record import check_record
 
@@ -113,6 +114,27 @@ def test_all_runs_of_a_notebook_or_one_of_them(
     assert json.loads(out)["made_from"] == record["run_id"]
 
 
+def test_all_runs_are_told_together_and_many_want_a_yes(
+    command: Command, record: dict[str, Any], own_folders: Path, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out, _ = command("rerun", record["run_id"], "seed=8", "--json")
+    notebook = notebook_with(own_folders / "both.ipynb", record, json.loads(out))
+    _, out, err = command("rerun", notebook, "--all", "--dry-run", "--json")
+    assert [json.loads(line)["ready"] for line in out.splitlines()] == [True, True]
+    assert "in all 2 runs, about $" in err
+    monkeypatch.setattr("wiro_nb.notebook.session.Preferences", lambda: Preferences(sweep_limit_runs=1))
+    asked = sandbox.audit()["requests"]["Run"]
+    code, out, err = command("rerun", notebook, "--all")
+    assert (code, out) == (2, "")
+    assert "that would send 2 runs, about $" in err
+    assert "more than 1 runs" in err
+    assert "--yes" in err
+    assert sandbox.audit()["requests"]["Run"] == asked
+    code, _, err = command("rerun", notebook, "--all", "--yes")
+    assert (code, sandbox.audit()["requests"]["Run"]) == (0, asked + 2)
+    assert "in all 2 runs" in err
+
+
 def test_an_address_of_an_output_means_its_run(command: Command, record: dict[str, Any]) -> None:
     code, out, _ = command("rerun", record["outputs"][0]["url"], "--dry-run", "--json")
     assert (code, json.loads(out)["made_from"]) == (0, record["run_id"])
@@ -170,7 +192,7 @@ def test_seal_keeps_records_when_outputs_are_cleared(
 ) -> None:
     notebook = notebook_with(own_folders / "a.ipynb", record)
     code, out, _ = command("seal", notebook, "--json")
-    assert (code, json.loads(out)[0]["added"]) == (0, [record["run_id"]])
+    assert (code, json.loads(out)["added"]) == (0, [record["run_id"]])
     book = nbformat.read(notebook, as_version=4)
     book.cells[0].outputs = []
     nbformat.write(book, notebook)

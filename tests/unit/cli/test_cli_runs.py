@@ -47,7 +47,7 @@ def test_a_folder_that_is_a_file_is_refused_with_the_shells_option(command: Comm
 def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command) -> None:
     assert "no runs yet" in command("runs")[1]
     assert command("run", WAN, "prompt=a cat")[0] == 0
-    assert "no run fits, state failed" in command("runs", "--state", "failed")[1]
+    assert "no run fits state failed" in command("runs", "--state", "failed")[1]
     assert WAN in command("runs", "--state", "done")[1]
     assert command("runs", "--limit", "0")[0] == 2
     with pytest.raises(SystemExit) as refused:

@@ -55,6 +55,11 @@ def test_a_search_takes_all_remaining_words() -> None:
     assert parse_line("models stormy sea size=big").arguments == {"QUERY": "stormy sea size=big"}
 
 
+def test_an_argument_may_take_several_words() -> None:
+    assert parse_line("verify").listed("PATH") == []
+    assert parse_line('verify a.mp4 "my clips" nb.ipynb').listed("PATH") == ["a.mp4", "my clips", "nb.ipynb"]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from wiro_nb.notebook.arguments import parse_cell_line, parse_line
 from wiro_nb.notebook.commands import HANDLERS
+from wiro_nb.notebook.extension import let_through_without_body
 from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
 from wiro_nb.notebook.magics import WiroMagics
 
@@ -36,3 +38,20 @@ def test_every_setting_of_the_magics_has_a_help_and_none_is_a_secret() -> None:
     traits = WiroMagics.class_own_traits(config=True)
     assert all(trait.help for trait in traits.values())
     assert not any(word in name for name in traits for word in ("key", "secret", "token"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "sent"),
+    [
+        ("%%wiro a/b seed=7", "'wiro', 'a/b seed=7', '\\n'"),
+        ("\n%%wiro a/b\n", "'wiro', 'a/b', '\\n'"),
+        ("%%wiro", "'wiro', '', '\\n'"),
+        ("%%wiro a/b\na lake\n", "'wiro', 'a/b', 'a lake\\n'"),
+        ("%%wirox a/b", "'wirox', 'a/b', ''"),
+    ],
+)
+def test_a_cell_without_a_body_reaches_the_magic(cell: str, sent: str) -> None:
+    steps = TransformerManager()
+    steps.line_transforms.insert(0, let_through_without_body)
+    assert steps.transform_cell(cell) == f"get_ipython().run_cell_magic({sent})\n"
+    assert "pinfo" in steps.transform_cell("%%wiro?")

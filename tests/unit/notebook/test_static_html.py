@@ -76,6 +76,7 @@ def every_page() -> list[str]:
     states = [DONE, FAILED, CANCELLED, GENERATING, UNCERTAIN, at(outputs=(CLIP, CLIP)), at(outputs=())]
     error = InvalidParameter("effect has no choice <x>", near=["a", "b"], allowed=["a", "b", "c"], name="effect")
     pages = [run_bundle(snapshot, POSTERS, note="why") for snapshot in states]
+    pages += [runs_bundle([], spent="", chosen=", state failed, text <b>")]
     pages += [runs_bundle(states, spent="Spent $1 of $2."), runs_bundle([], spent="")]
     pages += [
         error_bundle(error),
@@ -270,3 +271,14 @@ def test_no_model_found_and_no_run_found_name_what_to_type() -> None:
     error = UnknownRun("No run", near=["01JD5Q9W8R7T6Y5V4K3H28K2QF"])
     assert "8k2qf" in error_bundle(error)["text/html"]
     assert "01JD5Q9W8R7T" not in error_bundle(error)["text/html"]
+
+
+def test_a_filter_that_fits_nothing_is_not_an_empty_notebook() -> None:
+    assert runs_bundle([], spent="")["text/plain"].startswith(
+        "wiro: no runs in this notebook yet\n  next: %wiro models"
+    )
+    told = runs_bundle([], spent="", chosen=", state failed, since 7d")
+    assert told["text/plain"] == (
+        "wiro: no run in this notebook fits state failed, since 7d\n  next: %wiro runs for all of them"
+    )
+    assert "fits state failed, since 7d" in told["text/html"]

@@ -18,7 +18,8 @@ from wiro_nb.notebook.sweep_html import sweep_bundle, sweep_text
 from wiro_nb.runs.queries import Spending
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.runs.sweep_plan import list_points, read_axis
-from wiro_nb.runs.sweep_request import SweepCost, SweepPlan
+from wiro_nb.runs.sweep_request import SweepPlan
+from wiro_nb.runs.totals import TotalCost
 from wiro_nb.schema.catalog import find_bundled
 
 SCHEMA = find_bundled("wiro/animate-diff")
@@ -31,7 +32,7 @@ def plan_of(*axes: str, paired: bool = False, is_sandbox: bool = False, **change
     assert SCHEMA is not None
     read = tuple(read_axis(text) for text in axes)
     points = tuple(list_points(read, paired=paired))
-    cost = SweepCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
+    cost = TotalCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
     values = {"made": {}, **changes}
     return SweepPlan("sweep", SCHEMA, read, paired, {}, points, (), values["made"], cost, is_sandbox)
 

@@ -27,6 +27,8 @@ _SUSPICIOUS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature
 # Task tokens come by the thousand and are single words: they are looked up by their length in the words of a
 # text. The few secrets of another make are searched for one after the other.
 _WORD = re.compile(r"[A-Za-z0-9_\-]{%d,}" % _SHORTEST_SECRET)  # noqa: UP031
+_word = _WORD
+"""Words long enough to hold the shortest secret known."""
 _words: dict[int, set[str]] = {}
 _lengths: tuple[int, ...] = ()
 _others: tuple[str, ...] = ()
@@ -53,7 +55,7 @@ def register_secret(value: str | None) -> None:
         value: The secret. Texts shorter than 6 characters are ignored: masking them would
             mangle ordinary words.
     """
-    global _lengths, _others
+    global _lengths, _others, _word
     if not value or len(value) < _SHORTEST_SECRET:
         return
     with _lock:
@@ -64,6 +66,7 @@ def register_secret(value: str | None) -> None:
         else:
             _words[len(value)] = {value}
             _lengths = tuple(sorted(_words, reverse=True))
+            _word = re.compile(r"[A-Za-z0-9_\-]{%d,}" % _lengths[-1])  # noqa: UP031
 
 
 def redact(text: str) -> str:
@@ -72,7 +75,7 @@ def redact(text: str) -> str:
         if secret in text:
             text = text.replace(secret, MASK)
     if _lengths:
-        text = _WORD.sub(_mask_word, text)
+        text = _word.sub(_mask_word, text)
     if _SUSPICIOUS.search(text):
         for pattern in _PATTERNS:
             text = pattern.sub(lambda match: match.group(1) + MASK, text)

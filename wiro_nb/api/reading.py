@@ -65,6 +65,8 @@ def as_optional_text(value: object) -> str | None:
 
 def as_decimal(value: object) -> Decimal | None:
     """Returns an exact, finite number, or None."""
+    if value is None:
+        return None
     text = as_text(value).strip()
     if not text or len(text) > _LONGEST_NUMBER:
         return None
@@ -78,6 +80,8 @@ def as_decimal(value: object) -> Decimal | None:
 
 def as_float(value: object) -> float | None:
     """Returns a finite number, or None; "60%" reads as 60."""
+    if value is None:
+        return None
     if isinstance(value, str):
         value = value.strip().removesuffix("%")
     number = as_decimal(value)
@@ -105,6 +109,8 @@ def as_flag(value: object, default: bool) -> bool:
 
 def as_moment(value: object) -> datetime | None:
     """Returns a UTC time from epoch seconds (or milliseconds), or None for "0", empty and unreadable."""
+    if value is None or value in ("", "0"):  # as most times are, most of the time
+        return None
     seconds = as_float(value)
     if not seconds or seconds < 0:
         return None

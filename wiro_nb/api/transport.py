@@ -39,6 +39,7 @@ LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
 _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 30.0
+_ADDRESSES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class HttpEdge:
         self.service = service
         self.timeout_s = timeout_s
         self._httpx = httpx2
+        self._addresses: dict[str, httpx2.URL] = {}
         timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S), pool=None)
         # A proxy of the environment must not stand before a service on this machine.
         common: dict[str, Any] = {
@@ -98,6 +100,15 @@ class HttpEdge:
         self._files = httpx2.AsyncClient(
             limits=httpx2.Limits(max_connections=MAX_DOWNLOADS, keepalive_expiry=_KEEPALIVE_S), **common
         )
+
+    def _address(self, path: str) -> httpx2.URL:
+        """Returns where a path leads; reading an address costs a tenth of a request, so the latest are kept."""
+        found = self._addresses.get(path)
+        if found is None:
+            if len(self._addresses) >= _ADDRESSES_KEPT:
+                self._addresses.clear()
+            found = self._addresses[path] = self._httpx.URL(f"{self.service.base_url}/{path}")
+        return found
 
     async def close(self) -> None:
         """Closes both pools."""
@@ -144,7 +155,7 @@ class HttpEdge:
                 content = pieces()
             request = self._api.build_request(
                 "POST",
-                f"{self.service.base_url}/{path}",
+                self._address(path),
                 content=content,
                 headers=headers,
             )

@@ -69,9 +69,10 @@ class Box:
 
 @dataclass(slots=True)
 class Layout:
-    """The top-level boxes of a file, in order."""
+    """The top-level boxes of a file, in order; `cut` says where it ends too early, "" for a whole file."""
 
     boxes: list[BoxHead] = field(default_factory=list)
+    cut: str = ""
 
     def only(self, name: bytes) -> BoxHead | None:
         """Returns the box of this type when there is exactly one."""
@@ -83,12 +84,13 @@ class Layout:
         return any(box.type == name for box in self.boxes)
 
 
-def read_layout(file: BinaryIO, size: int) -> Layout:
+def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layout:
     """Returns the top-level boxes, reading only their heads.
 
     Args:
         file: Open for reading in binary.
         size: Bytes in the file.
+        may_be_cut: True returns the whole boxes before the place where the file breaks off.
 
     Raises:
         BoxError: A box reaches past the end of the file, or is smaller than its own head.
@@ -96,7 +98,13 @@ def read_layout(file: BinaryIO, size: int) -> Layout:
     layout = Layout()
     at = 0
     while at < size:
-        head = _read_head(file, at, size)
+        try:
+            head = _read_head(file, at, size)
+        except BoxError as error:
+            if not may_be_cut:
+                raise
+            layout.cut = str(error)
+            return layout
         layout.boxes.append(head)
         at = head.end
     if not layout.boxes:
@@ -155,18 +163,19 @@ def parse_box(name: bytes, payload: bytes, *, inside: bytes = b"", depth: int = 
     if name == b"meta" and payload[4:8] != b"hdlr":
         prefix, payload = payload[:4], payload[4:]
     try:
-        children = [parse_box(child, body, inside=name, depth=depth + 1) for child, body in _split(payload)]
+        parts = list(_split(payload))
     except BoxError:
         if name == b"moov":
             raise
         return Box(name, prefix + payload)
-    box = Box(name, children=children, prefix=prefix)
-    if box.to_bytes()[8:] != prefix + payload:
+    if not all(is_usual for _, _, is_usual in parts):
         return Box(name, prefix + payload)
-    return box
+    children = [parse_box(child, body, inside=name, depth=depth + 1) for child, body, _ in parts]
+    return Box(name, children=children, prefix=prefix)
 
 
-def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _split(payload: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Yields type and content of each box, and whether its head is the one that `to_bytes` would write."""
     at = 0
     while at < len(payload):
         if payload[at:] == b"\0\0\0\0":
@@ -174,7 +183,7 @@ def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
         if len(payload) - at < 8:
             raise BoxError("a box is cut")
         size, name = struct.unpack_from(">I4s", payload, at)
-        head = 8
+        head, is_usual = 8, size > 1
         if size == 1:
             if len(payload) - at < 16:
                 raise BoxError("a box is cut")
@@ -183,5 +192,5 @@ def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
             size = len(payload) - at
         if size < head or at + size > len(payload):
             raise BoxError("a box reaches past its container")
-        yield name, payload[at + head : at + size]
+        yield name, payload[at + head : at + size], is_usual
         at += size

@@ -36,11 +36,23 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: A float is not finite.
     """
-    return json.dumps(normalise(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _write(normalise(value))
+
+
+def _write(normal: Any) -> str:
+    return json.dumps(normal, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def normalise(value: Any) -> Any:
     """Returns the value as JSON data that survives a trip through JavaScript unchanged."""
+    kind = type(value)
+    if kind is str and value.isascii():  # nearly all of a record: not worth the questions below
+        return value
+    if kind is dict:
+        return {
+            normalise(key) if type(key) is str else str(normalise(key)): normalise(item)
+            for key, item in value.items()
+        }
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, str):
@@ -75,14 +87,17 @@ def utc_text(moment: datetime | None) -> str | None:
 
 def hash_record(record: Mapping[str, Any]) -> str:
     """Returns the SHA-256 (hex) over the canonical form of everything but the hash itself."""
-    body = {key: value for key, value in record.items() if key != HASH_FIELD}
-    return hashlib.sha256(canonical_json(body).encode()).hexdigest()
+    return _hash_normal(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
+
+
+def _hash_normal(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_write(body).encode()).hexdigest()
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the record in normal form with its hash."""
     sealed: dict[str, Any] = normalise({key: value for key, value in record.items() if key != HASH_FIELD})
-    sealed[HASH_FIELD] = hash_record(sealed)
+    sealed[HASH_FIELD] = _hash_normal(sealed)
     return sealed
 
 

@@ -45,6 +45,7 @@ class Link:
         self._sandbox = sandbox
         self._lock = asyncio.Lock()
         self._service: Service | None = None
+        self._made_for: ServiceChoice | None = None
         self._client: WiroClient | None = None
         self._stream: TaskStream | None = None
         self._requests: set[asyncio.Task[Any]] = set()
@@ -80,10 +81,13 @@ class Link:
         Raises:
             MissingExtra, ConnectFailed: The sandbox cannot be started.
         """
+        if self._client is not None and self._sandbox is None and self._made_for is self.choice:
+            return self._client  # nothing to start and nothing changed: no need to wait for others
         async with self._lock:
             service = await self._living_service()
             if self._client is None or service != self._service:
                 await self._replace(service)
+            self._made_for = self.choice
             assert self._client is not None
             return self._client
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,7 @@ def last_frame(path: Path) -> bytes:
     return frame(path, -1)
 
 
+@cache
 def _installed(package: str) -> bool:
     return find_spec(package) is not None
 

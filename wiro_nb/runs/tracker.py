@@ -240,22 +240,25 @@ class Tracker:
         return {"log_tail": lines[-LOG_LINES:], "log_count": len(lines)}
 
     def _apply(self, changes: dict[str, Any], now: datetime) -> Snapshot:
-        changed = replace(self._snapshot, **changes)
-        return self._take(
-            replace(changed, elapsed_s=_elapsed(changed, now), remaining_s=self._remaining(changed, now))
-        )
-
-    def _take(self, changed: Snapshot) -> Snapshot:
         current = self._snapshot
-        if not current.state.is_final and changed != current:
-            self._snapshot = replace(changed, version=current.version + 1)
+        if current.state.is_final:
+            return current
+        differing = {name: value for name, value in changes.items() if getattr(current, name) != value}
+        changed = replace(current, **differing) if differing else current
+        # A thousand runs send many events a second: what stays as it is must not be built anew.
+        elapsed_s, remaining_s = _elapsed(changed, now), self._remaining(changed, now)
+        if differing or elapsed_s != current.elapsed_s or remaining_s != current.remaining_s:
+            moved = {"elapsed_s": elapsed_s, "remaining_s": remaining_s, "version": current.version + 1}
+            self._snapshot = replace(current, **{**differing, **moved})
         return self._snapshot
 
     def _remaining(self, snapshot: Snapshot, now: datetime) -> float | None:
+        if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
+            return None
         working = (
             snapshot.stage is Stage.GENERATING and not snapshot.state.is_final and snapshot.lost_since is None
         )
-        if not working or len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
+        if not working:
             return None
         if self._service_remaining is not None:
             seconds, at = self._service_remaining

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 FILE_TYPES = frozenset({"fileinput", "multifileinput", "combinefileinput"})
@@ -117,9 +118,15 @@ class ModelSchema:
     @property
     def sha256(self) -> str:
         """Hash of what decides a request (path and inputs), so that prose may change freely."""
-        core = {"run_path": self.run_path, "parameters": self.to_dict()["parameters"]}
-        text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _hash_inputs(self.run_path, self.parameters)
+
+
+@lru_cache(maxsize=256)
+def _hash_inputs(run_path: str, parameters: tuple[Parameter, ...]) -> str:
+    # Kept: every run asks for it, and taking hundreds of fields apart costs a millisecond.
+    core = {"run_path": run_path, "parameters": [asdict(parameter) for parameter in parameters]}
+    text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def schema_from_dict(data: dict[str, Any]) -> ModelSchema:

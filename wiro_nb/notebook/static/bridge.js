@@ -3,6 +3,7 @@
  * the end of their run. Everything is guarded: where there is no such document it does nothing.
  * Writes happen only when something differs, so that opening a notebook does not make it unsaved.
  */
+import { inTurn } from "./turns.js";
 
 const KEY = "wiro";
 const FORM_KEY = "wiro_form";
@@ -130,6 +131,11 @@ function hello(document, context) {
     budget: String(readMetadata(document).budget ?? "") };
 }
 
+const CHANGES = { runs: mergeRuns, repair, repair_form: repairForm, budget: setBudget };
+
+/** What a message changes: a later one with the same key says it anew. */
+const keyOf = ({ type, runs, run_id: run, form }) => [type, run, form, ...Object.keys(runs ?? {})].join(" ");
+
 function initialize({ model }) {
   const found = documentModel(model);
   if (!found) {
@@ -139,20 +145,23 @@ function initialize({ model }) {
   const { document, context } = found;
   const onMessage = (content) => {
     if (document.isDisposed || document.readOnly) return;
-    try {
-      if (content?.type === "runs") mergeRuns(document, content);
-      if (content?.type === "repair") repair(document, content);
-      if (content?.type === "repair_form") repairForm(document, content);
-      if (content?.type === "budget") setBudget(document, content);
-    } catch (error) {
-      console.warn("wiro_nb: the notebook was not changed", error);
-    }
+    const change = CHANGES[content?.type];
+    if (!change) return;
+    inTurn(document, keyOf(content), () => {
+      try {
+        change(document, content);
+      } catch (error) {
+        console.warn("wiro_nb: the notebook was not changed", error);
+      }
+    });
   };
   model.on("msg:custom", onMessage);
   Promise.resolve(context.ready).then(() => {
     model.send(hello(document, context));
     const manager = model.widget_manager;
-    const drop = () => !document.isDisposed && !document.readOnly && dropDeadViews(document, manager);
+    const drop = () => {
+      if (!document.isDisposed && !document.readOnly) inTurn(document, "dead views", () => dropDeadViews(document, manager));
+    };
     // Until a page has its widgets back, living ones look dead.
     if (manager?.restoredStatus === false) manager.restored?.connect(drop);
     else drop();

@@ -1,4 +1,5 @@
 /** Where a file beside the notebook can be fetched from; shared by widgets that show clips. */
+import { inTurn } from "./turns.js";
 
 /** The address as the server's own pages build it, where there is no resolver. */
 function builtAddress(notebook, path) {
@@ -14,6 +15,18 @@ function builtAddress(notebook, path) {
   }
 }
 
+/** The address on pages without a document of JupyterLab's kind: the classic notebook, and Voila. */
+function pageAddress(path) {
+  const { baseUrl, notebookPath } = document.body.dataset;
+  if (notebookPath) {
+    const folder = decodeURIComponent(notebookPath).split("/").slice(0, -1);
+    return `${baseUrl ?? "/"}files/${[...folder, ...path.split("/")].filter(Boolean).map(encodeURIComponent).join("/")}`;
+  }
+  // Voila serves what stands beside the notebook beside its page; elsewhere no server of ours is behind the page.
+  if (!document.getElementById("jupyter-config-data")) return "";
+  return new URL(path.split("/").map(encodeURIComponent).join("/"), document.baseURI).href;
+}
+
 /**
  * Finds the URL of a file named relative to the notebook, as JupyterLab does for static outputs.
  * @param {any} model the widget's model
@@ -21,8 +34,9 @@ function builtAddress(notebook, path) {
  * @returns {Promise<string>} "" where the page cannot tell (VS Code, Colab)
  */
 export async function clipAddress(model, path) {
+  if (!path) return "";
   const context = model.widget_manager?.context;
-  if (!path || !context) return "";
+  if (!context) return pageAddress(path);
   try {
     const resolver = context.urlResolver;
     const encoded = path.split("/").map(encodeURIComponent).join("/");
@@ -69,7 +83,8 @@ export function leaveStaticForm(model) {
   const context = model.widget_manager?.context;
   if (!context?.model?.cells) return () => {};
   return watchKernel(model, () => {
-    if (!context.isDisposed && !context.model.readOnly) dropView(context.model, model.get("own_id"));
+    const id = model.get("own_id");
+    if (!context.isDisposed && !context.model.readOnly) inTurn(context.model, `view ${id}`, () => dropView(context.model, id));
   });
 }
 

@@ -3,6 +3,7 @@
  * only that form is saved, so that a notebook opened without its kernel shows a result and not a dead widget.
  * A page opened again while the kernel lives gets the view back.
  */
+import { inTurn } from "./turns.js";
 
 const LIVE_MIME = "application/vnd.jupyter.widget-view+json";
 const NOTE = "wiro_view";
@@ -52,5 +53,6 @@ export function saveOnlyStatic(model) {
   const document = context?.model;
   if (typeof document?.toJSON !== "function" || !document.cells) return;
   patchSaving(document);
-  Promise.resolve(context.ready).then(() => putBack(document, model.get("view_key")));
+  const key = model.get("view_key");
+  Promise.resolve(context.ready).then(() => inTurn(document, `back ${key}`, () => putBack(document, key)));
 }

@@ -189,6 +189,8 @@ class UnreadableSchema(InputError):
 class BadRecord(InputError):
     """A run record is missing, cut, altered or of an unknown format. Fields: `source`, `reason`."""
 
+    default_hint = "%wiro runs, or give another file of the run: its clip, run.json or notebook"
+
 
 class BudgetExceeded(InputError):
     """The run would go over the budget. Fields: `budget_usd`, `spent_usd`, `estimated_usd` (decimal texts)."""

@@ -7,7 +7,6 @@ else wrote is never mistaken for ours.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance import mp4, png
 from wiro_nb.provenance.boxes import BoxError
+from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import canonical_json, check_record
 
 KEY = "wiro_nb"
@@ -59,7 +59,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
         else:
             text = None
     except (BoxError, png.PngError) as error:
-        raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="shape") from None
+        raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="cut") from None
     except OSError as error:
         raise BadRecord(
             f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
@@ -107,7 +107,7 @@ def _parse(text: str | None) -> Any:
     if not text:
         return None
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError:
         return None
     return content.get(KEY) if isinstance(content, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.reading import read_json, require_file
 from wiro_nb.provenance.record import check_record
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
 
@@ -40,6 +40,7 @@ def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[Found
         raise BadRecord(f"{path.name} does not exist", source=path.name, reason="none")
     if path.is_dir():
         return _in_folder(path, ignore_hash)
+    require_file(path)
     if path.suffix.lower() == ".ipynb":
         return _in_notebook(path, wanted, ignore_hash)
     if path.suffix.lower() == ".json":
@@ -48,7 +49,7 @@ def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[Found
         return [FoundRecord(read_embedded(path, ignore_hash=ignore_hash), "clip", path)]
     except BadRecord as error:
         beside = path.parent / SIDECAR_NAME
-        if error.reason != "none" or not beside.is_file():
+        if error.reason not in ("none", "cut") or not beside.is_file():
             raise
     return [FoundRecord(read_sidecar(beside, ignore_hash=ignore_hash), "sidecar", beside)]
 
@@ -65,16 +66,19 @@ def split_source(source: str | Path) -> tuple[Path, str]:
 def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
     inside = [] if (folder / SIDECAR_NAME).exists() else sorted(folder.glob(f"*/{SIDECAR_NAME}"))
     sidecars = inside or [folder / SIDECAR_NAME]
+    if not sidecars[0].exists():
+        raise BadRecord(
+            f"the folder {folder.resolve().name} holds no run",
+            details=[f"neither it nor a folder in it has a {SIDECAR_NAME}"],
+            hint="%wiro runs",
+            source=str(folder),
+            reason="none",
+        )
     return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path) for path in sidecars]
 
 
 def _in_notebook(path: Path, wanted: str, ignore_hash: bool) -> list[FoundRecord]:
-    try:
-        notebook = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        raise BadRecord(
-            f"{path.name} is not a notebook: it is not JSON", source=path.name, reason="shape"
-        ) from None
+    notebook = read_json(path, what="a notebook")
     records = records_in_notebook(notebook) if isinstance(notebook, dict) else {}
     if not records:
         raise BadRecord(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance.find import find_records
+from wiro_nb.provenance.reading import parse_json
 from wiro_nb.redaction import MASK, redact
 
 _SECRET_FIELDS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature|api[_-]?secret")
@@ -83,7 +83,7 @@ def _content_of(path: Path) -> Any:
         if path.suffix.lower() in {".ipynb", ".json"}:
             text = path.read_text("utf-8", errors="replace")
             try:
-                return json.loads(text)
+                return parse_json(text)
             except ValueError:
                 return text
         return [item.record for item in find_records(path, ignore_hash=True)]
@@ -109,7 +109,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _records_in(cells: Any) -> Iterator[Any]:
     for cell in cells if isinstance(cells, list) else ():
-        for output in (cell.get("outputs") if isinstance(cell, dict) else None) or ():
+        outputs = cell.get("outputs") if isinstance(cell, dict) else None
+        for output in outputs if isinstance(outputs, list) else ():
             metadata = output.get("metadata") if isinstance(output, dict) else None
             if isinstance(metadata, dict) and "wiro" in metadata:
                 yield metadata["wiro"]

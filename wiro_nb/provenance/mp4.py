@@ -63,18 +63,22 @@ def probe_mp4(path: Path) -> MediaInfo | None:
 def read_comment(path: Path) -> str | None:
     """Returns the comment tag's text, or None when there is none.
 
+    A clip that broke off behind its `moov`, as an interrupted copy does, still tells how it was made.
+
     Raises:
-        BoxError: The file is cut or not an MP4.
+        BoxError: The file is not an MP4, or cut so that the tag is gone.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        layout, moov = _read_moov(file, path.stat().st_size)
+        layout, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
         own = _find_own_box(file, layout)
         if own:
             file.seek(own.start + own.head_bytes + 16)
             return file.read(min(own.size - own.head_bytes - 16, 64 * 2**20)).decode("utf-8", "replace")
     value = _keyed_comment(moov) or _listed_comment(moov)
     data = value.find(b"data") if value else None
+    if data is None and layout.cut:
+        raise BoxError(layout.cut)
     return data.payload[8:].decode("utf-8", "replace") if data else None
 
 
@@ -126,11 +130,11 @@ def hash_media(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_moov(file: BinaryIO, size: int) -> tuple[Layout, Box]:
-    layout = read_layout(file, size)
+def _read_moov(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> tuple[Layout, Box]:
+    layout = read_layout(file, size, may_be_cut=may_be_cut)
     head = layout.only(b"moov")
     if head is None:
-        raise BoxError("it has no single moov box, so it is not a whole MP4")
+        raise BoxError(layout.cut or "it has no single moov box, so it is not a whole MP4")
     return layout, read_box(file, head)
 
 

@@ -71,7 +71,8 @@ def merge_runs(
         New metadata; the same content gives the same result, so that saving twice changes nothing.
     """
     merged = dict(present or {})
-    kept = {key: value for key, value in dict(merged.get("runs") or {}).items() if is_record(value)}
+    runs = merged.get("runs")
+    kept = {key: value for key, value in runs.items() if is_record(value)} if isinstance(runs, Mapping) else {}
     for run_id, record in records.items():
         kept[run_id] = pick_newer(kept.get(run_id), dict(record))
     latest = sorted(kept)[-limit:] if limit else []

@@ -12,6 +12,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError, MissingExtra
 from wiro_nb.provenance.notebooks import KEY, merge_runs, records_in_notebook
+from wiro_nb.provenance.reading import parse_json, require_file
 from wiro_nb.provenance.record import check_record
 from wiro_nb.provenance.sidecar import write_atomically
 
@@ -60,11 +61,12 @@ def seal_notebook(path: Path) -> Sealed:
             f"{path.name} changed while it was being sealed; it was left as it is",
             hint=f"save and close it, then: wiro-nb seal {path.name}",
         )
-    write_atomically(path, _dump(notebook, raw))
+    write_atomically(path, _dump(path, notebook, raw))
     return Sealed(path, run_ids, added, True)
 
 
 def _read(path: Path) -> bytes:
+    require_file(path)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -84,13 +86,16 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+    problem, hint = "", None
     try:
-        notebook = json.loads(raw)
-    except ValueError:
-        notebook = None
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise BadRecord(f"{path.name} is not a notebook", source=path.name, reason="shape")
-    return notebook
+        notebook = parse_json(raw)
+    except ValueError as error:
+        notebook, problem = None, f": {error}"
+    if isinstance(notebook, dict) and isinstance(notebook.get("cells"), list):
+        return notebook
+    if isinstance(notebook, dict) and "worksheets" in notebook:
+        problem, hint = " of format 4 or later", "open it in Jupyter and save it, then seal it"
+    raise BadRecord(f"{path.name} is not a notebook{problem}", hint=hint, source=path.name, reason="shape")
 
 
 def _validate(path: Path, notebook: dict[str, Any]) -> None:
@@ -115,10 +120,22 @@ def _validate(path: Path, notebook: dict[str, Any]) -> None:
         )
 
 
-def _dump(notebook: dict[str, Any], raw: bytes) -> bytes:
-    """Writes as Jupyter does, keeping the file's own indent and order of keys."""
-    text = raw.decode("utf-8")
+def _dump(path: Path, notebook: dict[str, Any], raw: bytes) -> bytes:
+    """Writes as Jupyter does, keeping the file's own indent, line ends and order of keys.
+
+    Raises:
+        BadRecord: It holds a number that JSON has no word for.
+    """
+    text = raw.decode("utf-8-sig")
     second = text.partition("\n")[2]
-    indent = len(second) - len(second.lstrip(" ")) or None
+    indent = second[: len(second) - len(second.lstrip(" \t"))] or None
     ending = "\n" if text.endswith("\n") else ""
-    return (json.dumps(notebook, indent=indent, ensure_ascii=False) + ending).encode()
+    try:
+        written = json.dumps(notebook, indent=indent, ensure_ascii=False, allow_nan=False) + ending
+    except ValueError:
+        raise BadRecord(
+            f"{path.name} holds a number that is none (NaN or infinity), which a saved notebook cannot have",
+            source=path.name,
+            reason="shape",
+        ) from None
+    return (written.replace("\n", "\r\n") if "\r\n" in text else written).encode()

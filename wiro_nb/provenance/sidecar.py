@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import BadRecord
+from wiro_nb.provenance.reading import read_json
 from wiro_nb.provenance.record import check_record
 
 SIDECAR_NAME = "run.json"
@@ -45,14 +45,7 @@ def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     """
     if path.is_dir():
         path = path / SIDECAR_NAME
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
-    except ValueError:
-        raise BadRecord(f"{path.name} is not JSON", source=path.name, reason="shape") from None
+    content = read_json(path)
     record = content.get("wiro", content) if isinstance(content, dict) else content
     return check_record(record, source=path.name, ignore_hash=ignore_hash)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import mimetypes
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -87,7 +89,7 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
     text = str(value).strip()
     if isinstance(value, str) and is_url(text):
         return url_input(parameter, text)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:", text):
+    if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+://|data:", text):
         raise _invalid(parameter, text, "is neither a file nor an http(s) URL", "give a path or an https:// URL")
     try:
         path = Path(text if isinstance(value, str) else value).expanduser()
@@ -132,18 +134,19 @@ def _invalid(parameter: str, value: str, what: str, hint: str) -> InvalidFile:
 
 
 def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
-    if path.is_dir():
+    kind = path.stat().st_mode
+    if stat.S_ISDIR(kind):
         raise _invalid(parameter, str(path), "is a folder", "give a file")
+    if not stat.S_ISREG(kind):  # looked at before it is opened: a pipe would wait for somebody to write
+        raise _invalid(parameter, str(path), "is not a regular file", "give a file")
     with path.open("rb") as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
-        if not path.is_file():
-            raise _invalid(parameter, str(path), "is not a regular file", "give a file")
         if size_bytes == 0:
             raise _invalid(parameter, str(path), "is empty", "give a file with content")
         if size_bytes > MAX_FILE_BYTES:
-            size_mb = size_bytes / 1024 / 1024
+            size_mb = math.ceil(size_bytes / 1024 / 1024 * 10) / 10
             raise _invalid(
-                parameter, str(path), f"has {size_mb:.0f} MB; the service takes 100 MB", "give a smaller file"
+                parameter, str(path), f"has {size_mb:.1f} MB; the service takes 100 MB", "give a smaller file"
             )
         head = stream.read(_HEAD_BYTES)
         content_type = sniff_type(head, path.name)

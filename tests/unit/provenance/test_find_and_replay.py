@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.mp4 import write_comment
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook
 from wiro_nb.provenance.replay import check_prepared, plan_replay
+from wiro_nb.provenance.seal import seal_notebook
 from wiro_nb.provenance.sidecar import write_sidecar
+from wiro_nb.provenance.verify import verify_paths
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
 
@@ -293,3 +296,65 @@ def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
     for other in (text, tmp_path / "missing.mp4"):
         with pytest.raises(BadRecord):
             compare_clips(one, other)
+
+
+def test_a_clip_that_broke_off_before_its_record_is_known_by_its_sidecar(tmp_path: Path) -> None:
+    write_sidecar(tmp_path, make_record())
+    clip = make_clip(tmp_path / "a.mp4")
+    clip.write_bytes(clip.read_bytes()[:-40])
+    assert find_records(clip)[0].kind == "sidecar"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are a thing of Unix")
+@pytest.mark.parametrize("name", ["a.mp4", "a.json", "a.ipynb", "a"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(BadRecord, match="not a regular file"):
+        find_records(tmp_path / name)
+
+
+def test_a_folder_without_runs_says_so(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(BadRecord, match="the folder notes holds no run") as caught:
+        find_records(tmp_path / "notes")
+    assert caught.value.reason == "none"
+
+
+DEEP = b'{"cells": [], "metadata": ' + b'{"a": ' * 100_000 + b"1" + b"}" * 100_000 + b"}"
+HALF_DEEP = b'{"cells": [], "metadata": ' + b'{"a": ' * 600 + b"1" + b"}" * 600 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (DEEP, "nested too deeply"),
+        (HALF_DEEP, "nested too deeply"),
+        ('{"cells": []}'.encode("utf-16"), "not UTF-8"),
+        (b"{", "not JSON"),
+    ],
+    ids=["deep", "half deep", "utf-16", "cut"],
+)
+@pytest.mark.parametrize("suffix", [".ipynb", ".json"])
+def test_files_that_are_no_json_are_refused_in_a_sentence(
+    tmp_path: Path, content: bytes, told: str, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(BadRecord, match=told):
+        find_records(path)
+    assert any(told in item.message for item in verify_paths([path]))
+    with pytest.raises(BadRecord, match=told):
+        seal_notebook(path)
+
+
+def test_a_record_nested_without_end_inside_a_clip_is_none(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4")
+    write_comment(clip, '{"wiro_nb": ' + '{"a": ' * 5000 + "1" + "}" * 5001)
+    with pytest.raises(BadRecord, match="carries no run record"):
+        find_records(clip)
+
+
+def test_a_byte_order_mark_hides_no_notebook(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "a.ipynb", make_record())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert find_records(path)[0].record == make_record()

@@ -196,3 +196,17 @@ def test_a_cut_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(png.PngError):
         png.write_text(picture, "x")
     assert picture.read_bytes() == raw[:-6]
+
+
+def test_a_clip_that_broke_off_behind_its_record_still_tells_it(tmp_path: Path) -> None:
+    clip, record = make_clip(tmp_path / "a.mp4", flags="+faststart"), make_record()
+    assert embed_record(clip, record) == ""
+    with clip.open("rb") as file:
+        media = boxes.read_layout(file, clip.stat().st_size).only(b"mdat")
+    assert media is not None
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: media.start + 20])
+    assert read_embedded(clip) == record
+    clip.write_bytes(whole[: media.start - 20])
+    with pytest.raises(BadRecord, match="past the end"):
+        read_embedded(clip)

@@ -196,3 +196,56 @@ def test_a_later_record_of_the_same_files_is_only_noted(tmp_path: Path) -> None:
 def test_a_missing_path_says_so_and_nothing_above_it_is_searched(tmp_path: Path) -> None:
     findings = verify_paths([tmp_path / "none.mp4"])
     assert [(item.level, item.message) for item in findings] == [("problem", "there is no such file")]
+
+
+@pytest.mark.parametrize(
+    "wiro", ["words", ["a"], {"runs": ["a"], "format": 1}, {"runs": {"x": 3}, "omitted": "b"}]
+)
+def test_sealing_makes_strange_metadata_good(tmp_path: Path, wiro: Any) -> None:
+    record = make_record()
+    path = make_notebook(tmp_path / "a.ipynb", record)
+    notebook = json.loads(path.read_text("utf-8"))
+    notebook["metadata"]["wiro"] = wiro
+    path.write_text(json.dumps(notebook), "utf-8")
+    assert seal_notebook(path).added == (record["run_id"],)
+    assert json.loads(path.read_text("utf-8"))["metadata"]["wiro"]["runs"] == {record["run_id"]: record}
+
+
+@pytest.mark.parametrize(
+    ("indent", "end"),
+    [("\t", "\n"), (" ", "\r\n"), ("    ", "\n"), (None, "\n")],
+    ids=["tab", "crlf", "4", "none"],
+)
+def test_sealing_keeps_the_files_own_layout(tmp_path: Path, indent: str | None, end: str) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    notebook = json.loads(path.read_text("utf-8"))
+    written = json.dumps(notebook, indent=indent, ensure_ascii=False).replace("\n", end)
+    path.write_bytes(written.encode())
+    seal_notebook(path)
+    raw = path.read_bytes().decode()
+    assert json.dumps(json.loads(raw), indent=indent, ensure_ascii=False).replace("\n", end) == raw
+
+
+def test_a_number_that_is_none_is_not_written_into_a_notebook(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    raw = path.read_text("utf-8").replace('"kernelspec": {', '"big": 1e999, "kernelspec": {', 1)
+    path.write_text(raw, "utf-8")
+    with pytest.raises(BadRecord, match="NaN or infinity"):
+        seal_notebook(path)
+    assert path.read_text("utf-8") == raw
+
+
+def test_a_notebook_of_an_old_format_is_named_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "old.ipynb"
+    path.write_text('{"metadata": {}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": []}]}', "utf-8")
+    with pytest.raises(BadRecord, match="format 4 or later") as caught:
+        seal_notebook(path)
+    assert "Jupyter" in caught.value.hint
+
+
+def test_outputs_of_the_wrong_shape_do_not_stop_a_check(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    notebook = json.loads(path.read_text("utf-8"))
+    notebook["cells"] += [{"cell_type": "code", "outputs": 5}, 7]
+    path.write_text(json.dumps(notebook), "utf-8")
+    assert "record" in kinds([path], "ok")

@@ -99,6 +99,27 @@ def test_an_error_lists_the_types_of_this_input_and_no_whole_path(tmp_path: Path
         assert ("jpg, png, gif, webp, heic" in message) is (name != "gone.png")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are a thing of Unix")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InvalidFile, match="not a regular file"):
+        open_file_input("inputImage", tmp_path / "a.png")
+
+
+def test_a_file_a_little_too_large_is_not_said_to_have_the_size_that_is_taken(tmp_path: Path) -> None:
+    large = tmp_path / "a.mp4"
+    with large.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(InvalidFile, match=r"has 100\.1 MB; the service takes 100 MB"):
+        open_file_input("inputVideo", large)
+
+
+def test_a_file_may_have_a_colon_in_its_name(png: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(png.parent)
+    png.rename("take2:final.png")
+    assert open_file_input("pic", "take2:final.png").content_type == "image/png"
+
+
 @pytest.mark.parametrize(
     "value", ["data:image/png;base64,AAAA", "ftp://x.org/a.png", "file:///etc/hosts", "https://", "a\0b"]
 )

@@ -1,0 +1,82 @@
+"""Reading JSON files that come from anybody: each way one can be broken is told in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import BadRecord
+
+MAX_DEPTH = 200
+"""Levels of lists and objects; deeper ones are none of ours and would exhaust the interpreter's stack."""
+
+
+def require_file(path: Path) -> None:
+    """Refuses what is there but no file: a pipe or a device would be waited for, or read, for ever.
+
+    Raises:
+        BadRecord: It is neither a file nor absent.
+    """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "not a regular file"
+        raise BadRecord(f"{path.name} is {what}", source=path.name, reason="shape")
+
+
+def read_json(path: Path, *, what: str = "") -> Any:
+    """Returns the content of a JSON file; a byte order mark before it is passed over.
+
+    Args:
+        path: The file.
+        what: What it should be, for the error; left out, the error says that it cannot be read.
+
+    Raises:
+        BadRecord: It cannot be read, is no regular file, no UTF-8, no JSON, or nested too deeply.
+    """
+    require_file(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadRecord(
+            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
+        ) from None
+    try:
+        return parse_json(raw)
+    except ValueError as error:
+        told = f"is not {what}" if what else "cannot be read"
+        raise BadRecord(f"{path.name} {told}: {error}", source=path.name, reason="shape") from None
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """Returns the value of JSON text.
+
+    Raises:
+        ValueError: It is none, not UTF-8, or nested too deeply; the text says which.
+    """
+    try:
+        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        raise ValueError("it is not JSON") from None
+    if _is_deep(value):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [item for outer in level for item in _inside(outer) if isinstance(item, (dict, list))]
+    return bool(level)
+
+
+def _inside(outer: Any) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer

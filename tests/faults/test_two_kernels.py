@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
+from wiro_nb.errors import SubmitUncertain
 from wiro_nb.runs import leases, worker
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.manager import Manager
@@ -223,6 +225,73 @@ def test_two_kernels_that_take_up_the_same_plan_send_it_once(make_manager: Any, 
     assert [run.wait(30).state for run in runs] == [RunState.SUCCEEDED] * 2
     assert {run.id for run in runs} == {plan.id}
     assert len(service.audit()["tasks"]) == 1
+
+
+@pytest.fixture
+def one_slot(start_sandbox: Any, point_at: Any) -> Any:
+    made = start_sandbox("--engine", "instant", "--speed", "20", "--balance", "5")
+    point_at(made)
+    return made
+
+
+def test_a_run_that_waits_in_another_kernel_is_cancelled_from_here(make_manager: Any, one_slot: Any) -> None:
+    there, here = make_manager(), make_manager()
+    held = submit(there, "[hold] takes the slot")
+    wait_for_stage(held, Stage.GENERATING)
+    waiting = submit(there, "never to be sent")
+    wait_for(waiting, lambda run: run.snapshot.ahead == 0)
+    seen = here.get(waiting.id)
+    seen.cancel()
+    assert seen.wait(20).state is RunState.CANCELLED
+    assert waiting.wait(20).state is RunState.CANCELLED, "its own kernel heard of it"
+    one_slot.release(held.task_id)
+    held.wait(20)
+    assert len(one_slot.audit()["tasks"]) == 1
+
+
+def test_a_cancel_outlives_the_kernel_that_has_the_run(make_manager: Any, service: Any) -> None:
+    dying, here, later = make_manager(), make_manager(), make_manager()
+    dying.ledger.insert_plans([])  # the ledger is there before the I/O thread is
+    dying._io.call_soon = lambda *_: None  # it dies before it sends
+    plan = submit(dying, "wanted no more")
+    seen = here.get(plan.id)
+    seen.cancel()
+    wait_for(seen, lambda run: run.snapshot.cancel_requested)
+    here.close()
+    dying.ledger.release(dying._the_worker().owner)
+    (left,) = later.resume()
+    assert left.wait(20).state is RunState.CANCELLED
+    assert service.audit()["tasks"] == []
+
+
+def test_who_attaches_a_task_wants_it_whatever_was_asked_before(make_manager: Any, service: Any) -> None:
+    service.set_faults("Run:reset-after@1; Task/List:503")
+    manager = make_manager()
+    run = submit(manager, "cancelled while nobody knew its task")
+    with pytest.raises(SubmitUncertain):
+        run.wait(30)
+    manager.ledger.ask_to_cancel(run.id, datetime.now(UTC))
+    service.set_faults("")
+    (task,) = service.audit()["tasks"]
+    assert manager.attach(task["task_id"]).wait(20).state is RunState.SUCCEEDED
+
+
+def test_runs_that_wait_for_a_slot_are_sent_in_order_after_a_restart(make_manager: Any, one_slot: Any) -> None:
+    before = make_manager()
+    held = submit(before, "[hold] takes the slot")
+    wait_for_stage(held, Stage.GENERATING)
+    waiting = [submit(before, f"number {index}") for index in range(5)]
+    wait_for(waiting[-1], lambda run: run.snapshot.ahead == 4)
+    before.close()
+    after = make_manager()
+    runs = after.resume()
+    assert [run.id for run in runs] == [held.id, *(run.id for run in waiting)]
+    wait_for(runs[-1], lambda run: run.snapshot.ahead == 4)
+    one_slot.release(held.task_id)
+    for run in runs:
+        run.wait(30)
+    ids = [int(run.task_id or 0) for run in runs]
+    assert ids == sorted(ids)
 
 
 def test_a_stage_that_another_kernel_notes_is_seen_here(make_manager: Any, service: Any) -> None:

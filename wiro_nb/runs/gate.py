@@ -1,7 +1,8 @@
 """Who may send next: runs of one service in the order they were asked for, a few at a time.
 
-While the service's slots are full (code 96) only the first one tries, when a run of ours ends or after
-a growing pause; the others know how many are ahead. Lives on the I/O thread; no locks.
+The first is sent alone, then two at once, then four: when the slots turn out to be full, those that are refused
+are still in order. While they are full (code 96) only the first one tries, when a run of ours ends or after a
+growing pause; the others know how many are ahead. Lives on the I/O thread; no locks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class Gate:
     """An ordered gate.
 
     Args:
-        in_flight: Sends at once while there is room.
+        in_flight: Sends at once at most while there is room.
         retry_s: Seconds between tries while the slots are full; the last one repeats.
         on_places: Told the waiting keys in order whenever the slots are full and their order changed;
             told an empty list when they are free again.
@@ -28,7 +29,11 @@ class Gate:
         retry_s: Sequence[float] = (2.0, 5.0, 10.0),
         on_places: Callable[[list[str]], None] = lambda keys: None,
     ) -> None:
-        self._room = in_flight
+        self._most = in_flight
+        self._room = 1
+        self._announced: set[str] = set()
+        self._loners: set[str] = set()
+        self._is_alone = False
         self._retry_s = tuple(retry_s)
         self._on_places = on_places
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
@@ -43,6 +48,25 @@ class Gate:
         """True while the service takes no more."""
         return self._full
 
+    def announce(self, key: str, *, alone: bool = False) -> None:
+        """Says that a key will enter soon: those behind it wait for it. `withdraw` must follow some day.
+
+        Args:
+            key: As in `enter`.
+            alone: True sends it with no other at once: a run taken over from an earlier process probably waited
+                for a slot there, and must not be overtaken on the wire.
+        """
+        self._announced.add(key)
+        if alone:
+            self._loners.add(key)
+
+    def withdraw(self, key: str) -> None:
+        """Says that a key will not enter any more; nothing happens when it was not announced."""
+        self._loners.discard(key)
+        if key in self._announced:
+            self._announced.discard(key)
+            self._advance()
+
     async def enter(self, key: str) -> None:
         """Waits for this key's turn. Cancelling the caller gives its place up.
 
@@ -52,6 +76,7 @@ class Gate:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (key, turn)
         bisect.insort(self._waiting, place, key=lambda item: item[0])
+        self._announced.discard(key)
         self._advance()
         self._tell()
         try:
@@ -75,7 +100,10 @@ class Gate:
         if full:
             self._failed_tries += 1
             self._full, self._try_now = True, False
-        elif sent and self._full:
+            self._room = 1
+        elif sent and not self._full:
+            self._room = min(self._most, 2 * self._room)
+        elif sent:
             self._failed_tries = 0
             self._try_now = True
         elif self._full:
@@ -86,6 +114,12 @@ class Gate:
         self._advance()
         self._tell()
 
+    def make_room(self) -> None:
+        """What is being sent takes long (it uploads files): others need not wait for it."""
+        if not self._full:
+            self._room, self._is_alone = self._most, False
+            self._advance()
+
     def slot_freed(self) -> None:
         """A run of this service ended: the first one waiting may try at once."""
         if self._full:
@@ -94,10 +128,11 @@ class Gate:
 
     def _advance(self) -> None:
         while self._waiting and self._may_go():
-            _, turn = self._waiting.pop(0)
+            key, turn = self._waiting.pop(0)
             if turn.done():
                 continue
             self._sending += 1
+            self._is_alone = key in self._loners
             if self._full:
                 self._try_now = False
             turn.set_result(None)
@@ -106,8 +141,13 @@ class Gate:
             self._timer = asyncio.get_running_loop().call_later(pause, self._retry)
 
     def _may_go(self) -> bool:
+        first = self._waiting[0][0]
+        if any(key < first for key in self._announced):
+            return False
         if self._full:
             return self._try_now and self._sending == 0
+        if self._is_alone or first in self._loners:
+            return self._sending == 0
         return self._sending < self._room
 
     def _retry(self) -> None:

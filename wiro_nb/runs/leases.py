@@ -69,6 +69,12 @@ def heartbeat(connection: sqlite3.Connection, owner: str, now: datetime, ttl_s: 
     return frozenset(row["run_id"] for row in held)
 
 
+def asked_to_cancel(connection: sqlite3.Connection, owner: str) -> frozenset[str]:
+    """Returns the ids of an owner's runs whose end somebody asked for."""
+    found = connection.execute("SELECT run_id FROM runs WHERE lease_owner = ? AND cancel_at IS NOT NULL", (owner,))
+    return frozenset(row["run_id"] for row in found)
+
+
 def release(connection: sqlite3.Connection, owner: str, run_id: str | None = None) -> int:
     """Gives up one run, or all that the owner holds; returns how many."""
     changed = connection.execute(

@@ -46,6 +46,7 @@ _AMENDABLE = frozenset(
         "source_sha256",
         "elapsed_s",
         "queue_order",
+        "cancel_at",
         "estimated_usd",
         "stage",
         "started_at",
@@ -149,10 +150,25 @@ class Ledger(LedgerReader):
         return self._database.write(work)
 
     def mark_submitting(self, run_id: str, at: datetime) -> LedgerRow:
-        """Writes that the request is about to leave. Durable when it returns."""
+        """Writes that the request is about to leave. Durable when it returns.
+
+        Raises:
+            LedgerError: With `reason` "cancelled": the person asked for its end, maybe in another process.
+        """
         return self._step(
             run_id, RunState.SUBMITTING, billed=NOTHING_SENT, submitting_at=at, queue_order=None, message=""
         )
+
+    def ask_to_cancel(self, run_id: str, at: datetime) -> LedgerRow:
+        """Writes that the person wants the end of a run; whichever process has it, now or later, sees to it."""
+
+        def work(connection: sqlite3.Connection) -> LedgerRow:
+            row = get_row(connection, run_id)
+            if row.state.is_final or row.cancel_at is not None:
+                return row
+            return _change(connection, run_id, cancel_at=at)
+
+        return self._database.write(work)
 
     def mark_planned(self, run_id: str, *, message: str = "", queue_order: int | None = None) -> LedgerRow:
         """Writes that the service refused for now, or that nothing was sent: the run waits for its turn."""
@@ -368,6 +384,10 @@ class Ledger(LedgerReader):
             lambda connection: leases.heartbeat(connection, owner, now, ttl_s), durable=False
         )
 
+    def asked_to_cancel(self, owner: str) -> frozenset[str]:
+        """Returns the ids of the owner's runs whose end somebody asked for."""
+        return self._database.read(lambda connection: leases.asked_to_cancel(connection, owner))
+
     def release(self, owner: str, run_id: str | None = None) -> int:
         """Gives up one run, or all that the owner holds; returns how many."""
         return self._database.write(lambda connection: leases.release(connection, owner, run_id), durable=False)
@@ -390,6 +410,10 @@ class Ledger(LedgerReader):
             # Saying "submitting" twice is two processes about to send the same run: the second must not.
             if row.state is not state or state is RunState.SUBMITTING:
                 _check_step(row, state)
+            if state is RunState.SUBMITTING and row.cancel_at is not None:
+                raise LedgerError(
+                    f"Run {row.short_id} was cancelled.", reason="cancelled", billed=NOTHING_SENT, run_id=run_id
+                )
             return _change(connection, run_id, state=state, **changes)
 
         return self._database.write(work, billed=billed)

@@ -355,6 +355,8 @@ class Manager:
             row = self.ledger.insert_attached(
                 attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
             )
+        if row.cancel_at is not None and not row.state.is_final:
+            row = self.ledger.amend(row.run_id, cancel_at=None)  # whoever attaches a task wants it
         run = self._handle(row)
         if not row.state.is_final:
             run._unsettle()

@@ -90,7 +90,12 @@ def _v3_media(connection: sqlite3.Connection) -> None:
             )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps, _v3_media)
+def _v4_cancels(connection: sqlite3.Connection) -> None:
+    """Adds the wish to cancel: it outlives the process that was told, and reaches the one that has the run."""
+    connection.execute("ALTER TABLE runs ADD COLUMN cancel_at TEXT")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps, _v3_media, _v4_cancels)
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> int:

@@ -40,6 +40,7 @@ class LedgerRow:
         lease_owner, lease_until: Which process tracks it, and until when (UTC).
         deleted: Forgotten: not listed any more, but still counted as spent.
         sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
+        cancel_at: When the person asked for its end (UTC), in whichever process; None when nobody did.
     """
 
     run_id: str
@@ -82,6 +83,7 @@ class LedgerRow:
     deleted: bool = False
     sweep_id: str | None = None
     sweep_point: int | None = None
+    cancel_at: datetime | None = None
 
     @property
     def short_id(self) -> str:
@@ -162,10 +164,9 @@ def _read_outputs(text: str | None) -> tuple[RunOutput, ...]:
     return tuple(RunOutput(**{name: value for name, value in item.items() if name in known}) for item in items)
 
 
+_TIMES = ("created", "submitting_at", "submitted_at", "started_at", "finished_at", "lease_until", "cancel_at")
 _TO_SQL: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(
-        ("created", "submitting_at", "submitted_at", "started_at", "finished_at", "lease_until"), time_text
-    ),
+    **dict.fromkeys(_TIMES, time_text),
     **dict.fromkeys(("estimated_usd", "cost_usd"), money_text),
     **dict.fromkeys(("request", "parent", "error", "uploaded"), json_text),
     **dict.fromkeys(("starred", "deleted"), int),
@@ -174,9 +175,7 @@ _TO_SQL: dict[str, Callable[[Any], Any]] = {
     "outputs": _outputs_text,
 }
 _FROM_SQL: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(
-        ("created", "submitting_at", "submitted_at", "started_at", "finished_at", "lease_until"), read_time
-    ),
+    **dict.fromkeys(_TIMES, read_time),
     **dict.fromkeys(("estimated_usd", "cost_usd"), read_money),
     **dict.fromkeys(("request", "parent", "error", "uploaded"), _read_json),
     **dict.fromkeys(("starred", "deleted"), bool),

@@ -52,7 +52,8 @@ def _readable_rows(damaged: Path) -> Iterator[LedgerRow]:
     for order in ("ASC", "DESC"):
         for stored in _scan(damaged, f"SELECT * FROM runs ORDER BY rowid {order}"):
             try:
-                row = row_from_sql(stored)
+                # A file that could not be migrated lacks the columns of later versions.
+                row = row_from_sql({**dict.fromkeys(COLUMNS), **dict(stored)})
             except (ValueError, TypeError, KeyError, IndexError):
                 continue
             yield row

@@ -119,8 +119,16 @@ class Submitter:
             return _Outcome.ENDED
         moment = utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
-        await desk.step(job, lambda: desk.ledger.mark_submitting(job.id, moment))
+        try:
+            await desk.step(job, lambda: desk.ledger.mark_submitting(job.id, moment))
+        except LedgerError as error:
+            if getattr(error, "reason", "") != "cancelled":
+                raise
+            await desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job.run))
+            return _Outcome.ENDED
         desk.change(job, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
+        if any(file.path is not None for files in job.prepared.files.values() for file in files):
+            self.gate.make_room()
         try:
             submitted = await self._link.call(lambda client: self._run(client, job, body, moment))
         except ConnectFailed:

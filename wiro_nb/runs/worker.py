@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
+from wiro_nb.runs.cancelling import drop_plan, note_wish
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.finish import Finisher
 from wiro_nb.runs.jobs import (
     Desk,
     Job,
     NoLongerOurs,
-    cancelled_before_sending,
-    error_to_dict,
     left_behind,
     settle_from_row,
     utc_now,
@@ -86,6 +85,7 @@ class Worker:
         self._branches: dict[str, Branch] = {}
         self._downloader: Downloader | None = None
         self._jobs: dict[str, Job] = {}
+        self._turn = asyncio.Lock()
         self._spectators: dict[str, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._heart: asyncio.Task[None] | None = None
@@ -100,7 +100,9 @@ class Worker:
     def start(self, run: Run, prepared: Prepared, home: Path) -> None:
         """Begins the life of a run that was just planned."""
         if run.id not in self._jobs and not self._closing:
-            self._begin(run, self.branch(run.row.service), home, prepared)
+            branch = self.branch(run.row.service)
+            branch.submitter.gate.announce(run.id)
+            self._begin(run, branch, home, prepared)
 
     async def follow(self, run: Run, home: Path) -> None:
         """Takes a run of the ledger on, or looks on while another process works on it."""
@@ -137,6 +139,8 @@ class Worker:
 
     def _begin(self, run: Run, branch: Branch, home: Path, prepared: Prepared | None) -> None:
         job = Job(run=run, link=branch.link, home=home, prepared=prepared, token=run.row.task_token)
+        if run.row.cancel_at is not None:
+            job.cancelled.set()
         self._jobs[run.id] = job
         job.life = asyncio.create_task(self._live(job, branch), name=f"wiro-run-{run.short_id}")
         if self._heart is None or self._heart.done():
@@ -147,13 +151,15 @@ class Worker:
         ledger = self.desk.ledger
         try:
             while not run.done:
-                if await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
+                async with self._turn:  # one after the other: plans are taken over in the order they were made
+                    claimed = await self.desk.ledger_call(
+                        lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)
+                    )
                     run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-                    if not settle_from_row(run):
+                    is_over = settle_from_row(run)
+                    if claimed and not is_over:
                         await self._take_over(run, home)
-                    return
-                run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-                if settle_from_row(run):
+                if claimed or is_over:
                     return
                 await asyncio.sleep(_SPECTATE_S)
         except LedgerError as error:
@@ -161,12 +167,16 @@ class Worker:
             run._settle(error)
 
     async def _take_over(self, run: Run, home: Path) -> None:
+        if run.state is RunState.PLANNED and run.row.cancel_at is not None:
+            await drop_plan(self.desk, run, self.owner, LEASE_S)
+            return
         try:
             branch = self.branch(run.row.service)
             prepared = None
             if run.state is RunState.PLANNED:
                 schema = await asyncio.to_thread(self._schema_for, run.model)
                 prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, home)
+                branch.submitter.gate.announce(run.id, alone=True)
         except WiroError as error:
             # No key for its service, or an input file is gone: the run stays as it is, and says why.
             _log.warning("run %s cannot go on: %s", run.short_id, error.message)
@@ -200,6 +210,7 @@ class Worker:
             self.desk.conclude(job, replace(job.snapshot, message=lost.message), lost)
         finally:
             self._jobs.pop(job.id, None)
+            branch.submitter.gate.withdraw(job.id)
             branch.submitter.gate.slot_freed()
             if not self._closing:
                 self._look_on(job.run, job.home)  # if it was asked about again while this life was ending
@@ -258,7 +269,11 @@ class Worker:
     # Acting ----------------------------------------------------------------------------------
 
     async def cancel(self, run: Run, home: Path) -> None:
-        """Ends a run: before it is sent here, after that at the service."""
+        """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
+        job = self._jobs.get(run.id)
+        if job is not None:
+            job.cancelled.set()  # at once: it may be about to leave
+        await note_wish(self.desk, run)
         await self.follow(run, home)
         for _ in range(50):
             job = self._jobs.get(run.id)
@@ -266,35 +281,18 @@ class Worker:
                 break
             await asyncio.sleep(0.02)
         if run.done:
-            await self._drop_plan(run)
-            return
-        if job is None:
-            _log.info("run %s is followed by another process; it is cancelled at the service", run.short_id)
+            await drop_plan(self.desk, run, self.owner, LEASE_S)
+        elif job is None:
+            _log.info("run %s is followed by another process, which is told by the ledger", run.short_id)
             await self._cancel_elsewhere(run)
-            return
+        else:
+            await self._cancel_here(job)
+
+    async def _cancel_here(self, job: Job) -> None:
         job.cancelled.set()
         self.desk.change(job, cancel_requested=True, message="cancelling")
         if job.row.state is RunState.SUBMITTED and job.tracker is not None:
-            await self.branch(run.row.service).watcher.cancel(job)
-
-    async def _drop_plan(self, run: Run) -> None:
-        """Ends a run that cannot be sent any more (its input file or its key is gone)."""
-        ledger = self.desk.ledger
-        if run.row.state is not RunState.PLANNED:
-            return
-        if not await self.desk.ledger_call(lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)):
-            return
-        error = cancelled_before_sending(run)
-        run._row = await self.desk.ledger_call(
-            lambda: ledger.finish(
-                run.id,
-                RunState.CANCELLED,
-                finished_at=utc_now(),
-                error=error_to_dict(error),
-                message=error.message,
-            )
-        )
-        settle_from_row(run)
+            await self.branch(job.row.service).watcher.cancel(job)
 
     async def _cancel_elsewhere(self, run: Run) -> None:
         if run.row.task_id is None:
@@ -343,11 +341,15 @@ class Worker:
             before = set(self._jobs)
             try:
                 held = await self.desk.ledger_call(lambda: ledger.heartbeat(self.owner, utc_now(), LEASE_S))
+                asked = await self.desk.ledger_call(lambda: ledger.asked_to_cancel(self.owner))
             except LedgerError as error:
                 _log.warning("leases could not be extended: %s", error.message)
                 continue
             for run_id in before - held:
                 await self._regain(run_id)
+            for job in [self._jobs[run_id] for run_id in asked & self._jobs.keys()]:
+                if not job.cancelled.is_set():
+                    self._spawn(self._cancel_here(job))
 
     async def _regain(self, run_id: str) -> None:
         """After a long sleep of the machine another process may have taken a run: then it is no longer ours."""

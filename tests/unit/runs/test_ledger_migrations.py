@@ -14,6 +14,7 @@ import pytest
 
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.migrations import MIGRATIONS, migrate
+from wiro_nb.runs.salvage import refill
 from wiro_nb.runs.snapshot import RunState
 
 PAST = Path(__file__).parent / "ledgers"
@@ -47,6 +48,18 @@ def test_a_ledger_of_any_past_version_opens_with_its_rows(tmp_path: Path, sample
     ledger.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+@pytest.mark.parametrize("sample", sorted(PAST.glob("*.sql")), ids=lambda path: path.stem)
+def test_a_damaged_ledger_of_any_past_version_gives_its_rows(tmp_path: Path, sample: Path) -> None:
+    damaged = tmp_path / "damaged.sqlite3"
+    with closing(sqlite3.connect(damaged)) as connection:
+        connection.executescript(sample.read_text())
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    told = ledger._database.write(lambda connection: refill(connection, damaged, None))
+    assert "has 2 runs read from it" in told
+    assert [row.task_token for row in ledger.list()] == ["sample-token-1", "sample-token-0"]
+    ledger.close()
 
 
 @pytest.fixture

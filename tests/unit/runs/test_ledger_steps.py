@@ -135,6 +135,18 @@ def test_only_the_drawn_steps_can_be_taken(ledger: Ledger, state: RunState, step
         assert ledger.get(run_id) == before
 
 
+def test_what_was_cancelled_does_not_leave(ledger: Ledger) -> None:
+    run_id = ledger.insert_plan(plan(lease_owner="me", lease_until=NOW)).run_id
+    assert ledger.asked_to_cancel("me") == frozenset()
+    assert ledger.ask_to_cancel(run_id, NOW).cancel_at == NOW
+    assert ledger.ask_to_cancel(run_id, NOW + timedelta(hours=1)).cancel_at == NOW, "the first word counts"
+    assert ledger.asked_to_cancel("me") == {run_id}
+    with pytest.raises(LedgerError) as caught:
+        ledger.mark_submitting(run_id, NOW)
+    assert caught.value.reason == "cancelled"
+    assert ledger.finish(run_id, RunState.CANCELLED).state is RunState.CANCELLED
+
+
 def test_an_end_can_be_repaired_only_by_name(ledger: Ledger) -> None:
     row = done(ledger)
     ledger.repair(row.run_id, RunState.FAILED, "the clip was black")

@@ -7,25 +7,80 @@ import asyncio
 from wiro_nb.runs.gate import Gate
 
 
-def test_while_there_is_room_a_few_go_at_once_in_order() -> None:
+def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:
     async def go() -> list[str]:
-        gate, entered = Gate(in_flight=2), []
+        gate, entered, gone = Gate(in_flight=3), list[str](), 0
 
         async def enter(key: str) -> None:
             await gate.enter(key)
             entered.append(key)
 
-        tasks = [asyncio.create_task(enter(key)) for key in "abcd"]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        first = list(entered)
-        gate.leave(sent=True)
-        gate.leave(sent=True)
+        tasks = [asyncio.create_task(enter(key)) for key in "abcdefgh"]
+        for at_once in ("a", "abc", "abcdef", "abcdefgh"):
+            await turns()
+            assert "".join(entered) == at_once
+            for _ in at_once[gone:]:
+                gate.leave(sent=True)
+            gone = len(at_once)
         await asyncio.gather(*tasks)
-        assert first == ["a", "b"]
         return entered
 
-    assert asyncio.run(go()) == ["a", "b", "c", "d"]
+    assert asyncio.run(go()) == list("abcdefgh")
+
+
+def test_what_was_announced_is_not_overtaken() -> None:
+    async def go() -> None:
+        gate, entered = Gate(), list[str]()
+
+        async def enter(key: str) -> None:
+            await gate.enter(key)
+            entered.append(key)
+            gate.leave(sent=True)
+
+        for key in "abc":
+            gate.announce(key)
+        late = [asyncio.create_task(enter(key)) for key in "cb"]
+        await turns()
+        assert entered == []
+        gate.withdraw("a")
+        await asyncio.gather(*late)
+        assert entered == ["b", "c"]
+
+    asyncio.run(go())
+
+
+def test_what_an_earlier_process_left_is_sent_alone() -> None:
+    async def go() -> None:
+        gate = Gate()
+        gate.make_room()
+        gate.announce("a", alone=True)
+        gate.announce("b", alone=True)
+        tasks = {key: asyncio.create_task(gate.enter(key)) for key in "abcd"}
+        for gone in ("a", "ab", "abcd"):
+            await turns()
+            assert "".join(name for name, task in tasks.items() if task.done()) == gone
+            gate.leave(sent=True)
+
+    asyncio.run(go())
+
+
+def test_an_upload_holds_nobody_up() -> None:
+    async def go() -> None:
+        gate = Gate()
+        await gate.enter("a")
+        other = asyncio.create_task(gate.enter("b"))
+        await turns()
+        assert not other.done()
+        gate.make_room()
+        await asyncio.wait_for(other, 5)
+
+    asyncio.run(go())
+
+
+async def turns() -> None:
+    """Lets everything that can happen on the loop happen."""
+    for _ in range(6):
+        await asyncio.sleep(0)
 
 
 def test_when_full_only_the_first_tries_again_and_a_freed_slot_lets_it() -> None:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,13 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 @contextlib.contextmanager
-def run_server(base: Path, *words: str) -> Iterator[Server]:
+def run_server(base: Path, *words: str, shared: bool = False) -> Iterator[Server]:
     """Runs a Jupyter server on a folder of its own.
 
     Args:
         base: An empty folder for everything it keeps; notebooks are in `base / "root"`.
         *words: Further words of its command line.
+        shared: True lets several people work in one notebook, where jupyter-collaboration is installed.
     """
     root = base / "root"
     root.mkdir()
@@ -171,6 +173,8 @@ def run_server(base: Path, *words: str) -> Iterator[Server]:
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}", "--ServerApp.port_retries=0"]
     command += ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
     command += words
+    if not shared and find_spec("jupyter_server_ydoc") is not None:
+        command.append("--YDocExtension.disable_rtc=True")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     with (base / "server.log").open("wb") as log:

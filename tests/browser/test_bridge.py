@@ -77,3 +77,28 @@ def test_the_bridge_says_hello_again_after_a_reload_and_dirties_nothing(open_not
     notebook.execute("bridge.send_runs({'01A': {'status': 'succeeded', 'format': 1, 'run_id': '01A'}})")
     notebook.wait_for_answer("hellos[1]['known']", "{'01A': 'succeeded'}")
     assert notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty") is False
+
+
+def test_where_several_pages_share_a_notebook_a_later_one_waits_for_its_turn(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([SETUP])
+    notebook.wait_for_answer("len(hellos)", "1")
+    notebook.page.evaluate(
+        """() => {
+            const {sharedModel} = window.jupyterapp.shell.currentWidget.context.model;
+            sharedModel.awareness.states.set(0, {user: {name: 'the first to come'}});
+            window.sent = performance.now();
+            const set = sharedModel.setMetadata.bind(sharedModel);
+            sharedModel.setMetadata = (key, value) => {
+                if (key === 'wiro') (window.writes ??= []).push(performance.now() - window.sent);
+                return set(key, value);
+            };
+        }"""
+    )
+    notebook.execute(
+        "done = {'format': 1, 'run_id': '01A', 'status': 'succeeded'}\nbridge.send_runs({'01A': done})"
+    )
+    notebook.page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['01A']"
+    )
+    (after_ms,) = notebook.page.evaluate("() => window.writes")
+    assert after_ms >= 1990, "the other page could have written before"

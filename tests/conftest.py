@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -108,6 +109,12 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
     """One sandbox for all tests that change nothing for others: instant engine, 60 ms a task, no slot limit."""
     return start_sandbox()
+
+
+def pytest_configure() -> None:
+    """Makes interrupts arrive in what the tests start, also where the shell runs the suite in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -2,8 +2,9 @@
 
 One connection behind a lock serves all threads of a process; several processes meet in the file, in WAL
 mode. Writes that come while the disk takes its time with another are committed together: each waits for the
-disk as long as it has to, and a hundred wait no longer than one. Work is handed over as a function and not
-as a `with` block, because after a rescue it runs again.
+disk as long as it has to, and a hundred wait no longer than one; one thread does the same with calls that it
+makes `together`. Work is handed over as a function and not as a `with` block, because after a rescue it runs
+again.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wiro_nb.runs.database_errors import CORRUPT, ledger_error, primary_code
+from wiro_nb.runs.database_files import (
+    alone,
+    identity,
+    is_damaged,
+    make_private,
+    move_aside,
+    open_file,
+    remove,
+    use_wal,
+    wait_for_rescue,
+)
 from wiro_nb.runs.migrations import migrate
 
 T = TypeVar("T")
@@ -27,7 +37,6 @@ Work = Callable[[sqlite3.Connection], T]
 Refill = Callable[[sqlite3.Connection, Path], str]
 
 BUSY_TIMEOUT_S = 5.0
-_RESCUE_WAIT_S = 30.0
 
 
 @dataclass(eq=False, slots=True)
@@ -66,7 +75,7 @@ class Database:
         self.path = path
         self._refill = refill
         self._busy_timeout_s = busy_timeout_s
-        self._connect = connect or _connect
+        self._connect = connect or open_file
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -75,6 +84,7 @@ class Database:
         self._waiting: list[_Write] = []
         self._queue_lock = threading.Lock()
         self._pragmas: dict[str, str | int] = {}
+        self._group: tuple[int, sqlite3.Connection] | None = None
         self.read(lambda connection: connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone())
 
     def read(self, work: Work[T]) -> T:
@@ -83,6 +93,8 @@ class Database:
         Raises:
             LedgerError: As SQLite failed, in plain words.
         """
+        if self._group is not None and self._group[0] == threading.get_ident():
+            return _along(work, self._group[1])
 
         def look(connection: sqlite3.Connection) -> T:
             self._set(connection, "busy_timeout", int(self._busy_timeout_s * 1000))
@@ -107,6 +119,8 @@ class Database:
         Raises:
             LedgerError: As SQLite failed, in plain words; nothing was changed.
         """
+        if self._group is not None and self._group[0] == threading.get_ident():
+            return self._write_along(work, self._group[1])
         wait_s = self._busy_timeout_s if busy_timeout_s is None else busy_timeout_s
         own = _Write(work, durable, int(wait_s * 1000))
         with self._queue_lock:
@@ -124,6 +138,52 @@ class Database:
                 raise ledger_error(own.error, self.path, writing=True, billed=billed) from own.error
             raise own.error
         result: T = own.result
+        return result
+
+    def together(self, calls: Sequence[Callable[[], Any]]) -> list[Any] | None:
+        """Makes calls that read and write here in one transaction: they wait for the disk once, not each.
+
+        Args:
+            calls: They use `read` and `write` of this object as ever.
+
+        Returns:
+            What each gave, or the exception it raised, which took back its own changes only. None when the file
+            made trouble: then nothing was changed, and each call is to be made by itself, to fail by itself.
+        """
+        with self._lock:
+            try:
+                return self._make_calls(self._open(), calls)
+            except Exception:  # whatever it is, it comes again to the call whose doing it is
+                return None
+
+    def _make_calls(self, connection: sqlite3.Connection, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        self._set(connection, "synchronous", "FULL")
+        self._set(connection, "busy_timeout", int(self._busy_timeout_s * 1000))
+        connection.execute("BEGIN IMMEDIATE")
+        self._group = (threading.get_ident(), connection)
+        try:
+            found = [_outcome(call) for call in calls]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._group = None
+        return found
+
+    def _write_along(self, work: Work[T], connection: sqlite3.Connection) -> T:
+        """Writes as part of the transaction of `together`."""
+        _along(lambda inner: inner.execute("SAVEPOINT one"), connection)
+        try:
+            result = _along(work, connection)
+        except _GroupBroken:
+            raise
+        except BaseException:
+            connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
+            raise
+        _along(lambda inner: inner.execute("RELEASE one"), connection)
         return result
 
     def _commit(self, own: _Write) -> None:
@@ -204,13 +264,13 @@ class Database:
         if self._pid != os.getpid():
             # After a fork the connection belongs to the parent; closing it here would disturb its locks.
             self._connection, self._pid, self._pragmas = None, os.getpid(), {}
-        if self._connection is not None and self._identity != _identity(self.path):
+        if self._connection is not None and self._identity != identity(self.path):
             # The file was moved aside by another process, or deleted: writing on would write into nowhere.
             self.close()
         if self._connection is None:
-            _wait_for_rescue(self._marker)
+            wait_for_rescue(self._marker)
             self._connection = self._prepare(self.path)
-            self._identity = _identity(self.path)
+            self._identity = identity(self.path)
         return self._connection
 
     @property
@@ -219,12 +279,12 @@ class Database:
 
     def _prepare(self, path: Path) -> sqlite3.Connection:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make_private(path)
+        make_private(path)
         connection = self._connect(path)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
-            _use_wal(connection, self._busy_timeout_s)
+            use_wal(connection, self._busy_timeout_s)
             migrate(connection)
         except BaseException:
             connection.close()
@@ -237,19 +297,39 @@ class Database:
         The new file is whole before it takes the old one's place: dying half-way loses nothing.
         """
         self.close()
-        with _alone(self._marker):
-            if not _is_damaged(self.path):
+        with alone(self._marker):
+            if not is_damaged(self.path):
                 return
             fresh = self.path.with_name(self.path.name + ".new")
-            _remove(fresh)
+            remove(fresh)
             with closing(self._prepare(fresh)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 sentence = self._refill(connection, self.path)
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            aside = _move_aside(self.path)
+            aside = move_aside(self.path)
             fresh.replace(self.path)
         self._notices.append(f"The ledger was damaged. The old file was kept as {aside.name}. {sentence}")
+
+
+class _GroupBroken(Exception):
+    """SQLite failed under one of several calls: what happens to the others is no longer their own doing."""
+
+
+def _along(work: Work[T], connection: sqlite3.Connection) -> T:
+    try:
+        return work(connection)
+    except (sqlite3.Error, OSError) as error:
+        raise _GroupBroken from error
+
+
+def _outcome(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except _GroupBroken:
+        raise
+    except Exception as error:
+        return error
 
 
 def _run_one(connection: sqlite3.Connection, write: _Write) -> None:
@@ -265,98 +345,3 @@ def _run_one(connection: sqlite3.Connection, write: _Write) -> None:
         connection.execute("ROLLBACK TO one")
         write.error = error
     connection.execute("RELEASE one")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-
-
-def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            code = primary_code(error)
-            if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
-                # Two kernels make the file at the same moment: for this switch SQLite does not wait by itself.
-                time.sleep(0.01)
-                continue
-            # Network folders and read-only files have no WAL; SQLite's older journal is slower but as safe.
-            if code not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
-                raise
-            return
-
-
-def _make_private(path: Path) -> None:
-    # Made before SQLite sees it: -wal and -shm take over the mode of the main file.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _is_damaged(path: Path) -> bool:
-    try:
-        with closing(_connect(path)) as connection:
-            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            return bool(answer != "ok")
-    except sqlite3.DatabaseError as error:
-        return primary_code(error) in CORRUPT
-
-
-def _move_aside(path: Path) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")
-    for ending in ("", "-wal", "-shm"):
-        source = path.with_name(path.name + ending)
-        if source.exists():
-            source.rename(aside.with_name(aside.name + ending))
-    return aside
-
-
-@contextmanager
-def _alone(marker: Path) -> Iterator[None]:
-    """Lets one process at a time rescue a file; a marker left by a dead one is taken over after 30 s."""
-    deadline = time.monotonic() + 2 * _RESCUE_WAIT_S
-    while True:
-        try:
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            break
-        except FileExistsError:
-            _drop_stale(marker)
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    try:
-        yield
-    finally:
-        marker.unlink(missing_ok=True)
-
-
-def _wait_for_rescue(marker: Path) -> None:
-    deadline = time.monotonic() + _RESCUE_WAIT_S
-    while marker.exists() and time.monotonic() < deadline:
-        _drop_stale(marker)
-        time.sleep(0.02)
-
-
-def _remove(path: Path) -> None:
-    for ending in ("", "-wal", "-shm"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
-
-
-def _drop_stale(marker: Path) -> None:
-    try:
-        if time.time() - marker.stat().st_mtime > _RESCUE_WAIT_S:
-            marker.unlink(missing_ok=True)
-    except FileNotFoundError:
-        return

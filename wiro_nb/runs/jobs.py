@@ -29,6 +29,7 @@ from wiro_nb.schema.values import Prepared
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+_TOGETHER = 64
 
 
 def utc_now() -> datetime:
@@ -106,6 +107,8 @@ class Desk:
     def __init__(self, ledger: Ledger, settings: Callable[[], Settings]) -> None:
         self.ledger = ledger
         self._settings = settings
+        self._calls: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._caller: asyncio.Task[None] | None = None
         self._told_at: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -165,8 +168,31 @@ class Desk:
             asyncio.get_running_loop().run_in_executor(None, self.ledger.flush)
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
-        """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not."""
-        return await asyncio.to_thread(call)
+        """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not.
+
+        Calls that come while others are made wait for them and then go together, in one transaction.
+        """
+        answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._calls.append((call, answer))
+        if self._caller is None or self._caller.done():
+            self._caller = asyncio.create_task(self._make_calls(), name="wiro-ledger")
+        return await answer
+
+    async def _make_calls(self) -> None:
+        while self._calls:
+            batch = [(call, answer) for call, answer in self._calls[:_TOGETHER] if not answer.done()]
+            del self._calls[:_TOGETHER]
+            calls = [call for call, _ in batch]
+            found = await asyncio.to_thread(self.ledger.together, calls) if len(batch) > 1 else None
+            if found is None:
+                found = await asyncio.gather(*map(asyncio.to_thread, calls), return_exceptions=True)
+            for (_, answer), outcome in zip(batch, found, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(outcome, BaseException):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
 
     def conclude(self, job: Job, final: Snapshot, error: WiroError | None) -> None:
         """Marks the end of all work on a run: done, then the last word to listeners, then to waiters."""

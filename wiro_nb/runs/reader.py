@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from wiro_nb.errors import UnknownRun
 from wiro_nb.runs import audit, queries
@@ -25,6 +26,10 @@ class LedgerReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def together(self, calls: Sequence[Callable[[], Any]]) -> builtins.list[Any] | None:
+        """Makes several calls of this ledger in one transaction; see `Database.together`."""
+        return self._database.together(calls)
 
     def get(self, run_id: str) -> LedgerRow:
         """Returns the row of a whole id.

@@ -118,3 +118,46 @@ def test_an_interrupt_hits_one_thread_and_the_others_writes_are_done(bench: Benc
     assert struck == [5]
     assert [args.exc_type for args in interrupted] == [KeyboardInterrupt]
     assert kept(bench) == WRITERS - 1
+
+
+def test_calls_of_one_thread_take_one_commit_and_fail_by_themselves(bench: Bench) -> None:
+    def refuse(_: sqlite3.Connection) -> None:
+        raise LedgerError("no")
+
+    def put_and_refuse(connection: sqlite3.Connection) -> None:
+        put(connection, 98)
+        refuse(connection)
+
+    before = bench.statements.count("COMMIT")
+    writes = [lambda number=number: bench.database.write(lambda one: put(one, number)) for number in range(5)]
+    found = bench.database.together(
+        [*writes, lambda: bench.database.write(put_and_refuse), lambda: kept(bench), lambda: 1 // 0]
+    )
+    assert found is not None
+    assert found[:5] == [0, 1, 2, 3, 4]
+    assert [str(found[5].message), found[6], type(found[7])] == ["no", 5, ZeroDivisionError]
+    assert bench.statements.count("COMMIT") - before == 1
+    assert kept(bench) == 5
+
+
+@pytest.mark.parametrize("trouble", ["a statement that fails", "a commit that fails"])
+def test_calls_are_handed_back_undone_when_the_file_makes_trouble(tmp_path: Path, trouble: str) -> None:
+    class Failing(sqlite3.Connection):
+        def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+            if broken and sql.startswith(broken):
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *rest)
+
+    broken = ""
+    database = Database(
+        tmp_path / "ledger.sqlite3",
+        refill=lambda *_: "",
+        connect=lambda path: sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Failing),
+    )
+    broken = "COMMIT" if "commit" in trouble else "RELEASE"
+    calls = [lambda number=number: database.write(lambda one: put(one, number)) for number in range(3)]
+    assert database.together(calls) is None
+    broken = ""
+    assert database.read(lambda one: one.execute("SELECT count(*) FROM budgets").fetchone()[0]) == 0
+    assert database.together(calls) == [0, 1, 2]
+    database.close()

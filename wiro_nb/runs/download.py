@@ -87,7 +87,7 @@ class Downloader:
         if output.url is None:
             problem = "" if output.content is not None else "the service gave no address for it"
             return RunOutput("", output.content_type, content=output.content, problem=problem)
-        partial = folder / f"{name}{_PART}"
+        partial = folder / f".{name}{_PART}"  # no output is ever named so
         try:
             async with self._room:
                 url = await self._to_disk(client, output, index, partial, look_again)

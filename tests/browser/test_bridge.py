@@ -84,18 +84,19 @@ def test_where_several_pages_share_a_notebook_a_later_one_waits_for_its_turn(ope
     notebook.wait_for_answer("len(hellos)", "1")
     notebook.page.evaluate(
         """() => {
-            const {sharedModel} = window.jupyterapp.shell.currentWidget.context.model;
-            sharedModel.awareness.states.set(0, {user: {name: 'the first to come'}});
+            const {model} = window.jupyterapp.shell.currentWidget.context;
+            Object.defineProperty(model, 'collaborative', {value: true});
+            const set = model.sharedModel.setMetadata.bind(model.sharedModel);
             window.sent = performance.now();
-            const set = sharedModel.setMetadata.bind(sharedModel);
-            sharedModel.setMetadata = (key, value) => {
+            model.sharedModel.setMetadata = (key, value) => {
                 if (key === 'wiro') (window.writes ??= []).push(performance.now() - window.sent);
                 return set(key, value);
             };
         }"""
     )
     notebook.execute(
-        "done = {'format': 1, 'run_id': '01A', 'status': 'succeeded'}\nbridge.send_runs({'01A': done})"
+        "bridge._receive(bridge, {'type': 'hello', 'page': 'of somebody who opened it later'}, [])\n"
+        "bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})"
     )
     notebook.page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['01A']"

@@ -3,7 +3,7 @@
  * the end of their run. Everything is guarded: where there is no such document it does nothing.
  * Writes happen only when something differs, so that opening a notebook does not make it unsaved.
  */
-import { inTurn } from "./turns.js";
+import { inTurn, keepRank } from "./turns.js";
 
 const KEY = "wiro";
 const FORM_KEY = "wiro_form";
@@ -121,13 +121,13 @@ function dropDeadViews(document, manager) {
   }
 }
 
-function hello(document, context) {
+function hello(document, context, page) {
   const known = {};
   for (const [run, record] of Object.entries(readMetadata(document).runs ?? {})) known[run] = String(record?.status ?? "");
   const outputs = {};
   for (const { mark } of runOutputs(document)) outputs[mark.run_id] = String(mark.status ?? "");
   const forms = [...ownOutputs(document)].map(({ form }) => form).filter(Boolean);
-  return { type: "hello", known, outputs, forms, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
+  return { type: "hello", page, known, outputs, forms, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
     budget: String(readMetadata(document).budget ?? "") };
 }
 
@@ -143,10 +143,12 @@ function initialize({ model }) {
     return undefined;
   }
   const { document, context } = found;
+  const page = globalThis.crypto?.randomUUID?.() ?? String(Math.random());
   const onMessage = (content) => {
     if (document.isDisposed || document.readOnly) return;
     const change = CHANGES[content?.type];
     if (!change) return;
+    keepRank(document, content.pages ?? [page], page);
     inTurn(document, keyOf(content), () => {
       try {
         change(document, content);
@@ -157,7 +159,7 @@ function initialize({ model }) {
   };
   model.on("msg:custom", onMessage);
   Promise.resolve(context.ready).then(() => {
-    model.send(hello(document, context));
+    model.send(hello(document, context, page));
     const manager = model.widget_manager;
     const drop = () => {
       if (!document.isDisposed && !document.readOnly) inTurn(document, "dead views", () => dropDeadViews(document, manager));

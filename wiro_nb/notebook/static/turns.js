@@ -5,14 +5,26 @@
  */
 
 const TURN_MS = 2000;
+const LAST_RANK = 3;
+const RANK = Symbol.for("wiro_nb.rank");
 const timersOf = new WeakMap();
 
-/** How many pages come before this one; 0 where a document is not shared. */
-function rankOf(shared) {
-  const awareness = shared?.awareness;
-  const states = awareness?.getStates?.();
-  if (!states) return 0;
-  return [...states.keys()].filter((id) => id < awareness.clientID).length;
+/**
+ * Keeps how many pages come before this one, as the kernel tells: the page that opened last is the first.
+ * @param {any} document the notebook's model
+ * @param {string[]} pages the pages that the kernel knows, in their order
+ * @param {string} own this page
+ */
+export function keepRank(document, pages, own) {
+  document[RANK] = pages.includes(own) ? pages.indexOf(own) : pages.length;
+}
+
+/** How many pages come before this one. Until the kernel has told, those whose id in the document is lower. */
+function rankOf(document) {
+  if (!document.collaborative) return 0;
+  const { awareness } = document.sharedModel;
+  const before = [...(awareness?.getStates?.().keys() ?? [])].filter((id) => id < awareness.clientID);
+  return Math.min(document[RANK] ?? before.length, LAST_RANK);
 }
 
 /**
@@ -27,7 +39,7 @@ export function inTurn(document, key, act) {
   timersOf.set(document, timers);
   clearTimeout(timers.get(key));
   timers.delete(key);
-  const rank = rankOf(document.sharedModel);
+  const rank = rankOf(document);
   if (rank === 0) {
     act();
     return;

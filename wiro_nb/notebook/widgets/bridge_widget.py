@@ -16,6 +16,7 @@ from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.base import OwnWidget
 
 NOTEBOOK_RUN_LIMIT = 200
+_MOST_PAGES = 8
 
 HelloHandler = Callable[[dict[str, Any]], object]
 
@@ -38,6 +39,7 @@ class BridgeWidget(OwnWidget):
                 keys of the outputs that belong to forms.
         """
         self.on_hello = on_hello
+        self._pages: list[str] = []
         super().__init__()
         self.on_msg(self._receive)
 
@@ -54,11 +56,11 @@ class BridgeWidget(OwnWidget):
         """
         if records:
             runs = {run_id: dict(record) for run_id, record in records.items()}
-            self.send({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
+            self._tell({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
 
     def send_budget(self, budget_usd: str | None) -> None:
         """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
-        self.send({"type": "budget", "budget": budget_usd})
+        self._tell({"type": "budget", "budget": budget_usd})
 
     def send_repair(
         self,
@@ -77,7 +79,7 @@ class BridgeWidget(OwnWidget):
             live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
         """
         message = {"type": "repair", "run_id": run_id, "data": dict(data), "metadata": dict(metadata)}
-        self.send({**message, "live_forms": list(live_forms)})
+        self._tell({**message, "live_forms": list(live_forms)})
 
     def send_form_repair(self, key: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         """Replaces the output of a form where it shows something else.
@@ -87,10 +89,23 @@ class BridgeWidget(OwnWidget):
             data: Mime bundle.
             metadata: Output metadata, with that key.
         """
-        self.send({"type": "repair_form", "form": key, "data": dict(data), "metadata": dict(metadata)})
+        self._tell({"type": "repair_form", "form": key, "data": dict(data), "metadata": dict(metadata)})
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        """Sends to every page; in a shared notebook they write in the order of `pages`, one after the other."""
+        self.send({**message, "pages": list(self._pages)})
+
+    def _keep_page(self, hello: Mapping[str, Any]) -> None:
+        # The page that opened last is the one most surely there.
+        page = hello.get("page")
+        if isinstance(page, str) and hello.get("read_only") is not True:
+            self._pages = [page, *(other for other in self._pages if other != page)][:_MOST_PAGES]
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if isinstance(content, dict) and content.get("type") == "hello" and self.on_hello is not None:
+        if not isinstance(content, dict) or content.get("type") != "hello":
+            return
+        self._keep_page(content)
+        if self.on_hello is not None:
             self.on_hello(
                 {
                     "known": _words(content.get("known")),

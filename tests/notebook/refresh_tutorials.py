@@ -2,8 +2,7 @@
 
     python -m tests.notebook.refresh_tutorials [01 05 ...]
 
-Each notebook is executed on a painting sandbox of its own. Posters, tables and records stay; widgets, which
-show nothing without a kernel, and whatever names this machine do not.
+Each notebook is executed with a painting sandbox, a ledger and a cache of its own.
 """
 
 from __future__ import annotations
@@ -12,41 +11,29 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
+from tests.notebook.committed import for_readers
 from tests.notebook.tutorials import NOTEBOOKS, make_executor, tutorial_names
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
-
-def tidy(notebook: Any) -> Any:
-    """Takes out of an executed notebook what belongs to the kernel that ran it."""
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata["language_info"] = {"name": "python"}
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-            for output in cell.outputs:
-                output.get("data", {}).pop(WIDGET_VIEW, None)
-                output.get("metadata", {}).pop("wiro_view", None)
-    return notebook
+def refresh(name: str) -> None:
+    """Executes one tutorial where nothing was run before, and writes it back."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ.update(WIRO_DATA_DIR=f"{folder}/data", WIRO_SERVICE="sandbox", IPYTHONDIR=f"{folder}/ipython")
+        Path(folder, "ipython").mkdir()
+        notebook = make_executor(Path(folder))(name).notebook
+    nbformat.write(for_readers(notebook), NOTEBOOKS / name)
+    print(f"{name}: {(NOTEBOOKS / name).stat().st_size // 1000} kB")
 
 
 def main(chosen: list[str]) -> None:
     for name in [name for name in os.environ if name.startswith(("WIRO_", "JPY_"))]:
         del os.environ[name]
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(WIRO_DATA_DIR=f"{folder}/data", WIRO_SERVICE="sandbox", IPYTHONDIR=f"{folder}/ipython")
-        Path(folder, "ipython").mkdir()
-        execute = make_executor(Path(folder))
-        for name in tutorial_names():
-            if not chosen or name[:2] in chosen:
-                notebook = tidy(execute(name).notebook)
-                nbformat.write(notebook, NOTEBOOKS / name)
-                print(f"{name}: {(NOTEBOOKS / name).stat().st_size // 1000} kB")
+    for name in tutorial_names():
+        if not chosen or name[:2] in chosen:
+            refresh(name)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -18,7 +19,9 @@ import pytest
 from nbconvert import HTMLExporter, SlidesExporter
 
 from tests.conftest import SandboxProcess
+from tests.notebook.committed import PICTURE, TEXT, for_readers, shown
 from tests.notebook.tutorials import NOTEBOOKS, Executed, make_executor, read_tutorial, tutorial_names
+from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.record import check_record
 from wiro_nb.provenance.sidecar import read_sidecar
 
@@ -26,7 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 QUICKSTART = "01-quickstart.ipynb"
 BATCH = "06-batch-and-headless.ipynb"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 GROWTH_BYTES = 30_000
 TABLES_BYTES = 60_000  # lists of runs and models, the help of a model
 Execute = Callable[[str], Executed]
@@ -69,22 +71,40 @@ def test_a_tutorial_states_its_goal_and_ends_with_what_to_try_next(name: str) ->
 
 
 @pytest.mark.parametrize("name", tutorial_names())
-def test_a_committed_tutorial_is_small_and_holds_nothing_of_a_machine(name: str) -> None:
+def test_a_committed_tutorial_shows_its_results_and_holds_nothing_of_a_machine(name: str) -> None:
     text = (NOTEBOOKS / name).read_text("utf-8")
-    assert len(text) < 400_000
     assert not re.search(r"/(home|root|tmp|Users|work|var)/", text)
-    for cell in read_tutorial(name).cells:
-        for output in cell.get("outputs", ()):
-            assert output.output_type != "error"
-            assert "video/mp4" not in output.get("data", {})
-            assert WIDGET_VIEW not in output.get("data", {})
+    book = read_tutorial(name)
+    assert set(book.metadata) == {"kernelspec", "language_info"}
+    outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
+    assert {output.output_type for output in outputs} <= {"display_data", "execute_result", "stream"}
+    assert not [cell["id"] for cell in book.cells if "execution" in cell.metadata]
+    kinds = [set(output.data) for output in outputs if output.output_type != "stream"]
+    assert all(kind in ({TEXT}, {PICTURE, TEXT}) for kind in kinds), "what every viewer shows, and nothing else"
+    assert kinds.count({PICTURE, TEXT}) >= 1
+    records = records_in_notebook(json.loads(text))
+    assert records
+    for record in records.values():
+        check_record(record)
+
+
+def test_the_committed_tutorials_are_small_together() -> None:
+    assert sum((NOTEBOOKS / name).stat().st_size for name in tutorial_names()) < 400_000
+
+
+@pytest.mark.parametrize("name", tutorial_names())
+def test_the_committed_outputs_are_those_of_this_program(name: str, execute: Execute) -> None:
+    fresh, kept = shown(for_readers(copy.deepcopy(execute(name).notebook))), shown(read_tutorial(name))
+    changed = [f"{cell}: {kept.get(cell)} is now {now}" for cell, now in fresh.items() if kept.get(cell) != now]
+    assert kept.keys() == fresh.keys()
+    assert not changed, "\n".join([*changed, f"python -m tests.notebook.refresh_tutorials {name[:2]}"])
 
 
 @pytest.mark.parametrize("name", tutorial_names())
 def test_a_tutorial_names_the_one_after_it(name: str) -> None:
     told = re.search(r"Next notebook: \*\*(\d\d)", read_tutorial(name).cells[-1].source)
-    if told is not None:
-        assert int(told[1]) == int(name[:2]) + 1
+    last = name == tutorial_names()[-1]
+    assert (told is None) if last else (told is not None and int(told[1]) == int(name[:2]) + 1)
 
 
 @pytest.mark.parametrize("name", tutorial_names())

@@ -24,6 +24,7 @@ from weakref import WeakSet
 
 from wiro_nb.notebook import words
 from wiro_nb.notebook.host import current_host, current_shell
+from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import Bundle, option_labels, run_bundle
 from wiro_nb.runs.snapshot import Snapshot
@@ -195,7 +196,10 @@ class LiveView:
     def follow(self) -> LiveView:
         """Starts to follow; the run may already have ended, or end meanwhile on its own thread."""
         self._stop = self.run.on_change(self._on_change)
-        self._on_change(self.run.snapshot)
+        if is_settled(self.run):
+            self.end()
+        else:
+            self.card.update(self.run.snapshot)
         if self._ended:
             self._stop()
         return self
@@ -204,7 +208,7 @@ class LiveView:
         if is_settled(self.run):
             self.end()
         else:
-            self.card.update(snapshot)
+            pacer.offer(self.card, lambda: self.card.update(snapshot))
 
     def end(self) -> None:
         """Replaces the card by the static result; a second call does nothing."""
@@ -213,6 +217,7 @@ class LiveView:
                 return
             self._ended = True
         self._stop()
+        pacer.drop(self.card)
         self._stop_actions()
         _views.discard(self)
         data, metadata = static_output(self.run, self.note)

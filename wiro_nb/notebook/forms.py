@@ -17,6 +17,7 @@ from wiro_nb.notebook.form_sources import RunSources
 from wiro_nb.notebook.form_vary import FormVary
 from wiro_nb.notebook.host import Host, current_host
 from wiro_nb.notebook.lookups import estimate_words
+from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.starting import submit
 from wiro_nb.notebook.static_html import poster_base64
@@ -126,7 +127,7 @@ class FormDesk:
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
         self.form.show_card(card)
         self._results.add(handle)
-        handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot))
+        handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot, paced=True))
         self._on_change(handle, card, handle.snapshot)
         return handle
 
@@ -136,13 +137,17 @@ class FormDesk:
             _open_forms.remove(self)
         self.form.close()
 
-    def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot) -> None:
+    def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot, *, paced: bool = False) -> None:
         poster = None
         if is_settled(handle):
             picture = next(iter(read_posters(handle, snapshot).values()), None)
             poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
             self._show_budget()
             self._results.refresh()
+        elif paced:
+            pacer.offer(card, lambda: card.update(snapshot))
+            return
+        pacer.drop(card)
         card.update(snapshot, poster=poster)
 
     def _on_action(self, handle: Run, card: RunCard, action: str) -> None:

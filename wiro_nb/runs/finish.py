@@ -106,6 +106,7 @@ class Finisher:
             return await self._link.read_task(job.row.task_id, job.token)
 
         client = await self._link.connect()
+        await self._desk.calm()
         outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
         return tuple([await self._work(_measure, output, folder, job.home) for output in outputs])
 
@@ -116,6 +117,7 @@ class Finisher:
         the steps of the ledger, which use the same threads.
         """
         async with self._room:
+            await self._desk.calm()
             return await asyncio.to_thread(call, *arguments)
 
     async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:

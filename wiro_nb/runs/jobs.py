@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ from wiro_nb.schema.values import Prepared
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _TOGETHER = 64
+_NOTE_AFTER_S = 0.1
+_CALM_WITHIN_S = 0.5
 
 
 def utc_now() -> datetime:
@@ -109,6 +112,8 @@ class Desk:
         self._settings = settings
         self._calls: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._caller: asyncio.Task[None] | None = None
+        self._urgent = 0
+        self._calm = asyncio.Event()
         self._told_at: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -164,8 +169,31 @@ class Desk:
             message=snapshot.message,
             started_at=snapshot.started,
         )
-        if is_time:  # the disk may be slow: never on the loop
-            asyncio.get_running_loop().run_in_executor(None, self.ledger.flush)
+        if is_time:  # not now: the event that told it may be the end, which is to be known first
+            asyncio.get_running_loop().call_later(_NOTE_AFTER_S, self._flush)
+
+    def _flush(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, self.ledger.flush)  # the disk may be slow
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """While the block lasts nothing starts that can wait: an end is being read."""
+        self._urgent += 1
+        self._calm.clear()
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._calm.set()
+
+    async def calm(self) -> None:
+        """Waits until no end is being read, for half a second at most: that a run succeeded is known before the
+        files of others are fetched and their posters made.
+        """
+        if self._urgent:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._calm.wait(), _CALM_WITHIN_S)
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
         """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not.

@@ -97,6 +97,7 @@ class LedgerRow:
         return value if isinstance(value, dict) else {}
 
 
+_OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
 COLUMNS = tuple(item.name for item in fields(LedgerRow))
 LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until"})
 """Columns that never leave this machine: `export_row` leaves them out."""
@@ -108,12 +109,12 @@ def time_text(moment: datetime | None) -> str | None:
         return None
     if moment.tzinfo is None:
         raise ValueError("times in the ledger need a time zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def read_time(text: str | None) -> datetime | None:
     """Reads what `time_text` wrote."""
-    return None if text is None else datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z")
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def money_text(amount: Decimal | None) -> str | None:
@@ -158,10 +159,13 @@ def _outputs_text(outputs: tuple[RunOutput, ...]) -> str | None:
 
 
 def _read_outputs(text: str | None) -> tuple[RunOutput, ...]:
-    known = {item.name for item in fields(RunOutput)}
-    items = _read_json(text) or []
+    if text is None or text == "[]":
+        return ()
     # A later version may have written more fields than this one knows.
-    return tuple(RunOutput(**{name: value for name, value in item.items() if name in known}) for item in items)
+    return tuple(
+        RunOutput(**{name: value for name, value in item.items() if name in _OUTPUT_FIELDS})
+        for item in _read_json(text) or []
+    )
 
 
 _TIMES = ("created", "submitting_at", "submitted_at", "started_at", "finished_at", "lease_until", "cancel_at")
@@ -185,6 +189,9 @@ _FROM_SQL: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_READERS = tuple((name, _FROM_SQL.get(name)) for name in COLUMNS)
+
+
 def to_sql(name: str, value: Any) -> Any:
     """Returns one field of a row as SQLite stores it."""
     convert = _TO_SQL.get(name)
@@ -193,10 +200,7 @@ def to_sql(name: str, value: Any) -> Any:
 
 def row_from_sql(stored: sqlite3.Row | Mapping[str, Any]) -> LedgerRow:
     """Reads a row of the `runs` table."""
-    values = {name: stored[name] for name in COLUMNS}
-    return LedgerRow(
-        **{name: _FROM_SQL[name](value) if name in _FROM_SQL else value for name, value in values.items()}
-    )
+    return LedgerRow(*[stored[name] if read is None else read(stored[name]) for name, read in _READERS])
 
 
 def row_to_sql(row: LedgerRow) -> dict[str, Any]:

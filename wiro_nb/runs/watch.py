@@ -271,8 +271,9 @@ class Watcher:
         tries = 0
         while job.final_task is None:
             try:
-                task = await self._link.read_task(job.row.task_id, job.token)
-                self._take_end(job, task)
+                with self._desk.urgent():
+                    task = await self._link.read_task(job.row.task_id, job.token)
+                    self._take_end(job, task)
             except WiroError as error:
                 if isinstance(error, NotAccessible) and error.code is not None:
                     self._count_unknown(job, error)

@@ -226,7 +226,7 @@ class Worker:
         if job.row.state is not RunState.SUBMITTED:
             await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
             return
-        expected_s = await asyncio.to_thread(self._expected_s, job.run)
+        expected_s = await self.desk.ledger_call(lambda: self._expected_s(job.run))
         job.tracker = Tracker(job.snapshot, expected_s=expected_s)
         if job.prepared is not None and job.row.estimated_usd is None:
             self._spawn(self._tell_price(job, job.prepared))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import importlib
 import logging
 import os
 import threading
@@ -580,6 +581,8 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-# Before the interpreter ends its worker threads: a request under way still needs them to write its answer.
+# Before the interpreter ends its worker threads: a request under way still needs them to write its answer. What
+# was registered last is called first, so the module that ends them, imported late by asyncio, has to be there.
+importlib.import_module("concurrent.futures.thread")
 getattr(threading, "_register_atexit", atexit.register)(close_manager)
 __all__ = ["Manager", "Origin", "close_manager", "get_manager"]

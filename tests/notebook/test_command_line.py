@@ -192,7 +192,8 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     job.send_signal(signal.SIGINT)
     _, told = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 130
-    assert "wiro-nb wait" in told
+    assert told.count("the run goes on: wiro-nb wait") == 1
+    assert "wiro-nb runs" not in told
     assert "Traceback" not in told
     service.release(task_id)
     short_id = told.split("wiro-nb wait ")[1].split()[0]
@@ -231,7 +232,7 @@ def test_every_command_explains_itself(shell: Shell) -> None:
     listing = shell([*WIRO, "--help"]).stdout
     for name in command_names():
         assert f"\n    {name} " in listing
-    assert "exit codes" in listing
+    assert "Exit codes" in listing
 
 
 def test_the_sandbox_by_name_needs_no_key(shell: Shell, service: SandboxProcess) -> None:

@@ -39,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from wiro_nb.cli.output import report_error
 
         return report_error(error)
-    except KeyboardInterrupt:
-        print("stopped; a run that was sent goes on: wiro-nb runs", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # who waits for a run has said which one goes on
+            print("stopped; a run that was sent goes on: wiro-nb runs", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

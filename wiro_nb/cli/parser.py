@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 
+from wiro_nb.errors import InputError
 from wiro_nb.notebook.filters import STATES
+from wiro_nb.notebook.grammar import find_command
 
 Handler = Callable[[argparse.Namespace], int]
 
-_EXITS = "exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
+_EXITS = "Exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +33,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parses a command line whose `name=value` settings may stand before, between and behind options."""
+    """Parses a command line whose `name=value` settings may stand before, between and behind options.
+
+    Raises:
+        InputError: The command is one of the notebook's.
+        SystemExit: The line is wrong (2), or help was asked for (0); what is to be said is printed.
+    """
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2, "\na command is missing; the first one to try: wiro-nb demo\n")
+    _refuse_magic(words[0])
     arguments, rest = parser.parse_known_args(words)
     is_setting = [not word.startswith("-") and "=" in word for word in rest]
     if rest and not (hasattr(arguments, "values") and all(is_setting)):
@@ -38,6 +50,12 @@ def parse_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpar
     if rest:
         arguments.values = [*arguments.values, *rest]
     return arguments
+
+
+def _refuse_magic(word: str) -> None:
+    known = find_command(word)
+    if known is not None and word not in command_names():
+        raise InputError(f"{word} is a command of notebooks; wiro-nb has none of that name", hint=known.title)
 
 
 def command_names() -> list[str]:

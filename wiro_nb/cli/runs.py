@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.cli.output import (
     EXIT_DONE,
+    EXIT_SERVICE,
     ProgressLine,
     describe_run,
     exit_code,
@@ -49,9 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     out_dir = Path(arguments.out) if arguments.out else None
     done = None if arguments.fresh else manager.find_done(prepared, None)
     if done is not None:
-        if any(output.path for output in done.outputs) and not done.paths:
-            say(f"its files are gone from {done.folder}: they are fetched again, at no cost")
-            done.fetch()
+        _fetch_what_lacks(done)
         say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
         return _report(done, as_json=arguments.json)
     price = estimate_words(manager.estimate(prepared), manager.choice.is_sandbox)
@@ -154,7 +153,10 @@ def wait(arguments: argparse.Namespace) -> int:
     from wiro_nb.runs.manager import get_manager
 
     handle = _find(arguments.run)
-    get_manager().follow(handle)
+    if handle.state is RunState.SUCCEEDED:
+        _fetch_what_lacks(handle)
+    else:
+        get_manager().follow(handle)
     return follow(handle, as_json=arguments.json)
 
 
@@ -186,6 +188,17 @@ def record(arguments: argparse.Namespace) -> int:
             )
         print_json(item.record)
     return EXIT_DONE
+
+
+def _fetch_what_lacks(handle: Run) -> None:
+    """Gets the files of a run that is done and not all here.
+
+    Raises:
+        DownloadFailed: One cannot be had.
+    """
+    if handle.lacks_files:
+        say(f"not all its files are in {handle.folder}: they are fetched again, at no cost")
+        handle.fetch()
 
 
 def _wait_until_sent(handle: Run) -> None:
@@ -220,8 +233,8 @@ def follow(handle: Run, *, as_json: bool) -> int:
         handle.wait(check=False)
     except KeyboardInterrupt:
         line.close()
-        say(f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
-        raise
+        say(told := f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
+        raise KeyboardInterrupt(told) from None
     finally:
         stop()
         line.close()
@@ -235,6 +248,9 @@ def _report(handle: Run, *, as_json: bool) -> int:
         print(describe_run(handle.snapshot))
     if handle.error is not None:
         return report_error(handle.error)
+    if handle.state is RunState.SUCCEEDED and handle.lacks_files:
+        say(f"not all its files were saved. next: wiro-nb wait {handle.short_id} fetches them, at no cost")
+        return EXIT_SERVICE
     return exit_code(handle.state)
 
 

@@ -47,6 +47,9 @@ def run(
 ) -> Run:
     """Runs a model and returns the handle of the run.
 
+    For example `clip = wiro_nb.run("wiro/animate-diff", prompt="a lake", seed=7)`, then `await clip`, or
+    `clip.wait()` in a script; `clip.path`, `clip.cost_usd` and `clip.record` tell what came of it.
+
     Args:
         model: "owner/name".
         wait: True waits for the end, False does not; None waits only where nobody watches (papermill, nbclient).

@@ -51,10 +51,21 @@ class WiroMagics(Magics):
     @no_var_expand
     @line_cell_magic
     def wiro(self, line: str, cell: str | None = None) -> Any:
-        """Run generative-video models. `%wiro help` lists the commands.
+        """Run generative-video models: a cell is a request, its card turns into the clip.
 
-        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh] [--sweep NAME=A,B ...]
-        the prompt, verbatim
+        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh] [--dry-run] [--sweep NAME=A,B]
+        the prompt, word for word
+
+        %wiro                 service, account, spent and budget, runs in flight, what to type next
+        %wiro models WORDS    find a model
+        %wiro info MODEL      its inputs, choices and price
+        %wiro form MODEL      fill them in
+        %wiro runs            what this notebook made
+        %wiro rerun RUN       make it again
+        %wiro help            every command; %wiro help rerun: everything about one
+
+        Without an account everything runs in the sandbox, a free service on this machine; %wiro login asks for
+        a key.
         """
         from wiro_nb.notebook import commands
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wiro_nb import errors
+from wiro_nb.cli import main
 from wiro_nb.cli.output import as_shell, error_code
 
 
@@ -42,3 +43,25 @@ def test_commands_are_those_of_the_shell(text: str, wanted: str) -> None:
 )
 def test_exit_codes_follow_the_kind_of_error(kind: type[errors.WiroError], code: int) -> None:
     assert error_code(kind("it went wrong")) == code
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "wiro-nb demo"),
+        (["login"], "next: set WIRO_API_KEY"),
+        (["spent", "--by", "day"], "next: in a notebook: %wiro spent"),
+        (["help"], "next: wiro-nb --help"),
+        (["nosuch"], "invalid choice: 'nosuch'"),
+    ],
+)
+def test_a_line_without_a_command_of_the_shell_says_what_to_type(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(words)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert told in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,6 +61,8 @@ def test_a_request_that_may_have_arrived_and_did_not_stays_uncertain(
     with pytest.raises(SubmitUncertain) as caught:
         run.wait(20)
     assert caught.value.candidates == []
+    assert "%wiro attach" in caught.value.hint
+    assert f"%wiro forget {run.short_id}" in caught.value.hint
     assert run.state is RunState.UNCERTAIN
     assert tasks_with(faulty, f"never arrived, {fault}") == []
 
@@ -76,6 +79,7 @@ def test_several_tasks_that_fit_are_left_to_the_person_and_attach_settles_it(
     candidates = set(caught.value.candidates)
     assert elsewhere["taskid"] in candidates
     assert len(candidates) == 2
+    assert re.fullmatch(rf"%wiro attach \d+ if .*%wiro forget {run.short_id}.*", caught.value.hint)
     (mine,) = candidates - {elsewhere["taskid"]}
     assert manager.attach(mine) is run
     assert run.wait(20).state is RunState.SUCCEEDED

@@ -327,6 +327,11 @@ def _uncertain_html(snapshot: Snapshot, _extras: _Extras) -> str:
         _head(snapshot, words.state_word(snapshot), "")
         + markup.block(f"{markup.escape(said)} Billed once if the service took it and it succeeds.")
         + markup.block(f"Look again: {markup.command(f'%wiro show {snapshot.short_id}')}", "margin:2px 0 0 0")
+        + markup.block(
+            f"If its task is at the service: {markup.command('%wiro attach TASK')} "
+            f"If it is not: {markup.command(f'%wiro forget {snapshot.short_id}')}",
+            "margin:2px 0 0 0",
+        )
     )
 
 

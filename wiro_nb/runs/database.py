@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.runs.database_errors import CORRUPT, ledger_error, primary_code
 from wiro_nb.runs.database_files import (
     alone,
@@ -26,6 +27,7 @@ from wiro_nb.runs.database_files import (
     make_private,
     move_aside,
     open_file,
+    open_readonly,
     remove,
     use_wal,
     wait_for_rescue,
@@ -85,7 +87,11 @@ class Database:
         self._queue_lock = threading.Lock()
         self._pragmas: dict[str, str | int] = {}
         self._group: tuple[int, sqlite3.Connection] | None = None
-        self.read(lambda connection: connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone())
+        try:
+            self.read(lambda connection: connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone())
+        except LedgerError as error:
+            error.billed = error.billed or NOTHING_SENT
+            raise
 
     def read(self, work: Work[T]) -> T:
         """Runs `work` on the connection outside a transaction.
@@ -279,8 +285,7 @@ class Database:
 
     def _prepare(self, path: Path) -> sqlite3.Connection:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        make_private(path)
-        connection = self._connect(path)
+        connection = self._connect(path) if make_private(path) else open_readonly(path)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")

@@ -16,7 +16,7 @@ _WORDS: dict[int, tuple[str, str, str]] = {
         "try again; close other kernels if it stays so",
     ),
     sqlite3.SQLITE_LOCKED: ("locked", "another part of this program is using it", "try again"),
-    sqlite3.SQLITE_READONLY: ("read-only", "it cannot be written to", _FOREIGN_FOLDER),
+    sqlite3.SQLITE_READONLY: ("read-only", "the file or its disk is read-only", _FOREIGN_FOLDER),
     sqlite3.SQLITE_PERM: ("read-only", "access to it was denied", _FOREIGN_FOLDER),
     sqlite3.SQLITE_CANTOPEN: ("cannot open", "the file cannot be opened", _FOREIGN_FOLDER),
     sqlite3.SQLITE_FULL: ("full", "the disk is full", "free some space, then try again"),

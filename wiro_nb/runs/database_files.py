@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -18,6 +19,23 @@ _RESCUE_WAIT_S = 30.0
 def open_file(path: Path) -> sqlite3.Connection:
     """Opens a SQLite file as the ledger uses it: transactions are begun by hand."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """Opens a file that this process may read and not write."""
+    address = path.absolute().as_uri()
+    connection = _open_address(f"{address}?mode=ro")
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # The companions of its journal cannot be made beside it: what the file itself has must do.
+        return _open_address(f"{address}?immutable=1")
+    return connection
+
+
+def _open_address(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
@@ -39,12 +57,18 @@ def use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
             return
 
 
-def make_private(path: Path) -> None:
-    """Makes the file when it is missing, and closes it to other people."""
+def make_private(path: Path) -> bool:
+    """Makes the file when it is missing, and closes it to other people; False when it can only be read."""
     # Made before SQLite sees it: -wal and -shm take over the mode of the main file.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.access(path, os.R_OK):
+            return False
+        raise
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
+    return True
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -145,10 +145,11 @@ class Resolver:
                 f"%wiro wait {short}, once it can be reached",
             )
         elif not candidates:
-            known, hint = "the service lists no such task: it most likely never got there", f"%wiro rerun {short}"
+            known = "the service lists no such task: it most likely never got there"
+            hint = f"%wiro attach TASK if you find it there, else %wiro forget {short}"
         else:
             known = f"the service lists {len(candidates)} tasks that fit: {', '.join(candidates)}"
-            hint = f"%wiro attach {candidates[0]}"
+            hint = f"%wiro attach {candidates[0]} if that is it, %wiro forget {short} if none is"
         error = SubmitUncertain(
             f"the answer to run {short} was lost; {known}", hint=hint, run_id=job.id, candidates=candidates
         )

@@ -186,7 +186,10 @@ def test_a_missing_file_says_how_to_get_it_again() -> None:
         ),
         (CANCELLED, ["Cancelled", "after 0:04", "Billed: nothing."]),
         (GENERATING, ["Not finished when this notebook was saved", "at 60%", "%wiro show 8k2qf"]),
-        (UNCERTAIN, ["Sent, answer lost", "never sent again by itself", "Billed once"]),
+        (
+            UNCERTAIN,
+            ["Sent, answer lost", "never sent again by itself", "Billed once", "%wiro attach", "%wiro forget"],
+        ),
     ],
 )
 def test_other_states_say_what_happened_and_what_it_cost(snapshot: Snapshot, said: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.runs.ledger_tools import TOKEN, done, plan, submitted
 from wiro_nb.errors import LedgerError
+from wiro_nb.runs import database_files
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunState
@@ -70,10 +73,33 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_cannot_be_written(
     row = first.insert_plan(plan())
     ledger = Ledger(first.path, connect=how)
     assert ledger.get(row.run_id) == row
-    with pytest.raises(LedgerError, match="cannot be written to") as caught:
+    with pytest.raises(LedgerError, match="cannot be written: the file or its disk is read-only") as caught:
         ledger.insert_plan(plan())
     assert caught.value.reason == "read-only"
     assert "WIRO_DATA_DIR" in caught.value.hint
+    ledger.close()
+    first.close()
+
+
+def test_a_ledger_of_a_read_only_disk_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Ledger(tmp_path / "ledger.sqlite3")
+    row = first.insert_plan(plan())  # still in the journal beside the file
+    open_really = os.open
+
+    def refuse(path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_really(path, flags, mode)
+
+    monkeypatch.setattr(database_files.os, "open", refuse)
+    ledger = Ledger(first.path)
+    assert ledger.list() == (row,)
+    with pytest.raises(LedgerError, match="read-only") as caught:
+        ledger.insert_plan(plan())
+    assert "Nothing was sent" in caught.value.billed
+    with pytest.raises(LedgerError, match="Read-only file system") as caught:
+        Ledger(tmp_path / "not there")
+    assert "Nothing was sent" in caught.value.billed
     ledger.close()
     first.close()
 

@@ -272,7 +272,9 @@ def _uncertain(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[s
             _note(
                 snapshot.message or "Whether the service took the request is not known yet.",
                 "It is never sent a second time by itself; it is billed once if it exists and succeeds.",
-            )
+            ),
+            _note("", "If its task is at the service:") | {"command": "%wiro attach TASK"},
+            _note("", "If it is not:") | {"command": f"%wiro forget {snapshot.short_id}"},
         ],
     }
 

@@ -7,6 +7,7 @@ connection needs its transport, which `watched_protocol` hands down in the scope
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -48,8 +49,9 @@ def watched_protocol(faults: Faults) -> type[asyncio.Protocol]:
 def reset_connection(transport: asyncio.Transport) -> None:
     """Ends a TCP connection the hard way: the peer sees a reset, not an end."""
     raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
+    with contextlib.suppress(OSError):  # the peer may have gone first
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
     transport.abort()
 
 

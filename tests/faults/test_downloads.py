@@ -233,3 +233,23 @@ def test_nothing_but_a_whole_file_has_its_name(folder: Path, monkeypatch: pytest
     assert "cut off" in output.problem or "broke" in output.problem
     assert len(host.seen) == QUICK.download_tries
     assert list(folder.iterdir()) == []
+
+
+def test_half_a_file_that_the_host_calls_whole_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = make_png(60)
+    item = {
+        "name": "a.png",
+        "contenttype": "image/png",
+        "url": "http://127.0.0.1:{port}/f",
+        "size": str(len(whole)),
+    }
+    options: dict[str, Any] = {"outputs": [item], "monkeypatch": monkeypatch}
+    (output,), host = fetch(lambda *_: response(whole[:40]), folder, **options)
+    assert "cut off" in output.problem
+    assert len(host.seen) == QUICK.download_tries
+    assert list(folder.iterdir()) == []
+    # A size that is wrong in the list does not cost a file whose own structure is whole.
+    item["size"] = str(len(whole) * 2)
+    (output,), host = fetch(lambda *_: response(whole), folder, **options)
+    assert output.problem == ""
+    assert len(host.seen) == 1

@@ -20,6 +20,7 @@ _SHELL_WORDS = {
     "%wiro login": "set WIRO_API_KEY",
     "%wiro use ": "--service ",
     "%wiro help": "wiro-nb --help",
+    "%wiro fetch ": "wiro-nb wait ",
     "%config WiroMagics.out_dir = 'FOLDER'": "--out DIR",
     ", or the text below the %%wiro line": "",
 }
@@ -76,20 +77,31 @@ def exit_code(state: RunState) -> int:
 
 
 class ProgressLine:
-    """One line on stderr that follows a run; silent where stderr is not a terminal."""
+    """One line on stderr that follows a run; where stderr is no terminal, only when contact is lost."""
 
     def __init__(self) -> None:
         self._shown = ""
         self._live = sys.stderr.isatty()
+        self._is_lost = False
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Shows a snapshot (called on the I/O thread)."""
         if not self._live:
+            self._tell_contact(snapshot)
             return
         text = f"{snapshot.model} {snapshot.short_id}: {progress_line(snapshot)}"
         if text != self._shown:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
             self._shown = text
+
+    def _tell_contact(self, snapshot: Snapshot) -> None:
+        """Says in a log why nothing moves: a job may wait for long for a service that is away."""
+        is_lost = snapshot.lost_since is not None
+        if is_lost == self._is_lost or snapshot.state.is_final:
+            return
+        self._is_lost = is_lost
+        told = f"lost contact with {snapshot.service}; it is asked again and again" if is_lost else "contact again"
+        print(f"run {snapshot.short_id}: {told}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leaves the cursor on a line of its own."""

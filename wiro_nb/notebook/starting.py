@@ -85,7 +85,7 @@ def _find_before(
                 continue
             manager.follow(handle)
             return handle, MAY_BE_RUNNING if is_uncertain else ALREADY_RUNNING
-        missing = any(output.path for output in handle.outputs) and handle.path is None
+        missing = handle.lacks_files
         if missing and host.is_headless:  # nobody is there to fetch it, and later cells need the file
             handle.fetch()
             missing = False

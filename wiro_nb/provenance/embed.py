@@ -84,6 +84,15 @@ def carries_records(path: Path) -> bool:
         return False
 
 
+def is_whole(path: Path) -> bool:
+    """True where a file's own structure shows that nothing is missing at its end: MP4, QuickTime and PNG.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return hash_media(path) is not None
+
+
 def hash_media(path: Path) -> str | None:
     """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for types that carry no tag.
 

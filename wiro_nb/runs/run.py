@@ -165,6 +165,11 @@ class Run:
         )
 
     @property
+    def lacks_files(self) -> bool:
+        """True when a file that the run made is not on this machine: never saved, or gone since."""
+        return len(self.paths) < sum(bool(output.path or output.problem) for output in self.outputs)
+
+    @property
     def cost_usd(self) -> Decimal | None:
         """What the service billed, or None until it is known."""
         return self._snapshot.cost_usd

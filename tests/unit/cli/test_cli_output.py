@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from wiro_nb import errors
 from wiro_nb.cli import main
-from wiro_nb.cli.output import as_shell, error_code
+from wiro_nb.cli.output import ProgressLine, as_shell, error_code
+from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
         ("next: %wiro wait 8k2qf", "next: wiro-nb wait 8k2qf"),
+        ("next: %wiro fetch 8k2qf", "next: wiro-nb wait 8k2qf"),
         ("next: %wiro info pruna/vace", "next: wiro-nb schema pruna/vace"),
         ("next: %wiro", "next: wiro-nb runs"),
         ("next: %wiro, then %wiro show 8k2qf", "next: wiro-nb runs, then wiro-nb show 8k2qf"),
@@ -65,3 +72,16 @@ def test_a_line_without_a_command_of_the_shell_says_what_to_type(
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert told in err
+
+
+def test_a_log_says_once_that_contact_is_lost_and_once_that_it_is_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = ProgressLine()
+    shot = Snapshot("01JD", "y1abc", "a/b", "sandbox", True, RunState.SUBMITTED, Stage.GENERATING)
+    for lost_since in (None, NOW, NOW, None, None):
+        line(replace(shot, lost_since=lost_since))
+    line(replace(shot, lost_since=NOW, state=RunState.SUCCEEDED))
+    lost, back = capsys.readouterr().err.splitlines()
+    assert "lost contact with sandbox" in lost
+    assert "contact again" in back

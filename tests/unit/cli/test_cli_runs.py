@@ -57,3 +57,25 @@ def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command
 
 def test_no_model_found_names_the_way_back(command: Command) -> None:
     assert "no model fits “zzz”" in command("models", "zzz")[1]
+
+
+def test_a_run_whose_file_was_not_saved_says_so_by_its_exit_code_and_wait_gets_it(
+    command: Command, sandbox: Any
+) -> None:
+    words = ("run", "sandbox/plain-clip", "frames=9", "prompt=a boat lost in the mail")
+    sandbox.set_faults("file:wrong-type")
+    try:
+        code, out, err = command(*words)
+        short = out.partition("run ")[2][:5]
+        assert code == 3
+        assert "content is text/html" in out
+        assert f"wiro-nb wait {short}" in err
+        assert command("wait", short)[0] == 3
+        assert command(*words)[0] == 3
+    finally:
+        sandbox.set_faults("")
+    code, out, err = command("wait", short)
+    assert code == 0, err
+    assert "0.mp4" in out
+    assert "fetched again, at no cost" in err
+    assert "fetched again" not in command(*words)[2]

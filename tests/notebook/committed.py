@@ -23,10 +23,14 @@ SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 
 def for_readers(notebook: Any) -> Any:
     """Returns an executed notebook with its outputs in that form; the notebook itself is changed."""
-    notebook.metadata.pop("widgets", None)
+    for name in ("widgets", "papermill"):
+        notebook.metadata.pop(name, None)
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
+        for name in ("execution", "papermill"):
+            cell.metadata.pop(name, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
         if cell.cell_type == "code":
             kept = [output for output in cell.outputs if output.get("name") != "stderr"]
             cell.outputs = [from_dict(part) for output in kept for part in _parts(output)]

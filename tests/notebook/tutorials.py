@@ -1,8 +1,7 @@
-"""Executes the tutorials, each once for all tests that look at the result."""
+"""Executes the tutorials with papermill, each once for all tests that look at the result."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbclient import NotebookClient
+import papermill
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CELL_TIMEOUT_S = 120
@@ -57,15 +56,8 @@ def make_executor(folder: Path) -> Callable[[str], Executed]:
     def executed(name: str) -> Executed:
         home = folder / name.removesuffix(".ipynb")
         home.mkdir()
-        shutil.copy(NOTEBOOKS / name, home)
-        notebook = read_tutorial(name)
-        client = NotebookClient(
-            notebook,
-            timeout=CELL_TIMEOUT_S,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(home)}},
-        )
-        client.execute()
-        return Executed(notebook, home)
+        options = {"kernel_name": "python3", "progress_bar": False, "execution_timeout": CELL_TIMEOUT_S}
+        papermill.execute_notebook(NOTEBOOKS / name, home / name, cwd=home, **options)
+        return Executed(nbformat.read(home / name, as_version=4), home)
 
     return executed

@@ -110,6 +110,10 @@ def test_a_favourite_is_recorded_and_stays_in_the_static_form(open_notebook: Ope
     assert html.count("data:image/jpeg;base64,") == 6
     assert html.count("<b>Best</b>") == 1
     assert output["data"]["image/jpeg"]
+    assert "application/vnd.jupyter.widget-view+json" not in output["data"], "a dead grid would hide the rest"
+    notebook.page.reload()
+    notebook.wait_for_kernel()
+    notebook.page.wait_for_selector(".wiro-tile-best")
     assert len(output["metadata"]["wiro"]["runs"]) == 6
     size = sum(len("".join(value) if isinstance(value, list) else str(value)) for value in output["data"].values())
     assert size < 6 * 30_000

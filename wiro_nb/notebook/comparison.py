@@ -9,7 +9,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.notebook import markup, words
 from wiro_nb.notebook.comparison_view import LETTERS, Comparison, DiffRow, compare_runs
 from wiro_nb.notebook.contact_sheet import make_thumb
-from wiro_nb.notebook.display import read_posters, rebase_outputs
+from wiro_nb.notebook.display import live_bundle, read_posters, rebase_outputs
 from wiro_nb.notebook.grid_view import clip_timing, main_output
 from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.session import session
@@ -61,12 +61,10 @@ class ComparisonView:
         return _plain(self.snapshots, self.comparison, self.notes)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle: dict[str, Any] = dict(self.static())
+        metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
         if current_host().is_live:
-            rendered = self.widget()._repr_mimebundle_()
-            data = rendered[0] if isinstance(rendered, tuple) else rendered
-            bundle |= {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.")}
-        return bundle, {"wiro": {"compared": [run.id for run in self.runs]}}
+            return live_bundle(self.widget(), self.static(), metadata)
+        return dict(self.static()), metadata
 
     def _view(self) -> dict[str, Any]:
         clips = []

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.notebook.display import is_settled
+from wiro_nb.notebook.display import is_settled, live_bundle
 from wiro_nb.notebook.grid_view import head_view, lay_out, point_labels, tile_view
 from wiro_nb.notebook.host import current_host, current_shell
 from wiro_nb.notebook.sweep_output import (
@@ -160,13 +160,11 @@ class GridDesk:
         if self._shell is None:
             return
         data: dict[str, Any] = dict(sweep_output(self._sweep, self._folder, self._notes))
+        metadata = sweep_metadata(self._sweep)
         if with_view:
-            data |= _view_of(self.grid)
+            data, metadata = live_bundle(self.grid, data, metadata)
         self._shell.display_pub.publish(
-            data=data,
-            metadata=sweep_metadata(self._sweep),
-            transient={"display_id": self._display_id},
-            update=update,
+            data=data, metadata=metadata, transient={"display_id": self._display_id}, update=update
         )
 
     # Changes ---------------------------------------------------------------------------------
@@ -225,9 +223,3 @@ class GridDesk:
             from wiro_nb.notebook.prompts import cell_of_run
 
             grid.reply_copy(cell_of_run(self._sweep.best))
-
-
-def _view_of(grid: SweepGrid) -> dict[str, Any]:
-    rendered = grid._repr_mimebundle_()
-    data = rendered[0] if isinstance(rendered, tuple) else rendered
-    return {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.jupyter")}

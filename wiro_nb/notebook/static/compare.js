@@ -2,6 +2,7 @@
 import { button, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
 import { clipAddress, leaveStaticForm } from "./place.js";
 import { makePlayer, momentText } from "./player.js";
+import { saveOnlyStatic } from "./saved.js";
 
 function makeClip(data, position, act) {
   const clip = { data, video: null };
@@ -210,4 +211,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize: ({ model }) => saveOnlyStatic(model), render };

@@ -2,6 +2,7 @@
 import { button, clockText, copyText, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
 import { clipAddress, leaveStaticForm } from "./place.js";
 import { makePlayer, momentText } from "./player.js";
+import { saveOnlyStatic } from "./saved.js";
 
 const TICK_MS = 500;
 /** What a view leaves for the next one of the same grid: an output may be drawn anew at any time. */
@@ -358,4 +359,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize: ({ model }) => saveOnlyStatic(model), render };

@@ -83,7 +83,7 @@ export function leaveStaticForm(model) {
   const context = model.widget_manager?.context;
   if (!context?.model?.cells) return () => {};
   return watchKernel(model, () => {
-    const id = model.get("own_id");
+    const id = model.get("view_key");
     if (!context.isDisposed && !context.model.readOnly) inTurn(context.model, `view ${id}`, () => dropView(context.model, id));
   });
 }

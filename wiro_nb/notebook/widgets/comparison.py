@@ -23,7 +23,7 @@ class ComparisonWidget(OwnWidget):
     view = traitlets.Dict(help="Clips and tables.").tag(sync=True)
     stars: traitlets.List[bool] = traitlets.List(help="Which runs are picked.").tag(sync=True)
 
-    own_id = traitlets.Unicode(help="Model id: by it the script finds the widget's own output.").tag(sync=True)
+    view_key = traitlets.Unicode(help="What its output is found by: the model id.").tag(sync=True)
 
     def __init__(
         self, view: Mapping[str, Any], stars: Sequence[bool], *, text: str, on_action: ComparisonHandler
@@ -39,7 +39,7 @@ class ComparisonWidget(OwnWidget):
         self._text = text
         self._on_action = on_action
         super().__init__(view=dict(view), stars=list(stars))
-        self.own_id = self.model_id
+        self.view_key = self.model_id
         self.on_msg(self._receive)
 
     @traitlets.default("_esm")

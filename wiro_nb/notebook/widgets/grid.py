@@ -28,7 +28,7 @@ class SweepGrid(OwnWidget):
     head = traitlets.Dict(help="Counts, percent, money: see `head_view`.").tag(sync=True)
     tiles: traitlets.List[dict[str, Any]] = traitlets.List(help="The tiles when the grid was made.").tag(sync=True)
 
-    own_id = traitlets.Unicode(help="Model id: by it the script finds the widget's own output.").tag(sync=True)
+    view_key = traitlets.Unicode(help="What its output is found by: the model id.").tag(sync=True)
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class SweepGrid(OwnWidget):
         self._on_action = on_action
         self._now = [dict(tile) for tile in tiles]
         super().__init__(plan=dict(plan), head=dict(head), tiles=[dict(tile) for tile in tiles])
-        self.own_id = self.model_id
+        self.view_key = self.model_id
         self.on_msg(self._receive)
 
     @traitlets.default("_esm")

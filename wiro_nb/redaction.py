@@ -74,6 +74,8 @@ def redact(text: str) -> str:
     for secret in _others:
         if secret in text:
             text = text.replace(secret, MASK)
+    if len(text) < _SHORTEST_SECRET:
+        return text  # no secret is so short, and none of the patterns
     if _lengths:
         text = _word.sub(_mask_word, text)
     if _SUSPICIOUS.search(text):
@@ -99,7 +101,7 @@ def _mask_word(match: re.Match[str]) -> str:
 def redact_value(value: Any) -> Any:
     """Returns a copy of nested lists and dicts with every text redacted."""
     if isinstance(value, str):
-        return redact(value)
+        return redact(value) if len(value) >= _SHORTEST_SECRET else value
     if isinstance(value, dict):
         return {redact_value(key): redact_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -19,6 +19,8 @@ _MILLISECONDS_FROM = 10**11
 _LONGEST_NUMBER = 64
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
+"""How steps, per cents and seconds come by the thousand: read without exact decimals in between."""
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -84,6 +86,8 @@ def as_float(value: object) -> float | None:
         return None
     if isinstance(value, str):
         value = value.strip().removesuffix("%")
+        if _PLAIN.fullmatch(value):
+            return float(value)
     number = as_decimal(value)
     if number is None:
         return None
@@ -93,6 +97,8 @@ def as_float(value: object) -> float | None:
 
 def as_whole(value: object) -> int | None:
     """Returns a whole number ("6.0000" reads as 6), or None."""
+    if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdecimal():
+        return int(value)
     number = as_decimal(value)
     return int(number) if number is not None else None
 
@@ -124,6 +130,8 @@ def as_moment(value: object) -> datetime | None:
 
 def as_seconds(value: object) -> float | None:
     """Returns a duration in seconds from "5s", "1m 5s", "01:05", "6.0000" or a number; None otherwise."""
+    if isinstance(value, str) and value.endswith("s") and _PLAIN.fullmatch(value, 0, len(value) - 1):
+        return float(value[:-1])
     plain = as_float(value)
     if plain is not None:
         return plain if plain >= 0 else None

@@ -27,7 +27,7 @@ from wiro_nb.notebook.host import current_host, current_shell
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import Bundle, option_labels, run_bundle
-from wiro_nb.runs.snapshot import Snapshot
+from wiro_nb.runs.snapshot import Snapshot, Stage
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets import RunCard
@@ -207,6 +207,9 @@ class LiveView:
     def _on_change(self, snapshot: Snapshot) -> None:
         if is_settled(self.run):
             self.end()
+        elif snapshot.stage is Stage.FETCHING:  # it succeeded: that is not told in turns
+            pacer.drop(self.card)
+            self.card.update(snapshot)
         else:
             pacer.offer(self.card, lambda: self.card.update(snapshot))
 

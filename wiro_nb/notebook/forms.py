@@ -23,6 +23,7 @@ from wiro_nb.notebook.starting import submit
 from wiro_nb.notebook.static_html import poster_base64
 from wiro_nb.notebook.tables_html import budget_words
 from wiro_nb.notebook.words import money
+from wiro_nb.runs.snapshot import Snapshot, Stage
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.widgets import RunCard
     from wiro_nb.runs.replay import Source
     from wiro_nb.runs.run import Run
-    from wiro_nb.runs.snapshot import Snapshot
 
 _PRESETS_FILE = "presets.json"
 _open_forms: list[FormDesk] = []
@@ -144,7 +144,7 @@ class FormDesk:
             poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
             self._show_budget()
             self._results.refresh()
-        elif paced:
+        elif paced and snapshot.stage is not Stage.FETCHING:
             pacer.offer(card, lambda: card.update(snapshot))
             return
         pacer.drop(card)

@@ -33,8 +33,21 @@ def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str
     content: dict[str, Any] = {"wiro": record}
     if notes:
         content["notes"] = dict(notes)
-    write_atomically(path, (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, f"{_lay_out(content)}\n".encode())
     return path
+
+
+def _lay_out(content: Mapping[str, Any]) -> str:
+    """Returns JSON with a line for each field of a record: its inner values are short, and `indent` is slow."""
+    parts = []
+    for name, value in sorted(content.items()):
+        fields = ",\n".join(f"    {_line(key)}: {_line(item)}" for key, item in sorted(value.items()))
+        parts.append(f"  {_line(name)}: {{\n{fields}\n  }}" if value else f"  {_line(name)}: {{}}")
+    return "{\n" + ",\n".join(parts) + "\n}"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:

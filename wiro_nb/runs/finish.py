@@ -122,8 +122,7 @@ class Finisher:
 
     async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:
         """Writes a run's record anew after its files were fetched again."""
-        record, outputs = await self._work(self._write, job, replace(job.snapshot, outputs=outputs))
-        text = canonical_json(record)
+        text, outputs = await self._work(self._write, job, replace(job.snapshot, outputs=outputs))
         await self._desk.step(job, lambda: self._desk.ledger.amend(job.id, outputs=outputs, record=text))
         self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
 
@@ -131,14 +130,14 @@ class Finisher:
         if not await self._is_ours(job):
             raise NoLongerOurs
         final = _final_snapshot(job, end)
-        record = None
+        text = None
         try:
-            record, outputs = await self._work(self._write, job, final)
+            text, outputs = await self._work(self._write, job, final)
             final = replace(final, outputs=outputs)
         except (WiroError, OSError, ValueError):
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
             _log.exception("the record of run %s could not be written", job.run.short_id)
-        ledger, text = self._desk.ledger, canonical_json(record) if record else None
+        ledger = self._desk.ledger
         await self._desk.step(
             job,
             lambda: ledger.finish(
@@ -158,17 +157,17 @@ class Finisher:
         )
         self._desk.conclude(job, final, end.error)
 
-    def _write(self, job: Job, final: Snapshot) -> tuple[dict[str, Any], tuple[RunOutput, ...]]:
-        """Builds the record and writes it into clips and sidecar; returns it with the outputs as stored."""
+    def _write(self, job: Job, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
+        """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
         record = _build_record(job, final)
         if final.state is not RunState.SUCCEEDED:
-            return record, final.outputs
+            return canonical_json(record), final.outputs
         folder = Path(job.row.folder or job.home)
         folder.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
         outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
         write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
-        return record, outputs
+        return canonical_json(record), outputs
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem:

@@ -140,7 +140,8 @@ class Desk:
             return
         pause = 1.0 / self.settings.callbacks_per_s
         since = time.monotonic() - self._told_at.get(job.id, 0.0)
-        if snapshot.state is not before.state or since >= pause:
+        is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
+        if snapshot.state is not before.state or is_known or since >= pause:
             self._tell(job)
         elif job.id not in self._timers:
             self._timers[job.id] = asyncio.get_running_loop().call_later(pause - since, self._tell, job)

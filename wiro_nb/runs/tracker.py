@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -244,27 +243,25 @@ class Tracker:
         if current.state.is_final:
             return current
         differing = {name: value for name, value in changes.items() if getattr(current, name) != value}
-        changed = replace(current, **differing) if differing else current
         # A thousand runs send many events a second: what stays as it is must not be built anew.
-        elapsed_s, remaining_s = _elapsed(changed, now), self._remaining(changed, now)
+        elapsed_s, remaining_s = _elapsed(current, differing, now), self._remaining(current, differing, now)
         if differing or elapsed_s != current.elapsed_s or remaining_s != current.remaining_s:
             moved = {"elapsed_s": elapsed_s, "remaining_s": remaining_s, "version": current.version + 1}
-            self._snapshot = replace(current, **{**differing, **moved})
+            self._snapshot = current.with_changes({**differing, **moved})
         return self._snapshot
 
-    def _remaining(self, snapshot: Snapshot, now: datetime) -> float | None:
+    def _remaining(self, snapshot: Snapshot, changes: Mapping[str, Any], now: datetime) -> float | None:
         if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
             return None
-        working = (
-            snapshot.stage is Stage.GENERATING and not snapshot.state.is_final and snapshot.lost_since is None
-        )
-        if not working:
+        state, stage = changes.get("state", snapshot.state), changes.get("stage", snapshot.stage)
+        started = changes.get("started", snapshot.started)
+        if stage is not Stage.GENERATING or state.is_final or changes.get("lost_since", snapshot.lost_since):
             return None
         if self._service_remaining is not None:
             seconds, at = self._service_remaining
             left = seconds - (now - at) / timedelta(seconds=1)
-        elif self._expected_s is not None and snapshot.started is not None:
-            left = self._expected_s - (now - snapshot.started) / timedelta(seconds=1)
+        elif self._expected_s is not None and started is not None:
+            left = self._expected_s - (now - started) / timedelta(seconds=1)
         else:
             return None
         # Past its time an estimate is no longer one.
@@ -309,12 +306,15 @@ def _percent(progress: Progress) -> float | None:
     return min(100.0, max(0.0, percent))
 
 
-def _elapsed(snapshot: Snapshot, now: datetime) -> float | None:
-    if snapshot.submitted is None:
+def _elapsed(snapshot: Snapshot, changes: Mapping[str, Any], now: datetime) -> float | None:
+    submitted: datetime | None = changes.get("submitted", snapshot.submitted)
+    finished: datetime | None = changes.get("finished", snapshot.finished)
+    if submitted is None:
         return None
-    if snapshot.finished is not None:
-        return round(max(0.0, (snapshot.finished - snapshot.submitted) / timedelta(seconds=1)), 1)
-    return max(round((now - snapshot.submitted) / timedelta(seconds=1), 1), snapshot.elapsed_s or 0.0)
+    if finished is not None:
+        return round(max(0.0, (finished - submitted) / timedelta(seconds=1)), 1)
+    before = changes.get("elapsed_s", snapshot.elapsed_s)
+    return max(round((now - submitted) / timedelta(seconds=1), 1), before or 0.0)
 
 
 def _output(output: Output) -> RunOutput:

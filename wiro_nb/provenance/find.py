@@ -23,13 +23,16 @@ class FoundRecord:
     path: Path
 
 
-def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[FoundRecord]:
+def find_records(
+    source: str | Path, *, ignore_hash: bool = False, refused: list[BadRecord] | None = None
+) -> list[FoundRecord]:
     """Returns the records a file or folder holds.
 
     Args:
         source: A clip or picture, a `run.json`, a run's folder or one that holds such folders, a notebook, or
             `NOTEBOOK#RUN` with the run's id or its unique first or last letters.
         ignore_hash: True reads records that were changed after they were written.
+        refused: Takes the errors of those records of a notebook that are refused; the others are returned.
 
     Raises:
         BadRecord: There is none, or one is refused.
@@ -42,7 +45,7 @@ def find_records(source: str | Path, *, ignore_hash: bool = False) -> list[Found
         return _in_folder(path, ignore_hash)
     require_file(path)
     if path.suffix.lower() == ".ipynb":
-        return _in_notebook(path, wanted, ignore_hash)
+        return _in_notebook(path, wanted, ignore_hash, refused)
     if path.suffix.lower() == ".json":
         return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path)]
     try:
@@ -77,7 +80,7 @@ def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
     return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path) for path in sidecars]
 
 
-def _in_notebook(path: Path, wanted: str, ignore_hash: bool) -> list[FoundRecord]:
+def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRecord] | None) -> list[FoundRecord]:
     notebook = read_json(path, what="a notebook")
     records = records_in_notebook(notebook) if isinstance(notebook, dict) else {}
     if not records:
@@ -98,12 +101,17 @@ def _in_notebook(path: Path, wanted: str, ignore_hash: bool) -> list[FoundRecord
                 near=sorted(records),
                 hint=f"wiro-nb record {path.name}",
             )
-    return [
-        FoundRecord(
-            check_record(record, source=f"{path.name}#{run_id}", ignore_hash=ignore_hash), "notebook", path
-        )
-        for run_id, record in sorted(records.items())
-    ]
+    found = []
+    for run_id, record in sorted(records.items()):
+        try:
+            checked = check_record(record, source=f"{path.name}#{run_id}", ignore_hash=ignore_hash)
+        except BadRecord as error:
+            if refused is None:
+                raise
+            refused.append(error)
+            continue
+        found.append(FoundRecord(checked, "notebook", path))
+    return found
 
 
 def _is_named(run_id: str, wanted: str) -> bool:

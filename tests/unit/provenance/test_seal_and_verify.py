@@ -249,3 +249,32 @@ def test_outputs_of_the_wrong_shape_do_not_stop_a_check(tmp_path: Path) -> None:
     notebook["cells"] += [{"cell_type": "code", "outputs": 5}, 7]
     path.write_text(json.dumps(notebook), "utf-8")
     assert "record" in kinds([path], "ok")
+
+
+def test_a_damaged_copy_is_not_vouched_for_by_the_clip_it_was_made_from(tmp_path: Path) -> None:
+    clip, _ = make_run_folder(tmp_path / "wiro_outputs" / "a")
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(clip.read_bytes())
+    assert kinds([copy], "problem") == []
+    raw = bytearray(clip.read_bytes())
+    raw[raw.index(b"mdat") + 40] ^= 1
+    copy.write_bytes(raw)
+    assert kinds([copy], "problem") == ["file"]
+    beside = clip.with_name("cut.mp4")
+    beside.write_bytes(clip.read_bytes()[:100])
+    assert kinds([beside], "problem") == ["file"]
+
+
+def test_one_altered_record_does_not_keep_the_others_from_being_checked(tmp_path: Path) -> None:
+    _, record = make_run_folder(tmp_path / "wiro_outputs" / "a")
+    path = make_notebook(tmp_path / "a.ipynb", record)
+    seal_notebook(path)
+    notebook = json.loads(path.read_text("utf-8"))
+    notebook["metadata"]["wiro"]["runs"]["X"] = {
+        **record,
+        "run_id": "01JD7Z5Q4M8K3T9V2W6X0Y1XYZ",
+        "status": "failed",
+    }
+    path.write_text(json.dumps(notebook), "utf-8")
+    assert kinds([path], "problem") == ["record"]
+    assert kinds([path], "ok") == ["record", "file"]

@@ -188,11 +188,10 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
     """Returns settings and files of anything that holds a run: id, clip, sidecar, notebook, address."""
+    from wiro_nb.notebook.reproduce import word_of
     from wiro_nb.runs.replay import find_source
 
-    last = session.last_run
-    word = last.id if source in ("last", "_") and last is not None else source
-    return _fitting(find_source(session.manager(), word, notebook=current_host().notebook), schema)
+    return _fitting(find_source(session.manager(), word_of(source), notebook=current_host().notebook), schema)
 
 
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def plan(
     from wiro_nb.runs.replay import find_source, plan_rerun
 
     manager = session.manager()
-    text = _word_of(source)
+    text = word_of(source)
     found = find_source(manager, text, notebook=host.notebook, ignore_hash=force)
     return plan_rerun(manager, found, overrides, origin=origin_of(host, kind))
 
@@ -264,11 +264,15 @@ def _listing(handles: Sequence[Run], host: Host, wait: bool | None, told: str) -
     return Listing(handles, draw)
 
 
-def _word_of(source: str | Path | Run) -> str:
-    if isinstance(source, (str, Path)):
-        last = session.last_run
-        return last.id if source in ("last", "_") and last is not None else str(source)
-    return source.id
+def word_of(source: str | Path | Run) -> str:
+    """Returns the word a source is looked up by: the id of a run, of "last", or of a variable that holds one."""
+    if not isinstance(source, (str, Path)):
+        return source.id
+    last = session.last_run
+    if source in ("last", "_") and last is not None:
+        return last.id
+    held = actions.run_in_variable(str(source))
+    return str(source) if held is None else held.id
 
 
 # Comparing ------------------------------------------------------------------------------------
@@ -332,7 +336,7 @@ def compare(*sources: str | Path | Run) -> Compared:
     manager, notebook = session.manager(choose=False), current_host().notebook
 
     def side_of(source: str | Path | Run) -> Side:
-        word = _word_of(source) if isinstance(source, str) else source
+        word = word_of(source) if isinstance(source, str) else source
         return find_side(manager, word, notebook=notebook)
 
     sides = [side_of(source) for source in sources]

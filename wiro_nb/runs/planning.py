@@ -103,7 +103,7 @@ def check_cost(estimate: Estimate, limit: Decimal) -> None:
         return
     told = "is unknown" if cost is None else f"is about ${cost.quantize(_SHOWN_USD, ROUND_UP).normalize():f}"
     raise BudgetExceeded(
-        f"the price of this run {told}, and at most ${limit} was allowed",
+        f"the price of this run {told}, and at most ${limit:f} was allowed",
         hint="raise the limit, or leave it out",
         budget_usd=str(limit),
         spent_usd="0",

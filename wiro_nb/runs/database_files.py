@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from wiro_nb.runs.database_errors import CORRUPT, primary_code
 
 _RESCUE_WAIT_S = 30.0
+_MAKING = threading.Lock()
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -58,14 +59,19 @@ def use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
 
 
 def make_private(path: Path) -> bool:
-    """Makes the file when it is missing, and closes it to other people; False when it can only be read."""
+    """Makes the file when it is missing, and closes it to other people; False when it can only be read.
+
+    A file that is there is never opened here. On POSIX, closing any handle of a file gives up every lock that
+    this process has on it, also those of SQLite's connections: another process would then take itself for the
+    last one and delete the journal that is still written to.
+    """
     # Made before SQLite sees it: -wal and -shm take over the mode of the main file.
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as error:
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and os.access(path, os.R_OK):
-            return False
-        raise
+    with _MAKING:  # no thread of this process may connect between the making and the closing
+        if not path.exists():
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if not os.access(path, os.W_OK):
+        return False
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
     return True

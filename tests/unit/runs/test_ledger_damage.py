@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -84,21 +82,11 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_cannot_be_written(
 def test_a_ledger_of_a_read_only_disk_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Ledger(tmp_path / "ledger.sqlite3")
     row = first.insert_plan(plan())  # still in the journal beside the file
-    open_really = os.open
-
-    def refuse(path: Any, flags: int, mode: int = 0o777) -> int:
-        if flags & os.O_RDWR:
-            raise OSError(errno.EROFS, "Read-only file system")
-        return open_really(path, flags, mode)
-
-    monkeypatch.setattr(database_files.os, "open", refuse)
+    monkeypatch.setattr(database_files.os, "access", lambda path, mode: mode != os.W_OK)
     ledger = Ledger(first.path)
     assert ledger.list() == (row,)
     with pytest.raises(LedgerError, match="read-only") as caught:
         ledger.insert_plan(plan())
-    assert "Nothing was sent" in caught.value.billed
-    with pytest.raises(LedgerError, match="Read-only file system") as caught:
-        Ledger(tmp_path / "not there")
     assert "Nothing was sent" in caught.value.billed
     ledger.close()
     first.close()
@@ -106,8 +94,9 @@ def test_a_ledger_of_a_read_only_disk_can_still_be_read(tmp_path: Path, monkeypa
 
 def test_a_folder_that_is_a_file_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no folder")
-    with pytest.raises(LedgerError, match=r"ledger\.sqlite3 cannot be"):
+    with pytest.raises(LedgerError, match=r"ledger\.sqlite3 cannot be") as caught:
         Ledger(tmp_path / "data" / "ledger.sqlite3")
+    assert "Nothing was sent" in caught.value.billed
 
 
 def test_a_full_disk_stops_the_run_before_it_is_sent(tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def together(path: Path, code: str, count: int = 2) -> list[str]:
     return printed
 
 
+OPEN_AND_CLOSE = """
+import sys
+from pathlib import Path
+from tests.unit.runs.ledger_tools import plan
+from wiro_nb.runs.ledger import Ledger
+
+ledger = Ledger(Path(sys.argv[1]))
+ledger.insert_plan(plan())
+ledger.close()
+"""
+
+
 @pytest.fixture
 def ledger(tmp_path: Path):
     opened = Ledger(tmp_path / "ledger.sqlite3")
@@ -202,3 +214,19 @@ ledger.insert_plan(plan())
     process.communicate(timeout=30)
     assert process.returncode == 0
     assert len(ledger.list()) == 3
+
+
+def test_a_second_look_at_the_file_keeps_this_processs_locks(tmp_path: Path) -> None:
+    """Else another process takes itself for the last one and deletes the journal that is still in use."""
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger(path)
+    ledger.insert_plan(plan())
+    Ledger(path).close()
+    journal = path.with_name(f"{path.name}-wal")
+    number = journal.stat().st_ino
+    other = start(OPEN_AND_CLOSE, str(path))
+    other.communicate(timeout=30)
+    assert other.returncode == 0
+    assert journal.stat().st_ino == number
+    assert len(ledger.list()) == 2
+    ledger.close()

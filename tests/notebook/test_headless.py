@@ -64,6 +64,16 @@ def test_running_a_notebook_again_pays_nothing_and_says_so(kernel_env: Path) -> 
     assert fresh["metadata"]["wiro"]["run_id"] != first["metadata"]["wiro"]["run_id"]
 
 
+def test_a_copied_notebook_shows_what_its_file_already_has(kernel_env: Path) -> None:
+    made = execute(notebook(CELL), kernel_env)
+    copy = kernel_env / "copy of it.ipynb"
+    nbformat.write(made, copy)
+    named = f"import os\nos.environ['WIRO_NOTEBOOK'] = {str(copy)!r}"
+    again = last_output(execute(notebook(named, CELL), kernel_env))
+    assert again["metadata"]["wiro"] == last_output(made)["metadata"]["wiro"]
+    assert "shown at no cost" in again["data"]["text/plain"]
+
+
 def test_a_clip_that_is_gone_comes_back_when_the_notebook_runs_again(kernel_env: Path) -> None:
     first = last_output(execute(notebook(CELL), kernel_env))
     shutil.rmtree(kernel_env / "wiro_outputs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from wiro_nb.notebook.host import Host, injected_parameters
 from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:
+    from wiro_nb.runs.manager import Manager
     from wiro_nb.runs.requests import Origin
     from wiro_nb.runs.run import Run
     from wiro_nb.schema.values import Prepared
@@ -73,7 +74,7 @@ def _find_before(
     manager = session.manager()
     identity = request_sha256(prepared)
     in_vain = (RunState.FAILED, RunState.CANCELLED)
-    for handle in manager.runs(notebook=host.notebook, model=prepared.schema.slug, limit=None):
+    for handle in _runs_of(manager, host.notebook, prepared.schema.slug):
         row = handle.row
         same = row.request_sha256 == identity and row.service == manager.service_name
         same = same and made_from in (None, (row.parent or {}).get("run_id"))
@@ -91,6 +92,15 @@ def _find_before(
             missing = False
         return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
     return None, ""
+
+
+def _runs_of(manager: Manager, notebook: str, model: str) -> Iterator[Run]:
+    """Gives the runs of a notebook, latest first, and then those that its file brought along from elsewhere."""
+    from wiro_nb.runs.carried import carried_rows
+
+    yield from manager.runs(notebook=notebook, model=model, limit=None)
+    for row in carried_rows(manager.ledger, notebook, model):
+        yield manager.get(row.run_id)
 
 
 def submit(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.errors import ConfigError, WiroError
+from wiro_nb.runs.carried import carried_rows
 from wiro_nb.runs.catalogue import ModelCard
 from wiro_nb.runs.connections import Connections
 from wiro_nb.runs.credentials import CLOUD
@@ -303,7 +304,12 @@ class Manager:
 
     def find_done(self, prepared: Prepared, notebook: str | None) -> Run | None:
         """Returns the latest success of this very request in this notebook and on this service, or None."""
-        row = self.ledger.find_done(request_sha256(prepared), self.service_name, notebook)
+        identity, service = request_sha256(prepared), self.service_name
+        row = self.ledger.find_done(identity, service, notebook)
+        if row is None:
+            done = (identity, service, RunState.SUCCEEDED)
+            brought = carried_rows(self.ledger, notebook, prepared.schema.slug)
+            row = next((row for row in brought if (row.request_sha256, row.service, row.state) == done), None)
         return self._handle(row) if row is not None else None
 
     def get(self, query: str, notebook: str | None = None) -> Run:

@@ -11,9 +11,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
+from wiro_nb.runs.carried import carried_rows
 from wiro_nb.runs.inputs import resolve_inputs
 from wiro_nb.runs.requests import Origin, home_of
 from wiro_nb.runs.rows import LedgerRow
@@ -224,12 +226,15 @@ def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mappin
 
 
 def _find_made(manager: Manager, model: str, identities: Sequence[str], notebook: str | None) -> dict[int, Run]:
-    """Returns the runs of this notebook that answer points already; each run answers one point."""
+    """Returns the runs of this notebook, or brought along by it, that answer points already, one each."""
     wanted = set(identities)
     rows: dict[str, list[LedgerRow]] = {}
-    for row in manager.ledger.list(notebook=notebook, model=model, service=manager.service_name, limit=None):
-        usable = row.state is RunState.SUCCEEDED or not row.state.is_final
-        if usable and row.notebook == notebook and row.request_sha256 in wanted:
+    service = manager.service_name
+    listed = manager.ledger.list(notebook=notebook, model=model, service=service, limit=None)
+    own = (row for row in listed if row.notebook == notebook)
+    for row in chain(own, carried_rows(manager.ledger, notebook, model)):
+        usable = row.service == service and (row.state is RunState.SUCCEEDED or not row.state.is_final)
+        if usable and row.request_sha256 in wanted:
             rows.setdefault(row.request_sha256, []).append(row)
     found: dict[int, Run] = {}
     for position, identity in enumerate(identities):

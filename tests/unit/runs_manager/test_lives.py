@@ -16,6 +16,7 @@ from wiro_nb.provenance.record import check_record
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.requests import Origin
 from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.runs.sweep_request import plan_sweep
 
 
 def test_a_run_ends_with_its_clip_its_record_and_its_cost(manager: Manager, own_folders: Path) -> None:
@@ -107,6 +108,23 @@ def test_the_same_request_is_found_done_in_its_notebook_only(manager: Manager, o
     assert manager.find_done(again, here.notebook) is run
     assert manager.submit(again, origin=here, fresh=False) is run
     assert manager.find_done(again, str(own_folders / "b.ipynb")) is None
+
+
+def test_a_copied_notebook_brings_its_runs_along(manager: Manager, own_folders: Path) -> None:
+    wanted = manager.prepare(WAN, {"prompt": "a cat", "seed": 7})
+    run = manager.submit(wanted, origin=Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")).wait(20)
+    copy = own_folders / "copy.ipynb"
+    here = Origin(notebook=str(copy), kind="magic")
+    for text in ("", "[]", '{"metadata": {"wiro": {"runs": {"x": {"format": 1, "run_id": "x", "model": {}}}}}}'):
+        copy.write_text(text, "utf-8")
+        assert manager.find_done(wanted, str(copy)) is None
+    copy.write_text(json.dumps({"metadata": {"wiro": {"runs": {run.id: run.record}}}, "cells": []}), "utf-8")
+    assert manager.find_done(wanted, str(copy)) is run
+    assert manager.find_done(manager.prepare(WAN, {"prompt": "a cat", "seed": 8}), str(copy)) is None
+    plan = plan_sweep(manager, WAN, {"seed": [8, 7]}, {"prompt": "a cat"}, origin=here)
+    assert plan.made == {1: run}
+    manager.ledger.forget(run.id)
+    assert manager.find_done(wanted, str(copy)) is None
 
 
 def test_a_run_can_be_the_input_of_the_next(manager: Manager) -> None:

@@ -99,7 +99,9 @@ def measure_runs(full: bool) -> list[Figure]:
         with instant() as service:
             released = 1 if in_flight == 1 else 100
             found = _typical(service, in_flight, released)
-        figures += _run_figures(found, in_flight, released)
+        with instant() as service:
+            shown = _typical(service, in_flight, released, cards=True)
+        figures += _run_figures(found, shown, in_flight, released)
     with instant("0.2") as service:
         found = child(
             "load",
@@ -109,24 +111,56 @@ def measure_runs(full: bool) -> list[Figure]:
     return figures
 
 
-def _load(service: dict[str, Any], in_flight: int, released: int, pause_s: float = 0.05) -> dict[str, Any]:
-    return child(
-        "load",
-        {"service": service, "in_flight": in_flight, "released": released, "hold": True, "pause_s": pause_s},
-    )
+def _load(
+    service: dict[str, Any], in_flight: int, released: int, pause_s: float = 0.05, cards: bool = False
+) -> dict[str, Any]:
+    options = {"in_flight": in_flight, "released": released, "hold": True, "pause_s": pause_s, "cards": cards}
+    return child("load", {"service": service, **options})
 
 
-def _typical(service: dict[str, Any], in_flight: int, released: int, pause_s: float = 0.05) -> dict[str, Any]:
+def _typical(
+    service: dict[str, Any], in_flight: int, released: int, pause_s: float = 0.05, cards: bool = False
+) -> dict[str, Any]:
     """Measures a single run seven times and returns the median one; a load of many is measured once."""
-    turns = [_load(service, in_flight, released, pause_s) for _ in range(7 if in_flight == 1 else 1)]
+    turns = [_load(service, in_flight, released, pause_s, cards) for _ in range(7 if in_flight == 1 else 1)]
     return sorted(turns, key=lambda one: float(one["known_ms"]["p50"]))[len(turns) // 2]
 
 
-def _run_figures(found: dict[str, Any], in_flight: int, released: int) -> list[Figure]:
+def measure_cost(full: bool) -> list[Figure]:
+    """CPU, bytes, tasks and timers of one run."""
+    with instant() as service:
+        found = child("cost", {"service": service, "count": 200 if full else 100})
+    group, tasks = "cost of a run", found["tasks"]
+    per_run = tasks.get("wiro-run", 0) / (200 if full else 100)
+    others = ", ".join(sorted(name for name in tasks if name not in ("wiro-run", "timers") and "Task" not in name))
+    return [
+        bounded(group, "CPU from submit to record without download and poster", found["bare_ms"], 5, "ms"),
+        Figure(
+            group,
+            "... of it until in flight / from the end on",
+            f"{found['submit_ms']:.1f} / {found['end_ms']:.1f} ms",
+        ),
+        Figure(group, "... with download and poster", f"{found['whole_ms']:.1f} ms"),
+        Figure(
+            group,
+            f"bytes on the wire: HTTP (a clip of {found['clip_bytes']} bytes included) / socket",
+            f"{found['http_bytes'] / 1e3:.1f} / {found['socket_bytes'] / 1e3:.1f} kB",
+        ),
+        Figure(
+            group,
+            "asyncio tasks a run in flight; for all together; timers",
+            f"{per_run:.0f}; {others}; {tasks['timers']}",
+        ),
+    ]
+
+
+def _run_figures(found: dict[str, Any], shown: dict[str, Any], in_flight: int, released: int) -> list[Figure]:
     many = f"{in_flight:,} in flight"
     figures = [
         Figure(_PUSH, f"{many}: service's end to event heard, p50 / p95", _spread(found["heard_ms"])),
         bounded(_PUSH, f"{many}: ... to success known (Detail read), p50", found["known_ms"]["p50"], 3, "ms"),
+        bounded(_PUSH, f"{many}: ... to the card's message sent, p50", shown["told_ms"]["p50"], 20, "ms"),
+        Figure(_PUSH, f"{many}: messages to a card until its end", f"{shown['card_messages']:.1f}"),
         Figure(
             _PUSH, f"{many}: ... to clip, poster, record and ledger on disk, p50 / p95", _spread(found["done_ms"])
         ),
@@ -155,6 +189,7 @@ def _run_figures(found: dict[str, Any], in_flight: int, released: int) -> list[F
             f"{found['cpu_end_ms']:.1f} ms",
         ),
         Figure(_PUSH, f"{many}: memory", f"{found['memory_mb']:.0f} MB", "<= 60 MB", found["memory_mb"] <= 60),
+        Figure(_PUSH, f"{many}: speed of a busy cell against none", f"{found['busy_loop_ratio']:.2f} x"),
         Figure(
             _PUSH,
             f"{many}: threads",
@@ -175,6 +210,11 @@ def _live_figures(found: dict[str, Any], count: int) -> list[Figure]:
         ),
         Figure(_PUSH, f"{many}: speed of a busy cell against none", f"{found['busy_loop_ratio'] or 0:.2f} x"),
         Figure(_PUSH, f"{many}: succeeded", f"{found['succeeded']} of {count}"),
+        Figure(
+            _PUSH,
+            f"{count:,} finished, handles held: memory",
+            f"{found['memory_end_mb'] * 1000 / count:.0f} MB for 1,000",
+        ),
     ]
 
 
@@ -219,6 +259,10 @@ def measure_peers(full: bool) -> list[Figure]:
                 f"{_spread(own['known_ms'])}, 1 x, CPU {cpu:.1f} ms a task with ledger, clip, poster and record"
             )
             figures.append(Figure(_PEERS, f"{count:,} at once: wiro_nb, end to known, p50 / p95", value))
+            saved = Figure(
+                _PEERS, f"{count:,} at once: wiro_nb, end to all saved, p50 / p95", _spread(own["done_ms"])
+            )
+            figures.append(saved)
             for name in ("replicate", "fal-client", "by hand"):
                 label = "a loop with httpx2" if name == "by hand" else f"{name} {_version(name)}"
                 if not is_installed(name):
@@ -287,6 +331,7 @@ GROUPS: dict[str, Callable[[bool], list[Figure]]] = {
     "load": measure_load,
     "forms": measure_forms,
     "submit": measure_submit,
+    "cost": measure_cost,
     "runs": measure_runs,
     "polling": measure_polling,
     "peers": measure_peers,

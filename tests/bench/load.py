@@ -136,6 +136,42 @@ def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
         Watcher._on_event, Desk.show = on_event, show  # type: ignore[method-assign]
 
 
+@contextmanager
+def cards_on(wanted: bool) -> Iterator[tuple[dict[str, float], list[tuple[str, int]]]]:
+    """Notes when a card's message told of a success, by task id (Unix time), and every message of a widget."""
+    from tests.bench.light import count_messages
+
+    told: dict[str, float] = {}
+    if not wanted:
+        yield told, []
+        return
+    sent = count_messages()
+    from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.runs.snapshot import Stage
+
+    update = RunCard.update
+
+    def tell(self: RunCard, snapshot: Any, **more: Any) -> None:
+        update(self, snapshot, **more)
+        if snapshot.stage is Stage.FETCHING and snapshot.task_id:
+            told.setdefault(snapshot.task_id, time.time())
+
+    RunCard.update = tell  # type: ignore[method-assign]
+    try:
+        yield told, sent
+    finally:
+        RunCard.update = update  # type: ignore[method-assign]
+
+
+def show_cards(runs: list[Any]) -> None:
+    """Makes the card of each run and has it follow, as a cell does."""
+    from wiro_nb.notebook.display import LiveView
+    from wiro_nb.notebook.widgets import RunCard
+
+    for run in runs:
+        LiveView(run, RunCard(run.snapshot), f"wiro-{run.id}", "").follow()
+
+
 _RELEASER = """
 import json, sys, time, urllib.request
 origin, headers, pause_s, ids = json.loads(sys.stdin.readline())
@@ -169,7 +205,7 @@ def ask(service: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def measure(
-    service: dict[str, Any], *, in_flight: int, released: int, hold: bool, pause_s: float
+    service: dict[str, Any], *, in_flight: int, released: int, hold: bool, pause_s: float, cards: bool = False
 ) -> dict[str, Any]:
     """Brings runs into flight, lets them end, and returns what that took.
 
@@ -179,6 +215,7 @@ def measure(
         released: How many of them end one at a time; the others go on meanwhile. Only with `hold`.
         hold: False: they end by themselves, all at about the same time.
         pause_s: Between two ends.
+        cards: True shows a card of each run that is to end. Only with `hold`.
     """
     from wiro_nb.runs.manager import Manager
     from wiro_nb.runs.snapshot import Stage
@@ -186,7 +223,7 @@ def measure(
     asked = ask(service, "/sandbox/audit")["requests"]
     manager = Manager()
     figures: dict[str, Any] = {}
-    with watch_moments() as (heard, known):
+    with watch_moments() as (heard, known), cards_on(cards) as (told, sent):
         manager.submit(manager.prepare(MODEL, {"prompt": "first"})).wait(60)  # imports, client, socket: paid once
         idle = [busy_loops() for _ in range(5)]
         ticker = Ticker()
@@ -216,8 +253,10 @@ def measure(
             with_runs = [busy_loops() for _ in range(5)]
             figures["busy_loop_ratio"] = statistics.median(with_runs) / statistics.median(idle)
             figures["held_lag_ms"] = [lag * 1e3 for lag in ticker.take()]
-            cpu, threads = own_cpu_s(ticker), thread_cpu_s()
             chosen = runs[:released]
+            if cards:
+                show_cards(chosen)
+            cpu, threads, messages = own_cpu_s(ticker), thread_cpu_s(), len(sent)
             releaser = release(service, [run.task_id or "" for run in chosen], pause_s)
             _until(lambda: all(run.done for run in chosen), step_s=0.2)
             releaser.wait()
@@ -227,6 +266,7 @@ def measure(
             }
             figures["cpu_end_ms"] = (own_cpu_s(ticker) - cpu) * 1e3 / len(chosen)
             figures["release_lag_ms"] = [lag * 1e3 for lag in ticker.take()]
+            figures["card_messages"] = (len(sent) - messages) / len(chosen)
         else:
             rates = [busy_loops() for _ in range(5) if not all(run.done for run in runs)]
             figures["busy_loop_ratio"] = statistics.median(rates) / statistics.median(idle) if rates else None
@@ -240,6 +280,7 @@ def measure(
     ids = [run.task_id or "" for run in chosen]
     figures["heard_ms"] = quantiles([heard[key] - ended[key] for key in ids if key in heard])
     figures["known_ms"] = quantiles([known[key] - ended[key] for key in ids if key in known])
+    figures["told_ms"] = quantiles([told[key] - ended[key] for key in ids if key in told])
     figures["done_ms"] = quantiles(
         [done_at[run.id] - ended[run.task_id or ""] for run in chosen if run.id in done_at]
     )

@@ -281,6 +281,8 @@ def read_values(pairs: list[str], files: list[str]) -> dict[str, object]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise InputError(f"{pair!r} is not name=value", hint='wiro-nb run MODEL prompt="a lighthouse" seed=7')
+        if name in values:
+            raise InvalidParameter(f"{name} is given twice; it takes one value", name=name)
         values[name] = value
     for pair in files:
         name, equals, value = pair.partition("=")

@@ -31,7 +31,13 @@ def find_bundled(slug: str) -> ModelSchema | None:
 
     Args:
         slug: "owner/name" in any case; blanks around it do not matter.
+
+    Raises:
+        UnknownModel: It is no text at all.
     """
+    given: object = slug
+    if not isinstance(given, str):
+        raise UnknownModel(f"a model is named by text, OWNER/NAME, not by {type(given).__name__}", near=[])
     wanted = slug.strip().lower()
     for schema in bundled_models():
         if wanted in {schema.slug.lower(), schema.run_path.lower()}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -282,9 +282,9 @@ def _refusal(schema: ModelSchema, raw: Mapping[str, object], problems: list[Prob
     parameter = schema.get(first.name)
     kind = InvalidFile if parameter is not None and parameter.is_file else InvalidParameter
     return kind(
-        _sentence(first),
+        _sentence(schema, first),
         hint=_hint(schema, first),
-        details=[*_choices(first), *(_sentence(problem) for problem in problems[1:])],
+        details=[*_choices(schema, first), *(_sentence(schema, problem) for problem in problems[1:])],
         name=first.name,
         value=shown(raw.get(first.name, "")),
         allowed=list(first.allowed),
@@ -293,18 +293,30 @@ def _refusal(schema: ModelSchema, raw: Mapping[str, object], problems: list[Prob
     )
 
 
-def _sentence(problem: Problem) -> str:
-    near = f" Near: {', '.join(problem.near)}." if problem.near else ""
+def _sentence(schema: ModelSchema, problem: Problem) -> str:
+    near = f" Near: {', '.join(_with_labels(schema, problem.name, problem.near))}." if problem.near else ""
     if problem.message.endswith(f"has no input {shown(problem.name)}"):
         return f"{problem.message}.{near}"
     joined = " " if problem.message.startswith(("is ", "takes ", "holds ")) else ": "
     return f"{problem.name}{joined}{problem.message}.{near}"
 
 
-def _choices(problem: Problem) -> list[str]:
-    shown_choices = ", ".join(problem.allowed[:12])
+def _choices(schema: ModelSchema, problem: Problem) -> list[str]:
+    shown_choices = ", ".join(_with_labels(schema, problem.name, problem.allowed[:12]))
     more = f" and {len(problem.allowed) - 12} more" if len(problem.allowed) > 12 else ""
     return [f"{problem.name} takes: {shown_choices}{more}"] if problem.allowed else []
+
+
+def _with_labels(schema: ModelSchema, name: str, values: Iterable[str]) -> list[str]:
+    """Returns choices for people: a value that is only a number of the service has its label behind it."""
+    parameter = schema.get(name)
+    labels = {option.value: option.label for option in parameter.options} if parameter is not None else {}
+    opaque = {value for value, label in labels.items() if label and not _words(value) & _words(label)}
+    return [f"{value} ({labels[value]})" if value in opaque else value for value in values]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
 
 
 def _hint(schema: ModelSchema, problem: Problem) -> str:

@@ -79,3 +79,9 @@ def test_a_run_whose_file_was_not_saved_says_so_by_its_exit_code_and_wait_gets_i
     assert "0.mp4" in out
     assert "fetched again, at no cost" in err
     assert "fetched again" not in command(*words)[2]
+
+
+def test_a_setting_given_twice_is_refused_as_in_a_notebook(command: Command) -> None:
+    code, _, err = command("run", WAN, "prompt=a cat", "prompt=a dog")
+    assert code == 2
+    assert "prompt is given twice" in err

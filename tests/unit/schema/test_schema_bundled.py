@@ -127,3 +127,8 @@ def test_an_open_schema_needs_owner_and_name() -> None:
     with pytest.raises(UnknownModel) as caught:
         open_schema("vace")
     assert caught.value.near == ["pruna/vace"]
+
+
+def test_a_model_is_named_by_text() -> None:
+    with pytest.raises(UnknownModel, match="not by NoneType"):
+        find_bundled(None)  # type: ignore[arg-type]

@@ -187,6 +187,14 @@ def test_a_select_takes_values_and_labels_in_any_case() -> None:
     assert chosen("speedMode", expected) == expected
 
 
+def test_choices_that_are_numbers_of_the_service_are_told_with_their_labels() -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        prepare(bundled("wiro/animate-diff"), {"prompt": "a fox", "loraType": "Zoom"})
+    assert "Near: FILE:169584 (ZoomIn)" in caught.value.message
+    assert "FILE:169578 (PanLeft)" in caught.value.details[0]
+    assert caught.value.near[0] == "FILE:169584"
+
+
 def test_a_wrong_choice_is_refused_with_near_values_and_all_choices() -> None:
     with pytest.raises(InvalidParameter) as caught:
         prepare(bundled("vace"), {"prompt": "a fox", "ratio": "16x9"})

@@ -107,7 +107,7 @@ def _verify_file(
         where = f"{path.name}#{_short(item.record)}"
         yield Finding("ok", "record", where, "the record is whole and unchanged")
         try:
-            yield from _verify_outputs(item, path, where, index)
+            yield from _verify_outputs(item, path, where, index, read_ledger)
         except (BadRecord, OSError) as error:
             yield Finding("problem", "file", where, getattr(error, "message", None) or "a file cannot be read")
         yield from _verify_ledger(item.record, where, read_ledger)
@@ -117,7 +117,9 @@ def _short(record: Mapping[str, Any]) -> str:
     return str(record["run_id"])[-5:].lower()
 
 
-def _verify_outputs(item: FoundRecord, path: Path, where: str, index: _FileIndex) -> Iterator[Finding]:
+def _verify_outputs(
+    item: FoundRecord, path: Path, where: str, index: _FileIndex, read_ledger: ReadLedger
+) -> Iterator[Finding]:
     if item.kind == "clip" or item.path != path:  # a clip that lost its tag is known by the sidecar beside it
         yield _verify_clip(item.record, path, where, index)
         return
@@ -135,7 +137,9 @@ def _verify_outputs(item: FoundRecord, path: Path, where: str, index: _FileIndex
             seen = f"{moved.parent.name}/{moved.name}"
             yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
         elif place is None:
-            yield Finding("problem", "file", where, f"{name} is missing; %wiro fetch {_short(item.record)}")
+            is_known = read_ledger(item.record["run_id"]) is not None
+            again = f"%wiro fetch {_short(item.record)}" if is_known else f"make it again: %wiro rerun {where}"
+            yield Finding("problem", "file", where, f"{name} is missing; {again}")
         else:
             yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
 

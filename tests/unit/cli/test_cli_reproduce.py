@@ -17,7 +17,7 @@ from tests.manager_tools import WAN
 from wiro_nb.cli import main
 from wiro_nb.notebook.session import Preferences
 from wiro_nb.provenance.mp4 import write_comment
-from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.record import check_record, seal_record
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -184,6 +184,11 @@ def test_verify_says_by_its_exit_code_whether_all_is_whole(
     code, out, _ = command("verify", clip.parent)
     assert code == 1
     assert "0.mp4 is missing" in out
+    assert "make it again" not in out
+    foreign = notebook_with(
+        own_folders / "b.ipynb", seal_record({**record, "run_id": f"{record['run_id'][:-5]}ZZZZZ"})
+    )
+    assert "0.mp4 is missing; make it again: wiro-nb rerun b.ipynb#zzzzz" in command("verify", foreign)[1]
     assert command("verify", own_folders / "nothing")[0] == 1
 
 

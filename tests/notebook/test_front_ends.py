@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +81,48 @@ def read_terminal(descriptor: int) -> bytes:
         return os.read(descriptor, 4096)
     except OSError:  # Linux says so when the last process has closed its end
         return b""
+
+
+def read_until(descriptor: int, wanted: bytes) -> bytes:
+    """Reads a terminal until it has shown something; fails when it ends or stays silent before."""
+    told = b""
+    while wanted not in told:
+        ready, _, _ = select.select([descriptor], [], [], DEADLINE_S)
+        piece = read_terminal(descriptor) if ready else b""
+        assert piece, told.decode(errors="replace")
+        told += piece
+    return told
+
+
+def test_ctrl_c_at_the_prompt_stops_the_waiting_alone_and_exit_is_quiet(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "--simple-prompt"]
+    shell = subprocess.Popen(command, cwd=tmp_path, env=env, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    try:
+        read_until(controller, b"In [1]: ")
+        os.write(controller, b"%load_ext wiro_nb\n")
+        read_until(controller, b"In [2]: ")
+        os.write(controller, b"%wiro run sandbox/plain-clip prompt='a boat [hold]' frames=9 --as held --wait\n")
+        read_until(controller, b"Generating")
+        shell.send_signal(signal.SIGINT)
+        told = read_until(controller, b"In [3]: ")
+        assert b"goes on. next: %wiro wait" in told
+        assert b"Traceback" not in told
+        os.write(controller, b"print('state', held.status)\n")
+        assert b"state generating" in read_until(controller, b"In [4]: ")
+        os.write(controller, b"exit\n")
+        left = b""
+        while piece := read_terminal(controller):
+            left += piece
+        assert shell.wait(DEADLINE_S) == 0
+        assert b"Traceback" not in left
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(controller)
 
 
 def test_an_error_in_a_terminal_is_short_and_names_the_next_step(env: dict[str, str], tmp_path: Path) -> None:

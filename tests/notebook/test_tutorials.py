@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
-from nbconvert import HTMLExporter, SlidesExporter
+from nbconvert import HTMLExporter, LatexExporter, SlidesExporter
 
 from tests.conftest import SandboxProcess
 from tests.notebook.committed import PICTURE, TEXT, for_readers, shown
@@ -141,6 +141,16 @@ def test_an_executed_tutorial_exports_with_poster_and_relative_clip(
     for tag, record in zip(videos, done.records, strict=True):
         assert f'src="{record["outputs"][0]["path"]}"' in tag
         assert 'poster="data:image/jpeg;base64,' in tag
+
+
+def test_a_tutorial_on_paper_has_the_posters(execute: Execute) -> None:
+    done = execute(QUICKSTART)
+    code = copy.deepcopy(done.notebook)
+    code.cells = [cell for cell in code.cells if cell.cell_type == "code"]  # the rest needs pandoc
+    paper, resources = LatexExporter().from_notebook_node(code)
+    pictures = [name for name in resources["outputs"] if name.endswith(".jpg")]
+    assert len(pictures) == len(done.records) > 0
+    assert all(name in paper for name in pictures)
 
 
 def test_nbval_accepts_every_tutorial_and_the_outputs_it_checks(service: SandboxProcess, tmp_path: Path) -> None:

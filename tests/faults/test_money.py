@@ -14,9 +14,10 @@ import pytest
 from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
 from wiro_nb.api import client
 from wiro_nb.api.answers import Task, read_task
-from wiro_nb.errors import ConfigError, ConnectFailed, RunFailed, SubmitUncertain
+from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
 from wiro_nb.runs.gate import Gate
 from wiro_nb.runs.jobs import Job
+from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.resolve import choose_task
 from wiro_nb.runs.rows import LedgerRow
@@ -251,3 +252,23 @@ def test_a_run_is_looked_at_in_time_although_the_looks_before_it_were_far_apart(
     for number in range(3):
         submit(manager, f"heard of by a look, {number}").wait(20)
     assert datetime.now(UTC) - started < timedelta(seconds=QUICK.safety_poll_s / 2)
+
+
+def test_a_disk_that_is_full_at_the_end_says_that_the_run_goes_on_and_loses_nothing(
+    manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(manager, "[hold] longer than the disk")
+    wait_for_stage(run, Stage.GENERATING)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise LedgerError("the disk is full", hint="free some space, then try again", reason="full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Ledger, "finish", refuse)
+        service.release(run.task_id)
+        with pytest.raises(LedgerError) as caught:
+            run.wait(20)
+    assert "it is billed once" in caught.value.billed
+    assert caught.value.hint == f"free some space, then %wiro wait {run.short_id}"
+    assert run.wait(20).state is RunState.SUCCEEDED
+    assert len(service.audit()["tasks"]) == 1

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from wiro_nb import errors
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import RunCancelled, StreamLost, WiroError
+from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, WiroError
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.link import Link
 from wiro_nb.runs.requests import snapshot_from_row
@@ -321,3 +321,19 @@ def left_behind(run: Run) -> WiroError:
         billed="",
         run_id=run.id,
     )
+
+
+def no_longer_followed(run: Run, error: WiroError) -> WiroError:
+    """Completes an error that ends the following of a run and not the run: what it costs, how to come back."""
+    if run.state is RunState.PLANNED:
+        error.billed = error.billed or NOTHING_SENT
+    elif error.billed in ("", NOTHING_SENT):
+        error.billed = "The run goes on; it is billed once if it succeeds."
+    if isinstance(error, LedgerError):
+        # Another data folder has another ledger: there the run is known by its task only.
+        moves = "WIRO_DATA_DIR" in error.hint and run.task_id
+        back = f"%wiro attach {run.task_id}" if moves else f"%wiro wait {run.short_id}"
+        error.hint = (
+            error.hint.replace("try again", back) if "try again" in error.hint else f"{error.hint}, {back}"
+        )
+    return error

@@ -25,6 +25,7 @@ from wiro_nb.runs.jobs import (
     Job,
     NoLongerOurs,
     left_behind,
+    no_longer_followed,
     settle_from_row,
     utc_now,
 )
@@ -164,7 +165,7 @@ class Worker:
                 await asyncio.sleep(_SPECTATE_S)
         except LedgerError as error:
             _log.warning("run %s cannot be looked up: %s", run.short_id, error.message)
-            run._settle(error)
+            run._settle(no_longer_followed(run, error))
 
     async def _take_over(self, run: Run, home: Path) -> None:
         if run.state is RunState.PLANNED and run.row.cancel_at is not None:
@@ -181,7 +182,7 @@ class Worker:
             # No key for its service, or an input file is gone: the run stays as it is, and says why.
             _log.warning("run %s cannot go on: %s", run.short_id, error.message)
             await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, run.id))
-            run._settle(error)
+            run._settle(no_longer_followed(run, error))
             return
         run._unsettle()
         self._begin(run, branch, home, prepared)
@@ -198,7 +199,8 @@ class Worker:
         except WiroError as error:
             _log.error("run %s stopped being followed: %s", job.run.short_id, error.message)
             await self._let_go(job)
-            self.desk.conclude(job, replace(job.snapshot, message=error.message), error)
+            told = no_longer_followed(job.run, error)
+            self.desk.conclude(job, replace(job.snapshot, message=error.message), told)
         except Exception as error:
             _log.exception("run %s stopped being followed by a defect", job.run.short_id)
             await self._let_go(job)

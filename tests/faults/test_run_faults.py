@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
-from wiro_nb.errors import DownloadFailed, SubmitUncertain
+from wiro_nb.errors import DownloadFailed, NotAccessible, SubmitUncertain
 from wiro_nb.runs.audit import hash_file
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.snapshot import RunState, Stage
@@ -81,6 +81,8 @@ def test_several_tasks_that_fit_are_left_to_the_person_and_attach_settles_it(
     assert len(candidates) == 2
     assert re.fullmatch(rf"%wiro attach \d+ if .*%wiro forget {run.short_id}.*", caught.value.hint)
     (mine,) = candidates - {elsewhere["taskid"]}
+    with pytest.raises(NotAccessible, match="cloud knows no task '99'"):
+        manager.attach("99")
     assert manager.attach(mine) is run
     assert run.wait(20).state is RunState.SUCCEEDED
     assert run.task_id == mine

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wiro_nb.errors import ConfigError, WiroError
+from wiro_nb.errors import ConfigError, NotAccessible, WiroError
 from wiro_nb.runs.carried import carried_rows
 from wiro_nb.runs.catalogue import ModelCard
 from wiro_nb.runs.connections import Connections
@@ -348,7 +348,18 @@ class Manager:
         Raises:
             NotAccessible: The service has no such task for this account.
         """
-        task = self._ask(self._read_task(task_id.strip()))
+        task_id = task_id.strip()
+        try:
+            task = self._ask(self._read_task(task_id))
+        except NotAccessible as error:
+            if error.code is None:
+                raise  # somebody in between, not the service's own word
+            raise NotAccessible(
+                f"{self.service_name} knows no task {task_id!r} of this account",
+                hint="%wiro runs has the runs known here",
+                details=[error.message],
+                code=error.code,
+            ) from None
         choice, origin = self.choice, origin or Origin()
         base_url = SANDBOX_BASE_URL if choice.is_sandbox else choice.base_url
         owner = self.ledger.find_task(choice.name, base_url, task.id)

@@ -6,7 +6,9 @@ import sys
 from typing import Any
 
 from wiro_nb.errors import WiroError
+from wiro_nb.notebook.colab import missing_widgets_hint
 from wiro_nb.notebook.grammar import MAGIC
+from wiro_nb.notebook.host import current_host
 from wiro_nb.notebook.magics import WiroMagics
 from wiro_nb.notebook.session import session
 
@@ -33,6 +35,7 @@ def load(shell: Any) -> None:
     # Before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
     shell.input_transformer_manager.line_transforms.insert(0, let_through_without_body)
     _resume(shell)
+    _hint_at_widgets(shell)
 
 
 def unload(shell: Any) -> None:
@@ -102,3 +105,11 @@ def _resume(shell: Any) -> None:
     from wiro_nb.notebook.resume import resume_runs
 
     resume_runs(shell)
+
+
+def _hint_at_widgets(shell: Any) -> None:
+    hint = missing_widgets_hint()
+    if hint is not None and current_host(shell).is_live:
+        from wiro_nb.notebook.resume import tell
+
+        tell([hint])

@@ -47,7 +47,7 @@ def _has_unfinished(notebook: str) -> bool:
 
 
 def tell(notices: Sequence[str]) -> None:
-    """Shows what the person must know about the ledger: a damaged one was replaced."""
+    """Shows what the person must know, each as a line: a damaged ledger was replaced, widgets need a word."""
     if not notices:
         return
     from wiro_nb.notebook.display import publish

@@ -35,6 +35,22 @@ def test_nothing_heavy_is_imported(code: str, allowed: set[str], tmp_path: Path)
         assert "IPython" not in loaded
 
 
+def test_loading_starts_no_thread_and_imports_few_modules(tmp_path: Path) -> None:
+    code = LOAD.replace("shell.run", "before = set(sys.modules), threading.active_count()\nshell.run")
+    tail = "print(len(set(sys.modules) - before[0]), threading.active_count() - before[1])"
+    environment = {"PATH": "", "HOME": str(tmp_path), "WIRO_DATA_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, threading, ipywidgets\n{code}\n{tail}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    modules, threads = map(int, done.stdout.split())
+    assert (modules <= 60, threads) == (True, 0), f"{modules} modules over IPython and ipywidgets"
+
+
 def test_the_public_names_exist_and_runs_is_both_a_room_and_a_function() -> None:
     code = (
         "import wiro_nb\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.cost import count_bytes, count_tasks
 from tests.manager_tools import QUICK, WAN, submit
 from wiro_nb.notebook.display import static_output
 from wiro_nb.provenance.record import canonical_json
@@ -22,7 +25,7 @@ from wiro_nb.runs.jobs import Desk, Job
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.requests import Origin, plan_row, snapshot_from_row
 from wiro_nb.runs.run import Run
-from wiro_nb.runs.snapshot import Snapshot
+from wiro_nb.runs.snapshot import Snapshot, Stage
 from wiro_nb.runs.watch import Watcher
 
 PATIENT = replace(QUICK, catch_up_s=60, safety_poll_s=60)
@@ -84,6 +87,62 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
         run.cancel()
     for run in runs:
         run.wait(30, check=False)
+
+
+def test_forty_runs_in_flight_are_forty_waiting_tasks_no_timers_and_sockets_that_send_at_once(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    service = start_sandbox("--engine", "instant", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    with count_bytes() as wires:
+        submit(manager, "first").wait(30)
+        start = sum(wire.sent + wire.received for wire in wires.values())
+        runs = [submit(manager, f"[hold] {number}") for number in range(40)]
+        until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
+        until(lambda: not manager._worker.desk._calls)  # type: ignore[union-attr]
+        tasks = manager._io.run(count_tasks())
+        for run in runs:
+            service.release(run.task_id)
+        for run in runs:
+            run.wait(30)
+        grown = sum(wire.sent + wire.received for wire in wires.values()) - start
+    assert tasks.pop("wiro-run") == 40
+    assert tasks.pop("timers") <= 10, "of the loop's own, not of each run"
+    assert sum(tasks.values()) <= 8, tasks
+    assert grown / 40 <= 20_000, "bytes a run on the wire, its small clip included"
+    assert sum(wire.is_socket for wire in wires.values()) == 1
+    port = int(service.origin.rpartition(":")[2])
+    connections = [one for one in gc.get_objects() if type(one) is socket.socket and _leads_to(one, port)]
+    assert connections
+    assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in connections)
+
+
+def _leads_to(connection: socket.socket, port: int) -> bool:
+    try:
+        return bool(connection.getpeername()[1] == port)
+    except (OSError, IndexError):
+        return False
+
+
+def test_what_can_wait_does_not_start_while_an_end_is_read(manager: Manager) -> None:
+    async def order() -> list[str]:
+        desk, heard = Desk(manager.ledger, lambda: QUICK), list[str]()
+
+        async def poster(name: str) -> None:
+            await desk.calm()
+            heard.append(name)
+
+        with desk.urgent(), desk.urgent():
+            waiting = asyncio.create_task(poster("poster"))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            heard.append("known")
+        await waiting
+        await poster("another")
+        return heard
+
+    assert asyncio.run(order()) == ["known", "poster", "another"]
 
 
 def test_forty_runs_need_no_more_threads_than_one(manager: Manager) -> None:

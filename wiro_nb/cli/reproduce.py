@@ -144,6 +144,9 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
         files = find_side(manager, item.name if item.path is not None else item.run_id).files
         named = zip(item.record["outputs"], files, strict=False)
         runs.append(CrateRun(item.record, {output["name"]: file for output, file in named if file is not None}))
+        lacking = [output["name"] for output in item.record["outputs"] if output["name"] not in runs[-1].outputs]
+        if any(lacking):
+            say(f"run {item.short_id}: {', '.join(filter(None, lacking))} is not here; the crate only names it")
     finders = [find_input(manager, Path.cwd(), item) for item in found]
 
     def find(sha256: str) -> Path | None:

@@ -2,7 +2,8 @@
 
 Events can come shuffled, doubled, late or not at all. So nothing here goes backwards: stages and per cent only
 rise, an end is believed only from Task/Detail (events carry neither exit code nor cost), and after an end
-nothing changes any more.
+nothing changes any more. One step back there is: a model that stopped with an error is told only once its files
+were stored, and what failed then was the generating.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class Tracker:
             message = failure_sentence(
                 task.exit_code, task.error_log or task.log, current.stage, task.status == _FATAL
             )
+            if task.status == _ENDED and (task.exit_code or "").strip() not in ("", "0"):
+                changes["stage"] = Stage.GENERATING  # where the model stopped; that it did is told only at the end
             return self._end(RunState.FAILED, task, {**changes, "message": message}, now)
         if task.status == _ENDED:
             return self._success(task, changes, now)

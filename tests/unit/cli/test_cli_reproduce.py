@@ -226,3 +226,6 @@ def test_export_writes_a_crate_that_reads_and_makes_its_runs_again(
     assert command("export", notebook, "--to", own_folders / "crate")[0] == 2
     assert str(own_folders) not in (own_folders / "crate" / "ro-crate-metadata.json").read_text("utf-8")
     assert "crate written" in err
+    assert "is not here" not in err
+    (own_folders / record["outputs"][0]["path"]).unlink()
+    assert "is not here; the crate only names it" in command("export", notebook, "--to", own_folders / "bare")[2]

@@ -98,6 +98,12 @@ def test_only_exit_code_0_is_success(exit_code: str) -> None:
     assert snapshot.message == f"The model stopped with exit code {exit_code}: CUDA out of memory"
 
 
+def test_a_model_that_stopped_failed_while_generating_though_its_end_is_heard_while_saving() -> None:
+    followed = tracker()
+    followed.feed_event(Event("task_postprocess_start", "7"), at(8))
+    assert followed.feed_task(won(exit_code="1"), at(9)).stage is Stage.GENERATING
+
+
 def test_a_missing_exit_code_is_asked_for_once_more_and_is_then_a_failure() -> None:
     followed = tracker()
     assert followed.feed_task(won(exit_code=None), at(9)).state is RunState.SUBMITTED
@@ -263,7 +269,8 @@ def test_nothing_goes_backwards_whatever_comes(messages: list[tuple[Event | Task
         if before.state.is_final:
             assert after is before
         assert after.version >= before.version
-        assert after.stage.rank >= before.stage.rank
+        where_it_failed = after.state is RunState.FAILED and after.stage is Stage.GENERATING
+        assert after.stage.rank >= before.stage.rank or where_it_failed
         assert (after.percent or 0.0) >= (before.percent or 0.0)
         assert after.percent is None or 0.0 <= after.percent <= 100.0
         assert (after.step or 0) >= (before.step or 0)

@@ -118,7 +118,7 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Spreads the whole suite over the cores, at most four; a part of it that somebody names runs in one process."""
+    """Spreads the whole suite over the cores, at most four; a part that somebody names runs in one process."""
     return min(os.cpu_count() or 1, 4) if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 

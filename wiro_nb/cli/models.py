@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.cli.output import EXIT_DONE, print_json, print_table
 from wiro_nb.errors import ConnectFailed, UnreadableSchema
+from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import ModelSchema
 
 if TYPE_CHECKING:
@@ -73,8 +74,12 @@ def schema(arguments: argparse.Namespace) -> int:
 
 def _read(source: str, service: str | None) -> ModelSchema:
     path = Path(source)
-    if path.is_file():
-        return read_schema_text(path.read_bytes(), path.name)
+    if is_there(path) and path.is_file():
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UnreadableSchema(f"{path.name} cannot be read: {error.strerror}") from None
+        return read_schema_text(content, path.name)
     if source.startswith(("http://", "https://")):
         return read_schema_text(_fetch(source), source)
     from wiro_nb.runs.manager import get_manager

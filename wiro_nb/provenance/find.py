@@ -9,7 +9,7 @@ from typing import Any
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.notebooks import records_in_notebook
-from wiro_nb.provenance.reading import read_json, require_file
+from wiro_nb.provenance.reading import is_there, read_json, require_file
 from wiro_nb.provenance.record import check_record
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
 
@@ -39,7 +39,7 @@ def find_records(
         UnknownRun: The notebook has no such run, or several.
     """
     path, wanted = split_source(source)
-    if not path.exists():
+    if not is_there(path):
         raise BadRecord(f"{path.name} does not exist", source=path.name, reason="none")
     if path.is_dir():
         return _in_folder(path, ignore_hash)
@@ -60,16 +60,16 @@ def find_records(
 def split_source(source: str | Path) -> tuple[Path, str]:
     """Returns the file of a source, and the run it names behind a `#` ("" for none)."""
     whole = Path(source)
-    if "#" not in str(source) or whole.exists():
+    if "#" not in str(source) or is_there(whole):
         return whole, ""
     text, _, wanted = str(source).rpartition("#")
     return Path(text), wanted
 
 
 def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
-    inside = [] if (folder / SIDECAR_NAME).exists() else sorted(folder.glob(f"*/{SIDECAR_NAME}"))
+    inside = [] if is_there(folder / SIDECAR_NAME) else sorted(folder.glob(f"*/{SIDECAR_NAME}"))
     sidecars = inside or [folder / SIDECAR_NAME]
-    if not sidecars[0].exists():
+    if not is_there(sidecars[0]):
         raise BadRecord(
             f"the folder {folder.resolve().name} holds no run",
             details=[f"neither it nor a folder in it has a {SIDECAR_NAME}"],

@@ -13,13 +13,21 @@ MAX_DEPTH = 200
 """Levels of lists and objects; deeper ones are none of ours and would exhaust the interpreter's stack."""
 
 
+def is_there(path: Path) -> bool:
+    """True where a path leads to something; a text no path can be, or one nobody may look at, leads nowhere."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def require_file(path: Path) -> None:
     """Refuses what is there but no file: a pipe or a device would be waited for, or read, for ever.
 
     Raises:
         BadRecord: It is neither a file nor absent.
     """
-    if path.exists() and not path.is_file():
+    if is_there(path) and not path.is_file():
         what = "a folder" if path.is_dir() else "not a regular file"
         raise BadRecord(f"{path.name} is {what}", source=path.name, reason="shape")
 

@@ -61,7 +61,14 @@ def seal_notebook(path: Path) -> Sealed:
             f"{path.name} changed while it was being sealed; it was left as it is",
             hint=f"save and close it, then: wiro-nb seal {path.name}",
         )
-    write_atomically(path, _dump(path, notebook, raw))
+    data = _dump(path, notebook, raw)
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise InputError(
+            f"{path.name} cannot be written: {error.strerror}; it was left as it is",
+            hint="copy it to a folder you can write to, and seal the copy",
+        ) from None
     return Sealed(path, run_ids, added, True)
 
 

@@ -12,6 +12,7 @@ from wiro_nb.provenance.compare import hash_file
 from wiro_nb.provenance.embed import carries_records, hash_media, read_embedded
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.leaks import leaks_in_file
+from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.sidecar import SIDECAR_NAME
 
@@ -65,7 +66,7 @@ def verify_paths(
         if not targets:
             nothing = "nothing to verify: no notebook, clip or run.json here"
             findings.append(
-                Finding("problem", "file", path.name, nothing if path.exists() else "there is no such file")
+                Finding("problem", "file", path.name, nothing if is_there(path) else "there is no such file")
             )
         for target in targets:
             findings += _verify_file(target, index, read_ledger, secrets)
@@ -73,6 +74,8 @@ def verify_paths(
 
 
 def _targets(path: Path) -> Iterator[Path]:
+    if not is_there(path):
+        return
     if path.is_file():
         yield path
         return
@@ -233,7 +236,7 @@ class _FileIndex:
         """A named folder is searched through; beside a named file only its own folder and its outputs."""
         for path in self._paths:
             folders = [path.rglob("*")]
-            if not path.is_dir():
+            if not (is_there(path) and path.is_dir()):
                 folders = [path.parent.glob("*"), (path.parent / _OUTPUTS_FOLDER).rglob("*")]
             for items in folders:
                 yield from (item for item in items if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())

@@ -10,6 +10,7 @@ from typing import Any
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.provenance.compare import ClipComparison, Difference, compare_clips, compare_settings, hash_file
 from wiro_nb.provenance.embed import hash_media
+from wiro_nb.provenance.reading import is_there
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.replay import Source, find_source
 from wiro_nb.runs.run import Run
@@ -109,7 +110,7 @@ def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | Non
     if isinstance(source, Run):
         return _side_of_run(source)
     path = Path(source)
-    if path.is_file() and path.suffix.lower() not in _NO_CLIPS:
+    if is_there(path) and path.is_file() and path.suffix.lower() not in _NO_CLIPS:
         return _side_of_clip(manager, path)
     found = find_source(manager, source, notebook=notebook)
     if found.path is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, ConfigError, WiroError
+from wiro_nb.provenance.reading import is_there
 from wiro_nb.runs.requests import Origin, home_of, plan_row
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunState, Stage
@@ -70,10 +71,11 @@ def out_folder_of(home: Path, out_dir: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
-    except OSError:
+    except (OSError, ValueError):
         writable = False
     if not writable:
-        what = f"{folder.name} is a file" if folder.is_file() else f"the folder {folder.name} cannot be written"
+        is_file = is_there(folder) and folder.is_file()
+        what = f"{folder.name} is a file" if is_file else f"the folder {folder.name[:80]} cannot be written"
         raise ConfigError(
             f"clips cannot be saved: {what}",
             hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",

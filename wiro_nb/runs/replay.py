@@ -16,6 +16,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.provenance.find import find_records, split_source
+from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import build_record, check_record
 from wiro_nb.provenance.replay import ReplayPlan, check_prepared, plan_replay
 from wiro_nb.runs.audit import locate_output
@@ -128,7 +129,7 @@ def find_sources(
             )
         return [_from_row(row)]
     path, wanted = split_source(text)
-    if text and path.exists():
+    if text and is_there(path):
         found = find_records(text, ignore_hash=ignore_hash)
         is_one = len(found) == 1 and not wanted
         return [

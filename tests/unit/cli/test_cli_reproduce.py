@@ -229,3 +229,16 @@ def test_export_writes_a_crate_that_reads_and_makes_its_runs_again(
     assert "is not here" not in err
     (own_folders / record["outputs"][0]["path"]).unlink()
     assert "is not here; the crate only names it" in command("export", notebook, "--to", own_folders / "bare")[2]
+
+
+@pytest.mark.parametrize("name", ["record", "rerun", "compare", "verify", "seal", "export", "schema", "run"])
+def test_a_text_no_path_can_be_is_refused_in_a_sentence(command: Command, name: str) -> None:
+    endless = "x" * 5000
+    words = {
+        "compare": (endless, endless),
+        "export": (endless, "--csv"),
+        "run": ("sandbox/plain-clip", "prompt=a cat", "--out", endless),
+    }
+    code, _, err = command(name, *words.get(name, (endless,)))
+    assert code in (1, 2)
+    assert "Traceback" not in err

@@ -358,3 +358,21 @@ def test_a_byte_order_mark_hides_no_notebook(tmp_path: Path) -> None:
     path = write_notebook(tmp_path / "a.ipynb", make_record())
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert find_records(path)[0].record == make_record()
+
+
+def test_a_folder_that_may_not_be_looked_into_holds_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path.parent == tmp_path / "closed":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(BadRecord, match="holds no run"):
+        find_records(tmp_path / "closed")
+    with pytest.raises(BadRecord, match="does not exist"):
+        find_records(tmp_path / "closed" / "a.mp4")

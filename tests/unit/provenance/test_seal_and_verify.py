@@ -278,3 +278,18 @@ def test_one_altered_record_does_not_keep_the_others_from_being_checked(tmp_path
     path.write_text(json.dumps(notebook), "utf-8")
     assert kinds([path], "problem") == ["record"]
     assert kinds([path], "ok") == ["record", "file"]
+
+
+def test_a_notebook_that_cannot_be_written_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    before = path.read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("wiro_nb.provenance.sidecar.tempfile.mkstemp", refuse)
+    with pytest.raises(InputError, match="cannot be written: Permission denied"):
+        seal_notebook(path)
+    assert path.read_bytes() == before

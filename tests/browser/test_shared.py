@@ -23,10 +23,13 @@ pytestmark = [
 
 OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
 SETUP = "from wiro_nb.notebook.widgets import BridgeWidget\nhellos = []\nbridge = BridgeWidget(hellos.append)"
+SHOWN = "shown = display({'text/plain': 'first'}, raw=True, metadata={'wiro_form': 'k'}, display_id=True)"
 ANSWER = """
 done = {'format': 1, 'run_id': '01A', 'status': 'succeeded', 'model': 'a/b'}
 bridge.send_runs({'01A': done})
 bridge.send_repair('01A', {'text/plain': 'done now'}, {'wiro': done})
+shown.update({'text/plain': 'second'}, raw=True, metadata={'wiro_form': 'k'})
+bridge.send_form_repair('k', {'text/plain': 'second'}, {'wiro_form': 'k'})
 """
 COUNT_WRITES = """() => {
     const {sharedModel} = window.jupyterapp.shell.currentWidget.context.model;
@@ -44,6 +47,10 @@ IS_OPEN = """() => {
 HAS_RECORD = """() => {
     const {sharedModel} = window.jupyterapp.shell.currentWidget.context.model;
     return sharedModel.getMetadata('wiro')?.runs?.['01A']?.status === 'succeeded';
+}"""
+RUN_SECOND_CELL = """() => {
+    window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+    return window.jupyterapp.commands.execute('notebook:run-cell');
 }"""
 OUTPUTS = """() => [...window.jupyterapp.shell.currentWidget.context.model.cells].flatMap(
     (cell) => [...Array(cell.outputs.length).keys()].map((index) => cell.outputs.get(index).data['text/plain']))"""
@@ -66,11 +73,15 @@ def join(browser: Any, server: Server, name: str) -> NotebookPage:
 
 def test_an_output_is_repaired_once_and_the_record_written_once(chromium: Any, shared_server: Server) -> None:
     output = nbformat.v4.new_output("display_data", {"text/plain": "still running"}, metadata={"wiro": OLD})
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("old = 1", outputs=[output])])
+    cells = [nbformat.v4.new_code_cell("old = 1", outputs=[output]), nbformat.v4.new_code_cell(SHOWN)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, shared_server.root / "film.ipynb")
     people = [join(chromium, shared_server, "film.ipynb") for _ in range(2)]
     try:
+        people[0].page.evaluate(RUN_SECOND_CELL)
+        for person in people:
+            person.page.get_by_text("first", exact=True).wait_for()
         people[0].execute(SETUP)
         people[0].wait_for_answer("len(hellos)", "2")
         for person in people:
@@ -79,9 +90,10 @@ def test_an_output_is_repaired_once_and_the_record_written_once(chromium: Any, s
         for person in people:
             person.page.wait_for_function(HAS_RECORD)
             person.page.get_by_text("done now").wait_for()
-        # Long enough for the turn of the page that came second.
-        people[0].page.wait_for_timeout(5000)
-        assert [person.page.evaluate(OUTPUTS) for person in people] == [["done now"], ["done now"]]
+            person.page.get_by_text("second", exact=True).wait_for()
+        # Long enough for the turn of the page that comes last.
+        people[0].page.wait_for_timeout(6000)
+        assert [person.page.evaluate(OUTPUTS) for person in people] == [["done now", "second"]] * 2
         assert sum(person.page.evaluate("() => window.writes") for person in people) == 1
     finally:
         for person in people:

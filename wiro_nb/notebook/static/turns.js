@@ -21,7 +21,6 @@ export function keepRank(document, pages, own) {
 
 /** How many pages come before this one. Until the kernel has told, those whose id in the document is lower. */
 function rankOf(document) {
-  if (!document.collaborative) return 0;
   const { awareness } = document.sharedModel;
   const before = [...(awareness?.getStates?.().keys() ?? [])].filter((id) => id < awareness.clientID);
   return Math.min(document[RANK] ?? before.length, LAST_RANK);
@@ -33,19 +32,20 @@ function rankOf(document) {
  * @param {any} document the notebook's model
  * @param {string} key what is changed
  * @param {() => void} act
+ * @param {number} behind turns to let pass first, for what another page may be doing by itself
  */
-export function inTurn(document, key, act) {
+export function inTurn(document, key, act, behind = 0) {
   const timers = timersOf.get(document) ?? new Map();
   timersOf.set(document, timers);
   clearTimeout(timers.get(key));
   timers.delete(key);
-  const rank = rankOf(document);
-  if (rank === 0) {
+  const turns = document.collaborative ? rankOf(document) + behind : 0;
+  if (turns === 0) {
     act();
     return;
   }
   timers.set(key, setTimeout(() => {
     timers.delete(key);
     if (!document.isDisposed && !document.readOnly) act();
-  }, rank * TURN_MS));
+  }, turns * TURN_MS));
 }

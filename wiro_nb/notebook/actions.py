@@ -13,7 +13,7 @@ from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, current_host, current_shell
 from wiro_nb.notebook.pages import Listing, Page, line_page
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.starting import origin_of, start_prepared
+from wiro_nb.notebook.starting import origin_of, read_limit, start_prepared
 from wiro_nb.notebook.words import count, state_word
 from wiro_nb.runs.ids import SHORT_LENGTH
 
@@ -64,7 +64,7 @@ def run(
         RunFailed: Where it waits, when the run gave no result.
     """
     host = current_host()
-    limit = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    limit = read_limit(max_cost_usd)
     handle, note = _start(model, values, host, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
     session.set_note(handle.id, note)
     if session.should_wait(host, wait):

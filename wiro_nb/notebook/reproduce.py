@@ -7,12 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import WiroError
+from wiro_nb.errors import InputError, WiroError
 from wiro_nb.notebook import actions
 from wiro_nb.notebook.host import ANY_NOTEBOOK, Host, current_host
 from wiro_nb.notebook.pages import Listing, Page
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.starting import origin_of, start_prepared
+from wiro_nb.notebook.starting import origin_of, read_limit, start_prepared
 from wiro_nb.notebook.static_html import Bundle
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def rerun(
     """
     host = current_host()
     replay = plan(source, overrides, host, "python", force=force)
-    limit = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    limit = read_limit(max_cost_usd)
     handle, note = _start(replay, host, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
     session.set_note(handle.id, note)
     if session.should_wait(host, wait):
@@ -88,7 +88,7 @@ def rerun_all(
     host = current_host()
     replays = plan_all(source, overrides, host, "python", force=force)
     told = confirm(replays, yes)
-    limit = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    limit = read_limit(max_cost_usd)
     handles = [_start(item, host, "python", fresh=fresh, max_cost_usd=limit)[0] for item in replays]
     return _listing(handles, host, wait, told)
 
@@ -265,9 +265,16 @@ def _listing(handles: Sequence[Run], host: Host, wait: bool | None, told: str) -
 
 
 def word_of(source: str | Path | Run) -> str:
-    """Returns the word a source is looked up by: the id of a run, of "last", or of a variable that holds one."""
+    """Returns the word a source is looked up by: the id of a run, of "last", or of a variable that holds one.
+
+    Raises:
+        InputError: It is nothing that can hold a run.
+    """
     if not isinstance(source, (str, Path)):
-        return source.id
+        run_id: object = getattr(source, "id", None)
+        if not isinstance(run_id, str):
+            raise InputError(f"a run, its id or a file is wanted, not {type(source).__name__}", hint="%wiro runs")
+        return run_id
     last = session.last_run
     if source in ("last", "_") and last is not None:
         return last.id
@@ -336,7 +343,8 @@ def compare(*sources: str | Path | Run) -> Compared:
     manager, notebook = session.manager(choose=False), current_host().notebook
 
     def side_of(source: str | Path | Run) -> Side:
-        word = word_of(source) if isinstance(source, str) else source
+        named = word_of(source)
+        word = named if isinstance(source, str) else source
         return find_side(manager, word, notebook=notebook)
 
     sides = [side_of(source) for source in sources]

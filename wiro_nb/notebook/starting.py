@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.errors import InputError
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, injected_parameters
 from wiro_nb.notebook.session import session
@@ -20,6 +21,23 @@ ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it
 ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
 MAY_BE_RUNNING = "Sent before without an answer: the service is asked again. --fresh sends anew and may pay twice."
 FILES_GONE = "Already made by this notebook, but its file is gone: %wiro fetch {} gets it again at no cost."
+
+
+def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
+    """Returns what one run may cost at most, in USD; None stays None.
+
+    Raises:
+        InputError: It is no amount of money.
+    """
+    if usd is None:
+        return None
+    try:
+        amount = Decimal(str(usd).strip().removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise InputError(f"max_cost_usd is an amount in US dollars, not {usd!r}", hint="max_cost_usd=0.50")
+    return amount
 
 
 def start_prepared(

@@ -11,6 +11,7 @@ from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.host import Host, current_host
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.starting import read_limit
 from wiro_nb.notebook.sweep_output import new_display_id, sweep_metadata, sweep_output
 from wiro_nb.runs.sweep import Sweep
 from wiro_nb.runs.sweep_request import Grid, SweepPlan, confirm, describe_plan, plan_sweep
@@ -50,7 +51,7 @@ def sweep(
         RunFailed: Where it waits: one gave no result. All others have ended by then.
     """
     host = current_host()
-    limit = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    limit = read_limit(max_cost_usd)
     plan = make_plan(model, grid or {}, fixed, host, "python", paired=paired, fresh=fresh)
     handle = start(plan, host, "python", yes=yes, max_cost_usd=limit, out_dir=out_dir)
     if session.should_wait(host, wait):

@@ -1,0 +1,31 @@
+"""Arguments from Python that are none: refused in a sentence, before anything is looked up or sent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+import wiro_nb
+from wiro_nb.errors import InputError
+from wiro_nb.notebook.starting import read_limit
+
+
+@pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])
+def test_a_limit_that_is_no_amount_is_refused_before_anything_is_sent(limit: object) -> None:
+    with pytest.raises(InputError, match="amount in US dollars"):
+        wiro_nb.run("wiro/animate-diff", prompt="a cat", max_cost_usd=limit)  # type: ignore[arg-type]
+
+
+def test_a_limit_may_be_text_or_a_number() -> None:
+    assert [read_limit(item) for item in ("$0.50", 0.5, Decimal("0.5"), 0, None)] == [
+        *[Decimal("0.5")] * 3, Decimal(0), None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [None, 5, object()])
+def test_what_can_hold_no_run_is_refused(source: object) -> None:
+    from wiro_nb.notebook.reproduce import word_of
+
+    with pytest.raises(InputError, match="a run, its id or a file is wanted"):
+        word_of(source)  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "mark_submitting"),
     (client_module.WiroClient, "run"),
     (Ledger, "mark_submitted"),
+    (Ledger, "ask_to_cancel"),
     (Ledger, "mark_planned"),
     (Ledger, "mark_uncertain"),
     (client_module.WiroClient, "task_detail"),
@@ -100,10 +101,11 @@ def work(orders: Orders) -> None:
         if (run := runs[index]) is not None:
             run.cancel()
     deadline = time.monotonic() + orders.patience_s
-    for run in [*runs, *left]:
-        _wait(run, deadline)
     if orders.finish_all:
-        _finish_all(manager, deadline)
+        _finish_all(manager, deadline)  # not after a wait for all: a task that stalls would take all the time
+    else:
+        for run in [*runs, *left]:
+            _wait(run, deadline)
     manager.close(3)
 
 

@@ -67,13 +67,15 @@ class Cable:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
         self._up.set()
         self._down.set()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others, timeout=5)
+        # Again and again: a connection accepted a moment ago is served by a task that is only about to be made.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for writer in list(self._writers):
+                writer.transport.abort()
+            done, _ = await asyncio.wait(others, timeout=5)
+            if not done:
+                break
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

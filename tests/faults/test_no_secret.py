@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
 
-from tests.notebook.kernels import REPLY_TIMEOUT_S
+from tests.notebook.kernels import REPLY_TIMEOUT_S, kernel_manager
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.runs.paths import ledger_path
 
@@ -119,8 +119,11 @@ def place(sandbox: Any, point_at: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def front(place: Path) -> Iterator[Front]:
-    manager = KernelManager(kernel_name="python3")
-    with (place / "kernel.stderr").open("wb") as stderr, (place / "kernel.stdout").open("wb") as stdout:
+    with (
+        kernel_manager() as manager,
+        (place / "kernel.stderr").open("wb") as stderr,
+        (place / "kernel.stdout").open("wb") as stdout,
+    ):
         manager.start_kernel(cwd=str(place / "work"), env=dict(os.environ), stderr=stderr, stdout=stdout)
         client = manager.client()
         client.start_channels()

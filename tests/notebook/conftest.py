@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_client.manager import KernelManager
 
-from tests.notebook.kernels import REPLY_TIMEOUT_S, LiveKernel
+from tests.notebook.kernels import REPLY_TIMEOUT_S, LiveKernel, kernel_manager
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +41,13 @@ def kernel_env(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def kernel(kernel_env: Path) -> Iterator[LiveKernel]:
     """A fresh kernel in its own folder."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(kernel_env), env=dict(os.environ))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
-        yield LiveKernel(manager, client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    with kernel_manager() as manager:
+        manager.start_kernel(cwd=str(kernel_env), env=dict(os.environ))
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
+            yield LiveKernel(manager, client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import queue
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jupyter_client import BlockingKernelClient
@@ -14,6 +17,20 @@ REPLY_TIMEOUT_S = 60.0
 CLIP_MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 # Small clips: what is tested here is the way to the notebook and back, not the painter.
 SMALL = "numFrames=5 steps=2"
+
+
+@contextmanager
+def kernel_manager() -> Iterator[KernelManager]:
+    """Gives a manager whose kernel listens on sockets in a folder of its own.
+
+    A TCP port is found free by one process and bound by another, and meanwhile taken by a third: with several
+    kernels at once that happens. The folder is not pytest's: a socket's path may have some 100 letters only.
+    """
+    if sys.platform == "win32":
+        yield KernelManager(kernel_name="python3")
+        return
+    with tempfile.TemporaryDirectory(prefix="kernel") as folder:
+        yield KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/k")
 
 
 class Answer:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_client.manager import KernelManager
 
-from tests.notebook.kernels import CLIP_MODEL, REPLY_TIMEOUT_S, LiveKernel
+from tests.notebook.kernels import CLIP_MODEL, REPLY_TIMEOUT_S, LiveKernel, kernel_manager
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -63,16 +62,16 @@ def home(sandbox: Any, kernel_env: Path, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def dying_kernel(home: Path) -> Iterator[LiveKernel]:
     """A kernel in the notebook's folder that nobody restarts by itself."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(home), env=dict(os.environ))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
-        yield LiveKernel(manager, client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    with kernel_manager() as manager:
+        manager.start_kernel(cwd=str(home), env=dict(os.environ))
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
+            yield LiveKernel(manager, client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize(("owner", "name", "after", "tasks"), POINTS)

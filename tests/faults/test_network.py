@@ -65,6 +65,10 @@ class Cable:
 
     async def _cut(self) -> None:
         if self._server is not None:
+            # Connections accepted in this very turn need the server once more: without it asyncio loses them.
+            for listener in self._server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            await asyncio.sleep(0)
             self._server.close()
             self._server = None
         self._up.set()

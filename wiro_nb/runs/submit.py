@@ -7,6 +7,7 @@ tasks it has; exactly one that fits is taken on, anything else is left to the pe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import time
 from datetime import datetime, timedelta
@@ -55,6 +56,9 @@ class Submitter:
         self._desk = desk
         self._link = link
         self._jobs: dict[str, Job] = {}
+        self._under_way: set[str] = set()
+        self._is_closing = False
+        self._all_answered = asyncio.Event()
         self.resolver = Resolver(desk, link, self._take_on)
         self.gate = Gate(retry_s=desk.settings.slot_retry_s, on_places=self._tell_places)
 
@@ -75,6 +79,21 @@ class Submitter:
                     return
         finally:
             self._jobs.pop(job.id, None)
+
+    async def settle(self, deadline: float) -> None:
+        """Sends nothing more, and waits for the answers that are under way.
+
+        A Run that is cut off may be billed without anybody knowing its task, and one that was only about to leave
+        would have to be asked about.
+
+        Args:
+            deadline: By the loop's clock.
+        """
+        self._is_closing = True
+        if self._under_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._all_answered.wait()
 
     async def _enter(self, job: Job) -> bool:
         """Waits for the run's turn; False when the person cancelled meanwhile."""
@@ -118,6 +137,24 @@ class Submitter:
         except (MissingExtra, WiroError) as error:
             await desk.end_without_task(job, RunState.FAILED, error)
             return _Outcome.ENDED
+        if self._is_closing:
+            await asyncio.get_running_loop().create_future()  # given up in a moment; its plan stays as it is
+        self._under_way.add(job.id)
+        self._all_answered.clear()
+        try:
+            return await self._deliver(job, body)
+        finally:
+            self._is_answered(job)
+
+    def _is_answered(self, job: Job) -> None:
+        self._under_way.discard(job.id)
+        if not self._under_way:
+            self._all_answered.set()
+
+    async def _deliver(self, job: Job, body: WireBody) -> _Outcome:
+        """Takes a request from its intent to its answer, both on disk."""
+        desk = self._desk
+        assert job.prepared is not None
         moment = utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
         try:
@@ -141,6 +178,7 @@ class Submitter:
             return _Outcome.FULL
         except WiroError as error:
             if is_ambiguous(error):
+                self._is_answered(job)  # as far as it will be: any process can go on from here
                 await self.resolver.resolve(job)
             else:
                 await desk.end_without_task(job, RunState.FAILED, _refused(job, error))

@@ -375,13 +375,8 @@ class Worker:
     async def close(self, timeout_s: float) -> None:
         """Lets requests under way come to an answer, gives up all leases and wakes whoever waits."""
         self._closing = True
-        sending = [job for job in self._jobs.values() if job.row.state is RunState.SUBMITTING]
         deadline = asyncio.get_running_loop().time() + timeout_s / 2
-        # A Run that is cut off here may be billed without anybody knowing its task: give it the time.
-        while any(job.row.state is RunState.SUBMITTING for job in sending):
-            if asyncio.get_running_loop().time() >= deadline:
-                break
-            await asyncio.sleep(0.02)
+        await asyncio.gather(*(branch.submitter.settle(deadline) for branch in self._branches.values()))
         left = [*self._jobs.values()]
         watched = [*self._spectators.values()]
         lives = [job.life for job in left if job.life is not None]
@@ -394,4 +389,7 @@ class Worker:
                 job.run._settle(left_behind(job.run))
         for branch in self._branches.values():
             await branch.watcher.close()
-        self.desk.ledger.release(self.owner)
+        try:
+            self.desk.ledger.release(self.owner)
+        except LedgerError as error:  # the leases end by themselves; the connections still have to be closed
+            _log.warning("leases were not given back: %s", error.message)

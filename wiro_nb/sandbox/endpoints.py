@@ -108,7 +108,7 @@ class Endpoints:
             name: self._with_server_paths(value) for name, value in body.fields.items() if name not in reserved
         }
         for name, entries in inputs.items():
-            urls = [entry["url"] for entry in entries] + body.texts(name)
+            urls = [entry["url"] for entry in entries] + self._with_server_paths(body.texts(name))
             parameters[name] = urls[0] if len(urls) == 1 else urls
         task = Task(
             id=0,

@@ -37,6 +37,14 @@ class Model:
     refusal: tuple[int, str] | None = None
 
     @cached_property
+    def file_names(self) -> frozenset[str] | None:
+        """The names under which files may come; None when the model publishes no inputs."""
+        if self.schema.open:
+            return None
+        ids = [parameter.id for parameter in self.schema.parameters if parameter.is_file]
+        return frozenset([*ids, *(f"{name}Url" for name in ids)])
+
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """The model as Tool/List shows it."""
         schema = self.schema

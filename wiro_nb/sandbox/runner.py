@@ -186,9 +186,14 @@ class Runner:
         self._announce(life, "task_preprocess_start")
         if task.callback_url and (reason := callbacks.refusal(task.callback_url)):
             self._log(life, reason)
-        for url in task.foreign_urls():
-            self._log(life, f"Not fetched: {url} (the sandbox fetches nothing from elsewhere).")
         await life.pause(timings.scaled(timings.preprocess_s))
+        if foreign := task.foreign_urls(life.model.file_names):
+            # A run without the picture it was given would be a lie: the service fails such a task as well.
+            said = (
+                f"The input could not be fetched: {foreign[0]} (the sandbox reaches no other host; give a file)."
+            )
+            self._end(life, "task_error", said)
+            raise Stopped
         if "crash" in life.marks:
             self._end(life, "task_error", "The worker could not start the model.")
             raise Stopped

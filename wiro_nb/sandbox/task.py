@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import string
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -14,6 +16,7 @@ from wiro_nb.sandbox.wire import text_number
 
 __all__ = ["RUNNING_ORDER", "TERMINAL", "Task", "new_token"]
 
+_ADDRESS = re.compile(r"https?://\S+")
 TERMINAL = frozenset({"task_postprocess_end", "task_cancel", "task_error"})
 RUNNING_ORDER = (
     "task_queue",
@@ -111,13 +114,16 @@ class Task:
         """Returns every text among the parameters; marks such as `[fail]` are looked for in it."""
         return " ".join(value for value in self.parameters.values() if isinstance(value, str))
 
-    def foreign_urls(self) -> list[str]:
-        """Returns the inputs that are URLs of other hosts, without their queries."""
-        values = [
-            item for value in self.parameters.values() for item in (value if isinstance(value, list) else [value])
-        ]
-        urls = [item for item in values if isinstance(item, str) and item.startswith(("http://", "https://"))]
-        return [url.partition("?")[0] for url in urls]
+    def foreign_urls(self, names: Collection[str] | None) -> list[str]:
+        """Returns the inputs that are URLs of other hosts, without their queries.
+
+        Args:
+            names: The file inputs; None looks at every value that is an address and nothing else.
+        """
+        chosen = [value for name, value in self.parameters.items() if names is None or name in names]
+        texts = [item for value in chosen for item in (value if isinstance(value, list) else [value])]
+        words = [word.strip() for text in texts if isinstance(text, str) for word in text.split(",")]
+        return [word.partition("?")[0] for word in words if _ADDRESS.fullmatch(word)]
 
     def to_json(self) -> str:
         """Returns the state as the store keeps it."""

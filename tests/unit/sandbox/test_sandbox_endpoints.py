@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -19,6 +20,11 @@ def bare(caller: Any, headers: dict[str, str]) -> tuple[int, int, str]:
     response = caller.http.post(caller.sandbox.base_url + "/Task/List", json={}, headers=headers)
     (error,) = response.json()["errors"]
     return response.status_code, error["code"], error["message"]
+
+
+def uploaded(caller: Any, name: str) -> str:
+    answer = caller.ok("/File/Upload", files={"file": (name, b"meow", "image/png")})
+    return str(answer["list"][0]["url"])
 
 
 def test_a_signature_made_by_the_documented_rule_is_accepted(caller: Any) -> None:
@@ -58,7 +64,8 @@ def test_a_request_that_names_another_host_is_refused(caller: Any, host: str) ->
 
 def test_run_is_found_at_the_run_path_and_not_at_the_name(caller: Any) -> None:
     assert caller.error("/Run/wiro/wan2.2-effects-extra", {}) == (200, 1, "slug-owner-project-not-exist")
-    made = caller.ok("/Run/wiro/wan2-2-effects-extra", {"inputImage": URL, "effectType": "hulk-transformation"})
+    values = {"inputImage": uploaded(caller, "cat.png"), "effectType": "hulk-transformation"}
+    made = caller.ok("/Run/wiro/wan2-2-effects-extra", values)
     assert made["taskid"].isdecimal()
     assert caller.done(made)["modelslugproject"] == "wan2.2-effects-extra"
 
@@ -96,14 +103,28 @@ def test_multipart_carries_files_fields_and_urls_together(caller: Any) -> None:
         ("inputImage", ("a b.png", b"first", "image/png")),
         ("inputImage", ("../c.jpg", b"second", "image/jpeg")),
     ]
-    fields = {"prompt": "x", "fps": "8", "inputImage": "https://example.org/d.png"}
-    made = caller.ok("/Run/sandbox/plain-clip", files=files, data=fields)
+    kept = uploaded(caller, "d.png")
+    made = caller.ok("/Run/sandbox/plain-clip", files=files, data={"prompt": "x", "fps": "8", "inputImage": kept})
     parameters = caller.done(made)["parameters"]
     first, second, url = parameters["inputImage"]
     assert (first.rpartition("/")[2], second.rpartition("/")[2]) == ("a_b.png", "c.jpg")
     assert (caller.http.get(first).content, caller.http.get(second).content) == (b"first", b"second")
-    assert url == "https://example.org/d.png"
-    assert "Not fetched: https://example.org/d.png" in caller.task(made)["debugoutput"]
+    assert url == kept
+
+
+@pytest.mark.parametrize("model", ["sandbox/plain-clip", "sandbox/no-schema"])
+def test_an_input_that_is_out_of_reach_fails_the_task_before_it_runs(caller: Any, model: str) -> None:
+    near = uploaded(caller, "near.png")
+    made = caller.ok(f"/Run/{model}", {"prompt": "x", "fps": "8", "inputImage": f"{near},{URL}?key=s3cret"})
+    task = caller.until(made, "task_error")
+    assert f"The input could not be fetched: {URL} (" in task["debugerror"]
+    assert "s3cret" not in task["debugerror"]
+    assert Decimal(task["totalcost"]) == 0
+
+
+def test_an_address_in_a_prompt_is_a_prompt(caller: Any) -> None:
+    made = caller.ok("/Run/sandbox/plain-clip", {"prompt": URL, "fps": "8"})
+    assert caller.done(made)["pexit"] == "0"
 
 
 def test_a_single_file_input_takes_one_file(caller: Any) -> None:
@@ -113,12 +134,13 @@ def test_a_single_file_input_takes_one_file(caller: Any) -> None:
 
 
 def test_every_bundled_model_runs_with_its_own_defaults(caller: Any) -> None:
+    picture = uploaded(caller, "cat.png")
     for tool in caller.ok("/Tool/List", {"start": "0", "limit": "100", "summary": True})["tool"]:
         name = {"slugowner": tool["slugowner"], "slugproject": tool["slugproject"]}
         (detail,) = caller.ok("/Tool/Detail", name)["tool"]
         items = [item for group in detail["parameters"] or [] for item in group["items"]]
         files = {"fileinput", "combinefileinput"}
-        values = {item["id"]: item["default"] or (URL if item["type"] in files else "") for item in items}
+        values = {item["id"]: item["default"] or (picture if item["type"] in files else "") for item in items}
         values |= {item["id"]: "a paper boat" for item in items if item["required"] and item["type"] not in files}
         made = caller.ok(f"/Run/{detail['cleanslugowner']}/{detail['cleanslugproject']}", values)
         assert caller.done(made)["pexit"] == "0", detail["slugproject"]

@@ -235,8 +235,16 @@ def _final_snapshot(job: Job, end: _End) -> Snapshot:
         lost_since=None,
         retry_in_s=None,
         ahead=None,
-        message=end.error.message if end.error is not None else _problem_line(end.outputs),
+        message=_message(present, end),
     )
+
+
+def _message(present: Snapshot, end: _End) -> str:
+    """Returns what every view says beside the run's name and state, so neither is in it."""
+    if end.error is None:
+        return _problem_line(end.outputs)
+    is_told = end.state is RunState.FAILED and end.task is not None and present.message
+    return present.message if is_told else end.error.message
 
 
 def _tidy(amount: Decimal | None) -> Decimal | None:

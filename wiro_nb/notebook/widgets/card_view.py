@@ -292,7 +292,7 @@ def _failed(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[str,
 
 
 def _exit_note(snapshot: Snapshot) -> list[dict[str, str]]:
-    if snapshot.exit_code in (None, "", "0"):
+    if snapshot.exit_code in (None, "", "0") or f"exit code {snapshot.exit_code}" in snapshot.message:
         return []
     return [_note("", f"The model ended with exit code {snapshot.exit_code}. Failed runs are not billed.")]
 

@@ -119,10 +119,17 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ("show", "show one run"),
         ("wait", "wait for a run and fetch its files"),
         ("cancel", "cancel a run; it says what that costs"),
+        ("forget", "take a run off the list; its files stay"),
     ):
         command = _command(commands, name, summary, f"runs:{name}")
         command.add_argument("run", metavar="RUN", help="id of a run; its first or last letters are enough")
         _json(command)
+    attach = _command(
+        commands, "attach", "follow a task that was started elsewhere, and fetch its files", "runs:attach"
+    )
+    attach.add_argument("task", metavar="TASK", help="id of the task, as the service names it")
+    _service(attach)
+    _json(attach)
     record = _command(
         commands, "record", "print the record found in a clip, notebook, run.json or the ledger", "runs:record"
     )

@@ -1,4 +1,4 @@
-"""`wiro-nb run`, `runs`, `show`, `wait`, `cancel`, `record`."""
+"""`wiro-nb run`, `runs`, `show`, `wait`, `cancel`, `attach`, `forget`, `record`."""
 
 from __future__ import annotations
 
@@ -170,6 +170,31 @@ def cancel(arguments: argparse.Namespace) -> int:
     handle.cancel()
     handle.wait(check=False)
     _report(handle, as_json=arguments.json)
+    return EXIT_DONE
+
+
+def attach(arguments: argparse.Namespace) -> int:
+    """Takes a task of the service into the ledger and waits for it."""
+    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.runs.requests import Origin
+
+    if not arguments.task.isdigit():
+        raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")
+    manager = get_manager()
+    if arguments.service:
+        manager.use(arguments.service)
+    return follow(manager.attach(arguments.task, origin=Origin(kind="cli")), as_json=arguments.json)
+
+
+def forget(arguments: argparse.Namespace) -> int:
+    """Takes a run off the list; what it cost still counts, its files stay."""
+    from wiro_nb.runs.manager import get_manager
+
+    handle = _find(arguments.run)
+    get_manager().forget(handle)
+    say(f"run {handle.short_id} is off the list; its files stay where they are")
+    if arguments.json:
+        print_json(handle.record or _facts(handle))
     return EXIT_DONE
 
 

@@ -85,3 +85,19 @@ def test_a_setting_given_twice_is_refused_as_in_a_notebook(command: Command) -> 
     code, _, err = command("run", WAN, "prompt=a cat", "prompt=a dog")
     assert code == 2
     assert "prompt is given twice" in err
+
+
+def test_a_lost_answer_is_settled_in_the_shell_by_attach_and_forget(command: Command, sandbox: Any) -> None:
+    body = {"prompt": "a task from elsewhere", "numFrames": 5, "steps": 2}
+    task = sandbox.call(f"/Run/{WAN}", body)["taskid"]
+    code, out, err = command("attach", task)
+    assert code == 0, err
+    assert "0.mp4" in out
+    short = out.partition("run ")[2][:5]
+    assert short in command("runs")[1]
+    assert command("forget", short)[0] == 0
+    assert short not in command("runs")[1]
+    code, _, err = command("attach", "../x")
+    assert code == 2
+    assert "digits only" in err
+    assert "knows no task" in command("attach", "999")[2]

@@ -217,7 +217,7 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
         raise BadRecord(
             f"{source} holds a record that was changed after it was written",
             details=["its content does not match its record_sha256"],
-            hint="add --force to read it all the same",
+            hint="record and rerun read it all the same with --force",
             source=source,
             reason="altered",
         )

@@ -205,6 +205,14 @@ def test_a_form_varies_says_the_price_first_and_shows_the_grid(open_notebook: Op
         "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all 2')",
         timeout=DONE_MS,
     )
+    page.wait_for_function(
+        """() => [...window.jupyterapp.shell.currentWidget.context.model.cells]
+            .flatMap((cell) => cell.outputs?.toJSON() ?? [])
+            .some((output) => output.metadata?.wiro_form
+                && Object.keys(output.metadata.wiro?.runs ?? {}).length === 2
+                && String(output.data['text/html']).includes('Sweep: all 2 done'))""",
+        timeout=DONE_MS,
+    )
     page.get_by_label("What to vary").fill("sed=1..2")
     page.get_by_role("button", name="Check", exact=True).click()
     page.get_by_text("Near: seed").wait_for(timeout=10_000)

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.bridge import bridge
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 MARK = "wiro-form-results"
 FORM_KEY = "wiro_form"
-MOST_RUNS = 5
+MOST_RESULTS = 5
+
+Part = tuple[Mapping[str, str], Mapping[str, Any]]
+"""Data and metadata of one result."""
 
 
 class FormResults:
@@ -31,7 +37,7 @@ class FormResults:
     def __init__(self) -> None:
         self.key = uuid.uuid4().hex
         self._display_id = f"wiro-form-{self.key}"
-        self._runs: list[Run] = []
+        self._parts: dict[str, Callable[[], Part]] = {}  # newest first, by id of run or sweep
         self._lock = threading.Lock()
         self._is_placed = False
 
@@ -43,8 +49,24 @@ class FormResults:
 
     def add(self, run: Run) -> None:
         """Puts a run on top (any thread)."""
+        self._put(run.id, partial(static_output, run))
+
+    def add_sweep(self, sweep_id: str, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
+        """Puts a sweep on top, or a later state of it in its place (any thread).
+
+        Args:
+            sweep_id: Its id.
+            data: Its static form, made already: that of many clips takes a moment.
+            metadata: Its records.
+        """
+        self._put(sweep_id, lambda: (data, metadata))
+
+    def _put(self, key: str, make: Callable[[], Part]) -> None:
         with self._lock:
-            self._runs = [run, *self._runs][:MOST_RUNS]
+            if key in self._parts:
+                self._parts[key] = make
+            else:
+                self._parts = dict(islice({key: make, **self._parts}.items(), MOST_RESULTS))
         self.refresh()
 
     def refresh(self) -> None:
@@ -55,7 +77,7 @@ class FormResults:
     def repair(self) -> None:
         """Brings the output up to date in pages that were loaded again (any thread)."""
         with self._lock:
-            if self._runs:
+            if self._parts:
                 bridge.tell_form(self.key, *self._bundle())
 
     def _publish(self, *, update: bool) -> None:
@@ -66,8 +88,8 @@ class FormResults:
                 bridge.tell_form(self.key, data, metadata)
 
     def _bundle(self) -> tuple[dict[str, str], dict[str, Any]]:
-        """Returns the results, newest first, with the newest run's poster and record, and the form's key."""
-        parts = [static_output(run) for run in self._runs]
+        """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
+        parts = [make() for make in self._parts.values()]
         html = "".join(f'<div style="margin:0 0 8px 0">{data["text/html"]}</div>' for data, _ in parts)
         text = "\n".join(data["text/plain"] for data, _ in parts)
         bundle = {"text/html": f'<div class="{MARK}">{html}</div>', "text/plain": text}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.host import Host
 from wiro_nb.runs.sweep_plan import Axis, read_axis
 
 if TYPE_CHECKING:
+    from wiro_nb.notebook.form_results import FormResults
     from wiro_nb.notebook.widgets.grid import SweepGrid
     from wiro_nb.runs.sweep import Sweep
     from wiro_nb.runs.sweep_request import Grid, SweepPlan
@@ -33,10 +35,11 @@ class FormVary:
         model: Slug.
         host: Where the form was opened.
         show: Takes the grid of a sweep that was started.
+        results: Keeps its static form.
     """
 
-    def __init__(self, model: str, host: Host, show: Callable[[SweepGrid], object]) -> None:
-        self._model, self._host, self._show = model, host, show
+    def __init__(self, model: str, host: Host, show: Callable[[SweepGrid], object], results: FormResults) -> None:
+        self._model, self._host, self._show, self._results = model, host, show, results
 
     def plan(self, values: Mapping[str, Any], grid: Grid, *, paired: bool = False) -> SweepPlan:
         """Works a sweep out; sends nothing. The varied inputs take the place of the form's own values."""
@@ -61,5 +64,6 @@ class FormVary:
         from wiro_nb.notebook.sweeps import plan_notes, start
 
         sweep = start(plan, self._host, "form", yes=yes)
-        self._show(attach_grid(sweep, plan_notes(plan)))
+        keep = partial(self._results.add_sweep, sweep.id)
+        self._show(attach_grid(sweep, plan_notes(plan), keep))
         return sweep

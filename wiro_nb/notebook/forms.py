@@ -100,9 +100,9 @@ class FormDesk:
             upload_dir=host.folder / session.preferences.out_dir / ".inputs",
             sources=RunSources(schema, host),
         )
-        self._vary = FormVary(schema.slug, self._host, self.form.show_card)
-        self.form.allow_vary(self._vary)
         self._results = results or FormResults()
+        self._vary = FormVary(schema.slug, self._host, self.form.show_card, self._results)
+        self.form.allow_vary(self._vary)
         if host.is_live and results is None:
             self.form.on_display = self._results.place
         self._show_budget()

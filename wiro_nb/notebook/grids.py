@@ -38,6 +38,9 @@ _PAUSE_S = 0.2
 _MOST_OPEN = 20
 _open: deque[GridDesk] = deque()
 
+KeepStatic = Callable[[dict[str, Any], dict[str, Any]], object]
+"""Takes data and metadata of a static form."""
+
 
 def show_live(sweep: Sweep, notes: Sequence[str]) -> None:
     """Displays the grid of a sweep in the running cell and keeps it up to date."""
@@ -52,12 +55,15 @@ def _remember(desk: GridDesk) -> None:
         _open.popleft().close()
 
 
-def attach_grid(sweep: Sweep, notes: Sequence[str]) -> SweepGrid:
+def attach_grid(sweep: Sweep, notes: Sequence[str], keep: KeepStatic) -> SweepGrid:
     """Returns the grid of a sweep for a widget that shows it, such as a form; it is kept up to date.
 
-    Nothing is displayed and no static form is kept: that is the business of what shows it.
+    Args:
+        sweep: The sweep.
+        notes: Sentences above it.
+        keep: Takes the static form's data and metadata each time it changes (any thread): nothing is displayed.
     """
-    desk = GridDesk(sweep, notes, displayed=False)
+    desk = GridDesk(sweep, notes, keep=keep)
     _remember(desk)
     desk.show()
     return desk.grid
@@ -75,15 +81,15 @@ class GridDesk:
     Args:
         sweep: The sweep.
         notes: Sentences above it.
-        displayed: False when another widget shows the grid.
+        keep: Takes the static form when another widget shows the grid; None displays both.
     """
 
-    def __init__(self, sweep: Sweep, notes: Sequence[str], *, displayed: bool = True) -> None:
+    def __init__(self, sweep: Sweep, notes: Sequence[str], *, keep: KeepStatic | None = None) -> None:
         from wiro_nb.notebook.widgets.grid import SweepGrid
 
         self._sweep, self._notes = sweep, list(notes)
         self._folder = current_host().folder
-        self._shell = current_shell() if displayed else None
+        self._shell, self._keep = (current_shell() if keep is None else None), keep
         self._display_id = new_display_id(sweep)
         self._labels = point_labels(sweep.plan)
         self._lock = threading.Lock()
@@ -157,15 +163,18 @@ class GridDesk:
         return (time.monotonic() - self._began) / seen * (len(self._sweep) - ended)
 
     def _publish(self, *, update: bool, with_view: bool = True) -> None:
-        if self._shell is None:
+        if self._shell is None and self._keep is None:
             return
         data: dict[str, Any] = dict(sweep_output(self._sweep, self._folder, self._notes))
         metadata = sweep_metadata(self._sweep)
-        if with_view:
-            data, metadata = live_bundle(self.grid, data, metadata)
-        self._shell.display_pub.publish(
-            data=data, metadata=metadata, transient={"display_id": self._display_id}, update=update
-        )
+        if self._keep is not None:
+            self._keep(data, metadata)
+        elif self._shell is not None:
+            if with_view:
+                data, metadata = live_bundle(self.grid, data, metadata)
+            self._shell.display_pub.publish(
+                data=data, metadata=metadata, transient={"display_id": self._display_id}, update=update
+            )
 
     # Changes ---------------------------------------------------------------------------------
 

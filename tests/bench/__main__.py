@@ -85,6 +85,11 @@ def measure_submit(full: bool) -> list[Figure]:
             f"{found['known_ms']:.1f} / {found['cpu_ms']:.1f} ms",
         ),
         Figure(group, "... against the bare POST, wall / CPU", _ratio(found)),
+        Figure(
+            group,
+            "bare httpx2 POST of Task/Detail after 50 ms of silence: the floor of knowing a success",
+            f"{found['question_ms']:.1f} ms",
+        ),
     ]
 
 

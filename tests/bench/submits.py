@@ -15,6 +15,7 @@ from typing import Any
 from tests.bench.load import MODEL, point_at
 
 _TURNS = 60
+_SILENCE_S = 0.05
 
 
 async def bare_posts(service: dict[str, Any], body: dict[str, Any]) -> tuple[list[float], float]:
@@ -31,6 +32,26 @@ async def bare_posts(service: dict[str, Any], body: dict[str, Any]) -> tuple[lis
             (await client.post(url, json=body)).json()
             times.append(time.perf_counter() - start)
         return times, (time.process_time() - cpu) / _TURNS
+
+
+async def bare_questions(service: dict[str, Any]) -> float:
+    """Asks for a task with httpx2 alone, each time after a silence as between two ends; returns p50 in seconds.
+
+    It is the floor of knowing a success: the event of an end does not say how it ended, this answer does.
+    """
+    import httpx2
+
+    headers = {"x-api-key": service["key_only_api_key"]}
+    async with httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as client:
+        made = await client.post(f"{service['base_url']}/Run/{MODEL}", json={"prompt": "[hold] asked"})
+        url, body = f"{service['base_url']}/Task/Detail", {"taskid": made.json()["taskid"]}
+        times = []
+        for _ in range(_TURNS):
+            await asyncio.sleep(_SILENCE_S)
+            start = time.perf_counter()
+            (await client.post(url, json=body)).json()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
 
 
 def submissions(manager: Any, request: Any) -> tuple[list[float], list[float], float]:
@@ -55,6 +76,7 @@ def measure(service: dict[str, Any]) -> dict[str, float]:
 
     body = {"prompt": "[hold] a lake", "seed": "7"}
     posts, post_cpu = asyncio.run(bare_posts(service, body))
+    asked = asyncio.run(bare_questions(service))
     manager = Manager()
     manager.submit(manager.prepare(MODEL, {"prompt": "first"})).wait(60)
     calls, known, cpu = submissions(manager, manager.prepare(MODEL, body))
@@ -62,6 +84,7 @@ def measure(service: dict[str, Any]) -> dict[str, float]:
     return {
         "post_ms": statistics.median(posts) * 1e3,
         "post_cpu_ms": post_cpu * 1e3,
+        "question_ms": asked * 1e3,
         "call_ms": statistics.median(calls) * 1e3,
         "known_ms": statistics.median(known) * 1e3,
         "cpu_ms": cpu * 1e3,

@@ -21,7 +21,7 @@ from wiro_nb.notebook.form_fields import Values, changed_values, collect_values,
 from wiro_nb.notebook.form_layout import FormPlan, plan_form
 from wiro_nb.notebook.form_messages import answer_message
 from wiro_nb.notebook.form_presets import Presets
-from wiro_nb.notebook.form_problems import PRICE_UNKNOWN, find_price, find_problems
+from wiro_nb.notebook.form_problems import PRICE_UNKNOWN, PriceOf, find_price, find_problems
 from wiro_nb.notebook.form_text import cell_text, python_text
 from wiro_nb.notebook.static_html import Bundle
 from wiro_nb.notebook.tables_html import form_bundle
@@ -53,6 +53,7 @@ class ModelForm(OwnWidget):
     field_models = traitlets.Dict(help="Model id of each field, by parameter.").tag(sync=True)
     problems = traitlets.Dict(help="What is wrong, by parameter: message, values that fit.").tag(sync=True)
     price = traitlets.Unicode(PRICE_UNKNOWN, help="What a run costs, in words.").tag(sync=True)
+    price_note = traitlets.Unicode(help="What stands under the price; empty: what is always so.").tag(sync=True)
     budget = traitlets.Dict(help="text, share (0..1), reached (bool), hint; empty: none.").tag(sync=True)
     presets: traitlets.List[str] = traitlets.List(help="Names of the presets.").tag(sync=True)
     cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards beneath, newest first.").tag(
@@ -66,7 +67,7 @@ class ModelForm(OwnWidget):
         schema: ModelSchema,
         *,
         on_run: Callable[[Values], object],
-        price: Callable[[Values], str] | None = None,
+        price: PriceOf | None = None,
         service_badge: str = "sandbox",
         values: Mapping[str, Any] | None = None,
         presets: Presets | None = None,
@@ -85,6 +86,7 @@ class ModelForm(OwnWidget):
         self.starts_sweeps: FormVary | None = None
         self._card_widgets: list[ipywidgets.Widget] = []
         self.on_display: Callable[[], None] | None = None
+        self.before_run: Callable[[], None] | None = None
         # One layout for all: a layout each would triple the messages.
         shared = ipywidgets.Layout()
         key = uuid.uuid4().hex
@@ -197,6 +199,8 @@ class ModelForm(OwnWidget):
             first = next(name for name in self._fields if name in self.problems)
             self.send({"type": "refused", "first": first})
             return None
+        if self.before_run is not None:
+            self.before_run()
         if self.budget.get("reached"):
             self.say([str(self.budget.get("hint") or "Budget reached.")], "err")
             return None
@@ -317,7 +321,12 @@ class ModelForm(OwnWidget):
         with self.hold_sync():
             told = self._fields if self._tried else self._touched
             self.problems = find_problems(self._schema, self._layout_plan, self._fields, self.values, shown=told)
-            self.price = find_price(self._price, self.values)
+            self.refresh_price()
+
+    def refresh_price(self) -> None:
+        """Says the price of the present values (any thread)."""
+        with self.hold_sync():
+            self.price, self.price_note = find_price(self._price, self.values)
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):
@@ -354,7 +363,7 @@ def build_form(
     schema: ModelSchema,
     *,
     on_run: Callable[[Values], object],
-    price: Callable[[Values], str] | None = None,
+    price: PriceOf | None = None,
     service_badge: str = "sandbox",
     values: Mapping[str, Any] | None = None,
     presets: Presets | None = None,
@@ -367,8 +376,8 @@ def build_form(
         schema: The model.
         on_run: Called with the values when Run is pressed and every field fits. May return anything; a
             `WiroError` it raises is shown under the button.
-        price: Gives the price in words for values ("about $0.04", "free, sandbox"). Called after each
-            change: must be quick and must not use the network. None: "price not listed".
+        price: Gives the price in words for values ("about $0.04", "free, sandbox"), or with it what stands
+            under it. Called after each change: must be quick, without the network. None: "price not listed".
         service_badge: "sandbox" or the name of the service.
         values: First values, by parameter.
         presets: Where presets are kept; None leaves them out.

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PRICE_UNKNOWN = "price not listed"
 _NEAR_SHOWN = 4
 
+PriceOf = Callable[[Values], str | tuple[str, str]]
+"""Gives the price of values in words, or a pair: the price, and what stands under it."""
+
 
 def find_problems(
     schema: ModelSchema,
@@ -58,12 +61,14 @@ def find_problems(
     return problems
 
 
-def find_price(ask: Callable[[Values], str] | None, values: Values) -> str:
-    """Returns the price of values in words; values that cannot be sent have none."""
+def find_price(ask: PriceOf | None, values: Values) -> tuple[str, str]:
+    """Returns the price of values in words, and what stands under it; values that cannot be sent have none."""
     try:
-        return (ask(dict(values)) if ask is not None else "") or PRICE_UNKNOWN
+        found = ask(dict(values)) if ask is not None else ""
     except WiroError:
-        return PRICE_UNKNOWN
+        found = ""
+    words, note = found if isinstance(found, tuple) else (found, "")
+    return words or PRICE_UNKNOWN, note
 
 
 def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:

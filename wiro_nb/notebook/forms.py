@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import InvalidParameter
+from wiro_nb.errors import InvalidParameter, WiroError
 from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import answer_action, is_settled, read_posters
@@ -105,14 +105,26 @@ class FormDesk:
         self.form.allow_vary(self._vary)
         if host.is_live and results is None:
             self.form.on_display = self._results.place
+        self.form.before_run = self._show_budget
         self._show_budget()
+        if host.is_live:
+            # A service that does not answer must hold up neither the form nor a key pressed in it.
+            session.manager().ask_ahead(schema.slug, self.form.refresh_price)
 
-    def price(self, values: Mapping[str, Any]) -> str:
-        """Returns the price of these values in words; asks nobody."""
+    def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
+        """Returns the price of these values in words and, in the sandbox, the price it plays with; asks nobody."""
+        if not session.manager().choice.is_sandbox:
+            return self._estimate(values), ""
+        try:
+            words = self._estimate(values)
+        except WiroError:
+            words = ""
+        return "free, sandbox", f"make-believe price: {words}" if "$" in words else ""
+
+    def _estimate(self, values: Mapping[str, Any]) -> str:
         manager = session.manager()
-        if manager.choice.is_sandbox:
-            return "free, sandbox"
-        return estimate_words(manager.estimate(manager.prepare(self._schema.slug, _given(values))), False)
+        prepared = manager.prepare(self._schema.slug, _given(values))
+        return estimate_words(manager.estimate(prepared, ask=False), False)
 
     def start(self, values: Mapping[str, Any]) -> Run:
         """Runs the model and shows the run beneath the form. A press always runs."""
@@ -120,7 +132,9 @@ class FormDesk:
 
         manager, given = session.manager(), _given(values)
         prepared = manager.prepare(self._schema.slug, given)
-        again = "free" if manager.choice.is_sandbox else estimate_words(manager.estimate(prepared), False)
+        again = (
+            "free" if manager.choice.is_sandbox else estimate_words(manager.estimate(prepared, ask=False), False)
+        )
         handle = submit(prepared, self._host, "form", parent=chains.parent_of(given, manager))
         bridge.watch(handle)
         card = RunCard(handle.snapshot, again_price=again)
@@ -161,12 +175,14 @@ class FormDesk:
     def _show_budget(self) -> None:
         manager = session.manager()
         limit = manager.budget(self._host.notebook)
-        if limit is None or manager.choice.is_sandbox:
+        if limit is None:
+            self.form.budget = {}
             return
         spent = manager.spent(self._host.notebook)
         share = float(spent / limit) if limit else 1.0
         hint = f"The budget of {money(limit)} is reached. Raise it: %wiro budget USD"
-        self.form.set_budget(budget_words(spent, limit), share, reached=spent >= limit, hint=hint)
+        tail = ", make-believe" if manager.choice.is_sandbox else ""
+        self.form.set_budget(budget_words(spent, limit) + tail, share, reached=spent >= limit, hint=hint)
 
 
 def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:

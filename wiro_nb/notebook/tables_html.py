@@ -61,8 +61,9 @@ def status_bundle(status: Status) -> Bundle:
     service = "sandbox: local, free, no account" if status.is_sandbox else status.service
     now = _in_flight_words(status.in_flight)
     budget = "nothing to spend in the sandbox"
-    if not status.is_sandbox:
+    if not status.is_sandbox or status.budget_usd is not None:
         budget = budget_words(status.spent_usd, status.budget_usd)
+        budget += " (make-believe money: the sandbox costs nothing)" if status.is_sandbox else ""
     rows = [("Service", service), ("Account", status.account), ("Budget", budget), ("Now", now)]
     rows += [("Files", status.files)] if status.files else []
     rows += [("Note", note) for note in status.notes]

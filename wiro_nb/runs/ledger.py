@@ -449,12 +449,13 @@ def _check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], bud
     what = "This run" if len(rows) == 1 else f"These {len(rows)} runs"
     over = used + known - limit
     by = f" by {_usd(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
-    asked = f"{what.lower()} about {_usd(known)}" if not unknown else f"{what.lower()}: unknown"
+    asked = f"{what.lower()}: about {_usd(known)}" if not unknown else f"{what.lower()}: unknown"
+    flying = f"; in flight: about {_usd(reserved)}" if reserved else ""
     needed = format((used + known).quantize(Decimal("0.01"), ROUND_UP), "f") if over > 0 else "USD"
     is_setting = own is None or (budget_usd is not None and budget_usd < own)
     raise BudgetExceeded(
         f"{what} would go over the budget of {_usd(limit)}{by}.",
-        details=[f"billed {_usd(spent)}, in flight about {_usd(reserved)}, {asked}"],
+        details=[f"Billed so far: {_usd(spent)}{flying}; {asked}."],
         hint=f"%config WiroMagics.budget_usd = '{needed}'" if is_setting else f"%wiro budget {needed}",
         budget_usd=money_text(limit),
         spent_usd=money_text(used),

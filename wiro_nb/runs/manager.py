@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -158,6 +158,19 @@ class Manager:
             _log.info("no page of %s: %s", model, error.message)
             return None
 
+    def ask_ahead(self, model: str, then: Callable[[], object]) -> None:
+        """Asks for a model's page without waiting; `then` is called on the I/O thread if it comes."""
+
+        async def work() -> None:
+            try:
+                await self._connections.catalogue().detail(model)
+            except WiroError as error:
+                _log.info("no page of %s: %s", model, error.message)
+            else:
+                then()
+
+        self._submit_quietly(work())
+
     def prepare(self, model: str, values: Mapping[str, object], *, origin: Origin | None = None) -> Prepared:
         """Types values by the model's inputs; what cannot be used is refused before anything is sent.
 
@@ -173,9 +186,17 @@ class Manager:
         folder = home_of(origin.notebook) if origin is not None else None
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 
-    def estimate(self, prepared: Prepared) -> Estimate:
-        """Forecasts the price of a request; `known` is False when it cannot be told."""
-        return self._estimate(prepared, self.detail(prepared.schema.slug))
+    def estimate(self, prepared: Prepared, *, ask: bool = True) -> Estimate:
+        """Forecasts the price of a request; `known` is False when it cannot be told.
+
+        Args:
+            prepared: The request.
+            ask: False asks nobody: the model's price as it is known here has to do.
+        """
+        slug = prepared.schema.slug
+        return self._estimate(
+            prepared, self.detail(slug) if ask else self._connections.catalogue().kept_detail(slug)
+        )
 
     def forecast(self, requests: Sequence[Prepared]) -> list[tuple[Estimate, float | None]]:
         """Forecasts price and seconds of work of several requests of one model; asks the service once.

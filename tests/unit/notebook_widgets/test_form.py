@@ -193,6 +193,22 @@ def test_the_price_follows_the_values_and_is_never_an_error() -> None:
     assert make_form()[0].price == "price not listed"
 
 
+def test_a_note_stands_under_the_price_and_goes_with_it() -> None:
+    form, _ = make_form(price=lambda values: ("free, sandbox", f"make-believe price: about ${values['steps']}"))
+    assert (form.price, form.price_note) == ("free, sandbox", "make-believe price: about $25")
+    form["steps"].value = 3
+    assert form.price_note.endswith("$3")
+
+
+def test_a_budget_raised_elsewhere_is_seen_at_the_next_press() -> None:
+    form, runs = make_form()
+    form.set_budget("spent $1.98 of $1.98", 1, reached=True, hint="Budget reached")
+    form.run()
+    form.before_run = lambda: form.set_budget("spent $1.98 of $5.00", 0.4)
+    form.run()
+    assert len(runs) == 1
+
+
 def test_a_change_of_one_field_costs_few_messages(messages: list[Any]) -> None:
     form, _ = make_form(price=lambda values: "about $0.04")
     before = len(messages)

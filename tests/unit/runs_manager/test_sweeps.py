@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -294,6 +295,16 @@ def test_forecasts_hold_what_the_sandbox_bills(manager: Manager, sandbox: Any) -
         assert estimate.high_usd is not None, model
         assert run.cost_usd is not None
         assert estimate.low_usd <= run.cost_usd <= estimate.high_usd, model
+
+
+def test_a_price_is_told_from_what_is_known_and_asked_for_ahead(manager: Manager) -> None:
+    prepared = manager.prepare("pruna/vace", {"prompt": "x", "frameNum": "17"})
+    assert not manager.estimate(prepared, ask=False).known, "nobody was asked yet, and nobody is asked now"
+    known = threading.Event()
+    manager.ask_ahead("pruna/vace", known.set)
+    assert known.wait(DEADLINE_S)
+    assert manager.estimate(prepared, ask=False) == manager.estimate(prepared)
+    assert manager.estimate(prepared).known
 
 
 def _picture() -> bytes:

@@ -514,10 +514,10 @@ async function render({ model, el }) {
   const subs = subscriptions(model);
   const showPrice = () => {
     setMoneyText(amount, model.get("price"));
-    setText(billed, model.get("price").includes("$") ? "per run, billed if it succeeds" : "");
+    setMoneyText(billed, model.get("price_note") || (model.get("price").includes("$") ? "per run, billed if it succeeds" : ""));
     footer.show();
   };
-  subs.on("change:price change:budget", showPrice);
+  subs.on("change:price change:price_note change:budget", showPrice);
   subs.on("change:problems", () => showProblems(model, view, footer));
   subs.on("change:presets", () => footer.presets?.show());
   subs.on("change:can_vary", () => footer.vary.show());

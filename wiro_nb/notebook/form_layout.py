@@ -14,7 +14,7 @@ from typing import Any
 
 from wiro_nb.schema.attach import expected_media
 from wiro_nb.schema.coerce import is_free_text
-from wiro_nb.schema.files import MAX_FILE_BYTES
+from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types
 from wiro_nb.schema.rules import Rule
 from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Option, Parameter
 
@@ -56,6 +56,7 @@ class FieldPlan:
         unit: "px", "s" or "". min, max, step: decimal text or None. max_length: characters or None.
         rule_step: distance of the numbers that fit the rule (4 for 4n+1), or None.
         media: "image", "video" or "audio" where a file input takes only these. most: largest number of files.
+        accepts: the suffixes of the files it takes.
     """
 
     id: str
@@ -78,6 +79,7 @@ class FieldPlan:
     max_length: int | None = None
     rule_step: int | None = None
     media: str = ""
+    accepts: str = ""
     most: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,6 +170,7 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         max_length=_max_length(parameter, kind),
         rule_step=rule.factor if (rule := Rule.parse(parameter.rule or "")) else None,
         media=expected_media(parameter) if kind == "files" else "",
+        accepts=accepted_types(expected_media(parameter)) if kind == "files" else "",
         most=_whole(parameter.max) if kind == "files" and parameter.multiple else None,
     )
 
@@ -262,14 +265,16 @@ def _hint(parameter: Parameter, kind: str) -> str:
 
 
 def _file_limits(parameter: Parameter) -> str:
-    """Returns "1 to 3 images, up to 100 MB each"."""
-    what = expected_media(parameter) or "file"
+    """Returns "1 to 3 images (jpg, png, gif, webp, heic), up to 100 MB each"."""
+    media = expected_media(parameter)
+    what = media or "file"
+    types = f" ({accepted_types(media)})" if media else ""
     least, most = _whole(parameter.min), _whole(parameter.max)
     size = f"up to {MAX_FILE_BYTES // (1024 * 1024)} MB"
     if not parameter.multiple:
-        return f"one {what}, {size}"
+        return f"one {what}{types}, {size}"
     many = f"{least or 1} to {most} {what}s" if most else f"several {what}s"
-    return f"{many}, {size} each"
+    return f"{many}{types}, {size} each"
 
 
 def _note(parameter: Parameter) -> str:

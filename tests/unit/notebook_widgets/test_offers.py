@@ -57,7 +57,7 @@ def test_files_say_how_many_of_what() -> None:
     plan = plan_form(schema).get("inputImage")
     assert plan is not None
     assert (plan.media, plan.most) == ("image", 3)
-    assert "1 to 3 images, up to 100 MB each" in plan.hint
+    assert "1 to 3 images (jpg, png, gif, webp, heic), up to 100 MB each" in plan.hint
 
 
 @pytest.mark.parametrize(

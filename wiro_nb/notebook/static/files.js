@@ -9,10 +9,10 @@ const ADD_AFTER_MS = 300;
 const ITEM = "application/x-wiro-item";
 
 /** Why a file cannot be taken, or "". */
-function refusal(file, limit, media) {
+function refusal(file, limit, { media, accepts }) {
   if (file.size === 0) return `${file.name} is empty.`;
   if (file.size > limit) return `${file.name} has ${sizeText(file.size)}; at most ${Math.floor(limit / 1048576)} MB are taken.`;
-  if (media && file.type && !file.type.startsWith(`${media}/`)) return `${file.name} is ${file.type}; this input takes ${media} files.`;
+  if (media && file.type && !file.type.startsWith(`${media}/`)) return `${file.name} is ${file.type}; this input takes ${accepts}.`;
   return "";
 }
 
@@ -212,18 +212,24 @@ export function makeFileControl(context) {
   const uploads = h("ul", { class: "wiro-items" });
   const moved = h("p", { class: "wiro-vh", role: "status" });
   const error = h("p", { class: "wiro-err", role: "alert", hidden: true });
-  const say = (message) => {
+  const say = (...messages) => {
+    const message = messages.join(" ");
     error.replaceChildren(...(message ? [icon("warning", true), h("span", {}, message)] : []));
     setShown(error, Boolean(message));
   };
   const take = async (files) => {
+    const refused = [];
+    const refuse = (reason) => {
+      refused.push(reason);
+      say(...refused);
+    };
     say("");
     const room = multiple ? Math.max(0, most - model.get("value").length - uploads.children.length) : 1;
-    if (files.length > room && multiple) say(`At most ${most} files are taken here.`);
+    if (files.length > room && multiple) refuse(`At most ${most} files are taken here.`);
     for (const file of files.slice(0, room)) {
-      const reason = refusal(file, model.get("limit_bytes"), plan.media);
+      const reason = refusal(file, model.get("limit_bytes"), plan);
       if (reason) {
-        say(reason);
+        refuse(reason);
         continue;
       }
       const abort = new AbortController();
@@ -233,7 +239,7 @@ export function makeFileControl(context) {
         const facts = await fileFacts(file);
         await sendFile(model, file, facts, { onProgress: row.progress, onSilence: row.silence, signal: abort.signal });
       } catch (problem) {
-        if (problem.message) say(problem.message);
+        if (problem.message) refuse(problem.message);
       } finally {
         row.node.remove();
       }
@@ -269,6 +275,7 @@ export function makeFileControl(context) {
     if (content?.type === "refused" && !content.upload) say(content.message);
   });
   const reorder = (value, focus) => {
+    say("");
     model.set("value", value);
     model.set("items", value.map((source) => model.get("items").find((item) => item.source === source)).filter(Boolean));
     model.save_changes();

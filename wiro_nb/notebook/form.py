@@ -87,6 +87,7 @@ class ModelForm(OwnWidget):
         self._card_widgets: list[ipywidgets.Widget] = []
         self.on_display: Callable[[], None] | None = None
         self.before_run: Callable[[], None] | None = None
+        self.home: Path | None = None
         # One layout for all: a layout each would triple the messages.
         shared = ipywidgets.Layout()
         key = uuid.uuid4().hex
@@ -234,7 +235,7 @@ class ModelForm(OwnWidget):
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
-        values = changed_values(self._layout_plan, self.values)
+        values = changed_values(self._layout_plan, self.values, self.home)
         prompt = str(self.values.get("prompt", "")) if "prompt" in self._fields else ""
         values.pop("prompt", None)
         return cell_text(self._schema.slug, values, prompt=prompt)
@@ -242,7 +243,7 @@ class ModelForm(OwnWidget):
     def python(self) -> str:
         """Returns the Python call that sends the same values."""
         prompt = {"prompt": self.values["prompt"]} if self.values.get("prompt") else {}
-        return python_text(self._schema.slug, {**prompt, **changed_values(self._layout_plan, self.values)})
+        return python_text(self._schema.slug, prompt | changed_values(self._layout_plan, self.values, self.home))
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget beneath the form, above the earlier ones; the oldest of more than five goes."""

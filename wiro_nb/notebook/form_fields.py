@@ -66,16 +66,29 @@ def collect_values(fields: Mapping[str, Field]) -> Values:
     return values
 
 
-def changed_values(plan: FormPlan, values: Mapping[str, Any]) -> Values:
-    """Returns what differs from the defaults, and the seed, which a repeat needs."""
+def changed_values(plan: FormPlan, values: Mapping[str, Any], home: Path | None) -> Values:
+    """Returns what differs from the defaults, and the seed, which a repeat needs.
+
+    Args:
+        plan: The form.
+        values: By parameter.
+        home: Files below it are told by their path from there: the text goes into a notebook that travels.
+    """
     changed: Values = {}
     for name, value in values.items():
         field = plan.get(name)
-        is_seed = field is not None and field.kind == "seed"
+        kind = field.kind if field is not None else ""
         default = "" if field is None else field.default
-        if value not in ("", [], None) and (is_seed or str(value) != str(default)):
-            changed[name] = value
+        if value not in ("", [], None) and (kind == "seed" or str(value) != str(default)):
+            changed[name] = _near(value, home) if kind == "files" and home is not None else value
     return changed
+
+
+def _near(value: Any, home: Path) -> Any:
+    if isinstance(value, list):
+        return [_near(item, home) for item in value]
+    path = Path(value)
+    return path.relative_to(home).as_posix() if path.is_absolute() and path.is_relative_to(home) else value
 
 
 def plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_presets: bool) -> dict[str, Any]:

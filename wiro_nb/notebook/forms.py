@@ -105,7 +105,7 @@ class FormDesk:
         self.form.allow_vary(self._vary)
         if host.is_live and results is None:
             self.form.on_display = self._results.place
-        self.form.before_run = self._show_budget
+        self.form.before_run, self.form.home = self._show_budget, host.folder
         self._show_budget()
         if host.is_live:
             # A service that does not answer must hold up neither the form nor a key pressed in it.

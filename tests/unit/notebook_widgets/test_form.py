@@ -209,6 +209,14 @@ def test_a_budget_raised_elsewhere_is_seen_at_the_next_press() -> None:
     assert len(runs) == 1
 
 
+def test_copied_text_tells_files_by_their_path_from_the_notebook(tmp_path: Path) -> None:
+    form, _ = make_form("pruna/vace")
+    form.home = tmp_path / "book"
+    form["inputImage"].value = [str(tmp_path / "book" / "in" / "a.png"), str(tmp_path / "b.png"), "run:2byd6"]
+    assert f"inputImage=in/a.png inputImage={tmp_path / 'b.png'} inputImage=run:2byd6" in form.cell()
+    assert "'in/a.png'" in form.python()
+
+
 def test_a_change_of_one_field_costs_few_messages(messages: list[Any]) -> None:
     form, _ = make_form(price=lambda values: "about $0.04")
     before = len(messages)

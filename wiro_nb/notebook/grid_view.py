@@ -136,7 +136,7 @@ def tile_view(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -
         "kind": kind,
         "icon": icon,
         "tone": tone,
-        "word": "Best" if is_best else words.state_word(snapshot),
+        "word": "Best" if is_best else _word(snapshot, kind),
         "best": is_best,
         "percent": round(snapshot.percent, 1) if moving and snapshot.percent is not None else None,
         "step": f"step {snapshot.step} of {snapshot.steps}" if moving and snapshot.step and snapshot.steps else "",
@@ -249,12 +249,19 @@ def _rank(snapshot: Snapshot) -> int:
     return order.index(snapshot.state) if snapshot.state in order else 100 - snapshot.stage.rank
 
 
+def _word(snapshot: Snapshot, kind: str) -> str:
+    """Returns the state for a tile's one short line; what it waits for stands in the picture area."""
+    return "Waiting" if kind == "waiting" and snapshot.ahead is not None else words.state_word(snapshot)
+
+
 def _middle(snapshot: Snapshot, kind: str) -> str:
     """Returns what stands in the picture area while there is no picture."""
     if kind == "waiting":
         if snapshot.ahead is None:
             return "sending"
         return "starts next" if snapshot.ahead == 0 else f"starts after {snapshot.ahead} more"
+    if kind == "queued":
+        return "sent, not started"
     if kind in ("failed", "uncertain", "lost"):
         return snapshot.message[:160]
     if kind == "cancelled":

@@ -156,7 +156,7 @@ def grid_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: fr
 
     head = "".join(
         f'<th scope="col" style="text-align:{align(column)};vertical-align:bottom;font-weight:600;font-size:12px;'
-        f'padding:4px 12px 4px 0;white-space:nowrap">{escape(text)}</th>'
+        f'padding:4px 12px 4px 0">{escape(text)}</th>'
         for column, text in enumerate(heads)
     )
     body = "".join(

@@ -214,7 +214,7 @@ def _running(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[str
         "word": snapshot.stage.value.capitalize(),
         "tone": "brand",
         "icon": "ring",
-        "aside": "stops the run",
+        "aside": "stops the run" if snapshot.is_sandbox else "stops the run, free if it has not ended",
         "actions": _cancel(snapshot),
         "numbers": numbers,
         "elapsed": _elapsed(snapshot, "elapsed"),

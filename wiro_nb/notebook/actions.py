@@ -7,11 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import DownloadFailed, TimedOut, UnknownRun, WiroError
+from wiro_nb.errors import TimedOut, UnknownRun, WiroError
 from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, current_host, current_shell
 from wiro_nb.notebook.pages import Listing, Page, line_page
+from wiro_nb.notebook.saved import check_saved, find_unsaved
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.starting import origin_of, read_limit, start_prepared
 from wiro_nb.notebook.words import count, state_word
@@ -19,7 +20,6 @@ from wiro_nb.runs.ids import SHORT_LENGTH
 
 if TYPE_CHECKING:
     from wiro_nb.runs.run import Run
-    from wiro_nb.runs.snapshot import RunOutput
     from wiro_nb.schema.types import ModelSchema
 
 _CANCEL_PATIENCE_S = 15.0
@@ -141,25 +141,13 @@ def wait_for(handle: Run, host: Host) -> None:
         return
     if handle.error is not None:
         raise handle.error
-    if (lost := _not_saved(handle)) is not None:
-        raise DownloadFailed(
-            f"run {handle.short_id} is done, but {lost.name or 'its file'} was not saved: {lost.problem}",
-            hint=f"%wiro fetch {handle.short_id}",
-            url=lost.url,
-            reason=lost.problem,
-            run_id=handle.id,
-        )
-
-
-def _not_saved(handle: Run) -> RunOutput | None:
-    """Returns the first output of a run that could not be fetched or written, or None."""
-    return next((output for output in handle.outputs if output.problem and not output.path), None)
+    check_saved(handle)
 
 
 def _end_words(handle: Run) -> str:
     """Returns how a run ended, with its id: "8k2qf done"."""
     said = f"{handle.short_id} {state_word(handle.snapshot).lower()}"
-    return said if _not_saved(handle) is None else f"{said}, file not saved: %wiro fetch {handle.short_id}"
+    return said if find_unsaved(handle) is None else f"{said}, file not saved: %wiro fetch {handle.short_id}"
 
 
 def _start(

@@ -10,6 +10,7 @@ from wiro_nb.notebook import chains
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.saved import check_saved
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.starting import read_limit
 from wiro_nb.notebook.sweep_output import new_display_id, sweep_metadata, sweep_output
@@ -49,14 +50,22 @@ def sweep(
         InputError: A value, file or model does not fit, or the sweep is empty or far too large. Nothing was sent.
         ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits: one gave no result. All others have ended by then.
+        DownloadFailed: Where it waits and nobody watches: a file is not on this machine.
     """
     host = current_host()
     limit = read_limit(max_cost_usd)
     plan = make_plan(model, grid or {}, fixed, host, "python", paired=paired, fresh=fresh)
     handle = start(plan, host, "python", yes=yes, max_cost_usd=limit, out_dir=out_dir)
     if session.should_wait(host, wait):
-        handle.wait()
+        _wait(handle, host)
     return handle
+
+
+def _wait(handle: Sweep, host: Host) -> None:
+    """Waits for the end. Raises for runs without a result and, where nobody watches, without their file."""
+    handle.wait()
+    if host.is_headless:
+        check_saved(*handle.runs)
 
 
 def sweep_in_cell(
@@ -85,13 +94,13 @@ def sweep_in_cell(
     waits = session.should_wait(host, wait)
     if not host.is_live and waits and not handle.done:
         try:
-            handle.wait()
+            _wait(handle, host)
         finally:
             show_result(handle)
         return
     show(handle, wait=False)
     if waits:
-        handle.wait()
+        _wait(handle, host)
 
 
 def make_plan(

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
-from wiro_nb.notebook import actions, commands
+from wiro_nb.notebook import actions, commands, sweeps
 from wiro_nb.notebook.host import Host
 from wiro_nb.notebook.session import session
 from wiro_nb.runs.snapshot import RunOutput
@@ -38,6 +38,18 @@ def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPat
 
 def test_a_saved_file_stops_nobody() -> None:
     actions.wait_for(run_with(*DONE.outputs), Host("kernel-headless"))
+
+
+def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there() -> None:
+    handles = [run_with(*DONE.outputs), run_with(UNSAVED), run_with(UNSAVED)]
+    handles[2].short_id = "9n3rf"
+    waited: list[str] = []
+    sweep: Any = SimpleNamespace(wait=lambda: waited.append("until the end"), runs=handles)
+    sweeps._wait(sweep, Host("kernel-live"))
+    with pytest.raises(DownloadFailed, match=r"run 8k2qf is done, but clip\.mp4 was not saved") as caught:
+        sweeps._wait(sweep, Host("kernel-headless"))
+    assert tuple(caught.value.details) == ("Not saved either: 9n3rf.",)
+    assert len(waited) == 2
 
 
 def test_a_variable_never_hides_a_builtin() -> None:

@@ -152,8 +152,13 @@ def test_everything_can_be_reached_and_run_by_keyboard_alone(open_notebook: Open
     ), reached
     assert "Run" in joined
     page.locator(".wiro-btn-run").focus()
+    page.keyboard.press("b")
     page.keyboard.press("Enter")
     notebook.wait_for_answer("len(runs)", "1")
+    cells = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+    assert cells == 1, "a key on a button of the form is no command to the notebook"
+    page.keyboard.press("Escape")
+    assert page.evaluate("() => document.activeElement.classList.contains('jp-Cell')")
 
 
 def test_the_seed_can_be_thrown_and_unpinned(open_notebook: OpenNotebook) -> None:

@@ -3,6 +3,7 @@
  * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
+import { keepKeys } from "./keys.js";
 import { markWhenGone } from "./place.js";
 import { drawResult, drawSettings } from "./result.js";
 import { saveOnlyStatic } from "./saved.js";
@@ -276,6 +277,7 @@ function render({ model, el }) {
   }, TICK_MS);
   el.classList.add("wiro");
   el.replaceChildren(parts.root);
+  keepKeys(parts.root);
   redraw();
   return () => {
     clearInterval(timer);

@@ -1,5 +1,6 @@
 /** Two to four runs: clips in step side by side, or two of them wiped over one another; what differs below. */
 import { button, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { keepKeys } from "./keys.js";
 import { clipAddress, leaveStaticForm } from "./place.js";
 import { makePlayer, momentText } from "./player.js";
 import { saveOnlyStatic } from "./saved.js";
@@ -171,7 +172,7 @@ function render({ model, el }) {
   arrange(parts, clips, false);
   const hasVideo = view.clips.some((clip) => clip.type === "video" && clip.path);
   setShown(scrub, hasVideo);
-  const root = h("section", { class: "wiro-card wiro-compare", tabindex: "-1", "data-lm-suppress-shortcuts": "true",
+  const root = h("section", { class: "wiro-card wiro-compare", tabindex: "-1",
     "aria-label": `Compare ${view.clips.map((clip) => `run ${clip.run}`).join(" with ")}`, on: { keydown: (event) => onKey(event, context) } },
     h("div", { class: "wiro-sec wiro-below" },
       clips.length === 2 ? h("div", { class: "wiro-row" }, parts.side, parts.wipe) : null, parts.clips, scrub),
@@ -181,6 +182,7 @@ function render({ model, el }) {
         setMoneyText(line, note);
         return line;
       }), makeSame(view.same)));
+  keepKeys(root);
   const drawStars = () => model.get("stars").forEach((on, index) => {
     const { star, data } = clips[index];
     setAttribute(star, "aria-pressed", String(on));

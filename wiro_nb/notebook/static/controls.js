@@ -58,7 +58,6 @@ function textControl(context, isNumber) {
   });
   if (isNumber) node.addEventListener("keydown", (event) => stepNumber(event, node, plan, saver));
   // Keys typed here are not shortcuts of the notebook.
-  node.addEventListener("keydown", (event) => event.stopPropagation());
   const show = (value) => {
     const text = String(value ?? "");
     if (plainValue(node.value, isNumber) !== plainValue(text, isNumber)) node.value = text;
@@ -91,7 +90,7 @@ function rangeControl(context) {
     max: plan.max,
     step: plan.step ?? (plan.min.includes(".") || plan.max.includes(".") ? "any" : "1"),
     "aria-label": plan.label,
-    on: { input: () => saver.save(plainValue(slider.value, true)), change: saver.flush, keydown: (event) => event.stopPropagation() },
+    on: { input: () => saver.save(plainValue(slider.value, true)), change: saver.flush },
   });
   const show = (value) => {
     typed.show(value);
@@ -121,7 +120,6 @@ function selectControl(context) {
         model.set("value", node.value);
         model.save_changes();
       },
-      keydown: (event) => event.stopPropagation(),
     },
   });
   node.append(...plan.options.map(([value, label]) => h("option", { value }, label)));
@@ -226,7 +224,6 @@ function searchControl(context) {
   input.addEventListener("input", () => open(input.value));
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
     if (step) {
       event.preventDefault();
@@ -280,7 +277,7 @@ function pairsControl(context) {
   };
   const save = () => saver.save(read());
   const addRow = (name = "", value = "") => {
-    const listeners = { input: save, blur: saver.flush, keydown: (event) => event.stopPropagation() };
+    const listeners = { input: save, blur: saver.flush };
     const row = h(
       "div",
       { class: "wiro-pair" },

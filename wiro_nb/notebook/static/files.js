@@ -180,7 +180,6 @@ function makeAddressBox(model, say) {
     model.send(source ? { type: "add", source } : { type: "clear" });
   };
   node.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.key === "Enter") {
       event.preventDefault();
       told = "";

@@ -3,6 +3,7 @@
  * values fit and what they cost; this file shows it where it belongs.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
+import { keepKeys } from "./keys.js";
 import { makeControl, findOption } from "./controls.js";
 import { makeFileControl } from "./files.js";
 import { markWhenGone } from "./place.js";
@@ -219,7 +220,6 @@ function presetParts(model, values) {
     return open.focus();
   };
   name.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.key === "Enter") store();
     if (event.key === "Escape") close();
   });
@@ -233,7 +233,6 @@ function presetParts(model, values) {
     setShown(ask, false);
     name.value = "";
   };
-  choice.addEventListener("keydown", (event) => event.stopPropagation());
   choice.addEventListener("change", () => choice.value && model.send({ type: "preset_load", name: choice.value }));
   const box = h("div", { class: "wiro-row" }, h("div", { class: "wiro-sel" }, choice, icon("down")), remove);
   const show = () => {
@@ -270,7 +269,6 @@ function varyParts(model, form) {
   // What was checked is what is sent: another text needs another look.
   text.addEventListener("input", () => setShown(send, false));
   text.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.key === "Enter") check.click();
     if (event.key === "Escape") setShown(ask, false);
   });
@@ -542,6 +540,7 @@ async function render({ model, el }) {
   view.models.forEach((field) => field.on("change:value", refresh));
   el.classList.add("wiro");
   el.replaceChildren(card, below);
+  keepKeys(el);
   showPrice();
   showProblems(model, view, footer);
   more?.show();
@@ -569,6 +568,7 @@ function initialize({ model }) {
       model.on("change:problems", onProblems);
       el.classList.add("wiro");
       el.replaceChildren(field.node);
+      keepKeys(el);
       return () => {
         model.off("change:problems", onProblems);
         field.dispose();

@@ -1,5 +1,6 @@
 /** A sweep: heads, one tile a run, and one bar that plays all finished clips in step. */
 import { button, clockText, copyText, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { keepKeys } from "./keys.js";
 import { clipAddress, leaveStaticForm } from "./place.js";
 import { makePlayer, momentText } from "./player.js";
 import { saveOnlyStatic } from "./saved.js";
@@ -278,8 +279,9 @@ function render({ model, el }) {
   const foot = makeFoot(context, act);
   context.setLoop(before.loop ?? true);
   const root = h("section", { class: "wiro-card wiro-grid-card", "aria-label": `Sweep, ${tiles.length} runs`, tabindex: "-1",
-    "data-lm-suppress-shortcuts": "true", on: { keydown: (event) => onKey(event, context) } },
+    on: { keydown: (event) => onKey(event, context) } },
     head.node, h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(plan, tiles))), foot.node);
+  keepKeys(root);
 
   const isList = !plan.rows.length;
   const drawTiles = (changed) => {

@@ -3,6 +3,7 @@
  * of the one that is chosen; narrowing down, ordering and moving about happen here.
  */
 import { h, icon, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
+import { keepKeys } from "./keys.js";
 import { markWhenGone } from "./place.js";
 import { saveOnlyStatic } from "./saved.js";
 
@@ -202,13 +203,11 @@ function render({ model, el }) {
     if (!model.get("gone")) asking = setTimeout(() => model.send({ type: "search", query: search.value.trim() }), ASK_AFTER_MS);
   });
   search.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.key === "ArrowDown" || event.key === "Enter") {
       event.preventDefault();
       list.querySelector("button")?.focus();
     }
   });
-  order.addEventListener("keydown", (event) => event.stopPropagation());
   order.addEventListener("change", () => {
     sort = order.value;
     draw();
@@ -255,6 +254,7 @@ function render({ model, el }) {
   const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-told-box" }, told));
   el.classList.add("wiro");
   el.replaceChildren(h("div", { class: "wiro-card wiro-browser", role: "region", "aria-label": `Models, ${model.get("service")}` }, head, body, foot));
+  keepKeys(el);
   if (model.get("gone")) onGone();
   else draw();
   return () => {

@@ -86,6 +86,7 @@ class FormDesk:
         from wiro_nb.runs.paths import data_dir
 
         self._schema, self._host = schema, replace(host, source_sha256=None)
+        self._priced = unfinished(schema)
         self._lock = threading.Lock()
         choice = session.manager().choice
         _check_names(schema, values)
@@ -122,8 +123,11 @@ class FormDesk:
         return "free, sandbox", f"make-believe price: {words}" if "$" in words else ""
 
     def _estimate(self, values: Mapping[str, Any]) -> str:
-        manager = session.manager()
-        prepared = manager.prepare(self._schema.slug, _given(values))
+        from wiro_nb.runs.inputs import resolve_inputs
+        from wiro_nb.schema.values import prepare
+
+        manager, schema = session.manager(), self._priced
+        prepared = prepare(schema, resolve_inputs(schema, _given(values), find_run=manager.get))
         return estimate_words(manager.estimate(prepared, ask=False), False)
 
     def start(self, values: Mapping[str, Any]) -> Run:
@@ -183,6 +187,11 @@ class FormDesk:
         hint = f"The budget of {money(limit)} is reached. Raise it: %wiro budget USD"
         tail = ", make-believe" if manager.choice.is_sandbox else ""
         self.form.set_budget(budget_words(spent, limit) + tail, share, reached=spent >= limit, hint=hint)
+
+
+def unfinished(schema: ModelSchema) -> ModelSchema:
+    """Returns the schema with nothing required: a prompt not yet written does not change what a run costs."""
+    return replace(schema, parameters=tuple(replace(item, required=False) for item in schema.parameters))
 
 
 def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:

@@ -12,9 +12,11 @@ import traitlets
 from wiro_nb.errors import BudgetExceeded
 from wiro_nb.notebook.form import ModelForm, build_form
 from wiro_nb.notebook.form_presets import PresetStore
+from wiro_nb.notebook.forms import unfinished
 from wiro_nb.notebook.widgets import SeedField
 from wiro_nb.schema.catalog import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
+from wiro_nb.schema.values import prepare
 
 from .conftest import custom
 
@@ -191,6 +193,13 @@ def test_the_price_follows_the_values_and_is_never_an_error() -> None:
     form["steps"].value = 1
     assert form.price == "price not listed"
     assert make_form()[0].price == "price not listed"
+
+
+def test_a_form_not_yet_filled_in_has_a_price() -> None:
+    for schema in bundled_models():
+        form = build_form(schema, on_run=print)
+        given = {name: value for name, value in form.values.items() if value not in ("", [])}
+        assert prepare(unfinished(schema), given).schema.slug == schema.slug
 
 
 def test_a_note_stands_under_the_price_and_goes_with_it() -> None:

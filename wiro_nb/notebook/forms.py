@@ -86,7 +86,7 @@ class FormDesk:
         from wiro_nb.runs.paths import data_dir
 
         self._schema, self._host = schema, replace(host, source_sha256=None)
-        self._priced = unfinished(schema)
+        self._priced, self._is_closed = unfinished(schema), False
         self._lock = threading.Lock()
         choice = session.manager().choice
         _check_names(schema, values)
@@ -110,7 +110,7 @@ class FormDesk:
         self._show_budget()
         if host.is_live:
             # A service that does not answer must hold up neither the form nor a key pressed in it.
-            session.manager().ask_ahead(schema.slug, self.form.refresh_price)
+            session.manager().ask_ahead(schema.slug, self._price_known)
 
     def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the price of these values in words and, in the sandbox, the price it plays with; asks nobody."""
@@ -151,9 +151,15 @@ class FormDesk:
 
     def close(self) -> None:
         """Closes the form; a second call does nothing."""
+        self._is_closed = True
         if self in _open_forms:
             _open_forms.remove(self)
         self.form.close()
+
+    def _price_known(self) -> None:
+        """Hears that the model's price came (I/O thread); a form that was closed must not wake the session again."""
+        if not self._is_closed:
+            self.form.refresh_price()
 
     def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot, *, paced: bool = False) -> None:
         poster = None

@@ -157,7 +157,7 @@ class FormDesk:
         self.form.close()
 
     def _price_known(self) -> None:
-        """Hears that the model's price came (I/O thread); a form that was closed must not wake the session again."""
+        """Hears that the price came (I/O thread); a form that was closed must not wake the session again."""
         if not self._is_closed:
             self.form.refresh_price()
 

@@ -34,10 +34,10 @@ def kernel_manager() -> Iterator[KernelManager]:
 
 
 class Answer:
-    """What one cell gave: its messages, and the reply."""
+    """What one cell gave: its messages, the reply, and everything heard until it was over, of other cells too."""
 
-    def __init__(self, messages: list[dict[str, Any]], reply: dict[str, Any]) -> None:
-        self.messages, self.reply = messages, reply
+    def __init__(self, messages: list[dict[str, Any]], reply: dict[str, Any], heard: list[dict[str, Any]]) -> None:
+        self.messages, self.reply, self.heard = messages, reply, heard
 
     @property
     def status(self) -> str:
@@ -78,12 +78,14 @@ class LiveKernel:
         message_id = self.start(code, live=live)
         reply = self.reply_to(message_id)
         messages: list[dict[str, Any]] = []
+        heard: list[dict[str, Any]] = []
         while True:
             message = self.client.get_iopub_msg(timeout=REPLY_TIMEOUT_S)
+            heard.append(message)
             if message["parent_header"].get("msg_id") != message_id:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return Answer(messages, reply)
+                return Answer(messages, reply, heard)
             messages.append(message)
 
     def reply_to(self, message_id: str) -> dict[str, Any]:
@@ -93,8 +95,11 @@ class LiveKernel:
             if reply["parent_header"].get("msg_id") == message_id:
                 return reply
 
-    def wait_for(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Returns the first message on the output channel that fits."""
+    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], *, since: Answer | None = None) -> dict[str, Any]:
+        """Returns the first message on the output channel that fits; `since` is a cell that it may have come in."""
+        for message in since.heard if since else ():
+            if wanted(message):
+                return message
         deadline = time.monotonic() + REPLY_TIMEOUT_S
         while time.monotonic() < deadline:
             try:

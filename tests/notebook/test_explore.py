@@ -131,8 +131,8 @@ def test_a_live_sweep_shows_a_grid_with_its_static_form_and_unloads_cleanly(
     service: Any, kernel: LiveKernel
 ) -> None:
     kernel.run("%load_ext wiro_nb")
-    shown = kernel.run(f"{SWEEP} --as grid --wait\na live sea").shown
-    card = next(item for item in shown if "Sweep" in item["data"].get("text/html", ""))
+    answer = kernel.run(f"{SWEEP} --as grid --wait\na live sea")
+    card = next(item for item in answer.shown if "Sweep" in item["data"].get("text/html", ""))
     assert "application/vnd.jupyter.widget-view+json" in card["data"]
     display_id = card["transient"]["display_id"]
 
@@ -144,7 +144,7 @@ def test_a_live_sweep_shows_a_grid_with_its_static_form_and_unloads_cleanly(
             and "image/jpeg" in content["data"]
         )
 
-    final = kernel.wait_for(is_final)["content"]
+    final = kernel.wait_for(is_final, since=answer)["content"]
     assert len(final["metadata"]["wiro"]["runs"]) == 3
     again = kernel.run(f"{SWEEP} --as grid\na live sea")
     assert "already" in again.shown[0]["data"]["text/html"]

@@ -30,10 +30,12 @@ def is_update(message: dict[str, Any], display_id: str) -> bool:
 
 
 def test_a_card_is_shown_at_once_and_replaced_by_the_result(loaded: LiveKernel) -> None:
-    card = loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} seed=7 --as clip\na live sea").shown[0]
+    answer = loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} seed=7 --as clip\na live sea")
+    card = answer.shown[0]
     assert WIDGET_VIEW in card["data"]
     assert "Not finished when this notebook was saved" in card["data"]["text/html"]
-    final = loaded.wait_for(lambda message: is_update(message, card["transient"]["display_id"]))["content"]
+    shown_id = card["transient"]["display_id"]
+    final = loaded.wait_for(lambda message: is_update(message, shown_id), since=answer)["content"]
     assert WIDGET_VIEW not in final["data"]
     assert "<video " in final["data"]["text/html"]
     check_record(final["metadata"]["wiro"])

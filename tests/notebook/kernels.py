@@ -96,7 +96,7 @@ class LiveKernel:
                 return reply
 
     def wait_for(self, wanted: Callable[[dict[str, Any]], bool], *, since: Answer | None = None) -> dict[str, Any]:
-        """Returns the first message on the output channel that fits; `since` is a cell that it may have come in."""
+        """Returns the first message on the output channel that fits; `since`: a cell it may have come in."""
         for message in since.heard if since else ():
             if wanted(message):
                 return message

@@ -131,9 +131,19 @@ class NotebookPage:
         return target
 
     def saved(self) -> dict[str, Any]:
-        """Saves the notebook and returns the file's content."""
-        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-        self.page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+        """Saves the notebook and returns the file's content.
+
+        What JupyterLab itself writes meanwhile, such as the kernel's language once it is known, is saved as well.
+        """
+        save = """async () => {
+            await window.jupyterapp.commands.execute('docmanager:save');
+            return window.jupyterapp.shell.currentWidget.context.model.dirty;
+        }"""
+        deadline = time.monotonic() + ANSWER_DEADLINE_S
+        while self.page.evaluate(save):
+            if time.monotonic() > deadline:
+                raise AssertionError("the notebook changes on and on")
+            self.page.wait_for_timeout(50)
         return json.loads(self.path.read_text(encoding="utf-8"))
 
 

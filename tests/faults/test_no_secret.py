@@ -16,9 +16,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client.manager import KernelManager
 
-from tests.notebook.kernels import REPLY_TIMEOUT_S, kernel_manager
+from tests.notebook.kernels import REPLY_TIMEOUT_S, live_client
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.runs.paths import ledger_path
 
@@ -74,7 +73,6 @@ CELLS = [
 class Front:
     """A kernel and everything it ever said to its front end."""
 
-    manager: KernelManager
     client: Any
     messages: list[str] = field(default_factory=list)
 
@@ -120,19 +118,11 @@ def place(sandbox: Any, point_at: Any, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def front(place: Path) -> Iterator[Front]:
     with (
-        kernel_manager() as manager,
         (place / "kernel.stderr").open("wb") as stderr,
         (place / "kernel.stdout").open("wb") as stdout,
+        live_client(place / "work", stderr=stderr, stdout=stdout) as (_, client),
     ):
-        manager.start_kernel(cwd=str(place / "work"), env=dict(os.environ), stderr=stderr, stdout=stdout)
-        client = manager.client()
-        client.start_channels()
-        try:
-            client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
-            yield Front(manager, client)
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=True)
+        yield Front(client)
 
 
 def secrets_of(sandbox: Any) -> dict[str, str]:

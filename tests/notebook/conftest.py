@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.notebook.kernels import REPLY_TIMEOUT_S, LiveKernel, kernel_manager
+from tests.notebook.kernels import LiveKernel, live_client
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +40,5 @@ def kernel_env(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def kernel(kernel_env: Path) -> Iterator[LiveKernel]:
     """A fresh kernel in its own folder."""
-    with kernel_manager() as manager:
-        manager.start_kernel(cwd=str(kernel_env), env=dict(os.environ))
-        client = manager.client()
-        client.start_channels()
-        try:
-            client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
-            yield LiveKernel(manager, client)
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=True)
+    with live_client(kernel_env) as (manager, client):
+        yield LiveKernel(manager, client)

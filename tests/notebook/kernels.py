@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from jupyter_client import BlockingKernelClient
@@ -31,6 +33,26 @@ def kernel_manager() -> Iterator[KernelManager]:
         return
     with tempfile.TemporaryDirectory(prefix="kernel") as folder:
         yield KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/k")
+
+
+@contextmanager
+def live_client(folder: Path, **options: Any) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    """Gives a kernel that is ready, with a client; it is ended afterwards.
+
+    Args:
+        folder: The kernel's working folder; its environment is this process's.
+        **options: For `KernelManager.start_kernel`.
+    """
+    with kernel_manager() as manager:
+        manager.start_kernel(cwd=str(folder), env=dict(os.environ), **options)
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
+            yield manager, client
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
 
 
 class Answer:

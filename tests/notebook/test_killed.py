@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.notebook.kernels import CLIP_MODEL, REPLY_TIMEOUT_S, LiveKernel, kernel_manager
+from tests.notebook.kernels import CLIP_MODEL, REPLY_TIMEOUT_S, LiveKernel, live_client
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -62,16 +61,8 @@ def home(sandbox: Any, kernel_env: Path, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def dying_kernel(home: Path) -> Iterator[LiveKernel]:
     """A kernel in the notebook's folder that nobody restarts by itself."""
-    with kernel_manager() as manager:
-        manager.start_kernel(cwd=str(home), env=dict(os.environ))
-        client = manager.client()
-        client.start_channels()
-        try:
-            client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
-            yield LiveKernel(manager, client)
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=True)
+    with live_client(home) as (manager, client):
+        yield LiveKernel(manager, client)
 
 
 @pytest.mark.parametrize(("owner", "name", "after", "tasks"), POINTS)

@@ -165,20 +165,16 @@ def _announce(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
         ConfirmationNeeded: It is more than the limits, and `yes` is False.
     """
     from wiro_nb.notebook.session import Preferences
-    from wiro_nb.runs.totals import check_limits, describe_total, total_of
+    from wiro_nb.runs.totals import confirm_total
 
-    cost = total_of(manager, [item.prepared for item in replays if item.prepared is not None])
-    is_sandbox, limits = manager.choice.is_sandbox, Preferences()
-    told = f"{describe_total(len(replays), cost, is_sandbox)}, on {manager.service_name}"
-    if not yes and len(replays) > 1:
-        check_limits(
-            len(replays),
-            cost,
-            is_sandbox=is_sandbox,
-            limit_usd=limits.sweep_limit_usd,
-            limit_runs=limits.sweep_limit_runs,
-            told=f"that would send {told}",
-        )
+    limits = Preferences()
+    told = confirm_total(
+        manager,
+        [item.prepared for item in replays if item.prepared is not None],
+        yes=yes,
+        limit_usd=limits.sweep_limit_usd,
+        limit_runs=limits.sweep_limit_runs,
+    )
     say(f"in all {told}")
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import threading
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from wiro_nb.cli.output import (
 )
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.notebook.words import cost_words, money
+from wiro_nb.runs.money import read_usd
 from wiro_nb.runs.snapshot import RunState, Snapshot
 
 if TYPE_CHECKING:
@@ -330,11 +331,8 @@ def read_amount(text: str | None) -> Decimal | None:
     """
     if text is None:
         return None
-    try:
-        amount = Decimal(text.lstrip("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
+    amount = read_usd(text)
+    if amount is None:
         raise InputError(f"--max-cost {text} is not an amount in US dollars", hint="--max-cost 0.50")
     return amount
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 from collections.abc import Callable, Collection, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
@@ -15,11 +15,11 @@ from wiro_nb.notebook import actions, dry_run, lookups
 from wiro_nb.notebook.arguments import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
 from wiro_nb.notebook.grammar import find_command
 from wiro_nb.notebook.host import current_host, current_shell
-from wiro_nb.notebook.lookups import MOST_USD
 from wiro_nb.notebook.pages import line_page
 from wiro_nb.notebook.prompts import prompt_name
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.static_html import Bundle
+from wiro_nb.runs.money import MOST_USD, read_usd
 from wiro_nb.runs.sweep_plan import read_axis
 from wiro_nb.schema.types import ModelSchema
 
@@ -178,12 +178,9 @@ def _variable(name: str | None) -> str | None:
 def _money(text: str | None, what: str) -> Decimal | None:
     if text is None:
         return None
-    try:
-        amount = Decimal(text.strip().removeprefix("$"))
-    except InvalidOperation:
-        _fail(f"{what} needs an amount in USD such as 0.50, not {text!r}")
-    if not amount.is_finite() or not 0 <= amount <= MOST_USD:
-        _fail(f"{what} must be from 0 to {MOST_USD} USD, not {text}")
+    amount = read_usd(text)
+    if amount is None:
+        _fail(f"{what} needs an amount from 0 to {MOST_USD} USD such as 0.50, not {text!r}")
     return amount
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
@@ -20,6 +20,7 @@ from wiro_nb.notebook.tables_html import (
     status_bundle,
 )
 from wiro_nb.notebook.words import about, count, file_size, money
+from wiro_nb.runs.money import MOST_USD, read_usd
 from wiro_nb.runs.snapshot import RunState
 
 if TYPE_CHECKING:
@@ -202,10 +203,6 @@ def model_price(schema: ModelSchema) -> str:
     return estimate_words(estimate(detail.pricing, defaults, {}), False)
 
 
-MOST_USD = 1_000_000
-"""The largest amount that is taken for one: beyond it somebody mistyped."""
-
-
 def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
     """Shows the budget of this notebook, or sets it. It is kept in the ledger and in the notebook's metadata.
 
@@ -235,11 +232,8 @@ def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
 
 
 def _amount(usd: Decimal | float | str) -> Decimal:
-    try:
-        amount = Decimal(str(usd).strip().removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or not 0 <= amount <= MOST_USD:
+    amount = read_usd(usd)
+    if amount is None:
         raise InputError(f"a budget is an amount from 0 to {MOST_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
     return amount
 

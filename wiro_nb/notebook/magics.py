@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -11,6 +11,7 @@ from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, observe, vali
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook import resume
 from wiro_nb.notebook.session import Preferences, session
+from wiro_nb.runs.money import MOST_USD, read_usd
 
 _MB = 1_000_000
 
@@ -89,13 +90,8 @@ class WiroMagics(Magics):
     @validate("budget_usd", "sweep_limit_usd")
     def _check_amount(self, proposal: Any) -> str:
         name, text = proposal["trait"].name, str(proposal["value"]).strip().removeprefix("$")
-        if text:
-            try:
-                amount = Decimal(text)
-            except InvalidOperation:
-                raise TraitError(f"{name} must be an amount in USD such as 2.00, not {text!r}") from None
-            if not amount.is_finite() or amount < 0:
-                raise TraitError(f"{name} must not be below 0")
+        if text and read_usd(text) is None:
+            raise TraitError(f"{name} must be an amount from 0 to {MOST_USD} USD such as 2.00, not {text!r}")
         return text
 
     @validate("out_dir")

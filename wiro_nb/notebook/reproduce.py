@@ -133,27 +133,21 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     """Asks for a word before many runs, or dear ones, are sent; a single run is asked for by its own name.
 
     Returns:
-        Number, price and time of them all in words.
+        Number, price, time and service of them all in words.
 
     Raises:
         ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
     """
-    from wiro_nb.runs.totals import check_limits, describe_total, total_of
+    from wiro_nb.runs.totals import confirm_total
 
-    manager, limits = session.manager(), session.preferences
-    cost = total_of(manager, [item.prepared for item in replays if item.prepared is not None])
-    is_sandbox = manager.choice.is_sandbox
-    told = describe_total(len(replays), cost, is_sandbox)
-    if not yes and len(replays) > 1:
-        check_limits(
-            len(replays),
-            cost,
-            is_sandbox=is_sandbox,
-            limit_usd=limits.sweep_limit_usd,
-            limit_runs=limits.sweep_limit_runs,
-            told=f"that would send {told}",
-        )
-    return told
+    limits = session.preferences
+    return confirm_total(
+        session.manager(),
+        [item.prepared for item in replays if item.prepared is not None],
+        yes=yes,
+        limit_usd=limits.sweep_limit_usd,
+        limit_runs=limits.sweep_limit_runs,
+    )
 
 
 def rerun_in_cell(

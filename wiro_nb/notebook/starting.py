@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, injected_parameters
 from wiro_nb.notebook.session import session
+from wiro_nb.runs.money import read_usd
 
 if TYPE_CHECKING:
     from wiro_nb.runs.manager import Manager
@@ -31,11 +32,8 @@ def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
     """
     if usd is None:
         return None
-    try:
-        amount = Decimal(str(usd).strip().removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
+    amount = read_usd(usd)
+    if amount is None:
         raise InputError(f"max_cost_usd is an amount in US dollars, not {usd!r}", hint="max_cost_usd=0.50")
     return amount
 

@@ -45,7 +45,6 @@ _AMENDABLE = frozenset(
         "cell_id",
         "source_sha256",
         "elapsed_s",
-        "queue_order",
         "cancel_at",
         "estimated_usd",
         "stage",
@@ -155,9 +154,7 @@ class Ledger(LedgerReader):
         Raises:
             LedgerError: With `reason` "cancelled": the person asked for its end, maybe in another process.
         """
-        return self._step(
-            run_id, RunState.SUBMITTING, billed=NOTHING_SENT, submitting_at=at, queue_order=None, message=""
-        )
+        return self._step(run_id, RunState.SUBMITTING, billed=NOTHING_SENT, submitting_at=at, message="")
 
     def ask_to_cancel(self, run_id: str, at: datetime) -> LedgerRow:
         """Writes that the person wants the end of a run; whichever process has it, now or later, sees to it."""
@@ -170,11 +167,9 @@ class Ledger(LedgerReader):
 
         return self._database.write(work)
 
-    def mark_planned(self, run_id: str, *, message: str = "", queue_order: int | None = None) -> LedgerRow:
+    def mark_planned(self, run_id: str) -> LedgerRow:
         """Writes that the service refused for now, or that nothing was sent: the run waits for its turn."""
-        return self._step(
-            run_id, RunState.PLANNED, submitting_at=None, message=redact(message), queue_order=queue_order
-        )
+        return self._step(run_id, RunState.PLANNED, submitting_at=None, message="")
 
     def mark_submitted(
         self, run_id: str, task_id: str, task_token: str | None, at: datetime | None = None
@@ -257,7 +252,7 @@ class Ledger(LedgerReader):
         changes = {name: value for name, value in given.items() if value is not None}
         if "elapsed_s" not in changes and started_at is not None and finished_at is not None:
             changes["elapsed_s"] = max(0.0, (finished_at - started_at).total_seconds())
-        return self._step(run_id, state, **changes, queue_order=None, lease_owner=None, lease_until=None)
+        return self._step(run_id, state, **changes, lease_owner=None, lease_until=None)
 
     def amend(self, run_id: str, **changes: Any) -> LedgerRow:
         """Changes what is not part of the state: outputs, record, folder, star, message, notebook...

@@ -199,24 +199,20 @@ class Manager:
         )
 
     def forecast(self, requests: Sequence[Prepared]) -> list[tuple[Estimate, float | None]]:
-        """Forecasts price and seconds of work of several requests of one model; asks the service once.
+        """Forecasts price and seconds of work of several requests; asks the service once for each model.
 
         Returns:
             For each request its price and how long it should take, None where no earlier run compares.
         """
-        if not requests:
-            return []
-        from wiro_nb.api.prices import Pricing, estimate
-
-        slug = requests[0].schema.slug
-        detail = self.detail(slug)
-        pricing = detail.pricing if detail is not None else Pricing()
-        past = self.ledger.past_runs(slug, self.service_name)
+        known = {
+            slug: (self.detail(slug), self.ledger.past_runs(slug, self.service_name))
+            for slug in dict.fromkeys(prepared.schema.slug for prepared in requests)
+        }
         found: list[tuple[Estimate, float | None]] = []
         for prepared in requests:
+            detail, past = known[prepared.schema.slug]
             seconds = expected_seconds(past, prepared.parameters)
-            price = estimate(pricing, prepared.parameters, prepared.files, history_s=seconds)
-            found.append((price, seconds))
+            found.append((_price(prepared, detail, seconds), seconds))
         return found
 
     # Runs ------------------------------------------------------------------------------------
@@ -533,11 +529,7 @@ class Manager:
             return run
 
     def _estimate(self, prepared: Prepared, detail: ModelDetail | None) -> Estimate:
-        from wiro_nb.api.prices import Pricing, estimate
-
-        pricing = detail.pricing if detail is not None else Pricing()
-        history_s = self._expected_for(prepared.schema.slug, dict(prepared.parameters))
-        return estimate(pricing, prepared.parameters, prepared.files, history_s=history_s)
+        return _price(prepared, detail, self._expected_for(prepared.schema.slug, dict(prepared.parameters)))
 
     def _detail_before_submit(
         self, prepared: Prepared, *, must_know: bool, notebook: str | None
@@ -580,6 +572,13 @@ class Manager:
             ):
                 return row
         return None
+
+
+def _price(prepared: Prepared, detail: ModelDetail | None, expected_s: float | None) -> Estimate:
+    from wiro_nb.api.prices import Pricing, estimate
+
+    pricing = detail.pricing if detail is not None else Pricing()
+    return estimate(pricing, prepared.parameters, prepared.files, history_s=expected_s)
 
 
 def _log_failure(future: Any) -> None:

@@ -36,7 +36,7 @@ class LedgerRow:
         folder: Absolute folder of the run's files on this machine; never exported.
         parent: {"run_id", "output"} of the run it continues, or None.
         error: {"kind", "message", "hint", ...} or None. uploaded: uploaded files by parameter, or None.
-        starred: Kept by the person. queue_order: place among planned runs waiting for a slot, or None.
+        starred: Kept by the person.
         lease_owner, lease_until: Which process tracks it, and until when (UTC).
         deleted: Forgotten: not listed any more, but still counted as spent.
         sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
@@ -77,7 +77,6 @@ class LedgerRow:
     error: dict[str, Any] | None = None
     uploaded: dict[str, Any] | None = None
     starred: bool = False
-    queue_order: int | None = None
     lease_owner: str | None = None
     lease_until: datetime | None = None
     deleted: bool = False

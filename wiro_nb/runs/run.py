@@ -255,7 +255,7 @@ class Run:
         import nest_asyncio2
 
         try:
-            nest_asyncio2.apply(loop)
+            nest_asyncio2.apply(loop, run_close_loop=True)  # so that `asyncio.run` closes its loops as before
         except ValueError:  # a loop it cannot enter again, e.g. uvloop
             return self._wait_for_event(timeout_s)
         waiting = loop.create_task(self._settles(timeout_s))

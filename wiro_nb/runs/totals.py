@@ -88,6 +88,38 @@ def check_limits(
         )
 
 
+def confirm_total(
+    manager: Manager, requests: Sequence[Prepared], *, yes: bool, limit_usd: Decimal, limit_runs: int
+) -> str:
+    """Asks for a word before many runs, or dear ones, are sent; a single one was asked for by its own name.
+
+    Args:
+        manager: Knows the prices.
+        requests: All that would be sent.
+        yes: True when the person has said so already.
+        limit_usd: As in `check_limits`.
+        limit_runs: As in `check_limits`.
+
+    Returns:
+        Number, price, time and service of them all in words.
+
+    Raises:
+        ConfirmationNeeded: As in `check_limits`.
+    """
+    cost, is_sandbox = total_of(manager, requests), manager.choice.is_sandbox
+    told = f"{describe_total(len(requests), cost, is_sandbox)}, on {manager.service_name}"
+    if not yes and len(requests) > 1:
+        check_limits(
+            len(requests),
+            cost,
+            is_sandbox=is_sandbox,
+            limit_usd=limit_usd,
+            limit_runs=limit_runs,
+            told=f"that would send {told}",
+        )
+    return told
+
+
 def describe_total(count: int, cost: TotalCost, is_sandbox: bool) -> str:
     """Returns number, price and time in words: "6 runs, about $0.24, about 1:30 of work"."""
     parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]

@@ -106,14 +106,17 @@ class Ear:
         return [event.text for heard, event in self.events if heard == name]
 
     async def until(self, fits: Callable[[], bool], urge: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Waits; `urge` is done again and again meanwhile (a task that goes on sending events)."""
+        """Waits; `urge` is done again and again meanwhile (a task that goes on sending events).
+
+        What a stream is like (its sockets, whether it shares) changes without news, so it is looked at often.
+        """
         async with asyncio.timeout(DEADLINE_S):
             while not fits():
                 self._news.clear()
                 if urge is not None:
                     await urge()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), 0.01 if urge is not None else DEADLINE_S)
+                    await asyncio.wait_for(self._news.wait(), 0.01)
 
 
 @asynccontextmanager

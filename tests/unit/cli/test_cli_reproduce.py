@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,10 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from tests.manager_tools import WAN
-from wiro_nb.cli import main
+from tests.unit.cli.commands import Command
 from wiro_nb.notebook.session import Preferences
 from wiro_nb.provenance.mp4 import write_comment
 from wiro_nb.provenance.record import check_record, seal_record
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(
-    sandbox: Any, point_at: Callable[[Any], None], own_folders: Path, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Runs one command line; returns exit code, stdout, stderr."""
-    point_at(sandbox)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

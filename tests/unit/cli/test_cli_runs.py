@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.manager_tools import WAN
-from wiro_nb.cli import main
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(
-    sandbox: Any, point_at: Callable[[Any], None], own_folders: Path, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Runs one command line; returns exit code, stdout, stderr."""
-    point_at(sandbox)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+from tests.unit.cli.commands import Command
 
 
 def test_a_missing_prompt_is_told_for_the_shell(command: Command) -> None:

@@ -31,6 +31,7 @@ from wiro_nb.runs.requests import Origin
 from wiro_nb.runs.snapshot import RunState
 from wiro_nb.runs.sweep import Sweep
 from wiro_nb.runs.sweep_request import SweepPlan, confirm, describe_plan, plan_sweep
+from wiro_nb.runs.totals import total_of
 
 MODEL = "wiro/animate-diff"
 SMALL: dict[str, Any] = {"prompt": "a sea", "frameNumber": 4, "steps": 2, "width": 64, "height": 64}
@@ -295,6 +296,18 @@ def test_forecasts_hold_what_the_sandbox_bills(manager: Manager, sandbox: Any) -
         assert estimate.high_usd is not None, model
         assert run.cost_usd is not None
         assert estimate.low_usd <= run.cost_usd <= estimate.high_usd, model
+
+
+def test_runs_of_several_models_are_forecast_each_by_its_own_price(manager: Manager) -> None:
+    requests = [
+        manager.prepare("pruna/vace", {"prompt": "x", "frameNum": "17"}),
+        manager.prepare("sandbox/image", {"prompt": "x"}),
+        manager.prepare("pruna/vace", {"prompt": "x", "frameNum": "81"}),
+    ]
+    prices = [manager.estimate(prepared) for prepared in requests]
+    assert prices[0].low_usd != prices[1].low_usd
+    assert [price for price, _ in manager.forecast(requests)] == prices
+    assert total_of(manager, requests).low_usd == sum(price.low_usd for price in prices)
 
 
 def test_a_price_is_told_from_what_is_known_and_asked_for_ahead(manager: Manager) -> None:

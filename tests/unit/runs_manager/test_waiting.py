@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.manager_tools import submit, wait_for_stage
+from tests.manager_tools import WAN, submit, wait_for_stage
 from wiro_nb.errors import RunFailed, StreamLost, TimedOut
 from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.run import Run, WaitInterrupted
+from wiro_nb.runs.run import WaitInterrupted
 from wiro_nb.runs.snapshot import RunState, Stage
+
+DEADLINE_S = 40.0
+InALoop = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def in_a_loop(sandbox: Any, point_at: Any) -> Iterator[InALoop]:
+    """Starts scripts that have `manager`: waiting inside a loop patches asyncio in its process for good."""
+    point_at(sandbox)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str) -> subprocess.Popen[str]:
+        head = "import asyncio, time\nfrom wiro_nb.runs.manager import get_manager\nmanager = get_manager()\n"
+        command = [sys.executable, "-c", head + textwrap.dedent(code)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for script in started:
+        script.kill()
+        script.communicate()
 
 
 def test_a_deadline_ends_the_waiting_and_not_the_run(manager: Manager) -> None:
@@ -27,22 +52,26 @@ def test_a_deadline_ends_the_waiting_and_not_the_run(manager: Manager) -> None:
     run.wait(20)
 
 
-def test_a_loop_of_the_caller_keeps_ticking_while_it_waits(manager: Manager) -> None:
-    ticks = 0
+def test_a_loop_of_the_caller_keeps_ticking_while_it_waits(in_a_loop: InALoop) -> None:
+    script = in_a_loop(f"""
+        async def tick():
+            global ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
 
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.01)
-            ticks += 1
+        async def cell():
+            ticker = asyncio.create_task(tick())
+            manager.submit(manager.prepare({WAN!r}, {{"prompt": "a cat"}})).wait(20)
+            ticker.cancel()
 
-    async def cell() -> None:
-        ticker = asyncio.create_task(tick())
-        submit(manager, "a cat").wait(20)
-        ticker.cancel()
-
-    asyncio.run(cell())
-    assert ticks >= 3
+        ticks = 0
+        asyncio.run(cell())
+        print(ticks)
+    """)
+    told, _ = script.communicate(timeout=DEADLINE_S)
+    assert script.returncode == 0
+    assert int(told) >= 3
 
 
 def test_any_loop_can_await_a_run(manager: Manager) -> None:
@@ -66,33 +95,45 @@ def test_a_cancelled_await_leaves_the_run_alone(manager: Manager) -> None:
     assert run.wait(20).state is RunState.SUCCEEDED
 
 
-@pytest.mark.parametrize("inside_a_loop", [False, True])
-def test_an_interrupt_stops_the_waiting_at_once_and_the_run_goes_on(
-    manager: Manager, sandbox: Any, inside_a_loop: bool
-) -> None:
+def test_an_interrupt_stops_the_waiting_at_once_and_the_run_goes_on(manager: Manager, sandbox: Any) -> None:
     run = submit(manager, "[hold] a cat")
     wait_for_stage(run, Stage.GENERATING)
     threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
-
-    wait = (lambda: wait_on_a_bare_loop(run)) if inside_a_loop else (lambda: run.wait(20))
     with pytest.raises(WaitInterrupted, match=run.short_id):
-        wait()
+        run.wait(20)
     sandbox.release(run.task_id)
     assert run.wait(20).state is RunState.SUCCEEDED
 
 
-def wait_on_a_bare_loop(run: Run) -> None:
-    """Waits inside a coroutine. Not by asyncio.run: it handles interrupts itself, unlike a kernel's loop."""
+def test_an_interrupt_inside_a_loop_stops_the_waiting_and_the_run_goes_on(in_a_loop: InALoop) -> None:
+    # Not by asyncio.run: it handles interrupts itself, unlike a kernel's loop.
+    script = in_a_loop(f"""
+        from wiro_nb.runs.run import WaitInterrupted
+        from wiro_nb.runs.snapshot import Stage
 
-    async def cell() -> None:
-        run.wait(20)
+        async def cell():
+            asyncio.get_running_loop().call_later(0.1, lambda: print("waiting", flush=True))
+            run.wait(20)
 
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(cell())
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] a cat"}}))
+        while run.task_id is None or run.snapshot.stage.rank < Stage.GENERATING.rank:
+            time.sleep(0.01)
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(cell())
+        except WaitInterrupted as stopped:
+            print(run.short_id in str(stopped), run.done, flush=True)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        run.cancel()
+        print(run.wait(20, check=False).state.value)
+    """)
+    assert script.stdout is not None
+    assert script.stdout.readline().strip() == "waiting"
+    script.send_signal(signal.SIGINT)
+    assert script.communicate(timeout=DEADLINE_S)[0].split() == ["True", "False", "cancelled"]
+    assert script.returncode == 0
 
 
 def test_failures_raise_unless_told_not_to(manager: Manager) -> None:

@@ -23,7 +23,6 @@ LONG_FILES = {
     "runs/manager.py": "the one face of the room: many short methods over one state",
     "runs/run.py": "the handle a person holds: state, waiting, files and display in one place",
     "runs/ledger.py": "every write that money depends on, to be read together",
-    "notebook/static/form.js": "head, fields, fold and footer of one form, drawn from one state",
 }
 
 

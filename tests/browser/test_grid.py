@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from .conftest import NotebookPage, OpenNotebook
+from .conftest import NotebookPage, OpenNotebook, expect
 
 pytestmark = pytest.mark.browser
 
@@ -45,21 +46,40 @@ def open_grid(open_notebook: OpenNotebook, *cells: str, **options: Any) -> Noteb
     return notebook
 
 
-def wait_until_done(notebook: NotebookPage) -> None:
+def wait_for_static(notebook: NotebookPage, words: str) -> None:
+    """Waits until the static form of a sweep says something; with it the view is drawn anew."""
     notebook.page.wait_for_function(
-        "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all')", timeout=DONE_MS
+        """(words) => [...window.jupyterapp.shell.currentWidget.context.model.cells]
+            .flatMap((cell) => cell.outputs?.toJSON() ?? [])
+            .filter((output) => output.metadata?.wiro?.sweep_id)
+            .some((output) => String(output.data['text/html']).includes(words))""",
+        arg=words,
+        timeout=DONE_MS,
     )
-    # The static form is made last; the view is drawn anew with it.
-    notebook.wait_for_answer(
-        "len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0"
-    )
+
+
+def wait_until_done(notebook: NotebookPage) -> None:
+    wait_for_static(notebook, "Sweep: all 6 done")
     notebook.page.wait_for_function(
         """() => {
             const clips = [...document.querySelectorAll('.wiro-grid-card video')];
-            return clips.length > 0 && clips.every((clip) => clip.readyState >= 2);
+            return clips.length === 6 && clips.every((clip) => clip.readyState >= 2);
         }""",
         timeout=DONE_MS,
     )
+
+
+def watch(notebook: NotebookPage, card: str, seconds: float) -> dict[str, Any]:
+    """Watches clips that play, until they were in step for some seconds.
+
+    While the machine is too busy to decode them, clips fall behind and catch up: then the next seconds count.
+    """
+    deadline = time.monotonic() + DONE_MS / 1000
+    while True:
+        seen: dict[str, Any] = notebook.page.evaluate(SPREAD, [card, seconds])
+        is_smooth = seen["looks"] > 10 and seen["furthest"] > 1 and seen["widest"] < FRAME_S
+        if is_smooth or time.monotonic() > deadline:
+            return seen
 
 
 def test_clips_of_a_sweep_play_in_step_loop_and_step_by_keyboard(open_notebook: OpenNotebook) -> None:
@@ -68,7 +88,7 @@ def test_clips_of_a_sweep_play_in_step_loop_and_step_by_keyboard(open_notebook: 
     page = notebook.page
     notebook.shot("grid-light", ".wiro-grid-card")
     page.get_by_role("button", name="Play all finished clips together").click()
-    seen = page.evaluate(SPREAD, [".wiro-grid-card", 3])
+    seen = watch(notebook, ".wiro-grid-card", 3)
     assert seen["count"] == 6
     assert seen["looks"] > 10
     assert seen["furthest"] > 1
@@ -98,11 +118,8 @@ def test_a_favourite_is_recorded_and_stays_in_the_static_form(open_notebook: Ope
     notebook.page.get_by_role("button", name="Pick seed 1, PanLeft as best").click()
     notebook.wait_for_answer("grid.best is grid[1]", "True")
     notebook.wait_for_answer("[r.row.starred for r in grid]", "[False, True, False, False, False, False]")
-    notebook.page.wait_for_selector(".wiro-tile-best", timeout=5000)
-    notebook.wait_for_answer(
-        "len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0"
-    )
-    notebook.page.wait_for_timeout(300)
+    wait_for_static(notebook, "<b>Best</b>")
+    notebook.page.wait_for_selector(".wiro-tile-best")
     notebook.use_theme("JupyterLab Dark")
     notebook.shot("grid-dark", ".wiro-grid-card")
     output = notebook.saved()["cells"][1]["outputs"][0]
@@ -125,9 +142,14 @@ def test_when_the_kernel_goes_the_static_form_takes_the_place_of_the_grid(open_n
     page = notebook.page
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     page.wait_for_selector(".jp-RenderedHTML table", timeout=DONE_MS)
-    assert page.locator(".wiro-grid-card").count() == 0
+    expect(page.locator(".wiro-grid-card")).to_have_count(0)
     notebook.shot("grid-static", ".jp-RenderedHTML")
-    page.wait_for_function("() => [...document.querySelectorAll('.jp-RenderedHTML td a')].length === 6")
+    page.wait_for_function(
+        """() => {
+            const links = [...document.querySelectorAll('.jp-RenderedHTML td a')];
+            return links.length === 6 && links.every((link) => link.href.includes('/files/'));
+        }"""
+    )
     answer = page.evaluate(
         """async () => {
             const answer = await fetch(document.querySelector('.jp-RenderedHTML td a').href);
@@ -141,17 +163,10 @@ def test_only_the_clips_in_sight_are_loaded(open_notebook: OpenNotebook) -> None
     many = f"%%wiro {MODEL} --sweep seed=1..36 frameNumber=8 steps=2 width=128 height=72 --as grid --yes\na sea"
     notebook = open_grid(open_notebook, many, width=700)
     page = notebook.page
-    page.wait_for_function(
-        "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all 36')",
-        timeout=DONE_MS,
-    )
-    notebook.wait_for_answer(
-        "len([t for t in __import__('threading').enumerate() if t.name == 'wiro-sweep-form'])", "0"
-    )
+    wait_for_static(notebook, "Sweep: all 36 done")
     count = "() => [...document.querySelectorAll('.wiro-grid-card video')].filter((clip) => clip.src).length"
     page.wait_for_function("() => document.querySelectorAll('.wiro-grid-card video').length === 36")
-    page.wait_for_function(f"() => ({count})() > 0")
-    assert page.evaluate(count) < 30
+    page.wait_for_function(f"() => {{ const count = ({count})(); return count > 0 && count < 30; }}")
     notebook.shot("grid-36", ".wiro-grid-card")
 
 
@@ -171,11 +186,13 @@ def test_a_comparison_plays_in_step_and_wipes(open_notebook: OpenNotebook) -> No
     assert "2 settings differ" in table.inner_text()
     assert "ZoomIn" in table.inner_text()
     page.locator(".wiro-compare").get_by_role("button", name="Play all").click()
-    seen = page.evaluate(SPREAD, [".wiro-compare", 2.5])
+    seen = watch(notebook, ".wiro-compare", 2.5)
     assert (seen["count"], seen["looks"] > 10, seen["furthest"] > 1) == (2, True, True)
     assert seen["widest"] < FRAME_S
     page.locator(".wiro-compare").get_by_role("button", name="Pause all").click()
     page.get_by_role("button", name="Wipe", exact=True).click()
+    # A pointer over the clips moves the bar as well, also when the clips move beneath the pointer.
+    page.mouse.move(1, 1)
     page.get_by_role("slider", name="Wipe between A and B").fill("30")
     assert page.locator(".wiro-wipe").evaluate("node => node.style.getPropertyValue('--wiro-cut')") == "30%"
     page.locator(".wiro-compare").get_by_role("button", name="Pick B as best").click()
@@ -195,7 +212,7 @@ def test_a_form_varies_says_the_price_first_and_shows_the_grid(open_notebook: Op
     assert page.get_by_role("button", name="Send").count() == 0
     page.get_by_role("button", name="Check", exact=True).click()
     send = page.get_by_role("button", name="Send 3 runs")
-    send.wait_for(timeout=20_000)
+    send.wait_for()
     notebook.shot("form-vary", ".wiro-form")
     page.get_by_label("What to vary").fill("seed=1..2")
     assert not send.is_visible(), "what was checked is what is sent"
@@ -215,4 +232,4 @@ def test_a_form_varies_says_the_price_first_and_shows_the_grid(open_notebook: Op
     )
     page.get_by_label("What to vary").fill("sed=1..2")
     page.get_by_role("button", name="Check", exact=True).click()
-    page.get_by_text("Near: seed").wait_for(timeout=10_000)
+    page.get_by_text("Near: seed").wait_for()

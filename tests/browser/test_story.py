@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from wiro_nb.provenance.record import check_record
 
-from .conftest import NotebookPage, OpenNotebook
+from .conftest import NotebookPage, OpenNotebook, expect
 
 pytestmark = pytest.mark.browser
 
@@ -22,10 +23,25 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def play(notebook: NotebookPage) -> float:
     """Plays the clip that is to be seen and returns how far it got, in seconds."""
     video = notebook.page.locator(VIDEO).locator("visible=true").first
+    expect(video).to_have_attribute("src", re.compile("/files/"))
     video.scroll_into_view_if_needed()
     video.evaluate("(node) => { node.muted = true; window.playing = node; return node.play(); }")
     notebook.page.wait_for_function("() => window.playing.currentTime > 0.3")
     return float(video.evaluate("(node) => node.currentTime"))
+
+
+# Every word about the progress of a run, also one that is there for a moment only.
+KEEP_PROGRESS = """() => {
+    window.seen = new Set();
+    new MutationObserver((changes) => {
+        const bars = [...document.querySelectorAll('.wiro-run [role=progressbar]')];
+        const now = bars.map((bar) => bar.getAttribute('aria-valuetext'));
+        const before = changes.map((change) => change.oldValue);
+        for (const words of [...before, ...now].filter(Boolean)) window.seen.add(words);
+    }).observe(document.body, {
+        subtree: true, childList: true, attributeFilter: ['aria-valuetext'], attributeOldValue: true,
+    });
+}"""
 
 
 def outputs_with_record(saved: dict[str, Any]) -> list[dict[str, Any]]:
@@ -44,29 +60,15 @@ def test_from_form_to_a_clip_that_outlives_the_kernel(open_notebook: OpenNoteboo
     prompt = page.locator('.wiro-form [data-name="prompt"] textarea')
     prompt.wait_for()
     prompt.fill(f"a lighthouse, seen in {app}")
+    page.evaluate(KEEP_PROGRESS)
     page.locator(".wiro-btn-run").click()
-    card = page.locator(".wiro-run").first
-    card.wait_for()
-    page.wait_for_function(
-        """() => {
-            const bar = document.querySelector('.wiro-run [role=progressbar]');
-            window.seen = window.seen ?? new Set();
-            if (bar) window.seen.add(bar.getAttribute('aria-valuetext'));
-            return window.seen.size >= 3;
-        }""",
-        polling=20,
-    )
-    page.locator(".wiro-run video").first.wait_for(timeout=30_000)
+    page.locator(".wiro-run video").first.wait_for()
+    assert len(page.evaluate("() => [...window.seen]")) >= 3
     assert play(notebook) > 0.3
     notebook.shot(f"story-{app}-done")
 
     notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "1")
-    page.wait_for_function(
-        """() => {
-            const model = window.jupyterapp.shell.currentWidget.context.model;
-            return Object.keys(model.getMetadata('wiro')?.runs ?? {}).length;
-        }"""
-    )
+    notebook.wait_for_runs("succeeded")
     saved = notebook.saved()
     (record,) = saved["metadata"]["wiro"]["runs"].values()
     assert check_record(record)["parameters"]["prompt"] == f"a lighthouse, seen in {app}"
@@ -102,11 +104,11 @@ def test_a_frame_of_an_earlier_run_becomes_an_input(open_notebook: OpenNotebook)
     files.get_by_role("button", name="From a run").click()
     files.get_by_role("button", name="Last frame").click()
     files.locator(".wiro-items img").first.wait_for()
-    assert "last frame" in files.inner_text()
+    expect(files).to_contain_text("last frame")
     page.locator('.wiro-form [data-name="prompt"] textarea').fill("the boat drifts into fog")
     notebook.shot("form-from-run", ".wiro-form")
     page.locator(".wiro-btn-run").click()
-    page.locator(".wiro-run[data-kind=done] video").wait_for(timeout=30_000)
+    page.locator(".wiro-run[data-kind=done] video").wait_for()
     notebook.wait_for_answer("__import__('wiro_nb').last().record['parent']['run_id'] == clip.id", "True")
     # Open, copy and download do what they say.
     card = page.locator(".wiro-run").first
@@ -119,10 +121,10 @@ def test_a_frame_of_an_earlier_run_becomes_an_input(open_notebook: OpenNotebook)
     assert saving.value.suggested_filename == "0.mp4"
     with page.context.expect_page() as opening:
         card.locator(".wiro-file > a").click()
-    assert "/0.mp4" in opening.value.url
+    opening.value.wait_for_url(re.compile("/0.mp4"), wait_until="commit")
     opening.value.close()
     # What a person chose for one clip holds for the next.
     card.get_by_role("button", name="Loop").click()
     page.locator(".wiro-btn-run").click()
-    page.locator(".wiro-run[data-kind=done] video").nth(1).wait_for(timeout=30_000)
+    page.locator(".wiro-run[data-kind=done] video").nth(1).wait_for()
     assert page.locator(".wiro-run video").first.evaluate("(clip) => clip.loop") is False

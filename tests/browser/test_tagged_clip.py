@@ -16,8 +16,12 @@ pytestmark = pytest.mark.browser
 
 PLAY = """async (video) => {
   video.muted = true;
+  const ended = new Promise((done, fail) => {
+    video.onended = done;
+    video.onerror = () => fail(video.error.message);
+  });
   await video.play();
-  await new Promise((done, fail) => { video.onended = done; video.onerror = () => fail(video.error.message); });
+  await ended;
   return {seconds: video.duration, width: video.videoWidth, at: video.currentTime};
 }"""
 

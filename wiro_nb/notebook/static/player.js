@@ -32,10 +32,10 @@ export function makePlayer(options) {
   // A hair past the frame's edge: rounding must not show the frame before.
   const target = (clip, at) => Math.min(at + 0.001, lastFrame(clip.duration));
 
-  function place(clip, at) {
+  function place(clip, at, slack_s = 0.25 / fps) {
     const wanted = target(clip, at);
     if (clip.video.readyState === 0) return;
-    if (Math.abs(clip.video.currentTime - wanted) > 0.25 / fps) clip.video.currentTime = wanted;
+    if (Math.abs(clip.video.currentTime - wanted) > slack_s) clip.video.currentTime = wanted;
   }
 
   const isReady = ({ video, duration }, at) =>
@@ -110,7 +110,8 @@ export function makePlayer(options) {
     for (const clip of clips.values()) {
       clip.video.pause();
       clip.video.playbackRate = 1;
-      place(clip, time);
+      // Closer than for playing on: two clips must not stop on either side of a frame's edge.
+      place(clip, time, SMALL_S);
     }
     options.onTime(time);
     if (was) options.onState(false);

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+PATIENCE_S = 60.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -50,7 +52,7 @@ class SandboxProcess:
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def restart(self, *, kill: bool = True) -> None:
         """Ends the process, by default as kill -9 does, and starts it again on the same data."""
@@ -68,7 +70,7 @@ class SandboxProcess:
         url = (self.origin if path.startswith("/sandbox/") else self.base_url) + path
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {**self.headers(), "Content-Type": "application/json"})
-        with _DIRECT.open(request, timeout=10) as response:
+        with _DIRECT.open(request, timeout=PATIENCE_S) as response:
             answer: dict[str, Any] = json.loads(response.read())
         return answer
 
@@ -112,7 +114,12 @@ def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
 
 
 def pytest_configure() -> None:
-    """Makes interrupts arrive in what the tests start, also where the shell runs the suite in the background."""
+    """Has properties tried on the same examples each time, however slow the machine is just now.
+
+    `--hypothesis-profile=default` draws others. Interrupts arrive in what the tests start, also where the shell
+    runs the suite in the background.
+    """
+    settings.load_profile("ci")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

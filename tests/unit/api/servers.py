@@ -8,6 +8,7 @@ import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from wiro_nb.api.service import Credentials, Service
@@ -16,6 +17,7 @@ KEY, SECRET, TOKEN = "key-of-the-tests-0001", "secret-of-the-tests-0001", "token
 SECRETS = (KEY, SECRET, TOKEN)
 SUBMITTED = {"result": True, "errors": [], "taskid": "7", "socketaccesstoken": TOKEN}
 
+_taken = socket.socket()
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -23,12 +25,12 @@ def service_at(port: int) -> Service:
     return Service("local", f"http://127.0.0.1:{port}/v1", f"ws://127.0.0.1:{port}/v1", Credentials(KEY, SECRET))
 
 
+@cache
 def closed_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port nobody listens on, nor can: it stays taken as long as this process lives."""
+    _taken.bind(("127.0.0.1", 0))
+    port: int = _taken.getsockname()[1]
+    return port
 
 
 @asynccontextmanager

@@ -16,13 +16,14 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.unit.api.servers import TOKEN, closed_port, response, service_at, tcp_server
+from tests.unit.api.servers import TOKEN, response, service_at, tcp_server
 from wiro_nb.api.answers import Event
 from wiro_nb.api.backoff import jittered_delays
+from wiro_nb.api.line import OPEN_TIMEOUT_S
 from wiro_nb.api.service import Service
 from wiro_nb.api.stream import StreamState, TaskStream
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 A, B, C = TOKEN, "tokenB-23456789012345678", "tokenC-23456789012345678"
 
 
@@ -121,10 +122,13 @@ class Ear:
 
 @asynccontextmanager
 async def stage(server: Server, **options: Any) -> AsyncIterator[tuple[TaskStream, Ear, Service]]:
+    """A stream on this server. It doubts no silent task unless the test gives `silence_s`: a machine that stands
+    still for a moment makes tasks silent, too.
+    """
     ear = Ear()
     async with serve(server, "127.0.0.1", 0) as listening:
         service = service_at(next(iter(listening.sockets)).getsockname()[1])
-        options = {"first_delay_s": 0.01, "longest_delay_s": 0.05, "silence_s": 0.1, **options}
+        options = {"first_delay_s": 0.01, "longest_delay_s": 0.05, "silence_s": 600.0, **options}
         stream = TaskStream(service, on_state=ear.on_state, **options)
         try:
             yield stream, ear, service
@@ -167,7 +171,7 @@ def test_several_tasks_share_a_socket_and_each_gets_its_own_events() -> None:
 def test_a_socket_that_ignores_later_registrations_is_found_out_and_each_task_gets_its_own() -> None:
     async def scenario() -> None:
         server = Server(lambda before, _token: "no" if before else "yes")
-        async with stage(server) as (stream, ear, _):
+        async with stage(server, silence_s=0.1) as (stream, ear, _):
             for token in (A, B, C):
                 await stream.watch(token, f"id-{token}", ear.listen(token))
 
@@ -195,7 +199,7 @@ def test_a_socket_where_a_later_registration_replaces_the_earlier_is_found_out()
             return "yes"
 
         server.honours = replacing
-        async with stage(server) as (stream, ear, _):
+        async with stage(server, silence_s=0.1) as (stream, ear, _):
             for token in (A, B):
                 await stream.watch(token, f"id-{token}", ear.listen(token))
 
@@ -212,7 +216,7 @@ def test_a_socket_where_a_later_registration_replaces_the_earlier_is_found_out()
 def test_a_refused_registration_gets_a_socket_of_its_own_at_once() -> None:
     async def scenario() -> None:
         server = Server(lambda before, _token: "refuse" if before else "yes")
-        async with stage(server, silence_s=0.2) as (stream, ear, _):
+        async with stage(server) as (stream, ear, _):
             await stream.watch(A, "id-a", ear.listen(A))
             await stream.watch(B, "id-b", ear.listen(B))
             await ear.until(lambda: bool(ear.texts(B)), urge=lambda: server.send(B))
@@ -227,10 +231,14 @@ def test_a_server_that_hangs_up_at_the_second_registration_is_served_one_task_a_
         async with stage(server) as (stream, ear, _):
             await stream.watch(A, "id-a", ear.listen(A))
             await stream.watch(B, "id-b", ear.listen(B))
-            await ear.until(lambda: stream.sharing is False and stream.connected, urge=lambda: asyncio.sleep(0))
-            await server.send(A)
-            await server.send(B)
-            await ear.until(lambda: len(ear.events) >= 2)
+
+            async def both_move() -> None:
+                for token in (A, B):
+                    await server.send(token)
+
+            await ear.until(lambda: stream.sharing is False)
+            await ear.until(lambda: {name for name, _ in ear.events} == {A, B}, urge=both_move)
+            assert stream.socket_count == 2
 
     play(scenario)
 
@@ -304,7 +312,8 @@ def test_a_dropped_socket_comes_back_and_registers_again_and_says_so() -> None:
 
 def test_a_service_that_is_not_there_yet_is_tried_with_growing_pauses_and_found() -> None:
     async def scenario() -> None:
-        port, pauses, ear, server = closed_port(), [], Ear(), Server()
+        taken, pauses, ear, server = socket.socket(), [], Ear(), Server()
+        taken.bind(("127.0.0.1", 0))  # nobody else can have the port before the service is there
         enough = asyncio.Event()
 
         async def sleep(seconds: float) -> None:
@@ -314,13 +323,15 @@ def test_a_service_that_is_not_there_yet_is_tried_with_growing_pauses_and_found(
             if len(pauses) >= 5:
                 await asyncio.sleep(0.02)
 
-        stream = TaskStream(service_at(port), on_state=ear.on_state, sleep=sleep, random=lambda: 1.0)
+        stream = TaskStream(
+            service_at(taken.getsockname()[1]), on_state=ear.on_state, sleep=sleep, random=lambda: 1.0
+        )
         await stream.watch(A, "id-a", ear.listen("a"))
         assert not stream.connected
         assert ear.states == [StreamState(connected=False, retry_in_s=0.5)]
         await enough.wait()
         assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
-        async with serve(server, "127.0.0.1", port):
+        async with serve(server, sock=taken):
             await ear.until(lambda: ear.states[-1].connected)
             await server.send(A)
             await ear.until(lambda: bool(ear.events))
@@ -465,7 +476,7 @@ def test_a_server_that_never_finishes_its_handshake_does_not_hold_up_closing() -
             stream = TaskStream(service)
             watching = asyncio.create_task(stream.watch(A, "id-a", lambda _event: None))
             await asyncio.sleep(0)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(OPEN_TIMEOUT_S - 1):
                 await stream.close()
                 await watching
 
@@ -495,7 +506,7 @@ def test_a_redirect_is_not_followed_so_tokens_go_nowhere_else() -> None:
 
 def test_the_socket_is_uncompressed_undelayed_and_tokens_stay_out_of_every_log(caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("websockets").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="websockets")
 
     async def scenario() -> None:
         server = Server()

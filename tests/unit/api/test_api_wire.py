@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartParser
@@ -46,14 +46,22 @@ from wiro_nb.schema.encode import WireBody
 from wiro_nb.schema.files import FileInput
 
 BODY = WireBody(json={"prompt": "a"})
+NO_TASKS = {"result": True, "tasklist": [], "total": "0"}
 
 
-def run_against(handler: Handler, body: WireBody = BODY, timeout_s: float = 5.0) -> Submitted:
+def run_against(handler: Handler, body: WireBody = BODY, timeout_s: float = 60.0) -> Submitted:
     async def scenario() -> Submitted:
         async with tcp_server(handler) as service, WiroClient(service, timeout_s=timeout_s) as client:
             return await client.run("wiro/animate-diff", body)
 
     return asyncio.run(scenario())
+
+
+def lose_patience(client: WiroClient) -> None:
+    """Has a client wait for an answer a moment only; before it is connected that would be a failure to connect."""
+    edge = client._edge
+    edge.timeout_s = 0.15
+    edge._api.timeout = edge._files.timeout = httpx2.Timeout(edge.timeout_s)
 
 
 def test_a_signed_json_run_as_it_stands_on_the_wire() -> None:
@@ -73,7 +81,7 @@ def test_a_signed_json_run_as_it_stands_on_the_wire() -> None:
 
 def test_nobody_there_means_nothing_was_sent() -> None:
     async def scenario() -> None:
-        async with WiroClient(service_at(closed_port()), timeout_s=5) as client:
+        async with WiroClient(service_at(closed_port()), timeout_s=60) as client:
             await client.run("a/b", BODY)
 
     with pytest.raises(ConnectFailed) as caught:
@@ -150,8 +158,19 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.parametrize("handler", [_silence, _dripping_body, _dripping_head])
 def test_an_answer_that_does_not_end_times_out_and_is_ambiguous(handler: Handler) -> None:
+    async def first_in_time(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(NO_TASKS))
+        await handler(reader, writer)
+
+    async def scenario() -> None:
+        async with tcp_server(first_in_time) as service, WiroClient(service, timeout_s=60) as client:
+            await client.task_list()
+            lose_patience(client)
+            await client.run("a/b", BODY)
+
     with pytest.raises(TimedOut) as caught:
-        run_against(handler, timeout_s=0.15)
+        asyncio.run(scenario())
     assert caught.value.ambiguous is True
     assert_no_secret(caught.value)
 
@@ -172,7 +191,7 @@ def test_a_kept_connection_reset_while_a_run_is_written_is_ambiguous_and_not_tri
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal runs
         await read_request(reader)
-        writer.write(response({"result": True, "tasklist": [], "total": "0"}))
+        writer.write(response(NO_TASKS))
         await read_request(reader)
         runs += 1
         reset(writer)
@@ -231,7 +250,7 @@ def test_cancelling_a_run_ends_at_once() -> None:
 
 def test_no_more_requests_are_under_way_than_allowed() -> None:
     async def scenario() -> int:
-        under_way, most = 0, 0
+        under_way, most, enough = 0, 0, asyncio.Event()
 
         async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal under_way, most
@@ -239,12 +258,16 @@ def test_no_more_requests_are_under_way_than_allowed() -> None:
                 await read_request(reader)
                 under_way += 1
                 most = max(most, under_way)
+                if under_way == 4:
+                    enough.set()
+                await enough.wait()
                 await asyncio.sleep(0.002)
                 under_way -= 1
                 writer.write(response({"result": True, "tasklist": [{"id": "1"}]}))
 
         async with tcp_server(handler) as service, WiroClient(service, max_in_flight=4) as client:
-            await asyncio.gather(*(client.task_detail(task_id="1") for _ in range(40)))
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(client.task_detail(task_id="1") for _ in range(40)))
         return most
 
     assert asyncio.run(scenario()) == 4
@@ -370,9 +393,17 @@ def test_an_upload_may_take_longer_than_an_answer_as_long_as_it_moves(tmp_path: 
         writer.write(response(SUBMITTED))
 
     async def scenario() -> Submitted:
-        async with tcp_server(handler) as service, WiroClient(service, timeout_s=0.2) as client:
-            # A slow machine: each of the 12 pieces takes a quarter of what the answer may take.
-            return await client.run("a/b", body, on_progress=lambda _sent, _total: time.sleep(0.05))
+        loop = asyncio.get_running_loop()
+        real, passed_s = loop.time, 0.0
+
+        def piece_sent(_sent: int, _total: int | None) -> None:
+            nonlocal passed_s
+            passed_s += 15.0
+
+        # A slow line: each of the 12 pieces takes half of what the answer may take, by the loop's own clock.
+        loop.time = lambda: real() + passed_s  # type: ignore[method-assign]
+        async with tcp_server(handler) as service, WiroClient(service, timeout_s=30) as client:
+            return await client.run("a/b", body, on_progress=piece_sent)
 
     assert asyncio.run(scenario()).task_id == "7"
 
@@ -427,11 +458,9 @@ async def fetch(client: WiroClient, url: str, start: int = 0) -> tuple[int, byte
         return file.status, b"".join([piece async for piece in file.aiter_bytes()])
 
 
-def download(
-    handler: Handler, *, path: str = "/f/0.mp4", start: int = 0, timeout_s: float = 5
-) -> tuple[int, bytes]:
+def download(handler: Handler, *, path: str = "/f/0.mp4", start: int = 0) -> tuple[int, bytes]:
     async def scenario() -> tuple[int, bytes]:
-        async with tcp_server(handler) as service, WiroClient(service, timeout_s=timeout_s) as client:
+        async with tcp_server(handler) as service, WiroClient(service, timeout_s=60) as client:
             url = path if "://" in path else service.base_url.removesuffix("/v1") + path
             return await fetch(client, url, start)
 
@@ -520,8 +549,16 @@ def test_a_download_that_is_cut_is_an_error_and_not_a_short_file() -> None:
 def test_a_download_that_stalls_times_out() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
+        writer.write(response(b"a whole file"))
+        await read_request(reader)
         writer.write(response(b"a whole file")[:-5])
         await asyncio.Event().wait()
 
+    async def scenario() -> None:
+        async with tcp_server(handler) as service, WiroClient(service, timeout_s=60) as client:
+            assert await fetch(client, service.base_url) == (200, b"a whole file")
+            lose_patience(client)
+            await fetch(client, service.base_url)
+
     with pytest.raises(TimedOut):
-        download(handler, timeout_s=0.15)
+        asyncio.run(scenario())

@@ -20,7 +20,7 @@ from wiro_nb.runs.sweep_request import plan_sweep
 
 
 def test_a_run_ends_with_its_clip_its_record_and_its_cost(manager: Manager, own_folders: Path) -> None:
-    run = submit(manager).wait(20)
+    run = submit(manager).wait(60)
     assert run.state is RunState.SUCCEEDED
     assert run.path is not None
     assert run.path.is_file()
@@ -39,13 +39,13 @@ def test_the_intent_is_on_disk_when_submit_returns(manager: Manager) -> None:
     assert row.parameters["prompt"] == "[hold] a cat"
     assert not row.state.is_final
     run.cancel()
-    run.wait(20)
+    run.wait(60)
 
 
 def test_a_failed_run_raises_with_what_the_model_said_and_costs_nothing(manager: Manager) -> None:
     run = submit(manager, "[fail] a cat")
     with pytest.raises(RunFailed) as caught:
-        run.wait(20)
+        run.wait(60)
     assert caught.value.run_id == run.id
     assert caught.value.exit_code == "1"
     assert "Billed: nothing" in caught.value.billed
@@ -57,7 +57,7 @@ def test_a_failed_run_raises_with_what_the_model_said_and_costs_nothing(manager:
 
 
 def test_a_fatal_error_before_the_run_is_a_failure(manager: Manager) -> None:
-    run = submit(manager, "[crash] a cat").wait(20, check=False)
+    run = submit(manager, "[crash] a cat").wait(60, check=False)
     assert run.state is RunState.FAILED
     assert run.snapshot.stage is not Stage.DONE
 
@@ -69,14 +69,14 @@ def test_cancelling_ends_a_queued_and_a_running_task_and_is_a_result(
     run = submit(manager, f"{mark} a cat")
     wait_for_stage(run, Stage.QUEUED if mark == "[queue]" else Stage.GENERATING)
     run.cancel()
-    assert run.wait(20) is run
+    assert run.wait(60) is run
     assert run.state is RunState.CANCELLED
     task = next(task for task in sandbox.audit()["tasks"] if str(task["task_id"]) == run.task_id)
     assert task["status"] == "task_cancel"
 
 
-def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(manager: Manager) -> None:
-    run = submit(manager)
+def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[hold] a cat")
     seen: list[tuple[bool, int, RunState]] = []
 
     def break_down(_: object) -> None:
@@ -84,7 +84,9 @@ def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(manager: 
 
     run.on_change(break_down)
     run.on_change(lambda snapshot: seen.append((manager.is_io_thread(), snapshot.version, snapshot.state)))
-    run.wait(20)
+    wait_for_stage(run, Stage.GENERATING)
+    sandbox.release(run.task_id)
+    run.wait(60)
     assert all(on_thread for on_thread, _, _ in seen)
     versions = [version for _, version, _ in seen]
     assert versions == sorted(versions)
@@ -92,18 +94,20 @@ def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(manager: 
     assert sum(state.is_final for _, _, state in seen) == 1
 
 
-def test_when_the_end_is_told_the_record_is_there(manager: Manager) -> None:
-    run = submit(manager)
+def test_when_the_end_is_told_the_record_is_there(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[hold] a cat")
     found: list[object] = []
     run.on_change(lambda snapshot: found.append(run.record) if snapshot.state.is_final else None)
-    run.wait(20)
+    wait_for_stage(run, Stage.GENERATING)
+    sandbox.release(run.task_id)
+    run.wait(60)
     assert found
     assert found[0] is not None
 
 
 def test_the_same_request_is_found_done_in_its_notebook_only(manager: Manager, own_folders: Path) -> None:
     here = Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")
-    run = submit(manager, origin=here).wait(20)
+    run = submit(manager, origin=here).wait(60)
     again = manager.prepare(WAN, {"prompt": "a cat"})
     assert manager.find_done(again, here.notebook) is run
     assert manager.submit(again, origin=here, fresh=False) is run
@@ -112,7 +116,7 @@ def test_the_same_request_is_found_done_in_its_notebook_only(manager: Manager, o
 
 def test_a_copied_notebook_brings_its_runs_along(manager: Manager, own_folders: Path) -> None:
     wanted = manager.prepare(WAN, {"prompt": "a cat", "seed": 7})
-    run = manager.submit(wanted, origin=Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")).wait(20)
+    run = manager.submit(wanted, origin=Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")).wait(60)
     copy = own_folders / "copy.ipynb"
     here = Origin(notebook=str(copy), kind="magic")
     for text in ("", "[]", '{"metadata": {"wiro": {"runs": {"x": {"format": 1, "run_id": "x", "model": {}}}}}}'):
@@ -133,7 +137,7 @@ def test_a_run_can_be_the_input_of_the_next(manager: Manager) -> None:
         b"\0\0\0\x0cIDATx\x9cc\xf8\xcf\xc0\0\0\3\1\1\0\xc9\xfe\x92\xef\0\0\0\0IEND\xaeB`\x82"
     )
     prepared = manager.prepare(VACE, {"prompt": "go on", "inputImage": picture})
-    run = manager.submit(prepared).wait(20)
+    run = manager.submit(prepared).wait(60)
     kept = run.files["inputImage"][0]
     assert kept["sha256"]
     assert kept["size_bytes"] == len(picture)
@@ -150,7 +154,7 @@ def test_refusals_by_the_service_end_the_run_with_its_words(
     point_at(poor)
     run = submit(make_manager())
     with pytest.raises(InsufficientFunds):
-        run.wait(20)
+        run.wait(60)
     assert run.state is RunState.FAILED
     assert poor.audit()["tasks"] == []
 
@@ -177,16 +181,16 @@ def test_slots_full_waits_in_order_and_what_is_cancelled_meanwhile_is_never_sent
     held = submit(manager, "[hold] first")
     wait_for_stage(held, Stage.GENERATING)
     others = [submit(manager, f"number {index}") for index in range(3)]
-    wait_for(others[-1], lambda run: run.snapshot.ahead == 2)
-    assert [run.snapshot.ahead for run in others] == [0, 1, 2]
+    # The first tries again now and then, and is no place ahead of the others while it does.
+    wait_for(others[-1], lambda _: [run.snapshot.ahead for run in others] == [0, 1, 2])
     assert all(run.state in (RunState.PLANNED, RunState.SUBMITTING) for run in others)
     dropped = others.pop(1)
     dropped.cancel()
-    assert dropped.wait(20).state is RunState.CANCELLED
+    assert dropped.wait(60).state is RunState.CANCELLED
     assert dropped.task_id is None
     small.release(held.task_id)
     for run in (held, *others):
-        run.wait(20)
+        run.wait(60)
     ids = [int(run.task_id or 0) for run in (held, *others)]
     assert ids == sorted(ids)
     assert len(small.audit()["tasks"]) == 3

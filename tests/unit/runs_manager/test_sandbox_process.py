@@ -32,7 +32,7 @@ def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_task
     os.kill(pid, signal.SIGKILL)
     wait_for(run, lambda _: process.pid not in (None, pid))
     run.cancel()
-    assert run.wait(30).state is RunState.CANCELLED
+    assert run.wait(60).state is RunState.CANCELLED
 
 
 def test_two_processes_share_one_sandbox_and_the_one_left_starts_it_again(tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
         print(run.id)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     manager = make_manager()
     (run,) = manager.resume()
     assert run.id == done.stdout.strip()
-    assert run.wait(40).state is RunState.SUCCEEDED
+    assert run.wait(60).state is RunState.SUCCEEDED
     tasks = sandbox.call("/Task/List", {"type": "model", "start": "0", "limit": "200"})["tasklist"]
     assert sum(task["parameters"].get("prompt") == "left behind" for task in tasks) == 1
 
@@ -102,7 +102,7 @@ def test_a_forked_child_gets_a_manager_of_its_own(point_at: Any, sandbox: Any) -
         child = os.fork()
         manager = get_manager()
         assert (manager is parent) == bool(child)
-        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "forked"}})).wait(30)
+        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "forked"}})).wait(60)
         assert run.path is not None
         close_manager()
         if not child:
@@ -110,6 +110,6 @@ def test_a_forked_child_gets_a_manager_of_its_own(point_at: Any, sandbox: Any) -
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr

@@ -85,6 +85,6 @@ def test_login_keeps_only_a_key_that_works(
     with pytest.raises(AuthRejected):
         manager.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
     assert make_manager().service_name == "cloud"
-    assert submit(manager).wait(20).path is not None
+    assert submit(manager).wait(60).path is not None
     assert manager.logout()
     assert manager.choice.is_sandbox

@@ -36,7 +36,7 @@ from wiro_nb.runs.totals import total_of
 MODEL = "wiro/animate-diff"
 SMALL: dict[str, Any] = {"prompt": "a sea", "frameNumber": 4, "steps": 2, "width": 64, "height": 64}
 HERE = Origin(notebook="here.ipynb")
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -21,7 +21,7 @@ from wiro_nb.errors import ApiError, AuthRejected, NotAccessible
 from wiro_nb.schema.encode import WireBody
 from wiro_nb.schema.files import open_file_input
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
     "53de0000000c4944415408d763f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
@@ -52,7 +52,7 @@ class Subject:
     release: Callable[[str], None] | None = None
 
     def client(self, service: Service | None = None) -> WiroClient:
-        return WiroClient(service or self.service, timeout_s=10, transport=self.transport)
+        return WiroClient(service or self.service, timeout_s=60, transport=self.transport)
 
 
 async def ended(client: WiroClient, submitted: Submitted) -> Task:

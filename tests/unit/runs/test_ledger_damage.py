@@ -51,13 +51,13 @@ def test_a_busy_file_is_said_so_and_nothing_is_written(tmp_path: Path) -> None:
 
 
 def test_a_write_waits_for_a_short_hold(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.sqlite3", busy_timeout_s=10)
+    ledger = Ledger(tmp_path / "ledger.sqlite3", busy_timeout_s=60)
     other = sqlite3.connect(ledger.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     writer = threading.Thread(target=lambda: ledger.insert_plan(plan()))
     writer.start()
     other.execute("COMMIT")
-    writer.join(timeout=10)
+    writer.join(timeout=60)
     other.close()
     assert len(ledger.list()) == 1
     ledger.close()
@@ -190,7 +190,7 @@ def test_two_that_meet_the_damage_make_one_new_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     assert len(opened) == 4
     row = opened[0].insert_plan(plan())
     assert {kept.run_id for ledger in opened for kept in ledger.list()} == {row.run_id, sidecar.run_id}

@@ -98,7 +98,7 @@ def test_many_that_migrate_at_once_change_it_once(tmp_path: Path) -> None:
 
     def work() -> None:
         try:
-            with closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as connection:
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
                 migrate(connection, (add_table,))
         except BaseException as error:
             problems.append(error)
@@ -107,5 +107,5 @@ def test_many_that_migrate_at_once_change_it_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     assert problems == []

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.unit.runs.ledger_tools import NOW, plan
 from wiro_nb.errors import WiroError
 from wiro_nb.runs.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
+ledger = Ledger(Path(sys.argv[1]), busy_timeout_s=60)
 print("ready", flush=True)
 sys.stdin.readline()
 """
@@ -36,7 +36,7 @@ def together(path: Path, code: str, count: int = 2) -> list[str]:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    printed = [process.communicate(timeout=30)[0].strip() for process in processes]
+    printed = [process.communicate(timeout=120)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0] * count
     return printed
 
@@ -149,7 +149,7 @@ def kill_when_ready(code: str, path: Path) -> None:
     assert process.stdin is not None
     assert process.stdout.readline() == "now\n"
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     process.stdin.close()
     process.stdout.close()
 
@@ -211,7 +211,7 @@ assert os.waitpid(child, 0)[1] == 0
 ledger.insert_plan(plan())
 """
     process = start(code, str(ledger.path))
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 0
     assert len(ledger.list()) == 3
 
@@ -225,7 +225,7 @@ def test_a_second_look_at_the_file_keeps_this_processs_locks(tmp_path: Path) -> 
     journal = path.with_name(f"{path.name}-wal")
     number = journal.stat().st_ino
     other = start(OPEN_AND_CLOSE, str(path))
-    other.communicate(timeout=30)
+    other.communicate(timeout=120)
     assert other.returncode == 0
     assert journal.stat().st_ino == number
     assert len(ledger.list()) == 2

@@ -35,7 +35,7 @@ class Bench:
 
         def hold_up(_: sqlite3.Connection) -> None:
             under_way.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
 
         def write(number: int) -> None:
             try:
@@ -45,17 +45,17 @@ class Bench:
 
         first = threading.Thread(target=self.database.write, args=(hold_up,))
         first.start()
-        assert under_way.wait(10)
+        assert under_way.wait(60)
         before = self.statements.count("COMMIT")
         writers = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
         for writer in writers:
             writer.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(self.database._waiting) < WRITERS and time.monotonic() < deadline:
             threading.Event().wait(0.005)
         go_on.set()
         for thread in (first, *writers):
-            thread.join(10)
+            thread.join(60)
         return self.statements.count("COMMIT") - before
 
 

@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 PROMPT = {"prompt": "a paper boat"}
+PATIENCE_S = 60.0
 
 
 class Caller:
@@ -20,7 +21,7 @@ class Caller:
 
     def __init__(self, sandbox: Any) -> None:
         self.sandbox = sandbox
-        self.http = httpx2.Client(timeout=10, trust_env=False)
+        self.http = httpx2.Client(timeout=PATIENCE_S, trust_env=False)
 
     def post(self, path: str, body: Any = None, **extra: Any) -> httpx2.Response:
         """A signed POST below `/v1`."""
@@ -57,7 +58,7 @@ class Caller:
 
     def until(self, made: dict[str, Any], *statuses: str) -> dict[str, Any]:
         """Waits until the task has one of these statuses."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             task = self.task(made)
             if task["status"] in statuses:
@@ -76,14 +77,14 @@ class Caller:
         with connect(self.sandbox.socket_url, compression=None, proxy=None) as socket:
             for token in (made["socketaccesstoken"], "nobody"):
                 socket.send(json.dumps({"type": "task_info", "tasktoken": token}))
-            assert json.loads(socket.recv(timeout=10))["result"] is False
+            assert json.loads(socket.recv(timeout=PATIENCE_S))["result"] is False
             yield socket
 
     def events(self, socket: ClientConnection, last: str = "task_postprocess_end") -> list[dict[str, Any]]:
         """Reads events up to the first of a type."""
         events: list[dict[str, Any]] = []
         while not events or events[-1]["type"] != last:
-            frame = socket.recv(timeout=10)
+            frame = socket.recv(timeout=PATIENCE_S)
             if isinstance(frame, str):
                 events.append(json.loads(frame))
         return events

@@ -64,7 +64,7 @@ def test_one_socket_serves_several_tasks_and_several_sockets_one_task(caller: An
         one.send(json.dumps({"type": "task_info", "tasktoken": second["socketaccesstoken"]}))
         for socket in (one, two):
             socket.send("not json")
-            socket.recv(timeout=5)
+            socket.recv(timeout=60)
         caller.sandbox.release(first["taskid"])
         assert {event["id"] for event in caller.events(two)} == {first["taskid"]}
         caller.sandbox.release(second["taskid"])
@@ -78,7 +78,7 @@ def test_one_task_per_socket_stays_silent_for_the_second(new_caller: Callable[..
     with caller.watch(first) as socket:
         socket.send(json.dumps({"type": "task_info", "tasktoken": second["socketaccesstoken"]}))
         socket.send("not json")
-        socket.recv(timeout=5)
+        socket.recv(timeout=60)
         caller.sandbox.release(second["taskid"])
         caller.done(second)
         caller.sandbox.release(first["taskid"])
@@ -199,7 +199,7 @@ def test_a_callback_is_delivered_on_this_machine(caller: Any) -> None:
     thread.start()
     try:
         made = caller.run(callbackUrl=f"http://127.0.0.1:{server.server_port}/done?x=1")
-        assert arrived.wait(10)
+        assert arrived.wait(60)
     finally:
         server.shutdown()
         thread.join()

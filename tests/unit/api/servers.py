@@ -17,7 +17,6 @@ KEY, SECRET, TOKEN = "key-of-the-tests-0001", "secret-of-the-tests-0001", "token
 SECRETS = (KEY, SECRET, TOKEN)
 SUBMITTED = {"result": True, "errors": [], "taskid": "7", "socketaccesstoken": TOKEN}
 
-_taken = socket.socket()
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -25,12 +24,17 @@ def service_at(port: int) -> Service:
     return Service("local", f"http://127.0.0.1:{port}/v1", f"ws://127.0.0.1:{port}/v1", Credentials(KEY, SECRET))
 
 
-@cache
 def closed_port() -> int:
     """A port nobody listens on, nor can: it stays taken as long as this process lives."""
-    _taken.bind(("127.0.0.1", 0))
-    port: int = _taken.getsockname()[1]
+    port: int = _taken().getsockname()[1]
     return port
+
+
+@cache
+def _taken() -> socket.socket:
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    return taken
 
 
 @asynccontextmanager

@@ -165,8 +165,8 @@ class GridDesk:
     def _publish(self, *, update: bool, with_view: bool = True) -> None:
         if self._shell is None and self._keep is None:
             return
+        metadata = sweep_metadata(self._sweep)  # first: a page must not be older than the records beside it
         data: dict[str, Any] = dict(sweep_output(self._sweep, self._folder, self._notes))
-        metadata = sweep_metadata(self._sweep)
         if self._keep is not None:
             self._keep(data, metadata)
         elif self._shell is not None:

@@ -49,6 +49,7 @@ class SandboxProcess:
         self._extra = extra_arguments
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
         self._living: _Living | None = None
 
     @property
@@ -111,7 +112,7 @@ class SandboxProcess:
             )
         self._process = process
         try:
-            facts = json.loads(_first_line(process))
+            facts = json.loads(self._first_line(process))
             service = _service_from(facts)
         except (queue.Empty, ValueError, KeyError, TypeError):
             self._reap()
@@ -142,6 +143,24 @@ class SandboxProcess:
                 break
             except subprocess.TimeoutExpired:
                 continue
+        if self._reader is not None:  # it sees the end of the output a moment after the process has ended
+            self._reader.join(timeout_s)
+            self._reader = None
+
+    def _first_line(self, process: subprocess.Popen[str]) -> str:
+        lines: queue.Queue[str] = queue.Queue(maxsize=1)
+        stream = process.stdout
+        assert stream is not None
+
+        def read() -> None:
+            with stream:
+                lines.put(stream.readline())
+                for _ in stream:  # a full pipe would stop the sandbox
+                    pass
+
+        self._reader = threading.Thread(target=read, name="wiro-sandbox-stdout", daemon=True)
+        self._reader.start()
+        return lines.get(timeout=_START_TIMEOUT_S)
 
 
 def require_sandbox_extra() -> None:
@@ -174,21 +193,6 @@ def _child_environment() -> dict[str, str]:
     kept = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([package_home, kept]) if kept else package_home
     return environment
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    lines: queue.Queue[str] = queue.Queue(maxsize=1)
-    stream = process.stdout
-    assert stream is not None
-
-    def read() -> None:
-        with stream:
-            lines.put(stream.readline())
-            for _ in stream:  # a full pipe would stop the sandbox
-                pass
-
-    threading.Thread(target=read, name="wiro-sandbox-stdout", daemon=True).start()
-    return lines.get(timeout=_START_TIMEOUT_S)
 
 
 def _log_end(path: Path, lines: int = 5) -> list[str]:

@@ -59,10 +59,15 @@ class Claim:
             json.dump(info, target)
         draft.replace(self._info_path)
 
+    def retire(self) -> None:
+        """Takes the address back: this sandbox is about to end, and who comes now waits for the folder instead."""
+        if self._handle:
+            self._info_path.unlink(missing_ok=True)
+
     def give_back(self) -> None:
         """Lets the folder go."""
         if self._handle:
-            self._info_path.unlink(missing_ok=True)
+            self.retire()
             self._handle.close()
             self._handle = None
 

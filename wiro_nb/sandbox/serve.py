@@ -79,7 +79,7 @@ def _serve(options: Options, claim: Claim) -> int:
     logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
     server = _Server(config)
     if not options.stay:
-        _end_with_stdin(server)
+        _end_with_stdin(server, claim)
 
     def announce() -> None:
         claim.publish(info)
@@ -160,7 +160,7 @@ def _say(info: dict[str, Any]) -> None:
     print(json.dumps(info), flush=True)
 
 
-def _end_with_stdin(server: uvicorn.Server) -> None:
+def _end_with_stdin(server: uvicorn.Server, claim: Claim) -> None:
     """Ends the server when the other end of stdin closes; a terminal or a file is no reason to end."""
     try:
         kind = os.fstat(0).st_mode
@@ -173,6 +173,7 @@ def _end_with_stdin(server: uvicorn.Server) -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 1024):
                 pass
+        claim.retire()
         server.should_exit = True
 
     threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -125,15 +126,14 @@ def front(place: Path) -> Iterator[Front]:
         yield Front(client)
 
 
-def secrets_of(sandbox: Any) -> dict[str, str]:
-    """Key, secret, and the token of every task there ever was, from the service's own books."""
-    books = next(path for path in sandbox.data.iterdir() if path.is_file() and path.read_bytes()[:6] == b"SQLite")
-    connection = sqlite3.connect(books)
+def secrets_of(sandbox: Any, *, tasks: int) -> dict[str, str]:
+    """Key, secret, and the token of every task there ever was, from the service's own books; at least so many."""
+    connection = sqlite3.connect(sandbox.data / "sandbox.sqlite")
     tokens = {
         f"token of task {number}": token for number, token in connection.execute("SELECT id, token FROM tasks")
     }
     connection.close()
-    assert len(tokens) >= 3
+    assert len(tokens) >= tasks
     typed = dict(zip(("typed key", "typed secret"), TYPED, strict=True))
     return {"API key": sandbox.api_key, "API secret": sandbox.api_secret, **typed, **tokens}
 
@@ -150,11 +150,13 @@ def find_leaks(secrets: dict[str, str], texts: dict[str, str | bytes]) -> list[s
 def written(place: Path) -> dict[str, str | bytes]:
     """Every file below the place but the ledger, which is where tokens may be."""
     ledger = ledger_path()
-    return {
-        str(path.relative_to(place)): path.read_bytes()
-        for path in place.rglob("*")
-        if path.is_file() and not path.name.startswith(ledger.name)
-    }
+    files: dict[str, str | bytes] = {}
+    for path in place.rglob("*"):
+        if path.is_file() and not path.name.startswith(ledger.name):
+            # A living kernel's database has a journal for a moment: what is gone again is not left.
+            with contextlib.suppress(FileNotFoundError):
+                files[str(path.relative_to(place))] = path.read_bytes()
+    return files
 
 
 def test_a_whole_notebook_leaves_no_secret_in_any_message_or_file(front: Front, place: Path, sandbox: Any) -> None:
@@ -178,7 +180,7 @@ def test_a_whole_notebook_leaves_no_secret_in_any_message_or_file(front: Front, 
     )
     assert exported.returncode == 0, exported.stderr
     assert len(exported.stdout.splitlines()) >= 4
-    secrets = secrets_of(sandbox)
+    secrets = secrets_of(sandbox, tasks=3)
     files = written(place)
     assert {"everything.log", "0.mp4", "run.json"} <= {Path(name).name for name in files}
     messages = {f"message {number}": text for number, text in enumerate(front.messages)}
@@ -195,13 +197,13 @@ def test_the_search_would_find_a_token(place: Path, sandbox: Any, make_manager: 
 
     run = submit(make_manager()).wait(20)
     token = run.row.task_token
-    assert token in secrets_of(sandbox).values()
+    assert token in secrets_of(sandbox, tasks=1).values()
     ledger = ledger_path()
     kept = b"".join(path.read_bytes() for path in ledger.parent.glob(f"{ledger.name}*"))
     assert str(token).encode() in kept
     for path in ledger.parent.glob(f"{ledger.name}*"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert find_leaks(secrets_of(sandbox), {"a": f"x{token}y"}) != []
+    assert find_leaks(secrets_of(sandbox, tasks=1), {"a": f"x{token}y"}) != []
 
 
 def test_a_notebook_run_by_a_program_keeps_no_secret(place: Path, sandbox: Any) -> None:
@@ -223,4 +225,4 @@ def test_a_notebook_run_by_a_program_keeps_no_secret(place: Path, sandbox: Any) 
     assert "a headless sea" in json.dumps(saved["cells"][1]["outputs"])
     (clip,) = place.rglob("*.mp4")
     assert read_embedded(clip) is not None
-    assert find_leaks(secrets_of(sandbox), {**files, "stdout": done.stdout, "stderr": done.stderr}) == []
+    assert find_leaks(secrets_of(sandbox, tasks=1), {**files, "stdout": done.stdout, "stderr": done.stderr}) == []

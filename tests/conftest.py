@@ -45,6 +45,21 @@ class SandboxProcess:
         self.key_only_api_key: str = self.info["key_only_api_key"]
         self.origin = self.base_url.removesuffix("/v1")
 
+    def task_of(self, prompt: str) -> str:
+        """Returns the id of the task with this prompt as soon as its books have one: nothing tells of it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for task in self.audit()["tasks"]:
+                if task["parameters"].get("prompt") == prompt:
+                    return str(task["task_id"])
+            time.sleep(0.02)
+        raise AssertionError(f"no task came for {prompt!r}")
+
+    def end_input(self) -> None:
+        """Tells the process to end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
     def stop(self, *, kill: bool = False) -> int:
         """Ends the process: by closing its stdin, or as kill -9 does."""
         if kill:
@@ -103,6 +118,8 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         return started[-1]
 
     yield start
+    for process in started:  # all together: each takes a moment
+        process.end_input()
     for process in started:
         process.stop()
 

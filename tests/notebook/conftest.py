@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import SandboxProcess
 from tests.notebook.kernels import LiveKernel, live_client
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_sandbox(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+) -> SandboxProcess:
+    """The sandbox of all these kernels: one of a kernel's own would be dying while the next one looks for it."""
+    data = tmp_path_factory.mktemp("data")
+    return start_sandbox("--speed", "50", "--balance", "1000", data=data / "sandbox")
+
+
+@pytest.fixture(scope="session")
+def data_dir(shared_sandbox: SandboxProcess) -> Path:
     """The ledger's folder; kernels of the session share the sandbox that runs in it."""
-    return tmp_path_factory.mktemp("data")
+    return shared_sandbox.data.parent
 
 
 @pytest.fixture
@@ -35,6 +45,12 @@ def kernel_env(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     work = tmp_path / "work"
     work.mkdir()
     return work
+
+
+@pytest.fixture
+def own_data(kernel_env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder of this test alone: its kernel starts the sandbox itself, and ends it."""
+    monkeypatch.setenv("WIRO_DATA_DIR", str(tmp_path / "data"))
 
 
 @pytest.fixture

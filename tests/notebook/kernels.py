@@ -132,6 +132,24 @@ class LiveKernel:
                 return message
         raise AssertionError("the message did not come")
 
+    def restart(self) -> None:
+        """Kills the kernel and starts it again, until it answers on both channels.
+
+        The client's own `wait_for_ready` takes any message for that, also one the killed kernel left behind; what
+        the new one says before the output channel is connected would be lost.
+        """
+        self.manager.restart_kernel(now=True)
+        deadline = time.monotonic() + REPLY_TIMEOUT_S
+        while True:
+            asked = self.client.kernel_info()
+            try:
+                for listen in (self.client.get_shell_msg, self.client.get_iopub_msg):
+                    while listen(timeout=1)["parent_header"].get("msg_id") != asked:
+                        pass
+                return
+            except queue.Empty:
+                assert time.monotonic() < deadline, "the kernel did not come back"
+
     def complete(self, code: str) -> list[str]:
         """Returns the texts a front end would offer with the cursor at the end."""
         message_id = self.client.complete(code, len(code))

@@ -20,19 +20,13 @@ DEADLINE_S = 90
 
 
 @pytest.fixture
-def speed() -> str:
-    return "50"
-
-
-@pytest.fixture
 def env(
     start_sandbox: Callable[..., SandboxProcess],
     tmp_path_factory: pytest.TempPathFactory,
     tmp_path: Path,
-    speed: str,
 ) -> dict[str, str]:
     data = tmp_path_factory.mktemp("data")
-    start_sandbox("--engine", "instant", "--speed", speed, "--balance", "1000", data=data / "sandbox")
+    start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WIRO_", "JPY_"))}
     (tmp_path / "ipython").mkdir()
     return {**kept, "WIRO_DATA_DIR": str(data), "WIRO_SERVICE": "sandbox", "IPYTHONDIR": str(tmp_path / "ipython")}
@@ -163,15 +157,16 @@ print([name for name in ("IPython", "ipywidgets", "anywidget") if name in sys.mo
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("speed", ["1"])
 def test_a_script_may_end_before_its_run_and_says_nothing(env: dict[str, str], tmp_path: Path) -> None:
     script = """
 import threading
 import wiro_nb
 
 followed = threading.Event()
-run = wiro_nb.run("sandbox/plain-clip", prompt="a paper boat", frames=9, seed=7)
-stop = run.on_change(lambda snapshot: snapshot.stage == "preparing" and followed.set())
+run = wiro_nb.run("sandbox/plain-clip", prompt="a paper boat [hold]", frames=9, seed=7)
+look = lambda snapshot: snapshot.stage == "generating" and followed.set()
+stop = run.on_change(look)
+look(run.snapshot)
 assert followed.wait(60)
 """
     done = subprocess.run(

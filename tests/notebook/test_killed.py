@@ -75,8 +75,7 @@ def test_the_next_kernel_goes_on_where_the_killed_one_stopped(
     # What ends the kernel is the cell, so no reply comes.
     kernel.start(f"%%wiro {CLIP_MODEL} --as clip\n{prompt}")
     kernel.manager.provisioner.process.wait(REPLY_TIMEOUT_S)  # type: ignore[union-attr]
-    kernel.manager.restart_kernel(now=True)
-    kernel.client.wait_for_ready(timeout=REPLY_TIMEOUT_S)
+    kernel.restart()
     said = kernel.run("%load_ext wiro_nb").text
     assert "not finished before" in said
     kernel.run("%wiro wait")

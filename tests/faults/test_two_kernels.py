@@ -25,6 +25,8 @@ from wiro_nb.runs.run import Run
 from wiro_nb.runs.snapshot import RunState, Stage
 
 LEASE_S = 1.5
+# Where nobody dies: a kernel that a busy machine keeps waiting for as long as a short lease would lose its run.
+LONG_LEASE_S = 60.0
 
 
 @pytest.fixture
@@ -39,9 +41,9 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch.setattr)
 
 
-def hurry(assign: Callable[[Any, str, Any], None]) -> None:
-    assign(worker, "LEASE_S", LEASE_S)
-    assign(worker, "_HEARTBEAT_S", LEASE_S / 5)
+def hurry(assign: Callable[[Any, str, Any], None], lease_s: float = LEASE_S) -> None:
+    assign(worker, "LEASE_S", lease_s)
+    assign(worker, "_HEARTBEAT_S", lease_s / 5)
     assign(worker, "_SPECTATE_S", 0.1)
 
 
@@ -52,11 +54,11 @@ def service(start_sandbox: Any, point_at: Any) -> Any:
     return made
 
 
-def be_a_kernel(environment: dict[str, str], folder: str, prompt: str, told: Any) -> None:
+def be_a_kernel(environment: dict[str, str], folder: str, prompt: str, lease_s: float, told: Any) -> None:
     """Another kernel: starts a run, says its id, and lives until it is killed."""
     os.environ.update(environment)
     os.chdir(folder)
-    hurry(setattr)
+    hurry(setattr, lease_s)
     manager = Manager(settings=chaos_worker.SETTINGS)
     run = submit(manager, prompt)
     wait_for(run, lambda run: run.task_id is not None)
@@ -66,15 +68,15 @@ def be_a_kernel(environment: dict[str, str], folder: str, prompt: str, told: Any
 
 
 @pytest.fixture
-def other_kernel(context: Any, service: Any, own_folders: Path) -> Iterator[Callable[[str], tuple[Any, Any]]]:
+def other_kernel(context: Any, service: Any, own_folders: Path) -> Iterator[Callable[..., tuple[Any, Any]]]:
     """Starts kernels that submit one run each; gives the process and the end of its pipe."""
     started: list[BaseProcess] = []
 
-    def start(prompt: str) -> tuple[Any, Any]:
+    def start(prompt: str, lease_s: float = LEASE_S) -> tuple[Any, Any]:
         here, there = context.Pipe(duplex=False)
         environment = {name: value for name, value in os.environ.items() if name.startswith("WIRO_")}
         process = context.Process(
-            target=be_a_kernel, args=(environment, str(own_folders), prompt, there), daemon=True
+            target=be_a_kernel, args=(environment, str(own_folders), prompt, lease_s, there), daemon=True
         )
         process.start()
         started.append(process)
@@ -103,9 +105,10 @@ def owner_of(manager: Manager, run: Run) -> str | None:
 
 
 def test_both_kernels_see_a_run_and_only_one_works_on_it(
-    make_manager: Any, service: Any, other_kernel: Any
+    make_manager: Any, service: Any, other_kernel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process, told = other_kernel("[hold] seen by both")
+    hurry(monkeypatch.setattr, LONG_LEASE_S)
+    process, told = other_kernel("[hold] seen by both", LONG_LEASE_S)
     manager = make_manager()
     run = look_on(manager, told)
     wait_for(run, lambda run: run.snapshot.stage is Stage.GENERATING)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import NotebookPage, OpenNotebook
+from .conftest import NotebookPage, OpenNotebook, expect
 from .test_card import ALL_STATES
 from .test_card import SETUP as CARD_SETUP
 from .test_form import HOSTILE
@@ -42,18 +42,20 @@ done = wiro_nb.run("sandbox/image", prompt="costs $5 and $6").wait()
 display(done, wiro_nb.runs(), wiro_nb.status(), wiro_nb.info("sandbox/plain-clip"))
 """
 CELLS = {
-    ".wiro-form": [FORM_SETUP + HOSTILE],
-    ".wiro-run": [CARD_SETUP + ALL_STATES],
-    ".wiro-browser": [RUNS.strip()],
-    ".jp-RenderedHTMLCommon": [PAGES],
+    ".wiro-form": ([FORM_SETUP + HOSTILE], 1),
+    ".wiro-run": ([CARD_SETUP + ALL_STATES], 10),
+    ".wiro-browser": ([RUNS.strip()], 1),
+    ".jp-OutputArea .jp-RenderedHTMLCommon": ([PAGES], 4),
 }
 
 
 @pytest.mark.parametrize("selector", CELLS)
 def test_axe_finds_no_serious_fault(open_notebook: OpenNotebook, selector: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    notebook = open_notebook(CELLS[selector])
-    notebook.page.wait_for_selector(selector, timeout=30_000)
+    cells, count = CELLS[selector]
+    notebook = open_notebook(cells)
+    expect(notebook.page.locator(selector)).to_have_count(count)
+    expect(notebook.page.locator(selector).last).to_be_visible()
     for theme in ("Light", "Dark"):
         notebook.use_theme(f"JupyterLab {theme}")
         if theme == "Light":

@@ -17,10 +17,10 @@ BUDGET = (
 
 def test_a_budget_is_written_into_the_notebook_and_taken_out_again(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook(["%load_ext wiro_nb", "%wiro budget 5"])
-    notebook.page.wait_for_function(f"() => ({BUDGET})() === '5'", timeout=20_000)
+    notebook.page.wait_for_function(f"() => ({BUDGET})() === '5'")
     assert notebook.saved()["metadata"]["wiro"]["budget"] == "5"
     notebook.execute("get_ipython().run_line_magic('wiro', 'budget none')")
-    notebook.page.wait_for_function(f"() => ({BUDGET})() === 'none'", timeout=20_000)
+    notebook.page.wait_for_function(f"() => ({BUDGET})() === 'none'")
 
 
 def test_a_notebook_that_comes_from_elsewhere_brings_its_budget(open_notebook: OpenNotebook) -> None:

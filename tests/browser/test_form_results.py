@@ -15,7 +15,7 @@ from .conftest import NotebookPage, OpenNotebook
 pytestmark = pytest.mark.browser
 
 FORM = "%wiro form wiro/animate-diff steps=4 frameNumber=8 seed=7 prompt='a paper boat'"
-RUN_DONE_MS = 30_000
+RUN_DONE_MS = 60_000
 
 
 def run_once(notebook: NotebookPage, count: int) -> None:
@@ -27,7 +27,7 @@ def run_once(notebook: NotebookPage, count: int) -> None:
 
 
 def wait_for_results(notebook: NotebookPage, count: int) -> None:
-    """Waits until the model of the form's output holds so many clips."""
+    """Waits until the model of the form's output holds so many clips, and the notebook their records."""
     notebook.page.wait_for_function(
         """(count) => {
             const model = window.jupyterapp.shell.currentWidget.context.model;
@@ -39,6 +39,7 @@ def wait_for_results(notebook: NotebookPage, count: int) -> None:
         arg=count,
         timeout=RUN_DONE_MS,
     )
+    notebook.wait_for_runs("succeeded", count)
 
 
 def form_output(saved: dict[str, Any]) -> dict[str, Any]:

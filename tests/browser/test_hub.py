@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import nbformat
 import pytest
 
-from .conftest import OpenNotebook, Server, run_server
+from .conftest import OpenNotebook, Server, expect, run_server
 
 pytestmark = pytest.mark.browser
 
@@ -38,6 +39,7 @@ def test_clip_form_and_metadata_work_below_a_path(
     notebook = open_notebook(folder / "film.ipynb", app=app)
     video = notebook.page.locator(".jp-OutputArea video").first
     video.wait_for()
+    expect(video).to_have_attribute("src", re.compile("/files/"))
     # Asked for as the player asks: from below the path, with the page's cookie. Not every Chromium has H.264.
     answer = video.evaluate(
         """async (video) => {
@@ -52,9 +54,7 @@ def test_clip_form_and_metadata_work_below_a_path(
     clip = next((folder / "wiro_outputs").glob("*/0.mp4"))
     assert answer["size"] == clip.stat().st_size
     notebook.page.get_by_role("button", name="Run").first.wait_for()
-    notebook.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs"
-    )
+    notebook.wait_for_runs("succeeded")
     (record,) = notebook.saved()["metadata"]["wiro"]["runs"].values()
     assert record["status"] == "succeeded"
     assert (folder / record["outputs"][0]["path"]).exists()

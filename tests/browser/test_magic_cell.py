@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from .conftest import OpenNotebook
+from .conftest import OpenNotebook, expect
 
 pytestmark = pytest.mark.browser
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
-CONNECTED = """() => {
-    const panel = window.jupyterapp?.shell?.currentWidget;
-    return panel?.sessionContext?.session?.kernel?.connectionStatus === 'connected';
-}"""
-HAS_RUNS = """() => {
-    const wiro = window.jupyterapp.shell.currentWidget.content.model.getMetadata('wiro');
-    return Object.keys(wiro?.runs ?? {}).length > 0;
-}"""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -26,11 +20,13 @@ def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook
     notebook = open_notebook(
         ["%load_ext wiro_nb", CELL + f"costs $5 and $6 in {app}", "%wiro runs", "%wiro nothing"], app=app
     )
+    # From here on nothing is drawn anew.
+    notebook.wait_for_runs("succeeded")
     video = notebook.page.locator(".jp-OutputArea video")
-    video.wait_for()
+    expect(video).to_have_count(1)
+    expect(video).to_have_attribute("src", re.compile("/files/"))
     notebook.page.locator(".jp-OutputArea").get_by_text(f"costs $5 and $6 in {app}").first.wait_for()
     notebook.shot(f"magic-{app}")
-    notebook.page.wait_for_function(HAS_RUNS)
     saved = notebook.saved()
     (output,) = saved["cells"][1]["outputs"]
     assert WIDGET_VIEW not in output["data"]
@@ -46,7 +42,8 @@ def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook
     notebook = open_notebook(["%load_ext wiro_nb", CELL + "a reloaded sea [hold]"])
     notebook.saved()
     notebook.page.reload()
-    notebook.page.wait_for_function(CONNECTED)
+    notebook.wait_for_kernel()
     notebook.execute("clip.cancel(); clip.wait(30, check=False)")
     notebook.page.get_by_text("Billed: nothing.").wait_for()
+    notebook.wait_for_runs("cancelled")
     assert notebook.saved()["cells"][1]["outputs"][0]["metadata"]["wiro"]["status"] == "cancelled"

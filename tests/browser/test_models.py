@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 
-from .conftest import NotebookPage, OpenNotebook
+from .conftest import NotebookPage, OpenNotebook, expect
 
 pytestmark = pytest.mark.browser
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CARDS = ".wiro-model"
+TYPED = (
+    "'a fox in the snow' in [getattr(widget, 'value', None)"
+    " for widget in __import__('ipywidgets').widgets.widget._instances.values()]"
+)
 
 
 def slugs(notebook: NotebookPage) -> list[str]:
-    return [node.get_attribute("data-slug") for node in notebook.page.locator(CARDS).all()]
+    found: list[str] = notebook.page.locator(CARDS).evaluate_all(
+        "(cards) => cards.map((card) => card.dataset.slug)"
+    )
+    return found
 
 
 def views_in(saved: dict[str, Any]) -> list[str]:
@@ -53,17 +60,16 @@ def test_a_model_is_found_chosen_and_its_form_filled_in(open_notebook: OpenNoteb
     page.wait_for_selector('.wiro-form [data-name="prompt"] textarea')
     page.wait_for_function("() => document.activeElement?.closest('[data-name=prompt]')")
     page.keyboard.type("a fox in the snow")
-    page.wait_for_timeout(300)
-    assert "%wiro form pruna/vace" in page.locator(".wiro-browser").inner_text()
+    expect(page.locator(".wiro-browser")).to_contain_text("%wiro form pruna/vace")
+    notebook.wait_for_answer(TYPED, "True")
     notebook.shot(f"models-{app}-chosen")
     saved = notebook.saved()
     assert views_in(saved) == [], "the file holds static forms alone"
     assert "pruna/vace" in json.dumps(saved)
     page.reload()
     notebook.wait_for_kernel()
-    page.locator(CARDS).first.wait_for(timeout=30_000)
+    page.locator(CARDS).first.wait_for()
     prompt = page.locator('.wiro-form [data-name="prompt"] textarea')
-    prompt.wait_for()
-    assert prompt.input_value() == "a fox in the snow"
+    expect(prompt).to_have_value("a fox in the snow")
     dirty = page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty")
     assert not dirty, "a page opened again changes nothing"

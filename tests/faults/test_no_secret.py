@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.notebook.kernels import REPLY_TIMEOUT_S, live_client
+from tests.notebook.kernels import REPLY_TIMEOUT_S, convert_executed, live_client
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.runs.paths import ledger_path
 
@@ -206,19 +206,17 @@ def test_the_search_would_find_a_token(place: Path, sandbox: Any, make_manager: 
     assert find_leaks(secrets_of(sandbox, tasks=1), {"a": f"x{token}y"}) != []
 
 
-def test_a_notebook_run_by_a_program_keeps_no_secret(place: Path, sandbox: Any) -> None:
+def test_a_notebook_run_by_a_program_keeps_no_secret(
+    place: Path, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As nbclient, nbconvert and papermill leave it: with widget state, outputs and the clip's own record."""
     book = nbformat.v4.new_notebook()
     for code in ("%load_ext wiro_nb", f"%%wiro {MODEL} --as clip\na headless sea", "%wiro runs", "clip.show()"):
         book.cells.append(nbformat.v4.new_code_cell(code))
     path = place / "work" / "secret.ipynb"
     nbformat.write(book, path)
-    done = subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", str(path)],
-        capture_output=True,
-        env={**os.environ, "WIRO_HEADLESS": "1"},
-        timeout=120,
-    )
+    monkeypatch.setenv("WIRO_HEADLESS", "1")
+    done = convert_executed(path, "--to", "notebook", "--inplace")
     assert done.returncode == 0, done.stderr.decode()
     files = written(place)
     saved = json.loads(path.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import papermill
 from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+from traitlets.config import Config
 
 REPLY_TIMEOUT_S = 60.0
 CLIP_MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -22,17 +26,41 @@ SMALL = "numFrames=5 steps=2"
 
 
 @contextmanager
-def kernel_manager() -> Iterator[KernelManager]:
-    """Gives a manager whose kernel listens on sockets in a folder of its own.
+def own_sockets() -> Iterator[Config]:
+    """Gives the configuration of a kernel that listens on sockets in a folder of its own.
 
     A TCP port is found free by one process and bound by another, and meanwhile taken by a third: with several
     kernels at once that happens. The folder is not pytest's: a socket's path may have some 100 letters only.
     """
     if sys.platform == "win32":
-        yield KernelManager(kernel_name="python3")
+        yield Config()
         return
     with tempfile.TemporaryDirectory(prefix="kernel") as folder:
-        yield KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/k")
+        yield Config(KernelManager=Config(transport="ipc", ip=f"{folder}/k"))
+
+
+def execute(nb: Any, folder: Path, *, timeout_s: int = 120) -> Any:
+    """Executes a notebook in a folder as programs do, and returns it."""
+    with own_sockets() as config:
+        client = NotebookClient(
+            nb, timeout=timeout_s, config=config, resources={"metadata": {"path": str(folder)}}
+        )
+        client.execute()
+    return nb
+
+
+def execute_with_papermill(source: Path, target: Path, **options: Any) -> None:
+    """Executes a notebook's file; `options` are papermill's own."""
+    with own_sockets() as config:
+        papermill.execute_notebook(source, target, config=config, progress_bar=False, **options)
+
+
+def convert_executed(notebook: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Executes a notebook with nbconvert's command, in the notebook's folder."""
+    with own_sockets() as config:
+        sockets = [f"--KernelManager.{name}={value}" for name, value in config.KernelManager.items()]
+        command = [sys.executable, "-m", "nbconvert", "--execute", *words, *sockets, notebook.name]
+        return subprocess.run(command, cwd=notebook.parent, capture_output=True, timeout=240, check=False)
 
 
 @contextmanager
@@ -43,7 +71,8 @@ def live_client(folder: Path, **options: Any) -> Iterator[tuple[KernelManager, B
         folder: The kernel's working folder; its environment is this process's.
         **options: For `KernelManager.start_kernel`.
     """
-    with kernel_manager() as manager:
+    with own_sockets() as config:
+        manager = KernelManager(kernel_name="python3", config=config)
         manager.start_kernel(cwd=str(folder), env=dict(os.environ), **options)
         client = manager.client()
         client.start_channels()

@@ -8,10 +8,9 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
+from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel, execute
 from wiro_nb.provenance.notebooks import records_in_notebook
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -37,11 +36,6 @@ def service(
 
 def sent(service: Any) -> int:
     return int(service.audit()["requests"].get("Run", 0))
-
-
-def execute(nb: Any, folder: Path) -> Any:
-    NotebookClient(nb, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
-    return nb
 
 
 def notebook(*cells: str) -> Any:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from tests.notebook.kernels import CLIP_MODEL, SMALL
+from tests.notebook.kernels import CLIP_MODEL, SMALL, convert_executed, execute, execute_with_papermill
 from wiro_nb.provenance.record import check_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -31,11 +27,6 @@ def notebook(*cells: str) -> Any:
         cells=[nbformat.v4.new_code_cell(source) for source in sources],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
-
-
-def execute(nb: Any, folder: Path) -> Any:
-    NotebookClient(nb, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
-    return nb
 
 
 def last_output(nb: Any) -> Any:
@@ -113,15 +104,15 @@ def test_python_waits_in_its_cell_and_raises(kernel_env: Path) -> None:
 
 def test_papermill_waits_too(kernel_env: Path, tmp_path: Path) -> None:
     nbformat.write(notebook(CELL), tmp_path / "in.ipynb")
-    papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", cwd=kernel_env, progress_bar=False)
+    execute_with_papermill(tmp_path / "in.ipynb", tmp_path / "out.ipynb", cwd=kernel_env)
     output = last_output(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     assert output["metadata"]["wiro"]["status"] == "succeeded"
 
 
 def test_nbconvert_exports_a_page_that_finds_its_clip(kernel_env: Path) -> None:
     nbformat.write(notebook(CELL), kernel_env / "a.ipynb")
-    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", "a.ipynb"]
-    subprocess.run(command, cwd=kernel_env, check=True, capture_output=True, timeout=120)
+    done = convert_executed(kernel_env / "a.ipynb", "--to", "html")
+    assert done.returncode == 0, done.stderr.decode()
     page = (kernel_env / "a.html").read_text("utf-8")
     video = re.search(r'<video [^>]*?src="([^"]+)"', page)
     assert video is not None

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 import pytest
 from nbconvert import HTMLExporter, LatexExporter, SlidesExporter
 
 from tests.conftest import SandboxProcess
 from tests.notebook.committed import PICTURE, TEXT, for_readers, shown
+from tests.notebook.kernels import execute_with_papermill
 from tests.notebook.tutorials import NOTEBOOKS, Executed, make_executor, read_tutorial, tutorial_names
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.record import check_record
@@ -187,7 +187,7 @@ def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
 ) -> None:
     given = {"prompt": "a harbour in the rain", "seeds": "11,12", "steps": 3}
     source, target = NOTEBOOKS / BATCH, tmp_path / "tonight.ipynb"
-    papermill.execute_notebook(source, target, parameters=given, cwd=tmp_path, progress_bar=False)
+    execute_with_papermill(source, target, parameters=given, cwd=tmp_path)
     done = Executed(nbformat.read(target, as_version=4), tmp_path)
     assert done.notebook.metadata.papermill.parameters == given
     assert done.output_of("wait").text == "seed 11 succeeded\nseed 12 succeeded\n"
@@ -210,7 +210,7 @@ def test_a_papermill_parameter_that_may_be_a_secret_is_in_no_record(
     nbformat.write(book, tmp_path / "in.ipynb")
     given = {"prompt": "a quiet boat", "my_api_key": "not-to-be-kept"}
     source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
-    papermill.execute_notebook(source, target, parameters=given, cwd=tmp_path, progress_bar=False)
+    execute_with_papermill(source, target, parameters=given, cwd=tmp_path)
     (record,) = Executed(nbformat.read(target, as_version=4), tmp_path).records
     assert record["cell"]["parameters"] == {"prompt": "a quiet boat"}
     clip = tmp_path / record["outputs"][0]["path"]

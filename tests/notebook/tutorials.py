@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
+
+from tests.notebook.kernels import execute_with_papermill
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CELL_TIMEOUT_S = 120
@@ -56,8 +57,8 @@ def make_executor(folder: Path) -> Callable[[str], Executed]:
     def executed(name: str) -> Executed:
         home = folder / name.removesuffix(".ipynb")
         home.mkdir()
-        options = {"kernel_name": "python3", "progress_bar": False, "execution_timeout": CELL_TIMEOUT_S}
-        papermill.execute_notebook(NOTEBOOKS / name, home / name, cwd=home, **options)
+        options = {"kernel_name": "python3", "execution_timeout": CELL_TIMEOUT_S}
+        execute_with_papermill(NOTEBOOKS / name, home / name, cwd=home, **options)
         return Executed(nbformat.read(home / name, as_version=4), home)
 
     return executed

@@ -75,7 +75,7 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
     script = f"""
         from wiro_nb.runs import get_manager
         manager = get_manager()
-        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "left behind"}}))
+        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] left behind"}}))
         print(run.id)
     """
     done = subprocess.run(
@@ -85,9 +85,11 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
     manager = make_manager()
     (run,) = manager.resume()
     assert run.id == done.stdout.strip()
+    wait_for_stage(run, Stage.GENERATING)
+    sandbox.release(run.task_id)
     assert run.wait(60).state is RunState.SUCCEEDED
     tasks = sandbox.call("/Task/List", {"type": "model", "start": "0", "limit": "200"})["tasklist"]
-    assert sum(task["parameters"].get("prompt") == "left behind" for task in tasks) == 1
+    assert sum(task["parameters"].get("prompt") == "[hold] left behind" for task in tasks) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

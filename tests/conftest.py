@@ -150,9 +150,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run; the browser comes last.
-
-    Playwright keeps an event loop running in this thread, in which nobody else could start one.
+    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run; the browser comes last,
+    after what tells more quickly that something is broken.
     """
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
     if not config.option.markexpr:

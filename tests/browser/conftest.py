@@ -6,6 +6,7 @@ Screenshots go to `test-artifacts/`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -234,12 +235,47 @@ def _wait_for_address(process: subprocess.Popen[bytes], base: Path) -> str:
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason=INSTALL_HINT)
     playwright.expect.set_options(timeout=ACTION_MS)
-    with playwright.sync_playwright() as engine:
+    engine = playwright.sync_playwright().start()
+    browser = None
+    try:
         browser = launch_chromium(engine)
         if browser is None:
             pytest.skip(INSTALL_HINT)
         yield browser
-        browser.close()
+    finally:
+        with _playwrights_turn():
+            if browser is not None:
+                browser.close()
+            engine.stop()
+
+
+_suspended_loop: asyncio.AbstractEventLoop | None = None
+
+
+@contextlib.contextmanager
+def _playwrights_turn() -> Iterator[None]:
+    """Playwright's loop counts as this thread's running one here, and nowhere else.
+
+    From its start to its end it would count as running, and a test that has no browser and comes
+    between (the processes of the suite take tests from each other) could not start a loop of its own.
+    """
+    global _suspended_loop
+    if asyncio._get_running_loop() is None:
+        asyncio._set_running_loop(_suspended_loop)
+    try:
+        yield
+    finally:
+        _suspended_loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
+    """Gives Playwright its turn in the tests with a browser."""
+    if item.get_closest_marker("browser") is None:
+        return (yield)
+    with _playwrights_turn():
+        return (yield)
 
 
 def expect(locator: Any) -> Any:

@@ -27,7 +27,7 @@ from wiro_nb.runs.connections import Connections
 from wiro_nb.runs.credentials import CLOUD
 from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.inputs import resolve_inputs, store_inputs
-from wiro_nb.runs.jobs import Desk, error_from_dict
+from wiro_nb.runs.jobs import Desk, error_from_dict, left_behind
 from wiro_nb.runs.kept_schemas import keep_schema
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.lineage import find_parent, note_frame
@@ -426,11 +426,16 @@ class Manager:
 
         One that stopped without an end is taken up again: the service is asked about an uncertain one anew.
         """
-        if self._closed or (run.done and run.row.state.is_final):
+        if run.done and (self._closed or run.row.state.is_final):
             return
         if run.done:
             run._unsettle()
-        self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
+        try:
+            self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
+        except (ConfigError, RuntimeError):
+            if not self._closed:
+                raise
+            run._settle(left_behind(run))  # closed already, or this moment: nothing else would wake who waits
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""

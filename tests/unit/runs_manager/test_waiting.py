@@ -16,7 +16,7 @@ import pytest
 from tests.manager_tools import WAN, submit, wait_for_stage, when_waiting
 from wiro_nb.errors import RunFailed, StreamLost, TimedOut
 from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.run import WaitInterrupted
+from wiro_nb.runs.run import Run, WaitInterrupted
 from wiro_nb.runs.snapshot import RunState, Stage
 
 DEADLINE_S = 90.0
@@ -193,6 +193,33 @@ def test_closing_wakes_whoever_waits_and_the_next_session_takes_the_run_up(
     sandbox.release(run.task_id)
     assert again.wait(60).state is RunState.SUCCEEDED
     assert again.path is not None
+
+
+def test_closing_wakes_whoever_looks_on_too_and_nobody_waits_in_vain_afterwards(
+    manager: Manager, make_manager: Any
+) -> None:
+    run = submit(manager, "[hold] a cat")
+    wait_for_stage(run, Stage.GENERATING)
+    other = make_manager()
+    seen, late = other.get(run.short_id), Run(other, run.row, run.snapshot)
+    caught: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            seen.wait(60)
+        except StreamLost as error:
+            caught.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert waiter.ident is not None
+    when_waiting(seen, waiter.ident, other.close).join()
+    waiter.join(60)
+    assert caught
+    with pytest.raises(StreamLost):
+        late.wait(60)
+    run.cancel()
+    run.wait(60)
 
 
 def test_another_process_looks_on_until_the_run_is_over(manager: Manager, make_manager: Any, sandbox: Any) -> None:

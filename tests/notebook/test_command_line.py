@@ -89,21 +89,27 @@ def test_a_run_prints_one_record_and_nothing_of_its_progress(
         assert secret not in done.stdout + done.stderr
 
 
-def test_progress_goes_to_a_terminal_and_only_there(env: dict[str, str], tmp_path: Path) -> None:
+def test_progress_goes_to_a_terminal_and_only_there(
+    env: dict[str, str], service: SandboxProcess, tmp_path: Path
+) -> None:
     controller, terminal = pty.openpty()
-    words = [*RUN, "prompt=a watched boat", "--json"]
+    words = [*RUN, "prompt=a watched boat [hold]", "--json"]
     job = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=terminal, text=True)
     os.close(terminal)
     told = b""
-    while piece := read_terminal(controller):
+    while b"\r\x1b[K" not in told:
+        piece = read_terminal(controller)
+        assert piece, f"it ended, or its output did, before any progress was told: {told!r}"
         told += piece
+    service.release(service.task_of("a watched boat [hold]"))
+    while read_terminal(controller):
+        pass
     os.close(controller)
     assert job.stdout is not None
     with job.stdout:
         (record,) = values(job.stdout.read())
     assert job.wait(DEADLINE_S) == 0
     assert record["status"] == "succeeded"
-    assert b"\r\x1b[K" in told
 
 
 def read_terminal(descriptor: int) -> bytes:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,8 +255,11 @@ def _find(query: str) -> Run:
 def follow(handle: Run, *, as_json: bool) -> int:
     """Waits for a run with a moving line, prints it, and returns the exit code."""
     line = ProgressLine()
-    stop = handle.on_change(line)
+    stop: Callable[[], None] = lambda: None
     try:
+        stop = handle.on_change(line)
+        if not handle.done:
+            line(handle.snapshot)  # where it stands: its next change may be far away
         handle.wait(check=False)
     except KeyboardInterrupt:
         line.close()

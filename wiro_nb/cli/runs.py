@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import threading
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,19 +255,17 @@ def _find(query: str) -> Run:
 def follow(handle: Run, *, as_json: bool) -> int:
     """Waits for a run with a moving line, prints it, and returns the exit code."""
     line = ProgressLine()
-    stop: Callable[[], None] = lambda: None
-    try:
-        stop = handle.on_change(line)
-        if not handle.done:
-            line(handle.snapshot)  # where it stands: its next change may be far away
-        handle.wait(check=False)
-    except KeyboardInterrupt:
-        line.close()
-        say(told := f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
-        raise KeyboardInterrupt(told) from None
-    finally:
-        stop()
-        line.close()
+    with contextlib.ExitStack() as ends:
+        ends.callback(line.close)
+        try:
+            ends.callback(handle.on_change(line))
+            if not handle.done:
+                line(handle.snapshot)  # where it stands: its next change may be far away
+            handle.wait(check=False)
+        except KeyboardInterrupt:
+            line.close()
+            say(told := f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
+            raise KeyboardInterrupt(told) from None
     return _report(handle, as_json=as_json)
 
 

@@ -51,7 +51,7 @@ def test_the_painter_paints_a_clip_step_by_step(
     assert caller.http.get(task["outputs"][0]["url"]).content[4:8] == b"ftyp"
     assert float(task["elapsedseconds"]) > 0
 
-    killed = [caller.run("[slow] a boat", frames=9) for _ in range(3)]
+    killed = [caller.run("[slow] a boat", frames=25) for _ in range(3)]
     for one in killed[:2]:
         caller.until(one, "task_output")
     assert caller.task(killed[2])["status"] == "task_queue", "two at a time"

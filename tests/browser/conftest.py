@@ -14,6 +14,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -187,7 +188,6 @@ def run_server(base: Path, *words: str, shared: bool = False) -> Iterator[Server
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(base / "config"),
         "JUPYTER_DATA_DIR": str(base / "data"),
-        "JUPYTER_RUNTIME_DIR": str(base / "runtime"),
         "JUPYTERLAB_SETTINGS_DIR": str(base / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(base / "workspaces"),
         "IPYTHONDIR": str(base / "ipython"),
@@ -202,24 +202,27 @@ def run_server(base: Path, *words: str, shared: bool = False) -> Iterator[Server
         command.append("--YDocExtension.disable_rtc=True")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
-    with (base / "server.log").open("wb") as log:
+    if sys.platform != "win32":  # as `kernel_manager` does: a free port may be taken before the kernel binds it
+        command.append("--KernelManager.transport=ipc")
+    with tempfile.TemporaryDirectory(prefix="jupyter") as runtime, (base / "server.log").open("wb") as log:
+        environment["JUPYTER_RUNTIME_DIR"] = runtime  # short: it is part of the paths of sockets
         process = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=log)
-    try:
-        yield Server(_wait_for_address(process, base), token, root)
-    finally:
-        process.terminate()
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+            yield Server(_wait_for_address(process, Path(runtime), base / "server.log"), token, root)
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
 
 
-def _wait_for_address(process: subprocess.Popen[bytes], base: Path) -> str:
+def _wait_for_address(process: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
     """Reads the address from the file the server writes once it listens."""
     deadline = time.monotonic() + START_DEADLINE_S
     while time.monotonic() < deadline:
-        for found in (base / "runtime").glob("jpserver-*.json"):
+        for found in runtime.glob("jpserver-*.json"):
             try:
                 return str(json.loads(found.read_text(encoding="utf-8"))["url"])
             except (ValueError, KeyError):
@@ -227,8 +230,8 @@ def _wait_for_address(process: subprocess.Popen[bytes], base: Path) -> str:
         if process.poll() is not None:
             break
         time.sleep(0.1)
-    log = (base / "server.log").read_text(encoding="utf-8", errors="replace")
-    raise RuntimeError(f"The Jupyter server did not start:\n{log[-3000:]}")
+    said = log.read_text(encoding="utf-8", errors="replace")
+    raise RuntimeError(f"The Jupyter server did not start:\n{said[-3000:]}")
 
 
 @pytest.fixture(scope="session")

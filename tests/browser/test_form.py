@@ -145,6 +145,47 @@ def test_run_sends_what_was_typed_a_moment_before(open_notebook: OpenNotebook) -
     expect(notebook.page.locator(".wiro-btn-run")).to_contain_text("about $0.04")
 
 
+# What was typed is sent when the test says so.
+HOLD_SENDING = """() => {
+    const [start, stop] = [window.setTimeout, window.clearTimeout];
+    const held = new Map();
+    window.setTimeout = (act, ms, ...more) => {
+        const id = start(ms === 250 ? () => {} : act, ms, ...more);
+        if (ms === 250) held.set(id, act);
+        return id;
+    };
+    window.clearTimeout = (id) => {
+        held.delete(id);
+        stop(id);
+    };
+    window.send = () => {
+        const acts = [...held.values()];
+        held.clear();
+        acts.forEach((act) => act());
+    };
+}"""
+SEND_AND_TYPE_ON = """(node) => {
+    window.send();
+    node.value += ' in the snow';
+    node.dispatchEvent(new Event('input', { bubbles: true }));
+}"""
+
+
+def test_an_answer_to_what_came_before_does_not_take_back_what_is_typed(open_notebook: OpenNotebook) -> None:
+    notebook = open_form(open_notebook, WAN)
+    notebook.page.evaluate(HOLD_SENDING)
+    prompt = field(notebook, "prompt").locator("textarea")
+    prompt.fill("a fox")
+    prompt.evaluate(SEND_AND_TYPE_ON)
+    notebook.wait_for_answer("form['prompt'].value", "'a fox'")
+    # What the kernel says next is on the page, and so is what it said before that.
+    notebook.execute("form['seed'].value = 99")
+    expect(field(notebook, "seed").locator("input")).to_have_value("99")
+    assert prompt.input_value() == "a fox in the snow"
+    notebook.page.evaluate("() => window.send()")
+    notebook.wait_for_answer("form['prompt'].value", "'a fox in the snow'")
+
+
 def test_everything_can_be_reached_and_run_by_keyboard_alone(open_notebook: OpenNotebook) -> None:
     notebook = open_form(open_notebook, WAN)
     page = notebook.page

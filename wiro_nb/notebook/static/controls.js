@@ -1,7 +1,7 @@
 /**
  * The controls of a form: text, number, range, choice, searchable list, seed, free pairs.
  * Each maker takes a context {plan, model, form, id, describedBy} and returns
- * {node, focusNode, show(value), read?, flush?}. `model` is the field's widget model.
+ * {node, focusNode, show(value), keep?, flush?}. `model` is the field's widget model.
  */
 import { h, icon, button, setText, setShown, setAttribute, freshId } from "./dom.js";
 
@@ -17,9 +17,13 @@ export function plainValue(text, isNumber) {
   return trimmed !== "" && Number.isFinite(number) && String(number) === trimmed ? number : trimmed;
 }
 
-/** Sets the field's value at once on the page, and a little later in the kernel. */
-export function valueSaver(model) {
+/**
+ * Sets the field's value at once on the page, and a little later in the kernel. The kernel's answer to what was
+ * sent before may come while one types on; `keep` puts back what it would take away, until that is sent too.
+ */
+function valueSaver(model) {
   let timer = null;
+  let unsent;
   const flush = () => {
     if (timer === null) return;
     clearTimeout(timer);
@@ -27,18 +31,21 @@ export function valueSaver(model) {
     model.save_changes();
   };
   const save = (value, { now = false } = {}) => {
-    model.set("value", value);
+    unsent = value;
     clearTimeout(timer);
     timer = setTimeout(flush, SAVE_AFTER_MS);
+    model.set("value", value);
     if (now) flush();
   };
-  return { save, flush };
+  const keep = () => {
+    if (timer !== null && model.get("value") !== unsent) model.set("value", unsent);
+  };
+  return { save, flush, keep };
 }
 
-function textControl(context, isNumber) {
-  const { plan, model, id } = context;
+function textControl(context, isNumber, saver = valueSaver(context.model)) {
+  const { plan, id } = context;
   const large = plan.kind === "prompt" || plan.kind === "textarea";
-  const saver = valueSaver(model);
   const node = h(large ? "textarea" : "input", {
     id,
     class: `wiro-in${plan.kind === "prompt" ? " wiro-big" : ""}${isNumber ? " wiro-num" : ""}`,
@@ -63,7 +70,7 @@ function textControl(context, isNumber) {
     if (plainValue(node.value, isNumber) !== plainValue(text, isNumber)) node.value = text;
   };
   const unit = plan.unit ? h("span", { class: "wiro-unit" }, plan.unit) : null;
-  return { node: unit ? h("div", { class: "wiro-join" }, node, unit) : node, focusNode: node, show, flush: saver.flush };
+  return { node: unit ? h("div", { class: "wiro-join" }, node, unit) : node, focusNode: node, show, keep: saver.keep, flush: saver.flush };
 }
 
 /** Up and Down change a number by its step, within its bounds. */
@@ -81,9 +88,9 @@ function stepNumber(event, node, plan, saver) {
 }
 
 function rangeControl(context) {
-  const typed = textControl(context, true);
   const { plan, model } = context;
   const saver = valueSaver(model);
+  const typed = textControl(context, true, saver);
   const slider = h("input", {
     type: "range",
     min: plan.min,
@@ -97,8 +104,7 @@ function rangeControl(context) {
     const number = Number(value);
     if (Number.isFinite(number) && Number(slider.value) !== number) slider.value = String(number);
   };
-  const flush = () => [typed.flush(), saver.flush()];
-  return { node: h("div", { class: "wiro-range" }, slider, typed.node), focusNode: typed.focusNode, show, flush };
+  return { node: h("div", { class: "wiro-range" }, slider, typed.node), focusNode: typed.focusNode, show, keep: saver.keep, flush: saver.flush };
 }
 
 /** The option whose value is `value`, else one that says so. */
@@ -243,10 +249,10 @@ function searchControl(context) {
 
 function seedControl(context) {
   const { model } = context;
-  const typed = textControl(context, true);
+  const saver = valueSaver(model);
+  const typed = textControl(context, true, saver);
   const dice = button("Random seed", { icon: "dice", kind: "wiro-btn-icon", onClick: () => {
-    model.set("value", 1 + (crypto.getRandomValues(new Uint32Array(1))[0] % 2147483646));
-    model.save_changes();
+    saver.save(1 + (crypto.getRandomValues(new Uint32Array(1))[0] % 2147483646), { now: true });
   } });
   const pin = button("Pin this seed", { icon: "pin", kind: "wiro-btn-icon", onClick: () => {
     model.set("pinned", !model.get("pinned"));
@@ -259,7 +265,7 @@ function seedControl(context) {
     setText(context.hint, pinned ? `Pinned: every run uses ${value}.` : "New one each run. Pin to repeat.");
     setShown(context.hint, true);
   };
-  return { node: h("div", { class: "wiro-join" }, typed.focusNode, dice, pin), focusNode: typed.focusNode, show, flush: typed.flush };
+  return { node: h("div", { class: "wiro-join" }, typed.focusNode, dice, pin), focusNode: typed.focusNode, show, keep: saver.keep, flush: saver.flush };
 }
 
 /** Free names and values, for a model without published inputs. */
@@ -302,7 +308,7 @@ function pairsControl(context) {
     rows.replaceChildren();
     for (const [name, item] of Object.entries(value ?? {})) addRow(name, item);
   };
-  return { node: h("div", {}, rows, add), focusNode: add, show, flush: saver.flush };
+  return { node: h("div", {}, rows, add), focusNode: add, show, keep: saver.keep, flush: saver.flush };
 }
 
 /** @returns the control for a plan's kind; unknown kinds get a text field. */

@@ -79,6 +79,7 @@ export function drawField(form, plan, model) {
       "button", { type: "button", class: "wiro-chip", on: { click: () => form.addToPrompt(word) } }, word)));
   };
   const show = () => {
+    control.keep?.();
     const value = model.get("value");
     control.show(value);
     if (plan.kind !== "search") setText(count, countText(plan, value));

@@ -215,8 +215,9 @@ def targets():
             target = os.readlink(f"/proc/self/fd/{entry}")
         except OSError:
             continue
-        # Not ours: IPython's history, and a wake-up of ipykernel for each thread that spoke, collected later.
-        if "history" not in target and "eventfd" not in target:
+        # Not ours: IPython's history, whose thread also opens its folder for a moment, and a wake-up of
+        # ipykernel for each thread that spoke, collected later.
+        if "profile_default" not in target and "eventfd" not in target:
             yield target.partition("[")[0] if target.startswith(("socket", "pipe")) else target
 
 print(json.dumps({

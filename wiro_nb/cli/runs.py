@@ -23,7 +23,7 @@ from wiro_nb.cli.output import (
 )
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.notebook.words import cost_words, money
-from wiro_nb.runs.money import read_usd
+from wiro_nb.runs.money import MOST_USD, read_usd
 from wiro_nb.runs.snapshot import RunState, Snapshot
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def read_amount(text: str | None) -> Decimal | None:
         return None
     amount = read_usd(text)
     if amount is None:
-        raise InputError(f"--max-cost {text} is not an amount in US dollars", hint="--max-cost 0.50")
+        raise InputError(f"--max-cost is an amount from 0 to {MOST_USD} USD, not {text!r}", hint="--max-cost 0.50")
     return amount
 
 

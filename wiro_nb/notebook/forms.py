@@ -127,7 +127,9 @@ class FormDesk:
         from wiro_nb.schema.values import prepare
 
         manager, schema = session.manager(), self._priced
-        prepared = prepare(schema, resolve_inputs(schema, _given(values), find_run=manager.get))
+        prepared = prepare(
+            schema, resolve_inputs(schema, _given(values), find_run=manager.get, folder=self._host.folder)
+        )
         return estimate_words(manager.estimate(prepared, ask=False), False)
 
     def start(self, values: Mapping[str, Any]) -> Run:

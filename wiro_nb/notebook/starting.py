@@ -10,7 +10,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.host import Host, injected_parameters
 from wiro_nb.notebook.session import session
-from wiro_nb.runs.money import read_usd
+from wiro_nb.runs.money import MOST_USD, read_usd
 
 if TYPE_CHECKING:
     from wiro_nb.runs.manager import Manager
@@ -34,7 +34,9 @@ def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
         return None
     amount = read_usd(usd)
     if amount is None:
-        raise InputError(f"max_cost_usd is an amount in US dollars, not {usd!r}", hint="max_cost_usd=0.50")
+        raise InputError(
+            f"max_cost_usd is an amount from 0 to {MOST_USD} USD, not {usd!r}", hint="max_cost_usd=0.50"
+        )
     return amount
 
 

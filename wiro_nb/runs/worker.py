@@ -87,8 +87,7 @@ class Worker:
         self._downloader: Downloader | None = None
         self._jobs: dict[str, Job] = {}
         self._turn = asyncio.Lock()
-        self._spectators: dict[str, asyncio.Task[None]] = {}
-        self._looked_on: dict[str, Run] = {}
+        self._spectators: dict[str, tuple[asyncio.Task[None], Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
@@ -116,11 +115,10 @@ class Worker:
         if run.done or self._closing or run.id in self._jobs or run.id in self._spectators:
             return
         task = asyncio.create_task(self._spectate(run, home), name=f"wiro-spectate-{run.short_id}")
-        self._spectators[run.id], self._looked_on[run.id] = task, run
+        self._spectators[run.id] = task, run
 
         def ended(spectator: asyncio.Task[None]) -> None:
             self._spectators.pop(run.id, None)
-            self._looked_on.pop(run.id, None)
             if not spectator.cancelled() and spectator.exception() is None:
                 self._look_on(run, home)  # unless it is taken over, or was asked about again meanwhile
 
@@ -381,8 +379,8 @@ class Worker:
         self._closing = True
         deadline = asyncio.get_running_loop().time() + timeout_s / 2
         await asyncio.gather(*(branch.submitter.settle(deadline) for branch in self._branches.values()))
-        left = [*(job.run for job in self._jobs.values()), *self._looked_on.values()]
-        watched = [*self._spectators.values()]
+        left = [*(job.run for job in self._jobs.values()), *(run for _, run in self._spectators.values())]
+        watched = [task for task, _ in self._spectators.values()]
         lives = [job.life for job in self._jobs.values() if job.life is not None]
         heart = [self._heart] if self._heart is not None else []
         for task in [*lives, *watched, *self._background, *heart]:

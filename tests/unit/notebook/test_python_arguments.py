@@ -13,7 +13,7 @@ from wiro_nb.notebook.starting import read_limit
 
 @pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])
 def test_a_limit_that_is_no_amount_is_refused_before_anything_is_sent(limit: object) -> None:
-    with pytest.raises(InputError, match="amount in US dollars"):
+    with pytest.raises(InputError, match="amount from 0 to 1000000 USD"):
         wiro_nb.run("wiro/animate-diff", prompt="a cat", max_cost_usd=limit)  # type: ignore[arg-type]
 
 

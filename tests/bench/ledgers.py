@@ -131,7 +131,7 @@ def measure(most: int) -> list[Figure]:
             ("the latest 50 of a notebook", lambda: ledger.list(notebook="notebook7.ipynb", limit=50)),
             ("a run by its short id", lambda: ledger.find(row.short_id)),
             ("the same request before", lambda: ledger.find_done(row.request_sha256, "sandbox", row.notebook)),
-            ("times of earlier runs", lambda: ledger.past_runs(MODEL, "sandbox")),
+            ("times of earlier runs", lambda: (ledger._past.clear(), ledger.past_runs(MODEL, "sandbox"))),
             ("unfinished runs", lambda: ledger.unfinished()),
             ("money of a notebook", lambda: ledger.spent("notebook7.ipynb", "sandbox")),
         )

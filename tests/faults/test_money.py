@@ -204,7 +204,6 @@ def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
     """Meanwhile another kernel may have looked for the task, found none, and told the person so."""
     run = submit(manager)
     run.wait(20)
-    job = Job(run, link=None, home=Path())  # type: ignore[arg-type]
     submitter = Submitter(manager._the_worker().desk, link=None)  # type: ignore[arg-type]
 
     class Client:
@@ -212,6 +211,7 @@ def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
             raise AssertionError("it was sent")
 
     async def late() -> None:
+        job = Job(run, link=None, home=Path())  # type: ignore[arg-type]
         await submitter._run(Client(), job, None, datetime.now(UTC) - timedelta(seconds=60))  # type: ignore[arg-type]
 
     with pytest.raises(ConnectFailed):

@@ -31,7 +31,7 @@ class Gate:
     ) -> None:
         self._most = in_flight
         self._room = 1
-        self._announced: set[str] = set()
+        self._announced: list[str] = []  # in order
         self._loners: set[str] = set()
         self._is_alone = False
         self._retry_s = tuple(retry_s)
@@ -56,38 +56,61 @@ class Gate:
             alone: True sends it with no other at once: a run taken over from an earlier process probably waited
                 for a slot there, and must not be overtaken on the wire.
         """
-        self._announced.add(key)
+        if not self._is_announced(key):
+            bisect.insort(self._announced, key)
         if alone:
             self._loners.add(key)
 
     def withdraw(self, key: str) -> None:
         """Says that a key will not enter any more; nothing happens when it was not announced."""
         self._loners.discard(key)
-        if key in self._announced:
-            self._announced.discard(key)
+        if self._is_announced(key):
+            self._forget(key)
             self._advance()
 
-    async def enter(self, key: str) -> None:
+    def _is_announced(self, key: str) -> bool:
+        place = bisect.bisect_left(self._announced, key)
+        return place < len(self._announced) and self._announced[place] == key
+
+    def _forget(self, key: str) -> None:
+        if self._is_announced(key):
+            del self._announced[bisect.bisect_left(self._announced, key)]
+
+    async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
         """Waits for this key's turn. Cancelling the caller gives its place up.
 
         Args:
             key: Sorts in the order of sending; a ULID does.
+            unless: When it is done first, the place is given up, too.
+
+        Returns:
+            True when it is the key's turn, and `leave` must follow; False when `unless` is done.
         """
+        if unless is not None and unless.done():
+            return False
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (key, turn)
-        bisect.insort(self._waiting, place, key=lambda item: item[0])
-        self._announced.discard(key)
+        bisect.insort(self._waiting, place, key=_key_of)
+        self._forget(key)
         self._advance()
         self._tell()
         try:
-            await turn
+            if not turn.done():
+                await asyncio.wait({turn, unless or turn}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            if place in self._waiting:
-                self._waiting.remove(place)
-                self._tell()
-            elif turn.done() and not turn.cancelled():
-                self.leave(sent=False)
+            self._give_up(place)
             raise
+        if turn.done() and not (unless is not None and unless.done()):
+            return True
+        self._give_up(place)
+        return False
+
+    def _give_up(self, place: tuple[str, asyncio.Future[None]]) -> None:
+        if place in self._waiting:
+            self._waiting.remove(place)
+            self._tell()
+        else:
+            self.leave(sent=False)  # its turn had come: the next one must have it
 
     def leave(self, *, sent: bool, full: bool = False) -> None:
         """Says how the try of a key that entered came out.
@@ -129,8 +152,6 @@ class Gate:
     def _advance(self) -> None:
         while self._waiting and self._may_go():
             key, turn = self._waiting.pop(0)
-            if turn.done():
-                continue
             self._sending += 1
             self._is_alone = key in self._loners
             if self._full:
@@ -142,7 +163,7 @@ class Gate:
 
     def _may_go(self) -> bool:
         first = self._waiting[0][0]
-        if any(key < first for key in self._announced):
+        if self._announced and self._announced[0] < first:
             return False
         if self._full:
             return self._try_now and self._sending == 0
@@ -159,3 +180,7 @@ class Gate:
     def _tell(self) -> None:
         if self._full:
             self._on_places([key for key, _ in self._waiting])
+
+
+def _key_of(place: tuple[str, asyncio.Future[None]]) -> str:
+    return place[0]

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from wiro_nb import errors
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, WiroError
+from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.link import Link
 from wiro_nb.runs.requests import snapshot_from_row
@@ -40,7 +41,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(eq=False)
+def _new_future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(eq=False, slots=True)
 class Job:
     """What the I/O thread knows of a run it works on.
 
@@ -50,8 +55,9 @@ class Job:
         home: Folder of the notebook; output paths are relative to it.
         prepared: The request; None when only the task is known (attached).
         tracker: Once there is a task.
-        ended: Set when the service says the task is over, or a look finds it so.
-        cancelled: Set when the person wants the end.
+        ended: Done when the service says the task is over, or a look finds it so.
+        cancelled: Done when the person wants the end.
+        held_until: How long this process's lease lasts, as its last heartbeat made it.
         look_at: Monotonic time of the next question about it. looks: how many were in vain.
         unknown_looks: How often the service did not find the task, since `unknown_since`.
         is_heard: its events come by push.
@@ -66,9 +72,10 @@ class Job:
     prepared: Prepared | None = None
     tracker: Tracker | None = None
     token: str | None = field(default=None, repr=False)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Future[None] = field(default_factory=_new_future)
+    cancelled: asyncio.Future[None] = field(default_factory=_new_future)
     life: asyncio.Task[None] | None = None
+    held_until: datetime | None = None
     look_at: float = 0.0
     looks: int = 0
     unknown_looks: int = 0
@@ -78,6 +85,22 @@ class Job:
     generation: int = 0
     final_task: Task | None = None
     ended_at: datetime | None = None
+
+    def is_surely_held_by(self, owner: str) -> bool:
+        """True while a lease lasts that this process knows of: no other touches the run, nobody need be asked."""
+        of_row = self.row.lease_until if self.row.lease_owner == owner else None
+        latest = max((until for until in (of_row, self.held_until) if until is not None), default=None)
+        return latest is not None and latest > utc_now()
+
+    def end(self) -> None:
+        """Notes that the task is over."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def cancel(self) -> None:
+        """Notes that the person wants the end."""
+        if not self.cancelled.done():
+            self.cancelled.set_result(None)
 
     @property
     def id(self) -> str:
@@ -222,6 +245,13 @@ class Desk:
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)
+
+    async def expected_s(self, row: LedgerRow) -> float | None:
+        """Forecasts a run's seconds of work; None where no earlier run compares."""
+        past = self.ledger.kept_past_runs(row.model, row.service)
+        if past is None:
+            past = await self.ledger_call(lambda: self.ledger.past_runs(row.model, row.service))
+        return expected_seconds(past, row.parameters)
 
     def conclude(self, job: Job, final: Snapshot, error: WiroError | None) -> None:
         """Marks the end of all work on a run: done, then the last word to listeners, then to waiters."""

@@ -21,7 +21,8 @@ from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, LedgerError
 from wiro_nb.redaction import redact, redact_value, register_secret
 from wiro_nb.runs import leases, queries, salvage
 from wiro_nb.runs.database import BUSY_TIMEOUT_S, Database
-from wiro_nb.runs.reader import LedgerReader, get_row
+from wiro_nb.runs.ids import short_id
+from wiro_nb.runs.reader import LedgerReader, get_row, unknown_run
 from wiro_nb.runs.rows import LedgerRow, money_text, to_sql
 from wiro_nb.runs.snapshot import RunOutput, RunState, Stage
 
@@ -183,17 +184,18 @@ class Ledger(LedgerReader):
 
         def work(connection: sqlite3.Connection) -> LedgerRow:
             row = get_row(connection, run_id)
-            owner = queries.find_task(connection, row.service, row.base_url, task_id)
-            if row.state is RunState.UNCERTAIN and owner is not None and owner.run_id != run_id:
-                raise LedgerError(
-                    f"Task {task_id} belongs to run {owner.short_id} already.",
-                    hint=f"%wiro show {owner.short_id}",
-                    reason="task taken",
-                    run_id=owner.run_id,
-                )
+            if row.state is RunState.UNCERTAIN:
+                owner = queries.find_task(connection, row.service, row.base_url, task_id)
+                if owner is not None and owner.run_id != run_id:
+                    raise LedgerError(
+                        f"Task {task_id} belongs to run {owner.short_id} already.",
+                        hint=f"%wiro show {owner.short_id}",
+                        reason="task taken",
+                        run_id=owner.run_id,
+                    )
             if row.state is RunState.SUBMITTED and row.task_id == task_id:
                 return row
-            _check_step(row, RunState.SUBMITTED)
+            _check_step(run_id, row.state, RunState.SUBMITTED)
             return _change(
                 connection,
                 run_id,
@@ -252,7 +254,9 @@ class Ledger(LedgerReader):
         changes = {name: value for name, value in given.items() if value is not None}
         if "elapsed_s" not in changes and started_at is not None and finished_at is not None:
             changes["elapsed_s"] = max(0.0, (finished_at - started_at).total_seconds())
-        return self._step(run_id, state, **changes, lease_owner=None, lease_until=None)
+        row = self._step(run_id, state, **changes, lease_owner=None, lease_until=None)
+        self._past.clear()
+        return row
 
     def amend(self, run_id: str, **changes: Any) -> LedgerRow:
         """Changes what is not part of the state: outputs, record, folder, star, message, notebook...
@@ -263,6 +267,7 @@ class Ledger(LedgerReader):
         forbidden = sorted(set(changes) - _AMENDABLE)
         if forbidden:
             raise LedgerError(f"Not to be amended: {', '.join(forbidden)}.", reason="transition")
+        self._past.clear()
         return self._database.write(lambda connection: _change(connection, run_id, **changes))
 
     def note_frame(self, sha256: str, run_id: str, output: int, frame: int) -> None:
@@ -392,6 +397,7 @@ class Ledger(LedgerReader):
     def restore(self, rows: Iterable[LedgerRow]) -> int:
         """Adds rows that are not there yet (from sidecars); returns how many were new."""
         found = tuple(rows)
+        self._past.clear()
         return self._database.write(lambda connection: salvage.insert_missing(connection, found))
 
     def close(self) -> None:
@@ -401,13 +407,16 @@ class Ledger(LedgerReader):
 
     def _step(self, run_id: str, state: RunState, *, billed: str = "", **changes: Any) -> LedgerRow:
         def work(connection: sqlite3.Connection) -> LedgerRow:
-            row = get_row(connection, run_id)
+            before, is_cancelled = _where_it_stands(connection, run_id)
             # Saying "submitting" twice is two processes about to send the same run: the second must not.
-            if row.state is not state or state is RunState.SUBMITTING:
-                _check_step(row, state)
-            if state is RunState.SUBMITTING and row.cancel_at is not None:
+            if before is not state or state is RunState.SUBMITTING:
+                _check_step(run_id, before, state)
+            if state is RunState.SUBMITTING and is_cancelled:
                 raise LedgerError(
-                    f"Run {row.short_id} was cancelled.", reason="cancelled", billed=NOTHING_SENT, run_id=run_id
+                    f"Run {short_id(run_id)} was cancelled.",
+                    reason="cancelled",
+                    billed=NOTHING_SENT,
+                    run_id=run_id,
                 )
             return _change(connection, run_id, state=state, **changes)
 
@@ -417,13 +426,21 @@ class Ledger(LedgerReader):
         return salvage.refill(connection, damaged, self._rebuild)
 
 
-def _check_step(row: LedgerRow, state: RunState) -> None:
-    if state not in _NEXT[row.state]:
+def _where_it_stands(connection: sqlite3.Connection, run_id: str) -> tuple[RunState, bool]:
+    """Returns a run's state, and whether its end was asked for: a step needs no more of its row."""
+    found = connection.execute("SELECT state, cancel_at FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if found is None:
+        raise unknown_run(run_id)
+    return RunState(found["state"]), found["cancel_at"] is not None
+
+
+def _check_step(run_id: str, before: RunState, state: RunState) -> None:
+    if state not in _NEXT[before]:
         raise LedgerError(
-            f"Run {row.short_id} is {row.state} and cannot become {state}.",
-            hint=f"%wiro show {row.short_id}",
+            f"Run {short_id(run_id)} is {before} and cannot become {state}.",
+            hint=f"%wiro show {short_id(run_id)}",
             reason="transition",
-            run_id=row.run_id,
+            run_id=run_id,
         )
 
 

@@ -306,9 +306,10 @@ class Manager:
             )
             planned.append((row, kept))
         remember_folder(out_folder)
-        self.ledger.insert_plans([worker.own(row) for row, _ in planned], budget_usd=self.settings.budget_usd)
+        rows = [worker.own(row) for row, _ in planned]
+        self.ledger.insert_plans(rows, budget_usd=self.settings.budget_usd)
         runs: list[Run] = []
-        for row, kept in planned:
+        for row, (_, kept) in zip(rows, planned, strict=True):
             run = self._handle(row)
             self._started.add(run.id)
             self._io.call_soon(worker.start, run, kept, home)
@@ -510,7 +511,6 @@ class Manager:
                     desk,
                     link_for=self._connections.link,
                     schema_for=self._schema_again,
-                    expected_s=self._expected_s,
                     price_of=self._price_of,
                 )
             return self._worker
@@ -551,10 +551,6 @@ class Manager:
 
     def _expected_for(self, model: str, parameters: Mapping[str, Any]) -> float | None:
         return expected_seconds(self.ledger.past_runs(model, self.service_name), parameters)
-
-    def _expected_s(self, run: Run) -> float | None:
-        past = self.ledger.past_runs(run.model, run.row.service)
-        return expected_seconds(past, run.parameters)
 
     async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
         if worker is not None:

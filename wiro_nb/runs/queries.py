@@ -13,7 +13,7 @@ from typing import Any
 from wiro_nb.errors import UnknownRun
 from wiro_nb.runs.history import PastRun
 from wiro_nb.runs.ids import match_ids, normalise_query
-from wiro_nb.runs.rows import LedgerRow, read_money, row_from_sql, time_text
+from wiro_nb.runs.rows import WHOLE_ROW, LedgerRow, read_money, row_from_sql, time_text
 from wiro_nb.runs.snapshot import RunState
 
 
@@ -42,7 +42,7 @@ class Made:
 
 def get(connection: sqlite3.Connection, run_id: str) -> LedgerRow | None:
     """Returns the row of a whole id, also a forgotten one; None when there is none."""
-    found = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    found = connection.execute(f"SELECT {WHOLE_ROW} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     return None if found is None else row_from_sql(found)
 
 
@@ -116,7 +116,10 @@ def select(
         where.append("json_extract(parent, '$.run_id') = :parent")
         values["parent"] = parent
     found = connection.execute(
-        f"SELECT * FROM runs WHERE {' AND '.join(where)} ORDER BY created DESC, run_id DESC LIMIT :limit",
+        f"""
+        SELECT {WHOLE_ROW} FROM runs WHERE {" AND ".join(where)}
+        ORDER BY created DESC, run_id DESC LIMIT :limit
+        """,
         {**values, "limit": -1 if limit is None else limit},
     )
     return tuple(row_from_sql(row) for row in found)
@@ -128,8 +131,8 @@ def find_done(
     """Returns the latest success of this very request in this notebook, or None."""
     # The plus keeps SQLite from the indexes of columns that nearly all rows share.
     found = connection.execute(
-        """
-        SELECT * FROM runs
+        f"""
+        SELECT {WHOLE_ROW} FROM runs
         WHERE request_sha256 = ? AND service = ? AND +notebook IS ? AND +state = 'succeeded' AND deleted = 0
         ORDER BY created DESC, run_id DESC LIMIT 1
         """,
@@ -141,7 +144,10 @@ def find_done(
 def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_id: str) -> LedgerRow | None:
     """Returns the run that owns a task of a service, also a forgotten one; None when there is none."""
     found = connection.execute(
-        "SELECT * FROM runs WHERE task_id = ? AND service = ? AND base_url = ? ORDER BY created DESC LIMIT 1",
+        f"""
+        SELECT {WHOLE_ROW} FROM runs WHERE task_id = ? AND service = ? AND base_url = ?
+        ORDER BY created DESC LIMIT 1
+        """,
         (task_id, service, base_url),
     ).fetchone()
     return None if found is None else row_from_sql(found)
@@ -158,9 +164,10 @@ def find_maker(connection: sqlite3.Connection, sha256: str) -> Made | None:
 def find_output_url(connection: sqlite3.Connection, url: str) -> LedgerRow | None:
     """Returns the latest run with an output that the service served at this address, or None."""
     found = connection.execute(
-        """
-        SELECT runs.* FROM runs, json_each(runs.outputs) AS made
-        WHERE instr(runs.outputs, ?) AND json_extract(made.value, '$.url') = ? AND deleted = 0
+        f"""
+        SELECT {WHOLE_ROW} FROM runs
+        WHERE instr(outputs, ?) AND deleted = 0
+        AND EXISTS (SELECT 1 FROM json_each(outputs) AS made WHERE json_extract(made.value, '$.url') = ?)
         ORDER BY created DESC, run_id DESC LIMIT 1
         """,
         (json.dumps(url, ensure_ascii=False), url),

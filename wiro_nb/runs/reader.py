@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import math
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +18,8 @@ from wiro_nb.runs.history import PastRun
 from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunState
 
+_PAST_KEPT_S = 1.0
+
 
 class LedgerReader:
     """Questions to the ledger.
@@ -26,6 +30,7 @@ class LedgerReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._past: dict[tuple[str, str, int], tuple[float, tuple[PastRun, ...]]] = {}
 
     def together(self, calls: Sequence[Callable[[], Any]]) -> builtins.list[Any] | None:
         """Makes several calls of this ledger in one transaction; see `Database.together`."""
@@ -131,8 +136,22 @@ class LedgerReader:
         )
 
     def past_runs(self, model: str, service: str, limit: int = 50) -> tuple[PastRun, ...]:
-        """Returns how long the latest successful runs of a model took, latest first."""
-        return self._database.read(lambda connection: queries.past_runs(connection, model, service, limit))
+        """Returns how long the latest successful runs of a model took, latest first.
+
+        What was read within the last second is given again until a run of this process ends: many requests planned
+        at once need one answer.
+        """
+        kept = self.kept_past_runs(model, service, limit)
+        if kept is None:
+            asked_at = time.monotonic()
+            kept = self._database.read(lambda connection: queries.past_runs(connection, model, service, limit))
+            self._past[model, service, limit] = asked_at, kept
+        return kept
+
+    def kept_past_runs(self, model: str, service: str, limit: int = 50) -> tuple[PastRun, ...] | None:
+        """Returns what `past_runs` would give without reading the file, or None when it has to be read."""
+        asked_at, found = self._past.get((model, service, limit), (-math.inf, None))
+        return found if time.monotonic() - asked_at < _PAST_KEPT_S else None
 
     def history_seconds(self, model: str, service: str, signature: str, limit: int = 20) -> builtins.list[float]:
         """Returns the seconds of work of the latest successes with this work signature, latest first."""
@@ -165,5 +184,10 @@ def get_row(connection: sqlite3.Connection, run_id: str) -> LedgerRow:
     """
     row = queries.get(connection, run_id)
     if row is None:
-        raise UnknownRun(f"No run {run_id!r} in the ledger.", query=run_id, near=[])
+        raise unknown_run(run_id)
     return row
+
+
+def unknown_run(run_id: str) -> UnknownRun:
+    """Returns the error that no run has this whole id."""
+    return UnknownRun(f"No run {run_id!r} in the ledger.", query=run_id, near=[])

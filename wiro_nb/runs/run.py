@@ -10,7 +10,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -74,9 +75,10 @@ class Run:
         self._snapshot = snapshot
         self._error: WiroError | None = None
         self._done = False
-        self._settled = threading.Event()
-        self._callbacks: list[Callable[[Snapshot], None]] = []
-        self._waiters: list[Callable[[], None]] = []
+        self._is_settled = False
+        # Tuples, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
+        self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
+        self._waiters: tuple[Callable[[], None], ...] = ()
 
     # What it is ------------------------------------------------------------------------------
 
@@ -266,14 +268,17 @@ class Run:
             raise
 
     def _wait_for_event(self, timeout_s: float | None) -> bool:
-        # In slices: on Windows a lock does not let an interrupt through.
+        settled = threading.Event()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
-            if self._settled.wait(max(0.0, left)):
-                return True
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
+        with self._woken_by(settled.set) as is_waiting:
+            while is_waiting:
+                # In slices: on Windows a lock does not let an interrupt through.
+                left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+                if settled.wait(max(0.0, left)):
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+        return True
 
     async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
         if not self.done or self._was_let_go:
@@ -301,21 +306,29 @@ class Run:
             except RuntimeError:
                 _log.debug("a waiting loop was closed before its run ended")
 
-        with self._lock:
-            if self._settled.is_set():
+        with self._woken_by(wake) as is_waiting:
+            if not is_waiting:
                 return True
-            self._waiters.append(wake)
+            try:
+                with keep_turning():
+                    async with asyncio.timeout(timeout_s):
+                        await woken
+            except TimeoutError:
+                return self.done
+        return True
+
+    @contextmanager
+    def _woken_by(self, wake: Callable[[], None]) -> Iterator[bool]:
+        """Has a function called at the end, if it comes while the block lasts; gives False when it came before."""
+        with self._lock:
+            is_waiting = not self._is_settled
+            if is_waiting:
+                self._waiters += (wake,)
         try:
-            with keep_turning():
-                async with asyncio.timeout(timeout_s):
-                    await woken
-        except TimeoutError:
-            return self.done
+            yield is_waiting
         finally:
             with self._lock:
-                if wake in self._waiters:
-                    self._waiters.remove(wake)
-        return True
+                self._waiters = tuple(waiter for waiter in self._waiters if waiter is not wake)
 
     def _checked(self) -> Run:
         error = self._error
@@ -389,14 +402,15 @@ class Run:
             A function that ends the calls.
         """
         with self._lock:
-            self._callbacks.append(callback)
+            self._callbacks += (callback,)
         if not self.done:
             self._keeper.follow(self)
 
         def unsubscribe() -> None:
             with self._lock:
                 if callback in self._callbacks:
-                    self._callbacks.remove(callback)
+                    place = self._callbacks.index(callback)
+                    self._callbacks = self._callbacks[:place] + self._callbacks[place + 1 :]
 
         return unsubscribe
 
@@ -441,9 +455,7 @@ class Run:
 
     def _notify(self, snapshot: Snapshot) -> None:
         """Tells the listeners; I/O thread only."""
-        with self._lock:
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
+        for callback in self._callbacks:
             try:
                 callback(snapshot)
             except Exception:
@@ -460,8 +472,8 @@ class Run:
 
     def _wake(self) -> None:
         with self._lock:
-            self._settled.set()
-            waiters, self._waiters = self._waiters, []
+            self._is_settled = True
+            waiters, self._waiters = self._waiters, ()
         for wake in waiters:
             wake()
 
@@ -480,7 +492,7 @@ class Run:
         """An uncertain run found its task: it goes on."""
         with self._lock:
             self._error, self._done = None, False
-            self._settled.clear()
+            self._is_settled = False
 
 
 def _presenter() -> Any | None:

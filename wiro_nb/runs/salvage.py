@@ -53,7 +53,7 @@ def _readable_rows(damaged: Path) -> Iterator[LedgerRow]:
         for stored in _scan(damaged, f"SELECT * FROM runs ORDER BY rowid {order}"):
             try:
                 # A file that could not be migrated lacks the columns of later versions.
-                row = row_from_sql({**dict.fromkeys(COLUMNS), **dict(stored)})
+                row = row_from_sql(map(dict(stored).get, COLUMNS))
             except (ValueError, TypeError, KeyError, IndexError):
                 continue
             yield row

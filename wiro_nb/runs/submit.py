@@ -69,7 +69,8 @@ class Submitter:
         self._jobs[job.id] = job
         try:
             while True:
-                if not await self._enter(job):
+                # False when the person cancelled it before its turn.
+                if not await self.gate.enter(job.id, unless=job.cancelled):
                     await self._desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job.run))
                     return
                 outcome = await self._try(job)
@@ -94,28 +95,6 @@ class Submitter:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await self._all_answered.wait()
-
-    async def _enter(self, job: Job) -> bool:
-        """Waits for the run's turn; False when the person cancelled meanwhile."""
-        if job.cancelled.is_set():
-            return False
-        entering = asyncio.ensure_future(self.gate.enter(job.id))
-        stopping = asyncio.ensure_future(job.cancelled.wait())
-        try:
-            await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if entering.done() and not job.cancelled.is_set():
-                return True
-            if entering.done():
-                self.gate.leave(sent=False)
-            return False
-        except asyncio.CancelledError:
-            if entering.done() and not entering.cancelled():
-                self.gate.leave(sent=False)  # its turn came while it was given up: the next one must have it
-            raise
-        finally:
-            for waiting in (entering, stopping):
-                waiting.cancel()
-            await asyncio.gather(entering, stopping, return_exceptions=True)
 
     async def _try(self, job: Job) -> _Outcome:
         outcome = _Outcome.ENDED
@@ -242,10 +221,7 @@ class Submitter:
             retry_in_s=pause,
             message=f"{job.row.service} cannot be reached: nothing was sent, trying again",
         )
-        try:
-            await asyncio.wait_for(job.cancelled.wait(), pause)
-        except TimeoutError:
-            pass
+        await asyncio.wait({job.cancelled}, timeout=pause)
         return True
 
     def _tell_places(self, keys: list[str]) -> None:

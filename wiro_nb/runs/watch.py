@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from wiro_nb.api.answers import ERROR_STATUS, Event, Task
 from wiro_nb.errors import ApiError, NotAccessible, WiroError
@@ -62,7 +62,7 @@ class Watcher:
             self._wake.set()  # it sleeps until the turn of a run that may have ended since
         try:
             await self._register(job)
-            await job.ended.wait()
+            await job.ended
             return await self._read_end(job)
         finally:
             self._jobs.pop(task_id, None)
@@ -102,7 +102,7 @@ class Watcher:
             _log.debug("run %s: %s", job.run.short_id, error.message)
 
     def _on_event(self, job: Job, event: Event) -> None:
-        if job.ended.is_set() or job.tracker is None:
+        if job.ended.done() or job.tracker is None:
             return
         self._link.reached = True
         job.looks, job.is_heard = 0, True
@@ -118,7 +118,7 @@ class Watcher:
         self._show(job, job.tracker.feed_event(event, utc_now()))
         if job.tracker.needs_detail:
             job.ended_at = utc_now()
-            job.ended.set()
+            job.end()
 
     def _on_link_state(self) -> None:
         # Up again: events were missed. Down: questions take over soon.
@@ -134,11 +134,10 @@ class Watcher:
     async def _keep_looking(self) -> None:
         while self._jobs:
             now = time.monotonic()
-            waiting = [job for job in self._jobs.values() if not job.ended.is_set()]
-            soonest = min((job.look_at for job in waiting), default=now + 1.0)
+            soonest = min((job.look_at for job in self._waiting()), default=now + 1.0)
             if soonest <= now:
                 # Those whose turn is near go along: one answer serves them all.
-                await self._look([job for job in waiting if job.look_at <= now + _GATHER_S])
+                await self._look([job for job in self._waiting() if job.look_at <= now + _GATHER_S])
                 continue
             self._wake.clear()
             self._next_look = soonest
@@ -146,6 +145,9 @@ class Watcher:
                 await asyncio.wait_for(self._wake.wait(), max(0.02, soonest - now))
             except TimeoutError:
                 pass
+
+    def _waiting(self) -> Iterator[Job]:
+        return (job for job in self._jobs.values() if not job.ended.done())
 
     async def _look(self, due: Sequence[Job]) -> None:
         for job in due:
@@ -225,14 +227,14 @@ class Watcher:
     def _take(self, job: Job, task: Task) -> None:
         self._link.reached = True
         job.unknown_looks = 0
-        if job.tracker is None or job.ended.is_set():
+        if job.tracker is None or job.ended.done():
             return
         self._show(job, job.tracker.feed_task(task, utc_now()))
         if _is_over(job.tracker):
             job.final_task = task
-            job.ended.set()
+            job.end()
         elif job.tracker.needs_detail:
-            job.ended.set()
+            job.end()
 
     def _show(self, job: Job, snapshot: Snapshot) -> None:
         # The end is shown when its record is written, not before.
@@ -248,7 +250,7 @@ class Watcher:
         self._desk.change(job, message=f"the service does not find the task ({error.message})")
         job.look_at = now + self._desk.settings.poll_s[0]
         if self._is_gone(job):
-            job.ended.set()
+            job.end()
 
     def _is_gone(self, job: Job) -> bool:
         """Says whether to believe that a task is gone: a service in trouble knows nothing of paid tasks either."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,6 @@ class Worker:
         desk: Where changes pass.
         link_for: Gives the link of a service by name; raises MissingCredentials and the like.
         schema_for: Finds a model's schema again for a planned run after a restart.
-        expected_s: Forecasts a run's seconds of work, or None.
         price_of: Forecasts a request's price in USD, or None; asks the service when it has to.
     """
 
@@ -74,14 +74,12 @@ class Worker:
         *,
         link_for: Callable[[str], Link],
         schema_for: Callable[[str], ModelSchema],
-        expected_s: Callable[[Run], float | None],
         price_of: Callable[[Prepared], Coroutine[Any, Any, Decimal | None]],
     ) -> None:
         self.desk = desk
         self.owner = new_owner()
         self._link_for = link_for
         self._schema_for = schema_for
-        self._expected_s = expected_s
         self._price_of = price_of
         self._branches: dict[str, Branch] = {}
         self._downloader: Downloader | None = None
@@ -143,7 +141,7 @@ class Worker:
     def _begin(self, run: Run, branch: Branch, home: Path, prepared: Prepared | None) -> None:
         job = Job(run=run, link=branch.link, home=home, prepared=prepared, token=run.row.task_token)
         if run.row.cancel_at is not None:
-            job.cancelled.set()
+            job.cancel()
         self._jobs[run.id] = job
         job.life = asyncio.create_task(self._live(job, branch), name=f"wiro-run-{run.short_id}")
         if self._heart is None or self._heart.done():
@@ -230,11 +228,10 @@ class Worker:
         if job.row.state is not RunState.SUBMITTED:
             await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
             return
-        expected_s = await self.desk.ledger_call(lambda: self._expected_s(job.run))
-        job.tracker = Tracker(job.snapshot, expected_s=expected_s)
+        job.tracker = Tracker(job.snapshot, expected_s=await self.desk.expected_s(job.row))
         if job.prepared is not None and job.row.estimated_usd is None:
             self._spawn(self._tell_price(job, job.prepared))
-        if job.cancelled.is_set():
+        if job.cancelled.done():
             self._spawn(branch.watcher.cancel(job))
         task = await branch.watcher.follow(job)
         if not await self._claim(job):
@@ -243,6 +240,8 @@ class Worker:
 
     async def _claim(self, job: Job) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
+        if job.is_surely_held_by(self.owner):
+            return not job.row.state.is_final
         ledger = self.desk.ledger
         row = await self.desk.ledger_call(lambda: ledger.get(job.id))
         if row.state.is_final:
@@ -276,7 +275,7 @@ class Worker:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
         job = self._jobs.get(run.id)
         if job is not None:
-            job.cancelled.set()  # at once: it may be about to leave
+            job.cancel()  # at once: it may be about to leave
         await note_wish(self.desk, run)
         await self.follow(run, home)
         for _ in range(50):
@@ -293,7 +292,7 @@ class Worker:
             await self._cancel_here(job)
 
     async def _cancel_here(self, job: Job) -> None:
-        job.cancelled.set()
+        job.cancel()
         self.desk.change(job, cancel_requested=True, message="cancelling")
         if job.row.state is RunState.SUBMITTED and job.tracker is not None:
             await self.branch(job.row.service).watcher.cancel(job)
@@ -342,17 +341,19 @@ class Worker:
         ledger = self.desk.ledger
         while self._jobs:
             await asyncio.sleep(_HEARTBEAT_S)
-            before = set(self._jobs)
+            before, now = set(self._jobs), utc_now()
             try:
-                held = await self.desk.ledger_call(lambda: ledger.heartbeat(self.owner, utc_now(), LEASE_S))
+                held = await self.desk.ledger_call(partial(ledger.heartbeat, self.owner, now, LEASE_S))
                 asked = await self.desk.ledger_call(lambda: ledger.asked_to_cancel(self.owner))
             except LedgerError as error:
                 _log.warning("leases could not be extended: %s", error.message)
                 continue
+            for run_id in held & self._jobs.keys():
+                self._jobs[run_id].held_until = now + timedelta(seconds=LEASE_S)
             for run_id in before - held:
                 await self._regain(run_id)
             for job in [self._jobs[run_id] for run_id in asked & self._jobs.keys()]:
-                if not job.cancelled.is_set():
+                if not job.cancelled.done():
                     self._spawn(self._cancel_here(job))
 
     async def _regain(self, run_id: str) -> None:

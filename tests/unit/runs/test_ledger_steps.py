@@ -11,7 +11,9 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ from tests.unit.runs.ledger_tools import NOW, TOKEN, done, plan, submitted
 from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
 from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.ledger import Ledger
-from wiro_nb.runs.rows import row_from_sql, row_to_sql
+from wiro_nb.runs.rows import COLUMNS, row_from_sql, row_to_sql
 from wiro_nb.runs.snapshot import RunOutput, RunState, Stage
 
 
@@ -52,7 +54,7 @@ def test_a_row_comes_back_as_it_was_written(ledger: Ledger) -> None:
 @settings(max_examples=60, deadline=None)
 def test_any_text_survives_the_way_to_sqlite_and_back(text: str, number: int | None) -> None:
     row = plan(request={"parameters": {"prompt": text, "n": number}})
-    assert row_from_sql(row_to_sql(row)).request == row.request
+    assert row_from_sql(map(row_to_sql(row).get, COLUMNS)).request == row.request
 
 
 def test_text_that_utf8_cannot_hold_is_stored(ledger: Ledger) -> None:
@@ -306,6 +308,24 @@ def test_past_runs_forecast_the_next(ledger: Ledger) -> None:
     past = ledger.past_runs("wiro/animate-diff", "sandbox")
     assert expected_seconds(past, {"steps": "32"}) == pytest.approx(20.0)
     assert ledger.past_runs("wiro/animate-diff", "cloud") == ()
+
+
+def test_past_runs_are_read_once_for_many_plans_and_again_when_a_run_ends_here_or_elsewhere(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("wiro_nb.runs.reader.time", SimpleNamespace(monotonic=lambda: now))
+    ask = partial(ledger.past_runs, "wiro/animate-diff", "sandbox")
+    assert ledger.kept_past_runs("wiro/animate-diff", "sandbox") is None
+    assert ask() == ()
+    assert ledger.kept_past_runs("wiro/animate-diff", "sandbox") == ()
+    done(ledger)
+    assert len(ask()) == 1
+    with closing(Ledger(tmp_path / "ledger.sqlite3")) as elsewhere:
+        done(elsewhere)
+    assert len(ask()) == 1
+    now += 1.0
+    assert len(ask()) == 2
 
 
 def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:

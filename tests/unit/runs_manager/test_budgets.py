@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from wiro_nb.api.transport import HttpEdge
 from wiro_nb.notebook.display import static_output
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.runs.jobs import Desk, Job
+from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.requests import Origin, plan_row, snapshot_from_row
 from wiro_nb.runs.run import Run
@@ -142,6 +144,61 @@ def test_forty_runs_in_flight_are_forty_waiting_tasks_no_timers_and_sockets_that
     connections = [one for one in gc.get_objects() if type(one) is socket.socket and _leads_to(one, port)]
     assert connections
     assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in connections)
+
+
+def test_a_run_at_rest_is_little_to_walk_through_and_a_finished_one_leaves_only_its_handle(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    """The longest pause of a process with many runs is the garbage collector's walk through their parts."""
+    service = start_sandbox("--engine", "instant", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    submit(manager, "first").wait(60)
+    stream = stream_of(manager)
+    before = count_objects()
+    runs = [submit(manager, f"[hold] {number}") for number in range(40)]
+    until(lambda: len(stream._shared.tokens) == 40)
+    until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
+    grown = count_objects() - before
+    heavy = {name: grown[name] for name in ("Event", "Condition", "deque") if grown[name] >= 40}
+    assert heavy == {}, "a queue of waiters and its locks for every run"
+    for run in runs[:20]:
+        service.release(run.task_id)
+    for run in runs[:20]:
+        run.wait(60)
+    until(lambda: count_objects()["Job"] == 20)
+    assert count_objects()["Tracker"] == 20
+    for run in runs[20:]:
+        service.release(run.task_id)
+        run.wait(60)
+
+
+def count_objects() -> Counter[str]:
+    """Counts what the garbage collector walks through, by type."""
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects())
+
+
+def test_a_run_takes_four_steps_in_the_ledger_and_asks_it_nothing(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(manager, "first").wait(60)
+    manager.settings = PATIENT
+    asked: list[str] = []
+
+    def watch(name: str) -> None:
+        call = getattr(Ledger, name)
+
+        def note(self: Ledger, *given: Any, **more: Any) -> Any:
+            asked.append(name)
+            return call(self, *given, **more)
+
+        monkeypatch.setattr(Ledger, name, note)
+
+    for name in ("get", "claim", "insert_plans", "mark_submitting", "mark_submitted", "finish"):
+        watch(name)
+    submit(manager, "second").wait(60)
+    assert asked == ["insert_plans", "mark_submitting", "mark_submitted", "finish"]
 
 
 def _leads_to(connection: socket.socket, port: int) -> bool:

@@ -138,3 +138,25 @@ def test_giving_up_a_place_leaves_the_order_of_the_others() -> None:
         gate.leave(sent=True)
 
     asyncio.run(go())
+
+
+def test_a_wish_to_stop_gives_the_place_up_before_during_and_at_the_turn() -> None:
+    async def go() -> None:
+        gate = Gate()
+        stop = asyncio.get_running_loop().create_future()
+        assert await gate.enter("a", unless=stop)
+        waiting = asyncio.create_task(gate.enter("b", unless=stop))
+        await turns()
+        assert not waiting.done()
+        stop.set_result(None)
+        assert await waiting is False
+        assert await gate.enter("c", unless=stop) is False
+        late = asyncio.get_running_loop().create_future()
+        at_its_turn = asyncio.create_task(gate.enter("d", unless=late))
+        await turns()
+        gate.leave(sent=False)
+        late.set_result(None)
+        assert await at_its_turn is False
+        assert await asyncio.wait_for(gate.enter("e"), 5), "nobody holds the only place"
+
+    asyncio.run(go())

@@ -56,7 +56,7 @@ def register_secret(value: str | None) -> None:
             mangle ordinary words.
     """
     global _lengths, _others, _word
-    if not value or len(value) < _SHORTEST_SECRET:
+    if not value or len(value) < _SHORTEST_SECRET or value in _words.get(len(value), ()):
         return
     with _lock:
         if not _WORD.fullmatch(value):

@@ -208,6 +208,7 @@ def _live_figures(found: dict[str, Any], count: int) -> list[Figure]:
     lag = max(found["submit_lag_ms"][0], found["live_lag_ms"][0])
     return [
         bounded(_PUSH, f"{many}: worst lag of a 10 ms ticker", lag, 50, "ms"),
+        Figure(_PUSH, f"{many}: ... longest walk of the garbage collector", f"{found['collector_ms']:.1f} ms"),
         Figure(
             _PUSH,
             f"{many}: ... 99th percentile; worst and 99th percentile with no run",

@@ -82,7 +82,7 @@ def _measure(folder: Path, size: int, moov_first: bool, repeats: int) -> Figure:
 
 
 def _must_embed(path: Path, record: dict[str, object]) -> None:
-    reason = embed_record(path, record)
+    reason = embed_record(path, record).problem
     if reason:
         raise RuntimeError(reason)
 

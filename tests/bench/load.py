@@ -8,6 +8,7 @@ figures are of this package and not of a queue of its own making.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -56,6 +57,26 @@ class Ticker:
         """Ends the thread."""
         self._stop.set()
         self._thread.join()
+
+
+@contextmanager
+def watch_collector() -> Iterator[list[float]]:
+    """Gives the seconds of each whole walk of the garbage collector, which stops every thread, as they happen."""
+    walks: list[float] = []
+    start = 0.0
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        nonlocal start
+        if info["generation"] == 2:
+            start = time.perf_counter() if phase == "start" else start
+            if phase == "stop":
+                walks.append(time.perf_counter() - start)
+
+    gc.callbacks.append(note)
+    try:
+        yield walks
+    finally:
+        gc.callbacks.remove(note)
 
 
 def busy_loops(seconds: float = _BUSY_S) -> float:
@@ -223,7 +244,7 @@ def measure(
     asked = ask(service, "/sandbox/audit")["requests"]
     manager = Manager()
     figures: dict[str, Any] = {}
-    with watch_moments() as (heard, known), cards_on(cards) as (told, sent):
+    with watch_moments() as (heard, known), cards_on(cards) as (told, sent), watch_collector() as walks:
         manager.submit(manager.prepare(MODEL, {"prompt": "first"})).wait(60)  # imports, client, socket: paid once
         idle = [busy_loops() for _ in range(5)]
         ticker = Ticker()
@@ -275,6 +296,7 @@ def measure(
             chosen = runs
             figures["all_s"] = time.perf_counter() - start
             figures["live_lag_ms"] = [lag * 1e3 for lag in ticker.take()]
+            figures["collector_ms"] = max(walks, default=0.0) * 1e3
         books = ask(service, "/sandbox/audit")
     ended = {row["task_id"]: row["ended"] for row in books["tasks"] if row["ended"]}
     ids = [run.task_id or "" for run in chosen]

@@ -31,7 +31,7 @@ def test_a_clip_with_its_record_plays_to_its_end(chromium: Any, tmp_path: Path, 
     clip = make_clip(tmp_path / "clip.mp4", flags=flags, frames=12)
     before = media_data(clip)
     record = make_record(parameters={"prompt": "</script><b>été 🦊" * 40})
-    assert embed_record(clip, record) == ""
+    assert embed_record(clip, record).problem == ""
     assert media_data(clip) == before
     if "frag" not in flags:
         assert json.loads(metadata_of(clip)["comment"])["wiro_nb"]["run_id"] == record["run_id"]

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.api.servers import read_request, response, tcp_server
 from wiro_nb.api.answers import read_task
 from wiro_nb.api.client import WiroClient
-from wiro_nb.runs.audit import hash_file
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.settings import Settings
 from wiro_nb.runs.snapshot import RunOutput

@@ -10,7 +10,7 @@ import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import DownloadFailed, NotAccessible, SubmitUncertain
-from wiro_nb.runs.audit import hash_file
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.snapshot import RunState, Stage
 

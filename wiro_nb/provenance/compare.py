@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, MissingExtra
+from wiro_nb.provenance.files import hash_file
 
 if TYPE_CHECKING:
     import numpy as np
 
 IDENTICAL_DB = 99.0
 """PSNR given to a pair of equal frames, for which the formula has no finite value."""
-
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def compare_clips(left: Path, right: Path) -> ClipComparison:
         BadRecord: A file is missing or is no clip.
         MissingExtra: The bytes differ and PyAV is not installed.
     """
-    if hash_file(left) == hash_file(right):
+    if hash_clip(left) == hash_clip(right):
         return ClipComparison("same bytes")
     try:
         import av  # noqa: F401
@@ -168,19 +167,15 @@ def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
         raise BadRecord(f"{path.name} cannot be decoded", source=path.name, reason="shape") from None
 
 
-def hash_file(path: Path) -> str:
+def hash_clip(path: Path) -> str:
     """Returns the SHA-256 (hex) of a file's bytes.
 
     Raises:
         BadRecord: It cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_READ_BYTES):
-                digest.update(chunk)
+        return hash_file(path)
     except OSError as error:
         raise BadRecord(
             f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
         ) from None
-    return digest.hexdigest()

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 from wiro_nb.errors import InputError
-from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_atomically, write_sidecar
+from wiro_nb.provenance.files import write_atomically
+from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_sidecar
 
 _OUTPUTS_FOLDER = "wiro_outputs"
 METADATA_NAME = "ro-crate-metadata.json"

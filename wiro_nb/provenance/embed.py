@@ -9,40 +9,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance import mp4, png
 from wiro_nb.provenance.boxes import BoxError
 from wiro_nb.provenance.reading import parse_json
-from wiro_nb.provenance.record import canonical_json, check_record
+from wiro_nb.provenance.record import check_record, sealed_json
 
 KEY = "wiro_nb"
 
 
-def embed_record(path: Path, record: Mapping[str, Any]) -> str:
+class Embedded(NamedTuple):
+    """How writing a record into a file came out.
+
+    Attributes:
+        problem: "" when the file now holds the record, else the reason why it does not.
+        sha256: Hash (hex) of the file that holds it; None when it does not.
+    """
+
+    problem: str
+    sha256: str | None
+
+
+def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
     """Writes the record into a clip or picture without touching its content.
 
     Args:
         path: The file; replaced in one step, or left as it was.
         record: A sealed record.
-
-    Returns:
-        "" when the file now holds the record, else the reason why it does not.
     """
-    text = canonical_json({KEY: record})
+    text = sealed_json({KEY: record})
     try:
         if mp4.is_mp4(path):
-            mp4.write_comment(path, text)
-        elif _is_png(path):
-            png.write_text(path, text)
-        else:
-            return "files of this type carry no record"
+            return Embedded("", mp4.write_comment(path, text))
+        if _is_png(path):
+            return Embedded("", png.write_text(path, text))
     except (BoxError, png.PngError) as error:
-        return f"the file was left as it came: {error}"
+        return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:
-        return f"the file was left as it came: {error.strerror or 'it cannot be written'}"
-    return ""
+        return Embedded(f"the file was left as it came: {error.strerror or 'it cannot be written'}", None)
+    return Embedded("files of this type carry no record", None)
 
 
 def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:

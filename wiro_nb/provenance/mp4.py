@@ -8,15 +8,14 @@ Source: ISO/IEC 14496-12 sections 8.1 to 8.7; the QuickTime File Format Specific
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from wiro_nb.provenance.boxes import Box, BoxError, BoxHead, Layout, read_box, read_layout
+from wiro_nb.provenance.files import Writer, replace_file
 
 COMMENT = b"\xa9cmt"
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
@@ -82,36 +81,30 @@ def read_comment(path: Path) -> str | None:
     return data.payload[8:].decode("utf-8", "replace") if data else None
 
 
-def write_comment(path: Path, text: str) -> None:
+def write_comment(path: Path, text: str) -> str:
     """Sets the comment tag; media data and everything else stay as they are.
 
     Args:
         path: An MP4 or QuickTime file; replaced in one step by a copy with the tag.
         text: The new comment.
 
+    Returns:
+        The SHA-256 (hex) of the file with the tag.
+
     Raises:
         BoxError: The file is cut, not an MP4, or did not read back; it is then untouched.
         OSError: The folder cannot be written; the file is then untouched.
     """
+
+    def check(copy: Path) -> None:
+        if read_comment(copy) != text:
+            raise BoxError("the tag did not read back")
+
     with path.open("rb") as source:
         layout, moov = _read_moov(source, path.stat().st_size)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        copy = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as target:
-                if layout.has(b"moof"):
-                    _copy_with_own_box(source, layout, target, text)
-                else:
-                    _copy_with_moov(source, layout, moov, target, text)
-                target.flush()
-                os.fsync(target.fileno())
-            if read_comment(copy) != text:
-                raise BoxError("the tag did not read back")
-            copy.chmod(path.stat().st_mode & 0o777)
-            copy.replace(path)
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
+        if layout.has(b"moof"):
+            return replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
+        return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file, text), check=check)
 
 
 def hash_media(path: Path) -> str:
@@ -147,7 +140,7 @@ def _find_own_box(file: BinaryIO, layout: Layout) -> BoxHead | None:
     return None
 
 
-def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: BinaryIO, text: str) -> None:
+def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer, text: str) -> None:
     head = layout.only(b"moov")
     assert head is not None
     _set_comment(moov, text)
@@ -160,7 +153,7 @@ def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: BinaryI
             _copy_range(source, target, box.start, box.size)
 
 
-def _copy_with_own_box(source: BinaryIO, layout: Layout, target: BinaryIO, text: str) -> None:
+def _copy_with_own_box(source: BinaryIO, layout: Layout, target: Writer, text: str) -> None:
     """Fragments name absolute positions in many ways: leave all as it is and add a box at the end."""
     own = _find_own_box(source, layout)
     for box in layout.boxes:
@@ -169,7 +162,7 @@ def _copy_with_own_box(source: BinaryIO, layout: Layout, target: BinaryIO, text:
     target.write(Box(b"uuid", OWN_BOX + text.encode()).to_bytes())
 
 
-def _copy_range(source: BinaryIO, target: BinaryIO, start: int, size: int) -> None:
+def _copy_range(source: BinaryIO, target: Writer, start: int, size: int) -> None:
     for chunk in _read_range(source, start, size):
         target.write(chunk)
 

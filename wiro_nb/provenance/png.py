@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import tempfile
 import zlib
 from pathlib import Path
 from typing import BinaryIO
+
+from wiro_nb.provenance.files import Writer, replace_file
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORD = b"wiro_nb"
@@ -41,8 +42,11 @@ def read_text(path: Path) -> str | None:
     return None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> str:
     """Sets the text under our keyword in a copy that takes the file's place once it reads back.
+
+    Returns:
+        The SHA-256 (hex) of the file with the text.
 
     Raises:
         PngError: The file is cut or not a PNG; it is then untouched.
@@ -50,25 +54,23 @@ def write_text(path: Path, text: str) -> None:
     """
     body = _HEAD + text.encode()
     chunk = struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    copy = Path(name)
-    try:
-        with path.open("rb") as source, os.fdopen(handle, "wb") as target:
-            target.write(SIGNATURE)
-            for kind, start, size in list(_chunks(source)):
-                source.seek(start)
-                raw = source.read(size + 12)
-                if kind == b"IEND":
-                    target.write(chunk)
-                if not (kind == b"iTXt" and raw[8:].startswith(_HEAD)):
-                    target.write(raw)
+
+    def copy_with_text(target: Writer) -> None:
+        target.write(SIGNATURE)
+        for kind, start, size in _chunks(source):
+            source.seek(start)
+            raw = source.read(size + 12)
+            if kind == b"IEND":
+                target.write(chunk)
+            if not (kind == b"iTXt" and raw[8:].startswith(_HEAD)):
+                target.write(raw)
+
+    def check(copy: Path) -> None:
         if read_text(copy) != text:
             raise PngError("the text did not read back")
-        copy.chmod(path.stat().st_mode & 0o777)
-        copy.replace(path)
-    except BaseException:
-        copy.unlink(missing_ok=True)
-        raise
+
+    with path.open("rb") as source:
+        return replace_file(path, copy_with_text, check=check)
 
 
 def hash_media(path: Path) -> str:

@@ -36,10 +36,11 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: A float is not finite.
     """
-    return _write(normalise(value))
+    return sealed_json(normalise(value))
 
 
-def _write(normal: Any) -> str:
+def sealed_json(normal: Any) -> str:
+    """Returns the canonical text of data in normal form, as a sealed record is: it need not be made so again."""
     return json.dumps(normal, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -91,14 +92,16 @@ def hash_record(record: Mapping[str, Any]) -> str:
 
 
 def _hash_normal(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_write(body).encode()).hexdigest()
+    return hashlib.sha256(sealed_json(body).encode()).hexdigest()
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the record in normal form with its hash."""
-    sealed: dict[str, Any] = normalise({key: value for key, value in record.items() if key != HASH_FIELD})
-    sealed[HASH_FIELD] = _hash_normal(sealed)
-    return sealed
+    return _seal_normal(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
+
+
+def _seal_normal(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, HASH_FIELD: _hash_normal(body)}
 
 
 def build_record(
@@ -146,7 +149,7 @@ def build_record(
     Raises:
         BadRecord: A field does not fit the format (a defect of the caller).
     """
-    record = seal_record(
+    record = _seal_normal(
         redact_value(
             normalise(
                 {

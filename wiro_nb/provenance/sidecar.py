@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wiro_nb.provenance.files import write_atomically
 from wiro_nb.provenance.reading import read_json
 from wiro_nb.provenance.record import check_record
 
@@ -46,8 +45,7 @@ def _lay_out(content: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}"
 
 
-def _line(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
@@ -61,23 +59,3 @@ def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     content = read_json(path)
     record = content.get("wiro", content) if isinstance(content, dict) else content
     return check_record(record, source=path.name, ignore_hash=ignore_hash)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a file's content in one step, durable before it returns.
-
-    Raises:
-        OSError: The folder cannot be written; the old file is then untouched.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

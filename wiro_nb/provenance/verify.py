@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord
-from wiro_nb.provenance.compare import hash_file
+from wiro_nb.provenance.compare import hash_clip
 from wiro_nb.provenance.embed import carries_records, hash_media, read_embedded
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.leaks import leaks_in_file
@@ -244,5 +244,5 @@ class _FileIndex:
     def _hashes_of(self, path: Path) -> frozenset[str]:
         if path not in self._hashes:
             media = hash_media(path)
-            self._hashes[path] = frozenset({hash_file(path)} | ({media} if media else set()))
+            self._hashes[path] = frozenset({hash_clip(path)} | ({media} if media else set()))
         return self._hashes[path]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.redaction import redact_value
 from wiro_nb.runs.rows import LedgerRow, export_row
 from wiro_nb.runs.snapshot import RunOutput
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +82,6 @@ def locate_output(row: LedgerRow, output: RunOutput) -> Path | None:
     # The folder is the run's own; the path begins at the notebook's folder, which holds the run's.
     beside = folder / relative.name
     return beside if beside.exists() or not (folder / relative).exists() else folder / relative
-
-
-def hash_file(path: Path) -> str:
-    """Returns the SHA-256 of a file, read block by block."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def export_line(row: LedgerRow) -> str:

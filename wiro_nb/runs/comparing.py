@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
-from wiro_nb.provenance.compare import ClipComparison, Difference, compare_clips, compare_settings, hash_file
+from wiro_nb.provenance.compare import ClipComparison, Difference, compare_clips, compare_settings, hash_clip
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.runs.manager import Manager
@@ -159,7 +159,7 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputPair:
         return OutputPair(name, None, f"{absent.label} has no such file here")
     try:
         if _came_the_same(left, right, position, one, two):
-            note = "" if hash_file(one) == hash_file(two) else _ONLY_THE_RECORD
+            note = "" if hash_clip(one) == hash_clip(two) else _ONLY_THE_RECORD
             return OutputPair(name, ClipComparison("same bytes", note=note))
         return OutputPair(name, compare_clips(one, two))
     except BadRecord as error:

@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import RunCancelled, RunFailed, WiroError
 from wiro_nb.provenance.embed import embed_record, hash_media
-from wiro_nb.provenance.record import build_record, canonical_json
+from wiro_nb.provenance.record import build_record, sealed_json
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.runs import media
-from wiro_nb.runs.audit import hash_file
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.jobs import Desk, Job, NoLongerOurs, error_to_dict, utc_now
 from wiro_nb.runs.link import Link
@@ -161,23 +160,25 @@ class Finisher:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
         record = _build_record(job, final)
         if final.state is not RunState.SUCCEEDED:
-            return canonical_json(record), final.outputs
+            return sealed_json(record), final.outputs
         folder = Path(job.row.folder or job.home)
         folder.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
         outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
         write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
-        return canonical_json(record), outputs
+        return sealed_json(record), outputs
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem:
             return output
-        wanted = self._desk.settings.embed_record
-        reason = embed_record(folder / output.name, record) if wanted else "switched off"
-        if reason:
-            notes[output.name] = reason
+        if not self._desk.settings.embed_record:
+            notes[output.name] = "switched off"
             return output
-        return replace(output, stored_sha256=hash_file(folder / output.name))
+        embedded = embed_record(folder / output.name, record)
+        if embedded.problem:
+            notes[output.name] = embedded.problem
+            return output
+        return replace(output, stored_sha256=embedded.sha256)
 
 
 def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
-from wiro_nb.runs.audit import hash_file
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.paths import data_dir, ledger_path
 from wiro_nb.runs.rows import LedgerRow

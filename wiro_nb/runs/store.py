@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from wiro_nb.runs.audit import hash_file
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.runs.ids import short_id
 
 OUTPUTS_FOLDER = "wiro_outputs"

@@ -14,7 +14,8 @@ from tests.unit.provenance.clips import make_clip, media_data, metadata_of
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance import boxes, mp4, png
-from wiro_nb.provenance.embed import embed_record, read_embedded
+from wiro_nb.provenance.embed import Embedded, embed_record, read_embedded
+from wiro_nb.provenance.files import hash_file
 
 LAYOUTS = {
     "moov last": "",
@@ -160,8 +161,8 @@ def test_a_record_travels_inside_clip_and_picture(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(picture)
     for path in (clip, picture):
-        assert embed_record(path, record) == ""
-        assert embed_record(path, record) == ""
+        assert embed_record(path, record).problem == ""
+        assert embed_record(path, record) == Embedded("", hash_file(path))
         assert read_embedded(path) == record
     with Image.open(picture) as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
@@ -172,10 +173,10 @@ def test_a_record_travels_inside_clip_and_picture(tmp_path: Path) -> None:
 def test_files_without_room_say_so(tmp_path: Path) -> None:
     text = tmp_path / "a.txt"
     text.write_bytes(b"hello there, this is text")
-    assert "no record" in embed_record(text, make_record())
+    assert "no record" in embed_record(text, make_record()).problem
     clip = tmp_path / "cut.mp4"
     clip.write_bytes(make_clip(tmp_path / "a.mp4").read_bytes()[:-20])
-    assert "left as it came" in embed_record(clip, make_record())
+    assert "left as it came" in embed_record(clip, make_record()).problem
 
 
 def test_a_clip_without_record_says_what_to_do(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_cut_picture_is_refused(tmp_path: Path) -> None:
 
 def test_a_clip_that_broke_off_behind_its_record_still_tells_it(tmp_path: Path) -> None:
     clip, record = make_clip(tmp_path / "a.mp4", flags="+faststart"), make_record()
-    assert embed_record(clip, record) == ""
+    assert embed_record(clip, record).problem == ""
     with clip.open("rb") as file:
         media = boxes.read_layout(file, clip.stat().st_size).only(b"mdat")
     assert media is not None

@@ -15,8 +15,8 @@ from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.provenance import seal as sealing
-from wiro_nb.provenance.compare import hash_file
 from wiro_nb.provenance.embed import embed_record, hash_media
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.provenance.leaks import find_leaks
 from wiro_nb.provenance.seal import seal_notebook
 from wiro_nb.provenance.sidecar import write_sidecar
@@ -46,7 +46,7 @@ def make_run_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
         "path": f"wiro_outputs/{folder.name}/0.mp4",
     }
     record = make_record(outputs=[output])
-    assert embed_record(clip, record) == ""
+    assert embed_record(clip, record).problem == ""
     write_sidecar(folder, record)
     return clip, record
 
@@ -289,7 +289,7 @@ def test_a_notebook_that_cannot_be_written_is_left_as_it_is(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("wiro_nb.provenance.sidecar.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("wiro_nb.provenance.files.tempfile.mkstemp", refuse)
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         seal_notebook(path)
     assert path.read_bytes() == before

@@ -35,6 +35,7 @@ _RECORDED = (
 )
 _LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
 _AT_A_TIME = 2
+_TURNS = 16
 _BILLED_NOTHING = "Billed: nothing."
 
 
@@ -66,6 +67,7 @@ class Finisher:
         self._link = link
         self._downloader = downloader
         self._room = asyncio.Semaphore(_AT_A_TIME)
+        self._turns = asyncio.Semaphore(_TURNS)
         self._is_ours = is_ours
 
     async def finish(self, job: Job, task: Task | None) -> None:
@@ -78,8 +80,11 @@ class Finisher:
         if job.tracker.succeeded:
             self._desk.show(job, job.tracker.snapshot)
             task = await self._with_outputs(job, task)
-            outputs = await self.fetch(job, task)
-            await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
+            # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
+            # the garbage collector to walk through that every thread of the kernel stood still.
+            async with self._turns:
+                outputs = await self.fetch(job, task)
+                await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
         elif job.tracker.snapshot.state is RunState.CANCELLED:
             await self._end(job, _End(RunState.CANCELLED, task, (), _cancelled(job, task), finished))
         else:

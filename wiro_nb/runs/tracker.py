@@ -55,7 +55,7 @@ class Tracker:
     def __init__(self, snapshot: Snapshot, *, expected_s: float | None = None) -> None:
         self._snapshot = snapshot
         self._expected_s = expected_s
-        self._steps_seen: set[float] = set()
+        self._steps_seen: tuple[float, ...] = ()
         self._service_remaining: tuple[float, datetime] | None = None
         self._announced = 0
         self._incomplete_details = 0
@@ -216,7 +216,8 @@ class Tracker:
         if percent is None or (current.percent is not None and percent < current.percent):
             return {}
         if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
-            self._steps_seen.add(percent if progress.step is None else float(progress.step))
+            place = percent if progress.step is None else float(progress.step)
+            self._steps_seen = tuple({*self._steps_seen, place})
         remaining = progress.remaining_s
         if remaining is not None and math.isfinite(remaining) and remaining >= 0:
             self._service_remaining = (remaining, now)

@@ -226,11 +226,12 @@ class Worker:
         elif state in (RunState.SUBMITTING, RunState.UNCERTAIN):
             await branch.submitter.resolver.resolve(job)
         if job.row.state is not RunState.SUBMITTED:
-            await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
+            await self.desk.ledger_call(partial(self.desk.ledger.release, self.owner, job.id))
             return
         job.tracker = Tracker(job.snapshot, expected_s=await self.desk.expected_s(job.row))
         if job.prepared is not None and job.row.estimated_usd is None:
             self._spawn(self._tell_price(job, job.prepared))
+        job.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
         if job.cancelled.done():
             self._spawn(branch.watcher.cancel(job))
         task = await branch.watcher.follow(job)

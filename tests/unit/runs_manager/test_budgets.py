@@ -25,6 +25,7 @@ from wiro_nb.api.stream import TaskStream
 from wiro_nb.api.transport import HttpEdge
 from wiro_nb.notebook.display import static_output
 from wiro_nb.provenance.record import canonical_json
+from wiro_nb.runs.finish import Finisher
 from wiro_nb.runs.jobs import Desk, Job
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.manager import Manager
@@ -171,6 +172,38 @@ def test_a_run_at_rest_is_little_to_walk_through_and_a_finished_one_leaves_only_
     for run in runs[20:]:
         service.release(run.task_id)
         run.wait(60)
+
+
+def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
+    start_sandbox: Callable[..., Any],
+    point_at: Callable[..., None],
+    make_manager: Callable[..., Manager],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = start_sandbox("--engine", "instant", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    begun: list[str] = []
+    most, fetch, may_end = 0, Finisher.fetch, asyncio.Event()
+
+    async def hold(self: Finisher, job: Job, task: Any) -> Any:
+        nonlocal most
+        begun.append(job.id)
+        most = max(most, len([one for one in begun if not runs[one].done]))
+        await may_end.wait()
+        return await fetch(self, job, task)
+
+    monkeypatch.setattr(Finisher, "fetch", hold)
+    runs = {run.id: run for run in (submit(manager, f"[hold] {number}") for number in range(40))}
+    until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs.values()))
+    for run in runs.values():
+        service.release(run.task_id)
+    until(lambda: all(run.snapshot.stage is Stage.FETCHING for run in runs.values()))
+    manager._io.call_soon(may_end.set)
+    for run in runs.values():
+        run.wait(60)
+    assert len(begun) == 40
+    assert most == 16
 
 
 def count_objects() -> Counter[str]:

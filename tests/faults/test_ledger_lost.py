@@ -6,22 +6,41 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.manager_tools import WAN, submit
+from tests.manager_tools import WAN, submit, wait_for_stage
+from wiro_nb.runs import worker
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.paths import data_dir, ledger_path
 from wiro_nb.runs.rebuild import known_folders, rows_from_sidecars
 from wiro_nb.runs.requests import Origin
-from wiro_nb.runs.snapshot import RunState
+from wiro_nb.runs.snapshot import RunState, Stage
 
 
 def destroy_ledger() -> None:
     for path in ledger_path().parent.glob(f"{ledger_path().name}*"):
         path.write_bytes(b"\xa5" * 20_000)
+
+
+def delete_ledger() -> None:
+    for path in ledger_path().parent.glob(f"{ledger_path().name}*"):
+        path.unlink()
+
+
+def move_ledger() -> None:
+    ledger_path().parent.rename(ledger_path().parent.with_name("elsewhere"))
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -59,6 +78,34 @@ def test_runs_come_back_whole_and_are_not_paid_again(made: Any, make_manager: An
     assert len(sandbox.audit()["tasks"]) == before
     assert manager.spent() == run.cost_usd
     assert manager.ledger.verify().ok
+
+
+@pytest.mark.parametrize("lose", [destroy_ledger, delete_ledger, move_ledger])
+@pytest.mark.parametrize("heartbeat_s", [0.05, 60.0], ids=["noticed", "unnoticed"])
+def test_a_run_in_flight_outlives_its_ledger(
+    manager: Manager, sandbox: Any, monkeypatch: pytest.MonkeyPatch, lose: Any, heartbeat_s: float
+) -> None:
+    monkeypatch.setattr(worker, "_HEARTBEAT_S", heartbeat_s)
+    run = submit(manager, "[hold] paid already")
+    wait_for_stage(run, Stage.GENERATING)
+    lose()
+    if heartbeat_s < 1:
+        until(lambda: run.id in {row.run_id for row in manager.ledger.unfinished()})
+    sandbox.release(run.task_id)
+    assert run.wait(60).path is not None
+    row = manager.ledger.get(run.id)
+    assert (row.state, row.task_id, row.cost_usd) == (RunState.SUCCEEDED, run.task_id, run.cost_usd)
+    assert json.loads(row.record or "{}") == run.record
+
+
+def test_a_run_that_somebody_else_ended_is_not_ended_again(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[hold] given up by hand")
+    wait_for_stage(run, Stage.GENERATING)
+    manager.ledger.repair(run.id, RunState.FAILED, "by hand")
+    sandbox.release(run.task_id)
+    assert run.wait(60, check=False).state is RunState.FAILED
+    assert run.error is None
+    assert manager.ledger.get(run.id).message.endswith("by hand")
 
 
 def test_the_command_line_says_it_on_stderr(made: Any) -> None:

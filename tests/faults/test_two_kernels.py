@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import SubmitUncertain
-from wiro_nb.runs import leases, worker
+from wiro_nb.runs import jobs, leases, worker
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.manager import Manager
 from wiro_nb.runs.run import Run
@@ -317,3 +319,22 @@ def test_the_lease_of_a_dead_process_need_not_be_waited_for(context: Any) -> Non
     assert leases.is_dead(here.replace(f"{os.getpid()}-", f"{gone.pid}-", 1))
     assert not leases.is_dead(f"{gone.pid}-another-machine-0123"), "only its own machine can tell"
     assert not any(leases.is_dead(owner) for owner in (None, "", "me", "12345", "-x-y"))
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_asked_about(
+    service: Any, make_manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(make_manager(), "a clock").wait(60)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    run._row = replace(run.row, lease_owner="me", lease_until=now + timedelta(seconds=20))
+
+    async def holds(clock: datetime, heard_until: datetime | None = None) -> bool:
+        monkeypatch.setattr(jobs, "utc_now", lambda: clock)
+        job = jobs.Job(run, link=None, home=Path(), held_until=heard_until)  # type: ignore[arg-type]
+        return job.is_surely_held_by("me", 20)
+
+    assert asyncio.run(holds(now))
+    assert not asyncio.run(holds(now + timedelta(seconds=20)))
+    assert asyncio.run(holds(now + timedelta(seconds=21), now + timedelta(seconds=25)))
+    assert not asyncio.run(holds(now - timedelta(hours=1)))
+    assert not asyncio.run(holds(now + timedelta(seconds=5), now + timedelta(seconds=4))), "the heartbeat knows"

@@ -52,6 +52,7 @@ def replace_file(
     Raises:
         OSError: The folder cannot be written. The old file is then untouched, as when `write` or `check` raises.
     """
+    mode = _mode_of(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     copy = Path(name)
     try:
@@ -62,7 +63,9 @@ def replace_file(
             os.fsync(file.fileno())
         if check is not None:
             check(copy)
-        copy.chmod(_mode_of(path))
+        if mode is not None:
+            path.stat()  # raises when it was deleted meanwhile: it is not to come back
+        copy.chmod(0o644 if mode is None else mode)
         copy.replace(path)
     except BaseException:
         copy.unlink(missing_ok=True)
@@ -80,8 +83,8 @@ class _HashingWriter:
         return self._file.write(data)
 
 
-def _mode_of(path: Path) -> int:
+def _mode_of(path: Path) -> int | None:
     try:
         return path.stat().st_mode & 0o777
-    except FileNotFoundError:
-        return 0o644
+    except OSError:
+        return None

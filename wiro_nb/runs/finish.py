@@ -10,14 +10,16 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import RunCancelled, RunFailed, WiroError
+from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
 from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.record import build_record, sealed_json
 from wiro_nb.provenance.sidecar import write_sidecar
@@ -25,6 +27,7 @@ from wiro_nb.runs import media
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.jobs import Desk, Job, NoLongerOurs, error_to_dict, utc_now
 from wiro_nb.runs.link import Link
+from wiro_nb.runs.rows import LedgerRow
 from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
 _log = logging.getLogger(__name__)
@@ -82,7 +85,7 @@ class Finisher:
             task = await self._with_outputs(job, task)
             # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
             # the garbage collector to walk through that every thread of the kernel stood still.
-            async with self._turns:
+            async with self._turns if any(output.url for output in task.outputs) else nullcontext():
                 outputs = await self.fetch(job, task)
                 await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
         elif job.tracker.snapshot.state is RunState.CANCELLED:
@@ -141,25 +144,29 @@ class Finisher:
         except (WiroError, OSError, ValueError):
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
             _log.exception("the record of run %s could not be written", job.run.short_id)
-        ledger = self._desk.ledger
-        await self._desk.step(
-            job,
-            lambda: ledger.finish(
-                job.id,
-                end.state,
-                finished_at=end.finished,
-                started_at=final.started,
-                elapsed_s=end.task.elapsed_s if end.task is not None else None,
-                exit_code=final.exit_code,
-                cost_usd=final.cost_usd,
-                outputs=final.outputs,
-                record=text,
-                error=error_to_dict(end.error) if end.error else None,
-                message=final.message,
-                stage=str(final.stage),
-            ),
-        )
+        try:
+            await self._desk.step(job, partial(self._write_end, job, end, final, text))
+        except LedgerError as error:
+            if getattr(error, "reason", "") == "transition":
+                raise NoLongerOurs from None  # somebody else ended it, by hand or in another process
+            raise
         self._desk.conclude(job, final, end.error)
+
+    def _write_end(self, job: Job, end: _End, final: Snapshot, text: str | None) -> LedgerRow:
+        return self._desk.ledger.finish(
+            job.id,
+            end.state,
+            finished_at=end.finished,
+            started_at=final.started,
+            elapsed_s=end.task.elapsed_s if end.task is not None else None,
+            exit_code=final.exit_code,
+            cost_usd=final.cost_usd,
+            outputs=final.outputs,
+            record=text,
+            error=error_to_dict(end.error) if end.error else None,
+            message=final.message,
+            stage=str(final.stage),
+        )
 
     def _write(self, job: Job, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""

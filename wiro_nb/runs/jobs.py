@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from wiro_nb import errors
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, WiroError
+from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, UnknownRun, WiroError
 from wiro_nb.runs.history import expected_seconds
 from wiro_nb.runs.ledger import Ledger
 from wiro_nb.runs.link import Link
@@ -86,11 +86,14 @@ class Job:
     final_task: Task | None = None
     ended_at: datetime | None = None
 
-    def is_surely_held_by(self, owner: str) -> bool:
-        """True while a lease lasts that this process knows of: no other touches the run, nobody need be asked."""
+    def is_surely_held_by(self, owner: str, lease_s: float) -> bool:
+        """True while a lease lasts that this process knows of: no other touches the run, nobody need be asked.
+
+        A lease that seems to last longer than any can is one from before the clock was set back.
+        """
         of_row = self.row.lease_until if self.row.lease_owner == owner else None
-        latest = max((until for until in (of_row, self.held_until) if until is not None), default=None)
-        return latest is not None and latest > utc_now()
+        until = self.held_until or of_row
+        return until is not None and 0.0 < (until - utc_now()).total_seconds() <= lease_s
 
     def end(self) -> None:
         """Notes that the task is over."""
@@ -178,10 +181,19 @@ class Desk:
 
     async def step(self, job: Job, call: Callable[[], LedgerRow]) -> None:
         """Takes a step of the run in the ledger, durable when this returns; the handle then shows the new row."""
-        row = await self.ledger_call(call)
+        try:
+            row = await self.ledger_call(call)
+        except UnknownRun:
+            await self.put_back(job)
+            row = await self.ledger_call(call)
         # Two steps may answer out of order; an end is never taken back.
         if row.state.is_final or not job.row.state.is_final:
             job.run._row = row
+
+    async def put_back(self, job: Job) -> None:
+        """Writes a run down again where its ledger was deleted or moved away meanwhile: it may have been paid."""
+        if await self.ledger_call(lambda: self.ledger.restore([job.row])):
+            _log.warning("the ledger no longer knew run %s: it was written down again", job.run.short_id)
 
     def note_progress(self, job: Job) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""

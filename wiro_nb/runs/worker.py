@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
+from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, UnknownRun, WiroError
 from wiro_nb.runs.cancelling import drop_plan, note_wish
 from wiro_nb.runs.download import Downloader
 from wiro_nb.runs.finish import Finisher
@@ -98,10 +98,11 @@ class Worker:
 
     def start(self, run: Run, prepared: Prepared, home: Path) -> None:
         """Begins the life of a run that was just planned."""
-        if run.id not in self._jobs and not self._closing:
-            branch = self.branch(run.row.service)
-            branch.submitter.gate.announce(run.id)
-            self._begin(run, branch, home, prepared)
+        if run.id in self._jobs or self._closing:
+            return
+        branch = self.branch(run.row.service)
+        branch.submitter.gate.announce(run.id)
+        self._begin(run, branch, home, prepared)
 
     async def follow(self, run: Run, home: Path) -> None:
         """Takes a run of the ledger on, or looks on while another process works on it."""
@@ -163,7 +164,7 @@ class Worker:
                 if claimed or is_over:
                     return
                 await asyncio.sleep(_SPECTATE_S)
-        except LedgerError as error:
+        except (LedgerError, UnknownRun) as error:
             _log.warning("run %s cannot be looked up: %s", run.short_id, error.message)
             run._settle(no_longer_followed(run, error))
 
@@ -241,8 +242,9 @@ class Worker:
 
     async def _claim(self, job: Job) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
-        if job.is_surely_held_by(self.owner):
+        if job.is_surely_held_by(self.owner, LEASE_S):
             return not job.row.state.is_final
+        await self.desk.put_back(job)
         ledger = self.desk.ledger
         row = await self.desk.ledger_call(lambda: ledger.get(job.id))
         if row.state.is_final:
@@ -254,7 +256,7 @@ class Worker:
     async def _let_go(self, job: Job) -> None:
         """Gives the lease of a run back, so that any process may go on with it."""
         try:
-            await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, job.id))
+            await self.desk.ledger_call(partial(self.desk.ledger.release, self.owner, job.id))
         except LedgerError as error:
             _log.warning("the lease of run %s was not given back: %s", job.run.short_id, error.message)
 
@@ -360,11 +362,10 @@ class Worker:
     async def _regain(self, run_id: str) -> None:
         """After a long sleep of the machine another process may have taken a run: then it is no longer ours."""
         job = self._jobs.get(run_id)
-        if job is None or job.row.state.is_final or job.run.done:
-            return
-        if job.row.state is RunState.SUBMITTING:
-            return  # its answer, when it comes, says more than anybody could find out
+        if job is None or job.row.state.is_final or job.run.done or job.row.state is RunState.SUBMITTING:
+            return  # the answer of one being sent, when it comes, says more than anybody could find out
         ledger = self.desk.ledger
+        await self.desk.put_back(job)
         if await self.desk.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S)):
             return
         _log.warning("run %s is followed by another process now", job.run.short_id)

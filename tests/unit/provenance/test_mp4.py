@@ -15,7 +15,7 @@ from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance import boxes, mp4, png
 from wiro_nb.provenance.embed import Embedded, embed_record, read_embedded
-from wiro_nb.provenance.files import hash_file
+from wiro_nb.provenance.files import hash_file, replace_file
 
 LAYOUTS = {
     "moov last": "",
@@ -168,6 +168,19 @@ def test_a_record_travels_inside_clip_and_picture(tmp_path: Path) -> None:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
         assert "wiro_nb" in image.text  # type: ignore[attr-defined]
     assert picture.read_bytes().count(b"iTXt") == 1
+
+
+def test_a_file_deleted_while_it_is_written_stays_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    with pytest.raises(FileNotFoundError):
+        replace_file(path, lambda file: (file.write(b"new"), path.unlink()))
+    assert list(tmp_path.iterdir()) == []
+    assert replace_file(path, lambda file: file.write(b"new")) == hash_file(path)
+    path.chmod(0o600)
+    replace_file(path, lambda file: file.write(b"newer"))
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"newer", 0o600)
 
 
 def test_files_without_room_say_so(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat.notebooknode import from_dict
 
 from wiro_nb.provenance.notebooks import records_in_notebook
@@ -23,6 +24,7 @@ SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 
 def for_readers(notebook: Any) -> Any:
     """Returns an executed notebook with its outputs in that form; the notebook itself is changed."""
+    one_stream = CoalesceStreamsPreprocessor()
     for name in ("widgets", "papermill"):
         notebook.metadata.pop(name, None)
     notebook.metadata["language_info"] = {"name": "python"}
@@ -34,6 +36,7 @@ def for_readers(notebook: Any) -> Any:
         if cell.cell_type == "code":
             kept = [output for output in cell.outputs if output.get("name") != "stderr"]
             cell.outputs = [from_dict(part) for output in kept for part in _parts(output)]
+            one_stream.preprocess_cell(cell, {}, 0)  # how a kernel cuts what is printed is a matter of time
     return notebook
 
 

@@ -20,7 +20,14 @@ from nbconvert import HTMLExporter, LatexExporter, SlidesExporter
 from tests.conftest import SandboxProcess
 from tests.notebook.committed import PICTURE, TEXT, for_readers, shown
 from tests.notebook.kernels import execute_with_papermill
-from tests.notebook.tutorials import NOTEBOOKS, Executed, make_executor, read_tutorial, tutorial_names
+from tests.notebook.tutorials import (
+    NOTEBOOKS,
+    Executed,
+    make_executor,
+    read_executed,
+    read_tutorial,
+    tutorial_names,
+)
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.record import check_record
 from wiro_nb.provenance.sidecar import read_sidecar
@@ -188,7 +195,7 @@ def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
     given = {"prompt": "a harbour in the rain", "seeds": "11,12", "steps": 3}
     source, target = NOTEBOOKS / BATCH, tmp_path / "tonight.ipynb"
     execute_with_papermill(source, target, parameters=given, cwd=tmp_path)
-    done = Executed(nbformat.read(target, as_version=4), tmp_path)
+    done = read_executed(target)
     assert done.notebook.metadata.papermill.parameters == given
     assert done.output_of("wait").text == "seed 11 succeeded\nseed 12 succeeded\n"
     sidecars = [read_sidecar(path) for path in tmp_path.glob("wiro_outputs/*/run.json")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 from tests.notebook.kernels import execute_with_papermill
 
@@ -50,6 +51,14 @@ def read_tutorial(name: str) -> Any:
     return nbformat.read(NOTEBOOKS / name, as_version=4)
 
 
+def read_executed(path: Path) -> Executed:
+    """Reads an executed notebook; what a cell printed is one output, in how many pieces a kernel ever sent it."""
+    notebook, one_stream = nbformat.read(path, as_version=4), CoalesceStreamsPreprocessor()
+    for cell in notebook.cells:
+        one_stream.preprocess_cell(cell, {}, 0)
+    return Executed(notebook, path.parent)
+
+
 def make_executor(folder: Path) -> Callable[[str], Executed]:
     """Returns a function that gives an executed tutorial, and executes it when it is asked for first."""
 
@@ -59,6 +68,6 @@ def make_executor(folder: Path) -> Callable[[str], Executed]:
         home.mkdir()
         options = {"kernel_name": "python3", "execution_timeout": CELL_TIMEOUT_S}
         execute_with_papermill(NOTEBOOKS / name, home / name, cwd=home, **options)
-        return Executed(nbformat.read(home / name, as_version=4), home)
+        return read_executed(home / name)
 
     return executed

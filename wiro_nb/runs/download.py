@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.errors import DownloadFailed, WiroError
 from wiro_nb.provenance.embed import is_whole
+from wiro_nb.provenance.files import hash_file
 from wiro_nb.runs import media
 from wiro_nb.runs.settings import Settings
 from wiro_nb.runs.snapshot import RunOutput
@@ -214,7 +214,7 @@ def _is_all(partial: Path, output: Output) -> bool:
 def _accept(partial: Path, target: Path, output: Output, url: str) -> RunOutput:
     """Checks a whole file against what it should be, and gives it its name. Blocks."""
     content_type = _check_type(partial, output)
-    size, digest = _size_of(partial), _hash(partial)
+    size, digest = _size_of(partial), hash_file(partial)
     partial.replace(target)
     return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=url)
 
@@ -242,11 +242,6 @@ def _wrong_type(found: str | None, expected: str) -> str:
     # Containers such as MP4 carry pictures, sound or both; the service may call either by the other's name.
     same = found.partition("/")[0] == kind or {found.partition("/")[0], kind} == {"video", "audio"}
     return "" if same else f"it should be {expected} and its content is {found}"
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _too_large(size_bytes: int, limit_bytes: int) -> str:

@@ -56,25 +56,24 @@ class Gate:
             alone: True sends it with no other at once: a run taken over from an earlier process probably waited
                 for a slot there, and must not be overtaken on the wire.
         """
-        if not self._is_announced(key):
-            bisect.insort(self._announced, key)
+        self._forget(key)
+        bisect.insort(self._announced, key)
         if alone:
             self._loners.add(key)
 
     def withdraw(self, key: str) -> None:
         """Says that a key will not enter any more; nothing happens when it was not announced."""
         self._loners.discard(key)
-        if self._is_announced(key):
-            self._forget(key)
+        if self._forget(key):
             self._advance()
 
-    def _is_announced(self, key: str) -> bool:
+    def _forget(self, key: str) -> bool:
+        """Takes a key off the announced ones; True when it was there."""
         place = bisect.bisect_left(self._announced, key)
-        return place < len(self._announced) and self._announced[place] == key
-
-    def _forget(self, key: str) -> None:
-        if self._is_announced(key):
-            del self._announced[bisect.bisect_left(self._announced, key)]
+        was_there = self._announced[place : place + 1] == [key]
+        if was_there:
+            del self._announced[place]
+        return was_there
 
     async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
         """Waits for this key's turn. Cancelling the caller gives its place up.

@@ -217,7 +217,7 @@ class Tracker:
             return {}
         if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
             place = percent if progress.step is None else float(progress.step)
-            self._steps_seen = tuple({*self._steps_seen, place})
+            self._steps_seen += () if place in self._steps_seen else (place,)
         remaining = progress.remaining_s
         if remaining is not None and math.isfinite(remaining) and remaining >= 0:
             self._service_remaining = (remaining, now)

@@ -348,13 +348,13 @@ class Worker:
             try:
                 held = await self.desk.ledger_call(partial(ledger.heartbeat, self.owner, now, LEASE_S))
                 asked = await self.desk.ledger_call(lambda: ledger.asked_to_cancel(self.owner))
+                for run_id in held & self._jobs.keys():
+                    self._jobs[run_id].held_until = now + timedelta(seconds=LEASE_S)
+                for run_id in before - held:
+                    await self._regain(run_id)
             except LedgerError as error:
                 _log.warning("leases could not be extended: %s", error.message)
                 continue
-            for run_id in held & self._jobs.keys():
-                self._jobs[run_id].held_until = now + timedelta(seconds=LEASE_S)
-            for run_id in before - held:
-                await self._regain(run_id)
             for job in [self._jobs[run_id] for run_id in asked & self._jobs.keys()]:
                 if not job.cancelled.done():
                     self._spawn(self._cancel_here(job))

@@ -168,8 +168,8 @@ def test_a_run_at_rest_is_little_to_walk_through_and_a_finished_one_leaves_only_
         service.release(run.task_id)
     for run in runs[:20]:
         run.wait(60)
-    until(lambda: count_objects()["Job"] == 20)
-    assert count_objects()["Tracker"] == 20
+    until(lambda: (count_objects() - before)["Job"] == 20)
+    assert (count_objects() - before)["Tracker"] == 20
     for run in runs[20:]:
         service.release(run.task_id)
         run.wait(60)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.run import Run
-from wiro_nb.runs.settings import Settings
-from wiro_nb.runs.snapshot import Stage
+from wiro_nb.config import Settings
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger.state import Stage
+from wiro_nb.session.manager import Manager
 
 VACE = "pruna/vace"
 WAN = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"

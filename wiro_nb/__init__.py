@@ -10,20 +10,18 @@ video library and no widget.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wiro_nb.errors import WiroError
-    from wiro_nb.notebook.actions import attach, cancel, fetch, forget, form, last, run, show, wait
-    from wiro_nb.notebook.actions import list_runs as runs
-    from wiro_nb.notebook.lookups import budget, info, login, logout, models, status, use
-    from wiro_nb.notebook.reproduce import compare, rerun, rerun_all, verify
-    from wiro_nb.notebook.spending import spent
-    from wiro_nb.notebook.sweeps import sweep
-    from wiro_nb.runs.run import Run
-    from wiro_nb.runs.sweep import Sweep
+    from wiro_nb.execution.run import Run
+    from wiro_nb.notebook.compare.reproduce import compare, rerun, rerun_all, verify
+    from wiro_nb.notebook.magic.lookups import budget, info, login, logout, models, status, use
+    from wiro_nb.notebook.magic.spending import spent
+    from wiro_nb.notebook.run.actions import attach, cancel, fetch, forget, form, last, run, show, wait
+    from wiro_nb.notebook.run.actions import list_runs as runs
+    from wiro_nb.notebook.sweep.actions import sweep
+    from wiro_nb.sweeps.sweep import Sweep
 
 __version__ = "0.1.0"
 
@@ -58,47 +56,26 @@ __all__ = [
     "wait",
 ]
 
-_ACTIONS = "wiro_nb.notebook.actions"
-_LOOKUPS = "wiro_nb.notebook.lookups"
-_REPRODUCE = "wiro_nb.notebook.reproduce"
+_ACTIONS = "wiro_nb.notebook.run.actions"
+_LOOKUPS = "wiro_nb.notebook.magic.lookups"
+_REPRODUCE = "wiro_nb.notebook.compare.reproduce"
 _PLACES = {
-    "Run": ("wiro_nb.runs.run", "Run"),
-    "Sweep": ("wiro_nb.runs.sweep", "Sweep"),
+    "Run": ("wiro_nb.execution.run", "Run"),
+    "Sweep": ("wiro_nb.sweeps.sweep", "Sweep"),
     "WiroError": ("wiro_nb.errors", "WiroError"),
-    "spent": ("wiro_nb.notebook.spending", "spent"),
-    "sweep": ("wiro_nb.notebook.sweeps", "sweep"),
+    "spent": ("wiro_nb.notebook.magic.spending", "spent"),
+    "sweep": ("wiro_nb.notebook.sweep.actions", "sweep"),
     **{name: (_ACTIONS, name) for name in ("attach", "cancel", "fetch", "forget", "form")},
     **{name: (_ACTIONS, name) for name in ("last", "run", "show", "wait")},
+    "runs": (_ACTIONS, "list_runs"),
     **{name: (_LOOKUPS, name) for name in ("budget", "info", "login", "logout", "models", "status", "use")},
     **{name: (_REPRODUCE, name) for name in ("compare", "rerun", "rerun_all", "verify")},
 }
 
 
-class _CallableRuns(ModuleType):
-    """The package `wiro_nb.runs`, which lists the runs when it is called."""
-
-    def __call__(self, **choices: Any) -> Any:
-        """Returns the runs of this notebook; see `wiro_nb.notebook.actions.list_runs`."""
-        return importlib.import_module(_ACTIONS).list_runs(**choices)
-
-
-class _Package(ModuleType):
-    """This package. An import of `wiro_nb.runs` binds that name here, over the function a person calls."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "runs" and isinstance(value, ModuleType):
-            value.__class__ = _CallableRuns
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 if not TYPE_CHECKING:  # a checker that saw it would accept every misspelt name
 
     def __getattr__(name: str) -> Any:
-        if name == "runs":
-            return importlib.import_module("wiro_nb.runs")
         if name not in _PLACES:
             raise AttributeError(f"module 'wiro_nb' has no attribute {name!r}")
         module, attribute = _PLACES[name]

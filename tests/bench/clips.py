@@ -15,7 +15,7 @@ MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 
 def paint() -> dict[str, Any]:
     """Paints the clip of the budget in this process; CPU counts, as other programs use the cores, too."""
-    from wiro_nb.runs import media
+    from wiro_nb.media import decode
     from wiro_nb.sandbox.engine import Job
     from wiro_nb.sandbox.render import PainterEngine
 
@@ -27,16 +27,16 @@ def paint() -> dict[str, Any]:
         cpu = time.process_time()
         (path,) = engine.start(job, lambda _: None, lambda: False)
         times.append(time.process_time() - cpu)
-    info = media.probe(path)
+    info = decode.probe(path)
     return {"cpu_s": min(times), "frames": info.frames, "size": [info.width, info.height]}
 
 
 def measure(service: dict[str, Any]) -> dict[str, Any]:
     """Runs one whole clip of 81 frames, and lets a notebook of 200 runs say hello."""
     from tests.bench.light import count_messages
-    from wiro_nb.notebook.display import static_output
+    from wiro_nb.notebook.run.display import static_output
     from wiro_nb.provenance.record import canonical_json
-    from wiro_nb.runs.manager import Manager
+    from wiro_nb.session.manager import Manager
 
     painted = paint()
     manager = Manager()

@@ -29,7 +29,7 @@ _ROUNDS = 5
 @contextmanager
 def clips_at_hand(example: Any) -> Iterator[None]:
     """Puts a copy of a run's clip where downloads go: nothing is fetched, probed or made a poster of."""
-    from wiro_nb.runs.finish import Finisher
+    from wiro_nb.execution.finalize import Finisher
 
     fetch = Finisher.fetch
     ready, source = example.outputs[0], example.path
@@ -94,7 +94,7 @@ def count_bytes() -> Iterator[dict[int, Wire]]:
 
 def one_round(manager: Any, service: dict[str, Any], count: int, name: str) -> tuple[float, float]:
     """Brings runs into flight and lets them end; returns CPU seconds of the two halves."""
-    from wiro_nb.runs.snapshot import Stage
+    from wiro_nb.ledger.state import Stage
 
     start = time.process_time()
     runs = [
@@ -124,7 +124,7 @@ async def count_tasks() -> dict[str, int]:
 
 def measure(service: dict[str, Any], *, count: int) -> dict[str, Any]:
     """Measures rounds of `count` runs each."""
-    from wiro_nb.runs.manager import Manager
+    from wiro_nb.session.manager import Manager
 
     with count_bytes() as wires:
         manager = Manager()

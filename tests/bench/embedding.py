@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
-from wiro_nb.provenance.boxes import read_layout
+from wiro_nb.media.boxes import read_layout
 from wiro_nb.provenance.embed import embed_record, read_embedded
 
 SIZES = (1_000_000, 200_000_000)

@@ -24,7 +24,7 @@ _BATCH = 1000
 
 def make_rows(first: int, count: int) -> list[Any]:
     """Returns planned rows as a notebook makes them, each of another request."""
-    from wiro_nb.runs.ids import new_run_id
+    from wiro_nb.ids import new_run_id
 
     pattern = _pattern()
     return [
@@ -41,7 +41,7 @@ def make_rows(first: int, count: int) -> list[Any]:
 
 @cache
 def _pattern() -> Any:
-    from wiro_nb.runs.requests import Origin, plan_row
+    from wiro_nb.execution.requests import Origin, plan_row
     from wiro_nb.schema.catalog import find_bundled
     from wiro_nb.schema.values import prepare
 
@@ -61,7 +61,7 @@ def _pattern() -> Any:
 
 def fill(ledger: Any, count: int, *, have: int = 0) -> float:
     """Adds finished rows in large steps; returns rows a second."""
-    from wiro_nb.runs.snapshot import RunState
+    from wiro_nb.ledger.state import RunState
 
     start = time.perf_counter()
     for first in range(have, count, _BATCH):
@@ -83,7 +83,7 @@ def _finished(row: Any, number: int, state: Any) -> Any:
 
 def one_life(ledger: Any, number: int) -> None:
     """Takes a run through all its steps, each durable."""
-    from wiro_nb.runs.snapshot import RunState
+    from wiro_nb.ledger.state import RunState
 
     (row,) = make_rows(10_000_000 + number, 1)
     ledger.insert_plan(row)
@@ -104,7 +104,7 @@ def best_ms(work: Callable[[], object], times: int = 7) -> float:
 
 def measure(most: int) -> list[Figure]:
     """Fills a ledger step by step, up to `most` rows, and asks it the questions of every day."""
-    from wiro_nb.runs.ledger import Ledger
+    from wiro_nb.ledger.ledger import Ledger
 
     group, figures, lives = "ledger", [], {}
     with tempfile.TemporaryDirectory() as folder:

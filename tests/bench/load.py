@@ -132,9 +132,9 @@ def quantiles(values: list[float]) -> dict[str, float]:
 @contextmanager
 def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
     """Notes when a run's end was heard and when its success was known, by task id (Unix time)."""
-    from wiro_nb.runs.jobs import Desk, Job
-    from wiro_nb.runs.snapshot import Stage
-    from wiro_nb.runs.watch import Watcher
+    from wiro_nb.execution.active_run import Desk, Job
+    from wiro_nb.execution.watch import Watcher
+    from wiro_nb.ledger.state import Stage
 
     heard: dict[str, float] = {}
     known: dict[str, float] = {}
@@ -167,8 +167,8 @@ def cards_on(wanted: bool) -> Iterator[tuple[dict[str, float], list[tuple[str, i
         yield told, []
         return
     sent = count_messages()
+    from wiro_nb.ledger.state import Stage
     from wiro_nb.notebook.widgets import RunCard
-    from wiro_nb.runs.snapshot import Stage
 
     update = RunCard.update
 
@@ -186,7 +186,7 @@ def cards_on(wanted: bool) -> Iterator[tuple[dict[str, float], list[tuple[str, i
 
 def show_cards(runs: list[Any]) -> None:
     """Makes the card of each run and has it follow, as a cell does."""
-    from wiro_nb.notebook.display import LiveView
+    from wiro_nb.notebook.run.display import LiveView
     from wiro_nb.notebook.widgets import RunCard
 
     for run in runs:
@@ -238,8 +238,8 @@ def measure(
         pause_s: Between two ends.
         cards: True shows a card of each run that is to end. Only with `hold`.
     """
-    from wiro_nb.runs.manager import Manager
-    from wiro_nb.runs.snapshot import Stage
+    from wiro_nb.ledger.state import Stage
+    from wiro_nb.session.manager import Manager
 
     asked = ask(service, "/sandbox/audit")["requests"]
     manager = Manager()
@@ -354,7 +354,7 @@ def _profile_io(path: str) -> None:
     """Profiles the I/O thread into a file for pstats."""
     import cProfile
 
-    from wiro_nb.runs.loop import IoThread
+    from wiro_nb.io_thread import IoThread
 
     serve = IoThread._serve
 

@@ -72,7 +72,7 @@ def submissions(manager: Any, request: Any) -> tuple[list[float], list[float], f
 
 def measure(service: dict[str, Any]) -> dict[str, float]:
     """Compares; the runs are held, so that their ends cost nothing meanwhile."""
-    from wiro_nb.runs.manager import Manager
+    from wiro_nb.session.manager import Manager
 
     body = {"prompt": "[hold] a lake", "seed": "7"}
     posts, post_cpu = asyncio.run(bare_posts(service, body))

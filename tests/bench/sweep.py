@@ -46,12 +46,12 @@ def main(count: int) -> None:
 
 def measure(count: int) -> list[str]:
     """Runs one sweep with its grid and returns the figures as lines."""
-    from wiro_nb.notebook.grids import GridDesk
-    from wiro_nb.notebook.sweep_output import sweep_output
-    from wiro_nb.runs.manager import close_manager, get_manager
-    from wiro_nb.runs.requests import Origin
-    from wiro_nb.runs.sweep import Sweep
-    from wiro_nb.runs.sweep_request import plan_sweep
+    from wiro_nb.execution.requests import Origin
+    from wiro_nb.notebook.sweep.controller import GridDesk
+    from wiro_nb.notebook.sweep.output import sweep_output
+    from wiro_nb.session.manager import close_manager, get_manager
+    from wiro_nb.sweeps.plan import plan_sweep
+    from wiro_nb.sweeps.sweep import Sweep
 
     manager, origin = get_manager(), Origin(notebook=str(Path.cwd() / "bench.ipynb"))
     manager.detail(MODEL)  # the connection and the price page are not what is measured

@@ -12,7 +12,7 @@ SETUP = """
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from wiro_nb.notebook.widgets import RunCard
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 now = datetime.now(UTC)
 version = 0
 def moment(state, stage, **changes):
@@ -124,7 +124,7 @@ def test_the_time_ticks_without_messages(open_notebook: OpenNotebook) -> None:
 
 def test_a_card_beneath_a_form_is_drawn_by_the_form(open_notebook: OpenNotebook) -> None:
     cell = """
-from wiro_nb.notebook.form import build_form
+from wiro_nb.notebook.form.form import build_form
 from wiro_nb.schema.catalog import find_bundled
 def start(values):
     form.show_card(RunCard(moment(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=1)))

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.browser
 
 SETUP = """
 from pathlib import Path
-from wiro_nb.notebook.form import build_form
-from wiro_nb.notebook.form_presets import PresetStore
+from wiro_nb.notebook.form.form import build_form
+from wiro_nb.notebook.form.presets import PresetStore
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 runs = []

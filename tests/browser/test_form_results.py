@@ -8,7 +8,7 @@ import pytest
 
 from wiro_nb.provenance.notebooks import records_in_outputs
 from wiro_nb.provenance.record import check_record
-from wiro_nb.provenance.verify import verify_paths
+from wiro_nb.reproduce.verify import verify_paths
 
 from .conftest import NotebookPage, OpenNotebook
 

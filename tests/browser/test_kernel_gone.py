@@ -11,7 +11,7 @@ from .conftest import OpenNotebook, expect
 pytestmark = pytest.mark.browser
 
 FORM = """
-from wiro_nb.notebook.form import build_form
+from wiro_nb.notebook.form.form import build_form
 from wiro_nb.schema.catalog import find_bundled
 build_form(
     find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=lambda values: None,
@@ -21,7 +21,7 @@ build_form(
 CARD = """
 from datetime import UTC, datetime
 from wiro_nb.notebook.widgets import RunCard
-from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
 RunCard(Snapshot(
     run_id="01J00000000000000000008C41", short_id="08c41", model="a/b", service="cloud", is_sandbox=False,
     prompt="a lighthouse", submitted=datetime.now(UTC), version=1,

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.api import client as client_module
+from wiro_nb.config import Settings
 from wiro_nb.errors import WiroError
+from wiro_nb.execution import download, driver
+from wiro_nb.execution import finalize as finish
+from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance import embed, sidecar
-from wiro_nb.runs import download, finish, worker
-from wiro_nb.runs.ledger import Ledger
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.requests import Origin
-from wiro_nb.runs.run import Run
-from wiro_nb.runs.settings import Settings
-from wiro_nb.runs.snapshot import RunState
+from wiro_nb.session.manager import Manager
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 NOTEBOOK = "chaos.ipynb"
@@ -90,7 +91,7 @@ def work(orders: Orders) -> None:
     os.environ.update(orders.environment)
     os.chdir(orders.folder)
     logging.disable()
-    worker.LEASE_S, worker._HEARTBEAT_S, worker._SPECTATE_S = LEASE_S, LEASE_S / 5, 0.2
+    driver.LEASE_S, driver._HEARTBEAT_S, driver._SPECTATE_S = LEASE_S, LEASE_S / 5, 0.2
     _hurry_requests()
     if orders.kill is not None:
         _arm(*orders.kill)

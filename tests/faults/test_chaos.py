@@ -23,9 +23,9 @@ import pytest
 
 from tests.faults import chaos_worker
 from tests.faults.chaos_worker import NOTEBOOK, Orders
-from wiro_nb.runs.ledger import Ledger
-from wiro_nb.runs.rows import LedgerRow
-from wiro_nb.runs.snapshot import RunState
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState
 from wiro_nb.sandbox.faults import KINDS
 
 LENGTHS = {"hang": "", "delay": "=0.3", "slow": "=40000", "redirect": "=http://192.0.2.1/x.mp4"}

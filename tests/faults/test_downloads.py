@@ -14,10 +14,10 @@ import pytest
 from tests.unit.api.servers import read_request, response, tcp_server
 from wiro_nb.api.answers import read_task
 from wiro_nb.api.client import WiroClient
-from wiro_nb.provenance.files import hash_file
-from wiro_nb.runs.download import Downloader
-from wiro_nb.runs.settings import Settings
-from wiro_nb.runs.snapshot import RunOutput
+from wiro_nb.config import Settings
+from wiro_nb.execution.download import Downloader
+from wiro_nb.files import hash_file
+from wiro_nb.ledger.state import RunOutput
 
 QUICK = Settings(download_tries=3)
 
@@ -66,7 +66,7 @@ def fetch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[tuple[RunOutput, ...], Host]:
     """Fetches outputs from a host that answers so; addresses may hold {port}."""
-    monkeypatch.setattr("wiro_nb.runs.download._PAUSES_S", (0.01,))
+    monkeypatch.setattr("wiro_nb.execution.download._PAUSES_S", (0.01,))
     host = Host(answer)
 
     async def work() -> tuple[RunOutput, ...]:

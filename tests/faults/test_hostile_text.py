@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
-from wiro_nb.notebook.errors_html import error_bundle
-from wiro_nb.notebook.reproduce_html import replay_bundle, verify_bundle
-from wiro_nb.notebook.static_html import run_bundle
-from wiro_nb.notebook.tables_html import (
+from wiro_nb.ledger.state import RunOutput, Snapshot
+from wiro_nb.notebook.compare.reproduce_html import replay_bundle, verify_bundle
+from wiro_nb.presentation.errors import error_bundle
+from wiro_nb.presentation.run_page import run_bundle
+from wiro_nb.presentation.tables import (
     ModelLine,
     Status,
     form_bundle,
@@ -34,8 +35,7 @@ from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.record import check_record, seal_record
 from wiro_nb.provenance.sidecar import read_sidecar
-from wiro_nb.provenance.verify import Finding
-from wiro_nb.runs.snapshot import RunOutput, Snapshot
+from wiro_nb.reproduce.verify import Finding
 from wiro_nb.schema.types import Option, Parameter, schema_from_dict
 
 ATTACKS = [

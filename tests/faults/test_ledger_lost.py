@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import WAN, submit, wait_for_stage
-from wiro_nb.runs import worker
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.paths import data_dir, ledger_path
-from wiro_nb.runs.rebuild import known_folders, rows_from_sidecars
-from wiro_nb.runs.requests import Origin
-from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.config import data_dir, ledger_path
+from wiro_nb.execution import driver
+from wiro_nb.execution.requests import Origin
+from wiro_nb.ledger.rebuild import known_folders, rows_from_sidecars
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.session.manager import Manager
 
 
 def destroy_ledger() -> None:
@@ -85,7 +85,7 @@ def test_runs_come_back_whole_and_are_not_paid_again(made: Any, make_manager: An
 def test_a_run_in_flight_outlives_its_ledger(
     manager: Manager, sandbox: Any, monkeypatch: pytest.MonkeyPatch, lose: Any, heartbeat_s: float
 ) -> None:
-    monkeypatch.setattr(worker, "_HEARTBEAT_S", heartbeat_s)
+    monkeypatch.setattr(driver, "_HEARTBEAT_S", heartbeat_s)
     run = submit(manager, "[hold] paid already")
     wait_for_stage(run, Stage.GENERATING)
     lose()

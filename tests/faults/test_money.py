@@ -15,14 +15,14 @@ from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_sta
 from wiro_nb.api import client
 from wiro_nb.api.answers import Task, read_task
 from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
-from wiro_nb.runs.gate import Gate
-from wiro_nb.runs.jobs import Job
-from wiro_nb.runs.ledger import Ledger
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.resolve import choose_task
-from wiro_nb.runs.rows import LedgerRow
-from wiro_nb.runs.snapshot import RunState, Stage
-from wiro_nb.runs.submit import Submitter
+from wiro_nb.execution.active_run import Job
+from wiro_nb.execution.submission_recovery import choose_task
+from wiro_nb.execution.submit import Submitter
+from wiro_nb.execution.submit_queue import Gate
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.session.manager import Manager
 
 PNG = (
     b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90wS\xde"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.run import Run
-from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.session.manager import Manager
 
 
 class Cable:

@@ -19,8 +19,8 @@ import nbformat
 import pytest
 
 from tests.notebook.kernels import REPLY_TIMEOUT_S, convert_executed, live_client
+from wiro_nb.config import ledger_path
 from wiro_nb.provenance.embed import read_embedded
-from wiro_nb.runs.paths import ledger_path
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -38,7 +38,7 @@ CELLS = [
     f"%%wiro {MODEL} seed=7 --as clip --wait\na lighthouse",
     "clip",
     "print(repr(clip), vars(clip), clip.record)",
-    "from wiro_nb.runs.manager import get_manager\nmanager = get_manager()\nvars(manager), manager.choice",
+    "from wiro_nb.session.manager import get_manager\nmanager = get_manager()\nvars(manager), manager.choice",
     "print(vars(manager.choice.credentials) if hasattr(manager.choice.credentials, '__dict__') else "
     "manager.choice.credentials)",
     f"%%wiro {MODEL} --as held\n[hold] never shown",

@@ -10,9 +10,9 @@ import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import DownloadFailed, NotAccessible, SubmitUncertain
-from wiro_nb.provenance.files import hash_file
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.files import hash_file
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.session.manager import Manager
 
 SetFaults = Callable[[str], None]
 

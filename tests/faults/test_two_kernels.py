@@ -20,11 +20,12 @@ import pytest
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import SubmitUncertain
-from wiro_nb.runs import jobs, leases, worker
-from wiro_nb.runs.ledger import Ledger
-from wiro_nb.runs.manager import Manager
-from wiro_nb.runs.run import Run
-from wiro_nb.runs.snapshot import RunState, Stage
+from wiro_nb.execution import active_run, driver
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger import leases
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.session.manager import Manager
 
 LEASE_S = 1.5
 # Where nobody dies: a kernel that a busy machine keeps waiting for as long as a short lease would lose its run.
@@ -44,9 +45,9 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hurry(assign: Callable[[Any, str, Any], None], lease_s: float = LEASE_S) -> None:
-    assign(worker, "LEASE_S", lease_s)
-    assign(worker, "_HEARTBEAT_S", lease_s / 5)
-    assign(worker, "_SPECTATE_S", 0.1)
+    assign(driver, "LEASE_S", lease_s)
+    assign(driver, "_HEARTBEAT_S", lease_s / 5)
+    assign(driver, "_SPECTATE_S", 0.1)
 
 
 @pytest.fixture
@@ -329,8 +330,8 @@ def test_a_lease_from_before_the_clock_was_set_back_is_asked_about(
     run._row = replace(run.row, lease_owner="me", lease_until=now + timedelta(seconds=20))
 
     async def holds(clock: datetime, heard_until: datetime | None = None) -> bool:
-        monkeypatch.setattr(jobs, "utc_now", lambda: clock)
-        job = jobs.Job(run, link=None, home=Path(), held_until=heard_until)  # type: ignore[arg-type]
+        monkeypatch.setattr(active_run, "utc_now", lambda: clock)
+        job = active_run.Job(run, link=None, home=Path(), held_until=heard_until)  # type: ignore[arg-type]
         return job.is_surely_held_by("me", 20)
 
     assert asyncio.run(holds(now))

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 # What dies where: the function, and whether the deed is done by then.
 ARM = """
 import os, signal
-from wiro_nb.runs import download, finish
-from wiro_nb.runs.ledger import Ledger
+from wiro_nb.execution import download, finalize as finish
+from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.api.client import WiroClient
 
 def arm(owner, name, after):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import wiro_nb
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 
 run = wiro_nb.run("wiro/animate-diff", prompt="a lake", seed=7, max_cost_usd="0.10", wait=False)
 assert_type(run, wiro_nb.Run)

@@ -13,17 +13,10 @@ from types import ModuleType
 
 import wiro_nb
 from wiro_nb import errors
-from wiro_nb.notebook.grammar import find_command
+from wiro_nb.presentation.grammar import find_command
 
 PACKAGE = Path(wiro_nb.__file__).parent
 ROOT = PACKAGE.parent
-MAX_LINES = 400
-
-LONG_FILES = {
-    "runs/manager.py": "the one face of the room: many short methods over one state",
-    "runs/run.py": "the handle a person holds: state, waiting, files and display in one place",
-    "runs/ledger.py": "every write that money depends on, to be read together",
-}
 
 
 def packages() -> list[ModuleType]:
@@ -84,17 +77,6 @@ def test_every_magic_a_text_names_exists() -> None:
             if find_command(name) is None:
                 unknown.append(f"{path.relative_to(PACKAGE)}: %wiro {name}")
     assert unknown == []
-
-
-def test_no_file_outgrows_a_reader_unnoticed() -> None:
-    lengths = {
-        path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8").count("\n")
-        for suffix in ("py", "js", "css")
-        for path in PACKAGE.rglob(f"*.{suffix}")
-    }
-    long = {name: lines for name, lines in lengths.items() if lines > MAX_LINES and name not in LONG_FILES}
-    assert long == {}, "split it, or say in LONG_FILES why it is one"
-    assert [name for name in LONG_FILES if lengths.get(name, 0) <= MAX_LINES] == [], "not long any more"
 
 
 def test_no_file_speaks_of_a_machine_or_a_package_registry() -> None:

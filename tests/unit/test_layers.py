@@ -1,100 +1,179 @@
-"""The rooms of the house: imports go downward only, and loading stays light."""
+"""Imports go one way between packages, without cycles between modules, and loading stays light.
+
+Every import counts, wherever it stands: at the top, inside a function, or named in a string. Only imports under
+`if TYPE_CHECKING` do not.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import wiro_nb
 
 PACKAGE = Path(wiro_nb.__file__).parent
 
-ALLOWED = {
-    "redaction": set(),
-    "errors": {"redaction"},
-    "schema": {"redaction", "errors"},
-    "api": {"redaction", "errors", "schema"},
-    "provenance": {"redaction", "errors", "schema"},
-    "runs": {"redaction", "errors", "schema", "api", "provenance"},
-    "notebook": {"redaction", "errors", "schema", "api", "provenance", "runs"},
-    "sandbox": {"redaction", "errors", "schema"},
-    "cli": {"redaction", "errors", "schema", "api", "provenance", "runs", "notebook", "sandbox"},
-}
+LAYERS = (
+    {"redaction"},
+    {"errors"},
+    {"config", "files", "ids", "io_thread", "presenters"},
+    {"media"},
+    {"schema"},
+    {"api"},
+    {"provenance"},
+    {"ledger"},
+    {"services"},
+    {"execution"},
+    {"session"},
+    {"sweeps", "reproduce"},
+    {"presentation"},
+    {"notebook"},
+    {"cli"},
+)
+"""Lowest first: a package imports from those below it only."""
+SANDBOX_MAY_IMPORT = {"redaction", "errors", "schema", "media", "files"}
 FRONT_END = {"IPython", "ipywidgets", "anywidget"}
-MAY_SHOW = {"notebook": FRONT_END, "cli": FRONT_END, "runs/run.py": {"IPython"}}
+MAY_SHOW = {"notebook", "cli"}
 STANDARD_ONLY = {
     "redaction": set(),
     "errors": set(),
     "schema": set(),
-    "provenance": {"nbformat", "av", "numpy", "PIL"},
+    "provenance": {"nbformat"},
 }
-"""Rooms that need the standard library only, with what they may use where it is installed."""
+"""Packages that need the standard library only, with what they may use where it is installed."""
 HEAVY = {"httpx2", "websockets", "av", "numpy", "PIL", "IPython", "ipywidgets", "anywidget", "sqlite3", "asyncio"}
 
 
-def imports_of(path: Path) -> set[str]:
-    """Returns the dotted names a module imports, wherever in the file."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def module_name(path: Path, package: Path) -> str:
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(source: str, known: frozenset[str]) -> Iterator[str]:
+    """Yields every module that source code imports or names in a string, except under `if TYPE_CHECKING`."""
+    todo: list[ast.AST] = [ast.parse(source)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            todo += node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else node.body
+            continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            if node.module == "wiro_nb":
-                found |= {f"wiro_nb.{alias.name}" for alias in node.names}
-    return found
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in known else node.module or ""
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known:
+            yield node.value
+        todo += ast.iter_child_nodes(node)
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    """Returns, for each module of a package, all modules it imports; those outside the package included."""
+    modules = {module_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    known = frozenset(modules) - {package.name}
+    return {name: set(imports_of(path.read_text("utf-8"), known)) - {name} for name, path in modules.items()}
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Returns the modules of one import cycle, or nothing."""
+    try:
+        TopologicalSorter({name: found & graph.keys() for name, found in graph.items()}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 @cache
-def room_imports() -> list[tuple[str, str, str]]:
-    """Returns (room, file, imported name) for every import of every file that belongs to a room."""
-    files = [
-        (path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path)
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if path.parent != PACKAGE or path.stem in ALLOWED
-    ]
-    return [
-        (room, path.relative_to(PACKAGE).as_posix(), name)
-        for room, path in files
-        for name in sorted(imports_of(path))
-    ]
+def graph() -> dict[str, set[str]]:
+    # The package's own file names its public functions' homes in strings: it is above every layer.
+    return {
+        name: found for name, found in import_graph(PACKAGE).items() if name not in ("wiro_nb", "wiro_nb.__main__")
+    }
 
 
-def test_every_room_is_known_and_seen() -> None:
-    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert rooms == {name for name in ALLOWED if (PACKAGE / name).is_dir()}
-    assert {room for room, _, _ in room_imports()} == set(ALLOWED)
+def part_of(module: str) -> str:
+    return module.split(".")[1]
 
 
-def test_imports_go_downward_only() -> None:
+def test_every_package_has_a_layer() -> None:
+    assert {part_of(name) for name in graph()} == set().union(*LAYERS, {"sandbox"})
+
+
+@pytest.mark.parametrize("part", sorted(set().union(*LAYERS, {"sandbox"})))
+def test_imports_go_downward_only(part: str) -> None:
+    level = next((number for number, layer in enumerate(LAYERS) if part in layer), 0)
+    below = SANDBOX_MAY_IMPORT if part == "sandbox" else set().union(*LAYERS[:level])
+    if part == "cli":
+        below = below | {"sandbox"}
+    breaches = {
+        f"{module} imports {name}"
+        for module, found in graph().items()
+        for name in found & graph().keys()
+        if part_of(module) == part and part_of(name) not in below | {part}
+    }
+    assert breaches == set()
+
+
+@pytest.mark.xfail(reason="three cycles inside the notebook package are still to be opened", strict=True)
+def test_there_are_no_import_cycles() -> None:
+    assert find_cycle(graph()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from p import low",
+        "def f():\n    from p import low",
+        "import_module('p.low')",
+        "names = {'low': ('p.low', 'x')}",
+    ],
+    ids=["top level", "inside a function", "string", "table of strings"],
+)
+def test_a_cycle_is_found_however_it_is_closed(tmp_path: Path, source: str) -> None:
+    package = tmp_path / "p"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "low.py").write_text("import p.high\n")
+    (package / "high.py").write_text(source + "\n")
+    assert set(find_cycle(import_graph(package))) == {"p.low", "p.high"}
+    (package / "high.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p import low\n"
+    )
+    assert find_cycle(import_graph(package)) == []
+
+
+@pytest.mark.xfail(reason="schema, ledger, execution and sandbox are still to be split", strict=True)
+def test_folders_hold_at_most_14_modules() -> None:
+    folders = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]
+    assert [f.name for f in folders if len(list(f.glob("*.py"))) > 14] == []
+
+
+def test_only_the_notebook_package_knows_the_front_end() -> None:
     breaches = [
-        f"{file} imports {name}"
-        for room, file, name in room_imports()
-        if name.startswith("wiro_nb.")
-        and ((PACKAGE / name.split(".")[1]).exists() or (PACKAGE / f"{name.split('.')[1]}.py").exists())
-        and name.split(".")[1] not in ALLOWED[room] | {room}
+        f"{module} imports {name}"
+        for module, found in graph().items()
+        for name in found
+        if name.split(".")[0] in FRONT_END and part_of(module) not in MAY_SHOW
     ]
     assert breaches == []
 
 
-def test_only_the_notebook_room_knows_the_front_end() -> None:
-    breaches = [
-        f"{file} imports {name}"
-        for room, file, name in room_imports()
-        if name.split(".")[0] in FRONT_END - MAY_SHOW.get(room, set()) - MAY_SHOW.get(file, set())
-    ]
-    assert breaches == []
-
-
-def test_the_lower_rooms_need_the_standard_library_only() -> None:
+def test_the_lower_packages_need_the_standard_library_only() -> None:
     standard = sys.stdlib_module_names | {"wiro_nb"}
     breaches = [
-        f"{file} imports {name}"
-        for room, file, name in room_imports()
-        if room in STANDARD_ONLY and name.split(".")[0] not in standard | STANDARD_ONLY[room]
+        f"{module} imports {name}"
+        for module, found in graph().items()
+        for name in found
+        if part_of(module) in STANDARD_ONLY and name.split(".")[0] not in standard | STANDARD_ONLY[part_of(module)]
     ]
     assert breaches == []
 

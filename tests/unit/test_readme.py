@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.readme_tables import README, TABLES, rewrite
 from wiro_nb.cli.parser import build_parser, command_names
-from wiro_nb.notebook.grammar import CELL, COMMANDS, STATUS, find_command
-from wiro_nb.notebook.magics import WiroMagics
+from wiro_nb.notebook.magic.magics import WiroMagics
+from wiro_nb.presentation.grammar import CELL, COMMANDS, STATUS, find_command
 
 TEXT = README.read_text("utf-8")
 CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", TEXT, re.DOTALL))

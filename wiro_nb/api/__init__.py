@@ -29,7 +29,7 @@ from wiro_nb.api.answers import (
 from wiro_nb.api.client import WiroClient
 from wiro_nb.api.envelope import read_envelope
 from wiro_nb.api.files import FileStream
-from wiro_nb.api.prices import Estimate, Pricing, estimate, read_pricing
+from wiro_nb.api.pricing.prices import Estimate, Pricing, estimate, read_pricing
 from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
 from wiro_nb.api.signing import auth_headers, sign
 from wiro_nb.api.stream import TaskStream

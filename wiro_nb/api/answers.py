@@ -26,7 +26,7 @@ from wiro_nb.api.reading import (
 from wiro_nb.redaction import SecretText, register_secret
 
 if TYPE_CHECKING:
-    from wiro_nb.api.prices import Pricing
+    from wiro_nb.api.pricing.prices import Pricing
     from wiro_nb.schema.types import ModelSchema
 
 SUCCESS_STATUS = "task_postprocess_end"
@@ -301,7 +301,7 @@ def _read_progress(message: object) -> Progress | None:
 
 def read_tool(entry: object) -> ToolSummary:
     """Reads one model of `Tool/List` or `Tool/Detail`."""
-    from wiro_nb.api.prices import read_pricing
+    from wiro_nb.api.pricing.prices import read_pricing
 
     raw = as_mapping(entry)
     slug = _join(raw.get("slugowner"), raw.get("slugproject"))

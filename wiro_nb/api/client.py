@@ -29,7 +29,7 @@ from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.envelope import read_envelope
 from wiro_nb.api.files import FileStream, open_file
 from wiro_nb.api.multipart import MultipartBody
-from wiro_nb.api.prices import read_pricing
+from wiro_nb.api.pricing.prices import read_pricing
 from wiro_nb.api.reading import as_list, as_whole
 from wiro_nb.api.service import Service
 from wiro_nb.api.transport import HttpEdge

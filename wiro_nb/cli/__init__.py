@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _close_manager() -> None:
     """Ends the I/O thread; runs in flight stay in the ledger."""
-    manager = sys.modules.get("wiro_nb.runs.manager")
+    manager = sys.modules.get("wiro_nb.session.manager")
     if manager is not None:
         for notice in manager.get_manager().take_notices():
             print(notice, file=sys.stderr)

@@ -109,8 +109,8 @@ def _announce(notebook: NotebookNode, index: int) -> None:
 
 async def _show_progress(notebook: str) -> None:
     """Follows the notebook's runs in the ledger, which its kernel writes."""
-    from wiro_nb.runs.ledger import Ledger
-    from wiro_nb.runs.paths import ledger_path
+    from wiro_nb.config import ledger_path
+    from wiro_nb.ledger.ledger import Ledger
 
     shown = ""
     ledger: Ledger | None = None

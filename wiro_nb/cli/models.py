@@ -13,14 +13,14 @@ from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import ModelSchema
 
 if TYPE_CHECKING:
-    from wiro_nb.runs.catalogue import ModelCard
+    from wiro_nb.services.catalogue import ModelCard
 
 _MAX_PAGE_BYTES = 5_000_000
 
 
 def models(arguments: argparse.Namespace) -> int:
     """Lists the service's models, or the bundled ones where it cannot be reached."""
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
     if arguments.service:
@@ -82,7 +82,7 @@ def _read(source: str, service: str | None) -> ModelSchema:
         return read_schema_text(content, path.name)
     if source.startswith(("http://", "https://")):
         return read_schema_text(_fetch(source), source)
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
     if service:

@@ -11,9 +11,9 @@ from typing import Any
 
 from wiro_nb import errors
 from wiro_nb.cli.parser import command_names
-from wiro_nb.notebook.static_html import run_text
-from wiro_nb.notebook.words import progress_line
-from wiro_nb.runs.snapshot import RunState, Snapshot
+from wiro_nb.ledger.state import RunState, Snapshot
+from wiro_nb.presentation.formatting import progress_line
+from wiro_nb.presentation.run_page import run_text
 
 _SHELL_WORDS = {
     "%wiro info": "wiro-nb schema",

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 
 from wiro_nb.errors import InputError
-from wiro_nb.notebook.filters import STATES
-from wiro_nb.notebook.grammar import find_command
+from wiro_nb.presentation.filters import STATES
+from wiro_nb.presentation.grammar import find_command
 
 Handler = Callable[[argparse.Namespace], int]
 

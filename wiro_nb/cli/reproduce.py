@@ -13,17 +13,17 @@ from wiro_nb.cli.runs import follow, read_amount, read_values, say
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from wiro_nb.runs.manager import Manager
-    from wiro_nb.runs.replay import Replay, Source
+    from wiro_nb.reproduce.replay import Replay, Source
+    from wiro_nb.session.manager import Manager
 
 _DEFAULT_TITLE = "Generated clips"
 
 
 def rerun(arguments: argparse.Namespace) -> int:
     """Makes runs again, waits for them, prints them; each that is asked for is sent."""
-    from wiro_nb.runs.manager import get_manager
-    from wiro_nb.runs.replay import find_source, find_sources, plan_rerun, refuse, send
-    from wiro_nb.runs.requests import Origin
+    from wiro_nb.execution.requests import Origin
+    from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
+    from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
     if arguments.service:
@@ -58,9 +58,9 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Prints what differs between two runs or clips; the exit code is 0 whatever came out."""
-    from wiro_nb.notebook.reproduce_html import comparison_bundle
-    from wiro_nb.runs.comparing import compare_sides, find_side, parent_side
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.notebook.compare.reproduce_html import comparison_bundle
+    from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
+    from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
     left = find_side(manager, arguments.left)
@@ -78,8 +78,8 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Checks paths, or the ledger; the exit code is 1 when there is a problem."""
-    from wiro_nb.runs.checking import verify_everything
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.reproduce.verify_ledger import verify_everything
+    from wiro_nb.session.manager import get_manager
 
     paths = [Path(path) for path in arguments.paths]
     findings = verify_everything(get_manager(), paths, ledger=not paths)
@@ -112,8 +112,8 @@ def seal(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Writes a crate, and prints a methods paragraph or a table."""
     from wiro_nb.provenance.report import write_csv, write_methods
-    from wiro_nb.runs.manager import get_manager
-    from wiro_nb.runs.replay import find_sources
+    from wiro_nb.reproduce.replay import find_sources
+    from wiro_nb.session.manager import get_manager
 
     if not (arguments.to or arguments.methods or arguments.csv):
         raise InputError(
@@ -136,8 +136,8 @@ def export(arguments: argparse.Namespace) -> int:
 
 def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Namespace) -> Path:
     from wiro_nb.provenance.crate import CrateRun, export_crate
-    from wiro_nb.runs.comparing import find_side
-    from wiro_nb.runs.replay import find_input
+    from wiro_nb.reproduce.compare import find_side
+    from wiro_nb.reproduce.replay import find_input
 
     runs = []
     for item in found:
@@ -165,7 +165,7 @@ def _announce(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
         ConfirmationNeeded: It is more than the limits, and `yes` is False.
     """
     from wiro_nb.notebook.session import Preferences
-    from wiro_nb.runs.totals import confirm_total
+    from wiro_nb.session.totals import confirm_total
 
     limits = Preferences()
     told = confirm_total(
@@ -199,7 +199,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
 
 
 def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
-    from wiro_nb.notebook.dry_run import request_facts
+    from wiro_nb.notebook.magic.dry_run import request_facts
 
     return {
         "made_from": replay.source.run_id,
@@ -215,7 +215,7 @@ def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
 
 
 def _price(manager: Manager, replay: Replay) -> str:
-    from wiro_nb.notebook.lookups import estimate_words
+    from wiro_nb.notebook.magic.lookups import estimate_words
 
     if replay.prepared is None:
         return "no price, as it cannot be sent"

@@ -22,23 +22,23 @@ from wiro_nb.cli.output import (
     report_error,
 )
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
-from wiro_nb.notebook.words import cost_words, money
-from wiro_nb.runs.money import MOST_USD, read_usd
-from wiro_nb.runs.snapshot import RunState, Snapshot
+from wiro_nb.ledger.state import RunState, Snapshot
+from wiro_nb.presentation.amounts import MOST_USD, read_usd
+from wiro_nb.presentation.formatting import cost_words, money
 
 if TYPE_CHECKING:
-    from wiro_nb.runs.manager import Manager
-    from wiro_nb.runs.run import Run
+    from wiro_nb.execution.run import Run
     from wiro_nb.schema.values import Prepared
+    from wiro_nb.session.manager import Manager
 
 _LOOK_S = 0.2
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
-    from wiro_nb.notebook.lookups import estimate_words
-    from wiro_nb.runs.manager import get_manager
-    from wiro_nb.runs.requests import Origin
+    from wiro_nb.execution.requests import Origin
+    from wiro_nb.notebook.magic.lookups import estimate_words
+    from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
     if arguments.service:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
     """Prints the request and its price; sends nothing."""
-    from wiro_nb.notebook.dry_run import price_words, request_facts
+    from wiro_nb.notebook.magic.dry_run import price_words, request_facts
 
     ((estimate, seconds),) = manager.forecast([prepared])
     facts = request_facts(prepared)
@@ -95,8 +95,8 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
 
 def runs(arguments: argparse.Namespace) -> int:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
-    from wiro_nb.notebook.filters import chosen_words, runs_in_state
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.presentation.filters import chosen_words, runs_in_state
+    from wiro_nb.session.manager import get_manager
 
     if arguments.export:
         for line in get_manager().ledger.export_lines():
@@ -139,8 +139,8 @@ def _cost(snapshot: Snapshot) -> str:
 
 def show(arguments: argparse.Namespace) -> int:
     """Shows one run of the ledger, and what it was made from."""
-    from wiro_nb.runs.lineage import chain_text
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.lineage import chain_text
+    from wiro_nb.session.manager import get_manager
 
     handle = _find(arguments.run)
     _report(handle, as_json=arguments.json)
@@ -152,7 +152,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 def wait(arguments: argparse.Namespace) -> int:
     """Takes a run up again and waits for it."""
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.manager import get_manager
 
     handle = _find(arguments.run)
     if handle.state is RunState.SUCCEEDED:
@@ -164,7 +164,7 @@ def wait(arguments: argparse.Namespace) -> int:
 
 def cancel(arguments: argparse.Namespace) -> int:
     """Cancels a run that is waiting or running."""
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.manager import get_manager
 
     handle = _find(arguments.run)
     if not handle.done:
@@ -177,8 +177,8 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
-    from wiro_nb.runs.manager import get_manager
-    from wiro_nb.runs.requests import Origin
+    from wiro_nb.execution.requests import Origin
+    from wiro_nb.session.manager import get_manager
 
     if not arguments.task.isdigit():
         raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")
@@ -190,7 +190,7 @@ def attach(arguments: argparse.Namespace) -> int:
 
 def forget(arguments: argparse.Namespace) -> int:
     """Takes a run off the list; what it cost still counts, its files stay."""
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.manager import get_manager
 
     handle = _find(arguments.run)
     get_manager().forget(handle)
@@ -202,8 +202,8 @@ def forget(arguments: argparse.Namespace) -> int:
 
 def record(arguments: argparse.Namespace) -> int:
     """Prints the records of a source, one JSON value a line."""
-    from wiro_nb.runs.manager import get_manager
-    from wiro_nb.runs.replay import find_sources
+    from wiro_nb.reproduce.replay import find_sources
+    from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
     found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
@@ -247,7 +247,7 @@ def _wait_until_sent(handle: Run) -> None:
 
 
 def _find(query: str) -> Run:
-    from wiro_nb.runs.manager import get_manager
+    from wiro_nb.session.manager import get_manager
 
     return get_manager().get(query)
 

@@ -1,16 +1,25 @@
-"""The notebook's side: magics, forms, cards, static outputs, completion.
+"""Magics, forms, cards and static output in IPython and Jupyter: the only package that knows widgets.
 
-The only room that imports IPython, ipywidgets and anywidget, each at first use; it may import every room
-below it (`runs`, `provenance`, `api`, `schema`). The rooms below never import it: a run that shows itself
-finds `display` by name.
+    magic/       `%wiro` and `%%wiro`: parser, handlers, completion, help
+    run/         starting, showing and resuming a run
+    form/        the form of a model
+    sweep/       the grid of a sweep
+    compare/     comparing and reproducing runs
+    browser/     the model browser
+    document/    the open notebook's metadata and saved outputs
+    widgets/     the anywidgets; their scripts and styles are in static/
+    extension    `%load_ext` and `%unload_ext`
+    host         where the code runs: live kernel, headless kernel, terminal, plain Python
+    session      what this kernel remembers
 
-    grammar, arguments     the table of commands, and reading what was typed (pure)
-    words, markup,         numbers in words, and static markup that survives an untrusted notebook (pure)
-    static_html, tables_html, errors_html
-    host, session          where the code runs; what this kernel remembers
-    actions, lookups       what commands and their Python twins do
-    commands, magics,      the way from a cell to an action
-    completion, extension
-    display, bridge        the way from a run back to the notebook
-    form*, forms, widgets  fields and forms
+IPython, ipywidgets and anywidget are imported at first use.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from wiro_nb.presenters import register_presenter
+
+register_presenter("run", lambda: import_module("wiro_nb.notebook.run.display"))
+register_presenter("sweep", lambda: import_module("wiro_nb.notebook.sweep.actions"))

@@ -7,10 +7,10 @@ from typing import Any
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.colab import missing_widgets_hint
-from wiro_nb.notebook.grammar import MAGIC
 from wiro_nb.notebook.host import current_host
-from wiro_nb.notebook.magics import WiroMagics
+from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.session import session
+from wiro_nb.presentation.grammar import MAGIC
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -28,7 +28,7 @@ def load(shell: Any) -> None:
     shell.register_magics(magics)
     completer = getattr(shell, "Completer", None)
     if completer is not None:
-        from wiro_nb.notebook.completion import match_wiro
+        from wiro_nb.notebook.magic.completion import match_wiro
 
         completer.custom_matchers.append(match_wiro)
     _register_display(shell)
@@ -50,17 +50,21 @@ def unload(shell: Any) -> None:
     shell.configurables[:] = [item for item in shell.configurables if item is not magics]
     completer = getattr(shell, "Completer", None)
     if completer is not None:
-        from wiro_nb.notebook.completion import match_wiro
+        from wiro_nb.notebook.magic.completion import match_wiro
 
         completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
     _unregister_display(shell)
     steps = shell.input_transformer_manager.line_transforms
     steps[:] = [step for step in steps if step is not let_through_without_body]
-    for name, end in (("display", "end_views"), ("forms", "end_forms"), ("grids", "end_grids")):
+    for name, end in (
+        ("run.display", "end_views"),
+        ("form.controller", "end_forms"),
+        ("sweep.controller", "end_grids"),
+    ):
         module = sys.modules.get(f"wiro_nb.notebook.{name}")
         if module is not None:
             getattr(module, end)()
-    bridge = sys.modules.get("wiro_nb.notebook.bridge")
+    bridge = sys.modules.get("wiro_nb.notebook.document.bridge")
     if bridge is not None:
         bridge.bridge.close()
     WiroError.debug = False
@@ -83,26 +87,28 @@ def _find_magics(shell: Any) -> WiroMagics | None:
 
 def _register_display(shell: Any) -> None:
     """A run that is the value of a cell shows itself as its cell would: by name, so that nothing is imported."""
-    shell.display_formatter.ipython_display_formatter.for_type_by_name("wiro_nb.runs.run", "Run", _display_run)
+    shell.display_formatter.ipython_display_formatter.for_type_by_name(
+        "wiro_nb.execution.run", "Run", _display_run
+    )
 
 
 def _unregister_display(shell: Any) -> None:
     formatter = shell.display_formatter.ipython_display_formatter
-    formatter.deferred_printers.pop(("wiro_nb.runs.run", "Run"), None)
-    module = sys.modules.get("wiro_nb.runs.run")
+    formatter.deferred_printers.pop(("wiro_nb.execution.run", "Run"), None)
+    module = sys.modules.get("wiro_nb.execution.run")
     if module is not None:
         formatter.type_printers.pop(module.Run, None)
 
 
 def _display_run(run: Any) -> None:
-    from wiro_nb.notebook.display import show
+    from wiro_nb.notebook.run.display import show
 
     show(run, session.take_note(run.id))
 
 
 def _resume(shell: Any) -> None:
     """Takes up unfinished runs of this notebook; one line says so, and nothing is said otherwise."""
-    from wiro_nb.notebook.resume import resume_runs
+    from wiro_nb.notebook.run.resume import resume_runs
 
     resume_runs(shell)
 
@@ -110,6 +116,6 @@ def _resume(shell: Any) -> None:
 def _hint_at_widgets(shell: Any) -> None:
     hint = missing_widgets_hint()
     if hint is not None and current_host(shell).is_live:
-        from wiro_nb.notebook.resume import tell
+        from wiro_nb.notebook.run.resume import tell
 
         tell([hint])

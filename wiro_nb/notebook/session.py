@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from wiro_nb.notebook.host import Host
 
 if TYPE_CHECKING:
-    from wiro_nb.runs.manager import Manager
-    from wiro_nb.runs.run import Run
+    from wiro_nb.execution.run import Run
     from wiro_nb.schema.types import ModelSchema
+    from wiro_nb.session.manager import Manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Session:
         Raises:
             MissingCredentials, ConfigError: The preferred service cannot be used.
         """
-        from wiro_nb.runs.manager import get_manager
+        from wiro_nb.session.manager import get_manager
 
         manager, present = get_manager(), self.preferences
         manager.settings = replace(
@@ -131,18 +131,18 @@ class Session:
 
     def known_runs(self) -> list[Run]:
         """Returns runs for completion; nothing when no manager was made yet."""
-        if "wiro_nb.runs.manager" not in sys.modules:
+        if "wiro_nb.session.manager" not in sys.modules:
             return []
         return self.manager().runs(limit=20)
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns what the person must be told about the ledger, once; nothing when no manager was made yet."""
-        module = sys.modules.get("wiro_nb.runs.manager")
+        module = sys.modules.get("wiro_nb.session.manager")
         return () if module is None else tuple(module.get_manager().take_notices())
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the manager, if there is one, and forgets everything."""
-        module = sys.modules.get("wiro_nb.runs.manager")
+        module = sys.modules.get("wiro_nb.session.manager")
         if module is not None:
             module.close_manager(timeout_s)
         self._forget()

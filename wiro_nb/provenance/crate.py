@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from wiro_nb.errors import InputError
-from wiro_nb.provenance.files import write_atomically
+from wiro_nb.files import write_atomically
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_sidecar
 
 _OUTPUTS_FOLDER = "wiro_outputs"

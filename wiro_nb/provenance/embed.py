@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
-from wiro_nb.provenance import mp4, png
-from wiro_nb.provenance.boxes import BoxError
+from wiro_nb.media import mp4, png
+from wiro_nb.media.boxes import BoxError
 from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import check_record, sealed_json
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError, MissingExtra
-from wiro_nb.provenance.files import write_atomically
+from wiro_nb.files import write_atomically
 from wiro_nb.provenance.notebooks import KEY, merge_runs, records_in_notebook
 from wiro_nb.provenance.reading import parse_json, require_file
 from wiro_nb.provenance.record import check_record

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.provenance.files import write_atomically
+from wiro_nb.files import write_atomically
 from wiro_nb.provenance.reading import read_json
 from wiro_nb.provenance.record import check_record
 

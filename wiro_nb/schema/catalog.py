@@ -18,7 +18,7 @@ def bundled_models() -> tuple[ModelSchema, ...]:
     # Not at the top: importlib.resources costs more to load than the rest of this room together.
     from importlib.resources import files
 
-    folder = files("wiro_nb.schema").joinpath("bundled")
+    folder = files(__package__).joinpath("bundled")
     manifest = json.loads(folder.joinpath("manifest.json").read_text(encoding="utf-8"))
     return tuple(
         schema_from_dict(json.loads(folder.joinpath(entry["file"]).read_text(encoding="utf-8")))

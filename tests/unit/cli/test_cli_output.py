@@ -10,7 +10,7 @@ import pytest
 from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code
-from wiro_nb.runs.snapshot import RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

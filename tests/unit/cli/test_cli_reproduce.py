@@ -14,8 +14,8 @@ from rocrate.rocrate import ROCrate
 
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
+from wiro_nb.media.mp4 import write_comment
 from wiro_nb.notebook.session import Preferences
-from wiro_nb.provenance.mp4 import write_comment
 from wiro_nb.provenance.record import check_record, seal_record
 
 

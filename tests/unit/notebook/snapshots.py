@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 
 CLIP = RunOutput(
     name="clip.mp4",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from wiro_nb.errors import UnknownRun
-from wiro_nb.notebook import actions
+from wiro_nb.execution.run import Run
 from wiro_nb.notebook.host import Host
-from wiro_nb.runs.run import Run
+from wiro_nb.notebook.run import actions
 
 
 def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:

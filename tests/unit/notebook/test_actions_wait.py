@@ -10,10 +10,12 @@ from IPython.core.error import UsageError
 
 from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
-from wiro_nb.notebook import actions, commands, sweeps
+from wiro_nb.ledger.state import RunOutput
 from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.magic import handlers
+from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.session import session
-from wiro_nb.runs.snapshot import RunOutput
+from wiro_nb.notebook.sweep import actions as sweeps
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
 
@@ -54,5 +56,5 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there() -> Non
 
 def test_a_variable_never_hides_a_builtin() -> None:
     with pytest.raises(UsageError, match="Python's own print"):
-        commands._variable("print")
-    assert commands._variable("clip") == "clip"
+        handlers._variable("print")
+    assert handlers._variable("clip") == "clip"

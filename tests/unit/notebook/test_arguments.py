@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from wiro_nb.notebook.arguments import Word, parse_body, parse_cell_line, parse_line, quote_word, split_words
+from wiro_nb.notebook.magic.parser import Word, parse_body, parse_cell_line, parse_line, quote_word, split_words
 from wiro_nb.redaction import redact
 
 MODEL = "pruna/vace"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wiro_nb.notebook.completion import complete
-from wiro_nb.notebook.grammar import COMMANDS
+from wiro_nb.notebook.magic.completion import complete
+from wiro_nb.presentation.grammar import COMMANDS
 
 
 def offered(cell: str) -> tuple[str, ...]:

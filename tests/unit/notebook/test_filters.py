@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from wiro_nb.errors import InputError
-from wiro_nb.notebook.filters import chosen_words, read_since
+from wiro_nb.presentation.filters import chosen_words, read_since
 
 NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
 

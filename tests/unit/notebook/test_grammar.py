@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from wiro_nb.notebook.arguments import parse_cell_line, parse_line
-from wiro_nb.notebook.commands import HANDLERS
 from wiro_nb.notebook.extension import let_through_without_body
-from wiro_nb.notebook.grammar import CELL, COMMANDS, Command
-from wiro_nb.notebook.magics import WiroMagics
+from wiro_nb.notebook.magic.handlers import HANDLERS
+from wiro_nb.notebook.magic.magics import WiroMagics
+from wiro_nb.notebook.magic.parser import parse_cell_line, parse_line
+from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
 
 
 def test_every_command_has_a_function_and_every_function_a_command() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import wiro_nb
 from wiro_nb.errors import InputError
-from wiro_nb.notebook.starting import read_limit
+from wiro_nb.notebook.run.submit import read_limit
 
 
 @pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])
@@ -25,7 +25,7 @@ def test_a_limit_may_be_text_or_a_number() -> None:
 
 @pytest.mark.parametrize("source", [None, 5, object()])
 def test_what_can_hold_no_run_is_refused(source: object) -> None:
-    from wiro_nb.notebook.reproduce import word_of
+    from wiro_nb.notebook.compare.reproduce import word_of
 
     with pytest.raises(InputError, match="a run, its id or a file is wanted"):
         word_of(source)  # type: ignore[arg-type]

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
-from wiro_nb.notebook import markup, words
-from wiro_nb.notebook.errors_html import error_bundle
-from wiro_nb.notebook.grammar import CELL, COMMANDS
-from wiro_nb.notebook.help_html import help_bundle
-from wiro_nb.notebook.static_html import option_labels, run_bundle
-from wiro_nb.notebook.tables_html import (
+from wiro_nb.ledger.state import RunOutput, Snapshot
+from wiro_nb.notebook.magic.help import help_bundle
+from wiro_nb.presentation import formatting, markup
+from wiro_nb.presentation.errors import error_bundle
+from wiro_nb.presentation.grammar import CELL, COMMANDS
+from wiro_nb.presentation.run_page import option_labels, run_bundle
+from wiro_nb.presentation.tables import (
     Status,
     info_bundle,
     key_settings,
@@ -25,7 +26,6 @@ from wiro_nb.notebook.tables_html import (
     runs_bundle,
     status_bundle,
 )
-from wiro_nb.runs.snapshot import RunOutput, Snapshot
 from wiro_nb.schema.catalog import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 
@@ -234,17 +234,17 @@ def test_labels_are_given_only_where_they_differ_from_the_value() -> None:
     ],
 )
 def test_money_has_three_decimals_under_ten_cents_else_two(amount: str, text: str) -> None:
-    assert words.money(Decimal(amount)) == text
+    assert formatting.money(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (5.2, "0:05"), (65, "1:05"), (3723, "1:02:03")])
 def test_clock(seconds: float, text: str) -> None:
-    assert words.clock(seconds) == text
+    assert formatting.clock(seconds) == text
 
 
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (172_000, "172 KB"), (3_140_000, "3.1 MB")])
 def test_file_size(size: int, text: str) -> None:
-    assert words.file_size(size) == text
+    assert formatting.file_size(size) == text
 
 
 def test_key_settings_are_those_that_differ_from_the_default_by_their_label() -> None:

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from wiro_nb.notebook.comparison_view import compare_runs, mark_words
-from wiro_nb.notebook.grid_view import head_view, lay_out, point_labels, tile_view, value_label
-from wiro_nb.notebook.spending import spent_bundle
-from wiro_nb.notebook.sweep_html import sweep_bundle, sweep_text
-from wiro_nb.runs.queries import Spending
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.runs.sweep_plan import list_points, read_axis
-from wiro_nb.runs.sweep_request import SweepPlan
-from wiro_nb.runs.totals import TotalCost
+from wiro_nb.ledger.queries import Spending
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.notebook.compare.view import compare_runs, mark_words
+from wiro_nb.notebook.magic.spending import spent_bundle
+from wiro_nb.notebook.sweep.grid_view import head_view, lay_out, point_labels, tile_view, value_label
+from wiro_nb.notebook.sweep.static_html import sweep_bundle, sweep_text
 from wiro_nb.schema.catalog import find_bundled
+from wiro_nb.session.totals import TotalCost
+from wiro_nb.sweeps.axes import list_points, read_axis
+from wiro_nb.sweeps.plan import SweepPlan
 
 SCHEMA = find_bundled("wiro/animate-diff")
 CLIP = RunOutput(

@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
+import wiro_nb
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 
 STATIC = files("wiro_nb.notebook") / "static"
@@ -45,9 +47,7 @@ def test_every_class_of_the_style_sheet_is_ours_and_used() -> None:
     used = {name for name in used if not name.startswith("jp-")}
     assert {name for name in used if not name.startswith("wiro")} == set()
     scripts = "".join(read_static(name) for name in SCRIPTS)
-    scripts += "".join(
-        item.read_text("utf-8") for item in files("wiro_nb.notebook").iterdir() if item.name.endswith(".py")
-    )
+    scripts += "".join(item.read_text("utf-8") for item in Path(wiro_nb.__file__).parent.rglob("*.py"))
     stems = {name for name in used if name not in scripts}
     # Names put together from a state: wiro-st-past, wiro-tone-ok, wiro-badge-cloud.
     assert {name for name in stems if not re.match(r"wiro-(st|tone|badge)-", name)} == set()

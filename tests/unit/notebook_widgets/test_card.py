@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets import RunCard, card_view
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
 
 NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
 

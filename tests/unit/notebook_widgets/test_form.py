@@ -10,9 +10,9 @@ import pytest
 import traitlets
 
 from wiro_nb.errors import BudgetExceeded
-from wiro_nb.notebook.form import ModelForm, build_form
-from wiro_nb.notebook.form_presets import PresetStore
-from wiro_nb.notebook.forms import unfinished
+from wiro_nb.notebook.form.controller import unfinished
+from wiro_nb.notebook.form.form import ModelForm, build_form
+from wiro_nb.notebook.form.presets import PresetStore
 from wiro_nb.notebook.widgets import SeedField
 from wiro_nb.schema.catalog import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb.notebook.arguments import parse_body, parse_cell_line, parse_line
-from wiro_nb.notebook.form_text import cell_text, python_text
+from wiro_nb.notebook.form.text import cell_text, python_text
+from wiro_nb.notebook.magic.parser import parse_body, parse_cell_line, parse_line
 
 
 def read_cell(text: str) -> tuple[dict[str, object], str]:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from wiro_nb.errors import UnknownRun
-from wiro_nb.notebook.form import build_form
-from wiro_nb.notebook.form_layout import plan_form
+from wiro_nb.execution.inputs import read_run_text
+from wiro_nb.notebook.form.form import build_form
+from wiro_nb.notebook.form.layout import plan_form
 from wiro_nb.notebook.widgets import FileField, ModelBrowser
-from wiro_nb.runs.inputs import read_run_text
 from wiro_nb.schema.catalog import bundled_models, find_bundled
 from wiro_nb.schema.values import prepare
 

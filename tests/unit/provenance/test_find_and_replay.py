@@ -14,15 +14,15 @@ import pytest
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, UnknownRun
-from wiro_nb.provenance.compare import compare_clips, compare_settings, hash_frames
+from wiro_nb.media.mp4 import write_comment
 from wiro_nb.provenance.embed import embed_record
 from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.mp4 import write_comment
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook
-from wiro_nb.provenance.replay import check_prepared, plan_replay
 from wiro_nb.provenance.seal import seal_notebook
 from wiro_nb.provenance.sidecar import write_sidecar
-from wiro_nb.provenance.verify import verify_paths
+from wiro_nb.reproduce.diff import compare_clips, compare_settings, hash_frames
+from wiro_nb.reproduce.plan import check_prepared, plan_replay
+from wiro_nb.reproduce.verify import verify_paths
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
 

@@ -14,14 +14,14 @@ import pytest
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, InputError
+from wiro_nb.files import hash_file
 from wiro_nb.provenance import seal as sealing
 from wiro_nb.provenance.embed import embed_record, hash_media
-from wiro_nb.provenance.files import hash_file
-from wiro_nb.provenance.leaks import find_leaks
 from wiro_nb.provenance.seal import seal_notebook
+from wiro_nb.provenance.secret_scan import find_leaks
 from wiro_nb.provenance.sidecar import write_sidecar
-from wiro_nb.provenance.verify import verify_paths
 from wiro_nb.redaction import register_secret
+from wiro_nb.reproduce.verify import verify_paths
 
 
 def make_notebook(path: Path, record: dict[str, Any] | None) -> Path:
@@ -289,7 +289,7 @@ def test_a_notebook_that_cannot_be_written_is_left_as_it_is(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("wiro_nb.provenance.files.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("wiro_nb.files.tempfile.mkstemp", refuse)
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         seal_notebook(path)
     assert path.read_bytes() == before

@@ -3,7 +3,7 @@
 Widgets hold no policy: they show a plain state and report what the person did. Validation, prices,
 runs and records are given to them as callables, so that each can be made and tested without a
 kernel, a browser or a service. May import ipywidgets, anywidget, `wiro_nb.schema` and
-`wiro_nb.runs.snapshot`; nothing here reaches the network or the ledger.
+`wiro_nb.ledger.state`; nothing here reaches the network or the ledger.
 
 Every class reads its JavaScript and CSS when its first instance is made, not at import.
 """

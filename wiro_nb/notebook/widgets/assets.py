@@ -19,7 +19,7 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class) )", re
 @cache
 def read_static(name: str) -> str:
     """Returns the text of one file in `notebook/static`."""
-    return (files("wiro_nb.notebook") / "static" / name).read_text(encoding="utf-8")
+    return (files("wiro_nb") / "notebook" / "static" / name).read_text(encoding="utf-8")
 
 
 @cache

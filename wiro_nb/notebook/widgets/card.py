@@ -8,10 +8,10 @@ from typing import Any
 
 import traitlets
 
+from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.base import OwnWidget
 from wiro_nb.notebook.widgets.card_view import card_view, log_view
-from wiro_nb.runs.snapshot import Snapshot
 
 ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "show_log"})
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from wiro_nb.notebook.static_html import raw_text
-from wiro_nb.notebook.words import about, clock, cost_words, file_size, forecast_words, money, state_word
-from wiro_nb.runs.snapshot import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.presentation.formatting import about, clock, cost_words, file_size, forecast_words, money, state_word
+from wiro_nb.presentation.run_page import raw_text
 
 RAIL = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
 LOG_LINES = 60

@@ -1,0 +1,203 @@
+"""A run's life against a real sandbox process: every way it can end."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import VACE, WAN, submit, wait_for, wait_for_stage
+from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
+from wiro_nb.execution.requests import Origin
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.provenance.embed import read_embedded
+from wiro_nb.provenance.record import check_record
+from wiro_nb.session.manager import Manager
+from wiro_nb.sweeps.plan import plan_sweep
+
+
+def test_a_run_ends_with_its_clip_its_record_and_its_cost(manager: Manager, own_folders: Path) -> None:
+    run = submit(manager).wait(60)
+    assert run.state is RunState.SUCCEEDED
+    assert run.path is not None
+    assert run.path.is_file()
+    assert own_folders in run.path.parents
+    record = check_record(run.record)
+    assert record == read_embedded(run.path) == json.loads((run.path.parent / "run.json").read_text())["wiro"]
+    assert record["outputs"][0]["path"] == run.path.relative_to(own_folders).as_posix()
+    assert run.cost_usd == Decimal(record["price"]["cost_usd"]) > 0
+    assert manager.spent() == run.cost_usd
+    assert manager.get(run.short_id) is run
+
+
+def test_the_intent_is_on_disk_when_submit_returns(manager: Manager) -> None:
+    run = submit(manager, "[hold] a cat")
+    row = manager.ledger.get(run.id)
+    assert row.parameters["prompt"] == "[hold] a cat"
+    assert not row.state.is_final
+    run.cancel()
+    run.wait(60)
+
+
+def test_a_failed_run_raises_with_what_the_model_said_and_costs_nothing(manager: Manager) -> None:
+    run = submit(manager, "[fail] a cat")
+    with pytest.raises(RunFailed) as caught:
+        run.wait(60)
+    assert caught.value.run_id == run.id
+    assert caught.value.exit_code == "1"
+    assert "Billed: nothing" in caught.value.billed
+    assert run.state is RunState.FAILED
+    assert run.path is None
+    assert run.record is not None
+    assert run.record["status"] == "failed"
+    assert manager.ledger.get(run.id).error is not None
+
+
+def test_a_fatal_error_before_the_run_is_a_failure(manager: Manager) -> None:
+    run = submit(manager, "[crash] a cat").wait(60, check=False)
+    assert run.state is RunState.FAILED
+    assert run.snapshot.stage is not Stage.DONE
+
+
+@pytest.mark.parametrize("mark", ["[queue]", "[hold]"])
+def test_cancelling_ends_a_queued_and_a_running_task_and_is_a_result(
+    manager: Manager, sandbox: Any, mark: str
+) -> None:
+    run = submit(manager, f"{mark} a cat")
+    wait_for_stage(run, Stage.QUEUED if mark == "[queue]" else Stage.GENERATING)
+    run.cancel()
+    assert run.wait(60) is run
+    assert run.state is RunState.CANCELLED
+    task = next(task for task in sandbox.audit()["tasks"] if str(task["task_id"]) == run.task_id)
+    assert task["status"] == "task_cancel"
+
+
+def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[hold] a cat")
+    seen: list[tuple[bool, int, RunState]] = []
+
+    def break_down(_: object) -> None:
+        raise ValueError("broken on purpose")
+
+    run.on_change(break_down)
+    run.on_change(lambda snapshot: seen.append((manager.is_io_thread(), snapshot.version, snapshot.state)))
+    wait_for_stage(run, Stage.GENERATING)
+    sandbox.release(run.task_id)
+    run.wait(60)
+    assert all(on_thread for on_thread, _, _ in seen)
+    versions = [version for _, version, _ in seen]
+    assert versions == sorted(versions)
+    assert seen[-1][2] is RunState.SUCCEEDED
+    assert sum(state.is_final for _, _, state in seen) == 1
+
+
+def test_when_the_end_is_told_the_record_is_there(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[hold] a cat")
+    found: list[object] = []
+    run.on_change(lambda snapshot: found.append(run.record) if snapshot.state.is_final else None)
+    wait_for_stage(run, Stage.GENERATING)
+    sandbox.release(run.task_id)
+    run.wait(60)
+    assert found
+    assert found[0] is not None
+
+
+def test_the_same_request_is_found_done_in_its_notebook_only(manager: Manager, own_folders: Path) -> None:
+    here = Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")
+    run = submit(manager, origin=here).wait(60)
+    again = manager.prepare(WAN, {"prompt": "a cat"})
+    assert manager.find_done(again, here.notebook) is run
+    assert manager.submit(again, origin=here, fresh=False) is run
+    assert manager.find_done(again, str(own_folders / "b.ipynb")) is None
+
+
+def test_a_copied_notebook_brings_its_runs_along(manager: Manager, own_folders: Path) -> None:
+    wanted = manager.prepare(WAN, {"prompt": "a cat", "seed": 7})
+    run = manager.submit(wanted, origin=Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")).wait(60)
+    copy = own_folders / "copy.ipynb"
+    here = Origin(notebook=str(copy), kind="magic")
+    for text in ("", "[]", '{"metadata": {"wiro": {"runs": {"x": {"format": 1, "run_id": "x", "model": {}}}}}}'):
+        copy.write_text(text, "utf-8")
+        assert manager.find_done(wanted, str(copy)) is None
+    copy.write_text(json.dumps({"metadata": {"wiro": {"runs": {run.id: run.record}}}, "cells": []}), "utf-8")
+    assert manager.find_done(wanted, str(copy)) is run
+    assert manager.find_done(manager.prepare(WAN, {"prompt": "a cat", "seed": 8}), str(copy)) is None
+    plan = plan_sweep(manager, WAN, {"seed": [8, 7]}, {"prompt": "a cat"}, origin=here)
+    assert plan.made == {1: run}
+    manager.ledger.forget(run.id)
+    assert manager.find_done(wanted, str(copy)) is None
+
+
+def test_a_run_can_be_the_input_of_the_next(manager: Manager) -> None:
+    picture = (
+        b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90wS\xde"
+        b"\0\0\0\x0cIDATx\x9cc\xf8\xcf\xc0\0\0\3\1\1\0\xc9\xfe\x92\xef\0\0\0\0IEND\xaeB`\x82"
+    )
+    prepared = manager.prepare(VACE, {"prompt": "go on", "inputImage": picture})
+    run = manager.submit(prepared).wait(60)
+    kept = run.files["inputImage"][0]
+    assert kept["sha256"]
+    assert kept["size_bytes"] == len(picture)
+    assert run.folder is not None
+    assert list((run.folder.parent / ".inputs").glob(f"{kept['sha256']}*"))
+    following = manager.prepare(VACE, {"prompt": "and on", "inputImage": [run]})
+    assert following.files["inputImage"][0].content_type == "image/png"
+
+
+def test_refusals_by_the_service_end_the_run_with_its_words(
+    start_sandbox: Any, point_at: Any, make_manager: Any
+) -> None:
+    poor = start_sandbox("--engine", "instant", "--speed", "instant", "--balance", "0.10")
+    point_at(poor)
+    run = submit(make_manager())
+    with pytest.raises(InsufficientFunds):
+        run.wait(60)
+    assert run.state is RunState.FAILED
+    assert poor.audit()["tasks"] == []
+
+
+def test_a_price_over_the_limit_stops_the_run_before_anything_is_written(manager: Manager) -> None:
+    with pytest.raises(BudgetExceeded):
+        submit(manager, max_cost_usd=Decimal("0.0001"))
+    assert manager.runs() == []
+    assert submit(manager, max_cost_usd=Decimal(10)).estimate is not None
+
+
+def test_an_unknown_model_names_near_ones(manager: Manager) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        manager.schema("prunaa/vacee")
+    assert VACE in caught.value.near
+
+
+def test_slots_full_waits_in_order_and_what_is_cancelled_meanwhile_is_never_sent(
+    start_sandbox: Any, point_at: Any, make_manager: Any
+) -> None:
+    small = start_sandbox("--engine", "instant", "--speed", "20", "--balance", "5")
+    point_at(small)
+    manager = make_manager()
+    held = submit(manager, "[hold] first")
+    wait_for_stage(held, Stage.GENERATING)
+    others = [submit(manager, f"number {index}") for index in range(3)]
+    # The first tries again now and then, and is no place ahead of the others while it does.
+    wait_for(others[-1], lambda _: [run.snapshot.ahead for run in others] == [0, 1, 2])
+    assert all(run.state in (RunState.PLANNED, RunState.SUBMITTING) for run in others)
+    dropped = others.pop(1)
+    dropped.cancel()
+    assert dropped.wait(60).state is RunState.CANCELLED
+    assert dropped.task_id is None
+    small.release(held.task_id)
+    for run in (held, *others):
+        run.wait(60)
+    ids = [int(run.task_id or 0) for run in (held, *others)]
+    assert ids == sorted(ids)
+    assert len(small.audit()["tasks"]) == 3
+
+
+def test_many_runs_at_once_are_each_sent_once_and_all_end(manager: Manager) -> None:
+    runs = [submit(manager, f"number {index}") for index in range(25)]
+    for run in runs:
+        run.wait(60)
+    assert len({run.task_id for run in runs}) == 25

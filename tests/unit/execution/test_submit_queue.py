@@ -1,0 +1,162 @@
+"""The gate that keeps submissions in order, without any service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from wiro_nb.execution.submit_queue import Gate
+
+
+def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:
+    async def go() -> list[str]:
+        gate, entered, gone = Gate(in_flight=3), list[str](), 0
+
+        async def enter(key: str) -> None:
+            await gate.enter(key)
+            entered.append(key)
+
+        tasks = [asyncio.create_task(enter(key)) for key in "abcdefgh"]
+        for at_once in ("a", "abc", "abcdef", "abcdefgh"):
+            await turns()
+            assert "".join(entered) == at_once
+            for _ in at_once[gone:]:
+                gate.leave(sent=True)
+            gone = len(at_once)
+        await asyncio.gather(*tasks)
+        return entered
+
+    assert asyncio.run(go()) == list("abcdefgh")
+
+
+def test_what_was_announced_is_not_overtaken() -> None:
+    async def go() -> None:
+        gate, entered = Gate(), list[str]()
+
+        async def enter(key: str) -> None:
+            await gate.enter(key)
+            entered.append(key)
+            gate.leave(sent=True)
+
+        for key in "abc":
+            gate.announce(key)
+        late = [asyncio.create_task(enter(key)) for key in "cb"]
+        await turns()
+        assert entered == []
+        gate.withdraw("a")
+        await asyncio.gather(*late)
+        assert entered == ["b", "c"]
+
+    asyncio.run(go())
+
+
+def test_what_an_earlier_process_left_is_sent_alone() -> None:
+    async def go() -> None:
+        gate = Gate()
+        gate.make_room()
+        gate.announce("a", alone=True)
+        gate.announce("b", alone=True)
+        tasks = {key: asyncio.create_task(gate.enter(key)) for key in "abcd"}
+        for gone in ("a", "ab", "abcd"):
+            await turns()
+            assert "".join(name for name, task in tasks.items() if task.done()) == gone
+            gate.leave(sent=True)
+
+    asyncio.run(go())
+
+
+def test_an_upload_holds_nobody_up() -> None:
+    async def go() -> None:
+        gate = Gate()
+        await gate.enter("a")
+        other = asyncio.create_task(gate.enter("b"))
+        await turns()
+        assert not other.done()
+        gate.make_room()
+        await asyncio.wait_for(other, 5)
+
+    asyncio.run(go())
+
+
+async def turns() -> None:
+    """Lets everything that can happen on the loop happen."""
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+def test_when_full_only_the_first_tries_again_and_a_freed_slot_lets_it() -> None:
+    async def go() -> None:
+        places: list[list[str]] = []
+        gate = Gate(retry_s=(60.0,), on_places=places.append)
+        await gate.enter("a")
+        gate.leave(sent=False, full=True)
+        waiting = {key: asyncio.create_task(gate.enter(key)) for key in ("b", "a", "c")}
+        await asyncio.sleep(0.01)
+        assert gate.is_full
+        assert places[-1] == ["a", "b", "c"]
+        assert not any(task.done() for task in waiting.values())
+        gate.slot_freed()
+        await waiting["a"]
+        assert not waiting["b"].done()
+        gate.leave(sent=True)
+        await waiting["b"]
+        gate.leave(sent=True)
+        await waiting["c"]
+        gate.leave(sent=True)
+        assert not gate.is_full
+        assert places[-1] == []
+
+    asyncio.run(go())
+
+
+def test_a_pause_ends_the_waiting_when_no_run_of_ours_frees_a_slot() -> None:
+    async def go() -> None:
+        gate = Gate(retry_s=(0.01,))
+        await gate.enter("a")
+        gate.leave(sent=False, full=True)
+        await asyncio.wait_for(gate.enter("a"), 5)
+        gate.leave(sent=True)
+        assert not gate.is_full
+
+    asyncio.run(go())
+
+
+def test_giving_up_a_place_leaves_the_order_of_the_others() -> None:
+    async def go() -> None:
+        places: list[list[str]] = []
+        gate = Gate(retry_s=(60.0,), on_places=places.append)
+        await gate.enter("a")
+        gate.leave(sent=False, full=True)
+        waiting = {key: asyncio.create_task(gate.enter(key)) for key in "abc"}
+        await asyncio.sleep(0.01)
+        waiting["a"].cancel()
+        await asyncio.gather(waiting["a"], return_exceptions=True)
+        assert places[-1] == ["b", "c"]
+        gate.slot_freed()
+        await waiting["b"]
+        waiting["c"].cancel()
+        await asyncio.gather(waiting["c"], return_exceptions=True)
+        gate.leave(sent=True)
+
+    asyncio.run(go())
+
+
+def test_a_wish_to_stop_gives_the_place_up_before_during_and_at_the_turn() -> None:
+    async def go() -> None:
+        gate = Gate()
+        stop = asyncio.get_running_loop().create_future()
+        assert await gate.enter("a", unless=stop)
+        waiting = asyncio.create_task(gate.enter("b", unless=stop))
+        await turns()
+        assert not waiting.done()
+        stop.set_result(None)
+        assert await waiting is False
+        assert await gate.enter("c", unless=stop) is False
+        late = asyncio.get_running_loop().create_future()
+        at_its_turn = asyncio.create_task(gate.enter("d", unless=late))
+        await turns()
+        gate.leave(sent=False)
+        late.set_result(None)
+        assert await at_its_turn is False
+        assert await asyncio.wait_for(gate.enter("e"), 5), "nobody holds the only place"
+
+    asyncio.run(go())

@@ -1,0 +1,443 @@
+"""The ledger in one process: steps of a run, money, looking up, what it never gives away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.ledger.ledger_tools import NOW, TOKEN, done, plan, submitted
+from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
+from wiro_nb.ledger.history import expected_seconds
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rows import COLUMNS, row_from_sql, row_to_sql
+from wiro_nb.ledger.state import RunOutput, RunState, Stage
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    opened = Ledger(tmp_path / "ledger.sqlite3")
+    yield opened
+    opened.close()
+
+
+def test_a_row_comes_back_as_it_was_written(ledger: Ledger) -> None:
+    row = plan(
+        estimated_usd=Decimal("0.0000001"),
+        parent={"run_id": "X", "output": 0},
+        uploaded={"image": ["1"]},
+        folder="/somewhere/wiro_outputs/x",
+        starred=True,
+        outputs=(RunOutput("a.mp4", "video/mp4", size_bytes=5, content={"raw": ["ü"]}),),
+        record='{"format":1}',
+        lease_owner="me",
+        lease_until=NOW,
+    )
+    ledger.insert_plan(row)
+    assert ledger.get(row.run_id) == row
+
+
+@given(text=st.text(), number=st.one_of(st.integers(), st.none()))
+@settings(max_examples=60, deadline=None)
+def test_any_text_survives_the_way_to_sqlite_and_back(text: str, number: int | None) -> None:
+    row = plan(request={"parameters": {"prompt": text, "n": number}})
+    assert row_from_sql(map(row_to_sql(row).get, COLUMNS)).request == row.request
+
+
+def test_text_that_utf8_cannot_hold_is_stored(ledger: Ledger) -> None:
+    row = ledger.insert_plan(plan(request={"parameters": {"prompt": "half \ud83e"}}, message="\udc00"))
+    assert ledger.get(row.run_id).parameters["prompt"] == "half \ud83e"
+
+
+def test_the_files_are_readable_by_the_owner_alone(ledger: Ledger) -> None:
+    ledger.insert_plan(plan())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in ledger.path.parent.iterdir()}
+    assert modes == dict.fromkeys(("ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3-shm"), 0o600)
+
+
+def test_an_open_ledger_of_others_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+    Ledger(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_whole_life_is_written_step_by_step(ledger: Ledger) -> None:
+    row = done(ledger)
+    kept = ledger.get(row.run_id)
+    assert (kept.state, kept.exit_code, kept.cost_usd, kept.elapsed_s) == (
+        RunState.SUCCEEDED,
+        "0",
+        Decimal("0.10"),
+        10.0,
+    )
+    assert (kept.submitting_at, kept.submitted_at) == (NOW, NOW)
+
+
+def bring_to(ledger: Ledger, state: RunState) -> str:
+    row = ledger.insert_plan(plan())
+    if state is RunState.PLANNED:
+        return row.run_id
+    ledger.mark_submitting(row.run_id, NOW)
+    if state is RunState.UNCERTAIN:
+        ledger.mark_uncertain(row.run_id)
+    elif state is not RunState.SUBMITTING:
+        ledger.mark_submitted(row.run_id, "1", TOKEN, NOW)
+        if state.is_final:
+            ledger.finish(row.run_id, state)
+    return row.run_id
+
+
+STEPS = {
+    "submitting": lambda ledger, run_id: ledger.mark_submitting(run_id, NOW),
+    "planned": lambda ledger, run_id: ledger.mark_planned(run_id),
+    "submitted": lambda ledger, run_id: ledger.mark_submitted(run_id, "9", TOKEN, NOW),
+    "uncertain": lambda ledger, run_id: ledger.mark_uncertain(run_id),
+    "succeeded": lambda ledger, run_id: ledger.finish(run_id, RunState.SUCCEEDED),
+    "failed": lambda ledger, run_id: ledger.finish(run_id, RunState.FAILED),
+    "cancelled": lambda ledger, run_id: ledger.finish(run_id, RunState.CANCELLED),
+}
+ALLOWED = {
+    "planned": {"planned", "submitting", "failed", "cancelled"},
+    "submitting": {"planned", "submitted", "uncertain", "failed"},
+    "submitted": {"succeeded", "failed", "cancelled"},
+    "uncertain": {"uncertain", "submitted", "failed", "cancelled"},
+    "succeeded": {"succeeded"},
+    "failed": {"failed"},
+    "cancelled": {"cancelled"},
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("state", list(RunState))
+def test_only_the_drawn_steps_can_be_taken(ledger: Ledger, state: RunState, step: str) -> None:
+    run_id = bring_to(ledger, state)
+    if step in ALLOWED[state.value]:
+        STEPS[step](ledger, run_id)
+        assert ledger.get(run_id).state.value == step
+    else:
+        before = ledger.get(run_id)
+        with pytest.raises(LedgerError):
+            STEPS[step](ledger, run_id)
+        assert ledger.get(run_id) == before
+
+
+def test_what_was_cancelled_does_not_leave(ledger: Ledger) -> None:
+    run_id = ledger.insert_plan(plan(lease_owner="me", lease_until=NOW)).run_id
+    assert ledger.asked_to_cancel("me") == frozenset()
+    assert ledger.ask_to_cancel(run_id, NOW).cancel_at == NOW
+    assert ledger.ask_to_cancel(run_id, NOW + timedelta(hours=1)).cancel_at == NOW, "the first word counts"
+    assert ledger.asked_to_cancel("me") == {run_id}
+    with pytest.raises(LedgerError) as caught:
+        ledger.mark_submitting(run_id, NOW)
+    assert caught.value.reason == "cancelled"
+    assert ledger.finish(run_id, RunState.CANCELLED).state is RunState.CANCELLED
+
+
+def test_an_end_can_be_repaired_only_by_name(ledger: Ledger) -> None:
+    row = done(ledger)
+    ledger.repair(row.run_id, RunState.FAILED, "the clip was black")
+    kept = ledger.get(row.run_id)
+    assert kept.state is RunState.FAILED
+    assert "the clip was black" in kept.message
+
+
+def test_an_uncertain_run_cannot_take_the_task_of_another(ledger: Ledger) -> None:
+    owner = submitted(ledger)
+    lost = bring_to(ledger, RunState.UNCERTAIN)
+    with pytest.raises(LedgerError, match=owner.short_id):
+        ledger.mark_submitted(lost, owner.task_id or "", TOKEN, NOW)
+    assert ledger.get(lost).state is RunState.UNCERTAIN
+
+
+def test_attaching_a_known_task_gives_its_run(ledger: Ledger) -> None:
+    owner = done(ledger)
+    ledger.forget(owner.run_id)
+    again = ledger.insert_attached(plan(state=RunState.SUBMITTED, task_id=owner.task_id))
+    assert again.run_id == owner.run_id
+    assert [row.run_id for row in ledger.list()] == [owner.run_id]
+
+
+def test_amend_refuses_what_belongs_to_the_steps(ledger: Ledger) -> None:
+    row = done(ledger)
+    ledger.amend(row.run_id, starred=True, folder="/f")
+    assert ledger.get(row.run_id).starred
+    with pytest.raises(LedgerError):
+        ledger.amend(row.run_id, state=RunState.PLANNED)
+
+
+def test_unknown_runs_are_told(ledger: Ledger) -> None:
+    for call in (ledger.get, ledger.forget, lambda run_id: ledger.mark_submitting(run_id, NOW)):
+        with pytest.raises(UnknownRun):
+            call("01NOSUCHRUN")
+
+
+# Money
+
+
+def test_spent_counts_what_was_billed_and_reserved_what_may_be(ledger: Ledger) -> None:
+    billed = done(ledger, "0.10")
+    done(ledger, "0.25", notebook="other.ipynb")
+    submitted(ledger, estimated_usd=Decimal("0.40"))
+    ledger.finish(submitted(ledger, estimated_usd=Decimal("0.9")).run_id, RunState.FAILED, cost_usd=Decimal(0))
+    ledger.forget(billed.run_id)
+    assert ledger.spent() == Decimal("0.35")
+    assert ledger.spent("clips.ipynb") == Decimal("0.10")
+    assert ledger.spent("clips.ipynb", "cloud") == 0
+    assert ledger.spent(since=NOW + timedelta(days=1)) == 0
+    assert ledger.reserved("clips.ipynb") == Decimal("0.40")
+
+
+def test_a_success_without_a_price_stays_reserved(ledger: Ledger) -> None:
+    row = submitted(ledger, estimated_usd=Decimal("0.40"))
+    ledger.finish(row.run_id, RunState.SUCCEEDED)
+    assert (ledger.spent(), ledger.reserved()) == (0, Decimal("0.40"))
+
+
+def test_a_budget_holds_to_the_cent(ledger: Ledger) -> None:
+    ledger.set_budget("clips.ipynb", Decimal("0.30"))
+    done(ledger, "0.10", estimated_usd=Decimal("0.10"))
+    ledger.insert_plan(plan(estimated_usd=Decimal("0.20")))
+    with pytest.raises(BudgetExceeded) as caught:
+        ledger.insert_plan(plan(estimated_usd=Decimal("0.01")))
+    assert (caught.value.budget_usd, caught.value.spent_usd) == ("0.30", "0.30")
+    assert len(ledger.list()) == 2
+    ledger.insert_plan(plan(estimated_usd=Decimal("5"), notebook="other.ipynb"))
+    ledger.insert_plan(plan(estimated_usd=Decimal("5"), service="cloud", notebook=None))
+    ledger.set_budget("clips.ipynb", None)
+    ledger.insert_plan(plan(estimated_usd=Decimal("5")))
+
+
+def test_the_lower_of_two_budgets_holds(ledger: Ledger) -> None:
+    ledger.set_budget("clips.ipynb", Decimal("9"))
+    with pytest.raises(BudgetExceeded):
+        ledger.insert_plan(plan(estimated_usd=Decimal("2")), budget_usd=Decimal("1"))
+    assert ledger.get_budget("clips.ipynb") == Decimal("9")
+
+
+def test_a_run_of_unknown_price_needs_something_left(ledger: Ledger) -> None:
+    ledger.insert_plan(plan(estimated_usd=Decimal("1")), budget_usd=Decimal("1"))
+    with pytest.raises(BudgetExceeded, match="budget"):
+        ledger.insert_plan(plan(), budget_usd=Decimal("1"))
+    ledger.insert_plan(plan(), budget_usd=Decimal("1.01"))
+
+
+# Looking up
+
+
+def test_runs_are_found_by_id_prefix_short_id_and_suffix(ledger: Ledger) -> None:
+    first = ledger.insert_plan(plan(run_id="01AAAAAAAAAAAAAAAAAAA0K3F9"))
+    ledger.insert_plan(plan(run_id="01BBBBBBBBBBBBBBBBBBBBBBB1"))
+    for query in (first.run_id, "01a", "0K3F9", "0k3f9", "ok3f9", "#0k3f9", "a0k3f9", "3f9"):
+        assert ledger.find(query).run_id == first.run_id
+
+
+def test_a_doubtful_query_names_the_runs_it_fits(ledger: Ledger) -> None:
+    ids = [ledger.insert_plan(plan()).run_id for _ in range(3)]
+    with pytest.raises(UnknownRun) as caught:
+        ledger.find(ids[0][:4])
+    assert sorted(caught.value.near) == sorted(ids)
+    with pytest.raises(UnknownRun, match="No run"):
+        ledger.find("%")
+    with pytest.raises(UnknownRun, match="No run"):
+        ledger.find("")
+
+
+def test_the_notebooks_own_run_wins_over_one_elsewhere(ledger: Ledger) -> None:
+    ledger.insert_plan(plan(run_id="01AAAAAAAAAAAAAAAAAAAAK3F9", notebook="b.ipynb"))
+    here = ledger.insert_plan(plan(run_id="01BBBBBBBBBBBBBBBBBBBBK3F9", notebook="a.ipynb"))
+    assert ledger.find("ak3f9", "b.ipynb").notebook == "b.ipynb"
+    assert ledger.find("bk3f9", "b.ipynb").run_id == here.run_id
+    assert ledger.find("k3f9", "a.ipynb").run_id == here.run_id
+    with pytest.raises(UnknownRun):
+        ledger.find("k3f9", "c.ipynb")
+
+
+def test_lists_fit_every_filter(ledger: Ledger) -> None:
+    old = done(ledger, created=NOW - timedelta(days=2), request={"parameters": {"prompt": "Ein FÜCHSLEIN"}})
+    new = submitted(ledger, model="pruna/vace", notebook=None, service="cloud", parent={"run_id": old.run_id})
+    assert [row.run_id for row in ledger.list()] == [new.run_id, old.run_id]
+    for filters, expected in (
+        ({"notebook": "clips.ipynb"}, old),
+        ({"model": "PRUNA/vace"}, new),
+        ({"state": RunState.SUCCEEDED}, old),
+        ({"text": "füchs"}, old),
+        ({"since": NOW - timedelta(days=1)}, new),
+        ({"service": "cloud"}, new),
+        ({"parent": old.run_id}, new),
+        ({"limit": 1}, new),
+    ):
+        assert [row.run_id for row in ledger.list(**filters)] == [expected.run_id], filters
+    assert [row.run_id for row in ledger.unfinished()] == [new.run_id]
+    assert ledger.unfinished(notebook="clips.ipynb") == ()
+
+
+def test_a_done_request_is_found_in_its_notebook_only(ledger: Ledger) -> None:
+    row = done(ledger)
+    assert ledger.find_done("a" * 64, "sandbox", "clips.ipynb") == ledger.get(row.run_id)
+    assert ledger.find_done("a" * 64, "cloud", "clips.ipynb") is None
+    assert ledger.find_done("a" * 64, "sandbox", None) is None
+    assert ledger.find_done("b" * 64, "sandbox", "clips.ipynb") is None
+    ledger.forget(row.run_id)
+    assert ledger.find_done("a" * 64, "sandbox", "clips.ipynb") is None
+
+
+def test_a_run_in_flight_cannot_be_forgotten(ledger: Ledger) -> None:
+    row = submitted(ledger)
+    with pytest.raises(LedgerError, match="not over"):
+        ledger.forget(row.run_id)
+
+
+def test_past_runs_forecast_the_next(ledger: Ledger) -> None:
+    done(ledger)
+    assert ledger.history_seconds("wiro/animate-diff", "sandbox", "steps=16") == [10.0]
+    past = ledger.past_runs("wiro/animate-diff", "sandbox")
+    assert expected_seconds(past, {"steps": "32"}) == pytest.approx(20.0)
+    assert ledger.past_runs("wiro/animate-diff", "cloud") == ()
+
+
+def test_past_runs_are_read_once_for_many_plans_and_again_when_a_run_ends_here_or_elsewhere(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("wiro_nb.ledger.reader.time", SimpleNamespace(monotonic=lambda: now))
+    ask = partial(ledger.past_runs, "wiro/animate-diff", "sandbox")
+    assert ledger.kept_past_runs("wiro/animate-diff", "sandbox") is None
+    assert ask() == ()
+    assert ledger.kept_past_runs("wiro/animate-diff", "sandbox") == ()
+    done(ledger)
+    assert len(ask()) == 1
+    with closing(Ledger(tmp_path / "ledger.sqlite3")) as elsewhere:
+        done(elsewhere)
+    assert len(ask()) == 1
+    now += 1.0
+    assert len(ask()) == 2
+
+
+def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:
+    submitted(ledger)
+    statements: list[str] = []
+    connection = ledger._database._connection
+    assert connection is not None
+    connection.set_trace_callback(statements.append)
+    row = ledger.insert_plan(plan(estimated_usd=Decimal(1)), budget_usd=Decimal(9))
+    ledger.mark_submitting(row.run_id, NOW)
+    ledger.mark_submitted(row.run_id, "5", TOKEN, NOW)
+    ledger.find(row.run_id)
+    ledger.find(row.short_id)
+    ledger.find_done("a" * 64, "sandbox", "clips.ipynb")
+    ledger.list()
+    ledger.list(notebook="clips.ipynb")
+    ledger.list(model="wiro/animate-diff", limit=None)
+    ledger.unfinished()
+    ledger.past_runs("wiro/animate-diff", "sandbox")
+    ledger.spent("clips.ipynb")
+    ledger.claim(row.run_id, "me", NOW, 30)
+    ledger.heartbeat("me", NOW, 30)
+    ledger.release("me")
+    connection.set_trace_callback(None)
+    asked = [text for text in statements if text.lstrip().startswith(("SELECT", "UPDATE"))]
+    assert len(asked) > 12
+    for text in asked:
+        for step in connection.execute(f"EXPLAIN QUERY PLAN {text}"):
+            detail = step["detail"]
+            # An index walked in the order asked for stops at the limit; any other scan reads everything.
+            assert not detail.startswith("SCAN runs") or ("INDEX" in detail and "LIMIT 50" in text), (detail, text)
+
+
+def test_an_interrupt_inside_a_write_leaves_nothing_behind(ledger: Ledger) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM runs")
+        raise KeyboardInterrupt
+
+    row = ledger.insert_plan(plan())
+    with pytest.raises(KeyboardInterrupt):
+        ledger._database.write(work)
+    with closing(sqlite3.connect(ledger.path, timeout=0)) as other:
+        assert other.execute("SELECT run_id FROM runs").fetchall() == [(row.run_id,)]
+        other.execute("BEGIN IMMEDIATE")
+
+
+# Progress, threads, secrets
+
+
+def test_progress_is_collected_and_never_touches_an_ended_run(tmp_path: Path) -> None:
+    seconds = 0.0
+    ledger = Ledger(tmp_path / "ledger.sqlite3", monotonic=lambda: seconds)
+    row = submitted(ledger)
+    ledger.progress(row.run_id, percent=10.0, stage=Stage.GENERATING.value)
+    ledger.progress(row.run_id, percent=20.0)
+    assert ledger.get(row.run_id).percent == 10.0
+    seconds = 2.0
+    ledger.progress(row.run_id, percent=30.0)
+    assert (ledger.get(row.run_id).percent, ledger.get(row.run_id).stage) == (30.0, "generating")
+    ledger.finish(row.run_id, RunState.CANCELLED)
+    ledger.progress(row.run_id, percent=99.0)
+    ledger.close()
+    assert ledger.get(row.run_id).percent == 30.0
+    ledger.close()
+
+
+def test_many_threads_write_at_once(ledger: Ledger) -> None:
+    rows = [plan() for _ in range(40)]
+
+    def work(part: list) -> None:
+        for row in part:
+            ledger.insert_plan(row)
+            ledger.mark_submitting(row.run_id, NOW)
+            ledger.progress(row.run_id, percent=1.0)
+            ledger.list(limit=5)
+
+    threads = [threading.Thread(target=work, args=(rows[number::4],)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {row.run_id for row in ledger.list(state="submitting", limit=None)} == {row.run_id for row in rows}
+
+
+def test_the_token_shows_nowhere_but_in_its_column(ledger: Ledger) -> None:
+    row = ledger.insert_plan(plan(folder="/home/somebody/clips"))
+    ledger.mark_submitting(row.run_id, NOW)
+    ledger.mark_submitted(row.run_id, "22", TOKEN, NOW)
+    ledger.finish(row.run_id, RunState.FAILED, message=f"tasktoken={TOKEN}", error={"message": f"bad {TOKEN}"})
+    kept = ledger.get(row.run_id)
+    assert kept.task_token == TOKEN
+    (line,) = ledger.export_lines()
+    for text in (repr(kept), kept.message, line):
+        assert TOKEN not in text
+    assert "/home/somebody" not in line
+    assert json.loads(line)["run_id"] == row.run_id
+
+
+def test_verify_reads_every_saved_file_again(ledger: Ledger, tmp_path: Path) -> None:
+    folder = tmp_path / "wiro_outputs" / "x"
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").write_bytes(b"clip")
+    digest = "e2f7d56d28ffcdf6bf8ea0ba3ef0f8d6f8c6e6bd3a0e1c0f7bd5c6e5d5ef5d53"
+    output = RunOutput("a.mp4", "video/mp4", path="wiro_outputs/x/a.mp4", sha256=digest)
+    row = done(ledger, folder=str(folder))
+    ledger.amend(row.run_id, outputs=(output,))
+    (problem,) = ledger.verify().problems
+    assert (problem.kind, problem.name) == ("changed", "a.mp4")
+    right = replace(output, stored_sha256=hashlib.sha256(b"clip").hexdigest())
+    ledger.amend(row.run_id, outputs=(right,))
+    report = ledger.verify()
+    assert report.ok
+    assert report.files == 1
+    (folder / "a.mp4").unlink()
+    assert [found.kind for found in ledger.verify().problems] == ["missing"]

@@ -1,0 +1,117 @@
+"""The sandbox that the manager starts by itself: shared, brought back, and gone with its owner."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import WAN, submit, wait_for, wait_for_stage
+from wiro_nb.errors import MissingExtra
+from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.services.sandbox_process import SandboxProcess, require_sandbox_extra
+
+QUICKLY = ("--engine", "instant", "--speed", "20")
+
+
+def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_tasks(make_manager: Any) -> None:
+    manager = make_manager(sandbox_arguments=QUICKLY)
+    run = submit(manager, "[queue] a cat")
+    wait_for_stage(run, Stage.QUEUED)
+    assert run.snapshot.is_sandbox
+    process: SandboxProcess = manager._connections._sandbox
+    pid = process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(run, lambda _: process.pid not in (None, pid))
+    run.cancel()
+    assert run.wait(60).state is RunState.CANCELLED
+
+
+def test_two_processes_share_one_sandbox_and_the_one_left_starts_it_again(tmp_path: Path) -> None:
+    first, second = (SandboxProcess(tmp_path, extra_arguments=QUICKLY) for _ in range(2))
+    try:
+        owned = first.ensure()
+        shared = second.ensure()
+        assert shared.base_url == owned.base_url
+        assert second.pid is None
+        first.close()
+        assert not second.is_alive()
+        again = second.ensure()
+        assert second.pid is not None
+        assert again.credentials == owned.credentials
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_sandbox_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    broken = SandboxProcess(tmp_path, extra_arguments=("--no-such-option",))
+    with pytest.raises(Exception, match="did not start") as caught:
+        broken.ensure()
+    assert any("no-such-option" in line for line in caught.value.details)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name))
+    with pytest.raises(MissingExtra) as caught:
+        require_sandbox_extra()
+    assert caught.value.package == "uvicorn"
+    assert "wiro_nb[sandbox]" in caught.value.hint
+
+
+def test_a_script_that_ends_right_after_submitting_loses_nothing(
+    make_manager: Any, point_at: Any, sandbox: Any
+) -> None:
+    point_at(sandbox)
+    script = f"""
+        from wiro_nb.session.manager import get_manager
+        manager = get_manager()
+        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] left behind"}}))
+        print(run.id)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    manager = make_manager()
+    (run,) = manager.resume()
+    assert run.id == done.stdout.strip()
+    wait_for_stage(run, Stage.GENERATING)
+    sandbox.release(run.task_id)
+    assert run.wait(60).state is RunState.SUCCEEDED
+    tasks = sandbox.call("/Task/List", {"type": "model", "start": "0", "limit": "200"})["tasklist"]
+    assert sum(task["parameters"].get("prompt") == "[hold] left behind" for task in tasks) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_gets_a_manager_of_its_own(point_at: Any, sandbox: Any) -> None:
+    point_at(sandbox)
+    script = f"""
+        import os, sys, warnings
+        from wiro_nb.session.manager import close_manager, get_manager
+        warnings.simplefilter("ignore")
+        parent = get_manager()
+        parent.models()
+        child = os.fork()
+        manager = get_manager()
+        assert (manager is parent) == bool(child)
+        run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "forked"}})).wait(60)
+        assert run.path is not None
+        close_manager()
+        if not child:
+            os._exit(0)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr

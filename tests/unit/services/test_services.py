@@ -1,0 +1,90 @@
+"""Which service is chosen, where keys come from, and that they stay secret."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import submit
+from wiro_nb.api.service import Credentials
+from wiro_nb.errors import AuthRejected, ConfigError, MissingCredentials
+from wiro_nb.services.credentials import find_credentials, forget_credentials, save_credentials
+from wiro_nb.services.selection import resolve_service, socket_url_for
+
+KEY, SECRET = "key-for-tests-1234", "secret-for-tests-5678"
+
+
+def test_without_a_key_the_sandbox_is_chosen_and_says_where_was_looked(tmp_path: Path) -> None:
+    choice = resolve_service(folder=tmp_path, environ={})
+    assert choice.is_sandbox
+    assert [place for place, _ in choice.looked_in] == ["WIRO_API_KEY", "keyring", "credentials.json"]
+
+
+def test_a_key_in_the_environment_chooses_the_cloud(tmp_path: Path) -> None:
+    choice = resolve_service(folder=tmp_path, environ={"WIRO_API_KEY": KEY})
+    assert (choice.name, choice.key_source) == ("cloud", "environment")
+    assert choice.to_service().base_url.startswith("https://")
+    assert KEY not in repr(choice)
+
+
+def test_the_cloud_without_a_key_says_where_was_looked(tmp_path: Path) -> None:
+    with pytest.raises(MissingCredentials) as caught:
+        resolve_service("cloud", folder=tmp_path, environ={})
+    assert ["WIRO_API_KEY", "not set"] in caught.value.looked_in
+
+
+def test_addresses_of_the_environment_stand_in_for_the_cloud(tmp_path: Path) -> None:
+    environ = {"WIRO_API_KEY": KEY, "WIRO_BASE_URL": "http://127.0.0.1:9/v1"}
+    choice = resolve_service(folder=tmp_path, environ=environ)
+    assert choice.socket_url == "ws://127.0.0.1:9/v1"
+    asked = resolve_service(folder=tmp_path, environ={**environ, "WIRO_SOCKET_URL": "ws://127.0.0.1:10/v1"})
+    assert asked.socket_url == "ws://127.0.0.1:10/v1"
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
+    save_credentials(
+        "studio", Credentials(KEY, SECRET), tmp_path, base_url="https://studio.example/v1", use_keyring=False
+    )
+    with pytest.raises(ConfigError) as caught:
+        resolve_service("studios", folder=tmp_path, environ={})
+    assert "studio" in caught.value.details[0]
+    assert resolve_service("studio", folder=tmp_path, environ={}).base_url == "https://studio.example/v1"
+
+
+def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(tmp_path: Path) -> None:
+    save_credentials("cloud", Credentials(KEY, SECRET), tmp_path, use_keyring=False)
+    path = tmp_path / "credentials.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    found = find_credentials("cloud", tmp_path, environ={})
+    assert found.credentials == Credentials(KEY, SECRET)
+    assert forget_credentials("cloud", tmp_path)
+    assert not path.exists()
+    assert not forget_credentials("cloud", tmp_path)
+
+
+@pytest.mark.parametrize("address", ["ftp://host/v1", "host/v1", "", "https://"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError):
+        socket_url_for(address)
+
+
+def test_login_keeps_only_a_key_that_works(
+    make_manager: Any, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIRO_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("WIRO_SOCKET_URL", sandbox.socket_url)
+    manager = make_manager()
+    with pytest.raises(AuthRejected):
+        manager.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
+    assert manager.choice.is_sandbox
+    manager.login(sandbox.api_key, sandbox.api_secret)
+    assert manager.service_name == "cloud"
+    with pytest.raises(AuthRejected):
+        manager.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
+    assert make_manager().service_name == "cloud"
+    assert submit(manager).wait(60).path is not None
+    assert manager.logout()
+    assert manager.choice.is_sandbox

@@ -1,0 +1,336 @@
+"""Budgets that do not depend on a clock: requests, sockets, threads, messages and bytes of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.bench.cost import count_bytes, count_tasks
+from tests.manager_tools import QUICK, WAN, submit
+from wiro_nb.api.answers import Output, Task
+from wiro_nb.api.stream import TaskStream
+from wiro_nb.api.transport import HttpEdge
+from wiro_nb.execution.active_run import Desk, Job
+from wiro_nb.execution.finalize import Finisher
+from wiro_nb.execution.requests import Origin, plan_row, snapshot_from_row
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.watch import Watcher
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.notebook.run.display import static_output
+from wiro_nb.provenance.record import canonical_json
+from wiro_nb.session.manager import Manager
+
+PATIENT = replace(QUICK, catch_up_s=60, safety_poll_s=60)
+
+
+def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        threading.Event().wait(0.02)
+
+
+def stream_of(manager: Manager) -> TaskStream:
+    """The manager's stream, which from now on doubts no silent task: this machine may stand still for seconds."""
+    (branch,) = manager._worker._branches.values()  # type: ignore[union-attr]
+    stream = branch.link._stream
+    assert stream is not None
+    stream._silence_s = 600.0
+    return stream
+
+
+def test_a_run_costs_one_detail_and_one_download_beyond_its_submission(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    service = start_sandbox("--engine", "instant", "--speed", "5", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    submit(manager, "first").wait(60)  # opens the socket, which is worth a look at all that is registered by then
+    stream = stream_of(manager)
+    before = service.audit()["requests"]
+    runs = [submit(manager, f"[hold] {number}") for number in range(12)]
+    until(lambda: len(stream._shared.tokens) == 12)
+    for run in runs:
+        service.release(run.task_id)
+    for run in runs:
+        run.wait(60)
+    after = service.audit()["requests"]
+    asked = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
+    assert asked == {"Run": 12, "Task/Detail": 12, "file": 12}, "no further socket, look or page either"
+    assert after["socket"] == 1
+
+
+def test_without_a_socket_one_request_serves_twenty_runs_or_more(
+    start_sandbox: Callable[..., Any],
+    point_at: Callable[..., None],
+    make_manager: Callable[..., Manager],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served: list[str] = []
+    asked: list[str] = []
+    take, post = Watcher._take, HttpEdge.post
+
+    def count(self: Watcher, job: Job, task: Any) -> None:
+        served.append(job.id)
+        take(self, job, task)
+
+    async def note(self: HttpEdge, path: str, **more: Any) -> Any:
+        if path in ("Task/List", "Task/Detail"):
+            asked.append(path)
+        return await post(self, path, **more)
+
+    async def counts() -> tuple[int, int]:
+        return len(served), len(asked)
+
+    monkeypatch.setattr(Watcher, "_take", count)
+    monkeypatch.setattr(HttpEdge, "post", note)
+    service = start_sandbox("--engine", "instant", "--balance", "1000", "--faults", "socket:refuse")
+    point_at(service)
+    manager = make_manager(settings=replace(QUICK, poll_s=(0.3,), catch_up_s=0.3))
+    runs = [submit(manager, f"[hold] {number}") for number in range(40)]
+    until(lambda: all(run.task_id is not None and run.snapshot.stage.rank > 1 for run in runs))
+    before = service.audit()["requests"]["Task/List"]
+    taken, spent = manager._io.run(counts())  # on their own thread: nothing comes between the two
+    until(lambda: service.audit()["requests"]["Task/List"] >= before + 6)
+    taken_by_now, spent_by_now = manager._io.run(counts())
+    assert (taken_by_now - taken) / (spent_by_now - spent) >= 20
+    for run in runs:
+        run.cancel()
+    for run in runs:
+        run.wait(60, check=False)
+
+
+def test_forty_runs_in_flight_are_forty_waiting_tasks_no_timers_and_sockets_that_send_at_once(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    service = start_sandbox("--engine", "instant", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    with count_bytes() as wires:
+        submit(manager, "first").wait(60)
+        stream = stream_of(manager)
+        start = sum(wire.sent + wire.received for wire in wires.values())
+        runs = [submit(manager, f"[queue] [hold] {number}") for number in range(40)]
+        until(lambda: len(stream._shared.tokens) == 40)
+        for run in runs:  # each is listened to before it starts: nobody asks for what was missed
+            service.release(run.task_id)
+        until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
+        until(lambda: not manager._worker.desk._calls)  # type: ignore[union-attr]
+        tasks = manager._io.run(count_tasks())
+        for run in runs:
+            service.release(run.task_id)
+        for run in runs:
+            run.wait(60)
+        grown = sum(wire.sent + wire.received for wire in wires.values()) - start
+    assert tasks.pop("wiro-run") == 40
+    assert tasks.pop("timers") <= 10, "of the loop's own, not of each run"
+    assert sum(tasks.values()) <= 8, tasks
+    assert grown / 40 <= 20_000, "bytes a run on the wire, its small clip included"
+    assert sum(wire.is_socket for wire in wires.values()) == 1
+    port = int(service.origin.rpartition(":")[2])
+    connections = [one for one in gc.get_objects() if type(one) is socket.socket and _leads_to(one, port)]
+    assert connections
+    assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in connections)
+
+
+def test_a_run_at_rest_is_little_to_walk_through_and_a_finished_one_leaves_only_its_handle(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    """The longest pause of a process with many runs is the garbage collector's walk through their parts."""
+    service = start_sandbox("--engine", "instant", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    submit(manager, "first").wait(60)
+    stream = stream_of(manager)
+    before = count_objects()
+    runs = [submit(manager, f"[hold] {number}") for number in range(40)]
+    until(lambda: len(stream._shared.tokens) == 40)
+    until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
+    grown = count_objects() - before
+    heavy = {name: grown[name] for name in ("Event", "Condition", "deque") if grown[name] >= 40}
+    assert heavy == {}, "a queue of waiters and its locks for every run"
+    for run in runs[:20]:
+        service.release(run.task_id)
+    for run in runs[:20]:
+        run.wait(60)
+    until(lambda: (count_objects() - before)["Job"] == 20)
+    assert (count_objects() - before)["Tracker"] == 20
+    for run in runs[20:]:
+        service.release(run.task_id)
+        run.wait(60)
+
+
+def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
+    start_sandbox: Callable[..., Any],
+    point_at: Callable[..., None],
+    make_manager: Callable[..., Manager],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = start_sandbox("--engine", "instant", "--balance", "1000")
+    point_at(service)
+    manager = make_manager(settings=PATIENT)
+    begun: list[str] = []
+    most, fetch, may_end = 0, Finisher.fetch, asyncio.Event()
+
+    async def answer(self: Finisher, job: Job, task: Task) -> Task:
+        words = Output(name="", content_type="raw", content={"text": "no file"})
+        return replace(task, outputs=(words,)) if job.run.parameters["prompt"] == "say it" else task
+
+    async def hold(self: Finisher, job: Job, task: Task) -> Any:
+        nonlocal most
+        if not task.outputs[0].url:
+            return await fetch(self, job, task)
+        begun.append(job.id)
+        most = max(most, len([one for one in begun if not runs[one].done]))
+        await may_end.wait()
+        return await fetch(self, job, task)
+
+    monkeypatch.setattr(Finisher, "_with_outputs", answer)
+    monkeypatch.setattr(Finisher, "fetch", hold)
+    runs = {run.id: run for run in (submit(manager, f"[hold] {number}") for number in range(40))}
+    until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs.values()))
+    for run in runs.values():
+        service.release(run.task_id)
+    until(lambda: all(run.snapshot.stage is Stage.FETCHING for run in runs.values()))
+    assert submit(manager, "say it").wait(60).outputs[0].content, "what has no file to fetch need not wait"
+    manager._io.call_soon(may_end.set)
+    for run in runs.values():
+        run.wait(60)
+    assert len(begun) == 40
+    assert most == 16
+
+
+def count_objects() -> Counter[str]:
+    """Counts what the garbage collector walks through, by type."""
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects())
+
+
+def test_a_run_takes_four_steps_in_the_ledger_and_asks_it_nothing(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(manager, "first").wait(60)
+    manager.settings = PATIENT
+    asked: list[str] = []
+
+    def watch(name: str) -> None:
+        call = getattr(Ledger, name)
+
+        def note(self: Ledger, *given: Any, **more: Any) -> Any:
+            asked.append(name)
+            return call(self, *given, **more)
+
+        monkeypatch.setattr(Ledger, name, note)
+
+    for name in ("get", "claim", "insert_plans", "mark_submitting", "mark_submitted", "finish"):
+        watch(name)
+    submit(manager, "second").wait(60)
+    assert asked == ["insert_plans", "mark_submitting", "mark_submitted", "finish"]
+
+
+def _leads_to(connection: socket.socket, port: int) -> bool:
+    try:
+        return bool(connection.getpeername()[1] == port)
+    except (OSError, IndexError):
+        return False
+
+
+def test_what_can_wait_does_not_start_while_an_end_is_read(manager: Manager) -> None:
+    async def order() -> list[str]:
+        desk, heard = Desk(manager.ledger, lambda: QUICK), list[str]()
+
+        async def poster(name: str) -> None:
+            await desk.calm()
+            heard.append(name)
+
+        with desk.urgent(), desk.urgent():
+            waiting = asyncio.create_task(poster("poster"))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            heard.append("known")
+        await waiting
+        await poster("another")
+        return heard
+
+    assert asyncio.run(order()) == ["known", "poster", "another"]
+
+
+def test_forty_runs_need_no_more_threads_than_one(manager: Manager) -> None:
+    before = set(threading.enumerate())
+    runs = [submit(manager, str(number)) for number in range(40)]
+    for run in runs:
+        run.wait(60)
+    started = {thread.name.rstrip("0123456789") for thread in set(threading.enumerate()) - before}
+    assert started <= {"wiro-io", "asyncio_"}
+    workers = min(32, (os.cpu_count() or 1) + 4)
+    assert len(set(threading.enumerate()) - before) <= 1 + workers
+
+
+def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The moment of the changes, however long this machine takes over them.
+    monkeypatch.setattr("wiro_nb.execution.active_run.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    row = plan_row(
+        manager.prepare(WAN, {"prompt": "a cat"}),
+        service="sandbox",
+        base_url="sandbox",
+        origin=Origin(),
+        created=datetime.now(UTC),
+        out_folder=Path(),
+        estimated_usd=None,
+        parent=None,
+    )
+
+    class Keeper:
+        def follow(self, run: Run) -> None:
+            pass
+
+    async def burst() -> list[float | None]:
+        run = Run(Keeper(), row, snapshot_from_row(row))  # type: ignore[arg-type]
+        desk = Desk(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
+        job = Job(run=run, link=None, home=Path())  # type: ignore[arg-type]
+        heard: list[float | None] = []
+        again = asyncio.Event()
+
+        def hear(snapshot: Snapshot) -> None:
+            heard.append(snapshot.percent)
+            if len(heard) > 1:
+                again.set()
+
+        run.on_change(hear)
+        for step in range(1, 501):
+            desk.change(job, percent=step / 5)
+        assert len(heard) == 1
+        await asyncio.wait_for(again.wait(), 60)
+        return heard
+
+    assert asyncio.run(burst()) == [0.2, 100.0], "the first at once, the rest as one, with the latest value"
+
+
+def test_a_finished_run_adds_less_than_thirty_kilobytes_to_the_notebook(
+    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+) -> None:
+    point_at(start_sandbox("--engine", "painter", "--speed", "instant"))
+    manager = make_manager()
+    values = {"prompt": "a lake at dawn, mist over the water", "numFrames": "5"}
+    run = manager.submit(manager.prepare(WAN, values)).wait(60)
+    assert run.outputs[0].poster_path, "without its poster the figure says nothing"
+    data, metadata = static_output(run)
+    grown = len(json.dumps({"data": data, "metadata": metadata})) + len(canonical_json(run.record))
+    assert grown <= 30_000

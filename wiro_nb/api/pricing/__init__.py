@@ -1,0 +1,1 @@
+"""Price tables of the service and estimates made from them."""

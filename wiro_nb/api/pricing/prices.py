@@ -1,0 +1,224 @@
+"""Forecasts what a run costs, from the service's price table. Exact arithmetic; a broken table never raises.
+
+The service documents the names of its methods, not every detail of `priceExtra` and `priceInput`. Where
+a figure can be read in two ways the forecast is a range that holds both, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from wiro_nb.api.pricing.units import Units, as_plain, count_units
+from wiro_nb.api.reading import as_decimal, as_list, as_mapping, as_optional_text, as_text
+
+_QUANTITY = "QUANTITY:"
+_NO_PRICE = "the service lists no price for this model"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceEntry:
+    """One row of a price table.
+
+    Attributes:
+        inputs: Parameter name and the value (or values) it has to have; empty fits everything.
+        price: USD a unit of the method.
+        method: The service's word, such as "cpr".
+        extra: `priceExtra` in USD, or None.
+        input_price: `priceInput` when it is an amount in USD. input_name: when it names a parameter.
+        unclear: True when the row has a figure that could not be read.
+    """
+
+    inputs: tuple[tuple[str, Any], ...]
+    price: Decimal
+    method: str
+    extra: Decimal | None = None
+    input_price: Decimal | None = None
+    input_name: str | None = None
+    unclear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """How a model is priced.
+
+    Attributes:
+        entries: The price table; may be empty.
+        cps: USD a second of work where there is no table. approximate_usd: the service's own forecast.
+        note: What could not be read, or "".
+    """
+
+    entries: tuple[PriceEntry, ...] = ()
+    cps: Decimal | None = None
+    approximate_usd: Decimal | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A forecast, before the run.
+
+    Attributes:
+        low_usd: The run costs at least this; 0 when nothing is known.
+        high_usd: It should not cost more; None when nobody can say.
+        basis: How it was worked out, in words.
+        known: False: show "unknown", not a figure.
+    """
+
+    low_usd: Decimal
+    high_usd: Decimal | None
+    basis: str
+    known: bool
+
+
+def read_pricing(tool: Mapping[str, Any]) -> Pricing:
+    """Reads the price of a model from its catalogue entry. Never raises; see `Pricing.note`."""
+    tool = as_mapping(tool)
+    table = tool.get("dynamicprice")
+    rows = as_list(table)
+    entries = tuple(entry for entry in map(_read_entry, rows) if entry is not None)
+    note = ""
+    if table and not rows and as_text(table).strip() not in ("", "[]", "null", "0"):
+        note = "its price table cannot be read"
+    elif len(entries) < len(rows):
+        note = "a row of its price table cannot be read"
+    return Pricing(entries, _above_zero(tool.get("cps")), _above_zero(tool.get("approximatelycost")), note)
+
+
+def _read_entry(row: object) -> PriceEntry | None:
+    data = as_mapping(row)
+    price = as_decimal(data.get("price"))
+    if price is None or price < 0:
+        return None
+    extra, per_input = as_decimal(data.get("priceExtra")), as_decimal(data.get("priceInput"))
+    has_odd_extra = bool(data.get("priceExtra")) and (extra is None or extra < 0)
+    return PriceEntry(
+        inputs=tuple(as_mapping(data.get("inputs")).items()),
+        price=price,
+        method=as_text(data.get("priceMethod")).strip() or "cpr",
+        extra=extra if extra and extra > 0 else None,
+        input_price=per_input if per_input and per_input > 0 else None,
+        input_name=as_optional_text(data.get("priceInput")) if per_input is None else None,
+        unclear=has_odd_extra or (per_input is not None and per_input < 0),
+    )
+
+
+def _above_zero(value: object) -> Decimal | None:
+    # The service writes 0 for "not set"; free is a row of the table with price 0.
+    number = as_decimal(value)
+    return number if number is not None and number > 0 else None
+
+
+def estimate(
+    pricing: Pricing,
+    parameters: Mapping[str, Any],
+    files: Mapping[str, Sized],
+    *,
+    history_s: float | None = None,
+) -> Estimate:
+    """Forecasts the price of one run.
+
+    Args:
+        pricing: Of the model.
+        parameters: As they will be sent.
+        files: Parameter name to the files given for it.
+        history_s: Seconds that runs of this model usually take here, or None.
+    """
+    seconds = as_decimal(history_s)
+    seconds = seconds if seconds is not None and seconds > 0 else None
+    row_words = ""
+    if pricing.entries:
+        found = _from_table(pricing.entries, parameters, files, seconds)
+        if found.known:
+            return found
+        row_words = found.basis
+    elif pricing.cps is not None and seconds is not None:
+        amount = pricing.cps * seconds
+        basis = f"{as_plain(pricing.cps)} USD a second, and runs like this took {as_plain(seconds)} s"
+        return Estimate(amount, amount, basis, known=True)
+    if pricing.approximate_usd is not None:
+        return Estimate(pricing.approximate_usd, None, "the service's own forecast", known=True)
+    if not row_words and pricing.cps is not None:
+        row_words = f"{as_plain(pricing.cps)} USD a second, and no run has been timed yet"
+    return Estimate(Decimal(0), None, row_words or pricing.note or _NO_PRICE, known=False)
+
+
+def _from_table(
+    entries: Sequence[PriceEntry],
+    parameters: Mapping[str, Any],
+    files: Mapping[str, Sized],
+    seconds: Decimal | None,
+) -> Estimate:
+    fitting = [entry for entry in entries if _fits(entry, parameters, files)]
+    if fitting:
+        # The row that asks for most is the one meant: a row for everything may stand anywhere.
+        return _price_row(max(fitting, key=lambda entry: len(entry.inputs)), parameters, files, seconds)
+    priced = [_price_row(entry, parameters, files, seconds) for entry in entries]
+    known = [row for row in priced if row.known]
+    if len(known) < len(priced):
+        return Estimate(Decimal(0), None, "no row of its price table fits these inputs", known=False)
+    highs = [row.high_usd for row in known if row.high_usd is not None]
+    low, high = min(row.low_usd for row in known), max(highs) if len(highs) == len(known) else None
+    return Estimate(
+        low, high, "no row of its price table fits these inputs; this is from the lowest to the highest row", True
+    )
+
+
+def _fits(entry: PriceEntry, parameters: Mapping[str, Any], files: Mapping[str, Sized]) -> bool:
+    return all(_value_fits(wanted, name, parameters, files) for name, wanted in entry.inputs)
+
+
+def _value_fits(wanted: Any, name: str, parameters: Mapping[str, Any], files: Mapping[str, Sized]) -> bool:
+    if isinstance(wanted, list):
+        return any(_value_fits(item, name, parameters, files) for item in wanted)
+    given = parameters.get(name)
+    text = _normal(wanted)
+    if text.upper().startswith(_QUANTITY):
+        count = len(files[name]) if name in files else _count(given)
+        return as_decimal(text[len(_QUANTITY) :]) == Decimal(count)
+    if isinstance(given, (list, tuple)):
+        return any(_normal(item) == text for item in given)
+    return _normal(given) == text or (as_decimal(given) is not None and as_decimal(given) == as_decimal(wanted))
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, (list, tuple)):
+        return len(value)
+    return 1 if as_text(value).strip() else 0
+
+
+def _normal(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else as_text(value).strip().casefold()
+
+
+def _price_row(
+    entry: PriceEntry, parameters: Mapping[str, Any], files: Mapping[str, Sized], seconds: Decimal | None
+) -> Estimate:
+    units = count_units(entry.method, parameters, seconds=seconds, named=entry.input_name)
+    words = f"{as_plain(entry.price)} USD {units.words}"
+    if not units.known:
+        free = entry.price == 0 and not (entry.extra or entry.input_price or entry.unclear)
+        return Estimate(Decimal(0), Decimal(0) if free else None, words, known=free)
+    amounts = _readings(entry, units, sum(len(given) for given in files.values()))
+    if len(amounts) > 1 and (entry.extra is not None or entry.input_price is not None):
+        words += "; the table adds an amount that the service does not explain, so this is a range"
+    high = None if entry.unclear or units.high is None else max(amounts)
+    return Estimate(min(amounts), high, words, known=True)
+
+
+def _readings(entry: PriceEntry, units: Units, file_count: int) -> set[Decimal]:
+    """Returns the amounts that the row can mean."""
+    amounts: set[Decimal] = set()
+    for count in {units.low, units.low if units.high is None else units.high}:
+        plain = entry.price * count
+        if entry.extra is None:
+            readings = {plain}
+        else:
+            # Once on top, or for each unit after the first.
+            readings = {plain + entry.extra, entry.price + entry.extra * max(Decimal(0), count - 1)}
+        if entry.input_price is not None:
+            readings |= {amount + entry.input_price * max(1, file_count) for amount in readings}
+        amounts |= readings
+    return amounts

@@ -1,0 +1,1 @@
+"""Driving a run: submit once, follow, download, finalize."""

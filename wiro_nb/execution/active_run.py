@@ -1,0 +1,381 @@
+"""A run while this process works on it, and the desk where every change of it passes: ledger, handle, listeners.
+
+Everything here happens on the I/O thread unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wiro_nb import errors
+from wiro_nb.api.answers import Task
+from wiro_nb.config import Settings
+from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, UnknownRun, WiroError
+from wiro_nb.execution.requests import snapshot_from_row
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.tracker import Tracker
+from wiro_nb.ledger.history import expected_seconds
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.schema.values import Prepared
+from wiro_nb.services.connection import Link
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_TOGETHER = 64
+_NOTE_AFTER_S = 0.1
+_CALM_WITHIN_S = 0.5
+
+
+def utc_now() -> datetime:
+    """Returns the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def _new_future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """What the I/O thread knows of a run it works on.
+
+    Attributes:
+        run: The handle people hold.
+        link: The service it goes to.
+        home: Folder of the notebook; output paths are relative to it.
+        prepared: The request; None when only the task is known (attached).
+        tracker: Once there is a task.
+        ended: Done when the service says the task is over, or a look finds it so.
+        cancelled: Done when the person wants the end.
+        held_until: How long this process's lease lasts, as its last heartbeat made it.
+        look_at: Monotonic time of the next question about it. looks: how many were in vain.
+        unknown_looks: How often the service did not find the task, since `unknown_since`.
+        is_heard: its events come by push.
+        is_suspect: An error line may be the end.
+        generation: Of the link at the time the task was registered for events.
+        final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
+    """
+
+    run: Run
+    link: Link
+    home: Path
+    prepared: Prepared | None = None
+    tracker: Tracker | None = None
+    token: str | None = field(default=None, repr=False)
+    ended: asyncio.Future[None] = field(default_factory=_new_future)
+    cancelled: asyncio.Future[None] = field(default_factory=_new_future)
+    life: asyncio.Task[None] | None = None
+    held_until: datetime | None = None
+    look_at: float = 0.0
+    looks: int = 0
+    unknown_looks: int = 0
+    unknown_since: float = 0.0
+    is_heard: bool = False
+    is_suspect: bool = False
+    generation: int = 0
+    final_task: Task | None = None
+    ended_at: datetime | None = None
+
+    def is_surely_held_by(self, owner: str, lease_s: float) -> bool:
+        """True while a lease lasts that this process knows of: no other touches the run, nobody need be asked.
+
+        A lease that seems to last longer than any can is one from before the clock was set back.
+        """
+        of_row = self.row.lease_until if self.row.lease_owner == owner else None
+        until = self.held_until or of_row
+        return until is not None and 0.0 < (until - utc_now()).total_seconds() <= lease_s
+
+    def end(self) -> None:
+        """Notes that the task is over."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def cancel(self) -> None:
+        """Notes that the person wants the end."""
+        if not self.cancelled.done():
+            self.cancelled.set_result(None)
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
+    @property
+    def row(self) -> LedgerRow:
+        """The run as the ledger has it."""
+        return self.run.row
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The run at this moment."""
+        return self.run.snapshot
+
+
+class NoLongerOurs(Exception):
+    """Another process took a run over while this one slept: its files and its row must be left alone."""
+
+
+class Desk:
+    """Where changes pass.
+
+    Args:
+        ledger: The truth.
+        settings: Gives the present settings.
+    """
+
+    def __init__(self, ledger: Ledger, settings: Callable[[], Settings]) -> None:
+        self.ledger = ledger
+        self._settings = settings
+        self._calls: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._caller: asyncio.Task[None] | None = None
+        self._urgent = 0
+        self._calm = asyncio.Event()
+        self._told_at: dict[str, float] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The present settings."""
+        return self._settings()
+
+    def change(self, job: Job, **fields: Any) -> None:
+        """Gives the run's snapshot other values and tells the listeners."""
+        if job.tracker is not None:
+            self.show(job, job.tracker.update(utc_now(), **fields))
+        else:
+            present = job.snapshot
+            self.show(job, replace(present, version=present.version + 1, **fields))
+
+    def show(self, job: Job, snapshot: Snapshot) -> None:
+        """Takes a newer snapshot; listeners hear of it at once, or soon when they were told a moment ago."""
+        before = job.snapshot
+        if snapshot.version <= before.version:
+            return
+        job.run._publish(snapshot)
+        if not job.run._has_listeners:
+            return
+        pause = 1.0 / self.settings.callbacks_per_s
+        since = time.monotonic() - self._told_at.get(job.id, 0.0)
+        is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
+        if snapshot.state is not before.state or is_known or since >= pause:
+            self._tell(job)
+        elif job.id not in self._timers:
+            self._timers[job.id] = asyncio.get_running_loop().call_later(pause - since, self._tell, job)
+
+    def _tell(self, job: Job) -> None:
+        timer = self._timers.pop(job.id, None)
+        if timer is not None:
+            timer.cancel()
+        self._told_at[job.id] = time.monotonic()
+        job.run._notify(job.snapshot)
+
+    async def step(self, job: Job, call: Callable[[], LedgerRow]) -> None:
+        """Takes a step of the run in the ledger, durable when this returns; the handle then shows the new row."""
+        try:
+            row = await self.ledger_call(call)
+        except UnknownRun:
+            await self.put_back(job)
+            row = await self.ledger_call(call)
+        # Two steps may answer out of order; an end is never taken back.
+        if row.state.is_final or not job.row.state.is_final:
+            job.run._row = row
+
+    async def put_back(self, job: Job) -> None:
+        """Writes a run down again where its ledger was deleted or moved away meanwhile: it may have been paid."""
+        if await self.ledger_call(lambda: self.ledger.restore([job.row])):
+            _log.warning("the ledger no longer knew run %s: it was written down again", job.run.short_id)
+
+    def note_progress(self, job: Job) -> None:
+        """Notes where the run stands, for other processes; a crash may lose this, never a state."""
+        snapshot = job.snapshot
+        is_time = self.ledger.note(
+            job.id,
+            stage=str(snapshot.stage),
+            percent=snapshot.percent,
+            message=snapshot.message,
+            started_at=snapshot.started,
+        )
+        if is_time:  # not now: the event that told it may be the end, which is to be known first
+            asyncio.get_running_loop().call_later(_NOTE_AFTER_S, self._flush)
+
+    def _flush(self) -> None:
+        asyncio.get_running_loop().run_in_executor(None, self.ledger.flush)  # the disk may be slow
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """While the block lasts nothing starts that can wait: an end is being read."""
+        self._urgent += 1
+        self._calm.clear()
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._calm.set()
+
+    async def calm(self) -> None:
+        """Waits until no end is being read, for half a second at most: that a run succeeded is known before the
+        files of others are fetched and their posters made.
+        """
+        if self._urgent:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._calm.wait(), _CALM_WITHIN_S)
+
+    async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
+        """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not.
+
+        Calls that come while others are made wait for them and then go together, in one transaction.
+        """
+        answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._calls.append((call, answer))
+        if self._caller is None or self._caller.done():
+            self._caller = asyncio.create_task(self._make_calls(), name="wiro-ledger")
+        return await answer
+
+    async def _make_calls(self) -> None:
+        while self._calls:
+            batch = [(call, answer) for call, answer in self._calls[:_TOGETHER] if not answer.done()]
+            del self._calls[:_TOGETHER]
+            calls = [call for call, _ in batch]
+            found = await asyncio.to_thread(self.ledger.together, calls) if len(batch) > 1 else None
+            if found is None:
+                found = await asyncio.gather(*map(asyncio.to_thread, calls), return_exceptions=True)
+            for (_, answer), outcome in zip(batch, found, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(outcome, BaseException):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
+
+    async def expected_s(self, row: LedgerRow) -> float | None:
+        """Forecasts a run's seconds of work; None where no earlier run compares."""
+        past = self.ledger.kept_past_runs(row.model, row.service)
+        if past is None:
+            past = await self.ledger_call(lambda: self.ledger.past_runs(row.model, row.service))
+        return expected_seconds(past, row.parameters)
+
+    def conclude(self, job: Job, final: Snapshot, error: WiroError | None) -> None:
+        """Marks the end of all work on a run: done, then the last word to listeners, then to waiters."""
+        present = job.snapshot
+        job.tracker = None
+        job.run._publish(final if final.version > present.version else replace(final, version=present.version + 1))
+        job.run._conclude(error)
+        self._tell(job)
+        self._told_at.pop(job.id, None)
+        job.run._wake()
+
+    async def end_without_task(self, job: Job, state: RunState, error: WiroError) -> None:
+        """Ends a run that has no task to follow: refused, cancelled before it was sent, or uncertain."""
+        now = utc_now()
+        kept, message = error_to_dict(error), error.message
+        if state is RunState.UNCERTAIN:
+            await self.step(job, lambda: self.ledger.mark_uncertain(job.id, message, kept))
+        else:
+            await self.step(
+                job, lambda: self.ledger.finish(job.id, state, finished_at=now, error=kept, message=message)
+            )
+        final = replace(
+            job.snapshot,
+            state=state,
+            stage=Stage.DONE if state is RunState.CANCELLED else job.snapshot.stage,
+            message=message,
+            ahead=None,
+            percent=None,
+            lost_since=None,
+            retry_in_s=None,
+            finished=now if state.is_final else None,
+        )
+        self.conclude(job, final, error)
+
+
+def error_to_dict(error: WiroError) -> dict[str, Any]:
+    """Returns an error as the ledger keeps it."""
+    fields = {name: value for name, value in error._fields.items() if _is_plain(value)}
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "billed": error.billed,
+        "details": list(error.details),
+        "fields": fields,
+    }
+
+
+def error_from_dict(data: dict[str, Any] | None) -> WiroError | None:
+    """Builds an error from `error_to_dict`'s form; kinds of a later version become their common base."""
+    if not data:
+        return None
+    kind = getattr(errors, str(data.get("kind")), None)
+    if not (isinstance(kind, type) and issubclass(kind, WiroError)):
+        kind = WiroError
+    return kind(
+        str(data.get("message", "")),
+        hint=data.get("hint"),
+        billed=data.get("billed"),
+        details=data.get("details") or (),
+        **(data.get("fields") or {}),
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def cancelled_before_sending(run: Run) -> RunCancelled:
+    """Returns the error of a run the person cancelled before it left this machine."""
+    return RunCancelled(
+        f"run {run.short_id} was cancelled before it was sent",
+        billed="Nothing was sent and nothing was billed.",
+        run_id=run.id,
+        task_id=None,
+    )
+
+
+def settle_from_row(run: Run) -> bool:
+    """Brings a handle in step with its row; True when the row says it is over."""
+    run._publish_from_ledger(snapshot_from_row(run.row))
+    if run.row.state.is_final:
+        run._settle(error_from_dict(run.row.error))
+        return True
+    return False
+
+
+def left_behind(run: Run) -> WiroError:
+    """Returns what whoever waits is told when this process closes."""
+    return StreamLost(
+        f"this session no longer follows run {run.short_id}; it goes on at the service",
+        hint=f"%load_ext wiro_nb, then %wiro wait {run.short_id}",
+        billed="",
+        run_id=run.id,
+    )
+
+
+def no_longer_followed(run: Run, error: WiroError) -> WiroError:
+    """Completes an error that ends the following of a run and not the run: what it costs, how to come back."""
+    if run.state is RunState.PLANNED:
+        error.billed = error.billed or NOTHING_SENT
+    elif error.billed in ("", NOTHING_SENT):
+        error.billed = "The run goes on; it is billed once if it succeeds."
+    if isinstance(error, LedgerError):
+        # Another data folder has another ledger: there the run is known by its task only.
+        moves = "WIRO_DATA_DIR" in error.hint and run.task_id
+        back = f"%wiro attach {run.task_id}" if moves else f"%wiro wait {run.short_id}"
+        error.hint = (
+            error.hint.replace("try again", back) if "try again" in error.hint else f"{error.hint}, {back}"
+        )
+    return error

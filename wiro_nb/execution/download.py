@@ -1,0 +1,248 @@
+"""Fetching what a run made: to a temporary name first, resumed where it broke, checked, then given its name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from wiro_nb.api.answers import Output, Task
+from wiro_nb.config import Settings
+from wiro_nb.errors import DownloadFailed, WiroError
+from wiro_nb.execution.run_files import safe_name, unique_name
+from wiro_nb.files import hash_file
+from wiro_nb.ledger.state import RunOutput
+from wiro_nb.media import decode
+from wiro_nb.provenance.embed import is_whole
+
+if TYPE_CHECKING:
+    from wiro_nb.api.client import WiroClient
+
+_log = logging.getLogger(__name__)
+_AT_A_TIME = 4
+_GONE = (403, 404, 410)
+_GONE_TRIES = 3
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
+_PART = ".part"
+
+
+class _Refused(Exception):
+    """Trying again would not help; the text says why."""
+
+
+class Downloader:
+    """Fetches outputs, a few files at a time over all runs.
+
+    Args:
+        settings: Gives the present settings.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._room = asyncio.Semaphore(_AT_A_TIME)
+
+    async def fetch(
+        self,
+        client: WiroClient,
+        outputs: Sequence[Output],
+        folder: Path,
+        *,
+        look_again: Callable[[], Awaitable[Task]],
+    ) -> tuple[RunOutput, ...]:
+        """Downloads all outputs of a task.
+
+        Args:
+            client: Of the service that made them.
+            outputs: As Detail lists them.
+            folder: The run's folder; made when needed.
+            look_again: Reads Detail, for a fresh URL when one has expired.
+
+        Returns:
+            One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
+            not be fetched has its `problem` and no hash; nothing is raised for it.
+        """
+        names = _choose_names(outputs)
+        pairs = list(enumerate(zip(outputs, names, strict=True)))
+        return tuple(
+            await asyncio.gather(
+                *(
+                    self._fetch_one(client, output, index, name, folder, look_again)
+                    for index, (output, name) in pairs
+                )
+            )
+        )
+
+    async def _fetch_one(
+        self,
+        client: WiroClient,
+        output: Output,
+        index: int,
+        name: str,
+        folder: Path,
+        look_again: Callable[[], Awaitable[Task]],
+    ) -> RunOutput:
+        if output.url is None:
+            problem = "" if output.content is not None else "the service gave no address for it"
+            return RunOutput("", output.content_type, content=output.content, problem=problem)
+        partial = folder / f".{name}{_PART}"  # no output is ever named so
+        try:
+            async with self._room:
+                url = await self._to_disk(client, output, index, partial, look_again)
+            return await asyncio.to_thread(_accept, partial, folder / name, output, url)
+        except _Refused as refused:
+            problem = str(refused)
+        except WiroError as error:
+            problem = error.message
+        except OSError as error:
+            problem = f"it cannot be written: {error.strerror or error}"
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        _log.warning("%s could not be fetched: %s", name, problem)
+        return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=output.url, problem=problem)
+
+    async def _to_disk(
+        self,
+        client: WiroClient,
+        output: Output,
+        index: int,
+        partial: Path,
+        look_again: Callable[[], Awaitable[Task]],
+    ) -> str:
+        """Fetches until the file is whole; returns the URL that served it."""
+        url, reason = output.url or "", "the connection broke"
+        _start_over(partial)
+        tries, gone = self._settings().download_tries, 0
+        for attempt in range(tries):
+            try:
+                if await self._one_try(client, url, partial, output):
+                    return url
+                reason = "it came cut off each time"
+            except DownloadFailed as error:
+                reason = error.message
+                if not _worth_another_try(error, partial):
+                    raise _Refused(reason) from None
+                if error.status in _GONE:
+                    gone += 1
+                    if gone >= _GONE_TRIES:
+                        raise _Refused(reason) from None
+                    url = await _fresh_url(look_again, index) or url
+            except WiroError as error:
+                reason = error.message
+            if attempt < tries - 1:
+                await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+        raise _Refused(reason)
+
+    async def _one_try(self, client: WiroClient, url: str, partial: Path, output: Output) -> bool:
+        """Goes on where the last try stopped; True when the file is whole."""
+        limit = self._settings().max_download_bytes
+        start = _size_of(partial)
+        async with client.stream_file(url, start=start) as stream:
+            if stream.status == 416:
+                _start_over(partial)
+                return False
+            if stream.status >= 400:
+                raise _refused_by_host(url, stream.status)
+            resumed = stream.status == 206 and start > 0
+            total = stream.total_bytes
+            if total is not None and total > limit:
+                raise _Refused(_too_large(total, limit))
+            with partial.open("ab" if resumed else "wb") as file:
+                async for chunk in stream.aiter_bytes():
+                    file.write(chunk)
+                    if file.tell() > limit:
+                        raise _Refused(_too_large(file.tell(), limit))
+                size = file.tell()
+        if total is not None and size < total:
+            return False
+        return await asyncio.to_thread(_is_all, partial, output)
+
+
+def _refused_by_host(url: str, status: int) -> DownloadFailed:
+    why = "its address is no longer valid" if status in _GONE else "the host refused"
+    return DownloadFailed(f"{why} (HTTP {status})", url=url, reason="status", run_id=None, status=status)
+
+
+def _start_over(partial: Path) -> None:
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+
+
+def _size_of(partial: Path) -> int:
+    return partial.stat().st_size if partial.exists() else 0
+
+
+def _worth_another_try(error: DownloadFailed, partial: Path) -> bool:
+    if error.reason == "range":
+        _start_over(partial)  # the host has another file there now
+        return True
+    # Asking a busy or broken host again may help; a foreign address stays foreign.
+    return error.reason == "status" and (error.status in _GONE or error.status == 429 or error.status >= 500)
+
+
+async def _fresh_url(look_again: Callable[[], Awaitable[Task]], index: int) -> str | None:
+    try:
+        task = await look_again()
+    except WiroError as error:
+        _log.info("no fresh address: %s", error.message)
+        return None
+    return task.outputs[index].url if index < len(task.outputs) else None
+
+
+def _choose_names(outputs: Sequence[Output]) -> list[str]:
+    taken: list[str] = ["run.json"]
+    for index, output in enumerate(outputs):
+        name = output.name or PurePosixPath((output.url or "").partition("?")[0]).name
+        taken.append(unique_name(safe_name(name, fallback=f"output-{index + 1}"), taken))
+    return taken[1:]
+
+
+def _is_all(partial: Path, output: Output) -> bool:
+    """False for a file shorter than the service listed, though the host called it whole. Blocks.
+
+    A list may name a wrong size: a file that is whole by its own structure is all there is.
+    """
+    if output.size_bytes is None or _size_of(partial) >= output.size_bytes:
+        return True
+    _check_type(partial, output)  # a page in the place of the clip is told as that, not as a short clip
+    return is_whole(partial)
+
+
+def _accept(partial: Path, target: Path, output: Output, url: str) -> RunOutput:
+    """Checks a whole file against what it should be, and gives it its name. Blocks."""
+    content_type = _check_type(partial, output)
+    size, digest = _size_of(partial), hash_file(partial)
+    partial.replace(target)
+    return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=url)
+
+
+def _check_type(partial: Path, output: Output) -> str:
+    """Returns the type of a file by its content, or the announced one where that does not tell."""
+    if _size_of(partial) == 0:
+        raise _Refused("it is empty")
+    sniffed = decode.sniff_file(partial)
+    found = None if sniffed in _GENERIC_TYPES else sniffed
+    expected = output.content_type.partition(";")[0].strip().lower()
+    problem = _wrong_type(found, expected)
+    if problem:
+        raise _Refused(problem)
+    return found or expected or "application/octet-stream"
+
+
+def _wrong_type(found: str | None, expected: str) -> str:
+    """Says what is wrong when the content is not of the kind announced; "" when it is, or cannot be told."""
+    kind = expected.partition("/")[0]
+    if expected in _GENERIC_TYPES or kind not in ("video", "image", "audio"):
+        return ""
+    if found is None:
+        return f"its content is no {kind}"
+    # Containers such as MP4 carry pictures, sound or both; the service may call either by the other's name.
+    same = found.partition("/")[0] == kind or {found.partition("/")[0], kind} == {"video", "audio"}
+    return "" if same else f"it should be {expected} and its content is {found}"
+
+
+def _too_large(size_bytes: int, limit_bytes: int) -> str:
+    return f"it has {size_bytes / 1e9:.1f} GB and the limit is {limit_bytes / 1e9:.1f} GB"

@@ -1,0 +1,361 @@
+"""The end of a run: its files fetched, hashed and measured, its record written everywhere it belongs.
+
+Only then is the handle done, so whoever waited finds everything in place. What goes wrong with a file
+never loses the run: it succeeded, it was paid, and its output says what the problem is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wiro_nb.api.answers import Task
+from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
+from wiro_nb.execution.active_run import Desk, Job, NoLongerOurs, error_to_dict, utc_now
+from wiro_nb.execution.download import Downloader
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.media import decode
+from wiro_nb.provenance.embed import embed_record, hash_media
+from wiro_nb.provenance.record import build_record, sealed_json
+from wiro_nb.provenance.sidecar import write_sidecar
+from wiro_nb.services.connection import Link
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_RECORDED = (
+    *("name", "content_type", "size_bytes", "sha256", "path", "url"),
+    *("width", "height", "duration_s", "fps", "frames"),
+)
+_LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
+_AT_A_TIME = 2
+_TURNS = 16
+_BILLED_NOTHING = "Billed: nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a run came out."""
+
+    state: RunState
+    task: Task | None
+    outputs: tuple[RunOutput, ...]
+    error: WiroError | None
+    finished: datetime
+
+
+class Finisher:
+    """Ends the runs of one service.
+
+    Args:
+        desk: Where changes pass.
+        link: The service.
+        downloader: Fetches files; one for all runs, so that only a few are fetched at a time.
+        is_ours: Makes sure that no other process took a run over meanwhile.
+    """
+
+    def __init__(
+        self, desk: Desk, link: Link, downloader: Downloader, is_ours: Callable[[Job], Awaitable[bool]]
+    ) -> None:
+        self._desk = desk
+        self._link = link
+        self._downloader = downloader
+        self._room = asyncio.Semaphore(_AT_A_TIME)
+        self._turns = asyncio.Semaphore(_TURNS)
+        self._is_ours = is_ours
+
+    async def finish(self, job: Job, task: Task | None) -> None:
+        """Brings a task that is over into the ledger, the run's folder and the handle."""
+        if task is None:
+            await self._end(job, _End(RunState.FAILED, None, (), _vanished(job), utc_now()))
+            return
+        assert job.tracker is not None
+        finished = _finished(job, task)
+        if job.tracker.succeeded:
+            self._desk.show(job, job.tracker.snapshot)
+            task = await self._with_outputs(job, task)
+            # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
+            # the garbage collector to walk through that every thread of the kernel stood still.
+            async with self._turns if any(output.url for output in task.outputs) else nullcontext():
+                outputs = await self.fetch(job, task)
+                await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
+        elif job.tracker.snapshot.state is RunState.CANCELLED:
+            await self._end(job, _End(RunState.CANCELLED, task, (), _cancelled(job, task), finished))
+        else:
+            await self._end(job, _End(RunState.FAILED, task, (), _failed(job, task), finished))
+
+    async def _with_outputs(self, job: Job, task: Task) -> Task:
+        """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
+        for pause in _LATE_OUTPUTS_S:
+            if task.outputs:
+                break
+            await asyncio.sleep(pause)
+            try:
+                task = await self._link.read_task(job.row.task_id, job.token)
+            except WiroError as error:
+                _log.info("run %s: %s", job.run.short_id, error.message)
+        return task
+
+    async def fetch(self, job: Job, task: Task) -> tuple[RunOutput, ...]:
+        """Downloads and measures the outputs of a task into the run's folder."""
+        folder = Path(job.row.folder or job.home)
+
+        async def look_again() -> Task:
+            return await self._link.read_task(job.row.task_id, job.token)
+
+        client = await self._link.connect()
+        await self._desk.calm()
+        outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
+        return tuple([await self._work(_measure, output, folder, job.home) for output in outputs])
+
+    async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Runs what takes computing on a worker thread, two at a time over all runs.
+
+        More would not be faster: it would hold up the cell that computes, the ends still to be noticed and
+        the steps of the ledger, which use the same threads.
+        """
+        async with self._room:
+            await self._desk.calm()
+            return await asyncio.to_thread(call, *arguments)
+
+    async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:
+        """Writes a run's record anew after its files were fetched again."""
+        text, outputs = await self._work(self._write, job, replace(job.snapshot, outputs=outputs))
+        await self._desk.step(job, lambda: self._desk.ledger.amend(job.id, outputs=outputs, record=text))
+        self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
+
+    async def _end(self, job: Job, end: _End) -> None:
+        if not await self._is_ours(job):
+            raise NoLongerOurs
+        final = _final_snapshot(job, end)
+        text = None
+        try:
+            text, outputs = await self._work(self._write, job, final)
+            final = replace(final, outputs=outputs)
+        except (WiroError, OSError, ValueError):
+            # The clip is here and paid; a record that cannot be written must not turn it into a failure.
+            _log.exception("the record of run %s could not be written", job.run.short_id)
+        try:
+            await self._desk.step(job, partial(self._write_end, job, end, final, text))
+        except LedgerError as error:
+            if getattr(error, "reason", "") == "transition":
+                raise NoLongerOurs from None  # somebody else ended it, by hand or in another process
+            raise
+        self._desk.conclude(job, final, end.error)
+
+    def _write_end(self, job: Job, end: _End, final: Snapshot, text: str | None) -> LedgerRow:
+        return self._desk.ledger.finish(
+            job.id,
+            end.state,
+            finished_at=end.finished,
+            started_at=final.started,
+            elapsed_s=end.task.elapsed_s if end.task is not None else None,
+            exit_code=final.exit_code,
+            cost_usd=final.cost_usd,
+            outputs=final.outputs,
+            record=text,
+            error=error_to_dict(end.error) if end.error else None,
+            message=final.message,
+            stage=str(final.stage),
+        )
+
+    def _write(self, job: Job, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
+        """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
+        record = _build_record(job, final)
+        if final.state is not RunState.SUCCEEDED:
+            return sealed_json(record), final.outputs
+        folder = Path(job.row.folder or job.home)
+        folder.mkdir(parents=True, exist_ok=True)
+        notes: dict[str, str] = {}
+        outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
+        write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
+        return sealed_json(record), outputs
+
+    def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
+        if not output.path or output.problem:
+            return output
+        if not self._desk.settings.embed_record:
+            notes[output.name] = "switched off"
+            return output
+        embedded = embed_record(folder / output.name, record)
+        if embedded.problem:
+            notes[output.name] = embedded.problem
+            return output
+        return replace(output, stored_sha256=embedded.sha256)
+
+
+def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
+    row = job.row
+    cell: dict[str, Any] = {"id": row.cell_id, "source_sha256": row.source_sha256}
+    if given := row.request.get("cell_parameters"):
+        cell["parameters"] = given
+    return build_record(
+        run_id=row.run_id,
+        model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
+        service={"name": row.service, "base_url": row.base_url},
+        parameters=row.parameters,
+        files=row.request.get("files") or {},
+        seed=row.request.get("seed"),
+        task_id=row.task_id,
+        status=str(final.state),
+        exit_code=final.exit_code,
+        outputs=[_recorded(output, Path(row.folder or job.home)) for output in final.outputs],
+        price={"estimated_usd": final.estimated_usd, "cost_usd": final.cost_usd},
+        times={
+            "created": row.created,
+            "submitted": row.submitted_at,
+            "started": final.started,
+            "finished": final.finished,
+        },
+        elapsed_s=final.elapsed_s,
+        parent=row.parent,
+        cell=cell if any(cell.values()) else None,
+    )
+
+
+def _finished(job: Job, task: Task) -> datetime:
+    """Returns when a task ended: as seen here, else as the service says, which counts whole seconds."""
+    finished = job.ended_at or task.finished or task.cancelled or utc_now()
+    return max(finished, job.row.submitted_at or finished)
+
+
+def _final_snapshot(job: Job, end: _End) -> Snapshot:
+    assert job.tracker is not None
+    present, task = job.tracker.snapshot, end.task
+    submitted = job.row.submitted_at
+    started = max(present.started, submitted) if present.started and submitted else present.started
+    return replace(
+        present,
+        version=max(present.version, job.snapshot.version) + 1,
+        state=end.state,
+        stage=Stage.DONE if end.state is not RunState.FAILED else present.stage,
+        outputs=end.outputs,
+        exit_code=task.exit_code if task is not None else None,
+        cost_usd=_tidy(task.total_cost_usd) if task is not None else None,
+        started=min(started, end.finished) if started else None,
+        finished=end.finished,
+        elapsed_s=round((end.finished - submitted).total_seconds(), 3) if submitted else present.elapsed_s,
+        remaining_s=None,
+        lost_since=None,
+        retry_in_s=None,
+        ahead=None,
+        message=_message(present, end),
+    )
+
+
+def _message(present: Snapshot, end: _End) -> str:
+    """Returns what every view says beside the run's name and state, so neither is in it."""
+    if end.error is None:
+        return _problem_line(end.outputs)
+    is_told = end.state is RunState.FAILED and end.task is not None and present.message
+    return present.message if is_told else end.error.message
+
+
+def _tidy(amount: Decimal | None) -> Decimal | None:
+    """Returns an amount without the zeros the service pads it with, and never with an exponent."""
+    return None if amount is None else Decimal(format(amount.normalize(), "f"))
+
+
+def _measure(output: RunOutput, folder: Path, home: Path) -> RunOutput:
+    """Adds what the file itself tells: pixels, length, a poster beside it. Blocks; a worker thread's work."""
+    if not output.name or output.problem:
+        return output
+    path = folder / output.name
+    try:
+        info = decode.probe(path)
+        poster = decode.make_poster(path)
+    except Exception:  # a strange file must not take the run with it
+        _log.exception("%s could not be measured", output.name)
+        return replace(output, path=relative_path(path, home))
+    poster_path = None
+    if poster is not None:
+        poster_file = path.with_name(f"{path.stem}.poster.jpg")
+        poster_file.write_bytes(poster)
+        poster_path = relative_path(poster_file, home)
+    return replace(
+        output,
+        path=relative_path(path, home),
+        poster_path=poster_path,
+        width=info.width,
+        height=info.height,
+        duration_s=info.duration_s,
+        fps=info.fps,
+        frames=info.frames,
+    )
+
+
+def relative_path(path: Path, home: Path) -> str:
+    """Returns a path as seen from the notebook's folder, with POSIX separators; a bare name on another drive."""
+    try:
+        return Path(os.path.relpath(path.resolve(), home.resolve())).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _recorded(output: RunOutput, folder: Path) -> dict[str, Any]:
+    values = asdict(output)
+    kept = {name: values[name] for name in _RECORDED}
+    if output.path and not output.problem:
+        kept["media_sha256"] = _hash_media(folder / output.name)
+    path = kept["path"]
+    # A path that leaves the notebook's folder says something about this machine, and nothing to others.
+    if path is not None and (path.startswith("..") or Path(path).is_absolute()):
+        kept["path"] = None
+    return kept
+
+
+def _hash_media(path: Path) -> str | None:
+    """Returns the hash of what embedding leaves alone, by which the clip is known with its record in it."""
+    try:
+        return hash_media(path)
+    except OSError:
+        return None
+
+
+def _problem_line(outputs: tuple[RunOutput, ...]) -> str:
+    if not outputs:
+        return "the service lists no files for this run"
+    problems = [output for output in outputs if output.problem]
+    if not problems:
+        return ""
+    return f"{problems[0].name or 'an output'} could not be fetched: {problems[0].problem}"
+
+
+def _vanished(job: Job) -> RunFailed:
+    return RunFailed(
+        f"the service does not know task {job.row.task_id} of run {job.run.short_id} any more",
+        billed="What it cost is unknown: the service has no record of it.",
+        hint=f"%wiro rerun {job.run.short_id}",
+        run_id=job.id,
+        task_id=job.row.task_id,
+    )
+
+
+def _cancelled(job: Job, task: Task) -> RunCancelled:
+    billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
+    return RunCancelled(f"run {job.run.short_id} was cancelled", billed=billed, run_id=job.id, task_id=task.id)
+
+
+def _failed(job: Job, task: Task) -> RunFailed:
+    assert job.tracker is not None
+    final = job.tracker.snapshot
+    billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
+    return RunFailed(
+        f"run {job.run.short_id} failed while {final.stage}: {final.message}",
+        hint=f"%wiro show {job.run.short_id}, then %wiro rerun {job.run.short_id}",
+        billed=billed,
+        run_id=job.id,
+        task_id=task.id,
+        exit_code=task.exit_code,
+        stage=str(final.stage),
+        log_tail=list(final.log_tail[-20:]),
+    )

@@ -1,0 +1,170 @@
+"""A request on its way into a ledger row and back, so that a planned run survives a restart."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import WiroError
+from wiro_nb.execution.inputs import describe_files
+from wiro_nb.execution.run_files import input_path, run_folder_name
+from wiro_nb.ids import new_run_id, short_id
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema.files import FileInput
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import Prepared, Seed
+from wiro_nb.services.selection import SANDBOX
+
+SANDBOX_BASE_URL = "http://127.0.0.1/v1"
+"""How records and ledger name the sandbox: its port is another one each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run was asked for.
+
+    Attributes:
+        notebook: Path of the notebook as the host gives it, or None.
+        cell_id, source_sha256: Of the cell, or None.
+        kind: "magic", "form", "python" or "cli".
+        parameters: What a runner such as papermill put into the notebook, by name, or None.
+    """
+
+    notebook: str | None = None
+    cell_id: str | None = None
+    source_sha256: str | None = None
+    kind: str = "python"
+    parameters: Mapping[str, Any] | None = None
+
+
+def home_of(notebook: str | None) -> Path:
+    """Returns the folder clips are saved beside: the notebook's, else the present one."""
+    if notebook:
+        folder = Path(notebook).expanduser().parent
+        if folder.is_absolute() and folder.is_dir():
+            return folder
+    return Path.cwd()
+
+
+def plan_row(
+    prepared: Prepared,
+    *,
+    service: str,
+    base_url: str,
+    origin: Origin,
+    created: datetime,
+    out_folder: Path,
+    estimated_usd: Decimal | None,
+    parent: Mapping[str, Any] | None,
+    sweep_id: str | None = None,
+    sweep_point: int | None = None,
+) -> LedgerRow:
+    """Returns the intent to run, ready for the ledger."""
+    schema, run_id = prepared.schema, new_run_id()
+    seed = prepared.seed
+    return LedgerRow(
+        run_id=run_id,
+        state=RunState.PLANNED,
+        model=schema.slug,
+        run_path=schema.run_path,
+        service=service,
+        base_url=SANDBOX_BASE_URL if service == SANDBOX else base_url,
+        created=created,
+        request_sha256=request_sha256(prepared),
+        request={
+            "parameters": dict(prepared.parameters),
+            "files": describe_files(prepared),
+            "seed": {"parameter": seed.parameter, "value": seed.value, "pinned": seed.pinned} if seed else None,
+            **({"cell_parameters": dict(origin.parameters)} if origin.parameters else {}),
+        },
+        notebook=origin.notebook,
+        cell_id=origin.cell_id,
+        source_sha256=origin.source_sha256,
+        origin=origin.kind,
+        schema_sha256=schema.sha256,
+        estimated_usd=estimated_usd,
+        folder=str(out_folder / run_folder_name(schema.slug, run_id, created)),
+        parent=dict(parent) if parent else None,
+        stage=str(Stage.WAITING),
+        sweep_id=sweep_id,
+        sweep_point=sweep_point,
+    )
+
+
+def prepared_from_row(row: LedgerRow, schema: ModelSchema, home: Path) -> Prepared:
+    """Rebuilds a request from the ledger; its files are the copies beside the notebook.
+
+    Raises:
+        WiroError: A copy is gone, so the request cannot be sent as it was meant.
+    """
+    files: dict[str, tuple[FileInput, ...]] = {}
+    for name, items in (row.request.get("files") or {}).items():
+        files[name] = tuple(_file_from(name, item, home, row) for item in items)
+    seed = row.request.get("seed")
+    return Prepared(
+        schema,
+        dict(row.parameters),
+        files,
+        Seed(str(seed["parameter"]), str(seed["value"]), bool(seed["pinned"])) if seed else None,
+    )
+
+
+def _file_from(parameter: str, item: Mapping[str, Any], home: Path, row: LedgerRow) -> FileInput:
+    name, sha256 = str(item.get("name") or "file"), item.get("sha256")
+    content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    if not sha256:
+        return FileInput(parameter, name, None, item.get("url"), content_type, None, None)
+    path = input_path(home, str(sha256), name)
+    if not path.is_file():
+        raise WiroError(
+            f"the input file {name} of run {row.short_id} is gone, so it was not sent",
+            billed="Nothing was sent and nothing was billed.",
+            hint=f"%wiro rerun {row.short_id} {parameter}=PATH",
+        )
+    return FileInput(parameter, name, path, None, content_type, path.stat().st_size, str(sha256))
+
+
+def snapshot_from_row(row: LedgerRow) -> Snapshot:
+    """Returns what the ledger knows of a run, as screens take it."""
+    stages = {str(stage): stage for stage in Stage}
+    stage = Stage.DONE if row.state is RunState.SUCCEEDED else stages.get(row.stage, Stage.WAITING)
+    return Snapshot(
+        run_id=row.run_id,
+        short_id=short_id(row.run_id),
+        model=row.model,
+        service=row.service,
+        is_sandbox=row.service == SANDBOX,
+        state=row.state,
+        stage=stage,
+        prompt=str(row.parameters.get("prompt") or ""),
+        percent=100.0 if row.state is RunState.SUCCEEDED else row.percent,
+        created=row.created,
+        submitted=row.submitted_at,
+        started=row.started_at,
+        finished=row.finished_at,
+        elapsed_s=_elapsed_s(row),
+        message=row.message,
+        estimated_usd=row.estimated_usd,
+        cost_usd=row.cost_usd,
+        outputs=row.outputs,
+        exit_code=row.exit_code,
+        task_id=row.task_id,
+        parameters=dict(row.parameters),
+        files={name: [dict(item) for item in items] for name, items in (row.request.get("files") or {}).items()},
+        seed=row.request.get("seed"),
+        cancel_requested=row.cancel_at is not None
+        and row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED),
+    )
+
+
+def _elapsed_s(row: LedgerRow) -> float | None:
+    if row.submitted_at is not None and row.finished_at is not None:
+        return max(0.0, round((row.finished_at - row.submitted_at).total_seconds(), 1))
+    return row.elapsed_s

@@ -1,0 +1,494 @@
+"""The handle of one run: what it is now, waiting for it, stopping it, its files."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from wiro_nb.errors import DownloadFailed, RunCancelled, TimedOut, WiroError
+from wiro_nb.io_thread import keep_turning
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
+from wiro_nb.presenters import find_presenter
+
+_log = logging.getLogger(__name__)
+_SLICE_S = 0.2
+FRAME_OF = "wiro_run_id"
+"""Key in the `info` of a picture that `Run.frame` gave: the run it comes from."""
+
+
+class RunKeeper(Protocol):
+    """What a handle asks of its manager."""
+
+    def follow(self, run: Run) -> None:
+        """Sees to it that the handle is kept up to date; returns at once."""
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the end of a run; returns at once."""
+
+    def fetch(self, run: Run) -> None:
+        """Downloads a run's files again; returns when done."""
+
+    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
+        """Remembers that a picture (PNG) is a frame of a run's clip."""
+
+    def is_io_thread(self) -> bool:
+        """True on the thread that must never block."""
+
+
+class WaitInterrupted(KeyboardInterrupt):
+    """The person stopped waiting; the run goes on.
+
+    A kind of KeyboardInterrupt, so that a loop of cells ends as with any interrupt; IPython shows its one line.
+    """
+
+    def __init__(self, short_id: str) -> None:
+        self.short_id = short_id
+        super().__init__(f"stopped waiting; run {short_id} goes on. next: %wiro wait {short_id}")
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class Run:
+    """One run. Made by the manager; safe to use from any thread.
+
+    `run.wait()`, `await run` and `run.on_change(...)` follow it; `run.path` is its first file.
+    """
+
+    def __init__(self, keeper: RunKeeper, row: LedgerRow, snapshot: Snapshot) -> None:
+        self._keeper = keeper
+        self._lock = threading.Lock()
+        self._row = row
+        self._snapshot = snapshot
+        self._error: WiroError | None = None
+        self._done = False
+        self._is_settled = False
+        # Tuples, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
+        self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
+        self._waiters: tuple[Callable[[], None], ...] = ()
+
+    # What it is ------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id (ULID)."""
+        return self._row.run_id
+
+    @property
+    def short_id(self) -> str:
+        """The last five letters of the id, lower case."""
+        return self._row.short_id
+
+    @property
+    def model(self) -> str:
+        """The model's slug."""
+        return self._row.model
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The run at this moment; immutable."""
+        return self._snapshot
+
+    @property
+    def row(self) -> LedgerRow:
+        """The run as the ledger keeps it (holds the task token: not for display)."""
+        return self._row
+
+    @property
+    def state(self) -> RunState:
+        """The ledger's state."""
+        return self._snapshot.state
+
+    @property
+    def status(self) -> str:
+        """One word for people: "waiting", "generating", "succeeded" ..."""
+        snapshot = self._snapshot
+        submitted = snapshot.state in (RunState.SUBMITTED, RunState.SUBMITTING, RunState.PLANNED)
+        return str(snapshot.stage if submitted else snapshot.state)
+
+    @property
+    def progress(self) -> float | None:
+        """Percent, 0 to 100, or None when unknown."""
+        return self._snapshot.percent
+
+    @property
+    def done(self) -> bool:
+        """True when nothing more will happen by itself."""
+        return self._done
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as sent, files excluded."""
+        return dict(self._row.parameters)
+
+    @property
+    def files(self) -> dict[str, list[dict[str, Any]]]:
+        """The input files by parameter: name, sha256, size_bytes, url."""
+        return {
+            name: [dict(item) for item in items] for name, items in (self._row.request.get("files") or {}).items()
+        }
+
+    @property
+    def outputs(self) -> tuple[RunOutput, ...]:
+        """The files made."""
+        return self._snapshot.outputs
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the run's files on this machine, or None."""
+        return Path(self._row.folder) if self._row.folder else None
+
+    @property
+    def path(self) -> Path | None:
+        """The first file on this machine, or None while there is none."""
+        return next(iter(self.paths), None)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files on this machine."""
+        folder = self.folder
+        if folder is None:
+            return ()
+        return tuple(
+            folder / output.name for output in self.outputs if output.path and (folder / output.name).exists()
+        )
+
+    @property
+    def lacks_files(self) -> bool:
+        """True when a file that the run made is not on this machine: never saved, or gone since."""
+        return len(self.paths) < sum(bool(output.path or output.problem) for output in self.outputs)
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the service billed, or None until it is known."""
+        return self._snapshot.cost_usd
+
+    @property
+    def estimate(self) -> Decimal | None:
+        """The forecast in USD, or None when unknown."""
+        return self._snapshot.estimated_usd
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """The sealed record, or None until the end."""
+        return json.loads(self._row.record) if self._row.record else None
+
+    @property
+    def error(self) -> WiroError | None:
+        """Why there is no result, or None."""
+        return self._error
+
+    @property
+    def task_id(self) -> str | None:
+        """The service's id, or None while not submitted."""
+        return self._row.task_id
+
+    @property
+    def created(self) -> datetime:
+        """When the run was asked for (UTC)."""
+        return self._row.created
+
+    @property
+    def log(self) -> list[str]:
+        """The latest log lines (at most 200)."""
+        return list(self._snapshot.log_tail)
+
+    # Waiting ---------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float | None = None, *, check: bool = True) -> Run:
+        """Waits for the end and returns the run itself.
+
+        A loop that runs in this thread (a kernel's) keeps running meanwhile. An interrupt stops
+        the waiting, never the run.
+
+        Args:
+            timeout_s: Seconds to wait; None waits to the end.
+            check: True raises when the run failed or its submission is uncertain. A cancelled run is
+                returned: somebody wanted it so.
+
+        Raises:
+            TimedOut: The time is over; the run goes on.
+            WaitInterrupted: The person interrupted; the run goes on. A kind of KeyboardInterrupt.
+            WiroError: `run.error`, with `check`.
+        """
+        if self._keeper.is_io_thread():
+            raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
+        if not self.done or self._was_let_go:
+            self._keeper.follow(self)
+            try:
+                in_time = self._wait_here(timeout_s)
+            except KeyboardInterrupt:
+                raise WaitInterrupted(self.short_id) from None
+            if not in_time:
+                raise self._out_of_time(timeout_s)
+        return self._checked() if check else self
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        """Waits on any asyncio loop; raises as `wait` does."""
+        return self._wait_on_loop(None, check=True).__await__()
+
+    async def wait_async(self, timeout_s: float | None = None, *, check: bool = True) -> Run:
+        """Waits as `wait` does, for callers inside a coroutine."""
+        return await self._wait_on_loop(timeout_s, check=check)
+
+    @property
+    def _was_let_go(self) -> bool:
+        """True when following stopped on a fault of this machine although the run itself goes on."""
+        return self.state in (RunState.SUBMITTED, RunState.PLANNED) and self._error is not None
+
+    def _wait_here(self, timeout_s: float | None) -> bool:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._wait_for_event(timeout_s)
+        import nest_asyncio2
+
+        try:
+            nest_asyncio2.apply(loop, run_close_loop=True)  # so that `asyncio.run` closes its loops as before
+        except ValueError:  # a loop it cannot enter again, e.g. uvloop
+            return self._wait_for_event(timeout_s)
+        waiting = loop.create_task(self._settles(timeout_s))
+        try:
+            return bool(loop.run_until_complete(waiting))
+        except KeyboardInterrupt:
+            waiting.cancel()
+            raise
+
+    def _wait_for_event(self, timeout_s: float | None) -> bool:
+        settled = threading.Event()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._woken_by(settled.set) as is_waiting:
+            while is_waiting:
+                # In slices: on Windows a lock does not let an interrupt through.
+                left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+                if settled.wait(max(0.0, left)):
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+        return True
+
+    async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
+        if not self.done or self._was_let_go:
+            self._keeper.follow(self)
+        try:
+            in_time = await self._settles(timeout_s)
+        except asyncio.CancelledError as error:
+            # An interrupted cell is cancelled. The error stays what it is, for timeouts look at its exact kind.
+            told = WaitInterrupted(self.short_id)
+            error.args = told.args
+            vars(error)["_render_traceback_"] = told._render_traceback_
+            raise
+        if not in_time:
+            raise self._out_of_time(timeout_s)
+        return self._checked() if check else self
+
+    async def _settles(self, timeout_s: float | None) -> bool:
+        """Waits on the running loop; False when the time is over. Cancelling it does nothing to the run."""
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(lambda: None if woken.done() else woken.set_result(None))
+            except RuntimeError:
+                _log.debug("a waiting loop was closed before its run ended")
+
+        with self._woken_by(wake) as is_waiting:
+            if not is_waiting:
+                return True
+            try:
+                with keep_turning():
+                    async with asyncio.timeout(timeout_s):
+                        await woken
+            except TimeoutError:
+                return self.done
+        return True
+
+    @contextmanager
+    def _woken_by(self, wake: Callable[[], None]) -> Iterator[bool]:
+        """Has a function called at the end, if it comes while the block lasts; gives False when it came before."""
+        with self._lock:
+            is_waiting = not self._is_settled
+            if is_waiting:
+                self._waiters += (wake,)
+        try:
+            yield is_waiting
+        finally:
+            with self._lock:
+                self._waiters = tuple(waiter for waiter in self._waiters if waiter is not wake)
+
+    def _checked(self) -> Run:
+        error = self._error
+        if error is not None and not isinstance(error, RunCancelled):
+            raise error
+        return self
+
+    def _out_of_time(self, timeout_s: float | None) -> TimedOut:
+        return TimedOut(
+            f"run {self.short_id} is not done after {timeout_s:g} s ({self.status}); it goes on",
+            hint=f"%wiro wait {self.short_id}",
+            billed="",
+            run_id=self.id,
+        )
+
+    # Acting ----------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Asks for the end of the run and returns at once; `wait` tells how it came out."""
+        self._keeper.cancel(self)
+
+    def fetch(self) -> Run:
+        """Downloads the run's files again (after a failed download, or when they were deleted).
+
+        Raises:
+            DownloadFailed: The service does not have them any more, or cannot be reached.
+        """
+        self._keeper.fetch(self)
+        return self
+
+    def frame(self, index: int = -1) -> Any:
+        """Returns one picture of the run's clip as a PIL image; it can be an input of the next run.
+
+        Args:
+            index: From 0, or from the end: -1 is the last.
+
+        Raises:
+            DownloadFailed: There is no file here.
+            MissingExtra: PyAV is not installed.
+        """
+        data = self.frame_png(index)
+        from PIL import Image
+
+        picture = Image.open(io.BytesIO(data))
+        picture.info[FRAME_OF] = self.id
+        return picture
+
+    def frame_png(self, index: int = -1) -> bytes:
+        """Returns one picture of the run's clip as the bytes of a PNG; the ledger remembers where it is from.
+
+        Args, Raises: As `frame`.
+        """
+        from wiro_nb.media import decode
+
+        path = self.path
+        if path is None:
+            raise DownloadFailed(
+                f"run {self.short_id} has no file here", hint=f"%wiro fetch {self.short_id}", run_id=self.id
+            )
+        data = decode.frame(path, index)
+        self._keeper.note_frame(self, data, index)
+        return data
+
+    def on_change(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
+        """Calls back with the snapshot when the run changes, at most about ten times a second.
+
+        Args:
+            callback: Called on the I/O thread; must not block. What it raises goes to the log.
+
+        Returns:
+            A function that ends the calls.
+        """
+        with self._lock:
+            self._callbacks += (callback,)
+        if not self.done:
+            self._keeper.follow(self)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if callback in self._callbacks:
+                    place = self._callbacks.index(callback)
+                    self._callbacks = self._callbacks[:place] + self._callbacks[place + 1 :]
+
+        return unsubscribe
+
+    def show(self) -> Any:
+        """Shows the run in the notebook: a live card, or the result."""
+        presenter = find_presenter("run")
+        if presenter is None:
+            print(repr(self))
+            return None
+        return presenter.show(self)
+
+    # How it looks ----------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        parts = [f"<Run {self.short_id} {self.model}: {self.status}"]
+        if not self.done and self.progress is not None:
+            parts.append(f" {self.progress:.0f}%")
+        if self.path is not None:
+            parts.append(f", {self.path.name}")
+        if self.cost_usd is not None:
+            parts.append(f", {'free (sandbox)' if self._snapshot.is_sandbox else f'{self.cost_usd} USD'}")
+        return "".join(parts) + ">"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        presenter = find_presenter("run")
+        if presenter is None:
+            return {"text/plain": repr(self)}
+        return presenter.mimebundle(self)
+
+    # For the manager -------------------------------------------------------------------------
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        """Takes a newer snapshot; nobody is told yet."""
+        self._snapshot = snapshot
+
+    def _publish_from_ledger(self, snapshot: Snapshot) -> None:
+        """Takes what another process wrote, when it is news; I/O thread only."""
+        before = self._snapshot
+        if replace(snapshot, version=before.version) != before:
+            self._snapshot = replace(snapshot, version=before.version + 1)
+            self._notify(self._snapshot)
+
+    def _notify(self, snapshot: Snapshot) -> None:
+        """Tells the listeners; I/O thread only."""
+        for callback in self._callbacks:
+            try:
+                callback(snapshot)
+            except Exception:
+                _log.exception("a change callback of run %s failed", self.short_id)
+
+    @property
+    def _has_listeners(self) -> bool:
+        return bool(self._callbacks)
+
+    def _conclude(self, error: WiroError | None) -> None:
+        """Marks the end. Whoever waits is woken by `_wake`, after the listeners had the last word."""
+        self._error = error
+        self._done = True
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._is_settled = True
+            waiters, self._waiters = self._waiters, ()
+        for wake in waiters:
+            wake()
+
+    def _settle(self, error: WiroError | None) -> None:
+        """Marks the end and wakes everybody who waits."""
+        self._conclude(error)
+        self._wake()
+
+    def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
+        """Takes what the ledger says now of a run that nobody here works on; another process may have gone on."""
+        if row.state is not self._row.state:
+            self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
+        self._row = row
+
+    def _unsettle(self) -> None:
+        """An uncertain run found its task: it goes on."""
+        with self._lock:
+            self._error, self._done = None, False
+            self._is_settled = False

@@ -1,0 +1,195 @@
+"""Where a run's files lie beside the notebook, under names that are safe everywhere.
+
+    wiro_outputs/<YYYY-MM-DD>-<model>-<short id>/   what a run made, with its poster and run.json
+    wiro_outputs/.inputs/<sha256><ext>              what it was made from, each file once
+
+Names from the service are never used as paths: `safe_name` comes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from wiro_nb.files import hash_file
+from wiro_nb.ids import short_id
+
+OUTPUTS_FOLDER = "wiro_outputs"
+INPUTS_FOLDER = ".inputs"
+LONGEST_NAME_BYTES = 120
+_BLOCK_BYTES = 1 << 20
+
+_RESERVED = frozenset(
+    {
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"),
+    }
+)
+_UNSAFE = re.compile(r'[<>:"/\\|?*]')
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
+
+
+def model_slug(model: str) -> str:
+    """Returns a model's slug as part of a folder name: letters, digits and single dashes, at most 60."""
+    name = model.rsplit("/", 1)[-1]
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "model"
+
+
+def run_folder_name(model: str, run_id: str, created: datetime) -> str:
+    """Returns the name of a run's folder: date in local time, model, short id."""
+    return f"{created.astimezone():%Y-%m-%d}-{model_slug(model)}-{short_id(run_id)}"
+
+
+def run_folder(base: Path, model: str, run_id: str, created: datetime) -> Path:
+    """Returns a run's folder under `base` (the notebook's folder); does not make it."""
+    return base / OUTPUTS_FOLDER / run_folder_name(model, run_id, created)
+
+
+def safe_name(name: str, fallback: str = "output") -> str:
+    """Returns a name from outside as a plain file name that any system takes.
+
+    Args:
+        name: As given by the service or a person: may hold separators, dots, control characters.
+        fallback: Used when nothing of it can be kept.
+
+    Returns:
+        One path part: no separator, not hidden, not reserved on Windows, at most 120 bytes of UTF-8 with its
+        suffix kept. Letters of all scripts stay.
+    """
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    text = unicodedata.normalize("NFC", text).replace("\\", "/").rsplit("/", 1)[-1]
+    # Control, format (bidirectional overrides), private-use and unassigned characters can disguise a name.
+    text = "".join(char for char in text if unicodedata.category(char)[0] != "C")
+    text = _UNSAFE.sub("_", text)
+    text = re.sub(r"\s+", " ", text).strip(". ").lstrip("- ")  # a command would take "-rf" for an option
+    if not text.strip("_"):
+        return fallback
+    if text.split(".", 1)[0].strip().lower() in _RESERVED:
+        text = f"_{text}"
+    return _shorten(text) or fallback
+
+
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """Returns the name, or the name with "-2", "-3"... when it is taken; case does not make a difference."""
+    lower = {other.casefold() for other in taken}
+    if name.casefold() not in lower:
+        return name
+    stem, suffix = _split(name)
+    number = 2
+    while (candidate := _shorten(f"{stem}-{number}{suffix}", f"-{number}{suffix}")).casefold() in lower:
+        number += 1
+    return candidate
+
+
+def relative_path(path: Path, base: Path) -> str:
+    """Returns a path as seen from `base`, with forward slashes.
+
+    Raises:
+        ValueError: The path does not lie under `base`.
+    """
+    return path.absolute().relative_to(base.absolute()).as_posix()
+
+
+def resolve_inside(relative: str, base: Path) -> Path:
+    """Returns the file that a relative path of a record means.
+
+    Raises:
+        ValueError: It is absolute or leads out of `base`.
+    """
+    parts = PurePosixPath(relative)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in relative or ":" in relative:
+        raise ValueError(f"{relative!r} leads out of the folder")
+    return base.joinpath(*parts.parts)
+
+
+def input_path(base: Path, sha256: str, name: str) -> Path:
+    """Returns where an input file of this content is kept under `base` (the notebook's folder)."""
+    if re.fullmatch(r"[0-9a-f]{64}", sha256) is None:
+        raise ValueError("sha256 is 64 hexadecimal digits")
+    suffix = PurePosixPath(safe_name(name)).suffix.lower()
+    return base / OUTPUTS_FOLDER / INPUTS_FOLDER / f"{sha256}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+
+
+def keep_input(source: Path, base: Path, sha256: str | None = None) -> Path:
+    """Copies an input file into the store of inputs; a file that is there already is kept.
+
+    It is a copy and not a link: an editor that writes into the original would change what the run was made from.
+
+    Args:
+        source: The file.
+        base: The notebook's folder.
+        sha256: Of its content, when known.
+
+    Returns:
+        The kept file. It appears whole or not at all.
+
+    Raises:
+        OSError: It cannot be read or written.
+        ValueError: The file has changed since `sha256` was taken.
+    """
+    wanted = sha256 or hash_file(source)
+    target = input_path(base, wanted, source.name)
+    if target.is_file() and hash_file(target) == wanted:
+        return target
+    with _whole_or_nothing(target) as copy, source.open("rb") as original:
+        digest = hashlib.sha256()
+        while block := original.read(_BLOCK_BYTES):
+            digest.update(block)
+            copy.write(block)
+        if digest.hexdigest() != wanted:
+            raise ValueError(f"{source.name} changed while it was read")
+    return target
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file that appears whole or not at all; makes its folder.
+
+    Raises:
+        OSError: It cannot be written; no half file stays.
+    """
+    with _whole_or_nothing(path) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def _whole_or_nothing(target: Path) -> Iterator[BinaryIO]:
+    """Gives a new file that takes the target's place when the block ends well, and vanishes when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".new-{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _split(name: str) -> tuple[str, str]:
+    suffix = PurePosixPath(name).suffix
+    if _SUFFIX.fullmatch(suffix) is None:
+        return name, ""
+    return name[: -len(suffix)], suffix
+
+
+def _shorten(name: str, ending: str | None = None) -> str:
+    end = _split(name)[1] if ending is None else ending
+    stem = name[: len(name) - len(end)] if end else name
+    room = LONGEST_NAME_BYTES - len(end.encode())
+    kept = stem.encode()[:room].decode("utf-8", "ignore")
+    return (kept.rstrip(". ") if kept != stem else kept) + end

@@ -1,0 +1,222 @@
+"""Finding the task of a run whose answer was lost: the service is asked, nothing is sent again.
+
+Exactly one task that can be this run's and nobody else's is taken on; anything else is left to the person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.api.answers import Task
+from wiro_nb.errors import SubmitUncertain, WiroError
+from wiro_nb.execution.active_run import Desk, Job, utc_now
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState
+from wiro_nb.services.connection import Link
+
+if TYPE_CHECKING:
+    from wiro_nb.api.client import WiroClient
+
+_log = logging.getLogger(__name__)
+_CLOCK_SKEW = timedelta(seconds=120)
+_LIST_LIMIT = 100
+_MOST_PAGES = 50
+_ASKING = "the answer was lost: asking the service for the task"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """Tasks that a lost submission may have made, and the one it surely made, if that can be told."""
+
+    candidates: list[Task]
+    mine: Task | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The service's tasks since a moment, asked for at a time of the monotonic clock."""
+
+    begun: float
+    since: datetime
+    tasks: list[Task]
+
+
+class Resolver:
+    """Asks one service what became of runs.
+
+    Args:
+        desk: Where changes pass.
+        link: The service.
+        take_on: Makes a task the run's own: called with the job, the task's id and its token.
+    """
+
+    def __init__(
+        self, desk: Desk, link: Link, take_on: Callable[[Job, str, str], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._desk = desk
+        self._link = link
+        self._take_on = take_on
+        self._listing = asyncio.Lock()
+        self._listed = _Listed(-1.0, datetime.max.replace(tzinfo=UTC), [])
+
+    async def resolve(self, job: Job) -> None:
+        """Finds out what became of a run whose answer was lost; see `match_tasks`."""
+        await self._desk.step(job, lambda: self._desk.ledger.mark_uncertain(job.id, _ASKING))
+        self._desk.change(job, state=RunState.UNCERTAIN, message=_ASKING)
+        found: list[Task] | None = None
+        for pause in self._desk.settings.uncertain_checks_s:
+            await asyncio.sleep(pause)
+            looked = await self._look_for(job)
+            if looked is None:
+                continue
+            found = looked.candidates
+            if looked.mine is not None:
+                await self._take_on(job, looked.mine.id, looked.mine.token)
+                return
+        await self._leave_uncertain(job, found)
+
+    async def _look_for(self, job: Job) -> _Finding | None:
+        """Asks the service which tasks may be this run's; None while it cannot be asked."""
+        try:
+            tasks = await self._tasks_since(_began(job.row) - _CLOCK_SKEW)
+        except WiroError as error:
+            self._desk.change(job, lost_since=job.snapshot.lost_since or utc_now())
+            _log.info("run %s: the task list cannot be read yet: %s", job.run.short_id, error.message)
+            return None
+        # The other runs come first: one that gets its answer meanwhile then owns its task below.
+        rivals = await self._desk.ledger_call(lambda: self._rivals(job.row))
+        fitting = match_tasks(
+            tasks, names={job.row.model, job.row.run_path}, parameters=job.row.parameters, since=_began(job.row)
+        )
+        free = [task for task in fitting if not await self._is_owned(job, task)]
+        self._desk.change(job, lost_since=None)
+        return _Finding(free, choose_task(free, job.row, rivals))
+
+    async def _tasks_since(self, since: datetime) -> list[Task]:
+        """Lists the service's tasks back to a moment; runs that ask at the same time share one list."""
+        asked = time.monotonic()
+        async with self._listing:
+            if self._listed.begun < asked or self._listed.since > since:
+                begun = time.monotonic()
+                self._listed = _Listed(begun, since, await self._list_tasks(since))
+            return self._listed.tasks
+
+    async def _list_tasks(self, since: datetime) -> list[Task]:
+        tasks: list[Task] = []
+        for _ in range(_MOST_PAGES):
+            page_of = partial(_list_page, start=len(tasks))
+            total, page = await self._link.call(page_of)
+            tasks += page
+            oldest = min((task.created for task in page if task.created is not None), default=None)
+            if not page or len(tasks) >= total or (oldest is not None and oldest < since):
+                break
+        return list({task.id: task for task in tasks}.values())
+
+    def _rivals(self, row: LedgerRow) -> list[LedgerRow]:
+        """Returns the other runs of the same request whose task is not known either."""
+        return [
+            other
+            for other in self._desk.ledger.unfinished(service=row.service)
+            if other.run_id != row.run_id
+            and other.state in (RunState.SUBMITTING, RunState.UNCERTAIN)
+            and (other.base_url, other.run_path) == (row.base_url, row.run_path)
+            and other.parameters == row.parameters
+        ]
+
+    async def _is_owned(self, job: Job, task: Task) -> bool:
+        ledger = self._desk.ledger
+        # By the row's address: the sandbox's own is another one each time it starts.
+        row = await self._desk.ledger_call(lambda: ledger.find_task(job.row.service, job.row.base_url, task.id))
+        return row is not None and row.run_id != job.id
+
+    async def _leave_uncertain(self, job: Job, found: Sequence[Task] | None) -> None:
+        short = job.run.short_id
+        candidates = [task.id for task in found or ()]
+        if found is None:
+            known, hint = (
+                "the service cannot be asked at the moment",
+                f"%wiro wait {short}, once it can be reached",
+            )
+        elif not candidates:
+            known = "the service lists no such task: it most likely never got there"
+            hint = f"%wiro attach TASK if you find it there, else %wiro forget {short}"
+        else:
+            known = f"the service lists {len(candidates)} tasks that fit: {', '.join(candidates)}"
+            hint = f"%wiro attach {candidates[0]} if that is it, %wiro forget {short} if none is"
+        error = SubmitUncertain(
+            f"the answer to run {short} was lost; {known}", hint=hint, run_id=job.id, candidates=candidates
+        )
+        await self._desk.end_without_task(job, RunState.UNCERTAIN, error)
+
+
+async def _list_page(client: WiroClient, start: int) -> tuple[int, tuple[Task, ...]]:
+    return await client.task_list(limit=_LIST_LIMIT, start=start)
+
+
+def match_tasks(
+    tasks: Sequence[Task], *, names: Collection[str], parameters: Mapping[str, Any], since: datetime
+) -> list[Task]:
+    """Finds the tasks that a lost submission may have made.
+
+    Args:
+        tasks: As the service lists them.
+        names: Slug and run path of the model.
+        parameters: As sent.
+        since: When the submission began; two minutes are allowed for clocks that differ.
+
+    Returns:
+        Tasks of this model with these parameters since then. A task that names no model counts.
+    """
+    wanted = {name.lower() for name in names}
+    return [
+        task
+        for task in tasks
+        if (task.model is None or task.model.lower() in wanted)
+        and (task.created is None or task.created >= since - _CLOCK_SKEW)
+        and all(_same(task.parameters.get(name), value) for name, value in parameters.items())
+    ]
+
+
+def choose_task(candidates: Sequence[Task], row: LedgerRow, rivals: Sequence[LedgerRow]) -> Task | None:
+    """Says which of the tasks that fit is a run's, or None when that cannot be told.
+
+    Args:
+        candidates: Tasks that fit and that no run owns.
+        row: The run.
+        rivals: Runs of the same request whose task is not known either.
+
+    Returns:
+        The only one; or, when there are as many tasks as runs that look for one, its own in their order: the
+        requests are the same, so it only matters that no two take the same task. None as well while a rival's
+        answer may still come.
+    """
+    if any(rival.state is RunState.SUBMITTING for rival in rivals):
+        return None
+    seekers = sorted([row.run_id, *(rival.run_id for rival in rivals)])
+    if len(seekers) != len(candidates):
+        return None
+    in_order = sorted(candidates, key=lambda task: (len(task.id), task.id))
+    return in_order[seekers.index(row.run_id)]
+
+
+def _began(row: LedgerRow) -> datetime:
+    return row.submitting_at or row.created
+
+
+def _same(theirs: Any, ours: Any) -> bool:
+    if theirs is None:
+        return ours in (None, "", [])
+    if isinstance(ours, (list, tuple)) or isinstance(theirs, (list, tuple)):
+        return [str(item) for item in _listed(theirs)] == [str(item) for item in _listed(ours)]
+    return str(theirs) == str(ours)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,242 @@
+"""One run as the ledger keeps it, and its way to and from SQLite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from wiro_nb.ids import short_id
+from wiro_nb.ledger.history import work_signature, work_units
+from wiro_nb.ledger.state import RunOutput, RunState
+from wiro_nb.redaction import SecretText
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One run in the ledger.
+
+    Attributes:
+        run_id: ULID. state: see `RunState`. model: slug. run_path: path after `/Run/`.
+        service: "sandbox", "cloud" or a name. base_url: where it was sent.
+        notebook: Path of the notebook as the host gives it, or None. cell_id: or None.
+        source_sha256: Hash of the cell's source, or None. origin: "magic", "form", "python" or "cli".
+        request_sha256: Identity of the request. request: `parameters` as sent, `files`, `seed`.
+        schema_sha256: Of the model's schema, or None.
+        task_id: The service's id, or None. task_token: bearer secret; never shown, never exported.
+        exit_code: The service's `pexit`, or None. estimated_usd, cost_usd: or None when unknown.
+        created, submitting_at, submitted_at, started_at, finished_at: UTC or None.
+        elapsed_s: Seconds of work as the service counts them, or from start to end.
+        stage, percent (0..100), message: The latest progress.
+        outputs: Files made. record: The sealed record as canonical JSON text, or None.
+        folder: Absolute folder of the run's files on this machine; never exported.
+        parent: {"run_id", "output"} of the run it continues, or None.
+        error: {"kind", "message", "hint", ...} or None. uploaded: uploaded files by parameter, or None.
+        starred: Kept by the person.
+        lease_owner, lease_until: Which process tracks it, and until when (UTC).
+        deleted: Forgotten: not listed any more, but still counted as spent.
+        sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
+        cancel_at: When the person asked for its end (UTC), in whichever process; None when nobody did.
+    """
+
+    run_id: str
+    state: RunState
+    model: str
+    run_path: str
+    service: str
+    base_url: str
+    created: datetime
+    request_sha256: str = ""
+    request: dict[str, Any] = field(default_factory=dict)
+    notebook: str | None = None
+    cell_id: str | None = None
+    source_sha256: str | None = None
+    origin: str = "python"
+    schema_sha256: str | None = None
+    task_id: str | None = None
+    task_token: str | None = field(default=None, repr=False)
+    exit_code: str | None = None
+    estimated_usd: Decimal | None = None
+    cost_usd: Decimal | None = None
+    submitting_at: datetime | None = None
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    elapsed_s: float | None = None
+    stage: str = ""
+    percent: float | None = None
+    message: str = ""
+    outputs: tuple[RunOutput, ...] = ()
+    record: str | None = None
+    folder: str | None = None
+    parent: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    uploaded: dict[str, Any] | None = None
+    starred: bool = False
+    lease_owner: str | None = None
+    lease_until: datetime | None = None
+    deleted: bool = False
+    sweep_id: str | None = None
+    sweep_point: int | None = None
+    cancel_at: datetime | None = None
+
+    @property
+    def short_id(self) -> str:
+        """The last five letters of the id, lower case."""
+        return short_id(self.run_id)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as sent."""
+        value = self.request.get("parameters")
+        return value if isinstance(value, dict) else {}
+
+
+_OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
+COLUMNS = tuple(item.name for item in fields(LedgerRow))
+WHOLE_ROW = ", ".join(COLUMNS)
+"""What to select for `row_from_sql`."""
+LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until"})
+"""Columns that never leave this machine: `export_row` leaves them out."""
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """Returns UTC as text of one width, so that texts sort as times do."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError("times in the ledger need a time zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def read_time(text: str | None) -> datetime | None:
+    """Reads what `time_text` wrote."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def money_text(amount: Decimal | None) -> str | None:
+    """Returns an amount as plain decimal text, without an exponent."""
+    return None if amount is None else format(amount, "f")
+
+
+def read_money(text: str | None) -> Decimal | None:
+    """Reads decimal text; None for none, or for a text that is no number."""
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def json_text(value: Any) -> str | None:
+    """Returns a value as JSON, or None for None. Stray surrogates stay escaped: SQLite takes UTF-8 only."""
+    if value is None:
+        return None
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return text
+
+
+def clean_text(text: str) -> str:
+    """Returns text that UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _read_json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _outputs_text(outputs: tuple[RunOutput, ...]) -> str | None:
+    return json_text([asdict(output) for output in outputs])
+
+
+def _read_outputs(text: str | None) -> tuple[RunOutput, ...]:
+    if text is None or text == "[]":
+        return ()
+    # A later version may have written more fields than this one knows.
+    return tuple(
+        RunOutput(**{name: value for name, value in item.items() if name in _OUTPUT_FIELDS})
+        for item in _read_json(text) or []
+    )
+
+
+_TIMES = ("created", "submitting_at", "submitted_at", "started_at", "finished_at", "lease_until", "cancel_at")
+_TO_SQL: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_TIMES, time_text),
+    **dict.fromkeys(("estimated_usd", "cost_usd"), money_text),
+    **dict.fromkeys(("request", "parent", "error", "uploaded"), json_text),
+    **dict.fromkeys(("starred", "deleted"), int),
+    **dict.fromkeys(("message", "stage"), clean_text),
+    "state": str,
+    "outputs": _outputs_text,
+}
+_FROM_SQL: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_TIMES, read_time),
+    **dict.fromkeys(("estimated_usd", "cost_usd"), read_money),
+    **dict.fromkeys(("request", "parent", "error", "uploaded"), _read_json),
+    **dict.fromkeys(("starred", "deleted"), bool),
+    "state": RunState,
+    "outputs": _read_outputs,
+    "task_token": lambda text: None if text is None else SecretText(text),
+}
+
+
+_READERS = tuple((place, _FROM_SQL[name]) for place, name in enumerate(COLUMNS) if name in _FROM_SQL)
+
+
+def to_sql(name: str, value: Any) -> Any:
+    """Returns one field of a row as SQLite stores it."""
+    convert = _TO_SQL.get(name)
+    return value if convert is None else convert(value)
+
+
+def row_from_sql(stored: Iterable[Any]) -> LedgerRow:
+    """Reads a row of the `runs` table, selected as `WHOLE_ROW`."""
+    values = list(stored)  # by place: a search by name costs more than all the reading
+    for place, read in _READERS:
+        values[place] = read(values[place])
+    return LedgerRow(*values)
+
+
+def row_to_sql(row: LedgerRow) -> dict[str, Any]:
+    """Returns all columns of a row, with those that only searches use."""
+    values = {name: to_sql(name, getattr(row, name)) for name in COLUMNS}
+    return {
+        **values,
+        "short_id": row.short_id,
+        "search_text": search_text(row),
+        "signature": work_signature(row.parameters),
+        "work": work_units(row.parameters),
+    }
+
+
+def search_text(row: LedgerRow) -> str:
+    """Returns what a text search looks through: ids, model and every parameter, case folded."""
+    parts = [row.run_id, row.model, *(str(value) for value in row.parameters.values())]
+    return clean_text("\n".join(parts).casefold())
+
+
+def export_row(row: LedgerRow) -> dict[str, Any]:
+    """Returns a row as plain JSON values, without tokens and without what concerns this machine only."""
+    values: dict[str, Any] = {}
+    for name in COLUMNS:
+        if name in LOCAL_ONLY:
+            continue
+        value = getattr(row, name)
+        if name == "outputs":
+            values[name] = [asdict(output) for output in value]
+        elif name == "record":
+            values[name] = _read_json(value)
+        elif isinstance(value, (datetime, Decimal, RunState)):
+            values[name] = to_sql(name, value)
+        else:
+            values[name] = value
+    return values

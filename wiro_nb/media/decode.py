@@ -1,0 +1,246 @@
+"""What a file is and what it shows: type by content, size and length, a small poster, single frames.
+
+Type and size are read with the standard library. Pictures need Pillow, and frames of a clip need PyAV too (both
+come with the extra `sandbox`); without them posters are left out and nothing else is missed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import InvalidFile, MissingExtra
+from wiro_nb.media.boxes import BoxError
+from wiro_nb.media.mp4 import MediaInfo, probe_mp4
+from wiro_nb.media.sniffing import HTML, image_size, sniff
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["HTML", "MediaInfo", "frame", "last_frame", "make_poster", "probe", "sniff", "sniff_file"]
+
+POSTER_WIDTH = 416
+POSTER_BYTES = 8 * 1024
+_HEAD_BYTES = 4096
+_UNKNOWN = MediaInfo(None, None, None, None, None)
+_FRAMES_TRIED = 48
+_DARK = 12
+"""Mean luma (0..255) up to which a frame counts as black."""
+_DECODE_ERRORS = (OSError, ValueError, EOFError, SyntaxError)
+"""What PyAV (whose errors are also these) and Pillow raise for files they cannot read."""
+
+
+def sniff_file(path: Path) -> str:
+    """Returns a file's media type by its first bytes; "application/octet-stream" when they tell nothing."""
+    with path.open("rb") as stream:
+        return sniff(stream.read(_HEAD_BYTES))
+
+
+def probe(path: Path) -> MediaInfo:
+    """Returns what a file says about itself; None where it does not, never an error for a strange file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    content_type = sniff_file(path)
+    if content_type.startswith("image/"):
+        with path.open("rb") as stream:
+            size = image_size(stream) or _pillow_size(path)
+        return MediaInfo(*size, None, None, None) if size else _UNKNOWN
+    if content_type in ("video/mp4", "video/quicktime"):
+        try:
+            found = probe_mp4(path)
+        except (BoxError, ValueError):
+            found = None
+        if found is not None:
+            return found
+    if content_type.startswith(("video/", "audio/")):
+        return _av_probe(path)
+    return _UNKNOWN
+
+
+def make_poster(path: Path, max_bytes: int = POSTER_BYTES) -> bytes | None:
+    """Makes a small picture of a clip or an image.
+
+    Args:
+        path: The file.
+        max_bytes: Size to stay under; quality falls first, then the picture shrinks.
+
+    Returns:
+        A JPEG at most 416 pixels wide, of the first frame near the start that is not black; None when the file
+        has no picture, or when Pillow or (for clips) PyAV is not installed.
+    """
+    content_type = sniff_file(path)
+    if not _installed("PIL"):
+        return None
+    try:
+        if content_type.startswith("video/"):
+            picture = _bright_frame(path) if _installed("av") else None
+        elif content_type.startswith("image/"):
+            picture = _open_image(path)
+        else:
+            picture = None
+        return None if picture is None else _small_jpeg(picture, max_bytes)
+    except _DECODE_ERRORS:
+        return None
+
+
+def frame(path: Path, index: int) -> bytes:
+    """Returns one frame of a clip as PNG; negative indices count from the end.
+
+    Raises:
+        MissingExtra: PyAV or Pillow is not installed.
+        InvalidFile: There is no such frame, or the file has none.
+    """
+    _require_decoder()
+    picture = _last(path, -index) if index < 0 else _at(path, index)
+    if picture is None:
+        raise InvalidFile(
+            f"{path.name} has no frame {index}.",
+            hint="count from 0, or -1 for the last",
+            name="frame",
+            value=index,
+        )
+    with io.BytesIO() as stream:
+        picture.save(stream, "PNG")
+        return stream.getvalue()
+
+
+def last_frame(path: Path) -> bytes:
+    """Returns the last frame of a clip as PNG. Raises as `frame`."""
+    return frame(path, -1)
+
+
+@cache
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
+
+
+def _require_decoder() -> None:
+    for package in ("av", "PIL"):
+        if not _installed(package):
+            raise MissingExtra(
+                "Reading frames of a clip needs PyAV and Pillow.",
+                hint='python -m pip install "wiro_nb[sandbox]"',
+                extra="sandbox",
+                package=package,
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import av
+
+    with av.open(str(path), metadata_errors="replace") as container:
+        yield container
+
+
+def _frames(path: Path) -> Iterator[Any]:
+    with _opened(path) as container:
+        if container.streams.video:
+            yield from container.decode(container.streams.video[0])
+
+
+def _at(path: Path, index: int) -> Image | None:
+    try:
+        for number, decoded in enumerate(_frames(path)):
+            if number == index:
+                return _picture(decoded)
+    except _DECODE_ERRORS:
+        pass
+    return None
+
+
+def _last(path: Path, back: int) -> Image | None:
+    # Counted first and read again: keeping all frames of a long clip would fill the memory.
+    count, newest = 0, None
+    try:
+        for decoded in _frames(path):
+            count, newest = count + 1, decoded
+    except _DECODE_ERRORS:
+        pass
+    if back == 1:
+        return None if newest is None else _picture(newest)
+    return _at(path, count - back) if back <= count else None
+
+
+def _bright_frame(path: Path) -> Image | None:
+    first: Image | None = None
+    for number, decoded in enumerate(_frames(path)):
+        picture = _picture(decoded)
+        first = first or picture
+        if _luma(picture) > _DARK:
+            return picture
+        if number >= _FRAMES_TRIED:
+            break
+    return first
+
+
+def _picture(decoded: Any) -> Image:
+    picture: Image = decoded.to_image()
+    return picture
+
+
+def _luma(picture: Image) -> float:
+    counts = picture.convert("L").resize((32, 32)).histogram()
+    return sum(level * count for level, count in enumerate(counts)) / (32 * 32)
+
+
+def _open_image(path: Path) -> Image:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        return ImageOps.exif_transpose(opened).convert("RGBA")
+
+
+def _small_jpeg(picture: Image, max_bytes: int) -> bytes:
+    from PIL import Image
+
+    if picture.mode != "RGB":
+        # Transparent parts turn white: on black a drawing could vanish.
+        page = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(page, picture.convert("RGBA")).convert("RGB")
+    picture.thumbnail((POSTER_WIDTH, POSTER_WIDTH * 2))
+    data = b""
+    for scale in (1.0, 0.75, 0.5, 0.35, 0.2):
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        resized = picture.resize(size) if scale < 1 else picture
+        for quality in (80, 65, 50, 35, 22):
+            with io.BytesIO() as stream:
+                resized.save(stream, "JPEG", quality=quality, optimize=True)
+                data = stream.getvalue()
+            if len(data) <= max_bytes:
+                return data
+    return data
+
+
+def _pillow_size(path: Path) -> tuple[int, int] | None:
+    if not _installed("PIL"):
+        return None
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            return opened.size
+    except _DECODE_ERRORS:
+        return None
+
+
+def _av_probe(path: Path) -> MediaInfo:
+    if not _installed("av"):
+        return _UNKNOWN
+    try:
+        with _opened(path) as container:
+            duration_s = container.duration / 1_000_000 if container.duration else None
+            if not container.streams.video:
+                return MediaInfo(None, None, duration_s, None, None)
+            stream = container.streams.video[0]
+            fps = float(stream.average_rate) if stream.average_rate else None
+            return MediaInfo(stream.width or None, stream.height or None, duration_s, fps, stream.frames or None)
+    except _DECODE_ERRORS:
+        return _UNKNOWN

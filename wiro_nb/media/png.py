@@ -1,0 +1,111 @@
+"""A text chunk in a PNG: writing and reading one keyword.
+
+Source: PNG Specification (Third Edition), sections 5.3 and 11.3.3.4 (iTXt).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from wiro_nb.files import Writer, replace_file
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+KEYWORD = b"wiro_nb"
+
+_HEAD = KEYWORD + b"\0\0\0\0\0"
+"""Keyword, no compression, no language, no translated keyword."""
+
+
+class PngError(ValueError):
+    """The file is not a whole PNG."""
+
+
+def read_text(path: Path) -> str | None:
+    """Returns the text under our keyword, or None.
+
+    Raises:
+        PngError: The file is cut or not a PNG.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        for name, start, size in _chunks(file):
+            if name == b"iTXt" and size >= len(_HEAD):
+                file.seek(start + 8)
+                body = file.read(size)
+                if body.startswith(_HEAD):
+                    return body[len(_HEAD) :].decode("utf-8", "replace")
+    return None
+
+
+def write_text(path: Path, text: str) -> str:
+    """Sets the text under our keyword in a copy that takes the file's place once it reads back.
+
+    Returns:
+        The SHA-256 (hex) of the file with the text.
+
+    Raises:
+        PngError: The file is cut or not a PNG; it is then untouched.
+        OSError: The folder cannot be written; the file is then untouched.
+    """
+    body = _HEAD + text.encode()
+    chunk = struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
+
+    def copy_with_text(target: Writer) -> None:
+        target.write(SIGNATURE)
+        for kind, start, size in _chunks(source):
+            source.seek(start)
+            raw = source.read(size + 12)
+            if kind == b"IEND":
+                target.write(chunk)
+            if not (kind == b"iTXt" and raw[8:].startswith(_HEAD)):
+                target.write(raw)
+
+    def check(copy: Path) -> None:
+        if read_text(copy) != text:
+            raise PngError("the text did not read back")
+
+    with path.open("rb") as source:
+        return replace_file(path, copy_with_text, check=check)
+
+
+def hash_media(path: Path) -> str:
+    """Returns the SHA-256 (hex) over the content of the picture's `IDAT` chunks.
+
+    Raises:
+        PngError: The file is cut or not a PNG.
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for kind, start, size in _chunks(file):
+            if kind == b"IDAT":
+                file.seek(start + 8)
+                digest.update(file.read(size))
+    return digest.hexdigest()
+
+
+def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
+    file.seek(0)
+    if file.read(8) != SIGNATURE:
+        raise PngError("it does not begin as a PNG does")
+    size_all = file.seek(0, os.SEEK_END)
+    chunks: list[tuple[bytes, int, int]] = []
+    at = len(SIGNATURE)
+    while at < size_all:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        size, kind = struct.unpack(">I4s", head)
+        if at + size + 12 > size_all:
+            break
+        chunks.append((kind, at, size))
+        if kind == b"IEND":
+            return chunks
+        at += size + 12
+    raise PngError("the file is cut")

@@ -1,0 +1,134 @@
+"""The model browser in a cell: the widget, and under it the place where the form of the chosen model opens.
+
+A widget's message belongs to no cell, so nothing can be displayed in answer to it. The cell that shows the
+browser therefore reserves two outputs: one becomes the form, the other keeps the form's results.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import WiroError
+from wiro_nb.ledger.state import RunState
+from wiro_nb.notebook.form.controller import FormDesk, keep_desk
+from wiro_nb.notebook.form.results import FormResults
+from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.magic.lookups import card_price, service_words
+from wiro_nb.notebook.run.display import live_bundle, publish, read_posters
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.run_page import Bundle, poster_base64
+from wiro_nb.redaction import redact
+
+if TYPE_CHECKING:
+    from wiro_nb.notebook.widgets import ModelBrowser
+    from wiro_nb.services.catalogue import ModelCard
+
+MODELS_ASKED = 100
+_LONGEST_DESCRIPTION = 240
+_RUNS_LOOKED_AT = 100
+_MOST_THUMBS = 12
+
+_log = logging.getLogger(__name__)
+_nothing: Bundle = {"text/html": "<div></div>", "text/plain": ""}
+
+
+class ModelDesk:
+    """What stands behind one model browser.
+
+    Args:
+        host: The cell that shows it.
+        cards: The models to begin with.
+        query: The words they were found by.
+        static: What is shown where no widget can be, and saved.
+    """
+
+    def __init__(self, host: Host, cards: Sequence[ModelCard], query: str, static: Bundle) -> None:
+        from wiro_nb.notebook.widgets import ModelBrowser
+
+        choice = session.manager().choice
+        self._host, self._static = host, static
+        self._form_id = f"wiro-browse-{uuid.uuid4().hex}"
+        self._results = FormResults()
+        self._desk: FormDesk | None = None
+        self._browser = ModelBrowser(
+            describe_cards(cards),
+            on_search=self._search,
+            on_choose=self._choose,
+            query=query,
+            service=service_words(choice),
+            # The sandbox promises to work without the net: covers are loaded there when asked for.
+            remote_covers=not choice.is_sandbox,
+            free=choice.is_sandbox,
+        )
+
+    def show(self) -> None:
+        """Displays the browser in the running cell, with the places below it."""
+        data, metadata = live_bundle(self._browser, self._static)
+        publish(data, metadata)
+        publish(_nothing, display_id=self._form_id)
+        self._results.place()
+
+    def _search(self, browser: ModelBrowser, query: str) -> None:
+        try:
+            browser.add(describe_cards(session.manager().models(query, limit=MODELS_ASKED)))
+        except WiroError as error:
+            browser.say(error.lines())
+
+    def _choose(self, browser: ModelBrowser, slug: str) -> None:
+        try:
+            self._open(slug)
+            browser.say_opened(slug)
+        except WiroError as error:
+            browser.say(error.lines())
+        except Exception as error:
+            _log.exception("a form could not be opened")
+            browser.say([redact(f"{type(error).__name__}: {error}"), f"%wiro form {slug}"])
+
+    def _open(self, slug: str) -> None:
+        from wiro_nb.notebook.run.actions import schema_of
+
+        schema = schema_of(slug)
+        previous, self._desk = self._desk, FormDesk(schema, self._host, {}, results=self._results)
+        keep_desk(self._desk)
+        form = self._desk.form
+        form.takes_focus = True
+        data, metadata = live_bundle(form, form.static_bundle())
+        publish(data, metadata, display_id=self._form_id, update=True)
+        if previous is not None:
+            previous.close()
+
+
+def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
+    """Returns models as the browser shows them."""
+    thumbs = own_pictures()
+    free = session.manager().choice.is_sandbox
+    # Models one has used come first; the sandbox's own practice models after those that exist.
+    ordered = sorted(cards, key=lambda card: (card.slug not in thumbs, card.slug.startswith("sandbox/")))
+    return [
+        {
+            "slug": card.slug,
+            "title": card.title,
+            "description": card.description[:_LONGEST_DESCRIPTION],
+            "categories": list(card.categories),
+            "price": "free" if free else card_price(card),
+            "runs": card.run_count or None,
+            "cover": card.cover,
+            "thumb": thumbs.get(card.slug, ""),
+        }
+        for card in ordered
+    ]
+
+
+def own_pictures() -> dict[str, str]:
+    """Returns the poster of one's own latest clip, by model."""
+    found: dict[str, str] = {}
+    for run in session.manager().runs(state=RunState.SUCCEEDED, limit=_RUNS_LOOKED_AT):
+        if run.model in found or len(found) >= _MOST_THUMBS:
+            continue
+        poster = next(iter(read_posters(run, run.snapshot).values()), None)
+        if poster is not None:
+            found[run.model] = f"data:image/jpeg;base64,{poster_base64(poster)}"
+    return found

@@ -1,0 +1,1 @@
+"""Comparing and reproducing runs in a notebook."""

@@ -1,0 +1,209 @@
+"""Two to four runs side by side: clips in step, what differs, and a static form that stays in the notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import InputError
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger.state import Snapshot
+from wiro_nb.notebook.compare.view import LETTERS, Comparison, DiffRow, compare_runs
+from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.run.display import live_bundle, read_posters, rebase_outputs
+from wiro_nb.notebook.session import session
+from wiro_nb.notebook.sweep.contact_sheet import make_thumb
+from wiro_nb.notebook.sweep.grid_view import clip_timing, main_output
+from wiro_nb.presentation import formatting, markup
+from wiro_nb.presentation.run_page import Bundle, option_labels, poster_base64
+
+if TYPE_CHECKING:
+    from wiro_nb.notebook.widgets.comparison import ComparisonWidget
+
+_POSTER_BYTES = 16_000
+
+
+class ComparisonView:
+    """A comparison, ready to be shown: the value of a cell, or of `wiro_nb.compare(...)`.
+
+    Args:
+        runs: Two to four. notes: Sentences under the table.
+    """
+
+    def __init__(self, runs: Sequence[Run], notes: Sequence[str] = ()) -> None:
+        self.runs = tuple(runs)
+        self.notes = tuple(notes)
+        self._folder = current_host().folder
+        snapshots = [rebase_outputs(run, self._folder) for run in self.runs]
+        labels = [option_labels(snapshot, session.known_schema(snapshot.model)) for snapshot in snapshots]
+        self.snapshots = tuple(snapshots)
+        self.comparison: Comparison = compare_runs(snapshots, labels)
+        self._widget: ComparisonWidget | None = None
+
+    def static(self) -> Bundle:
+        """Returns the static form."""
+        posters = [_poster(run) for run in self.runs]
+        return {
+            "text/html": _html(self.snapshots, self.comparison, posters, self.notes),
+            "text/plain": _plain(self.snapshots, self.comparison, self.notes),
+        }
+
+    def widget(self) -> ComparisonWidget:
+        """Returns the live form, made at first use."""
+        from wiro_nb.notebook.widgets.comparison import ComparisonWidget
+
+        if self._widget is None:
+            text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"
+            self._widget = ComparisonWidget(self._view(), self._stars(), text=text, on_action=self._on_action)
+        return self._widget
+
+    def __repr__(self) -> str:
+        return _plain(self.snapshots, self.comparison, self.notes)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
+        if current_host().is_live:
+            return live_bundle(self.widget(), self.static(), metadata)
+        return dict(self.static()), metadata
+
+    def _view(self) -> dict[str, Any]:
+        clips = []
+        for letter, snapshot in zip(LETTERS, self.snapshots, strict=False):
+            output = main_output(snapshot)
+            clips.append(
+                {
+                    "letter": letter,
+                    "run": snapshot.short_id,
+                    "model": snapshot.model,
+                    "word": formatting.state_word(snapshot),
+                    "path": (output.path if output else None) or "",
+                    "poster": (output.poster_path if output else None) or "",
+                    "type": output.content_type.partition("/")[0] if output else "",
+                    **clip_timing(output),
+                    "width": (output.width if output else None) or 0,
+                    "height": (output.height if output else None) or 0,
+                }
+            )
+        return {
+            "clips": clips,
+            "differ": [_row_data(row) for row in self.comparison.differ],
+            "results": [_row_data(row) for row in self.comparison.results],
+            "same": list(self.comparison.same),
+            "notes": list(self.notes),
+        }
+
+    def _stars(self) -> list[bool]:
+        return [run.row.starred for run in self.runs]
+
+    def _on_action(self, widget: ComparisonWidget, action: str, position: int) -> None:
+        run = self.runs[position]
+        if action == "star":
+            run._row = session.manager().ledger.amend(run.id, starred=not run.row.starred)
+            widget.stars = self._stars()
+        elif action == "poster" and (picture := _poster(run)) is not None:
+            widget.send_poster(position, picture)
+
+
+def comparison_view(runs: Sequence[Run], *, notes: Sequence[str] = ()) -> ComparisonView:
+    """Returns runs side by side, ready to be shown.
+
+    Args:
+        runs: Two to four.
+        notes: Sentences under the table, such as how far the pictures are apart.
+
+    Raises:
+        InputError: Not two to four runs, or one of them twice.
+    """
+    if not 2 <= len(runs) <= len(LETTERS) or len({run.id for run in runs}) < len(runs):
+        raise InputError(
+            f"a comparison takes two to four different runs, not {len(runs)}",
+            hint="%wiro compare RUN RUN",
+            billed="",
+        )
+    return ComparisonView(runs, notes)
+
+
+def _row_data(row: DiffRow) -> dict[str, Any]:
+    return {"name": row.name, "cells": [[list(piece) for piece in cell] for cell in row.cells]}
+
+
+def _poster(run: Run) -> bytes | None:
+    output = main_output(run.snapshot)
+    if output is None or not output.poster_path:
+        return None
+    return read_posters(run, run.snapshot).get(output.poster_path)
+
+
+def _html(
+    snapshots: Sequence[Snapshot], comparison: Comparison, posters: Sequence[bytes | None], notes: Sequence[str]
+) -> str:
+    figures = "".join(
+        _figure(letter, snapshot, poster)
+        for letter, snapshot, poster in zip(LETTERS, snapshots, posters, strict=False)
+    )
+    parts = [
+        f'<div style="display:grid;grid-template-columns:repeat({len(snapshots)},1fr);gap:12px">{figures}</div>'
+    ]
+    heads = [_count_words(comparison), *LETTERS[: len(snapshots)]]
+    rows = [[markup.name(row.name), *(_cell(cell) for cell in row.cells)] for row in comparison.differ]
+    rows += [
+        [markup.quiet(markup.escape(row.name)), *(_cell(cell) for cell in row.cells)] for row in comparison.results
+    ]
+    parts.append(f'<div style="margin:10px 0 0 0">{markup.grid_table(heads, rows)}</div>')
+    parts += [markup.block(markup.escape(note)) for note in notes]
+    if comparison.same:
+        count = len(comparison.same)
+        what = "1 setting is" if count == 1 else f"{count} settings are"
+        parts.append(markup.details(f"{what} the same", markup.block(markup.escape(", ".join(comparison.same)))))
+    return markup.card("".join(parts))
+
+
+def _figure(letter: str, snapshot: Snapshot, poster: bytes | None) -> str:
+    output = main_output(snapshot)
+    line = f"run {snapshot.short_id}, {snapshot.model}"
+    head = (
+        f'<div style="font-size:12px;margin:0 0 4px 0"><b>{letter}</b> {markup.quiet(markup.escape(line))}</div>'
+    )
+    look = "display:block;width:100%;height:auto;border-radius:2px;margin:0"
+    picture = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster, _POSTER_BYTES))}" if poster else ""
+    title = markup.attribute(f"Clip {letter}: {snapshot.prompt[:100]}")
+    if output is None or not output.path:
+        return f"<div>{head}{markup.quiet(markup.escape(formatting.state_word(snapshot)))}</div>"
+    source = markup.url(output.path)
+    if output.content_type.startswith("video/"):
+        shape = f' width="{output.width}" height="{output.height}"' if output.width and output.height else ""
+        cover = f' poster="{picture}" preload="none"' if picture else ' preload="metadata"'
+        inside = f'<a href="{source}">Open the clip</a>'
+        start = f'<video src="{source}"{cover} controls muted loop{shape}'
+        return f'<div>{head}{start} style="{look}" title="{title}">{inside}</video></div>'
+    if output.content_type.startswith("image/"):
+        return f'<div>{head}<a href="{source}"><img src="{source}" alt="{title}" style="{look}"></a></div>'
+    return f'<div>{head}<a href="{source}">{markup.escape(output.name)}</a></div>'
+
+
+def _cell(cell: Sequence[tuple[str, bool]]) -> str:
+    return "".join(
+        f'<u style="text-decoration:underline;font-weight:600">{markup.escape(text)}</u>'
+        if marked
+        else markup.escape(text)
+        for text, marked in cell
+    )
+
+
+def _count_words(comparison: Comparison) -> str:
+    count = len(comparison.differ)
+    if not count:
+        return "no setting differs"
+    return "1 setting differs" if count == 1 else f"{count} settings differ"
+
+
+def _plain(snapshots: Sequence[Snapshot], comparison: Comparison, notes: Sequence[str]) -> str:
+    lines = [f"wiro: {_count_words(comparison)}"]
+    for letter, snapshot in zip(LETTERS, snapshots, strict=False):
+        output = main_output(snapshot)
+        path = (output.path if output else None) or ""
+        lines.append(f"  {letter}  run {snapshot.short_id}  {snapshot.model}  {path}".rstrip())
+    for row in (*comparison.differ, *comparison.results):
+        values = "  |  ".join("".join(text for text, _ in cell) for cell in row.cells)
+        lines.append(f"  {row.name}: {values}")
+    return "\n".join([*lines, *(f"  {note}" for note in notes)])

@@ -1,0 +1,385 @@
+"""Making runs again, comparing them, checking what is left of them: the commands and their Python twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import InputError, WiroError
+from wiro_nb.notebook.host import ANY_NOTEBOOK, Host, current_host
+from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.run.submit import origin_of, read_limit, start_prepared
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.output import Listing, Page
+from wiro_nb.presentation.run_page import Bundle
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+    from wiro_nb.reproduce.compare import Comparison, Side
+    from wiro_nb.reproduce.replay import Replay
+    from wiro_nb.reproduce.verify import Finding
+
+
+def rerun(
+    source: str | Path | Run,
+    *,
+    wait: bool | None = None,
+    fresh: bool = False,
+    max_cost_usd: Decimal | float | str | None = None,
+    out_dir: str | None = None,
+    force: bool = False,
+    **overrides: Any,
+) -> Run:
+    """Makes a run again with the settings, files and seed it had, and returns the new run.
+
+    Args:
+        source: A run or its id, a clip, picture, `run.json`, folder, `NOTEBOOK#RUN`, or the address of an output.
+        wait: As in `run`.
+        fresh: True runs even when this notebook has already made this very thing again.
+        max_cost_usd: As in `run`.
+        out_dir: As in `run`.
+        force: True reads a record that was changed after it was written.
+        **overrides: Settings to change, such as `seed=8`.
+
+    Raises:
+        UnknownRun, BadRecord: There is no such run, or its record is refused.
+        InvalidParameter, InvalidFile: The model has changed, or an input file is not here; nothing was sent.
+        BudgetExceeded: Nothing was sent.
+        RunFailed: Where it waits, when the run gave no result.
+    """
+    host = current_host()
+    replay = plan(source, overrides, host, "python", force=force)
+    limit = read_limit(max_cost_usd)
+    handle, note = _start(replay, host, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
+    session.set_note(handle.id, note)
+    if session.should_wait(host, wait):
+        actions.wait_for(handle, host)
+    return handle
+
+
+def rerun_all(
+    source: str | Path,
+    *,
+    wait: bool | None = None,
+    fresh: bool = False,
+    yes: bool = False,
+    max_cost_usd: Decimal | float | str | None = None,
+    force: bool = False,
+    **overrides: Any,
+) -> Listing[Run]:
+    """Makes every run of a notebook or folder again; returns the new runs.
+
+    Args:
+        source: A notebook, or a folder of runs.
+        wait: As in `rerun`.
+        fresh: As in `rerun`.
+        yes: True sends more runs, or dearer ones, than the sweep limits allow without being asked.
+        max_cost_usd: As in `rerun`, for each run.
+        force: As in `rerun`.
+        **overrides: Settings to change in each.
+
+    Raises:
+        ConfirmationNeeded: There are more runs than `sweep_limit_runs`, or they may cost more than
+            `sweep_limit_usd` together, or their price is unknown; nothing was sent.
+        WiroError: As `rerun`; nothing is sent unless every run can be.
+    """
+    host = current_host()
+    replays = plan_all(source, overrides, host, "python", force=force)
+    told = confirm(replays, yes)
+    limit = read_limit(max_cost_usd)
+    handles = [_start(item, host, "python", fresh=fresh, max_cost_usd=limit)[0] for item in replays]
+    return _listing(handles, host, wait, told)
+
+
+def plan(
+    source: str | Path | Run, overrides: Mapping[str, Any], host: Host, kind: str, *, force: bool = False
+) -> Replay:
+    """Plans to make one run again; sends nothing.
+
+    Raises:
+        UnknownRun, BadRecord, UnknownModel, InvalidParameter.
+    """
+    from wiro_nb.reproduce.replay import find_source, plan_rerun
+
+    manager = session.manager()
+    text = word_of(source)
+    found = find_source(manager, text, notebook=host.notebook, ignore_hash=force)
+    return plan_rerun(manager, found, overrides, origin=origin_of(host, kind))
+
+
+def plan_all(
+    source: str | Path, overrides: Mapping[str, Any], host: Host, kind: str, *, force: bool = False
+) -> list[Replay]:
+    """Plans to make every run of a source again; all of them can be sent.
+
+    Raises:
+        UnknownRun, BadRecord, UnknownModel, InvalidParameter, InvalidFile: One of them cannot.
+    """
+    from wiro_nb.reproduce.replay import find_sources, plan_rerun, refuse
+
+    manager = session.manager()
+    origin = origin_of(host, kind)
+    found = find_sources(manager, source, notebook=host.notebook, ignore_hash=force)
+    replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
+    stopped = next((item for item in replays if item.prepared is None), None)
+    if stopped is not None:
+        raise refuse(stopped)
+    return replays
+
+
+def confirm(replays: Sequence[Replay], yes: bool) -> str:
+    """Asks for a word before many runs, or dear ones, are sent; a single run is asked for by its own name.
+
+    Returns:
+        Number, price, time and service of them all in words.
+
+    Raises:
+        ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
+    """
+    from wiro_nb.session.totals import confirm_total
+
+    limits = session.preferences
+    return confirm_total(
+        session.manager(),
+        [item.prepared for item in replays if item.prepared is not None],
+        yes=yes,
+        limit_usd=limits.sweep_limit_usd,
+        limit_runs=limits.sweep_limit_runs,
+    )
+
+
+def rerun_in_cell(
+    replays: Sequence[Replay],
+    *,
+    wait: bool | None,
+    fresh: bool,
+    max_cost_usd: Decimal | None,
+    is_many: bool,
+    yes: bool = False,
+    keep: Callable[[Any], None],
+) -> Any:
+    """Makes runs again for the magic: one shows itself in the cell, several come back as a table.
+
+    Args:
+        replays: Planned, at least one.
+        wait: As in `rerun`.
+        fresh: As in `rerun`.
+        max_cost_usd: As in `rerun`.
+        is_many: True for the runs of a whole notebook or folder.
+        yes: As in `rerun_all`.
+        keep: Called with the run (a list of runs, when many) before anything is waited for.
+
+    Raises:
+        ConfirmationNeeded: As in `rerun_all`.
+        WiroError: One could not start, or gave no result in a cell that waits.
+    """
+    host = current_host()
+    told = confirm(replays, yes)
+    started = [_start(item, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd) for item in replays]
+    if is_many:
+        handles = [handle for handle, _ in started]
+        keep(handles)
+        return _listing(handles, host, wait, told)
+    ((handle, note),) = started
+    keep(handle)
+    lines = " ".join(f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
+    try:
+        actions.show_and_wait(handle, " ".join(filter(None, (note, lines))), host, wait)
+    except KeyboardInterrupt:
+        from wiro_nb.execution.run import WaitInterrupted
+
+        raise WaitInterrupted(handle.short_id) from None
+    return None
+
+
+def preview(replay: Replay) -> Bundle:
+    """Returns the page of a run that is not sent."""
+    from wiro_nb.notebook.compare.reproduce_html import replay_bundle
+    from wiro_nb.notebook.magic.dry_run import price_words, request_facts
+
+    manager = session.manager()
+    record = replay.source.record
+    rows = [("Run", f"{replay.source.run_id}, {record['model']['slug']}"), ("Service", manager.service_name)]
+    body = None
+    if replay.prepared is not None:
+        facts = request_facts(replay.prepared)
+        rows.append(("Request", facts["endpoint"]))
+        rows.append(("Price", price_words(manager.estimate(replay.prepared), manager.choice.is_sandbox)))
+        body = facts.get("body") or {name: facts[name] for name in ("fields", "files") if name in facts}
+    return replay_bundle(f"Run {replay.source.short_id} made again", rows, replay.lines, body)
+
+
+def _start(
+    replay: Replay,
+    host: Host,
+    kind: str,
+    *,
+    fresh: bool,
+    max_cost_usd: Decimal | None,
+    out_dir: str | None = None,
+) -> tuple[Run, str]:
+    from wiro_nb.reproduce.replay import refuse
+
+    if replay.prepared is None:
+        raise refuse(replay)
+    return start_prepared(
+        replay.prepared,
+        host,
+        kind,
+        fresh=fresh,
+        max_cost_usd=max_cost_usd,
+        out_dir=out_dir,
+        parent=replay.parent,
+        made_again=True,
+    )
+
+
+def _listing(handles: Sequence[Run], host: Host, wait: bool | None, told: str) -> Listing[Run]:
+    from wiro_nb.presentation.tables import runs_bundle
+
+    if session.should_wait(host, wait):
+        failed: WiroError | None = None
+        for handle in handles:
+            try:
+                actions.wait_for(handle, host)
+            except WiroError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def draw() -> Bundle:
+        snapshots = [item.snapshot for item in handles]
+        return runs_bundle(
+            snapshots, spent=f"Forecast: {told}.", where="made again", schemas=session.known_schemas()
+        )
+
+    return Listing(handles, draw)
+
+
+def word_of(source: str | Path | Run) -> str:
+    """Returns the word a source is looked up by: the id of a run, of "last", or of a variable that holds one.
+
+    Raises:
+        InputError: It is nothing that can hold a run.
+    """
+    if not isinstance(source, (str, Path)):
+        run_id: object = getattr(source, "id", None)
+        if not isinstance(run_id, str):
+            raise InputError(f"a run, its id or a file is wanted, not {type(source).__name__}", hint="%wiro runs")
+        return run_id
+    last = session.last_run
+    if source in ("last", "_") and last is not None:
+        return last.id
+    held = actions.run_in_variable(str(source))
+    return str(source) if held is None else held.id
+
+
+# Comparing ------------------------------------------------------------------------------------
+
+
+class Compared:
+    """What a comparison found; it shows itself in a notebook.
+
+    Attributes:
+        found: Settings that differ, and outputs, of each further side against the first.
+        is_same: True when every output came out the same, at least frame by frame.
+    """
+
+    def __init__(self, found: Sequence[Comparison]) -> None:
+        self.found = tuple(found)
+
+    @property
+    def is_same(self) -> bool:
+        """True when every output came out the same, at least frame by frame."""
+        return all(item.is_same for item in self.found)
+
+    def __repr__(self) -> str:
+        from wiro_nb.notebook.compare.reproduce_html import comparison_bundle
+
+        return "\n".join(comparison_bundle(item)["text/plain"] for item in self.found)
+
+    def _ipython_display_(self) -> None:
+        from wiro_nb.notebook.compare.reproduce_html import comparison_bundle
+        from wiro_nb.notebook.run.display import publish
+
+        view = self._side_by_side()
+        for item in self.found:
+            publish(comparison_bundle(item, with_settings=view is None))
+        if view is not None:
+            publish(*view._repr_mimebundle_())
+
+    def _side_by_side(self) -> Any | None:
+        """Returns the clips in step, where this machine has the runs themselves."""
+        from wiro_nb.notebook.compare.comparison import comparison_view
+
+        runs = [self.found[0].left.run, *(item.right.run for item in self.found)]
+        known = [run for run in runs if run is not None]
+        if len(known) < len(runs) or len({run.id for run in known}) < len(known):
+            return None
+        return comparison_view(known)
+
+
+def compare(*sources: str | Path | Run) -> Compared:
+    """Compares runs, or what is left of them: which settings differ, and whether the clips are the same.
+
+    Args:
+        *sources: Two to four runs, ids, clips, sidecars, `NOTEBOOK#RUN`; the first is held against each other
+            one. One alone is compared with the run it was made from.
+
+    Raises:
+        UnknownRun, BadRecord: One of them is not there.
+        MissingExtra: Files differ, and PyAV is not installed to look at their pictures.
+    """
+    from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
+
+    manager, notebook = session.manager(choose=False), current_host().notebook
+
+    def side_of(source: str | Path | Run) -> Side:
+        named = word_of(source)
+        word = named if isinstance(source, str) else source
+        return find_side(manager, word, notebook=notebook)
+
+    sides = [side_of(source) for source in sources]
+    if len(sides) == 1:
+        sides.insert(0, parent_side(manager, sides[0]))
+    return Compared([compare_sides(sides[0], other) for other in sides[1:]])
+
+
+# Verifying ------------------------------------------------------------------------------------
+
+
+class Verified(Page):
+    """What verify saw.
+
+    Attributes:
+        findings: One by one. ok: True when none is a problem.
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        from wiro_nb.notebook.compare.reproduce_html import verify_bundle
+
+        super().__init__(verify_bundle(findings))
+        self.findings = tuple(findings)
+        self.ok = not any(item.level == "problem" for item in findings)
+
+
+def verify(*paths: str | Path) -> Verified:
+    """Checks notebooks, run folders and clips: hashes, files, records, agreement with the ledger, and no secret.
+
+    Args:
+        *paths: What to check; without any, this notebook and its outputs, and the ledger itself.
+    """
+    from wiro_nb.reproduce.verify_ledger import verify_everything
+
+    manager = session.manager(choose=False)
+    if paths:
+        return Verified(verify_everything(manager, [Path(path) for path in paths]))
+    return Verified(verify_everything(manager, _own_paths(current_host()), ledger=True))
+
+
+def _own_paths(host: Host) -> list[Path]:
+    folder = host.folder / session.preferences.out_dir
+    notebook = Path(host.notebook) if host.notebook and not host.notebook.endswith(ANY_NOTEBOOK) else None
+    return [path for path in (notebook, folder) if path is not None and path.exists()]

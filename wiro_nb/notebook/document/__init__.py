@@ -1,0 +1,1 @@
+"""The open notebook document: its metadata and saved outputs."""

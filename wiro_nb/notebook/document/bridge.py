@@ -1,0 +1,174 @@
+"""Policy of the bridge: which records the open notebook gets, and which outputs are repaired.
+
+Output metadata always has the record; the notebook's own metadata is the index that survives cleared
+outputs. An update by display id never lands after a page was loaded again, so when a page says hello its
+older outputs are replaced through the bridge.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from wiro_nb.ledger.rows import read_money
+from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.run.display import is_settled, static_output
+from wiro_nb.notebook.session import session
+from wiro_nb.provenance.notebooks import pick_newer
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+    from wiro_nb.notebook.form.results import FormResults
+    from wiro_nb.notebook.widgets import BridgeWidget
+    from wiro_nb.session.manager import Manager
+
+_log = logging.getLogger(__name__)
+_MOST_RUNS = 200
+
+
+class Bridge:
+    """The kernel's half of the bridge; the widget is made when the first run needs it."""
+
+    def __init__(self) -> None:
+        self._widget: BridgeWidget | None = None
+        self._lock = threading.Lock()
+        self._notebook: str | None = None
+        self._followed: set[str] = set()
+        self._stale: set[str] = set()
+        self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
+        self._stale_forms: set[str] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """True when the widget exists."""
+        return self._widget is not None
+
+    def open(self, notebook: str | None) -> None:
+        """Makes the widget, where a person watches. Must be called on the thread of a cell.
+
+        Args:
+            notebook: The notebook whose runs the bridge speaks of.
+        """
+        self._notebook = notebook or self._notebook
+        if self._widget is None and current_host().is_live:
+            from wiro_nb.notebook.widgets import BridgeWidget
+
+            self._widget = BridgeWidget(self._on_hello)
+
+    def follow(self, run: Run) -> None:
+        """Tells the notebook of a run when it ends. Must be called on the thread of a cell.
+
+        Args:
+            run: Any run of this notebook; nothing happens where nobody watches.
+        """
+        if current_host().is_live:
+            self.open(current_host().notebook)
+            self.watch(run)
+
+    def watch(self, run: Run) -> None:
+        """Tells the notebook of a run when it ends, where the bridge is open already (any thread)."""
+        if run.id in self._followed or self._widget is None:
+            return
+        self._followed.add(run.id)
+        run.on_change(lambda _snapshot: self._on_change(run))
+        self._on_change(run)
+
+    def _on_change(self, run: Run) -> None:
+        if is_settled(run) and run.id in self._followed:
+            self._followed.discard(run.id)
+            self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        """Sends the record, and the new output where a page shows an older one that no update reaches."""
+        widget, record = self._widget, run.record
+        if widget is None:
+            return
+        if record is not None:
+            widget.send_runs({run.id: record}, [run.id])
+        with self._lock:
+            is_stale = run.id in self._stale
+            self._stale.discard(run.id)
+        if is_stale:
+            widget.send_repair(run.id, *static_output(run), live_forms=list(self._forms))
+
+    def keep_form(self, results: FormResults) -> None:
+        """Takes in the output of a form, which this kernel writes as long as the form lives."""
+        self._forms[results.key] = results
+
+    def tell_form(self, key: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Sends a form's output to pages that were loaded again; does nothing while there is none (any thread)."""
+        widget = self._widget
+        if widget is not None and key in self._stale_forms:
+            widget.send_form_repair(key, data, metadata)
+
+    def tell_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
+        """Writes the notebook's budget into its metadata, where a person watches. On the thread of a cell."""
+        if current_host().is_live:
+            self.open(notebook)
+            if self._widget is not None:
+                self._widget.send_budget(None if budget_usd is None else format(budget_usd, "f"))
+
+    def close(self) -> None:
+        """Lets go of the widget."""
+        with self._lock:
+            widget, self._widget = self._widget, None
+        if widget is not None:
+            widget.close()
+
+    def _on_hello(self, hello: Mapping[str, Any]) -> None:
+        """Answers a page that opened the notebook. May run on any thread; must not raise."""
+        try:
+            self._answer(hello)
+        except Exception:
+            _log.exception("the bridge could not answer a page")
+
+    def _answer(self, hello: Mapping[str, Any]) -> None:
+        widget = self._widget
+        if widget is None or self._notebook is None or not hello.get("notebook_ok") or hello.get("read_only"):
+            return
+        manager = session.manager()
+        self._settle_budget(widget, manager, str(hello.get("budget") or ""))
+        mine = {run.id: run for run in manager.runs(notebook=self._notebook, limit=_MOST_RUNS)}
+        known, outputs = hello.get("known") or {}, hello.get("outputs") or {}
+        newer = {
+            run.id: record
+            for run in mine.values()
+            if (record := run.record) is not None and _is_newer(record, known.get(run.id))
+        }
+        widget.send_runs(newer, [run.id for run in reversed(mine.values()) if run.id in newer])
+        for run_id, status in outputs.items():
+            run = mine.get(run_id)
+            if run is not None and run.done and _is_newer(run.record or {"status": str(run.state)}, status):
+                widget.send_repair(run_id, *static_output(run), live_forms=list(self._forms))
+            elif run is not None and not run.done:
+                with self._lock:
+                    self._stale.add(run_id)
+        for key in hello.get("forms") or ():
+            if (results := self._forms.get(key)) is not None:
+                self._stale_forms.add(key)
+                results.repair()
+
+    def _settle_budget(self, widget: BridgeWidget, manager: Manager, told: str) -> None:
+        """Brings budget of ledger and notebook in step: the ledger's word holds; a notebook that came from
+        elsewhere gives its own where the ledger has none.
+        """
+        own = manager.ledger.get_budget(self._notebook)
+        amount = read_money(told) if told else None
+        if own is not None and own != amount:
+            widget.send_budget(format(own, "f"))
+        elif own is None and amount is not None and amount >= 0:
+            manager.ledger.set_budget(self._notebook, amount)
+
+
+def _is_newer(record: Mapping[str, Any], status: str | None) -> bool:
+    if status is None:
+        return True
+    present = {"status": status}
+    return status != record.get("status") and pick_newer(present, dict(record)) is not present
+
+
+bridge = Bridge()

@@ -1,0 +1,250 @@
+"""Opens forms: gives `ModelForm` its prices, its runs and its first values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import InvalidParameter, WiroError
+from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.notebook.document.bridge import bridge
+from wiro_nb.notebook.form.results import FormResults
+from wiro_nb.notebook.form.sources import RunSources
+from wiro_nb.notebook.form.vary import FormVary
+from wiro_nb.notebook.host import Host, current_host
+from wiro_nb.notebook.magic.lookups import estimate_words
+from wiro_nb.notebook.pacing import pacer
+from wiro_nb.notebook.run import parents
+from wiro_nb.notebook.run.display import answer_action, is_settled, read_posters
+from wiro_nb.notebook.run.submit import submit
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.formatting import money
+from wiro_nb.presentation.run_page import poster_base64
+from wiro_nb.presentation.tables import budget_words
+from wiro_nb.schema.files import FileInput
+from wiro_nb.schema.types import ModelSchema, Parameter
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+    from wiro_nb.notebook.form.form import ModelForm
+    from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.reproduce.replay import Source
+
+_PRESETS_FILE = "presets.json"
+_open_forms: list[FormDesk] = []
+
+
+def open_form(
+    schema: ModelSchema, *, source: str | None = None, values: Mapping[str, Any] | None = None
+) -> ModelForm:
+    """Returns the form of a model, ready to be shown.
+
+    Args:
+        schema: The model.
+        source: A run id or a file with a record; its settings are the first values.
+        values: First values, over those of `source`.
+
+    Raises:
+        UnknownRun, BadRecord: `source` is neither a run nor a file with a record.
+        InvalidParameter: A value names an input that the model does not have.
+    """
+    first = {**(_values_from(source, schema) if source else {}), **(values or {})}
+    desk = FormDesk(schema, current_host(), first)
+    _open_forms.append(desk)
+    return desk.form
+
+
+def keep_desk(desk: FormDesk) -> None:
+    """Takes a form in that was opened elsewhere, so that it is closed when the extension is unloaded."""
+    _open_forms.append(desk)
+
+
+def end_forms() -> None:
+    """Closes every open form: the extension is unloaded."""
+    while _open_forms:
+        _open_forms[-1].close()
+
+
+class FormDesk:
+    """What stands behind one form.
+
+    Args:
+        schema: The model.
+        host: Where the form was opened; its runs belong to that notebook.
+        values: First values.
+        results: The output that keeps the results, where the cell has placed one already.
+    """
+
+    def __init__(
+        self, schema: ModelSchema, host: Host, values: Mapping[str, Any], *, results: FormResults | None = None
+    ) -> None:
+        from wiro_nb.config import data_dir
+        from wiro_nb.notebook.form.form import build_form
+        from wiro_nb.notebook.form.presets import PresetStore
+
+        self._schema, self._host = schema, replace(host, source_sha256=None)
+        self._priced, self._is_closed = unfinished(schema), False
+        self._lock = threading.Lock()
+        choice = session.manager().choice
+        _check_names(schema, values)
+        bridge.open(host.notebook)
+        self.form = build_form(
+            schema,
+            on_run=self.start,
+            price=self.price,
+            service_badge="sandbox" if choice.is_sandbox else choice.name,
+            values=values or None,
+            presets=PresetStore(data_dir() / _PRESETS_FILE),
+            upload_dir=host.folder / session.preferences.out_dir / ".inputs",
+            sources=RunSources(schema, host),
+        )
+        self._results = results or FormResults()
+        self._vary = FormVary(schema.slug, self._host, self.form.show_card, self._results)
+        self.form.allow_vary(self._vary)
+        if host.is_live and results is None:
+            self.form.on_display = self._results.place
+        self.form.before_run, self.form.home = self._show_budget, host.folder
+        self._show_budget()
+        if host.is_live:
+            # A service that does not answer must hold up neither the form nor a key pressed in it.
+            session.manager().ask_ahead(schema.slug, self._price_known)
+
+    def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
+        """Returns the price of these values in words and, in the sandbox, the price it plays with; asks nobody."""
+        if not session.manager().choice.is_sandbox:
+            return self._estimate(values), ""
+        try:
+            words = self._estimate(values)
+        except WiroError:
+            words = ""
+        return "free, sandbox", f"make-believe price: {words}" if "$" in words else ""
+
+    def _estimate(self, values: Mapping[str, Any]) -> str:
+        from wiro_nb.execution.inputs import resolve_inputs
+        from wiro_nb.schema.values import prepare
+
+        manager, schema = session.manager(), self._priced
+        prepared = prepare(
+            schema, resolve_inputs(schema, _given(values), find_run=manager.get, folder=self._host.folder)
+        )
+        return estimate_words(manager.estimate(prepared, ask=False), False)
+
+    def start(self, values: Mapping[str, Any]) -> Run:
+        """Runs the model and shows the run beneath the form. A press always runs."""
+        from wiro_nb.notebook.widgets import RunCard
+
+        manager, given = session.manager(), _given(values)
+        prepared = manager.prepare(self._schema.slug, given)
+        again = (
+            "free" if manager.choice.is_sandbox else estimate_words(manager.estimate(prepared, ask=False), False)
+        )
+        handle = submit(prepared, self._host, "form", parent=parents.parent_of(given, manager))
+        bridge.watch(handle)
+        card = RunCard(handle.snapshot, again_price=again)
+        card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
+        self.form.show_card(card)
+        self._results.add(handle)
+        handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot, paced=True))
+        self._on_change(handle, card, handle.snapshot)
+        return handle
+
+    def close(self) -> None:
+        """Closes the form; a second call does nothing."""
+        self._is_closed = True
+        if self in _open_forms:
+            _open_forms.remove(self)
+        self.form.close()
+
+    def _price_known(self) -> None:
+        """Hears that the price came (I/O thread); a form that was closed must not wake the session again."""
+        if not self._is_closed:
+            self.form.refresh_price()
+
+    def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot, *, paced: bool = False) -> None:
+        poster = None
+        if is_settled(handle):
+            picture = next(iter(read_posters(handle, snapshot).values()), None)
+            poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
+            self._show_budget()
+            self._results.refresh()
+        elif paced and snapshot.stage is not Stage.FETCHING:
+            pacer.offer(card, lambda: card.update(snapshot))
+            return
+        pacer.drop(card)
+        card.update(snapshot, poster=poster)
+
+    def _on_action(self, handle: Run, card: RunCard, action: str) -> None:
+        if action == "edit":
+            self.form.set({name: value for name, value in handle.parameters.items() if name in self.form})
+        elif action == "run_again":
+            self.start(_values_of(handle, self._schema))
+        else:
+            answer_action(handle, card, action)
+
+    def _show_budget(self) -> None:
+        manager = session.manager()
+        limit = manager.budget(self._host.notebook)
+        if limit is None:
+            self.form.budget = {}
+            return
+        spent = manager.spent(self._host.notebook)
+        share = float(spent / limit) if limit else 1.0
+        hint = f"The budget of {money(limit)} is reached. Raise it: %wiro budget USD"
+        tail = ", make-believe" if manager.choice.is_sandbox else ""
+        self.form.set_budget(budget_words(spent, limit) + tail, share, reached=spent >= limit, hint=hint)
+
+
+def unfinished(schema: ModelSchema) -> ModelSchema:
+    """Returns the schema with nothing required: a prompt not yet written does not change what a run costs."""
+    return replace(schema, parameters=tuple(replace(item, required=False) for item in schema.parameters))
+
+
+def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
+    known = [parameter.id for parameter in schema.parameters]
+    for name in values:
+        if not schema.open and name not in known:
+            raise InvalidParameter(
+                f"{schema.slug} has no input {name}",
+                hint=f"%wiro info {schema.slug}",
+                name=name,
+                near=get_close_matches(name, known, 3),
+            )
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values without empty ones, which mean: not given."""
+    return {name: value for name, value in values.items() if value not in ("", [], None)}
+
+
+def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
+    """Returns settings and files of anything that holds a run: id, clip, sidecar, notebook, address."""
+    from wiro_nb.notebook.compare.reproduce import word_of
+    from wiro_nb.reproduce.replay import find_source
+
+    return _fitting(find_source(session.manager(), word_of(source), notebook=current_host().notebook), schema)
+
+
+def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
+    from wiro_nb.reproduce.replay import Source, record_of
+
+    return _fitting(Source(record_of(handle.row), handle.short_id, "ledger"), schema)
+
+
+def _fitting(source: Source, schema: ModelSchema) -> dict[str, Any]:
+    """Returns what of a record fits a model: files from stores of inputs or the web, never a path it names."""
+    from wiro_nb.reproduce.plan import plan_replay
+    from wiro_nb.reproduce.replay import find_input
+
+    find_file = find_input(session.manager(), current_host().folder, source)
+    plan = plan_replay(source.record, schema, find_file=find_file)
+    return {name: _field_value(value, schema.get(name)) for name, value in plan.values.items()}
+
+
+def _field_value(value: object, parameter: Parameter | None) -> Any:
+    if not isinstance(value, list) or not all(isinstance(item, FileInput) for item in value):
+        return value
+    places = [str(item.path or item.url) for item in value]
+    return places if parameter is None or parameter.multiple else places[0]

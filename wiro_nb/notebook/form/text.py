@@ -1,0 +1,45 @@
+"""A form's values as the cell or the Python call that does the same. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wiro_nb.notebook.magic.parser import NAME, parse_body, quote_word
+
+Plain = str | int | float | list[str]
+
+
+def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "") -> str:
+    """Returns a `%%wiro` cell that sends these values.
+
+    Args:
+        slug: The model.
+        values: Settings to write, without the prompt.
+        prompt: The prompt, verbatim, or "".
+
+    Returns:
+        The cell. Where a value cannot stand in one (a setting with a line break, a prompt that would be read
+        back as something else), the Python call.
+    """
+    pairs = [(name, str(item)) for name, value in values.items() for item in _items(value)]
+    odd = any("\n" in value or "\r" in value or NAME.match(name) is None for name, value in pairs)
+    read_back = parse_body(prompt)
+    if odd or read_back.values or read_back.prompt != prompt:
+        return python_text(slug, {**({"prompt": prompt} if prompt else {}), **values})
+    line = " ".join([slug, *(f"{name}={quote_word(value)}" for name, value in pairs)])
+    # IPython refuses a cell magic without a body; the line magic does the same.
+    return f"%%wiro {line}\n{prompt}" if prompt else f"%wiro run {line}"
+
+
+def python_text(slug: str, values: Mapping[str, Plain]) -> str:
+    """Returns `wiro_nb.run(...)` with these values."""
+    plain = {name: value for name, value in values.items() if name.isidentifier()}
+    odd = {name: value for name, value in values.items() if name not in plain}
+    arguments = [f"    {name}={value!r}," for name, value in plain.items()]
+    if odd:
+        arguments.append(f"    **{odd!r},")
+    return "\n".join(["import wiro_nb", "", "run = wiro_nb.run(", f"    {slug!r},", *arguments, ")"]) + "\n"
+
+
+def _items(value: Plain) -> list[Plain]:
+    return list(value) if isinstance(value, list) else [value]

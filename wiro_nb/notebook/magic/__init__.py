@@ -1,0 +1,1 @@
+"""`%wiro` and `%%wiro`: parser, handlers, completion, help."""

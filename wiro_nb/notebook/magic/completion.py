@@ -1,0 +1,196 @@
+"""Tab in `%wiro` and `%%wiro`: commands, models, settings, choices, runs, options.
+
+Never asks the service: it knows the bundled models, the ones seen in this kernel, and the ledger's runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+
+from wiro_nb.notebook.magic.parser import SEPARATOR, Word, quote_word, read_settings
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, Command, find_command
+from wiro_nb.schema.types import ModelSchema, Parameter
+
+_LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
+_CELL = re.compile(rf"^%%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
+_CELL_MODEL = re.compile(rf"^%%{MAGIC}\s+(?P<rest>[^\n]*)")
+_SETTING = re.compile(r"^(?P<name>[A-Za-z_][\w.\-]*)(?P<colon>:\s*)?(?P<value>.*)\Z")
+_FLAG_CHOICES = {
+    "service": ("sandbox", "cloud"),
+    "spent_by": ("model", "day", "notebook"),
+    "run_state": ("done", "failed", "cancelled", "running"),
+    "since": ("today", "yesterday", "7d"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What can stand in place of `fragment`, the text before the cursor."""
+
+    fragment: str
+    texts: tuple[str, ...]
+    kind: str
+    files_too: bool = False
+
+
+@context_matcher(identifier="wiro_nb", priority=200)  # type: ignore[untyped-decorator]
+def match_wiro(context: CompletionContext) -> SimpleMatcherResult:
+    """The matcher that IPython calls."""
+    offer = complete(context.full_text, context.text_until_cursor, context.cursor_line)
+    if offer is None:
+        return SimpleMatcherResult(completions=[], suppress=False)
+    return SimpleMatcherResult(
+        completions=[SimpleCompletion(text, type=offer.kind) for text in offer.texts],
+        matched_fragment=offer.fragment,
+        suppress=not offer.files_too,
+        ordered=True,
+    )
+
+
+def complete(full_text: str, before: str, line_number: int) -> Offer | None:
+    """Returns what to offer, or None where nothing of ours is typed.
+
+    Args:
+        full_text: The cell.
+        before: The cursor's line up to the cursor.
+        line_number: Of the cursor's line, from 0.
+    """
+    if line_number == 0 and (match := _CELL.match(before)):
+        return _after_command(CELL, _words(match["rest"]), match["rest"])
+    if (match := _LINE.match(before)) and not before.lstrip().startswith("%%"):
+        return _after_magic(match["rest"])
+    if line_number > 0 and (match := _CELL_MODEL.match(full_text)):
+        return _in_body(full_text.split("\n"), line_number, before, match["rest"])
+    return None
+
+
+def _after_magic(rest: str) -> Offer | None:
+    words = _words(rest)
+    if len(words) <= 1:
+        typed = words[0].text if words else ""
+        return _offer(typed, (command.name for command in COMMANDS), "magic")
+    command = find_command(words[0].text)
+    if command is None:
+        return None
+    return _after_command(command, words[1:], rest)
+
+
+def _after_command(command: Command, words: list[Word], rest: str) -> Offer | None:
+    """Offers what fits the last word, which is empty after a space."""
+    typed = words[-1] if words else Word("")
+    earlier = words[:-1]
+    if typed.name is not None and command.takes_values:
+        return _choices(_model_in(command, earlier), typed, rest)
+    if typed.text.startswith("--"):
+        return _offer(typed.text, (flag.name for flag in command.flags), "keyword")
+    if earlier and (flag := command.flag(earlier[-1].text)) is not None and flag.value:
+        return _of_kind(flag.kind, typed.text)
+    given = _positional(command, earlier)
+    if command.arguments and command.arguments[-1].repeats:
+        return _of_kind(command.arguments[-1].kind, typed.text)
+    if len(given) < len(command.arguments):
+        return _of_kind(command.arguments[len(given)].kind, typed.text)
+    schema = _model_in(command, earlier)
+    if schema is None or not command.takes_values:
+        return None
+    taken = {word.name for word in earlier}
+    free = (item for item in schema.parameters if item.multiple or item.id not in taken)
+    return _offer(typed.text, (f"{item.id}=" for item in free), "param")
+
+
+def _positional(command: Command, words: list[Word]) -> list[str]:
+    given: list[str] = []
+    skip = False
+    for word in words:
+        flag = command.flag(word.text) if word.name is None else None
+        if skip:
+            skip = False
+        elif flag is not None:
+            skip = bool(flag.value)
+        elif word.name is None or not command.takes_values:
+            given.append(word.text)
+    return given
+
+
+def _model_in(command: Command, words: list[Word]) -> ModelSchema | None:
+    given = _positional(command, words)
+    return session.known_schema(given[0]) if given else None
+
+
+def _of_kind(kind: str, typed: str) -> Offer | None:
+    if kind == "model":
+        return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
+    if kind in ("run", "source"):
+        return _offer(typed, (run.short_id for run in session.known_runs()), "run", files_too=kind == "source")
+    if kind == "command":
+        return _offer(typed, (command.name for command in COMMANDS), "magic")
+    return _offer(typed, _FLAG_CHOICES.get(kind, ()), "keyword")
+
+
+def _choices(schema: ModelSchema | None, typed: Word, rest: str) -> Offer | None:
+    parameter = schema.get(typed.name or "") if schema else None
+    if parameter is None:
+        return None
+    start = rest.rindex(f"{typed.name}=") + len(f"{typed.name}=")
+    fragment = rest[start:]
+    values = (quote_word(text) for text in _labels(parameter))
+    wanted = fragment.strip("\"'").lower()
+    found = tuple(text for text in values if text.strip("\"'").lower().startswith(wanted))
+    return Offer(fragment, found, "value", files_too=parameter.is_file)
+
+
+def _labels(parameter: Parameter) -> list[str]:
+    return [option.label or option.value for option in parameter.options] or (
+        [parameter.default]
+        if isinstance(parameter.default, str) and parameter.default and not parameter.is_file
+        else []
+    )
+
+
+def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -> Offer | None:
+    """Offers settings in the block of `name: value` lines; a prompt gets nothing."""
+    if any(line == SEPARATOR for line in lines[1:line_number]) or SEPARATOR not in lines[line_number + 1 :]:
+        return None
+    if read_settings(lines[1:line_number]) is None or not (match := _SETTING.match(before)):
+        return None
+    schema = _model_in(CELL, [*_words(first_line), Word("")][:-1])
+    if schema is None:
+        return None
+    if match["colon"] is None:
+        return _offer(match["name"], (f"{item.id}: " for item in schema.parameters), "param")
+    parameter = schema.get(match["name"])
+    return _offer(match["value"], _labels(parameter), "value", files_too=parameter.is_file) if parameter else None
+
+
+def _offer(
+    typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False, files_too: bool = False
+) -> Offer | None:
+    wanted = typed.lower()
+    listed = list(dict.fromkeys(texts))
+    found = [text for text in listed if text.lower().startswith(wanted)]
+    if anywhere:
+        found += [text for text in listed if wanted in text.lower() and text not in found]
+    return Offer(typed, tuple(found), kind, files_too) if found or files_too else None
+
+
+def _words(rest: str) -> list[Word]:
+    """Splits what stands before the cursor; an open quote is no mistake yet. Ends with the word being typed."""
+    words: list[Word] = []
+    for piece in re.findall(r"(?:[A-Za-z_][\w.\-]*=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:[A-Za-z_][\w.\-]*=)\Z", rest):
+        name, equals, value = piece.partition("=")
+        if equals and re.fullmatch(r"[A-Za-z_][\w.\-]*", name):
+            words.append(Word(value.strip("\"'"), name))
+        else:
+            words.append(Word(piece))
+    if not rest or (rest[-1].isspace() and not _is_open(rest)):
+        words.append(Word(""))
+    return words
+
+
+def _is_open(rest: str) -> bool:
+    return re.search(r"=(\"[^\"]*|'[^']*)\Z", rest) is not None

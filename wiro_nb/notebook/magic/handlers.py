@@ -1,0 +1,353 @@
+"""What each `%wiro` command does: reads the typed words and calls its Python twin in `actions`."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from IPython.core.error import UsageError
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.host import current_host, current_shell
+from wiro_nb.notebook.magic import dry_run, lookups
+from wiro_nb.notebook.magic.parser import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
+from wiro_nb.notebook.magic.prompts import prompt_name
+from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.amounts import MOST_USD, read_usd
+from wiro_nb.presentation.grammar import find_command
+from wiro_nb.presentation.output import line_page
+from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.sweeps.axes import read_axis
+
+Handler = Callable[[Parsed], Any]
+HANDLERS: dict[str, Handler] = {}
+
+
+def handles(name: str) -> Callable[[Handler], Handler]:
+    """Marks the function of a command."""
+
+    def mark(function: Handler) -> Handler:
+        HANDLERS[name] = function
+        return function
+
+    return mark
+
+
+def call_line(line: str) -> Any:
+    """Does what a line says and returns what the cell shows.
+
+    Raises:
+        UsageError: The line cannot be read.
+        WiroError: The command failed.
+    """
+    parsed = parse_line(line)
+    return HANDLERS[parsed.command.name](parsed)
+
+
+def call_cell(line: str, body: str) -> None:
+    """Runs a `%%wiro` cell; the run shows itself.
+
+    Raises:
+        UsageError: The line or the body cannot be read.
+        WiroError: The run could not start, or failed in a cell that waits.
+    """
+    parsed = parse_cell_line(line)
+    model = parsed.arguments["MODEL"]
+    _refuse_command_as_model(model)
+    schema = actions.schema_of(model)
+    _start(parsed, schema, _cell_values(schema, parsed.values, body, _varied(parsed)))
+
+
+def tell_error(error: WiroError) -> WiroError:
+    """Shows an error as a card where a person watches, and returns it ready to be raised compactly."""
+    if current_host().is_live:
+        from wiro_nb.notebook.run.display import publish
+        from wiro_nb.presentation.errors import error_bundle
+
+        publish(error_bundle(error))
+        error.is_shown = True
+    return error
+
+
+def _cell_values(schema: ModelSchema, values: Values, body: str, varied: Collection[str]) -> dict[str, Any]:
+    """Joins the settings of line and header block with the prompt; `varied` are the inputs of a sweep.
+
+    Raises:
+        UsageError: Something stands twice, or the body is empty or not wanted.
+    """
+    read = parse_body(body)
+    head, prompt = dict(read.values), read.prompt
+    target = prompt_name(schema)
+    if target is None and prompt:
+        more = read_settings(line for line in prompt.split("\n") if line.strip())
+        if more is None:
+            _fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
+        head, prompt = {**head, **more}, ""
+    twice = next((name for name in head if name in values), None)
+    if twice is not None:
+        _fail(f"{twice} is given on the first line and again in the body")
+    joined: dict[str, Any] = {**values, **head}
+    if prompt and target is not None:
+        if target in joined:
+            _fail(f"{target} is given as a setting and again as the body of the cell")
+        joined[target] = prompt
+    elif target is not None and target not in (*joined, *varied) and not head:
+        _fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
+    return joined
+
+
+def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> None:
+    variable = _variable(parsed.option("as"))
+    for name, value in values.items():
+        parameter = schema.get(name)
+        if isinstance(value, list) and parameter is not None and not parameter.multiple:
+            _fail(f"{name} is given {len(value)} times; it takes one value")
+    if not parsed.lists.get("sweep"):
+        stray = next((name for name in ("zip", "yes") if parsed.options.get(name)), None)
+        if stray is not None:
+            _fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
+    else:
+        _start_sweep(parsed, schema, values, variable)
+        return
+    if parsed.options.get("dry_run"):
+        _preview(dry_run.preview(schema.slug, values, current_host()))
+        return
+    actions.start_in_cell(
+        schema.slug,
+        values,
+        wait=True if parsed.options.get("wait") else None,
+        fresh=bool(parsed.options.get("fresh")),
+        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
+        keep=lambda run: _keep(variable, run),
+    )
+
+
+def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any], variable: str | None) -> None:
+    from wiro_nb.notebook.sweep.actions import make_plan, sweep_in_cell
+
+    axes = [read_axis(text) for text in parsed.listed("sweep")]
+    plan = make_plan(
+        schema.slug,
+        axes,
+        values,
+        current_host(),
+        "magic",
+        paired=bool(parsed.options.get("zip")),
+        fresh=bool(parsed.options.get("fresh")),
+    )
+    if parsed.options.get("dry_run"):
+        _preview(dry_run.preview_sweep(plan))
+        return
+    sweep_in_cell(
+        plan,
+        yes=bool(parsed.options.get("yes")),
+        wait=True if parsed.options.get("wait") else None,
+        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
+        keep=lambda sweep: _keep(variable, sweep),
+    )
+
+
+def _varied(parsed: Parsed) -> list[str]:
+    return [read_axis(text).name for text in parsed.listed("sweep")]
+
+
+def _preview(bundle: Bundle) -> None:
+    from wiro_nb.notebook.run.display import publish
+
+    publish(bundle)
+
+
+def _keep(variable: str | None, run: Any) -> None:
+    shell = current_shell()
+    if variable and shell is not None:
+        shell.user_ns[variable] = run
+
+
+def _variable(name: str | None) -> str | None:
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        _fail(f"--as needs a variable name, not {name!r}")
+    if name is not None and hasattr(builtins, name):
+        _fail(f"--as {name} would hide Python's own {name}: choose another name")
+    return name
+
+
+def _money(text: str | None, what: str) -> Decimal | None:
+    if text is None:
+        return None
+    amount = read_usd(text)
+    if amount is None:
+        _fail(f"{what} needs an amount from 0 to {MOST_USD} USD such as 0.50, not {text!r}")
+    return amount
+
+
+def _refuse_command_as_model(model: str) -> None:
+    if "/" not in model and find_command(model) is not None:
+        _fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
+
+
+def _fail(message: str) -> NoReturn:
+    raise UsageError(message)
+
+
+@handles("status")
+def _status(_parsed: Parsed) -> Any:
+    return lookups.status()
+
+
+@handles("models")
+def _models(parsed: Parsed) -> Any:
+    return lookups.models(parsed.arguments.get("QUERY", ""))
+
+
+@handles("info")
+def _info(parsed: Parsed) -> Any:
+    return lookups.info(parsed.arguments["MODEL"])
+
+
+@handles("form")
+def _form(parsed: Parsed) -> Any:
+    return actions.form(parsed.arguments["MODEL"], source=parsed.option("from"), **parsed.values)
+
+
+@handles("run")
+def _run(parsed: Parsed) -> None:
+    _start(parsed, actions.schema_of(parsed.arguments["MODEL"]), parsed.values)
+
+
+@handles("runs")
+def _runs(parsed: Parsed) -> Any:
+    limit = parsed.option("limit") or "50"
+    if not limit.isdigit() or limit == "0":
+        _fail(f"--limit needs a whole number above 0, not {limit!r}")
+    return actions.list_runs(
+        everywhere=bool(parsed.options.get("all")),
+        model=parsed.option("model"),
+        state=parsed.option("state"),
+        text=parsed.option("text"),
+        since=parsed.option("since"),
+        limit=int(limit),
+    )
+
+
+@handles("show")
+def _show(parsed: Parsed) -> Any:
+    return actions.show(parsed.arguments["RUN"])
+
+
+@handles("rerun")
+def _rerun(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.compare import reproduce
+
+    source, host = parsed.arguments["RUN|FILE"], current_host()
+    force, is_many = bool(parsed.options.get("force")), bool(parsed.options.get("all"))
+    variable = _variable(parsed.option("as"))
+    if is_many:
+        replays = reproduce.plan_all(source, parsed.values, host, "magic", force=force)
+    else:
+        replays = [reproduce.plan(source, parsed.values, host, "magic", force=force)]
+    if parsed.options.get("dry_run"):
+        for replay in replays:
+            _preview(reproduce.preview(replay))
+        return line_page(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
+    return reproduce.rerun_in_cell(
+        replays,
+        wait=True if parsed.options.get("wait") else None,
+        fresh=bool(parsed.options.get("fresh")),
+        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
+        is_many=is_many,
+        yes=bool(parsed.options.get("yes")),
+        keep=lambda run: _keep(variable, run),
+    )
+
+
+@handles("compare")
+def _compare(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.compare.reproduce import compare
+
+    return compare(*parsed.arguments.values())
+
+
+@handles("verify")
+def _verify(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.compare.reproduce import verify
+
+    return verify(*parsed.listed("PATH"))
+
+
+@handles("wait")
+def _wait(parsed: Parsed) -> Any:
+    return actions.wait(parsed.arguments.get("RUN"))
+
+
+@handles("cancel")
+def _cancel(parsed: Parsed) -> Any:
+    return actions.cancel(parsed.arguments["RUN"])
+
+
+@handles("attach")
+def _attach(parsed: Parsed) -> Any:
+    task = parsed.arguments["TASK"]
+    if not task.isdigit():
+        _fail(f"%wiro attach needs a task id, which is digits only, not {task!r}")
+    return actions.attach(task)
+
+
+@handles("forget")
+def _forget(parsed: Parsed) -> Any:
+    return actions.forget(parsed.arguments["RUN"])
+
+
+@handles("fetch")
+def _fetch(parsed: Parsed) -> Any:
+    return actions.fetch(parsed.arguments["RUN"])
+
+
+@handles("budget")
+def _budget(parsed: Parsed) -> Any:
+    text = parsed.arguments.get("USD")
+    if text is None:
+        return lookups.budget()
+    return lookups.budget(None if text.lower() == "none" else _money(text, "%wiro budget"))
+
+
+@handles("spent")
+def _spent(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.magic.spending import spent
+
+    return spent(parsed.option("by") or "model")
+
+
+@handles("login")
+def _login(_parsed: Parsed) -> Any:
+    return lookups.login()
+
+
+@handles("logout")
+def _logout(_parsed: Parsed) -> Any:
+    return lookups.logout()
+
+
+@handles("use")
+def _use(parsed: Parsed) -> Any:
+    return lookups.use(parsed.arguments["SERVICE"])
+
+
+@handles("help")
+def _help(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.magic.help import help_bundle
+    from wiro_nb.presentation.output import Page
+
+    name = parsed.arguments.get("COMMAND")
+    if name is None:
+        return Page(help_bundle())
+    command = find_command(name)
+    if command is None:
+        if session.known_schema(name) is not None:
+            return lookups.info(name)
+        _fail(f"no command {name!r}. All commands: %wiro help")
+    return Page(help_bundle(command))

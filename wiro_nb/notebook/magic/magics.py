@@ -1,0 +1,131 @@
+"""The magics class: settings, and the one entry for `%wiro` and `%%wiro`."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
+
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.run import resume
+from wiro_nb.notebook.session import Preferences, session
+from wiro_nb.presentation.amounts import MOST_USD, read_usd
+
+_MB = 1_000_000
+
+
+@magics_class
+class WiroMagics(Magics):
+    """`%wiro` and `%%wiro`. Settings: `%config WiroMagics.NAME = VALUE`, or in `ipython_config.py`.
+
+    No key or secret is ever a setting: `%config` prints settings and profiles are shared.
+    """
+
+    service = Unicode(
+        "",
+        help="Service of new runs: sandbox, cloud, a name. Empty: cloud when a key is found, else sandbox.",
+    ).tag(config=True)
+    wait = Enum(
+        ("auto", "always", "never"),
+        "auto",
+        help="Whether a cell waits for its run. auto: only under papermill, nbclient, nbconvert and the like.",
+    ).tag(config=True)
+    out_dir = Unicode("wiro_outputs", help="Folder of the clips, beside the notebook.").tag(config=True)
+    embed_record = Bool(True, help="Write the run's record into the finished clip.").tag(config=True)
+    max_download_mb = Float(2000.0, help="Larger files are not downloaded, in MB (10^6 bytes).").tag(config=True)
+    budget_usd = Unicode(
+        "",
+        help="Most that any one notebook may spend, in USD as decimal text; a lower %wiro budget holds.",
+    ).tag(config=True)
+    sweep_limit_usd = Unicode(
+        "1.00", help="A sweep that may cost more (or a price nobody knows) needs --yes; USD as decimal text."
+    ).tag(config=True)
+    sweep_limit_runs = Int(12, min=0, help="A sweep that sends more runs needs --yes.").tag(config=True)
+    debug = Bool(False, help="Show whole tracebacks in place of one-line errors.").tag(config=True)
+
+    def __init__(self, shell: Any, **settings: Any) -> None:
+        super().__init__(shell, **settings)
+        self._apply()
+
+    @no_var_expand
+    @line_cell_magic
+    def wiro(self, line: str, cell: str | None = None) -> Any:
+        """Run generative-video models: a cell is a request, its card turns into the clip.
+
+        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh] [--dry-run] [--sweep NAME=A,B]
+        the prompt, word for word
+
+        %wiro                 service, account, spent and budget, runs in flight, what to type next
+        %wiro models WORDS    find a model
+        %wiro info MODEL      its inputs, choices and price
+        %wiro form MODEL      fill them in
+        %wiro runs            what this notebook made
+        %wiro rerun RUN       make it again
+        %wiro help            every command; %wiro help rerun: everything about one
+
+        Without an account everything runs in the sandbox, a free service on this machine; %wiro login asks for
+        a key.
+        """
+        from wiro_nb.notebook.magic import handlers
+
+        try:
+            return handlers.call_cell(line, cell) if cell is not None else handlers.call_line(line)
+        except WiroError as error:
+            caught = error
+        finally:
+            resume.tell(session.take_notices())
+        # Outside the handler: a group of exceptions in the context would bring the long traceback back.
+        if self.debug:
+            raise caught
+        raise handlers.tell_error(caught) from None
+
+    @validate("max_download_mb")
+    def _check_size(self, proposal: Any) -> float:
+        if proposal["value"] <= 0:
+            raise TraitError("max_download_mb must be above 0, in MB")
+        return float(proposal["value"])
+
+    @validate("budget_usd", "sweep_limit_usd")
+    def _check_amount(self, proposal: Any) -> str:
+        name, text = proposal["trait"].name, str(proposal["value"]).strip().removeprefix("$")
+        if text and read_usd(text) is None:
+            raise TraitError(f"{name} must be an amount from 0 to {MOST_USD} USD such as 2.00, not {text!r}")
+        return text
+
+    @validate("out_dir")
+    def _check_folder(self, proposal: Any) -> str:
+        text = str(proposal["value"]).strip()
+        if not text:
+            raise TraitError("out_dir must name a folder, for example wiro_outputs")
+        return text
+
+    @observe(
+        "wait",
+        "out_dir",
+        "embed_record",
+        "max_download_mb",
+        "debug",
+        "service",
+        "budget_usd",
+        "sweep_limit_usd",
+        "sweep_limit_runs",
+    )
+    def _changed(self, _change: Any) -> None:
+        self._apply()
+
+    def _apply(self) -> None:
+        WiroError.debug = self.debug
+        session.set_preferences(
+            Preferences(
+                service=self.service.strip() or None,
+                wait=self.wait,
+                out_dir=self.out_dir,
+                embed_record=self.embed_record,
+                max_download_bytes=int(self.max_download_mb * _MB),
+                budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
+                sweep_limit_usd=Decimal(self.sweep_limit_usd or "0"),
+                sweep_limit_runs=self.sweep_limit_runs,
+            )
+        )

@@ -1,0 +1,333 @@
+"""Reads the line and the body of a magic. Pure: text in, values out, `UsageError` for mistakes.
+
+Line: words apart by spaces. A value with spaces stands in quotes, which count only at the start of a
+word or right after its `=`; elsewhere an apostrophe is just an apostrophe. Nothing is expanded.
+
+A list such as `--sweep style=slow,"calm, warm"` keeps its quotes: they say which commas part values.
+
+Body: the prompt, verbatim, without the blank lines around it. When a line is exactly `---` and every
+line before it reads `name: value`, those lines are settings (values raw, without quotes) and the prompt
+is what follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import NoReturn
+
+from IPython.core.error import UsageError
+
+from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
+from wiro_nb.redaction import register_secret
+
+NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")
+SEPARATOR = "---"
+
+_HEADER_LINE = re.compile(r"(?P<name>[A-Za-z_][\w.\-]*):(?:[ \t]+(?P<value>.*))?\Z")
+_LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
+_KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\-]?key|api[_\-]?secret|secret|tasktoken|socketaccesstoken)\Z")
+_KEY_SHAPE = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[A-Za-z0-9_\-]{24,}\Z")
+_ULID = re.compile(r"(?i)[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+KEY_REFUSED = (
+    "a key or token typed in a cell stays in the notebook and its history. It was not used. "
+    "Remove it from the cell and type %wiro login, which asks for the key without keeping it here"
+)
+
+Values = dict[str, str | list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a line: `text` without quotes; `name` when it is `name=value`; `quoted` when in quotes."""
+
+    text: str
+    name: str | None = None
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What was typed.
+
+    Attributes:
+        command: The command called.
+        arguments: By the argument's name; absent ones are absent.
+        options: By `Flag.key`; switches are True.
+        lists: Values of the options that may be given several times, as typed.
+        values: `name=value` pairs; a name given several times has a list.
+    """
+
+    command: Command
+    arguments: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str | bool] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+
+    def listed(self, key: str) -> list[str]:
+        """Returns every value of an option that may be given several times, with its quotes."""
+        return list(self.lists.get(key, ()))
+
+    def option(self, key: str) -> str | None:
+        """Returns the value of an option that takes one, or None."""
+        value = self.options.get(key)
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A cell's body: settings of its header block (may be empty) and the prompt."""
+
+    values: dict[str, str]
+    prompt: str
+
+
+def split_words(line: str) -> list[Word]:
+    """Splits a line into words.
+
+    Raises:
+        UsageError: A quote is not closed, or text follows a closing quote.
+    """
+    words: list[Word] = []
+    position = 0
+    while position < len(line):
+        if line[position].isspace():
+            position += 1
+            continue
+        if words and words[-1].text in _LIST_FLAGS and not words[-1].quoted and line[position] not in "\"'":
+            word, position = _read_list(line, position)
+        elif (
+            flag := next((name for name in _LIST_FLAGS if line.startswith(f"{name}=", position)), None)
+        ) is not None:
+            word, position = Word(flag), position + len(flag) + 1
+        else:
+            word, position = _read_word(line, position)
+        words.append(word)
+    return words
+
+
+def _read_list(line: str, start: int) -> tuple[Word, int]:
+    """Reads to the next space outside quotes, and keeps the quotes."""
+    match = re.compile(r"(?:\"[^\"]*\"|'[^']*'|[^\s\"']|[\"'])+").match(line, start)
+    assert match is not None
+    text = match.group()
+    if len(re.findall('"', re.sub(r"'[^']*'", "", text))) % 2:
+        _fail(f"a quote is not closed: {line[start:]}")
+    name, equals, values = text.partition("=")
+    return (Word(values, name) if equals and NAME.match(name) else Word(text)), match.end()
+
+
+def _read_word(line: str, start: int) -> tuple[Word, int]:
+    name: str | None = None
+    position = start
+    if (match := re.compile(r"([A-Za-z_][\w.\-]*)=").match(line, start)) is not None:
+        name, position = match.group(1), match.end()
+    if position < len(line) and line[position] in "\"'":
+        text, end = _read_quoted(line, position)
+        return Word(text, name, quoted=True), end
+    end = position
+    while end < len(line) and not line[end].isspace():
+        end += 1
+    return Word(line[position:end], name), end
+
+
+def _read_quoted(line: str, start: int) -> tuple[str, int]:
+    quote, pieces, position = line[start], [], start + 1
+    while position < len(line) and line[position] != quote:
+        if line[position] == "\\" and line[position + 1 : position + 2] in (quote, "\\") and quote == '"':
+            position += 1
+        pieces.append(line[position])
+        position += 1
+    if position >= len(line):
+        raise UsageError(f"a quote is not closed: {line[start:]}")
+    position += 1
+    if position < len(line) and not line[position].isspace():
+        _fail(f"text follows the closing quote: {line[start : position + 1]}... Use the other quotes around it")
+    return "".join(pieces), position
+
+
+def quote_word(value: str) -> str:
+    """Returns a value as it can be typed on the line: `split_words` reads the same value back."""
+    if value and not any(letter.isspace() for letter in value) and value[0] not in "\"'":
+        return value
+    if '"' in value and "'" not in value:
+        return f"'{value}'"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def parse_line(line: str) -> Parsed:
+    """Reads what follows `%wiro`.
+
+    Raises:
+        UsageError: No such command, a wrong option or argument, or a key typed on the line.
+    """
+    words = split_words(line)
+    refuse_keys(words)
+    if not words:
+        command = find_command(STATUS)
+        assert command is not None
+        return Parsed(command)
+    first = words.pop(0)
+    command = None if first.name or first.quoted else find_command(first.text)
+    if command is None:
+        _fail(_unknown_command(first))
+    if command.name == "login" and words:
+        for word in words:
+            register_secret(word.text)
+        _fail(KEY_REFUSED)
+    return _parse_words(command, words)
+
+
+def parse_cell_line(line: str) -> Parsed:
+    """Reads what follows `%%wiro`.
+
+    Raises:
+        UsageError: The model is missing, an option is wrong, or a key was typed.
+    """
+    words = split_words(line)
+    refuse_keys(words)
+    return _parse_words(CELL, words)
+
+
+def parse_body(body: str) -> Body:
+    """Splits a cell's body into its settings and the prompt; see the module's text for the rule."""
+    lines = body.split("\n")
+    values: dict[str, str] = {}
+    if SEPARATOR in (stripped := [line.rstrip("\r") for line in lines]):
+        end = stripped.index(SEPARATOR)
+        head = read_settings(stripped[:end])
+        if head:
+            return Body(head, _trim_blank_lines(lines[end + 1 :]))
+    return Body(values, _trim_blank_lines(lines))
+
+
+def read_settings(lines: Iterable[str]) -> dict[str, str] | None:
+    """Reads `name: value` lines; None when one of them is something else.
+
+    Raises:
+        UsageError: A name stands twice.
+    """
+    values: dict[str, str] = {}
+    for line in lines:
+        match = _HEADER_LINE.match(line.rstrip())
+        if match is None:
+            return None
+        if match["name"] in values:
+            _fail(f"{match['name']} is given twice above the {SEPARATOR} line")
+        values[match["name"]] = (match["value"] or "").strip()
+    return values
+
+
+def _trim_blank_lines(lines: list[str]) -> str:
+    start, end = 0, len(lines)
+    while start < end and not lines[start].strip():
+        start += 1
+    while end > start and not lines[end - 1].strip():
+        end -= 1
+    return "\n".join(lines[start:end])
+
+
+def _parse_words(command: Command, words: list[Word]) -> Parsed:
+    positional: list[str] = []
+    options: dict[str, str | bool] = {}
+    lists: dict[str, list[str]] = {}
+    values: Values = {}
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word.name is None and not word.quoted and word.text.startswith("--"):
+            _take_flag(command, word.text, queue, options, lists)
+        elif word.name is not None and command.takes_values:
+            _add_value(values, word.name, word.text)
+        else:
+            positional.append(word.text if word.name is None else f"{word.name}={word.text}")
+    return Parsed(command, _bind(command, positional, lists), options, values, lists)
+
+
+def _take_flag(
+    command: Command, text: str, queue: list[Word], options: dict[str, str | bool], lists: dict[str, list[str]]
+) -> None:
+    name, equals, inline = text.partition("=")
+    flag = command.flag(name)
+    if flag is None:
+        known = [item.name for item in command.flags]
+        near = get_close_matches(name, known, 1)
+        tail = f" Did you mean {near[0]}?" if near else f" It takes: {', '.join(known) or 'no options'}"
+        _fail(f"{command.title} has no option {name}.{tail}")
+    if flag.key in options:
+        _fail(f"{name} is given twice")
+    if not flag.value:
+        if equals:
+            _fail(f"{name} takes no value")
+        options[flag.key] = True
+    elif equals:
+        options[flag.key] = inline
+    elif queue and (queue[0].quoted or not queue[0].text.startswith("--")):
+        taken = queue.pop(0)
+        given = taken.text if taken.name is None else f"{taken.name}={taken.text}"
+        if flag.repeats:
+            lists.setdefault(flag.key, []).append(given)
+        else:
+            options[flag.key] = given
+    else:
+        _fail(f"{name} needs a value: {name} {flag.value}")
+
+
+def _add_value(values: Values, name: str, text: str) -> None:
+    if name not in values:
+        values[name] = text
+        return
+    present = values[name]
+    values[name] = [*present, text] if isinstance(present, list) else [present, text]
+
+
+def _bind(command: Command, positional: list[str], lists: dict[str, list[str]]) -> dict[str, str]:
+    bound: dict[str, str] = {}
+    rest = list(positional)
+    for argument in command.arguments:
+        if argument.rest:
+            if rest:
+                bound[argument.name] = " ".join(rest)
+            rest = []
+        elif argument.repeats:
+            lists[argument.name] = rest
+            rest = []
+        elif rest:
+            bound[argument.name] = rest.pop(0)
+        elif argument.required:
+            _fail(f"{command.title} needs {argument.name}: {argument.help}. For example: {command.example}")
+    if rest:
+        hint = " A setting is written name=value" if command.takes_values else ""
+        _fail(f"{command.title} does not understand {rest[0]!r}.{hint} Usage: {command.usage}")
+    return bound
+
+
+def _unknown_command(word: Word) -> str:
+    typed = word.text if word.name is None else f"{word.name}={word.text}"
+    if "/" in typed:
+        return f"{typed!r} is not a command. To run a model: %%{MAGIC} {typed}; its inputs: %wiro info {typed}"
+    near = get_close_matches(typed, [command.name for command in COMMANDS], 1)
+    tail = f"Did you mean %wiro {near[0]}?" if near else "All commands: %wiro help"
+    return f"no command {typed!r}. {tail}"
+
+
+def refuse_keys(words: Iterable[Word]) -> None:
+    """Refuses words that look like a key, a secret or a task token.
+
+    Raises:
+        UsageError: One does. The text is masked in every later message.
+    """
+    for word in words:
+        named = word.name is not None and _KEY_NAME.search(word.name) is not None
+        shaped = word.name is None and _KEY_SHAPE.match(word.text) is not None and _ULID.match(word.text) is None
+        if word.text and (named or shaped):
+            register_secret(word.text)
+            _fail(KEY_REFUSED)
+
+
+def _fail(message: str) -> NoReturn:
+    """Raises exactly `UsageError`: IPython prints one line for it and a traceback for its subclasses."""
+    raise UsageError(message)

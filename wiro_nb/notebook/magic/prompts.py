@@ -1,0 +1,31 @@
+"""Which input the body of a cell fills, and the cell that makes a run again. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.notebook.form.text import cell_text
+from wiro_nb.schema.types import ModelSchema
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+
+PROMPT = "prompt"
+
+
+def prompt_name(schema: ModelSchema) -> str | None:
+    """Returns the input that the body of a cell fills, or None for a model without a prompt."""
+    if schema.open or schema.get(PROMPT) is not None:
+        return PROMPT
+    texts = (item.id for item in schema.parameters if item.type in ("text", "textarea"))
+    return next((name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()), None)
+
+
+def cell_of_run(run: Run) -> str:
+    """Returns the cell that makes a run again, seed included; files stand by URL or name."""
+    values: dict[str, Any] = {name: value for name, value in run.parameters.items() if value != ""}
+    for name, files in run.files.items():
+        given = [str(item.get("url") or item.get("name") or "") for item in files]
+        values[name] = given[0] if len(given) == 1 else given
+    prompt = str(values.pop(PROMPT, ""))
+    return cell_text(run.model, values, prompt=prompt)

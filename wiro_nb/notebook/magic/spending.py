@@ -1,0 +1,114 @@
+"""What was billed, added up: `%wiro spent`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import PurePath
+
+from wiro_nb.errors import InputError
+from wiro_nb.ledger.queries import Spending
+from wiro_nb.notebook.host import ANY_NOTEBOOK, current_host
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation import formatting, markup
+from wiro_nb.presentation.output import Page
+from wiro_nb.presentation.run_page import Bundle
+
+GROUPS = ("model", "day", "notebook")
+_MOST_ROWS = 40
+_BAR = "#2f80ed"
+
+
+def spent(by: str = "model") -> Page:
+    """Returns what the present service billed, as a table with bars.
+
+    Args:
+        by: "model", "day" (UTC) or "notebook".
+
+    Raises:
+        InputError: Another word.
+    """
+    if by not in GROUPS:
+        raise InputError(
+            f"what was spent can be added up by {', '.join(GROUPS)}, not by {by!r}", hint="%wiro spent --by day"
+        )
+    manager = session.manager()
+    service, notebook = manager.service_name, current_host().notebook
+    rows = manager.ledger.spending(by, service=service)
+    here = manager.spent(notebook)
+    return Page(spent_bundle(by, rows, here_usd=here, is_sandbox=manager.choice.is_sandbox, service=service))
+
+
+def spent_bundle(
+    by: str, rows: Sequence[Spending], *, here_usd: Decimal, is_sandbox: bool, service: str
+) -> Bundle:
+    """Returns the table of what was billed.
+
+    Args:
+        by: What the rows are.
+        rows: Largest sum first; days newest first.
+        here_usd: Billed in this notebook.
+        is_sandbox: True: the money is make-believe.
+        service: Its name.
+    """
+    total = sum((row.spent_usd for row in rows), Decimal(0))
+    flying = sum((row.reserved_usd for row in rows), Decimal(0))
+    money = "make-believe money of the sandbox" if is_sandbox else service
+    about = f"in all notebooks ({money}), {formatting.money(here_usd)} of it in this one"
+    about += f"; runs in flight may add {formatting.money(flying)}" if flying else ""
+    head = f"spent {formatting.money(total)} {about}"
+    if not rows:
+        text = f"nothing was spent yet ({money})"
+        return {
+            "text/html": f'<div style="font-size:13px">{markup.escape(text)}</div>',
+            "text/plain": f"wiro: {text}",
+        }
+    shown = rows[:_MOST_ROWS]
+    most = max((row.spent_usd for row in shown), default=Decimal(0))
+    table = markup.grid_table(
+        (by.capitalize(), "Runs", "Billed", "Share"),
+        [
+            [
+                markup.escape(_name(by, row.name)),
+                f"{row.runs}",
+                f"<span>{markup.escape(formatting.money(row.spent_usd))}</span>",
+                _bar(row.spent_usd, most, total),
+            ]
+            for row in shown
+        ],
+        right=frozenset({1, 2}),
+    )
+    more = f"and {len(rows) - _MOST_ROWS} more" if len(rows) > _MOST_ROWS else ""
+    html = (
+        f'<div style="font-size:13px;line-height:1.45;max-width:820px"><div style="margin:0 0 6px 0">'
+        f"{markup.escape(head[0].upper() + head[1:])}</div>{table}{markup.block(more) if more else ''}</div>"
+    )
+    width = max(len(_name(by, row.name)) for row in shown)
+    lines = [f"wiro: {head}"]
+    lines += [
+        f"  {_name(by, row.name):<{width}}  {formatting.count(row.runs, 'run'):>9}"
+        f"  {formatting.money(row.spent_usd):>9}"
+        for row in shown
+    ]
+    return {"text/html": html, "text/plain": "\n".join([*lines, *([f"  {more}"] if more else [])])}
+
+
+def _name(by: str, name: str) -> str:
+    """Returns a row's name; of a notebook only the last parts of its path, which may end up in a shared file."""
+    if by != "notebook":
+        return name
+    path = PurePath(name)
+    if not name:
+        return "outside notebooks"
+    return f"folder {path.parent.name or path.parent}" if path.name == ANY_NOTEBOOK else path.name
+
+
+def _bar(amount: Decimal, most: Decimal, total: Decimal) -> str:
+    width = int(100 * amount / most) if most else 0
+    share = f"{100 * amount / total:.0f}%" if total else "0%"
+    return (
+        '<span style="display:inline-block;width:120px;height:8px;background:rgba(127,127,127,.25);'
+        'border-radius:2px">'
+        f'<span style="display:block;width:{max(width, 1 if amount else 0)}%;height:8px;background:{_BAR};'
+        f'border-radius:2px"></span></span> {share}'
+    )

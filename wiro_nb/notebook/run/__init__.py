@@ -1,0 +1,1 @@
+"""Starting, showing and resuming a run in a notebook."""

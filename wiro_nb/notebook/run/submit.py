@@ -1,0 +1,150 @@
+"""Starting a prepared request from a notebook: never twice without a word, and with where it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import InputError
+from wiro_nb.notebook.document.bridge import bridge
+from wiro_nb.notebook.host import Host, injected_parameters
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.amounts import MOST_USD, read_usd
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.run import Run
+    from wiro_nb.schema.values import Prepared
+    from wiro_nb.session.manager import Manager
+
+ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
+ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
+MAY_BE_RUNNING = "Sent before without an answer: the service is asked again. --fresh sends anew and may pay twice."
+FILES_GONE = "Already made by this notebook, but its file is gone: %wiro fetch {} gets it again at no cost."
+
+
+def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
+    """Returns what one run may cost at most, in USD; None stays None.
+
+    Raises:
+        InputError: It is no amount of money.
+    """
+    if usd is None:
+        return None
+    amount = read_usd(usd)
+    if amount is None:
+        raise InputError(
+            f"max_cost_usd is an amount from 0 to {MOST_USD} USD, not {usd!r}", hint="max_cost_usd=0.50"
+        )
+    return amount
+
+
+def start_prepared(
+    prepared: Prepared,
+    host: Host,
+    kind: str,
+    *,
+    fresh: bool,
+    max_cost_usd: Decimal | None = None,
+    out_dir: str | None = None,
+    parent: dict[str, Any] | None = None,
+    made_again: bool = False,
+) -> tuple[Run, str]:
+    """Starts a run, unless this notebook already has it; returns it with a sentence about that.
+
+    Args:
+        prepared: The request.
+        host: Where it is asked for.
+        kind: As in `origin_of`.
+        fresh: True never looks for an earlier run.
+        max_cost_usd: As in `run`.
+        out_dir: As in `run`.
+        parent: The run it continues, or is made again from.
+        made_again: True counts only earlier runs with the same parent: the parent itself is no answer.
+    """
+    session.remember_schema(prepared.schema)
+    returned = session.returned_in(host)
+    origin_run = str(parent["run_id"]) if parent and made_again else None
+    handle, note = (None, "") if fresh else _find_before(prepared, host, kind, returned, origin_run)
+    if handle is None:
+        handle = submit(prepared, host, kind, max_cost_usd=max_cost_usd, out_dir=out_dir, parent=parent)
+    returned.add(handle.id)
+    session.last_run = handle
+    bridge.follow(handle)
+    return handle, note
+
+
+def _find_before(
+    prepared: Prepared, host: Host, kind: str, returned: Collection[str], made_from: str | None = None
+) -> tuple[Run | None, str]:
+    """Returns the run that already answers this request in this notebook, and what to say about it.
+
+    A run in flight counts for a cell that is run again. For Python it counts only when an earlier kernel started
+    it: Python that asks twice means it, but a notebook run anew after a crash means the run it has. One that may
+    have been sent counts always: sending it again could be paid twice.
+    """
+    from wiro_nb.ledger.state import RunState
+    from wiro_nb.schema.encode import request_sha256
+
+    if host.notebook is None:
+        return None, ""
+    manager = session.manager()
+    identity = request_sha256(prepared)
+    in_vain = (RunState.FAILED, RunState.CANCELLED)
+    for handle in _runs_of(manager, host.notebook, prepared.schema.slug):
+        row = handle.row
+        same = row.request_sha256 == identity and row.service == manager.service_name
+        same = same and made_from in (None, (row.parent or {}).get("run_id"))
+        if not same or row.state in in_vain or row.run_id in returned:
+            continue
+        if row.state is not RunState.SUCCEEDED:
+            is_uncertain = row.state is RunState.UNCERTAIN
+            if kind != "magic" and not is_uncertain and manager.started_here(handle):
+                continue
+            manager.follow(handle)
+            return handle, MAY_BE_RUNNING if is_uncertain else ALREADY_RUNNING
+        missing = handle.lacks_files
+        if missing and host.is_headless:  # nobody is there to fetch it, and later cells need the file
+            handle.fetch()
+            missing = False
+        return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
+    return None, ""
+
+
+def _runs_of(manager: Manager, notebook: str, model: str) -> Iterator[Run]:
+    """Gives the runs of a notebook, latest first, and then those that its file brought along from elsewhere."""
+    from wiro_nb.session.notebook_runs import carried_rows
+
+    yield from manager.runs(notebook=notebook, model=model, limit=None)
+    for row in carried_rows(manager.ledger, notebook, model):
+        yield manager.get(row.run_id)
+
+
+def submit(
+    prepared: Prepared,
+    host: Host,
+    kind: str,
+    *,
+    max_cost_usd: Decimal | None = None,
+    out_dir: str | None = None,
+    parent: dict[str, Any] | None = None,
+) -> Run:
+    """Starts a run; it is on disk when this returns.
+
+    Raises:
+        BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
+    """
+    handle = session.manager().submit(
+        prepared, origin=origin_of(host, kind), max_cost_usd=max_cost_usd, parent=parent, out_dir=out_dir
+    )
+    session.last_run = handle
+    return handle
+
+
+def origin_of(host: Host, kind: str) -> Origin:
+    """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
+    from wiro_nb.execution.requests import Origin
+
+    given = injected_parameters() if host.is_headless else None
+    return Origin(host.notebook, host.cell_id, host.source_sha256, kind, given)

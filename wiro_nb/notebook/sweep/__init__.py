@@ -1,0 +1,1 @@
+"""Sweeps in a notebook: the grid and its static form."""

@@ -1,0 +1,1 @@
+"""Text and HTML about runs, shared by the command line and the notebook. Knows no IPython."""

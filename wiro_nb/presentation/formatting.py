@@ -1,0 +1,131 @@
+"""Numbers and states in the words people read. Pure; shared by static outputs, text twins and tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
+
+_SMALL_USD = Decimal("0.10")
+_KB = 1000
+
+
+def money(amount_usd: Decimal) -> str:
+    """Returns "$0.038" or "$0.04": up to three decimals under ten cents, else two; nothing at all is "$0"."""
+    if amount_usd == 0:
+        return "$0"
+    sign, size = ("-", -amount_usd) if amount_usd < 0 else ("", amount_usd)
+    step = Decimal("0.001") if size < _SMALL_USD else Decimal("0.01")
+    rounded = size.quantize(step, ROUND_HALF_UP)
+    if rounded == 0:
+        return f"{sign}under $0.001"
+    text = f"{rounded:,}"
+    return f"{sign}${text[:-1] if size < _SMALL_USD and text.endswith('0') else text}"
+
+
+def about(amount_usd: Decimal) -> str:
+    """Returns a forecast: "about $0.04", or "under $0.001" where that says more."""
+    text = money(amount_usd)
+    return text if text.startswith(("under", "$0")) and amount_usd < Decimal("0.001") else f"about {text}"
+
+
+def clock(seconds: float) -> str:
+    """Returns "0:05" or "1:02:05" for a length of time in seconds."""
+    whole = max(0, int(seconds + 0.5))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def file_size(size_bytes: int) -> str:
+    """Returns "172 KB", with decimal units as file managers show them."""
+    if size_bytes < _KB:
+        return f"{size_bytes} bytes"
+    value = size_bytes / _KB
+    for unit in ("KB", "MB"):
+        if value < _KB:
+            return f"{value:.0f} {unit}" if unit == "KB" or value >= 100 else f"{value:.1f} {unit}"
+        value /= _KB
+    return f"{value:.1f} GB"
+
+
+def number(value: float) -> str:
+    """Returns a number without needless zeros: 16, 5.1, 23.976."""
+    return f"{round(value, 3):g}"
+
+
+def day_and_time(moment: datetime) -> str:
+    """Returns "21 Nov 2026 14:02" in the kernel's time zone."""
+    local = moment.astimezone()
+    return f"{local.day} {local:%b %Y %H:%M}"
+
+
+def short_when(moment: datetime, now: datetime | None = None) -> str:
+    """Returns "14:02" for today, "yesterday 14:02", else the date."""
+    local = moment.astimezone()
+    today = (now or datetime.now(UTC)).astimezone().date()
+    days = (today - local.date()).days
+    if days == 0:
+        return f"{local:%H:%M}"
+    return f"yesterday {local:%H:%M}" if days == 1 else f"{local.day} {local:%b %Y}"
+
+
+def count(number_of: int, noun: str) -> str:
+    """Returns "1 run" or "2 runs"."""
+    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
+
+
+def state_word(snapshot: Snapshot) -> str:
+    """Returns the state as people read it: "Done", "Failed while generating", "Queued"."""
+    state, stage = snapshot.state, snapshot.stage
+    if state is RunState.SUCCEEDED:
+        return "Done"
+    if state is RunState.FAILED:
+        started = stage not in (Stage.WAITING, Stage.DONE)
+        return f"Failed while {stage.value}" if started else "Failed"
+    if state is RunState.CANCELLED:
+        return "Cancelled"
+    if state is RunState.UNCERTAIN:
+        return "Sent, answer lost"
+    if snapshot.lost_since is not None:
+        return "Lost contact"
+    if state is RunState.SUBMITTED and stage is not Stage.WAITING:
+        return stage.value.capitalize()
+    return "Waiting for a slot" if snapshot.ahead is not None else "Sending"
+
+
+def cost_words(snapshot: Snapshot) -> str:
+    """Returns what the run costs, in words: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
+    if snapshot.is_sandbox:
+        return "free, sandbox"
+    if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
+        return "billed: nothing" if not snapshot.cost_usd else money(snapshot.cost_usd)
+    if snapshot.cost_usd is not None:
+        return money(snapshot.cost_usd)
+    if snapshot.state is RunState.SUCCEEDED:
+        return "not told by the service"
+    if snapshot.estimated_usd is None:
+        return "price not listed"
+    return f"{about(snapshot.estimated_usd)} if it succeeds"
+
+
+def forecast_words(snapshot: Snapshot) -> str:
+    """Returns "about $0.04", what a run that was billed had been expected to cost; "" where that says nothing."""
+    if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
+        return ""
+    return f"about {money(snapshot.estimated_usd)}"
+
+
+def progress_line(snapshot: Snapshot) -> str:
+    """Returns one line for a terminal: "Generating 60%, step 6 of 10, 0:05, about 3 s left"."""
+    parts = [state_word(snapshot)]
+    if snapshot.percent is not None and not snapshot.state.is_final:
+        parts[0] += f" {snapshot.percent:.0f}%"
+    if snapshot.step is not None and snapshot.steps is not None:
+        parts.append(f"step {snapshot.step} of {snapshot.steps}")
+    if snapshot.elapsed_s is not None:
+        parts.append(clock(snapshot.elapsed_s))
+    if snapshot.remaining_s is not None and (snapshot.step or 0) > 1:
+        parts.append(f"about {snapshot.remaining_s:.0f} s left")
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""Replaying, comparing and verifying runs."""

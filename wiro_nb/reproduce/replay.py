@@ -1,0 +1,370 @@
+"""Making a run again from anything that is left of it: a clip, a notebook, a sidecar, an address, the ledger.
+
+A record may come from anybody. It decides what is asked for, never where it goes or what is read: the request
+goes to the service that is in use, input files come from stores of inputs by their content.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.config import cache_dir, data_dir
+from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
+from wiro_nb.execution.requests import Origin, home_of
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
+from wiro_nb.ledger.audit import locate_output
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.provenance.find import find_records, split_source
+from wiro_nb.provenance.reading import is_there
+from wiro_nb.provenance.record import build_record, check_record
+from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import Prepared
+from wiro_nb.services.schema_archive import find_schema
+from wiro_nb.session.manager import Manager
+from wiro_nb.session.planning import home_of_row
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LATEST = 500
+"""How many runs of the ledger may point to further stores of inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A record and where it was found.
+
+    Attributes:
+        record: Checked.
+        name: What to type to mean it again.
+        kind: "clip", "sidecar", "notebook" or "ledger".
+        path: The file that held it; None for the ledger.
+    """
+
+    record: dict[str, Any]
+    name: str
+    kind: str
+    path: Path | None = None
+
+    @property
+    def word(self) -> str:
+        """The name as it can be typed."""
+        return as_word(self.name)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run it tells of."""
+        return str(self.record["run_id"])
+
+    @property
+    def short_id(self) -> str:
+        """Its last five letters, lower case."""
+        return self.run_id[-5:].lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A request made again, not sent yet.
+
+    Attributes:
+        source: Where it comes from.
+        plan: What has changed, what is missing, what is worth knowing.
+        prepared: The request; None while the plan is not ready.
+    """
+
+    source: Source
+    plan: ReplayPlan
+    prepared: Prepared | None
+
+    @property
+    def parent(self) -> dict[str, Any]:
+        """What the new run's record says of the old one."""
+        return {"run_id": self.source.run_id, "output": None}
+
+    @property
+    def lines(self) -> list[str]:
+        """Everything a person should know before it is sent, one line each."""
+        drift = [item.message for item in self.plan.drift]
+        missing = [_missing_line(item.parameter, item.name, item.sha256) for item in self.plan.missing]
+        notes = self.prepared.notes if self.prepared is not None else ()
+        return list(dict.fromkeys([*drift, *missing, *self.plan.notes, *notes]))
+
+
+def as_word(text: str) -> str:
+    """Returns a text as one word of a command line: in quotes where it has spaces."""
+    return f'"{text}"' if any(letter.isspace() for letter in text) else text
+
+
+def find_sources(
+    manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
+) -> list[Source]:
+    """Returns the records that a person's word means.
+
+    Args:
+        manager: Its ledger is asked for ids and addresses.
+        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook, `NOTEBOOK#RUN`, or the
+            address of an output.
+        notebook: Whose runs come first where a part of an id fits several.
+        ignore_hash: True reads records that were changed after they were written.
+
+    Raises:
+        UnknownRun: There is none, or an id fits several.
+        BadRecord: A file holds no record, or one that is refused.
+    """
+    text = str(source).strip()
+    if re.match(r"https?://", text, re.IGNORECASE):
+        row = manager.ledger.find_output_url(text)
+        if row is None:
+            raise UnknownRun(
+                "no run of this ledger has an output at that address",
+                hint="download the file and give it, or %wiro runs",
+                query=text,
+                near=[],
+            )
+        return [_from_row(row)]
+    path, wanted = split_source(text)
+    if text and is_there(path):
+        found = find_records(text, ignore_hash=ignore_hash)
+        is_one = len(found) == 1 and not wanted
+        return [
+            Source(
+                item.record,
+                text
+                if is_one
+                else f"{path}#{item.record['run_id'][-5:].lower()}"
+                if item.kind == "notebook"
+                else str(item.path),
+                item.kind,
+                item.path,
+            )
+            for item in found
+        ]
+    if wanted or "/" in text or "\\" in text or path.suffix:
+        raise BadRecord(
+            f"{path.name} does not exist here",
+            hint="check the path, or name the run: %wiro runs",
+            source=path.name,
+            reason="none",
+        )
+    return [_from_row(manager.ledger.find(text, notebook))]
+
+
+def find_source(
+    manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
+) -> Source:
+    """Returns the one record that a person's word means.
+
+    Raises:
+        UnknownRun: None or several. BadRecord: as `find_sources`.
+    """
+    found = find_sources(manager, source, notebook=notebook, ignore_hash=ignore_hash)
+    if len(found) > 1:
+        name = Path(str(source)).name
+        raise UnknownRun(
+            f"{name} holds {len(found)} runs: name one",
+            details=[f"{item.name}  {item.record['model']['slug']}" for item in found[:10]],
+            hint=f"%wiro rerun {found[-1].word}, or %wiro rerun {as_word(str(source))} --all",
+            query=str(source),
+            near=[item.run_id for item in found[:5]],
+        )
+    return found[0]
+
+
+def plan_rerun(
+    manager: Manager,
+    source: Source,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    origin: Origin | None = None,
+) -> Replay:
+    """Makes a record's request again, as far as it can be made; sends nothing.
+
+    Args:
+        manager: Knows the present inputs of the model, and the service in use.
+        source: From `find_source`.
+        overrides: Settings to change, as given.
+        origin: Whose notebook relative paths and the store of inputs belong to.
+
+    Raises:
+        UnknownModel: The service in use does not have the model.
+        InvalidParameter, InvalidFile: A changed setting does not fit.
+    """
+    origin = origin or Origin()
+    schema = _present_schema(manager, source.record)
+    plan = plan_replay(
+        source.record,
+        schema,
+        overrides=overrides,
+        find_file=find_input(manager, home_of(origin.notebook), source),
+        service=manager.service_name,
+        old_schema=find_schema(source.record["model"].get("schema_sha256"), data_dir()),
+    )
+    if not plan.is_ready:
+        return Replay(source, plan, None)
+    prepared = manager.prepare(schema.slug, plan.values, origin=origin)
+    return Replay(source, check_prepared(plan, prepared), prepared)
+
+
+def refuse(replay: Replay) -> InvalidParameter:
+    """Returns the error that says why a replay cannot be sent, and what to type."""
+    plan = replay.plan
+    blocking = [item for item in plan.drift if item.blocks]
+    lines = [item.message for item in blocking]
+    lines += [_missing_line(item.parameter, item.name, item.sha256) for item in plan.missing]
+    names = [item.parameter for item in blocking] + [item.parameter for item in plan.missing]
+    settings = [f"{item.parameter}={'' if item.kind == 'gone' else '...'}" for item in blocking]
+    settings += [f"{item.parameter}=PATH" for item in plan.missing]
+    kind = InvalidFile if plan.missing and not blocking else InvalidParameter
+    what = "an input file is not here" if kind is InvalidFile else "the model's inputs have changed since"
+    return kind(
+        f"run {replay.source.short_id} cannot be sent as it was: {what}",
+        details=lines,
+        hint=f"%wiro rerun {replay.source.word} {' '.join(dict.fromkeys(settings))}",
+        name=names[0],
+        value="",
+        allowed=[],
+        near=[],
+        problems=[{"name": name, "message": line, "near": []} for name, line in zip(names, lines, strict=True)],
+    )
+
+
+def send(
+    manager: Manager,
+    replay: Replay,
+    *,
+    origin: Origin | None = None,
+    max_cost_usd: Decimal | None = None,
+    out_dir: str | Path | None = None,
+) -> Run:
+    """Sends a replay; the new run names the old one as its parent.
+
+    Raises:
+        InvalidParameter, InvalidFile: It is not ready; nothing was sent.
+        WiroError: As `Manager.submit`.
+    """
+    if replay.prepared is None:
+        raise refuse(replay)
+    return manager.submit(
+        replay.prepared,
+        origin=origin,
+        max_cost_usd=max_cost_usd,
+        parent=replay.parent,
+        out_dir=out_dir,
+    )
+
+
+def record_of(row: LedgerRow) -> dict[str, Any]:
+    """Returns a run's record; of one that has none yet, what the ledger knows of its request.
+
+    Raises:
+        BadRecord: The ledger's record is not what was written.
+    """
+    if row.record:
+        return check_record(json.loads(row.record), source=f"run {row.short_id}")
+    return build_record(
+        run_id=row.run_id,
+        model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
+        service={"name": row.service, "base_url": row.base_url},
+        parameters=row.parameters,
+        files=row.request.get("files") or {},
+        seed=row.request.get("seed"),
+        task_id=row.task_id,
+        status=str(row.state),
+        exit_code=row.exit_code,
+        outputs=[],
+        price={"estimated_usd": row.estimated_usd, "cost_usd": row.cost_usd},
+        times={
+            "created": row.created,
+            "submitted": row.submitted_at,
+            "started": row.started_at,
+            "finished": row.finished_at,
+        },
+        elapsed_s=row.elapsed_s,
+        parent=row.parent,
+        cell=None,
+    )
+
+
+def find_input(manager: Manager, home: Path, source: Source | None = None) -> Callable[[str], Path | None]:
+    """Returns a function that finds an input file by its SHA-256 in the stores of inputs.
+
+    Looked through in this order: the notebook's own store, what lies beside the source the person named, files
+    kept in the cache, stores of other notebooks of the ledger, and what runs have made.
+
+    Args:
+        manager: Its ledger names further stores.
+        home: The notebook's folder.
+        source: Where the record was found.
+    """
+
+    def find(sha256: str) -> Path | None:
+        if _SHA256.fullmatch(sha256) is None:
+            return None
+        for folder in dict.fromkeys(_stores(manager, home, source)):
+            found = next((path for path in sorted(folder.glob(f"{sha256}*")) if path.is_file()), None)
+            if found is not None:
+                return found
+        return _made_by_a_run(manager, sha256)
+
+    return find
+
+
+def _stores(manager: Manager, home: Path, source: Source | None) -> Iterator[Path]:
+    yield home / OUTPUTS_FOLDER / INPUTS_FOLDER
+    for base in _folders_around(source):
+        yield base / OUTPUTS_FOLDER / INPUTS_FOLDER
+        yield base / INPUTS_FOLDER
+        yield base / "inputs"  # an exported crate
+    yield cache_dir() / "inputs"
+    for row in manager.ledger.list(limit=_LATEST):
+        if row.request.get("files"):
+            yield home_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
+
+
+def _folders_around(source: Source | None) -> Sequence[Path]:
+    """The folder of the file a person named, and the two above it: a clip lies in its run's folder."""
+    return source.path.resolve().parents[:3] if source is not None and source.path is not None else ()
+
+
+def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
+    made = manager.ledger.find_maker(sha256)
+    if made is None or made.frame is not None:
+        return None
+    try:
+        row = manager.ledger.get(made.run_id)
+    except (UnknownRun, LedgerError):
+        return None
+    path = locate_output(row, row.outputs[made.output]) if made.output < len(row.outputs) else None
+    return path if path is not None and path.is_file() else None
+
+
+def _present_schema(manager: Manager, record: Mapping[str, Any]) -> ModelSchema:
+    slug, run_path = str(record["model"]["slug"]), str(record["model"]["run_path"])
+    try:
+        return manager.schema(slug)
+    except UnknownModel as error:
+        if run_path != slug:
+            return manager.schema(run_path)
+        made_on = record["service"]["name"]
+        raise UnknownModel(
+            f"{manager.service_name} has no model {slug[:80]}; the run was made on {made_on}",
+            details=list(error.details),
+            hint="%wiro use SERVICE, one that has it",
+            model=slug,
+            near=list(error.near),
+        ) from None
+
+
+def _from_row(row: LedgerRow) -> Source:
+    return Source(record_of(row), row.short_id, "ledger")
+
+
+def _missing_line(parameter: str, name: str, sha256: str | None) -> str:
+    known = f" (sha256 {sha256[:8]})" if sha256 else ""
+    return f"{parameter}: the file {name}{known} is in no store of inputs here; give {parameter}=PATH"

@@ -1,0 +1,248 @@
+"""Checking that notebooks, run folders and clips still tell the truth, and tell no secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import BadRecord
+from wiro_nb.provenance.embed import carries_records, hash_media, read_embedded
+from wiro_nb.provenance.find import FoundRecord, find_records
+from wiro_nb.provenance.reading import is_there
+from wiro_nb.provenance.record import HASH_FIELD, canonical_json
+from wiro_nb.provenance.secret_scan import leaks_in_file
+from wiro_nb.provenance.sidecar import SIDECAR_NAME
+from wiro_nb.reproduce.diff import hash_clip
+
+ReadLedger = Callable[[str], Mapping[str, Any] | None]
+"""Takes a run id and returns the ledger's record of it, or None."""
+
+_OUTPUTS_FOLDER = "wiro_outputs"
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
+_CLIP_SUFFIXES = _PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mp3", ".wav", ".m4a"}
+_REQUEST = ("model", "service", "parameters", "files", "seed", "task_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing verify saw.
+
+    Attributes:
+        level: "ok", "note" or "problem"; only problems make the command fail.
+        kind: "record", "file", "ledger" or "secret".
+        where: The file, and the run where there is one.
+        message: One line for people.
+    """
+
+    level: str
+    kind: str
+    where: str
+    message: str
+
+
+def verify_paths(
+    paths: list[Path],
+    *,
+    read_ledger: ReadLedger = lambda run_id: None,
+    secrets: Collection[str] = (),
+) -> list[Finding]:
+    """Checks notebooks, run folders and clips.
+
+    Args:
+        paths: Files or folders; folders are searched through, hidden ones left out.
+        read_ledger: Looks up what the ledger says of a run.
+        secrets: Keys, secrets and task tokens of this person; their presence anywhere is a problem.
+
+    Returns:
+        Findings in the order of the paths: hashes, files (moved ones are found by their hash),
+        agreement with the ledger, and secrets or private paths in records and notebooks.
+    """
+    findings: list[Finding] = []
+    index = _FileIndex(paths)
+    for path in paths:
+        targets = list(_targets(path))
+        if not targets:
+            nothing = "nothing to verify: no notebook, clip or run.json here"
+            findings.append(
+                Finding("problem", "file", path.name, nothing if is_there(path) else "there is no such file")
+            )
+        for target in targets:
+            findings += _verify_file(target, index, read_ledger, secrets)
+    return findings
+
+
+def _targets(path: Path) -> Iterator[Path]:
+    if not is_there(path):
+        return
+    if path.is_file():
+        yield path
+        return
+    for item in sorted(path.rglob("*")):
+        if not item.is_file() or _is_hidden(item, path):
+            continue
+        suffix = item.suffix.lower()
+        is_lone_clip = suffix in _CLIP_SUFFIXES and not (item.parent / SIDECAR_NAME).exists()
+        if suffix == ".ipynb" or item.name == SIDECAR_NAME or is_lone_clip:
+            yield item
+
+
+def _is_hidden(item: Path, top: Path) -> bool:
+    return any(part.startswith(".") for part in item.relative_to(top).parts)
+
+
+def _verify_file(
+    path: Path, index: _FileIndex, read_ledger: ReadLedger, secrets: Collection[str]
+) -> Iterator[Finding]:
+    for leak in leaks_in_file(path, secrets):
+        yield Finding("problem" if leak.is_secret else "note", "secret", path.name, f"{leak.label}: {leak.seen}")
+    refused: list[BadRecord] = []
+    try:
+        found = find_records(path, refused=refused)
+    except BadRecord as error:
+        level = "note" if error.reason == "none" else "problem"
+        yield Finding(level, "record", path.name, error.message)
+        return
+    for bad in refused:
+        yield Finding("problem", "record", path.name, bad.message)
+    for item in found:
+        where = f"{path.name}#{_short(item.record)}"
+        yield Finding("ok", "record", where, "the record is whole and unchanged")
+        try:
+            yield from _verify_outputs(item, path, where, index, read_ledger)
+        except (BadRecord, OSError) as error:
+            yield Finding("problem", "file", where, getattr(error, "message", None) or "a file cannot be read")
+        yield from _verify_ledger(item.record, where, read_ledger)
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    return str(record["run_id"])[-5:].lower()
+
+
+def _verify_outputs(
+    item: FoundRecord, path: Path, where: str, index: _FileIndex, read_ledger: ReadLedger
+) -> Iterator[Finding]:
+    if item.kind == "clip" or item.path != path:  # a clip that lost its tag is known by the sidecar beside it
+        yield _verify_clip(item.record, path, where, index)
+        return
+    for output in item.record["outputs"]:
+        if not output.get("sha256") or not output.get("path"):
+            continue
+        name = Path(output["path"]).name
+        place = _locate(item, output["path"])
+        if place is not None and index.matches(place, output):
+            yield Finding("ok", "file", where, f"{name} is there and unchanged")
+            yield from _verify_embedded(item, place, where)
+            continue
+        moved = index.find(output)
+        if moved is not None:
+            seen = f"{moved.parent.name}/{moved.name}"
+            yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
+        elif place is None:
+            is_known = read_ledger(item.record["run_id"]) is not None
+            again = f"%wiro fetch {_short(item.record)}" if is_known else f"make it again: %wiro rerun {where}"
+            yield Finding("problem", "file", where, f"{name} is missing; {again}")
+        else:
+            yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
+
+
+def _verify_clip(record: Mapping[str, Any], path: Path, where: str, index: _FileIndex) -> Finding:
+    """Checks the very file that was named, wherever it lies now; others of its run are not asked about."""
+    outputs = [output for output in record["outputs"] if output.get("sha256")]
+    if any(index.matches(path, output) for output in outputs):
+        return Finding("ok", "file", where, f"{path.name} is there and unchanged")
+    return Finding("problem", "file", where, f"{path.name} is not what the service sent: its content changed")
+
+
+def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Finding]:
+    """Looks whether the record inside a clip is the one that stands beside it."""
+    if not carries_records(place):
+        return
+    try:
+        inside = read_embedded(place)
+    except BadRecord as error:
+        level = "note" if error.reason == "none" else "problem"
+        yield Finding(level, "record", where, error.message)
+        return
+    if inside["run_id"] != item.record["run_id"]:
+        yield Finding("problem", "record", where, f"{place.name} carries the record of run {_short(inside)}")
+    elif inside[HASH_FIELD] != item.record[HASH_FIELD]:
+        yield Finding(
+            _level_of_difference(inside, item.record),
+            "record",
+            where,
+            f"{place.name} carries another record of the run",
+        )
+
+
+def _locate(item: FoundRecord, recorded: str) -> Path | None:
+    """Returns the output's file, looked for beside what holds the record; recorded paths are relative."""
+    relative = Path(recorded)
+    if relative.is_absolute() or ".." in relative.parts:
+        return None
+    base = item.path.parent
+    # Seen from the notebook's folder: beside it, or one or two folders above a run's own.
+    candidates = [base / relative, base / relative.name, base.parent / relative, base.parent.parent / relative]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _verify_ledger(record: Mapping[str, Any], where: str, read_ledger: ReadLedger) -> Iterator[Finding]:
+    known = read_ledger(record["run_id"])
+    if known is None:
+        yield Finding("note", "ledger", where, "this machine's ledger does not know the run")
+    elif known.get(HASH_FIELD) == record.get(HASH_FIELD):
+        yield Finding("ok", "ledger", where, "the ledger agrees")
+    elif _level_of_difference(record, known) == "note":
+        yield Finding("note", "ledger", where, "the ledger has a later record of the same request and outputs")
+    else:
+        yield Finding("problem", "ledger", where, "the ledger has another record of this run")
+
+
+def _level_of_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Returns "note" where two records differ in what a later look may change: files fetched again, the cost."""
+    requests = [canonical_json({name: record.get(name) for name in _REQUEST}) for record in (one, other)]
+    contents = [{item.get("sha256") for item in record.get("outputs") or ()} for record in (one, other)]
+    is_complete = all(None not in hashes for hashes in contents)
+    differs = requests[0] != requests[1] or (is_complete and contents[0] != contents[1])
+    return "problem" if differs else "note"
+
+
+class _FileIndex:
+    """Hashes of the clips in some places, taken once and only when asked for.
+
+    A clip that carries its record has other bytes than those the service sent; its media data,
+    which the tag leaves alone, vouches for it.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._hashes: dict[Path, frozenset[str]] = {}
+        self._clips: list[Path] | None = None
+
+    def matches(self, path: Path, output: Mapping[str, Any]) -> bool:
+        """True when the file is the recorded output, with or without a tag."""
+        return bool(self._hashes_of(path) & {output["sha256"], output.get("media_sha256") or output["sha256"]})
+
+    def find(self, output: Mapping[str, Any]) -> Path | None:
+        """Returns a clip with the recorded content, or None."""
+        if self._clips is None:
+            self._clips = sorted(set(self._list_clips()))
+        least = output.get("size_bytes") or 0  # a tag only ever adds to a file
+        large_enough = (path for path in self._clips if path.stat().st_size >= least)
+        return next((path for path in large_enough if self.matches(path, output)), None)
+
+    def _list_clips(self) -> Iterator[Path]:
+        """A named folder is searched through; beside a named file only its own folder and its outputs."""
+        for path in self._paths:
+            folders = [path.rglob("*")]
+            if not (is_there(path) and path.is_dir()):
+                folders = [path.parent.glob("*"), (path.parent / _OUTPUTS_FOLDER).rglob("*")]
+            for items in folders:
+                yield from (item for item in items if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())
+
+    def _hashes_of(self, path: Path) -> frozenset[str]:
+        if path not in self._hashes:
+            media = hash_media(path)
+            self._hashes[path] = frozenset({hash_clip(path)} | ({media} if media else set()))
+        return self._hashes[path]

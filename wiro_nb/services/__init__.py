@@ -1,0 +1,1 @@
+"""Which service is used: credentials, connections, the sandbox process, the model catalogue."""

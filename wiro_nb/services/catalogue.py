@@ -1,0 +1,244 @@
+"""Models: the bundled ones, the service's own, and a dated cache on disk of what the service said."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wiro_nb.api.answers import ModelDetail, ToolSummary
+from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
+from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models, open_schema
+from wiro_nb.schema.difference import describe_changes
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.services.connection import Link
+
+if TYPE_CHECKING:
+    from wiro_nb.api.pricing.prices import Pricing
+
+_log = logging.getLogger(__name__)
+_FRESH = timedelta(hours=24)
+_SLUG = re.compile(r"[\w.\-]+/[\w.\-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model in a list.
+
+    Attributes:
+        slug: "owner/name". title, description: for people. categories, tags: the service's words.
+        cover: URL of a picture, or "". run_count: how often it ran, or None.
+        price: The service's price table, or None when unknown.
+        is_bundled: True when its inputs come with the package.
+        live: True when the service listed it just now.
+    """
+
+    slug: str
+    title: str
+    description: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    cover: str = ""
+    run_count: int | None = None
+    price: Pricing | None = None
+    is_bundled: bool = False
+    live: bool = False
+
+
+class Catalogue:
+    """The models of one service.
+
+    Args:
+        link: To the service; its coroutines run on the I/O thread.
+        folder: Of this service's cache.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        folder: Path,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._link = link
+        self._folder = folder
+        self._now = now
+        self._details: dict[str, tuple[datetime, ModelDetail]] = {}
+
+    async def schema(self, model: str, *, insist: bool = False) -> ModelSchema:
+        """Returns a model's inputs: bundled first, else as the service says.
+
+        Args:
+            model: "owner/name".
+            insist: True takes an unknown model as one without published inputs.
+
+        Raises:
+            UnknownModel: Neither bundled nor known to the service; `near` has likely ones.
+            TransportError: The service cannot be asked and nothing is kept here.
+        """
+        bundled = find_bundled(model)
+        if bundled is not None:
+            return bundled
+        if not _SLUG.fullmatch(model.strip()):
+            raise await self._unknown(model)
+        try:
+            return (await self.detail(model)).schema
+        except (NotAccessible, UnreadableSchema):
+            if insist:
+                return open_schema(model)
+        raise await self._unknown(model)
+
+    async def detail(self, model: str) -> ModelDetail:
+        """Returns a model's page: from memory or disk while younger than a day, else from the service.
+
+        Raises:
+            NotAccessible: The service does not have it.
+            TransportError: It cannot be asked, and nothing is kept here.
+        """
+        bundled = find_bundled(model)
+        slug = bundled.slug if bundled is not None else model.strip()
+        kept = self._kept(slug)
+        if kept is not None and self._now() - kept[0] < _FRESH:
+            return kept[1]
+        try:
+            detail = await self._link.call(lambda client: client.tool_detail(slug))
+        except TransportError:
+            if kept is None:
+                raise
+            _log.info("the page of %s is from %s: the service cannot be asked", slug, kept[0].date())
+            return kept[1]
+        self._keep(slug, detail)
+        return detail
+
+    def kept_detail(self, model: str) -> ModelDetail | None:
+        """Returns a model's page as far as it is known here, however old; asks nobody."""
+        bundled = find_bundled(model)
+        kept = self._kept(bundled.slug if bundled is not None else model.strip())
+        return kept[1] if kept is not None else None
+
+    async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
+        """Lists the service's models; when it cannot be asked, the bundled ones that fit."""
+        try:
+            _, tools = await self._link.call(
+                lambda client: client.tool_list(
+                    query, limit=limit, categories=tuple(categories), sort="relevance" if query else "id"
+                )
+            )
+        except WiroError as error:
+            _log.info("the catalogue cannot be read: %s", error.message)
+            return bundled_cards(query, categories)[:limit]
+        return tuple(_card(tool) for tool in tools)[:limit]
+
+    async def _unknown(self, model: str) -> UnknownModel:
+        slugs = [schema.slug for schema in bundled_models()]
+        name = model.strip().rpartition("/")[2]
+        with contextlib.suppress(WiroError):
+            for search in filter(None, dict.fromkeys((name, re.split(r"[-_.\d]", name)[0]))):
+                slugs += [tool.slug for tool in await self._search(search)]
+        near = near_models(model, slugs)
+        details = [f"near: {', '.join(near)}"] if near else []
+        return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
+
+    async def _search(self, words: str) -> tuple[ToolSummary, ...]:
+        _, tools = await self._link.call(lambda client: client.tool_list(words, limit=20, sort="relevance"))
+        return tools
+
+    def _kept(self, slug: str) -> tuple[datetime, ModelDetail] | None:
+        key = slug.lower()
+        if key not in self._details:
+            read = self._read(slug)
+            if read is not None:
+                self._details[key] = read
+        return self._details.get(key)
+
+    def _keep(self, slug: str, detail: ModelDetail) -> None:
+        now = self._now()
+        text = json.dumps(detail.raw, sort_keys=True, ensure_ascii=False)
+        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        source = {**detail.schema.source, "date": now.date().isoformat(), "sha256": digest}
+        old = self._kept(slug)
+        changes = "; ".join(describe_changes(old[1].schema, detail.schema)) if old is not None else ""
+        if old is not None and changes:
+            source["changed"] = f"since {old[0].date().isoformat()}: {changes}"
+        detail = replace(detail, schema=replace(detail.schema, source=source))
+        self._details[slug.lower()] = (now, detail)
+        path = self._path(slug)
+        content = {"fetched": now.isoformat(), "sha256": digest, "tool": detail.raw}
+        content |= {"changed": source["changed"]} if changes else {}
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps(content, ensure_ascii=True), encoding="utf-8")
+            fresh.replace(path)
+        except OSError as error:
+            _log.info("the page of %s could not be kept: %s", slug, error.strerror)
+
+    def _read(self, slug: str) -> tuple[datetime, ModelDetail] | None:
+        from wiro_nb.api.answers import read_samples
+        from wiro_nb.api.pricing.prices import read_pricing
+        from wiro_nb.schema.detail import read_detail
+
+        try:
+            content = json.loads(self._path(slug).read_text(encoding="utf-8"))
+            fetched, raw = datetime.fromisoformat(content["fetched"]), content["tool"]
+            schema = read_detail(raw)
+        except (OSError, ValueError, KeyError, TypeError, UnreadableSchema):
+            return None
+        source = {**schema.source, "date": fetched.date().isoformat(), "sha256": str(content.get("sha256", ""))}
+        if isinstance(content.get("changed"), str):
+            source["changed"] = content["changed"]
+        schema = replace(schema, source=source)
+        return fetched, ModelDetail(schema, read_pricing(raw), read_samples(raw.get("inspire")), raw)
+
+    def _path(self, slug: str) -> Path:
+        # A hash beside the readable part: two slugs must never share a file, on no file system.
+        digest = hashlib.sha256(slug.lower().encode()).hexdigest()[:12]
+        plain = re.sub(r"[^a-z0-9]+", "-", slug.lower())[:60]
+        return self._folder / f"{plain}-{digest}.json"
+
+
+def bundled_cards(query: str = "", categories: Sequence[str] = ()) -> tuple[ModelCard, ...]:
+    """Returns the bundled models whose words fit a query and that are in all given categories."""
+    words = query.lower().split()
+    wanted = {category.lower() for category in categories}
+    found = []
+    for schema in bundled_models():
+        text = " ".join((schema.slug, schema.title, schema.description, *schema.tags, *schema.categories)).lower()
+        if all(word in text for word in words) and wanted <= {category.lower() for category in schema.categories}:
+            found.append(_card_of(schema))
+    return tuple(found)
+
+
+def _card_of(schema: ModelSchema) -> ModelCard:
+    return ModelCard(
+        schema.slug,
+        schema.title,
+        schema.description,
+        schema.categories,
+        schema.tags,
+        schema.cover,
+        is_bundled=True,
+    )
+
+
+def _card(tool: ToolSummary) -> ModelCard:
+    return ModelCard(
+        tool.slug,
+        tool.title,
+        tool.description,
+        tool.categories,
+        tool.tags,
+        tool.cover,
+        tool.run_count,
+        price=tool.price,
+        is_bundled=find_bundled(tool.slug) is not None,
+        live=True,
+    )

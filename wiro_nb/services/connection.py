@@ -1,0 +1,166 @@
+"""The connection to one service: its HTTP client and its event stream, made at first use on the I/O thread.
+
+For the sandbox a link also brings the service back: when its process is gone, the next call starts it
+again, and whoever listens is told that the addresses are new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wiro_nb.api.answers import Task
+from wiro_nb.api.service import Service
+from wiro_nb.services.sandbox_process import SandboxProcess
+from wiro_nb.services.selection import ServiceChoice
+
+if TYPE_CHECKING:
+    from wiro_nb.api.client import WiroClient
+    from wiro_nb.api.stream import TaskStream
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_LAST_REQUESTS_S = 1.0
+
+
+class Link:
+    """One service this process talks to. Every coroutine here runs on the I/O thread.
+
+    Args:
+        choice: The service.
+        sandbox: The process to keep alive, for the sandbox.
+
+    Attributes:
+        generation: Grows when client and stream were made anew; registrations of older ones are gone.
+        reached: True once the service answered in this process.
+    """
+
+    def __init__(self, choice: ServiceChoice, sandbox: SandboxProcess | None = None) -> None:
+        self.choice = choice
+        self.generation = 0
+        self.reached = False
+        self._sandbox = sandbox
+        self._lock = asyncio.Lock()
+        self._service: Service | None = None
+        self._made_for: ServiceChoice | None = None
+        self._client: WiroClient | None = None
+        self._stream: TaskStream | None = None
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._state_listeners: list[Callable[[], None]] = []
+
+    @property
+    def name(self) -> str:
+        """The service's name."""
+        return self.choice.name
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go; empty before the sandbox runs."""
+        return self._service.base_url if self._service is not None else self.choice.base_url
+
+    @property
+    def client(self) -> WiroClient | None:
+        """The client, once connected."""
+        return self._client
+
+    @property
+    def socket_is_up(self) -> bool:
+        """True while events arrive by push."""
+        return self._stream is not None and self._stream.connected
+
+    def on_state(self, listener: Callable[[], None]) -> None:
+        """Calls back (on the I/O thread) when the socket comes or goes, or the addresses change."""
+        self._state_listeners.append(listener)
+
+    async def connect(self) -> WiroClient:
+        """Returns a client of the living service; starts or restarts the sandbox when needed.
+
+        Raises:
+            MissingExtra, ConnectFailed: The sandbox cannot be started.
+        """
+        if self._client is not None and self._sandbox is None and self._made_for is self.choice:
+            return self._client  # nothing to start and nothing changed: no need to wait for others
+        async with self._lock:
+            service = await self._living_service()
+            if self._client is None or service != self._service:
+                await self._replace(service)
+            self._made_for = self.choice
+            assert self._client is not None
+            return self._client
+
+    async def call(self, work: Callable[[WiroClient], Coroutine[Any, Any, _Result]]) -> _Result:
+        """Makes a request through a client of the living service.
+
+        A request once begun is not cut off by the end of whoever waits for it: a connection given up while it
+        is made would stay open behind us, and a Run given up would be uncertain. `close` waits for it.
+
+        Raises:
+            WiroError: As the client's method.
+        """
+        client = await self.connect()
+        request = asyncio.create_task(work(client), name="wiro-request")
+        self._requests.add(request)
+        request.add_done_callback(self._forget_request)
+        return await asyncio.shield(request)
+
+    async def read_task(self, task_id: str | None, token: str | None) -> Task:
+        """Reads Task/Detail, by the token when it is known.
+
+        Raises:
+            NotAccessible: The service does not know the task.
+        """
+        return await self.call(lambda client: client.task_detail(task_id=None if token else task_id, token=token))
+
+    def _forget_request(self, request: asyncio.Task[Any]) -> None:
+        self._requests.discard(request)
+        if not request.cancelled():
+            request.exception()  # nobody may be left to hear of it
+
+    async def stream(self) -> TaskStream:
+        """Returns the event stream of the living service."""
+        await self.connect()
+        assert self._stream is not None
+        return self._stream
+
+    async def close(self) -> None:
+        """Ends stream and client, after the requests under way. The sandbox's process is closed by its keeper."""
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)
+        for request in list(self._requests):
+            request.cancel()
+        async with self._lock:
+            await self._drop()
+
+    async def _living_service(self) -> Service:
+        if self._sandbox is None:
+            return self.choice.to_service()
+        return await asyncio.to_thread(self._sandbox.ensure)
+
+    async def _replace(self, service: Service) -> None:
+        from wiro_nb.api.client import WiroClient
+        from wiro_nb.api.stream import TaskStream
+
+        await self._drop()
+        client = WiroClient(service)
+        await client.__aenter__()
+        self._service, self._client = service, client
+        self._stream = TaskStream(service, on_state=lambda *_: self._tell())
+        self.generation += 1
+        self._tell()
+
+    async def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        client, self._client = self._client, None
+        with contextlib.suppress(Exception):
+            if stream is not None:
+                await stream.close()
+        with contextlib.suppress(Exception):
+            if client is not None:
+                await client.__aexit__(None, None, None)
+
+    def _tell(self) -> None:
+        for listener in list(self._state_listeners):
+            listener()

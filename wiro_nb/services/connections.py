@@ -1,0 +1,167 @@
+"""Which service is spoken to at present, and the links, catalogues and the sandbox of this process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from dataclasses import replace
+
+from wiro_nb.api.service import Credentials
+from wiro_nb.config import cache_dir, data_dir, sandbox_dir
+from wiro_nb.io_thread import IoThread
+from wiro_nb.services.catalogue import Catalogue
+from wiro_nb.services.connection import Link
+from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
+from wiro_nb.services.sandbox_process import SandboxProcess
+from wiro_nb.services.selection import SANDBOX, ServiceChoice, addresses_of, resolve_service
+
+_LOGIN_TIMEOUT_S = 45.0
+
+
+class Connections:
+    """The services of one process. Safe to use from any thread; makes no connection by itself.
+
+    Args:
+        io: The thread on which links live.
+        service: Name of the service to begin with, or None.
+        sandbox_arguments: Further words for the sandbox's command line.
+    """
+
+    def __init__(self, io: IoThread, service: str | None, sandbox_arguments: tuple[str, ...]) -> None:
+        self._io = io
+        self._wanted = service
+        self._sandbox_arguments = sandbox_arguments
+        self._lock = threading.RLock()
+        self._choice: ServiceChoice | None = None
+        self._choices: dict[str, ServiceChoice] = {}
+        self._links: dict[str, Link] = {}
+        self._catalogues: dict[str, Catalogue] = {}
+        self._sandbox: SandboxProcess | None = None
+
+    def use(self, name: str) -> ServiceChoice:
+        """Sends the runs to come to another service; those in flight stay where they are.
+
+        Raises:
+            MissingCredentials: It needs a key and none was found.
+            ConfigError: There is no such service.
+        """
+        choice = resolve_service(name)
+        with self._lock:
+            self._choice = self._choices[choice.name] = choice
+            self._refresh_link(choice.name)
+        return choice
+
+    @property
+    def choice(self) -> ServiceChoice:
+        """The present service; chosen at first use.
+
+        Raises:
+            MissingCredentials, ConfigError: As `use`.
+        """
+        with self._lock:
+            if self._choice is None:
+                self._choice = resolve_service(self._wanted)
+                self._choices[self._choice.name] = self._choice
+            return self._choice
+
+    def login(
+        self,
+        key: str,
+        secret: str | None = None,
+        *,
+        name: str = CLOUD,
+        base_url: str | None = None,
+        socket_url: str | None = None,
+    ) -> str:
+        """Checks a key with the service, keeps it for later sessions and uses it from now on.
+
+        Returns:
+            Where it is kept: "keyring" or "file".
+
+        Raises:
+            AuthRejected: The service does not take it; nothing is kept.
+            TransportError: The service cannot be reached; nothing is kept.
+        """
+        credentials = Credentials(key, secret)
+        asked = base_url or (name if "://" in name else None)
+        base, socket = addresses_of(asked or name, data_dir(), os.environ)
+        choice = ServiceChoice(name, False, "login", base, socket_url or socket, credentials=credentials)
+        # Before anything is kept: a mistyped key must not take the place of one that works.
+        self._io.run(_check_key(choice), timeout_s=_LOGIN_TIMEOUT_S)
+        place = save_credentials(
+            name, credentials, data_dir(), base_url=None if name == CLOUD else base, socket_url=choice.socket_url
+        )
+        choice = replace(choice, key_source=place)
+        with self._lock:
+            self._choice = self._choices[choice.name] = choice
+            self._refresh_link(choice.name)
+        return place
+
+    def logout(self, name: str = CLOUD) -> bool:
+        """Removes the kept key of a service; the sandbox is used from now on. True when there was one."""
+        removed = forget_credentials(name, data_dir())
+        with self._lock:
+            if self._choice is not None and self._choice.name == name:
+                self._choice = resolve_service(SANDBOX)
+                self._choices[SANDBOX] = self._choice
+        return removed
+
+    def link(self, name: str) -> Link:
+        """Returns the link to a service by name, made at first use.
+
+        Raises:
+            MissingCredentials, ConfigError: As `use`.
+        """
+        with self._lock:
+            link = self._links.get(name)
+            if link is None:
+                choice = self._choices.get(name) or resolve_service(name)
+                self._choices[name] = choice
+                if choice.is_sandbox and self._sandbox is None:
+                    speed = os.environ.get("WIRO_SANDBOX_SPEED", "").strip() or None
+                    self._sandbox = SandboxProcess(
+                        sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
+                    )
+                link = self._links[name] = Link(choice, self._sandbox if choice.is_sandbox else None)
+            return link
+
+    def _refresh_link(self, name: str) -> None:
+        """After a change of key or address: the link connects anew at its next call, runs in flight included."""
+        link = self._links.get(name)
+        if link is not None:
+            link.choice = self._choices[name]
+            self._catalogues.pop(name, None)
+
+    def catalogue(self) -> Catalogue:
+        """Returns the models of the present service."""
+        name = self.choice.name
+        with self._lock:
+            found = self._catalogues.get(name)
+            if found is None:
+                folder = cache_dir() / "models" / _folder_name(self.choice)
+                found = self._catalogues[name] = Catalogue(self.link(name), folder)
+            return found
+
+    async def close_links(self) -> None:
+        """Closes all links; on the I/O thread."""
+        for link in list(self._links.values()):
+            await link.close()
+
+    def close_sandbox(self) -> None:
+        """Ends the sandbox when this process started it."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+
+async def _check_key(choice: ServiceChoice) -> None:
+    from wiro_nb.api.client import WiroClient
+
+    async with WiroClient(choice.to_service()) as client:
+        await client.task_list(limit=1)
+
+
+def _folder_name(choice: ServiceChoice) -> str:
+    if choice.is_sandbox:
+        return SANDBOX
+    return hashlib.sha256(choice.base_url.encode()).hexdigest()[:12]

@@ -1,0 +1,136 @@
+"""Which service runs go to: the sandbox, the cloud, or one a person named.
+
+Choosing costs no connection and starts nothing; `runs.link` connects at first use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
+from wiro_nb.config import data_dir
+from wiro_nb.errors import ConfigError, MissingCredentials
+from wiro_nb.redaction import SecretText
+from wiro_nb.services.credentials import CLOUD, find_credentials, find_named, named_services
+
+SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceChoice:
+    """A service that was chosen, before anything connects to it.
+
+    Attributes:
+        name: "sandbox", "cloud", a name of the person's own, or a URL.
+        is_sandbox: True when nothing costs money.
+        reason: Why this one, for people ("no key was found").
+        base_url, socket_url: Addresses; empty for the sandbox, whose port is known once it runs.
+        key_source: "environment", "keyring", "file" or "" (sandbox).
+        looked_in: The places searched for a key, each with the finding.
+    """
+
+    name: str
+    is_sandbox: bool
+    reason: str
+    base_url: str = ""
+    socket_url: str = ""
+    key_source: str = ""
+    looked_in: tuple[tuple[str, str], ...] = ()
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    def to_service(self) -> Service:
+        """Returns the addresses and key as the API client takes them (not for the sandbox)."""
+        if self.is_sandbox:
+            raise ConfigError("the sandbox has no fixed address")
+        return Service(self.name, self.base_url, self.socket_url, self.credentials, False)
+
+
+def resolve_service(
+    name: str | None = None, *, folder: Path | None = None, environ: Mapping[str, str] | None = None
+) -> ServiceChoice:
+    """Chooses a service.
+
+    Args:
+        name: "sandbox", "cloud", a named one or a URL. None takes `WIRO_SERVICE`; without it the
+            cloud when a key is found, else the sandbox.
+        folder: In place of the data folder.
+        environ: In place of the process's environment.
+
+    Raises:
+        MissingCredentials: The service needs a key and none was found.
+        ConfigError: There is no service of this name.
+    """
+    environ = _our_part(os.environ if environ is None else environ)
+    folder = data_dir() if folder is None else folder
+    asked = (name or environ.get("WIRO_SERVICE", "")).strip()
+    if not asked:
+        return _default_choice(folder, environ)
+    reason = "asked for" if name else "WIRO_SERVICE"
+    if asked.lower() == SANDBOX:
+        return ServiceChoice(SANDBOX, True, reason)
+    return _keyed_choice(asked, reason, folder, environ)
+
+
+def _our_part(environ: Mapping[str, str]) -> Mapping[str, str]:
+    # Not the whole environment: a traceback that lists variables would show whatever else stands in it.
+    ours = {name: value for name, value in environ.items() if name.startswith("WIRO_")}
+    return {name: SecretText(value) if "_API_" in name else value for name, value in ours.items()}
+
+
+def _default_choice(folder: Path, environ: Mapping[str, str]) -> ServiceChoice:
+    found = find_credentials(CLOUD, folder, environ=environ)
+    if found.credentials is None:
+        return ServiceChoice(SANDBOX, True, "no key was found", looked_in=found.looked_in)
+    return _keyed_choice(CLOUD, f"a key was found ({found.source})", folder, environ)
+
+
+def _keyed_choice(name: str, reason: str, folder: Path, environ: Mapping[str, str]) -> ServiceChoice:
+    base_url, socket_url = addresses_of(name, folder, environ)
+    found = find_credentials(name, folder, environ=environ)
+    if found.credentials is None:
+        raise MissingCredentials(
+            f"{name} needs an API key and none was found", looked_in=[*map(list, found.looked_in)]
+        )
+    return ServiceChoice(
+        name.lower() if name.lower() == CLOUD else name,
+        False,
+        reason,
+        base_url=base_url,
+        socket_url=socket_url,
+        key_source=found.source,
+        looked_in=found.looked_in,
+        credentials=found.credentials,
+    )
+
+
+def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Returns base URL and WebSocket address of a service that is not the sandbox.
+
+    Raises:
+        ConfigError: There is no service of this name.
+    """
+    if name.lower() == CLOUD:
+        base_url = environ.get("WIRO_BASE_URL", "").strip() or CLOUD_BASE_URL
+        asked = environ.get("WIRO_SOCKET_URL", "").strip()
+        return base_url, asked or (CLOUD_SOCKET_URL if base_url == CLOUD_BASE_URL else socket_url_for(base_url))
+    if "://" in name:
+        return name, socket_url_for(name)
+    named = find_named(name, folder)
+    if named is None:
+        known = ", ".join((SANDBOX, CLOUD, *named_services(folder)))
+        raise ConfigError(
+            f"there is no service named {name}", details=[f"known: {known}"], hint="%wiro use sandbox"
+        )
+    return named.base_url, named.socket_url or socket_url_for(named.base_url)
+
+
+def socket_url_for(base_url: str) -> str:
+    """Returns the WebSocket address that stands beside a base URL: same host and path, `ws` or `wss`."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigError(f"{base_url} is not the address of a service", hint="%wiro use http://127.0.0.1:PORT/v1")
+    return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path, "", ""))

@@ -1,0 +1,1 @@
+"""The thread-safe facade of all runs in this process: plan, price, budget, submit, list."""

@@ -1,0 +1,108 @@
+"""Which run a run was made from: found by the content of its input files, told as a chain of text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wiro_nb.errors import LedgerError, UnknownRun
+from wiro_nb.ids import short_id
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.schema.values import Prepared
+
+MAX_ANCESTORS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """One step back in a run's history.
+
+    Attributes:
+        run_id: Of the earlier run.
+        link: How the later run uses it: "run again", "the last frame of", "frame 12 of", "output 0 of".
+        row: The earlier run, or None where this ledger does not know it.
+    """
+
+    run_id: str
+    link: str
+    row: LedgerRow | None
+
+
+def find_parent(
+    ledger: Ledger, prepared: Prepared, given: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Returns the run that a request continues: `run_id`, `output`, and `frame` where it starts from one.
+
+    Args:
+        ledger: Knows the contents that runs have made.
+        prepared: The request; its first input file that a run made decides.
+        given: What the caller knows already; it is kept, and told more exactly where the content tells more.
+    """
+    hashes = [item.sha256 for inputs in prepared.files.values() for item in inputs if item.sha256]
+    found = next((made for sha256 in hashes if (made := ledger.find_maker(sha256)) is not None), None)
+    if found is not None and (given is None or _is_vague(given, found.run_id)):
+        frame = {} if found.frame is None else {"frame": found.frame}
+        return {"run_id": found.run_id, "output": found.output, **frame}
+    return dict(given) if given else None
+
+
+def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
+    """True when the content says more of the same run; a run made again has no output it continues."""
+    return given.get("run_id") == run_id and given.get("output") is not None and "frame" not in given
+
+
+def note_frame(ledger: Ledger, row: LedgerRow, picture: bytes, index: int) -> None:
+    """Notes that a picture is a frame of the first file of a run; a ledger in trouble loses only the note."""
+    output = next((number for number, item in enumerate(row.outputs) if item.path), 0)
+    try:
+        ledger.note_frame(hashlib.sha256(picture).hexdigest(), row.run_id, output, index)
+    except LedgerError:
+        return
+
+
+def ancestors(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> tuple[Ancestor, ...]:
+    """Returns the runs a run goes back to, nearest first, at most `limit`; never round in a circle."""
+    found: list[Ancestor] = []
+    seen, parent = {row.run_id}, row.parent
+    while parent and len(found) < limit and parent["run_id"] not in seen:
+        run_id = str(parent["run_id"])
+        seen.add(run_id)
+        try:
+            earlier = ledger.get(run_id)
+        except UnknownRun:
+            earlier = None
+        found.append(Ancestor(run_id, _link_words(parent), earlier))
+        parent = earlier.parent if earlier is not None else None
+    return tuple(found)
+
+
+def chain_text(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> str:
+    """Returns a run's history on one line, or "" when it has none.
+
+    For example: "9x2kd from the last frame of 8k2qf (pruna/vace), made again from 7abcd (wiro/animate-diff)".
+    """
+    steps = ancestors(ledger, row, limit)
+    if not steps:
+        return ""
+    told = ", ".join(f"{step.link} {_name(step)}" for step in steps)
+    last = steps[-1].row
+    more = ", and further back" if len(steps) == limit and last is not None and last.parent else ""
+    return f"{row.short_id} {told}{more}"
+
+
+def _link_words(parent: Mapping[str, Any]) -> str:
+    if parent.get("output") is None:
+        return "made again from"
+    frame = parent.get("frame")
+    if isinstance(frame, int):
+        return "from the last frame of" if frame == -1 else f"from frame {frame} of"
+    return f"from output {parent['output']} of"
+
+
+def _name(step: Ancestor) -> str:
+    if step.row is None:
+        return f"{short_id(step.run_id)} (not in this ledger)"
+    return f"{step.row.short_id} ({step.row.model})"

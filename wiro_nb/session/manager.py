@@ -1,0 +1,625 @@
+"""The manager: the face of this room for magics, forms, the command line and plain Python.
+
+Its methods may be called from any thread but the I/O thread. Those that ask the service block with a
+deadline; `submit` does not wait for anything but the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import importlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wiro_nb.config import Settings, data_dir
+from wiro_nb.errors import ConfigError, NotAccessible, WiroError
+from wiro_nb.execution.active_run import Desk, error_from_dict, left_behind
+from wiro_nb.execution.driver import Worker
+from wiro_nb.execution.inputs import resolve_inputs, store_inputs
+from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, home_of, plan_row, snapshot_from_row
+from wiro_nb.execution.run import Run
+from wiro_nb.io_thread import IoThread
+from wiro_nb.ledger.history import expected_seconds
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rebuild import open_ledger, remember_folder
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState
+from wiro_nb.schema.catalog import find_bundled, open_schema
+from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import Prepared, prepare
+from wiro_nb.services.catalogue import ModelCard
+from wiro_nb.services.connections import Connections
+from wiro_nb.services.credentials import CLOUD
+from wiro_nb.services.schema_archive import keep_schema
+from wiro_nb.services.selection import ServiceChoice
+from wiro_nb.session.lineage import find_parent, note_frame
+from wiro_nb.session.notebook_runs import carried_rows
+from wiro_nb.session.planning import attached_row, check_cost, forecast_usd, home_of_row, out_folder_of
+
+if TYPE_CHECKING:
+    from wiro_nb.api.answers import ModelDetail, Task
+    from wiro_nb.api.pricing.prices import Estimate
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_ASK_TIMEOUT_S = 45.0
+_FETCH_TIMEOUT_S = 3600.0
+
+
+class Manager:
+    """All runs of this process.
+
+    Args:
+        service: Name of the service to begin with; None chooses as `services.resolve_service` does.
+        settings: To begin with; replaced as a whole by assigning `manager.settings`.
+        sandbox_arguments: Further words for the sandbox's command line (tests: `--faults SPEC`).
+    """
+
+    def __init__(
+        self,
+        service: str | None = None,
+        *,
+        settings: Settings | None = None,
+        sandbox_arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.settings = settings or Settings()
+        self._lock = threading.RLock()
+        self._io = IoThread()
+        self._ledger: Ledger | None = None
+        self._connections = Connections(self._io, service, sandbox_arguments)
+        self._worker: Worker | None = None
+        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+        self._started: set[str] = set()
+        self._closed = False
+
+    # Service ---------------------------------------------------------------------------------
+
+    def use(self, name: str) -> ServiceChoice:
+        """Sends the runs to come to another service; those in flight stay where they are.
+
+        Raises:
+            MissingCredentials: It needs a key and none was found.
+            ConfigError: There is no such service.
+        """
+        return self._connections.use(name)
+
+    @property
+    def choice(self) -> ServiceChoice:
+        """The present service; chosen at first use.
+
+        Raises:
+            MissingCredentials, ConfigError: As `use`.
+        """
+        return self._connections.choice
+
+    @property
+    def service_name(self) -> str:
+        """The present service's name."""
+        return self.choice.name
+
+    def login(
+        self,
+        key: str,
+        secret: str | None = None,
+        *,
+        name: str = CLOUD,
+        base_url: str | None = None,
+        socket_url: str | None = None,
+    ) -> str:
+        """Checks a key with the service, keeps it for later sessions and uses it from now on.
+
+        Returns:
+            Where it is kept: "keyring" or "file".
+
+        Raises:
+            AuthRejected: The service does not take it; nothing is kept.
+            TransportError: The service cannot be reached; nothing is kept.
+        """
+        return self._connections.login(key, secret, name=name, base_url=base_url, socket_url=socket_url)
+
+    def logout(self, name: str = CLOUD) -> bool:
+        """Removes the kept key of a service; the sandbox is used from now on. True when there was one."""
+        return self._connections.logout(name)
+
+    # Models ----------------------------------------------------------------------------------
+
+    def schema(self, model: str, *, insist: bool = False) -> ModelSchema:
+        """Returns a model's inputs.
+
+        Args:
+            model: "owner/name".
+            insist: True takes a model the service does not know as one without published inputs.
+
+        Raises:
+            UnknownModel: With near matches. TransportError: the service cannot be asked.
+        """
+        return find_bundled(model) or self._ask(self._connections.catalogue().schema(model, insist=insist))
+
+    def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
+        """Lists models of the service that fit; the bundled ones when it cannot be asked."""
+        return self._ask(self._connections.catalogue().models(query, categories, limit))
+
+    def detail(self, model: str) -> ModelDetail | None:
+        """Returns a model's page with its price, or None when the service has none or cannot be asked."""
+        try:
+            return self._ask(self._connections.catalogue().detail(model))
+        except WiroError as error:
+            _log.info("no page of %s: %s", model, error.message)
+            return None
+
+    def ask_ahead(self, model: str, then: Callable[[], object]) -> None:
+        """Asks for a model's page without waiting; `then` is called on the I/O thread if it comes."""
+
+        async def work() -> None:
+            try:
+                await self._connections.catalogue().detail(model)
+            except WiroError as error:
+                _log.info("no page of %s: %s", model, error.message)
+            else:
+                then()
+
+        self._submit_quietly(work())
+
+    def prepare(self, model: str, values: Mapping[str, object], *, origin: Origin | None = None) -> Prepared:
+        """Types values by the model's inputs; what cannot be used is refused before anything is sent.
+
+        Args:
+            model: "owner/name".
+            values: By input: text or Python values. Files may be paths, URLs, bytes, PIL images, arrays, runs.
+            origin: Whose notebook relative paths start from; None: the process's folder.
+
+        Raises:
+            UnknownModel, InvalidParameter, InvalidFile.
+        """
+        schema = self.schema(model)
+        folder = home_of(origin.notebook) if origin is not None else None
+        return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
+
+    def estimate(self, prepared: Prepared, *, ask: bool = True) -> Estimate:
+        """Forecasts the price of a request; `known` is False when it cannot be told.
+
+        Args:
+            prepared: The request.
+            ask: False asks nobody: the model's price as it is known here has to do.
+        """
+        slug = prepared.schema.slug
+        return self._estimate(
+            prepared, self.detail(slug) if ask else self._connections.catalogue().kept_detail(slug)
+        )
+
+    def forecast(self, requests: Sequence[Prepared]) -> list[tuple[Estimate, float | None]]:
+        """Forecasts price and seconds of work of several requests; asks the service once for each model.
+
+        Returns:
+            For each request its price and how long it should take, None where no earlier run compares.
+        """
+        known = {
+            slug: (self.detail(slug), self.ledger.past_runs(slug, self.service_name))
+            for slug in dict.fromkeys(prepared.schema.slug for prepared in requests)
+        }
+        found: list[tuple[Estimate, float | None]] = []
+        for prepared in requests:
+            detail, past = known[prepared.schema.slug]
+            seconds = expected_seconds(past, prepared.parameters)
+            found.append((_price(prepared, detail, seconds), seconds))
+        return found
+
+    # Runs ------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        prepared: Prepared,
+        *,
+        origin: Origin | None = None,
+        max_cost_usd: Decimal | None = None,
+        fresh: bool = True,
+        parent: Mapping[str, Any] | None = None,
+        out_dir: str | Path | None = None,
+    ) -> Run:
+        """Plans a run and returns its handle at once; the intent is on disk when this returns.
+
+        Args:
+            prepared: From `prepare`.
+            origin: Where it was asked for.
+            max_cost_usd: Refuse when the forecast is above, or cannot be told.
+            fresh: False returns an earlier success of the same request in this notebook, if there is one.
+            parent: `run_id` and `output` of the run this one continues.
+            out_dir: Folder for the clip, in place of the one beside the notebook.
+
+        Raises:
+            BudgetExceeded: The forecast goes over `max_cost_usd`, the settings' limit or the budget.
+            InvalidFile, ConfigError: Input files cannot be kept, or clips cannot be saved.
+            MissingCredentials, LedgerError: Nothing was written and nothing is sent.
+        """
+        origin = origin or Origin()
+        if not fresh:
+            done = self.find_done(prepared, origin.notebook)
+            if done is not None:
+                return done
+        (run,) = self.submit_many(
+            [prepared], origin=origin, max_cost_usd=max_cost_usd, parents=[parent], out_dir=out_dir
+        )
+        return run
+
+    def submit_many(
+        self,
+        requests: Sequence[Prepared],
+        *,
+        origin: Origin | None = None,
+        max_cost_usd: Decimal | None = None,
+        parents: Sequence[Mapping[str, Any] | None] = (),
+        out_dir: str | Path | None = None,
+        sweep_id: str | None = None,
+        positions: Sequence[int] = (),
+    ) -> list[Run]:
+        """Plans several runs of one model in one step of the ledger: all of them, or none.
+
+        Args:
+            requests: From `prepare`.
+            origin: Where they were asked for.
+            max_cost_usd: Refuse when the forecast of one is above, or cannot be told.
+            parents: By request, as `parent` of `submit`; empty for none.
+            out_dir: As in `submit`.
+            sweep_id: The sweep they belong to, or None.
+            positions: The place of each request in the sweep.
+
+        Raises:
+            WiroError: As `submit`; then nothing was written and nothing is sent.
+        """
+        if not requests:
+            return []
+        origin = origin or Origin()
+        choice = self.choice
+        home, worker = home_of(origin.notebook), self._the_worker()
+        out_folder = out_folder_of(home, out_dir or self.settings.out_dir)
+        limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
+        planned: list[tuple[LedgerRow, Prepared]] = []
+        detail = self._detail_before_submit(requests[0], must_know=bool(limits), notebook=origin.notebook)
+        for index, prepared in enumerate(requests):
+            estimate = self._estimate(prepared, detail)
+            for limit in limits:
+                check_cost(estimate, limit)
+            kept = store_inputs(prepared, home)
+            keep_schema(kept.schema, data_dir())
+            row = plan_row(
+                kept,
+                service=choice.name,
+                base_url=choice.base_url,
+                origin=origin,
+                created=datetime.now(UTC),
+                out_folder=out_folder,
+                estimated_usd=forecast_usd(estimate),
+                parent=find_parent(self.ledger, kept, parents[index] if parents else None),
+                sweep_id=sweep_id,
+                sweep_point=positions[index] if positions else None,
+            )
+            planned.append((row, kept))
+        remember_folder(out_folder)
+        rows = [worker.own(row) for row, _ in planned]
+        self.ledger.insert_plans(rows, budget_usd=self.settings.budget_usd)
+        runs: list[Run] = []
+        for row, (_, kept) in zip(rows, planned, strict=True):
+            run = self._handle(row)
+            self._started.add(run.id)
+            self._io.call_soon(worker.start, run, kept, home)
+            runs.append(run)
+        return runs
+
+    def started_here(self, run: Run) -> bool:
+        """True for a run that this process planned; False for one that an earlier or another one did."""
+        return run.id in self._started
+
+    def find_done(self, prepared: Prepared, notebook: str | None) -> Run | None:
+        """Returns the latest success of this very request in this notebook and on this service, or None."""
+        identity, service = request_sha256(prepared), self.service_name
+        row = self.ledger.find_done(identity, service, notebook)
+        if row is None:
+            done = (identity, service, RunState.SUCCEEDED)
+            brought = carried_rows(self.ledger, notebook, prepared.schema.slug)
+            row = next((row for row in brought if (row.request_sha256, row.service, row.state) == done), None)
+        return self._handle(row) if row is not None else None
+
+    def get(self, query: str, notebook: str | None = None) -> Run:
+        """Returns the run that an id, its beginning or its short id means.
+
+        Raises:
+            UnknownRun: None, or several.
+        """
+        return self._handle(self.ledger.find(query, notebook))
+
+    def runs(
+        self,
+        notebook: str | None = None,
+        model: str | None = None,
+        state: RunState | str | None = None,
+        text: str | None = None,
+        limit: int | None = 50,
+        since: datetime | None = None,
+    ) -> list[Run]:
+        """Returns the runs that fit all that is given, latest first."""
+        rows = self.ledger.list(notebook=notebook, model=model, state=state, text=text, since=since, limit=limit)
+        return [self._handle(row) for row in rows]
+
+    def resume(self, notebook: str | None = None) -> list[Run]:
+        """Goes on with the runs that an earlier process left unfinished; returns them, oldest first."""
+        found = [self._handle(row) for row in self.ledger.unfinished(notebook)]
+        for run in found:
+            self.follow(run)
+        return found
+
+    def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
+        """Takes a task of the service into the ledger and follows it; an uncertain run that it settles becomes it.
+
+        A run that was given up as lost goes on when the service knows its task again.
+
+        Raises:
+            NotAccessible: The service has no such task for this account.
+        """
+        task_id = task_id.strip()
+        try:
+            task = self._ask(self._read_task(task_id))
+        except NotAccessible as error:
+            if error.code is None:
+                raise  # somebody in between, not the service's own word
+            raise NotAccessible(
+                f"{self.service_name} knows no task {task_id!r} of this account",
+                hint="%wiro runs has the runs known here",
+                details=[error.message],
+                code=error.code,
+            ) from None
+        choice, origin = self.choice, origin or Origin()
+        base_url = SANDBOX_BASE_URL if choice.is_sandbox else choice.base_url
+        owner = self.ledger.find_task(choice.name, base_url, task.id)
+        lost = self._uncertain_row(task) if owner is None else None
+        if lost is not None:
+            row = self.ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
+        elif owner is not None and owner.state is RunState.FAILED and (not task.is_terminal or task.is_success):
+            # Given up here (the service did not know it for a while), and alive there.
+            row = self.ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
+        else:
+            row = self.ledger.insert_attached(
+                attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
+            )
+        if row.cancel_at is not None and not row.state.is_final:
+            row = self.ledger.amend(row.run_id, cancel_at=None)  # whoever attaches a task wants it
+        run = self._handle(row)
+        if not row.state.is_final:
+            run._unsettle()
+            self.follow(run)
+        return run
+
+    def forget(self, run: Run) -> None:
+        """Takes a run off the lists; its cost still counts, its files stay.
+
+        Raises:
+            LedgerError: It is not over yet.
+        """
+        self.ledger.forget(run.id)
+
+    def spent(self, notebook: str | None = None) -> Decimal:
+        """Returns what the present service billed, in USD; `notebook` None: everywhere."""
+        return self.ledger.spent(notebook, self.service_name)
+
+    def reserved(self, notebook: str | None = None) -> Decimal:
+        """Returns what runs in flight on the present service may still be billed, in USD."""
+        return self.ledger.reserved(notebook, self.service_name)
+
+    def budget(self, notebook: str | None = None) -> Decimal | None:
+        """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
+        limits = (self.ledger.get_budget(notebook), self.settings.budget_usd)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    # For handles -----------------------------------------------------------------------------
+
+    def follow(self, run: Run) -> None:
+        """Sees to it that a run of the ledger is kept up to date; returns at once.
+
+        One that stopped without an end is taken up again: the service is asked about an uncertain one anew.
+        """
+        if run.done and (self._closed or run.row.state.is_final):
+            return
+        if run.done:
+            run._unsettle()
+        try:
+            self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
+        except (ConfigError, RuntimeError):
+            if not self._closed:
+                raise
+            run._settle(left_behind(run))  # closed already, or this moment: nothing else would wake who waits
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the end of a run; returns at once."""
+        if run.done and run.row.state is not RunState.PLANNED:
+            return
+        self._submit_quietly(self._the_worker().cancel(run, home_of_row(run.row)))
+
+    def fetch(self, run: Run) -> None:
+        """Downloads a run's files again.
+
+        Raises:
+            DownloadFailed: They cannot be had.
+        """
+        self._io.run(self._the_worker().fetch(run, home_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+
+    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
+        """Remembers that a picture (PNG) is a frame of a run's clip, so that a run made from it says so."""
+        note_frame(self.ledger, run.row, picture, index)
+
+    def is_io_thread(self) -> bool:
+        """True on the thread that must never block."""
+        return self._io.is_current
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger; opened at first use.
+
+        Raises:
+            LedgerError: It cannot be opened.
+        """
+        with self._lock:
+            if self._ledger is None:
+                self._ledger = open_ledger(self.settings.out_dir)
+            return self._ledger
+
+    def take_notices(self) -> tuple[str, ...]:
+        """Returns what the person must be told (a damaged ledger was replaced), once; opens nothing for it."""
+        with self._lock:
+            return self._ledger.take_notices() if self._ledger is not None else ()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Gives runs up for another process to take, and ends connections, thread and sandbox."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            worker, ledger = self._worker, self._ledger
+        if self._io.is_running:
+            with contextlib.suppress(WiroError):
+                self._io.run(self._close_inside(worker, timeout_s * 0.6), timeout_s=timeout_s)
+        self._io.close(timeout_s * 0.4)
+        self._connections.close_sandbox()
+        if ledger is not None:
+            ledger.close()
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _ask(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        return self._io.run(work, timeout_s=_ASK_TIMEOUT_S)
+
+    def _submit_quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        future = self._io.submit(work)
+        future.add_done_callback(_log_failure)
+
+    def _the_worker(self) -> Worker:
+        with self._lock:
+            if self._closed:
+                raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
+            if self._worker is None:
+                desk = Desk(self.ledger, lambda: self.settings)
+                self._worker = Worker(
+                    desk,
+                    link_for=self._connections.link,
+                    schema_for=self._schema_again,
+                    price_of=self._price_of,
+                )
+            return self._worker
+
+    def _schema_again(self, model: str) -> ModelSchema:
+        bundled = find_bundled(model)
+        if bundled is not None:
+            return bundled
+        kept = self._connections.catalogue().kept_detail(model)
+        return kept.schema if kept is not None else open_schema(model)
+
+    def _handle(self, row: LedgerRow) -> Run:
+        with self._lock:
+            run = self._runs.get(row.run_id)
+            if run is None:
+                run = self._runs[row.run_id] = Run(self, row, snapshot_from_row(row))
+                if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
+                    run._settle(error_from_dict(row.error))
+            elif run.done:
+                run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
+            return run
+
+    def _estimate(self, prepared: Prepared, detail: ModelDetail | None) -> Estimate:
+        return _price(prepared, detail, self._expected_for(prepared.schema.slug, dict(prepared.parameters)))
+
+    def _detail_before_submit(
+        self, prepared: Prepared, *, must_know: bool, notebook: str | None
+    ) -> ModelDetail | None:
+        """Asks the service for the price only where a limit depends on it; else what is known here has to do."""
+        slug = prepared.schema.slug
+        if must_know or self.settings.budget_usd is not None or self.ledger.get_budget(notebook) is not None:
+            return self.detail(slug)
+        return self._connections.catalogue().kept_detail(slug)
+
+    async def _price_of(self, prepared: Prepared) -> Decimal | None:
+        detail = await self._connections.catalogue().detail(prepared.schema.slug)
+        return forecast_usd(await asyncio.to_thread(self._estimate, prepared, detail))
+
+    def _expected_for(self, model: str, parameters: Mapping[str, Any]) -> float | None:
+        return expected_seconds(self.ledger.past_runs(model, self.service_name), parameters)
+
+    async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
+        if worker is not None:
+            await worker.close(timeout_s)
+        await self._connections.close_links()
+
+    async def _read_task(self, task_id: str) -> Task:
+        return await self._connections.link(self.service_name).read_task(task_id, None)
+
+    def _uncertain_row(self, task: Task) -> LedgerRow | None:
+        from wiro_nb.execution.submission_recovery import match_tasks
+
+        for row in self.ledger.unfinished(service=self.service_name):
+            if row.state is not RunState.UNCERTAIN:
+                continue
+            named = task.id in ((row.error or {}).get("fields") or {}).get("candidates", ())
+            since = row.submitting_at or row.created
+            if named or match_tasks(
+                [task], names={row.model, row.run_path}, parameters=row.parameters, since=since
+            ):
+                return row
+        return None
+
+
+def _price(prepared: Prepared, detail: ModelDetail | None, expected_s: float | None) -> Estimate:
+    from wiro_nb.api.pricing.prices import Pricing, estimate
+
+    pricing = detail.pricing if detail is not None else Pricing()
+    return estimate(pricing, prepared.parameters, prepared.files, history_s=expected_s)
+
+
+def _log_failure(future: Any) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        error = future.exception()
+        _log.error("background work failed: %s", error, exc_info=None if isinstance(error, WiroError) else error)
+
+
+_manager: Manager | None = None
+_manager_lock = threading.Lock()
+
+
+def get_manager() -> Manager:
+    """Returns the manager of this process, made at first use."""
+    global _manager
+    with _manager_lock:
+        if _manager is None or _manager._closed:
+            _manager = Manager()
+        return _manager
+
+
+def close_manager(timeout_s: float = 5.0) -> None:
+    """Closes the manager of this process, if there is one; the next `get_manager` makes another."""
+    global _manager
+    with _manager_lock:
+        manager, _manager = _manager, None
+    if manager is not None:
+        manager.close(timeout_s)
+
+
+def _after_fork() -> None:
+    # Thread, sockets and leases belong to the parent; the child makes its own when it needs them.
+    global _manager, _manager_lock
+    _manager = None
+    _manager_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+# Before the interpreter ends its worker threads: a request under way still needs them to write its answer. What
+# was registered last is called first, so the module that ends them, imported late by asyncio, has to be there.
+importlib.import_module("concurrent.futures.thread")
+getattr(threading, "_register_atexit", atexit.register)(close_manager)
+__all__ = ["Manager", "Origin", "close_manager", "get_manager"]

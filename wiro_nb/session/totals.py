@@ -1,0 +1,153 @@
+"""What several runs cost together, and when a person is asked before they are sent.
+
+Sweeps and `rerun --all` send many runs for one word typed; both ask by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from wiro_nb.errors import ConfirmationNeeded
+from wiro_nb.schema.values import Prepared
+
+if TYPE_CHECKING:
+    from wiro_nb.session.manager import Manager
+
+
+@dataclass(frozen=True, slots=True)
+class TotalCost:
+    """What the runs that are still to be sent may cost and take.
+
+    Attributes:
+        low_usd, high_usd: Together; high is None when nobody can say.
+        known: False when the price of at least one run is unknown.
+        seconds: Of work in all, or None when no earlier run compares.
+    """
+
+    low_usd: Decimal
+    high_usd: Decimal | None
+    known: bool
+    seconds: float | None
+
+    @property
+    def most_usd(self) -> Decimal | None:
+        """The most it should cost, or None when that is unknown."""
+        if not self.known:
+            return None
+        return self.low_usd if self.high_usd is None else self.high_usd
+
+
+def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
+    """Returns the forecasts of these requests added up. Sends nothing."""
+    low, high, known, seconds = Decimal(0), Decimal(0), True, 0.0
+    has_high = has_seconds = True
+    for price, expected in manager.forecast(requests):
+        known = known and price.known
+        low += price.low_usd
+        has_high = has_high and price.high_usd is not None
+        high += price.high_usd or Decimal(0)
+        has_seconds = has_seconds and expected is not None
+        seconds += expected or 0.0
+    return TotalCost(low, high if has_high else None, known, seconds if has_seconds and requests else None)
+
+
+def check_limits(
+    count: int, cost: TotalCost, *, is_sandbox: bool, limit_usd: Decimal, limit_runs: int, told: str
+) -> None:
+    """Refuses so many runs, or so much money, that a person should say yes first.
+
+    In the sandbox only the number of runs counts: nothing is billed there, but this machine does the work.
+
+    Args:
+        count: Runs to be sent.
+        cost: Of all of them.
+        is_sandbox: True where nothing is billed.
+        limit_usd: The most that is sent without being asked, in US dollars.
+        limit_runs: The most runs that are sent without being asked.
+        told: What would be sent, in words; the reason is put behind it.
+
+    Raises:
+        ConfirmationNeeded: More runs than `limit_runs`, a price above `limit_usd`, or an unknown one.
+    """
+    reason = ""
+    if count > limit_runs:
+        reason = f"more than {limit_runs} runs"
+    elif count and not is_sandbox and cost.most_usd is None:
+        reason = "their price is unknown"
+    elif count and not is_sandbox and cost.most_usd is not None and cost.most_usd > limit_usd:
+        reason = f"more than ${limit_usd}"
+    if reason:
+        raise ConfirmationNeeded(
+            f"{told}: {reason}",
+            runs=count,
+            low_usd=str(cost.low_usd) if cost.known else None,
+            high_usd=str(cost.high_usd) if cost.known and cost.high_usd is not None else None,
+        )
+
+
+def confirm_total(
+    manager: Manager, requests: Sequence[Prepared], *, yes: bool, limit_usd: Decimal, limit_runs: int
+) -> str:
+    """Asks for a word before many runs, or dear ones, are sent; a single one was asked for by its own name.
+
+    Args:
+        manager: Knows the prices.
+        requests: All that would be sent.
+        yes: True when the person has said so already.
+        limit_usd: As in `check_limits`.
+        limit_runs: As in `check_limits`.
+
+    Returns:
+        Number, price, time and service of them all in words.
+
+    Raises:
+        ConfirmationNeeded: As in `check_limits`.
+    """
+    cost, is_sandbox = total_of(manager, requests), manager.choice.is_sandbox
+    told = f"{describe_total(len(requests), cost, is_sandbox)}, on {manager.service_name}"
+    if not yes and len(requests) > 1:
+        check_limits(
+            len(requests),
+            cost,
+            is_sandbox=is_sandbox,
+            limit_usd=limit_usd,
+            limit_runs=limit_runs,
+            told=f"that would send {told}",
+        )
+    return told
+
+
+def describe_total(count: int, cost: TotalCost, is_sandbox: bool) -> str:
+    """Returns number, price and time in words: "6 runs, about $0.24, about 1:30 of work"."""
+    parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
+    if count:
+        parts.append(price_words(cost, is_sandbox))
+        if cost.seconds is not None:
+            parts.append(f"about {_clock(cost.seconds)} of work")
+    return ", ".join(parts)
+
+
+def price_words(cost: TotalCost, is_sandbox: bool) -> str:
+    """Returns a price for all runs together in words."""
+    if not cost.known:
+        words = "price unknown"
+    elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
+        words = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
+    else:
+        words = f"about {_usd(cost.low_usd)}"
+    return f"free, sandbox (make-believe price: {words})" if is_sandbox else words
+
+
+def _usd(amount: Decimal) -> str:
+    if 0 < amount < Decimal("0.0005"):
+        return "under $0.001"
+    return f"${amount:,.3f}" if amount < Decimal("0.1") else f"${amount:,.2f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,1 @@
+"""Sweeps: axes, the plan, the handle, totals."""

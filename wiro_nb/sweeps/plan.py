@@ -1,0 +1,251 @@
+"""Works a sweep out against model, price and ledger: what it would send, cost and take. Sends nothing.
+
+The points of a sweep are requests, and the ledger knows which of them are made or under way. So a sweep
+that was interrupted, or a cell that is run again, finds what it has and asks only for what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from wiro_nb.errors import InputError, InvalidParameter, WiroError
+from wiro_nb.execution.inputs import resolve_inputs
+from wiro_nb.execution.requests import Origin, home_of
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunState
+from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import Prepared, prepare
+from wiro_nb.session.notebook_runs import carried_rows
+from wiro_nb.session.totals import TotalCost, check_limits, describe_total, price_words, total_of
+from wiro_nb.sweeps.axes import (
+    MOST_POINTS,
+    Axis,
+    Point,
+    check_axes,
+    count_points,
+    first_point,
+    list_points,
+    make_axis,
+)
+
+if TYPE_CHECKING:
+    from wiro_nb.session.manager import Manager
+
+Grid = Mapping[str, object] | Sequence[Axis]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """A sweep before anything of it is sent.
+
+    Attributes:
+        sweep_id: The same for the same points in the same notebook on the same service.
+        schema: The model. axes: What varies. paired: True when the axes run side by side.
+        fixed: The values all runs share, as given.
+        points: In order. requests: One for each point.
+        made: Runs that answer points already: finished or under way, by position.
+        cost: Of the points that are not in `made`.
+        notes: Lines worth showing.
+    """
+
+    sweep_id: str
+    schema: ModelSchema
+    axes: tuple[Axis, ...]
+    paired: bool
+    fixed: dict[str, object]
+    points: tuple[Point, ...]
+    requests: tuple[Prepared, ...]
+    made: dict[int, Run]
+    cost: TotalCost
+    is_sandbox: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[int]:
+        """Positions of the points that would be sent."""
+        return [point.position for point in self.points if point.position not in self.made]
+
+
+def plan_sweep(
+    manager: Manager,
+    model: str,
+    grid: Grid,
+    fixed: Mapping[str, object],
+    *,
+    paired: bool = False,
+    origin: Origin | None = None,
+    fresh: bool = False,
+) -> SweepPlan:
+    """Works out a sweep: every point checked, what is made already, price and time of the rest. Sends nothing.
+
+    Args:
+        manager: Knows the model, its price, and the runs made.
+        model: "owner/name".
+        grid: Values by input (a list, a range, or text such as "1..6"), or axes.
+        fixed: Values that all runs share.
+        paired: True takes the first values together, then the second ones, and so on.
+        origin: Where it is asked for.
+        fresh: True counts nothing as made.
+
+    Raises:
+        UnknownModel, InvalidParameter, InvalidFile: A value does not fit; the points it concerns are counted.
+        InputError: More than 1,000 points; the message has the number and the price.
+    """
+    origin = origin or Origin()
+    schema = manager.schema(model)
+    axes = _axes_of(schema, grid)
+    check_axes(schema, axes, fixed, paired=paired)
+    folder = home_of(origin.notebook)
+
+    def resolve(values: Mapping[str, object]) -> dict[str, object]:
+        return resolve_inputs(schema, values, find_run=manager.get, folder=folder)
+
+    shared = resolve(fixed)
+    count = count_points(axes, paired=paired)
+    if count > MOST_POINTS:
+        raise _too_large(manager, schema, count, {**shared, **resolve(first_point(axes).values)})
+    points = list_points(axes, paired=paired)
+    points, requests, notes = _prepare_points(schema, points, shared, resolve)
+    identities = [request_sha256(request) for request in requests]
+    made = {} if fresh else _find_made(manager, schema.slug, identities, origin.notebook)
+    missing = [request for position, request in enumerate(requests) if position not in made]
+    return SweepPlan(
+        _identify(manager.service_name, origin.notebook, identities),
+        schema,
+        tuple(axes),
+        paired,
+        dict(fixed),
+        tuple(points),
+        tuple(requests),
+        made,
+        total_of(manager, missing),
+        manager.choice.is_sandbox,
+        tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
+    )
+
+
+def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
+    """Refuses a plan that a person should say yes to first; see `check_limits`.
+
+    Raises:
+        ConfirmationNeeded: More runs to send than `limit_runs`, a price above `limit_usd`, or an unknown one.
+    """
+    told = f"this sweep would send {describe_plan(plan)}"
+    check_limits(
+        len(plan.missing),
+        plan.cost,
+        is_sandbox=plan.is_sandbox,
+        limit_usd=limit_usd,
+        limit_runs=limit_runs,
+        told=told,
+    )
+
+
+def describe_plan(plan: SweepPlan) -> str:
+    """Returns what a plan would send, in words: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
+    text = describe_total(len(plan.missing), plan.cost, plan.is_sandbox)
+    return f"{text}; {len(plan.made)} of {len(plan.points)} already made or under way" if plan.made else text
+
+
+def _axes_of(schema: ModelSchema, grid: Grid) -> list[Axis]:
+    axes = [make_axis(name, values) for name, values in grid.items()] if isinstance(grid, Mapping) else list(grid)
+    names = {parameter.id.lower(): parameter.id for parameter in schema.parameters}
+    return [Axis(names.get(axis.name.lower(), axis.name), axis.parts) for axis in axes]
+
+
+def _prepare_points(
+    schema: ModelSchema,
+    points: Sequence[Point],
+    shared: dict[str, object],
+    resolve: Callable[[Mapping[str, object]], dict[str, object]],
+) -> tuple[list[Point], list[Prepared], list[str]]:
+    """Types every point by the schema. Two points that ask for the very same thing become one."""
+    requests: list[Prepared] = []
+    kept: list[Point] = []
+    problems: dict[str, tuple[InvalidParameter, int]] = {}
+    seen: set[str] = set()
+    notes: list[str] = []
+    shared = dict(shared)
+    for point in points:
+        try:
+            request = prepare(schema, {**shared, **resolve(point.values)})
+        except InvalidParameter as error:
+            first = problems.get(error.message)
+            problems[error.message] = (error, 1 + (first[1] if first else 0))
+            continue
+        # Files that all points share are read and hashed once.
+        shared.update({name: list(files) for name, files in request.files.items() if name in shared})
+        identity = request_sha256(request)
+        is_drawn = request.seed is not None and not request.seed.pinned
+        if identity in seen and not is_drawn:
+            notes.append("Points that ask for the very same thing are run once.")
+            continue
+        seen.add(identity)
+        kept.append(Point(len(kept), point.values))
+        requests.append(request)
+    if problems:
+        raise _not_fitting(problems, len(points))
+    return kept, requests, notes
+
+
+def _not_fitting(problems: Mapping[str, tuple[InvalidParameter, int]], count: int) -> WiroError:
+    error, first_count = next(iter(problems.values()))
+    more = [f"{message} ({number} of {count:,} points)" for message, (_, number) in list(problems.items())[1:6]]
+    return type(error)(
+        error.message,
+        hint=error.hint,
+        details=[f"This concerns {first_count:,} of the {count:,} points of the sweep.", *error.details, *more],
+        **error._fields,
+    )
+
+
+def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mapping[str, object]) -> InputError:
+    one = total_of(manager, [prepare(schema, values)])
+    together = TotalCost(
+        one.low_usd * count,
+        None if one.high_usd is None else one.high_usd * count,
+        one.known,
+        None if one.seconds is None else one.seconds * count,
+    )
+    price = price_words(together, manager.choice.is_sandbox)
+    return InputError(
+        f"this sweep has {count:,} runs, {price} at the price of the first; "
+        f"one sweep takes at most {MOST_POINTS:,}",
+        hint="give fewer values, or --zip to pair them",
+        runs=count,
+        low_usd=str(together.low_usd) if together.known else None,
+    )
+
+
+def _find_made(manager: Manager, model: str, identities: Sequence[str], notebook: str | None) -> dict[int, Run]:
+    """Returns the runs of this notebook, or brought along by it, that answer points already, one each."""
+    wanted = set(identities)
+    rows: dict[str, list[LedgerRow]] = {}
+    service = manager.service_name
+    listed = manager.ledger.list(notebook=notebook, model=model, service=service, limit=None)
+    own = (row for row in listed if row.notebook == notebook)
+    for row in chain(own, carried_rows(manager.ledger, notebook, model)):
+        usable = row.service == service and (row.state is RunState.SUCCEEDED or not row.state.is_final)
+        if usable and row.request_sha256 in wanted:
+            rows.setdefault(row.request_sha256, []).append(row)
+    found: dict[int, Run] = {}
+    for position, identity in enumerate(identities):
+        candidates = rows.get(identity)
+        if candidates:
+            # What is finished comes first, and of equals the run that was made for this very place.
+            candidates.sort(key=lambda row: (row.state is RunState.SUCCEEDED, row.sweep_point == position))
+            found[position] = manager.get(candidates.pop().run_id)
+    return found
+
+
+def _identify(service: str, notebook: str | None, identities: Sequence[str]) -> str:
+    text = json.dumps([service, notebook, list(identities)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -46,9 +46,9 @@ def measure(service: dict[str, Any]) -> dict[str, Any]:
         {"prompt": "a lake at dawn, mist over the water", "numFrames": "81"},
     )
     run = manager.submit(prepared).wait(120)
-    data, metadata = static_output(run)
+    shown = static_output(run)
     record = run.record or {}
-    output = len(json.dumps({"data": data, "metadata": metadata}))
+    output = len(json.dumps({"data": shown.data, "metadata": dict(shown.metadata)}))
     index = len(canonical_json(record))
     manager.close()
 

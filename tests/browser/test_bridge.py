@@ -12,6 +12,7 @@ pytestmark = pytest.mark.browser
 OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
 SETUP = """
 from wiro_nb.notebook.widgets import BridgeWidget
+from wiro_nb.presentation.output import Output
 hellos = []
 bridge = BridgeWidget(hellos.append)
 """
@@ -38,7 +39,7 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
     notebook.execute(
         "done = {'format': 1, 'run_id': '01A', 'status': 'succeeded', 'model': 'a/b'}\n"
         "bridge.send_runs({'01A': done, '01B': {**done, 'run_id': '01B'}})\n"
-        "bridge.send_repair('01A', {'text/plain': 'done now'}, {'wiro': done})"
+        "bridge.send_repair('01A', Output('<p>done now</p>', 'done now', metadata={'wiro': done}))"
     )
     notebook.page.get_by_text("done now").wait_for()
     saved = notebook.saved()
@@ -51,8 +52,9 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
 
     notebook.execute(
         "bridge.send_runs({'01A': {**done, 'status': 'submitted'}})\n"
-        "bridge.send_repair('01A', {'text/plain': 'older'}, {'wiro': {**done, 'status': 'submitted'}})\n"
-        "bridge.send_repair('01A', {'text/plain': 'same'}, {'wiro': done})"
+        "older = Output('<p>older</p>', 'older', metadata={'wiro': {**done, 'status': 'submitted'}})\n"
+        "bridge.send_repair('01A', older)\n"
+        "bridge.send_repair('01A', Output('<p>same</p>', 'same', metadata={'wiro': done}))"
     )
     notebook.execute("bridge.send_runs({f'02{n:04}': {**done, 'run_id': f'02{n:04}'} for n in range(230)})")
     notebook.page.wait_for_function(

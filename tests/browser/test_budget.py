@@ -34,11 +34,11 @@ def test_a_notebook_that_comes_from_elsewhere_brings_its_budget(open_notebook: O
     notebook.run_all()
     notebook.execute(
         "from wiro_nb.notebook.document.bridge import bridge\n"
-        "from wiro_nb.notebook.host import current_host\n"
-        "bridge.open(current_host().notebook)"
+        "from wiro_nb.notebook.context import current_context\n"
+        "bridge.open(current_context().notebook)"
     )
     notebook.wait_for_answer(
         "str(__import__('wiro_nb.notebook.session').notebook.session.session.manager().ledger"
-        ".get_budget(current_host().notebook))",
+        ".get_budget(current_context().notebook))",
         "'2.50'",
     )

@@ -22,14 +22,19 @@ pytestmark = [
 ]
 
 OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
-SETUP = "from wiro_nb.notebook.widgets import BridgeWidget\nhellos = []\nbridge = BridgeWidget(hellos.append)"
+SETUP = """
+from wiro_nb.notebook.widgets import BridgeWidget
+from wiro_nb.presentation.output import Output
+hellos = []
+bridge = BridgeWidget(hellos.append)
+"""
 SHOWN = "shown = display({'text/plain': 'first'}, raw=True, metadata={'wiro_form': 'k'}, display_id=True)"
 ANSWER = """
 done = {'format': 1, 'run_id': '01A', 'status': 'succeeded', 'model': 'a/b'}
 bridge.send_runs({'01A': done})
-bridge.send_repair('01A', {'text/plain': 'done now'}, {'wiro': done})
-shown.update({'text/plain': 'second'}, raw=True, metadata={'wiro_form': 'k'})
-bridge.send_form_repair('k', {'text/plain': 'second'}, {'wiro_form': 'k'})
+bridge.send_repair('01A', Output('<p>done now</p>', 'done now', metadata={'wiro': done}))
+shown.update({'text/html': '<p>second</p>', 'text/plain': 'second'}, raw=True, metadata={'wiro_form': 'k'})
+bridge.send_form_repair('k', Output('<p>second</p>', 'second', metadata={'wiro_form': 'k'}))
 """
 COUNT_WRITES = """() => {
     const {sharedModel} = window.jupyterapp.shell.currentWidget.context.model;

@@ -19,17 +19,17 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.notebook.compare.reproduce_html import replay_bundle, verify_bundle
-from wiro_nb.presentation.errors import error_bundle
-from wiro_nb.presentation.run_page import run_bundle
+from wiro_nb.presentation.errors import error_output
+from wiro_nb.presentation.reproduction import replay_output, verify_output
+from wiro_nb.presentation.run_page import run_output
 from wiro_nb.presentation.tables import (
     ModelLine,
     Status,
-    form_bundle,
-    info_bundle,
-    models_bundle,
-    runs_bundle,
-    status_bundle,
+    form_output,
+    info_output,
+    models_output,
+    runs_output,
+    status_output,
 )
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.notebooks import records_in_notebook
@@ -110,8 +110,8 @@ def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts:
     outputs = (dataclasses.replace(bad.outputs[0], content_type="video/mp4"), bad.outputs[1])
     bad = dataclasses.replace(bad, outputs=outputs)
     posters = {str(output.poster_path): POSTER for output in bad.outputs}
-    check_page(run_bundle(bad, posters, note=draw(), labels={draw(): draw()})["text/html"])
-    check_page(runs_bundle([bad, bad], spent=draw())["text/html"])
+    check_page(run_output(bad, posters, note=draw(), labels={draw(): draw()}).html)
+    check_page(runs_output([bad, bad], spent=draw()).html)
 
 
 @settings(max_examples=100, deadline=None)
@@ -119,18 +119,16 @@ def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts:
 def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[str]) -> None:
     draw = itertools.cycle(texts).__next__
     line = spoil(ModelLine("a/b", "t", "d", ("c", "d"), "p"), draw)
-    check_page(models_bundle([line, line], draw(), draw())["text/html"])
+    check_page(models_output([line, line], draw(), draw()).html)
     check_page(
-        status_bundle(spoil(Status("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",)), draw))[
-            "text/html"
-        ]
+        status_output(spoil(Status("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",)), draw)).html
     )
     schema = hostile_schema(draw)
-    check_page(info_bundle(schema, draw(), notes=(draw(),))["text/html"])
-    check_page(form_bundle(schema, draw())["text/html"])
+    check_page(info_output(schema, draw(), notes=(draw(),)).html)
+    check_page(form_output(schema, draw()).html)
     findings = [Finding(level, draw(), draw(), draw()) for level in ("ok", "note", "problem")]
-    check_page(verify_bundle(findings)["text/html"])
-    check_page(replay_bundle(draw(), [(draw(), draw())], [draw()], {draw(): [draw()]})["text/html"])
+    check_page(verify_output(findings).html)
+    check_page(replay_output(draw(), [(draw(), draw())], [draw()], {draw(): [draw()]}).html)
 
 
 def hostile_schema(draw: Callable[[], str]) -> Any:
@@ -150,7 +148,7 @@ def test_errors_whose_every_text_is_hostile_stay_text(message: str, more: list[s
         RunFailed(message, details=more, log_tail=more, stage=message, run_id=message, hint=hint),
         SubmitUncertain(message, candidates=more, run_id=message, hint=hint),
     ):
-        check_page(error_bundle(error)["text/html"])
+        check_page(error_output(error).html)
 
 
 json_values = st.recursive(

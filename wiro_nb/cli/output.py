@@ -12,7 +12,7 @@ from typing import Any
 from wiro_nb import errors
 from wiro_nb.cli.parser import command_names
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import progress_line
+from wiro_nb.presentation.formatting import format_progress
 from wiro_nb.presentation.run_page import run_text
 
 _SHELL_WORDS = {
@@ -89,7 +89,7 @@ class ProgressLine:
         if not self._live:
             self._tell_contact(snapshot)
             return
-        text = f"{snapshot.model} {snapshot.short_id}: {progress_line(snapshot)}"
+        text = f"{snapshot.model} {snapshot.short_id}: {format_progress(snapshot)}"
         if text != self._shown:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
             self._shown = text

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb import config
 from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, print_json
 from wiro_nb.cli.runs import follow, read_amount, read_values, say
 from wiro_nb.errors import InputError
@@ -58,7 +59,7 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Prints what differs between two runs or clips; the exit code is 0 whatever came out."""
-    from wiro_nb.notebook.compare.reproduce_html import comparison_bundle
+    from wiro_nb.presentation.reproduction import comparison_output
     from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
     from wiro_nb.session.manager import get_manager
 
@@ -72,7 +73,7 @@ def compare(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found.to_dict())
     else:
-        print(comparison_bundle(found)["text/plain"].removeprefix("wiro: "))
+        print(comparison_output(found).text.removeprefix("wiro: "))
     return EXIT_DONE
 
 
@@ -164,16 +165,14 @@ def _announce(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
     Raises:
         ConfirmationNeeded: It is more than the limits, and `yes` is False.
     """
-    from wiro_nb.notebook.session import Preferences
     from wiro_nb.session.totals import confirm_total
 
-    limits = Preferences()
     told = confirm_total(
         manager,
         [item.prepared for item in replays if item.prepared is not None],
         yes=yes,
-        limit_usd=limits.sweep_limit_usd,
-        limit_runs=limits.sweep_limit_runs,
+        limit_usd=config.SWEEP_LIMIT_USD,
+        limit_runs=config.SWEEP_LIMIT_RUNS,
     )
     say(f"in all {told}")
 
@@ -199,7 +198,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
 
 
 def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
-    from wiro_nb.notebook.magic.dry_run import request_facts
+    from wiro_nb.presentation.request import describe_request
 
     return {
         "made_from": replay.source.run_id,
@@ -210,13 +209,13 @@ def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
         "drift": [asdict(item) for item in replay.plan.drift],
         "missing": [asdict(item) for item in replay.plan.missing],
         "notes": list(replay.plan.notes),
-        "request": None if replay.prepared is None else request_facts(replay.prepared),
+        "request": None if replay.prepared is None else describe_request(replay.prepared),
     }
 
 
 def _price(manager: Manager, replay: Replay) -> str:
-    from wiro_nb.notebook.magic.lookups import estimate_words
+    from wiro_nb.presentation.request import format_estimate
 
     if replay.prepared is None:
         return "no price, as it cannot be sent"
-    return estimate_words(manager.estimate(replay.prepared), manager.choice.is_sandbox)
+    return format_estimate(manager.estimate(replay.prepared), manager.choice.is_sandbox)

@@ -24,7 +24,7 @@ from wiro_nb.cli.output import (
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.amounts import MOST_USD, read_usd
-from wiro_nb.presentation.formatting import cost_words, money
+from wiro_nb.presentation.formatting import format_cost, format_usd
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -37,7 +37,7 @@ _LOOK_S = 0.2
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
     from wiro_nb.execution.requests import Origin
-    from wiro_nb.notebook.magic.lookups import estimate_words
+    from wiro_nb.presentation.request import format_estimate
     from wiro_nb.session.manager import get_manager
 
     manager = get_manager()
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         _fetch_what_lacks(done)
         say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
         return _report(done, as_json=arguments.json)
-    price = estimate_words(manager.estimate(prepared), manager.choice.is_sandbox)
+    price = format_estimate(manager.estimate(prepared), manager.choice.is_sandbox)
     say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     handle = manager.submit(prepared, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=out_dir)
     if arguments.detach:
@@ -67,11 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
     """Prints the request and its price; sends nothing."""
-    from wiro_nb.notebook.magic.dry_run import price_words, request_facts
+    from wiro_nb.presentation.request import describe_request, explain_estimate
 
     ((estimate, seconds),) = manager.forecast([prepared])
-    facts = request_facts(prepared)
-    price = price_words(estimate, manager.choice.is_sandbox)
+    facts = describe_request(prepared)
+    price = explain_estimate(estimate, manager.choice.is_sandbox)
     if as_json:
         low, high = estimate.low_usd, estimate.high_usd
         known = {"low_usd": low, "high_usd": high} if estimate.known else {"low_usd": None, "high_usd": None}
@@ -133,8 +133,8 @@ def runs(arguments: argparse.Namespace) -> int:
 
 def _cost(snapshot: Snapshot) -> str:
     if snapshot.is_sandbox:
-        return cost_words(snapshot)
-    return "-" if snapshot.cost_usd is None else money(snapshot.cost_usd)
+        return format_cost(snapshot)
+    return "-" if snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
 
 
 def show(arguments: argparse.Namespace) -> int:

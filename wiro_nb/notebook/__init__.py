@@ -9,7 +9,7 @@
     document/    the open notebook's metadata and saved outputs
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    `%load_ext` and `%unload_ext`
-    host         where the code runs: live kernel, headless kernel, terminal, plain Python
+    context         where the code runs: live kernel, headless kernel, terminal, plain Python
     session      what this kernel remembers
 
 IPython, ipywidgets and anywidget are imported at first use.

@@ -7,7 +7,7 @@ from typing import Any
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.colab import missing_widgets_hint
-from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.grammar import MAGIC
@@ -115,7 +115,7 @@ def _resume(shell: Any) -> None:
 
 def _hint_at_widgets(shell: Any) -> None:
     hint = missing_widgets_hint()
-    if hint is not None and current_host(shell).is_live:
+    if hint is not None and current_context(shell).is_live:
         from wiro_nb.notebook.run.resume import tell
 
         tell([hint])

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wiro_nb.notebook.host import Host
+from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
+from wiro_nb.notebook.context import ExecutionContext
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -29,8 +30,8 @@ class Preferences:
     embed_record: bool = True
     max_download_bytes: int = 2_000_000_000
     budget_usd: Decimal | None = None
-    sweep_limit_usd: Decimal = Decimal("1.00")
-    sweep_limit_runs: int = 12
+    sweep_limit_usd: Decimal = SWEEP_LIMIT_USD
+    sweep_limit_runs: int = SWEEP_LIMIT_RUNS
 
 
 class Session:
@@ -80,18 +81,18 @@ class Session:
         """A command chose a service: the preferred one no longer counts until it is set anew."""
         self._chosen = (id(self.manager(choose=False)), self.preferences.service or "")
 
-    def should_wait(self, host: Host, asked: bool | None = None) -> bool:
+    def should_wait(self, context: ExecutionContext, asked: bool | None = None) -> bool:
         """Returns whether a cell waits for its run.
 
         Args:
-            host: Where it runs.
+            context: Where it runs.
             asked: What the call itself says; None leaves it to the preferences.
         """
         if asked is not None:
             return asked
         if self.preferences.wait != "auto":
             return self.preferences.wait == "always"
-        return host.is_headless
+        return context.is_headless
 
     def set_note(self, run_id: str, note: str) -> None:
         """Keeps a sentence to be shown above a run that is the value of its cell."""
@@ -102,13 +103,13 @@ class Session:
         """Returns the sentence kept for a run, once."""
         return self._notes.pop(run_id, "")
 
-    def returned_in(self, host: Host) -> set[str]:
+    def returned_in(self, context: ExecutionContext) -> set[str]:
         """Returns the ids of runs that calls of the present execution of a cell have given back.
 
         A loop that asks three times for the same thing wants three clips, not the first one three times.
         """
-        if host.execution_id is None or host.execution_id != self._execution:
-            self._execution, self._returned = host.execution_id, set()
+        if context.execution_id is None or context.execution_id != self._execution:
+            self._execution, self._returned = context.execution_id, set()
         return self._returned
 
     def remember_schema(self, schema: ModelSchema) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from wiro_nb.errors import UnknownRun, WiroError
 from wiro_nb.ids import short_id
 from wiro_nb.presentation import markup
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation.output import Output
 
 
-def error_bundle(error: WiroError) -> Bundle:
+def error_output(error: WiroError) -> Output:
     """Returns the error as HTML with a plain twin."""
-    return {"text/html": error_html(error), "text/plain": error_text(error)}
+    return Output(error_html(error), error_text(error))
 
 
 def error_text(error: WiroError) -> str:

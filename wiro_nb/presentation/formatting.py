@@ -11,7 +11,7 @@ _SMALL_USD = Decimal("0.10")
 _KB = 1000
 
 
-def money(amount_usd: Decimal) -> str:
+def format_usd(amount_usd: Decimal) -> str:
     """Returns "$0.038" or "$0.04": up to three decimals under ten cents, else two; nothing at all is "$0"."""
     if amount_usd == 0:
         return "$0"
@@ -24,13 +24,13 @@ def money(amount_usd: Decimal) -> str:
     return f"{sign}${text[:-1] if size < _SMALL_USD and text.endswith('0') else text}"
 
 
-def about(amount_usd: Decimal) -> str:
+def format_forecast(amount_usd: Decimal) -> str:
     """Returns a forecast: "about $0.04", or "under $0.001" where that says more."""
-    text = money(amount_usd)
+    text = format_usd(amount_usd)
     return text if text.startswith(("under", "$0")) and amount_usd < Decimal("0.001") else f"about {text}"
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Returns "0:05" or "1:02:05" for a length of time in seconds."""
     whole = max(0, int(seconds + 0.5))
     minutes, rest = divmod(whole, 60)
@@ -38,7 +38,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def file_size(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """Returns "172 KB", with decimal units as file managers show them."""
     if size_bytes < _KB:
         return f"{size_bytes} bytes"
@@ -50,18 +50,18 @@ def file_size(size_bytes: int) -> str:
     return f"{value:.1f} GB"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Returns a number without needless zeros: 16, 5.1, 23.976."""
     return f"{round(value, 3):g}"
 
 
-def day_and_time(moment: datetime) -> str:
+def format_datetime(moment: datetime) -> str:
     """Returns "21 Nov 2026 14:02" in the kernel's time zone."""
     local = moment.astimezone()
     return f"{local.day} {local:%b %Y %H:%M}"
 
 
-def short_when(moment: datetime, now: datetime | None = None) -> str:
+def format_when(moment: datetime, now: datetime | None = None) -> str:
     """Returns "14:02" for today, "yesterday 14:02", else the date."""
     local = moment.astimezone()
     today = (now or datetime.now(UTC)).astimezone().date()
@@ -71,12 +71,12 @@ def short_when(moment: datetime, now: datetime | None = None) -> str:
     return f"yesterday {local:%H:%M}" if days == 1 else f"{local.day} {local:%b %Y}"
 
 
-def count(number_of: int, noun: str) -> str:
+def format_count(number_of: int, noun: str) -> str:
     """Returns "1 run" or "2 runs"."""
     return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
 
 
-def state_word(snapshot: Snapshot) -> str:
+def state_label(snapshot: Snapshot) -> str:
     """Returns the state as people read it: "Done", "Failed while generating", "Queued"."""
     state, stage = snapshot.state, snapshot.stage
     if state is RunState.SUCCEEDED:
@@ -95,37 +95,47 @@ def state_word(snapshot: Snapshot) -> str:
     return "Waiting for a slot" if snapshot.ahead is not None else "Sending"
 
 
-def cost_words(snapshot: Snapshot) -> str:
+def format_cost(snapshot: Snapshot) -> str:
     """Returns what the run costs, in words: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
     if snapshot.is_sandbox:
         return "free, sandbox"
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
-        return "billed: nothing" if not snapshot.cost_usd else money(snapshot.cost_usd)
+        return "billed: nothing" if not snapshot.cost_usd else format_usd(snapshot.cost_usd)
     if snapshot.cost_usd is not None:
-        return money(snapshot.cost_usd)
+        return format_usd(snapshot.cost_usd)
     if snapshot.state is RunState.SUCCEEDED:
         return "not told by the service"
     if snapshot.estimated_usd is None:
         return "price not listed"
-    return f"{about(snapshot.estimated_usd)} if it succeeds"
+    return f"{format_forecast(snapshot.estimated_usd)} if it succeeds"
 
 
-def forecast_words(snapshot: Snapshot) -> str:
+def format_cost_forecast(snapshot: Snapshot) -> str:
     """Returns "about $0.04", what a run that was billed had been expected to cost; "" where that says nothing."""
     if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
         return ""
-    return f"about {money(snapshot.estimated_usd)}"
+    return f"about {format_usd(snapshot.estimated_usd)}"
 
 
-def progress_line(snapshot: Snapshot) -> str:
+def format_progress(snapshot: Snapshot) -> str:
     """Returns one line for a terminal: "Generating 60%, step 6 of 10, 0:05, about 3 s left"."""
-    parts = [state_word(snapshot)]
+    parts = [state_label(snapshot)]
     if snapshot.percent is not None and not snapshot.state.is_final:
         parts[0] += f" {snapshot.percent:.0f}%"
     if snapshot.step is not None and snapshot.steps is not None:
         parts.append(f"step {snapshot.step} of {snapshot.steps}")
     if snapshot.elapsed_s is not None:
-        parts.append(clock(snapshot.elapsed_s))
+        parts.append(format_duration(snapshot.elapsed_s))
     if snapshot.remaining_s is not None and (snapshot.step or 0) > 1:
         parts.append(f"about {snapshot.remaining_s:.0f} s left")
     return ", ".join(parts)
+
+
+def format_budget(spent_usd: Decimal, budget_usd: Decimal | None, reserved_usd: Decimal = Decimal(0)) -> str:
+    """Returns "spent $0.31 of $2.00 in this notebook, in flight about $0.04, $1.65 left"."""
+    flying = f", in flight about {format_usd(reserved_usd)}" if reserved_usd else ""
+    if budget_usd is None:
+        return f"spent {format_usd(spent_usd)} in this notebook{flying}; no budget is set"
+    left = max(budget_usd - spent_usd - reserved_usd, Decimal(0))
+    spent = f"spent {format_usd(spent_usd)} of {format_usd(budget_usd)} in this notebook{flying}"
+    return f"{spent}, {format_usd(left)} left"

@@ -15,7 +15,7 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.presentation.formatting import money
+from wiro_nb.presentation.formatting import format_usd
 
 LINE = "rgba(127,127,127,.35)"
 CARD = f"border:1px solid {LINE};border-radius:4px;padding:12px 14px;font-size:13px;line-height:1.45"
@@ -58,7 +58,7 @@ def url(path: str) -> str:
 
 def amount(amount_usd: Decimal) -> str:
     """Returns money in a span of its own."""
-    return f"<span>{html.escape(money(amount_usd))}</span>"
+    return f"<span>{html.escape(format_usd(amount_usd))}</span>"
 
 
 def mark(kind: str) -> str:

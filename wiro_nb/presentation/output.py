@@ -1,54 +1,58 @@
-"""What commands return: values that read well in a notebook, in a terminal and in code."""
+"""What commands return and cells display: HTML, the same as plain text, and what belongs to both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from wiro_nb.presentation.run_page import Bundle
-
-T = TypeVar("T")
+from wiro_nb.presentation import markup
 
 
-class Page:
-    """Static output with nothing behind it.
+class Displayable:
+    """Base of values that show themselves as `output()`, in a notebook and in a terminal."""
 
-    Args:
-        bundle: HTML and its plain twin.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+    def output(self) -> Output:
+        """Returns what is displayed."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
-        return self._bundle["text/plain"]
+        return self.output().text
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Bundle:
-        return dict(self._bundle)
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        shown = self.output()
+        return shown.data, dict(shown.metadata)
 
 
-class Listing(list[T], Generic[T]):
-    """A list that shows itself as a table.
+@dataclass(frozen=True, slots=True, repr=False)
+class Output(Displayable):
+    """One static output.
 
-    Args:
-        items: What it holds.
-        draw: Makes the bundle when the list is shown, so that code that only reads it pays nothing.
+    Attributes:
+        html: Readable without scripts or style sheets, in an untrusted notebook too.
+        text: The same for terminals and for viewers without HTML.
+        jpeg: A picture as base64 text for viewers that show no HTML, or "".
+        metadata: Metadata of the output.
+        view: Data of a live widget by MIME type; front ends that know it prefer it to the HTML.
     """
 
-    def __init__(self, items: Iterable[T], draw: Callable[[], Bundle]) -> None:
-        super().__init__(items)
-        self._draw = draw
+    html: str
+    text: str
+    jpeg: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    view: Mapping[str, Any] = field(default_factory=dict)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Bundle:
-        return self._draw()
+    def output(self) -> Output:
+        """Returns itself."""
+        return self
 
-    def __repr__(self) -> str:
-        return self._draw()["text/plain"]
+    @property
+    def data(self) -> dict[str, Any]:
+        """The MIME bundle."""
+        picture = {"image/jpeg": self.jpeg} if self.jpeg else {}
+        return {"text/html": self.html, "text/plain": self.text, **picture, **self.view}
 
 
-def line_page(text: str) -> Page:
-    """Returns one line as a page."""
-    from wiro_nb.presentation import markup
-
-    html = f'<div style="font-size:13px">{markup.escape(text)}</div>'
-    return Page({"text/html": html, "text/plain": f"wiro: {text}"})
+def message(text: str) -> Output:
+    """Returns one line of text as an output."""
+    return Output(f'<div style="font-size:13px">{markup.escape(text)}</div>', f"wiro: {text}")

@@ -15,11 +15,21 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
-from wiro_nb.presentation import formatting, markup
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.formatting import (
+    format_cost,
+    format_cost_forecast,
+    format_count,
+    format_datetime,
+    format_duration,
+    format_number,
+    format_progress,
+    format_size,
+    state_label,
+)
 from wiro_nb.presentation.grammar import find_command
+from wiro_nb.presentation.output import Output
 from wiro_nb.schema.types import ModelSchema
-
-Bundle = dict[str, str]
 
 LONGEST_TITLE = 280
 LONGEST_VALUE = 2000
@@ -31,12 +41,12 @@ _POSTER_BYTES = 12_000
 """All posters of one run together, as base64 text: a run adds at most 30 KB to the notebook."""
 
 
-def run_bundle(
+def run_output(
     snapshot: Snapshot,
     posters: Mapping[str, bytes] | None = None,
     note: str = "",
     labels: Mapping[str, str] | None = None,
-) -> Bundle:
+) -> Output:
     """Returns the bundle that shows a run as it is now.
 
     Args:
@@ -53,10 +63,8 @@ def run_bundle(
         RunState.UNCERTAIN: _uncertain_html,
     }.get(snapshot.state, _unfinished_html)(snapshot, _Extras(pictures, labels or {}))
     lead = markup.block(markup.escape(note), "margin:0 0 6px 0") if note else ""
-    bundle = {"text/html": markup.card(lead + html), "text/plain": run_text(snapshot, note)}
-    if pictures and snapshot.state is RunState.SUCCEEDED:
-        bundle["image/jpeg"] = next(iter(pictures.values()))
-    return bundle
+    jpeg = next(iter(pictures.values()), "") if snapshot.state is RunState.SUCCEEDED else ""
+    return Output(markup.card(lead + html), run_text(snapshot, note), jpeg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,8 @@ def run_text(snapshot: Snapshot, note: str = "") -> str:
     """Returns the run in plain text, for terminals and for viewers without HTML."""
     lines = [f"wiro: {note}"] if note else []
     when = snapshot.finished or snapshot.submitted or snapshot.created
-    at = f", {formatting.day_and_time(when)}" if when else ""
-    state = formatting.state_word(snapshot) if snapshot.state.is_final else formatting.progress_line(snapshot)
+    at = f", {format_datetime(when)}" if when else ""
+    state = state_label(snapshot) if snapshot.state.is_final else format_progress(snapshot)
     lines.append(f"wiro: {state.lower()}  {snapshot.model}, run {snapshot.short_id}{at}")
     if snapshot.prompt:
         lines.append(f"  {_cut(' '.join(snapshot.prompt.split()), LONGEST_TITLE)}")
@@ -137,7 +145,7 @@ def _head(snapshot: Snapshot, word: str, tail: str) -> str:
 
 def _done_html(snapshot: Snapshot, extras: _Extras) -> str:
     when = snapshot.finished or snapshot.created
-    at = f", {markup.escape(formatting.day_and_time(when))}" if when else ""
+    at = f", {markup.escape(format_datetime(when))}" if when else ""
     right = [_head(snapshot, "Done", at)]
     if snapshot.prompt:
         title = _cut(snapshot.prompt, LONGEST_TITLE)
@@ -237,13 +245,13 @@ def _plain_facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     if output := next((item for item in snapshot.outputs if item.width and item.height), None):
         items.append(("Size", f"{output.width} × {output.height}"))
         items += [("Frames", str(output.frames))] if output.frames and output.frames > 1 else []
-        items += [("Rate", f"{formatting.number(output.fps)} fps")] if output.fps else []
+        items += [("Rate", f"{format_number(output.fps)} fps")] if output.fps else []
     if length := next((item.duration_s for item in snapshot.outputs if item.duration_s), None):
         items.append(("Length", f"{length:.1f} s"))
     if snapshot.elapsed_s is not None and snapshot.state.is_final:
-        items.append(("Elapsed", formatting.clock(snapshot.elapsed_s)))
-    items.append(("Cost", formatting.cost_words(snapshot)))
-    items += [("Forecast", forecast)] if (forecast := formatting.forecast_words(snapshot)) else []
+        items.append(("Elapsed", format_duration(snapshot.elapsed_s)))
+    items.append(("Cost", format_cost(snapshot)))
+    items += [("Forecast", forecast)] if (forecast := format_cost_forecast(snapshot)) else []
     return items
 
 
@@ -263,7 +271,7 @@ def _file_line(output: RunOutput) -> str:
     if output.path is None:
         reason = output.problem or "not downloaded yet"
         return markup.block(f"File {markup.escape(output.name or 'of this run')}: {markup.escape(reason)}")
-    size = f" {markup.quiet(formatting.file_size(output.size_bytes))}" if output.size_bytes is not None else ""
+    size = f" {markup.quiet(format_size(output.size_bytes))}" if output.size_bytes is not None else ""
     link = (
         f'<a href="{markup.url(output.path)}" title="Open the file" style="text-decoration:underline">'
         f"{markup.escape(output.path)}</a>"
@@ -276,7 +284,7 @@ def _output_text(output: RunOutput) -> str:
     if output.content is not None:
         return _cut(raw_text(output.content), LONGEST_VALUE).replace("\n", "\n  ")
     where = output.path or f"{output.name or 'file'}: {output.problem or 'not downloaded yet'}"
-    size = f"  {formatting.file_size(output.size_bytes)}" if output.path and output.size_bytes is not None else ""
+    size = f"  {format_size(output.size_bytes)}" if output.path and output.size_bytes is not None else ""
     return where + size
 
 
@@ -304,8 +312,8 @@ def _value_html(value: object) -> str:
 
 
 def _failed_html(snapshot: Snapshot, _extras: _Extras) -> str:
-    elapsed = f", {formatting.clock(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
-    parts = [_head(snapshot, formatting.state_word(snapshot), elapsed)]
+    elapsed = f", {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
+    parts = [_head(snapshot, state_label(snapshot), elapsed)]
     reason = snapshot.message or "The service told no reason."
     parts.append(markup.block(f"{markup.escape(reason)} <b>{_billed(snapshot)}</b>"))
     parts.append(
@@ -316,7 +324,7 @@ def _failed_html(snapshot: Snapshot, _extras: _Extras) -> str:
 
 
 def _cancelled_html(snapshot: Snapshot, _extras: _Extras) -> str:
-    after = f", after {formatting.clock(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
+    after = f", after {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
     again = markup.block(f"Run it again: {markup.command(next_command(snapshot))}", "margin:2px 0 0 0")
     return _head(snapshot, "Cancelled", f"{after}.") + markup.block(f"<b>{_billed(snapshot)}</b>") + again
 
@@ -324,7 +332,7 @@ def _cancelled_html(snapshot: Snapshot, _extras: _Extras) -> str:
 def _uncertain_html(snapshot: Snapshot, _extras: _Extras) -> str:
     said = snapshot.message or "The request was sent, but its answer was lost. It is never sent again by itself."
     return (
-        _head(snapshot, formatting.state_word(snapshot), "")
+        _head(snapshot, state_label(snapshot), "")
         + markup.block(f"{markup.escape(said)} Billed once if the service took it and it succeeds.")
         + markup.block(f"Look again: {markup.command(f'%wiro show {snapshot.short_id}')}", "margin:2px 0 0 0")
         + markup.block(
@@ -336,7 +344,7 @@ def _uncertain_html(snapshot: Snapshot, _extras: _Extras) -> str:
 
 
 def _unfinished_html(snapshot: Snapshot, _extras: _Extras) -> str:
-    seen = formatting.state_word(snapshot).lower()
+    seen = state_label(snapshot).lower()
     at = f" at {snapshot.percent:.0f}%" if snapshot.percent is not None else ""
     where = "in the sandbox" if snapshot.is_sandbox else "on Wiro"
     return (
@@ -368,9 +376,7 @@ def _log(snapshot: Snapshot) -> str:
         return ""
     lines = "\n".join(_cut(line, LONGEST_LOG_LINE) for line in snapshot.log_tail[-LOG_LINES:])
     shown = f'<pre style="margin:6px 0 0 0;font-size:12px;white-space:pre-wrap">{markup.escape(lines)}</pre>'
-    return markup.details(
-        f"Log ({formatting.count(max(snapshot.log_count, len(snapshot.log_tail)), 'line')})", shown
-    )
+    return markup.details(f"Log ({format_count(max(snapshot.log_count, len(snapshot.log_tail)), 'line')})", shown)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation import formatting, markup
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.formatting import (
+    format_budget,
+    format_count,
+    format_duration,
+    format_forecast,
+    format_usd,
+    format_when,
+    state_label,
+)
+from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.schema.coerce import is_free_text
 from wiro_nb.schema.normalise import as_decimal
 from wiro_nb.schema.types import ModelSchema, Parameter
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
 
 _KEY_SETTINGS = 3
 _LONGEST_SETTING = 28
@@ -46,23 +59,13 @@ class Status:
     notes: tuple[str, ...] = field(default=())
 
 
-def budget_words(spent_usd: Decimal, budget_usd: Decimal | None, reserved_usd: Decimal = Decimal(0)) -> str:
-    """Returns "spent $0.31 of $2.00 in this notebook, in flight about $0.04, $1.65 left"."""
-    flying = f", in flight about {formatting.money(reserved_usd)}" if reserved_usd else ""
-    if budget_usd is None:
-        return f"spent {formatting.money(spent_usd)} in this notebook{flying}; no budget is set"
-    left = max(budget_usd - spent_usd - reserved_usd, Decimal(0))
-    spent = f"spent {formatting.money(spent_usd)} of {formatting.money(budget_usd)} in this notebook{flying}"
-    return f"{spent}, {formatting.money(left)} left"
-
-
-def status_bundle(status: Status) -> Bundle:
+def status_output(status: Status) -> Output:
     """Returns the answer of `%wiro`."""
     service = "sandbox: local, free, no account" if status.is_sandbox else status.service
     now = _in_flight_words(status.in_flight)
     budget = "nothing to spend in the sandbox"
     if not status.is_sandbox or status.budget_usd is not None:
-        budget = budget_words(status.spent_usd, status.budget_usd)
+        budget = format_budget(status.spent_usd, status.budget_usd)
         budget += " (make-believe money: the sandbox costs nothing)" if status.is_sandbox else ""
     rows = [("Service", service), ("Account", status.account), ("Budget", budget), ("Now", now)]
     rows += [("Files", status.files)] if status.files else []
@@ -86,7 +89,7 @@ def status_bundle(status: Status) -> Bundle:
     )
     text = ["wiro: ready", *(f"  {name.lower()}: {value}" for name, value in rows)]
     text += [f"  next: {command} {why}" for command, why in steps]
-    return {"text/html": html, "text/plain": "\n".join(text)}
+    return Output(html, "\n".join(text))
 
 
 def _in_flight_words(snapshots: Sequence[Snapshot]) -> str:
@@ -94,12 +97,50 @@ def _in_flight_words(snapshots: Sequence[Snapshot]) -> str:
         return "no runs in flight"
     tally: dict[str, int] = {}
     for snapshot in snapshots:
-        word = formatting.state_word(snapshot).lower()
+        word = state_label(snapshot).lower()
         tally[word] = tally.get(word, 0) + 1
     return ", ".join(f"{number} {word}" for word, number in tally.items())
 
 
-def runs_bundle(
+class RunList(Displayable, list["Run"]):
+    """Runs, newest first, that show as a table.
+
+    Args:
+        runs: The runs.
+        spent: A sentence about money; called when the table is shown.
+        pictures: As in `runs_output`.
+        where: As in `runs_output`.
+        chosen: As in `runs_output`.
+        schemas: Returns the models that are known.
+    """
+
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        *,
+        spent: str | Callable[[], str] = "",
+        pictures: bool = True,
+        where: str = "in this notebook",
+        chosen: str = "",
+        schemas: Callable[[], Sequence[ModelSchema]] = tuple,
+    ) -> None:
+        super().__init__(runs)
+        self._spent, self._schemas = spent, schemas
+        self._pictures, self._where, self._chosen = pictures, where, chosen
+
+    def output(self) -> Output:
+        """Returns the table, with the runs as they are now."""
+        return runs_output(
+            [run.snapshot for run in self],
+            spent=self._spent if isinstance(self._spent, str) else self._spent(),
+            pictures=self._pictures,
+            where=self._where,
+            chosen=self._chosen,
+            schemas=self._schemas(),
+        )
+
+
+def runs_output(
     snapshots: Sequence[Snapshot],
     *,
     spent: str,
@@ -108,7 +149,7 @@ def runs_bundle(
     chosen: str = "",
     now: datetime | None = None,
     schemas: Sequence[ModelSchema] = (),
-) -> Bundle:
+) -> Output:
     """Returns the table of runs.
 
     Args:
@@ -125,7 +166,7 @@ def runs_bundle(
     moment = now or datetime.now(UTC)
     known = {schema.slug: schema for schema in schemas}
     settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
-    head = formatting.count(len(snapshots), "run")
+    head = format_count(len(snapshots), "run")
     where += chosen
     money_html = f" {markup.escape(spent)}" if spent else ""
     html = (
@@ -142,10 +183,10 @@ def runs_bundle(
     )
     text = [f"wiro: {head} {where}, newest first. {spent}".rstrip()]
     text += [_run_line(snapshot, key, moment) for snapshot, key in zip(snapshots, settings, strict=True)]
-    return {"text/html": html, "text/plain": "\n".join(text)}
+    return Output(html, "\n".join(text))
 
 
-def _no_runs(where: str, chosen: str) -> Bundle:
+def _no_runs(where: str, chosen: str) -> Output:
     """Says that there are no runs, or none that fit the filters."""
     if chosen:
         said = f"No run {where} fits{chosen.removeprefix(',')}."
@@ -153,7 +194,7 @@ def _no_runs(where: str, chosen: str) -> Bundle:
     else:
         said, start = f"No runs {where} yet.", "%wiro models, then %wiro form MODEL"
     html = f'<div style="{PAGE}">{markup.escape(said)} Next: {markup.escape(start)}</div>'
-    return {"text/html": html, "text/plain": f"wiro: {said[0].lower()}{said[1:-1]}\n  next: {start}"}
+    return Output(html, f"wiro: {said[0].lower()}{said[1:-1]}\n  next: {start}")
 
 
 def _runs_next(snapshots: Sequence[Snapshot]) -> str:
@@ -178,7 +219,7 @@ def _run_row(snapshot: Snapshot, settings: str, now: datetime, pictures: bool) -
     small = f"font-size:12px;{markup.QUIET}"
     state = _state_with_percent(snapshot)
     when = _when(snapshot, now)
-    elapsed = formatting.clock(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
+    elapsed = format_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
     return [
         f'<code style="background:transparent;padding:0">{markup.escape(snapshot.short_id)}</code>',
         picture,
@@ -200,24 +241,24 @@ def _run_line(snapshot: Snapshot, settings: str, now: datetime) -> str:
 
 def _state_with_percent(snapshot: Snapshot) -> str:
     moving = snapshot.percent is not None and not snapshot.state.is_final
-    return formatting.state_word(snapshot) + (f" {snapshot.percent:.0f}%" if moving else "")
+    return state_label(snapshot) + (f" {snapshot.percent:.0f}%" if moving else "")
 
 
 def _when(snapshot: Snapshot, now: datetime) -> str:
     moment = snapshot.finished or snapshot.created
     if not snapshot.state.is_final or moment is None:
         return "now"
-    return formatting.short_when(moment, now)
+    return format_when(moment, now)
 
 
 def _table_cost(snapshot: Snapshot) -> str:
     if snapshot.is_sandbox:
         return "free"
     if snapshot.cost_usd is not None:
-        return formatting.money(snapshot.cost_usd)
+        return format_usd(snapshot.cost_usd)
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
         return "$0"
-    return formatting.about(snapshot.estimated_usd) if snapshot.estimated_usd is not None else "not listed"
+    return format_forecast(snapshot.estimated_usd) if snapshot.estimated_usd is not None else "not listed"
 
 
 def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
@@ -265,7 +306,7 @@ def _in_words(parameter: Parameter, value: object) -> str:
     return ", ".join(labels.get(str(item), str(item)) for item in items)
 
 
-def info_bundle(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> Bundle:
+def info_output(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> Output:
     """Returns a model's inputs, choices and price."""
     heads = ("Input", "Type", "Default", "Choices and rules")
     rows = [
@@ -296,7 +337,7 @@ def info_bundle(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> B
         kind = f"{item.type}, default {_default(item, html=False)}"
         text.append(f"  {item.id}  ({kind})  {_rules(item, html=False)}".rstrip())
     text.append(f"  next: %wiro form {schema.slug}")
-    return {"text/html": html, "text/plain": "\n".join(text)}
+    return Output(html, "\n".join(text))
 
 
 def _default(parameter: Parameter, *, html: bool) -> str:
@@ -326,7 +367,7 @@ def _rules(parameter: Parameter, *, html: bool) -> str:
     return markup.escape(plain) + (f"<div>{chips}</div>" if shown else "")
 
 
-def form_bundle(schema: ModelSchema, cell: str) -> Bundle:
+def form_output(schema: ModelSchema, cell: str) -> Output:
     """Returns what stands in for a form where no widget can be shown.
 
     Args:
@@ -345,7 +386,7 @@ def form_bundle(schema: ModelSchema, cell: str) -> Bundle:
     text = [f"wiro: form of {schema.slug}", "  where this front end shows no form, a cell does the same:"]
     text += [f"    {line}" for line in start.split("\n")]
     text += [f"  inputs: %wiro info {schema.slug}", f"  next: {again}"]
-    return {"text/html": html, "text/plain": "\n".join(text)}
+    return Output(html, "\n".join(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,13 +400,13 @@ class ModelLine:
     price: str
 
 
-def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bundle:
+def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:
     """Returns the list of models."""
     if query and not models:
         said = f"No model fits “{markup.escape(query)}”. All: {markup.command('%wiro models')}"
         html = f'<div style="{PAGE}">{said}</div>'
-        return {"text/html": html, "text/plain": f"wiro: no model fits “{query}”\n  next: %wiro models, for all"}
-    head = f"{formatting.count(len(models), 'model')}" + (f" for “{query}”" if query else "")
+        return Output(html, f"wiro: no model fits “{query}”\n  next: %wiro models, for all")
+    head = f"{format_count(len(models), 'model')}" + (f" for “{query}”" if query else "")
     rows = [
         [
             f"<b>{markup.escape(model.title)}</b><br>{markup.name(model.slug)}",
@@ -383,4 +424,4 @@ def models_bundle(models: Sequence[ModelLine], query: str, service: str) -> Bund
     text = [f"wiro: {head}, {service}"]
     text += [f"  {model.slug}  {model.title}, {model.price}" for model in models]
     text.append("  next: %wiro info MODEL, or %wiro form MODEL")
-    return {"text/html": html, "text/plain": "\n".join(text)}
+    return Output(html, "\n".join(text))

@@ -15,7 +15,6 @@ from rocrate.rocrate import ROCrate
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
 from wiro_nb.media.mp4 import write_comment
-from wiro_nb.notebook.session import Preferences
 from wiro_nb.provenance.record import check_record, seal_record
 
 
@@ -104,7 +103,7 @@ def test_all_runs_are_told_together_and_many_want_a_yes(
     _, out, err = command("rerun", notebook, "--all", "--dry-run", "--json")
     assert [json.loads(line)["ready"] for line in out.splitlines()] == [True, True]
     assert "in all 2 runs, about $" in err
-    monkeypatch.setattr("wiro_nb.notebook.session.Preferences", lambda: Preferences(sweep_limit_runs=1))
+    monkeypatch.setattr("wiro_nb.config.SWEEP_LIMIT_RUNS", 1)
     asked = sandbox.audit()["requests"]["Run"]
     code, out, err = command("rerun", notebook, "--all")
     assert (code, out) == (2, "")

@@ -10,7 +10,7 @@ import pytest
 
 from wiro_nb.errors import UnknownRun
 from wiro_nb.execution.run import Run
-from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.run import actions
 
 
@@ -20,7 +20,7 @@ def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:
     row = SimpleNamespace(notebook=here if mine else str(Path("/n/other.ipynb")))
     run = SimpleNamespace(id="01M7YPHYZZBRH1WDB364PR7WNT", short_id="r7wnt", row=row)
     manager = SimpleNamespace(get=lambda query, notebook: run)
-    monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-live", here))
+    monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-live", here))
     monkeypatch.setattr(actions, "current_shell", lambda: SimpleNamespace(user_ns={"seven": 7}))
     monkeypatch.setattr(type(actions.session), "manager", lambda self: manager)
     return run

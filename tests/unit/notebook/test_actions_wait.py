@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.session import session
@@ -31,15 +31,15 @@ def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPat
     manager = SimpleNamespace(follow=lambda handle: None)
     monkeypatch.setattr(type(session), "manager", lambda self: manager)
     monkeypatch.setattr(actions, "show", lambda query: run)
-    monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-live"))
+    monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-live"))
     assert "done, file not saved: %wiro fetch 8k2qf" in repr(actions.wait("8k2qf"))
-    monkeypatch.setattr(actions, "current_host", lambda: Host("kernel-headless"))
+    monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-headless"))
     with pytest.raises(DownloadFailed, match="No space left"):
         actions.wait("8k2qf")
 
 
 def test_a_saved_file_stops_nobody() -> None:
-    actions.wait_for(run_with(*DONE.outputs), Host("kernel-headless"))
+    actions.wait_for(run_with(*DONE.outputs), ExecutionContext("kernel-headless"))
 
 
 def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there() -> None:
@@ -47,9 +47,9 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there() -> Non
     handles[2].short_id = "9n3rf"
     waited: list[str] = []
     sweep: Any = SimpleNamespace(wait=lambda: waited.append("until the end"), runs=handles)
-    sweeps._wait(sweep, Host("kernel-live"))
+    sweeps._wait(sweep, ExecutionContext("kernel-live"))
     with pytest.raises(DownloadFailed, match=r"run 8k2qf is done, but clip\.mp4 was not saved") as caught:
-        sweeps._wait(sweep, Host("kernel-headless"))
+        sweeps._wait(sweep, ExecutionContext("kernel-headless"))
     assert tuple(caught.value.details) == ("Not saved either: 9n3rf.",)
     assert len(waited) == 2
 

@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.notebook.magic.help import help_bundle
-from wiro_nb.presentation import formatting, markup
-from wiro_nb.presentation.errors import error_bundle
+from wiro_nb.notebook.magic.help import help_output
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.errors import error_output
+from wiro_nb.presentation.formatting import format_duration, format_size, format_usd
 from wiro_nb.presentation.grammar import CELL, COMMANDS
-from wiro_nb.presentation.run_page import option_labels, run_bundle
+from wiro_nb.presentation.run_page import option_labels, run_output
 from wiro_nb.presentation.tables import (
     Status,
-    info_bundle,
+    info_output,
     key_settings,
-    models_bundle,
-    runs_bundle,
-    status_bundle,
+    models_output,
+    runs_output,
+    status_output,
 )
 from wiro_nb.schema.catalog import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
@@ -75,18 +76,18 @@ class Page(HTMLParser):
 def every_page() -> list[str]:
     states = [DONE, FAILED, CANCELLED, GENERATING, UNCERTAIN, at(outputs=(CLIP, CLIP)), at(outputs=())]
     error = InvalidParameter("effect has no choice <x>", near=["a", "b"], allowed=["a", "b", "c"], name="effect")
-    pages = [run_bundle(snapshot, POSTERS, note="why") for snapshot in states]
-    pages += [runs_bundle([], spent="", chosen=", state failed, text <b>")]
-    pages += [runs_bundle(states, spent="Spent $1 of $2."), runs_bundle([], spent="")]
+    pages = [run_output(snapshot, POSTERS, note="why") for snapshot in states]
+    pages += [runs_output([], spent="", chosen=", state failed, text <b>")]
+    pages += [runs_output(states, spent="Spent $1 of $2."), runs_output([], spent="")]
     pages += [
-        error_bundle(error),
-        error_bundle(MissingCredentials("no key", looked_in=[["environment", "not set"]])),
+        error_output(error),
+        error_output(MissingCredentials("no key", looked_in=[["environment", "not set"]])),
     ]
-    pages += [info_bundle(schema, "about $0.04") for schema in bundled_models()]
-    pages += [help_bundle(), *(help_bundle(command) for command in (CELL, *COMMANDS))]
-    pages += [status_bundle(Status("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)))]
-    assert all(page["text/plain"].strip() for page in pages)
-    return [page["text/html"] for page in pages]
+    pages += [info_output(schema, "about $0.04") for schema in bundled_models()]
+    pages += [help_output(), *(help_output(command) for command in (CELL, *COMMANDS))]
+    pages += [status_output(Status("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)))]
+    assert all(page.text.strip() for page in pages)
+    return [page.html for page in pages]
 
 
 @pytest.mark.parametrize("page", every_page())
@@ -115,14 +116,14 @@ def test_any_text_reads_back_the_same_and_stays_text(text: str) -> None:
 def test_hostile_texts_of_a_run_make_no_tag_and_no_attribute(prompt: str, name: str, value: str) -> None:
     evil = '"><script>alert(1)</script>'
     snapshot = at(prompt=prompt + evil, parameters={name + evil: value + evil}, model=evil, short_id=evil)
-    read = Page(run_bundle(snapshot)["text/html"])
+    read = Page(run_output(snapshot).html)
     assert "script" not in read.tags
     assert {attribute for _, attribute, _ in read.attributes} <= ATTRIBUTES
 
 
 def test_done_names_facts_file_settings_and_the_next_command() -> None:
-    bundle = run_bundle(DONE, POSTERS, labels={"ratio": "Landscape"})
-    text = Page(bundle["text/html"]).text
+    bundle = run_output(DONE, POSTERS, labels={"ratio": "Landscape"})
+    text = Page(bundle.html).text
     for part in (
         "Done",
         "Seed7",
@@ -139,11 +140,11 @@ def test_done_names_facts_file_settings_and_the_next_command() -> None:
     assert "Landscape 16:9" in text
     assert "%wiro" in text
     assert "9f3ad1c0" in text
-    assert "seed 7, size 832 × 480, frames 81" in bundle["text/plain"]
+    assert "seed 7, size 832 × 480, frames 81" in bundle.text
 
 
 def test_paths_are_links_with_every_odd_character_encoded() -> None:
-    sources = [value for tag, name, value in Page(run_bundle(DONE)["text/html"]).attributes if name == "src"]
+    sources = [value for tag, name, value in Page(run_output(DONE).html).attributes if name == "src"]
     assert sources[0] == "wiro_outputs/2026-11-21-vace-8k2qf/clip%20one%231.mp4"
 
 
@@ -156,7 +157,7 @@ def test_a_run_with_posters_adds_at_most_30_kilobytes() -> None:
         for clip, path in zip(outputs, posters, strict=True)
     )
     for snapshot in (at(outputs=several[:1]), at(outputs=several)):
-        assert len(json.dumps(run_bundle(snapshot, posters))) <= 30_000
+        assert len(json.dumps(run_output(snapshot, posters).data)) <= 30_000
 
 
 def test_other_kinds_of_output_are_shown_too() -> None:
@@ -164,7 +165,7 @@ def test_other_kinds_of_output_are_shown_too() -> None:
     sound = RunOutput(name="a.mp3", content_type="audio/mpeg", path="o/a.mp3")
     words_out = RunOutput(name="", content_type="raw", content={"answer": ["an <answer>"], "raw": "x"})
     other = RunOutput(name="a.zip", content_type="application/zip", path="o/a.zip")
-    read = Page(run_bundle(at(outputs=(picture, sound, words_out, other)))["text/html"])
+    read = Page(run_output(at(outputs=(picture, sound, words_out, other))).html)
     assert {"img", "audio", "a"} <= read.tags
     assert "an <answer>" in read.text
     assert "o/a.zip" in read.text
@@ -172,9 +173,9 @@ def test_other_kinds_of_output_are_shown_too() -> None:
 
 def test_a_missing_file_says_how_to_get_it_again() -> None:
     lost = RunOutput(name="clip.mp4", content_type="video/mp4", problem="the download broke off")
-    bundle = run_bundle(at(outputs=(lost,)))
-    assert "the download broke off" in Page(bundle["text/html"]).text
-    assert "%wiro fetch 8k2qf" in bundle["text/plain"]
+    bundle = run_output(at(outputs=(lost,)))
+    assert "the download broke off" in Page(bundle.html).text
+    assert "%wiro fetch 8k2qf" in bundle.text
 
 
 @pytest.mark.parametrize(
@@ -193,26 +194,26 @@ def test_a_missing_file_says_how_to_get_it_again() -> None:
     ],
 )
 def test_other_states_say_what_happened_and_what_it_cost(snapshot: Snapshot, said: list[str]) -> None:
-    bundle = run_bundle(snapshot)
-    assert "image/jpeg" not in bundle
-    text = Page(bundle["text/html"]).text
+    bundle = run_output(snapshot)
+    assert bundle.jpeg == ""
+    text = Page(bundle.html).text
     assert [part for part in said if part not in text] == []
 
 
 def test_a_sandbox_run_is_free_and_says_so() -> None:
-    assert "costfree, sandbox" in Page(run_bundle(at(is_sandbox=True))["text/html"]).text.lower()
+    assert "costfree, sandbox" in Page(run_output(at(is_sandbox=True)).html).text.lower()
 
 
 def test_an_error_names_near_values_cost_and_one_command() -> None:
     error = InvalidParameter(
         "effect has no choice", near=["slow pan"], allowed=["slow pan", "tilt"], hint="%wiro info a/b"
     )
-    bundle = error_bundle(error)
-    text = Page(bundle["text/html"]).text
+    bundle = error_output(error)
+    text = Page(bundle.html).text
     for part in ("effect has no choice", "slow pan", "Nothing was sent and nothing was billed.", "%wiro info a/b"):
         assert part in text
     assert "All 2 choices" in text
-    assert bundle["text/plain"].startswith("wiro: effect has no choice")
+    assert bundle.text.startswith("wiro: effect has no choice")
 
 
 def test_labels_are_given_only_where_they_differ_from_the_value() -> None:
@@ -234,17 +235,17 @@ def test_labels_are_given_only_where_they_differ_from_the_value() -> None:
     ],
 )
 def test_money_has_three_decimals_under_ten_cents_else_two(amount: str, text: str) -> None:
-    assert formatting.money(Decimal(amount)) == text
+    assert format_usd(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (5.2, "0:05"), (65, "1:05"), (3723, "1:02:03")])
 def test_clock(seconds: float, text: str) -> None:
-    assert formatting.clock(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (172_000, "172 KB"), (3_140_000, "3.1 MB")])
 def test_file_size(size: int, text: str) -> None:
-    assert formatting.file_size(size) == text
+    assert format_size(size) == text
 
 
 def test_key_settings_are_those_that_differ_from_the_default_by_their_label() -> None:
@@ -255,33 +256,28 @@ def test_key_settings_are_those_that_differ_from_the_default_by_their_label() ->
     listed = key_settings(at(model=model.slug, seed=None, parameters={**usual, camera.id: pan}), model)
     assert listed.startswith(f"{camera.id} PanLeft")
     assert (
-        pan
-        not in runs_bundle([at(model=model.slug, parameters={camera.id: pan})], spent="", schemas=[model])[
-            "text/plain"
-        ]
+        pan not in runs_output([at(model=model.slug, parameters={camera.id: pan})], spent="", schemas=[model]).text
     )
 
 
 def test_a_default_is_shown_by_its_label() -> None:
     ratio = Parameter("ratio", "select", "Ratio", default="a:1", options=(Option("a:1", "Square"),))
-    page = info_bundle(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "")
-    assert "default Square)" in page["text/plain"]
-    assert "a:1" not in page["text/html"]
+    page = info_output(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "")
+    assert "default Square)" in page.text
+    assert "a:1" not in page.html
 
 
 def test_no_model_found_and_no_run_found_name_what_to_type() -> None:
-    assert "no model fits “zzz”" in models_bundle([], "zzz", "sandbox")["text/plain"]
+    assert "no model fits “zzz”" in models_output([], "zzz", "sandbox").text
     error = UnknownRun("No run", near=["01JD5Q9W8R7T6Y5V4K3H28K2QF"])
-    assert "8k2qf" in error_bundle(error)["text/html"]
-    assert "01JD5Q9W8R7T" not in error_bundle(error)["text/html"]
+    assert "8k2qf" in error_output(error).html
+    assert "01JD5Q9W8R7T" not in error_output(error).html
 
 
 def test_a_filter_that_fits_nothing_is_not_an_empty_notebook() -> None:
-    assert runs_bundle([], spent="")["text/plain"].startswith(
-        "wiro: no runs in this notebook yet\n  next: %wiro models"
-    )
-    told = runs_bundle([], spent="", chosen=", state failed, since 7d")
-    assert told["text/plain"] == (
+    assert runs_output([], spent="").text.startswith("wiro: no runs in this notebook yet\n  next: %wiro models")
+    told = runs_output([], spent="", chosen=", state failed, since 7d")
+    assert told.text == (
         "wiro: no run in this notebook fits state failed, since 7d\n  next: %wiro runs for all of them"
     )
-    assert "fits state failed, since 7d" in told["text/html"]
+    assert "fits state failed, since 7d" in told.html

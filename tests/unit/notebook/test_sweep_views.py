@@ -14,9 +14,9 @@ from PIL import Image
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare.view import compare_runs, mark_words
-from wiro_nb.notebook.magic.spending import spent_bundle
+from wiro_nb.notebook.magic.spending import spent_output
 from wiro_nb.notebook.sweep.grid_view import head_view, lay_out, point_labels, tile_view, value_label
-from wiro_nb.notebook.sweep.static_html import sweep_bundle, sweep_text
+from wiro_nb.notebook.sweep.static_html import render_sweep, sweep_text
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.session.totals import TotalCost
 from wiro_nb.sweeps.axes import list_points, read_axis
@@ -126,10 +126,10 @@ def test_the_head_counts_and_sets_what_was_spent_against_the_forecast() -> None:
 def test_the_static_table_has_posters_links_and_survives_hostile_text() -> None:
     plan = plan_of("seed=7,8", "loraType=ZoomIn,PanLeft")
     shots = [snapshot()] * 3 + [snapshot(RunState.FAILED, Stage.GENERATING, message="<script>x</script> $1 $2")]
-    bundle = sweep_bundle(
+    bundle = render_sweep(
         plan, shots, {0: poster(), 1: poster("navy"), 2: poster("olive")}, best=1, notes=["4 runs, $1"]
     )
-    html = bundle["text/html"]
+    html = bundle.html
     assert html.count('href="out/a%20b/a.mp4"') == 3
     assert html.count("data:image/jpeg;base64,") == 3
     assert html.count("<b>Best</b>") == 1
@@ -138,9 +138,9 @@ def test_the_static_table_has_posters_links_and_survives_hostile_text() -> None:
     assert "class=" not in html
     assert "<style" not in html
     assert " for $5" not in html, "an amount outside a tag of its own would be typeset as maths"
-    sheet = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
+    sheet = Image.open(io.BytesIO(base64.b64decode(bundle.jpeg)))
     assert sheet.width > 2 * 200
-    text = bundle["text/plain"]
+    text = bundle.text
     assert "sweep: 3 of 4 done" in text
     assert " * seed 7, PanLeft" in text
 
@@ -149,15 +149,15 @@ def test_thirty_six_runs_stay_small() -> None:
     plan = plan_of("seed=1..6", "steps=1..6")
     noisy = io.BytesIO()
     Image.effect_noise((416, 240), 90).convert("RGB").save(noisy, "JPEG", quality=60)
-    bundle = sweep_bundle(plan, [snapshot()] * 36, dict.fromkeys(range(36), noisy.getvalue()))
-    assert sum(map(len, bundle.values())) / 36 < 24_000
+    bundle = render_sweep(plan, [snapshot()] * 36, dict.fromkeys(range(36), noisy.getvalue()))
+    assert sum(map(len, bundle.data.values())) / 36 < 24_000
 
 
 def test_unfinished_sweeps_say_how_to_go_on() -> None:
     plan = plan_of("seed=7,8")
     shots = [snapshot(), snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=10.0)]
-    assert "Run the cell again" in sweep_bundle(plan, shots, {})["text/html"]
-    assert "image/jpeg" not in sweep_bundle(plan, shots, {})
+    assert "Run the cell again" in render_sweep(plan, shots, {}).html
+    assert render_sweep(plan, shots, {}).jpeg == ""
     assert "generating" in sweep_text(plan, shots)
 
 
@@ -181,16 +181,16 @@ def test_what_was_spent_is_a_table_with_bars_and_no_private_path() -> None:
         Spending("/home/anna/secret/clips.ipynb", 3, Decimal("0.30"), Decimal("0.04")),
         Spending("", 1, Decimal("0.1"), Decimal(0)),
     ]
-    bundle = spent_bundle("notebook", rows, here_usd=Decimal("0.30"), is_sandbox=False, service="cloud")
-    assert "clips.ipynb" in bundle["text/html"]
+    bundle = spent_output("notebook", rows, here_usd=Decimal("0.30"), is_sandbox=False, service="cloud")
+    assert "clips.ipynb" in bundle.html
     assert "anna" not in str(bundle)
-    assert "outside notebooks" in bundle["text/plain"]
+    assert "outside notebooks" in bundle.text
     assert (
         "spent $0.40 in all notebooks (cloud), $0.30 of it in this one; runs in flight may add $0.04"
-        in bundle["text/plain"]
+        in bundle.text
     )
-    assert "75%" in bundle["text/html"]
+    assert "75%" in bundle.html
     assert (
         "nothing was spent"
-        in spent_bundle("day", [], here_usd=Decimal(0), is_sandbox=True, service="sandbox")["text/plain"]
+        in spent_output("day", [], here_usd=Decimal(0), is_sandbox=True, service="sandbox").text
     )

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
 from wiro_nb.ledger.state import RunState
+from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.controller import FormDesk, keep_desk
 from wiro_nb.notebook.form.results import FormResults
-from wiro_nb.notebook.host import Host
 from wiro_nb.notebook.magic.lookups import card_price, service_words
-from wiro_nb.notebook.run.display import live_bundle, publish, read_posters
+from wiro_nb.notebook.run.display import publish, read_posters, with_view_of
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.run_page import Bundle, poster_base64
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.run_page import poster_base64
 from wiro_nb.redaction import redact
 
 if TYPE_CHECKING:
@@ -32,24 +33,24 @@ _RUNS_LOOKED_AT = 100
 _MOST_THUMBS = 12
 
 _log = logging.getLogger(__name__)
-_nothing: Bundle = {"text/html": "<div></div>", "text/plain": ""}
+_nothing = Output("<div></div>", "")
 
 
 class ModelDesk:
     """What stands behind one model browser.
 
     Args:
-        host: The cell that shows it.
+        context: The cell that shows it.
         cards: The models to begin with.
         query: The words they were found by.
         static: What is shown where no widget can be, and saved.
     """
 
-    def __init__(self, host: Host, cards: Sequence[ModelCard], query: str, static: Bundle) -> None:
+    def __init__(self, context: ExecutionContext, cards: Sequence[ModelCard], query: str, static: Output) -> None:
         from wiro_nb.notebook.widgets import ModelBrowser
 
         choice = session.manager().choice
-        self._host, self._static = host, static
+        self._context, self._static = context, static
         self._form_id = f"wiro-browse-{uuid.uuid4().hex}"
         self._results = FormResults()
         self._desk: FormDesk | None = None
@@ -66,8 +67,7 @@ class ModelDesk:
 
     def show(self) -> None:
         """Displays the browser in the running cell, with the places below it."""
-        data, metadata = live_bundle(self._browser, self._static)
-        publish(data, metadata)
+        publish(with_view_of(self._browser, self._static))
         publish(_nothing, display_id=self._form_id)
         self._results.place()
 
@@ -91,12 +91,11 @@ class ModelDesk:
         from wiro_nb.notebook.run.actions import schema_of
 
         schema = schema_of(slug)
-        previous, self._desk = self._desk, FormDesk(schema, self._host, {}, results=self._results)
+        previous, self._desk = self._desk, FormDesk(schema, self._context, {}, results=self._results)
         keep_desk(self._desk)
         form = self._desk.form
         form.takes_focus = True
-        data, metadata = live_bundle(form, form.static_bundle())
-        publish(data, metadata, display_id=self._form_id, update=True)
+        publish(with_view_of(form, form.static_output()), display_id=self._form_id, update=True)
         if previous is not None:
             previous.close()
 

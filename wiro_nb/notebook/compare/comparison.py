@@ -9,13 +9,15 @@ from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.compare.view import LETTERS, Comparison, DiffRow, compare_runs
-from wiro_nb.notebook.host import current_host
-from wiro_nb.notebook.run.display import live_bundle, read_posters, rebase_outputs
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.run.display import read_posters, rebase_outputs, with_view_of
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.contact_sheet import make_thumb
 from wiro_nb.notebook.sweep.grid_view import clip_timing, main_output
-from wiro_nb.presentation import formatting, markup
-from wiro_nb.presentation.run_page import Bundle, option_labels, poster_base64
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.formatting import state_label
+from wiro_nb.presentation.output import Displayable, Output
+from wiro_nb.presentation.run_page import option_labels, poster_base64
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.comparison import ComparisonWidget
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _POSTER_BYTES = 16_000
 
 
-class ComparisonView:
+class ComparisonView(Displayable):
     """A comparison, ready to be shown: the value of a cell, or of `wiro_nb.compare(...)`.
 
     Args:
@@ -33,20 +35,23 @@ class ComparisonView:
     def __init__(self, runs: Sequence[Run], notes: Sequence[str] = ()) -> None:
         self.runs = tuple(runs)
         self.notes = tuple(notes)
-        self._folder = current_host().folder
+        self._folder = current_context().folder
         snapshots = [rebase_outputs(run, self._folder) for run in self.runs]
         labels = [option_labels(snapshot, session.known_schema(snapshot.model)) for snapshot in snapshots]
         self.snapshots = tuple(snapshots)
         self.comparison: Comparison = compare_runs(snapshots, labels)
         self._widget: ComparisonWidget | None = None
 
-    def static(self) -> Bundle:
+    def static(self) -> Output:
         """Returns the static form."""
         posters = [_poster(run) for run in self.runs]
-        return {
-            "text/html": _html(self.snapshots, self.comparison, posters, self.notes),
-            "text/plain": _plain(self.snapshots, self.comparison, self.notes),
-        }
+        html = _html(self.snapshots, self.comparison, posters, self.notes)
+        text = _plain(self.snapshots, self.comparison, self.notes)
+        return Output(html, text, metadata={"wiro": {"compared": [run.id for run in self.runs]}})
+
+    def output(self) -> Output:
+        """Returns the static form, with the widget where a person watches."""
+        return with_view_of(self.widget(), self.static()) if current_context().is_live else self.static()
 
     def widget(self) -> ComparisonWidget:
         """Returns the live form, made at first use."""
@@ -60,12 +65,6 @@ class ComparisonView:
     def __repr__(self) -> str:
         return _plain(self.snapshots, self.comparison, self.notes)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
-        if current_host().is_live:
-            return live_bundle(self.widget(), self.static(), metadata)
-        return dict(self.static()), metadata
-
     def _view(self) -> dict[str, Any]:
         clips = []
         for letter, snapshot in zip(LETTERS, self.snapshots, strict=False):
@@ -75,7 +74,7 @@ class ComparisonView:
                     "letter": letter,
                     "run": snapshot.short_id,
                     "model": snapshot.model,
-                    "word": formatting.state_word(snapshot),
+                    "word": state_label(snapshot),
                     "path": (output.path if output else None) or "",
                     "poster": (output.poster_path if output else None) or "",
                     "type": output.content_type.partition("/")[0] if output else "",
@@ -168,7 +167,7 @@ def _figure(letter: str, snapshot: Snapshot, poster: bytes | None) -> str:
     picture = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster, _POSTER_BYTES))}" if poster else ""
     title = markup.attribute(f"Clip {letter}: {snapshot.prompt[:100]}")
     if output is None or not output.path:
-        return f"<div>{head}{markup.quiet(markup.escape(formatting.state_word(snapshot)))}</div>"
+        return f"<div>{head}{markup.quiet(markup.escape(state_label(snapshot)))}</div>"
     source = markup.url(output.path)
     if output.content_type.startswith("video/"):
         shape = f' width="{output.width}" height="{output.height}"' if output.width and output.height else ""

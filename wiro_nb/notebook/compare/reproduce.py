@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError, WiroError
-from wiro_nb.notebook.host import ANY_NOTEBOOK, Host, current_host
+from wiro_nb.notebook.context import ANY_NOTEBOOK, ExecutionContext, current_context
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.submit import origin_of, read_limit, start_prepared
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.output import Listing, Page
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation.output import Displayable, Output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.presentation.tables import RunList
     from wiro_nb.reproduce.compare import Comparison, Side
     from wiro_nb.reproduce.replay import Replay
     from wiro_nb.reproduce.verify import Finding
@@ -49,13 +49,13 @@ def rerun(
         BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits, when the run gave no result.
     """
-    host = current_host()
-    replay = plan(source, overrides, host, "python", force=force)
+    context = current_context()
+    replay = plan(source, overrides, context, "python", force=force)
     limit = read_limit(max_cost_usd)
-    handle, note = _start(replay, host, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
+    handle, note = _start(replay, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
     session.set_note(handle.id, note)
-    if session.should_wait(host, wait):
-        actions.wait_for(handle, host)
+    if session.should_wait(context, wait):
+        actions.wait_for(handle, context)
     return handle
 
 
@@ -68,7 +68,7 @@ def rerun_all(
     max_cost_usd: Decimal | float | str | None = None,
     force: bool = False,
     **overrides: Any,
-) -> Listing[Run]:
+) -> RunList:
     """Makes every run of a notebook or folder again; returns the new runs.
 
     Args:
@@ -85,16 +85,21 @@ def rerun_all(
             `sweep_limit_usd` together, or their price is unknown; nothing was sent.
         WiroError: As `rerun`; nothing is sent unless every run can be.
     """
-    host = current_host()
-    replays = plan_all(source, overrides, host, "python", force=force)
+    context = current_context()
+    replays = plan_all(source, overrides, context, "python", force=force)
     told = confirm(replays, yes)
     limit = read_limit(max_cost_usd)
-    handles = [_start(item, host, "python", fresh=fresh, max_cost_usd=limit)[0] for item in replays]
-    return _listing(handles, host, wait, told)
+    handles = [_start(item, context, "python", fresh=fresh, max_cost_usd=limit)[0] for item in replays]
+    return _listing(handles, context, wait, told)
 
 
 def plan(
-    source: str | Path | Run, overrides: Mapping[str, Any], host: Host, kind: str, *, force: bool = False
+    source: str | Path | Run,
+    overrides: Mapping[str, Any],
+    context: ExecutionContext,
+    kind: str,
+    *,
+    force: bool = False,
 ) -> Replay:
     """Plans to make one run again; sends nothing.
 
@@ -105,12 +110,12 @@ def plan(
 
     manager = session.manager()
     text = word_of(source)
-    found = find_source(manager, text, notebook=host.notebook, ignore_hash=force)
-    return plan_rerun(manager, found, overrides, origin=origin_of(host, kind))
+    found = find_source(manager, text, notebook=context.notebook, ignore_hash=force)
+    return plan_rerun(manager, found, overrides, origin=origin_of(context, kind))
 
 
 def plan_all(
-    source: str | Path, overrides: Mapping[str, Any], host: Host, kind: str, *, force: bool = False
+    source: str | Path, overrides: Mapping[str, Any], context: ExecutionContext, kind: str, *, force: bool = False
 ) -> list[Replay]:
     """Plans to make every run of a source again; all of them can be sent.
 
@@ -120,8 +125,8 @@ def plan_all(
     from wiro_nb.reproduce.replay import find_sources, plan_rerun, refuse
 
     manager = session.manager()
-    origin = origin_of(host, kind)
-    found = find_sources(manager, source, notebook=host.notebook, ignore_hash=force)
+    origin = origin_of(context, kind)
+    found = find_sources(manager, source, notebook=context.notebook, ignore_hash=force)
     replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
     if stopped is not None:
@@ -175,18 +180,18 @@ def rerun_in_cell(
         ConfirmationNeeded: As in `rerun_all`.
         WiroError: One could not start, or gave no result in a cell that waits.
     """
-    host = current_host()
+    context = current_context()
     told = confirm(replays, yes)
-    started = [_start(item, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd) for item in replays]
+    started = [_start(item, context, "magic", fresh=fresh, max_cost_usd=max_cost_usd) for item in replays]
     if is_many:
         handles = [handle for handle, _ in started]
         keep(handles)
-        return _listing(handles, host, wait, told)
+        return _listing(handles, context, wait, told)
     ((handle, note),) = started
     keep(handle)
     lines = " ".join(f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
     try:
-        actions.show_and_wait(handle, " ".join(filter(None, (note, lines))), host, wait)
+        actions.show_and_wait(handle, " ".join(filter(None, (note, lines))), context, wait)
     except KeyboardInterrupt:
         from wiro_nb.execution.run import WaitInterrupted
 
@@ -194,26 +199,26 @@ def rerun_in_cell(
     return None
 
 
-def preview(replay: Replay) -> Bundle:
+def preview(replay: Replay) -> Output:
     """Returns the page of a run that is not sent."""
-    from wiro_nb.notebook.compare.reproduce_html import replay_bundle
-    from wiro_nb.notebook.magic.dry_run import price_words, request_facts
+    from wiro_nb.presentation.reproduction import replay_output
+    from wiro_nb.presentation.request import describe_request, explain_estimate
 
     manager = session.manager()
     record = replay.source.record
     rows = [("Run", f"{replay.source.run_id}, {record['model']['slug']}"), ("Service", manager.service_name)]
     body = None
     if replay.prepared is not None:
-        facts = request_facts(replay.prepared)
+        facts = describe_request(replay.prepared)
         rows.append(("Request", facts["endpoint"]))
-        rows.append(("Price", price_words(manager.estimate(replay.prepared), manager.choice.is_sandbox)))
+        rows.append(("Price", explain_estimate(manager.estimate(replay.prepared), manager.choice.is_sandbox)))
         body = facts.get("body") or {name: facts[name] for name in ("fields", "files") if name in facts}
-    return replay_bundle(f"Run {replay.source.short_id} made again", rows, replay.lines, body)
+    return replay_output(f"Run {replay.source.short_id} made again", rows, replay.lines, body)
 
 
 def _start(
     replay: Replay,
-    host: Host,
+    context: ExecutionContext,
     kind: str,
     *,
     fresh: bool,
@@ -226,7 +231,7 @@ def _start(
         raise refuse(replay)
     return start_prepared(
         replay.prepared,
-        host,
+        context,
         kind,
         fresh=fresh,
         max_cost_usd=max_cost_usd,
@@ -236,26 +241,19 @@ def _start(
     )
 
 
-def _listing(handles: Sequence[Run], host: Host, wait: bool | None, told: str) -> Listing[Run]:
-    from wiro_nb.presentation.tables import runs_bundle
+def _listing(handles: Sequence[Run], context: ExecutionContext, wait: bool | None, told: str) -> RunList:
+    from wiro_nb.presentation.tables import RunList
 
-    if session.should_wait(host, wait):
+    if session.should_wait(context, wait):
         failed: WiroError | None = None
         for handle in handles:
             try:
-                actions.wait_for(handle, host)
+                actions.wait_for(handle, context)
             except WiroError as error:
                 failed = failed or error
         if failed is not None:
             raise failed
-
-    def draw() -> Bundle:
-        snapshots = [item.snapshot for item in handles]
-        return runs_bundle(
-            snapshots, spent=f"Forecast: {told}.", where="made again", schemas=session.known_schemas()
-        )
-
-    return Listing(handles, draw)
+    return RunList(handles, spent=f"Forecast: {told}.", where="made again", schemas=session.known_schemas)
 
 
 def word_of(source: str | Path | Run) -> str:
@@ -296,19 +294,19 @@ class Compared:
         return all(item.is_same for item in self.found)
 
     def __repr__(self) -> str:
-        from wiro_nb.notebook.compare.reproduce_html import comparison_bundle
+        from wiro_nb.presentation.reproduction import comparison_output
 
-        return "\n".join(comparison_bundle(item)["text/plain"] for item in self.found)
+        return "\n".join(comparison_output(item).text for item in self.found)
 
     def _ipython_display_(self) -> None:
-        from wiro_nb.notebook.compare.reproduce_html import comparison_bundle
         from wiro_nb.notebook.run.display import publish
+        from wiro_nb.presentation.reproduction import comparison_output
 
         view = self._side_by_side()
         for item in self.found:
-            publish(comparison_bundle(item, with_settings=view is None))
+            publish(comparison_output(item, with_settings=view is None))
         if view is not None:
-            publish(*view._repr_mimebundle_())
+            publish(view.output())
 
     def _side_by_side(self) -> Any | None:
         """Returns the clips in step, where this machine has the runs themselves."""
@@ -334,7 +332,7 @@ def compare(*sources: str | Path | Run) -> Compared:
     """
     from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
 
-    manager, notebook = session.manager(choose=False), current_host().notebook
+    manager, notebook = session.manager(choose=False), current_context().notebook
 
     def side_of(source: str | Path | Run) -> Side:
         named = word_of(source)
@@ -350,7 +348,7 @@ def compare(*sources: str | Path | Run) -> Compared:
 # Verifying ------------------------------------------------------------------------------------
 
 
-class Verified(Page):
+class Verified(Displayable):
     """What verify saw.
 
     Attributes:
@@ -358,11 +356,14 @@ class Verified(Page):
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        from wiro_nb.notebook.compare.reproduce_html import verify_bundle
-
-        super().__init__(verify_bundle(findings))
         self.findings = tuple(findings)
         self.ok = not any(item.level == "problem" for item in findings)
+
+    def output(self) -> Output:
+        """Returns the table of what is not well."""
+        from wiro_nb.presentation.reproduction import verify_output
+
+        return verify_output(self.findings)
 
 
 def verify(*paths: str | Path) -> Verified:
@@ -376,10 +377,10 @@ def verify(*paths: str | Path) -> Verified:
     manager = session.manager(choose=False)
     if paths:
         return Verified(verify_everything(manager, [Path(path) for path in paths]))
-    return Verified(verify_everything(manager, _own_paths(current_host()), ledger=True))
+    return Verified(verify_everything(manager, _own_paths(current_context()), ledger=True))
 
 
-def _own_paths(host: Host) -> list[Path]:
-    folder = host.folder / session.preferences.out_dir
-    notebook = Path(host.notebook) if host.notebook and not host.notebook.endswith(ANY_NOTEBOOK) else None
+def _own_paths(context: ExecutionContext) -> list[Path]:
+    folder = context.folder / session.preferences.out_dir
+    notebook = Path(context.notebook) if context.notebook and not context.notebook.endswith(ANY_NOTEBOOK) else None
     return [path for path in (notebook, folder) if path is not None and path.exists()]

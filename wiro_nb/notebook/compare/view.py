@@ -10,7 +10,7 @@ from typing import Any
 
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.sweep.grid_view import main_output
-from wiro_nb.presentation import formatting
+from wiro_nb.presentation.formatting import format_cost, format_count, format_duration, state_label
 
 LETTERS = "ABCD"
 _LONGEST_VALUE = 1200
@@ -116,9 +116,9 @@ def _file_name(item: Mapping[str, Any]) -> str:
 
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
     rows = {
-        "state": [formatting.state_word(snapshot) for snapshot in snapshots],
-        "cost": [formatting.cost_words(snapshot) for snapshot in snapshots],
-        "elapsed": ["" if item.elapsed_s is None else formatting.clock(item.elapsed_s) for item in snapshots],
+        "state": [state_label(snapshot) for snapshot in snapshots],
+        "cost": [format_cost(snapshot) for snapshot in snapshots],
+        "elapsed": ["" if item.elapsed_s is None else format_duration(item.elapsed_s) for item in snapshots],
         "clip": [_clip_words(snapshot) for snapshot in snapshots],
     }
     always = {"cost", "elapsed"}
@@ -134,6 +134,6 @@ def _clip_words(snapshot: Snapshot) -> str:
     if output is None:
         return "none"
     parts = [f"{output.width} × {output.height}"] if output.width and output.height else []
-    parts += [formatting.count(output.frames, "frame")] if output.frames and output.frames > 1 else []
+    parts += [format_count(output.frames, "frame")] if output.frames and output.frames > 1 else []
     parts += [f"{output.duration_s:.1f} s"] if output.duration_s else []
     return ", ".join(parts) or output.content_type

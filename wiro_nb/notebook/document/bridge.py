@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.ledger.rows import read_money
-from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run.display import is_settled, static_output
 from wiro_nb.notebook.session import session
 from wiro_nb.provenance.notebooks import pick_newer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.notebook.form.results import FormResults
     from wiro_nb.notebook.widgets import BridgeWidget
+    from wiro_nb.presentation.output import Output
     from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Bridge:
             notebook: The notebook whose runs the bridge speaks of.
         """
         self._notebook = notebook or self._notebook
-        if self._widget is None and current_host().is_live:
+        if self._widget is None and current_context().is_live:
             from wiro_nb.notebook.widgets import BridgeWidget
 
             self._widget = BridgeWidget(self._on_hello)
@@ -65,8 +66,8 @@ class Bridge:
         Args:
             run: Any run of this notebook; nothing happens where nobody watches.
         """
-        if current_host().is_live:
-            self.open(current_host().notebook)
+        if current_context().is_live:
+            self.open(current_context().notebook)
             self.watch(run)
 
     def watch(self, run: Run) -> None:
@@ -93,21 +94,21 @@ class Bridge:
             is_stale = run.id in self._stale
             self._stale.discard(run.id)
         if is_stale:
-            widget.send_repair(run.id, *static_output(run), live_forms=list(self._forms))
+            widget.send_repair(run.id, static_output(run), live_forms=list(self._forms))
 
     def keep_form(self, results: FormResults) -> None:
         """Takes in the output of a form, which this kernel writes as long as the form lives."""
         self._forms[results.key] = results
 
-    def tell_form(self, key: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def tell_form(self, key: str, output: Output) -> None:
         """Sends a form's output to pages that were loaded again; does nothing while there is none (any thread)."""
         widget = self._widget
         if widget is not None and key in self._stale_forms:
-            widget.send_form_repair(key, data, metadata)
+            widget.send_form_repair(key, output)
 
     def tell_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
         """Writes the notebook's budget into its metadata, where a person watches. On the thread of a cell."""
-        if current_host().is_live:
+        if current_context().is_live:
             self.open(notebook)
             if self._widget is not None:
                 self._widget.send_budget(None if budget_usd is None else format(budget_usd, "f"))
@@ -143,7 +144,7 @@ class Bridge:
         for run_id, status in outputs.items():
             run = mine.get(run_id)
             if run is not None and run.done and _is_newer(run.record or {"status": str(run.state)}, status):
-                widget.send_repair(run_id, *static_output(run), live_forms=list(self._forms))
+                widget.send_repair(run_id, static_output(run), live_forms=list(self._forms))
             elif run is not None and not run.done:
                 with self._lock:
                     self._stale.add(run_id)

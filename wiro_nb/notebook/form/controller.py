@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InvalidParameter, WiroError
 from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.form.sources import RunSources
 from wiro_nb.notebook.form.vary import FormVary
-from wiro_nb.notebook.host import Host, current_host
-from wiro_nb.notebook.magic.lookups import estimate_words
 from wiro_nb.notebook.pacing import pacer
-from wiro_nb.notebook.run import parents
+from wiro_nb.notebook.run import lineage
 from wiro_nb.notebook.run.display import answer_action, is_settled, read_posters
 from wiro_nb.notebook.run.submit import submit
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import money
+from wiro_nb.presentation.formatting import format_budget, format_usd
+from wiro_nb.presentation.request import format_estimate
 from wiro_nb.presentation.run_page import poster_base64
-from wiro_nb.presentation.tables import budget_words
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -52,7 +51,7 @@ def open_form(
         InvalidParameter: A value names an input that the model does not have.
     """
     first = {**(_values_from(source, schema) if source else {}), **(values or {})}
-    desk = FormDesk(schema, current_host(), first)
+    desk = FormDesk(schema, current_context(), first)
     _open_forms.append(desk)
     return desk.form
 
@@ -73,24 +72,29 @@ class FormDesk:
 
     Args:
         schema: The model.
-        host: Where the form was opened; its runs belong to that notebook.
+        context: Where the form was opened; its runs belong to that notebook.
         values: First values.
         results: The output that keeps the results, where the cell has placed one already.
     """
 
     def __init__(
-        self, schema: ModelSchema, host: Host, values: Mapping[str, Any], *, results: FormResults | None = None
+        self,
+        schema: ModelSchema,
+        context: ExecutionContext,
+        values: Mapping[str, Any],
+        *,
+        results: FormResults | None = None,
     ) -> None:
         from wiro_nb.config import data_dir
         from wiro_nb.notebook.form.form import build_form
         from wiro_nb.notebook.form.presets import PresetStore
 
-        self._schema, self._host = schema, replace(host, source_sha256=None)
+        self._schema, self._context = schema, replace(context, source_sha256=None)
         self._priced, self._is_closed = unfinished(schema), False
         self._lock = threading.Lock()
         choice = session.manager().choice
         _check_names(schema, values)
-        bridge.open(host.notebook)
+        bridge.open(context.notebook)
         self.form = build_form(
             schema,
             on_run=self.start,
@@ -98,17 +102,17 @@ class FormDesk:
             service_badge="sandbox" if choice.is_sandbox else choice.name,
             values=values or None,
             presets=PresetStore(data_dir() / _PRESETS_FILE),
-            upload_dir=host.folder / session.preferences.out_dir / ".inputs",
-            sources=RunSources(schema, host),
+            upload_dir=context.folder / session.preferences.out_dir / ".inputs",
+            sources=RunSources(schema, context),
         )
         self._results = results or FormResults()
-        self._vary = FormVary(schema.slug, self._host, self.form.show_card, self._results)
+        self._vary = FormVary(schema.slug, self._context, self.form.show_card, self._results)
         self.form.allow_vary(self._vary)
-        if host.is_live and results is None:
+        if context.is_live and results is None:
             self.form.on_display = self._results.place
-        self.form.before_run, self.form.home = self._show_budget, host.folder
+        self.form.before_run, self.form.home = self._show_budget, context.folder
         self._show_budget()
-        if host.is_live:
+        if context.is_live:
             # A service that does not answer must hold up neither the form nor a key pressed in it.
             session.manager().ask_ahead(schema.slug, self._price_known)
 
@@ -128,9 +132,9 @@ class FormDesk:
 
         manager, schema = session.manager(), self._priced
         prepared = prepare(
-            schema, resolve_inputs(schema, _given(values), find_run=manager.get, folder=self._host.folder)
+            schema, resolve_inputs(schema, _given(values), find_run=manager.get, folder=self._context.folder)
         )
-        return estimate_words(manager.estimate(prepared, ask=False), False)
+        return format_estimate(manager.estimate(prepared, ask=False), False)
 
     def start(self, values: Mapping[str, Any]) -> Run:
         """Runs the model and shows the run beneath the form. A press always runs."""
@@ -139,9 +143,9 @@ class FormDesk:
         manager, given = session.manager(), _given(values)
         prepared = manager.prepare(self._schema.slug, given)
         again = (
-            "free" if manager.choice.is_sandbox else estimate_words(manager.estimate(prepared, ask=False), False)
+            "free" if manager.choice.is_sandbox else format_estimate(manager.estimate(prepared, ask=False), False)
         )
-        handle = submit(prepared, self._host, "form", parent=parents.parent_of(given, manager))
+        handle = submit(prepared, self._context, "form", parent=lineage.parent_of(given, manager))
         bridge.watch(handle)
         card = RunCard(handle.snapshot, again_price=again)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
@@ -186,15 +190,15 @@ class FormDesk:
 
     def _show_budget(self) -> None:
         manager = session.manager()
-        limit = manager.budget(self._host.notebook)
+        limit = manager.budget(self._context.notebook)
         if limit is None:
             self.form.budget = {}
             return
-        spent = manager.spent(self._host.notebook)
+        spent = manager.spent(self._context.notebook)
         share = float(spent / limit) if limit else 1.0
-        hint = f"The budget of {money(limit)} is reached. Raise it: %wiro budget USD"
+        hint = f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD"
         tail = ", make-believe" if manager.choice.is_sandbox else ""
-        self.form.set_budget(budget_words(spent, limit) + tail, share, reached=spent >= limit, hint=hint)
+        self.form.set_budget(format_budget(spent, limit) + tail, share, reached=spent >= limit, hint=hint)
 
 
 def unfinished(schema: ModelSchema) -> ModelSchema:
@@ -224,7 +228,7 @@ def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
     from wiro_nb.notebook.compare.reproduce import word_of
     from wiro_nb.reproduce.replay import find_source
 
-    return _fitting(find_source(session.manager(), word_of(source), notebook=current_host().notebook), schema)
+    return _fitting(find_source(session.manager(), word_of(source), notebook=current_context().notebook), schema)
 
 
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
@@ -238,7 +242,7 @@ def _fitting(source: Source, schema: ModelSchema) -> dict[str, Any]:
     from wiro_nb.reproduce.plan import plan_replay
     from wiro_nb.reproduce.replay import find_input
 
-    find_file = find_input(session.manager(), current_host().folder, source)
+    find_file = find_input(session.manager(), current_context().folder, source)
     plan = plan_replay(source.record, schema, find_file=find_file)
     return {name: _field_value(value, schema.get(name)) for name, value in plan.values.items()}
 

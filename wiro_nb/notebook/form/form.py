@@ -27,8 +27,8 @@ from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.base import OwnWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
-from wiro_nb.presentation.run_page import Bundle
-from wiro_nb.presentation.tables import form_bundle
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.tables import form_output
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
@@ -289,15 +289,15 @@ class ModelForm(OwnWidget):
 
     def _ipython_display_(self) -> None:
         """Shows the form, and after it what `on_display` adds to the cell."""
-        from wiro_nb.notebook.run.display import live_bundle, publish
+        from wiro_nb.notebook.run.display import publish, with_view_of
 
-        publish(*live_bundle(self, self.static_bundle()))
+        publish(with_view_of(self, self.static_output()))
         if self.on_display is not None:
             self.on_display()
 
-    def static_bundle(self) -> Bundle:
+    def static_output(self) -> Output:
         """Returns what stands in for the form where no widget can be shown: the cell that does the same."""
-        return form_bundle(self._schema, self.cell())
+        return form_output(self._schema, self.cell())
 
     def __repr__(self) -> str:
         """Returns how to get the form back."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.run.display import publish, static_output
+from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -27,9 +28,6 @@ MARK = "wiro-form-results"
 FORM_KEY = "wiro_form"
 MOST_RESULTS = 5
 
-Part = tuple[Mapping[str, str], Mapping[str, Any]]
-"""Data and metadata of one result."""
-
 
 class FormResults:
     """The static output under one form."""
@@ -37,7 +35,7 @@ class FormResults:
     def __init__(self) -> None:
         self.key = uuid.uuid4().hex
         self._display_id = f"wiro-form-{self.key}"
-        self._parts: dict[str, Callable[[], Part]] = {}  # newest first, by id of run or sweep
+        self._parts: dict[str, Callable[[], Output]] = {}  # newest first, by id of run or sweep
         self._lock = threading.Lock()
         self._is_placed = False
 
@@ -51,17 +49,16 @@ class FormResults:
         """Puts a run on top (any thread)."""
         self._put(run.id, partial(static_output, run))
 
-    def add_sweep(self, sweep_id: str, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
+    def add_sweep(self, sweep_id: str, output: Output) -> None:
         """Puts a sweep on top, or a later state of it in its place (any thread).
 
         Args:
             sweep_id: Its id.
-            data: Its static form, made already: that of many clips takes a moment.
-            metadata: Its records.
+            output: Its static form, made already: that of many clips takes a moment.
         """
-        self._put(sweep_id, lambda: (data, metadata))
+        self._put(sweep_id, lambda: output)
 
-    def _put(self, key: str, make: Callable[[], Part]) -> None:
+    def _put(self, key: str, make: Callable[[], Output]) -> None:
         with self._lock:
             if key in self._parts:
                 self._parts[key] = make
@@ -78,24 +75,20 @@ class FormResults:
         """Brings the output up to date in pages that were loaded again (any thread)."""
         with self._lock:
             if self._parts:
-                bridge.tell_form(self.key, *self._bundle())
+                bridge.tell_form(self.key, self._output())
 
     def _publish(self, *, update: bool) -> None:
         with self._lock:
-            data, metadata = self._bundle()
-            publish(data, metadata, display_id=self._display_id, update=update)
+            output = self._output()
+            publish(output, display_id=self._display_id, update=update)
             if update:
-                bridge.tell_form(self.key, data, metadata)
+                bridge.tell_form(self.key, output)
 
-    def _bundle(self) -> tuple[dict[str, str], dict[str, Any]]:
+    def _output(self) -> Output:
         """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
-        parts = [make() for make in self._parts.values()]
-        html = "".join(f'<div style="margin:0 0 8px 0">{data["text/html"]}</div>' for data, _ in parts)
-        text = "\n".join(data["text/plain"] for data, _ in parts)
-        bundle = {"text/html": f'<div class="{MARK}">{html}</div>', "text/plain": text}
-        if not parts:
-            return bundle, {FORM_KEY: self.key}
-        newest, metadata = parts[0]
-        if "image/jpeg" in newest:
-            bundle["image/jpeg"] = newest["image/jpeg"]
-        return bundle, {**metadata, FORM_KEY: self.key}
+        results = [make() for make in self._parts.values()]
+        html = "".join(f'<div style="margin:0 0 8px 0">{result.html}</div>' for result in results)
+        text = "\n".join(result.text for result in results)
+        newest = results[0] if results else Output("", "")
+        metadata = {**newest.metadata, FORM_KEY: self.key}
+        return Output(f'<div class="{MARK}">{html}</div>', text, newest.jpeg, metadata)

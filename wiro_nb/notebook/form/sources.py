@@ -11,10 +11,10 @@ from wiro_nb.errors import WiroError
 from wiro_nb.execution.inputs import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
-from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import short_when
+from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.run_page import poster_base64
 from wiro_nb.schema.types import ModelSchema
 
@@ -28,18 +28,18 @@ class RunSources:
 
     Args:
         schema: The form's model.
-        host: Where the form stands; its notebook's runs are offered.
+        context: Where the form stands; its notebook's runs are offered.
     """
 
-    def __init__(self, schema: ModelSchema, host: Host) -> None:
-        self._schema, self._host = schema, host
+    def __init__(self, schema: ModelSchema, context: ExecutionContext) -> None:
+        self._schema, self._context = schema, context
         # Reading a frame decodes the clip: once for each, not at every change of the form.
         self._resolve: Callable[[str, str], str] = lru_cache(maxsize=64)(self._find)
 
     def recent(self, media: str) -> list[dict[str, Any]]:
         """Returns finished runs of this notebook with a file that fits, newest first."""
         found: list[dict[str, Any]] = []
-        done = session.manager().runs(self._host.notebook, state=RunState.SUCCEEDED, limit=RUNS_SHOWN * 4)
+        done = session.manager().runs(self._context.notebook, state=RunState.SUCCEEDED, limit=RUNS_SHOWN * 4)
         for run in done:
             kind = _kind(run)
             if kind and (not media or kind == media or (media == "image" and kind == "video")):
@@ -86,6 +86,6 @@ def _entry(run: Run, kind: str) -> dict[str, Any]:
         "kind": kind,
         "model": run.model,
         "prompt": snapshot.prompt[:_LONGEST_PROMPT],
-        "when": short_when(moment) if moment is not None else "",
+        "when": format_when(moment) if moment is not None else "",
         "thumb": f"data:image/jpeg;base64,{poster_base64(poster)}" if poster else "",
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.sweeps.axes import Axis, read_axis
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ class FormVary:
 
     Args:
         model: Slug.
-        host: Where the form was opened.
+        context: Where the form was opened.
         show: Takes the grid of a sweep that was started.
         results: Keeps its static form.
     """
 
-    def __init__(self, model: str, host: Host, show: Callable[[SweepGrid], object], results: FormResults) -> None:
-        self._model, self._host, self._show, self._results = model, host, show, results
+    def __init__(
+        self, model: str, context: ExecutionContext, show: Callable[[SweepGrid], object], results: FormResults
+    ) -> None:
+        self._model, self._context, self._show, self._results = model, context, show, results
 
     def plan(self, values: Mapping[str, Any], grid: Grid, *, paired: bool = False) -> SweepPlan:
         """Works a sweep out; sends nothing. The varied inputs take the place of the form's own values."""
@@ -52,7 +54,7 @@ class FormVary:
             for name, value in values.items()
             if value not in ("", [], (), None) and name.lower() not in varied
         }
-        return make_plan(self._model, grid, fixed, self._host, "form", paired=paired, fresh=False)
+        return make_plan(self._model, grid, fixed, self._context, "form", paired=paired, fresh=False)
 
     def start(self, plan: SweepPlan, *, yes: bool) -> Sweep:
         """Sends what is missing of a plan and shows its grid under the form.
@@ -63,7 +65,7 @@ class FormVary:
         from wiro_nb.notebook.sweep.actions import plan_notes, start
         from wiro_nb.notebook.sweep.controller import attach_grid
 
-        sweep = start(plan, self._host, "form", yes=yes)
+        sweep = start(plan, self._context, "form", yes=yes)
         keep = partial(self._results.add_sweep, sweep.id)
         self._show(attach_grid(sweep, plan_notes(plan), keep))
         return sweep

@@ -6,15 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.notebook.host import Host
+from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation import formatting, markup
-from wiro_nb.presentation.run_page import Bundle
-from wiro_nb.schema.encode import encode
-from wiro_nb.schema.values import Prepared
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.formatting import format_count, format_duration
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.request import describe_request, explain_estimate
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Estimate
     from wiro_nb.sweeps.plan import SweepPlan
 
 NOTHING = "Nothing was sent."
@@ -22,38 +21,13 @@ _MOST_POINTS = 60
 _LONGEST = 4000
 
 
-def request_facts(prepared: Prepared) -> dict[str, Any]:
-    """Returns the request that a run would send, as plain JSON data; files by name, size and hash."""
-    body = encode(prepared)
-    facts: dict[str, Any] = {"endpoint": f"POST /Run/{prepared.schema.run_path}", "notes": list(prepared.notes)}
-    if body.json is not None:
-        return {**facts, "content_type": "application/json", "body": body.json}
-    files = [
-        {"field": name, "name": item.name, "size_bytes": item.size_bytes, "sha256": item.sha256}
-        for name, item in body.parts
-    ]
-    fields = [{"field": name, "value": value} for name, value in body.fields]
-    return {**facts, "content_type": "multipart/form-data", "fields": fields, "files": files}
-
-
-def price_words(estimate: Estimate, is_sandbox: bool) -> str:
-    """Returns a forecast with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
-    if not estimate.known:
-        told = f"price not listed ({estimate.basis})"
-    elif estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
-        told = f"{formatting.money(estimate.low_usd)} to {formatting.money(estimate.high_usd)} ({estimate.basis})"
-    else:
-        told = f"about {formatting.money(estimate.low_usd)} ({estimate.basis})"
-    return f"free, sandbox; its make-believe price: {told}" if is_sandbox else told
-
-
-def preview(model: str, values: Mapping[str, Any], host: Host) -> Bundle:
+def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) -> Output:
     """Returns the page of one run that is not sent.
 
     Args:
         model: "owner/name".
         values: Its inputs, as given.
-        host: Whose notebook is asked for an earlier result.
+        context: Whose notebook is asked for an earlier result.
 
     Raises:
         InputError: A value or a file does not fit.
@@ -61,16 +35,16 @@ def preview(model: str, values: Mapping[str, Any], host: Host) -> Bundle:
     from wiro_nb.notebook.run.submit import origin_of
 
     manager = session.manager()
-    prepared = manager.prepare(model, dict(values), origin=origin_of(host, "magic"))
+    prepared = manager.prepare(model, dict(values), origin=origin_of(context, "magic"))
     ((estimate, seconds),) = manager.forecast([prepared])
-    facts = request_facts(prepared)
+    facts = describe_request(prepared)
     rows = [
         ("Request", facts["endpoint"]),
         ("Service", manager.service_name),
-        ("Price", price_words(estimate, manager.choice.is_sandbox)),
-        ("Time", "no earlier run compares" if seconds is None else f"about {formatting.clock(seconds)} of work"),
+        ("Price", explain_estimate(estimate, manager.choice.is_sandbox)),
+        ("Time", "no earlier run compares" if seconds is None else f"about {format_duration(seconds)} of work"),
     ]
-    done = manager.find_done(prepared, host.notebook)
+    done = manager.find_done(prepared, context.notebook)
     if done is not None:
         rows.append(("Already made", f"run {done.short_id}: a cell that asks for this shows it at no cost"))
     rows += [("Note", note) for note in prepared.notes]
@@ -78,7 +52,7 @@ def preview(model: str, values: Mapping[str, Any], host: Host) -> Bundle:
     return _page("Dry run", rows, json.dumps(shown.get("body", shown), ensure_ascii=False, indent=1))
 
 
-def preview_sweep(plan: SweepPlan) -> Bundle:
+def preview_sweep(plan: SweepPlan) -> Output:
     """Returns the page of a sweep that is not sent: how many runs, price, time, and every point."""
     from wiro_nb.notebook.sweep.grid_view import point_labels
     from wiro_nb.sweeps.plan import describe_plan
@@ -92,10 +66,10 @@ def preview_sweep(plan: SweepPlan) -> Bundle:
         lines.append(f"and {len(labels) - _MOST_POINTS} more")
     rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", describe_plan(plan))]
     rows += [("Note", note) for note in plan.notes]
-    return _page(f"Dry run of a sweep, {formatting.count(len(labels), 'point')}", rows, "\n".join(lines))
+    return _page(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))
 
 
-def _page(title: str, rows: Sequence[tuple[str, str]], listing: str) -> Bundle:
+def _page(title: str, rows: Sequence[tuple[str, str]], listing: str) -> Output:
     shown = listing if len(listing) <= _LONGEST else listing[:_LONGEST] + "\n…"
     pre = f'<pre style="margin:8px 0 0 0;font-size:12px;white-space:pre-wrap">{markup.escape(shown)}</pre>'
     html = (
@@ -105,4 +79,4 @@ def _page(title: str, rows: Sequence[tuple[str, str]], listing: str) -> Bundle:
     )
     text = [f"wiro: {title.lower()}. {NOTHING}", *(f"  {name.lower()}: {value}" for name, value in rows)]
     text += [f"  {line}" for line in shown.split("\n")]
-    return {"text/html": markup.card(html), "text/plain": "\n".join(text)}
+    return Output(markup.card(html), "\n".join(text))

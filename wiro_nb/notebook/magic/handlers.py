@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.host import current_host, current_shell
+from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.magic import dry_run, lookups
 from wiro_nb.notebook.magic.parser import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
 from wiro_nb.notebook.magic.prompts import prompt_name
@@ -19,8 +19,7 @@ from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.amounts import MOST_USD, read_usd
 from wiro_nb.presentation.grammar import find_command
-from wiro_nb.presentation.output import line_page
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation.output import Output, message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis
 
@@ -65,11 +64,11 @@ def call_cell(line: str, body: str) -> None:
 
 def tell_error(error: WiroError) -> WiroError:
     """Shows an error as a card where a person watches, and returns it ready to be raised compactly."""
-    if current_host().is_live:
+    if current_context().is_live:
         from wiro_nb.notebook.run.display import publish
-        from wiro_nb.presentation.errors import error_bundle
+        from wiro_nb.presentation.errors import error_output
 
-        publish(error_bundle(error))
+        publish(error_output(error))
         error.is_shown = True
     return error
 
@@ -115,7 +114,7 @@ def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> No
         _start_sweep(parsed, schema, values, variable)
         return
     if parsed.options.get("dry_run"):
-        _preview(dry_run.preview(schema.slug, values, current_host()))
+        _preview(dry_run.preview(schema.slug, values, current_context()))
         return
     actions.start_in_cell(
         schema.slug,
@@ -135,7 +134,7 @@ def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any],
         schema.slug,
         axes,
         values,
-        current_host(),
+        current_context(),
         "magic",
         paired=bool(parsed.options.get("zip")),
         fresh=bool(parsed.options.get("fresh")),
@@ -156,10 +155,10 @@ def _varied(parsed: Parsed) -> list[str]:
     return [read_axis(text).name for text in parsed.listed("sweep")]
 
 
-def _preview(bundle: Bundle) -> None:
+def _preview(output: Output) -> None:
     from wiro_nb.notebook.run.display import publish
 
-    publish(bundle)
+    publish(output)
 
 
 def _keep(variable: str | None, run: Any) -> None:
@@ -243,17 +242,17 @@ def _show(parsed: Parsed) -> Any:
 def _rerun(parsed: Parsed) -> Any:
     from wiro_nb.notebook.compare import reproduce
 
-    source, host = parsed.arguments["RUN|FILE"], current_host()
+    source, context = parsed.arguments["RUN|FILE"], current_context()
     force, is_many = bool(parsed.options.get("force")), bool(parsed.options.get("all"))
     variable = _variable(parsed.option("as"))
     if is_many:
-        replays = reproduce.plan_all(source, parsed.values, host, "magic", force=force)
+        replays = reproduce.plan_all(source, parsed.values, context, "magic", force=force)
     else:
-        replays = [reproduce.plan(source, parsed.values, host, "magic", force=force)]
+        replays = [reproduce.plan(source, parsed.values, context, "magic", force=force)]
     if parsed.options.get("dry_run"):
         for replay in replays:
             _preview(reproduce.preview(replay))
-        return line_page(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
+        return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
     return reproduce.rerun_in_cell(
         replays,
         wait=True if parsed.options.get("wait") else None,
@@ -339,15 +338,14 @@ def _use(parsed: Parsed) -> Any:
 
 @handles("help")
 def _help(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.magic.help import help_bundle
-    from wiro_nb.presentation.output import Page
+    from wiro_nb.notebook.magic.help import help_output
 
     name = parsed.arguments.get("COMMAND")
     if name is None:
-        return Page(help_bundle())
+        return help_output()
     command = find_command(name)
     if command is None:
         if session.known_schema(name) is not None:
             return lookups.info(name)
         _fail(f"no command {name!r}. All commands: %wiro help")
-    return Page(help_bundle(command))
+    return help_output(command)

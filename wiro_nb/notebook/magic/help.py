@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from wiro_nb.presentation import markup
 from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.tables import PAGE
 
 
-def help_bundle(command: Command | None = None) -> Bundle:
+def help_output(command: Command | None = None) -> Output:
     """Returns the list of commands, or everything about one."""
     return _one_command(command) if command is not None else _all_commands()
 
 
-def _all_commands() -> Bundle:
+def _all_commands() -> Output:
     listed = (CELL, *COMMANDS)
     rows = [(command.title, command.summary) for command in listed]
     html = (
@@ -24,10 +24,10 @@ def _all_commands() -> Bundle:
     )
     width = max(len(title) for title, _ in rows)
     text = ["wiro: commands", *(f"  {title:<{width}}  {summary}" for title, summary in rows)]
-    return {"text/html": html, "text/plain": "\n".join([*text, "  next: %wiro help COMMAND"])}
+    return Output(html, "\n".join([*text, "  next: %wiro help COMMAND"]))
 
 
-def _one_command(command: Command) -> Bundle:
+def _one_command(command: Command) -> Output:
     rows = [(argument.name, argument.help) for argument in command.arguments]
     if command.takes_values:
         rows.append(("name=value", "a setting of the model; quotes around values with spaces"))
@@ -40,4 +40,4 @@ def _one_command(command: Command) -> Bundle:
         + "</div>"
     )
     text = [f"wiro: {command.usage}", f"  {command.summary}", *(f"  {key}: {value}" for key, value in rows)]
-    return {"text/html": html, "text/plain": "\n".join([*text, f"  next: {command.example}"])}
+    return Output(html, "\n".join([*text, f"  next: {command.example}"]))

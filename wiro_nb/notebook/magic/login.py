@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 
 from wiro_nb.errors import ConfigError
-from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
 from wiro_nb.redaction import SecretText, register_secret
 
@@ -23,7 +23,7 @@ def ask_and_save() -> str:
         ConfigError: Nobody is there to type, or nothing was typed.
         AuthRejected: The service does not take the key; nothing is kept.
     """
-    if current_host().is_headless:
+    if current_context().is_headless:
         raise ConfigError("nobody is there to type a key: a program runs this notebook", hint=IN_ENVIRONMENT)
     key = _ask(f"Wiro API key (make one at {KEY_PAGE}; it is not shown): ")
     if not key:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
 from wiro_nb.ledger.state import RunState
-from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.amounts import MOST_USD, read_usd
-from wiro_nb.presentation.formatting import about, count, file_size, money
-from wiro_nb.presentation.output import Listing, Page, line_page
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation.formatting import format_budget, format_count, format_size
+from wiro_nb.presentation.output import Displayable, Output, message
+from wiro_nb.presentation.request import format_estimate
 from wiro_nb.presentation.tables import (
     ModelLine,
     Status,
-    budget_words,
-    info_bundle,
-    models_bundle,
-    status_bundle,
+    info_output,
+    models_output,
+    status_output,
 )
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Estimate
     from wiro_nb.execution.run import Run
     from wiro_nb.schema.types import ModelSchema
     from wiro_nb.services.catalogue import ModelCard
@@ -32,17 +30,6 @@ if TYPE_CHECKING:
 
 _UNSET: Any = object()
 _MANY, _FEW = 100, 20
-
-
-def estimate_words(estimate: Estimate, is_sandbox: bool) -> str:
-    """Returns a forecast in words: "about $0.04", "$0.03 to $0.12", "free, sandbox", "price not listed"."""
-    if is_sandbox:
-        return "free, sandbox"
-    if not estimate.known:
-        return "price not listed"
-    if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
-        return f"{money(estimate.low_usd)} to {money(estimate.high_usd)}"
-    return about(estimate.low_usd)
 
 
 def service_words(choice: ServiceChoice) -> str:
@@ -55,28 +42,26 @@ def money_sentence() -> str:
     manager = session.manager()
     if manager.choice.is_sandbox:
         return ""
-    notebook = current_host().notebook
-    words = budget_words(manager.spent(notebook), manager.budget(notebook), manager.reserved(notebook))
+    notebook = current_context().notebook
+    words = format_budget(manager.spent(notebook), manager.budget(notebook), manager.reserved(notebook))
     return f"{words[0].upper()}{words[1:]}."
 
 
-def status() -> Page:
+def status() -> Output:
     """Returns service, account, money and runs in flight."""
     manager = session.manager()
     choice = manager.choice
-    notebook = current_host().notebook
+    notebook = current_context().notebook
     flying = [item.snapshot for item in manager.runs(notebook=notebook, limit=500) if not item.state.is_final]
-    return Page(
-        status_bundle(
-            Status(
-                service=choice.name,
-                is_sandbox=choice.is_sandbox,
-                account=_account_words(choice),
-                spent_usd=manager.spent(notebook),
-                budget_usd=manager.budget(notebook),
-                in_flight=tuple(flying),
-                files=_files_words(manager.runs(notebook=notebook, state=RunState.SUCCEEDED, limit=500)),
-            )
+    return status_output(
+        Status(
+            service=choice.name,
+            is_sandbox=choice.is_sandbox,
+            account=_account_words(choice),
+            spent_usd=manager.spent(notebook),
+            budget_usd=manager.budget(notebook),
+            in_flight=tuple(flying),
+            files=_files_words(manager.runs(notebook=notebook, state=RunState.SUCCEEDED, limit=500)),
         )
     )
 
@@ -86,8 +71,8 @@ def _files_words(done: Sequence[Run]) -> str:
     outputs = [output for run in done for output in run.outputs if output.path]
     if not outputs:
         return f"none yet; they go to {session.preferences.out_dir}/"
-    size = file_size(sum(output.size_bytes or 0 for output in outputs))
-    return f"{count(len(outputs), 'file')}, {size}, in {session.preferences.out_dir}/"
+    size = format_size(sum(output.size_bytes or 0 for output in outputs))
+    return f"{format_count(len(outputs), 'file')}, {size}, in {session.preferences.out_dir}/"
 
 
 def _account_words(choice: ServiceChoice) -> str:
@@ -98,32 +83,38 @@ def _account_words(choice: ServiceChoice) -> str:
     return f"key from the {choice.key_source}"
 
 
-class ModelListing(Listing[Any]):
+class ModelList(Displayable, list["ModelCard"]):
     """Models that show as a browser where a person watches, else as a table.
 
     Args:
         cards: The models.
-        draw: Makes the table.
         query: The words they were found by.
     """
 
-    def __init__(self, cards: Iterable[ModelCard], draw: Callable[[], Bundle], query: str) -> None:
-        super().__init__(cards, draw)
+    def __init__(self, cards: Iterable[ModelCard], query: str) -> None:
+        super().__init__(cards)
         self._query = query
 
+    def output(self) -> Output:
+        """Returns the table."""
+        lines = [
+            ModelLine(item.slug, item.title, item.description, item.categories, card_price(item)) for item in self
+        ]
+        return models_output(lines, self._query, service_words(session.manager().choice))
+
     def _ipython_display_(self) -> None:
-        host = current_host()
-        if host.is_live:
+        context = current_context()
+        if context.is_live:
             from wiro_nb.notebook.browser.browse import ModelDesk
 
-            ModelDesk(host, self, self._query, self._draw()).show()
+            ModelDesk(context, self, self._query, self.output()).show()
         else:
             from wiro_nb.notebook.run.display import publish
 
-            publish(self._draw())
+            publish(self.output())
 
 
-def models(query: str = "", *, limit: int | None = None) -> ModelListing:
+def models(query: str = "", *, limit: int | None = None) -> ModelList:
     """Returns models, searched by words; they show as a browser, or as a table where nobody watches.
 
     Args:
@@ -131,15 +122,8 @@ def models(query: str = "", *, limit: int | None = None) -> ModelListing:
         limit: At most this many; None: a hundred where they can be searched and narrowed down, else twenty.
     """
     manager = session.manager()
-    found = manager.models(query, limit=limit or (_MANY if current_host().is_live else _FEW))
-
-    def draw() -> Bundle:
-        lines = [
-            ModelLine(item.slug, item.title, item.description, item.categories, card_price(item)) for item in found
-        ]
-        return models_bundle(lines, query, service_words(manager.choice))
-
-    return ModelListing(found, draw, query)
+    found = manager.models(query, limit=limit or (_MANY if current_context().is_live else _FEW))
+    return ModelList(found, query)
 
 
 def card_price(card: ModelCard) -> str:
@@ -150,10 +134,10 @@ def card_price(card: ModelCard) -> str:
         return "price not listed"
     from wiro_nb.api.pricing.prices import estimate
 
-    return estimate_words(estimate(card.price, {}, {}), False)
+    return format_estimate(estimate(card.price, {}, {}), False)
 
 
-def info(model: str) -> Page:
+def info(model: str) -> Output:
     """Returns a model's inputs, choices and price.
 
     Raises:
@@ -165,7 +149,7 @@ def info(model: str) -> Page:
     notes = schema_notes(schema)
     if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
         notes.append("This model has no seed: a clip cannot be repeated exactly.")
-    return Page(info_bundle(schema, model_price(schema), notes))
+    return info_output(schema, model_price(schema), notes)
 
 
 def schema_notes(schema: ModelSchema) -> list[str]:
@@ -200,10 +184,10 @@ def model_price(schema: ModelSchema) -> str:
     from wiro_nb.api.pricing.prices import estimate
 
     defaults = {item.id: item.default for item in schema.parameters if isinstance(item.default, str)}
-    return estimate_words(estimate(detail.pricing, defaults, {}), False)
+    return format_estimate(estimate(detail.pricing, defaults, {}), False)
 
 
-def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
+def budget(usd: Decimal | float | str | None = _UNSET) -> Output:
     """Shows the budget of this notebook, or sets it. It is kept in the ledger and in the notebook's metadata.
 
     What is billed and what runs in flight may cost count together; a run that would go over is refused.
@@ -218,17 +202,17 @@ def budget(usd: Decimal | float | str | None = _UNSET) -> Page:
     from wiro_nb.notebook.document.bridge import bridge
 
     manager = session.manager()
-    notebook = current_host().notebook
+    notebook = current_context().notebook
     if usd is not _UNSET:
         amount = None if usd is None else _amount(usd)
         manager.ledger.set_budget(notebook, amount)
         bridge.tell_budget(notebook, amount)
-    words = budget_words(manager.spent(notebook), manager.budget(notebook), manager.reserved(notebook))
+    words = format_budget(manager.spent(notebook), manager.budget(notebook), manager.reserved(notebook))
     tail = " (make-believe money: the sandbox costs nothing)" if manager.choice.is_sandbox else ""
     own, setting = manager.ledger.get_budget(notebook), manager.settings.budget_usd
     if setting is not None and (own is None or setting < own):
         tail += "; the limit is the setting budget_usd"
-    return line_page(words + tail)
+    return message(words + tail)
 
 
 def _amount(usd: Decimal | float | str) -> Decimal:
@@ -238,7 +222,7 @@ def _amount(usd: Decimal | float | str) -> Decimal:
     return amount
 
 
-def use(service: str) -> Page:
+def use(service: str) -> Output:
     """Chooses the service of new runs: "sandbox", "cloud", or a name of your own.
 
     Raises:
@@ -247,10 +231,10 @@ def use(service: str) -> Page:
     """
     choice = session.manager(choose=False).use(service)
     session.keep_choice()
-    return line_page(f"new runs go to {service_words(choice)}")
+    return message(f"new runs go to {service_words(choice)}")
 
 
-def login() -> Page:
+def login() -> Output:
     """Asks for the API key, without showing it or keeping it in the notebook.
 
     Raises:
@@ -258,11 +242,11 @@ def login() -> Page:
     """
     from wiro_nb.notebook.magic.login import ask_and_save
 
-    return line_page(ask_and_save())
+    return message(ask_and_save())
 
 
-def logout() -> Page:
+def logout() -> Output:
     """Forgets the API key that `login` kept."""
     from wiro_nb.notebook.magic.login import forget
 
-    return line_page(forget())
+    return message(forget())

@@ -8,18 +8,18 @@ from pathlib import PurePath
 
 from wiro_nb.errors import InputError
 from wiro_nb.ledger.queries import Spending
-from wiro_nb.notebook.host import ANY_NOTEBOOK, current_host
+from wiro_nb.notebook.context import ANY_NOTEBOOK, current_context
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation import formatting, markup
-from wiro_nb.presentation.output import Page
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.formatting import format_count, format_usd
+from wiro_nb.presentation.output import Output, message
 
 GROUPS = ("model", "day", "notebook")
 _MOST_ROWS = 40
 _BAR = "#2f80ed"
 
 
-def spent(by: str = "model") -> Page:
+def spent(by: str = "model") -> Output:
     """Returns what the present service billed, as a table with bars.
 
     Args:
@@ -33,15 +33,15 @@ def spent(by: str = "model") -> Page:
             f"what was spent can be added up by {', '.join(GROUPS)}, not by {by!r}", hint="%wiro spent --by day"
         )
     manager = session.manager()
-    service, notebook = manager.service_name, current_host().notebook
+    service, notebook = manager.service_name, current_context().notebook
     rows = manager.ledger.spending(by, service=service)
     here = manager.spent(notebook)
-    return Page(spent_bundle(by, rows, here_usd=here, is_sandbox=manager.choice.is_sandbox, service=service))
+    return spent_output(by, rows, here_usd=here, is_sandbox=manager.choice.is_sandbox, service=service)
 
 
-def spent_bundle(
+def spent_output(
     by: str, rows: Sequence[Spending], *, here_usd: Decimal, is_sandbox: bool, service: str
-) -> Bundle:
+) -> Output:
     """Returns the table of what was billed.
 
     Args:
@@ -54,15 +54,11 @@ def spent_bundle(
     total = sum((row.spent_usd for row in rows), Decimal(0))
     flying = sum((row.reserved_usd for row in rows), Decimal(0))
     money = "make-believe money of the sandbox" if is_sandbox else service
-    about = f"in all notebooks ({money}), {formatting.money(here_usd)} of it in this one"
-    about += f"; runs in flight may add {formatting.money(flying)}" if flying else ""
-    head = f"spent {formatting.money(total)} {about}"
+    about = f"in all notebooks ({money}), {format_usd(here_usd)} of it in this one"
+    about += f"; runs in flight may add {format_usd(flying)}" if flying else ""
+    head = f"spent {format_usd(total)} {about}"
     if not rows:
-        text = f"nothing was spent yet ({money})"
-        return {
-            "text/html": f'<div style="font-size:13px">{markup.escape(text)}</div>',
-            "text/plain": f"wiro: {text}",
-        }
+        return message(f"nothing was spent yet ({money})")
     shown = rows[:_MOST_ROWS]
     most = max((row.spent_usd for row in shown), default=Decimal(0))
     table = markup.grid_table(
@@ -71,7 +67,7 @@ def spent_bundle(
             [
                 markup.escape(_name(by, row.name)),
                 f"{row.runs}",
-                f"<span>{markup.escape(formatting.money(row.spent_usd))}</span>",
+                f"<span>{markup.escape(format_usd(row.spent_usd))}</span>",
                 _bar(row.spent_usd, most, total),
             ]
             for row in shown
@@ -86,11 +82,10 @@ def spent_bundle(
     width = max(len(_name(by, row.name)) for row in shown)
     lines = [f"wiro: {head}"]
     lines += [
-        f"  {_name(by, row.name):<{width}}  {formatting.count(row.runs, 'run'):>9}"
-        f"  {formatting.money(row.spent_usd):>9}"
+        f"  {_name(by, row.name):<{width}}  {format_count(row.runs, 'run'):>9}  {format_usd(row.spent_usd):>9}"
         for row in shown
     ]
-    return {"text/html": html, "text/plain": "\n".join([*lines, *([f"  {more}"] if more else [])])}
+    return Output(html, "\n".join([*lines, *([f"  {more}"] if more else [])]))
 
 
 def _name(by: str, name: str) -> str:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import TimedOut, UnknownRun, WiroError
 from wiro_nb.ids import SHORT_LENGTH
+from wiro_nb.notebook.context import ExecutionContext, current_context, current_shell
 from wiro_nb.notebook.document.bridge import bridge
-from wiro_nb.notebook.host import Host, current_host, current_shell
-from wiro_nb.notebook.run import parents
+from wiro_nb.notebook.run import lineage
 from wiro_nb.notebook.run.saved import check_saved, find_unsaved
 from wiro_nb.notebook.run.submit import origin_of, read_limit, start_prepared
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import count, state_word
-from wiro_nb.presentation.output import Listing, Page, line_page
+from wiro_nb.presentation.formatting import format_count, state_label
+from wiro_nb.presentation.output import Output, message
+from wiro_nb.presentation.tables import RunList
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -63,12 +64,12 @@ def run(
         BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits, when the run gave no result.
     """
-    host = current_host()
+    context = current_context()
     limit = read_limit(max_cost_usd)
-    handle, note = _start(model, values, host, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
+    handle, note = _start(model, values, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
     session.set_note(handle.id, note)
-    if session.should_wait(host, wait):
-        wait_for(handle, host)
+    if session.should_wait(context, wait):
+        wait_for(handle, context)
     return handle
 
 
@@ -94,11 +95,11 @@ def start_in_cell(
     Raises:
         WiroError: The run could not start, or gave no result in a cell that waits.
     """
-    host = current_host()
-    handle, note = _start(model, values, host, "magic", fresh=fresh, max_cost_usd=max_cost_usd)
+    context = current_context()
+    handle, note = _start(model, values, context, "magic", fresh=fresh, max_cost_usd=max_cost_usd)
     try:
         keep(handle)
-        show_and_wait(handle, note, host, wait)
+        show_and_wait(handle, note, context, wait)
     except KeyboardInterrupt:
         # Wherever it struck, the run itself goes on: say so in place of a traceback.
         from wiro_nb.execution.run import WaitInterrupted
@@ -106,23 +107,23 @@ def start_in_cell(
         raise WaitInterrupted(handle.short_id) from None
 
 
-def show_and_wait(handle: Run, note: str, host: Host, wait: bool | None) -> None:
+def show_and_wait(handle: Run, note: str, context: ExecutionContext, wait: bool | None) -> None:
     """Shows a run in the running cell, and waits for it where that is wanted; `note` stands above it."""
     from wiro_nb.notebook.run import display
 
-    waits = session.should_wait(host, wait)
-    if not host.is_live and waits and not handle.done:
+    waits = session.should_wait(context, wait)
+    if not context.is_live and waits and not handle.done:
         try:
-            wait_for(handle, host)
+            wait_for(handle, context)
         finally:
             display.show_result(handle, note)
         return
     display.show(handle, note, wait=False)
     if waits:
-        wait_for(handle, host)
+        wait_for(handle, context)
 
 
-def wait_for(handle: Run, host: Host) -> None:
+def wait_for(handle: Run, context: ExecutionContext) -> None:
     """Waits for a run in the running cell.
 
     Raises:
@@ -131,13 +132,13 @@ def wait_for(handle: Run, host: Host) -> None:
         DownloadFailed: A file of it is not on this machine, and nobody watches.
         WaitInterrupted: The person stopped the waiting; the run goes on.
     """
-    if host.kind == "terminal":
+    if context.kind == "terminal":
         from wiro_nb.notebook.run.display import wait_in_terminal
 
         wait_in_terminal(handle)
     else:
         handle.wait()
-    if not host.is_headless:
+    if not context.is_headless:
         return
     if handle.error is not None:
         raise handle.error
@@ -146,29 +147,29 @@ def wait_for(handle: Run, host: Host) -> None:
 
 def _end_words(handle: Run) -> str:
     """Returns how a run ended, with its id: "8k2qf done"."""
-    said = f"{handle.short_id} {state_word(handle.snapshot).lower()}"
+    said = f"{handle.short_id} {state_label(handle.snapshot).lower()}"
     return said if find_unsaved(handle) is None else f"{said}, file not saved: %wiro fetch {handle.short_id}"
 
 
 def _start(
     model: str,
     values: Mapping[str, Any],
-    host: Host,
+    context: ExecutionContext,
     kind: str,
     *,
     fresh: bool,
     max_cost_usd: Decimal | None,
     out_dir: str | None = None,
 ) -> tuple[Run, str]:
-    prepared = session.manager().prepare(model, dict(values), origin=origin_of(host, kind))
+    prepared = session.manager().prepare(model, dict(values), origin=origin_of(context, kind))
     return start_prepared(
         prepared,
-        host,
+        context,
         kind,
         fresh=fresh,
         max_cost_usd=max_cost_usd,
         out_dir=out_dir,
-        parent=parents.parent_of(values, session.manager()),
+        parent=lineage.parent_of(values, session.manager()),
     )
 
 
@@ -193,7 +194,7 @@ def list_runs(
     text: str | None = None,
     since: str | datetime | None = None,
     limit: int = 50,
-) -> Listing[Run]:
+) -> RunList:
     """Returns the runs of this notebook, newest first; they show as a table.
 
     Args:
@@ -209,27 +210,21 @@ def list_runs(
     """
     from wiro_nb.notebook.magic.lookups import money_sentence
     from wiro_nb.presentation.filters import chosen_words, read_since, runs_in_state
-    from wiro_nb.presentation.tables import runs_bundle
 
-    notebook = None if everywhere else current_host().notebook
+    notebook = None if everywhere else current_context().notebook
     moment = read_since(since) if isinstance(since, str) else since
     found = runs_in_state(
         session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
     )
     chosen = chosen_words(model=model, state=state, text=text, since=since)
-
-    def draw() -> dict[str, str]:
-        snapshots = [item.snapshot for item in found]
-        return runs_bundle(
-            snapshots,
-            spent=money_sentence(),
-            pictures=notebook is not None,
-            where="in all notebooks" if notebook is None else "in this notebook",
-            chosen=chosen,
-            schemas=session.known_schemas(),
-        )
-
-    return Listing(found, draw)
+    return RunList(
+        found,
+        spent=money_sentence,
+        pictures=notebook is not None,
+        where="in all notebooks" if notebook is None else "in this notebook",
+        chosen=chosen,
+        schemas=session.known_schemas,
+    )
 
 
 def run_in_variable(name: str) -> Run | None:
@@ -257,9 +252,9 @@ def find(query: str | Run, *, to_end_it: bool = False) -> Run:
         return last
     if (held := run_in_variable(query)) is not None:
         return held
-    host = current_host()
-    found = session.manager().get(query, host.notebook)
-    if to_end_it and found.row.notebook != host.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
+    context = current_context()
+    found = session.manager().get(query, context.notebook)
+    if to_end_it and found.row.notebook != context.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
         raise UnknownRun(
             f"{query!r} fits run {found.short_id}, which is not of this notebook",
             hint=f"give its whole short id: {found.short_id}",
@@ -299,19 +294,21 @@ def _history_of(handle: Run) -> str:
     return f"Made from other runs: {chain}." if chain else ""
 
 
-def wait(query: str | Run | None = None) -> Page:
+def wait(query: str | Run | None = None) -> Output:
     """Waits for a run, or for every unfinished run of this notebook.
 
     Raises:
         RunFailed, SubmitUncertain: One gave no result; the others were waited for as well.
         WaitInterrupted: The person stopped the waiting; the runs go on.
     """
-    host = current_host()
+    context = current_context()
     if query is not None:
         waited = [show(query)]
     else:
         waited = [
-            item for item in session.manager().runs(notebook=host.notebook, limit=500) if not item.state.is_final
+            item
+            for item in session.manager().runs(notebook=context.notebook, limit=500)
+            if not item.state.is_final
         ]
         if (
             session.last_run is not None
@@ -320,18 +317,18 @@ def wait(query: str | Run | None = None) -> Page:
         ):
             waited.append(session.last_run)
     if not waited:
-        return line_page("no runs in flight")
+        return message("no runs in flight")
     failed: WiroError | None = None
     for handle in waited:
         session.manager().follow(handle)
         try:
-            wait_for(handle, host)
+            wait_for(handle, context)
         except WiroError as error:
             failed = failed or error
     if failed is not None:
         raise failed
     words = ", ".join(_end_words(item) for item in waited)
-    return line_page(f"{count(len(waited), 'run')} waited for: {words}")
+    return message(f"{format_count(len(waited), 'run')} waited for: {words}")
 
 
 def cancel(query: str | Run) -> Run:
@@ -353,17 +350,17 @@ def attach(task_id: str) -> Run:
     Raises:
         NotAccessible: The service has no such task of yours.
     """
-    handle = session.manager().attach(task_id, origin=origin_of(current_host(), "python"))
+    handle = session.manager().attach(task_id, origin=origin_of(current_context(), "python"))
     session.last_run = handle
     bridge.follow(handle)
     return handle
 
 
-def forget(query: str | Run) -> Page:
+def forget(query: str | Run) -> Output:
     """Takes a run off the list; its files stay, and what it cost still counts."""
     handle = find(query, to_end_it=True)
     session.manager().forget(handle)
-    return line_page(f"run {handle.short_id} is off the list; its files stay where they are")
+    return message(f"run {handle.short_id} is off the list; its files stay where they are")
 
 
 def fetch(query: str | Run) -> Run:

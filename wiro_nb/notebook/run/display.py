@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from wiro_nb.ledger.state import Snapshot, Stage
-from wiro_nb.notebook.host import current_host, current_shell
+from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation import formatting
-from wiro_nb.presentation.run_page import Bundle, option_labels, run_bundle
+from wiro_nb.presentation.formatting import format_forecast, format_progress
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.run_page import option_labels, run_output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -47,13 +48,13 @@ def show(run: Run, note: str = "", *, wait: bool | None = None) -> None:
         wait: True waits for the end first; None does so where nobody watches, as the cell is the only
             place its result can go.
     """
-    host = current_host()
-    if host.kind == "plain":
+    context = current_context()
+    if context.kind == "plain":
         print(repr(run))
         return
-    if not run.done and not host.is_live and session.should_wait(host, wait):
+    if not run.done and not context.is_live and session.should_wait(context, wait):
         run.wait(check=False)
-    if host.is_live and not run.done:
+    if context.is_live and not run.done:
         _show_live(run, note)
     else:
         show_result(run, note)
@@ -61,25 +62,25 @@ def show(run: Run, note: str = "", *, wait: bool | None = None) -> None:
 
 def show_result(run: Run, note: str = "") -> None:
     """Displays the run as it is now, static, under its display id."""
-    data, metadata = static_output(run, note)
-    publish(data, metadata, display_id=new_display_id(run))
+    publish(static_output(run, note), display_id=new_display_id(run))
 
 
-def mimebundle(run: Run) -> tuple[Bundle, dict[str, Any]]:
+def mimebundle(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns data and metadata of a run that is the value of a cell.
 
     In a headless kernel an unfinished run is waited for first.
     """
-    if not run.done and session.should_wait(current_host()):
+    if not run.done and session.should_wait(current_context()):
         run.wait(check=False)
-    return static_output(run)
+    return static_output(run)._repr_mimebundle_()
 
 
-def static_output(run: Run, note: str = "") -> tuple[Bundle, dict[str, Any]]:
-    """Returns the static bundle of a run and the output metadata with its record."""
-    snapshot = rebase_outputs(run, current_host().folder)
+def static_output(run: Run, note: str = "") -> Output:
+    """Returns the static output of a run, with its record as metadata."""
+    snapshot = rebase_outputs(run, current_context().folder)
     labels = option_labels(snapshot, session.known_schema(run.model))
-    return run_bundle(snapshot, read_posters(run, snapshot), note, labels), output_metadata(run)
+    shown = run_output(snapshot, read_posters(run, snapshot), note, labels)
+    return replace(shown, metadata=output_metadata(run))
 
 
 def rebase_outputs(run: Run, folder: Path) -> Snapshot:
@@ -122,16 +123,14 @@ def read_posters(run: Run, snapshot: Snapshot) -> dict[str, bytes]:
     return posters
 
 
-def publish(
-    data: Bundle, metadata: dict[str, Any] | None = None, *, display_id: str | None = None, update: bool = False
-) -> None:
-    """Displays a bundle in the running cell, or replaces what stands under a display id (any thread)."""
+def publish(output: Output, *, display_id: str | None = None, update: bool = False) -> None:
+    """Displays an output in the running cell, or replaces what stands under a display id (any thread)."""
     shell = current_shell()
     if shell is None:
-        print(data["text/plain"])
+        print(output.text)
         return
     transient = {"display_id": display_id} if display_id else {}
-    shell.display_pub.publish(data=data, metadata=metadata or {}, transient=transient, update=update)
+    shell.display_pub.publish(data=output.data, metadata=dict(output.metadata), transient=transient, update=update)
 
 
 def new_display_id(run: Run) -> str:
@@ -147,7 +146,7 @@ def wait_in_terminal(run: Run, timeout_s: float | None = None) -> Run:
 
     def draw(snapshot: Snapshot) -> None:
         nonlocal width
-        line = f"wiro {snapshot.short_id}: {formatting.progress_line(snapshot)}"[:100]
+        line = f"wiro {snapshot.short_id}: {format_progress(snapshot)}"[:100]
         sys.stderr.write("\r" + line.ljust(width))
         sys.stderr.flush()
         width = len(line)
@@ -187,7 +186,6 @@ class LiveView:
 
     def __init__(self, run: Run, card: RunCard, display_id: str, note: str) -> None:
         self.run, self.card, self.display_id, self.note = run, card, display_id, note
-        self._shell = current_shell()
         self._lock = threading.Lock()
         self._ended = False
         self._stop_actions = card.on_action(self._on_action)
@@ -223,11 +221,7 @@ class LiveView:
         pacer.drop(self.card)
         self._stop_actions()
         _views.discard(self)
-        data, metadata = static_output(self.run, self.note)
-        if self._shell is not None:
-            self._shell.display_pub.publish(
-                data=data, metadata=metadata, transient={"display_id": self.display_id}, update=True
-            )
+        publish(static_output(self.run, self.note), display_id=self.display_id, update=True)
         self.card.close()
 
     def _on_action(self, card: RunCard, action: str) -> None:
@@ -266,32 +260,27 @@ def _show_live(run: Run, note: str) -> None:
     from wiro_nb.notebook.widgets import RunCard
 
     estimated = run.snapshot.estimated_usd
-    price = "price not listed" if estimated is None else formatting.about(estimated)
+    price = "price not listed" if estimated is None else format_forecast(estimated)
     card = RunCard(run.snapshot, again_price="free" if run.snapshot.is_sandbox else price)
     display_id = new_display_id(run)
-    static, _ = static_output(run, note)
-    data, metadata = live_bundle(card, static, output_metadata(run))
-    publish(data, metadata, display_id=display_id)
+    publish(with_view_of(card, static_output(run, note)), display_id=display_id)
     view = LiveView(run, card, display_id, note)
     _views.add(view)
     view.follow()
 
 
-def live_bundle(
-    widget: LiveWidget, static: Bundle, metadata: dict[str, Any] | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns data and metadata of an output that shows a widget, and its static form wherever none can live.
+def with_view_of(widget: LiveWidget, static: Output) -> Output:
+    """Returns an output that shows a widget, and its static form wherever no widget can run.
 
     Args:
         widget: A widget whose script calls `saveOnlyStatic`: the file then holds the static form alone.
         static: That form.
-        metadata: Further output metadata.
     """
     rendered = widget._repr_mimebundle_()
     data = rendered[0] if isinstance(rendered, tuple) else rendered
     view = {kind: value for kind, value in (data or {}).items() if kind.startswith("application/vnd.jupyter")}
     note = {"key": widget.view_key, "model_id": widget.model_id}
-    return {**static, **view}, {**(metadata or {}), "wiro_view": note}
+    return replace(static, view=view, metadata={**static.metadata, "wiro_view": note})
 
 
 def end_views() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.context import current_context
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def resume_runs(shell: Any) -> None:
     Args:
         shell: The IPython shell. A ledger that cannot be read does not keep the extension from loading.
     """
-    notebook = current_host(shell).notebook
+    notebook = current_context(shell).notebook
     path = ledger_path()
     if notebook is None or not path.exists():
         return
@@ -51,18 +51,18 @@ def tell(notices: Sequence[str]) -> None:
     if not notices:
         return
     from wiro_nb.notebook.run.display import publish
-    from wiro_nb.presentation.output import line_page
+    from wiro_nb.presentation.output import message
 
     for notice in notices:
-        publish(line_page(notice)._repr_mimebundle_())
+        publish(message(notice))
 
 
 def _take_up(notebook: str) -> None:
     from wiro_nb.notebook.document.bridge import bridge
     from wiro_nb.notebook.run.display import publish
     from wiro_nb.notebook.session import session
-    from wiro_nb.presentation.formatting import count
-    from wiro_nb.presentation.output import line_page
+    from wiro_nb.presentation.formatting import format_count
+    from wiro_nb.presentation.output import message
 
     runs = session.manager().resume(notebook)
     if not runs:
@@ -70,5 +70,6 @@ def _take_up(notebook: str) -> None:
     for run in runs:
         bridge.follow(run)
     names = ", ".join(run.short_id for run in runs)
-    page = line_page(f"{count(len(runs), 'run')} of this notebook not finished before: {names}. See %wiro runs")
-    publish(page._repr_mimebundle_())
+    publish(
+        message(f"{format_count(len(runs), 'run')} of this notebook not finished before: {names}. See %wiro runs")
+    )

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
+from wiro_nb.notebook.context import ExecutionContext, injected_parameters
 from wiro_nb.notebook.document.bridge import bridge
-from wiro_nb.notebook.host import Host, injected_parameters
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.amounts import MOST_USD, read_usd
 
@@ -42,7 +42,7 @@ def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
 
 def start_prepared(
     prepared: Prepared,
-    host: Host,
+    context: ExecutionContext,
     kind: str,
     *,
     fresh: bool,
@@ -55,7 +55,7 @@ def start_prepared(
 
     Args:
         prepared: The request.
-        host: Where it is asked for.
+        context: Where it is asked for.
         kind: As in `origin_of`.
         fresh: True never looks for an earlier run.
         max_cost_usd: As in `run`.
@@ -64,11 +64,11 @@ def start_prepared(
         made_again: True counts only earlier runs with the same parent: the parent itself is no answer.
     """
     session.remember_schema(prepared.schema)
-    returned = session.returned_in(host)
+    returned = session.returned_in(context)
     origin_run = str(parent["run_id"]) if parent and made_again else None
-    handle, note = (None, "") if fresh else _find_before(prepared, host, kind, returned, origin_run)
+    handle, note = (None, "") if fresh else _find_before(prepared, context, kind, returned, origin_run)
     if handle is None:
-        handle = submit(prepared, host, kind, max_cost_usd=max_cost_usd, out_dir=out_dir, parent=parent)
+        handle = submit(prepared, context, kind, max_cost_usd=max_cost_usd, out_dir=out_dir, parent=parent)
     returned.add(handle.id)
     session.last_run = handle
     bridge.follow(handle)
@@ -76,7 +76,11 @@ def start_prepared(
 
 
 def _find_before(
-    prepared: Prepared, host: Host, kind: str, returned: Collection[str], made_from: str | None = None
+    prepared: Prepared,
+    context: ExecutionContext,
+    kind: str,
+    returned: Collection[str],
+    made_from: str | None = None,
 ) -> tuple[Run | None, str]:
     """Returns the run that already answers this request in this notebook, and what to say about it.
 
@@ -87,12 +91,12 @@ def _find_before(
     from wiro_nb.ledger.state import RunState
     from wiro_nb.schema.encode import request_sha256
 
-    if host.notebook is None:
+    if context.notebook is None:
         return None, ""
     manager = session.manager()
     identity = request_sha256(prepared)
     in_vain = (RunState.FAILED, RunState.CANCELLED)
-    for handle in _runs_of(manager, host.notebook, prepared.schema.slug):
+    for handle in _runs_of(manager, context.notebook, prepared.schema.slug):
         row = handle.row
         same = row.request_sha256 == identity and row.service == manager.service_name
         same = same and made_from in (None, (row.parent or {}).get("run_id"))
@@ -105,7 +109,7 @@ def _find_before(
             manager.follow(handle)
             return handle, MAY_BE_RUNNING if is_uncertain else ALREADY_RUNNING
         missing = handle.lacks_files
-        if missing and host.is_headless:  # nobody is there to fetch it, and later cells need the file
+        if missing and context.is_headless:  # nobody is there to fetch it, and later cells need the file
             handle.fetch()
             missing = False
         return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
@@ -123,7 +127,7 @@ def _runs_of(manager: Manager, notebook: str, model: str) -> Iterator[Run]:
 
 def submit(
     prepared: Prepared,
-    host: Host,
+    context: ExecutionContext,
     kind: str,
     *,
     max_cost_usd: Decimal | None = None,
@@ -136,15 +140,15 @@ def submit(
         BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
     """
     handle = session.manager().submit(
-        prepared, origin=origin_of(host, kind), max_cost_usd=max_cost_usd, parent=parent, out_dir=out_dir
+        prepared, origin=origin_of(context, kind), max_cost_usd=max_cost_usd, parent=parent, out_dir=out_dir
     )
     session.last_run = handle
     return handle
 
 
-def origin_of(host: Host, kind: str) -> Origin:
+def origin_of(context: ExecutionContext, kind: str) -> Origin:
     """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
     from wiro_nb.execution.requests import Origin
 
-    given = injected_parameters() if host.is_headless else None
-    return Origin(host.notebook, host.cell_id, host.source_sha256, kind, given)
+    given = injected_parameters() if context.is_headless else None
+    return Origin(context.notebook, context.cell_id, context.source_sha256, kind, given)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.document.bridge import bridge
-from wiro_nb.notebook.host import Host, current_host
-from wiro_nb.notebook.run import parents as chains
+from wiro_nb.notebook.run import lineage
 from wiro_nb.notebook.run.display import publish
 from wiro_nb.notebook.run.saved import check_saved
 from wiro_nb.notebook.run.submit import read_limit
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.sweep.output import new_display_id, sweep_metadata, sweep_output
+from wiro_nb.notebook.sweep.output import new_display_id, sweep_output
 from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, describe_plan, plan_sweep
 from wiro_nb.sweeps.sweep import Sweep
 
@@ -52,19 +52,19 @@ def sweep(
         RunFailed: Where it waits: one gave no result. All others have ended by then.
         DownloadFailed: Where it waits and nobody watches: a file is not on this machine.
     """
-    host = current_host()
+    context = current_context()
     limit = read_limit(max_cost_usd)
-    plan = make_plan(model, grid or {}, fixed, host, "python", paired=paired, fresh=fresh)
-    handle = start(plan, host, "python", yes=yes, max_cost_usd=limit, out_dir=out_dir)
-    if session.should_wait(host, wait):
-        _wait(handle, host)
+    plan = make_plan(model, grid or {}, fixed, context, "python", paired=paired, fresh=fresh)
+    handle = start(plan, context, "python", yes=yes, max_cost_usd=limit, out_dir=out_dir)
+    if session.should_wait(context, wait):
+        _wait(handle, context)
     return handle
 
 
-def _wait(handle: Sweep, host: Host) -> None:
+def _wait(handle: Sweep, context: ExecutionContext) -> None:
     """Waits for the end. Raises for runs without a result and, where nobody watches, without their file."""
     handle.wait()
-    if host.is_headless:
+    if context.is_headless:
         check_saved(*handle.runs)
 
 
@@ -88,36 +88,43 @@ def sweep_in_cell(
     Raises:
         WiroError: Nothing was sent; or, in a cell that waits, a run gave no result.
     """
-    host = current_host()
-    handle = start(plan, host, "magic", yes=yes, max_cost_usd=max_cost_usd)
+    context = current_context()
+    handle = start(plan, context, "magic", yes=yes, max_cost_usd=max_cost_usd)
     keep(handle)
-    waits = session.should_wait(host, wait)
-    if not host.is_live and waits and not handle.done:
+    waits = session.should_wait(context, wait)
+    if not context.is_live and waits and not handle.done:
         try:
-            _wait(handle, host)
+            _wait(handle, context)
         finally:
             show_result(handle)
         return
     show(handle, wait=False)
     if waits:
-        _wait(handle, host)
+        _wait(handle, context)
 
 
 def make_plan(
-    model: str, grid: Grid, fixed: Mapping[str, Any], host: Host, kind: str, *, paired: bool, fresh: bool
+    model: str,
+    grid: Grid,
+    fixed: Mapping[str, Any],
+    context: ExecutionContext,
+    kind: str,
+    *,
+    paired: bool,
+    fresh: bool,
 ) -> SweepPlan:
     """Works a sweep out for a notebook; sends nothing. Raises as `sweep`."""
     from wiro_nb.notebook.run.submit import origin_of
 
     manager = session.manager()
-    plan = plan_sweep(manager, model, grid, fixed, paired=paired, origin=origin_of(host, kind), fresh=fresh)
+    plan = plan_sweep(manager, model, grid, fixed, paired=paired, origin=origin_of(context, kind), fresh=fresh)
     session.remember_schema(plan.schema)
     return plan
 
 
 def start(
     plan: SweepPlan,
-    host: Host,
+    context: ExecutionContext,
     kind: str,
     *,
     yes: bool,
@@ -131,11 +138,11 @@ def start(
     if not yes:
         limits = session.preferences
         confirm(plan, limit_usd=limits.sweep_limit_usd, limit_runs=limits.sweep_limit_runs)
-    parents = [chains.parent_of({**plan.fixed, **point.values}, manager) for point in plan.points]
+    parents = [lineage.parent_of({**plan.fixed, **point.values}, manager) for point in plan.points]
     handle = Sweep.start(
         manager,
         plan,
-        origin=origin_of(host, kind),
+        origin=origin_of(context, kind),
         max_cost_usd=max_cost_usd,
         out_dir=out_dir,
         parents=parents,
@@ -159,13 +166,13 @@ def show(handle: Sweep, *, wait: bool | None = None) -> None:
         handle: The sweep.
         wait: As in `display.show`: None waits where nobody watches.
     """
-    host = current_host()
-    if host.kind == "plain":
+    context = current_context()
+    if context.kind == "plain":
         print(repr(handle))
         return
-    if not handle.done and not host.is_live and session.should_wait(host, wait):
+    if not handle.done and not context.is_live and session.should_wait(context, wait):
         handle.wait(check=False)
-    if host.is_live:
+    if context.is_live:
         from wiro_nb.notebook.sweep.controller import show_live
 
         show_live(handle, plan_notes(handle.plan))
@@ -175,5 +182,6 @@ def show(handle: Sweep, *, wait: bool | None = None) -> None:
 
 def show_result(handle: Sweep) -> None:
     """Displays a sweep as it is now, static."""
-    bundle = sweep_output(handle, current_host().folder, plan_notes(handle.plan))
-    publish(bundle, sweep_metadata(handle), display_id=new_display_id(handle))
+    publish(
+        sweep_output(handle, current_context().folder, plan_notes(handle.plan)), display_id=new_display_id(handle)
+    )

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.notebook.host import current_host, current_shell
-from wiro_nb.notebook.run.display import is_settled, live_bundle
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.run.display import is_settled, publish, with_view_of
 from wiro_nb.notebook.sweep.grid_view import head_view, lay_out, point_labels, tile_view
 from wiro_nb.notebook.sweep.output import (
     best_of,
     new_display_id,
     poster_of,
     snapshots_of,
-    sweep_metadata,
     sweep_output,
 )
+from wiro_nb.presentation.output import Output
 from wiro_nb.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ _PAUSE_S = 0.2
 _MOST_OPEN = 20
 _open: deque[GridDesk] = deque()
 
-KeepStatic = Callable[[dict[str, Any], dict[str, Any]], object]
-"""Takes data and metadata of a static form."""
+KeepStatic = Callable[[Output], object]
+"""Takes a static form."""
 
 
 def show_live(sweep: Sweep, notes: Sequence[str]) -> None:
@@ -61,7 +61,7 @@ def attach_grid(sweep: Sweep, notes: Sequence[str], keep: KeepStatic) -> SweepGr
     Args:
         sweep: The sweep.
         notes: Sentences above it.
-        keep: Takes the static form's data and metadata each time it changes (any thread): nothing is displayed.
+        keep: Takes the static form each time it changes (any thread): nothing is displayed.
     """
     desk = GridDesk(sweep, notes, keep=keep)
     _remember(desk)
@@ -88,8 +88,8 @@ class GridDesk:
         from wiro_nb.notebook.widgets.grid import SweepGrid
 
         self._sweep, self._notes = sweep, list(notes)
-        self._folder = current_host().folder
-        self._shell, self._keep = (current_shell() if keep is None else None), keep
+        self._folder = current_context().folder
+        self._keep = keep
         self._display_id = new_display_id(sweep)
         self._labels = point_labels(sweep.plan)
         self._lock = threading.Lock()
@@ -163,18 +163,12 @@ class GridDesk:
         return (time.monotonic() - self._began) / seen * (len(self._sweep) - ended)
 
     def _publish(self, *, update: bool, with_view: bool = True) -> None:
-        if self._shell is None and self._keep is None:
-            return
-        metadata = sweep_metadata(self._sweep)  # first: a page must not be older than the records beside it
-        data: dict[str, Any] = dict(sweep_output(self._sweep, self._folder, self._notes))
+        output = sweep_output(self._sweep, self._folder, self._notes)
         if self._keep is not None:
-            self._keep(data, metadata)
-        elif self._shell is not None:
-            if with_view:
-                data, metadata = live_bundle(self.grid, data, metadata)
-            self._shell.display_pub.publish(
-                data=data, metadata=metadata, transient={"display_id": self._display_id}, update=update
-            )
+            self._keep(output)
+        else:
+            shown = with_view_of(self.grid, output) if with_view else output
+            publish(shown, display_id=self._display_id, update=update)
 
     # Changes ---------------------------------------------------------------------------------
 

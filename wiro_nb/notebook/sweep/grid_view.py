@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.presentation import formatting
+from wiro_nb.presentation.formatting import format_count, format_duration, format_usd, state_label
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.plan import SweepPlan
 
@@ -177,7 +177,7 @@ def tile_cost(snapshot: Snapshot) -> str:
     """Returns what a tile says about money: short, and nothing for what is free."""
     if snapshot.is_sandbox or snapshot.cost_usd is None:
         return ""
-    return formatting.money(snapshot.cost_usd)
+    return format_usd(snapshot.cost_usd)
 
 
 def head_view(
@@ -203,12 +203,12 @@ def head_view(
         "icon": icon,
         "percent": round(percent, 1),
         "counts": tally(snapshots),
-        "left": f"about {formatting.clock(left_s)} left" if left_s is not None and over < count else "",
+        "left": f"about {format_duration(left_s)} left" if left_s is not None and over < count else "",
         "spent": spent_words(plan, snapshots),
         "waiting": len(waiting),
         "best": best,
         "final": over == count,
-        "valuetext": f"Sweep, {percent:.0f} percent, {done} of {formatting.count(count, 'run')} done",
+        "valuetext": f"Sweep, {percent:.0f} percent, {done} of {format_count(count, 'run')} done",
     }
 
 
@@ -217,7 +217,7 @@ def tally(snapshots: Sequence[Snapshot]) -> str:
     counts: dict[str, int] = {}
     for snapshot in sorted(snapshots, key=_rank):
         final = {RunState.SUCCEEDED: "done", RunState.FAILED: "failed", RunState.CANCELLED: "cancelled"}
-        word = final.get(snapshot.state) or formatting.state_word(snapshot).lower()
+        word = final.get(snapshot.state) or state_label(snapshot).lower()
         counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{number} {word}" for word, number in counts.items())
 
@@ -232,9 +232,9 @@ def spent_words(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
     spent = sum((snapshot.cost_usd or Decimal(0) for snapshot in sent), Decimal(0))
     most = plan.cost.most_usd
     return (
-        f"spent {formatting.money(spent)}, price not listed"
+        f"spent {format_usd(spent)}, price not listed"
         if most is None
-        else f"spent {formatting.money(spent)} of about {formatting.money(most)}"
+        else f"spent {format_usd(spent)} of about {format_usd(most)}"
     )
 
 
@@ -251,7 +251,7 @@ def _rank(snapshot: Snapshot) -> int:
 
 def _word(snapshot: Snapshot, kind: str) -> str:
     """Returns the state for a tile's one short line; what it waits for stands in the picture area."""
-    return "Waiting" if kind == "waiting" and snapshot.ahead is not None else formatting.state_word(snapshot)
+    return "Waiting" if kind == "waiting" and snapshot.ahead is not None else state_label(snapshot)
 
 
 def _middle(snapshot: Snapshot, kind: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.run.display import read_posters, rebase_outputs
 from wiro_nb.notebook.sweep.grid_view import main_output
-from wiro_nb.notebook.sweep.static_html import sweep_bundle
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.notebook.sweep.static_html import render_sweep
+from wiro_nb.presentation.output import Output
 from wiro_nb.sweeps.sweep import Sweep
 
 _numbers = itertools.count(1)
@@ -41,12 +42,14 @@ def poster_of(sweep: Sweep, position: int) -> bytes | None:
     return read_posters(run, run.snapshot).get(output.poster_path)
 
 
-def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Bundle:
-    """Returns the static bundle of a sweep as it is now, for a notebook in a folder."""
+def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:
+    """Returns the static output of a sweep as it is now, with its records, for a notebook in a folder."""
     posters = {
         position: picture for position in range(len(sweep)) if (picture := poster_of(sweep, position)) is not None
     }
-    return sweep_bundle(sweep.plan, snapshots_of(sweep, folder), posters, best=best_of(sweep), notes=notes)
+    metadata = sweep_metadata(sweep)  # first: an output must not be older than the records beside it
+    shown = render_sweep(sweep.plan, snapshots_of(sweep, folder), posters, best=best_of(sweep), notes=notes)
+    return replace(shown, metadata=metadata)
 
 
 def sweep_metadata(sweep: Sweep) -> dict[str, Any]:

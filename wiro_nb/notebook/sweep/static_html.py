@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.sweep.contact_sheet import make_sheet, make_thumb
 from wiro_nb.notebook.sweep.grid_view import Layout, head_view, lay_out, main_output, point_labels, tile_cost
-from wiro_nb.presentation import formatting, markup
-from wiro_nb.presentation.run_page import Bundle, poster_base64
+from wiro_nb.presentation import markup
+from wiro_nb.presentation.formatting import format_duration, format_progress, state_label
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.run_page import poster_base64
 from wiro_nb.sweeps.plan import SweepPlan
 
 _PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
@@ -16,15 +18,15 @@ _SMALL = f"font-size:11px;{markup.QUIET}"
 _LONGEST_PROMPT = 280
 
 
-def sweep_bundle(
+def render_sweep(
     plan: SweepPlan,
     snapshots: Sequence[Snapshot],
     posters: Mapping[int, bytes],
     *,
     best: int | None = None,
     notes: Sequence[str] = (),
-) -> Bundle:
-    """Returns the bundle that shows a sweep as it is now.
+) -> Output:
+    """Returns the static output of a sweep as it is now.
 
     Args:
         plan: The sweep.
@@ -42,12 +44,10 @@ def sweep_bundle(
     head = head_view(plan, snapshots, best=labels[best] if best is not None else "", left_s=None)
     body = _table(layout, tiles) if layout.is_table else _list(layout, tiles)
     html = markup.card(_head(plan, layout, snapshots, str(head["title"]), str(head["spent"]), notes) + body)
-    bundle = {"text/html": html, "text/plain": sweep_text(plan, snapshots, best=best, notes=notes)}
     title = f"{plan.schema.slug}: {layout.row_name + ' by ' if layout.is_table else ''}{layout.column_name}"
     sheet = make_sheet(layout, labels, posters, title, best)
-    if sheet is not None:
-        bundle["image/jpeg"] = poster_base64(sheet)
-    return bundle
+    text = sweep_text(plan, snapshots, best=best, notes=notes)
+    return Output(html, text, "" if sheet is None else poster_base64(sheet))
 
 
 def sweep_text(
@@ -62,7 +62,7 @@ def sweep_text(
     for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
         output = main_output(snapshot)
         where = output.path if output and output.path else ""
-        word = formatting.state_word(snapshot) if snapshot.state.is_final else formatting.progress_line(snapshot)
+        word = state_label(snapshot) if snapshot.state.is_final else format_progress(snapshot)
         mark = "*" if position == best else " "
         lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {word.lower()}  {where}".rstrip())
     if best is not None:
@@ -110,9 +110,9 @@ def _tile(snapshot: Snapshot, label: str, thumb: bytes | None, is_best: bool) ->
     if output is not None and output.path:
         link = f'href="{markup.url(output.path)}" title="Open {alt}"'
         picture = f"<a {link}>{picture or markup.escape(output.name)}</a>"
-    facts = [formatting.clock(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
+    facts = [format_duration(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
     facts += [cost] if (cost := tile_cost(snapshot)) else []
-    word = "<b>Best</b>" if is_best else markup.escape(formatting.state_word(snapshot))
+    word = "<b>Best</b>" if is_best else markup.escape(state_label(snapshot))
     tail = markup.quiet(markup.escape(", ".join([*facts, f"run {snapshot.short_id}"])))
     frame = "outline:2px solid #2f80ed;outline-offset:2px" if is_best else ""
     mark = markup.mark(markup.mark_of(snapshot))

@@ -14,6 +14,7 @@ import traitlets
 
 from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.base import OwnWidget
+from wiro_nb.presentation.output import Output
 
 NOTEBOOK_RUN_LIMIT = 200
 _MOST_PAGES = 8
@@ -65,8 +66,7 @@ class BridgeWidget(OwnWidget):
     def send_repair(
         self,
         run_id: str,
-        data: Mapping[str, Any],
-        metadata: Mapping[str, Any],
+        output: Output,
         *,
         live_forms: Sequence[str] = (),
     ) -> None:
@@ -74,22 +74,20 @@ class BridgeWidget(OwnWidget):
 
         Args:
             run_id: The run named by `metadata.wiro.run_id` of the outputs.
-            data: Mime bundle.
-            metadata: Output metadata; `metadata["wiro"]` is the record.
+            output: What stands there instead; `metadata["wiro"]` is the record.
             live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
         """
-        message = {"type": "repair", "run_id": run_id, "data": dict(data), "metadata": dict(metadata)}
-        self._tell({**message, "live_forms": list(live_forms)})
+        change = {"type": "repair", "run_id": run_id, "data": output.data, "metadata": dict(output.metadata)}
+        self._tell({**change, "live_forms": list(live_forms)})
 
-    def send_form_repair(self, key: str, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def send_form_repair(self, key: str, output: Output) -> None:
         """Replaces the output of a form where it shows something else.
 
         Args:
             key: The form named by `metadata.wiro_form` of the output.
-            data: Mime bundle.
-            metadata: Output metadata, with that key.
+            output: What stands there instead, with that key in its metadata.
         """
-        self._tell({"type": "repair_form", "form": key, "data": dict(data), "metadata": dict(metadata)})
+        self._tell({"type": "repair_form", "form": key, "data": output.data, "metadata": dict(output.metadata)})
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         """Sends to every page; in a shared notebook they write in the order of `pages`, one after the other."""

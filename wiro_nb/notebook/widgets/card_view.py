@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.presentation.formatting import about, clock, cost_words, file_size, forecast_words, money, state_word
+from wiro_nb.presentation.formatting import (
+    format_cost,
+    format_cost_forecast,
+    format_duration,
+    format_forecast,
+    format_size,
+    format_usd,
+    state_label,
+)
 from wiro_nb.presentation.run_page import raw_text
 
 RAIL = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
@@ -127,11 +135,11 @@ def _if_succeeds(snapshot: Snapshot) -> str:
         return "free, sandbox"
     if snapshot.estimated_usd is None:
         return "price not listed"
-    return f"{about(snapshot.estimated_usd)} if it succeeds"
+    return f"{format_forecast(snapshot.estimated_usd)} if it succeeds"
 
 
 def _billed(snapshot: Snapshot) -> str:
-    return "nothing" if not snapshot.cost_usd else money(snapshot.cost_usd)
+    return "nothing" if not snapshot.cost_usd else format_usd(snapshot.cost_usd)
 
 
 def _cancel(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -281,7 +289,7 @@ def _uncertain(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[s
 
 def _failed(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[str, Any]:
     return {
-        "word": state_word(snapshot),
+        "word": state_label(snapshot),
         "tone": "err",
         "icon": "failed",
         "elapsed": _elapsed(snapshot, "elapsed", ticking=False),
@@ -300,7 +308,7 @@ def _exit_note(snapshot: Snapshot) -> list[dict[str, str]]:
 def _cancelled(snapshot: Snapshot, moment: datetime, again_price: str) -> dict[str, Any]:
     note = snapshot.message
     if not note and snapshot.elapsed_s is not None:
-        note = f"Stopped after {clock(snapshot.elapsed_s)}."
+        note = f"Stopped after {format_duration(snapshot.elapsed_s)}."
     elif not note:
         note = "Stopped before it was sent."
     return {
@@ -350,11 +358,11 @@ def _facts(snapshot: Snapshot) -> list[list[str]]:
         facts.append(("Rate", f"{first.fps:g} fps" if first.fps else None))
         facts.append(("Length", f"{first.duration_s:.1f} s" if first.duration_s else None))
     if snapshot.elapsed_s is not None:
-        facts.append(("Elapsed", clock(snapshot.elapsed_s)))
-    facts.append(("Cost", cost_words(snapshot)))
-    facts.append(("Forecast", forecast_words(snapshot)))
+        facts.append(("Elapsed", format_duration(snapshot.elapsed_s)))
+    facts.append(("Cost", format_cost(snapshot)))
+    facts.append(("Forecast", format_cost_forecast(snapshot)))
     if first is not None:
-        facts.append(("File size", file_size(first.size_bytes) if first.size_bytes is not None else None))
+        facts.append(("File size", format_size(first.size_bytes) if first.size_bytes is not None else None))
         facts.append(("sha256", first.sha256[:8] if first.sha256 else None))
     return [[label, value] for label, value in facts if value]
 

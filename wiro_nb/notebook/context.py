@@ -27,7 +27,7 @@ Kind = Literal["plain", "terminal", "kernel-live", "kernel-headless"]
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class ExecutionContext:
     """Facts of the present request.
 
     Attributes:
@@ -70,7 +70,7 @@ def current_shell() -> Any | None:
     return get_ipython()
 
 
-def current_host(shell: Any | None = None) -> Host:
+def current_context(shell: Any | None = None) -> ExecutionContext:
     """Returns the facts of the present request.
 
     Args:
@@ -78,15 +78,17 @@ def current_host(shell: Any | None = None) -> Host:
     """
     shell = shell if shell is not None else current_shell()
     if shell is None:
-        return Host("plain")
+        return ExecutionContext("plain")
     if getattr(shell, "kernel", None) is None:
         source = _sha256(_last_input(shell))
-        return Host("terminal", _folder_identity(), None, source, f"in-{getattr(shell, 'execution_count', 0)}")
+        return ExecutionContext(
+            "terminal", _folder_identity(), None, source, f"in-{getattr(shell, 'execution_count', 0)}"
+        )
     parent = _parent_request(shell)
     kind: Kind = "kernel-headless" if _is_headless(parent) else "kernel-live"
     code = parent.get("content", {}).get("code") if _is_execute(parent) else None
     message_id = parent.get("header", {}).get("msg_id")
-    return Host(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code), message_id)
+    return ExecutionContext(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code), message_id)
 
 
 def injected_parameters(shell: Any | None = None) -> dict[str, Any] | None:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from wiro_nb.notebook.compare.psnr_plot import HEIGHT, WIDTH, draw_psnr
 from wiro_nb.presentation import markup
-from wiro_nb.presentation.formatting import count
-from wiro_nb.presentation.run_page import Bundle
+from wiro_nb.presentation.formatting import format_count
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.psnr_plot import HEIGHT, WIDTH, draw_psnr
 from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.diff import Difference
 from wiro_nb.reproduce.verify import Finding
@@ -23,7 +23,7 @@ _SHOWN = 60
 _LEVELS = {"problem": markup.FAILED, "note": markup.LOST, "ok": markup.DONE}
 
 
-def replay_bundle(title: str, rows: Sequence[tuple[str, str]], lines: Sequence[str], body: Any) -> Bundle:
+def replay_output(title: str, rows: Sequence[tuple[str, str]], lines: Sequence[str], body: Any) -> Output:
     """Returns the page of a request that is not sent.
 
     Args:
@@ -47,10 +47,10 @@ def replay_bundle(title: str, rows: Sequence[tuple[str, str]], lines: Sequence[s
     text += [f"  {name.lower()}: {value}" for name, value in rows]
     text += [f"  note: {line}" for line in lines]
     text += [f"  {line}" for line in shown.split("\n") if shown]
-    return {"text/html": markup.card(html), "text/plain": "\n".join(text)}
+    return Output(markup.card(html), "\n".join(text))
 
 
-def comparison_bundle(comparison: Comparison, *, with_settings: bool = True) -> Bundle:
+def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> Output:
     """Returns how two sides came out, with a plot where frames differ.
 
     Args:
@@ -75,15 +75,15 @@ def comparison_bundle(comparison: Comparison, *, with_settings: bool = True) -> 
             ]
             parts.append(markup.grid_table(heads, rows))
             text += [f"  {item.name}: {_cell(item.left)}  |  {_cell(item.right)}" for item in comparison.settings]
-    return {"text/html": markup.card("".join(parts)), "text/plain": "\n".join(text)}
+    return Output(markup.card("".join(parts)), "\n".join(text))
 
 
-def verify_bundle(findings: Sequence[Finding]) -> Bundle:
+def verify_output(findings: Sequence[Finding]) -> Output:
     """Returns what verify saw: problems first, what is well only counted."""
     told = Counter(item.level for item in findings)
     problems = told["problem"]
-    title = "No problem found" if not problems else f"{count(problems, 'problem')} found"
-    tail = f"{count(told['ok'], 'check')} passed, {count(told['note'], 'note')}"
+    title = "No problem found" if not problems else f"{format_count(problems, 'problem')} found"
+    tail = f"{format_count(told['ok'], 'check')} passed, {format_count(told['note'], 'note')}"
     order = sorted((item for item in findings if item.level != "ok"), key=lambda item: item.level != "problem")
     mark = markup.mark(markup.FAILED if problems else markup.DONE)
     rows = [
@@ -97,7 +97,7 @@ def verify_bundle(findings: Sequence[Finding]) -> Bundle:
     text = [f"wiro: {title.lower()}; {tail}"]
     text += [f"  {item.level}  {item.where}: {item.message}" for item in order[:_SHOWN]]
     text += [f"  and {more} more"] if more > 0 else []
-    return {"text/html": markup.card(html), "text/plain": "\n".join(text)}
+    return Output(markup.card(html), "\n".join(text))
 
 
 def _title_of(comparison: Comparison) -> str:
@@ -125,7 +125,7 @@ def _plots(comparison: Comparison) -> list[str]:
 def _settings_words(settings: Sequence[Difference]) -> str:
     if not settings:
         return "no setting differs"
-    return f"{count(len(settings), 'setting')} {'differs' if len(settings) == 1 else 'differ'}"
+    return f"{format_count(len(settings), 'setting')} {'differs' if len(settings) == 1 else 'differ'}"
 
 
 def _cell(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.notebook.host import current_host
+from wiro_nb.notebook.context import current_context
 
 
 def kernel_shell(content: dict[str, Any], **metadata: Any) -> Any:
@@ -26,43 +26,43 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("allow_stdin", "kind"), [(True, "kernel-live"), (False, "kernel-headless")])
 def test_stdin_tells_people_from_programs(allow_stdin: bool, kind: str) -> None:
-    assert current_host(kernel_shell({"allow_stdin": allow_stdin})).kind == kind
+    assert current_context(kernel_shell({"allow_stdin": allow_stdin})).kind == kind
 
 
 @pytest.mark.parametrize(("value", "kind"), [("1", "kernel-headless"), ("0", "kernel-live"), ("", "kernel-live")])
 def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch, value: str, kind: str) -> None:
     monkeypatch.setenv("WIRO_HEADLESS", value)
-    assert current_host(kernel_shell({"allow_stdin": True})).kind == kind
+    assert current_context(kernel_shell({"allow_stdin": True})).kind == kind
 
 
 def test_cell_and_source_come_from_the_request() -> None:
-    host = current_host(kernel_shell({"allow_stdin": True, "code": "%wiro"}, cellId="abc"))
-    assert host.cell_id == "abc"
-    assert host.source_sha256 == hashlib.sha256(b"%wiro").hexdigest()
-    assert host.execution_id == "m1"
+    context = current_context(kernel_shell({"allow_stdin": True, "code": "%wiro"}, cellId="abc"))
+    assert context.cell_id == "abc"
+    assert context.source_sha256 == hashlib.sha256(b"%wiro").hexdigest()
+    assert context.execution_id == "m1"
 
 
 def test_a_live_kernel_knows_its_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "a.ipynb"))
-    host = current_host(kernel_shell({"allow_stdin": True}))
-    assert host.notebook == str(tmp_path / "a.ipynb")
-    assert host.folder == tmp_path
+    context = current_context(kernel_shell({"allow_stdin": True}))
+    assert context.notebook == str(tmp_path / "a.ipynb")
+    assert context.folder == tmp_path
 
 
 def test_a_headless_kernel_does_not_inherit_the_notebook_that_started_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "outer.ipynb"))
-    host = current_host(kernel_shell({"allow_stdin": False}))
-    assert host.notebook == str(tmp_path / "*")
-    assert host.folder == tmp_path
+    context = current_context(kernel_shell({"allow_stdin": False}))
+    assert context.notebook == str(tmp_path / "*")
+    assert context.folder == tmp_path
 
 
 def test_an_editor_may_tell_the_notebook_in_a_variable() -> None:
     shell = kernel_shell({"allow_stdin": True})
     shell.user_ns["__vsc_ipynb_file__"] = "/w/b.ipynb"
-    assert current_host(shell).notebook == "/w/b.ipynb"
+    assert current_context(shell).notebook == "/w/b.ipynb"
 
 
 def test_a_shell_without_a_kernel_is_a_terminal() -> None:
-    assert current_host(SimpleNamespace(user_ns={"In": ["", "x"]}, execution_count=1)).kind == "terminal"
+    assert current_context(SimpleNamespace(user_ns={"In": ["", "x"]}, execution_count=1)).kind == "terminal"

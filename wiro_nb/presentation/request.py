@@ -1,0 +1,43 @@
+"""The request a run would send and its estimated price, without sending it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.presentation.formatting import format_forecast, format_usd
+from wiro_nb.schema.encode import encode
+
+if TYPE_CHECKING:
+    from wiro_nb.api.pricing.prices import Estimate
+    from wiro_nb.schema.values import Prepared
+
+
+def describe_request(prepared: Prepared) -> dict[str, Any]:
+    """Returns the request that a run would send, as plain JSON data; files by name, size and hash."""
+    body = encode(prepared)
+    facts: dict[str, Any] = {"endpoint": f"POST /Run/{prepared.schema.run_path}", "notes": list(prepared.notes)}
+    if body.json is not None:
+        return {**facts, "content_type": "application/json", "body": body.json}
+    files = [
+        {"field": name, "name": item.name, "size_bytes": item.size_bytes, "sha256": item.sha256}
+        for name, item in body.parts
+    ]
+    fields = [{"field": name, "value": value} for name, value in body.fields]
+    return {**facts, "content_type": "multipart/form-data", "fields": fields, "files": files}
+
+
+def format_estimate(estimate: Estimate, is_sandbox: bool) -> str:
+    """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "free, sandbox", "price not listed"."""
+    if is_sandbox:
+        return "free, sandbox"
+    if not estimate.known:
+        return "price not listed"
+    if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
+        return f"{format_usd(estimate.low_usd)} to {format_usd(estimate.high_usd)}"
+    return format_forecast(estimate.low_usd)
+
+
+def explain_estimate(estimate: Estimate, is_sandbox: bool) -> str:
+    """Returns an estimate with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
+    text = f"{format_estimate(estimate, False)} ({estimate.basis})"
+    return f"free, sandbox; its make-believe price: {text}" if is_sandbox else text

@@ -36,6 +36,7 @@ _MARKS = {
     LOST: "border:2px solid #c77700;border-radius:1px",
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_LEADING = re.compile(r"^[\s/\\]+")
 _MATHS = re.compile(r"\$|\\(?=[()\[\]])")
 
 
@@ -53,7 +54,7 @@ def attribute(text: object) -> str:
 def url(path: str) -> str:
     """Returns a relative path as a URL: every character that means something in a URL is encoded."""
     # A path that begins with "//" would lead to another host, one with "/" out of the notebook's folder.
-    return html.escape(quote(path.lstrip("/"), safe="/", errors="replace"))
+    return html.escape(quote(_LEADING.sub("", path), safe="/", errors="replace"))
 
 
 def amount(amount_usd: Decimal) -> str:

@@ -19,18 +19,12 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
+from wiro_nb.presentation.account import AccountStatus, status_output
 from wiro_nb.presentation.errors import error_output
+from wiro_nb.presentation.models import ModelLine, form_output, info_output, models_output
 from wiro_nb.presentation.reproduction import replay_output, verify_output
-from wiro_nb.presentation.run_page import run_output
-from wiro_nb.presentation.tables import (
-    ModelLine,
-    Status,
-    form_output,
-    info_output,
-    models_output,
-    runs_output,
-    status_output,
-)
+from wiro_nb.presentation.run import run_output
+from wiro_nb.presentation.run_list import runs_output
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.record import check_record, seal_record
@@ -110,7 +104,7 @@ def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts:
     outputs = (dataclasses.replace(bad.outputs[0], content_type="video/mp4"), bad.outputs[1])
     bad = dataclasses.replace(bad, outputs=outputs)
     posters = {str(output.poster_path): POSTER for output in bad.outputs}
-    check_page(run_output(bad, posters, note=draw(), labels={draw(): draw()}).html)
+    check_page(run_output(bad, posters, notice=draw(), labels={draw(): draw()}).html)
     check_page(runs_output([bad, bad], spent=draw()).html)
 
 
@@ -121,7 +115,9 @@ def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[s
     line = spoil(ModelLine("a/b", "t", "d", ("c", "d"), "p"), draw)
     check_page(models_output([line, line], draw(), draw()).html)
     check_page(
-        status_output(spoil(Status("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",)), draw)).html
+        status_output(
+            spoil(AccountStatus("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",)), draw)
+        ).html
     )
     schema = hostile_schema(draw)
     check_page(info_output(schema, draw(), notes=(draw(),)).html)

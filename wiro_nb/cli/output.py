@@ -13,7 +13,7 @@ from wiro_nb import errors
 from wiro_nb.cli.parser import command_names
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import format_progress
-from wiro_nb.presentation.run_page import run_text
+from wiro_nb.presentation.run import run_text
 
 _SHELL_WORDS = {
     "%wiro info": "wiro-nb schema",

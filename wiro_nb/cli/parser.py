@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 
 from wiro_nb.errors import InputError
-from wiro_nb.presentation.filters import STATES
 from wiro_nb.presentation.grammar import find_command
+from wiro_nb.presentation.status import STATE_FILTERS
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -109,7 +109,11 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     runs = _command(commands, "runs", "list runs, newest first", "runs:runs")
     runs.add_argument("--model", metavar="MODEL", help="only of this model")
     runs.add_argument(
-        "--state", type=str.lower, choices=STATES, metavar="STATE", help=f"only in this state: {', '.join(STATES)}"
+        "--state",
+        type=str.lower,
+        choices=STATE_FILTERS,
+        metavar="STATE",
+        help=f"only in this state: {', '.join(STATE_FILTERS)}",
     )
     runs.add_argument("--text", metavar="TEXT", help="only with this text in model or settings")
     runs.add_argument("--limit", type=int, default=50, metavar="N", help="how many (default 50)")

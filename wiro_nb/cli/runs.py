@@ -23,8 +23,7 @@ from wiro_nb.cli.output import (
 )
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.amounts import MOST_USD, read_usd
-from wiro_nb.presentation.formatting import format_cost, format_usd
+from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -95,7 +94,7 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
 
 def runs(arguments: argparse.Namespace) -> int:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
-    from wiro_nb.presentation.filters import chosen_words, runs_in_state
+    from wiro_nb.presentation.run_list import describe_filters, runs_in_state
     from wiro_nb.session.manager import get_manager
 
     if arguments.export:
@@ -110,7 +109,7 @@ def runs(arguments: argparse.Namespace) -> int:
         for item in found:
             print_json(_facts(item))
         return EXIT_DONE
-    if not found and (told := chosen_words(**chosen, state=arguments.state)):
+    if not found and (told := describe_filters(**chosen, state=arguments.state)):
         print(f"no run fits{told.removeprefix(',')}; all of them: wiro-nb runs")
         return EXIT_DONE
     if not found:
@@ -333,9 +332,9 @@ def read_amount(text: str | None) -> Decimal | None:
     """
     if text is None:
         return None
-    amount = read_usd(text)
+    amount = parse_usd(text)
     if amount is None:
-        raise InputError(f"--max-cost is an amount from 0 to {MOST_USD} USD, not {text!r}", hint="--max-cost 0.50")
+        raise InputError(f"--max-cost is an amount from 0 to {MAX_USD} USD, not {text!r}", hint="--max-cost 0.50")
     return amount
 
 

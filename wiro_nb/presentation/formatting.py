@@ -1,14 +1,26 @@
-"""Numbers and states in the words people read. Pure; shared by static outputs, text twins and tables."""
+"""Formats numbers, amounts, times and progress as people read them, and parses amounts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
-from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunState, Snapshot
+from wiro_nb.presentation.status import status_of
 
+MAX_USD = 1_000_000
+"""A larger amount is a typing error."""
 _SMALL_USD = Decimal("0.10")
 _KB = 1000
+
+
+def parse_usd(typed: Decimal | float | str) -> Decimal | None:
+    """Returns an amount in US dollars from 0 to `MAX_USD`, typed with or without "$"; None for anything else."""
+    try:
+        amount = Decimal(str(typed).strip().removeprefix("$"))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and 0 <= amount <= MAX_USD else None
 
 
 def format_usd(amount_usd: Decimal) -> str:
@@ -76,27 +88,13 @@ def format_count(number_of: int, noun: str) -> str:
     return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
 
 
-def state_label(snapshot: Snapshot) -> str:
-    """Returns the state as people read it: "Done", "Failed while generating", "Queued"."""
-    state, stage = snapshot.state, snapshot.stage
-    if state is RunState.SUCCEEDED:
-        return "Done"
-    if state is RunState.FAILED:
-        started = stage not in (Stage.WAITING, Stage.DONE)
-        return f"Failed while {stage.value}" if started else "Failed"
-    if state is RunState.CANCELLED:
-        return "Cancelled"
-    if state is RunState.UNCERTAIN:
-        return "Sent, answer lost"
-    if snapshot.lost_since is not None:
-        return "Lost contact"
-    if state is RunState.SUBMITTED and stage is not Stage.WAITING:
-        return stage.value.capitalize()
-    return "Waiting for a slot" if snapshot.ahead is not None else "Sending"
+def shorten(text: str, longest: int) -> str:
+    """Returns text cut to a number of characters, the last one an ellipsis."""
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def format_cost(snapshot: Snapshot) -> str:
-    """Returns what the run costs, in words: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
+    """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
     if snapshot.is_sandbox:
         return "free, sandbox"
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
@@ -104,24 +102,21 @@ def format_cost(snapshot: Snapshot) -> str:
     if snapshot.cost_usd is not None:
         return format_usd(snapshot.cost_usd)
     if snapshot.state is RunState.SUCCEEDED:
-        return "not told by the service"
+        return "not reported by the service"
     if snapshot.estimated_usd is None:
         return "price not listed"
     return f"{format_forecast(snapshot.estimated_usd)} if it succeeds"
 
 
-def format_cost_forecast(snapshot: Snapshot) -> str:
-    """Returns "about $0.04", what a run that was billed had been expected to cost; "" where that says nothing."""
-    if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
-        return ""
-    return f"about {format_usd(snapshot.estimated_usd)}"
+def format_status(snapshot: Snapshot) -> str:
+    """Returns the status, of a moving run with its percent: "Generating 60%"."""
+    moving = snapshot.percent is not None and not snapshot.state.is_final
+    return status_of(snapshot).label + (f" {snapshot.percent:.0f}%" if moving else "")
 
 
 def format_progress(snapshot: Snapshot) -> str:
     """Returns one line for a terminal: "Generating 60%, step 6 of 10, 0:05, about 3 s left"."""
-    parts = [state_label(snapshot)]
-    if snapshot.percent is not None and not snapshot.state.is_final:
-        parts[0] += f" {snapshot.percent:.0f}%"
+    parts = [format_status(snapshot)]
     if snapshot.step is not None and snapshot.steps is not None:
         parts.append(f"step {snapshot.step} of {snapshot.steps}")
     if snapshot.elapsed_s is not None:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wiro_nb.presentation import markup
+from wiro_nb.presentation.html import (
+    CARD,
+    PAGE,
+    Child,
+    Html,
+    command,
+    escape,
+    h,
+    join,
+    line,
+    muted,
+    name_table,
+    pre,
+)
+from wiro_nb.presentation.status import Status, status_dot
 
 
 class Displayable:
@@ -53,6 +67,70 @@ class Output(Displayable):
         return {"text/html": self.html, "text/plain": self.text, **picture, **self.view}
 
 
+# Blocks: each yields its HTML and its lines of text ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of an output, twice: as HTML and as lines of text."""
+
+    html: Html
+    lines: tuple[str, ...] = ()
+
+
+def compose(*blocks: Block, style: str = PAGE) -> Output:
+    """Returns an output made of blocks; `style` is that of its frame: `PAGE`, `WIDE` or `CARD`."""
+    text = "\n".join(text for block in blocks for text in block.lines)
+    return Output(h("div", (block.html for block in blocks), style=style), text)
+
+
+def card(*blocks: Block) -> Output:
+    """Returns an output in a frame."""
+    return compose(*blocks, style=CARD)
+
+
+def heading(title: str, about: str = "", *, status: Status | None = None, text: str | None = None) -> Block:
+    """Returns the first line: a title and, muted, what it is about.
+
+    Args:
+        title: In bold.
+        about: The rest of the line.
+        status: Puts a status dot before it.
+        text: The line as text, where it is not title and rest with a comma between them.
+    """
+    dot = status_dot(status) if status is not None else ""
+    plain = text or ", ".join(filter(None, (f"{title[:1].lower()}{title[1:]}", about)))
+    return Block(
+        h("div", dot, h("b", title), " " if about else "", muted(about) if about else ""), (f"wiro: {plain}",)
+    )
+
+
+def paragraphs(texts: Iterable[str], *, label: str = "") -> Block:
+    """Returns lines of prose; `label` stands before each in the text."""
+    shown = [text for text in texts if text]
+    return Block(join(line(text) for text in shown), tuple(f"  {label}{text}" for text in shown))
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Block:
+    """Returns a table of names and values."""
+    rows = tuple(rows)
+    return Block(name_table(rows), tuple(f"  {name.lower()}: {value}" for name, value in rows))
+
+
+def listing(text: str, longest: int) -> Block:
+    """Returns text with its line breaks, cut to a length."""
+    shown = text if len(text) <= longest else f"{text[:longest]}\n…"
+    return Block(pre(shown), tuple(f"  {row}" for row in shown.split("\n"))) if text else Block(Html(""))
+
+
+def next_steps(*steps: tuple[str, str]) -> Block:
+    """Returns commands to type next, each with what it is for."""
+    shown = [(command(typed), f" {why}" if why else "") for typed, why in steps]
+    parts: list[Child] = [part for step in shown for part in (", ", *step)]
+    lines = tuple(f"  next: {typed} {why}".rstrip() for typed, why in steps)
+    return Block(line("Next: ", parts[1:], ".", style="margin:8px 0 0 0;font-size:12px;opacity:.75"), lines)
+
+
 def message(text: str) -> Output:
     """Returns one line of text as an output."""
-    return Output(f'<div style="font-size:13px">{markup.escape(text)}</div>', f"wiro: {text}")
+    return compose(Block(escape(text), (f"wiro: {text}",)))

@@ -14,19 +14,15 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.help import help_output
-from wiro_nb.presentation import markup
+from wiro_nb.presentation import html
+from wiro_nb.presentation.account import AccountStatus, status_output
 from wiro_nb.presentation.errors import error_output
 from wiro_nb.presentation.formatting import format_duration, format_size, format_usd
 from wiro_nb.presentation.grammar import CELL, COMMANDS
-from wiro_nb.presentation.run_page import option_labels, run_output
-from wiro_nb.presentation.tables import (
-    Status,
-    info_output,
-    key_settings,
-    models_output,
-    runs_output,
-    status_output,
-)
+from wiro_nb.presentation.html import escape
+from wiro_nb.presentation.models import info_output, models_output
+from wiro_nb.presentation.run import option_labels, run_output
+from wiro_nb.presentation.run_list import key_settings, runs_output
 from wiro_nb.schema.catalog import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 
@@ -76,7 +72,7 @@ class Page(HTMLParser):
 def every_page() -> list[str]:
     states = [DONE, FAILED, CANCELLED, GENERATING, UNCERTAIN, at(outputs=(CLIP, CLIP)), at(outputs=())]
     error = InvalidParameter("effect has no choice <x>", near=["a", "b"], allowed=["a", "b", "c"], name="effect")
-    pages = [run_output(snapshot, POSTERS, note="why") for snapshot in states]
+    pages = [run_output(snapshot, POSTERS, notice="why") for snapshot in states]
     pages += [runs_output([], spent="", chosen=", state failed, text <b>")]
     pages += [runs_output(states, spent="Spent $1 of $2."), runs_output([], spent="")]
     pages += [
@@ -85,7 +81,7 @@ def every_page() -> list[str]:
     ]
     pages += [info_output(schema, "about $0.04") for schema in bundled_models()]
     pages += [help_output(), *(help_output(command) for command in (CELL, *COMMANDS))]
-    pages += [status_output(Status("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)))]
+    pages += [status_output(AccountStatus("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)))]
     assert all(page.text.strip() for page in pages)
     return [page.html for page in pages]
 
@@ -107,9 +103,9 @@ def test_no_text_node_has_two_dollar_signs_for_maths_to_pair(page: str) -> None:
 
 @given(st.text())
 def test_any_text_reads_back_the_same_and_stays_text(text: str) -> None:
-    read = Page(f"<div>{markup.escape(text)}</div>")
+    read = Page(f"<div>{escape(text)}</div>")
     assert read.tags <= {"div", "span"}
-    assert read.text == markup._CONTROL.sub("", text).replace("\r", "")
+    assert read.text == html._CONTROL.sub("", text).replace("\r", "")
 
 
 @given(st.text(), st.text(), st.text())

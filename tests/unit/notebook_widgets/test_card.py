@@ -61,7 +61,7 @@ EXPECTED = {
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_every_state_has_its_word_tone_and_icon_and_is_plain_json(kind: str) -> None:
     view = card_view(EXPECTED[kind][0], now=NOW)
-    assert (view["kind"], view["word"], view["tone"]) == (kind, *EXPECTED[kind][1:])
+    assert (view["kind"], view["label"], view["variant"]) == (kind, *EXPECTED[kind][1:])
     assert json.loads(json.dumps(view)) == view
 
 
@@ -77,8 +77,8 @@ def test_a_generating_run_says_its_numbers_and_what_a_screen_reader_hears() -> N
     assert view["numbers"] == ["60%", "step 6 of 10", "1.2 it/s"]
     assert view["after"] == ["about 3 s left"]
     assert view["valuetext"] == "Generating, 60 percent, step 6 of 10, about 3 seconds left"
-    assert view["money"] == "about $0.04 if it succeeds"
-    assert [stage["state"] for stage in view["rail"]] == ["past", "past", "past", "now", ""]
+    assert view["cost"] == "about $0.04 if it succeeds"
+    assert [stage["state"] for stage in view["steps"]] == ["past", "past", "past", "now", ""]
     assert view["elapsed"] == {"label": "elapsed", "seconds": 5.0, "ticking": True}
     assert [action["id"] for action in view["actions"]] == ["cancel"]
 
@@ -92,7 +92,7 @@ def test_a_failed_run_shows_no_percent_as_text_and_says_it_cost_nothing() -> Non
     view = card_view(EXPECTED["failed"][0], now=NOW)
     assert view["numbers"] == []
     assert view["aside"] == "billed: nothing"
-    assert [stage["state"] for stage in view["rail"]] == ["past", "past", "past", "bad", ""]
+    assert [stage["state"] for stage in view["steps"]] == ["past", "past", "past", "bad", ""]
     assert view["percent"] == 30.0
 
 

@@ -20,7 +20,7 @@ from wiro_nb.notebook.magic.lookups import card_price, service_words
 from wiro_nb.notebook.run.display import publish, read_posters, with_view_of
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run_page import poster_base64
+from wiro_nb.presentation.run import poster_base64
 from wiro_nb.redaction import redact
 
 if TYPE_CHECKING:

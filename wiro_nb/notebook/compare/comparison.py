@@ -15,9 +15,9 @@ from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.contact_sheet import make_thumb
 from wiro_nb.notebook.sweep.grid_view import clip_timing, main_output
 from wiro_nb.presentation import markup
-from wiro_nb.presentation.formatting import state_label
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.run_page import option_labels, poster_base64
+from wiro_nb.presentation.run import option_labels, poster_base64
+from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.comparison import ComparisonWidget
@@ -74,7 +74,7 @@ class ComparisonView(Displayable):
                     "letter": letter,
                     "run": snapshot.short_id,
                     "model": snapshot.model,
-                    "word": state_label(snapshot),
+                    "word": status_of(snapshot).label,
                     "path": (output.path if output else None) or "",
                     "poster": (output.poster_path if output else None) or "",
                     "type": output.content_type.partition("/")[0] if output else "",
@@ -167,7 +167,7 @@ def _figure(letter: str, snapshot: Snapshot, poster: bytes | None) -> str:
     picture = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster, _POSTER_BYTES))}" if poster else ""
     title = markup.attribute(f"Clip {letter}: {snapshot.prompt[:100]}")
     if output is None or not output.path:
-        return f"<div>{head}{markup.quiet(markup.escape(state_label(snapshot)))}</div>"
+        return f"<div>{head}{markup.quiet(markup.escape(status_of(snapshot).label))}</div>"
     source = markup.url(output.path)
     if output.content_type.startswith("video/"):
         shape = f' width="{output.width}" height="{output.height}"' if output.width and output.height else ""

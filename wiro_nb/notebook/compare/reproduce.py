@@ -16,7 +16,7 @@ from wiro_nb.presentation.output import Displayable, Output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.presentation.tables import RunList
+    from wiro_nb.presentation.run_list import RunList
     from wiro_nb.reproduce.compare import Comparison, Side
     from wiro_nb.reproduce.replay import Replay
     from wiro_nb.reproduce.verify import Finding
@@ -242,7 +242,7 @@ def _start(
 
 
 def _listing(handles: Sequence[Run], context: ExecutionContext, wait: bool | None, told: str) -> RunList:
-    from wiro_nb.presentation.tables import RunList
+    from wiro_nb.presentation.run_list import RunList
 
     if session.should_wait(context, wait):
         failed: WiroError | None = None
@@ -253,7 +253,7 @@ def _listing(handles: Sequence[Run], context: ExecutionContext, wait: bool | Non
                 failed = failed or error
         if failed is not None:
             raise failed
-    return RunList(handles, spent=f"Forecast: {told}.", where="made again", schemas=session.known_schemas)
+    return RunList(handles, spent=lambda: f"Forecast: {told}.", where="made again", schemas=session.known_schemas)
 
 
 def word_of(source: str | Path | Run) -> str:

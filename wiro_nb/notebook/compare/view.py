@@ -10,7 +10,8 @@ from typing import Any
 
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.sweep.grid_view import main_output
-from wiro_nb.presentation.formatting import format_cost, format_count, format_duration, state_label
+from wiro_nb.presentation.formatting import format_cost, format_count, format_duration
+from wiro_nb.presentation.status import status_of
 
 LETTERS = "ABCD"
 _LONGEST_VALUE = 1200
@@ -116,7 +117,7 @@ def _file_name(item: Mapping[str, Any]) -> str:
 
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
     rows = {
-        "state": [state_label(snapshot) for snapshot in snapshots],
+        "state": [status_of(snapshot).label for snapshot in snapshots],
         "cost": [format_cost(snapshot) for snapshot in snapshots],
         "elapsed": ["" if item.elapsed_s is None else format_duration(item.elapsed_s) for item in snapshots],
         "clip": [_clip_words(snapshot) for snapshot in snapshots],

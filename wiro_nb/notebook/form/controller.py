@@ -22,7 +22,7 @@ from wiro_nb.notebook.run.submit import submit
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_budget, format_usd
 from wiro_nb.presentation.request import format_estimate
-from wiro_nb.presentation.run_page import poster_base64
+from wiro_nb.presentation.run import poster_base64
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 

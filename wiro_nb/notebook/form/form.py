@@ -27,8 +27,8 @@ from wiro_nb.notebook.widgets.assets import bundle_script, read_static
 from wiro_nb.notebook.widgets.base import OwnWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
+from wiro_nb.presentation.models import form_output
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.tables import form_output
 from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 

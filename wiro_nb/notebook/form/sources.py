@@ -15,7 +15,7 @@ from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_when
-from wiro_nb.presentation.run_page import poster_base64
+from wiro_nb.presentation.run import poster_base64
 from wiro_nb.schema.types import ModelSchema
 
 RUNS_SHOWN = 12

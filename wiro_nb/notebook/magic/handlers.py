@@ -17,7 +17,7 @@ from wiro_nb.notebook.magic.parser import Parsed, Values, parse_body, parse_cell
 from wiro_nb.notebook.magic.prompts import prompt_name
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.amounts import MOST_USD, read_usd
+from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.presentation.grammar import find_command
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.schema.types import ModelSchema
@@ -178,9 +178,9 @@ def _variable(name: str | None) -> str | None:
 def _money(text: str | None, what: str) -> Decimal | None:
     if text is None:
         return None
-    amount = read_usd(text)
+    amount = parse_usd(text)
     if amount is None:
-        _fail(f"{what} needs an amount from 0 to {MOST_USD} USD such as 0.50, not {text!r}")
+        _fail(f"{what} needs an amount from 0 to {MAX_USD} USD such as 0.50, not {text!r}")
     return amount
 
 

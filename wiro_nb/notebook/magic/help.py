@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wiro_nb.presentation import markup
 from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
+from wiro_nb.presentation.html import PAGE
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.tables import PAGE
 
 
 def help_output(command: Command | None = None) -> Output:

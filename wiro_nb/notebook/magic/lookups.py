@@ -10,17 +10,11 @@ from wiro_nb.errors import InputError
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.amounts import MOST_USD, read_usd
-from wiro_nb.presentation.formatting import format_budget, format_count, format_size
+from wiro_nb.presentation.account import AccountStatus, status_output
+from wiro_nb.presentation.formatting import MAX_USD, format_budget, format_count, format_size, parse_usd
+from wiro_nb.presentation.models import ModelLine, info_output, models_output
 from wiro_nb.presentation.output import Displayable, Output, message
 from wiro_nb.presentation.request import format_estimate
-from wiro_nb.presentation.tables import (
-    ModelLine,
-    Status,
-    info_output,
-    models_output,
-    status_output,
-)
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -54,7 +48,7 @@ def status() -> Output:
     notebook = current_context().notebook
     flying = [item.snapshot for item in manager.runs(notebook=notebook, limit=500) if not item.state.is_final]
     return status_output(
-        Status(
+        AccountStatus(
             service=choice.name,
             is_sandbox=choice.is_sandbox,
             account=_account_words(choice),
@@ -216,9 +210,9 @@ def budget(usd: Decimal | float | str | None = _UNSET) -> Output:
 
 
 def _amount(usd: Decimal | float | str) -> Decimal:
-    amount = read_usd(usd)
+    amount = parse_usd(usd)
     if amount is None:
-        raise InputError(f"a budget is an amount from 0 to {MOST_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
+        raise InputError(f"a budget is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
     return amount
 
 

@@ -11,7 +11,7 @@ from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, observe, vali
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.run import resume
 from wiro_nb.notebook.session import Preferences, session
-from wiro_nb.presentation.amounts import MOST_USD, read_usd
+from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
 _MB = 1_000_000
 
@@ -90,8 +90,8 @@ class WiroMagics(Magics):
     @validate("budget_usd", "sweep_limit_usd")
     def _check_amount(self, proposal: Any) -> str:
         name, text = proposal["trait"].name, str(proposal["value"]).strip().removeprefix("$")
-        if text and read_usd(text) is None:
-            raise TraitError(f"{name} must be an amount from 0 to {MOST_USD} USD such as 2.00, not {text!r}")
+        if text and parse_usd(text) is None:
+            raise TraitError(f"{name} must be an amount from 0 to {MAX_USD} USD such as 2.00, not {text!r}")
         return text
 
     @validate("out_dir")

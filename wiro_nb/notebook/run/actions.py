@@ -15,9 +15,10 @@ from wiro_nb.notebook.run import lineage
 from wiro_nb.notebook.run.saved import check_saved, find_unsaved
 from wiro_nb.notebook.run.submit import origin_of, read_limit, start_prepared
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import format_count, state_label
+from wiro_nb.presentation.formatting import format_count
 from wiro_nb.presentation.output import Output, message
-from wiro_nb.presentation.tables import RunList
+from wiro_nb.presentation.run_list import RunList
+from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -147,7 +148,7 @@ def wait_for(handle: Run, context: ExecutionContext) -> None:
 
 def _end_words(handle: Run) -> str:
     """Returns how a run ended, with its id: "8k2qf done"."""
-    said = f"{handle.short_id} {state_label(handle.snapshot).lower()}"
+    said = f"{handle.short_id} {status_of(handle.snapshot).label.lower()}"
     return said if find_unsaved(handle) is None else f"{said}, file not saved: %wiro fetch {handle.short_id}"
 
 
@@ -209,14 +210,14 @@ def list_runs(
         InputError: `state` or `since` is none of these.
     """
     from wiro_nb.notebook.magic.lookups import money_sentence
-    from wiro_nb.presentation.filters import chosen_words, read_since, runs_in_state
+    from wiro_nb.presentation.run_list import describe_filters, parse_since, runs_in_state
 
     notebook = None if everywhere else current_context().notebook
-    moment = read_since(since) if isinstance(since, str) else since
+    moment = parse_since(since) if isinstance(since, str) else since
     found = runs_in_state(
         session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
     )
-    chosen = chosen_words(model=model, state=state, text=text, since=since)
+    chosen = describe_filters(model=model, state=state, text=text, since=since)
     return RunList(
         found,
         spent=money_sentence,

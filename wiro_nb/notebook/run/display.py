@@ -28,7 +28,7 @@ from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_forecast, format_progress
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run_page import option_labels, run_output
+from wiro_nb.presentation.run import option_labels, run_output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run

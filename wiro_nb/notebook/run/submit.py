@@ -10,7 +10,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.notebook.context import ExecutionContext, injected_parameters
 from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.amounts import MOST_USD, read_usd
+from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
 if TYPE_CHECKING:
     from wiro_nb.execution.requests import Origin
@@ -32,10 +32,10 @@ def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
     """
     if usd is None:
         return None
-    amount = read_usd(usd)
+    amount = parse_usd(usd)
     if amount is None:
         raise InputError(
-            f"max_cost_usd is an amount from 0 to {MOST_USD} USD, not {usd!r}", hint="max_cost_usd=0.50"
+            f"max_cost_usd is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="max_cost_usd=0.50"
         )
     return amount
 

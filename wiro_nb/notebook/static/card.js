@@ -11,7 +11,7 @@ import { saveOnlyStatic } from "./saved.js";
 const TICK_MS = 1000;
 const DAY_MS = 86_400_000;
 
-/** One stage of the rail: marker, segment, name. */
+/** One stage of the stepper: marker, segment, name. */
 function makeStage(name) {
   const fill = h("i", {});
   return { node: h("li", {}, fill, icon("done", true), h("span", {}, name)), fill };
@@ -26,8 +26,8 @@ function makeCard(act) {
     aside: h("span", { class: "wiro-small wiro-aside" }),
     actions: h("span", { class: "wiro-row wiro-acts-top" }),
     prompt: h("p", { class: "wiro-prompt", dir: "auto" }),
-    rail: h("ol", { class: "wiro-rail" }),
-    railbox: null,
+    stepper: h("ol", { class: "wiro-stepper" }),
+    stepperBox: null,
     numbers: h("span", { class: "wiro-numbers" }),
     elapsed: h("span", {}),
     after: h("span", {}),
@@ -47,7 +47,7 @@ function makeCard(act) {
     copyPlace: h("div", {}),
     live: h("p", { class: "wiro-vh", role: "status", "aria-live": "polite" }),
   };
-  parts.railbox = h("div", { class: "wiro-railbox" }, parts.rail);
+  parts.stepperBox = h("div", { class: "wiro-stepper-box" }, parts.stepper);
   parts.line = h("div", { class: "wiro-line" }, parts.numbers, parts.elapsed, parts.after, parts.money);
   parts.log = h(
     "details",
@@ -68,7 +68,7 @@ function makeCard(act) {
     h("table", {}, parts.settingsBody));
   parts.text = h("div", { class: "wiro-run-text" }, parts.head, parts.prompt, parts.facts, parts.files, parts.settings);
   parts.acts = h("div", { class: "wiro-acts" }, parts.below, parts.log);
-  parts.text.append(parts.railbox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
+  parts.text.append(parts.stepperBox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
   parts.body = h("div", { class: "wiro-run-body" }, h("div", { class: "wiro-run-media" }, parts.media, parts.loopBox), parts.text);
   parts.root = h("article", { class: "wiro-card wiro-sec wiro-run", tabindex: "-1" }, parts.body, parts.live);
   parts.act = act;
@@ -81,7 +81,7 @@ function drawActions(place, actions, act) {
   const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   const wanted = actions.map((action) => {
     const kept = old.get(action.id);
-    const kind = `wiro-btn-s${action.quiet ? " wiro-btn-quiet" : ""}`;
+    const kind = `wiro-btn-s${action.muted ? " wiro-btn-quiet" : ""}`;
     const node = kept ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
       if (event.currentTarget.getAttribute("aria-disabled") !== "true") act(action.id);
     } });
@@ -95,28 +95,28 @@ function drawActions(place, actions, act) {
   return had !== null && !actions.some((action) => action.id === had);
 }
 
-function drawRail(parts, state) {
-  const names = state.rail.map((stage) => stage.name).join("|");
-  if (parts.railNames !== names) {
-    parts.railNames = names;
-    parts.stages = state.rail.map((stage) => makeStage(stage.name));
-    parts.rail.replaceChildren(...parts.stages.map((stage) => stage.node));
+function drawStepper(parts, state) {
+  const names = state.steps.map((stage) => stage.name).join("|");
+  if (parts.stepNames !== names) {
+    parts.stepNames = names;
+    parts.stages = state.steps.map((stage) => makeStage(stage.name));
+    parts.stepper.replaceChildren(...parts.stages.map((stage) => stage.node));
   }
-  setShown(parts.railbox, state.rail.length > 0);
-  setAttribute(parts.rail, "class", `wiro-rail${["failed", "lost"].includes(state.kind) ? " wiro-off" : ""}`);
-  state.rail.forEach((stage, index) => {
+  setShown(parts.stepperBox, state.steps.length > 0);
+  setAttribute(parts.stepper, "class", `wiro-stepper${["failed", "lost"].includes(state.kind) ? " wiro-off" : ""}`);
+  state.steps.forEach((stage, index) => {
     const waits = stage.state === "now" && state.percent === null;
     setAttribute(parts.stages[index].node, "class", `wiro-st-${stage.state || "todo"}${waits ? " wiro-st-wait" : ""}`);
     const here = ["now", "bad", "lost"].includes(stage.state);
     parts.stages[index].fill.style.width = here && state.percent !== null ? `${state.percent}%` : "";
   });
   const live = state.kind === "queued" || state.kind === "running" || state.kind === "lost";
-  setAttribute(parts.railbox, "role", live ? "progressbar" : null);
-  setAttribute(parts.railbox, "aria-label", live ? `Run ${state.run}` : null);
-  setAttribute(parts.railbox, "aria-valuemin", live ? "0" : null);
-  setAttribute(parts.railbox, "aria-valuemax", live ? "100" : null);
-  setAttribute(parts.railbox, "aria-valuenow", live && state.percent !== null ? Math.round(state.percent) : null);
-  setAttribute(parts.railbox, "aria-valuetext", live ? state.valuetext : null);
+  setAttribute(parts.stepperBox, "role", live ? "progressbar" : null);
+  setAttribute(parts.stepperBox, "aria-label", live ? `Run ${state.run}` : null);
+  setAttribute(parts.stepperBox, "aria-valuemin", live ? "0" : null);
+  setAttribute(parts.stepperBox, "aria-valuemax", live ? "100" : null);
+  setAttribute(parts.stepperBox, "aria-valuenow", live && state.percent !== null ? Math.round(state.percent) : null);
+  setAttribute(parts.stepperBox, "aria-valuetext", live ? state.valuetext : null);
 }
 
 function drawNotes(parts, state) {
@@ -170,14 +170,14 @@ function drawElapsed(parts, state, anchor) {
 
 function draw(parts, state, anchor, model) {
   if (!state || !state.kind) return;
-  setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.word.toLowerCase()}`);
+  setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.label.toLowerCase()}`);
   setAttribute(parts.root, "data-kind", state.kind);
-  setAttribute(parts.state, "class", `wiro-state wiro-tone-${state.tone}`);
+  setAttribute(parts.state, "class", `wiro-state wiro-tone-${state.variant}`);
   if (parts.iconName !== state.icon) {
     parts.iconName = state.icon;
     parts.icon.replaceChildren(icon(state.icon));
   }
-  setText(parts.word, state.word);
+  setText(parts.word, state.label);
   if (parts.idText !== state.model + state.run) {
     parts.idText = state.model + state.run;
     parts.id.replaceChildren(h("code", {}, state.model), " · run ", h("code", {}, state.run));
@@ -185,12 +185,12 @@ function draw(parts, state, anchor, model) {
   setMoneyText(parts.aside, state.aside);
   setText(parts.prompt, state.prompt);
   setShown(parts.prompt, Boolean(state.prompt));
-  drawRail(parts, state);
+  drawStepper(parts, state);
   drawNumbers(parts, state);
   drawElapsed(parts, state, anchor);
   setText(parts.after, state.after.join(", "));
-  setMoneyText(parts.money, state.money);
-  setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.money || state.after.length));
+  setMoneyText(parts.money, state.cost);
+  setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.cost || state.after.length));
   drawNotes(parts, state);
   drawFacts(parts, state);
   drawSettings(parts, state);
@@ -215,7 +215,7 @@ function goneState(state) {
   const off = (actions) => actions.map((action) => ({ ...action, off: true }));
   const dead = { ...state, actions: off(state.actions), below: off(state.below) };
   if (state.final) return dead;
-  return { ...dead, kind: "lost", word: "Not followed", icon: "lost", tone: "warn", aside: "", elapsed: null, notes: [] };
+  return { ...dead, kind: "lost", label: "Not followed", icon: "lost", variant: "warn", aside: "", elapsed: null, notes: [] };
 }
 
 /** Says what happened to the kernel, whether the run goes on, and what to type. */
@@ -229,9 +229,9 @@ function sayGone(place, state, gone) {
 
 /** Announces a change of stage, the end and lost contact: never a percent. */
 function announce(parts, state) {
-  if (!state?.word || parts.announced === state.word) return;
-  if (parts.announced !== undefined) setText(parts.live, `Run ${state.run}: ${state.word.toLowerCase()}`);
-  parts.announced = state.word;
+  if (!state?.label || parts.announced === state.label) return;
+  if (parts.announced !== undefined) setText(parts.live, `Run ${state.run}: ${state.label.toLowerCase()}`);
+  parts.announced = state.label;
 }
 
 /** Milliseconds since the state was made, as far as both clocks agree. */

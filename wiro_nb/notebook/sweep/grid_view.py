@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.presentation.formatting import format_count, format_duration, format_usd, state_label
+from wiro_nb.presentation.formatting import format_count, format_duration, format_usd
+from wiro_nb.presentation.status import status_of
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.plan import SweepPlan
 
@@ -217,7 +218,7 @@ def tally(snapshots: Sequence[Snapshot]) -> str:
     counts: dict[str, int] = {}
     for snapshot in sorted(snapshots, key=_rank):
         final = {RunState.SUCCEEDED: "done", RunState.FAILED: "failed", RunState.CANCELLED: "cancelled"}
-        word = final.get(snapshot.state) or state_label(snapshot).lower()
+        word = final.get(snapshot.state) or status_of(snapshot).label.lower()
         counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{number} {word}" for word, number in counts.items())
 
@@ -251,7 +252,7 @@ def _rank(snapshot: Snapshot) -> int:
 
 def _word(snapshot: Snapshot, kind: str) -> str:
     """Returns the state for a tile's one short line; what it waits for stands in the picture area."""
-    return "Waiting" if kind == "waiting" and snapshot.ahead is not None else state_label(snapshot)
+    return "Waiting" if kind == "waiting" and snapshot.ahead is not None else status_of(snapshot).label
 
 
 def _middle(snapshot: Snapshot, kind: str) -> str:

@@ -8,9 +8,10 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.sweep.contact_sheet import make_sheet, make_thumb
 from wiro_nb.notebook.sweep.grid_view import Layout, head_view, lay_out, main_output, point_labels, tile_cost
 from wiro_nb.presentation import markup
-from wiro_nb.presentation.formatting import format_duration, format_progress, state_label
+from wiro_nb.presentation.formatting import format_duration, format_progress
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run_page import poster_base64
+from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.status import status_of
 from wiro_nb.sweeps.plan import SweepPlan
 
 _PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
@@ -62,7 +63,7 @@ def sweep_text(
     for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
         output = main_output(snapshot)
         where = output.path if output and output.path else ""
-        word = state_label(snapshot) if snapshot.state.is_final else format_progress(snapshot)
+        word = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
         mark = "*" if position == best else " "
         lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {word.lower()}  {where}".rstrip())
     if best is not None:
@@ -112,7 +113,7 @@ def _tile(snapshot: Snapshot, label: str, thumb: bytes | None, is_best: bool) ->
         picture = f"<a {link}>{picture or markup.escape(output.name)}</a>"
     facts = [format_duration(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
     facts += [cost] if (cost := tile_cost(snapshot)) else []
-    word = "<b>Best</b>" if is_best else markup.escape(state_label(snapshot))
+    word = "<b>Best</b>" if is_best else markup.escape(status_of(snapshot).label)
     tail = markup.quiet(markup.escape(", ".join([*facts, f"run {snapshot.short_id}"])))
     frame = "outline:2px solid #2f80ed;outline-offset:2px" if is_best else ""
     mark = markup.mark(markup.mark_of(snapshot))

@@ -1,0 +1,127 @@
+"""Models as people read them: the list, the inputs of one, and what stands in for its form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wiro_nb.presentation.formatting import format_count
+from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
+from wiro_nb.presentation.output import Block, Output, compose, heading, next_steps, paragraphs
+from wiro_nb.schema.coerce import is_free_text
+from wiro_nb.schema.types import ModelSchema, Parameter
+
+_OPTIONS_SHOWN = 40
+_OPEN_OPTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """One model of a list; `price` is text."""
+
+    slug: str
+    title: str
+    description: str
+    categories: tuple[str, ...]
+    price: str
+
+
+def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:
+    """Returns the list of models."""
+    if query and not models:
+        return compose(heading(f"No model fits “{query}”"), next_steps(("%wiro models", "for all")))
+    head = format_count(len(models), "model") + (f" for “{query}”" if query else "")
+    rows: list[list[Child]] = [
+        [
+            (h("b", model.title), h("br"), code(model.slug)),
+            (model.description, h("br"), muted(", ".join(model.categories))),
+            model.price,
+            h("code", f"%wiro form {model.slug}", style="font-size:12px;white-space:nowrap"),
+        ]
+        for model in models
+    ]
+    shown = table(("Model", "What it does", "Price", "Next command"), rows) if rows else Html("")
+    lines = [f"  {model.slug}  {model.title}, {model.price}" for model in models]
+    lines.append("  next: %wiro info MODEL, or %wiro form MODEL")
+    return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), tuple(lines)), style=WIDE)
+
+
+def info_output(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> Output:
+    """Returns a model's inputs, choices and price."""
+    rows = [
+        [code(item.id), item.type, _default(item) or muted("empty"), _rules(item)] for item in schema.parameters
+    ]
+    shown: Child = "This model publishes no inputs: every name=value pair is sent as it is."
+    if rows:
+        shown = table(("Input", "Type", "Default", "Choices and rules"), rows)
+    typed, form = command(f"%%wiro {schema.slug}"), f"%wiro form {schema.slug}"
+    head = (
+        h("div", schema.title, style="font-size:15px;font-weight:600"),
+        h("div", code(schema.slug), " ", muted(price)),
+    )
+    inputs = tuple(
+        f"  {item.id}  ({item.type}, default {_default(item) or 'empty'})  {_rules_text(item)}".rstrip()
+        for item in schema.parameters
+    )
+    return compose(
+        Block(h("div", head), (f"wiro: {schema.title}  {schema.slug}, {price}",)),
+        paragraphs((schema.description, *notes)),
+        Block(line(shown, style="margin:8px 0 0 0"), inputs),
+        Block(line("Run it: ", typed, ". Fill in a form: ", command(form)), (f"  next: {form}",)),
+        style="font-size:13px;line-height:1.45",
+    )
+
+
+def _default(parameter: Parameter) -> str:
+    text = value_label(parameter, parameter.default or "")
+    if text and (parameter.is_file or (parameter.required and is_free_text(parameter))):
+        return "a sample of the service, not sent"
+    return text
+
+
+def _rules_text(parameter: Parameter) -> str:
+    choices = ", ".join(option.label or option.value for option in parameter.options[:_OPTIONS_SHOWN])
+    return "; ".join(filter(None, (_limits(parameter), choices)))
+
+
+def _rules(parameter: Parameter) -> Child:
+    shown = chips(option.label or option.value for option in parameter.options[:_OPTIONS_SHOWN])
+    if len(parameter.options) > _OPEN_OPTIONS:
+        shown = details(f"{len(parameter.options)} choices", line(shown))
+    return (_limits(parameter), h("div", shown) if shown else "")
+
+
+def _limits(parameter: Parameter) -> str:
+    parts = [parameter.help] if parameter.help else []
+    if parameter.min is not None or parameter.max is not None:
+        parts.append(f"{parameter.min if parameter.min is not None else '…'} to {parameter.max or '…'}")
+    if parameter.rule:
+        parts.append(f"must be {parameter.rule}")
+    return ". ".join(part.rstrip(".") for part in parts)
+
+
+def form_output(schema: ModelSchema, cell: str) -> Output:
+    """Returns what stands in for a form where no widget can be shown.
+
+    Args:
+        schema: The model.
+        cell: The cell that sends what the form holds.
+    """
+    again = f"%wiro form {schema.slug}"
+    start = cell if "\n" in cell else f"%%wiro {schema.slug}\nthe prompt"
+    html = h(
+        "div",
+        (muted("Form of"), " ", code(schema.slug), ". Open it again: ", command(again)),
+        details("The same in a cell, where forms cannot be shown", pre(start)),
+    )
+    lines = [f"wiro: form of {schema.slug}", "  where this front end shows no form, a cell does the same:"]
+    lines += [f"    {text}" for text in start.split("\n")]
+    lines += [f"  inputs: %wiro info {schema.slug}", f"  next: {again}"]
+    return compose(Block(html, tuple(lines)))
+
+
+def value_label(parameter: Parameter, value: object) -> str:
+    """Returns a value as people read it, with the labels of choices in place of what is sent."""
+    labels = {option.value: option.label or option.value for option in parameter.options}
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    return ", ".join(labels.get(str(item), str(item)) for item in items)

@@ -1,0 +1,375 @@
+"""A run as people read it: its facts and settings, and the static output that a saved notebook keeps.
+
+The static output is readable without a kernel and in an untrusted notebook. The clip is a relative link: 160 bytes
+in place of 760 KB, and it plays in a trusted and an untrusted notebook and in HTML exported beside the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
+from wiro_nb.presentation.formatting import (
+    format_cost,
+    format_count,
+    format_datetime,
+    format_duration,
+    format_number,
+    format_progress,
+    format_size,
+    format_usd,
+    shorten,
+)
+from wiro_nb.presentation.html import (
+    CARD,
+    MUTED,
+    SMALL,
+    Child,
+    Html,
+    code,
+    command,
+    details,
+    h,
+    line,
+    muted,
+    name_table,
+    pre,
+    url,
+)
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.status import LOST, Status, status_dot, status_of
+from wiro_nb.schema.types import ModelSchema
+
+LONGEST_TITLE = 280
+LONGEST_VALUE = 2000
+LONGEST_RAW = 8000
+LOG_LINES = 20
+LONGEST_LOG_LINE = 300
+_WIDEST_PX, _HIGHEST_PX = 560, 400
+_POSTER_BYTES = 12_000
+"""All posters of one run together, as base64 text: a run adds at most 30 KB to the notebook."""
+_NOT_IN_TEXT = ("File size", "sha256")
+
+
+# Facts -----------------------------------------------------------------------------------------
+
+
+def run_facts(snapshot: Snapshot) -> dict[str, str]:
+    """Returns what is known of a run and its first clip, by label: seed, size, frames, cost and so on."""
+    outputs = snapshot.outputs
+    clip = next((output for output in outputs if output.width and output.height), None)
+    length = next((output.duration_s for output in outputs if output.duration_s), None)
+    first = outputs[0] if outputs else None
+    seed = (snapshot.seed or {}).get("value")
+    found = {
+        "Seed": str(seed) if seed is not None else "",
+        "Size": f"{clip.width} × {clip.height}" if clip else "",
+        "Frames": str(clip.frames) if clip and (clip.frames or 0) > 1 else "",
+        "Rate": f"{format_number(clip.fps)} fps" if clip and clip.fps else "",
+        "Length": f"{length:.1f} s" if length else "",
+        "Elapsed": format_duration(snapshot.elapsed_s)
+        if snapshot.elapsed_s is not None and snapshot.state.is_final
+        else "",
+        "Cost": format_cost(snapshot),
+        "Forecast": _forecast(snapshot),
+        "File size": format_size(first.size_bytes) if first and first.size_bytes is not None else "",
+        "sha256": next((output.sha256[:8] for output in outputs if output.sha256), ""),
+    }
+    return {label: value for label, value in found.items() if value}
+
+
+def _forecast(snapshot: Snapshot) -> str:
+    """Returns what a billed run had been expected to cost."""
+    if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
+        return ""
+    return f"about {format_usd(snapshot.estimated_usd)}"
+
+
+def run_settings(snapshot: Snapshot) -> dict[str, str]:
+    """Returns the settings that were sent and the names of the input files, by parameter."""
+    shown = {name: shorten(_value_text(value), LONGEST_VALUE) for name, value in snapshot.parameters.items()}
+    for name, files in snapshot.files.items():
+        named = (str(item.get("name") or item.get("url") or "file") for item in files)
+        shown[name] = ", ".join(PurePosixPath(item).name for item in named)
+    return shown
+
+
+def _value_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, str]:
+    """Returns the labels of chosen values where they differ from the value that was sent."""
+    found: dict[str, str] = {}
+    if schema is None:
+        return found
+    for name, value in snapshot.parameters.items():
+        parameter = schema.get(name)
+        options = parameter.options if parameter is not None else ()
+        label = next((option.label for option in options if option.value == value), "")
+        if label and label != value:
+            found[name] = label
+    return found
+
+
+def raw_text(content: Any) -> str:
+    """Returns the text of a language model's output: its answer where there is one, else the JSON."""
+    if isinstance(content, Mapping):
+        answer = content.get("answer")
+        if isinstance(answer, list) and answer:
+            return "\n".join(str(part) for part in answer)
+        if content.get("raw"):
+            return str(content["raw"])
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
+
+
+def next_command(snapshot: Snapshot) -> str:
+    """Returns the one command worth typing next."""
+    if snapshot.state is RunState.SUCCEEDED and any(output.problem for output in snapshot.outputs):
+        return f"%wiro fetch {snapshot.short_id}"
+    return f"%wiro {'rerun' if snapshot.state.is_final else 'show'} {snapshot.short_id}"
+
+
+def poster_base64(picture: bytes) -> str:
+    """Returns picture bytes as the text that notebooks keep."""
+    return base64.b64encode(picture).decode("ascii")
+
+
+def run_text(snapshot: Snapshot, notice: str = "") -> str:
+    """Returns the run in plain text, for terminals and for viewers without HTML."""
+    lines = [f"wiro: {notice}"] if notice else []
+    when = snapshot.finished or snapshot.submitted or snapshot.created
+    at = f", {format_datetime(when)}" if when else ""
+    state = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
+    lines.append(f"wiro: {state.lower()}  {snapshot.model}, run {snapshot.short_id}{at}")
+    if snapshot.prompt:
+        lines.append(f"  {shorten(' '.join(snapshot.prompt.split()), LONGEST_TITLE)}")
+    if snapshot.message and snapshot.state is not RunState.SUCCEEDED:
+        lines.append(f"  {snapshot.message}")
+    known = (
+        f"{label.lower()} {value}" for label, value in run_facts(snapshot).items() if label not in _NOT_IN_TEXT
+    )
+    lines.append(f"  {', '.join(known)}")
+    lines += [f"  {_output_text(output)}" for output in snapshot.outputs]
+    return "\n".join([*lines, f"  next: {next_command(snapshot)}"])
+
+
+def _output_text(output: RunOutput) -> str:
+    if output.content is not None:
+        return shorten(raw_text(output.content), LONGEST_VALUE).replace("\n", "\n  ")
+    if not output.path:
+        return f"{output.name or 'file'}: {output.problem or 'not downloaded yet'}"
+    return output.path + (f"  {format_size(output.size_bytes)}" if output.size_bytes is not None else "")
+
+
+# Static output ---------------------------------------------------------------------------------
+
+
+def run_output(
+    snapshot: Snapshot,
+    posters: Mapping[str, bytes] | None = None,
+    notice: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Output:
+    """Returns the static output that shows a run as it is now.
+
+    Args:
+        snapshot: The run.
+        posters: JPEG bytes by the `poster_path` of an output; missing ones are left out.
+        notice: One sentence above everything, such as why nothing was paid this time.
+        labels: What people call a chosen value, by parameter; see `option_labels`.
+    """
+    pictures = _affordable(snapshot, posters or {})
+    jpeg = ""
+    match snapshot.state:
+        case RunState.SUCCEEDED:
+            shown: Child = _done(snapshot, pictures, labels or {})
+            jpeg = next(iter(pictures.values()), "")
+        case RunState.FAILED:
+            shown = _failed(snapshot)
+        case RunState.CANCELLED:
+            shown = _cancelled(snapshot)
+        case RunState.UNCERTAIN:
+            shown = _uncertain(snapshot)
+        case _:
+            shown = _unfinished(snapshot)
+    lead = line(notice, style="margin:0 0 6px 0") if notice else ""
+    return Output(h("div", lead, shown, style=CARD), run_text(snapshot, notice), jpeg)
+
+
+def _affordable(snapshot: Snapshot, posters: Mapping[str, bytes]) -> dict[str, str]:
+    """Returns the posters that fit into the limit for one run, as base64 text by path."""
+    chosen: dict[str, str] = {}
+    left = _POSTER_BYTES
+    for output in snapshot.outputs:
+        if output.poster_path and (picture := posters.get(output.poster_path)):
+            text = poster_base64(picture)
+            if len(text) <= left:
+                chosen[output.poster_path] = text
+                left -= len(text)
+    return chosen
+
+
+def _head(snapshot: Snapshot, tail: str = "", *, status: Status | None = None, title: str = "") -> Html:
+    status = status or status_of(snapshot)
+    about = muted(f"{snapshot.model}, run {snapshot.short_id}{tail}")
+    return h("div", status_dot(status), h("b", title or status.label), " ", about)
+
+
+def _step(text: str, typed: str) -> Html:
+    return line(text, command(typed), style="margin:2px 0 0 0")
+
+
+def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str]) -> Child:
+    when = snapshot.finished or snapshot.created
+    title = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 10px 0;white-space:pre-wrap"
+    again = "Get the file again, at no cost: " if "fetch" in next_command(snapshot) else "Run it again: "
+    right = (
+        _head(snapshot, f", {format_datetime(when)}" if when else ""),
+        h("div", shorten(snapshot.prompt, LONGEST_TITLE), style=title) if snapshot.prompt else "",
+        _fact_grid(snapshot),
+        (_file_line(output) for output in snapshot.outputs if output.content is None),
+        _settings(snapshot, labels),
+        line(again, command(next_command(snapshot)), style=f"margin:8px 0 0 0;{SMALL}"),
+    )
+    side = h("div", right, style="flex:1 1 280px;min-width:0")
+    return h("div", _gallery(snapshot, pictures), side, style="display:flex;flex-wrap:wrap;gap:12px 18px")
+
+
+def _fact_grid(snapshot: Snapshot) -> Html:
+    checksum = next((output.sha256 for output in snapshot.outputs if output.sha256), "")
+    label_style = f"display:block;font-size:11px;line-height:1.3;{MUTED}"
+    cells = (
+        h("div", h("span", label, style=label_style), code(value, title=checksum) if label == "sha256" else value)
+        for label, value in run_facts(snapshot).items()
+        if label != "File size"  # stands beside each file
+    )
+    return h(
+        "div", cells, style="display:grid;grid-template-columns:repeat(auto-fill,minmax(84px,1fr));gap:8px 12px"
+    )
+
+
+def _file_line(output: RunOutput) -> Html:
+    if output.path is None:
+        return line(f"File {output.name or 'of this run'}: {output.problem or 'not downloaded yet'}")
+    link = h("a", output.path, href=url(output.path), title="Open the file", style="text-decoration:underline")
+    size = (" ", muted(format_size(output.size_bytes))) if output.size_bytes is not None else ""
+    problem = f" {output.problem}" if output.problem else ""
+    return line("File ", link, size, problem, style="margin:10px 0 0 0")
+
+
+def _settings(snapshot: Snapshot, labels: Mapping[str, str]) -> Child:
+    def shown(name: str, value: str) -> Child:
+        text = value or muted("empty")
+        return (f"{labels[name]} ", muted(text)) if name in labels else text
+
+    settings = run_settings(snapshot)
+    rows = ((code(name), shown(name, value)) for name, value in settings.items())
+    return details(f"Settings ({len(settings)})", name_table(rows)) if settings else ""
+
+
+def _gallery(snapshot: Snapshot, pictures: Mapping[str, str]) -> Child:
+    views = [view for output in snapshot.outputs if (view := _media(output, snapshot, pictures))]
+    if len(views) == 1:
+        widest = _widest_px(snapshot)
+        return h("div", views, style=f"flex:1 1 {min(300, widest)}px;max-width:{widest}px;min-width:0")
+    columns = "display:grid;grid-template-columns:repeat(auto-fill,minmax(160px,1fr));gap:8px"
+    grid = h("div", (h("div", view) for view in views), style=columns)
+    return h("div", grid, style=f"flex:1 1 300px;max-width:{_WIDEST_PX}px;min-width:0") if views else ""
+
+
+def _widest_px(snapshot: Snapshot) -> int:
+    """Returns how wide a single clip may be, so that a square or upright one does not fill the screen."""
+    for output in snapshot.outputs:
+        if output.width and output.height:
+            return max(180, min(_WIDEST_PX, round(_HIGHEST_PX * output.width / output.height)))
+    return _WIDEST_PX
+
+
+def _media(output: RunOutput, snapshot: Snapshot, pictures: Mapping[str, str]) -> Html | None:
+    if output.content is not None:
+        text = shorten(raw_text(output.content), LONGEST_RAW)
+        return h("div", text, style="white-space:pre-wrap;max-height:320px;overflow:auto")
+    if output.path is None:
+        return None
+    address, title = url(output.path), shorten(snapshot.prompt or output.name, 120)
+    kind = output.content_type.partition("/")[0]
+    style = "display:block;width:100%;height:auto;border-radius:2px"
+    size = {"width": output.width, "height": output.height} if output.width and output.height else {}
+    if kind == "image":
+        picture = h("img", src=address, alt=title or "Image of the run", **size, style=f"{style};margin:0")
+        return h("a", picture, href=address, title="Open the picture")
+    if kind == "audio":
+        return h("audio", src=address, controls=True, preload="none", title=title, style="width:100%")
+    if kind != "video":
+        return None
+    embedded = pictures.get(output.poster_path or "")
+    inside: Child = "Open the video"
+    if output.poster_path:
+        inside = h("img", src=url(output.poster_path), alt=f"Poster: {title}")
+    return h(
+        "video",
+        h("a", inside, href=address),
+        src=address,
+        poster=f"data:image/jpeg;base64,{embedded}" if embedded else None,
+        controls=True,
+        muted=True,
+        loop=True,
+        # Without a poster an unloaded video is a black box: let the browser fetch the first frame.
+        preload="none" if embedded else "metadata",
+        **size,
+        style=style,
+        title=title,
+    )
+
+
+def _billed(snapshot: Snapshot) -> Html:
+    cost_usd = Decimal(0) if snapshot.is_sandbox else snapshot.cost_usd
+    return h("b", f"Billed: {format_usd(cost_usd) if cost_usd else 'nothing'}.")
+
+
+def _failed(snapshot: Snapshot) -> Child:
+    lines = "\n".join(shorten(text, LONGEST_LOG_LINE) for text in snapshot.log_tail[-LOG_LINES:])
+    count = format_count(max(snapshot.log_count, len(snapshot.log_tail)), "line")
+    return (
+        _head(snapshot, f", {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""),
+        line(f"{snapshot.message or 'The service gave no reason.'} ", _billed(snapshot)),
+        _step("Change its settings: ", f"%wiro form {snapshot.model} --from {snapshot.short_id}"),
+        details(f"Log ({count})", pre(lines)) if lines else "",
+    )
+
+
+def _cancelled(snapshot: Snapshot) -> Child:
+    after = f", after {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
+    return (
+        _head(snapshot, f"{after}."),
+        line(_billed(snapshot)),
+        _step("Run it again: ", next_command(snapshot)),
+    )
+
+
+def _uncertain(snapshot: Snapshot) -> Child:
+    said = snapshot.message or "The request was sent, but its answer was lost. It is never sent again by itself."
+    attach, forget = command("%wiro attach TASK"), command(f"%wiro forget {snapshot.short_id}")
+    return (
+        _head(snapshot),
+        line(f"{said} Billed once if the service took it and it succeeds."),
+        _step("Look again: ", f"%wiro show {snapshot.short_id}"),
+        line("If its task is at the service: ", attach, " If it is not: ", forget, style="margin:2px 0 0 0"),
+    )
+
+
+def _unfinished(snapshot: Snapshot) -> Child:
+    at = f" at {snapshot.percent:.0f}%" if snapshot.percent is not None else ""
+    seen = f", last seen {status_of(snapshot).label.lower()}{at}"
+    where = "in the sandbox" if snapshot.is_sandbox else "on Wiro"
+    show = command(f"%wiro show {snapshot.short_id}")
+    return (
+        _head(snapshot, seen, status=LOST, title="Not finished when this notebook was saved"),
+        line(f"It may have finished {where} since. ", show, " picks it up at no extra cost."),
+    )

@@ -1,0 +1,264 @@
+"""Lists of runs: which runs a list shows, and the table it shows them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import InputError
+from wiro_nb.ledger.state import RunState, Snapshot
+from wiro_nb.presentation.formatting import (
+    format_count,
+    format_duration,
+    format_forecast,
+    format_status,
+    format_usd,
+    format_when,
+)
+from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
+from wiro_nb.presentation.models import value_label
+from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, next_steps
+from wiro_nb.presentation.status import STATE_FILTERS, status_dot, status_of
+from wiro_nb.schema.normalise import as_decimal
+from wiro_nb.schema.types import ModelSchema
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+    from wiro_nb.session.manager import Manager
+
+_KEY_SETTINGS = 3
+_LONGEST_SETTING = 28
+_AGO = re.compile(r"(\d{1,4})\s*([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def runs_in_state(manager: Manager, state: str | None, *, limit: int, **chosen: Any) -> list[Run]:
+    """Returns runs, latest first.
+
+    Args:
+        manager: Holds them.
+        state: As people type it, or None; "running" is every run that has not ended.
+        limit: At most this many.
+        **chosen: Further filters of `manager.runs`.
+
+    Raises:
+        InputError: There is no such state.
+    """
+    if state is None:
+        return manager.runs(limit=limit, **chosen)
+    if state.lower() not in STATE_FILTERS:
+        raise InputError(
+            f"no state {state[:40]!r}", hint="%wiro runs --state done (or failed, cancelled, running)"
+        )
+    wanted = STATE_FILTERS[state.lower()]
+    if wanted is not None:
+        return manager.runs(state=wanted, limit=limit, **chosen)
+    return [run for run in manager.runs(limit=None, **chosen) if not run.state.is_final][:limit]
+
+
+def parse_since(text: str, now: datetime | None = None) -> datetime:
+    """Returns the moment meant by "today", "yesterday", "7d", "3h" or a date, in UTC.
+
+    Args:
+        text: As typed; days begin at midnight of this machine's time zone.
+        now: The present, UTC; for tests.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    present = now or datetime.now(UTC)
+    word = text.strip().lower()
+    midnight = present.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    if word in ("today", "yesterday"):
+        return (midnight - timedelta(days=word == "yesterday")).astimezone(UTC)
+    if found := _AGO.fullmatch(word):
+        return present - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(
+            f"no moment {text[:40]!r}", hint="%wiro runs --since 7d (or today, yesterday, 3h, 2026-11-20)"
+        ) from None
+    return moment.astimezone(UTC)
+
+
+def describe_filters(**chosen: object) -> str:
+    """Returns the filters in use as text behind a heading: ", state done, since 7d"."""
+    return "".join(f", {name} {value}" for name, value in chosen.items() if value is not None)
+
+
+# The table -------------------------------------------------------------------------------------
+
+
+class RunList(Displayable, list["Run"]):
+    """Runs, newest first, that show as a table.
+
+    Args:
+        runs: The runs.
+        spent: A sentence about money; called when the table is shown.
+        pictures: As in `runs_output`.
+        where: As in `runs_output`.
+        chosen: As in `runs_output`.
+        schemas: Returns the models that are known.
+    """
+
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        *,
+        spent: Callable[[], str] = str,
+        pictures: bool = True,
+        where: str = "in this notebook",
+        chosen: str = "",
+        schemas: Callable[[], Sequence[ModelSchema]] = tuple,
+    ) -> None:
+        super().__init__(runs)
+        self._spent, self._schemas = spent, schemas
+        self._pictures, self._where, self._chosen = pictures, where, chosen
+
+    def output(self) -> Output:
+        """Returns the table, with the runs as they are now."""
+        return runs_output(
+            [run.snapshot for run in self],
+            spent=self._spent(),
+            pictures=self._pictures,
+            where=self._where,
+            chosen=self._chosen,
+            schemas=self._schemas(),
+        )
+
+
+def runs_output(
+    snapshots: Sequence[Snapshot],
+    *,
+    spent: str = "",
+    pictures: bool = True,
+    where: str = "in this notebook",
+    chosen: str = "",
+    schemas: Sequence[ModelSchema] = (),
+) -> Output:
+    """Returns the table of runs.
+
+    Args:
+        snapshots: Newest first.
+        spent: A sentence about money, or "".
+        pictures: True links the posters; their paths start from the folder of the runs' own notebook.
+        where: Which runs these are.
+        chosen: The filters in use, as `describe_filters` gives them.
+        schemas: The models that are known: they order the settings and name the choices.
+    """
+    if not snapshots:
+        return _no_runs(where, chosen)
+    known = {schema.slug: schema for schema in schemas}
+    settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
+    head, about = f"{format_count(len(snapshots), 'run')} {where}{chosen}", f"newest first. {spent}".rstrip()
+    shown = table(
+        ("Run", "Clip", "Status, when", "Model, key settings", "Cost, time", "Next command"),
+        [_row(snapshot, key, pictures) for snapshot, key in zip(snapshots, settings, strict=True)],
+        right=frozenset({4}),
+    )
+    lines = tuple(_text_row(snapshot, key) for snapshot, key in zip(snapshots, settings, strict=True))
+    return compose(
+        heading(head, about),
+        Block(line(shown, style="margin:6px 0 0 0"), lines),
+        Block(_next(snapshots)),
+        style=WIDE,
+    )
+
+
+def _no_runs(where: str, chosen: str) -> Output:
+    """Returns that there are no runs, or none that fit the filters."""
+    if not chosen:
+        return compose(heading(f"No runs {where} yet"), next_steps(("%wiro models", ""), ("%wiro form MODEL", "")))
+    all_of_them = "%wiro runs" if where == "in this notebook" else "%wiro runs --all"
+    fits = f"No run {where} fits{chosen.removeprefix(',')}"
+    return compose(heading(fits), next_steps((all_of_them, "for all of them")))
+
+
+def _next(snapshots: Sequence[Snapshot]) -> Html:
+    done = [snapshot.short_id for snapshot in snapshots if snapshot.state is RunState.SUCCEEDED][:2]
+    pair = ("Two runs side by side: ", command(f"%wiro compare {' '.join(done)}"), ". ") if len(done) > 1 else ""
+    everywhere, narrower = command("%wiro runs --all"), command("%wiro runs --state done --since 7d")
+    return line(pair, "All notebooks: ", everywhere, ". Fewer: ", narrower, style=f"margin:8px 0 0 0;{SMALL}")
+
+
+def _row(snapshot: Snapshot, settings: str, pictures: bool) -> list[Child]:
+    # A link and not the picture itself: fifty rows of pictures would outweigh the notebook.
+    poster = next((output.poster_path for output in snapshot.outputs if output.poster_path), None)
+    frame = "display:block;width:64px;height:37px;border-radius:2px"
+    picture = h("span", style=f"{frame};box-sizing:border-box;border:1px dashed {LINE}")
+    if poster and pictures:
+        alt = f"Clip of run {snapshot.short_id}"
+        picture = h("img", src=url(poster), alt=alt, width=64, height=37, style=f"{frame};max-width:none;margin:0")
+    elapsed = format_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
+    dot, below = status_dot(status_of(snapshot)), h("br")
+    return [
+        h("code", snapshot.short_id, style="background:transparent;padding:0"),
+        picture,
+        (dot, format_status(snapshot), below, h("span", _when(snapshot), style=f"margin-left:15px;{SMALL}")),
+        (snapshot.model, below, h("span", settings, style=SMALL)),
+        (_cost(snapshot), below, h("span", elapsed, style=SMALL)),
+        h("code", f"%wiro show {snapshot.short_id}", style="font-size:12px;white-space:normal"),
+    ]
+
+
+def _text_row(snapshot: Snapshot, settings: str) -> str:
+    return (
+        f"  {snapshot.short_id}  {format_status(snapshot):<24} {_when(snapshot):<16} "
+        f"{snapshot.model}  {settings}  {_cost(snapshot)}"
+    ).rstrip()
+
+
+def _when(snapshot: Snapshot) -> str:
+    moment = snapshot.finished or snapshot.created
+    return format_when(moment) if snapshot.state.is_final and moment is not None else "now"
+
+
+def _cost(snapshot: Snapshot) -> str:
+    if snapshot.is_sandbox:
+        return "free"
+    if snapshot.cost_usd is not None:
+        return format_usd(snapshot.cost_usd)
+    if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
+        return "$0"
+    return format_forecast(snapshot.estimated_usd) if snapshot.estimated_usd is not None else "not listed"
+
+
+def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
+    """Returns the seed and the first short settings that tell runs apart.
+
+    With the model's schema they stand in its order, those that are not the default first, choices by their label.
+    """
+    seed = str((snapshot.seed or {}).get("parameter") or "")
+    parts = [f"seed {snapshot.seed['value']}"] if snapshot.seed and snapshot.seed.get("value") else []
+    for name, value in _telling_first(snapshot.parameters, schema):
+        if len(parts) >= _KEY_SETTINGS:
+            break
+        if name != seed and value != "" and "rompt" not in name and len(value) <= _LONGEST_SETTING:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)
+
+
+def _telling_first(given: Mapping[str, object], schema: ModelSchema | None) -> list[tuple[str, str]]:
+    """Returns settings as people read them; those that are not the model's default come first."""
+    if schema is None:
+        return [(name, str(value)) for name, value in given.items()]
+    telling: list[tuple[str, str]] = []
+    usual: list[tuple[str, str]] = []
+    for item in schema.parameters:
+        if item.id in given:
+            pair = (item.id, value_label(item, given[item.id]))
+            (usual if _same(given[item.id], item.default) else telling).append(pair)
+    unknown = [(name, str(value)) for name, value in given.items() if schema.get(name) is None]
+    return telling + usual + unknown
+
+
+def _same(value: object, default: str | tuple[str, ...] | None) -> bool:
+    if isinstance(value, (list, tuple)):
+        return [str(item) for item in value] == list(default or ())
+    number = as_decimal(str(value))
+    return str(value) == (default or "") or (
+        isinstance(default, str) and number is not None and number == as_decimal(default)
+    )

@@ -22,7 +22,8 @@ from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.presentation.account import AccountStatus, status_output
 from wiro_nb.presentation.errors import error_output
 from wiro_nb.presentation.models import ModelLine, form_output, info_output, models_output
-from wiro_nb.presentation.reproduction import replay_output, verify_output
+from wiro_nb.presentation.reproduction import verify_output
+from wiro_nb.presentation.request import unsent_output
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import runs_output
 from wiro_nb.provenance.embed import read_embedded
@@ -124,7 +125,7 @@ def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[s
     check_page(form_output(schema, draw()).html)
     findings = [Finding(level, draw(), draw(), draw()) for level in ("ok", "note", "problem")]
     check_page(verify_output(findings).html)
-    check_page(replay_output(draw(), [(draw(), draw())], [draw()], {draw(): [draw()]}).html)
+    check_page(unsent_output(draw(), [(draw(), draw())], {draw(): [draw()]}, notes=[draw()]).html)
 
 
 def hostile_schema(draw: Callable[[], str]) -> Any:

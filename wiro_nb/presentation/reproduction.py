@@ -1,45 +1,25 @@
-"""Static outputs about making runs again: what would be sent, how two came out, what verify found."""
+"""Static outputs about reproducing runs: how two came out, and what verify found."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from wiro_nb.presentation.formatting import format_count, shorten
 from wiro_nb.presentation.html import Child, Html, code, h, join, line, muted, table
-from wiro_nb.presentation.output import Block, Output, card, facts, heading, listing, paragraphs
+from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
 from wiro_nb.presentation.psnr_plot import HEIGHT, WIDTH, draw_psnr
-from wiro_nb.presentation.status import DONE, FAILED, LOST, SLOT, status_dot
+from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot
 from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.diff import Difference
 from wiro_nb.reproduce.verify import Finding
 
 _LONGEST = 400
-_LONGEST_BODY = 4000
 _PLOTS = 3
 _SHOWN = 60
 _LEVELS = {"problem": FAILED, "note": LOST, "ok": DONE}
-
-
-def replay_output(title: str, rows: Sequence[tuple[str, str]], lines: Sequence[str], body: Any) -> Output:
-    """Returns a request that is not sent.
-
-    Args:
-        title: Which run it makes again.
-        rows: Facts, by name.
-        lines: What has changed, what is missing, what is worth knowing.
-        body: What would be sent, as JSON data; None when it cannot be made.
-    """
-    request = "" if body is None else json.dumps(body, ensure_ascii=False, indent=1)
-    return card(
-        heading(title, "Nothing was sent.", status=SLOT, text=f"{title}. Nothing was sent."),
-        facts(rows),
-        paragraphs(lines, label="note: "),
-        listing(request, _LONGEST_BODY),
-    )
 
 
 def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> Output:

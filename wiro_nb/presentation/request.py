@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.presentation.formatting import format_forecast, format_usd
+from wiro_nb.presentation.output import Output, card, facts, heading, listing, paragraphs
+from wiro_nb.presentation.status import SLOT
 from wiro_nb.schema.encode import encode
 
 if TYPE_CHECKING:
     from wiro_nb.api.pricing.prices import Estimate
     from wiro_nb.schema.values import Prepared
 
+_NOTHING = "Nothing was sent."
+_LONGEST_BODY = 4000
+
 
 def describe_request(prepared: Prepared) -> dict[str, Any]:
     """Returns the request that a run would send, as plain JSON data; files by name, size and hash."""
     body = encode(prepared)
-    facts: dict[str, Any] = {"endpoint": f"POST /Run/{prepared.schema.run_path}", "notes": list(prepared.notes)}
+    request: dict[str, Any] = {"endpoint": f"POST /Run/{prepared.schema.run_path}", "notes": list(prepared.notes)}
     if body.json is not None:
-        return {**facts, "content_type": "application/json", "body": body.json}
+        return {**request, "content_type": "application/json", "body": body.json}
     files = [
         {"field": name, "name": item.name, "size_bytes": item.size_bytes, "sha256": item.sha256}
         for name, item in body.parts
     ]
     fields = [{"field": name, "value": value} for name, value in body.fields]
-    return {**facts, "content_type": "multipart/form-data", "fields": fields, "files": files}
+    return {**request, "content_type": "multipart/form-data", "fields": fields, "files": files}
 
 
 def format_estimate(estimate: Estimate, is_sandbox: bool) -> str:
@@ -41,3 +48,23 @@ def explain_estimate(estimate: Estimate, is_sandbox: bool) -> str:
     """Returns an estimate with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
     text = f"{format_estimate(estimate, False)} ({estimate.basis})"
     return f"free, sandbox; its make-believe price: {text}" if is_sandbox else text
+
+
+def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, notes: Iterable[str] = ()) -> Output:
+    """Returns a request that is not sent.
+
+    Args:
+        title: What it would do.
+        rows: Facts, by name.
+        body: What would be sent, as text or JSON data; None when it cannot be made.
+        notes: What has changed, what is missing, what is worth knowing.
+    """
+    text = (
+        "" if body is None else body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=1)
+    )
+    return card(
+        heading(title, _NOTHING, status=SLOT, text=f"{title[:1].lower()}{title[1:]}. {_NOTHING}"),
+        facts(rows),
+        paragraphs(notes, label="note: "),
+        listing(text, _LONGEST_BODY),
+    )

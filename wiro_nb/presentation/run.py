@@ -274,7 +274,15 @@ def _settings(snapshot: Snapshot, labels: Mapping[str, str]) -> Child:
 
 
 def _gallery(snapshot: Snapshot, pictures: Mapping[str, str]) -> Child:
-    views = [view for output in snapshot.outputs if (view := _media(output, snapshot, pictures))]
+    views = [
+        view
+        for output in snapshot.outputs
+        if (
+            view := media(
+                output, shorten(snapshot.prompt or output.name, 120), pictures.get(output.poster_path or "", "")
+            )
+        )
+    ]
     if len(views) == 1:
         widest = _widest_px(snapshot)
         return h("div", views, style=f"flex:1 1 {min(300, widest)}px;max-width:{widest}px;min-width:0")
@@ -291,14 +299,20 @@ def _widest_px(snapshot: Snapshot) -> int:
     return _WIDEST_PX
 
 
-def _media(output: RunOutput, snapshot: Snapshot, pictures: Mapping[str, str]) -> Html | None:
+def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
+    """Returns the clip, picture, sound or text that a run made; None for what a page cannot show.
+
+    Args:
+        output: With its path as seen from the notebook.
+        title: What it shows, in a few words.
+        poster: Of a clip, JPEG as base64 text, or "".
+    """
     if output.content is not None:
         text = shorten(raw_text(output.content), LONGEST_RAW)
         return h("div", text, style="white-space:pre-wrap;max-height:320px;overflow:auto")
     if output.path is None:
         return None
-    address, title = url(output.path), shorten(snapshot.prompt or output.name, 120)
-    kind = output.content_type.partition("/")[0]
+    address, kind = url(output.path), output.content_type.partition("/")[0]
     style = "display:block;width:100%;height:auto;border-radius:2px"
     size = {"width": output.width, "height": output.height} if output.width and output.height else {}
     if kind == "image":
@@ -308,7 +322,6 @@ def _media(output: RunOutput, snapshot: Snapshot, pictures: Mapping[str, str]) -
         return h("audio", src=address, controls=True, preload="none", title=title, style="width:100%")
     if kind != "video":
         return None
-    embedded = pictures.get(output.poster_path or "")
     inside: Child = "Open the video"
     if output.poster_path:
         inside = h("img", src=url(output.poster_path), alt=f"Poster: {title}")
@@ -316,12 +329,12 @@ def _media(output: RunOutput, snapshot: Snapshot, pictures: Mapping[str, str]) -
         "video",
         h("a", inside, href=address),
         src=address,
-        poster=f"data:image/jpeg;base64,{embedded}" if embedded else None,
+        poster=f"data:image/jpeg;base64,{poster}" if poster else None,
         controls=True,
         muted=True,
         loop=True,
         # Without a poster an unloaded video is a black box: let the browser fetch the first frame.
-        preload="none" if embedded else "metadata",
+        preload="none" if poster else "metadata",
         **size,
         style=style,
         title=title,

@@ -14,9 +14,9 @@ from wiro_nb.notebook.run.display import read_posters, rebase_outputs, with_view
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.contact_sheet import make_thumb
 from wiro_nb.notebook.sweep.grid_view import clip_timing, main_output
-from wiro_nb.presentation import markup
+from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.run import option_labels, poster_base64
+from wiro_nb.presentation.run import media, option_labels, poster_base64
 from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
@@ -135,58 +135,40 @@ def _poster(run: Run) -> bytes | None:
 
 def _html(
     snapshots: Sequence[Snapshot], comparison: Comparison, posters: Sequence[bytes | None], notes: Sequence[str]
-) -> str:
-    figures = "".join(
+) -> Html:
+    figures = (
         _figure(letter, snapshot, poster)
         for letter, snapshot, poster in zip(LETTERS, snapshots, posters, strict=False)
     )
-    parts = [
-        f'<div style="display:grid;grid-template-columns:repeat({len(snapshots)},1fr);gap:12px">{figures}</div>'
-    ]
     heads = [_count_words(comparison), *LETTERS[: len(snapshots)]]
-    rows = [[markup.name(row.name), *(_cell(cell) for cell in row.cells)] for row in comparison.differ]
-    rows += [
-        [markup.quiet(markup.escape(row.name)), *(_cell(cell) for cell in row.cells)] for row in comparison.results
-    ]
-    parts.append(f'<div style="margin:10px 0 0 0">{markup.grid_table(heads, rows)}</div>')
-    parts += [markup.block(markup.escape(note)) for note in notes]
-    if comparison.same:
-        count = len(comparison.same)
-        what = "1 setting is" if count == 1 else f"{count} settings are"
-        parts.append(markup.details(f"{what} the same", markup.block(markup.escape(", ".join(comparison.same)))))
-    return markup.card("".join(parts))
+    rows: list[list[Child]] = [[code(row.name), *map(_cell, row.cells)] for row in comparison.differ]
+    rows += [[muted(row.name), *map(_cell, row.cells)] for row in comparison.results]
+    count = len(comparison.same)
+    same = f"{'1 setting is' if count == 1 else f'{count} settings are'} the same"
+    return h(
+        "div",
+        h("div", figures, style=f"display:grid;grid-template-columns:repeat({len(snapshots)},1fr);gap:12px"),
+        h("div", table(heads, rows), style="margin:10px 0 0 0"),
+        (line(note) for note in notes),
+        details(same, line(", ".join(comparison.same))) if comparison.same else "",
+        style=CARD,
+    )
 
 
-def _figure(letter: str, snapshot: Snapshot, poster: bytes | None) -> str:
+def _figure(letter: str, snapshot: Snapshot, poster: bytes | None) -> Html:
     output = main_output(snapshot)
-    line = f"run {snapshot.short_id}, {snapshot.model}"
-    head = (
-        f'<div style="font-size:12px;margin:0 0 4px 0"><b>{letter}</b> {markup.quiet(markup.escape(line))}</div>'
-    )
-    look = "display:block;width:100%;height:auto;border-radius:2px;margin:0"
-    picture = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster, _POSTER_BYTES))}" if poster else ""
-    title = markup.attribute(f"Clip {letter}: {snapshot.prompt[:100]}")
+    about = muted(f"run {snapshot.short_id}, {snapshot.model}")
+    head = h("div", h("b", letter), " ", about, style="font-size:12px;margin:0 0 4px 0")
     if output is None or not output.path:
-        return f"<div>{head}{markup.quiet(markup.escape(status_of(snapshot).label))}</div>"
-    source = markup.url(output.path)
-    if output.content_type.startswith("video/"):
-        shape = f' width="{output.width}" height="{output.height}"' if output.width and output.height else ""
-        cover = f' poster="{picture}" preload="none"' if picture else ' preload="metadata"'
-        inside = f'<a href="{source}">Open the clip</a>'
-        start = f'<video src="{source}"{cover} controls muted loop{shape}'
-        return f'<div>{head}{start} style="{look}" title="{title}">{inside}</video></div>'
-    if output.content_type.startswith("image/"):
-        return f'<div>{head}<a href="{source}"><img src="{source}" alt="{title}" style="{look}"></a></div>'
-    return f'<div>{head}<a href="{source}">{markup.escape(output.name)}</a></div>'
+        return h("div", head, muted(status_of(snapshot).label))
+    picture = poster_base64(make_thumb(poster, _POSTER_BYTES)) if poster else ""
+    shown = media(output, f"Clip {letter}: {snapshot.prompt[:100]}", picture)
+    return h("div", head, shown or h("a", output.name, href=url(output.path)))
 
 
-def _cell(cell: Sequence[tuple[str, bool]]) -> str:
-    return "".join(
-        f'<u style="text-decoration:underline;font-weight:600">{markup.escape(text)}</u>'
-        if marked
-        else markup.escape(text)
-        for text, marked in cell
-    )
+def _cell(cell: Sequence[tuple[str, bool]]) -> Child:
+    style = "text-decoration:underline;font-weight:600"
+    return [h("u", text, style=style) if is_marked else text for text, is_marked in cell]
 
 
 def _count_words(comparison: Comparison) -> str:

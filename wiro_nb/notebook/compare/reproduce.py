@@ -201,8 +201,7 @@ def rerun_in_cell(
 
 def preview(replay: Replay) -> Output:
     """Returns the page of a run that is not sent."""
-    from wiro_nb.presentation.reproduction import replay_output
-    from wiro_nb.presentation.request import describe_request, explain_estimate
+    from wiro_nb.presentation.request import describe_request, explain_estimate, unsent_output
 
     manager = session.manager()
     record = replay.source.record
@@ -213,7 +212,7 @@ def preview(replay: Replay) -> Output:
         rows.append(("Request", facts["endpoint"]))
         rows.append(("Price", explain_estimate(manager.estimate(replay.prepared), manager.choice.is_sandbox)))
         body = facts.get("body") or {name: facts[name] for name in ("fields", "files") if name in facts}
-    return replay_output(f"Run {replay.source.short_id} made again", rows, replay.lines, body)
+    return unsent_output(f"Run {replay.source.short_id} made again", rows, body, notes=replay.lines)
 
 
 def _start(

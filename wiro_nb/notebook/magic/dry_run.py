@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation import markup
 from wiro_nb.presentation.formatting import format_count, format_duration
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.request import describe_request, explain_estimate
+from wiro_nb.presentation.request import describe_request, explain_estimate, unsent_output
 
 if TYPE_CHECKING:
     from wiro_nb.sweeps.plan import SweepPlan
 
-NOTHING = "Nothing was sent."
 _MOST_POINTS = 60
-_LONGEST = 4000
 
 
 def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) -> Output:
@@ -49,7 +45,7 @@ def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) ->
         rows.append(("Already made", f"run {done.short_id}: a cell that asks for this shows it at no cost"))
     rows += [("Note", note) for note in prepared.notes]
     shown = {name: facts[name] for name in ("body", "fields", "files") if name in facts}
-    return _page("Dry run", rows, json.dumps(shown.get("body", shown), ensure_ascii=False, indent=1))
+    return unsent_output("Dry run", rows, shown.get("body", shown))
 
 
 def preview_sweep(plan: SweepPlan) -> Output:
@@ -66,17 +62,4 @@ def preview_sweep(plan: SweepPlan) -> Output:
         lines.append(f"and {len(labels) - _MOST_POINTS} more")
     rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", describe_plan(plan))]
     rows += [("Note", note) for note in plan.notes]
-    return _page(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))
-
-
-def _page(title: str, rows: Sequence[tuple[str, str]], listing: str) -> Output:
-    shown = listing if len(listing) <= _LONGEST else listing[:_LONGEST] + "\n…"
-    pre = f'<pre style="margin:8px 0 0 0;font-size:12px;white-space:pre-wrap">{markup.escape(shown)}</pre>'
-    html = (
-        f"<div>{markup.mark(markup.WAITING)}<b>{markup.escape(title)}</b> {markup.quiet(NOTHING)}</div>"
-        + markup.pairs([(name, markup.escape(value)) for name, value in rows])
-        + pre
-    )
-    text = [f"wiro: {title.lower()}. {NOTHING}", *(f"  {name.lower()}: {value}" for name, value in rows)]
-    text += [f"  {line}" for line in shown.split("\n")]
-    return Output(markup.card(html), "\n".join(text))
+    return unsent_output(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))

@@ -10,9 +10,9 @@ from wiro_nb.errors import InputError
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.notebook.context import ANY_NOTEBOOK, current_context
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation import markup
 from wiro_nb.presentation.formatting import format_count, format_usd
-from wiro_nb.presentation.output import Output, message
+from wiro_nb.presentation.html import Child, h, table
+from wiro_nb.presentation.output import Block, Output, compose, message, paragraphs
 
 GROUPS = ("model", "day", "notebook")
 _MOST_ROWS = 40
@@ -59,33 +59,27 @@ def spent_output(
     head = f"spent {format_usd(total)} {about}"
     if not rows:
         return message(f"nothing was spent yet ({money})")
-    shown = rows[:_MOST_ROWS]
+    shown, more = rows[:_MOST_ROWS], len(rows) - _MOST_ROWS
     most = max((row.spent_usd for row in shown), default=Decimal(0))
-    table = markup.grid_table(
+    names = [_name(by, row.name) for row in shown]
+    sums = table(
         (by.capitalize(), "Runs", "Billed", "Share"),
         [
-            [
-                markup.escape(_name(by, row.name)),
-                f"{row.runs}",
-                f"<span>{markup.escape(format_usd(row.spent_usd))}</span>",
-                _bar(row.spent_usd, most, total),
-            ]
-            for row in shown
+            [name, f"{row.runs}", format_usd(row.spent_usd), _share(row.spent_usd, most, total)]
+            for name, row in zip(names, shown, strict=True)
         ],
         right=frozenset({1, 2}),
     )
-    more = f"and {len(rows) - _MOST_ROWS} more" if len(rows) > _MOST_ROWS else ""
-    html = (
-        f'<div style="font-size:13px;line-height:1.45;max-width:820px"><div style="margin:0 0 6px 0">'
-        f"{markup.escape(head[0].upper() + head[1:])}</div>{table}{markup.block(more) if more else ''}</div>"
+    width = max(map(len, names))
+    lines = tuple(
+        f"  {name:<{width}}  {format_count(row.runs, 'run'):>9}  {format_usd(row.spent_usd):>9}"
+        for name, row in zip(names, shown, strict=True)
     )
-    width = max(len(_name(by, row.name)) for row in shown)
-    lines = [f"wiro: {head}"]
-    lines += [
-        f"  {_name(by, row.name):<{width}}  {format_count(row.runs, 'run'):>9}  {format_usd(row.spent_usd):>9}"
-        for row in shown
-    ]
-    return Output(html, "\n".join([*lines, *([f"  {more}"] if more else [])]))
+    return compose(
+        Block(h("div", f"{head[0].upper()}{head[1:]}", style="margin:0 0 6px 0"), (f"wiro: {head}",)),
+        Block(sums, lines),
+        paragraphs([f"and {more} more"] if more > 0 else []),
+    )
 
 
 def _name(by: str, name: str) -> str:
@@ -98,12 +92,8 @@ def _name(by: str, name: str) -> str:
     return f"folder {path.parent.name or path.parent}" if path.name == ANY_NOTEBOOK else path.name
 
 
-def _bar(amount: Decimal, most: Decimal, total: Decimal) -> str:
-    width = int(100 * amount / most) if most else 0
-    share = f"{100 * amount / total:.0f}%" if total else "0%"
-    return (
-        '<span style="display:inline-block;width:120px;height:8px;background:rgba(127,127,127,.25);'
-        'border-radius:2px">'
-        f'<span style="display:block;width:{max(width, 1 if amount else 0)}%;height:8px;background:{_BAR};'
-        f'border-radius:2px"></span></span> {share}'
-    )
+def _share(amount: Decimal, most: Decimal, total: Decimal) -> Child:
+    width = max(int(100 * amount / most) if most else 0, 1 if amount else 0)
+    bar = h("span", style=f"display:block;width:{width}%;height:8px;background:{_BAR};border-radius:2px")
+    frame = "display:inline-block;width:120px;height:8px;background:rgba(127,127,127,.25);border-radius:2px"
+    return (h("span", bar, style=frame), f" {100 * amount / total:.0f}%" if total else " 0%")

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.sweep.contact_sheet import make_sheet, make_thumb
 from wiro_nb.notebook.sweep.grid_view import Layout, head_view, lay_out, main_output, point_labels, tile_cost
-from wiro_nb.presentation import markup
-from wiro_nb.presentation.formatting import format_duration, format_progress
+from wiro_nb.presentation.formatting import format_duration, format_progress, shorten
+from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
-from wiro_nb.presentation.status import status_of
+from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of
 from wiro_nb.sweeps.plan import SweepPlan
 
 _PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
-_SMALL = f"font-size:11px;{markup.QUIET}"
+_SMALL = f"font-size:11px;{MUTED}"
 _LONGEST_PROMPT = 280
 
 
@@ -44,7 +44,8 @@ def render_sweep(
     ]
     head = head_view(plan, snapshots, best=labels[best] if best is not None else "", left_s=None)
     body = _table(layout, tiles) if layout.is_table else _list(layout, tiles)
-    html = markup.card(_head(plan, layout, snapshots, str(head["title"]), str(head["spent"]), notes) + body)
+    lead = _head(plan, layout, snapshots, str(head["title"]), str(head["spent"]), notes)
+    html = h("div", lead, body, style=CARD)
     title = f"{plan.schema.slug}: {layout.row_name + ' by ' if layout.is_table else ''}{layout.column_name}"
     sheet = make_sheet(layout, labels, posters, title, best)
     text = sweep_text(plan, snapshots, best=best, notes=notes)
@@ -73,87 +74,70 @@ def sweep_text(
 
 def _head(
     plan: SweepPlan, layout: Layout, snapshots: Sequence[Snapshot], title: str, spent: str, notes: Sequence[str]
-) -> str:
+) -> Child:
     unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
-    kind = markup.RUNNING if unfinished else markup.DONE
+    status = RUNNING if unfinished else DONE
     if not unfinished and not any(output.path for snapshot in snapshots for output in snapshot.outputs):
-        kind = markup.FAILED
+        status = FAILED
     varied = f"{layout.row_name} by {layout.column_name}" if layout.is_table else layout.column_name
-    about = markup.quiet(f"{markup.escape(plan.schema.slug)}, {markup.escape(varied)}. {markup.escape(spent)}")
-    parts = [f"<div>{markup.mark(kind)}<b>{markup.escape(title)}</b> {about}</div>"]
     prompt = next((snapshot.prompt for snapshot in snapshots if snapshot.prompt), "")
-    if prompt and "prompt" not in (axis.name for axis in plan.axes):
-        short = prompt if len(prompt) <= _LONGEST_PROMPT else prompt[: _LONGEST_PROMPT - 1] + "…"
-        parts.append(
-            f'<div style="font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 0 0;white-space:pre-wrap">'
-            f"{markup.escape(short)}</div>"
-        )
-    parts += [markup.block(markup.escape(note)) for note in notes]
-    if unfinished:
-        parts.append(
-            markup.block(
-                f"{unfinished} not finished when this notebook was saved. Run the cell again: it picks them up, "
-                "and sends only what is missing."
-            )
-        )
-    return "".join(parts)
+    is_shared = "prompt" not in (axis.name for axis in plan.axes)
+    prompt_style = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 0 0;white-space:pre-wrap"
+    waiting = (
+        f"{unfinished} not finished when this notebook was saved. Run the cell again: it picks them up, and sends "
+        "only what is missing."
+    )
+    return (
+        h("div", status_dot(status), h("b", title), " ", muted(f"{plan.schema.slug}, {varied}. {spent}")),
+        h("div", shorten(prompt, _LONGEST_PROMPT), style=prompt_style) if prompt and is_shared else "",
+        (line(note) for note in notes),
+        line(waiting) if unfinished else "",
+    )
 
 
-def _tile(snapshot: Snapshot, label: str, thumb: bytes | None, is_best: bool) -> str:
-    output = main_output(snapshot)
-    alt = markup.attribute(label)
-    picture = ""
+def _tile(snapshot: Snapshot, label: str, thumb: bytes | None, is_best: bool) -> Html:
+    output, status = main_output(snapshot), status_of(snapshot)
+    picture: Child = ""
     if thumb is not None:
-        picture = f'<img src="data:image/jpeg;base64,{poster_base64(thumb)}" alt="{alt}" style="{_PICTURE}">'
+        picture = h("img", src=f"data:image/jpeg;base64,{poster_base64(thumb)}", alt=label, style=_PICTURE)
     elif not snapshot.state.is_final or not (output and output.path):
         said = snapshot.message if snapshot.state.is_final else ""
-        picture = f'<div style="{_SMALL};white-space:normal;max-width:208px">{markup.escape(said[:160])}</div>'
+        picture = h("div", said[:160], style=f"{_SMALL};white-space:normal;max-width:208px")
     if output is not None and output.path:
-        link = f'href="{markup.url(output.path)}" title="Open {alt}"'
-        picture = f"<a {link}>{picture or markup.escape(output.name)}</a>"
+        picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")
     facts = [format_duration(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
     facts += [cost] if (cost := tile_cost(snapshot)) else []
-    word = "<b>Best</b>" if is_best else markup.escape(status_of(snapshot).label)
-    tail = markup.quiet(markup.escape(", ".join([*facts, f"run {snapshot.short_id}"])))
-    frame = "outline:2px solid #2f80ed;outline-offset:2px" if is_best else ""
-    mark = markup.mark(markup.mark_of(snapshot))
-    line = f'<div style="font-size:11px;white-space:nowrap">{mark}{word} {tail}</div>'
-    return f'<div style="{frame}">{picture}{line}</div>'
+    said = h("b", "Best") if is_best else status.label
+    tail = muted(", ".join([*facts, f"run {snapshot.short_id}"]))
+    below = h("div", status_dot(status), said, " ", tail, style="font-size:11px;white-space:nowrap")
+    return h("div", picture, below, style="outline:2px solid #2f80ed;outline-offset:2px" if is_best else "")
 
 
-def _table(layout: Layout, tiles: Sequence[str]) -> str:
-    row_style = "background:transparent"
-    head = f"text-align:left;vertical-align:bottom;padding:6px 10px 2px 0;font-size:12px;{markup.QUIET}"
-    columns = "".join(
-        f'<th scope="col" style="text-align:left;vertical-align:bottom;padding:6px 10px 2px 0;font-size:12px;'
-        f'font-weight:600">{markup.escape(name)}</th>'
-        for name in layout.columns
+def _table(layout: Layout, tiles: Sequence[Html]) -> Html:
+    row_style, start = "background:transparent", "text-align:left;font-size:12px"
+    head = f"{start};vertical-align:bottom;padding:6px 10px 2px 0"
+    columns = (h("th", name, scope="col", style=f"{head};font-weight:600") for name in layout.columns)
+    both = f"{layout.row_name} / {layout.column_name}"
+    corner = h("th", both, scope="col", style=f"{head};{MUTED};font-weight:normal")
+    cell_style = "text-align:left;vertical-align:top;padding:4px 10px 6px 0"
+    row_head = f"{start};vertical-align:middle;padding:4px 10px 6px 0;font-weight:600"
+    body = (
+        h(
+            "tr",
+            h("th", name, scope="row", style=row_head),
+            (h("td", tiles[position] if position is not None else "", style=cell_style) for position in positions),
+            style=row_style,
+        )
+        for name, positions in zip(layout.rows, layout.cells, strict=True)
     )
-    both = markup.escape(f"{layout.row_name} / {layout.column_name}")
-    corner = f'<th scope="col" style="{head};font-weight:normal">{both}</th>'
-    body = []
-    for name, positions in zip(layout.rows, layout.cells, strict=True):
-        cells = "".join(
-            '<td style="text-align:left;vertical-align:top;padding:4px 10px 6px 0">'
-            f"{tiles[position] if position is not None else ''}</td>"
-            for position in positions
-        )
-        row_head = (
-            '<th scope="row" style="text-align:left;vertical-align:middle;padding:4px 10px 6px 0;font-size:12px;'
-            f'font-weight:600">{markup.escape(name)}</th>'
-        )
-        body.append(f'<tr style="{row_style}">{row_head}{cells}</tr>')
     style = "margin:8px 0 0 0;border-collapse:collapse;table-layout:auto;width:auto"
-    return (
-        f'<table style="{style}"><thead><tr style="{row_style}">{corner}{columns}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
+    return h("table", h("thead", h("tr", corner, columns, style=row_style)), h("tbody", body), style=style)
 
 
-def _list(layout: Layout, tiles: Sequence[str]) -> str:
-    items = "".join(
-        f'<div><div style="font-size:12px;font-weight:600">{markup.escape(name)}</div>{tile}</div>'
+def _list(layout: Layout, tiles: Sequence[Html]) -> Html:
+    items = (
+        h("div", h("div", name, style="font-size:12px;font-weight:600"), tile)
         for name, tile in zip(layout.columns, tiles, strict=True)
     )
     style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px 12px;margin:8px 0 0 0"
-    return f'<div style="{style}">{items}</div>'
+    return h("div", items, style=style)

@@ -41,6 +41,10 @@ def demo(arguments: argparse.Namespace) -> int:
     if not clips:
         _say(f"the quickstart made no clip; see {target}")
         return EXIT_RUN
+    if blank := [clip.name for clip in clips if not clip.with_name(f"{clip.stem}.poster.jpg").is_file()]:
+        _say(f"PyAV and Pillow made no poster of {', '.join(blank)}, so pages show no picture; see {target}")
+        _say('next: python -m pip install --upgrade "wiro_nb[lab]"')
+        return EXIT_RUN
     print(f"notebook  {target}")
     print(f"html      {page}")
     for clip in clips:

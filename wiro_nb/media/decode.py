@@ -136,7 +136,9 @@ def _require_decoder() -> None:
 def _opened(path: Path) -> Iterator[Any]:
     import av
 
-    with av.open(str(path), metadata_errors="replace") as container:
+    # PyAV 19 removed `metadata_errors` and always reads tags that are not UTF-8; up to 18 they raise without it.
+    options: Any = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+    with av.open(str(path), **options) as container:
         yield container
 
 

@@ -163,6 +163,35 @@ def test_a_black_clip_has_a_poster_all_the_same(tmp_path: Path) -> None:
     assert decode.make_poster(make_clip(tmp_path / "black.mp4", [0, 0], size=(64, 48))) is not None
 
 
+def test_a_clip_whose_tags_are_not_utf8_has_a_poster_too(clip: Path, tmp_path: Path) -> None:
+    tagged = tmp_path / "tagged.mp4"
+    with av.open(str(clip)) as source, av.open(str(tagged), "w") as target:
+        target.metadata["comment"] = "in Latin-1: caf?"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    tagged.write_bytes(tagged.read_bytes().replace(b"caf?", b"caf\xe9"))
+    assert decode.make_poster(tagged) is not None
+
+
+@pytest.mark.parametrize("version", ["16.0.0", "18.1.0", "19.0.2"])
+def test_each_release_of_pyav_is_asked_only_what_it_knows(
+    version: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = av.open, []
+
+    def open_file(path: str, **options: str) -> object:
+        asked.append(options)
+        return real(path)
+
+    monkeypatch.setattr(av, "open", open_file)
+    monkeypatch.setattr(av, "__version__", version)
+    assert decode.make_poster(clip) is not None
+    assert asked == [{} if version.startswith("19") else {"metadata_errors": "replace"}]
+
+
 def grey(png: bytes) -> int:
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.format == "PNG"

@@ -38,8 +38,8 @@ def clips_at_hand(example: Any) -> Iterator[None]:
         folder.mkdir(parents=True)
         shutil.copyfile(source, folder / ready.name)
 
-    async def put(self: Finisher, job: Any, task: Any) -> tuple[Any, ...]:
-        folder = Path(job.row.folder)
+    async def put(self: Finisher, active: Any, task: Any) -> tuple[Any, ...]:
+        folder = Path(active.row.folder)
         copy(folder)
         return (replace(ready, path=f"{folder.name}/{ready.name}", poster_path=None, url=task.outputs[0].url),)
 

@@ -132,29 +132,29 @@ def quantiles(values: list[float]) -> dict[str, float]:
 @contextmanager
 def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
     """Notes when a run's end was heard and when its success was known, by task id (Unix time)."""
-    from wiro_nb.execution.active_run import Desk, Job
+    from wiro_nb.execution.active_run import ActiveRun, StateWriter
     from wiro_nb.execution.watch import Watcher
     from wiro_nb.ledger.state import Stage
 
     heard: dict[str, float] = {}
     known: dict[str, float] = {}
-    on_event, show = Watcher._on_event, Desk.show
+    on_event, show = Watcher._on_event, StateWriter.show
 
-    def hear(self: Watcher, job: Job, event: Any) -> None:
-        if event.status == "task_postprocess_end" and job.row.task_id:
-            heard.setdefault(job.row.task_id, time.time())
-        on_event(self, job, event)
+    def hear(self: Watcher, active: ActiveRun, event: Any) -> None:
+        if event.status == "task_postprocess_end" and active.row.task_id:
+            heard.setdefault(active.row.task_id, time.time())
+        on_event(self, active, event)
 
-    def see(self: Desk, job: Job, snapshot: Any) -> None:
-        if snapshot.stage in (Stage.FETCHING, Stage.DONE) and job.row.task_id:
-            known.setdefault(job.row.task_id, time.time())
-        show(self, job, snapshot)
+    def see(self: StateWriter, active: ActiveRun, snapshot: Any) -> None:
+        if snapshot.stage in (Stage.FETCHING, Stage.DONE) and active.row.task_id:
+            known.setdefault(active.row.task_id, time.time())
+        show(self, active, snapshot)
 
-    Watcher._on_event, Desk.show = hear, see  # type: ignore[method-assign]
+    Watcher._on_event, StateWriter.show = hear, see  # type: ignore[method-assign]
     try:
         yield heard, known
     finally:
-        Watcher._on_event, Desk.show = on_event, show  # type: ignore[method-assign]
+        Watcher._on_event, StateWriter.show = on_event, show  # type: ignore[method-assign]
 
 
 @contextmanager

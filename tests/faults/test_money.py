@@ -15,10 +15,10 @@ from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_sta
 from wiro_nb.api import client
 from wiro_nb.api.answers import Task, read_task
 from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
-from wiro_nb.execution.active_run import Job
+from wiro_nb.execution.active_run import ActiveRun
 from wiro_nb.execution.submission_recovery import choose_task
 from wiro_nb.execution.submit import Submitter
-from wiro_nb.execution.submit_queue import Gate
+from wiro_nb.execution.submit_queue import SubmitQueue
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
@@ -204,15 +204,15 @@ def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
     """Meanwhile another kernel may have looked for the task, found none, and told the person so."""
     run = submit(manager)
     run.wait(20)
-    submitter = Submitter(manager._the_worker().desk, link=None)  # type: ignore[arg-type]
+    submitter = Submitter(manager._the_worker().writer, connection=None)  # type: ignore[arg-type]
 
     class Client:
         async def run(self, *_: Any, **__: Any) -> None:
             raise AssertionError("it was sent")
 
     async def late() -> None:
-        job = Job(run, link=None, home=Path())  # type: ignore[arg-type]
-        await submitter._run(Client(), job, None, datetime.now(UTC) - timedelta(seconds=60))  # type: ignore[arg-type]
+        active = ActiveRun(run, connection=None, notebook_dir=Path())  # type: ignore[arg-type]
+        await submitter._run(Client(), active, None, datetime.now(UTC) - timedelta(seconds=60))  # type: ignore[arg-type]
 
     with pytest.raises(ConnectFailed):
         asyncio.run(late())
@@ -231,14 +231,14 @@ def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager:
 
 def test_a_place_in_the_queue_is_given_on_when_its_holder_is_gone_at_that_moment() -> None:
     async def scene() -> None:
-        gate = Gate(in_flight=1)
-        await gate.enter("a")
-        second = asyncio.ensure_future(gate.enter("b"))
+        queue = SubmitQueue(in_flight=1)
+        await queue.enter("a")
+        second = asyncio.ensure_future(queue.enter("b"))
         await asyncio.sleep(0)
-        gate.leave(sent=True)  # it is b's turn now, and b is cancelled before it hears of it
+        queue.leave(sent=True)  # it is b's turn now, and b is cancelled before it hears of it
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
-        await asyncio.wait_for(gate.enter("c"), 1)
+        await asyncio.wait_for(queue.enter("c"), 1)
 
     asyncio.run(scene())
 

@@ -47,7 +47,7 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 def hurry(assign: Callable[[Any, str, Any], None], lease_s: float = LEASE_S) -> None:
     assign(driver, "LEASE_S", lease_s)
     assign(driver, "_HEARTBEAT_S", lease_s / 5)
-    assign(driver, "_SPECTATE_S", 0.1)
+    assign(driver, "_OBSERVE_S", 0.1)
 
 
 @pytest.fixture
@@ -331,8 +331,8 @@ def test_a_lease_from_before_the_clock_was_set_back_is_asked_about(
 
     async def holds(clock: datetime, heard_until: datetime | None = None) -> bool:
         monkeypatch.setattr(active_run, "utc_now", lambda: clock)
-        job = active_run.Job(run, link=None, home=Path(), held_until=heard_until)  # type: ignore[arg-type]
-        return job.is_surely_held_by("me", 20)
+        active = active_run.ActiveRun(run, connection=None, notebook_dir=Path(), held_until=heard_until)  # type: ignore[arg-type]
+        return active.is_surely_held_by("me", 20)
 
     assert asyncio.run(holds(now))
     assert not asyncio.run(holds(now + timedelta(seconds=20)))

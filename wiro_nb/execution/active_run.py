@@ -1,4 +1,4 @@
-"""A run while this process works on it, and the desk where every change of it passes: ledger, handle, listeners.
+"""A run while this process works on it, and the writer where every change of it passes: ledger, handle, listeners.
 
 Everything here happens on the I/O thread unless it says otherwise.
 """
@@ -27,7 +27,7 @@ from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -46,42 +46,42 @@ def _new_future() -> asyncio.Future[None]:
 
 
 @dataclass(eq=False, slots=True)
-class Job:
+class ActiveRun:
     """What the I/O thread knows of a run it works on.
 
     Attributes:
         run: The handle people hold.
-        link: The service it goes to.
-        home: Folder of the notebook; output paths are relative to it.
+        connection: The service it goes to.
+        notebook_dir: Folder of the notebook; output paths are relative to it.
         prepared: The request; None when only the task is known (attached).
         tracker: Once there is a task.
         ended: Done when the service says the task is over, or a look finds it so.
         cancelled: Done when the person wants the end.
         held_until: How long this process's lease lasts, as its last heartbeat made it.
-        look_at: Monotonic time of the next question about it. looks: how many were in vain.
-        unknown_looks: How often the service did not find the task, since `unknown_since`.
-        is_heard: its events come by push.
-        is_suspect: An error line may be the end.
-        generation: Of the link at the time the task was registered for events.
+        next_poll_at: Monotonic time of the next question about it. poll_count: how many were in vain.
+        unknown_count: How often the service did not find the task, since `unknown_since`.
+        receives_events: its events come by push.
+        may_have_failed: An error line may be the end.
+        generation: Of the connection at the time the task was registered for events.
         final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
     """
 
     run: Run
-    link: Link
-    home: Path
+    connection: Connection
+    notebook_dir: Path
     prepared: Prepared | None = None
     tracker: Tracker | None = None
     token: str | None = field(default=None, repr=False)
     ended: asyncio.Future[None] = field(default_factory=_new_future)
     cancelled: asyncio.Future[None] = field(default_factory=_new_future)
-    life: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
     held_until: datetime | None = None
-    look_at: float = 0.0
-    looks: int = 0
-    unknown_looks: int = 0
+    next_poll_at: float = 0.0
+    poll_count: int = 0
+    unknown_count: int = 0
     unknown_since: float = 0.0
-    is_heard: bool = False
-    is_suspect: bool = False
+    receives_events: bool = False
+    may_have_failed: bool = False
     generation: int = 0
     final_task: Task | None = None
     ended_at: datetime | None = None
@@ -121,11 +121,11 @@ class Job:
         return self.run.snapshot
 
 
-class NoLongerOurs(Exception):
+class LeaseLost(Exception):
     """Another process took a run over while this one slept: its files and its row must be left alone."""
 
 
-class Desk:
+class StateWriter:
     """Where changes pass.
 
     Args:
@@ -148,58 +148,58 @@ class Desk:
         """The present settings."""
         return self._settings()
 
-    def change(self, job: Job, **fields: Any) -> None:
+    def change(self, active: ActiveRun, **fields: Any) -> None:
         """Gives the run's snapshot other values and tells the listeners."""
-        if job.tracker is not None:
-            self.show(job, job.tracker.update(utc_now(), **fields))
+        if active.tracker is not None:
+            self.show(active, active.tracker.update(utc_now(), **fields))
         else:
-            present = job.snapshot
-            self.show(job, replace(present, version=present.version + 1, **fields))
+            present = active.snapshot
+            self.show(active, replace(present, version=present.version + 1, **fields))
 
-    def show(self, job: Job, snapshot: Snapshot) -> None:
+    def show(self, active: ActiveRun, snapshot: Snapshot) -> None:
         """Takes a newer snapshot; listeners hear of it at once, or soon when they were told a moment ago."""
-        before = job.snapshot
+        before = active.snapshot
         if snapshot.version <= before.version:
             return
-        job.run._publish(snapshot)
-        if not job.run._has_listeners:
+        active.run._publish(snapshot)
+        if not active.run._has_listeners:
             return
         pause = 1.0 / self.settings.callbacks_per_s
-        since = time.monotonic() - self._told_at.get(job.id, 0.0)
+        since = time.monotonic() - self._told_at.get(active.id, 0.0)
         is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
         if snapshot.state is not before.state or is_known or since >= pause:
-            self._tell(job)
-        elif job.id not in self._timers:
-            self._timers[job.id] = asyncio.get_running_loop().call_later(pause - since, self._tell, job)
+            self._tell(active)
+        elif active.id not in self._timers:
+            self._timers[active.id] = asyncio.get_running_loop().call_later(pause - since, self._tell, active)
 
-    def _tell(self, job: Job) -> None:
-        timer = self._timers.pop(job.id, None)
+    def _tell(self, active: ActiveRun) -> None:
+        timer = self._timers.pop(active.id, None)
         if timer is not None:
             timer.cancel()
-        self._told_at[job.id] = time.monotonic()
-        job.run._notify(job.snapshot)
+        self._told_at[active.id] = time.monotonic()
+        active.run._notify(active.snapshot)
 
-    async def step(self, job: Job, call: Callable[[], LedgerRow]) -> None:
+    async def step(self, active: ActiveRun, call: Callable[[], LedgerRow]) -> None:
         """Takes a step of the run in the ledger, durable when this returns; the handle then shows the new row."""
         try:
             row = await self.ledger_call(call)
         except UnknownRun:
-            await self.put_back(job)
+            await self.put_back(active)
             row = await self.ledger_call(call)
         # Two steps may answer out of order; an end is never taken back.
-        if row.state.is_final or not job.row.state.is_final:
-            job.run._row = row
+        if row.state.is_final or not active.row.state.is_final:
+            active.run._row = row
 
-    async def put_back(self, job: Job) -> None:
+    async def put_back(self, active: ActiveRun) -> None:
         """Writes a run down again where its ledger was deleted or moved away meanwhile: it may have been paid."""
-        if await self.ledger_call(lambda: self.ledger.restore([job.row])):
-            _log.warning("the ledger no longer knew run %s: it was written down again", job.run.short_id)
+        if await self.ledger_call(lambda: self.ledger.restore([active.row])):
+            _log.warning("the ledger no longer knew run %s: it was written down again", active.run.short_id)
 
-    def note_progress(self, job: Job) -> None:
+    def note_progress(self, active: ActiveRun) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""
-        snapshot = job.snapshot
+        snapshot = active.snapshot
         is_time = self.ledger.note(
-            job.id,
+            active.id,
             stage=str(snapshot.stage),
             percent=snapshot.percent,
             message=snapshot.message,
@@ -265,30 +265,32 @@ class Desk:
             past = await self.ledger_call(lambda: self.ledger.past_runs(row.model, row.service))
         return expected_seconds(past, row.parameters)
 
-    def conclude(self, job: Job, final: Snapshot, error: WiroError | None) -> None:
+    def conclude(self, active: ActiveRun, final: Snapshot, error: WiroError | None) -> None:
         """Marks the end of all work on a run: done, then the last word to listeners, then to waiters."""
-        present = job.snapshot
-        job.tracker = None
-        job.run._publish(final if final.version > present.version else replace(final, version=present.version + 1))
-        job.run._conclude(error)
-        self._tell(job)
-        self._told_at.pop(job.id, None)
-        job.run._wake()
+        present = active.snapshot
+        active.tracker = None
+        active.run._publish(
+            final if final.version > present.version else replace(final, version=present.version + 1)
+        )
+        active.run._conclude(error)
+        self._tell(active)
+        self._told_at.pop(active.id, None)
+        active.run._wake()
 
-    async def end_without_task(self, job: Job, state: RunState, error: WiroError) -> None:
+    async def end_without_task(self, active: ActiveRun, state: RunState, error: WiroError) -> None:
         """Ends a run that has no task to follow: refused, cancelled before it was sent, or uncertain."""
         now = utc_now()
         kept, message = error_to_dict(error), error.message
         if state is RunState.UNCERTAIN:
-            await self.step(job, lambda: self.ledger.mark_uncertain(job.id, message, kept))
+            await self.step(active, lambda: self.ledger.mark_uncertain(active.id, message, kept))
         else:
             await self.step(
-                job, lambda: self.ledger.finish(job.id, state, finished_at=now, error=kept, message=message)
+                active, lambda: self.ledger.finish(active.id, state, finished_at=now, error=kept, message=message)
             )
         final = replace(
-            job.snapshot,
+            active.snapshot,
             state=state,
-            stage=Stage.DONE if state is RunState.CANCELLED else job.snapshot.stage,
+            stage=Stage.DONE if state is RunState.CANCELLED else active.snapshot.stage,
             message=message,
             ahead=None,
             percent=None,
@@ -296,7 +298,7 @@ class Desk:
             retry_in_s=None,
             finished=now if state.is_final else None,
         )
-        self.conclude(job, final, error)
+        self.conclude(active, final, error)
 
 
 def error_to_dict(error: WiroError) -> dict[str, Any]:
@@ -346,16 +348,16 @@ def cancelled_before_sending(run: Run) -> RunCancelled:
     )
 
 
-def settle_from_row(run: Run) -> bool:
+def complete_from_row(run: Run) -> bool:
     """Brings a handle in step with its row; True when the row says it is over."""
     run._publish_from_ledger(snapshot_from_row(run.row))
     if run.row.state.is_final:
-        run._settle(error_from_dict(run.row.error))
+        run._complete(error_from_dict(run.row.error))
         return True
     return False
 
 
-def left_behind(run: Run) -> WiroError:
+def session_closed_error(run: Run) -> WiroError:
     """Returns what whoever waits is told when this process closes."""
     return StreamLost(
         f"this session no longer follows run {run.short_id}; it goes on at the service",

@@ -19,15 +19,15 @@ from typing import Any
 
 from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, UnknownRun, WiroError
 from wiro_nb.execution.active_run import (
-    Desk,
-    Job,
-    NoLongerOurs,
-    left_behind,
+    ActiveRun,
+    LeaseLost,
+    StateWriter,
+    complete_from_row,
     no_longer_followed,
-    settle_from_row,
+    session_closed_error,
     utc_now,
 )
-from wiro_nb.execution.cancel import drop_plan, note_wish
+from wiro_nb.execution.cancel import cancel_unsent, request_cancel
 from wiro_nb.execution.download import Downloader
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.requests import prepared_from_row
@@ -40,19 +40,19 @@ from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 LEASE_S = 20.0
 _HEARTBEAT_S = 5.0
-_SPECTATE_S = 1.0
+_OBSERVE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class ServiceRuntime:
     """What works for one service."""
 
-    link: Link
+    connection: Connection
     submitter: Submitter
     watcher: Watcher
     finisher: Finisher
@@ -62,30 +62,30 @@ class Worker:
     """Carries runs from their intent to their record.
 
     Args:
-        desk: Where changes pass.
-        link_for: Gives the link of a service by name; raises MissingCredentials and the like.
+        writer: Where changes pass.
+        connection_for: Gives the connection of a service by name; raises MissingCredentials and the like.
         schema_for: Finds a model's schema again for a planned run after a restart.
         price_of: Forecasts a request's price in USD, or None; asks the service when it has to.
     """
 
     def __init__(
         self,
-        desk: Desk,
+        writer: StateWriter,
         *,
-        link_for: Callable[[str], Link],
+        connection_for: Callable[[str], Connection],
         schema_for: Callable[[str], ModelSchema],
         price_of: Callable[[Prepared], Coroutine[Any, Any, Decimal | None]],
     ) -> None:
-        self.desk = desk
+        self.writer = writer
         self.owner = new_owner()
-        self._link_for = link_for
+        self._link_for = connection_for
         self._schema_for = schema_for
         self._price_of = price_of
-        self._branches: dict[str, Branch] = {}
+        self._runtimes: dict[str, ServiceRuntime] = {}
         self._downloader: Downloader | None = None
-        self._jobs: dict[str, Job] = {}
+        self._active: dict[str, ActiveRun] = {}
         self._turn = asyncio.Lock()
-        self._spectators: dict[str, tuple[asyncio.Task[None], Run]] = {}
+        self._observers: dict[str, tuple[asyncio.Task[None], Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
@@ -96,217 +96,227 @@ class Worker:
         """Returns a new row with this process's lease on it, so that no other kernel takes it before it starts."""
         return replace(row, lease_owner=self.owner, lease_until=utc_now() + timedelta(seconds=LEASE_S))
 
-    def start(self, run: Run, prepared: Prepared, home: Path) -> None:
-        """Begins the life of a run that was just planned."""
-        if run.id in self._jobs or self._closing:
+    def start(self, run: Run, prepared: Prepared, notebook_dir: Path) -> None:
+        """Begins the task of a run that was just planned."""
+        if run.id in self._active or self._closing:
             return
-        branch = self.branch(run.row.service)
-        branch.submitter.gate.announce(run.id)
-        self._begin(run, branch, home, prepared)
+        runtime = self.runtime(run.row.service)
+        runtime.submitter.queue.reserve(run.id)
+        self._begin(run, runtime, notebook_dir, prepared)
 
-    async def follow(self, run: Run, home: Path) -> None:
-        """Takes a run of the ledger on, or looks on while another process works on it."""
-        self._look_on(run, home)
+    async def follow(self, run: Run, notebook_dir: Path) -> None:
+        """Takes a run of the ledger on, or poll_count on while another process works on it."""
+        self._look_on(run, notebook_dir)
 
-    def _look_on(self, run: Run, home: Path) -> None:
-        if self._closing and not run.done and run.id not in self._jobs:
-            run._settle(left_behind(run))  # asked about while this closes: nobody else would wake who waits
-        if run.done or self._closing or run.id in self._jobs or run.id in self._spectators:
+    def _look_on(self, run: Run, notebook_dir: Path) -> None:
+        if self._closing and not run.done and run.id not in self._active:
+            run._complete(
+                session_closed_error(run)
+            )  # asked about while this closes: nobody else would wake who waits
+        if run.done or self._closing or run.id in self._active or run.id in self._observers:
             return
-        task = asyncio.create_task(self._spectate(run, home), name=f"wiro-spectate-{run.short_id}")
-        self._spectators[run.id] = task, run
+        task = asyncio.create_task(self._observe(run, notebook_dir), name=f"wiro-observe-{run.short_id}")
+        self._observers[run.id] = task, run
 
-        def ended(spectator: asyncio.Task[None]) -> None:
-            self._spectators.pop(run.id, None)
-            if not spectator.cancelled() and spectator.exception() is None:
-                self._look_on(run, home)  # unless it is taken over, or was asked about again meanwhile
+        def ended(observer: asyncio.Task[None]) -> None:
+            self._observers.pop(run.id, None)
+            if not observer.cancelled() and observer.exception() is None:
+                self._look_on(run, notebook_dir)  # unless it is taken over, or was asked about again meanwhile
 
         task.add_done_callback(ended)
 
-    def branch(self, service: str) -> Branch:
+    def runtime(self, service: str) -> ServiceRuntime:
         """Returns what works for a service, made at first use."""
-        found = self._branches.get(service)
+        found = self._runtimes.get(service)
         if found is None:
-            link = self._link_for(service)
+            connection = self._link_for(service)
             if self._downloader is None:
-                self._downloader = Downloader(lambda: self.desk.settings)
-            found = Branch(
-                link,
-                Submitter(self.desk, link),
-                Watcher(self.desk, link),
-                Finisher(self.desk, link, self._downloader, self._claim),
+                self._downloader = Downloader(lambda: self.writer.settings)
+            found = ServiceRuntime(
+                connection,
+                Submitter(self.writer, connection),
+                Watcher(self.writer, connection),
+                Finisher(self.writer, connection, self._downloader, self._claim),
             )
-            self._branches[service] = found
+            self._runtimes[service] = found
         return found
 
-    def _begin(self, run: Run, branch: Branch, home: Path, prepared: Prepared | None) -> None:
-        job = Job(run=run, link=branch.link, home=home, prepared=prepared, token=run.row.task_token)
+    def _begin(self, run: Run, runtime: ServiceRuntime, notebook_dir: Path, prepared: Prepared | None) -> None:
+        active = ActiveRun(
+            run=run,
+            connection=runtime.connection,
+            notebook_dir=notebook_dir,
+            prepared=prepared,
+            token=run.row.task_token,
+        )
         if run.row.cancel_at is not None:
-            job.cancel()
-        self._jobs[run.id] = job
-        job.life = asyncio.create_task(self._live(job, branch), name=f"wiro-run-{run.short_id}")
+            active.cancel()
+        self._active[run.id] = active
+        active.task = asyncio.create_task(self._drive(active, runtime), name=f"wiro-run-{run.short_id}")
         if self._heart is None or self._heart.done():
-            self._heart = asyncio.create_task(self._beat(), name="wiro-heartbeat")
+            self._heart = asyncio.create_task(self._heartbeat(), name="wiro-heartbeat")
 
-    async def _spectate(self, run: Run, home: Path) -> None:
+    async def _observe(self, run: Run, notebook_dir: Path) -> None:
         """Follows a run in the ledger until its lease is free, then takes it over; or until it is over."""
-        ledger = self.desk.ledger
+        ledger = self.writer.ledger
         try:
             while not run.done:
                 async with self._turn:  # one after the other: plans are taken over in the order they were made
-                    claimed = await self.desk.ledger_call(
+                    acquired = await self.writer.ledger_call(
                         lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)
                     )
-                    run._row = await self.desk.ledger_call(lambda: ledger.get(run.id))
-                    is_over = settle_from_row(run)
-                    if claimed and not is_over:
-                        await self._take_over(run, home)
-                if claimed or is_over:
+                    run._row = await self.writer.ledger_call(lambda: ledger.get(run.id))
+                    is_over = complete_from_row(run)
+                    if acquired and not is_over:
+                        await self._take_over(run, notebook_dir)
+                if acquired or is_over:
                     return
-                await asyncio.sleep(_SPECTATE_S)
+                await asyncio.sleep(_OBSERVE_S)
         except (LedgerError, UnknownRun) as error:
             _log.warning("run %s cannot be looked up: %s", run.short_id, error.message)
-            run._settle(no_longer_followed(run, error))
+            run._complete(no_longer_followed(run, error))
 
-    async def _take_over(self, run: Run, home: Path) -> None:
+    async def _take_over(self, run: Run, notebook_dir: Path) -> None:
         if run.state is RunState.PLANNED and run.row.cancel_at is not None:
-            await drop_plan(self.desk, run, self.owner, LEASE_S)
+            await cancel_unsent(self.writer, run, self.owner, LEASE_S)
             return
         try:
-            branch = self.branch(run.row.service)
+            runtime = self.runtime(run.row.service)
             prepared = None
             if run.state is RunState.PLANNED:
                 schema = await asyncio.to_thread(self._schema_for, run.model)
-                prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, home)
-                branch.submitter.gate.announce(run.id, alone=True)
+                prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, notebook_dir)
+                runtime.submitter.queue.reserve(run.id, exclusive=True)
         except WiroError as error:
             # No key for its service, or an input file is gone: the run stays as it is, and says why.
             _log.warning("run %s cannot go on: %s", run.short_id, error.message)
-            await self.desk.ledger_call(lambda: self.desk.ledger.release(self.owner, run.id))
-            run._settle(no_longer_followed(run, error))
+            await self.writer.ledger_call(lambda: self.writer.ledger.release(self.owner, run.id))
+            run._complete(no_longer_followed(run, error))
             return
-        run._unsettle()
-        self._begin(run, branch, home, prepared)
+        run._reopen()
+        self._begin(run, runtime, notebook_dir, prepared)
 
-    # A life ----------------------------------------------------------------------------------
+    # A task ----------------------------------------------------------------------------------
 
-    async def _live(self, job: Job, branch: Branch) -> None:
+    async def _drive(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
         try:
-            await self._steps(job, branch)
+            await self._steps(active, runtime)
         except asyncio.CancelledError:
             raise
-        except NoLongerOurs:
-            _log.warning("run %s is followed by another process now", job.run.short_id)
+        except LeaseLost:
+            _log.warning("run %s is followed by another process now", active.run.short_id)
         except WiroError as error:
-            _log.error("run %s stopped being followed: %s", job.run.short_id, error.message)
-            await self._let_go(job)
-            told = no_longer_followed(job.run, error)
-            self.desk.conclude(job, replace(job.snapshot, message=error.message), told)
+            _log.error("run %s stopped being followed: %s", active.run.short_id, error.message)
+            await self._let_go(active)
+            told = no_longer_followed(active.run, error)
+            self.writer.conclude(active, replace(active.snapshot, message=error.message), told)
         except Exception as error:
-            _log.exception("run %s stopped being followed by a defect", job.run.short_id)
-            await self._let_go(job)
+            _log.exception("run %s stopped being followed by a defect", active.run.short_id)
+            await self._let_go(active)
             lost = StreamLost(
-                f"run {job.run.short_id} stopped being followed: {type(error).__name__}: {error}",
-                hint=f"%wiro wait {job.run.short_id}",
-                run_id=job.id,
+                f"run {active.run.short_id} stopped being followed: {type(error).__name__}: {error}",
+                hint=f"%wiro wait {active.run.short_id}",
+                run_id=active.id,
             )
-            self.desk.conclude(job, replace(job.snapshot, message=lost.message), lost)
+            self.writer.conclude(active, replace(active.snapshot, message=lost.message), lost)
         finally:
-            self._jobs.pop(job.id, None)
-            branch.submitter.gate.withdraw(job.id)
-            branch.submitter.gate.slot_freed()
+            self._active.pop(active.id, None)
+            runtime.submitter.queue.withdraw(active.id)
+            runtime.submitter.queue.slot_freed()
             if not self._closing:
-                self._look_on(job.run, job.home)  # if it was asked about again while this life was ending
+                self._look_on(
+                    active.run, active.notebook_dir
+                )  # if it was asked about again while this task was ending
 
-    async def _steps(self, job: Job, branch: Branch) -> None:
-        if not await self._claim(job):
-            return  # another process was faster: `_live` has it looked at from here
-        state = job.row.state
+    async def _steps(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
+        if not await self._claim(active):
+            return  # another process was faster: `_drive` has it looked at from here
+        state = active.row.state
         if state is RunState.PLANNED:
-            await branch.submitter.send(job)
+            await runtime.submitter.send(active)
         elif state in (RunState.SUBMITTING, RunState.UNCERTAIN):
-            await branch.submitter.resolver.resolve(job)
-        if job.row.state is not RunState.SUBMITTED:
-            await self.desk.ledger_call(partial(self.desk.ledger.release, self.owner, job.id))
+            await runtime.submitter.resolver.resolve(active)
+        if active.row.state is not RunState.SUBMITTED:
+            await self.writer.ledger_call(partial(self.writer.ledger.release, self.owner, active.id))
             return
-        job.tracker = Tracker(job.snapshot, expected_s=await self.desk.expected_s(job.row))
-        if job.prepared is not None and job.row.estimated_usd is None:
-            self._spawn(self._tell_price(job, job.prepared))
-        job.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
-        if job.cancelled.done():
-            self._spawn(branch.watcher.cancel(job))
-        task = await branch.watcher.follow(job)
-        if not await self._claim(job):
+        active.tracker = Tracker(active.snapshot, expected_s=await self.writer.expected_s(active.row))
+        if active.prepared is not None and active.row.estimated_usd is None:
+            self._spawn(self._tell_price(active, active.prepared))
+        active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
+        if active.cancelled.done():
+            self._spawn(runtime.watcher.cancel(active))
+        task = await runtime.watcher.follow(active)
+        if not await self._claim(active):
             return
-        await branch.finisher.finish(job, task)
+        await runtime.finisher.finish(active, task)
 
-    async def _claim(self, job: Job) -> bool:
+    async def _claim(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
-        if job.is_surely_held_by(self.owner, LEASE_S):
-            return not job.row.state.is_final
-        await self.desk.put_back(job)
-        ledger = self.desk.ledger
-        row = await self.desk.ledger_call(lambda: ledger.get(job.id))
+        if active.is_surely_held_by(self.owner, LEASE_S):
+            return not active.row.state.is_final
+        await self.writer.put_back(active)
+        ledger = self.writer.ledger
+        row = await self.writer.ledger_call(lambda: ledger.get(active.id))
         if row.state.is_final:
             return False
         if row.lease_owner == self.owner and row.lease_until is not None and row.lease_until > utc_now():
             return True
-        return await self.desk.ledger_call(lambda: ledger.claim(job.id, self.owner, utc_now(), LEASE_S))
+        return await self.writer.ledger_call(lambda: ledger.claim(active.id, self.owner, utc_now(), LEASE_S))
 
-    async def _let_go(self, job: Job) -> None:
+    async def _let_go(self, active: ActiveRun) -> None:
         """Gives the lease of a run back, so that any process may go on with it."""
         try:
-            await self.desk.ledger_call(partial(self.desk.ledger.release, self.owner, job.id))
+            await self.writer.ledger_call(partial(self.writer.ledger.release, self.owner, active.id))
         except LedgerError as error:
-            _log.warning("the lease of run %s was not given back: %s", job.run.short_id, error.message)
+            _log.warning("the lease of run %s was not given back: %s", active.run.short_id, error.message)
 
-    async def _tell_price(self, job: Job, prepared: Prepared) -> None:
+    async def _tell_price(self, active: ActiveRun, prepared: Prepared) -> None:
         """Forecasts the price of a run whose model's page was not known yet when it was planned."""
         try:
             price = await self._price_of(prepared)
         except WiroError as error:
-            _log.info("no forecast for run %s: %s", job.run.short_id, error.message)
+            _log.info("no forecast for run %s: %s", active.run.short_id, error.message)
             return
-        if price is not None and not job.run.done:
-            self.desk.change(job, estimated_usd=price)
-            ledger = self.desk.ledger
-            await self.desk.step(job, lambda: ledger.amend(job.id, estimated_usd=price))
+        if price is not None and not active.run.done:
+            self.writer.change(active, estimated_usd=price)
+            ledger = self.writer.ledger
+            await self.writer.step(active, lambda: ledger.amend(active.id, estimated_usd=price))
 
     # Acting ----------------------------------------------------------------------------------
 
-    async def cancel(self, run: Run, home: Path) -> None:
+    async def cancel(self, run: Run, notebook_dir: Path) -> None:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
-        job = self._jobs.get(run.id)
-        if job is not None:
-            job.cancel()  # at once: it may be about to leave
-        await note_wish(self.desk, run)
-        await self.follow(run, home)
+        active = self._active.get(run.id)
+        if active is not None:
+            active.cancel()  # at once: it may be about to leave
+        await request_cancel(self.writer, run)
+        await self.follow(run, notebook_dir)
         for _ in range(50):
-            job = self._jobs.get(run.id)
-            if job is not None or run.done:
+            active = self._active.get(run.id)
+            if active is not None or run.done:
                 break
             await asyncio.sleep(0.02)
         if run.done:
-            await drop_plan(self.desk, run, self.owner, LEASE_S)
-        elif job is None:
+            await cancel_unsent(self.writer, run, self.owner, LEASE_S)
+        elif active is None:
             _log.info("run %s is followed by another process, which is told by the ledger", run.short_id)
             await self._cancel_elsewhere(run)
         else:
-            await self._cancel_here(job)
+            await self._cancel_here(active)
 
-    async def _cancel_here(self, job: Job) -> None:
-        job.cancel()
-        self.desk.change(job, cancel_requested=True, message="cancelling")
-        if job.row.state is RunState.SUBMITTED and job.tracker is not None:
-            await self.branch(job.row.service).watcher.cancel(job)
+    async def _cancel_here(self, active: ActiveRun) -> None:
+        active.cancel()
+        self.writer.change(active, cancel_requested=True, message="cancelling")
+        if active.row.state is RunState.SUBMITTED and active.tracker is not None:
+            await self.runtime(active.row.service).watcher.cancel(active)
 
     async def _cancel_elsewhere(self, run: Run) -> None:
         if run.row.task_id is None:
             return
-        branch = self.branch(run.row.service)
-        await branch.watcher.cancel(Job(run=run, link=branch.link, home=Path()))
+        runtime = self.runtime(run.row.service)
+        await runtime.watcher.cancel(ActiveRun(run=run, connection=runtime.connection, notebook_dir=Path()))
 
-    async def fetch(self, run: Run, home: Path) -> None:
+    async def fetch(self, run: Run, notebook_dir: Path) -> None:
         """Downloads the files of a run that succeeded once more.
 
         Raises:
@@ -318,11 +328,13 @@ class Worker:
                 hint=f"%wiro show {run.short_id}",
                 run_id=run.id,
             )
-        branch = self.branch(run.row.service)
-        job = Job(run=run, link=branch.link, home=home, token=run.row.task_token)
-        task = await branch.link.read_task(run.task_id, job.token)
-        outputs = await branch.finisher.fetch(job, task)
-        await branch.finisher.rewrite(job, outputs)
+        runtime = self.runtime(run.row.service)
+        active = ActiveRun(
+            run=run, connection=runtime.connection, notebook_dir=notebook_dir, token=run.row.task_token
+        )
+        task = await runtime.connection.read_task(run.task_id, active.token)
+        outputs = await runtime.finisher.fetch(active, task)
+        await runtime.finisher.rewrite(active, outputs)
         problems = [output for output in outputs if output.problem]
         if problems:
             raise DownloadFailed(
@@ -340,40 +352,45 @@ class Worker:
 
     # Leases ----------------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
-        ledger = self.desk.ledger
-        while self._jobs:
+    async def _heartbeat(self) -> None:
+        ledger = self.writer.ledger
+        while self._active:
             await asyncio.sleep(_HEARTBEAT_S)
-            before, now = set(self._jobs), utc_now()
+            before, now = set(self._active), utc_now()
             try:
-                held = await self.desk.ledger_call(partial(ledger.heartbeat, self.owner, now, LEASE_S))
-                asked = await self.desk.ledger_call(lambda: ledger.asked_to_cancel(self.owner))
-                for run_id in held & self._jobs.keys():
-                    self._jobs[run_id].held_until = now + timedelta(seconds=LEASE_S)
+                held = await self.writer.ledger_call(partial(ledger.heartbeat, self.owner, now, LEASE_S))
+                asked = await self.writer.ledger_call(lambda: ledger.asked_to_cancel(self.owner))
+                for run_id in held & self._active.keys():
+                    self._active[run_id].held_until = now + timedelta(seconds=LEASE_S)
                 for run_id in before - held:
-                    await self._regain(run_id)
+                    await self._reacquire_lease(run_id)
             except LedgerError as error:
                 _log.warning("leases could not be extended: %s", error.message)
                 continue
-            for job in [self._jobs[run_id] for run_id in asked & self._jobs.keys()]:
-                if not job.cancelled.done():
-                    self._spawn(self._cancel_here(job))
+            for active in [self._active[run_id] for run_id in asked & self._active.keys()]:
+                if not active.cancelled.done():
+                    self._spawn(self._cancel_here(active))
 
-    async def _regain(self, run_id: str) -> None:
+    async def _reacquire_lease(self, run_id: str) -> None:
         """After a long sleep of the machine another process may have taken a run: then it is no longer ours."""
-        job = self._jobs.get(run_id)
-        if job is None or job.row.state.is_final or job.run.done or job.row.state is RunState.SUBMITTING:
+        active = self._active.get(run_id)
+        if (
+            active is None
+            or active.row.state.is_final
+            or active.run.done
+            or active.row.state is RunState.SUBMITTING
+        ):
             return  # the answer of one being sent, when it comes, says more than anybody could find out
-        ledger = self.desk.ledger
-        await self.desk.put_back(job)
-        if await self.desk.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S)):
+        ledger = self.writer.ledger
+        await self.writer.put_back(active)
+        if await self.writer.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S)):
             return
-        _log.warning("run %s is followed by another process now", job.run.short_id)
-        if job.life is not None:
-            job.life.cancel()
+        _log.warning("run %s is followed by another process now", active.run.short_id)
+        if active.task is not None:
+            active.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await job.life
-        await self.follow(job.run, job.home)
+                await active.task
+        await self.follow(active.run, active.notebook_dir)
 
     # The end ---------------------------------------------------------------------------------
 
@@ -381,20 +398,20 @@ class Worker:
         """Lets requests under way come to an answer, gives up all leases and wakes whoever waits."""
         self._closing = True
         deadline = asyncio.get_running_loop().time() + timeout_s / 2
-        await asyncio.gather(*(branch.submitter.settle(deadline) for branch in self._branches.values()))
-        left = [*(job.run for job in self._jobs.values()), *(run for _, run in self._spectators.values())]
-        watched = [task for task, _ in self._spectators.values()]
-        lives = [job.life for job in self._jobs.values() if job.life is not None]
+        await asyncio.gather(*(runtime.submitter.settle(deadline) for runtime in self._runtimes.values()))
+        left = [*(active.run for active in self._active.values()), *(run for _, run in self._observers.values())]
+        watched = [task for task, _ in self._observers.values()]
+        lives = [active.task for active in self._active.values() if active.task is not None]
         heart = [self._heart] if self._heart is not None else []
         for task in [*lives, *watched, *self._background, *heart]:
             task.cancel()
         await asyncio.gather(*lives, *watched, *self._background, *heart, return_exceptions=True)
         for run in left:
             if not run.done:
-                run._settle(left_behind(run))
-        for branch in self._branches.values():
-            await branch.watcher.close()
+                run._complete(session_closed_error(run))
+        for runtime in self._runtimes.values():
+            await runtime.watcher.close()
         try:
-            self.desk.ledger.release(self.owner)
+            self.writer.ledger.release(self.owner)
         except LedgerError as error:  # the leases end by themselves; the connections still have to be closed
             _log.warning("leases were not given back: %s", error.message)

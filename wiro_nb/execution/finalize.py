@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
-from wiro_nb.execution.active_run import Desk, Job, NoLongerOurs, error_to_dict, utc_now
+from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, error_to_dict, utc_now
 from wiro_nb.execution.download import Downloader
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
@@ -28,7 +28,7 @@ from wiro_nb.media import decode
 from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.record import build_record, sealed_json
 from wiro_nb.provenance.sidecar import write_sidecar
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -57,65 +57,69 @@ class Finisher:
     """Ends the runs of one service.
 
     Args:
-        desk: Where changes pass.
-        link: The service.
+        writer: Where changes pass.
+        connection: The service.
         downloader: Fetches files; one for all runs, so that only a few are fetched at a time.
         is_ours: Makes sure that no other process took a run over meanwhile.
     """
 
     def __init__(
-        self, desk: Desk, link: Link, downloader: Downloader, is_ours: Callable[[Job], Awaitable[bool]]
+        self,
+        writer: StateWriter,
+        connection: Connection,
+        downloader: Downloader,
+        is_ours: Callable[[ActiveRun], Awaitable[bool]],
     ) -> None:
-        self._desk = desk
-        self._link = link
+        self._writer = writer
+        self._connection = connection
         self._downloader = downloader
         self._room = asyncio.Semaphore(_AT_A_TIME)
         self._turns = asyncio.Semaphore(_TURNS)
         self._is_ours = is_ours
 
-    async def finish(self, job: Job, task: Task | None) -> None:
+    async def finish(self, active: ActiveRun, task: Task | None) -> None:
         """Brings a task that is over into the ledger, the run's folder and the handle."""
         if task is None:
-            await self._end(job, _End(RunState.FAILED, None, (), _vanished(job), utc_now()))
+            await self._end(active, _End(RunState.FAILED, None, (), _vanished(active), utc_now()))
             return
-        assert job.tracker is not None
-        finished = _finished(job, task)
-        if job.tracker.succeeded:
-            self._desk.show(job, job.tracker.snapshot)
-            task = await self._with_outputs(job, task)
+        assert active.tracker is not None
+        finished = _finished(active, task)
+        if active.tracker.succeeded:
+            self._writer.show(active, active.tracker.snapshot)
+            task = await self._with_outputs(active, task)
             # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
             # the garbage collector to walk through that every thread of the kernel stood still.
             async with self._turns if any(output.url for output in task.outputs) else nullcontext():
-                outputs = await self.fetch(job, task)
-                await self._end(job, _End(RunState.SUCCEEDED, task, outputs, None, finished))
-        elif job.tracker.snapshot.state is RunState.CANCELLED:
-            await self._end(job, _End(RunState.CANCELLED, task, (), _cancelled(job, task), finished))
+                outputs = await self.fetch(active, task)
+                await self._end(active, _End(RunState.SUCCEEDED, task, outputs, None, finished))
+        elif active.tracker.snapshot.state is RunState.CANCELLED:
+            await self._end(active, _End(RunState.CANCELLED, task, (), _cancelled(active, task), finished))
         else:
-            await self._end(job, _End(RunState.FAILED, task, (), _failed(job, task), finished))
+            await self._end(active, _End(RunState.FAILED, task, (), _failed(active, task), finished))
 
-    async def _with_outputs(self, job: Job, task: Task) -> Task:
+    async def _with_outputs(self, active: ActiveRun, task: Task) -> Task:
         """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
         for pause in _LATE_OUTPUTS_S:
             if task.outputs:
                 break
             await asyncio.sleep(pause)
             try:
-                task = await self._link.read_task(job.row.task_id, job.token)
+                task = await self._connection.read_task(active.row.task_id, active.token)
             except WiroError as error:
-                _log.info("run %s: %s", job.run.short_id, error.message)
+                _log.info("run %s: %s", active.run.short_id, error.message)
         return task
 
-    async def fetch(self, job: Job, task: Task) -> tuple[RunOutput, ...]:
+    async def fetch(self, active: ActiveRun, task: Task) -> tuple[RunOutput, ...]:
         """Downloads and measures the outputs of a task into the run's folder."""
-        folder = Path(job.row.folder or job.home)
+        folder = Path(active.row.folder or active.notebook_dir)
 
         async def look_again() -> Task:
-            return await self._link.read_task(job.row.task_id, job.token)
+            return await self._connection.read_task(active.row.task_id, active.token)
 
-        client = await self._link.connect()
-        await self._desk.calm()
+        client = await self._connection.connect()
+        await self._writer.calm()
         outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
-        return tuple([await self._work(_measure, output, folder, job.home) for output in outputs])
+        return tuple([await self._work(_measure, output, folder, active.notebook_dir) for output in outputs])
 
     async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs what takes computing on a worker thread, two at a time over all runs.
@@ -124,37 +128,37 @@ class Finisher:
         the steps of the ledger, which use the same threads.
         """
         async with self._room:
-            await self._desk.calm()
+            await self._writer.calm()
             return await asyncio.to_thread(call, *arguments)
 
-    async def rewrite(self, job: Job, outputs: tuple[RunOutput, ...]) -> None:
+    async def rewrite(self, active: ActiveRun, outputs: tuple[RunOutput, ...]) -> None:
         """Writes a run's record anew after its files were fetched again."""
-        text, outputs = await self._work(self._write, job, replace(job.snapshot, outputs=outputs))
-        await self._desk.step(job, lambda: self._desk.ledger.amend(job.id, outputs=outputs, record=text))
-        self._desk.change(job, outputs=outputs, message=_problem_line(outputs))
+        text, outputs = await self._work(self._write, active, replace(active.snapshot, outputs=outputs))
+        await self._writer.step(active, lambda: self._writer.ledger.amend(active.id, outputs=outputs, record=text))
+        self._writer.change(active, outputs=outputs, message=_problem_line(outputs))
 
-    async def _end(self, job: Job, end: _End) -> None:
-        if not await self._is_ours(job):
-            raise NoLongerOurs
-        final = _final_snapshot(job, end)
+    async def _end(self, active: ActiveRun, end: _End) -> None:
+        if not await self._is_ours(active):
+            raise LeaseLost
+        final = _final_snapshot(active, end)
         text = None
         try:
-            text, outputs = await self._work(self._write, job, final)
+            text, outputs = await self._work(self._write, active, final)
             final = replace(final, outputs=outputs)
         except (WiroError, OSError, ValueError):
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
-            _log.exception("the record of run %s could not be written", job.run.short_id)
+            _log.exception("the record of run %s could not be written", active.run.short_id)
         try:
-            await self._desk.step(job, partial(self._write_end, job, end, final, text))
+            await self._writer.step(active, partial(self._write_end, active, end, final, text))
         except LedgerError as error:
             if getattr(error, "reason", "") == "transition":
-                raise NoLongerOurs from None  # somebody else ended it, by hand or in another process
+                raise LeaseLost from None  # somebody else ended it, by hand or in another process
             raise
-        self._desk.conclude(job, final, end.error)
+        self._writer.conclude(active, final, end.error)
 
-    def _write_end(self, job: Job, end: _End, final: Snapshot, text: str | None) -> LedgerRow:
-        return self._desk.ledger.finish(
-            job.id,
+    def _write_end(self, active: ActiveRun, end: _End, final: Snapshot, text: str | None) -> LedgerRow:
+        return self._writer.ledger.finish(
+            active.id,
             end.state,
             finished_at=end.finished,
             started_at=final.started,
@@ -168,12 +172,12 @@ class Finisher:
             stage=str(final.stage),
         )
 
-    def _write(self, job: Job, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
+    def _write(self, active: ActiveRun, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
-        record = _build_record(job, final)
+        record = _build_record(active, final)
         if final.state is not RunState.SUCCEEDED:
             return sealed_json(record), final.outputs
-        folder = Path(job.row.folder or job.home)
+        folder = Path(active.row.folder or active.notebook_dir)
         folder.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
         outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
@@ -183,7 +187,7 @@ class Finisher:
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem:
             return output
-        if not self._desk.settings.embed_record:
+        if not self._writer.settings.embed_record:
             notes[output.name] = "switched off"
             return output
         embedded = embed_record(folder / output.name, record)
@@ -193,8 +197,8 @@ class Finisher:
         return replace(output, stored_sha256=embedded.sha256)
 
 
-def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
-    row = job.row
+def _build_record(active: ActiveRun, final: Snapshot) -> dict[str, Any]:
+    row = active.row
     cell: dict[str, Any] = {"id": row.cell_id, "source_sha256": row.source_sha256}
     if given := row.request.get("cell_parameters"):
         cell["parameters"] = given
@@ -208,7 +212,7 @@ def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
         task_id=row.task_id,
         status=str(final.state),
         exit_code=final.exit_code,
-        outputs=[_recorded(output, Path(row.folder or job.home)) for output in final.outputs],
+        outputs=[_recorded(output, Path(row.folder or active.notebook_dir)) for output in final.outputs],
         price={"estimated_usd": final.estimated_usd, "cost_usd": final.cost_usd},
         times={
             "created": row.created,
@@ -222,20 +226,20 @@ def _build_record(job: Job, final: Snapshot) -> dict[str, Any]:
     )
 
 
-def _finished(job: Job, task: Task) -> datetime:
+def _finished(active: ActiveRun, task: Task) -> datetime:
     """Returns when a task ended: as seen here, else as the service says, which counts whole seconds."""
-    finished = job.ended_at or task.finished or task.cancelled or utc_now()
-    return max(finished, job.row.submitted_at or finished)
+    finished = active.ended_at or task.finished or task.cancelled or utc_now()
+    return max(finished, active.row.submitted_at or finished)
 
 
-def _final_snapshot(job: Job, end: _End) -> Snapshot:
-    assert job.tracker is not None
-    present, task = job.tracker.snapshot, end.task
-    submitted = job.row.submitted_at
+def _final_snapshot(active: ActiveRun, end: _End) -> Snapshot:
+    assert active.tracker is not None
+    present, task = active.tracker.snapshot, end.task
+    submitted = active.row.submitted_at
     started = max(present.started, submitted) if present.started and submitted else present.started
     return replace(
         present,
-        version=max(present.version, job.snapshot.version) + 1,
+        version=max(present.version, active.snapshot.version) + 1,
         state=end.state,
         stage=Stage.DONE if end.state is not RunState.FAILED else present.stage,
         outputs=end.outputs,
@@ -265,7 +269,7 @@ def _tidy(amount: Decimal | None) -> Decimal | None:
     return None if amount is None else Decimal(format(amount.normalize(), "f"))
 
 
-def _measure(output: RunOutput, folder: Path, home: Path) -> RunOutput:
+def _measure(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
     """Adds what the file itself tells: pixels, length, a poster beside it. Blocks; a worker thread's work."""
     if not output.name or output.problem:
         return output
@@ -275,15 +279,15 @@ def _measure(output: RunOutput, folder: Path, home: Path) -> RunOutput:
         poster = decode.make_poster(path)
     except Exception:  # a strange file must not take the run with it
         _log.exception("%s could not be measured", output.name)
-        return replace(output, path=relative_path(path, home))
+        return replace(output, path=relative_path(path, notebook_dir))
     poster_path = None
     if poster is not None:
         poster_file = path.with_name(f"{path.stem}.poster.jpg")
         poster_file.write_bytes(poster)
-        poster_path = relative_path(poster_file, home)
+        poster_path = relative_path(poster_file, notebook_dir)
     return replace(
         output,
-        path=relative_path(path, home),
+        path=relative_path(path, notebook_dir),
         poster_path=poster_path,
         width=info.width,
         height=info.height,
@@ -293,10 +297,10 @@ def _measure(output: RunOutput, folder: Path, home: Path) -> RunOutput:
     )
 
 
-def relative_path(path: Path, home: Path) -> str:
+def relative_path(path: Path, notebook_dir: Path) -> str:
     """Returns a path as seen from the notebook's folder, with POSIX separators; a bare name on another drive."""
     try:
-        return Path(os.path.relpath(path.resolve(), home.resolve())).as_posix()
+        return Path(os.path.relpath(path.resolve(), notebook_dir.resolve())).as_posix()
     except ValueError:
         return path.name
 
@@ -330,30 +334,32 @@ def _problem_line(outputs: tuple[RunOutput, ...]) -> str:
     return f"{problems[0].name or 'an output'} could not be fetched: {problems[0].problem}"
 
 
-def _vanished(job: Job) -> RunFailed:
+def _vanished(active: ActiveRun) -> RunFailed:
     return RunFailed(
-        f"the service does not know task {job.row.task_id} of run {job.run.short_id} any more",
+        f"the service does not know task {active.row.task_id} of run {active.run.short_id} any more",
         billed="What it cost is unknown: the service has no record of it.",
-        hint=f"%wiro rerun {job.run.short_id}",
-        run_id=job.id,
-        task_id=job.row.task_id,
+        hint=f"%wiro rerun {active.run.short_id}",
+        run_id=active.id,
+        task_id=active.row.task_id,
     )
 
 
-def _cancelled(job: Job, task: Task) -> RunCancelled:
+def _cancelled(active: ActiveRun, task: Task) -> RunCancelled:
     billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
-    return RunCancelled(f"run {job.run.short_id} was cancelled", billed=billed, run_id=job.id, task_id=task.id)
+    return RunCancelled(
+        f"run {active.run.short_id} was cancelled", billed=billed, run_id=active.id, task_id=task.id
+    )
 
 
-def _failed(job: Job, task: Task) -> RunFailed:
-    assert job.tracker is not None
-    final = job.tracker.snapshot
+def _failed(active: ActiveRun, task: Task) -> RunFailed:
+    assert active.tracker is not None
+    final = active.tracker.snapshot
     billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
     return RunFailed(
-        f"run {job.run.short_id} failed while {final.stage}: {final.message}",
-        hint=f"%wiro show {job.run.short_id}, then %wiro rerun {job.run.short_id}",
+        f"run {active.run.short_id} failed while {final.stage}: {final.message}",
+        hint=f"%wiro show {active.run.short_id}, then %wiro rerun {active.run.short_id}",
         billed=billed,
-        run_id=job.id,
+        run_id=active.id,
         task_id=task.id,
         exit_code=task.exit_code,
         stage=str(final.stage),

@@ -74,7 +74,7 @@ def resolve_inputs(
     return resolved
 
 
-def store_inputs(prepared: Prepared, home: Path) -> Prepared:
+def store_inputs(prepared: Prepared, notebook_dir: Path) -> Prepared:
     """Copies local input files beside the notebook, by content, and returns the request with the copies.
 
     What is sent is then what stays: an edit of the original cannot change the history of a run.
@@ -84,7 +84,7 @@ def store_inputs(prepared: Prepared, home: Path) -> Prepared:
     """
     kept: dict[str, tuple[FileInput, ...]] = {}
     for name, inputs in prepared.files.items():
-        kept[name] = tuple(_store(item, home) for item in inputs)
+        kept[name] = tuple(_store(item, notebook_dir) for item in inputs)
     return replace(prepared, files=kept)
 
 
@@ -99,11 +99,11 @@ def describe_files(prepared: Prepared) -> dict[str, list[dict[str, Any]]]:
     return described
 
 
-def _store(item: FileInput, home: Path) -> FileInput:
+def _store(item: FileInput, notebook_dir: Path) -> FileInput:
     if item.path is None:
         return item
     try:
-        return replace(item, path=keep_input(item.path, home, item.sha256))
+        return replace(item, path=keep_input(item.path, notebook_dir, item.sha256))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidFile(

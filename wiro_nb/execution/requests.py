@@ -44,7 +44,7 @@ class Origin:
     parameters: Mapping[str, Any] | None = None
 
 
-def home_of(notebook: str | None) -> Path:
+def notebook_dir_of(notebook: str | None) -> Path:
     """Returns the folder clips are saved beside: the notebook's, else the present one."""
     if notebook:
         folder = Path(notebook).expanduser().parent
@@ -98,7 +98,7 @@ def plan_row(
     )
 
 
-def prepared_from_row(row: LedgerRow, schema: ModelSchema, home: Path) -> Prepared:
+def prepared_from_row(row: LedgerRow, schema: ModelSchema, notebook_dir: Path) -> Prepared:
     """Rebuilds a request from the ledger; its files are the copies beside the notebook.
 
     Raises:
@@ -106,7 +106,7 @@ def prepared_from_row(row: LedgerRow, schema: ModelSchema, home: Path) -> Prepar
     """
     files: dict[str, tuple[FileInput, ...]] = {}
     for name, items in (row.request.get("files") or {}).items():
-        files[name] = tuple(_file_from(name, item, home, row) for item in items)
+        files[name] = tuple(_file_from(name, item, notebook_dir, row) for item in items)
     seed = row.request.get("seed")
     return Prepared(
         schema,
@@ -116,12 +116,12 @@ def prepared_from_row(row: LedgerRow, schema: ModelSchema, home: Path) -> Prepar
     )
 
 
-def _file_from(parameter: str, item: Mapping[str, Any], home: Path, row: LedgerRow) -> FileInput:
+def _file_from(parameter: str, item: Mapping[str, Any], notebook_dir: Path, row: LedgerRow) -> FileInput:
     name, sha256 = str(item.get("name") or "file"), item.get("sha256")
     content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     if not sha256:
         return FileInput(parameter, name, None, item.get("url"), content_type, None, None)
-    path = input_path(home, str(sha256), name)
+    path = input_path(notebook_dir, str(sha256), name)
     if not path.is_file():
         raise WiroError(
             f"the input file {name} of run {row.short_id} is gone, so it was not sent",

@@ -28,7 +28,7 @@ FRAME_OF = "wiro_run_id"
 """Key in the `info` of a picture that `Run.frame` gave: the run it comes from."""
 
 
-class RunKeeper(Protocol):
+class RunController(Protocol):
     """What a handle asks of its manager."""
 
     def follow(self, run: Run) -> None:
@@ -67,8 +67,8 @@ class Run:
     `run.wait()`, `await run` and `run.on_change(...)` follow it; `run.path` is its first file.
     """
 
-    def __init__(self, keeper: RunKeeper, row: LedgerRow, snapshot: Snapshot) -> None:
-        self._keeper = keeper
+    def __init__(self, controller: RunController, row: LedgerRow, snapshot: Snapshot) -> None:
+        self._controller = controller
         self._lock = threading.Lock()
         self._row = row
         self._snapshot = snapshot
@@ -223,10 +223,10 @@ class Run:
             WaitInterrupted: The person interrupted; the run goes on. A kind of KeyboardInterrupt.
             WiroError: `run.error`, with `check`.
         """
-        if self._keeper.is_io_thread():
+        if self._controller.is_io_thread():
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
         if not self.done or self._was_let_go:
-            self._keeper.follow(self)
+            self._controller.follow(self)
             try:
                 in_time = self._wait_here(timeout_s)
             except KeyboardInterrupt:
@@ -281,7 +281,7 @@ class Run:
 
     async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
         if not self.done or self._was_let_go:
-            self._keeper.follow(self)
+            self._controller.follow(self)
         try:
             in_time = await self._settles(timeout_s)
         except asyncio.CancelledError as error:
@@ -347,7 +347,7 @@ class Run:
 
     def cancel(self) -> None:
         """Asks for the end of the run and returns at once; `wait` tells how it came out."""
-        self._keeper.cancel(self)
+        self._controller.cancel(self)
 
     def fetch(self) -> Run:
         """Downloads the run's files again (after a failed download, or when they were deleted).
@@ -355,7 +355,7 @@ class Run:
         Raises:
             DownloadFailed: The service does not have them any more, or cannot be reached.
         """
-        self._keeper.fetch(self)
+        self._controller.fetch(self)
         return self
 
     def frame(self, index: int = -1) -> Any:
@@ -388,7 +388,7 @@ class Run:
                 f"run {self.short_id} has no file here", hint=f"%wiro fetch {self.short_id}", run_id=self.id
             )
         data = decode.frame(path, index)
-        self._keeper.note_frame(self, data, index)
+        self._controller.note_frame(self, data, index)
         return data
 
     def on_change(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
@@ -403,7 +403,7 @@ class Run:
         with self._lock:
             self._callbacks += (callback,)
         if not self.done:
-            self._keeper.follow(self)
+            self._controller.follow(self)
 
         def unsubscribe() -> None:
             with self._lock:
@@ -421,7 +421,7 @@ class Run:
             return None
         return presenter.show(self)
 
-    # How it looks ----------------------------------------------------------------------------
+    # How it poll_count ----------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         parts = [f"<Run {self.short_id} {self.model}: {self.status}"]
@@ -476,7 +476,7 @@ class Run:
         for wake in waiters:
             wake()
 
-    def _settle(self, error: WiroError | None) -> None:
+    def _complete(self, error: WiroError | None) -> None:
         """Marks the end and wakes everybody who waits."""
         self._conclude(error)
         self._wake()
@@ -487,7 +487,7 @@ class Run:
             self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
         self._row = row
 
-    def _unsettle(self) -> None:
+    def _reopen(self) -> None:
         """An uncertain run found its task: it goes on."""
         with self._lock:
             self._error, self._done = None, False

@@ -127,7 +127,7 @@ def input_path(base: Path, sha256: str, name: str) -> Path:
 def keep_input(source: Path, base: Path, sha256: str | None = None) -> Path:
     """Copies an input file into the store of inputs; a file that is there already is kept.
 
-    It is a copy and not a link: an editor that writes into the original would change what the run was made from.
+    A link would not do: an editor that writes into the original would change what the run was made from.
 
     Args:
         source: The file.

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import SubmitUncertain, WiroError
-from wiro_nb.execution.active_run import Desk, Job, utc_now
+from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
@@ -48,56 +48,62 @@ class _Listed:
     tasks: list[Task]
 
 
-class Resolver:
+class SubmissionRecovery:
     """Asks one service what became of runs.
 
     Args:
-        desk: Where changes pass.
-        link: The service.
-        take_on: Makes a task the run's own: called with the job, the task's id and its token.
+        writer: Where changes pass.
+        connection: The service.
+        take_on: Makes a task the run's own: called with the active, the task's id and its token.
     """
 
     def __init__(
-        self, desk: Desk, link: Link, take_on: Callable[[Job, str, str], Coroutine[Any, Any, None]]
+        self,
+        writer: StateWriter,
+        connection: Connection,
+        take_on: Callable[[ActiveRun, str, str], Coroutine[Any, Any, None]],
     ) -> None:
-        self._desk = desk
-        self._link = link
+        self._writer = writer
+        self._connection = connection
         self._take_on = take_on
         self._listing = asyncio.Lock()
         self._listed = _Listed(-1.0, datetime.max.replace(tzinfo=UTC), [])
 
-    async def resolve(self, job: Job) -> None:
+    async def resolve(self, active: ActiveRun) -> None:
         """Finds out what became of a run whose answer was lost; see `match_tasks`."""
-        await self._desk.step(job, lambda: self._desk.ledger.mark_uncertain(job.id, _ASKING))
-        self._desk.change(job, state=RunState.UNCERTAIN, message=_ASKING)
+        await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
+        self._writer.change(active, state=RunState.UNCERTAIN, message=_ASKING)
         found: list[Task] | None = None
-        for pause in self._desk.settings.uncertain_checks_s:
+        for pause in self._writer.settings.uncertain_checks_s:
             await asyncio.sleep(pause)
-            looked = await self._look_for(job)
+            looked = await self._look_for(active)
             if looked is None:
                 continue
             found = looked.candidates
             if looked.mine is not None:
-                await self._take_on(job, looked.mine.id, looked.mine.token)
+                await self._take_on(active, looked.mine.id, looked.mine.token)
                 return
-        await self._leave_uncertain(job, found)
+        await self._leave_uncertain(active, found)
 
-    async def _look_for(self, job: Job) -> _Finding | None:
+    async def _look_for(self, active: ActiveRun) -> _Finding | None:
         """Asks the service which tasks may be this run's; None while it cannot be asked."""
         try:
-            tasks = await self._tasks_since(_began(job.row) - _CLOCK_SKEW)
+            tasks = await self._tasks_since(_began(active.row) - _CLOCK_SKEW)
         except WiroError as error:
-            self._desk.change(job, lost_since=job.snapshot.lost_since or utc_now())
-            _log.info("run %s: the task list cannot be read yet: %s", job.run.short_id, error.message)
+            self._writer.change(active, lost_since=active.snapshot.lost_since or utc_now())
+            _log.info("run %s: the task list cannot be read yet: %s", active.run.short_id, error.message)
             return None
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
-        rivals = await self._desk.ledger_call(lambda: self._rivals(job.row))
+        competing_runs = await self._writer.ledger_call(lambda: self._competing_runs(active.row))
         fitting = match_tasks(
-            tasks, names={job.row.model, job.row.run_path}, parameters=job.row.parameters, since=_began(job.row)
+            tasks,
+            names={active.row.model, active.row.run_path},
+            parameters=active.row.parameters,
+            since=_began(active.row),
         )
-        free = [task for task in fitting if not await self._is_owned(job, task)]
-        self._desk.change(job, lost_since=None)
-        return _Finding(free, choose_task(free, job.row, rivals))
+        free = [task for task in fitting if not await self._is_owned(active, task)]
+        self._writer.change(active, lost_since=None)
+        return _Finding(free, choose_task(free, active.row, competing_runs))
 
     async def _tasks_since(self, since: datetime) -> list[Task]:
         """Lists the service's tasks back to a moment; runs that ask at the same time share one list."""
@@ -112,32 +118,34 @@ class Resolver:
         tasks: list[Task] = []
         for _ in range(_MOST_PAGES):
             page_of = partial(_list_page, start=len(tasks))
-            total, page = await self._link.call(page_of)
+            total, page = await self._connection.call(page_of)
             tasks += page
             oldest = min((task.created for task in page if task.created is not None), default=None)
             if not page or len(tasks) >= total or (oldest is not None and oldest < since):
                 break
         return list({task.id: task for task in tasks}.values())
 
-    def _rivals(self, row: LedgerRow) -> list[LedgerRow]:
+    def _competing_runs(self, row: LedgerRow) -> list[LedgerRow]:
         """Returns the other runs of the same request whose task is not known either."""
         return [
             other
-            for other in self._desk.ledger.unfinished(service=row.service)
+            for other in self._writer.ledger.unfinished(service=row.service)
             if other.run_id != row.run_id
             and other.state in (RunState.SUBMITTING, RunState.UNCERTAIN)
             and (other.base_url, other.run_path) == (row.base_url, row.run_path)
             and other.parameters == row.parameters
         ]
 
-    async def _is_owned(self, job: Job, task: Task) -> bool:
-        ledger = self._desk.ledger
+    async def _is_owned(self, active: ActiveRun, task: Task) -> bool:
+        ledger = self._writer.ledger
         # By the row's address: the sandbox's own is another one each time it starts.
-        row = await self._desk.ledger_call(lambda: ledger.find_task(job.row.service, job.row.base_url, task.id))
-        return row is not None and row.run_id != job.id
+        row = await self._writer.ledger_call(
+            lambda: ledger.find_task(active.row.service, active.row.base_url, task.id)
+        )
+        return row is not None and row.run_id != active.id
 
-    async def _leave_uncertain(self, job: Job, found: Sequence[Task] | None) -> None:
-        short = job.run.short_id
+    async def _leave_uncertain(self, active: ActiveRun, found: Sequence[Task] | None) -> None:
+        short = active.run.short_id
         candidates = [task.id for task in found or ()]
         if found is None:
             known, hint = (
@@ -151,9 +159,9 @@ class Resolver:
             known = f"the service lists {len(candidates)} tasks that fit: {', '.join(candidates)}"
             hint = f"%wiro attach {candidates[0]} if that is it, %wiro forget {short} if none is"
         error = SubmitUncertain(
-            f"the answer to run {short} was lost; {known}", hint=hint, run_id=job.id, candidates=candidates
+            f"the answer to run {short} was lost; {known}", hint=hint, run_id=active.id, candidates=candidates
         )
-        await self._desk.end_without_task(job, RunState.UNCERTAIN, error)
+        await self._writer.end_without_task(active, RunState.UNCERTAIN, error)
 
 
 async def _list_page(client: WiroClient, start: int) -> tuple[int, tuple[Task, ...]]:
@@ -184,22 +192,22 @@ def match_tasks(
     ]
 
 
-def choose_task(candidates: Sequence[Task], row: LedgerRow, rivals: Sequence[LedgerRow]) -> Task | None:
+def choose_task(candidates: Sequence[Task], row: LedgerRow, competing_runs: Sequence[LedgerRow]) -> Task | None:
     """Says which of the tasks that fit is a run's, or None when that cannot be told.
 
     Args:
         candidates: Tasks that fit and that no run owns.
         row: The run.
-        rivals: Runs of the same request whose task is not known either.
+        competing_runs: Runs of the same request whose task is not known either.
 
     Returns:
         The only one; or, when there are as many tasks as runs that look for one, its own in their order: the
-        requests are the same, so it only matters that no two take the same task. None as well while a rival's
+        requests are the same, so it only matters that no two take the same task. None as well while a other's
         answer may still come.
     """
-    if any(rival.state is RunState.SUBMITTING for rival in rivals):
+    if any(other.state is RunState.SUBMITTING for other in competing_runs):
         return None
-    seekers = sorted([row.run_id, *(rival.run_id for rival in rivals)])
+    seekers = sorted([row.run_id, *(other.run_id for other in competing_runs)])
     if len(seekers) != len(candidates):
         return None
     in_order = sorted(candidates, key=lambda task: (len(task.id), task.id))

@@ -24,12 +24,12 @@ from wiro_nb.errors import (
     TransportError,
     WiroError,
 )
-from wiro_nb.execution.active_run import Desk, Job, cancelled_before_sending, utc_now
-from wiro_nb.execution.submission_recovery import Resolver
-from wiro_nb.execution.submit_queue import Gate
+from wiro_nb.execution.active_run import ActiveRun, StateWriter, cancelled_before_sending, utc_now
+from wiro_nb.execution.submission_recovery import SubmissionRecovery
+from wiro_nb.execution.submit_queue import SubmitQueue
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.schema.encode import WireBody, encode
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
@@ -48,38 +48,40 @@ class Submitter:
     """Sends the planned runs of one service.
 
     Args:
-        desk: Where changes pass.
-        link: The service.
+        writer: Where changes pass.
+        connection: The service.
     """
 
-    def __init__(self, desk: Desk, link: Link) -> None:
-        self._desk = desk
-        self._link = link
-        self._jobs: dict[str, Job] = {}
+    def __init__(self, writer: StateWriter, connection: Connection) -> None:
+        self._writer = writer
+        self._connection = connection
+        self._active: dict[str, ActiveRun] = {}
         self._under_way: set[str] = set()
         self._is_closing = False
         self._all_answered = asyncio.Event()
-        self.resolver = Resolver(desk, link, self._take_on)
-        self.gate = Gate(retry_s=desk.settings.slot_retry_s, on_places=self._tell_places)
+        self.resolver = SubmissionRecovery(writer, connection, self._take_on)
+        self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._tell_places)
 
-    async def send(self, job: Job) -> None:
+    async def send(self, active: ActiveRun) -> None:
         """Brings a planned run to the service; returns when it is submitted or settled without a task."""
         started = time.monotonic()
         pauses = _growing(1.0, 30.0)
-        self._jobs[job.id] = job
+        self._active[active.id] = active
         try:
             while True:
                 # False when the person cancelled it before its turn.
-                if not await self.gate.enter(job.id, unless=job.cancelled):
-                    await self._desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job.run))
+                if not await self.queue.enter(active.id, unless=active.cancelled):
+                    await self._writer.end_without_task(
+                        active, RunState.CANCELLED, cancelled_before_sending(active.run)
+                    )
                     return
-                outcome = await self._try(job)
+                outcome = await self._try(active)
                 if outcome is _Outcome.ENDED:
                     return
-                if outcome is _Outcome.NOT_SENT and not await self._may_try_again(job, started, next(pauses)):
+                if outcome is _Outcome.NOT_SENT and not await self._may_try_again(active, started, next(pauses)):
                     return
         finally:
-            self._jobs.pop(job.id, None)
+            self._active.pop(active.id, None)
 
     async def settle(self, deadline: float) -> None:
         """Sends nothing more, and waits for the answers that are under way.
@@ -96,91 +98,97 @@ class Submitter:
                 async with asyncio.timeout_at(deadline):
                     await self._all_answered.wait()
 
-    async def _try(self, job: Job) -> _Outcome:
+    async def _try(self, active: ActiveRun) -> _Outcome:
         outcome = _Outcome.ENDED
         try:
-            outcome = await self._send_once(job)
+            outcome = await self._send_once(active)
             return outcome
         finally:
-            self.gate.leave(sent=job.row.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
+            self.queue.leave(sent=active.row.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
 
-    async def _send_once(self, job: Job) -> _Outcome:
-        desk = self._desk
-        assert job.prepared is not None
+    async def _send_once(self, active: ActiveRun) -> _Outcome:
+        writer = self._writer
+        assert active.prepared is not None
         try:
-            await self._link.connect()
+            await self._connection.connect()
             # Without files encoding is a matter of microseconds, and a thread's turn costs more.
-            body = await asyncio.to_thread(encode, job.prepared) if job.prepared.files else encode(job.prepared)
+            body = (
+                await asyncio.to_thread(encode, active.prepared)
+                if active.prepared.files
+                else encode(active.prepared)
+            )
         except ConnectFailed:
             return _Outcome.NOT_SENT
         except (MissingExtra, WiroError) as error:
-            await desk.end_without_task(job, RunState.FAILED, error)
+            await writer.end_without_task(active, RunState.FAILED, error)
             return _Outcome.ENDED
         if self._is_closing:
             await asyncio.get_running_loop().create_future()  # given up in a moment; its plan stays as it is
-        self._under_way.add(job.id)
+        self._under_way.add(active.id)
         self._all_answered.clear()
         try:
-            return await self._deliver(job, body)
+            return await self._deliver(active, body)
         finally:
-            self._is_answered(job)
+            self._is_answered(active)
 
-    def _is_answered(self, job: Job) -> None:
-        self._under_way.discard(job.id)
+    def _is_answered(self, active: ActiveRun) -> None:
+        self._under_way.discard(active.id)
         if not self._under_way:
             self._all_answered.set()
 
-    async def _deliver(self, job: Job, body: WireBody) -> _Outcome:
+    async def _deliver(self, active: ActiveRun, body: WireBody) -> _Outcome:
         """Takes a request from its intent to its answer, both on disk."""
-        desk = self._desk
-        assert job.prepared is not None
+        writer = self._writer
+        assert active.prepared is not None
         moment = utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
         try:
-            await desk.step(job, lambda: desk.ledger.mark_submitting(job.id, moment))
+            await writer.step(active, lambda: writer.ledger.mark_submitting(active.id, moment))
         except LedgerError as error:
             if getattr(error, "reason", "") != "cancelled":
                 raise
-            await desk.end_without_task(job, RunState.CANCELLED, cancelled_before_sending(job.run))
+            await writer.end_without_task(active, RunState.CANCELLED, cancelled_before_sending(active.run))
             return _Outcome.ENDED
-        desk.change(job, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
-        if any(file.path is not None for files in job.prepared.files.values() for file in files):
-            self.gate.make_room()
+        writer.change(active, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
+        if any(file.path is not None for files in active.prepared.files.values() for file in files):
+            self.queue.make_room()
         try:
-            submitted = await self._link.call(lambda client: self._run(client, job, body, moment))
+            submitted = await self._connection.call(lambda client: self._run(client, active, body, moment))
         except ConnectFailed:
-            await self._back_to_planned(job)
+            await self._back_to_planned(active)
             return _Outcome.NOT_SENT
         except (SlotsFull, RateLimited):
-            self._link.reached = True
-            await self._back_to_planned(job)
+            self._connection.reached = True
+            await self._back_to_planned(active)
             return _Outcome.FULL
         except WiroError as error:
             if is_ambiguous(error):
-                self._is_answered(job)  # as far as it will be: any process can go on from here
-                await self.resolver.resolve(job)
+                self._is_answered(active)  # as far as it will be: any process can go on from here
+                await self.resolver.resolve(active)
             else:
-                await desk.end_without_task(job, RunState.FAILED, _refused(job, error))
+                await writer.end_without_task(active, RunState.FAILED, _refused(active, error))
             return _Outcome.ENDED
-        self._link.reached = True
-        await self._take_on(job, submitted.task_id, submitted.token, moment=utc_now())
+        self._connection.reached = True
+        await self._take_on(active, submitted.task_id, submitted.token, moment=utc_now())
         return _Outcome.ENDED
 
-    async def _run(self, client: WiroClient, job: Job, body: WireBody, moment: datetime) -> Submitted:
+    async def _run(self, client: WiroClient, active: ActiveRun, body: WireBody, moment: datetime) -> Submitted:
         if utc_now() - moment > _SEND_WITHIN:
             # The machine slept in between: another kernel may have asked for the task, found none, and said so.
-            raise ConnectFailed("this machine was asleep before the run was sent", host=job.row.service)
+            raise ConnectFailed("this machine was asleep before the run was sent", host=active.row.service)
         return await client.run(
-            job.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(job, sent, total)
+            active.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(active, sent, total)
         )
 
-    async def _take_on(self, job: Job, task_id: str, token: str, *, moment: datetime | None = None) -> None:
-        moment = moment or job.row.submitting_at or utc_now()
-        job.token = token
+    async def _take_on(
+        self, active: ActiveRun, task_id: str, token: str, *, moment: datetime | None = None
+    ) -> None:
+        moment = moment or active.row.submitting_at or utc_now()
+        active.token = token
         for attempt in range(_WRITE_TRIES):
             try:
-                await self._desk.step(
-                    job, lambda: self._desk.ledger.mark_submitted(job.id, task_id, token, moment)
+                await self._writer.step(
+                    active, lambda: self._writer.ledger.mark_submitted(active.id, task_id, token, moment)
                 )
                 break
             except LedgerError:
@@ -188,8 +196,8 @@ class Submitter:
                 if attempt == _WRITE_TRIES - 1:
                     raise
                 await asyncio.sleep(1.0)
-        self._desk.change(
-            job,
+        self._writer.change(
+            active,
             state=RunState.SUBMITTED,
             stage=Stage.QUEUED,
             task_id=task_id,
@@ -198,42 +206,42 @@ class Submitter:
             percent=None,
         )
 
-    async def _back_to_planned(self, job: Job) -> None:
-        await self._desk.step(job, lambda: self._desk.ledger.mark_planned(job.id))
-        self._desk.change(job, state=RunState.PLANNED)
+    async def _back_to_planned(self, active: ActiveRun) -> None:
+        await self._writer.step(active, lambda: self._writer.ledger.mark_planned(active.id))
+        self._writer.change(active, state=RunState.PLANNED)
 
-    async def _may_try_again(self, job: Job, started: float, pause: float) -> bool:
+    async def _may_try_again(self, active: ActiveRun, started: float, pause: float) -> bool:
         """Waits and says True, or settles the run: nothing was sent, and patience is over."""
-        settings = self._desk.settings
-        patience = settings.outage_patience_s if self._link.reached else settings.connect_patience_s
+        settings = self._writer.settings
+        patience = settings.outage_patience_s if self._connection.reached else settings.connect_patience_s
         waited = time.monotonic() - started
         if waited + pause > patience:
             error = ConnectFailed(
-                f"{job.row.service} could not be reached for {waited:.0f} s",
-                hint=f"%wiro, then %wiro rerun {job.run.short_id}",
-                run_id=job.id,
+                f"{active.row.service} could not be reached for {waited:.0f} s",
+                hint=f"%wiro, then %wiro rerun {active.run.short_id}",
+                run_id=active.id,
             )
-            await self._desk.end_without_task(job, RunState.FAILED, error)
+            await self._writer.end_without_task(active, RunState.FAILED, error)
             return False
-        self._desk.change(
-            job,
-            lost_since=job.snapshot.lost_since or utc_now(),
+        self._writer.change(
+            active,
+            lost_since=active.snapshot.lost_since or utc_now(),
             retry_in_s=pause,
-            message=f"{job.row.service} cannot be reached: nothing was sent, trying again",
+            message=f"{active.row.service} cannot be reached: nothing was sent, trying again",
         )
-        await asyncio.wait({job.cancelled}, timeout=pause)
+        await asyncio.wait({active.cancelled}, timeout=pause)
         return True
 
     def _tell_places(self, keys: list[str]) -> None:
         for ahead, key in enumerate(keys):
-            job = self._jobs.get(key)
-            if job is not None and job.snapshot.state is RunState.PLANNED and job.snapshot.ahead != ahead:
+            active = self._active.get(key)
+            if active is not None and active.snapshot.state is RunState.PLANNED and active.snapshot.ahead != ahead:
                 before = f"{ahead} of yours ahead" if ahead else "next in line"
-                self._desk.change(job, ahead=ahead, message=f"all slots of your balance are taken: {before}")
+                self._writer.change(active, ahead=ahead, message=f"all slots of your balance are taken: {before}")
 
-    def _tell_upload(self, job: Job, sent: int, total: int | None) -> None:
-        if total and job.snapshot.state is RunState.SUBMITTING:
-            self._desk.change(job, percent=min(100.0, 100.0 * sent / total), message="uploading")
+    def _tell_upload(self, active: ActiveRun, sent: int, total: int | None) -> None:
+        if total and active.snapshot.state is RunState.SUBMITTING:
+            self._writer.change(active, percent=min(100.0, 100.0 * sent / total), message="uploading")
 
 
 def is_ambiguous(error: WiroError) -> bool:
@@ -243,7 +251,7 @@ def is_ambiguous(error: WiroError) -> bool:
     return isinstance(error, TransportError) and not isinstance(error, ConnectFailed)
 
 
-def _refused(job: Job, error: WiroError) -> WiroError:
+def _refused(active: ActiveRun, error: WiroError) -> WiroError:
     if isinstance(error, ApiError) and not error.billed:
         error.billed = "Nothing was billed."
     return error

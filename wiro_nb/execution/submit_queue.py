@@ -12,8 +12,8 @@ import bisect
 from collections.abc import Callable, Sequence
 
 
-class Gate:
-    """An ordered gate.
+class SubmitQueue:
+    """An ordered queue.
 
     Args:
         in_flight: Sends at once at most while there is room.
@@ -31,9 +31,9 @@ class Gate:
     ) -> None:
         self._most = in_flight
         self._room = 1
-        self._announced: list[str] = []  # in order
-        self._loners: set[str] = set()
-        self._is_alone = False
+        self._reserved: list[str] = []  # in order
+        self._exclusive: set[str] = set()
+        self._is_exclusive = False
         self._retry_s = tuple(retry_s)
         self._on_places = on_places
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
@@ -48,31 +48,31 @@ class Gate:
         """True while the service takes no more."""
         return self._full
 
-    def announce(self, key: str, *, alone: bool = False) -> None:
+    def reserve(self, key: str, *, exclusive: bool = False) -> None:
         """Says that a key will enter soon: those behind it wait for it. `withdraw` must follow some day.
 
         Args:
             key: As in `enter`.
-            alone: True sends it with no other at once: a run taken over from an earlier process probably waited
-                for a slot there, and must not be overtaken on the wire.
+            exclusive: True sends it while no other is sent: a run taken over from an earlier process probably
+                waited for a slot there, and must not be overtaken on the wire.
         """
         self._forget(key)
-        bisect.insort(self._announced, key)
-        if alone:
-            self._loners.add(key)
+        bisect.insort(self._reserved, key)
+        if exclusive:
+            self._exclusive.add(key)
 
     def withdraw(self, key: str) -> None:
         """Says that a key will not enter any more; nothing happens when it was not announced."""
-        self._loners.discard(key)
+        self._exclusive.discard(key)
         if self._forget(key):
             self._advance()
 
     def _forget(self, key: str) -> bool:
         """Takes a key off the announced ones; True when it was there."""
-        place = bisect.bisect_left(self._announced, key)
-        was_there = self._announced[place : place + 1] == [key]
+        place = bisect.bisect_left(self._reserved, key)
+        was_there = self._reserved[place : place + 1] == [key]
         if was_there:
-            del self._announced[place]
+            del self._reserved[place]
         return was_there
 
     async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
@@ -139,7 +139,7 @@ class Gate:
     def make_room(self) -> None:
         """What is being sent takes long (it uploads files): others need not wait for it."""
         if not self._full:
-            self._room, self._is_alone = self._most, False
+            self._room, self._is_exclusive = self._most, False
             self._advance()
 
     def slot_freed(self) -> None:
@@ -152,7 +152,7 @@ class Gate:
         while self._waiting and self._may_go():
             key, turn = self._waiting.pop(0)
             self._sending += 1
-            self._is_alone = key in self._loners
+            self._is_exclusive = key in self._exclusive
             if self._full:
                 self._try_now = False
             turn.set_result(None)
@@ -162,11 +162,11 @@ class Gate:
 
     def _may_go(self) -> bool:
         first = self._waiting[0][0]
-        if self._announced and self._announced[0] < first:
+        if self._reserved and self._reserved[0] < first:
             return False
         if self._full:
             return self._try_now and self._sending == 0
-        if self._is_alone or first in self._loners:
+        if self._is_exclusive or first in self._exclusive:
             return self._sending == 0
         return self._sending < self._room
 

@@ -57,7 +57,7 @@ class Tracker:
         self._expected_s = expected_s
         self._steps_seen: tuple[float, ...] = ()
         self._service_remaining: tuple[float, datetime] | None = None
-        self._announced = 0
+        self._reserved = 0
         self._incomplete_details = 0
         self._ended = False
         self._detail_is_due = False
@@ -85,7 +85,7 @@ class Tracker:
         changes: dict[str, Any] = {"lost_since": None, "retry_in_s": None}
         if event.status in (_ENDED, _CANCELLED):
             self._detail_is_due = True
-            self._announced = max(self._announced, len(event.outputs or ()))
+            self._reserved = max(self._reserved, len(event.outputs or ()))
         changes |= self._stage(STAGE_OF_STATUS.get(event.status), now)
         if event.progress is not None:
             changes |= self._progress(event.progress, now)
@@ -161,7 +161,7 @@ class Tracker:
         if task.status != _ENDED:
             return False
         if self._is_success(task):
-            missing = len(task.outputs) < max(1, self._announced)
+            missing = len(task.outputs) < max(1, self._reserved)
         else:
             missing = not (task.exit_code or "").strip()
         if not missing or self._incomplete_details >= 1:

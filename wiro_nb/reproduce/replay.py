@@ -16,7 +16,7 @@ from typing import Any
 
 from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
-from wiro_nb.execution.requests import Origin, home_of
+from wiro_nb.execution.requests import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.ledger.audit import locate_output
@@ -29,7 +29,7 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.schema_archive import find_schema
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.planning import home_of_row
+from wiro_nb.session.planning import notebook_dir_of_row
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LATEST = 500
@@ -201,7 +201,7 @@ def plan_rerun(
         source.record,
         schema,
         overrides=overrides,
-        find_file=find_input(manager, home_of(origin.notebook), source),
+        find_file=find_input(manager, notebook_dir_of(origin.notebook), source),
         service=manager.service_name,
         old_schema=find_schema(source.record["model"].get("schema_sha256"), data_dir()),
     )
@@ -324,7 +324,7 @@ def _stores(manager: Manager, home: Path, source: Source | None) -> Iterator[Pat
     yield cache_dir() / "inputs"
     for row in manager.ledger.list(limit=_LATEST):
         if row.request.get("files"):
-            yield home_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
+            yield notebook_dir_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
 
 
 def _folders_around(source: Source | None) -> Sequence[Path]:

@@ -18,7 +18,7 @@ from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, Unreadab
 from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models, open_schema
 from wiro_nb.schema.difference import describe_changes
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:
     from wiro_nb.api.pricing.prices import Pricing
@@ -56,19 +56,19 @@ class Catalogue:
     """The models of one service.
 
     Args:
-        link: To the service; its coroutines run on the I/O thread.
+        connection: To the service; its coroutines run on the I/O thread.
         folder: Of this service's cache.
         now: The clock.
     """
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         folder: Path,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._folder = folder
         self._now = now
         self._details: dict[str, tuple[datetime, ModelDetail]] = {}
@@ -109,7 +109,7 @@ class Catalogue:
         if kept is not None and self._now() - kept[0] < _FRESH:
             return kept[1]
         try:
-            detail = await self._link.call(lambda client: client.tool_detail(slug))
+            detail = await self._connection.call(lambda client: client.tool_detail(slug))
         except TransportError:
             if kept is None:
                 raise
@@ -127,7 +127,7 @@ class Catalogue:
     async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
         """Lists the service's models; when it cannot be asked, the bundled ones that fit."""
         try:
-            _, tools = await self._link.call(
+            _, tools = await self._connection.call(
                 lambda client: client.tool_list(
                     query, limit=limit, categories=tuple(categories), sort="relevance" if query else "id"
                 )
@@ -148,7 +148,7 @@ class Catalogue:
         return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
 
     async def _search(self, words: str) -> tuple[ToolSummary, ...]:
-        _, tools = await self._link.call(lambda client: client.tool_list(words, limit=20, sort="relevance"))
+        _, tools = await self._connection.call(lambda client: client.tool_list(words, limit=20, sort="relevance"))
         return tools
 
     def _kept(self, slug: str) -> tuple[datetime, ModelDetail] | None:

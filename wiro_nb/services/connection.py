@@ -1,6 +1,6 @@
 """The connection to one service: its HTTP client and its event stream, made at first use on the I/O thread.
 
-For the sandbox a link also brings the service back: when its process is gone, the next call starts it
+For the sandbox a connection also brings the service back: when its process is gone, the next call starts it
 again, and whoever listens is told that the addresses are new.
 """
 
@@ -26,7 +26,7 @@ _Result = TypeVar("_Result")
 _LAST_REQUESTS_S = 1.0
 
 
-class Link:
+class Connection:
     """One service this process talks to. Every coroutine here runs on the I/O thread.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which service is spoken to at present, and the links, catalogues and the sandbox of this process."""
+"""Which service is spoken to at present, and the connections, catalogues and the sandbox of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wiro_nb.api.service import Credentials
 from wiro_nb.config import cache_dir, data_dir, sandbox_dir
 from wiro_nb.io_thread import IoThread
 from wiro_nb.services.catalogue import Catalogue
-from wiro_nb.services.connection import Link
+from wiro_nb.services.connection import Connection
 from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
 from wiro_nb.services.sandbox_process import SandboxProcess
 from wiro_nb.services.selection import SANDBOX, ServiceChoice, addresses_of, resolve_service
@@ -23,7 +23,7 @@ class Connections:
     """The services of one process. Safe to use from any thread; makes no connection by itself.
 
     Args:
-        io: The thread on which links live.
+        io: The thread on which connections live.
         service: Name of the service to begin with, or None.
         sandbox_arguments: Further words for the sandbox's command line.
     """
@@ -35,7 +35,7 @@ class Connections:
         self._lock = threading.RLock()
         self._choice: ServiceChoice | None = None
         self._choices: dict[str, ServiceChoice] = {}
-        self._links: dict[str, Link] = {}
+        self._connections: dict[str, Connection] = {}
         self._catalogues: dict[str, Catalogue] = {}
         self._sandbox: SandboxProcess | None = None
 
@@ -49,7 +49,7 @@ class Connections:
         choice = resolve_service(name)
         with self._lock:
             self._choice = self._choices[choice.name] = choice
-            self._refresh_link(choice.name)
+            self._refresh_connection(choice.name)
         return choice
 
     @property
@@ -95,7 +95,7 @@ class Connections:
         choice = replace(choice, key_source=place)
         with self._lock:
             self._choice = self._choices[choice.name] = choice
-            self._refresh_link(choice.name)
+            self._refresh_connection(choice.name)
         return place
 
     def logout(self, name: str = CLOUD) -> bool:
@@ -107,15 +107,15 @@ class Connections:
                 self._choices[SANDBOX] = self._choice
         return removed
 
-    def link(self, name: str) -> Link:
-        """Returns the link to a service by name, made at first use.
+    def connection(self, name: str) -> Connection:
+        """Returns the connection to a service by name, made at first use.
 
         Raises:
             MissingCredentials, ConfigError: As `use`.
         """
         with self._lock:
-            link = self._links.get(name)
-            if link is None:
+            connection = self._connections.get(name)
+            if connection is None:
                 choice = self._choices.get(name) or resolve_service(name)
                 self._choices[name] = choice
                 if choice.is_sandbox and self._sandbox is None:
@@ -123,14 +123,16 @@ class Connections:
                     self._sandbox = SandboxProcess(
                         sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
                     )
-                link = self._links[name] = Link(choice, self._sandbox if choice.is_sandbox else None)
-            return link
+                connection = self._connections[name] = Connection(
+                    choice, self._sandbox if choice.is_sandbox else None
+                )
+            return connection
 
-    def _refresh_link(self, name: str) -> None:
-        """After a change of key or address: the link connects anew at its next call, runs in flight included."""
-        link = self._links.get(name)
-        if link is not None:
-            link.choice = self._choices[name]
+    def _refresh_connection(self, name: str) -> None:
+        """Has a connection reconnect at its next call after a change of key or address."""
+        connection = self._connections.get(name)
+        if connection is not None:
+            connection.choice = self._choices[name]
             self._catalogues.pop(name, None)
 
     def catalogue(self) -> Catalogue:
@@ -140,13 +142,13 @@ class Connections:
             found = self._catalogues.get(name)
             if found is None:
                 folder = cache_dir() / "models" / _folder_name(self.choice)
-                found = self._catalogues[name] = Catalogue(self.link(name), folder)
+                found = self._catalogues[name] = Catalogue(self.connection(name), folder)
             return found
 
-    async def close_links(self) -> None:
-        """Closes all links; on the I/O thread."""
-        for link in list(self._links.values()):
-            await link.close()
+    async def close_connections(self) -> None:
+        """Closes all connections; on the I/O thread."""
+        for connection in list(self._connections.values()):
+            await connection.close()
 
     def close_sandbox(self) -> None:
         """Ends the sandbox when this process started it."""

@@ -1,6 +1,6 @@
 """Which service runs go to: the sandbox, the cloud, or one a person named.
 
-Choosing costs no connection and starts nothing; `runs.link` connects at first use.
+Choosing costs no connection and starts nothing; `services.connection` connects at first use.
 """
 
 from __future__ import annotations

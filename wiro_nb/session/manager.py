@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.config import Settings, data_dir
 from wiro_nb.errors import ConfigError, NotAccessible, WiroError
-from wiro_nb.execution.active_run import Desk, error_from_dict, left_behind
+from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs, store_inputs
-from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, home_of, plan_row, snapshot_from_row
+from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of, plan_row, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.history import expected_seconds
@@ -44,7 +44,7 @@ from wiro_nb.services.schema_archive import keep_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import find_parent, note_frame
 from wiro_nb.session.notebook_runs import carried_rows
-from wiro_nb.session.planning import attached_row, check_cost, forecast_usd, home_of_row, out_folder_of
+from wiro_nb.session.planning import attached_row, check_cost, forecast_usd, notebook_dir_of_row, out_folder_of
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail, Task
@@ -182,7 +182,7 @@ class Manager:
             UnknownModel, InvalidParameter, InvalidFile.
         """
         schema = self.schema(model)
-        folder = home_of(origin.notebook) if origin is not None else None
+        folder = notebook_dir_of(origin.notebook) if origin is not None else None
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 
     def estimate(self, prepared: Prepared, *, ask: bool = True) -> Estimate:
@@ -280,8 +280,8 @@ class Manager:
             return []
         origin = origin or Origin()
         choice = self.choice
-        home, worker = home_of(origin.notebook), self._the_worker()
-        out_folder = out_folder_of(home, out_dir or self.settings.out_dir)
+        notebook_dir, worker = notebook_dir_of(origin.notebook), self._the_worker()
+        out_folder = out_folder_of(notebook_dir, out_dir or self.settings.out_dir)
         limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
         planned: list[tuple[LedgerRow, Prepared]] = []
         detail = self._detail_before_submit(requests[0], must_know=bool(limits), notebook=origin.notebook)
@@ -289,7 +289,7 @@ class Manager:
             estimate = self._estimate(prepared, detail)
             for limit in limits:
                 check_cost(estimate, limit)
-            kept = store_inputs(prepared, home)
+            kept = store_inputs(prepared, notebook_dir)
             keep_schema(kept.schema, data_dir())
             row = plan_row(
                 kept,
@@ -311,7 +311,7 @@ class Manager:
         for row, (_, kept) in zip(rows, planned, strict=True):
             run = self._handle(row)
             self._started.add(run.id)
-            self._io.call_soon(worker.start, run, kept, home)
+            self._io.call_soon(worker.start, run, kept, notebook_dir)
             runs.append(run)
         return runs
 
@@ -394,7 +394,7 @@ class Manager:
             row = self.ledger.amend(row.run_id, cancel_at=None)  # whoever attaches a task wants it
         run = self._handle(row)
         if not row.state.is_final:
-            run._unsettle()
+            run._reopen()
             self.follow(run)
         return run
 
@@ -429,19 +429,19 @@ class Manager:
         if run.done and (self._closed or run.row.state.is_final):
             return
         if run.done:
-            run._unsettle()
+            run._reopen()
         try:
-            self._submit_quietly(self._the_worker().follow(run, home_of_row(run.row)))
+            self._submit_quietly(self._the_worker().follow(run, notebook_dir_of_row(run.row)))
         except (ConfigError, RuntimeError):
             if not self._closed:
                 raise
-            run._settle(left_behind(run))  # closed already, or this moment: nothing else would wake who waits
+            run._complete(session_closed_error(run))  # nothing else would wake the waiters
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
         if run.done and run.row.state is not RunState.PLANNED:
             return
-        self._submit_quietly(self._the_worker().cancel(run, home_of_row(run.row)))
+        self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.row)))
 
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again.
@@ -449,7 +449,7 @@ class Manager:
         Raises:
             DownloadFailed: They cannot be had.
         """
-        self._io.run(self._the_worker().fetch(run, home_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+        self._io.run(self._the_worker().fetch(run, notebook_dir_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
 
     def note_frame(self, run: Run, picture: bytes, index: int) -> None:
         """Remembers that a picture (PNG) is a frame of a run's clip, so that a run made from it says so."""
@@ -505,10 +505,10 @@ class Manager:
             if self._closed:
                 raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
             if self._worker is None:
-                desk = Desk(self.ledger, lambda: self.settings)
+                writer = StateWriter(self.ledger, lambda: self.settings)
                 self._worker = Worker(
-                    desk,
-                    link_for=self._connections.link,
+                    writer,
+                    connection_for=self._connections.connection,
                     schema_for=self._schema_again,
                     price_of=self._price_of,
                 )
@@ -527,7 +527,7 @@ class Manager:
             if run is None:
                 run = self._runs[row.run_id] = Run(self, row, snapshot_from_row(row))
                 if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
-                    run._settle(error_from_dict(row.error))
+                    run._complete(error_from_dict(row.error))
             elif run.done:
                 run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
             return run
@@ -554,10 +554,10 @@ class Manager:
     async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
         if worker is not None:
             await worker.close(timeout_s)
-        await self._connections.close_links()
+        await self._connections.close_connections()
 
     async def _read_task(self, task_id: str) -> Task:
-        return await self._connections.link(self.service_name).read_task(task_id, None)
+        return await self._connections.connection(self.service_name).read_task(task_id, None)
 
     def _uncertain_row(self, task: Task) -> LedgerRow | None:
         from wiro_nb.execution.submission_recovery import match_tasks

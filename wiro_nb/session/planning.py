@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, ConfigError, WiroError
-from wiro_nb.execution.requests import Origin, home_of, plan_row
+from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.provenance.reading import is_there
@@ -38,7 +38,7 @@ def attached_row(task: Task, service: str, base_url: str, origin: Origin, out_di
         base_url=base_url,
         origin=origin,
         created=task.created or datetime.now(UTC),
-        out_folder=out_folder_of(home_of(origin.notebook), out_dir),
+        out_folder=out_folder_of(notebook_dir_of(origin.notebook), out_dir),
         estimated_usd=None,
         parent=None,
     )
@@ -52,10 +52,10 @@ def attached_row(task: Task, service: str, base_url: str, origin: Origin, out_di
     )
 
 
-def home_of_row(row: LedgerRow) -> Path:
+def notebook_dir_of_row(row: LedgerRow) -> Path:
     """Returns the folder that a run's output paths start from."""
     if row.notebook or not row.folder:
-        return home_of(row.notebook)
+        return notebook_dir_of(row.notebook)
     # Without a notebook the run was saved under the folder it was asked for in.
     return Path(row.folder).parent.parent
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.execution.inputs import resolve_inputs
-from wiro_nb.execution.requests import Origin, home_of
+from wiro_nb.execution.requests import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
@@ -103,7 +103,7 @@ def plan_sweep(
     schema = manager.schema(model)
     axes = _axes_of(schema, grid)
     check_axes(schema, axes, fixed, paired=paired)
-    folder = home_of(origin.notebook)
+    folder = notebook_dir_of(origin.notebook)
 
     def resolve(values: Mapping[str, object]) -> dict[str, object]:
         return resolve_inputs(schema, values, find_run=manager.get, folder=folder)

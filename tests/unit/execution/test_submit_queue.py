@@ -1,18 +1,18 @@
-"""The gate that keeps submissions in order, without any service."""
+"""The queue that keeps submissions in order, without any service."""
 
 from __future__ import annotations
 
 import asyncio
 
-from wiro_nb.execution.submit_queue import Gate
+from wiro_nb.execution.submit_queue import SubmitQueue
 
 
 def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:
     async def go() -> list[str]:
-        gate, entered, gone = Gate(in_flight=3), list[str](), 0
+        queue, entered, gone = SubmitQueue(in_flight=3), list[str](), 0
 
         async def enter(key: str) -> None:
-            await gate.enter(key)
+            await queue.enter(key)
             entered.append(key)
 
         tasks = [asyncio.create_task(enter(key)) for key in "abcdefgh"]
@@ -20,7 +20,7 @@ def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:
             await turns()
             assert "".join(entered) == at_once
             for _ in at_once[gone:]:
-                gate.leave(sent=True)
+                queue.leave(sent=True)
             gone = len(at_once)
         await asyncio.gather(*tasks)
         return entered
@@ -30,19 +30,19 @@ def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:
 
 def test_what_was_announced_is_not_overtaken() -> None:
     async def go() -> None:
-        gate, entered = Gate(), list[str]()
+        queue, entered = SubmitQueue(), list[str]()
 
         async def enter(key: str) -> None:
-            await gate.enter(key)
+            await queue.enter(key)
             entered.append(key)
-            gate.leave(sent=True)
+            queue.leave(sent=True)
 
         for key in "abc":
-            gate.announce(key)
+            queue.reserve(key)
         late = [asyncio.create_task(enter(key)) for key in "cb"]
         await turns()
         assert entered == []
-        gate.withdraw("a")
+        queue.withdraw("a")
         await asyncio.gather(*late)
         assert entered == ["b", "c"]
 
@@ -51,27 +51,27 @@ def test_what_was_announced_is_not_overtaken() -> None:
 
 def test_what_an_earlier_process_left_is_sent_alone() -> None:
     async def go() -> None:
-        gate = Gate()
-        gate.make_room()
-        gate.announce("a", alone=True)
-        gate.announce("b", alone=True)
-        tasks = {key: asyncio.create_task(gate.enter(key)) for key in "abcd"}
+        queue = SubmitQueue()
+        queue.make_room()
+        queue.reserve("a", exclusive=True)
+        queue.reserve("b", exclusive=True)
+        tasks = {key: asyncio.create_task(queue.enter(key)) for key in "abcd"}
         for gone in ("a", "ab", "abcd"):
             await turns()
             assert "".join(name for name, task in tasks.items() if task.done()) == gone
-            gate.leave(sent=True)
+            queue.leave(sent=True)
 
     asyncio.run(go())
 
 
 def test_an_upload_holds_nobody_up() -> None:
     async def go() -> None:
-        gate = Gate()
-        await gate.enter("a")
-        other = asyncio.create_task(gate.enter("b"))
+        queue = SubmitQueue()
+        await queue.enter("a")
+        other = asyncio.create_task(queue.enter("b"))
         await turns()
         assert not other.done()
-        gate.make_room()
+        queue.make_room()
         await asyncio.wait_for(other, 5)
 
     asyncio.run(go())
@@ -86,23 +86,23 @@ async def turns() -> None:
 def test_when_full_only_the_first_tries_again_and_a_freed_slot_lets_it() -> None:
     async def go() -> None:
         places: list[list[str]] = []
-        gate = Gate(retry_s=(60.0,), on_places=places.append)
-        await gate.enter("a")
-        gate.leave(sent=False, full=True)
-        waiting = {key: asyncio.create_task(gate.enter(key)) for key in ("b", "a", "c")}
+        queue = SubmitQueue(retry_s=(60.0,), on_places=places.append)
+        await queue.enter("a")
+        queue.leave(sent=False, full=True)
+        waiting = {key: asyncio.create_task(queue.enter(key)) for key in ("b", "a", "c")}
         await asyncio.sleep(0.01)
-        assert gate.is_full
+        assert queue.is_full
         assert places[-1] == ["a", "b", "c"]
         assert not any(task.done() for task in waiting.values())
-        gate.slot_freed()
+        queue.slot_freed()
         await waiting["a"]
         assert not waiting["b"].done()
-        gate.leave(sent=True)
+        queue.leave(sent=True)
         await waiting["b"]
-        gate.leave(sent=True)
+        queue.leave(sent=True)
         await waiting["c"]
-        gate.leave(sent=True)
-        assert not gate.is_full
+        queue.leave(sent=True)
+        assert not queue.is_full
         assert places[-1] == []
 
     asyncio.run(go())
@@ -110,12 +110,12 @@ def test_when_full_only_the_first_tries_again_and_a_freed_slot_lets_it() -> None
 
 def test_a_pause_ends_the_waiting_when_no_run_of_ours_frees_a_slot() -> None:
     async def go() -> None:
-        gate = Gate(retry_s=(0.01,))
-        await gate.enter("a")
-        gate.leave(sent=False, full=True)
-        await asyncio.wait_for(gate.enter("a"), 5)
-        gate.leave(sent=True)
-        assert not gate.is_full
+        queue = SubmitQueue(retry_s=(0.01,))
+        await queue.enter("a")
+        queue.leave(sent=False, full=True)
+        await asyncio.wait_for(queue.enter("a"), 5)
+        queue.leave(sent=True)
+        assert not queue.is_full
 
     asyncio.run(go())
 
@@ -123,40 +123,40 @@ def test_a_pause_ends_the_waiting_when_no_run_of_ours_frees_a_slot() -> None:
 def test_giving_up_a_place_leaves_the_order_of_the_others() -> None:
     async def go() -> None:
         places: list[list[str]] = []
-        gate = Gate(retry_s=(60.0,), on_places=places.append)
-        await gate.enter("a")
-        gate.leave(sent=False, full=True)
-        waiting = {key: asyncio.create_task(gate.enter(key)) for key in "abc"}
+        queue = SubmitQueue(retry_s=(60.0,), on_places=places.append)
+        await queue.enter("a")
+        queue.leave(sent=False, full=True)
+        waiting = {key: asyncio.create_task(queue.enter(key)) for key in "abc"}
         await asyncio.sleep(0.01)
         waiting["a"].cancel()
         await asyncio.gather(waiting["a"], return_exceptions=True)
         assert places[-1] == ["b", "c"]
-        gate.slot_freed()
+        queue.slot_freed()
         await waiting["b"]
         waiting["c"].cancel()
         await asyncio.gather(waiting["c"], return_exceptions=True)
-        gate.leave(sent=True)
+        queue.leave(sent=True)
 
     asyncio.run(go())
 
 
 def test_a_wish_to_stop_gives_the_place_up_before_during_and_at_the_turn() -> None:
     async def go() -> None:
-        gate = Gate()
+        queue = SubmitQueue()
         stop = asyncio.get_running_loop().create_future()
-        assert await gate.enter("a", unless=stop)
-        waiting = asyncio.create_task(gate.enter("b", unless=stop))
+        assert await queue.enter("a", unless=stop)
+        waiting = asyncio.create_task(queue.enter("b", unless=stop))
         await turns()
         assert not waiting.done()
         stop.set_result(None)
         assert await waiting is False
-        assert await gate.enter("c", unless=stop) is False
+        assert await queue.enter("c", unless=stop) is False
         late = asyncio.get_running_loop().create_future()
-        at_its_turn = asyncio.create_task(gate.enter("d", unless=late))
+        at_its_turn = asyncio.create_task(queue.enter("d", unless=late))
         await turns()
-        gate.leave(sent=False)
+        queue.leave(sent=False)
         late.set_result(None)
         assert await at_its_turn is False
-        assert await asyncio.wait_for(gate.enter("e"), 5), "nobody holds the only place"
+        assert await asyncio.wait_for(queue.enter("e"), 5), "nobody holds the only place"
 
     asyncio.run(go())

@@ -24,7 +24,7 @@ from tests.manager_tools import QUICK, WAN, submit
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.api.stream import TaskStream
 from wiro_nb.api.transport import HttpEdge
-from wiro_nb.execution.active_run import Desk, Job
+from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.requests import Origin, plan_row, snapshot_from_row
 from wiro_nb.execution.run import Run
@@ -47,8 +47,8 @@ def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
 
 def stream_of(manager: Manager) -> TaskStream:
     """The manager's stream, which from now on doubts no silent task: this machine may stand still for seconds."""
-    (branch,) = manager._worker._branches.values()  # type: ignore[union-attr]
-    stream = branch.link._stream
+    (runtime,) = manager._worker._runtimes.values()  # type: ignore[union-attr]
+    stream = runtime.connection._stream
     assert stream is not None
     stream._silence_s = 600.0
     return stream
@@ -85,9 +85,9 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
     asked: list[str] = []
     take, post = Watcher._take, HttpEdge.post
 
-    def count(self: Watcher, job: Job, task: Any) -> None:
-        served.append(job.id)
-        take(self, job, task)
+    def count(self: Watcher, active: ActiveRun, task: Any) -> None:
+        served.append(active.id)
+        take(self, active, task)
 
     async def note(self: HttpEdge, path: str, **more: Any) -> Any:
         if path in ("Task/List", "Task/Detail"):
@@ -130,7 +130,7 @@ def test_forty_runs_in_flight_are_forty_waiting_tasks_no_timers_and_sockets_that
         for run in runs:  # each is listened to before it starts: nobody asks for what was missed
             service.release(run.task_id)
         until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
-        until(lambda: not manager._worker.desk._calls)  # type: ignore[union-attr]
+        until(lambda: not manager._worker.writer._calls)  # type: ignore[union-attr]
         tasks = manager._io.run(count_tasks())
         for run in runs:
             service.release(run.task_id)
@@ -168,7 +168,7 @@ def test_a_run_at_rest_is_little_to_walk_through_and_a_finished_one_leaves_only_
         service.release(run.task_id)
     for run in runs[:20]:
         run.wait(60)
-    until(lambda: (count_objects() - before)["Job"] == 20)
+    until(lambda: (count_objects() - before)["ActiveRun"] == 20)
     assert (count_objects() - before)["Tracker"] == 20
     for run in runs[20:]:
         service.release(run.task_id)
@@ -187,18 +187,18 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
     begun: list[str] = []
     most, fetch, may_end = 0, Finisher.fetch, asyncio.Event()
 
-    async def answer(self: Finisher, job: Job, task: Task) -> Task:
+    async def answer(self: Finisher, active: ActiveRun, task: Task) -> Task:
         words = Output(name="", content_type="raw", content={"text": "no file"})
-        return replace(task, outputs=(words,)) if job.run.parameters["prompt"] == "say it" else task
+        return replace(task, outputs=(words,)) if active.run.parameters["prompt"] == "say it" else task
 
-    async def hold(self: Finisher, job: Job, task: Task) -> Any:
+    async def hold(self: Finisher, active: ActiveRun, task: Task) -> Any:
         nonlocal most
         if not task.outputs[0].url:
-            return await fetch(self, job, task)
-        begun.append(job.id)
+            return await fetch(self, active, task)
+        begun.append(active.id)
         most = max(most, len([one for one in begun if not runs[one].done]))
         await may_end.wait()
-        return await fetch(self, job, task)
+        return await fetch(self, active, task)
 
     monkeypatch.setattr(Finisher, "_with_outputs", answer)
     monkeypatch.setattr(Finisher, "fetch", hold)
@@ -252,13 +252,13 @@ def _leads_to(connection: socket.socket, port: int) -> bool:
 
 def test_what_can_wait_does_not_start_while_an_end_is_read(manager: Manager) -> None:
     async def order() -> list[str]:
-        desk, heard = Desk(manager.ledger, lambda: QUICK), list[str]()
+        writer, heard = StateWriter(manager.ledger, lambda: QUICK), list[str]()
 
         async def poster(name: str) -> None:
-            await desk.calm()
+            await writer.calm()
             heard.append(name)
 
-        with desk.urgent(), desk.urgent():
+        with writer.urgent(), writer.urgent():
             waiting = asyncio.create_task(poster("poster"))
             for _ in range(5):
                 await asyncio.sleep(0)
@@ -303,8 +303,8 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
 
     async def burst() -> list[float | None]:
         run = Run(Keeper(), row, snapshot_from_row(row))  # type: ignore[arg-type]
-        desk = Desk(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
-        job = Job(run=run, link=None, home=Path())  # type: ignore[arg-type]
+        writer = StateWriter(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
+        active = ActiveRun(run=run, connection=None, notebook_dir=Path())  # type: ignore[arg-type]
         heard: list[float | None] = []
         again = asyncio.Event()
 
@@ -315,7 +315,7 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
 
         run.on_change(hear)
         for step in range(1, 501):
-            desk.change(job, percent=step / 5)
+            writer.change(active, percent=step / 5)
         assert len(heard) == 1
         await asyncio.wait_for(again.wait(), 60)
         return heard

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import configparser
 import re
-from pathlib import Path
 from typing import Any
 
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat.notebooknode import from_dict
 
+from tests.notebook.tutorials import SANITIZE
 from wiro_nb.provenance.notebooks import records_in_notebook
 
 PICTURE, TEXT = "image/jpeg", "text/plain"
 IGNORED = "nbval-ignore-output"
-SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 
 
 def for_readers(notebook: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import SandboxProcess
-from tests.notebook.kernels import LiveKernel, live_client
+from tests.notebook.kernels import LiveKernel, execute_on, live_client
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +55,28 @@ def own_data(kernel_env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WIRO_DATA_DIR", str(tmp_path / "data"))
 
 
+@pytest.fixture(scope="session")
+def running_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKernel]:
+    """One kernel for all tests that need not have it start or die; see `kernel`."""
+    with live_client(tmp_path_factory.mktemp("kernel")) as (manager, client):
+        yield LiveKernel(manager, client)
+
+
 @pytest.fixture
-def kernel(kernel_env: Path) -> Iterator[LiveKernel]:
-    """A fresh kernel in its own folder."""
+def kernel(running_kernel: LiveKernel, kernel_env: Path) -> LiveKernel:
+    """The shared kernel, as good as new, in this test's folder and environment."""
+    running_kernel.reset(kernel_env)
+    return running_kernel
+
+
+@pytest.fixture
+def new_kernel(kernel_env: Path) -> Iterator[LiveKernel]:
+    """A kernel of this test alone."""
     with live_client(kernel_env) as (manager, client):
         yield LiveKernel(manager, client)
+
+
+@pytest.fixture
+def execute(running_kernel: LiveKernel, kernel_env: Path) -> Callable[[Any], Any]:
+    """Executes a notebook in this test's folder as programs do, on the shared kernel, and returns it."""
+    return partial(execute_on, running_kernel, folder=kernel_env)

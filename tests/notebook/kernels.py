@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
-from jupyter_client import BlockingKernelClient
+from jupyter_client import AsyncKernelClient, BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from traitlets.config import Config
@@ -39,8 +39,33 @@ def own_sockets() -> Iterator[Config]:
         yield Config(KernelManager=Config(transport="ipc", ip=f"{folder}/k"))
 
 
-def execute(nb: Any, folder: Path, *, timeout_s: int = 120) -> Any:
-    """Executes a notebook in a folder as programs do, and returns it."""
+class _OnRunningKernel(NotebookClient):
+    """Executes a notebook on a kernel that runs already, through a client and message session of its own."""
+
+    async def async_start_new_kernel_client(self, **_kwargs: Any) -> AsyncKernelClient:
+        assert self.km is not None
+        self.kc = AsyncKernelClient()
+        self.kc.load_connection_info(self.km.get_connection_info())
+        self.kc.start_channels()
+        await self.kc.wait_for_ready(timeout=REPLY_TIMEOUT_S)
+        self.kc.allow_stdin = False
+        return self.kc
+
+
+def execute_on(kernel: LiveKernel, nb: Any, folder: Path) -> Any:
+    """Executes a notebook as programs do, on a kernel that is made as good as new first, and returns it."""
+    kernel.reset(folder)
+    client = _OnRunningKernel(nb, km=kernel.manager, timeout=120)
+    try:
+        client.execute()
+    finally:
+        if client.kc is not None:
+            client.kc.stop_channels()
+    return nb
+
+
+def execute_in_new_kernel(nb: Any, folder: Path, *, timeout_s: int = 120) -> Any:
+    """Executes a notebook in a folder as programs do, in a new kernel, and returns it."""
     with own_sockets() as config:
         client = NotebookClient(
             nb, timeout=timeout_s, config=config, resources={"metadata": {"path": str(folder)}}
@@ -82,6 +107,18 @@ def live_client(folder: Path, **options: Any) -> Iterator[tuple[KernelManager, B
         finally:
             client.stop_channels()
             manager.shutdown_kernel(now=True)
+
+
+_RESET = """
+import os
+if "wiro_nb" in get_ipython().extension_manager.loaded:
+    get_ipython().run_line_magic("unload_ext", "wiro_nb")
+get_ipython().config.pop("WiroMagics", None)  # what `%config` set
+os.environ.clear()
+os.environ.update({environment!r})
+os.chdir({folder!r})
+get_ipython().reset()
+"""
 
 
 class Answer:
@@ -160,6 +197,12 @@ class LiveKernel:
             if wanted(message):
                 return message
         raise AssertionError("the message did not come")
+
+    def reset(self, folder: Path) -> None:
+        """Makes the kernel as good as new: extension unloaded, no variables, this process's environment."""
+        code = _RESET.format(environment=dict(os.environ), folder=str(folder))
+        answer = self.run(code, live=False)
+        assert answer.status == "ok", answer.text
 
     def restart(self) -> None:
         """Kills the kernel and starts it again, until it answers on both channels.

@@ -15,7 +15,8 @@ from pathlib import Path
 import nbformat
 
 from tests.notebook.committed import for_readers
-from tests.notebook.tutorials import NOTEBOOKS, make_executor, tutorial_names
+from tests.notebook.kernels import execute_with_papermill
+from tests.notebook.tutorials import NOTEBOOKS, read_executed, tutorial_names
 
 
 def refresh(name: str) -> None:
@@ -23,7 +24,9 @@ def refresh(name: str) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ.update(WIRO_DATA_DIR=f"{folder}/data", WIRO_SERVICE="sandbox", IPYTHONDIR=f"{folder}/ipython")
         Path(folder, "ipython").mkdir()
-        notebook = make_executor(Path(folder))(name).notebook
+        target = Path(folder, name)
+        execute_with_papermill(NOTEBOOKS / name, target, cwd=folder, kernel_name="python3", execution_timeout=120)
+        notebook = read_executed(target).notebook
     nbformat.write(for_readers(notebook), NOTEBOOKS / name)
     print(f"{name}: {(NOTEBOOKS / name).stat().st_size // 1000} kB")
 

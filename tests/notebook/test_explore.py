@@ -10,11 +10,12 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel, execute
+from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from wiro_nb.provenance.notebooks import records_in_notebook
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+Execute = Callable[[Any], Any]
 TUTORIALS = Path(__file__).resolve().parents[2] / "notebooks"
 SWEEP = f"%%wiro {CLIP_MODEL} --sweep seed=1..3 {SMALL}"
 
@@ -53,19 +54,21 @@ def text_of(cell: Any) -> str:
 
 @pytest.mark.parametrize("name", ["01-quickstart.ipynb", "04-explore.ipynb"])
 def test_a_tutorial_run_again_from_the_top_sends_nothing_and_is_billed_nothing(
-    service: Any, kernel_env: Path, name: str
+    service: Any, execute: Execute, kernel_env: Path, name: str
 ) -> None:
-    execute(nbformat.read(TUTORIALS / name, as_version=4), kernel_env)
+    execute(nbformat.read(TUTORIALS / name, as_version=4))
     runs, balance = sent(service), service.audit()["balance_usd"]
     assert runs > 0
-    again = execute(nbformat.read(TUTORIALS / name, as_version=4), kernel_env)
+    again = execute(nbformat.read(TUTORIALS / name, as_version=4))
     assert sent(service) == runs
     assert service.audit()["balance_usd"] == balance
     assert "at no cost" in "\n".join(text_of(cell) for cell in again.cells if cell.cell_type == "code")
 
 
-def test_a_sweep_leaves_table_sheet_and_every_record_in_the_notebook(service: Any, kernel_env: Path) -> None:
-    nb = execute(notebook(f"{SWEEP} --as found\na sea", "print(found.tally())"), kernel_env)
+def test_a_sweep_leaves_table_sheet_and_every_record_in_the_notebook(
+    service: Any, execute: Execute, kernel_env: Path
+) -> None:
+    nb = execute(notebook(f"{SWEEP} --as found\na sea", "print(found.tally())"))
     output = nb.cells[1].outputs[0]
     assert set(output["data"]) == {"text/html", "text/plain", "image/jpeg"}
     assert str(kernel_env) not in str(output)
@@ -74,10 +77,12 @@ def test_a_sweep_leaves_table_sheet_and_every_record_in_the_notebook(service: An
     assert text_of(nb.cells[2]) == "3 done\n"
 
 
-def test_a_sweep_with_a_failure_raises_after_all_have_ended(service: Any, kernel_env: Path) -> None:
+def test_a_sweep_with_a_failure_raises_after_all_have_ended(
+    service: Any, execute: Execute, kernel_env: Path
+) -> None:
     nb = notebook(f'%wiro run {CLIP_MODEL} --sweep prompt="a sea","a sea [fail]","a lake" {SMALL}')
     with pytest.raises(CellExecutionError, match="1 of 3 runs"):
-        execute(nb, kernel_env)
+        execute(nb)
     assert "2 done, 1 failed" in text_of(nb.cells[1])
 
 
@@ -93,16 +98,18 @@ def test_a_sweep_with_a_failure_raises_after_all_have_ended(service: Any, kernel
         (f"%%wiro {CLIP_MODEL} --max-cost 0.001 --sweep seed=1..2\na sea", "at most"),
     ],
 )
-def test_a_sweep_that_should_not_start_does_not(service: Any, kernel_env: Path, cell: str, reason: str) -> None:
+def test_a_sweep_that_should_not_start_does_not(
+    service: Any, execute: Execute, kernel_env: Path, cell: str, reason: str
+) -> None:
     with pytest.raises(CellExecutionError, match=reason):
-        execute(notebook(cell), kernel_env)
+        execute(notebook(cell))
     assert sent(service) == 0
 
 
-def test_a_dry_run_shows_request_and_price_and_sends_nothing(service: Any, kernel_env: Path) -> None:
-    nb = execute(
-        notebook(f"%%wiro {CLIP_MODEL} seed=7 --dry-run\na sea for $5", f"{SWEEP} --dry-run\na sea"), kernel_env
-    )
+def test_a_dry_run_shows_request_and_price_and_sends_nothing(
+    service: Any, execute: Execute, kernel_env: Path
+) -> None:
+    nb = execute(notebook(f"%%wiro {CLIP_MODEL} seed=7 --dry-run\na sea for $5", f"{SWEEP} --dry-run\na sea"))
     assert sent(service) == 0
     one, many = text_of(nb.cells[1]), text_of(nb.cells[2])
     assert '"prompt": "a sea for $5"' in one
@@ -110,13 +117,15 @@ def test_a_dry_run_shows_request_and_price_and_sends_nothing(service: Any, kerne
     assert "3 runs, about $0.09" in many
 
 
-def test_a_budget_is_kept_over_restarts_and_refuses_by_how_much(service: Any, kernel_env: Path) -> None:
-    execute(notebook("%wiro budget 0.05", f"%%wiro {CLIP_MODEL} {SMALL} seed=1\na sea"), kernel_env)
+def test_a_budget_is_kept_over_restarts_and_refuses_by_how_much(
+    service: Any, execute: Execute, kernel_env: Path
+) -> None:
+    execute(notebook("%wiro budget 0.05", f"%%wiro {CLIP_MODEL} {SMALL} seed=1\na sea"))
     nb = notebook(f"%%wiro {CLIP_MODEL} {SMALL} seed=2\na sea")
     with pytest.raises(CellExecutionError, match=r"budget of \$0\.05 by \$0\.01"):
-        execute(nb, kernel_env)
+        execute(nb)
     assert sent(service) == 1
-    told = execute(notebook("%wiro budget", "%wiro spent --by day"), kernel_env)
+    told = execute(notebook("%wiro budget", "%wiro spent --by day"))
     assert "spent $0.03 of $0.05" in text_of(told.cells[1])
     assert "$0.03" in text_of(told.cells[2])
 

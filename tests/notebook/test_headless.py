@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from tests.notebook.kernels import CLIP_MODEL, SMALL, convert_executed, execute, execute_with_papermill
+from tests.notebook.kernels import CLIP_MODEL, SMALL, convert_executed, execute_with_papermill
 from wiro_nb.provenance.record import check_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+Execute = Callable[[Any], Any]
 PROMPT = "it costs $5 {not a field}, 100% 'quoted' \"sea\" 🌊"
 CELL = f"%%wiro {CLIP_MODEL} {SMALL} seed=7\n{PROMPT}"
 
@@ -33,8 +35,8 @@ def last_output(nb: Any) -> Any:
     return nb.cells[-1].outputs[-1]
 
 
-def test_nbclient_leaves_clip_record_and_no_dead_widget(kernel_env: Path) -> None:
-    output = last_output(execute(notebook(CELL), kernel_env))
+def test_nbclient_leaves_clip_record_and_no_dead_widget(execute: Execute, kernel_env: Path) -> None:
+    output = last_output(execute(notebook(CELL)))
     record = output["metadata"]["wiro"]
     check_record(record)
     assert record["status"] == "succeeded"
@@ -46,39 +48,39 @@ def test_nbclient_leaves_clip_record_and_no_dead_widget(kernel_env: Path) -> Non
     assert str(kernel_env) not in json.dumps(output)
 
 
-def test_running_a_notebook_again_pays_nothing_and_says_so(kernel_env: Path) -> None:
-    first = last_output(execute(notebook(CELL), kernel_env))
-    again = last_output(execute(notebook(CELL), kernel_env))
+def test_running_a_notebook_again_pays_nothing_and_says_so(execute: Execute, kernel_env: Path) -> None:
+    first = last_output(execute(notebook(CELL)))
+    again = last_output(execute(notebook(CELL)))
     assert again["metadata"]["wiro"] == first["metadata"]["wiro"]
     assert "shown at no cost" in again["data"]["text/plain"]
-    fresh = last_output(execute(notebook(CELL.replace("seed=7", "seed=7 --fresh")), kernel_env))
+    fresh = last_output(execute(notebook(CELL.replace("seed=7", "seed=7 --fresh"))))
     assert fresh["metadata"]["wiro"]["run_id"] != first["metadata"]["wiro"]["run_id"]
 
 
-def test_a_copied_notebook_shows_what_its_file_already_has(kernel_env: Path) -> None:
-    made = execute(notebook(CELL), kernel_env)
+def test_a_copied_notebook_shows_what_its_file_already_has(execute: Execute, kernel_env: Path) -> None:
+    made = execute(notebook(CELL))
     copy = kernel_env / "copy of it.ipynb"
     nbformat.write(made, copy)
     named = f"import os\nos.environ['WIRO_NOTEBOOK'] = {str(copy)!r}"
-    again = last_output(execute(notebook(named, CELL), kernel_env))
+    again = last_output(execute(notebook(named, CELL)))
     assert again["metadata"]["wiro"] == last_output(made)["metadata"]["wiro"]
     assert "shown at no cost" in again["data"]["text/plain"]
 
 
-def test_a_clip_that_is_gone_comes_back_when_the_notebook_runs_again(kernel_env: Path) -> None:
-    first = last_output(execute(notebook(CELL), kernel_env))
+def test_a_clip_that_is_gone_comes_back_when_the_notebook_runs_again(execute: Execute, kernel_env: Path) -> None:
+    first = last_output(execute(notebook(CELL)))
     shutil.rmtree(kernel_env / "wiro_outputs")
-    again = last_output(execute(notebook(CELL), kernel_env))
+    again = last_output(execute(notebook(CELL)))
     record = again["metadata"]["wiro"]
     assert record["run_id"] == first["metadata"]["wiro"]["run_id"]
     assert (kernel_env / record["outputs"][0]["path"]).stat().st_size > 0
     assert "shown at no cost" in again["data"]["text/plain"]
 
 
-def test_a_failed_run_stops_the_notebook_with_one_short_error(kernel_env: Path) -> None:
+def test_a_failed_run_stops_the_notebook_with_one_short_error(execute: Execute, kernel_env: Path) -> None:
     nb = notebook(f"%%wiro {CLIP_MODEL} {SMALL}\na sea [fail]", "print('not reached')")
     with pytest.raises(CellExecutionError) as caught:
-        execute(nb, kernel_env)
+        execute(nb)
     assert caught.value.ename == "RunFailed"
     failed = nb.cells[1].outputs
     assert [output["output_type"] for output in failed] == ["display_data", "error"]
@@ -88,28 +90,28 @@ def test_a_failed_run_stops_the_notebook_with_one_short_error(kernel_env: Path) 
 
 
 @pytest.mark.parametrize("line", ["%wiro modles", "%wiro info no/such-model", "%wiro login"])
-def test_a_refused_command_fails_its_cell(kernel_env: Path, line: str) -> None:
+def test_a_refused_command_fails_its_cell(execute: Execute, kernel_env: Path, line: str) -> None:
     with pytest.raises(CellExecutionError):
-        execute(notebook(line), kernel_env)
+        execute(notebook(line))
 
 
-def test_python_waits_in_its_cell_and_raises(kernel_env: Path) -> None:
+def test_python_waits_in_its_cell_and_raises(execute: Execute, kernel_env: Path) -> None:
     code = (
         f"import wiro_nb\nrun = wiro_nb.run({CLIP_MODEL!r}, prompt='x', numFrames=5, steps=2)\nprint(run.status)"
     )
-    assert last_output(execute(notebook(code), kernel_env))["text"] == "succeeded\n"
+    assert last_output(execute(notebook(code)))["text"] == "succeeded\n"
     with pytest.raises(CellExecutionError, match="RunFailed"):
-        execute(notebook(code.replace("'x'", "'x [fail]'")), kernel_env)
+        execute(notebook(code.replace("'x'", "'x [fail]'")))
 
 
-def test_papermill_waits_too(kernel_env: Path, tmp_path: Path) -> None:
+def test_papermill_waits_too(execute: Execute, kernel_env: Path, tmp_path: Path) -> None:
     nbformat.write(notebook(CELL), tmp_path / "in.ipynb")
     execute_with_papermill(tmp_path / "in.ipynb", tmp_path / "out.ipynb", cwd=kernel_env)
     output = last_output(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     assert output["metadata"]["wiro"]["status"] == "succeeded"
 
 
-def test_nbconvert_exports_a_page_that_finds_its_clip(kernel_env: Path) -> None:
+def test_nbconvert_exports_a_page_that_finds_its_clip(execute: Execute, kernel_env: Path) -> None:
     nbformat.write(notebook(CELL), kernel_env / "a.ipynb")
     done = convert_executed(kernel_env / "a.ipynb", "--to", "html")
     assert done.returncode == 0, done.stderr.decode()

@@ -230,8 +230,9 @@ print(json.dumps({
 
 @pytest.mark.usefixtures("own_data")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts by /proc")
-def test_unloading_with_runs_in_flight_leaks_nothing_and_they_are_taken_up_again(kernel: LiveKernel) -> None:
+def test_unloading_with_runs_in_flight_leaks_nothing_and_they_are_taken_up_again(new_kernel: LiveKernel) -> None:
     """The second round opens as much as the first, and closes it: threads, sockets, files, comms, processes."""
+    kernel = new_kernel
     kernel.run("%load_ext wiro_nb\n%wiro form pruna/vace")
     kernel.run("%unload_ext wiro_nb")
     before = json.loads(kernel.run(OPEN).text)
@@ -254,7 +255,8 @@ def test_unloading_with_runs_in_flight_leaks_nothing_and_they_are_taken_up_again
     assert kernel.run("%wiro wait").status == "ok"
 
 
-def test_a_kernel_that_died_comes_back_to_its_run(kernel: LiveKernel) -> None:
+def test_a_kernel_that_died_comes_back_to_its_run(new_kernel: LiveKernel) -> None:
+    kernel = new_kernel
     kernel.run("%load_ext wiro_nb")
     kernel.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip\na lost sea [hold]")
     run_id = kernel.run("print(clip.id)").text.strip()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import SandboxProcess
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
-from tests.notebook.tutorials import Executed, make_executor
+from tests.notebook.tutorials import Executed, execute_tutorial
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.record import seal_record
 from wiro_nb.provenance.sidecar import read_sidecar, write_sidecar
@@ -37,7 +37,7 @@ def painted(
         patch.setenv("WIRO_SERVICE", "sandbox")
         patch.setenv("IPYTHONDIR", str(data / "ipython"))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(data / "runtime"))
-        yield make_executor(tmp_path_factory.mktemp("tutorials"))(REPRODUCE)
+        yield execute_tutorial(REPRODUCE, tmp_path_factory.mktemp("tutorials"))
 
 
 def shown(done: Executed, cell_id: str) -> str:

@@ -6,10 +6,8 @@ import copy
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,10 @@ from tests.notebook.kernels import execute_with_papermill
 from tests.notebook.tutorials import (
     NOTEBOOKS,
     Executed,
-    make_executor,
+    execute_tutorial,
     read_executed,
     read_tutorial,
+    run_nbval,
     tutorial_names,
 )
 from wiro_nb.provenance.notebooks import records_in_notebook
@@ -38,7 +37,6 @@ QUICKSTART = "01-quickstart.ipynb"
 BATCH = "06-batch-and-headless.ipynb"
 GROWTH_BYTES = 30_000
 TABLES_BYTES = 60_000  # lists of runs and models, the help of a model
-Execute = Callable[[str], Executed]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +58,15 @@ def service(
 
 
 @pytest.fixture(scope="module")
-def execute(service: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Execute:
-    return make_executor(tmp_path_factory.mktemp("tutorials"))
+def execute(service: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Executed]:
+    """Executes a tutorial when it is first asked for."""
+    folder = tmp_path_factory.mktemp("tutorials")
+    return cache(lambda name: execute_tutorial(name, folder))
+
+
+@pytest.fixture
+def quickstart(execute: Callable[[str], Executed]) -> Executed:
+    return execute(QUICKSTART)
 
 
 @pytest.mark.parametrize("name", tutorial_names())
@@ -107,8 +112,8 @@ def test_a_tutorial_names_the_one_after_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", tutorial_names())
-def test_papermill_runs_a_tutorial_it_leaves_whole_records_and_shows_what_is_committed(
-    name: str, execute: Execute, service: SandboxProcess
+def test_a_tutorial_runs_leaves_whole_records_and_shows_what_is_committed(
+    name: str, execute: Callable[[str], Executed], service: SandboxProcess
 ) -> None:
     done = execute(name)
     assert done.records
@@ -138,55 +143,38 @@ def check_committed(name: str, done: Executed) -> None:
 
 @pytest.mark.parametrize(("exporter", "mark"), [(HTMLExporter, "jp-Notebook"), (SlidesExporter, "reveal")])
 def test_an_executed_tutorial_exports_with_poster_and_relative_clip(
-    exporter: Any, mark: str, execute: Execute
+    exporter: Any, mark: str, quickstart: Executed
 ) -> None:
-    done = execute(QUICKSTART)
-    page, _ = exporter().from_notebook_node(done.notebook)
+    page, _ = exporter().from_notebook_node(quickstart.notebook)
     assert mark in page
     videos = re.findall(r"<video [^>]*>", page)
-    assert len(videos) == len(done.records)
-    for tag, record in zip(videos, done.records, strict=True):
+    assert len(videos) == len(quickstart.records)
+    for tag, record in zip(videos, quickstart.records, strict=True):
         assert f'src="{record["outputs"][0]["path"]}"' in tag
         assert 'poster="data:image/jpeg;base64,' in tag
 
 
-def test_a_tutorial_on_paper_has_the_posters(execute: Execute) -> None:
-    done = execute(QUICKSTART)
-    code = copy.deepcopy(done.notebook)
+def test_a_tutorial_on_paper_has_the_posters(quickstart: Executed) -> None:
+    code = copy.deepcopy(quickstart.notebook)
     code.cells = [cell for cell in code.cells if cell.cell_type == "code"]  # the rest needs pandoc
     paper, resources = LatexExporter().from_notebook_node(code)
     pictures = [name for name in resources["outputs"] if name.endswith(".jpg")]
-    assert len(pictures) == len(done.records) > 0
+    assert len(pictures) == len(quickstart.records) > 0
     assert all(name in paper for name in pictures)
-
-
-def test_nbval_accepts_every_tutorial_and_the_outputs_it_checks(service: SandboxProcess, tmp_path: Path) -> None:
-    for name in tutorial_names():
-        (tmp_path / name[:2]).mkdir()
-        shutil.copy(NOTEBOOKS / name, tmp_path / name[:2] / name)
-    sanitize = Path(__file__).with_name("nbval_sanitize.cfg")
-    options = ["--nbval-lax", f"--nbval-sanitize-with={sanitize}", "--nbval-cell-timeout=120", "-q", "-rA"]
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, f"--rootdir={tmp_path}", *options, str(tmp_path)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-2000:]
-    code = sum(cell.cell_type == "code" for name in tutorial_names() for cell in read_tutorial(name).cells)
-    assert f"{code} passed" in answer.stdout
 
 
 def test_nbval_finds_an_output_that_changed(service: SandboxProcess, tmp_path: Path) -> None:
     """The check of the check: a tutorial whose stored output is wrong must not pass."""
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('run 8k2qf cost $0.10')")])
-    book.cells[0].metadata["tags"] = ["nbval-check-output"]
-    book.cells[0].execution_count = 1
-    book.cells[0].outputs = [nbformat.v4.new_output("stream", name="stdout", text="run aaaaa cost $9.99\n")]
-    sanitize = Path(__file__).with_name("nbval_sanitize.cfg")
-    options = ["-c", os.devnull, f"--rootdir={tmp_path}", "--nbval-lax", f"--nbval-sanitize-with={sanitize}"]
-    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / "a.ipynb")]
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("print('run 8k2qf cost $0.10')") for _ in range(2)]
+    )
+    for cell, text in zip(book.cells, ("run aaaaa cost $9.99\n", "run aaaaa is lost\n"), strict=True):
+        cell.metadata["tags"] = ["nbval-check-output"]
+        cell.execution_count = 1
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
     nbformat.write(book, tmp_path / "a.ipynb")
-    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
-    book.cells[0].outputs[0].text = "run aaaaa is lost\n"
-    nbformat.write(book, tmp_path / "a.ipynb")
-    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 1
+    answer = run_nbval(tmp_path / "a.ipynb")
+    assert "1 failed, 1 passed" in answer.stdout
 
 
 def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(

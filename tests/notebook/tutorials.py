@@ -1,19 +1,21 @@
-"""Executes the tutorials with papermill, each once for all tests that look at the result."""
+"""Executes the tutorials with nbval, which checks their outputs and keeps what it saw."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-from tests.notebook.kernels import execute_with_papermill
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 CELL_TIMEOUT_S = 120
 
 
@@ -59,15 +61,38 @@ def read_executed(path: Path) -> Executed:
     return Executed(notebook, path.parent)
 
 
-def make_executor(folder: Path) -> Callable[[str], Executed]:
-    """Returns a function that gives an executed tutorial, and executes it when it is asked for first."""
+def run_nbval(*paths: Path) -> subprocess.CompletedProcess[str]:
+    """Executes notebooks with nbval, which writes the outputs it saw back into them; see `nbval_outputs`."""
+    options = ["-c", os.devnull, f"--rootdir={paths[0].parent}", "-q", "-rA"]
+    options += ["-p", "nbval.plugin", "-p", "tests.notebook.nbval_outputs"]
+    nbval = ["--nbval-lax", f"--nbval-sanitize-with={SANITIZE}", f"--nbval-cell-timeout={CELL_TIMEOUT_S}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *options,
+        "-p",
+        "tests.notebook.nbval_outputs",
+        *nbval,
+        *map(str, paths),
+    ]
+    return subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
-    @cache
-    def executed(name: str) -> Executed:
-        home = folder / name.removesuffix(".ipynb")
-        home.mkdir()
-        options = {"kernel_name": "python3", "execution_timeout": CELL_TIMEOUT_S}
-        execute_with_papermill(NOTEBOOKS / name, home / name, cwd=home, **options)
-        return read_executed(home / name)
 
-    return executed
+def execute_tutorial(name: str, folder: Path) -> Executed:
+    """Executes a tutorial in a folder of its own; a cell that fails or shows something else is an error."""
+    home = folder / name.removesuffix(".ipynb")
+    home.mkdir()
+    path = Path(shutil.copy(NOTEBOOKS / name, home))
+    answer = run_nbval(path)
+    assert answer.returncode == 0, answer.stdout[-5000:] + answer.stderr[-2000:]
+    code_cells = sum(cell.cell_type == "code" for cell in read_tutorial(name).cells)
+    assert f"{code_cells} passed" in answer.stdout
+    return read_executed(path)

@@ -160,13 +160,6 @@ class ServiceContract:
 
         self.check(subject, steps)
 
-    def test_deleting_files_again_changes_nothing(self, subject: Subject) -> None:
-        async def steps(client: WiroClient, submitted: Submitted, _task: Task) -> None:
-            await client.delete_files(submitted.token)
-            await client.delete_files(submitted.token)
-
-        self.check(subject, steps)
-
     def test_an_uploaded_file_reaches_the_run(self, subject: Subject, tmp_path: Path) -> None:
         picture = tmp_path / 'a "picture" ü.png'
         picture.write_bytes(PNG)
@@ -210,23 +203,6 @@ class ServiceContract:
                 detail = await client.tool_detail(subject.model)
                 assert detail.schema.run_path == subject.run_path
                 assert detail.schema.get("prompt") is not None
-
-        asyncio.run(scenario())
-
-    def test_a_folder_can_be_made_and_filled(self, subject: Subject, tmp_path: Path) -> None:
-        picture = tmp_path / "picture.png"
-        picture.write_bytes(PNG)
-
-        async def scenario() -> None:
-            async with subject.client() as client:
-                folder = await client.folder_create("contract-folder")
-                assert (folder.name, bool(folder.id)) == ("contract-folder", True)
-                uploaded = await client.upload(picture, folder_id=folder.id)
-                assert (uploaded.name, uploaded.content_type, uploaded.size_bytes) == (
-                    "picture.png",
-                    "image/png",
-                    len(PNG),
-                )
 
         asyncio.run(scenario())
 

@@ -14,10 +14,8 @@ from typing import Any
 def page(data: bytes) -> None:
     from wiro_nb.errors import UnreadableSchema
     from wiro_nb.schema.page import read_page
-    from wiro_nb.schema.samples import page_samples
 
     text = data.decode("utf-8", "replace")
-    page_samples(text)
     try:
         read_page(text)
     except UnreadableSchema:

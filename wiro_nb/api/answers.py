@@ -86,7 +86,7 @@ class Task:
     Attributes:
         id: Digits. token: bearer capability of this task; a secret.
         status: The service's word. exit_code: `pexit`; "0" is success.
-        total_cost_usd: What the service counts for it. elapsed_s: seconds of work. cps: USD a second.
+        total_cost_usd: What the service counts for it. compute_s: seconds of work. cps: USD a second.
         outputs: What it made. parameters: what it was asked. model: "owner/name" when told.
         created, started, finished, cancelled: UTC, None while it has not happened.
         log, error_log: Whole stdout and stderr so far.
@@ -98,7 +98,7 @@ class Task:
     status: str
     exit_code: str | None = None
     total_cost_usd: Decimal | None = None
-    elapsed_s: float | None = None
+    compute_s: float | None = None
     outputs: tuple[Output, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
@@ -166,32 +166,11 @@ class ToolSummary:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetail:
-    """A model's page: inputs, price, and sample inputs (parameter name to value)."""
+    """A model's inputs and price."""
 
     schema: ModelSchema
     pricing: Pricing
-    samples: tuple[dict[str, Any], ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedFile:
-    """A file in the project's storage."""
-
-    id: str
-    name: str
-    content_type: str = ""
-    size_bytes: int | None = None
-    url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A folder in the project's storage."""
-
-    id: str
-    name: str
-    parent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +194,7 @@ def read_task(data: object) -> Task:
         status=as_text(raw.get("status")).strip(),
         exit_code=as_optional_text(raw.get("pexit")),
         total_cost_usd=as_decimal(raw.get("totalcost")),
-        elapsed_s=as_seconds(raw.get("elapsedseconds")),
+        compute_s=as_seconds(raw.get("elapsedseconds")),
         outputs=read_outputs(raw.get("outputs")),
         parameters=as_mapping(raw.get("parameters")),
         model=f"{owner}/{project}" if owner and project else None,
@@ -317,32 +296,6 @@ def read_tool(entry: object) -> ToolSummary:
         run_count=as_whole(raw.get("taskstat") or raw.get("runcount")),
         price=read_pricing(raw),
         raw=raw,
-    )
-
-
-def read_samples(value: object) -> tuple[dict[str, Any], ...]:
-    """Reads `inspire`: sample inputs as dicts of parameter name to value, empty ones left out."""
-    samples = (as_mapping(entry) for entry in as_list(value))
-    return tuple(as_mapping(sample.get("inputs")) or sample for sample in samples if sample)
-
-
-def read_uploaded(entry: object) -> UploadedFile:
-    """Reads one file of `File/Upload`."""
-    raw = as_mapping(entry)
-    return UploadedFile(
-        id=as_text(raw.get("id")),
-        name=as_text(raw.get("name")),
-        content_type=as_text(raw.get("contenttype")),
-        size_bytes=as_whole(raw.get("size")),
-        url=as_optional_text(raw.get("url")),
-    )
-
-
-def read_folder(entry: object) -> Folder:
-    """Reads one folder of `File/FolderCreate`."""
-    raw = as_mapping(entry)
-    return Folder(
-        id=as_text(raw.get("id")), name=as_text(raw.get("name")), parent_id=as_optional_text(raw.get("parentid"))
     )
 
 

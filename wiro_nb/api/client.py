@@ -7,23 +7,17 @@ import random as random_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wiro_nb.api.answers import (
-    Folder,
     ModelDetail,
     Submitted,
     Task,
     ToolSummary,
-    UploadedFile,
-    read_folder,
-    read_samples,
     read_task,
     read_tasks,
     read_tool,
-    read_uploaded,
 )
 from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.envelope import read_envelope
@@ -32,7 +26,7 @@ from wiro_nb.api.multipart import MultipartBody
 from wiro_nb.api.pricing.prices import read_pricing
 from wiro_nb.api.reading import as_list, as_whole
 from wiro_nb.api.service import Service
-from wiro_nb.api.transport import HttpEdge
+from wiro_nb.api.transport import HttpTransport
 from wiro_nb.errors import (
     ApiError,
     BadAnswer,
@@ -48,7 +42,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from wiro_nb.schema.encode import WireBody
-    from wiro_nb.schema.files import FileInput
 
 MAX_TRIES = 4
 LONGEST_RETRY_AFTER_S = 60.0
@@ -82,7 +75,7 @@ class WiroClient:
         max_in_flight: int = 16,
     ) -> None:
         self.service = service
-        self._edge = HttpEdge(
+        self._http = HttpTransport(
             service, timeout_s=timeout_s, transport=transport, nonce=nonce, max_in_flight=max_in_flight
         )
         self._clock = clock
@@ -101,7 +94,7 @@ class WiroClient:
 
     async def close(self) -> None:
         """Closes all connections. The client cannot be used afterwards."""
-        await self._edge.close()
+        await self._http.close()
 
     # ---- one run -------------------------------------------------------------------------------
 
@@ -175,40 +168,12 @@ class WiroClient:
             "Task/Kill", _task_key(task_id, token, "socketaccesstoken"), task_id=task_id, token=token
         )
 
-    async def delete_files(self, token: str) -> None:
-        """Deletes a finished task's files from the service. Doing it again changes nothing."""
-        await self._call("Task/InputOutputDelete", {"tasktoken": token})
-
     # ---- files ---------------------------------------------------------------------------------
-
-    async def folder_create(self, name: str, parent_id: str | None = None) -> Folder:
-        """Makes a folder in the project's storage. Names: letters, digits, "-" and "_"."""
-        body = {"name": name, **({"parentid": parent_id} if parent_id else {})}
-        answer = await self._retry(lambda: self._call_once("File/FolderCreate", body), repeatable=False)
-        return read_folder(_first(answer, "list"))
-
-    async def upload(self, file: str | Path | FileInput, folder_id: str | None = None) -> UploadedFile:
-        """Puts a file (at most 100 MB) into the project's storage.
-
-        Raises:
-            InvalidFile: It cannot be read, or its kind is not taken.
-        """
-        if isinstance(file, (str, Path)):
-            from wiro_nb.schema.files import open_file_input
-
-            file = await asyncio.to_thread(open_file_input, "file", file)
-        source = file
-        fields = (("folderid", folder_id),) if folder_id else ()
-
-        async def send() -> dict[str, Any]:
-            return await self._call_once("File/Upload", multipart=MultipartBody(fields, (("file", source),)))
-
-        return read_uploaded(_first(await self._retry(send, repeatable=False), "list"))
 
     @asynccontextmanager
     async def stream_file(self, url: str, start: int = 0) -> AsyncIterator[FileStream]:
         """Opens an output file from byte `start` on. No credentials are sent; see `open_file` for errors."""
-        async with open_file(self._edge, url, start) as file:
+        async with open_file(self._http, url, start) as file:
             yield file
 
     # ---- catalogue -----------------------------------------------------------------------------
@@ -273,7 +238,6 @@ class WiroClient:
         return ModelDetail(
             schema=read_detail(answer),
             pricing=read_pricing(raw),
-            samples=read_samples(raw.get("inspire")),
             raw=raw,
         )
 
@@ -305,7 +269,7 @@ class WiroClient:
     ) -> dict[str, Any]:
         # Files are opened only once it is this request's turn.
         async with self._slots, multipart or nullcontext():
-            answer = await self._edge.post(path, json=body, multipart=multipart)
+            answer = await self._http.post(path, json=body, multipart=multipart)
         return read_envelope(answer.status, answer.headers, answer.body, now=self._clock())
 
     async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]], *, repeatable: bool) -> dict[str, Any]:

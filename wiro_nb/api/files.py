@@ -13,7 +13,7 @@ from wiro_nb.errors import DownloadFailed
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.api.transport import HttpEdge
+    from wiro_nb.api.transport import HttpTransport
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -33,8 +33,8 @@ class FileStream:
         url: Where it was found after redirects.
     """
 
-    def __init__(self, edge: HttpEdge, response: httpx2.Response, url: str) -> None:
-        self._edge = edge
+    def __init__(self, http: HttpTransport, response: httpx2.Response, url: str) -> None:
+        self._http = http
         self._response = response
         self.url = url
         self.status = response.status_code
@@ -50,7 +50,7 @@ class FileStream:
         """
         if self.status not in (200, 206):
             return
-        async for piece in self._edge.read_file(self._response):
+        async for piece in self._http.read_file(self._response):
             yield piece
 
 
@@ -65,7 +65,7 @@ def _read_extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | No
 
 
 @asynccontextmanager
-async def open_file(edge: HttpEdge, url: str, start: int) -> AsyncIterator[FileStream]:
+async def open_file(http: HttpTransport, url: str, start: int) -> AsyncIterator[FileStream]:
     """Opens a file of the service from byte `start` on, following at most five redirects.
 
     Raises:
@@ -77,17 +77,17 @@ async def open_file(edge: HttpEdge, url: str, start: int) -> AsyncIterator[FileS
     headers = {"range": f"bytes={start}-"} if start else {}
     async with AsyncExitStack() as stack:
         for _ in range(MAX_REDIRECTS + 1):
-            if not edge.service.allows_file_url(url):
-                raise _failed(url, "host", f"its address is not one of {edge.service.host or 'the service'}")
+            if not http.service.allows_file_url(url):
+                raise _failed(url, "host", f"its address is not one of {http.service.host or 'the service'}")
             hop = await stack.enter_async_context(AsyncExitStack())
-            response = await hop.enter_async_context(edge.get_file(url, headers))
+            response = await hop.enter_async_context(http.get_file(url, headers))
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 break
             url = urljoin(url, response.headers["location"])
             await hop.aclose()
         else:
             raise _failed(url, "redirects", f"it was passed on more than {MAX_REDIRECTS} times")
-        file = FileStream(edge, response, url)
+        file = FileStream(http, response, url)
         _check(file, start)
         yield file
 

@@ -51,7 +51,7 @@ class RawAnswer:
     body: bytes
 
 
-class HttpEdge:
+class HttpTransport:
     """Two HTTP/1.1 pools with keep-alive: one signs and speaks to the API, one fetches files with no credentials.
 
     Args:

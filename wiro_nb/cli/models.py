@@ -52,7 +52,7 @@ def schema(arguments: argparse.Namespace) -> int:
         print_json(found.to_dict())
         return EXIT_DONE
     print(f"{found.slug}: {found.description or found.title}")
-    if found.open:
+    if found.free_form:
         print("this model publishes no inputs: any name=value is sent as it stands")
         return EXIT_DONE
     rows = []

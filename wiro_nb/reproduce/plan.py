@@ -183,7 +183,7 @@ def _collect_files(
     found: dict[str, list[FileInput]] = {}
     missing: list[MissingFile] = []
     for parameter, items in files.items():
-        if parameter in skip or (schema.get(parameter) is None and not schema.open):
+        if parameter in skip or (schema.get(parameter) is None and not schema.free_form):
             continue
         for item in items:
             name = safe_name(str(item["name"]))
@@ -224,7 +224,7 @@ def _find_drift(
     schema: ModelSchema,
     overrides: Mapping[str, object],
 ) -> list[Drift]:
-    if schema.open:
+    if schema.free_form:
         return []
     drift: list[Drift] = []
     for name in [*sent, *files]:
@@ -270,7 +270,7 @@ def _option_is_gone(parameter: Parameter, value: object) -> bool:
 
 
 def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSchema | None) -> list[Drift]:
-    if now.open or record["model"].get("schema_sha256") in (None, now.sha256):
+    if now.free_form or record["model"].get("schema_sha256") in (None, now.sha256):
         return []
     if then is None:
         told = "the model's inputs have changed since; every value is still sent as recorded"

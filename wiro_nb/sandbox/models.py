@@ -39,7 +39,7 @@ class Model:
     @cached_property
     def file_names(self) -> frozenset[str] | None:
         """The names under which files may come; None when the model publishes no inputs."""
-        if self.schema.open:
+        if self.schema.free_form:
             return None
         ids = [parameter.id for parameter in self.schema.parameters if parameter.is_file]
         return frozenset([*ids, *(f"{name}Url" for name in ids)])
@@ -79,7 +79,7 @@ class Model:
         sample = {parameter.id: _text(parameter.default) for parameter in schema.parameters if parameter.default}
         return {
             **self.summary,
-            "parameters": None if schema.open else listed,
+            "parameters": None if schema.free_form else listed,
             "inspire": [sample] if sample else [],
             "samples": [schema.cover] if schema.cover else [],
             "readme": f"<p>{schema.title} in the sandbox. {_PRICE_NOTE}</p>",

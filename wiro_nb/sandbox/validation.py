@@ -23,7 +23,7 @@ def check_request(schema: ModelSchema, body: Body) -> None:
     Raises:
         Failure: Code 0, the first thing that is wrong.
     """
-    if schema.open:
+    if schema.free_form:
         return
     for parameter in schema.parameters:
         if parameter.is_file:

@@ -9,13 +9,12 @@ Values: `prepare` types what a person gave by the schema and reports every probl
 for a form's fields. Wire: `encode`, `request_sha256`.
 """
 
-from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models, open_schema
+from wiro_nb.schema.catalog import bundled_models, find_bundled, free_form_schema, near_models
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.encode import WireBody, encode, request_sha256
 from wiro_nb.schema.files import MAX_FILE_BYTES, FileInput, open_file_input
 from wiro_nb.schema.page import read_page
 from wiro_nb.schema.rules import Rule
-from wiro_nb.schema.samples import page_samples
 from wiro_nb.schema.types import (
     FILE_TYPES,
     KNOWN_TYPES,
@@ -47,10 +46,9 @@ __all__ = [
     "check",
     "encode",
     "find_bundled",
+    "free_form_schema",
     "near_models",
     "open_file_input",
-    "open_schema",
-    "page_samples",
     "prepare",
     "read_detail",
     "read_page",

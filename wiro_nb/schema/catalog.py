@@ -69,7 +69,7 @@ def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
     return [slug for _, slug in sorted(scored)[:count]]
 
 
-def open_schema(slug: str) -> ModelSchema:
+def free_form_schema(slug: str) -> ModelSchema:
     """Returns a schema for a model that publishes no inputs: any name=value pair is accepted and sent as text.
 
     Args:
@@ -83,5 +83,5 @@ def open_schema(slug: str) -> ModelSchema:
         near = near_models(slug, (schema.slug for schema in bundled_models()))
         raise UnknownModel(f"{slug[:80]}: a model is named owner/name, as in pruna/vace.", model=slug, near=near)
     return ModelSchema(
-        slug=slug, run_path=slug, title=slug.partition("/")[2], source={"kind": "none", "name": ""}, open=True
+        slug=slug, run_path=slug, title=slug.partition("/")[2], source={"kind": "none", "name": ""}, free_form=True
     )

@@ -59,7 +59,7 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
         cover=_cover(tool.get("image") or tool.get("cover")),
         parameters=tuple(parameters.values()),
         source={"kind": "detail", "name": source_name},
-        open=not parameters,
+        free_form=not parameters,
     )
     said = [str(item.get("id")) for _, item in _items(tool.get("parameters")) if item.get("required") is not None]
     return replace(mark_required(schema, said=[name.strip() for name in said]), source=schema.source)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wiro_nb.errors import UnreadableSchema
 from wiro_nb.schema.normalise import file_counts, human_help, human_label, is_slug, mark_required
 from wiro_nb.schema.rules import Rule
-from wiro_nb.schema.samples import run_body, unquote, values_between
 from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Option, Parameter
 
 MAX_PAGE_CHARS = 500_000
@@ -23,6 +23,8 @@ _INPUTS = re.compile(r"(?:^|\s)##\s+(?:Model|Tool)\s+Inputs:")
 _INPUTS_END = re.compile(
     r"\s##\s+(?:Integration|Run Command|(?:Model|Tool) Parameter|(?:Get|Kill|Cancel) Task|Task Status)\b"
 )
+_RUN_CALL = re.compile(r"/Run/[^\s\"']+\"")
+_BODY = re.compile(r"\s-d\s+'")
 _RUN_URL = re.compile(r"/Run/([^\s\"'?#]+)")
 _SHEET_SLUG = re.compile(r"API Sample:\s+(\S+)")
 _HEADER_START = re.compile(r"##\s+Basic\s+(?:tool|model)\s+info|(?m:^)(?=(?:Model|Tool) name:)")
@@ -78,7 +80,7 @@ def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
     )
     if schema.parameters:
         return mark_required(schema)
-    return replace(schema, source={**schema.source, "note": "the page lists no inputs"}, open=True)
+    return replace(schema, source={**schema.source, "note": "the page lists no inputs"}, free_form=True)
 
 
 def _clean(text: str, source_name: str) -> str:
@@ -117,7 +119,7 @@ def _read_header(text: str) -> dict[str, str]:
         if key not in {"name", "description"} or key not in chosen:
             chosen[key] = match
     kept = sorted(chosen.items(), key=lambda item: item[1].start())
-    values = values_between([match for _, match in kept], text)
+    values = _values_between([match for _, match in kept], text)
     header = dict(zip((key for key, _ in kept), values, strict=True))
     return header if header else _read_sheet(text)
 
@@ -163,7 +165,7 @@ def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ..
     ending = _INPUTS_END.search(text, start)
     section = text[start : ending.start() if ending else len(text)]
     form = _LINES if _LINES.find("type:", section) else _FLAT
-    chunks = _split_entries(section, form, run_body(text))
+    chunks = _split_entries(section, form, _sample_prose(text))
     parameters: dict[str, Parameter] = {}
     for position, (name, chunk) in enumerate(chunks):
         parameter = _read_entry(name, chunk, form)
@@ -177,20 +179,19 @@ def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ..
     return tuple(parameters.values())
 
 
-def _split_entries(section: str, form: _Form, sample: dict[str, str]) -> list[tuple[str, str]]:
+def _split_entries(section: str, form: _Form, sample: str) -> list[tuple[str, str]]:
     """Returns (id, rest) of each input.
 
     In the flattened form a prompt may hold text that looks like an input. The Run sample of the same page
     tells: what stands inside a sample's value is part of that value.
     """
     marker = re.compile(rf"{form.before}- name:\s+(\S+)(?=\s+(?:label|help|type):)")
-    prose = " ".join(" ".join(sample.values()).split())
     starts = [
         match
         for match in marker.finditer(section)
-        if " ".join(section[match.start() : match.start() + 60].split()) not in prose
+        if " ".join(section[match.start() : match.start() + 60].split()) not in sample
     ]
-    return list(zip((match[1] for match in starts), values_between(starts, section), strict=True))
+    return list(zip((match[1] for match in starts), _values_between(starts, section), strict=True))
 
 
 def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
@@ -198,7 +199,7 @@ def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
     if kind is None:
         return None
     head = chunk[: kind.start()]
-    label, help_text = _headvalues_between(head, form)
+    label, help_text = _read_head(head, form)
     default_key = form.find("default:", chunk, kind.end())
     tail = chunk[default_key.end() :] if default_key else ""
     options_key = None if kind[1] == "textarea" else _options_key(tail, form)
@@ -220,10 +221,10 @@ def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
     )
 
 
-def _headvalues_between(head: str, form: _Form) -> tuple[str, str]:
+def _read_head(head: str, form: _Form) -> tuple[str, str]:
     label, help_text = form.find("label:", head), form.find("help:", head)
     found = sorted((match for match in (label, help_text) if match), key=lambda match: match.start())
-    values = dict(zip(found, values_between(found, head), strict=True))
+    values = dict(zip(found, _values_between(found, head), strict=True))
     return values[label] if label else "", values[help_text] if help_text else ""
 
 
@@ -236,18 +237,18 @@ def _default(kind: str, text: str) -> str | tuple[str, ...] | None:
     if kind in FILE_TYPES:
         names = tuple(name.strip() for name in text.strip('"').split(",") if name.strip())
         return None if not names else (names if kind != "fileinput" else names[0])
-    return text if kind == "textarea" and text != '""' else unquote(text)
+    return text if kind == "textarea" and text != '""' else _unquote(text)
 
 
 def _read_options(text: str, form: _Form) -> tuple[Option, ...]:
     marker = re.compile(rf"{form.before}- value:\s*")
-    options = [_read_option(value) for value in values_between(list(marker.finditer(text)), text)]
+    options = [_read_option(value) for value in _values_between(list(marker.finditer(text)), text)]
     return tuple({option.value: option for option in options}.values())
 
 
 def _read_option(text: str) -> Option:
     quoted = re.match(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL)
-    value = unquote(quoted[0]) if quoted else ""
+    value = _unquote(quoted[0]) if quoted else ""
     rest = text[quoted.end() :] if quoted else ""
     rest, words = _cut_at("triggerwords:", rest)
     rest, description = _cut_at("description:", rest)
@@ -274,3 +275,34 @@ def _trigger_words(text: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         words = re.findall(r'"([^"]*)"', text.partition("]")[0])
     return tuple(str(word) for word in words if isinstance(word, str) and word)
+
+
+def _sample_prose(text: str) -> str:
+    """Returns the values in the body of the page's Run command as one line; empty when there is none."""
+    call = _RUN_CALL.search(text)
+    start = _BODY.search(text, call.end()) if call else None
+    if start is None:
+        return ""
+    try:
+        body, _ = json.JSONDecoder(strict=False).raw_decode(text, start.end())
+    except (ValueError, RecursionError):
+        return ""
+    values = body.values() if isinstance(body, dict) else ()
+    return " ".join(" ".join(str(value) for value in values).split())
+
+
+def _unquote(text: str) -> str:
+    """Takes one pair of quotes off a wholly quoted value; anything else stays as it is."""
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        try:
+            value = json.loads(text, strict=False)
+        except ValueError:
+            return text
+        return value if isinstance(value, str) else text
+    return text
+
+
+def _values_between(keys: Sequence[re.Match[str]], text: str) -> list[str]:
+    """Returns what stands between each key and the next, or the end of the text."""
+    ends = [*(match.start() for match in keys[1:]), len(text)]
+    return [text[match.end() : end].strip() for match, end in zip(keys, ends, strict=False)]

@@ -87,7 +87,7 @@ class ModelSchema:
         cover: URL of a picture or clip, or empty.
         parameters: The inputs in the order of the page.
         source: Where this was read: {"kind": "page"|"detail"|"bundled"|"none", "name", "date"?, "sha256"?}.
-        open: True when no schema is published: any name=value pair is accepted.
+        free_form: True when the model publishes no inputs: any name=value pair is accepted. "open" in stored data.
     """
 
     slug: str
@@ -99,7 +99,7 @@ class ModelSchema:
     cover: str = ""
     parameters: tuple[Parameter, ...] = ()
     source: dict[str, str] = field(default_factory=dict)
-    open: bool = False
+    free_form: bool = False
 
     def get(self, name: str) -> Parameter | None:
         """Returns the input of this id, or None."""
@@ -113,6 +113,7 @@ class ModelSchema:
     def to_dict(self) -> dict[str, Any]:
         """Returns the normal form as plain JSON data (tuples become lists)."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        data["open"] = data.pop("free_form")
         return data
 
     @property
@@ -148,7 +149,7 @@ def schema_from_dict(data: dict[str, Any]) -> ModelSchema:
         cover=data.get("cover") or "",
         parameters=tuple(_parameter_from_dict(item) for item in data.get("parameters") or ()),
         source=dict(data.get("source") or {}),
-        open=bool(data.get("open", False)),
+        free_form=bool(data.get("open", False)),
     )
 
 

@@ -139,7 +139,7 @@ def _draw_seed() -> int:
 
 
 def _fill(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> None:
-    if schema.open:
+    if schema.free_form:
         _fill_open(draft, raw)
     else:
         given = _match_names(draft, schema, raw)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
-from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models, open_schema
+from wiro_nb.schema.catalog import bundled_models, find_bundled, free_form_schema, near_models
 from wiro_nb.schema.difference import describe_changes
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.services.connection import Connection
@@ -93,7 +93,7 @@ class Catalogue:
             return (await self.detail(model)).schema
         except (NotAccessible, UnreadableSchema):
             if insist:
-                return open_schema(model)
+                return free_form_schema(model)
         raise await self._unknown(model)
 
     async def detail(self, model: str) -> ModelDetail:
@@ -182,7 +182,6 @@ class Catalogue:
             _log.info("the page of %s could not be kept: %s", slug, error.strerror)
 
     def _read(self, slug: str) -> tuple[datetime, ModelDetail] | None:
-        from wiro_nb.api.answers import read_samples
         from wiro_nb.api.pricing.prices import read_pricing
         from wiro_nb.schema.detail import read_detail
 
@@ -196,7 +195,7 @@ class Catalogue:
         if isinstance(content.get("changed"), str):
             source["changed"] = content["changed"]
         schema = replace(schema, source=source)
-        return fetched, ModelDetail(schema, read_pricing(raw), read_samples(raw.get("inspire")), raw)
+        return fetched, ModelDetail(schema, read_pricing(raw), raw)
 
     def _path(self, slug: str) -> Path:
         # A hash beside the readable part: two slugs must never share a file, on no file system.

@@ -33,7 +33,7 @@ from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rebuild import open_ledger, remember_folder
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
-from wiro_nb.schema.catalog import find_bundled, open_schema
+from wiro_nb.schema.catalog import find_bundled, free_form_schema
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
@@ -519,7 +519,7 @@ class Manager:
         if bundled is not None:
             return bundled
         kept = self._connections.catalogue().kept_detail(model)
-        return kept.schema if kept is not None else open_schema(model)
+        return kept.schema if kept is not None else free_form_schema(model)
 
     def _handle(self, row: LedgerRow) -> Run:
         with self._lock:

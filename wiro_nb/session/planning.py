@@ -14,7 +14,7 @@ from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.provenance.reading import is_there
-from wiro_nb.schema.catalog import find_bundled, open_schema
+from wiro_nb.schema.catalog import find_bundled, free_form_schema
 from wiro_nb.schema.values import Prepared
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def attached_row(task: Task, service: str, base_url: str, origin: Origin, out_di
     """Returns the row of a run whose task was found at the service."""
     model = task.model or "unknown/unknown"
     try:
-        schema = find_bundled(model) or open_schema(model)
+        schema = find_bundled(model) or free_form_schema(model)
     except WiroError:
-        schema = open_schema("unknown/unknown")
+        schema = free_form_schema("unknown/unknown")
     parameters = {
         name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list))
     }

@@ -15,13 +15,10 @@ from wiro_nb.api.answers import (
     Progress,
     Submitted,
     read_event,
-    read_folder,
     read_outputs,
-    read_samples,
     read_task,
     read_tasks,
     read_tool,
-    read_uploaded,
 )
 from wiro_nb.api.reading import as_decimal, as_moment, as_seconds, as_whole, as_words
 
@@ -86,7 +83,7 @@ def test_a_task_as_the_service_sends_it() -> None:
     task = read_task(TASK)
     assert (task.id, task.token, task.is_success, task.is_terminal) == ("2221", TOKEN, True, True)
     assert task.total_cost_usd == Decimal("0.00351")
-    assert task.elapsed_s == 6.0
+    assert task.compute_s == 6.0
     assert task.created == datetime(2024, 12, 18, 9, 23, 27, tzinfo=UTC)
     assert task.finished == datetime(2024, 12, 18, 9, 23, 34, tzinfo=UTC)
     assert task.cancelled is None
@@ -127,8 +124,8 @@ def test_no_representation_shows_a_token() -> None:
 def test_no_json_makes_a_reader_raise(value: Any) -> None:
     task = read_task(value)
     assert isinstance(task.id, str)
-    assert task.elapsed_s is None or task.elapsed_s >= 0
-    for reader in (read_tasks, read_outputs, read_tool, read_samples, read_uploaded, read_folder):
+    assert task.compute_s is None or task.compute_s >= 0
+    for reader in (read_tasks, read_outputs, read_tool):
         reader(value)
     read_tasks({"tasklist": value})
     read_task(value if isinstance(value, dict) else {**TASK, "outputs": value, "categories": value})

@@ -166,16 +166,6 @@ def test_each_try_has_a_nonce_of_its_own() -> None:
     assert len({request.headers["x-nonce"] for request in script.requests}) == 2
 
 
-@pytest.mark.parametrize("call", [lambda client: client.folder_create("a")])
-def test_what_would_be_made_twice_is_sent_again_only_if_surely_nothing_was_done(call: Any) -> None:
-    made = {"result": True, "list": [{"id": "1", "name": "a"}]}
-    script = Script(httpx2.ConnectError("refused"), (429, {}, b""), made)
-    assert script.play(call).id == "1"
-    script = Script(httpx2.ReadError("reset"), made)
-    with pytest.raises(StreamLost):
-        script.play(call)
-
-
 @pytest.mark.parametrize("call", [lambda client: client.cancel("7"), lambda client: client.kill(token=TOKEN)])
 def test_stopping_looks_at_the_task_when_an_earlier_try_was_lost_and_may_have_done_it(call: Any) -> None:
     script = Script(httpx2.ReadError("reset"), no(1, "Task is not in a cancellable state."), FOUND)
@@ -197,7 +187,6 @@ def test_stopping_looks_at_the_task_when_an_earlier_try_was_lost_and_may_have_do
         (lambda client: client.cancel("7"), "Task/Cancel", {"taskid": "7"}),
         (lambda client: client.kill("7"), "Task/Kill", {"taskid": "7"}),
         (lambda client: client.kill(token=TOKEN), "Task/Kill", {"socketaccesstoken": TOKEN}),
-        (lambda client: client.delete_files(TOKEN), "Task/InputOutputDelete", {"tasktoken": TOKEN}),
         (
             lambda client: client.task_list(5, 10, "wiro/a"),
             "Task/List",

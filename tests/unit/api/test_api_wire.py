@@ -59,9 +59,9 @@ def run_against(handler: Handler, body: WireBody = BODY, timeout_s: float = 60.0
 
 def lose_patience(client: WiroClient) -> None:
     """Has a client wait for an answer a moment only; before it is connected that would be a failure to connect."""
-    edge = client._edge
-    edge.timeout_s = 0.15
-    edge._api.timeout = edge._files.timeout = httpx2.Timeout(edge.timeout_s)
+    http = client._http
+    http.timeout_s = 0.15
+    http._api.timeout = http._files.timeout = httpx2.Timeout(http.timeout_s)
 
 
 def test_a_signed_json_run_as_it_stands_on_the_wire() -> None:

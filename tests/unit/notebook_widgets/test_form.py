@@ -271,7 +271,7 @@ def test_reset_goes_back_to_the_defaults() -> None:
 
 
 def test_an_open_model_takes_free_pairs() -> None:
-    schema = ModelSchema("a/b", "a/b", "B", open=True)
+    schema = ModelSchema("a/b", "a/b", "B", free_form=True)
     runs: list[dict[str, Any]] = []
     form = build_form(schema, on_run=runs.append, values={"prompt": "hello", "steps": 5})
     assert form["parameters"].value == {"prompt": "hello", "steps": 5}

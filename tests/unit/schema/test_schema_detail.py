@@ -115,7 +115,7 @@ def test_a_schema_from_the_catalogue_types_values() -> None:
 )
 def test_a_model_without_published_inputs_is_open(parameters: Any) -> None:
     schema = read_detail({**TOOL, "parameters": parameters})
-    assert schema.open
+    assert schema.free_form
     assert prepare(schema, {"anything": "goes"}).parameters == {"anything": "goes"}
 
 

@@ -14,8 +14,8 @@ from wiro_nb.schema import (
     Parameter,
     check,
     encode,
+    free_form_schema,
     open_file_input,
-    open_schema,
     prepare,
 )
 from wiro_nb.schema.encode import request_sha256
@@ -262,7 +262,7 @@ def test_the_services_samples_are_sent_only_when_asked_or_named() -> None:
 
 
 def test_an_open_model_takes_paths_as_files(png: Path) -> None:
-    body = encode(prepare(open_schema("me/new"), {"image": png, "n": 3, "words": ["a", "b"]}))
+    body = encode(prepare(free_form_schema("me/new"), {"image": png, "n": 3, "words": ["a", "b"]}))
     assert [name for name, _ in body.parts] == ["image"]
     assert body.fields == (("n", "3"), ("words", "a"), ("words", "b"))
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.schema.helpers import PAGE_SLUGS, broken_into_lines, page
+from tests.unit.schema.helpers import PAGE_SLUGS, broken_into_lines, page, sample_body
 from wiro_nb.errors import UnreadableSchema
-from wiro_nb.schema import ModelSchema, page_samples, read_page
+from wiro_nb.schema import ModelSchema, read_page
 
 
 def one_input(entry: str, heading: str = "Model", line_breaks: bool = False) -> ModelSchema:
@@ -27,7 +27,6 @@ def test_flattened_and_line_broken_pages_give_the_same_schema(name: str) -> None
     broken = broken_into_lines(page(name))
     assert broken.count("\n") > 30
     assert read_page(broken) == read_page(page(name))
-    assert page_samples(broken) == page_samples(page(name))
 
 
 @pytest.mark.parametrize("name", PAGE_SLUGS)
@@ -40,19 +39,20 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(name: str) -> No
 def test_slug_and_every_input_of_the_sample_body_are_found(name: str) -> None:
     schema = read_page(page(name))
     assert schema.slug == PAGE_SLUGS[name]
-    assert not schema.open
-    assert [parameter.id for parameter in schema.parameters] == list(page_samples(page(name))[0])
+    assert not schema.free_form
+    assert [parameter.id for parameter in schema.parameters] == list(sample_body(name))
 
 
 @pytest.mark.parametrize("name", PAGE_SLUGS)
 def test_defaults_equal_the_sample_body_of_the_same_page(name: str) -> None:
-    sample = page_samples(page(name))[0]
+    sample = sample_body(name)
     for parameter in read_page(page(name)).parameters:
         default = ",".join(parameter.default) if isinstance(parameter.default, tuple) else parameter.default or ""
         if (name, parameter.id) == ("animate-diff", "selectedModel"):
             assert (default, sample[parameter.id]) == ("60", "")
         else:
-            assert default == sample[parameter.id]
+            shown = sample[parameter.id]
+            assert default == (",".join(shown) if isinstance(shown, list) else str(shown))
 
 
 def test_name_and_run_path_may_differ() -> None:
@@ -128,14 +128,14 @@ def test_the_rule_in_a_help_text_is_read() -> None:
     assert told.parameters[0].rule == "4n+1"
 
 
-def test_a_page_without_inputs_but_with_a_name_gives_an_open_schema() -> None:
+def test_a_page_without_inputs_but_with_a_name_gives_a_free_form_schema() -> None:
     schema = read_page(page("SkyReels-V1"), source_name="sky")
     assert (schema.slug, schema.run_path, schema.title) == (
         "wiro/SkyReels-V1",
         "wiro/SkyReels-V1",
         "SkyReels Image To Video",
     )
-    assert schema.open
+    assert schema.free_form
     assert schema.parameters == ()
     assert schema.source == {"kind": "page", "name": "sky", "note": "the page lists no inputs"}
     assert "{{" not in str(schema.to_dict())
@@ -265,7 +265,7 @@ def test_broken_trigger_words_lose_nothing_else() -> None:
         '[{"prompt": "a fox: running", "seed": "5"}, {"prompt": "a hare", "seed": 6}]',
     ],
 )
-def test_the_trailing_samples_of_older_pages_are_read(section: str) -> None:
+def test_the_trailing_samples_of_older_pages_are_no_inputs(section: str) -> None:
     text = (
         "## Basic tool info Tool name: me/mine ## Tool Inputs: "
         "- name: prompt label: p help: type: textarea default: z "
@@ -273,13 +273,6 @@ def test_the_trailing_samples_of_older_pages_are_read(section: str) -> None:
     )
     schema = read_page(text)
     assert [parameter.default for parameter in schema.parameters] == ["z", "1"]
-    assert page_samples(text) == [{"prompt": "a fox: running", "seed": "5"}, {"prompt": "a hare", "seed": "6"}]
-
-
-def test_samples_leave_out_the_callback_and_join_files() -> None:
-    sample = page_samples(page("vace"))[0]
-    assert "callbackUrl" not in sample
-    assert sample["inputImage"] == "pruna-vace-input-3-1.jpg,pruna-vace-input-3-2.jpg"
 
 
 FRAGMENTS = st.sampled_from(
@@ -309,12 +302,11 @@ FRAGMENTS = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(st.text(max_size=300), st.lists(FRAGMENTS, max_size=25).map(" ".join)))
 def test_any_text_gives_a_schema_or_says_it_is_unreadable(text: str) -> None:
-    page_samples(text)
     try:
         schema = read_page(text)
     except UnreadableSchema:
         return
-    assert schema.open == (not schema.parameters)
+    assert schema.free_form == (not schema.parameters)
 
 
 @pytest.mark.parametrize(
@@ -333,4 +325,3 @@ def test_any_text_gives_a_schema_or_says_it_is_unreadable(text: str) -> None:
 def test_hostile_pages_are_read_in_bounded_work(text: str) -> None:
     with contextlib.suppress(UnreadableSchema):
         read_page(text)
-    page_samples(text)

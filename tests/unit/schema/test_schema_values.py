@@ -19,7 +19,7 @@ from wiro_nb.schema import (
     Seed,
     check,
     encode,
-    open_schema,
+    free_form_schema,
     prepare,
 )
 from wiro_nb.schema.normalise import as_decimal
@@ -354,21 +354,22 @@ def test_booleans_become_the_words_the_wire_knows() -> None:
 
 def test_an_open_model_takes_free_pairs_as_text() -> None:
     prepared = prepare(
-        open_schema("me/new"), {"prompt": "a fox", "steps": 7, "fast": True, "tags": ["a", "b"], "x": None}
+        free_form_schema("me/new"), {"prompt": "a fox", "steps": 7, "fast": True, "tags": ["a", "b"], "x": None}
     )
     assert prepared.parameters == {"prompt": "a fox", "steps": "7", "fast": "true", "tags": ["a", "b"]}
     assert prepared.seed is None
     assert NO_SEED_NOTE in prepared.notes
 
 
-def test_an_open_models_seed_is_pinned_or_drawn_too() -> None:
-    assert prepare(open_schema("me/new"), {"seed": "5"}).seed == Seed("seed", "5", True)
-    assert prepare(open_schema("me/new"), {"seed": ""}, random_seed=lambda: 8).seed == Seed("seed", "8", False)
+def test_the_seed_of_a_free_form_model_is_pinned_or_drawn_too() -> None:
+    schema = free_form_schema("me/new")
+    assert prepare(schema, {"seed": "5"}).seed == Seed("seed", "5", True)
+    assert prepare(schema, {"seed": ""}, random_seed=lambda: 8).seed == Seed("seed", "8", False)
 
 
 @pytest.mark.parametrize("name", ["", "a b", 'x"; filename="y', "a\nb", "{}", "x" * 200])
 def test_an_open_model_refuses_names_that_could_break_the_request(name: str) -> None:
-    assert name in check(open_schema("me/new"), {name: "1"})
+    assert name in check(free_form_schema("me/new"), {name: "1"})
 
 
 NAMES = st.text(max_size=8) | st.sampled_from(["seed", "prompt", "ratio", "frameNum", "inputImage"])
@@ -387,7 +388,7 @@ VALUES = (
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_check_never_raises_and_agrees_with_prepare(raw: dict[str, object]) -> None:
-    for schema in (bundled("vace"), open_schema("me/new")):
+    for schema in (bundled("vace"), free_form_schema("me/new")):
         found: set[str] = set()
         try:
             prepare(schema, raw)

@@ -23,7 +23,7 @@ from tests.bench.cost import count_bytes, count_tasks
 from tests.manager_tools import QUICK, WAN, submit
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.api.stream import TaskStream
-from wiro_nb.api.transport import HttpEdge
+from wiro_nb.api.transport import HttpTransport
 from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.requests import Origin, plan_row, snapshot_from_row
@@ -83,13 +83,13 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
 ) -> None:
     served: list[str] = []
     asked: list[str] = []
-    take, post = Watcher._take, HttpEdge.post
+    take, post = Watcher._take, HttpTransport.post
 
     def count(self: Watcher, active: ActiveRun, task: Any) -> None:
         served.append(active.id)
         take(self, active, task)
 
-    async def note(self: HttpEdge, path: str, **more: Any) -> Any:
+    async def note(self: HttpTransport, path: str, **more: Any) -> Any:
         if path in ("Task/List", "Task/Detail"):
             asked.append(path)
         return await post(self, path, **more)
@@ -98,7 +98,7 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
         return len(served), len(asked)
 
     monkeypatch.setattr(Watcher, "_take", count)
-    monkeypatch.setattr(HttpEdge, "post", note)
+    monkeypatch.setattr(HttpTransport, "post", note)
     service = start_sandbox("--engine", "instant", "--balance", "1000", "--faults", "socket:refuse")
     point_at(service)
     manager = make_manager(settings=replace(QUICK, poll_s=(0.3,), catch_up_s=0.3))

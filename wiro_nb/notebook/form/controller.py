@@ -209,7 +209,7 @@ def unfinished(schema: ModelSchema) -> ModelSchema:
 def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
     known = [parameter.id for parameter in schema.parameters]
     for name in values:
-        if not schema.open and name not in known:
+        if not schema.free_form and name not in known:
             raise InvalidParameter(
                 f"{schema.slug} has no input {name}",
                 hint=f"%wiro info {schema.slug}",

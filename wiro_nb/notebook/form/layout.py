@@ -105,7 +105,7 @@ def plan_form(schema: ModelSchema) -> FormPlan:
     prompt = find_prompt(parameters)
     own_groups = len({parameter.group for parameter in parameters if parameter.group}) > 1
     plans = [_plan(parameter, is_prompt=parameter is prompt, own_groups=own_groups) for parameter in parameters]
-    if schema.open:
+    if schema.free_form:
         plans.append(_open_plan(plans))
         notes = (*notes, "This model publishes no inputs. Names and values go to the service as typed.")
     return FormPlan(tuple(_arrange(plans, own_groups)), notes)

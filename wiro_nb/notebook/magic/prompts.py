@@ -15,7 +15,7 @@ PROMPT = "prompt"
 
 def prompt_name(schema: ModelSchema) -> str | None:
     """Returns the input that the body of a cell fills, or None for a model without a prompt."""
-    if schema.open or schema.get(PROMPT) is not None:
+    if schema.free_form or schema.get(PROMPT) is not None:
         return PROMPT
     texts = (item.id for item in schema.parameters if item.type in ("text", "textarea"))
     return next((name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()), None)

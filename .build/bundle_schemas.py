@@ -1,10 +1,10 @@
 """Writes the bundled schemas from saved model pages.
 
-    python -m wiro_nb.schema.bundle --date 2026-11-21 PAGE.txt ...
+    python .build/bundle_schemas.py --date 2026-11-21 PAGE.txt ...
 
-Each page that lists inputs becomes `bundled/OWNER--NAME.json`; the manifest says where each came from, when, and
-the sha256 of the source text. The one model whose page lists none (SkyReels-V1) is written from the input list
-of the service's own n8n node, kept below. Run it again when pages change; never edit the files by hand.
+Each page that lists inputs becomes `wiro_nb/schema/bundled/OWNER--NAME.json`; the manifest records the source, the
+date and the SHA-256 of each source text. The one model whose page lists no inputs (SkyReels-V1) is written from
+the input list of the service's n8n node, kept below. Run the script again when pages change; never edit the JSON.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import wiro_nb.schema
 from wiro_nb.schema.normalise import mark_required
 from wiro_nb.schema.page import read_page
 from wiro_nb.schema.types import ModelSchema, schema_from_dict
 
-FOLDER = Path(__file__).with_name("bundled")
+FOLDER = Path(wiro_nb.schema.__file__).with_name("bundled")
 
 _SKYREELS_HELP = "Number of frames. If N is divisible by 4, the length should be N+1"
 NODE_LIST: dict[str, Any] = {
@@ -63,7 +64,7 @@ def write_bundle(pages: Sequence[Path], date: str, folder: Path = FOLDER) -> lis
         UnreadableSchema: A page has no model in it.
     """
     found = [_from_page(page) for page in pages]
-    schemas = [(schema, sha256) for schema, sha256 in found if not schema.open]
+    schemas = [(schema, sha256) for schema, sha256 in found if not schema.free_form]
     node_text = json.dumps(NODE_LIST, sort_keys=True, ensure_ascii=False)
     node_schema = mark_required(schema_from_dict(NODE_LIST), said=[item["id"] for item in NODE_LIST["parameters"]])
     node_source = {"kind": "bundled", "name": "the service's own n8n node list"}
@@ -93,8 +94,8 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of `python -m wiro_nb.schema.bundle`."""
-    parser = argparse.ArgumentParser(prog="python -m wiro_nb.schema.bundle", description=__doc__)
+    """Parses the command line and writes the files."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE")
     parser.add_argument("--date", required=True, help="when the pages were read, YYYY-MM-DD")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")

@@ -184,7 +184,7 @@ def _own(
         tags=("sandbox",),
         parameters=parameters,
         source={"kind": "bundled", "name": "sandbox"},
-        open=opened,
+        free_form=opened,
     )
 
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wiro_nb.errors import WiroError
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.compare.reproduce import compare, rerun, rerun_all, verify
-    from wiro_nb.notebook.magic.lookups import budget, info, login, logout, models, status, use
-    from wiro_nb.notebook.magic.spending import spent
-    from wiro_nb.notebook.run.actions import attach, cancel, fetch, forget, form, last, run, show, wait
-    from wiro_nb.notebook.run.actions import list_runs as runs
+    from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
+    from wiro_nb.notebook.browser.models import info, models
+    from wiro_nb.notebook.compare.reproduce import compare, rerun, verify
+    from wiro_nb.notebook.run.actions import attach, cancel, download, forget, form, last, run, runs, show, wait
     from wiro_nb.notebook.sweep.actions import sweep
     from wiro_nb.sweeps.sweep import Sweep
 
@@ -33,7 +32,7 @@ __all__ = [
     "budget",
     "cancel",
     "compare",
-    "fetch",
+    "download",
     "forget",
     "form",
     "info",
@@ -43,9 +42,9 @@ __all__ = [
     "logout",
     "models",
     "rerun",
-    "rerun_all",
     "run",
     "runs",
+    "set_budget",
     "show",
     "spent",
     "status",
@@ -56,30 +55,25 @@ __all__ = [
     "wait",
 ]
 
-_ACTIONS = "wiro_nb.notebook.run.actions"
-_LOOKUPS = "wiro_nb.notebook.magic.lookups"
-_REPRODUCE = "wiro_nb.notebook.compare.reproduce"
-_PLACES = {
-    "Run": ("wiro_nb.execution.run", "Run"),
-    "Sweep": ("wiro_nb.sweeps.sweep", "Sweep"),
-    "WiroError": ("wiro_nb.errors", "WiroError"),
-    "spent": ("wiro_nb.notebook.magic.spending", "spent"),
-    "sweep": ("wiro_nb.notebook.sweep.actions", "sweep"),
-    **{name: (_ACTIONS, name) for name in ("attach", "cancel", "fetch", "forget", "form")},
-    **{name: (_ACTIONS, name) for name in ("last", "run", "show", "wait")},
-    "runs": (_ACTIONS, "list_runs"),
-    **{name: (_LOOKUPS, name) for name in ("budget", "info", "login", "logout", "models", "status", "use")},
-    **{name: (_REPRODUCE, name) for name in ("compare", "rerun", "rerun_all", "verify")},
+_MODULES = {
+    "wiro_nb.errors": "WiroError",
+    "wiro_nb.execution.run": "Run",
+    "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
+    "wiro_nb.notebook.browser.models": "info models",
+    "wiro_nb.notebook.compare.reproduce": "compare rerun verify",
+    "wiro_nb.notebook.run.actions": "attach cancel download forget form last run runs show wait",
+    "wiro_nb.notebook.sweep.actions": "sweep",
+    "wiro_nb.sweeps.sweep": "Sweep",
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 if not TYPE_CHECKING:  # a checker that saw it would accept every misspelt name
 
     def __getattr__(name: str) -> Any:
-        if name not in _PLACES:
+        if name not in _HOMES:
             raise AttributeError(f"module 'wiro_nb' has no attribute {name!r}")
-        module, attribute = _PLACES[name]
-        return getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

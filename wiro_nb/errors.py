@@ -227,7 +227,7 @@ class StreamLost(TransportError):
 class DownloadFailed(TransportError):
     """An output file could not be fetched, or is not what it says. Fields: `url`, `reason`, `run_id`."""
 
-    default_hint = "%wiro fetch RUN"
+    default_hint = "%wiro download RUN"
 
 
 class ApiError(WiroError):

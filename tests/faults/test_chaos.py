@@ -283,7 +283,7 @@ def run_storm(storm: Storm, context: Any, make_manager: Any, point_at: Any) -> d
     fetched = 0
     for run in manager.runs(limit=None, state=RunState.SUCCEEDED):
         if any(output.problem for output in run.outputs):
-            run.fetch()
+            run.download()
             fetched += 1
     audit = storm.service.audit()["tasks"]
     found = check_books(ledger, audit)

@@ -19,9 +19,9 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.presentation.account import AccountStatus, status_output
+from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.errors import error_output
-from wiro_nb.presentation.models import ModelLine, form_output, info_output, models_output
+from wiro_nb.presentation.models import ModelInfo, ModelLine, form_output, models_output
 from wiro_nb.presentation.reproduction import verify_output
 from wiro_nb.presentation.request import unsent_output
 from wiro_nb.presentation.run import run_output
@@ -115,13 +115,10 @@ def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[s
     draw = itertools.cycle(texts).__next__
     line = spoil(ModelLine("a/b", "t", "d", ("c", "d"), "p"), draw)
     check_page(models_output([line, line], draw(), draw()).html)
-    check_page(
-        status_output(
-            spoil(AccountStatus("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",)), draw)
-        ).html
-    )
+    status = AccountStatus("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",))
+    check_page(spoil(status, draw).output().html)
     schema = hostile_schema(draw)
-    check_page(info_output(schema, draw(), notes=(draw(),)).html)
+    check_page(ModelInfo(schema, draw(), notes=(draw(),)).output().html)
     check_page(form_output(schema, draw()).html)
     findings = [Finding(level, draw(), draw(), draw()) for level in ("ok", "note", "problem")]
     check_page(verify_output(findings).html)

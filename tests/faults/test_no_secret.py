@@ -52,7 +52,7 @@ CELLS = [
     "manager.attach('99999999')",
     "manager._ask(manager._read_task('99999999'))",
     TROUBLE,
-    "clip.fetch()",
+    "clip.download()",
     "manager.attach(clip.task_id)",
     "manager._io.run(manager._the_worker().fetch(clip, None))",
     "held.cancel(); held.wait(0.2)",

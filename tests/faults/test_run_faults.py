@@ -140,9 +140,9 @@ def test_a_clip_that_cannot_be_fetched_keeps_the_run_and_can_be_fetched_later(
     assert run.path is None
     assert run.cost_usd is not None
     with pytest.raises(DownloadFailed):
-        run.fetch()
+        run.download()
     faults("")
-    run.fetch()
+    run.download()
     assert run.path is not None
     assert run.outputs[0].problem == ""
     assert run.record is not None

@@ -123,7 +123,6 @@ def test_imports_go_downward_only(part: str) -> None:
     assert breaches == set()
 
 
-@pytest.mark.xfail(reason="three cycles inside the notebook package are still to be opened", strict=True)
 def test_there_are_no_import_cycles() -> None:
     assert find_cycle(graph()) == []
 

@@ -20,7 +20,7 @@ _SHELL_WORDS = {
     "%wiro login": "set WIRO_API_KEY",
     "%wiro use ": "--service ",
     "%wiro help": "wiro-nb --help",
-    "%wiro fetch ": "wiro-nb wait ",
+    "%wiro download ": "wiro-nb wait ",
     "%config WiroMagics.out_dir = 'FOLDER'": "--out DIR",
     ", or the text below the %%wiro line": "",
 }

@@ -224,7 +224,7 @@ def _fetch_what_lacks(handle: Run) -> None:
     """
     if handle.lacks_files:
         say(f"not all its files are in {handle.folder}: they are fetched again, at no cost")
-        handle.fetch()
+        handle.download()
 
 
 def _wait_until_sent(handle: Run) -> None:

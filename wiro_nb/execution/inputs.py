@@ -185,7 +185,7 @@ def _path_of_run(name: str, run: Run) -> Path:
 def _path_of_output(name: str, output: RunOutput, folder: Path | None) -> Path:
     path = None if output.path is None else (folder or Path()) / output.path
     if path is None or not path.is_file():
-        raise _invalid(name, f"{output.name or 'this output'} is not here as a file", "%wiro fetch RUN")
+        raise _invalid(name, f"{output.name or 'this output'} is not here as a file", "%wiro download RUN")
     return path
 
 

@@ -349,7 +349,7 @@ class Run:
         """Asks for the end of the run and returns at once; `wait` tells how it came out."""
         self._controller.cancel(self)
 
-    def fetch(self) -> Run:
+    def download(self) -> Run:
         """Downloads the run's files again (after a failed download, or when they were deleted).
 
         Raises:
@@ -385,7 +385,7 @@ class Run:
         path = self.path
         if path is None:
             raise DownloadFailed(
-                f"run {self.short_id} has no file here", hint=f"%wiro fetch {self.short_id}", run_id=self.id
+                f"run {self.short_id} has no file here", hint=f"%wiro download {self.short_id}", run_id=self.id
             )
         data = decode.frame(path, index)
         self._controller.note_frame(self, data, index)

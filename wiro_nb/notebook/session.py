@@ -112,6 +112,16 @@ class Session:
             self._execution, self._returned = context.execution_id, set()
         return self._returned
 
+    def schema(self, model: str) -> ModelSchema:
+        """Returns a model's inputs.
+
+        Raises:
+            UnknownModel: There is no such model; the message names similar ones.
+        """
+        schema = self.manager().schema(model)
+        self.remember_schema(schema)
+        return schema
+
     def remember_schema(self, schema: ModelSchema) -> None:
         """Keeps a schema for completion, which never asks the service."""
         self._schemas[schema.slug.lower()] = schema

@@ -1,19 +1,39 @@
-"""What `%wiro` shows: service, account, budget and the runs in flight."""
+"""Service, account and money of a notebook: what `%wiro`, `%wiro budget` and `%wiro spent` show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_budget
-from wiro_nb.presentation.output import Output, compose, facts, heading, next_steps
+from wiro_nb.presentation.formatting import format_budget, format_count, format_usd
+from wiro_nb.presentation.html import Child, h, line, table
+from wiro_nb.presentation.output import (
+    Block,
+    Displayable,
+    Output,
+    compose,
+    facts,
+    heading,
+    message,
+    next_steps,
+    paragraphs,
+)
 from wiro_nb.presentation.status import DONE, tally
 
+if TYPE_CHECKING:
+    from wiro_nb.ledger.queries import Spending
 
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
+_MAKE_BELIEVE = " (make-believe money: the sandbox costs nothing)"
+_MAX_ROWS = 40
+_BAR = "#2f80ed"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AccountStatus(Displayable):
     """Service and account of a notebook.
 
     Attributes:
@@ -36,28 +56,133 @@ class AccountStatus:
     files: str = ""
     notes: tuple[str, ...] = ()
 
+    def output(self) -> Output:
+        """Returns the answer of `%wiro`."""
+        service = "sandbox: local, free, no account" if self.is_sandbox else self.service
+        budget = "nothing to spend in the sandbox"
+        if not self.is_sandbox or self.budget_usd is not None:
+            budget = format_budget(self.spent_usd, self.budget_usd) + (_MAKE_BELIEVE if self.is_sandbox else "")
+        now = tally(self.in_flight) or "no runs in flight"
+        rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
+        rows += [("Files", self.files)] if self.files else []
+        rows += [("Note", note) for note in self.notes]
+        other = ("%wiro use sandbox", "for free practice")
+        if self.is_sandbox:
+            other = ("%wiro login", "to use your Wiro account")
+        return compose(
+            heading("Ready", status=DONE),
+            facts(rows),
+            next_steps(
+                ("%wiro models", "to browse"),
+                ("%wiro form MODEL", "to fill in a form"),
+                other,
+                ("%wiro help", "for everything"),
+            ),
+        )
 
-def status_output(status: AccountStatus) -> Output:
-    """Returns the answer of `%wiro`."""
-    service = "sandbox: local, free, no account" if status.is_sandbox else status.service
-    budget = "nothing to spend in the sandbox"
-    if not status.is_sandbox or status.budget_usd is not None:
-        budget = format_budget(status.spent_usd, status.budget_usd)
-        budget += " (make-believe money: the sandbox costs nothing)" if status.is_sandbox else ""
-    now = tally(status.in_flight) or "no runs in flight"
-    rows = [("Service", service), ("Account", status.account), ("Budget", budget), ("Now", now)]
-    rows += [("Files", status.files)] if status.files else []
-    rows += [("Note", note) for note in status.notes]
-    other = ("%wiro use sandbox", "for free practice")
-    if status.is_sandbox:
-        other = ("%wiro login", "to use your Wiro account")
-    return compose(
-        heading("Ready", status=DONE),
-        facts(rows),
-        next_steps(
-            ("%wiro models", "to browse"),
-            ("%wiro form MODEL", "to fill in a form"),
-            other,
-            ("%wiro help", "for everything"),
-        ),
-    )
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Budget(Displayable):
+    """The budget of a notebook.
+
+    Attributes:
+        limit_usd: Most to spend in the notebook; None without a budget.
+        spent_usd: What was billed in it.
+        reserved_usd: What its runs in flight may add.
+        is_sandbox: True when the money is make-believe.
+        is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
+    """
+
+    limit_usd: Decimal | None
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    is_sandbox: bool
+    is_setting: bool = False
+
+    @property
+    def left_usd(self) -> Decimal | None:
+        """What further runs may cost; None without a budget."""
+        return None if self.limit_usd is None else self.limit_usd - self.spent_usd - self.reserved_usd
+
+    def __str__(self) -> str:
+        return format_budget(self.spent_usd, self.limit_usd, self.reserved_usd)
+
+    def output(self) -> Output:
+        """Returns one line."""
+        setting = "; the limit is the setting budget_usd" if self.is_setting else ""
+        return message(f"{self}{_MAKE_BELIEVE if self.is_sandbox else ''}{setting}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Spent(Displayable):
+    """What a service billed.
+
+    Attributes:
+        by: What the rows are: "model", "day" or "notebook".
+        rows: Largest sum first; days newest first.
+        notebook_usd: Billed in this notebook.
+        is_sandbox: True when the money is make-believe.
+        service: Its name.
+    """
+
+    by: str
+    rows: tuple[Spending, ...]
+    notebook_usd: Decimal
+    is_sandbox: bool
+    service: str
+
+    @property
+    def total_usd(self) -> Decimal:
+        """Billed in all notebooks."""
+        return sum((row.spent_usd for row in self.rows), Decimal(0))
+
+    @property
+    def reserved_usd(self) -> Decimal:
+        """What runs in flight may add."""
+        return sum((row.reserved_usd for row in self.rows), Decimal(0))
+
+    def output(self) -> Output:
+        """Returns a table with bars."""
+        money = "make-believe money of the sandbox" if self.is_sandbox else self.service
+        if not self.rows:
+            return message(f"nothing was spent yet ({money})")
+        head = f"spent {format_usd(self.total_usd)} in all notebooks ({money})"
+        head += f", {format_usd(self.notebook_usd)} of it in this one"
+        head += f"; runs in flight may add {format_usd(self.reserved_usd)}" if self.reserved_usd else ""
+        shown = self.rows[:_MAX_ROWS]
+        most = max(row.spent_usd for row in shown)
+        names = [_row_name(self.by, row.name) for row in shown]
+        cells: list[list[Child]] = [
+            [name, str(row.runs), format_usd(row.spent_usd), _bar(row.spent_usd, most, self.total_usd)]
+            for name, row in zip(names, shown, strict=True)
+        ]
+        width = max(map(len, names))
+        lines = tuple(
+            f"  {name:<{width}}  {format_count(row.runs, 'run'):>9}  {format_usd(row.spent_usd):>9}"
+            for name, row in zip(names, shown, strict=True)
+        )
+        more = len(self.rows) - len(shown)
+        rows = table((self.by.capitalize(), "Runs", "Billed", "Share"), cells, right=frozenset({1, 2}))
+        return compose(
+            Block(line(f"{head[0].upper()}{head[1:]}", style="margin:0 0 6px 0"), (f"wiro: {head}",)),
+            Block(rows, lines),
+            paragraphs([f"and {more} more"] if more else []),
+        )
+
+
+def _row_name(by: str, name: str) -> str:
+    """Returns a row's name; of a notebook only the last part of its path, which may end up in a shared file."""
+    if by != "notebook":
+        return name
+    path = PurePath(name)
+    if not name:
+        return "outside notebooks"
+    return f"folder {path.parent.name or path.parent}" if path.name == "*" else path.name
+
+
+def _bar(amount: Decimal, most: Decimal, total: Decimal) -> Child:
+    percent = max(int(100 * amount / most) if most else 0, 1 if amount else 0)
+    common = "height:8px;border-radius:2px"
+    bar = h("span", style=f"display:block;width:{percent}%;background:{_BAR};{common}")
+    frame = f"display:inline-block;width:120px;background:rgba(127,127,127,.25);{common}"
+    return h("span", bar, style=frame), f" {100 * amount / total:.0f}%" if total else " 0%"

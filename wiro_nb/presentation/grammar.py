@@ -153,7 +153,7 @@ COMMANDS: tuple[Command, ...] = (
         "form",
         "Fill in a model's inputs in a form",
         (MODEL,),
-        (Flag("--from", "Start with the settings of a run or a clip", "RUN|FILE", "source"),),
+        (Flag("--source", "Start with the settings of a run or a clip", "RUN|FILE", "source"),),
         takes_values=True,
         example="%wiro form pruna/vace",
     ),
@@ -230,7 +230,7 @@ COMMANDS: tuple[Command, ...] = (
         example="%wiro attach 534574",
     ),
     Command("forget", "Take a run off the list; its files stay", (RUN,), example="%wiro forget 8k2qf"),
-    Command("fetch", "Download a run's files again, at no cost", (RUN,), example="%wiro fetch 8k2qf"),
+    Command("download", "Download a run's files again, at no cost", (RUN,), example="%wiro download 8k2qf"),
     Command(
         "budget",
         "Show the budget of this notebook, or set it (`none` lifts it)",

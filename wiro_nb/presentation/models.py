@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wiro_nb.presentation.formatting import format_count
 from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
-from wiro_nb.presentation.output import Block, Output, compose, heading, next_steps, paragraphs
+from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, next_steps, paragraphs
+from wiro_nb.presentation.request import format_estimate
 from wiro_nb.schema.coerce import is_free_text
 from wiro_nb.schema.types import ModelSchema, Parameter
+
+if TYPE_CHECKING:
+    from wiro_nb.api.pricing.prices import Pricing
 
 _OPTIONS_SHOWN = 40
 _OPEN_OPTIONS = 8
@@ -24,6 +29,19 @@ class ModelLine:
     description: str
     categories: tuple[str, ...]
     price: str
+
+
+def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, is_sandbox: bool) -> str:
+    """Returns what a run with a model's default settings costs; only the price list is used without a schema."""
+    if is_sandbox:
+        return "free, sandbox"
+    if pricing is None:
+        return "price not listed"
+    from wiro_nb.api.pricing.prices import estimate
+
+    parameters = schema.parameters if schema is not None else ()
+    defaults = {item.id: item.default for item in parameters if isinstance(item.default, str)}
+    return format_estimate(estimate(pricing, defaults, {}), False)
 
 
 def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:
@@ -46,30 +64,46 @@ def models_output(models: Sequence[ModelLine], query: str, service: str) -> Outp
     return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), tuple(lines)), style=WIDE)
 
 
-def info_output(schema: ModelSchema, price: str, notes: Sequence[str] = ()) -> Output:
-    """Returns a model's inputs, choices and price."""
-    rows = [
-        [code(item.id), item.type, _default(item) or muted("empty"), _rules(item)] for item in schema.parameters
-    ]
-    shown: Child = "This model publishes no inputs: every name=value pair is sent as it is."
-    if rows:
-        shown = table(("Input", "Type", "Default", "Choices and rules"), rows)
-    typed, form = command(f"%%wiro {schema.slug}"), f"%wiro form {schema.slug}"
-    head = (
-        h("div", schema.title, style="font-size:15px;font-weight:600"),
-        h("div", code(schema.slug), " ", muted(price)),
-    )
-    inputs = tuple(
-        f"  {item.id}  ({item.type}, default {_default(item) or 'empty'})  {_rules_text(item)}".rstrip()
-        for item in schema.parameters
-    )
-    return compose(
-        Block(h("div", head), (f"wiro: {schema.title}  {schema.slug}, {price}",)),
-        paragraphs((schema.description, *notes)),
-        Block(line(shown, style="margin:8px 0 0 0"), inputs),
-        Block(line("Run it: ", typed, ". Fill in a form: ", command(form)), (f"  next: {form}",)),
-        style="font-size:13px;line-height:1.45",
-    )
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelInfo(Displayable):
+    """A model's inputs, choices and price.
+
+    Attributes:
+        schema: Its inputs.
+        price: What a run at default settings costs.
+        notes: Where the inputs come from, and what changed.
+    """
+
+    schema: ModelSchema
+    price: str
+    notes: tuple[str, ...] = ()
+
+    def output(self) -> Output:
+        """Returns the table of inputs."""
+        schema = self.schema
+        rows = [
+            [code(item.id), item.type, _default(item) or muted("empty"), _rules(item)]
+            for item in schema.parameters
+        ]
+        shown: Child = "This model publishes no inputs: every name=value pair is sent as it is."
+        if rows:
+            shown = table(("Input", "Type", "Default", "Choices and rules"), rows)
+        typed, form = command(f"%%wiro {schema.slug}"), f"%wiro form {schema.slug}"
+        head = (
+            h("div", schema.title, style="font-size:15px;font-weight:600"),
+            h("div", code(schema.slug), " ", muted(self.price)),
+        )
+        inputs = tuple(
+            f"  {item.id}  ({item.type}, default {_default(item) or 'empty'})  {_rules_text(item)}".rstrip()
+            for item in schema.parameters
+        )
+        return compose(
+            Block(h("div", head), (f"wiro: {schema.title}  {schema.slug}, {self.price}",)),
+            paragraphs((schema.description, *self.notes)),
+            Block(line(shown, style="margin:8px 0 0 0"), inputs),
+            Block(line("Run it: ", typed, ". Fill in a form: ", command(form)), (f"  next: {form}",)),
+            style="font-size:13px;line-height:1.45",
+        )
 
 
 def _default(parameter: Parameter) -> str:

@@ -131,7 +131,7 @@ def raw_text(content: Any) -> str:
 def next_command(snapshot: Snapshot) -> str:
     """Returns the one command worth typing next."""
     if snapshot.state is RunState.SUCCEEDED and any(output.problem for output in snapshot.outputs):
-        return f"%wiro fetch {snapshot.short_id}"
+        return f"%wiro download {snapshot.short_id}"
     return f"%wiro {'rerun' if snapshot.state.is_final else 'show'} {snapshot.short_id}"
 
 
@@ -228,7 +228,7 @@ def _step(text: str, typed: str) -> Html:
 def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str]) -> Child:
     when = snapshot.finished or snapshot.created
     title = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 10px 0;white-space:pre-wrap"
-    again = "Get the file again, at no cost: " if "fetch" in next_command(snapshot) else "Run it again: "
+    again = "Get the file again, at no cost: " if "download" in next_command(snapshot) else "Run it again: "
     right = (
         _head(snapshot, f", {format_datetime(when)}" if when else ""),
         h("div", shorten(snapshot.prompt, LONGEST_TITLE), style=title) if snapshot.prompt else "",
@@ -352,7 +352,7 @@ def _failed(snapshot: Snapshot) -> Child:
     return (
         _head(snapshot, f", {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""),
         line(f"{snapshot.message or 'The service gave no reason.'} ", _billed(snapshot)),
-        _step("Change its settings: ", f"%wiro form {snapshot.model} --from {snapshot.short_id}"),
+        _step("Change its settings: ", f"%wiro form {snapshot.model} --source {snapshot.short_id}"),
         details(f"Log ({count})", pre(lines)) if lines else "",
     )
 

@@ -19,7 +19,7 @@ from wiro_nb.presentation.formatting import (
 )
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
 from wiro_nb.presentation.models import value_label
-from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, next_steps
+from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, message, next_steps
 from wiro_nb.presentation.status import STATE_FILTERS, status_dot, status_of
 from wiro_nb.schema.normalise import as_decimal
 from wiro_nb.schema.types import ModelSchema
@@ -128,6 +128,23 @@ class RunList(Displayable, list["Run"]):
             chosen=self._chosen,
             schemas=self._schemas(),
         )
+
+
+class RunMessage(Displayable, list["Run"]):
+    """Runs that an action concerned; they show as one sentence.
+
+    Args:
+        runs: The runs.
+        text: The sentence.
+    """
+
+    def __init__(self, runs: Iterable[Run], text: str) -> None:
+        super().__init__(runs)
+        self.text = text
+
+    def output(self) -> Output:
+        """Returns the sentence."""
+        return message(self.text)
 
 
 def runs_output(

@@ -141,7 +141,7 @@ def _verify_outputs(
             yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
         elif place is None:
             is_known = read_ledger(item.record["run_id"]) is not None
-            again = f"%wiro fetch {_short(item.record)}" if is_known else f"make it again: %wiro rerun {where}"
+            again = f"%wiro download {_short(item.record)}" if is_known else f"make it again: %wiro rerun {where}"
             yield Finding("problem", "file", where, f"{name} is missing; {again}")
         else:
             yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")

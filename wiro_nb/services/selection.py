@@ -42,6 +42,11 @@ class ServiceChoice:
     looked_in: tuple[tuple[str, str], ...] = ()
     credentials: Credentials | None = field(default=None, repr=False)
 
+    @property
+    def label(self) -> str:
+        """The service as a heading names it."""
+        return "sandbox, free" if self.is_sandbox else self.name
+
     def to_service(self) -> Service:
         """Returns the addresses and key as the API client takes them (not for the sandbox)."""
         if self.is_sandbox:

@@ -1,7 +1,7 @@
 """What a sweep will run, worked out before anything is sent. Pure: no service, no ledger, no clock.
 
 A sweep varies some of a model's inputs. Each varied input is an axis; several axes multiply, or run side
-by side when they are paired. Axes are counted before they are written out, so that a range with a slip of
+by side when they are zipped. Axes are counted before they are written out, so that a range with a slip of
 the finger is refused by its size and never fills the memory.
 """
 
@@ -126,12 +126,12 @@ def make_axis(name: str, values: object) -> Axis:
     return _axis(name, list(itertools.islice(values, MOST_POINTS + 1)))
 
 
-def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, object], *, paired: bool) -> None:
+def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, object], *, zipped: bool) -> None:
     """Checks that the axes fit the model and one another.
 
     Raises:
         InvalidParameter: No axis, an input the model does not have (with near ones), an input that is varied
-            twice or fixed as well, or paired axes of different lengths.
+            twice or fixed as well, or zipped axes of different lengths.
     """
     if not axes:
         _refuse("", "the sweep is empty: nothing is varied", "--sweep seed=1..6")
@@ -151,20 +151,20 @@ def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, ob
             _refuse(axis.name, f"{axis.name} is varied and also given one value", f"leave {axis.name}=... out")
         seen.add(axis.name.lower())
     lengths = {axis.name: len(axis) for axis in axes}
-    if paired and len(set(lengths.values())) > 1:
+    if zipped and len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {number:,}" for name, number in lengths.items())
         _refuse(axes[-1].name, f"--zip pairs values one by one, but {told}", "give each the same number of values")
 
 
-def count_points(axes: Sequence[Axis], *, paired: bool) -> int:
+def count_points(axes: Sequence[Axis], *, zipped: bool) -> int:
     """Returns how many runs these axes make, without writing them out."""
-    return min(map(len, axes)) if paired else math.prod(len(axis) for axis in axes)
+    return min(map(len, axes)) if zipped else math.prod(len(axis) for axis in axes)
 
 
-def list_points(axes: Sequence[Axis], *, paired: bool) -> list[Point]:
+def list_points(axes: Sequence[Axis], *, zipped: bool) -> list[Point]:
     """Returns every point; the last axis varies fastest. Only for a count that was looked at."""
     columns = [axis.values() for axis in axes]
-    rows = zip(*columns, strict=True) if paired else itertools.product(*columns)
+    rows = zip(*columns, strict=True) if zipped else itertools.product(*columns)
     names = [axis.name for axis in axes]
     return [Point(position, dict(zip(names, row, strict=True))) for position, row in enumerate(rows)]
 

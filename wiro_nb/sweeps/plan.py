@@ -48,7 +48,7 @@ class SweepPlan:
 
     Attributes:
         sweep_id: The same for the same points in the same notebook on the same service.
-        schema: The model. axes: What varies. paired: True when the axes run side by side.
+        schema: The model. axes: What varies. zipped: True when the axes run side by side.
         fixed: The values all runs share, as given.
         points: In order. requests: One for each point.
         made: Runs that answer points already: finished or under way, by position.
@@ -59,7 +59,7 @@ class SweepPlan:
     sweep_id: str
     schema: ModelSchema
     axes: tuple[Axis, ...]
-    paired: bool
+    zipped: bool
     fixed: dict[str, object]
     points: tuple[Point, ...]
     requests: tuple[Prepared, ...]
@@ -80,7 +80,7 @@ def plan_sweep(
     grid: Grid,
     fixed: Mapping[str, object],
     *,
-    paired: bool = False,
+    zipped: bool = False,
     origin: Origin | None = None,
     fresh: bool = False,
 ) -> SweepPlan:
@@ -91,7 +91,7 @@ def plan_sweep(
         model: "owner/name".
         grid: Values by input (a list, a range, or text such as "1..6"), or axes.
         fixed: Values that all runs share.
-        paired: True takes the first values together, then the second ones, and so on.
+        zipped: True takes the first values together, then the second ones, and so on.
         origin: Where it is asked for.
         fresh: True counts nothing as made.
 
@@ -102,17 +102,17 @@ def plan_sweep(
     origin = origin or Origin()
     schema = manager.schema(model)
     axes = _axes_of(schema, grid)
-    check_axes(schema, axes, fixed, paired=paired)
+    check_axes(schema, axes, fixed, zipped=zipped)
     folder = notebook_dir_of(origin.notebook)
 
     def resolve(values: Mapping[str, object]) -> dict[str, object]:
         return resolve_inputs(schema, values, find_run=manager.get, folder=folder)
 
     shared = resolve(fixed)
-    count = count_points(axes, paired=paired)
+    count = count_points(axes, zipped=zipped)
     if count > MOST_POINTS:
         raise _too_large(manager, schema, count, {**shared, **resolve(first_point(axes).values)})
-    points = list_points(axes, paired=paired)
+    points = list_points(axes, zipped=zipped)
     points, requests, notes = _prepare_points(schema, points, shared, resolve)
     identities = [request_sha256(request) for request in requests]
     made = {} if fresh else _find_made(manager, schema.slug, identities, origin.notebook)
@@ -121,7 +121,7 @@ def plan_sweep(
         _identify(manager.service_name, origin.notebook, identities),
         schema,
         tuple(axes),
-        paired,
+        zipped,
         dict(fixed),
         tuple(points),
         tuple(requests),

@@ -32,7 +32,7 @@ def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(type(session), "manager", lambda self: manager)
     monkeypatch.setattr(actions, "show", lambda query: run)
     monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-live"))
-    assert "done, file not saved: %wiro fetch 8k2qf" in repr(actions.wait("8k2qf"))
+    assert "done, file not saved: %wiro download 8k2qf" in repr(actions.wait("8k2qf"))
     monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-headless"))
     with pytest.raises(DownloadFailed, match="No space left"):
         actions.wait("8k2qf")

@@ -8,13 +8,21 @@ import pytest
 
 import wiro_nb
 from wiro_nb.errors import InputError
-from wiro_nb.notebook.run.submit import read_limit
+from wiro_nb.notebook.run.submit import merge_inputs, read_limit
 
 
 @pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])
 def test_a_limit_that_is_no_amount_is_refused_before_anything_is_sent(limit: object) -> None:
     with pytest.raises(InputError, match="amount from 0 to 1000000 USD"):
         wiro_nb.run("wiro/animate-diff", prompt="a cat", max_cost_usd=limit)  # type: ignore[arg-type]
+
+
+def test_inputs_come_as_a_mapping_by_keyword_or_both_but_never_twice() -> None:
+    assert merge_inputs({"wait": 3, "seed": 7}, {"prompt": "a cat"}) == {"wait": 3, "seed": 7, "prompt": "a cat"}
+    with pytest.raises(InputError, match="seed is given in the mapping and again by keyword"):
+        wiro_nb.run("wiro/animate-diff", {"seed": 7}, seed=8)
+    with pytest.raises(InputError, match="inputs are a mapping by name, not str"):
+        wiro_nb.run("wiro/animate-diff", "a cat")  # type: ignore[arg-type]
 
 
 def test_a_limit_may_be_text_or_a_number() -> None:
@@ -25,7 +33,7 @@ def test_a_limit_may_be_text_or_a_number() -> None:
 
 @pytest.mark.parametrize("source", [None, 5, object()])
 def test_what_can_hold_no_run_is_refused(source: object) -> None:
-    from wiro_nb.notebook.compare.reproduce import word_of
+    from wiro_nb.notebook.run.find import source_text
 
     with pytest.raises(InputError, match="a run, its id or a file is wanted"):
-        word_of(source)  # type: ignore[arg-type]
+        source_text(source)  # type: ignore[arg-type]

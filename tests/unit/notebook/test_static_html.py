@@ -15,12 +15,12 @@ from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.help import help_output
 from wiro_nb.presentation import html
-from wiro_nb.presentation.account import AccountStatus, status_output
+from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.errors import error_output
 from wiro_nb.presentation.formatting import format_duration, format_size, format_usd
 from wiro_nb.presentation.grammar import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
-from wiro_nb.presentation.models import info_output, models_output
+from wiro_nb.presentation.models import ModelInfo, models_output
 from wiro_nb.presentation.run import option_labels, run_output
 from wiro_nb.presentation.run_list import key_settings, runs_output
 from wiro_nb.schema.catalog import bundled_models
@@ -79,9 +79,9 @@ def every_page() -> list[str]:
         error_output(error),
         error_output(MissingCredentials("no key", looked_in=[["environment", "not set"]])),
     ]
-    pages += [info_output(schema, "about $0.04") for schema in bundled_models()]
+    pages += [ModelInfo(schema, "about $0.04").output() for schema in bundled_models()]
     pages += [help_output(), *(help_output(command) for command in (CELL, *COMMANDS))]
-    pages += [status_output(AccountStatus("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)))]
+    pages += [AccountStatus("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)).output()]
     assert all(page.text.strip() for page in pages)
     return [page.html for page in pages]
 
@@ -171,7 +171,7 @@ def test_a_missing_file_says_how_to_get_it_again() -> None:
     lost = RunOutput(name="clip.mp4", content_type="video/mp4", problem="the download broke off")
     bundle = run_output(at(outputs=(lost,)))
     assert "the download broke off" in Page(bundle.html).text
-    assert "%wiro fetch 8k2qf" in bundle.text
+    assert "%wiro download 8k2qf" in bundle.text
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_key_settings_are_those_that_differ_from_the_default_by_their_label() ->
 
 def test_a_default_is_shown_by_its_label() -> None:
     ratio = Parameter("ratio", "select", "Ratio", default="a:1", options=(Option("a:1", "Square"),))
-    page = info_output(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "")
+    page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "").output()
     assert "default Square)" in page.text
     assert "a:1" not in page.html
 

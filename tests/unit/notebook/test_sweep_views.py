@@ -14,9 +14,9 @@ from PIL import Image
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare.view import compare_runs, mark_words
-from wiro_nb.notebook.magic.spending import spent_output
 from wiro_nb.notebook.sweep.grid_view import head_view, lay_out, point_labels, tile_view, value_label
 from wiro_nb.notebook.sweep.static_html import render_sweep, sweep_text
+from wiro_nb.presentation.account import Spent
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.session.totals import TotalCost
 from wiro_nb.sweeps.axes import list_points, read_axis
@@ -28,13 +28,13 @@ CLIP = RunOutput(
 )
 
 
-def plan_of(*axes: str, paired: bool = False, is_sandbox: bool = False, **changes: Any) -> SweepPlan:
+def plan_of(*axes: str, zipped: bool = False, is_sandbox: bool = False, **changes: Any) -> SweepPlan:
     assert SCHEMA is not None
     read = tuple(read_axis(text) for text in axes)
-    points = tuple(list_points(read, paired=paired))
+    points = tuple(list_points(read, zipped=zipped))
     cost = TotalCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
     values = {"made": {}, **changes}
-    return SweepPlan("sweep", SCHEMA, read, paired, {}, points, (), values["made"], cost, is_sandbox)
+    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, (), values["made"], cost, is_sandbox)
 
 
 def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:
@@ -68,7 +68,7 @@ def test_the_last_axis_makes_the_columns_and_the_others_the_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    "plan", [plan_of("seed=7,8"), plan_of("seed=7,8", "loraType=ZoomIn,PanLeft", paired=True)]
+    "plan", [plan_of("seed=7,8"), plan_of("seed=7,8", "loraType=ZoomIn,PanLeft", zipped=True)]
 )
 def test_one_axis_and_paired_axes_make_a_list(plan: SweepPlan) -> None:
     layout = lay_out(plan)
@@ -177,20 +177,17 @@ def test_only_what_differs_is_listed_and_changed_words_are_marked() -> None:
 
 
 def test_what_was_spent_is_a_table_with_bars_and_no_private_path() -> None:
-    rows = [
+    rows = (
         Spending("/home/anna/secret/clips.ipynb", 3, Decimal("0.30"), Decimal("0.04")),
         Spending("", 1, Decimal("0.1"), Decimal(0)),
-    ]
-    bundle = spent_output("notebook", rows, here_usd=Decimal("0.30"), is_sandbox=False, service="cloud")
-    assert "clips.ipynb" in bundle.html
-    assert "anna" not in str(bundle)
-    assert "outside notebooks" in bundle.text
-    assert (
-        "spent $0.40 in all notebooks (cloud), $0.30 of it in this one; runs in flight may add $0.04"
-        in bundle.text
     )
-    assert "75%" in bundle.html
-    assert (
-        "nothing was spent"
-        in spent_output("day", [], here_usd=Decimal(0), is_sandbox=True, service="sandbox").text
-    )
+    spent = Spent("notebook", rows, Decimal("0.30"), False, "cloud")
+    assert (spent.total_usd, spent.reserved_usd) == (Decimal("0.4"), Decimal("0.04"))
+    page = spent.output()
+    assert "clips.ipynb" in page.html
+    assert "anna" not in f"{page.html}{spent!r}"
+    assert "outside notebooks" in page.text
+    told = "spent $0.40 in all notebooks (cloud), $0.30 of it in this one; runs in flight may add $0.04"
+    assert told in page.text
+    assert "75%" in page.html
+    assert "nothing was spent" in Spent("day", (), Decimal(0), True, "sandbox").output().text

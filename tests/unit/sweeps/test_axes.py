@@ -83,19 +83,19 @@ def test_a_range_is_exact(start: Decimal, steps: int, step: Decimal) -> None:
 
 def test_a_range_of_a_billion_is_counted_and_not_written_out() -> None:
     axes = [read_axis("seed=1..1000000000"), read_axis("steps=1..1000000000")]
-    assert count_points(axes, paired=False) == 10**18
+    assert count_points(axes, zipped=False) == 10**18
     assert first_point(axes).values == {"seed": "1", "steps": "1"}
 
 
 def test_several_axes_multiply_with_the_last_fastest_or_go_in_pairs() -> None:
     axes = [read_axis("seed=1,2"), read_axis("loraType=ZoomIn,PanLeft")]
-    assert [tuple(point.values.values()) for point in list_points(axes, paired=False)] == [
+    assert [tuple(point.values.values()) for point in list_points(axes, zipped=False)] == [
         ("1", "ZoomIn"),
         ("1", "PanLeft"),
         ("2", "ZoomIn"),
         ("2", "PanLeft"),
     ]
-    assert [tuple(point.values.values()) for point in list_points(axes, paired=True)] == [
+    assert [tuple(point.values.values()) for point in list_points(axes, zipped=True)] == [
         ("1", "ZoomIn"),
         ("2", "PanLeft"),
     ]
@@ -125,7 +125,7 @@ def test_a_generator_that_never_ends_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "fixed", "paired", "reason"),
+    ("texts", "fixed", "zipped", "reason"),
     [
         ([], {}, False, "nothing is varied"),
         (["seeed=1"], {}, False, "Near: seed"),
@@ -136,9 +136,9 @@ def test_a_generator_that_never_ends_is_not_followed() -> None:
     ],
 )
 def test_axes_that_do_not_fit_model_or_one_another_are_refused(
-    texts: list[str], fixed: dict[str, object], paired: bool, reason: str
+    texts: list[str], fixed: dict[str, object], zipped: bool, reason: str
 ) -> None:
     assert SCHEMA is not None
     axes: list[Axis] = [read_axis(text) for text in texts]
     with pytest.raises(InvalidParameter, match=reason):
-        check_axes(SCHEMA, axes, fixed, paired=paired)
+        check_axes(SCHEMA, axes, fixed, zipped=zipped)

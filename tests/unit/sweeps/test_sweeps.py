@@ -52,7 +52,7 @@ def runs_asked(sandbox: Any) -> int:
 
 
 def plan(manager: Manager, grid: Any, **changes: Any) -> SweepPlan:
-    options = {name: changes.pop(name) for name in ("paired", "fresh") if name in changes}
+    options = {name: changes.pop(name) for name in ("zipped", "fresh") if name in changes}
     return plan_sweep(manager, MODEL, grid, {**SMALL, **changes}, origin=HERE, **options)
 
 

@@ -16,9 +16,9 @@ from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.controller import FormDesk, keep_desk
 from wiro_nb.notebook.form.results import FormResults
-from wiro_nb.notebook.magic.lookups import card_price, service_words
 from wiro_nb.notebook.run.display import publish, read_posters, with_view_of
 from wiro_nb.notebook.session import session
+from wiro_nb.presentation.models import format_default_price
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.redaction import redact
@@ -59,7 +59,7 @@ class ModelDesk:
             on_search=self._search,
             on_choose=self._choose,
             query=query,
-            service=service_words(choice),
+            service=choice.label,
             # The sandbox promises to work without the net: covers are loaded there when asked for.
             remote_covers=not choice.is_sandbox,
             free=choice.is_sandbox,
@@ -88,9 +88,7 @@ class ModelDesk:
             browser.say([redact(f"{type(error).__name__}: {error}"), f"%wiro form {slug}"])
 
     def _open(self, slug: str) -> None:
-        from wiro_nb.notebook.run.actions import schema_of
-
-        schema = schema_of(slug)
+        schema = session.schema(slug)
         previous, self._desk = self._desk, FormDesk(schema, self._context, {}, results=self._results)
         keep_desk(self._desk)
         form = self._desk.form
@@ -112,7 +110,7 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             "title": card.title,
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": list(card.categories),
-            "price": "free" if free else card_price(card),
+            "price": "free" if free else format_default_price(card.price, None, False),
             "runs": card.run_count or None,
             "cover": card.cover,
             "thumb": thumbs.get(card.slug, ""),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from wiro_nb.errors import InputError, WiroError
+from wiro_nb.errors import WiroError
 from wiro_nb.notebook.context import ANY_NOTEBOOK, ExecutionContext, current_context
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.submit import origin_of, read_limit, start_prepared
+from wiro_nb.notebook.run.find import source_text
+from wiro_nb.notebook.run.submit import merge_inputs, origin_of, read_limit, start_prepared
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Displayable, Output
 
@@ -22,75 +23,66 @@ if TYPE_CHECKING:
     from wiro_nb.reproduce.verify import Finding
 
 
+@overload
+def rerun(
+    source: str | Path | Run, overrides: Mapping[str, Any] | None = None, /, *, all: Literal[True], **options: Any
+) -> RunList: ...
+@overload
+def rerun(source: str | Path | Run, overrides: Mapping[str, Any] | None = None, /, **options: Any) -> Run: ...
 def rerun(
     source: str | Path | Run,
+    overrides: Mapping[str, Any] | None = None,
+    /,
     *,
+    all: bool = False,
+    yes: bool = False,
     wait: bool | None = None,
     fresh: bool = False,
     max_cost_usd: Decimal | float | str | None = None,
     out_dir: str | None = None,
     force: bool = False,
-    **overrides: Any,
-) -> Run:
+    **values: Any,
+) -> Run | RunList:
     """Makes a run again with the settings, files and seed it had, and returns the new run.
 
     Args:
         source: A run or its id, a clip, picture, `run.json`, folder, `NOTEBOOK#RUN`, or the address of an output.
+        overrides: Settings to change as a mapping, for those whose names are options here.
+        all: True makes every run of a notebook or folder again and returns the new runs; none is sent unless
+            every one can be.
+        yes: With `all`, sends more runs, or more expensive ones, than the sweep limits allow without asking.
         wait: As in `run`.
         fresh: True runs even when this notebook has already made this very thing again.
-        max_cost_usd: As in `run`.
+        max_cost_usd: As in `run`, for each run.
         out_dir: As in `run`.
         force: True reads a record that was changed after it was written.
-        **overrides: Settings to change, such as `seed=8`.
+        **values: Settings to change, such as `seed=8`.
 
     Raises:
         UnknownRun, BadRecord: There is no such run, or its record is refused.
         InvalidParameter, InvalidFile: The model has changed, or an input file is not here; nothing was sent.
         BudgetExceeded: Nothing was sent.
-        RunFailed: Where it waits, when the run gave no result.
-    """
-    context = current_context()
-    replay = plan(source, overrides, context, "python", force=force)
-    limit = read_limit(max_cost_usd)
-    handle, note = _start(replay, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
-    session.set_note(handle.id, note)
-    if session.should_wait(context, wait):
-        actions.wait_for(handle, context)
-    return handle
-
-
-def rerun_all(
-    source: str | Path,
-    *,
-    wait: bool | None = None,
-    fresh: bool = False,
-    yes: bool = False,
-    max_cost_usd: Decimal | float | str | None = None,
-    force: bool = False,
-    **overrides: Any,
-) -> RunList:
-    """Makes every run of a notebook or folder again; returns the new runs.
-
-    Args:
-        source: A notebook, or a folder of runs.
-        wait: As in `rerun`.
-        fresh: As in `rerun`.
-        yes: True sends more runs, or dearer ones, than the sweep limits allow without being asked.
-        max_cost_usd: As in `rerun`, for each run.
-        force: As in `rerun`.
-        **overrides: Settings to change in each.
-
-    Raises:
-        ConfirmationNeeded: There are more runs than `sweep_limit_runs`, or they may cost more than
+        ConfirmationNeeded: With `all`: more runs than `sweep_limit_runs`, or they may cost more than
             `sweep_limit_usd` together, or their price is unknown; nothing was sent.
-        WiroError: As `rerun`; nothing is sent unless every run can be.
+        RunFailed: Where it waits, when a run gave no result.
     """
     context = current_context()
-    replays = plan_all(source, overrides, context, "python", force=force)
-    told = confirm(replays, yes)
-    limit = read_limit(max_cost_usd)
-    handles = [_start(item, context, "python", fresh=fresh, max_cost_usd=limit)[0] for item in replays]
-    return _listing(handles, context, wait, told)
+    limit, values = read_limit(max_cost_usd), merge_inputs(overrides, values)
+    if all:
+        replays = plan_all(source, values, context, "python", force=force)
+        total = confirm(replays, yes)
+    else:
+        replays = [plan(source, values, context, "python", force=force)]
+    handles = []
+    for replay in replays:
+        handle, note = _start(replay, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
+        session.set_note(handle.id, note)
+        handles.append(handle)
+    if all:
+        return _listing(handles, context, wait, total)
+    if session.should_wait(context, wait):
+        actions.wait_for(handles[0], context)
+    return handles[0]
 
 
 def plan(
@@ -109,13 +101,18 @@ def plan(
     from wiro_nb.reproduce.replay import find_source, plan_rerun
 
     manager = session.manager()
-    text = word_of(source)
+    text = source_text(source)
     found = find_source(manager, text, notebook=context.notebook, ignore_hash=force)
     return plan_rerun(manager, found, overrides, origin=origin_of(context, kind))
 
 
 def plan_all(
-    source: str | Path, overrides: Mapping[str, Any], context: ExecutionContext, kind: str, *, force: bool = False
+    source: str | Path | Run,
+    overrides: Mapping[str, Any],
+    context: ExecutionContext,
+    kind: str,
+    *,
+    force: bool = False,
 ) -> list[Replay]:
     """Plans to make every run of a source again; all of them can be sent.
 
@@ -126,7 +123,7 @@ def plan_all(
 
     manager = session.manager()
     origin = origin_of(context, kind)
-    found = find_sources(manager, source, notebook=context.notebook, ignore_hash=force)
+    found = find_sources(manager, source_text(source), notebook=context.notebook, ignore_hash=force)
     replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
     if stopped is not None:
@@ -173,11 +170,11 @@ def rerun_in_cell(
         fresh: As in `rerun`.
         max_cost_usd: As in `rerun`.
         is_many: True for the runs of a whole notebook or folder.
-        yes: As in `rerun_all`.
+        yes: As in `rerun`.
         keep: Called with the run (a list of runs, when many) before anything is waited for.
 
     Raises:
-        ConfirmationNeeded: As in `rerun_all`.
+        ConfirmationNeeded: As in `rerun`.
         WiroError: One could not start, or gave no result in a cell that waits.
     """
     context = current_context()
@@ -255,24 +252,6 @@ def _listing(handles: Sequence[Run], context: ExecutionContext, wait: bool | Non
     return RunList(handles, spent=lambda: f"Forecast: {told}.", where="made again", schemas=session.known_schemas)
 
 
-def word_of(source: str | Path | Run) -> str:
-    """Returns the word a source is looked up by: the id of a run, of "last", or of a variable that holds one.
-
-    Raises:
-        InputError: It is nothing that can hold a run.
-    """
-    if not isinstance(source, (str, Path)):
-        run_id: object = getattr(source, "id", None)
-        if not isinstance(run_id, str):
-            raise InputError(f"a run, its id or a file is wanted, not {type(source).__name__}", hint="%wiro runs")
-        return run_id
-    last = session.last_run
-    if source in ("last", "_") and last is not None:
-        return last.id
-    held = actions.run_in_variable(str(source))
-    return str(source) if held is None else held.id
-
-
 # Comparing ------------------------------------------------------------------------------------
 
 
@@ -334,7 +313,7 @@ def compare(*sources: str | Path | Run) -> Compared:
     manager, notebook = session.manager(choose=False), current_context().notebook
 
     def side_of(source: str | Path | Run) -> Side:
-        named = word_of(source)
+        named = source_text(source)
         word = named if isinstance(source, str) else source
         return find_side(manager, word, notebook=notebook)
 

@@ -225,10 +225,12 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
     """Returns settings and files of anything that holds a run: id, clip, sidecar, notebook, address."""
-    from wiro_nb.notebook.compare.reproduce import word_of
+    from wiro_nb.notebook.run.find import source_text
     from wiro_nb.reproduce.replay import find_source
 
-    return _fitting(find_source(session.manager(), word_of(source), notebook=current_context().notebook), schema)
+    return _fitting(
+        find_source(session.manager(), source_text(source), notebook=current_context().notebook), schema
+    )
 
 
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:

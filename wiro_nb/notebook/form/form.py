@@ -215,13 +215,13 @@ class ModelForm(OwnWidget):
         self.starts_sweeps = vary
         self.can_vary = True
 
-    def vary(self, *, paired: bool = False, yes: bool = False, **grid: Any) -> Sweep:
+    def vary(self, *, zipped: bool = False, yes: bool = False, **grid: Any) -> Sweep:
         """Runs the model once for each value: `form.vary(seed="1..6", loraType=["ZoomIn", "PanLeft"])`.
 
         The other fields give the settings that all runs share. The grid stands under the form.
 
         Args:
-            paired: True takes the first values together, then the second ones, and so on.
+            zipped: True takes the first values together, then the second ones, and so on.
             yes: True sends a large sweep too.
             **grid: Values by input, as in `wiro_nb.sweep`.
 
@@ -231,7 +231,7 @@ class ModelForm(OwnWidget):
         """
         if self.starts_sweeps is None:
             raise InputError("this form starts single runs only", hint="wiro_nb.sweep(model, grid)")
-        return self.starts_sweeps.start(self.starts_sweeps.plan(self.values, grid, paired=paired), yes=yes)
+        return self.starts_sweeps.start(self.starts_sweeps.plan(self.values, grid, zipped=zipped), yes=yes)
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""

@@ -43,7 +43,7 @@ class FormVary:
     ) -> None:
         self._model, self._context, self._show, self._results = model, context, show, results
 
-    def plan(self, values: Mapping[str, Any], grid: Grid, *, paired: bool = False) -> SweepPlan:
+    def plan(self, values: Mapping[str, Any], grid: Grid, *, zipped: bool = False) -> SweepPlan:
         """Works a sweep out; sends nothing. The varied inputs take the place of the form's own values."""
         from wiro_nb.notebook.sweep.actions import make_plan
 
@@ -54,7 +54,7 @@ class FormVary:
             for name, value in values.items()
             if value not in ("", [], (), None) and name.lower() not in varied
         }
-        return make_plan(self._model, grid, fixed, self._context, "form", paired=paired, fresh=False)
+        return make_plan(self._model, grid, fixed, self._context, "form", zipped=zipped, fresh=False)
 
     def start(self, plan: SweepPlan, *, yes: bool) -> Sweep:
         """Sends what is missing of a plan and shows its grid under the form.

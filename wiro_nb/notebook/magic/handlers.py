@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.errors import WiroError
+from wiro_nb.notebook import account
+from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context, current_shell
-from wiro_nb.notebook.magic import dry_run, lookups
+from wiro_nb.notebook.magic import dry_run
 from wiro_nb.notebook.magic.parser import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
 from wiro_nb.notebook.magic.prompts import prompt_name
 from wiro_nb.notebook.run import actions
@@ -58,7 +60,7 @@ def call_cell(line: str, body: str) -> None:
     parsed = parse_cell_line(line)
     model = parsed.arguments["MODEL"]
     _refuse_command_as_model(model)
-    schema = actions.schema_of(model)
+    schema = session.schema(model)
     _start(parsed, schema, _cell_values(schema, parsed.values, body, _varied(parsed)))
 
 
@@ -136,7 +138,7 @@ def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any],
         values,
         current_context(),
         "magic",
-        paired=bool(parsed.options.get("zip")),
+        zipped=bool(parsed.options.get("zip")),
         fresh=bool(parsed.options.get("fresh")),
     )
     if parsed.options.get("dry_run"):
@@ -195,27 +197,27 @@ def _fail(message: str) -> NoReturn:
 
 @handles("status")
 def _status(_parsed: Parsed) -> Any:
-    return lookups.status()
+    return account.status()
 
 
 @handles("models")
 def _models(parsed: Parsed) -> Any:
-    return lookups.models(parsed.arguments.get("QUERY", ""))
+    return models(parsed.arguments.get("QUERY", ""))
 
 
 @handles("info")
 def _info(parsed: Parsed) -> Any:
-    return lookups.info(parsed.arguments["MODEL"])
+    return info(parsed.arguments["MODEL"])
 
 
 @handles("form")
 def _form(parsed: Parsed) -> Any:
-    return actions.form(parsed.arguments["MODEL"], source=parsed.option("from"), **parsed.values)
+    return actions.form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("source"))
 
 
 @handles("run")
 def _run(parsed: Parsed) -> None:
-    _start(parsed, actions.schema_of(parsed.arguments["MODEL"]), parsed.values)
+    _start(parsed, session.schema(parsed.arguments["MODEL"]), parsed.values)
 
 
 @handles("runs")
@@ -223,8 +225,8 @@ def _runs(parsed: Parsed) -> Any:
     limit = parsed.option("limit") or "50"
     if not limit.isdigit() or limit == "0":
         _fail(f"--limit needs a whole number above 0, not {limit!r}")
-    return actions.list_runs(
-        everywhere=bool(parsed.options.get("all")),
+    return actions.runs(
+        all=bool(parsed.options.get("all")),
         model=parsed.option("model"),
         state=parsed.option("state"),
         text=parsed.option("text"),
@@ -301,39 +303,37 @@ def _forget(parsed: Parsed) -> Any:
     return actions.forget(parsed.arguments["RUN"])
 
 
-@handles("fetch")
-def _fetch(parsed: Parsed) -> Any:
-    return actions.fetch(parsed.arguments["RUN"])
+@handles("download")
+def _download(parsed: Parsed) -> Any:
+    return actions.download(parsed.arguments["RUN"])
 
 
 @handles("budget")
 def _budget(parsed: Parsed) -> Any:
     text = parsed.arguments.get("USD")
     if text is None:
-        return lookups.budget()
-    return lookups.budget(None if text.lower() == "none" else _money(text, "%wiro budget"))
+        return account.budget()
+    return account.set_budget(None if text.lower() == "none" else _money(text, "%wiro budget"))
 
 
 @handles("spent")
 def _spent(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.magic.spending import spent
-
-    return spent(parsed.option("by") or "model")
+    return account.spent(parsed.option("by") or "model")
 
 
 @handles("login")
 def _login(_parsed: Parsed) -> Any:
-    return lookups.login()
+    return account.login()
 
 
 @handles("logout")
 def _logout(_parsed: Parsed) -> Any:
-    return lookups.logout()
+    return account.logout()
 
 
 @handles("use")
 def _use(parsed: Parsed) -> Any:
-    return lookups.use(parsed.arguments["SERVICE"])
+    return account.use(parsed.arguments["SERVICE"])
 
 
 @handles("help")
@@ -346,6 +346,6 @@ def _help(parsed: Parsed) -> Any:
     command = find_command(name)
     if command is None:
         if session.known_schema(name) is not None:
-            return lookups.info(name)
+            return info(name)
         _fail(f"no command {name!r}. All commands: %wiro help")
     return help_output(command)

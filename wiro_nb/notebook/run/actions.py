@@ -7,39 +7,28 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import TimedOut, UnknownRun, WiroError
-from wiro_nb.ids import SHORT_LENGTH
-from wiro_nb.notebook.context import ExecutionContext, current_context, current_shell
+from wiro_nb.errors import TimedOut, WiroError
+from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.run import lineage
+from wiro_nb.notebook.run.find import find_run
 from wiro_nb.notebook.run.saved import check_saved, find_unsaved
-from wiro_nb.notebook.run.submit import origin_of, read_limit, start_prepared
+from wiro_nb.notebook.run.submit import merge_inputs, origin_of, read_limit, start_prepared
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_count
-from wiro_nb.presentation.output import Output, message
-from wiro_nb.presentation.run_list import RunList
+from wiro_nb.presentation.run_list import RunList, RunMessage
 from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.schema.types import ModelSchema
 
 _CANCEL_PATIENCE_S = 15.0
 
 
-def schema_of(model: str) -> ModelSchema:
-    """Returns a model's inputs.
-
-    Raises:
-        UnknownModel: There is no such model; names that are near are told.
-    """
-    schema = session.manager().schema(model)
-    session.remember_schema(schema)
-    return schema
-
-
 def run(
     model: str,
+    inputs: Mapping[str, Any] | None = None,
+    /,
     *,
     wait: bool | None = None,
     fresh: bool = False,
@@ -54,6 +43,7 @@ def run(
 
     Args:
         model: "owner/name".
+        inputs: The model's inputs as a mapping, for those whose names are options here (`wait`, `fresh`, ...).
         wait: True waits for the end, False does not; None waits only where nobody watches (papermill, nbclient).
         fresh: True runs even when this very request already succeeded in this notebook.
         max_cost_usd: Refuses to start when the price may be higher, in USD.
@@ -66,7 +56,7 @@ def run(
         RunFailed: Where it waits, when the run gave no result.
     """
     context = current_context()
-    limit = read_limit(max_cost_usd)
+    limit, values = read_limit(max_cost_usd), merge_inputs(inputs, values)
     handle, note = _start(model, values, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
     session.set_note(handle.id, note)
     if session.should_wait(context, wait):
@@ -149,7 +139,7 @@ def wait_for(handle: Run, context: ExecutionContext) -> None:
 def _end_words(handle: Run) -> str:
     """Returns how a run ended, with its id: "8k2qf done"."""
     said = f"{handle.short_id} {status_of(handle.snapshot).label.lower()}"
-    return said if find_unsaved(handle) is None else f"{said}, file not saved: %wiro fetch {handle.short_id}"
+    return said if find_unsaved(handle) is None else f"{said}, file not saved: %wiro download {handle.short_id}"
 
 
 def _start(
@@ -174,22 +164,25 @@ def _start(
     )
 
 
-def form(model: str, *, source: str | None = None, **values: Any) -> Any:
+def form(
+    model: str, inputs: Mapping[str, Any] | None = None, /, *, source: str | None = None, **values: Any
+) -> Any:
     """Returns the form of a model.
 
     Args:
         model: "owner/name".
+        inputs: First values, as in `run`.
         source: A run id, or a file with a record in it (clip, sidecar, notebook), to start from.
         **values: First values, over those of `source`.
     """
     from wiro_nb.notebook.form.controller import open_form
 
-    return open_form(schema_of(model), source=source, values=values)
+    return open_form(session.schema(model), source=source, values=merge_inputs(inputs, values))
 
 
-def list_runs(
+def runs(
     *,
-    everywhere: bool = False,
+    all: bool = False,
     model: str | None = None,
     state: str | None = None,
     text: str | None = None,
@@ -199,7 +192,7 @@ def list_runs(
     """Returns the runs of this notebook, newest first; they show as a table.
 
     Args:
-        everywhere: True takes the runs of every notebook.
+        all: True takes the runs of every notebook.
         model: Only runs of this model.
         state: Only "done", "failed", "cancelled" or "running" ones.
         text: Only runs with these words in the prompt or a setting.
@@ -209,10 +202,10 @@ def list_runs(
     Raises:
         InputError: `state` or `since` is none of these.
     """
-    from wiro_nb.notebook.magic.lookups import money_sentence
+    from wiro_nb.notebook.account import spent_sentence
     from wiro_nb.presentation.run_list import describe_filters, parse_since, runs_in_state
 
-    notebook = None if everywhere else current_context().notebook
+    notebook = None if all else current_context().notebook
     moment = parse_since(since) if isinstance(since, str) else since
     found = runs_in_state(
         session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
@@ -220,49 +213,12 @@ def list_runs(
     chosen = describe_filters(model=model, state=state, text=text, since=since)
     return RunList(
         found,
-        spent=money_sentence,
+        spent=spent_sentence,
         pictures=notebook is not None,
         where="in all notebooks" if notebook is None else "in this notebook",
         chosen=chosen,
         schemas=session.known_schemas,
     )
-
-
-def run_in_variable(name: str) -> Run | None:
-    """Returns the run that a variable of this kernel holds, or None."""
-    from wiro_nb.execution.run import Run
-
-    held = getattr(current_shell(), "user_ns", {}).get(name)
-    return held if isinstance(held, Run) else None
-
-
-def find(query: str | Run, *, to_end_it: bool = False) -> Run:
-    """Returns the run of an id, of a variable that holds one, or the handle itself.
-
-    Args:
-        query: A handle, "last", the name of a variable, or an id.
-        to_end_it: True asks for the whole short id where the run is not of this notebook.
-
-    Raises:
-        UnknownRun: None, or several; or too little of the id of another notebook's run.
-    """
-    if not isinstance(query, str):
-        return query
-    last = session.last_run
-    if query in ("last", "_") and last is not None:
-        return last
-    if (held := run_in_variable(query)) is not None:
-        return held
-    context = current_context()
-    found = session.manager().get(query, context.notebook)
-    if to_end_it and found.row.notebook != context.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
-        raise UnknownRun(
-            f"{query!r} fits run {found.short_id}, which is not of this notebook",
-            hint=f"give its whole short id: {found.short_id}",
-            query=query,
-            near=[found.id],
-        )
-    return found
 
 
 def last() -> Run | None:
@@ -276,7 +232,7 @@ def show(query: str | Run) -> Run:
     Raises:
         UnknownRun: None, or several.
     """
-    handle = find(query)
+    handle = find_run(query)
     if not handle.done:
         session.manager().follow(handle)
         bridge.follow(handle)
@@ -295,8 +251,8 @@ def _history_of(handle: Run) -> str:
     return f"Made from other runs: {chain}." if chain else ""
 
 
-def wait(query: str | Run | None = None) -> Output:
-    """Waits for a run, or for every unfinished run of this notebook.
+def wait(query: str | Run | None = None) -> RunMessage:
+    """Waits for a run, or for every unfinished run of this notebook, and returns those it waited for.
 
     Raises:
         RunFailed, SubmitUncertain: One gave no result; the others were waited for as well.
@@ -318,7 +274,7 @@ def wait(query: str | Run | None = None) -> Output:
         ):
             waited.append(session.last_run)
     if not waited:
-        return message("no runs in flight")
+        return RunMessage((), "no runs in flight")
     failed: WiroError | None = None
     for handle in waited:
         session.manager().follow(handle)
@@ -329,12 +285,12 @@ def wait(query: str | Run | None = None) -> Output:
     if failed is not None:
         raise failed
     words = ", ".join(_end_words(item) for item in waited)
-    return message(f"{format_count(len(waited), 'run')} waited for: {words}")
+    return RunMessage(waited, f"{format_count(len(waited), 'run')} waited for: {words}")
 
 
 def cancel(query: str | Run) -> Run:
     """Cancels a run and returns it; a run that is cancelled before it succeeds is not billed."""
-    handle = find(query, to_end_it=True)
+    handle = find_run(query, ends_it=True)
     if not handle.done:
         session.manager().follow(handle)
         handle.cancel()
@@ -357,19 +313,19 @@ def attach(task_id: str) -> Run:
     return handle
 
 
-def forget(query: str | Run) -> Output:
-    """Takes a run off the list; its files stay, and what it cost still counts."""
-    handle = find(query, to_end_it=True)
+def forget(query: str | Run) -> RunMessage:
+    """Takes a run off the list and returns it; its files stay, and what it cost still counts."""
+    handle = find_run(query, ends_it=True)
     session.manager().forget(handle)
-    return message(f"run {handle.short_id} is off the list; its files stay where they are")
+    return RunMessage([handle], f"run {handle.short_id} is off the list; its files stay where they are")
 
 
-def fetch(query: str | Run) -> Run:
+def download(query: str | Run) -> Run:
     """Downloads a run's files again, at no cost.
 
     Raises:
         DownloadFailed: The service does not have them any more, or cannot be reached.
     """
-    handle = find(query)
-    handle.fetch()
+    handle = find_run(query)
+    handle.download()
     return handle

@@ -23,7 +23,7 @@ def check_saved(*handles: Run) -> None:
     (first, lost), others = lacking[0], [handle.short_id for handle, _ in lacking[1:]]
     raise DownloadFailed(
         f"run {first.short_id} is done, but {lost.name or 'its file'} was not saved: {lost.problem}",
-        hint=f"%wiro fetch {first.short_id}",
+        hint=f"%wiro download {first.short_id}",
         details=[f"Not saved either: {', '.join(others)}."] if others else [],
         url=lost.url,
         reason=lost.problem,

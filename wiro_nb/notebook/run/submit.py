@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
 ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
 MAY_BE_RUNNING = "Sent before without an answer: the service is asked again. --fresh sends anew and may pay twice."
-FILES_GONE = "Already made by this notebook, but its file is gone: %wiro fetch {} gets it again at no cost."
+FILES_GONE = "Already made by this notebook, but its file is gone: %wiro download {} gets it again at no cost."
 
 
 def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
@@ -38,6 +38,24 @@ def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
             f"max_cost_usd is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="max_cost_usd=0.50"
         )
     return amount
+
+
+def merge_inputs(inputs: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the inputs of a mapping and those given by keyword together.
+
+    Raises:
+        InputError: `inputs` is no mapping, or an input is given in both.
+    """
+    if inputs is None:
+        return dict(values)
+    if not isinstance(inputs, Mapping):
+        raise InputError(
+            f"inputs are a mapping by name, not {type(inputs).__name__}", hint='wiro_nb.run(MODEL, {"seed": 7})'
+        )
+    twice = next((name for name in inputs if name in values), None)
+    if twice is not None:
+        raise InputError(f"{twice} is given in the mapping and again by keyword", hint=f"leave one {twice} out")
+    return {**inputs, **values}
 
 
 def start_prepared(
@@ -110,7 +128,7 @@ def _find_before(
             return handle, MAY_BE_RUNNING if is_uncertain else ALREADY_RUNNING
         missing = handle.lacks_files
         if missing and context.is_headless:  # nobody is there to fetch it, and later cells need the file
-            handle.fetch()
+            handle.download()
             missing = False
         return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
     return None, ""

@@ -11,7 +11,7 @@ from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.run import lineage
 from wiro_nb.notebook.run.display import publish
 from wiro_nb.notebook.run.saved import check_saved
-from wiro_nb.notebook.run.submit import read_limit
+from wiro_nb.notebook.run.submit import merge_inputs, read_limit
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.output import new_display_id, sweep_output
 from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, describe_plan, plan_sweep
@@ -23,8 +23,10 @@ NOTHING_SENT = "Every point of this sweep is made already: shown at no cost. --f
 def sweep(
     model: str,
     grid: Grid | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    /,
     *,
-    paired: bool = False,
+    zip: bool = False,
     yes: bool = False,
     wait: bool | None = None,
     fresh: bool = False,
@@ -37,7 +39,8 @@ def sweep(
     Args:
         model: "owner/name".
         grid: Values by input: a list, a range, or text such as "1..6" or "0.5..2..0.5". Several multiply.
-        paired: True takes the first values together, then the second ones, and so on.
+        inputs: The inputs that all runs share as a mapping, for those whose names are options here.
+        zip: True takes the first values together, then the second ones, and so on.
         yes: True sends a large sweep too. Without it more than 12 runs, more than 1 USD (both are settings:
             `%config WiroMagics`) or an unknown price are refused.
         wait: As in `wiro_nb.run`.
@@ -53,8 +56,8 @@ def sweep(
         DownloadFailed: Where it waits and nobody watches: a file is not on this machine.
     """
     context = current_context()
-    limit = read_limit(max_cost_usd)
-    plan = make_plan(model, grid or {}, fixed, context, "python", paired=paired, fresh=fresh)
+    limit, fixed = read_limit(max_cost_usd), merge_inputs(inputs, fixed)
+    plan = make_plan(model, grid or {}, fixed, context, "python", zipped=zip, fresh=fresh)
     handle = start(plan, context, "python", yes=yes, max_cost_usd=limit, out_dir=out_dir)
     if session.should_wait(context, wait):
         _wait(handle, context)
@@ -110,14 +113,14 @@ def make_plan(
     context: ExecutionContext,
     kind: str,
     *,
-    paired: bool,
+    zipped: bool,
     fresh: bool,
 ) -> SweepPlan:
     """Works a sweep out for a notebook; sends nothing. Raises as `sweep`."""
     from wiro_nb.notebook.run.submit import origin_of
 
     manager = session.manager()
-    plan = plan_sweep(manager, model, grid, fixed, paired=paired, origin=origin_of(context, kind), fresh=fresh)
+    plan = plan_sweep(manager, model, grid, fixed, zipped=zipped, origin=origin_of(context, kind), fresh=fresh)
     session.remember_schema(plan.schema)
     return plan
 

@@ -132,7 +132,7 @@ class GridDesk:
         is_varied = any(axis.name == "prompt" for axis in plan.axes)
         return {
             "model": plan.schema.slug,
-            "varied": f"{varied}, paired" if plan.paired else varied,
+            "varied": f"{varied}, zipped" if plan.zipped else varied,
             "prompt": "" if is_varied else self._sweep.runs[0].snapshot.prompt[:600],
             "row_name": layout.row_name,
             "column_name": layout.column_name,

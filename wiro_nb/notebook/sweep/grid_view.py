@@ -58,7 +58,7 @@ def lay_out(plan: SweepPlan) -> Layout:
     """
     names = [axis.name for axis in plan.axes]
     labels = [tuple(value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points]
-    if plan.paired or len(names) == 1:
+    if plan.zipped or len(names) == 1:
         return Layout(
             "",
             ", ".join(names),

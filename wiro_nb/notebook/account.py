@@ -1,0 +1,176 @@
+"""Service, account and money: the functions behind `%wiro`, `budget`, `spent`, `use`, `login` and `logout`."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from wiro_nb.errors import ConfigError, InputError
+from wiro_nb.ledger.state import RunState
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.account import AccountStatus, Budget, Spent
+from wiro_nb.presentation.formatting import MAX_USD, format_count, format_size, parse_usd
+from wiro_nb.presentation.output import Output, message
+from wiro_nb.redaction import SecretText, register_secret
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+    from wiro_nb.services.selection import ServiceChoice
+
+GROUPS = ("model", "day", "notebook")
+KEY_PAGE = "wiro.ai/panel/project"
+IN_ENVIRONMENT = "set WIRO_API_KEY (and WIRO_API_SECRET) before Jupyter starts"
+
+
+def status() -> AccountStatus:
+    """Returns service, account, money and runs in flight."""
+    manager = session.manager()
+    choice, notebook = manager.choice, current_context().notebook
+    in_flight = [run.snapshot for run in manager.runs(notebook=notebook, limit=500) if not run.state.is_final]
+    return AccountStatus(
+        service=choice.name,
+        is_sandbox=choice.is_sandbox,
+        account=_describe_account(choice),
+        spent_usd=manager.spent(notebook),
+        budget_usd=manager.budget(notebook),
+        in_flight=tuple(in_flight),
+        files=_describe_files(manager.runs(notebook=notebook, state=RunState.SUCCEEDED, limit=500)),
+    )
+
+
+def _describe_files(done: Sequence[Run]) -> str:
+    """Returns "5 files, 3.1 MB, in wiro_outputs/"."""
+    folder = session.preferences.out_dir
+    outputs = [output for run in done for output in run.outputs if output.path]
+    if not outputs:
+        return f"none yet; they go to {folder}/"
+    size = format_size(sum(output.size_bytes or 0 for output in outputs))
+    return f"{format_count(len(outputs), 'file')}, {size}, in {folder}/"
+
+
+def _describe_account(choice: ServiceChoice) -> str:
+    if not choice.is_sandbox:
+        return f"key from the {choice.key_source}"
+    by_variable = choice.reason == "WIRO_SERVICE"
+    why = "the environment variable WIRO_SERVICE chooses the sandbox" if by_variable else choice.reason
+    return f"none needed ({why})"
+
+
+def budget() -> Budget:
+    """Returns the budget of this notebook, what was spent of it, and what is left."""
+    manager, notebook = session.manager(), current_context().notebook
+    own, setting = manager.ledger.get_budget(notebook), manager.settings.budget_usd
+    return Budget(
+        limit_usd=manager.budget(notebook),
+        spent_usd=manager.spent(notebook),
+        reserved_usd=manager.reserved(notebook),
+        is_sandbox=manager.choice.is_sandbox,
+        is_setting=setting is not None and (own is None or setting < own),
+    )
+
+
+def set_budget(usd: Decimal | float | str | None) -> Budget:
+    """Sets the budget of this notebook. It is kept in the ledger and in the notebook's metadata.
+
+    What is billed and what runs in flight may cost count together; a run that would exceed the budget is refused.
+    In the sandbox its make-believe money counts, so that a budget can be tried.
+
+    Args:
+        usd: The most to spend in this notebook, in USD; None removes the budget.
+
+    Raises:
+        InputError: No amount, or one below 0.
+    """
+    from wiro_nb.notebook.document.bridge import bridge
+
+    amount = None if usd is None else parse_usd(usd)
+    if usd is not None and amount is None:
+        raise InputError(f"a budget is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
+    notebook = current_context().notebook
+    session.manager().ledger.set_budget(notebook, amount)
+    bridge.tell_budget(notebook, amount)
+    return budget()
+
+
+def spent_sentence() -> str:
+    """Returns what this notebook spent, as a sentence; empty in the sandbox."""
+    if session.manager().choice.is_sandbox:
+        return ""
+    text = str(budget())
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def spent(by: str = "model") -> Spent:
+    """Returns what the present service billed; it shows as a table with bars.
+
+    Args:
+        by: "model", "day" (UTC) or "notebook".
+
+    Raises:
+        InputError: Another word.
+    """
+    if by not in GROUPS:
+        raise InputError(
+            f"what was spent can be added up by {', '.join(GROUPS)}, not by {by!r}", hint="%wiro spent --by day"
+        )
+    manager = session.manager()
+    rows = tuple(manager.ledger.spending(by, service=manager.service_name))
+    here_usd = manager.spent(current_context().notebook)
+    return Spent(by, rows, here_usd, manager.choice.is_sandbox, manager.service_name)
+
+
+def use(service: str) -> Output:
+    """Chooses the service of new runs: "sandbox", "cloud", or a name of your own.
+
+    Raises:
+        MissingCredentials: It needs a key and none was found.
+        ConfigError: There is no service of this name.
+    """
+    session.manager(choose=False).use(service)
+    session.keep_choice()
+    return message(_new_runs_go_to())
+
+
+def login() -> Output:
+    """Asks for key and secret without showing them, checks them, and stores them outside the notebook.
+
+    Raises:
+        ConfigError: The notebook runs without a person to type, or nothing was typed.
+        AuthRejected: The service refuses the key; nothing is stored.
+    """
+    if current_context().is_headless:
+        raise ConfigError("nobody is there to type a key: a program runs this notebook", hint=IN_ENVIRONMENT)
+    key = _ask(f"Wiro API key (make one at {KEY_PAGE}; it is not shown): ")
+    if not key:
+        raise ConfigError("no key was typed, nothing was changed", hint="%wiro login")
+    secret = _ask("API secret (Enter if the project has none): ")
+    place = session.manager(choose=False).login(key, secret or None)
+    session.keep_choice()
+    where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
+    return message(f"the key works and is kept in the {where}, not in the notebook; {_new_runs_go_to()}")
+
+
+def logout() -> Output:
+    """Removes the API key that `login` stored."""
+    removed = session.manager(choose=False).logout()
+    session.keep_choice()
+    return message(f"{'the kept key is removed' if removed else 'no key was kept'}; {_new_runs_go_to()}")
+
+
+def _new_runs_go_to() -> str:
+    choice = session.manager(choose=False).choice
+    return f"new runs go to {'the sandbox (free)' if choice.is_sandbox else choice.name}"
+
+
+def _ask(prompt: str) -> SecretText:
+    try:
+        text = SecretText(getpass.getpass(prompt).strip())
+    except KeyboardInterrupt:
+        raise ConfigError("stopped: nothing was changed", hint="%wiro login") from None
+    except (EOFError, RuntimeError, NotImplementedError):
+        raise ConfigError("this front end cannot ask for a key", hint=IN_ENVIRONMENT) from None
+    register_secret(text)
+    return text

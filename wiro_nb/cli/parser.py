@@ -184,14 +184,11 @@ def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     seal = _command(commands, "seal", "write the records of a closed notebook into its metadata", "reproduce:seal")
     seal.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="a notebook that nobody has open")
     _json(seal)
-    export = _command(
-        commands, "export", "write runs as an RO-Crate, a methods paragraph or CSV", "reproduce:export"
-    )
+    export = _command(commands, "export", "write runs as an RO-Crate or a CSV table", "reproduce:export")
     export.add_argument(
         "sources", nargs="+", metavar="RUN|NOTEBOOK", help=f"{what}; a notebook stands for all its runs"
     )
     export.add_argument("--to", metavar="DIR", help="a new folder for the crate: clips, inputs, records")
-    export.add_argument("--methods", action="store_true", help="print a paragraph a paper can use")
     export.add_argument("--csv", action="store_true", help="print a table with one row a run")
     export.add_argument("--title", metavar="TEXT", help="title of the crate")
 

@@ -111,14 +111,14 @@ def seal(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Writes a crate, and prints a methods paragraph or a table."""
-    from wiro_nb.provenance.report import write_csv, write_methods
+    """Writes a crate, and prints a table."""
+    from wiro_nb.provenance.report import write_csv
     from wiro_nb.reproduce.replay import find_sources
     from wiro_nb.session.manager import get_manager
 
-    if not (arguments.to or arguments.methods or arguments.csv):
+    if not (arguments.to or arguments.csv):
         raise InputError(
-            "say what to export: --to DIR for a crate, --methods for a paragraph, --csv for a table",
+            "say what to export: --to DIR for a crate, --csv for a table",
             hint=f"wiro-nb export {arguments.sources[0]} --to DIR",
         )
     manager = get_manager()
@@ -128,8 +128,6 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.to:
         path = _write_crate(manager, found, arguments)
         say(f"crate written: {path}")
-    if arguments.methods:
-        print(write_methods(records))
     if arguments.csv:
         print(write_csv(records), end="")
     return EXIT_DONE

@@ -8,11 +8,12 @@ Specification ("Metadata", "User data atoms").
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 MAX_MOOV_BYTES = 64 * 2**20
+MAX_BOXES = 100_000
+"""Boxes at the top of a file or in its `moov`; hours of fragments stay far below."""
 _CONTAINERS = frozenset({b"moov", b"udta", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"ilst"})
 _MAX_DEPTH = 8
 
@@ -106,6 +107,8 @@ def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layou
             layout.cut = str(error)
             return layout
         layout.boxes.append(head)
+        if len(layout.boxes) > MAX_BOXES:
+            raise BoxError("it has too many boxes")
         at = head.end
     if not layout.boxes:
         raise BoxError("the file is empty")
@@ -147,50 +150,49 @@ def read_box(file: BinaryIO, head: BoxHead) -> Box:
     return parse_box(head.type, payload)
 
 
-def parse_box(name: bytes, payload: bytes, *, inside: bytes = b"", depth: int = 0) -> Box:
+def parse_box(name: bytes, payload: bytes) -> Box:
     """Returns a box of this type, its children parsed where the type is a container.
 
     A container whose content cannot be parsed is kept as plain bytes, so that writing it back
     changes nothing; only `moov` itself must parse.
 
     Raises:
-        BoxError: The `moov` box does not parse.
+        BoxError: The `moov` box does not parse, or there are more than `MAX_BOXES`.
     """
-    is_container = (name in _CONTAINERS or inside == b"ilst") and depth < _MAX_DEPTH
+    return _parse(name, payload, b"", 0, [MAX_BOXES])
+
+
+def _parse(name: bytes, payload: bytes, parent: bytes, depth: int, left: list[int]) -> Box:
+    is_container = (name in _CONTAINERS or parent == b"ilst") and depth < _MAX_DEPTH
     if not is_container:
         return Box(name, payload)
-    prefix = b""
-    if name == b"meta" and payload[4:8] != b"hdlr":
-        prefix, payload = payload[:4], payload[4:]
+    start = 4 if name == b"meta" and payload[4:8] != b"hdlr" else 0
     try:
-        parts = list(_split(payload))
-    except BoxError:
+        parts = _split(payload, start, left)
+    except _Unusual:
         if name == b"moov":
             raise
-        return Box(name, prefix + payload)
-    if not all(is_usual for _, _, is_usual in parts):
-        return Box(name, prefix + payload)
-    children = [parse_box(child, body, inside=name, depth=depth + 1) for child, body, _ in parts]
-    return Box(name, children=children, prefix=prefix)
+        return Box(name, payload)
+    children = [_parse(child, payload[at:end], name, depth + 1, left) for child, at, end in parts]
+    return Box(name, children=children, prefix=payload[:start])
 
 
-def _split(payload: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yields type and content of each box, and whether its head is the one that `to_bytes` would write."""
-    at = 0
+class _Unusual(BoxError):
+    """Bytes that `Box.to_bytes` would not write in the same way."""
+
+
+def _split(payload: bytes, at: int, left: list[int]) -> list[tuple[bytes, int, int]]:
+    """Returns type, first byte of the content and end of each box; counts them down from `left`."""
+    parts: list[tuple[bytes, int, int]] = []
     while at < len(payload):
-        if payload[at:] == b"\0\0\0\0":
-            raise BoxError("a list of user data ends in a zero")
-        if len(payload) - at < 8:
-            raise BoxError("a box is cut")
+        if len(payload) - at < 8:  # also the zero that ends a list of user data
+            raise _Unusual("a box is cut")
         size, name = struct.unpack_from(">I4s", payload, at)
-        head, is_usual = 8, size > 1
-        if size == 1:
-            if len(payload) - at < 16:
-                raise BoxError("a box is cut")
-            size, head = struct.unpack_from(">Q", payload, at + 8)[0], 16
-        elif size == 0:
-            size = len(payload) - at
-        if size < head or at + size > len(payload):
-            raise BoxError("a box reaches past its container")
-        yield name, payload[at + head : at + size], is_usual
+        if size < 8 or at + size > len(payload):
+            raise _Unusual("a box does not fit its container")
+        left[0] -= 1
+        if left[0] < 0:
+            raise BoxError("it has too many boxes")
+        parts.append((name, at + 8, at + size))
         at += size
+    return parts

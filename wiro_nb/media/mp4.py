@@ -217,10 +217,10 @@ def _keyed_comment(moov: Box) -> Box | None:
         items = meta.find(b"ilst") if meta else None
         if keys is None or items is None:
             continue
+        numbered = {item.type: item for item in reversed(items.children or ())}
         for number, key in enumerate(_read_keys(keys.payload), start=1):
             if key in (b"comment", b"com.apple.quicktime.comment"):
-                wanted = struct.pack(">I", number)
-                found = next((item for item in items.children or () if item.type == wanted), None)
+                found = numbered.get(struct.pack(">I", number))
                 if found is not None and found.children is not None:
                     return found
     return None
@@ -287,8 +287,10 @@ def _describe_track(track: Box) -> MediaInfo:
 def _read_times(payload: bytes) -> tuple[int, int]:
     """Returns how many samples a track has and how long they last together, in its time units."""
     count = max(min(_uint(payload, 4), (len(payload) - 8) // 8), 0)
-    pairs = [(_uint(payload, 8 + index * 8), _uint(payload, 12 + index * 8)) for index in range(count)]
-    return sum(samples for samples, _ in pairs), sum(samples * each for samples, each in pairs)
+    frames = length = 0
+    for samples, each in struct.iter_unpack(">II", payload[8 : 8 + count * 8]):
+        frames, length = frames + samples, length + samples * each
+    return frames, length
 
 
 def _uint(data: bytes, at: int, width: int = 4) -> int:

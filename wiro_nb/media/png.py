@@ -17,6 +17,9 @@ from wiro_nb.files import Writer, replace_file
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORD = b"wiro_nb"
 
+MAX_CHUNKS = 200_000
+MAX_TEXT_BYTES = 64 * 2**20
+
 _HEAD = KEYWORD + b"\0\0\0\0\0"
 """Keyword, no compression, no language, no translated keyword."""
 
@@ -36,9 +39,10 @@ def read_text(path: Path) -> str | None:
         for name, start, size in _chunks(file):
             if name == b"iTXt" and size >= len(_HEAD):
                 file.seek(start + 8)
-                body = file.read(size)
-                if body.startswith(_HEAD):
-                    return body[len(_HEAD) :].decode("utf-8", "replace")
+                if file.read(len(_HEAD)) == _HEAD:
+                    if size > MAX_TEXT_BYTES:
+                        raise PngError("its text is larger than 64 MiB")
+                    return file.read(size - len(_HEAD)).decode("utf-8", "replace")
     return None
 
 
@@ -105,6 +109,8 @@ def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
         if at + size + 12 > size_all:
             break
         chunks.append((kind, at, size))
+        if len(chunks) > MAX_CHUNKS:
+            raise PngError("it has too many chunks")
         if kind == b"IEND":
             return chunks
         at += size + 12

@@ -1,4 +1,4 @@
-"""Reading JSON files that come from anybody: each way one can be broken is told in one sentence."""
+"""Reads JSON files from unknown sources; each kind of damage is refused with one sentence."""
 
 from __future__ import annotations
 
@@ -32,28 +32,40 @@ def require_file(path: Path) -> None:
         raise BadRecord(f"{path.name} is {what}", source=path.name, reason="shape")
 
 
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a record's file or a notebook.
+
+    Raises:
+        BadRecord: It cannot be read, is no regular file, or is larger than 100 MB (a notebook: 1 GB).
+    """
+    require_file(path)
+    limit_mb = 1000 if path.suffix.lower() == ".ipynb" else 100
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size <= limit_mb * 1_000_000:
+                return file.read(limit_mb * 1_000_000)
+    except OSError as error:
+        raise BadRecord(
+            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
+        ) from None
+    raise BadRecord(f"{path.name} is larger than {limit_mb} MB", source=path.name, reason="shape")
+
+
 def read_json(path: Path, *, what: str = "") -> Any:
-    """Returns the content of a JSON file; a byte order mark before it is passed over.
+    """Returns the content of a JSON file; a byte order mark before it is skipped.
 
     Args:
         path: The file.
         what: What it should be, for the error; left out, the error says that it cannot be read.
 
     Raises:
-        BadRecord: It cannot be read, is no regular file, no UTF-8, no JSON, or nested too deeply.
+        BadRecord: As `read_bytes`, or it is no UTF-8, no JSON, or nested too deeply.
     """
-    require_file(path)
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
-    try:
-        return parse_json(raw)
+        return parse_json(read_bytes(path))
     except ValueError as error:
-        told = f"is not {what}" if what else "cannot be read"
-        raise BadRecord(f"{path.name} {told}: {error}", source=path.name, reason="shape") from None
+        problem = f"is not {what}" if what else "cannot be read"
+        raise BadRecord(f"{path.name} {problem}: {error}", source=path.name, reason="shape") from None
 
 
 def parse_json(raw: bytes | str) -> Any:

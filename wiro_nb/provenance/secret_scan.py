@@ -1,4 +1,7 @@
-"""What a shared file should not hold: keys and tokens, addresses with a login, paths of this machine."""
+"""Finds what a shared file must not hold: keys and tokens, addresses with a login, paths of this machine.
+
+Every pattern takes time in proportion to the text, whatever the text is.
+"""
 
 from __future__ import annotations
 
@@ -10,89 +13,87 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.reading import parse_json
+from wiro_nb.provenance.reading import parse_json, read_bytes
 from wiro_nb.redaction import MASK, redact
 
 _SECRET_FIELDS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature|api[_-]?secret")
 _ROOTS = r"home|Users|root|var|tmp|private|mnt|media|srv|data|opt|work|workspace|content|kaggle"
 _ABSOLUTE = re.compile(rf"(?:^|[\s\"'=(,\[:])((?:file://)?(?:/(?:{_ROOTS})/|[A-Za-z]:[\\/])[^\s\"')\]]+)")
-_LOGIN_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+_LOGIN_URL = re.compile(r"[A-Za-z0-9+.-]://[^/\s:@]+:[^/\s@]+@")
 _WORD = re.compile(r"[A-Za-z0-9_\-]{6,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Leak:
-    """Something a shared file should not hold.
+class SecretFinding:
+    """Something a shared file must not hold.
 
     Attributes:
         label: What it is.
-        seen: An excerpt that is safe to show.
-        is_secret: False for what a person may have meant to write: a path or a field's name in their own cells.
+        excerpt: A part of the text that is safe to show.
+        is_secret: False for a path or a field's name in a person's own cells: it may be meant.
     """
 
     label: str
-    seen: str
+    excerpt: str
     is_secret: bool = True
 
 
-def leaks_in_file(path: Path, secrets: Collection[str] = ()) -> list[Leak]:
-    """Returns what a notebook, a sidecar or the record inside a clip should not hold, each once.
+def scan_file(path: Path, secrets: Collection[str] = ()) -> list[SecretFinding]:
+    """Returns what a notebook, a sidecar or the record inside a clip must not hold, each once.
 
     Args:
-        path: The file; what cannot be read has no leaks.
-        secrets: Keys, secrets and task tokens to look for, beside those this process has registered.
+        path: The file; one that cannot be read has no findings.
+        secrets: Keys, secrets and task tokens to search for, beside those this process has registered.
     """
-    content = _content_of(path)
-    own = (
-        {key: value for key, value in content.items() if key != "cells"} if isinstance(content, dict) else content
-    )
-    theirs = content.get("cells") if isinstance(content, dict) else None
-    found = [leak for text in _texts(own) for leak in find_leaks(text, secrets)]
-    for text in _texts(theirs):
-        found += find_leaks(text, secrets, is_own=False)
-    for record in _records_in(theirs):
-        found += [leak for text in _texts(record) for leak in find_leaks(text, secrets)]
-    # A path in a record is a problem, the same path in somebody's code only worth a note: say it once.
-    worst = {leak.seen for leak in found if leak.is_secret}
-    return [leak for leak in dict.fromkeys(found) if leak.is_secret or leak.seen not in worst]
+    content = _read(path)
+    cells = content.pop("cells", None) if isinstance(content, dict) else None
+    found: list[SecretFinding] = []
+    for value, is_own in ((content, True), (cells, False), (list(_records_in(cells)), True)):
+        for text in _texts(value):
+            found += scan_text(text, secrets, is_own=is_own)
+    # A path in a record is a problem, the same path in a person's code only a note: report it once.
+    worst = {finding.excerpt for finding in found if finding.is_secret}
+    return [item for item in dict.fromkeys(found) if item.is_secret or item.excerpt not in worst]
 
 
-def find_leaks(text: str, secrets: Collection[str] = (), *, is_own: bool = True) -> list[Leak]:
-    """Returns what one text should not hold.
+def scan_text(text: str, secrets: Collection[str] = (), *, is_own: bool = True) -> list[SecretFinding]:
+    """Returns what one text must not hold.
 
     Args:
         text: Any text.
-        secrets: As in `leaks_in_file`.
-        is_own: True for text this package wrote; a path in it is then a leak and not somebody's own word.
+        secrets: As in `scan_file`; a set.
+        is_own: True for text this package wrote, where a path is always a problem.
     """
-    leaks = []
-    known = frozenset(secrets)
-    if redact(text) != text or any(word in known for word in _WORD.findall(text)):
-        leaks.append(Leak("a key, secret or task token", MASK))
-    leaks += [Leak("the name of a secret field", item.group(), is_own) for item in _SECRET_FIELDS.finditer(text)]
-    leaks += [Leak("an address with a login", MASK) for _ in _LOGIN_URL.finditer(text)]
+    found = []
+    if redact(text) != text or any(word in secrets for word in _WORD.findall(text)):
+        found.append(SecretFinding("a key, secret or task token", MASK))
+    for match in _SECRET_FIELDS.finditer(text):
+        found.append(SecretFinding("the name of a secret field", match.group(), is_own))
+    if _LOGIN_URL.search(text):
+        found.append(SecretFinding("an address with a login", MASK))
     home = str(Path.home())
     if len(home) > 1 and home in text:
-        leaks.append(Leak("the home folder", "~", is_own))
-    leaks += [Leak("a path of this machine", match.group(1), is_own) for match in _ABSOLUTE.finditer(text)]
-    return leaks
+        found.append(SecretFinding("the home folder", "~", is_own))
+    for match in _ABSOLUTE.finditer(text):
+        found.append(SecretFinding("a path of this machine", match.group(1), is_own))
+    return found
 
 
-def _content_of(path: Path) -> Any:
+def _read(path: Path) -> Any:
     try:
-        if path.suffix.lower() in {".ipynb", ".json"}:
-            text = path.read_text("utf-8", errors="replace")
-            try:
-                return parse_json(text)
-            except ValueError:
-                return text
-        return [item.record for item in find_records(path, ignore_hash=True)]
+        if path.suffix.lower() not in {".ipynb", ".json"}:
+            return [item.record for item in find_records(path, ignore_hash=True)]
+        raw = read_bytes(path)
     except (OSError, BadRecord):
         return None
+    try:
+        return parse_json(raw)
+    except ValueError:
+        return raw.decode("utf-8", "replace")
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Gives every text and every key of nested JSON, unescaped; the lines of a cell are joined."""
+    """Yields every text and every key of nested JSON, unescaped; the lines of a cell are joined."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -12,7 +12,7 @@ from wiro_nb.provenance.embed import carries_records, hash_media, read_embedded
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
-from wiro_nb.provenance.secret_scan import leaks_in_file
+from wiro_nb.provenance.secret_scan import scan_file
 from wiro_nb.provenance.sidecar import SIDECAR_NAME
 from wiro_nb.reproduce.diff import hash_clip
 
@@ -95,8 +95,9 @@ def _is_hidden(item: Path, top: Path) -> bool:
 def _verify_file(
     path: Path, index: _FileIndex, read_ledger: ReadLedger, secrets: Collection[str]
 ) -> Iterator[Finding]:
-    for leak in leaks_in_file(path, secrets):
-        yield Finding("problem" if leak.is_secret else "note", "secret", path.name, f"{leak.label}: {leak.seen}")
+    for secret in scan_file(path, secrets):
+        level = "problem" if secret.is_secret else "note"
+        yield Finding(level, "secret", path.name, f"{secret.label}: {secret.excerpt}")
     refused: list[BadRecord] = []
     try:
         found = find_records(path, refused=refused)

@@ -192,9 +192,8 @@ def test_export_writes_a_crate_that_reads_and_makes_its_runs_again(
     command: Command, record: dict[str, Any], own_folders: Path
 ) -> None:
     notebook = notebook_with(own_folders / "my clips.ipynb", record)
-    code, out, err = command("export", notebook, "--to", own_folders / "crate", "--methods", "--csv")
+    code, out, err = command("export", notebook, "--to", own_folders / "crate", "--csv")
     assert code == 0
-    assert "1 clip was generated with" in out
     rows = list(csv.DictReader(io.StringIO(out[out.index("run_id,") :])))
     assert rows[0]["setting.prompt"] == "a cat"
     crate = ROCrate(str(own_folders / "crate"))

@@ -1,4 +1,4 @@
-"""Runs as an RO-Crate, a methods paragraph and a table."""
+"""Runs as an RO-Crate and as a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import nbformat
@@ -18,7 +17,7 @@ from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import InputError
 from wiro_nb.provenance.crate import CrateRun, export_crate
 from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.report import write_csv, write_methods
+from wiro_nb.provenance.report import write_csv
 
 OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
 
@@ -88,32 +87,6 @@ def test_a_folder_in_use_and_nothing_to_export_are_refused(tmp_path: Path) -> No
         export_crate(make_runs(tmp_path), tmp_path / "full", title="x")
     with pytest.raises(InputError, match="no run"):
         export_crate([], tmp_path / "new", title="x")
-
-
-def test_the_methods_paragraph_names_what_a_reader_needs() -> None:
-    text = write_methods([run_record() for run_record in (make_record, lambda: make_record(run_id=OTHER_ID))])
-    for fact in (
-        "2 clips were generated",
-        "wiro/animate-diff",
-        "2026-11-21",
-        "a lighthouse",
-        "steps = 16",
-        "wiro_nb",
-    ):
-        assert fact in text
-    assert "stand-in" in text
-    assert "US dollars" not in text
-
-
-def test_the_methods_paragraph_tells_what_varied_and_what_it_cost() -> None:
-    cloud: dict[str, Any] = {"service": {"name": "cloud", "base_url": "https://api.wiro.ai/v1"}}
-    price = {"estimated_usd": None, "cost_usd": "0.040"}
-    one = make_record(**cloud, price=price)
-    two = make_record(**cloud, price=price, run_id=OTHER_ID, parameters={"prompt": "a lighthouse", "steps": 20})
-    text = write_methods([one, two])
-    assert "scale, steps varied" in text
-    assert "0.080 US dollars" in text
-    assert "stand-in" not in text
 
 
 def test_the_table_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from wiro_nb.files import hash_file
 from wiro_nb.provenance import seal as sealing
 from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.seal import seal_notebook
-from wiro_nb.provenance.secret_scan import find_leaks
+from wiro_nb.provenance.secret_scan import scan_text
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.redaction import register_secret
 from wiro_nb.reproduce.verify import verify_paths
@@ -150,11 +150,11 @@ def test_secrets_and_private_paths_are_problems() -> None:
         '"path": "/home/someone/clip.mp4"',
         r'"C:\Users\someone\clip.mp4"',
     ):
-        leaks = find_leaks(text)
-        assert leaks, text
-        assert not any("sk-very" in leak.seen or "password" in leak.seen for leak in leaks)
-        assert any(leak.is_secret for leak in leaks)
-    assert find_leaks('"path": "wiro_outputs/x/0.mp4", "prompt": "at home / in var"') == []
+        found = scan_text(text)
+        assert found, text
+        assert not any("sk-very" in item.excerpt or "password" in item.excerpt for item in found)
+        assert any(item.is_secret for item in found)
+    assert scan_text('"path": "wiro_outputs/x/0.mp4", "prompt": "at home / in var"') == []
 
 
 def test_an_empty_folder_says_there_is_nothing(tmp_path: Path) -> None:

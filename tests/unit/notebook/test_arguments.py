@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import string
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from wiro_nb.notebook.magic.parser import Word, parse_body, parse_cell_line, parse_line, quote_word, split_words
+from wiro_nb.notebook.magic import handlers
+from wiro_nb.notebook.magic.parser import (
+    Expression,
+    Word,
+    parse_body,
+    parse_cell_line,
+    parse_line,
+    quote_word,
+    split_words,
+)
 from wiro_nb.redaction import redact
 
 MODEL = "pruna/vace"
@@ -43,6 +53,35 @@ def test_apostrophes_inside_bare_words_are_letters() -> None:
 def test_nothing_on_the_line_is_expanded() -> None:
     parsed = parse_cell_line(f"{MODEL} prompt='$HOME {{x}} %d ~' path=~/a*.png")
     assert parsed.values == {"prompt": "$HOME {x} %d ~", "path": "~/a*.png"}
+
+
+@pytest.mark.parametrize(
+    ("word", "source"),
+    [
+        ("{n + 1}", "n + 1"),
+        ("{ {'a': '}'}['a'] }", "{'a': '}'}['a']"),
+        ("{'a } b'}", "'a } b'"),
+        ("{(1, 2)}", "(1, 2)"),
+    ],
+)
+def test_a_value_in_braces_is_a_python_expression(word: str, source: str) -> None:
+    assert parse_cell_line(f"{MODEL} seed={word} --fresh").values == {"seed": Expression(source)}
+
+
+def test_expressions_take_their_values_from_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        handlers, "current_shell", lambda: SimpleNamespace(ev=lambda source: eval(source, {"n": 6}))
+    )
+    parsed = parse_cell_line(f"{MODEL} seed={{n + 1}} inputImage={{[n]}} inputImage=b.png prompt='{{n}}'")
+    assert handlers.evaluate_values(parsed).values == {"seed": 7, "inputImage": [[6], "b.png"], "prompt": "{n}"}
+    with pytest.raises(UsageError, match=r"\{m\} raises NameError: name 'm' is not defined"):
+        handlers.evaluate_values(parse_cell_line(f"{MODEL} seed={{m}}"))
+
+
+@pytest.mark.parametrize("word", ["{", "{}", "{a b}", "{a}/b", '{"a": 1}', "{" * 300])
+def test_braces_around_something_else_are_a_mistake(word: str) -> None:
+    with pytest.raises(UsageError, match="not a Python expression in braces"):
+        parse_cell_line(f"{MODEL} seed={word}")
 
 
 def test_a_name_given_twice_makes_a_list() -> None:
@@ -147,6 +186,7 @@ def test_a_body_without_a_rule_is_the_prompt_verbatim(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["C"], exclude_characters="\u2028\u2029")))
 @example("it's")
+@example("{x}")
 @example("'")
 @example("a \"b\" 'c' \\")
 def test_a_quoted_value_reads_back_the_same(value: str) -> None:

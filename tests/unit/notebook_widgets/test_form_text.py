@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,11 +23,8 @@ def read_cell(text: str) -> tuple[dict[str, object], str]:
 
 def read_python(text: str) -> dict[str, object]:
     call = ast.parse(text).body[1].value  # type: ignore[attr-defined]
-    values: dict[str, object] = {}
-    for keyword in call.keywords:
-        found = ast.literal_eval(keyword.value)
-        values.update(found if keyword.arg is None else {keyword.arg: found})
-    return values
+    given = ast.literal_eval(call.args[1]) if len(call.args) > 1 else {}
+    return {**given, **{keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}}
 
 
 def test_a_cell_has_the_settings_on_its_line_and_the_prompt_below() -> None:
@@ -61,4 +59,5 @@ def test_without_a_prompt_it_is_a_line_as_a_cell_magic_needs_a_body() -> None:
 def test_several_files_and_odd_names_survive() -> None:
     text = cell_text("a/b", {"image": ["one two.png", "b.png"]}, prompt="x")
     assert read_cell(text)[0] == {"image": ["one two.png", "b.png"]}
-    assert read_python(python_text("a/b", {"odd-name": 1, "seed": 7})) == {"odd-name": 1, "seed": 7}
+    odd: dict[str, Any] = {"odd-name": 1, "from": "x", "wait": 2, "seed": 7}
+    assert read_python(python_text("a/b", odd)) == odd

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping
 
 from wiro_nb.notebook.magic.parser import NAME, parse_body, quote_word
+
+_OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
+"""Keywords of `wiro_nb.run` that are no inputs: an input of such a name stands in its mapping."""
 
 Plain = str | int | float | list[str]
 
@@ -33,11 +37,11 @@ def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "") -> st
 
 def python_text(slug: str, values: Mapping[str, Plain]) -> str:
     """Returns `wiro_nb.run(...)` with these values."""
-    plain = {name: value for name, value in values.items() if name.isidentifier()}
+    usable = (name for name in values if name.isidentifier() and not keyword.iskeyword(name))
+    plain = {name: values[name] for name in usable if name not in _OPTIONS}
     odd = {name: value for name, value in values.items() if name not in plain}
-    arguments = [f"    {name}={value!r}," for name, value in plain.items()]
-    if odd:
-        arguments.append(f"    **{odd!r},")
+    arguments = [f"    {odd!r},"] if odd else []
+    arguments += [f"    {name}={value!r}," for name, value in plain.items()]
     return "\n".join(["import wiro_nb", "", "run = wiro_nb.run(", f"    {slug!r},", *arguments, ")"]) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -15,7 +16,15 @@ from wiro_nb.notebook import account
 from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.magic import dry_run
-from wiro_nb.notebook.magic.parser import Parsed, Values, parse_body, parse_cell_line, parse_line, read_settings
+from wiro_nb.notebook.magic.parser import (
+    Expression,
+    Parsed,
+    Values,
+    parse_body,
+    parse_cell_line,
+    parse_line,
+    read_settings,
+)
 from wiro_nb.notebook.magic.prompts import prompt_name
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.session import session
@@ -46,7 +55,7 @@ def call_line(line: str) -> Any:
         UsageError: The line cannot be read.
         WiroError: The command failed.
     """
-    parsed = parse_line(line)
+    parsed = evaluate_values(parse_line(line))
     return HANDLERS[parsed.command.name](parsed)
 
 
@@ -57,11 +66,32 @@ def call_cell(line: str, body: str) -> None:
         UsageError: The line or the body cannot be read.
         WiroError: The run could not start, or failed in a cell that waits.
     """
-    parsed = parse_cell_line(line)
+    parsed = evaluate_values(parse_cell_line(line))
     model = parsed.arguments["MODEL"]
     _refuse_command_as_model(model)
     schema = session.schema(model)
     _start(parsed, schema, _cell_values(schema, parsed.values, body, _varied(parsed)))
+
+
+def evaluate_values(parsed: Parsed) -> Parsed:
+    """Returns what was typed with the Python values of its `name={expression}` settings.
+
+    Raises:
+        UsageError: An expression raises.
+    """
+    shell = current_shell()
+
+    def evaluate(value: Any) -> Any:
+        if isinstance(value, list):
+            return [evaluate(item) for item in value]
+        if not isinstance(value, Expression) or shell is None:
+            return value
+        try:
+            return shell.ev(value.source)
+        except Exception as error:
+            raise UsageError(f"{{{value.source}}} raises {type(error).__name__}: {error}") from None
+
+    return replace(parsed, values={name: evaluate(value) for name, value in parsed.values.items()})
 
 
 def tell_error(error: WiroError) -> WiroError:

@@ -27,7 +27,12 @@ def _all_commands() -> Output:
 def _one_command(about: Command) -> Output:
     rows = [(argument.name, argument.help) for argument in about.arguments]
     if about.takes_values:
-        rows.append(("name=value", "a setting of the model; quotes around values with spaces"))
+        rows.append(
+            (
+                "name=value",
+                "a setting of the model; quotes around values with spaces, name={expression} for a Python value",
+            )
+        )
     rows += [(f"{flag.name} {flag.value}".strip(), flag.help) for flag in about.flags]
     head = join(code(about.usage), line(about.summary))
     table = name_table((code(name), text) for name, text in rows) if rows else join()

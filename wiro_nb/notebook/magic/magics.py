@@ -57,6 +57,8 @@ class WiroMagics(Magics):
         %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh] [--dry-run] [--sweep NAME=A,B]
         the prompt, word for word
 
+        A setting may be a Python value: seed={n + 1}.
+
         %wiro                 service, account, spent and budget, runs in flight, what to type next
         %wiro models WORDS    find a model
         %wiro info MODEL      its inputs, choices and price

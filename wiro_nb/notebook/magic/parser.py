@@ -1,7 +1,8 @@
 """Reads the line and the body of a magic. Pure: text in, values out, `UsageError` for mistakes.
 
 Line: words apart by spaces. A value with spaces stands in quotes, which count only at the start of a
-word or right after its `=`; elsewhere an apostrophe is just an apostrophe. Nothing is expanded.
+word or right after its `=`; elsewhere an apostrophe is just an apostrophe. `name={expression}` is a Python value;
+nothing else is expanded.
 
 A list such as `--sweep style=slow,"calm, warm"` keeps its quotes: they say which commas part values.
 
@@ -12,6 +13,7 @@ is what follows.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,16 +38,37 @@ KEY_REFUSED = (
     "Remove it from the cell and type %wiro login, which asks for the key without keeping it here"
 )
 
-Values = dict[str, str | list[str]]
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A value given as `name={expression}`: a Python expression, not evaluated yet."""
+
+    source: str
+
+
+Value = str | Expression
+Values = dict[str, Value | list[Value]]
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of a line: `text` without quotes; `name` when it is `name=value`; `quoted` when in quotes."""
+    """One word of a line: `text` without quotes or braces.
+
+    Attributes:
+        name: When the word is `name=value`.
+        quoted: True when the value stands in quotes.
+        is_expression: True when it stands in braces.
+    """
 
     text: str
     name: str | None = None
     quoted: bool = False
+    is_expression: bool = False
+
+    @property
+    def value(self) -> Value:
+        """The value of `name=value`."""
+        return Expression(self.text) if self.is_expression else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,9 @@ def _read_word(line: str, start: int) -> tuple[Word, int]:
     if position < len(line) and line[position] in "\"'":
         text, end = _read_quoted(line, position)
         return Word(text, name, quoted=True), end
+    if name is not None and line.startswith("{", position):
+        text, end = _read_expression(line, position)
+        return Word(text, name, is_expression=True), end
     end = position
     while end < len(line) and not line[end].isspace():
         end += 1
@@ -148,9 +174,23 @@ def _read_quoted(line: str, start: int) -> tuple[str, int]:
     return "".join(pieces), position
 
 
+def _read_expression(line: str, start: int) -> tuple[str, int]:
+    """Reads to the first closing brace that makes a Python expression and ends the word."""
+    for match in re.compile(r"\}(?=\s|\Z)").finditer(line, start):
+        source = line[start + 1 : match.start()].strip()
+        try:
+            ast.parse(source, mode="eval")
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        return source, match.end()
+    raise UsageError(
+        f"not a Python expression in braces: {line[start:]} (put quotes around text that begins with a brace)"
+    )
+
+
 def quote_word(value: str) -> str:
     """Returns a value as it can be typed on the line: `split_words` reads the same value back."""
-    if value and not any(letter.isspace() for letter in value) and value[0] not in "\"'":
+    if value and not any(letter.isspace() for letter in value) and value[0] not in "\"'{":
         return value
     if '"' in value and "'" not in value:
         return f"'{value}'"
@@ -241,7 +281,7 @@ def _parse_words(command: Command, words: list[Word]) -> Parsed:
         if word.name is None and not word.quoted and word.text.startswith("--"):
             _take_flag(command, word.text, queue, options, lists)
         elif word.name is not None and command.takes_values:
-            _add_value(values, word.name, word.text)
+            _add_value(values, word.name, word.value)
         else:
             positional.append(word.text if word.name is None else f"{word.name}={word.text}")
     return Parsed(command, _bind(command, positional, lists), options, values, lists)
@@ -276,12 +316,12 @@ def _take_flag(
         _fail(f"{name} needs a value: {name} {flag.value}")
 
 
-def _add_value(values: Values, name: str, text: str) -> None:
+def _add_value(values: Values, name: str, value: Value) -> None:
     if name not in values:
-        values[name] = text
+        values[name] = value
         return
     present = values[name]
-    values[name] = [*present, text] if isinstance(present, list) else [present, text]
+    values[name] = [*present, value] if isinstance(present, list) else [present, value]
 
 
 def _bind(command: Command, positional: list[str], lists: dict[str, list[str]]) -> dict[str, str]:
@@ -324,7 +364,8 @@ def refuse_keys(words: Iterable[Word]) -> None:
         named = word.name is not None and _KEY_NAME.search(word.name) is not None
         shaped = word.name is None and _KEY_SHAPE.match(word.text) is not None and _ULID.match(word.text) is None
         if word.text and (named or shaped):
-            register_secret(word.text)
+            if not word.is_expression:
+                register_secret(word.text)
             _fail(KEY_REFUSED)
 
 

@@ -140,12 +140,8 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
 
     runs = []
     for item in found:
-        files = find_side(manager, item.name if item.path is not None else item.run_id).files
-        named = zip(item.record["outputs"], files, strict=False)
-        runs.append(CrateRun(item.record, {output["name"]: file for output, file in named if file is not None}))
-        lacking = [output["name"] for output in item.record["outputs"] if output["name"] not in runs[-1].outputs]
-        if any(lacking):
-            say(f"run {item.short_id}: {', '.join(filter(None, lacking))} is not here; the crate only names it")
+        side = find_side(manager, item.name if item.path is not None else item.run_id)
+        runs.append(CrateRun(item.record, side.files))
     finders = [find_input(manager, Path.cwd(), item) for item in found]
 
     def find(sha256: str) -> Path | None:
@@ -154,7 +150,10 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
     notebooks = {item.path for item in found if item.kind == "notebook"}
     notebook = notebooks.pop() if len(notebooks) == 1 and all(item.kind == "notebook" for item in found) else None
     title = arguments.title or (notebook.stem if notebook is not None else _DEFAULT_TITLE)
-    return export_crate(runs, Path(arguments.to), title=title, notebook=notebook, find_input=find)
+    done = export_crate(runs, Path(arguments.to), title=title, notebook=notebook, find_input=find)
+    for line in done.left_out:
+        say(line)
+    return done.path
 
 
 def _announce(manager: Manager, replays: list[Replay], *, yes: bool) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from wiro_nb.errors import InputError
 from wiro_nb.files import write_atomically
+from wiro_nb.provenance.embed import content_hashes, recorded_hashes
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_sidecar
 
 _OUTPUTS_FOLDER = "wiro_outputs"
@@ -40,10 +41,18 @@ Entity = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CrateRun:
-    """A run to export: its record, and where its output files are now, by name."""
+    """A run to export: its record, and where its output files are now, by position; None for one not found."""
 
     record: Mapping[str, Any]
-    outputs: Mapping[str, Path] = field(default_factory=dict)
+    files: Sequence[Path | None] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A crate that was written: the path of its metadata, and one sentence for each file left out."""
+
+    path: Path
+    left_out: tuple[str, ...]
 
 
 def export_crate(
@@ -53,8 +62,11 @@ def export_crate(
     title: str,
     notebook: Path | None = None,
     find_input: Callable[[str], Path | None] = lambda sha256: None,
-) -> Path:
+) -> Export:
     """Writes the crate.
+
+    A record may come from a stranger, so it names files only by their hash: a file is copied when its content is
+    the recorded one and it is no link.
 
     Args:
         runs: At least one.
@@ -62,9 +74,6 @@ def export_crate(
         title: Name of the crate.
         notebook: The notebook the runs were made in, to be copied in.
         find_input: Looks up input files by SHA-256; those not found are named without their content.
-
-    Returns:
-        The path of `ro-crate-metadata.json`.
 
     Raises:
         InputError: There is nothing to export, or the folder is in use or cannot be written.
@@ -81,7 +90,8 @@ def export_crate(
             workflow = crate.add_workflow(notebook, runs)
             actions = [crate.add_run(run) for run in runs]
             crate.add_execution(workflow, runs, actions)
-            return crate.write(title, workflow, max(run.record["times"]["created"] for run in runs))
+            path = crate.write(title, workflow, max(run.record["times"]["created"] for run in runs))
+            return Export(path, tuple(dict.fromkeys(crate.left_out)))
     except OSError as error:
         problem = f"{target.name} cannot be written: {error.strerror}"
     raise InputError(problem, hint="--to NEW_FOLDER")
@@ -95,6 +105,7 @@ class _Crate:
         self._find_input = find_input
         self._entities: dict[str, Entity] = {}
         self._parts: list[str] = []
+        self.left_out: list[str] = []
 
     def add_workflow(self, notebook: Path | None, runs: Sequence[CrateRun]) -> str:
         name = notebook.name if notebook else "make-again.ipynb"
@@ -236,37 +247,52 @@ class _Crate:
         added = []
         for parameter, items in record["files"].items():
             for item in items:
-                source = self._find_input(item["sha256"]) if item.get("sha256") else None
-                if source is not None:
-                    entity_id = f"inputs/{item['sha256']}{source.suffix}"
-                    (self._folder / "inputs").mkdir(exist_ok=True)
-                    shutil.copyfile(source, self._folder / entity_id)
-                    entity_id = self._add_file(entity_id, {"name": item["name"], "sha256": item["sha256"]})
-                else:
-                    entity_id = f"#input-{quote(item.get('sha256') or item['name'], safe='')}"
-                    note = f"Input {parameter}: {item['name']}" + (
-                        f" from {item['url']}" if item.get("url") else ""
-                    )
-                    self._add(
-                        {"@id": entity_id, "@type": "CreativeWork", "name": item["name"], "description": note}
-                    )
+                name, sha256 = item["name"], item.get("sha256")
+                source = self._find_input(sha256) if sha256 else None
+                place = f"inputs/{sha256}{source.suffix}" if source is not None else ""
+                if source is not None and self._copy(record, name, source, place, {sha256}):
+                    added.append(self._add_file(place, {"name": name, "sha256": sha256}))
+                    continue
+                if source is None:
+                    self._leave_out(record, name, "is not here")
+                entity_id = f"#input-{quote(sha256 or name, safe='')}"
+                note = f"Input {parameter}: {name}" + (f" from {item['url']}" if item.get("url") else "")
+                self._add({"@id": entity_id, "@type": "CreativeWork", "name": name, "description": note})
                 added.append(entity_id)
         return added
 
     def _add_outputs(self, run: CrateRun, base: str) -> list[str]:
         added = []
         for number, output in enumerate(run.record["outputs"]):
-            source = run.outputs.get(output["name"])
+            source = run.files[number] if number < len(run.files) else None
             if source is None or not source.is_file():
+                self._leave_out(run.record, output["name"], "is not here")
                 continue
             place = self._place_of(output.get("path")) or f"{base}/{number}-{source.name}"
-            (self._folder / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, self._folder / place)
+            if not self._copy(run.record, output["name"], source, place, recorded_hashes(output)):
+                continue
             facts = {"name": output["name"], "encodingFormat": output["content_type"]}
             if output.get("sha256"):
                 facts["description"] = f"As sent by the service: SHA-256 {output['sha256']}"
             added.append(self._add_file(place, facts))
         return added
+
+    def _copy(
+        self, record: Mapping[str, Any], name: str, source: Path, place: str, known: Collection[str]
+    ) -> bool:
+        if source.is_symlink():
+            self._leave_out(record, name, "is a link")
+        elif content_hashes(source).isdisjoint(known):
+            self._leave_out(record, name, "does not have the recorded content")
+        else:
+            (self._folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, self._folder / place)
+            return True
+        return False
+
+    def _leave_out(self, record: Mapping[str, Any], name: str, reason: str) -> None:
+        run_id = str(record["run_id"])[-5:].lower()
+        self.left_out.append(f"run {run_id}: {name or 'an output'} {reason}; the crate only names it")
 
     def _place_of(self, recorded: str | None) -> str | None:
         """Returns where a clip lies beside its notebook, so that the copied notebook still shows it."""

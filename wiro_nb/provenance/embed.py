@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
+from wiro_nb.files import hash_file
 from wiro_nb.media import mp4, png
 from wiro_nb.media.boxes import BoxError
 from wiro_nb.provenance.reading import parse_json
@@ -117,6 +118,21 @@ def hash_media(path: Path) -> str | None:
     except (BoxError, png.PngError):
         return None
     return None
+
+
+def content_hashes(path: Path) -> frozenset[str]:
+    """Returns the SHA-256 (hex) of a file's bytes, and of its media data where it has some.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    media = hash_media(path)
+    return frozenset({hash_file(path)} | ({media} if media else set()))
+
+
+def recorded_hashes(output: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the hashes by which a recorded output is known, without and with a record in it."""
+    return frozenset(filter(None, (output.get("sha256"), output.get("media_sha256"))))
 
 
 def _parse(text: str | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -231,4 +231,10 @@ def _locate(source: Source, output: Mapping[str, Any], run: Run | None) -> Path 
             continue
     if run is not None and run.folder is not None:
         candidates += [run.folder / item.name for item in run.outputs if item.sha256 == output.get("sha256")]
-    return next((path for path in candidates if path.is_file()), None)
+    folders = [base, *([run.folder] if run is not None and run.folder is not None else [])]
+    return next((path for path in candidates if path.is_file() and _is_inside(path, folders)), None)
+
+
+def _is_inside(path: Path, folders: Sequence[Path]) -> bool:
+    """False for a path of a record that leads out of its folder through a link."""
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)

@@ -18,6 +18,19 @@ from wiro_nb.schema.files import is_url, safe_name, url_input
 
 _LONGEST_SHOWN = 60
 
+_RESERVED = frozenset(
+    (
+        "callbackurl",
+        "projectid",
+        "tasktoken",
+        "socketaccesstoken",
+        "previoustasktoken",
+        "messages",
+        "session_id",
+    )
+)
+"""Names that the service reads itself; a record may not set them for a model without published inputs."""
+
 FindFile = Callable[[str], Path | None]
 """Takes a SHA-256 (hex) and returns a file of the person's own with that content, or None."""
 
@@ -103,6 +116,10 @@ def plan_replay(
     """
     overrides = dict(overrides or {})
     sent, named_files = _split(record, schema)
+    reserved = [name for name in (*sent, *named_files) if schema.free_form and name.casefold() in _RESERVED]
+    for name in reserved:
+        sent.pop(name, None)
+        named_files.pop(name, None)
     files, missing = _collect_files(named_files, schema, skip=set(overrides), find_file=find_file)
     drift = [*_find_drift(sent, named_files, schema, overrides), *_compare_schemas(record, schema, old_schema)]
     if record["model"].get("schema_sha256") != schema.sha256:
@@ -120,7 +137,7 @@ def plan_replay(
         overridden=tuple(sorted(overrides)),
         drift=tuple(sorted(drift, key=lambda item: not item.blocks)),
         missing=tuple(missing),
-        notes=_notes(record, service),
+        notes=_notes(record, service, reserved),
     )
 
 
@@ -291,9 +308,12 @@ def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSch
     return changes
 
 
-def _notes(record: Mapping[str, Any], service: str) -> tuple[str, ...]:
+def _notes(record: Mapping[str, Any], service: str, reserved: Sequence[str]) -> tuple[str, ...]:
+    notes = [f"{name} belongs to the service and is no setting of a run: it is left out" for name in reserved]
     made_on = record["service"]["name"]
-    return (f"made on {made_on}; this would go to {service}",) if service and service != made_on else ()
+    if service and service != made_on:
+        notes.insert(0, f"made on {made_on}; this would go to {service}")
+    return tuple(notes)
 
 
 def _shown(value: object) -> str:

@@ -307,9 +307,9 @@ def find_input(manager: Manager, home: Path, source: Source | None = None) -> Ca
         if _SHA256.fullmatch(sha256) is None:
             return None
         for folder in dict.fromkeys(_stores(manager, home, source)):
-            found = next((path for path in sorted(folder.glob(f"{sha256}*")) if path.is_file()), None)
-            if found is not None:
-                return found
+            for path in sorted(folder.glob(f"{sha256}*")):
+                if path.is_file() and not path.is_symlink():
+                    return path
         return _made_by_a_run(manager, sha256)
 
     return find

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord
-from wiro_nb.provenance.embed import carries_records, hash_media, read_embedded
+from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
 from wiro_nb.provenance.sidecar import SIDECAR_NAME
-from wiro_nb.reproduce.diff import hash_clip
 
 ReadLedger = Callable[[str], Mapping[str, Any] | None]
 """Takes a run id and returns the ledger's record of it, or None."""
@@ -223,7 +222,7 @@ class _FileIndex:
 
     def matches(self, path: Path, output: Mapping[str, Any]) -> bool:
         """True when the file is the recorded output, with or without a tag."""
-        return bool(self._hashes_of(path) & {output["sha256"], output.get("media_sha256") or output["sha256"]})
+        return not recorded_hashes(output).isdisjoint(self._hashes_of(path))
 
     def find(self, output: Mapping[str, Any]) -> Path | None:
         """Returns a clip with the recorded content, or None."""
@@ -244,6 +243,5 @@ class _FileIndex:
 
     def _hashes_of(self, path: Path) -> frozenset[str]:
         if path not in self._hashes:
-            media = hash_media(path)
-            self._hashes[path] = frozenset({hash_clip(path)} | ({media} if media else set()))
+            self._hashes[path] = content_hashes(path)
         return self._hashes[path]

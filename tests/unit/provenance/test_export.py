@@ -15,8 +15,10 @@ from rocrate.rocrate import ROCrate
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import InputError
+from wiro_nb.files import hash_file
 from wiro_nb.provenance.crate import CrateRun, export_crate
 from wiro_nb.provenance.find import find_records
+from wiro_nb.provenance.record import seal_record
 from wiro_nb.provenance.report import write_csv
 
 OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
@@ -24,15 +26,22 @@ OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
 
 def make_runs(folder: Path) -> list[CrateRun]:
     clip = make_clip(folder / "0.mp4")
-    first, second = make_record(), make_record(run_id=OTHER_ID, parameters={"prompt": "=1+1", "steps": 20})
-    return [CrateRun(record, {"0.mp4": clip}) for record in (first, second)]
+    outputs = [{**make_record()["outputs"][0], "sha256": hash_file(clip)}]
+    first = make_record(outputs=outputs, files={})
+    second = make_record(outputs=outputs, files={}, run_id=OTHER_ID, parameters={"prompt": "=1+1", "steps": 20})
+    return [CrateRun(record, [clip]) for record in (first, second)]
 
 
 def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
     image = tmp_path / "input.png"
     image.write_bytes(b"pixels")
-    export_crate(make_runs(tmp_path), tmp_path / "crate", title="Two clips", find_input=lambda sha256: image)
+    runs = make_runs(tmp_path)
+    item = {"name": "input.png", "sha256": hash_file(image), "size_bytes": 6, "url": None}
+    runs[0] = CrateRun(seal_record({**runs[0].record, "files": {"inputImage": [item]}}), runs[0].files)
+    done = export_crate(runs, tmp_path / "crate", title="Two clips", find_input=lambda sha256: image)
+    assert done.left_out == ()
     crate = ROCrate(str(tmp_path / "crate"))
+    assert (tmp_path / "crate" / "inputs" / f"{hash_file(image)}.png").is_file()
     assert crate.name == "Two clips"
     assert crate.mainEntity.id == "make-again.ipynb"
     kinds = [entity.type for entity in crate.contextual_entities]
@@ -45,7 +54,7 @@ def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
 
 def test_the_crate_keeps_the_profile(tmp_path: Path) -> None:
     """What Workflow Run Crate 0.5 asks for: profiles, a workflow as main entity, actions that mention it."""
-    path = export_crate(make_runs(tmp_path), tmp_path / "crate", title="Two clips")
+    path = export_crate(make_runs(tmp_path), tmp_path / "crate", title="Two clips").path
     graph = {entity["@id"]: entity for entity in json.loads(path.read_text("utf-8"))["@graph"]}
     root = graph["./"]
     assert {item["@id"] for item in root["conformsTo"]} >= {
@@ -76,7 +85,7 @@ def test_the_crate_can_make_its_runs_again(tmp_path: Path) -> None:
 def test_the_notebook_of_the_runs_is_the_workflow(tmp_path: Path) -> None:
     notebook = tmp_path / "mine.ipynb"
     nbformat.write(nbformat.v4.new_notebook(), notebook)
-    path = export_crate(make_runs(tmp_path), tmp_path / "crate", title="x", notebook=notebook)
+    path = export_crate(make_runs(tmp_path), tmp_path / "crate", title="x", notebook=notebook).path
     assert (path.parent / "mine.ipynb").read_bytes() == notebook.read_bytes()
 
 
@@ -87,6 +96,33 @@ def test_a_folder_in_use_and_nothing_to_export_are_refused(tmp_path: Path) -> No
         export_crate(make_runs(tmp_path), tmp_path / "full", title="x")
     with pytest.raises(InputError, match="no run"):
         export_crate([], tmp_path / "new", title="x")
+
+
+def test_a_strangers_record_packs_no_file_but_the_one_whose_hash_it_names(tmp_path: Path) -> None:
+    secret, clip = tmp_path / ".env", make_clip(tmp_path / "0.mp4")
+    secret.write_text("WIRO_API_KEY=abc")
+    link = tmp_path / "link.mp4"
+    link.symlink_to(clip)
+    output = make_record()["outputs"][0]
+    outputs = [
+        {**output, "name": ".env", "path": ".env", "sha256": "0" * 64},
+        {**output, "name": "none", "path": ".env", "sha256": None},
+        {**output, "name": "link.mp4", "path": "link.mp4", "sha256": hash_file(clip)},
+        {**output, "name": "gone.mp4", "path": "gone.mp4"},
+    ]
+    item = {"name": ".env", "sha256": "1" * 64, "size_bytes": 16, "url": None}
+    record = make_record(outputs=outputs, files={"inputImage": [item]})
+    run = CrateRun(record, [secret, secret, link, None])
+    done = export_crate([run], tmp_path / "crate", title="x", find_input=lambda sha256: secret)
+    packed = [path for path in (tmp_path / "crate").rglob("*") if path.is_file()]
+    assert not any(b"WIRO_API_KEY" in path.read_bytes() for path in packed)
+    assert {path.name for path in packed} == {"ro-crate-metadata.json", "make-again.ipynb", "run.json"}
+    assert [line.partition(": ")[2] for line in done.left_out] == [
+        ".env does not have the recorded content; the crate only names it",
+        "none does not have the recorded content; the crate only names it",
+        "link.mp4 is a link; the crate only names it",
+        "gone.mp4 is not here; the crate only names it",
+    ]
 
 
 def test_the_table_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:

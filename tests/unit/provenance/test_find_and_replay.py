@@ -234,6 +234,23 @@ def test_drift_is_named_before_anything_is_sent() -> None:
     assert settled.values == {"prompt": "x", "size": "small", "voice": "low"}
 
 
+def test_a_record_cannot_set_what_belongs_to_the_service(tmp_path: Path) -> None:
+    reserved = [
+        "callbackUrl",
+        "projectid",
+        "tasktoken",
+        "socketaccesstoken",
+        "previousTaskToken",
+        "messages",
+        "session_id",
+    ]
+    settings = dict.fromkeys(reserved, "https://evil.example")
+    record = make_record(parameters={"prompt": "x", **settings})
+    plan = plan_replay(record, replace(SCHEMA, parameters=(), free_form=True))
+    assert {*plan.values} & {"prompt", *reserved} == {"prompt"}
+    assert [note.split()[0] for note in plan.notes] == reserved
+
+
 def test_a_value_that_would_be_sent_differently_is_named() -> None:
     now = replace(SCHEMA, parameters=(Parameter("prompt", "textarea", "Prompt", default="a new default"),))
     record = make_record(parameters={"prompt": ""}, files={})

@@ -66,7 +66,7 @@ def fill(ledger: Any, count: int, *, have: int = 0) -> float:
     start = time.perf_counter()
     for first in range(have, count, _BATCH):
         rows = make_rows(first, min(_BATCH, count - first))
-        ledger.restore([_finished(row, number, RunState.SUCCEEDED) for number, row in enumerate(rows, first)])
+        ledger.reinsert([_finished(row, number, RunState.SUCCEEDED) for number, row in enumerate(rows, first)])
     return (count - have) / (time.perf_counter() - start)
 
 
@@ -75,7 +75,7 @@ def _finished(row: Any, number: int, state: Any) -> Any:
         row,
         state=state,
         task_id=str(100_000 + number),
-        elapsed_s=3.0,
+        compute_s=3.0,
         cost_usd=Decimal("0.01"),
         finished_at=row.created + timedelta(seconds=3),
     )
@@ -86,7 +86,7 @@ def one_life(ledger: Any, number: int) -> None:
     from wiro_nb.ledger.state import RunState
 
     (row,) = make_rows(10_000_000 + number, 1)
-    ledger.insert_plan(row)
+    ledger.insert_plans([row])
     ledger.mark_submitting(row.run_id, row.created)
     ledger.mark_submitted(row.run_id, f"t{row.run_id}", "token-" + row.run_id, row.created)
     ledger.finish(row.run_id, RunState.SUCCEEDED, finished_at=row.created, record="{}")
@@ -130,8 +130,8 @@ def measure(most: int) -> list[Figure]:
             ("the latest 50 runs", lambda: ledger.list(limit=50)),
             ("the latest 50 of a notebook", lambda: ledger.list(notebook="notebook7.ipynb", limit=50)),
             ("a run by its short id", lambda: ledger.find(row.short_id)),
-            ("the same request before", lambda: ledger.find_done(row.request_sha256, "sandbox", row.notebook)),
-            ("times of earlier runs", lambda: (ledger._past.clear(), ledger.past_runs(MODEL, "sandbox"))),
+            ("the same request before", lambda: ledger.find_made(row.request_sha256, "sandbox", row.notebook)),
+            ("times of earlier runs", lambda: ledger.past_runs(MODEL, "sandbox")),
             ("unfinished runs", lambda: ledger.unfinished()),
             ("money of a notebook", lambda: ledger.spent("notebook7.ipynb", "sandbox")),
         )

@@ -50,7 +50,7 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "mark_submitting"),
     (client_module.WiroClient, "run"),
     (Ledger, "mark_submitted"),
-    (Ledger, "ask_to_cancel"),
+    (Ledger, "request_cancel"),
     (Ledger, "mark_planned"),
     (Ledger, "mark_uncertain"),
     (client_module.WiroClient, "task_detail"),

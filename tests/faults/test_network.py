@@ -207,4 +207,4 @@ def test_a_download_goes_on_where_the_network_broke(manager: Manager, service: A
     cable.unplug()
     cable.plug_in()
     assert run.wait(30).outputs[0].problem == ""
-    assert manager.ledger.verify().ok
+    assert manager.ledger.check_integrity() == "ok"

@@ -22,9 +22,9 @@ from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import SubmitUncertain
 from wiro_nb.execution import active_run, driver
 from wiro_nb.execution.run import Run
-from wiro_nb.ledger import leases
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.ledger.writes import is_dead, new_owner
 from wiro_nb.session.manager import Manager
 
 LEASE_S = 1.5
@@ -154,7 +154,7 @@ def test_a_laptop_that_was_closed_finds_its_run_done_by_another_kernel(
     assert told.poll(20)
     assert told.recv() is RunState.SUCCEEDED
     assert len(service.audit()["tasks"]) == 1
-    assert manager.ledger.verify().ok
+    assert manager.ledger.check_integrity() == "ok"
 
 
 def test_a_laptop_that_was_closed_alone_goes_on_when_it_is_opened(
@@ -276,7 +276,7 @@ def test_who_attaches_a_task_wants_it_whatever_was_asked_before(make_manager: An
     run = submit(manager, "cancelled while nobody knew its task")
     with pytest.raises(SubmitUncertain):
         run.wait(30)
-    manager.ledger.ask_to_cancel(run.id, datetime.now(UTC))
+    manager.ledger.request_cancel(run.id, datetime.now(UTC))
     service.set_faults("")
     (task,) = service.audit()["tasks"]
     assert manager.attach(task["task_id"]).wait(20).state is RunState.SUCCEEDED
@@ -312,14 +312,14 @@ def test_a_stage_that_another_kernel_notes_is_seen_here(make_manager: Any, servi
 
 
 def test_the_lease_of_a_dead_process_need_not_be_waited_for(context: Any) -> None:
-    here = leases.new_owner()
-    assert not leases.is_dead(here)
+    here = new_owner()
+    assert not is_dead(here)
     gone = context.Process(target=time.time)
     gone.start()
     gone.join(20)
-    assert leases.is_dead(here.replace(f"{os.getpid()}-", f"{gone.pid}-", 1))
-    assert not leases.is_dead(f"{gone.pid}-another-machine-0123"), "only its own machine can tell"
-    assert not any(leases.is_dead(owner) for owner in (None, "", "me", "12345", "-x-y"))
+    assert is_dead(here.replace(f"{os.getpid()}-", f"{gone.pid}-", 1))
+    assert not is_dead(f"{gone.pid}-another-machine-0123"), "only its own machine can tell"
+    assert not any(is_dead(owner) for owner in (None, "", "me", "12345", "-x-y"))
 
 
 def test_a_lease_from_before_the_clock_was_set_back_is_asked_about(

@@ -143,7 +143,7 @@ def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    what = "RUN, FILE, NOTEBOOK#RUN, or the address of an output"
+    what = "RUN, FILE, or NOTEBOOK#RUN"
     rerun = _command(
         commands, "rerun", "make a run again with the settings, files and seed it had", "reproduce:rerun"
     )

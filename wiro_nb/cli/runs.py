@@ -27,6 +27,7 @@ from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, pa
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.ledger.rows import LedgerRow
     from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _preview(manager, prepared, as_json=arguments.json)
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
-    done = None if arguments.fresh else manager.find_done(prepared, None)
+    done = None if arguments.fresh else manager.find_made(prepared, None, accept=_has_succeeded)
     if done is not None:
         _fetch_what_lacks(done)
         say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
@@ -214,6 +215,10 @@ def record(arguments: argparse.Namespace) -> int:
             )
         print_json(item.record)
     return EXIT_DONE
+
+
+def _has_succeeded(row: LedgerRow) -> bool:
+    return row.state is RunState.SUCCEEDED
 
 
 def _fetch_what_lacks(handle: Run) -> None:

@@ -31,8 +31,7 @@ from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-_TOGETHER = 64
-_NOTE_AFTER_S = 0.1
+_PROGRESS_INTERVAL_S = 1.0
 _CALM_WITHIN_S = 0.5
 
 
@@ -136,8 +135,8 @@ class StateWriter:
     def __init__(self, ledger: Ledger, settings: Callable[[], Settings]) -> None:
         self.ledger = ledger
         self._settings = settings
-        self._calls: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self._caller: asyncio.Task[None] | None = None
+        self._progress: dict[str, dict[str, Any]] = {}
+        self._progress_timer: asyncio.TimerHandle | None = None
         self._urgent = 0
         self._calm = asyncio.Event()
         self._told_at: dict[str, float] = {}
@@ -192,24 +191,24 @@ class StateWriter:
 
     async def put_back(self, active: ActiveRun) -> None:
         """Writes a run down again where its ledger was deleted or moved away meanwhile: it may have been paid."""
-        if await self.ledger_call(lambda: self.ledger.restore([active.row])):
+        if await self.ledger_call(lambda: self.ledger.reinsert([active.row])):
             _log.warning("the ledger no longer knew run %s: it was written down again", active.run.short_id)
 
     def note_progress(self, active: ActiveRun) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""
         snapshot = active.snapshot
-        is_time = self.ledger.note(
-            active.id,
-            stage=str(snapshot.stage),
-            percent=snapshot.percent,
-            message=snapshot.message,
-            started_at=snapshot.started,
-        )
-        if is_time:  # not now: the event that told it may be the end, which is to be known first
-            asyncio.get_running_loop().call_later(_NOTE_AFTER_S, self._flush)
+        noted = {"percent": snapshot.percent, "message": snapshot.message, "started_at": snapshot.started}
+        self._progress[active.id] = {
+            "stage": str(snapshot.stage),
+            **{name: value for name, value in noted.items() if value is not None},
+        }
+        if self._progress_timer is None:
+            loop = asyncio.get_running_loop()
+            self._progress_timer = loop.call_later(_PROGRESS_INTERVAL_S, self._write_progress)
 
-    def _flush(self) -> None:
-        asyncio.get_running_loop().run_in_executor(None, self.ledger.flush)  # the disk may be slow
+    def _write_progress(self) -> None:
+        progress, self._progress, self._progress_timer = self._progress, {}, None
+        self.ledger.submit(lambda: self.ledger.write_progress(progress))  # one that fails is not missed
 
     @contextmanager
     def urgent(self) -> Iterator[None]:
@@ -232,37 +231,12 @@ class StateWriter:
                 await asyncio.wait_for(self._calm.wait(), _CALM_WITHIN_S)
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
-        """Runs a call of the ledger on a worker thread: SQLite may wait for another kernel, the loop must not.
-
-        Calls that come while others are made wait for them and then go together, in one transaction.
-        """
-        answer: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
-        self._calls.append((call, answer))
-        if self._caller is None or self._caller.done():
-            self._caller = asyncio.create_task(self._make_calls(), name="wiro-ledger")
-        return await answer
-
-    async def _make_calls(self) -> None:
-        while self._calls:
-            batch = [(call, answer) for call, answer in self._calls[:_TOGETHER] if not answer.done()]
-            del self._calls[:_TOGETHER]
-            calls = [call for call, _ in batch]
-            found = await asyncio.to_thread(self.ledger.together, calls) if len(batch) > 1 else None
-            if found is None:
-                found = await asyncio.gather(*map(asyncio.to_thread, calls), return_exceptions=True)
-            for (_, answer), outcome in zip(batch, found, strict=True):
-                if answer.done():
-                    continue
-                if isinstance(outcome, BaseException):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
+        """Makes a call of the ledger on the ledger's own thread; it is made even when this task is cancelled."""
+        return await asyncio.shield(asyncio.wrap_future(self.ledger.submit(call)))
 
     async def expected_s(self, row: LedgerRow) -> float | None:
         """Forecasts a run's seconds of work; None where no earlier run compares."""
-        past = self.ledger.kept_past_runs(row.model, row.service)
-        if past is None:
-            past = await self.ledger_call(lambda: self.ledger.past_runs(row.model, row.service))
+        past = await self.ledger_call(lambda: self.ledger.past_runs(row.model, row.service))
         return expected_seconds(past, row.parameters)
 
     def conclude(self, active: ActiveRun, final: Snapshot, error: WiroError | None) -> None:

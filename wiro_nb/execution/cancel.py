@@ -25,7 +25,7 @@ async def request_cancel(writer: StateWriter, run: Run) -> None:
     """Writes into the ledger that the person wants the end of a run; a ledger that cannot be written is logged."""
     try:
         # The handle keeps its row: the step that the run takes at this moment may be newer than this one.
-        await writer.ledger_call(lambda: writer.ledger.ask_to_cancel(run.id, utc_now()))
+        await writer.ledger_call(lambda: writer.ledger.request_cancel(run.id, utc_now()))
     except LedgerError as error:
         _log.warning("the cancel of run %s was not written down: %s", run.short_id, error.message)
 

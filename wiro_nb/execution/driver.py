@@ -35,9 +35,9 @@ from wiro_nb.execution.run import Run
 from wiro_nb.execution.submit import Submitter
 from wiro_nb.execution.tracker import Tracker
 from wiro_nb.execution.watch import Watcher
-from wiro_nb.ledger.leases import new_owner
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.writes import new_owner
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
@@ -359,7 +359,7 @@ class Worker:
             before, now = set(self._active), utc_now()
             try:
                 held = await self.writer.ledger_call(partial(ledger.heartbeat, self.owner, now, LEASE_S))
-                asked = await self.writer.ledger_call(lambda: ledger.asked_to_cancel(self.owner))
+                asked = await self.writer.ledger_call(lambda: ledger.cancel_requests(self.owner))
                 for run_id in held & self._active.keys():
                     self._active[run_id].held_until = now + timedelta(seconds=LEASE_S)
                 for run_id in before - held:

@@ -162,7 +162,7 @@ class Finisher:
             end.state,
             finished_at=end.finished,
             started_at=final.started,
-            elapsed_s=end.task.compute_s if end.task is not None else None,
+            compute_s=end.task.compute_s if end.task is not None else None,
             exit_code=final.exit_code,
             cost_usd=final.cost_usd,
             outputs=final.outputs,

@@ -149,7 +149,7 @@ def snapshot_from_row(row: LedgerRow) -> Snapshot:
         submitted=row.submitted_at,
         started=row.started_at,
         finished=row.finished_at,
-        elapsed_s=_elapsed_s(row),
+        elapsed_s=None if row.wall_s is None else round(row.wall_s, 1),
         message=row.message,
         estimated_usd=row.estimated_usd,
         cost_usd=row.cost_usd,
@@ -162,9 +162,3 @@ def snapshot_from_row(row: LedgerRow) -> Snapshot:
         cancel_requested=row.cancel_at is not None
         and row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED),
     )
-
-
-def _elapsed_s(row: LedgerRow) -> float | None:
-    if row.submitted_at is not None and row.finished_at is not None:
-        return max(0.0, round((row.finished_at - row.submitted_at).total_seconds(), 1))
-    return row.elapsed_s

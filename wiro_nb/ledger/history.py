@@ -25,12 +25,12 @@ class PastRun:
     """How long one run took.
 
     Attributes:
-        elapsed_s: Seconds of work, without the queue.
+        compute_s: Seconds of work, without the queue.
         signature: What of its parameters makes work (see `work_signature`).
         work: Relative amount of work (see `work_units`), or None when it cannot be told.
     """
 
-    elapsed_s: float
+    compute_s: float
     signature: str
     work: float | None
 
@@ -69,13 +69,13 @@ def expected_seconds(past: Sequence[PastRun], parameters: Mapping[str, Any]) -> 
         amount of work; None without any that compares.
     """
     signature = work_signature(parameters)
-    alike = [run.elapsed_s for run in past if run.signature == signature and run.elapsed_s > 0][:LATEST_RUNS]
+    alike = [run.compute_s for run in past if run.signature == signature and run.compute_s > 0][:LATEST_RUNS]
     if alike:
         return median(alike)
     work = work_units(parameters)
     if not work:
         return None
-    rates = [run.elapsed_s / run.work for run in past if run.work and run.elapsed_s > 0][:LATEST_RUNS]
+    rates = [run.compute_s / run.work for run in past if run.work and run.compute_s > 0][:LATEST_RUNS]
     return median(rates) * work if rates else None
 
 

@@ -91,19 +91,30 @@ def _v3_media(connection: sqlite3.Connection) -> None:
 
 
 def _v4_cancels(connection: sqlite3.Connection) -> None:
-    """Adds the wish to cancel: it outlives the process that was told, and reaches the one that has the run."""
+    """Adds the request to cancel: it outlives its process, and reaches the one that has the run."""
     connection.execute("ALTER TABLE runs ADD COLUMN cancel_at TEXT")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps, _v3_media, _v4_cancels)
+def _v5_compute_time(connection: sqlite3.Connection) -> None:
+    """Names the seconds of work so. Rows rebuilt from sidecars had the wall time of their record instead."""
+    connection.execute("ALTER TABLE runs RENAME COLUMN elapsed_s TO compute_s")
+    connection.execute(
+        """
+        UPDATE runs SET compute_s = (julianday(finished_at) - julianday(started_at)) * 86400
+        WHERE record IS NOT NULL AND compute_s = json_extract(record, '$.elapsed_s')
+        """
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps, _v3_media, _v4_cancels, _v5_compute_time)
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> int:
     """Brings the tables to the latest version.
 
     Args:
-        connection: In autocommit mode. Several processes may do this at once: each step looks again at the
-            version once it holds the write lock.
+        connection: In autocommit mode. Several processes may do this at once: each step reads the version
+            again once it holds the write lock.
         migrations: In order; the first makes version 1.
 
     Returns:

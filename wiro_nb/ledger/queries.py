@@ -1,20 +1,22 @@
-"""Questions to the ledger. Functions on a connection that only read."""
+"""Reads of the ledger: functions on a connection, which `Ledger` offers as methods and its writes use as well."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from wiro_nb.errors import UnknownRun
 from wiro_nb.ids import match_ids, normalise_query
 from wiro_nb.ledger.history import PastRun
 from wiro_nb.ledger.rows import WHOLE_ROW, LedgerRow, read_money, row_from_sql, time_text
 from wiro_nb.ledger.state import RunState
+
+_UNFINISHED = tuple(state for state in RunState if not state.is_final)
+_NEAR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,6 @@ class Spending:
     reserved_usd: Decimal
 
 
-UNFINISHED = tuple(state.value for state in RunState if not state.is_final)
-_NEAR = 5
-
-
 @dataclass(frozen=True, slots=True)
 class Made:
     """Where a content comes from: the run, which of its outputs, and the frame (None: the whole file)."""
@@ -40,27 +38,29 @@ class Made:
     frame: int | None
 
 
-def get(connection: sqlite3.Connection, run_id: str) -> LedgerRow | None:
-    """Returns the row of a whole id, also a forgotten one; None when there is none."""
-    found = connection.execute(f"SELECT {WHOLE_ROW} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    return None if found is None else row_from_sql(found)
+def get(connection: sqlite3.Connection, run_id: str) -> LedgerRow:
+    """Returns the row of a whole id, also of a forgotten run.
+
+    Raises:
+        UnknownRun: There is none.
+    """
+    row = _first(connection, "run_id = ?", run_id)
+    if row is None:
+        raise UnknownRun(f"No run {run_id!r} in the ledger.", query=run_id, near=[])
+    return row
 
 
-def find(connection: sqlite3.Connection, query: str, notebook: str | None) -> LedgerRow:
-    """Returns the one run that a query means, looking in the notebook first.
+def find(connection: sqlite3.Connection, query: str, notebook: str | None = None) -> LedgerRow:
+    """Returns the one run that an id, a prefix or a short id means; the notebook's own runs come first.
 
     Raises:
         UnknownRun: None, or several; `near` has the ids to choose from.
     """
-    candidates = _candidates(connection, normalise_query(query))
-    everywhere = match_ids(query, candidates)
-    matches = [
-        run_id for run_id in everywhere if notebook is not None and candidates[run_id] == notebook
-    ] or everywhere
+    notebooks = _candidates(connection, normalise_query(query))
+    fitting = match_ids(query, notebooks)
+    matches = [run_id for run_id in fitting if notebook is not None and notebooks[run_id] == notebook] or fitting
     if len(matches) == 1:
-        row = get(connection, matches[0])
-        if row is not None:
-            return row
+        return get(connection, matches[0])
     if matches:
         latest = sorted(matches, reverse=True)[:_NEAR]
         raise UnknownRun(
@@ -69,18 +69,13 @@ def find(connection: sqlite3.Connection, query: str, notebook: str | None) -> Le
             query=query,
             near=latest,
         )
-    raise _no_run(connection, query, notebook)
-
-
-def _no_run(connection: sqlite3.Connection, query: str, notebook: str | None) -> UnknownRun:
-    latest = select(connection, notebook=notebook, limit=_NEAR) or select(connection, limit=_NEAR)
-    return UnknownRun(
+    rows = select(connection, notebook=notebook, limit=_NEAR) or select(connection, limit=_NEAR)
+    listed = [f"{row.short_id}  {row.model}  {row.state}" for row in rows]
+    raise UnknownRun(
         f"No run {query!r} in the ledger.",
-        details=["The latest runs:", *(f"{row.short_id}  {row.model}  {row.state}" for row in latest)]
-        if latest
-        else [],
+        details=["The latest runs:", *listed] if listed else [],
         query=query,
-        near=[row.run_id for row in latest],
+        near=[row.run_id for row in rows],
     )
 
 
@@ -89,185 +84,206 @@ def select(
     *,
     notebook: str | None = None,
     model: str | None = None,
-    states: Iterable[str] = (),
+    state: str | Collection[str] | None = None,
     text: str | None = None,
     since: datetime | None = None,
     service: str | None = None,
     parent: str | None = None,
-    limit: int | None = None,
+    limit: int | None = 50,
 ) -> tuple[LedgerRow, ...]:
-    """Returns the rows that fit all that is given, latest first, without the forgotten ones."""
-    wanted = tuple(states)
-    where, values = ["deleted = 0"], dict[str, Any]()
-    for clause, value in (
-        ("notebook = :notebook", notebook),
-        ("model = :model COLLATE NOCASE", model),
-        ("instr(search_text, :text) > 0", text.strip().casefold() if text else None),
-        ("created >= :since", time_text(since)),
-        ("service = :service", service),
-    ):
-        if value is not None:
-            where.append(clause)
-            values[clause.split(":")[1].split()[0].rstrip(")")] = value
-    if wanted:
-        where.append(f"state IN ({', '.join(f':state{number}' for number in range(len(wanted)))})")
-        values |= {f"state{number}": str(state) for number, state in enumerate(wanted)}
-    if parent is not None:
-        where.append("json_extract(parent, '$.run_id') = :parent")
-        values["parent"] = parent
+    """Returns the runs that fit all that is given, latest first, without the forgotten ones.
+
+    Args:
+        connection: Of the ledger.
+        notebook: Path as the host gives it.
+        model: Slug, in any case.
+        state: One, or several of which a run has one.
+        text: Is searched for in ids, model and parameters.
+        since: When they were planned at the earliest.
+        service: Its name.
+        parent: Id of the run they continue.
+        limit: Most runs; None for all.
+    """
+    states = [state] if isinstance(state, str) else list(state or ())
+    given = {
+        "notebook = ?": notebook,
+        "model = ? COLLATE NOCASE": model,
+        "instr(search_text, ?) > 0": text.strip().casefold() if text else None,
+        "created >= ?": time_text(since),
+        "service = ?": service,
+        "json_extract(parent, '$.run_id') = ?": parent,
+    }
+    used = {clause: value for clause, value in given.items() if value is not None}
+    of_states = [f"state IN ({', '.join('?' * len(states))})"] if states else []
     found = connection.execute(
         f"""
-        SELECT {WHOLE_ROW} FROM runs WHERE {" AND ".join(where)}
-        ORDER BY created DESC, run_id DESC LIMIT :limit
+        SELECT {WHOLE_ROW} FROM runs WHERE {" AND ".join(["deleted = 0", *used, *of_states])}
+        ORDER BY created DESC, run_id DESC LIMIT ?
         """,
-        {**values, "limit": -1 if limit is None else limit},
+        [*used.values(), *map(str, states), -1 if limit is None else limit],
     )
-    return tuple(row_from_sql(row) for row in found)
+    return tuple(map(row_from_sql, found))
 
 
-def find_done(
-    connection: sqlite3.Connection, request_sha256: str, service: str, notebook: str | None
+def unfinished(
+    connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None
+) -> tuple[LedgerRow, ...]:
+    """Returns the runs that are not over, oldest first."""
+    return select(connection, notebook=notebook, service=service, state=_UNFINISHED, limit=None)[::-1]
+
+
+def find_made(
+    connection: sqlite3.Connection,
+    request_sha256: str,
+    service: str,
+    notebook: str | None,
+    *,
+    also: Collection[str] = (),
+    sweep_point: int | None = None,
+    accept: Callable[[LedgerRow], bool] = lambda _: True,
 ) -> LedgerRow | None:
-    """Returns the latest success of this very request in this notebook, or None."""
+    """Returns the run that already answers a request, or None: the one rule for cells, forms and sweeps.
+
+    It is a run of the same request on the same service in this notebook that succeeded or is still under way.
+    A success comes before one under way, the notebook's own before one its file brought along, one that was made
+    for the same point of a sweep before others, and a later one before an earlier one.
+
+    Args:
+        connection: Of the ledger; the rule may be part of a write transaction.
+        request_sha256: Identity of the request.
+        service: Name of the service.
+        notebook: Path, or None for work outside notebooks.
+        also: Ids of runs that count as the notebook's own: those its file names.
+        sweep_point: Place in a sweep, or None.
+        accept: False for a row that is no answer here.
+    """
     # The plus keeps SQLite from the indexes of columns that nearly all rows share.
     found = connection.execute(
         f"""
         SELECT {WHOLE_ROW} FROM runs
-        WHERE request_sha256 = ? AND service = ? AND +notebook IS ? AND +state = 'succeeded' AND deleted = 0
-        ORDER BY created DESC, run_id DESC LIMIT 1
+        WHERE request_sha256 = :request AND service = :service AND deleted = 0
+        AND +state NOT IN ('failed', 'cancelled')
+        AND (+notebook IS :notebook OR +run_id IN (SELECT value FROM json_each(:also)))
+        ORDER BY +state = 'succeeded' DESC, +notebook IS :notebook DESC, sweep_point IS :point DESC,
+            created DESC, run_id DESC
         """,
-        (request_sha256, service, notebook),
-    ).fetchone()
-    return None if found is None else row_from_sql(found)
+        {
+            "request": request_sha256,
+            "service": service,
+            "notebook": notebook,
+            "also": json.dumps(list(also)),
+            "point": sweep_point,
+        },
+    )
+    return next(filter(accept, map(row_from_sql, found)), None)
 
 
 def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_id: str) -> LedgerRow | None:
     """Returns the run that owns a task of a service, also a forgotten one; None when there is none."""
-    found = connection.execute(
-        f"""
-        SELECT {WHOLE_ROW} FROM runs WHERE task_id = ? AND service = ? AND base_url = ?
-        ORDER BY created DESC LIMIT 1
-        """,
-        (task_id, service, base_url),
-    ).fetchone()
-    return None if found is None else row_from_sql(found)
+    condition = "task_id = ? AND service = ? AND base_url = ? ORDER BY created DESC"
+    return _first(connection, condition, task_id, service, base_url)
 
 
 def find_maker(connection: sqlite3.Connection, sha256: str) -> Made | None:
-    """Returns which run made this content first, also a forgotten one; None when none did."""
+    """Returns which run first made a file of this content, or the clip it is a frame of; None when none did."""
     found = connection.execute(
         "SELECT run_id, output, frame FROM media WHERE sha256 = ? ORDER BY run_id LIMIT 1", (sha256,)
     ).fetchone()
-    return None if found is None else Made(found["run_id"], found["output"], found["frame"])
+    return None if found is None else Made(*found)
 
 
-def find_output_url(connection: sqlite3.Connection, url: str) -> LedgerRow | None:
-    """Returns the latest run with an output that the service served at this address, or None."""
-    found = connection.execute(
-        f"""
-        SELECT {WHOLE_ROW} FROM runs
-        WHERE instr(outputs, ?) AND deleted = 0
-        AND EXISTS (SELECT 1 FROM json_each(outputs) AS made WHERE json_extract(made.value, '$.url') = ?)
-        ORDER BY created DESC, run_id DESC LIMIT 1
-        """,
-        (json.dumps(url, ensure_ascii=False), url),
-    ).fetchone()
+def _first(connection: sqlite3.Connection, condition: str, *values: str) -> LedgerRow | None:
+    found = connection.execute(f"SELECT {WHOLE_ROW} FROM runs WHERE {condition} LIMIT 1", values).fetchone()
     return None if found is None else row_from_sql(found)
 
 
 def money(
-    connection: sqlite3.Connection,
-    *,
-    notebook: str | None,
-    everywhere: bool = False,
-    service: str | None = None,
-    since: datetime | None = None,
+    connection: sqlite3.Connection, *, notebook: str | None, everywhere: bool = False, service: str | None = None
 ) -> tuple[Decimal, Decimal]:
     """Sums money of a notebook (None: of work outside notebooks), or of all with `everywhere`.
 
     Returns:
         What was billed, and what may still be: the estimates of runs in flight and of successes not priced yet.
     """
-    where, values = ["1 = 1"], list[Any]()
-    if not everywhere:
-        where.append("notebook IS ?")
-        values.append(notebook)
-    for clause, value in (
-        ("service = ?", service),
-        ("created >= ?", time_text(since)),
-    ):
-        if value is not None:
-            where.append(clause)
-            values.append(value)
     found = connection.execute(
-        f"SELECT state, deleted, cost_usd, estimated_usd FROM runs WHERE {' AND '.join(where)}", values
+        f"""
+        SELECT state, deleted, cost_usd, estimated_usd FROM runs
+        WHERE {"1" if everywhere else "notebook IS :notebook"}
+        AND {"1" if service is None else "service = :service"}
+        """,
+        {"notebook": notebook, "service": service},
     )
-    spent = reserved = Decimal(0)
-    for row in found:
-        cost = read_money(row["cost_usd"])
-        if cost is not None:
-            spent += cost
-        elif _may_still_cost(row):
-            reserved += read_money(row["estimated_usd"]) or Decimal(0)
-    return spent, reserved
+    billed, reserved = zip((Decimal(0), Decimal(0)), *map(_cost, found), strict=True)
+    return sum(billed, Decimal(0)), sum((amount or Decimal(0) for amount in reserved), Decimal(0))
 
 
-def _may_still_cost(row: sqlite3.Row) -> bool:
+def spent(connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None) -> Decimal:
+    """Returns what was billed, in USD; `notebook` None: everywhere. Forgotten runs count."""
+    return money(connection, notebook=notebook, everywhere=notebook is None, service=service)[0]
+
+
+def reserved(connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None) -> Decimal:
+    """Returns what runs may still be billed, in USD; `notebook` None: everywhere."""
+    return money(connection, notebook=notebook, everywhere=notebook is None, service=service)[1]
+
+
+def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
+    """Returns what a run was billed, and what it may still be; None when it cannot cost anything any more."""
+    cost = read_money(row["cost_usd"])
+    if cost is not None:
+        return cost, None
     if row["state"] == RunState.UNCERTAIN and row["deleted"]:
-        return False  # the person looked, and says that it never got there
-    return row["state"] in (*UNFINISHED, RunState.SUCCEEDED)
+        return Decimal(0), None  # the user forgot it: it never reached the service
+    if row["state"] not in (*_UNFINISHED, RunState.SUCCEEDED):
+        return Decimal(0), None
+    return Decimal(0), read_money(row["estimated_usd"]) or Decimal(0)
 
 
 _GROUPS = {"model": "model", "day": "substr(created, 1, 10)", "notebook": "coalesce(notebook, '')"}
 
 
-def spending(connection: sqlite3.Connection, by: str, service: str | None) -> tuple[Spending, ...]:
-    """Adds up what was billed by model, day (UTC) or notebook; forgotten runs count.
+def spending(connection: sqlite3.Connection, by: str, *, service: str | None = None) -> tuple[Spending, ...]:
+    """Adds up what was billed by "model", "day" (UTC) or "notebook"; forgotten runs count.
 
     Returns:
         Largest sum first; days newest first. Runs that cost nothing and cannot any more are not counted.
     """
-    sums: dict[str, list[Any]] = {}
+    sums: dict[str, Spending] = {}
     # Summed here, not in SQL: amounts are exact decimals, kept as text.
-    found = connection.execute(
+    for row in connection.execute(
         f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd FROM runs "
         "WHERE :service IS NULL OR service = :service",
         {"service": service},
-    )
-    for row in found:
-        cost = read_money(row["cost_usd"])
-        reserved = None
-        if cost is None and _may_still_cost(row):
-            reserved = read_money(row["estimated_usd"]) or Decimal(0)
-        if not cost and reserved is None:
-            continue
-        group = sums.setdefault(row["name"], [0, Decimal(0), Decimal(0)])
-        group[0] += 1
-        group[1] += cost or Decimal(0)
-        group[2] += reserved or Decimal(0)
-    listed = [Spending(name, *values) for name, values in sums.items()]
+    ):
+        cost, may_cost = _cost(row)
+        if cost or may_cost is not None:
+            name = row["name"]
+            old = sums.get(name, Spending(name, 0, Decimal(0), Decimal(0)))
+            sums[name] = Spending(
+                name, old.runs + 1, old.spent_usd + cost, old.reserved_usd + (may_cost or Decimal(0))
+            )
     if by == "day":
-        return tuple(sorted(listed, key=lambda item: item.name, reverse=True))
-    return tuple(sorted(listed, key=lambda item: (-item.spent_usd, item.name)))
+        return tuple(sorted(sums.values(), key=lambda item: item.name, reverse=True))
+    return tuple(sorted(sums.values(), key=lambda item: (-item.spent_usd, item.name)))
 
 
-def budget(connection: sqlite3.Connection, notebook: str | None) -> Decimal | None:
-    """Returns the budget of a notebook (None: of all work outside notebooks), or None when none is set."""
+def get_budget(connection: sqlite3.Connection, notebook: str | None) -> Decimal | None:
+    """Returns a notebook's budget in USD (None: of all work outside notebooks), or None when none is set."""
     found = connection.execute("SELECT budget_usd FROM budgets WHERE notebook = ?", (notebook or "",)).fetchone()
     return None if found is None else read_money(found["budget_usd"])
 
 
-def past_runs(connection: sqlite3.Connection, model: str, service: str, limit: int) -> tuple[PastRun, ...]:
+def past_runs(connection: sqlite3.Connection, model: str, service: str, limit: int = 50) -> tuple[PastRun, ...]:
     """Returns how long the latest successful runs of a model took, latest first."""
     found = connection.execute(
         """
-        SELECT elapsed_s, signature, work FROM runs
-        WHERE model = ? COLLATE NOCASE AND service = ? AND +state = 'succeeded' AND elapsed_s > 0
+        SELECT compute_s, signature, work FROM runs
+        WHERE model = ? COLLATE NOCASE AND service = ? AND +state = 'succeeded' AND compute_s > 0
         ORDER BY created DESC LIMIT ?
         """,
         (model, service, limit),
     )
-    return tuple(PastRun(row["elapsed_s"], row["signature"], row["work"]) for row in found)
+    return tuple(PastRun(*row) for row in found)
 
 
 def _candidates(connection: sqlite3.Connection, wanted: str) -> dict[str, str | None]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.history import work_signature, work_units
 from wiro_nb.ledger.state import RunOutput, RunState
-from wiro_nb.redaction import SecretText
+from wiro_nb.redaction import SecretText, redact_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class LedgerRow:
         task_id: The service's id, or None. task_token: bearer secret; never shown, never exported.
         exit_code: The service's `pexit`, or None. estimated_usd, cost_usd: or None when unknown.
         created, submitting_at, submitted_at, started_at, finished_at: UTC or None.
-        elapsed_s: Seconds of work as the service counts them, or from start to end.
+        compute_s: Seconds of work as the service counts them, or from start to end; without the queue.
         stage, percent (0..100), message: The latest progress.
         outputs: Files made. record: The sealed record as canonical JSON text, or None.
         folder: Absolute folder of the run's files on this machine; never exported.
@@ -65,7 +67,7 @@ class LedgerRow:
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    elapsed_s: float | None = None
+    compute_s: float | None = None
     stage: str = ""
     percent: float | None = None
     message: str = ""
@@ -89,6 +91,25 @@ class LedgerRow:
         return short_id(self.run_id)
 
     @property
+    def wall_s(self) -> float | None:
+        """Seconds from submission to the end, the queue included; None while either is unknown."""
+        if self.submitted_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.submitted_at).total_seconds())
+
+    def locate(self, output: RunOutput) -> Path | None:
+        """Returns where an output lies on this machine, or None when that is not known."""
+        if not output.path:
+            return None
+        relative = PurePosixPath(output.path)
+        if self.folder is None:
+            return Path(relative) if relative.is_absolute() else None
+        # The folder is the run's own; the path begins at the notebook's folder, which holds the run's.
+        beside = Path(self.folder, relative.name)
+        inside = Path(self.folder, relative)
+        return beside if beside.exists() or not inside.exists() else inside
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """The parameters as sent."""
         value = self.request.get("parameters")
@@ -99,8 +120,7 @@ _OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
 COLUMNS = tuple(item.name for item in fields(LedgerRow))
 WHOLE_ROW = ", ".join(COLUMNS)
 """What to select for `row_from_sql`."""
-LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until"})
-"""Columns that never leave this machine: `export_row` leaves them out."""
+_LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until"})
 
 
 def time_text(moment: datetime | None) -> str | None:
@@ -208,35 +228,42 @@ def row_from_sql(stored: Iterable[Any]) -> LedgerRow:
 
 def row_to_sql(row: LedgerRow) -> dict[str, Any]:
     """Returns all columns of a row, with those that only searches use."""
-    values = {name: to_sql(name, getattr(row, name)) for name in COLUMNS}
+    searched = [row.run_id, row.model, *(str(value) for value in row.parameters.values())]
     return {
-        **values,
+        **{name: to_sql(name, getattr(row, name)) for name in COLUMNS},
         "short_id": row.short_id,
-        "search_text": search_text(row),
+        "search_text": clean_text("\n".join(searched).casefold()),
         "signature": work_signature(row.parameters),
         "work": work_units(row.parameters),
     }
 
 
-def search_text(row: LedgerRow) -> str:
-    """Returns what a text search looks through: ids, model and every parameter, case folded."""
-    parts = [row.run_id, row.model, *(str(value) for value in row.parameters.values())]
-    return clean_text("\n".join(parts).casefold())
+_INSERTED = (*COLUMNS, "short_id", "search_text", "signature", "work")
+_INSERT = f"INTO runs ({', '.join(_INSERTED)}) VALUES ({', '.join(':' + name for name in _INSERTED)})"
 
 
-def export_row(row: LedgerRow) -> dict[str, Any]:
-    """Returns a row as plain JSON values, without tokens and without what concerns this machine only."""
+def insert_row(connection: sqlite3.Connection, row: LedgerRow) -> None:
+    """Adds a row; SQLite refuses an id that is there already."""
+    connection.execute(f"INSERT {_INSERT}", row_to_sql(row))
+
+
+def insert_missing(connection: sqlite3.Connection, rows: Iterable[LedgerRow]) -> int:
+    """Adds the rows whose ids are not there yet; returns how many."""
+    return sum(connection.execute(f"INSERT OR IGNORE {_INSERT}", row_to_sql(row)).rowcount for row in rows)
+
+
+def export_line(row: LedgerRow) -> str:
+    """Returns a row as one line of JSON, without tokens, secrets and what concerns this machine only."""
     values: dict[str, Any] = {}
     for name in COLUMNS:
-        if name in LOCAL_ONLY:
-            continue
         value = getattr(row, name)
+        if name in _LOCAL_ONLY:
+            continue
         if name == "outputs":
-            values[name] = [asdict(output) for output in value]
+            value = [asdict(output) for output in value]
         elif name == "record":
-            values[name] = _read_json(value)
+            value = _read_json(value)
         elif isinstance(value, (datetime, Decimal, RunState)):
-            values[name] = to_sql(name, value)
-        else:
-            values[name] = value
-    return values
+            value = to_sql(name, value)
+        values[name] = value
+    return json.dumps(redact_value(values), sort_keys=True, ensure_ascii=False)

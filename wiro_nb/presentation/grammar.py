@@ -117,7 +117,7 @@ STATUS = "status"
 MODEL = Argument("MODEL", "model", "owner/name of a model")
 RUN = Argument("RUN", "run", "id of a run; its first or last letters are enough")
 
-SOURCE = Argument("RUN|FILE", "source", "a run, clip, run.json, NOTEBOOK#RUN, or the address of an output")
+SOURCE = Argument("RUN|FILE", "source", "a run, clip, run.json, or NOTEBOOK#RUN")
 
 RUN_FLAGS = (
     Flag("--as", "Keep the run in a variable of this name", "VAR"),

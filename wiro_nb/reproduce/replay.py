@@ -19,7 +19,6 @@ from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError
 from wiro_nb.execution.requests import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
-from wiro_nb.ledger.audit import locate_output
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.find import find_records, split_source
 from wiro_nb.provenance.reading import is_there
@@ -108,8 +107,8 @@ def find_sources(
 
     Args:
         manager: Its ledger is asked for ids and addresses.
-        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook, `NOTEBOOK#RUN`, or the
-            address of an output.
+        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook, or
+            `NOTEBOOK#RUN`.
         notebook: Whose runs come first where a part of an id fits several.
         ignore_hash: True reads records that were changed after they were written.
 
@@ -118,16 +117,6 @@ def find_sources(
         BadRecord: A file holds no record, or one that is refused.
     """
     text = str(source).strip()
-    if re.match(r"https?://", text, re.IGNORECASE):
-        row = manager.ledger.find_output_url(text)
-        if row is None:
-            raise UnknownRun(
-                "no run of this ledger has an output at that address",
-                hint="download the file and give it, or %wiro runs",
-                query=text,
-                near=[],
-            )
-        return [_from_row(row)]
     path, wanted = split_source(text)
     if text and is_there(path):
         found = find_records(text, ignore_hash=ignore_hash)
@@ -285,7 +274,7 @@ def record_of(row: LedgerRow) -> dict[str, Any]:
             "started": row.started_at,
             "finished": row.finished_at,
         },
-        elapsed_s=row.elapsed_s,
+        elapsed_s=row.wall_s,
         parent=row.parent,
         cell=None,
     )
@@ -340,7 +329,7 @@ def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
         row = manager.ledger.get(made.run_id)
     except (UnknownRun, LedgerError):
         return None
-    path = locate_output(row, row.outputs[made.output]) if made.output < len(row.outputs) else None
+    path = row.locate(row.outputs[made.output]) if made.output < len(row.outputs) else None
     return path if path is not None and path.is_file() else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +67,28 @@ def request_sha256(prepared: Prepared) -> str:
     Args:
         prepared: Values typed by the schema. Service and callback do not count; files count by content.
     """
-    parameters: dict[str, Any] = dict(prepared.parameters)
-    if prepared.seed is not None and not prepared.seed.pinned:
-        parameters[prepared.seed.parameter] = None
     files = {name: [item.sha256 or item.url for item in inputs] for name, inputs in prepared.files.items()}
-    core = {"run_path": prepared.schema.run_path, "parameters": parameters, "files": files}
+    seed = prepared.seed
+    open_seed = seed.parameter if seed is not None and not seed.pinned else None
+    return hash_request(prepared.schema.run_path, prepared.parameters, files, open_seed)
+
+
+def hash_request(
+    run_path: str,
+    parameters: Mapping[str, Any],
+    files: Mapping[str, Sequence[str | None]],
+    open_seed: str | None,
+) -> str:
+    """Returns `request_sha256` of a request known by its parts.
+
+    Args:
+        run_path: The model's path.
+        parameters: As sent.
+        files: By parameter the SHA-256, or else the URL, of each file in order.
+        open_seed: The parameter of a seed that was drawn, or None.
+    """
+    known = {**parameters, open_seed: None} if open_seed is not None else dict(parameters)
+    core = {"run_path": run_path, "parameters": known, "files": files}
     text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

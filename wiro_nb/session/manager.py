@@ -29,8 +29,8 @@ from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.history import expected_seconds
-from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rebuild import open_ledger, remember_folder
+from wiro_nb.ledger.ledger import Ledger, open_ledger
+from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema.catalog import find_bundled, free_form_schema
@@ -43,7 +43,7 @@ from wiro_nb.services.credentials import CLOUD
 from wiro_nb.services.schema_archive import keep_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import find_parent, note_frame
-from wiro_nb.session.notebook_runs import carried_rows
+from wiro_nb.session.notebook_runs import list_notebook_runs
 from wiro_nb.session.planning import attached_row, check_cost, forecast_usd, notebook_dir_of_row, out_folder_of
 
 if TYPE_CHECKING:
@@ -222,7 +222,6 @@ class Manager:
         *,
         origin: Origin | None = None,
         max_cost_usd: Decimal | None = None,
-        fresh: bool = True,
         parent: Mapping[str, Any] | None = None,
         out_dir: str | Path | None = None,
     ) -> Run:
@@ -232,7 +231,6 @@ class Manager:
             prepared: From `prepare`.
             origin: Where it was asked for.
             max_cost_usd: Refuse when the forecast is above, or cannot be told.
-            fresh: False returns an earlier success of the same request in this notebook, if there is one.
             parent: `run_id` and `output` of the run this one continues.
             out_dir: Folder for the clip, in place of the one beside the notebook.
 
@@ -241,11 +239,6 @@ class Manager:
             InvalidFile, ConfigError: Input files cannot be kept, or clips cannot be saved.
             MissingCredentials, LedgerError: Nothing was written and nothing is sent.
         """
-        origin = origin or Origin()
-        if not fresh:
-            done = self.find_done(prepared, origin.notebook)
-            if done is not None:
-                return done
         (run,) = self.submit_many(
             [prepared], origin=origin, max_cost_usd=max_cost_usd, parents=[parent], out_dir=out_dir
         )
@@ -315,18 +308,34 @@ class Manager:
             runs.append(run)
         return runs
 
-    def started_here(self, run: Run) -> bool:
+    def started_here(self, run_id: str) -> bool:
         """True for a run that this process planned; False for one that an earlier or another one did."""
-        return run.id in self._started
+        return run_id in self._started
 
-    def find_done(self, prepared: Prepared, notebook: str | None) -> Run | None:
-        """Returns the latest success of this very request in this notebook and on this service, or None."""
-        identity, service = request_sha256(prepared), self.service_name
-        row = self.ledger.find_done(identity, service, notebook)
-        if row is None:
-            done = (identity, service, RunState.SUCCEEDED)
-            brought = carried_rows(self.ledger, notebook, prepared.schema.slug)
-            row = next((row for row in brought if (row.request_sha256, row.service, row.state) == done), None)
+    def find_made(
+        self,
+        prepared: Prepared,
+        notebook: str | None,
+        *,
+        sweep_point: int | None = None,
+        accept: Callable[[LedgerRow], bool] = lambda _: True,
+    ) -> Run | None:
+        """Returns the run that already answers a request, or None: finished or under way, see `queries.find_made`.
+
+        Args:
+            prepared: The request.
+            notebook: Whose runs count, with those its file names.
+            sweep_point: Place in a sweep, whose own run comes first.
+            accept: False for a row that is no answer here; called on the ledger's thread.
+        """
+        row = self.ledger.find_made(
+            request_sha256(prepared),
+            self.service_name,
+            notebook,
+            also=list_notebook_runs(notebook, prepared.schema.slug),
+            sweep_point=sweep_point,
+            accept=accept,
+        )
         return self._handle(row) if row is not None else None
 
     def get(self, query: str, notebook: str | None = None) -> Run:

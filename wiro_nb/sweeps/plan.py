@@ -11,19 +11,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.execution.inputs import resolve_inputs
 from wiro_nb.execution.requests import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.session.notebook_runs import carried_rows
 from wiro_nb.session.totals import TotalCost, check_limits, describe_total, price_words, total_of
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
@@ -115,7 +111,7 @@ def plan_sweep(
     points = list_points(axes, zipped=zipped)
     points, requests, notes = _prepare_points(schema, points, shared, resolve)
     identities = [request_sha256(request) for request in requests]
-    made = {} if fresh else _find_made(manager, schema.slug, identities, origin.notebook)
+    made = {} if fresh else _find_made(manager, requests, origin.notebook)
     missing = [request for position, request in enumerate(requests) if position not in made]
     return SweepPlan(
         _identify(manager.service_name, origin.notebook, identities),
@@ -225,24 +221,15 @@ def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mappin
     )
 
 
-def _find_made(manager: Manager, model: str, identities: Sequence[str], notebook: str | None) -> dict[int, Run]:
-    """Returns the runs of this notebook, or brought along by it, that answer points already, one each."""
-    wanted = set(identities)
-    rows: dict[str, list[LedgerRow]] = {}
-    service = manager.service_name
-    listed = manager.ledger.list(notebook=notebook, model=model, service=service, limit=None)
-    own = (row for row in listed if row.notebook == notebook)
-    for row in chain(own, carried_rows(manager.ledger, notebook, model)):
-        usable = row.service == service and (row.state is RunState.SUCCEEDED or not row.state.is_final)
-        if usable and row.request_sha256 in wanted:
-            rows.setdefault(row.request_sha256, []).append(row)
+def _find_made(manager: Manager, requests: Sequence[Prepared], notebook: str | None) -> dict[int, Run]:
+    """Returns the runs that answer points already, one each, by position."""
     found: dict[int, Run] = {}
-    for position, identity in enumerate(identities):
-        candidates = rows.get(identity)
-        if candidates:
-            # What is finished comes first, and of equals the run that was made for this very place.
-            candidates.sort(key=lambda row: (row.state is RunState.SUCCEEDED, row.sweep_point == position))
-            found[position] = manager.get(candidates.pop().run_id)
+    used: set[str] = set()
+    for position, request in enumerate(requests):
+        run = manager.find_made(request, notebook, sweep_point=position, accept=lambda row: row.run_id not in used)
+        if run is not None:
+            found[position] = run
+            used.add(run.id)
     return found
 
 

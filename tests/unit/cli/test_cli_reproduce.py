@@ -116,11 +116,6 @@ def test_all_runs_are_told_together_and_many_want_a_yes(
     assert "in all 2 runs" in err
 
 
-def test_an_address_of_an_output_means_its_run(command: Command, record: dict[str, Any]) -> None:
-    code, out, _ = command("rerun", record["outputs"][0]["url"], "--dry-run", "--json")
-    assert (code, json.loads(out)["made_from"]) == (0, record["run_id"])
-
-
 def test_bad_input_ends_with_2_and_says_what_to_do(command: Command, clip: Path, own_folders: Path) -> None:
     bare = own_folders / "bare.mp4"
     bare.write_bytes(clip.read_bytes())

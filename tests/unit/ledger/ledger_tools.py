@@ -35,9 +35,15 @@ def plan(**changes: Any) -> LedgerRow:
     return LedgerRow(**{**values, **changes})
 
 
+def insert(ledger: Ledger, row: LedgerRow, budget_usd: Decimal | None = None) -> LedgerRow:
+    """Plans one run."""
+    ledger.insert_plans([row], budget_usd=budget_usd)
+    return row
+
+
 def submitted(ledger: Ledger, **changes: Any) -> LedgerRow:
     """A run brought to submitted."""
-    row = ledger.insert_plan(plan(**changes))
+    row = insert(ledger, plan(**changes))
     ledger.mark_submitting(row.run_id, NOW)
     return ledger.mark_submitted(row.run_id, f"task-{row.short_id}", TOKEN, NOW)
 

@@ -14,7 +14,7 @@ import pytest
 
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.migrations import MIGRATIONS, migrate
-from wiro_nb.ledger.salvage import refill
+from wiro_nb.ledger.recovery import copy_rows
 from wiro_nb.ledger.state import RunState
 
 PAST = Path(__file__).parent / "ledgers"
@@ -41,10 +41,11 @@ def test_a_ledger_of_any_past_version_opens_with_its_rows(tmp_path: Path, sample
     assert finished.parameters == {"prompt": "a fox – été", "steps": "16"}
     assert finished.outputs[0].name == "clip.mp4"
     assert (flying.state, flying.task_id, flying.task_token) == (RunState.SUBMITTED, "2221", "sample-token-1")
+    assert finished.compute_s == 60.0
     assert flying.submitted_at == datetime(2026, 11, 21, 9, 0, 5, tzinfo=UTC)
     assert ledger.get_budget("clips.ipynb") == Decimal("5.00")
     assert ledger.spent("clips.ipynb", "cloud") == Decimal("0.1200")
-    assert ledger.verify().integrity == "ok"
+    assert ledger.check_integrity() == "ok"
     ledger.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
@@ -56,9 +57,20 @@ def test_a_damaged_ledger_of_any_past_version_gives_its_rows(tmp_path: Path, sam
     with closing(sqlite3.connect(damaged)) as connection:
         connection.executescript(sample.read_text())
     ledger = Ledger(tmp_path / "ledger.sqlite3")
-    told = ledger._database.write(lambda connection: refill(connection, damaged, None))
+    told = ledger._database.write(lambda connection: copy_rows(connection, damaged, None))
     assert "has 2 runs read from it" in told
     assert [row.task_token for row in ledger.list()] == ["sample-token-1", "sample-token-0"]
+    ledger.close()
+
+
+def test_the_wall_time_of_a_rebuilt_row_becomes_its_compute_time(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((PAST / "v4.sql").read_text())
+        connection.execute("UPDATE runs SET elapsed_s = 120.5, record = '{\"elapsed_s\": 120.5}'")
+        connection.commit()
+    ledger = Ledger(path)
+    assert ledger.get("01KAJ0000000000000000K3F9A").compute_s == pytest.approx(60.0)
     ledger.close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.ledger.ledger_tools import NOW, TOKEN, plan, start, submitted
+from tests.unit.ledger.ledger_tools import NOW, TOKEN, insert, plan, start, submitted
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
 
@@ -17,7 +17,7 @@ PRELUDE = """
 import sys
 from decimal import Decimal
 from pathlib import Path
-from tests.unit.ledger.ledger_tools import NOW, plan
+from tests.unit.ledger.ledger_tools import NOW, insert, plan
 from wiro_nb.errors import WiroError
 from wiro_nb.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]), busy_timeout_s=60)
@@ -44,11 +44,11 @@ def together(path: Path, code: str, count: int = 2) -> list[str]:
 OPEN_AND_CLOSE = """
 import sys
 from pathlib import Path
-from tests.unit.ledger.ledger_tools import plan
+from tests.unit.ledger.ledger_tools import insert, plan
 from wiro_nb.ledger.ledger import Ledger
 
 ledger = Ledger(Path(sys.argv[1]))
-ledger.insert_plan(plan())
+insert(ledger, plan())
 ledger.close()
 """
 
@@ -61,7 +61,7 @@ def ledger(tmp_path: Path):
 
 
 def test_two_processes_insert_at_once_and_all_rows_are_there(ledger: Ledger) -> None:
-    together(ledger.path, "for _ in range(50): ledger.insert_plan(plan())")
+    together(ledger.path, "for _ in range(50): insert(ledger, plan())")
     assert len(ledger.list(limit=None)) == 100
 
 
@@ -71,7 +71,7 @@ def test_two_processes_cannot_both_take_the_last_of_the_budget(ledger: Ledger) -
 passed = 0
 for _ in range(20):
     try:
-        ledger.insert_plan(plan(estimated_usd=Decimal("0.10")))
+        insert(ledger, plan(estimated_usd=Decimal("0.10")))
         passed += 1
     except WiroError:
         pass
@@ -112,7 +112,7 @@ print(" ".join(mine))
 
 def test_one_of_two_processes_may_send_a_planned_run(ledger: Ledger) -> None:
     for _ in range(10):
-        ledger.insert_plan(plan())
+        insert(ledger, plan())
     code = """
 sent = 0
 for row in ledger.unfinished():
@@ -155,35 +155,35 @@ def kill_when_ready(code: str, path: Path) -> None:
 
 
 def test_a_process_killed_inside_a_transaction_leaves_nothing_of_it(ledger: Ledger) -> None:
-    before = ledger.insert_plan(plan())
+    before = insert(ledger, plan())
     code = """
 import sys, time
 from pathlib import Path
-from tests.unit.ledger.ledger_tools import NOW, plan
-from wiro_nb.ledger import salvage
+from tests.unit.ledger.ledger_tools import NOW, insert, plan
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.rows import insert_row
 ledger = Ledger(Path(sys.argv[1]))
 def work(connection):
     for _ in range(200):
-        salvage.insert(connection, plan(record="r" * 20_000))
+        insert_row(connection, plan(record="r" * 20_000))
     print("now", flush=True)
     time.sleep(60)
 ledger._database.write(work)
 """
     kill_when_ready(code, ledger.path)
     assert [row.run_id for row in ledger.list(limit=None)] == [before.run_id]
-    ledger.insert_plan(plan())
-    assert ledger.verify().ok
+    insert(ledger, plan())
+    assert ledger.check_integrity() == "ok"
 
 
 def test_what_was_said_to_be_written_survives_kill_9(ledger: Ledger) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from tests.unit.ledger.ledger_tools import NOW, plan
+from tests.unit.ledger.ledger_tools import NOW, insert, plan
 from wiro_nb.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
-row = ledger.insert_plan(plan())
+row = insert(ledger, plan())
 ledger.mark_submitting(row.run_id, NOW)
 ledger.mark_submitted(row.run_id, "77", {TOKEN!r}, NOW)
 print("now", flush=True)
@@ -198,17 +198,17 @@ def test_a_forked_child_opens_the_file_for_itself(ledger: Ledger) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from tests.unit.ledger.ledger_tools import plan
+from tests.unit.ledger.ledger_tools import insert, plan
 from wiro_nb.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
-ledger.insert_plan(plan())
+insert(ledger, plan())
 mine = ledger._database._connection
 child = os.fork()
 if child == 0:
-    ledger.insert_plan(plan())
+    insert(ledger, plan())
     os._exit(0 if ledger._database._connection is not mine else 1)
 assert os.waitpid(child, 0)[1] == 0
-ledger.insert_plan(plan())
+insert(ledger, plan())
 """
     process = start(code, str(ledger.path))
     process.communicate(timeout=120)
@@ -220,7 +220,7 @@ def test_a_second_look_at_the_file_keeps_this_processs_locks(tmp_path: Path) -> 
     """Else another process takes itself for the last one and deletes the journal that is still in use."""
     path = tmp_path / "ledger.sqlite3"
     ledger = Ledger(path)
-    ledger.insert_plan(plan())
+    insert(ledger, plan())
     Ledger(path).close()
     journal = path.with_name(f"{path.name}-wal")
     number = journal.stat().st_ino

@@ -1,10 +1,13 @@
-"""Writes that wait for the disk at the same time are committed together, and stay apart in everything else."""
+"""Calls that wait for the ledger's thread are committed together, and stay apart in everything else."""
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
-import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +19,65 @@ from wiro_nb.ledger.database import Database
 WRITERS = 20
 
 
+class Failing(sqlite3.Connection):
+    """A connection that notes its statements and refuses some."""
+
+    statements: list[str]
+    broken = ""
+
+    def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+        self.statements.append(sql)
+        if self.broken and sql.startswith(self.broken):
+            raise sqlite3.OperationalError("database or disk is full")
+        return super().execute(sql, *rest)
+
+
 class Bench:
-    """A database whose statements are listened to, and a first write that waits while others queue."""
+    """A database whose statements are listened to."""
 
     def __init__(self, path: Path) -> None:
         self.statements: list[str] = []
-        self.database = Database(path, refill=lambda *_: "", connect=self._connect)
-        self.results: dict[int, Any] = {}
+        self.database = Database(path, copy_rows=lambda *_: "", connect=self._connect)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.set_trace_callback(self.statements.append)
-        return connection
+        self.connection = Failing(path, isolation_level=None, check_same_thread=False)
+        self.connection.statements = self.statements
+        return self.connection
 
-    def write_at_once(self, work: Any) -> int:
-        """Has `WRITERS` threads write while another write is under way; returns how many commits that took."""
+    def at_once(
+        self, *calls: Callable[[], Any], meanwhile: Callable[[list[Future[Any]]], object] = id
+    ) -> list[Any]:
+        """Has calls wait while another one is made; returns what each gave, or the exception it raised."""
         under_way, go_on = threading.Event(), threading.Event()
 
-        def hold_up(_: sqlite3.Connection) -> None:
+        def hold_up() -> None:
             under_way.set()
             assert go_on.wait(60)
 
-        def write(number: int) -> None:
-            try:
-                self.results[number] = self.database.write(lambda connection: work(connection, number))
-            except Exception as error:
-                self.results[number] = error
-
-        first = threading.Thread(target=self.database.write, args=(hold_up,))
-        first.start()
+        first = self.database.submit(hold_up)
         assert under_way.wait(60)
-        before = self.statements.count("COMMIT")
-        writers = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
-        for writer in writers:
-            writer.start()
-        deadline = time.monotonic() + 60
-        while len(self.database._waiting) < WRITERS and time.monotonic() < deadline:
-            threading.Event().wait(0.005)
+        self.statements.clear()
+        futures = [self.database.submit(call) for call in calls]
+        meanwhile(futures)
         go_on.set()
-        for thread in (first, *writers):
-            thread.join(60)
-        return self.statements.count("COMMIT") - before
+        first.result(60)
+        return [_outcome(future) for future in futures]
+
+    def put(self, number: int) -> Callable[[], int]:
+        """Returns a call that writes a row."""
+        return lambda: self.database.write(lambda connection: put(connection, number))
+
+    def count(self) -> int:
+        """Returns how many rows there are."""
+        query = "SELECT count(*) FROM budgets"
+        return int(self.database.read(lambda connection: connection.execute(query).fetchone()[0]))
+
+
+def _outcome(future: Future[Any]) -> Any:
+    try:
+        return future.result(60)
+    except (Exception, CancelledError) as error:
+        return error
 
 
 @pytest.fixture
@@ -71,93 +92,76 @@ def put(connection: sqlite3.Connection, number: int) -> int:
     return number
 
 
-def kept(bench: Bench) -> int:
-    return int(
-        bench.database.read(lambda connection: connection.execute("SELECT count(*) FROM budgets").fetchone()[0])
-    )
+def test_twenty_writes_that_wait_take_one_commit(bench: Bench) -> None:
+    assert bench.at_once(*map(bench.put, range(WRITERS))) == list(range(WRITERS))
+    assert bench.statements.count("COMMIT") == 1
+    assert bench.count() == WRITERS
 
 
-def test_twenty_writes_that_wait_take_one_more_commit(bench: Bench) -> None:
-    assert bench.write_at_once(put) == 2
-    assert bench.results == {number: number for number in range(WRITERS)}
-    assert kept(bench) == WRITERS
-
-
-def test_a_write_that_fails_takes_back_its_own_changes_only(bench: Bench) -> None:
-    def work(connection: sqlite3.Connection, number: int) -> int:
-        put(connection, number)
-        if number == 3:
-            raise LedgerError("no")
-        if number == 4:
-            connection.execute("INSERT INTO budgets (notebook, budget_usd) VALUES ('4.ipynb', '2')")
-        return number
-
-    bench.write_at_once(work)
-    assert kept(bench) == WRITERS - 2
-    assert str(bench.results[3].message) == "no"
-    assert isinstance(bench.results[4], LedgerError)
-    assert bench.results[4].reason == "constraint"
-    assert sum(isinstance(result, Exception) for result in bench.results.values()) == 2
-
-
-def test_an_interrupt_hits_one_thread_and_the_others_writes_are_done(bench: Bench) -> None:
-    struck: list[int] = []
-
-    def work(connection: sqlite3.Connection, number: int) -> int:
-        if number == 5 and not struck:
-            struck.append(number)
-            raise KeyboardInterrupt
-        return put(connection, number)
-
-    interrupted: list[threading.ExceptHookArgs] = []
-    hook, threading.excepthook = threading.excepthook, interrupted.append
-    try:
-        bench.write_at_once(work)
-    finally:
-        threading.excepthook = hook
-    assert struck == [5]
-    assert [args.exc_type for args in interrupted] == [KeyboardInterrupt]
-    assert kept(bench) == WRITERS - 1
-
-
-def test_calls_of_one_thread_take_one_commit_and_fail_by_themselves(bench: Bench) -> None:
-    def refuse(_: sqlite3.Connection) -> None:
+def test_a_call_that_fails_takes_back_its_own_changes_only(bench: Bench) -> None:
+    def put_twice_and_fail() -> None:
+        bench.put(98)()
+        bench.put(99)()
         raise LedgerError("no")
 
-    def put_and_refuse(connection: sqlite3.Connection) -> None:
-        put(connection, 98)
-        refuse(connection)
-
-    before = bench.statements.count("COMMIT")
-    writes = [lambda number=number: bench.database.write(lambda one: put(one, number)) for number in range(5)]
-    found = bench.database.together(
-        [*writes, lambda: bench.database.write(put_and_refuse), lambda: kept(bench), lambda: 1 // 0]
+    found = bench.at_once(
+        *map(bench.put, range(5)), put_twice_and_fail, bench.put(4), bench.count, lambda: 1 // 0, bench.put(5)
     )
-    assert found is not None
     assert found[:5] == [0, 1, 2, 3, 4]
-    assert [str(found[5].message), found[6], type(found[7])] == ["no", 5, ZeroDivisionError]
-    assert bench.statements.count("COMMIT") - before == 1
-    assert kept(bench) == 5
+    assert (str(found[5].message), found[6].reason) == ("no", "constraint")
+    assert (found[7], type(found[8]), found[9]) == (5, ZeroDivisionError, 5)
+    assert bench.statements.count("COMMIT") == 1
+    assert bench.count() == 6
 
 
-@pytest.mark.parametrize("trouble", ["a statement that fails", "a commit that fails"])
-def test_calls_are_handed_back_undone_when_the_file_makes_trouble(tmp_path: Path, trouble: str) -> None:
-    class Failing(sqlite3.Connection):
-        def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
-            if broken and sql.startswith(broken):
-                raise sqlite3.OperationalError("database or disk is full")
-            return super().execute(sql, *rest)
+@pytest.mark.parametrize("broken", ["BEGIN", "COMMIT"])
+def test_when_the_file_makes_trouble_every_write_fails_and_reads_go_on(bench: Bench, broken: str) -> None:
+    bench.connection.broken = broken
+    *writes, read = bench.at_once(*map(bench.put, range(3)), lambda: 42)
+    assert [type(outcome) for outcome in writes] == [LedgerError] * 3
+    assert all("cannot be written" in outcome.message for outcome in writes)
+    assert read == 42
+    assert bench.statements.count("BEGIN IMMEDIATE") == 1, "nobody waits a second time"
+    bench.connection.broken = ""
+    assert bench.count() == 0
+    assert bench.at_once(*map(bench.put, range(3))) == [0, 1, 2]
 
-    broken = ""
-    database = Database(
-        tmp_path / "ledger.sqlite3",
-        refill=lambda *_: "",
-        connect=lambda path: sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Failing),
-    )
-    broken = "COMMIT" if "commit" in trouble else "RELEASE"
-    calls = [lambda number=number: database.write(lambda one: put(one, number)) for number in range(3)]
-    assert database.together(calls) is None
-    broken = ""
-    assert database.read(lambda one: one.execute("SELECT count(*) FROM budgets").fetchone()[0]) == 0
-    assert database.together(calls) == [0, 1, 2]
-    database.close()
+
+@pytest.mark.parametrize("when", ["before it is made", "while it is made"])
+def test_a_cancelled_call_writes_nothing_and_the_others_are_made(bench: Bench, when: str) -> None:
+    futures: list[Future[Any]] = []
+
+    def put_and_cancel() -> None:
+        bench.put(3)()
+        futures[3].cancel()
+
+    def keep(given: list[Future[Any]]) -> None:
+        futures.extend(given)
+        if when.startswith("before"):
+            futures[3].cancel()
+
+    found = bench.at_once(*map(bench.put, range(3)), put_and_cancel, bench.put(4), meanwhile=keep)
+    assert [*found[:3], found[4]] == [0, 1, 2, 4]
+    assert isinstance(found[3], CancelledError)
+    assert bench.count() == 4
+
+
+def test_a_closed_database_makes_what_waits_and_opens_again(bench: Bench) -> None:
+    future = bench.database.submit(bench.put(1))
+    bench.database.close()
+    assert future.result(0) == 1
+    bench.put(2)()
+    assert bench.count() == 2
+
+
+def test_the_thread_holds_on_to_nothing_of_the_calls_it_made(bench: Bench) -> None:
+    class Held:
+        pass
+
+    def call(held: Held) -> weakref.ref[Held]:
+        bench.database.call(lambda: held)
+        return weakref.ref(held)
+
+    gone = call(Held())
+    gc.collect()
+    assert gone() is None

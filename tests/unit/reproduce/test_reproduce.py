@@ -298,8 +298,6 @@ def test_unclear_and_missing_sources_say_what_to_type(manager: Manager, own_fold
         replay.find_source(manager, first.id[:4])
     with pytest.raises(BadRecord, match="does not exist"):
         replay.find_source(manager, "gone.mp4")
-    with pytest.raises(UnknownRun, match="address"):
-        replay.find_source(manager, "https://example.invalid/0.mp4")
     for name, content in (("a.ipynb", "{"), ("b.mp4", "cut"), ("c.json", '{"format": 9}')):
         (own_folders / name).write_text(content)
         with pytest.raises(BadRecord):

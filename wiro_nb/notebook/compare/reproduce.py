@@ -46,7 +46,7 @@ def rerun(
     """Makes a run again with the settings, files and seed it had, and returns the new run.
 
     Args:
-        source: A run or its id, a clip, picture, `run.json`, folder, `NOTEBOOK#RUN`, or the address of an output.
+        source: A run or its id, a clip, picture, `run.json`, folder, or `NOTEBOOK#RUN`.
         overrides: Settings to change as a mapping, for those whose names are options here.
         all: True makes every run of a notebook or folder again and returns the new runs; none is sent unless
             every one can be.

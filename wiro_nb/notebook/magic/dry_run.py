@@ -40,9 +40,10 @@ def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) ->
         ("Price", explain_estimate(estimate, manager.choice.is_sandbox)),
         ("Time", "no earlier run compares" if seconds is None else f"about {format_duration(seconds)} of work"),
     ]
-    done = manager.find_done(prepared, context.notebook)
-    if done is not None:
-        rows.append(("Already made", f"run {done.short_id}: a cell that asks for this shows it at no cost"))
+    made = manager.find_made(prepared, context.notebook)
+    if made is not None:
+        label = "Already made" if made.done else "Under way"
+        rows.append((label, f"run {made.short_id}: a cell that asks for this shows it at no cost"))
     rows += [("Note", note) for note in prepared.notes]
     shown = {name: facts[name] for name in ("body", "fields", "files") if name in facts}
     return unsent_output("Dry run", rows, shown.get("body", shown))

@@ -35,7 +35,7 @@ def resume_runs(shell: Any) -> None:
 
 
 def _has_unfinished(notebook: str) -> bool:
-    from wiro_nb.ledger.rebuild import open_ledger
+    from wiro_nb.ledger.ledger import open_ledger
 
     ledger = open_ledger()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 if TYPE_CHECKING:
     from wiro_nb.execution.requests import Origin
     from wiro_nb.execution.run import Run
+    from wiro_nb.ledger.rows import LedgerRow
     from wiro_nb.schema.values import Prepared
-    from wiro_nb.session.manager import Manager
 
 ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
 ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
@@ -107,40 +107,28 @@ def _find_before(
     have been sent counts always: sending it again could be paid twice.
     """
     from wiro_nb.ledger.state import RunState
-    from wiro_nb.schema.encode import request_sha256
 
     if context.notebook is None:
         return None, ""
     manager = session.manager()
-    identity = request_sha256(prepared)
-    in_vain = (RunState.FAILED, RunState.CANCELLED)
-    for handle in _runs_of(manager, context.notebook, prepared.schema.slug):
-        row = handle.row
-        same = row.request_sha256 == identity and row.service == manager.service_name
-        same = same and made_from in (None, (row.parent or {}).get("run_id"))
-        if not same or row.state in in_vain or row.run_id in returned:
-            continue
-        if row.state is not RunState.SUCCEEDED:
-            is_uncertain = row.state is RunState.UNCERTAIN
-            if kind != "magic" and not is_uncertain and manager.started_here(handle):
-                continue
-            manager.follow(handle)
-            return handle, MAY_BE_RUNNING if is_uncertain else ALREADY_RUNNING
-        missing = handle.lacks_files
-        if missing and context.is_headless:  # nobody is there to fetch it, and later cells need the file
-            handle.download()
-            missing = False
-        return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
-    return None, ""
 
+    def accept(row: LedgerRow) -> bool:
+        if row.run_id in returned or made_from not in (None, (row.parent or {}).get("run_id")):
+            return False
+        may_be_meant_twice = kind != "magic" and manager.started_here(row.run_id)
+        return not may_be_meant_twice or row.state in (RunState.SUCCEEDED, RunState.UNCERTAIN)
 
-def _runs_of(manager: Manager, notebook: str, model: str) -> Iterator[Run]:
-    """Gives the runs of a notebook, latest first, and then those that its file brought along from elsewhere."""
-    from wiro_nb.session.notebook_runs import carried_rows
-
-    yield from manager.runs(notebook=notebook, model=model, limit=None)
-    for row in carried_rows(manager.ledger, notebook, model):
-        yield manager.get(row.run_id)
+    handle = manager.find_made(prepared, context.notebook, accept=accept)
+    if handle is None:
+        return None, ""
+    if handle.row.state is not RunState.SUCCEEDED:
+        manager.follow(handle)
+        return handle, MAY_BE_RUNNING if handle.row.state is RunState.UNCERTAIN else ALREADY_RUNNING
+    missing = handle.lacks_files
+    if missing and context.is_headless:  # nobody is there to fetch it, and later cells need the file
+        handle.download()
+        missing = False
+    return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
 
 
 def submit(

@@ -1,0 +1,272 @@
+"""Replaces a damaged ledger: its rows come from what can still be read of it, and from the runs' folders.
+
+Every finished run left its record in its folder. Which folders there are stands in a plain list beside the ledger,
+because a damaged ledger cannot tell.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.config import data_dir
+from wiro_nb.errors import BadRecord
+from wiro_nb.files import hash_file
+from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
+from wiro_nb.ledger.rows import COLUMNS, LedgerRow, insert_missing, read_money, row_from_sql
+from wiro_nb.ledger.state import RunOutput, RunState, Stage
+from wiro_nb.provenance.record import canonical_json
+from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
+from wiro_nb.schema.encode import hash_request
+
+CopyRows = Callable[[sqlite3.Connection, Path], str]
+
+_log = logging.getLogger(__name__)
+_WAIT_S = 60.0
+_FOLDERS_NAME = "folders.txt"
+_OUTPUT_FIELDS = {item.name for item in fields(RunOutput)}
+
+
+# Replacing the file -------------------------------------------------------------------------
+
+
+def replace_damaged(
+    path: Path, open_database: Callable[[Path], sqlite3.Connection], copy_rows: CopyRows
+) -> str | None:
+    """Puts a new file in place of a damaged one, which is kept under another name; one process at a time does it.
+
+    The new file is whole before it takes the old one's place: dying half-way loses nothing.
+
+    Returns:
+        A sentence for the user; None when the file is not damaged (any more).
+
+    Raises:
+        sqlite3.Error, OSError: It cannot be replaced; the damaged file is still in its place.
+    """
+    with _locked(path):
+        if not _is_damaged(path):
+            return None
+        new = path.with_name(path.name + ".new")
+        for file in _with_journal(new):
+            file.unlink(missing_ok=True)
+        with closing(open_database(new)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            sentence = copy_rows(connection, path)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")
+        for source, target in zip(_with_journal(path), _with_journal(aside), strict=True):
+            if source.exists():
+                source.rename(target)
+        new.replace(path)
+    return f"The ledger was damaged. The old file was kept as {aside.name}. {sentence}"
+
+
+def wait_for_recovery(path: Path) -> None:
+    """Waits while another process replaces the file."""
+    if _lock_path(path).exists():
+        with _locked(path):
+            pass
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    # The lock of an empty SQLite file ends with its process. The file stays: others may wait for it.
+    with closing(sqlite3.connect(_lock_path(path), timeout=_WAIT_S, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".rescue")
+
+
+def _with_journal(path: Path) -> list[Path]:
+    return [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm")]
+
+
+def check_integrity(connection: sqlite3.Connection) -> None:
+    """Raises SQLite's error of a damaged file, with its first complaint, unless the whole file is sound."""
+    (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        error = sqlite3.DatabaseError(answer)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with closing(connect_sqlite(path)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return bool(answer != "ok")
+    except sqlite3.DatabaseError as error:
+        return is_corrupt(error)
+
+
+# Rows from the damaged file -----------------------------------------------------------------
+
+
+def copy_rows(
+    connection: sqlite3.Connection, damaged: Path, rebuild: Callable[[], Iterable[LedgerRow]] | None
+) -> str:
+    """Fills a new ledger from a damaged one first, and from sidecars for what is missing.
+
+    The damaged file comes first because only it knows the tasks in flight and their tokens.
+
+    Returns:
+        A sentence that says how much came back.
+    """
+    from_file = insert_missing(connection, _readable_rows(damaged))
+    for stored in _scan(damaged, "SELECT notebook, budget_usd FROM budgets"):
+        connection.execute("INSERT OR IGNORE INTO budgets VALUES (?, ?)", tuple(stored))
+    from_sidecars = insert_missing(connection, rebuild()) if rebuild is not None else 0
+    return (
+        f"The new one has {_count_runs(from_file)} read from it and {_count_runs(from_sidecars)} from the run "
+        "folders. Runs that were under way may be missing: %wiro attach TASK brings them back."
+    )
+
+
+def _count_runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _readable_rows(damaged: Path) -> Iterator[LedgerRow]:
+    # A broken page stops a scan where it lies; from both ends all but that page can be reached.
+    for order in ("ASC", "DESC"):
+        for stored in _scan(damaged, f"SELECT * FROM runs ORDER BY rowid {order}"):
+            # A file that could not be migrated lacks the columns of later versions, or has their older names.
+            values = dict(stored)
+            values.setdefault("compute_s", values.get("elapsed_s"))
+            try:
+                row = row_from_sql(map(values.get, COLUMNS))
+            except (ValueError, TypeError, KeyError, IndexError):
+                continue
+            yield row
+
+
+def _scan(damaged: Path, query: str) -> Iterator[sqlite3.Row]:
+    try:
+        with closing(connect_sqlite(damaged)) as connection:
+            connection.row_factory = sqlite3.Row
+            yield from connection.execute(query)
+    except sqlite3.DatabaseError:
+        return
+
+
+# Rows from the runs' folders ----------------------------------------------------------------
+
+
+def remember_folder(folder: Path) -> None:
+    """Notes a folder of runs; one that cannot be noted is only missed when the ledger is damaged one day."""
+    path, line = data_dir() / _FOLDERS_NAME, str(folder.absolute())
+    try:
+        if line not in known_folders():
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(f"{line}\n")
+    except OSError as error:
+        _log.info("the folder of runs was not noted: %s", error.strerror)
+
+
+def known_folders() -> list[str]:
+    """Returns the folders noted so far."""
+    try:
+        text = (data_dir() / _FOLDERS_NAME).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line]
+
+
+def rows_from_sidecars(folders: Iterable[str | Path]) -> Iterator[LedgerRow]:
+    """Gives a row for every record found in the runs' folders; what cannot be read is passed over."""
+    for folder in folders:
+        for path in sorted(Path(folder).glob(f"*/{SIDECAR_NAME}")):
+            try:
+                yield _row_from_record(read_sidecar(path), path.parent)
+            except (BadRecord, OSError, ValueError, TypeError, KeyError) as error:
+                _log.warning("%s was not read: %s", path.parent.name, type(error).__name__)
+
+
+def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
+    """Returns the row of a finished run; raises KeyError, ValueError or TypeError for any other record."""
+    model, service, seed = record["model"], record["service"], record.get("seed")
+    cell, price = record.get("cell") or {}, record.get("price") or {}
+    times = {name: _read_time(text) for name, text in record["times"].items()}
+    started_at, finished_at = times.get("started"), times.get("finished")
+    state = RunState(record["status"])
+    if not state.is_final:
+        raise ValueError("a run that was not over has no whole record")
+    notebook_dir = folder.parent.parent
+    parameters, files = record.get("parameters") or {}, record.get("files") or {}
+    contents = {name: [item.get("sha256") or item.get("url") for item in items] for name, items in files.items()}
+    open_seed = str(seed["parameter"]) if seed and not seed.get("pinned") else None
+    return LedgerRow(
+        run_id=str(record["run_id"]),
+        state=state,
+        model=str(model["slug"]),
+        run_path=str(model["run_path"]),
+        service=str(service["name"]),
+        base_url=str(service["base_url"]),
+        created=times.get("created") or datetime.now(UTC),
+        request_sha256=hash_request(str(model["run_path"]), parameters, contents, open_seed),
+        request={name: record.get(name) for name in ("parameters", "files", "seed")},
+        notebook=_find_notebook(str(record["run_id"]), notebook_dir),
+        cell_id=cell.get("id"),
+        source_sha256=cell.get("source_sha256"),
+        schema_sha256=model.get("schema_sha256"),
+        task_id=record.get("task_id"),
+        exit_code=record.get("exit_code"),
+        estimated_usd=read_money(price.get("estimated_usd")),
+        cost_usd=read_money(price.get("cost_usd")),
+        submitted_at=times.get("submitted"),
+        started_at=started_at,
+        finished_at=finished_at,
+        # The record's own `elapsed_s` counts from submission: it includes the queue.
+        compute_s=(finished_at - started_at).total_seconds() if started_at and finished_at else None,
+        stage=str(Stage.DONE),
+        outputs=tuple(_read_output(item, folder, notebook_dir) for item in record.get("outputs") or ()),
+        record=canonical_json(dict(record)),
+        folder=str(folder),
+        parent=record.get("parent"),
+    )
+
+
+def _find_notebook(run_id: str, folder: Path) -> str | None:
+    """Returns the notebook whose outputs or metadata name the run; a record names none, for privacy."""
+    for path in sorted(folder.glob("*.ipynb")):
+        if run_id.encode() in path.read_bytes():
+            return str(path)
+    return None
+
+
+def _read_output(item: Mapping[str, Any], folder: Path, notebook_dir: Path) -> RunOutput:
+    known = {name: value for name, value in item.items() if name in _OUTPUT_FIELDS}
+    name = Path(str(known.get("name") or "")).name  # a record from outside must not lead out of the folder
+    path = folder / name
+    if not name or not path.is_file():
+        return RunOutput(**{**known, "name": name, "path": None})
+    poster = path.with_name(f"{path.stem}.poster.jpg")
+    return RunOutput(
+        **{
+            **known,
+            "name": name,
+            "path": path.relative_to(notebook_dir).as_posix(),
+            "poster_path": poster.relative_to(notebook_dir).as_posix() if poster.is_file() else None,
+            "stored_sha256": hash_file(path),
+        }
+    )
+
+
+def _read_time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

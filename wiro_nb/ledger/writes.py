@@ -1,0 +1,200 @@
+"""Writes of the ledger as functions on a connection: changes of a row, leases, budgets.
+
+A lease says which process tracks a run. A kernel that dies cannot say so: it holds its runs only until the lease
+ends, or until another kernel on the same machine finds its process gone; then that one may take them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sqlite3
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_UP, Decimal
+from typing import Any
+
+from wiro_nb.errors import BudgetExceeded, LedgerError
+from wiro_nb.ledger import queries
+from wiro_nb.ledger.rows import LedgerRow, money_text, time_text, to_sql
+from wiro_nb.ledger.state import RunState
+
+
+def change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:
+    """Changes fields of a run; returns its new row."""
+    _assign(connection, run_id, changes)
+    return queries.get(connection, run_id)
+
+
+def _assign(connection: sqlite3.Connection, run_id: str, changes: Mapping[str, Any], condition: str = "") -> None:
+    # Column names come from this module, never from outside.
+    names = ", ".join(f"{name} = :{name}" for name in changes)
+    values = {name: to_sql(name, value) for name, value in changes.items()}
+    connection.execute(f"UPDATE runs SET {names} WHERE run_id = :run_id {condition}", {**values, "run_id": run_id})
+
+
+def request_cancel(connection: sqlite3.Connection, run_id: str, at: datetime) -> LedgerRow:
+    """Writes that the user wants a run cancelled; the process that has it, now or later, does it."""
+    row = queries.get(connection, run_id)
+    if row.state.is_final or row.cancel_at is not None:
+        return row
+    return change(connection, run_id, cancel_at=at)
+
+
+def write_progress(connection: sqlite3.Connection, progress: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes stage, percent, message and start of submitted runs, by run id; ended runs stay as they are."""
+    for run_id, changes in progress.items():
+        _assign(connection, run_id, changes, "AND state = 'submitted'")
+
+
+def note_frame(connection: sqlite3.Connection, sha256: str, run_id: str, output: int, frame: int) -> None:
+    """Notes that a picture of this content is a frame of a run's clip; `frame` as the caller counts it."""
+    connection.execute("INSERT OR IGNORE INTO media VALUES (?, ?, ?, ?)", (sha256, run_id, output, frame))
+
+
+def forget(connection: sqlite3.Connection, run_id: str) -> None:
+    """Takes a run off the lists. Its cost still counts as spent; its files stay.
+
+    Raises:
+        LedgerError: The run is in flight.
+    """
+    row = queries.get(connection, run_id)
+    if not row.state.is_final and row.state is not RunState.UNCERTAIN:
+        raise LedgerError(
+            f"Run {row.short_id} is not over yet.", hint=f"%wiro cancel {row.short_id}", reason="transition"
+        )
+    change(connection, run_id, deleted=True)
+
+
+def set_budget(connection: sqlite3.Connection, notebook: str | None, budget_usd: Decimal | None) -> None:
+    """Sets or, with None, removes the budget of a notebook."""
+    connection.execute("DELETE FROM budgets WHERE notebook = ?", (notebook or "",))
+    if budget_usd is not None:
+        connection.execute("INSERT INTO budgets VALUES (?, ?)", (notebook or "", money_text(budget_usd)))
+
+
+# Leases --------------------------------------------------------------------------------------
+
+
+def new_owner() -> str:
+    """Returns a name for this process that no other has, even after a restart with the same process id."""
+    return f"{os.getpid()}-{socket.gethostname()}-{secrets.token_hex(8)}"
+
+
+def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime, ttl_s: float) -> bool:
+    """Takes a run that is free or one's own, or whose lease has ended, or whose owner is dead.
+
+    Returns:
+        False when another process holds it.
+    """
+    held = connection.execute("SELECT lease_owner FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    values = {
+        "run_id": run_id,
+        "owner": owner,
+        "dead": held["lease_owner"] if held is not None and is_dead(held["lease_owner"]) else None,
+        "now": time_text(now),
+        "until": time_text(now + timedelta(seconds=ttl_s)),
+    }
+    changed = connection.execute(
+        """
+        UPDATE runs SET lease_owner = :owner, lease_until = :until
+        WHERE run_id = :run_id
+        AND (lease_owner IS NULL OR lease_owner = :owner OR lease_owner = :dead OR lease_until <= :now)
+        """,
+        values,
+    )
+    return changed.rowcount == 1
+
+
+def is_dead(owner: str | None) -> bool:
+    """True when a process of this machine surely does not run any more: its lease need not be waited for."""
+    process_id, _, rest = (owner or "").partition("-")
+    # On Windows asking this way would end the process; there the lease has to run out.
+    if rest.rpartition("-")[0] != socket.gethostname() or not process_id.isdecimal() or sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(process_id), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def heartbeat(connection: sqlite3.Connection, owner: str, now: datetime, ttl_s: float) -> frozenset[str]:
+    """Extends all leases of an owner; returns the ids of the runs it still holds."""
+    until = time_text(now + timedelta(seconds=ttl_s))
+    connection.execute("UPDATE runs SET lease_until = ? WHERE lease_owner = ?", (until, owner))
+    held = connection.execute("SELECT run_id FROM runs WHERE lease_owner = ?", (owner,))
+    return frozenset(row["run_id"] for row in held)
+
+
+def cancel_requests(connection: sqlite3.Connection, owner: str) -> frozenset[str]:
+    """Returns the ids of an owner's runs that were asked to be cancelled."""
+    found = connection.execute("SELECT run_id FROM runs WHERE lease_owner = ? AND cancel_at IS NOT NULL", (owner,))
+    return frozenset(row["run_id"] for row in found)
+
+
+def release(connection: sqlite3.Connection, owner: str, run_id: str | None = None) -> int:
+    """Gives up one run, or all that the owner holds; returns how many."""
+    changed = connection.execute(
+        """
+        UPDATE runs SET lease_owner = NULL, lease_until = NULL
+        WHERE lease_owner = :owner AND (:run_id IS NULL OR run_id = :run_id)
+        """,
+        {"owner": owner, "run_id": run_id},
+    )
+    return changed.rowcount
+
+
+# Budgets -------------------------------------------------------------------------------------
+
+
+def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], setting_usd: Decimal | None) -> None:
+    """Refuses runs that would go over the budget of their notebook and service together.
+
+    Args:
+        connection: In the transaction that inserts them.
+        rows: To be inserted, of one notebook and service.
+        setting_usd: Limit of any one notebook; its own budget counts too, the lower one holds.
+
+    Raises:
+        BudgetExceeded: Billed and reserved money with these estimates is over the limit.
+    """
+    own = queries.get_budget(connection, rows[0].notebook)
+    limits = [limit for limit in (setting_usd, own) if limit is not None]
+    if not limits:
+        return
+    limit = min(limits)
+    spent, reserved = queries.money(connection, notebook=rows[0].notebook, service=rows[0].service)
+    used = spent + reserved
+    known = sum((row.estimated_usd for row in rows if row.estimated_usd is not None), Decimal(0))
+    is_unknown = any(row.estimated_usd is None for row in rows)
+    # Runs of unknown price may start while anything is left; what they will cost cannot be held back.
+    over = used + known - limit
+    if over < 0 or (over == 0 and not is_unknown):
+        return
+    what = "This run" if len(rows) == 1 else f"These {len(rows)} runs"
+    by = f" by {_usd(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
+    estimate = "unknown" if is_unknown else f"about {_usd(known)}"
+    in_flight = f"; in flight: about {_usd(reserved)}" if reserved else ""
+    needed = format((used + known).quantize(Decimal("0.01"), ROUND_UP), "f") if over > 0 else "USD"
+    is_setting = own is None or (setting_usd is not None and setting_usd < own)
+    raise BudgetExceeded(
+        f"{what} would go over the budget of {_usd(limit)}{by}.",
+        details=[f"Billed so far: {_usd(spent)}{in_flight}; {what.lower()}: {estimate}."],
+        hint=f"%config WiroMagics.budget_usd = '{needed}'" if is_setting else f"%wiro budget {needed}",
+        budget_usd=money_text(limit),
+        spent_usd=money_text(used),
+        estimated_usd=None if is_unknown else money_text(known),
+        over_usd=money_text(over) if over > 0 else None,
+    )
+
+
+def _usd(amount: Decimal) -> str:
+    """Returns an amount with two to four places, rounded up: a refusal never makes a gap look closed."""
+    text = format(amount.quantize(Decimal("0.0001"), ROUND_UP).normalize() if amount else Decimal(0), "f")
+    whole, _, cents = text.partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}"

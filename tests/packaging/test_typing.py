@@ -50,9 +50,10 @@ wiro_nb.no_such_name
 
 def check(tmp_path: Path, program: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "program.py").write_text(program)
-    cache = ROOT / ".mypy_cache"
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", "program.py"]
-    # Run elsewhere, so that the package is found the way an installed one is: by its py.typed.
+    # The project's own settings and cache, so that what `mypy` has checked is not checked again. Run elsewhere, so
+    # that the package is found the way an installed one is: by its py.typed.
+    settings = [f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}"]
+    command = [sys.executable, "-m", "mypy", "--strict", *settings, "program.py"]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
 
 

@@ -106,6 +106,7 @@ def test_the_source_archive_builds_the_same_wheel(release: Release, tmp_path: Pa
     assert contents[0] == contents[1]
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_the_wheel_in_any_folder(
     installed: Environment, variables: dict[str, str], tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_the_demo_runs_in_an_environment_with_nothing_else_in_it(release: Releas
     assert done.stdout.count("clip ") == 3
 
 
+@pytest.mark.slow
 def test_the_command_is_the_module(installed: Environment, variables: dict[str, str], tmp_path: Path) -> None:
     answers = [
         installed.run([*words, "--version"], cwd=tmp_path, env=variables).stdout
@@ -159,6 +161,7 @@ def hiding(variables: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return {**variables, "PYTHONPATH": str(tmp_path / "hide")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "hidden", "extra"),
     [
@@ -177,6 +180,7 @@ def test_a_missing_extra_names_the_command_that_installs_it(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_video_packages_the_package_and_its_help_still_work(
     installed: Environment, hiding: dict[str, str], tmp_path: Path
 ) -> None:
@@ -203,6 +207,7 @@ def read_only(installed: Environment) -> Iterator[list[str]]:
             path.chmod(mode)
 
 
+@pytest.mark.slow
 def test_it_works_where_the_package_cannot_be_written(
     installed: Environment, variables: dict[str, str], read_only: list[str], tmp_path: Path
 ) -> None:
@@ -214,6 +219,7 @@ def test_it_works_where_the_package_cannot_be_written(
     assert json.loads(done.stdout)["status"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_uninstalling_leaves_nothing_in_jupyter_or_anywhere(release: Release, tmp_path: Path) -> None:
     environment = make_environment(tmp_path / "venv", borrow=True)
     before = {path for path in environment.folder.rglob("*") if "__pycache__" not in path.parts}

@@ -1,11 +1,10 @@
 """Prints pip constraints that pin each dependency of the project to the lowest version it allows.
 
-    python tests/packaging/lower_bounds.py > bounds.txt && python -m pip install -c bounds.txt ".[test]"
+`python tests/packaging/lower_bounds.py > bounds.txt && python -m pip install -c bounds.txt ".[test]"`
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 
@@ -16,8 +15,8 @@ EXTRAS = ("sandbox", "lab", "test")
 def lower_bounds() -> list[str]:
     """Returns a line `NAME==VERSION` for each dependency and each of the extras that the tests install."""
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
-    wanted = [*project["dependencies"], *(item for extra in EXTRAS for item in project["optional-dependencies"][extra])]
-    return [re.sub(r">=", "==", item) for item in wanted if ">=" in item]
+    groups = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in EXTRAS)]
+    return [item.replace(">=", "==") for group in groups for item in group if ">=" in item]
 
 
 if __name__ == "__main__":

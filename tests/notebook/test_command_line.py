@@ -233,10 +233,10 @@ def test_a_reader_that_leaves_early_is_no_error(shell: Shell) -> None:
 
 
 def test_every_command_explains_itself(shell: Shell) -> None:
-    from wiro_nb.cli.parser import command_names
+    from wiro_nb.cli.parser import COMMANDS
 
     listing = shell([*WIRO, "--help"]).stdout
-    for name in command_names():
+    for name in COMMANDS:
         assert f"\n    {name} " in listing
     assert "Exit codes" in listing
 

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from tests.readme_tables import README, TABLES, rewrite
-from wiro_nb.cli.parser import build_parser, command_names
+from wiro_nb.cli.parser import COMMANDS as SHELL_COMMANDS
+from wiro_nb.cli.parser import build_parser
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.presentation.grammar import CELL, COMMANDS, STATUS, find_command
 
@@ -30,7 +31,7 @@ def test_the_tables_name_every_command_and_option() -> None:
     assert {command.name for command in COMMANDS} - {STATUS} == commands_in(magic)
     flags = {flag.name for command in (CELL, *COMMANDS) for flag in command.flags}
     assert flags == set(re.findall(r"`(--[\w-]+)", magic))
-    assert set(command_names()) == set(re.findall(r"`wiro-nb (\w+)", cli)) | {"sandbox"}
+    assert set(SHELL_COMMANDS) == set(re.findall(r"`wiro-nb (\w+)", cli)) | {"sandbox"}
     assert {"--json", "--max-cost", "--faults", "--speed"} <= set(re.findall(r"`(--[\w-]+)", cli))
 
 
@@ -49,7 +50,7 @@ def test_every_magic_in_the_readme_exists() -> None:
 def test_every_shell_command_and_option_in_the_readme_exists() -> None:
     used = re.findall(r"wiro-nb (\w+)", CODE)
     assert used
-    assert set(used) <= set(command_names())
+    assert set(used) <= set(SHELL_COMMANDS)
     line = next(line for line in TEXT.split("\n") if line.startswith("wiro-nb run "))
     known, rest = build_parser().parse_known_args([word for word in line.split()[1:] if '"' not in word])
     assert (known.json, rest) == (True, [])

@@ -1,6 +1,6 @@
 """The `wiro-nb` command: the same runs from a shell, a script or a nightly job.
 
-The top room: it may import every other one, each at first use, so that `wiro-nb --help` is quick.
+The top layer; it imports the others at first use, so that `wiro-nb --help` is quick.
 With `--json` one JSON value goes to stdout and everything else to stderr.
 
 Exit codes: 0 done, 1 a run failed or was cancelled, 2 bad input, 3 service, network or ledger,
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 __all__ = ["main"]
 
@@ -34,13 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return sandbox.main(words[1:])
         arguments = parse_words(build_parser(), words)
-        return int(arguments.handler(arguments))
+        module, _, function = arguments.handler.partition(":")
+        return int(getattr(import_module(f"wiro_nb.cli.{module}"), function)(arguments))
     except WiroError as error:
         from wiro_nb.cli.output import report_error
 
         return report_error(error)
     except KeyboardInterrupt as stop:
-        if not stop.args:  # who waits for a run has said which one goes on
+        if not stop.args:  # a command that waits for a run has printed which one goes on
             print("stopped; a run that was sent goes on: wiro-nb runs", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.cli.lab import require_lab
-from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN
-from wiro_nb.cli.tutorials import QUICKSTART, find_tutorials
+from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN, say
+from wiro_nb.cli.tutorials import QUICKSTART, find_tutorials, require_lab
 from wiro_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "wiro_demo"
 CELL_TIMEOUT_S = 300
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -30,26 +29,26 @@ def demo(arguments: argparse.Namespace) -> int:
     source = find_tutorials() / QUICKSTART
     folder = _make_folder(arguments.out)
     target = folder / QUICKSTART
-    _say("running the quickstart on the sandbox (a free local service; no account, no cost)")
+    say("running the quickstart on the sandbox (a free local service; no account, no cost)")
     notebook, failure = execute_notebook(source, target)
     page = _write_html(notebook, target)
     if failure:
-        _say(f"the quickstart failed: {failure}")
-        _say(f"what was done so far: {target}")
+        say(f"the quickstart failed: {failure}")
+        say(f"what was done so far: {target}")
         return EXIT_RUN
     clips = list(_clips(notebook, folder))
     if not clips:
-        _say(f"the quickstart made no clip; see {target}")
+        say(f"the quickstart made no clip; see {target}")
         return EXIT_RUN
     if blank := [clip.name for clip in clips if not clip.with_name(f"{clip.stem}.poster.jpg").is_file()]:
-        _say(f"PyAV and Pillow made no poster of {', '.join(blank)}, so pages show no picture; see {target}")
-        _say('next: python -m pip install --upgrade "wiro_nb[lab]"')
+        say(f"PyAV and Pillow made no poster of {', '.join(blank)}, so pages show no picture; see {target}")
+        say('next: python -m pip install --upgrade "wiro_nb[lab]"')
         return EXIT_RUN
     print(f"notebook  {target}")
     print(f"html      {page}")
     for clip in clips:
         print(f"clip      {clip}")
-    _say("open it yourself: wiro-nb lab")
+    say("open it yourself: wiro-nb lab")
     return EXIT_DONE
 
 
@@ -108,7 +107,7 @@ def _announce(notebook: NotebookNode, index: int) -> None:
     if cell.cell_type == "code":
         code_cells = [number for number, item in enumerate(notebook.cells) if item.cell_type == "code"]
         first = next(iter(cell.source.splitlines()), "")
-        _say(f"cell {code_cells.index(index) + 1} of {len(code_cells)}: {first}")
+        say(f"cell {code_cells.index(index) + 1} of {len(code_cells)}: {first}")
 
 
 async def _show_progress(notebook: str) -> None:
@@ -119,7 +118,7 @@ async def _show_progress(notebook: str) -> None:
     shown = ""
     ledger: Ledger | None = None
     while True:
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_S)
         if ledger is None:
             if not ledger_path().exists():
                 continue
@@ -127,7 +126,7 @@ async def _show_progress(notebook: str) -> None:
         for row in ledger.unfinished(notebook=notebook):
             text = f"  {row.model}: {row.stage}" + (f" {row.percent:.0f}%" if row.percent is not None else "")
             if text != shown:
-                _say(text)
+                say(text)
                 shown = text
 
 
@@ -146,7 +145,7 @@ def _write_html(notebook: NotebookNode, target: Path) -> Path:
 
 
 def _clips(notebook: NotebookNode, folder: Path) -> Iterator[Path]:
-    """Gives the files the notebook's records name that are really there."""
+    """Yields the files that the notebook's records name, where they exist."""
     from wiro_nb.provenance.notebooks import records_in_notebook
 
     for found in records_in_notebook(json.loads(json.dumps(notebook))).values():
@@ -157,22 +156,12 @@ def _clips(notebook: NotebookNode, folder: Path) -> Iterator[Path]:
 
 
 def _make_folder(asked: str | None) -> Path:
-    """Returns a folder of its own for this demo, so that no earlier result is mistaken for it."""
-    if asked:
-        candidates = [Path(asked)]
-    else:
-        candidates = [Path(DEFAULT_FOLDER), *(Path(f"{DEFAULT_FOLDER}-{number}") for number in range(2, 1000))]
-    for folder in candidates:
-        if asked or not folder.exists():
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigError(
-                    f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR"
-                ) from None
-            return folder
-    raise ConfigError("there are too many demo folders here", hint="wiro-nb demo --out DIR")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Returns the folder asked for, or a new one, so that no earlier result is mistaken for this demo's."""
+    numbered = (Path(f"{DEFAULT_FOLDER}-{number}") for number in itertools.count(2))
+    unused = (path for path in itertools.chain([Path(DEFAULT_FOLDER)], numbered) if not path.exists())
+    folder = Path(asked) if asked else next(unused)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR") from None
+    return folder

@@ -5,49 +5,35 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from wiro_nb.cli.output import EXIT_DONE, print_json, print_table
+from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_table
 from wiro_nb.errors import ConnectFailed, UnreadableSchema
+from wiro_nb.presentation.formatting import shorten
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import ModelSchema
+from wiro_nb.schema.types import Parameter
 
-if TYPE_CHECKING:
-    from wiro_nb.services.catalogue import ModelCard
-
+_CARD_FACTS = ("slug", "title", "description", "categories", "tags", "cover", "run_count")
 _MAX_PAGE_BYTES = 5_000_000
 
 
 def models(arguments: argparse.Namespace) -> int:
     """Lists the service's models, or the bundled ones where it cannot be reached."""
-    from wiro_nb.session.manager import get_manager
-
-    manager = get_manager()
-    if arguments.service:
-        manager.use(arguments.service)
-    cards = manager.models(" ".join(arguments.query))
+    cards = open_manager(arguments).models(" ".join(arguments.query))
     if arguments.json:
         for card in cards:
-            print_json(_card_facts(card))
-        return EXIT_DONE
-    if not cards and arguments.query:
+            print_json({name: getattr(card, name) for name in _CARD_FACTS})
+    elif not cards and arguments.query:
         print(f"no model fits “{' '.join(arguments.query)}”; all of them: wiro-nb models")
-        return EXIT_DONE
-    print_table(
-        [(card.slug, ", ".join(card.categories[:3]), card.description) for card in cards],
-        heads=("model", "categories", "what it does"),
-    )
+    else:
+        rows = [(card.slug, ", ".join(card.categories[:3]), card.description) for card in cards]
+        print_table(rows, heads=("model", "categories", "what it does"))
     return EXIT_DONE
-
-
-def _card_facts(card: ModelCard) -> dict[str, Any]:
-    names = ("slug", "title", "description", "categories", "tags", "cover", "run_count")
-    return {name: getattr(card, name) for name in names}
 
 
 def schema(arguments: argparse.Namespace) -> int:
     """Prints a model's inputs, read from the service, a file or an address."""
-    found = _read(arguments.source, arguments.service)
+    found = _read(arguments)
     if arguments.json:
         print_json(found.to_dict())
         return EXIT_DONE
@@ -55,25 +41,21 @@ def schema(arguments: argparse.Namespace) -> int:
     if found.free_form:
         print("this model publishes no inputs: any name=value is sent as it stands")
         return EXIT_DONE
-    rows = []
-    for parameter in found.parameters:
-        default = parameter.default or ""
-        default = default if isinstance(default, str) else ", ".join(default)
-        choices = ", ".join(option.label for option in parameter.options)
-        rows.append(
-            (
-                parameter.id + (" (required)" if parameter.required else ""),
-                parameter.type,
-                default if len(default) <= 24 else default[:23] + "…",
-                "; ".join(text for text in (parameter.help, choices, parameter.rule) if text),
-            )
-        )
+    rows = [_input_row(parameter) for parameter in found.parameters]
     print_table(rows, heads=("input", "type", "default", "help and choices"))
     return EXIT_DONE
 
 
-def _read(source: str, service: str | None) -> ModelSchema:
-    path = Path(source)
+def _input_row(parameter: Parameter) -> tuple[str, str, str, str]:
+    name = parameter.id + (" (required)" if parameter.required else "")
+    default = parameter.default if isinstance(parameter.default, str) else ", ".join(parameter.default or ())
+    choices = ", ".join(option.label for option in parameter.options)
+    about = "; ".join(filter(None, (parameter.help, choices, parameter.rule)))
+    return name, parameter.type, shorten(default, 24), about
+
+
+def _read(arguments: argparse.Namespace) -> ModelSchema:
+    source, path = arguments.source, Path(arguments.source)
     if is_there(path) and path.is_file():
         try:
             content = path.read_bytes()
@@ -82,12 +64,7 @@ def _read(source: str, service: str | None) -> ModelSchema:
         return read_schema_text(content, path.name)
     if source.startswith(("http://", "https://")):
         return read_schema_text(_fetch(source), source)
-    from wiro_nb.session.manager import get_manager
-
-    manager = get_manager()
-    if service:
-        manager.use(service)
-    return manager.schema(source)
+    return open_manager(arguments).schema(source)
 
 
 def read_schema_text(data: bytes, name: str) -> ModelSchema:

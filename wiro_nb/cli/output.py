@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb import errors
-from wiro_nb.cli.parser import command_names
+from wiro_nb.cli.parser import COMMANDS
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import format_progress
 from wiro_nb.presentation.run import run_text
 
-_SHELL_WORDS = {
-    "%wiro info": "wiro-nb schema",
-    "%wiro login": "set WIRO_API_KEY",
-    "%wiro use ": "--service ",
-    "%wiro help": "wiro-nb --help",
-    "%wiro download ": "wiro-nb wait ",
+if TYPE_CHECKING:
+    from wiro_nb.session.manager import Manager
+
+_SHELL_COMMANDS = {
+    "": "wiro-nb runs",
+    "info": "wiro-nb schema",
+    "login": "set WIRO_API_KEY",
+    "use": "--service",
+    "help": "wiro-nb --help",
+    "download": "wiro-nb wait",
+    **{name: f"wiro-nb {name}" for name in COMMANDS},
+}
+"""What a shell has in place of the magic commands; the others are for notebooks."""
+_SHELL_PHRASES = {
     "%config WiroMagics.out_dir = 'FOLDER'": "--out DIR",
     ", or the text below the %%wiro line": "",
 }
+_MAGIC = re.compile(r"(?<!%)%wiro(?: ([a-z]\w*))?")
 
 EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
 
@@ -33,7 +43,7 @@ def report_error(error: errors.WiroError) -> int:
     if errors.WiroError.debug:
         raise error
     for line in error.lines():
-        print(as_shell(line), file=sys.stderr)
+        say(as_shell(line))
     return error_code(error)
 
 
@@ -44,22 +54,42 @@ def error_code(error: errors.WiroError) -> int:
     return EXIT_RUN if isinstance(error, errors.RunError) else EXIT_SERVICE
 
 
-def as_shell(text: str) -> str:
-    """Returns a text whose commands are those of the shell instead of the notebook's.
+def exit_code(state: RunState) -> int:
+    """Returns the exit code a run's state stands for."""
+    return EXIT_DONE if state in (RunState.SUCCEEDED, RunState.SUBMITTED, RunState.PLANNED) else EXIT_RUN
 
-    A command the shell does not have is said to be for a notebook.
-    """
-    for magic, shell in _SHELL_WORDS.items():
-        text = text.replace(magic, shell)
-    known = "|".join(command_names())
-    text = re.sub(rf"(?<!%)%wiro (?=(?:{known})\b)", "wiro-nb ", text)
-    text = re.sub(r"(?<!%)%wiro(?! [a-z])", "wiro-nb runs", text)
-    return re.sub(r"(?<!%)%wiro ", "in a notebook: %wiro ", text, count=1)
+
+def as_shell(text: str) -> str:
+    """Returns a text with the shell's commands in place of magics; other magics are marked as for a notebook."""
+    for phrase, shell in _SHELL_PHRASES.items():
+        text = text.replace(phrase, shell)
+    return _MAGIC.sub(lambda found: _SHELL_COMMANDS.get(found[1] or "", f"in a notebook: {found[0]}"), text)
+
+
+def open_manager(arguments: argparse.Namespace) -> Manager:
+    """Returns the session, with the service that `--service` names."""
+    from wiro_nb.session.manager import get_manager
+
+    manager = get_manager()
+    if arguments.service:
+        manager.use(arguments.service)
+    return manager
+
+
+def say(text: str) -> None:
+    """Prints a line for people on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
     """Prints one JSON value on one line."""
-    print(json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain))
+    print(json.dumps(value, ensure_ascii=False, sort_keys=True, default=_to_json))
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
@@ -71,53 +101,40 @@ def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
         print("  ".join([*cells, row[-1]]).rstrip())
 
 
-def exit_code(state: RunState) -> int:
-    """Returns the exit code a run's state stands for."""
-    return EXIT_DONE if state in (RunState.SUCCEEDED, RunState.SUBMITTED, RunState.PLANNED) else EXIT_RUN
+def describe_run(snapshot: Snapshot) -> str:
+    """Returns a run in plain text with the shell's commands."""
+    return as_shell(run_text(snapshot))
 
 
 class ProgressLine:
-    """One line on stderr that follows a run; where stderr is no terminal, only when contact is lost."""
+    """One line on stderr that follows a run; where stderr is no terminal, only the loss of contact is reported."""
 
     def __init__(self) -> None:
         self._shown = ""
-        self._live = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
         self._is_lost = False
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Shows a snapshot (called on the I/O thread)."""
-        if not self._live:
-            self._tell_contact(snapshot)
+        if not self._is_terminal:
+            self._report_contact(snapshot)
             return
         text = f"{snapshot.model} {snapshot.short_id}: {format_progress(snapshot)}"
         if text != self._shown:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
             self._shown = text
 
-    def _tell_contact(self, snapshot: Snapshot) -> None:
-        """Says in a log why nothing moves: a job may wait for long for a service that is away."""
+    def _report_contact(self, snapshot: Snapshot) -> None:
+        """Tells a log why nothing moves: a job may wait long for a service that is unreachable."""
         is_lost = snapshot.lost_since is not None
         if is_lost == self._is_lost or snapshot.state.is_final:
             return
         self._is_lost = is_lost
-        told = f"lost contact with {snapshot.service}; it is asked again and again" if is_lost else "contact again"
-        print(f"run {snapshot.short_id}: {told}", file=sys.stderr, flush=True)
+        text = f"lost contact with {snapshot.service}; it is asked again and again" if is_lost else "contact again"
+        say(f"run {snapshot.short_id}: {text}")
 
     def close(self) -> None:
         """Leaves the cursor on a line of its own."""
         if self._shown:
-            print(file=sys.stderr, flush=True)
+            say("")
             self._shown = ""
-
-
-def describe_run(snapshot: Snapshot) -> str:
-    """Returns a run in plain text with the shell's commands."""
-    return as_shell(run_text(snapshot))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)

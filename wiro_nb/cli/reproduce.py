@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb import config
-from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, print_json
-from wiro_nb.cli.runs import follow, read_amount, read_values, say
+from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, open_manager, print_json, say
+from wiro_nb.cli.runs import follow, read_amount, read_values
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,11 +24,8 @@ def rerun(arguments: argparse.Namespace) -> int:
     """Makes runs again, waits for them, prints them; each that is asked for is sent."""
     from wiro_nb.execution.requests import Origin
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
-    from wiro_nb.session.manager import get_manager
 
-    manager = get_manager()
-    if arguments.service:
-        manager.use(arguments.service)
+    manager = open_manager(arguments)
     limit = read_amount(arguments.max_cost)
     overrides = read_values(arguments.values, arguments.file)
     if arguments.all:
@@ -42,7 +39,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     if stopped is not None:
         raise refuse(stopped)
     if arguments.all:
-        _announce(manager, replays, yes=arguments.yes)
+        _confirm(manager, replays, yes=arguments.yes)
     codes = []
     for replay in replays:
         say(f"{replay.plan.model} on {manager.service_name}: {_price(manager, replay)}")
@@ -53,7 +50,7 @@ def rerun(arguments: argparse.Namespace) -> int:
         )
         codes.append(follow(handle, as_json=arguments.json))
         if handle.path is not None:
-            say(f"  hold it against the first: wiro-nb compare {replay.source.word} {handle.short_id}")
+            say(f"  compare it with the first: wiro-nb compare {replay.source.word} {handle.short_id}")
     return max(codes)
 
 
@@ -61,9 +58,8 @@ def compare(arguments: argparse.Namespace) -> int:
     """Prints what differs between two runs or clips; the exit code is 0 whatever came out."""
     from wiro_nb.presentation.reproduction import comparison_output
     from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
-    from wiro_nb.session.manager import get_manager
 
-    manager = get_manager()
+    manager = open_manager(arguments)
     left = find_side(manager, arguments.left)
     if arguments.right is None:
         left, right = parent_side(manager, left), left
@@ -80,10 +76,9 @@ def compare(arguments: argparse.Namespace) -> int:
 def verify(arguments: argparse.Namespace) -> int:
     """Checks paths, or the ledger; the exit code is 1 when there is a problem."""
     from wiro_nb.reproduce.verify_ledger import verify_everything
-    from wiro_nb.session.manager import get_manager
 
     paths = [Path(path) for path in arguments.paths]
-    findings = verify_everything(get_manager(), paths, ledger=not paths)
+    findings = verify_everything(open_manager(arguments), paths, ledger=not paths)
     has_problem = any(item.level == "problem" for item in findings)
     if arguments.json:
         print_json({"ok": not has_problem, "findings": [asdict(item) for item in findings]})
@@ -99,14 +94,13 @@ def seal(arguments: argparse.Namespace) -> int:
     from wiro_nb.provenance.seal import seal_notebook
 
     done = [seal_notebook(Path(path)) for path in arguments.notebooks]
-    if arguments.json:
-        for item in done:
+    for item in done:
+        if arguments.json:
             facts = {"runs": item.run_ids, "added": item.added, "changed": item.changed}
             print_json({"path": str(item.path), **facts})
-        return EXIT_DONE
-    for item in done:
-        state = f"{len(item.added)} added" if item.changed else "nothing to add"
-        print(f"{item.path}: {len(item.run_ids)} runs in its metadata, {state}")
+        else:
+            state = f"{len(item.added)} added" if item.changed else "nothing to add"
+            print(f"{item.path}: {len(item.run_ids)} runs in its metadata, {state}")
     return EXIT_DONE
 
 
@@ -114,22 +108,19 @@ def export(arguments: argparse.Namespace) -> int:
     """Writes a crate, and prints a table."""
     from wiro_nb.provenance.report import write_csv
     from wiro_nb.reproduce.replay import find_sources
-    from wiro_nb.session.manager import get_manager
 
     if not (arguments.to or arguments.csv):
         raise InputError(
             "say what to export: --to DIR for a crate, --csv for a table",
             hint=f"wiro-nb export {arguments.sources[0]} --to DIR",
         )
-    manager = get_manager()
+    manager = open_manager(arguments)
     sources = {item.run_id: item for word in arguments.sources for item in find_sources(manager, word)}
     found = sorted(sources.values(), key=lambda item: item.run_id)
-    records = [item.record for item in found]
     if arguments.to:
-        path = _write_crate(manager, found, arguments)
-        say(f"crate written: {path}")
+        say(f"crate written: {_write_crate(manager, found, arguments)}")
     if arguments.csv:
-        print(write_csv(records), end="")
+        print(write_csv([item.record for item in found]), end="")
     return EXIT_DONE
 
 
@@ -156,22 +147,22 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
     return done.path
 
 
-def _announce(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
-    """Says what all of them together may cost, and asks for a word above the limits of a sweep.
+def _confirm(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
+    """Prints what all of them together may cost; asks for `--yes` above the limits of a sweep.
 
     Raises:
         ConfirmationNeeded: It is more than the limits, and `yes` is False.
     """
     from wiro_nb.session.totals import confirm_total
 
-    told = confirm_total(
+    total = confirm_total(
         manager,
         [item.prepared for item in replays if item.prepared is not None],
         yes=yes,
         limit_usd=config.SWEEP_LIMIT_USD,
         limit_runs=config.SWEEP_LIMIT_RUNS,
     )
-    say(f"in all {told}")
+    say(f"in all {total}")
 
 
 def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
@@ -189,7 +180,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
             if request is not None:
                 print(json.dumps(request, ensure_ascii=False, indent=1))
     if len(replays) > 1:
-        _announce(manager, replays, yes=True)
+        _confirm(manager, replays, yes=True)
     say("nothing was sent")
     return EXIT_DONE if all(replay.prepared is not None for replay in replays) else EXIT_INPUT
 

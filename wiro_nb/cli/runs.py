@@ -17,9 +17,11 @@ from wiro_nb.cli.output import (
     ProgressLine,
     describe_run,
     exit_code,
+    open_manager,
     print_json,
     print_table,
     report_error,
+    say,
 )
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
@@ -31,18 +33,15 @@ if TYPE_CHECKING:
     from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
     from wiro_nb.execution.requests import Origin
     from wiro_nb.presentation.request import format_estimate
-    from wiro_nb.session.manager import get_manager
 
-    manager = get_manager()
-    if arguments.service:
-        manager.use(arguments.service)
+    manager = open_manager(arguments)
     prepared = manager.prepare(arguments.model, read_values(arguments.values, arguments.file))
     for note in prepared.notes:
         say(note)
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     out_dir = Path(arguments.out) if arguments.out else None
     done = None if arguments.fresh else manager.find_made(prepared, None, accept=_has_succeeded)
     if done is not None:
-        _fetch_what_lacks(done)
+        _download_missing(done)
         say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
         return _report(done, as_json=arguments.json)
     price = format_estimate(manager.estimate(prepared), manager.choice.is_sandbox)
@@ -71,24 +70,16 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
 
     ((estimate, seconds),) = manager.forecast([prepared])
     facts = describe_request(prepared)
-    price = explain_estimate(estimate, manager.choice.is_sandbox)
     if as_json:
-        low, high = estimate.low_usd, estimate.high_usd
-        known = {"low_usd": low, "high_usd": high} if estimate.known else {"low_usd": None, "high_usd": None}
-        print_json(
-            {
-                **facts,
-                "service": manager.service_name,
-                "price": {**known, "basis": estimate.basis},
-                "seconds": seconds,
-            }
-        )
+        low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
+        price_facts = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
+        print_json({**facts, "service": manager.service_name, "price": price_facts, "seconds": seconds})
         return EXIT_DONE
     print(f"{facts['endpoint']} on {manager.service_name}, {facts['content_type']}")
     for name in ("body", "fields", "files"):
         if name in facts:
             print(f"{name}: {json.dumps(facts[name], ensure_ascii=False, indent=1)}")
-    print(f"price: {price}")
+    print(f"price: {explain_estimate(estimate, manager.choice.is_sandbox)}")
     print("nothing was sent")
     return EXIT_DONE
 
@@ -96,39 +87,32 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
 def runs(arguments: argparse.Namespace) -> int:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
     from wiro_nb.presentation.run_list import describe_filters, runs_in_state
-    from wiro_nb.session.manager import get_manager
 
+    manager = open_manager(arguments)
     if arguments.export:
-        for line in get_manager().ledger.export_lines():
+        for line in manager.ledger.export_lines():
             print(line)
         return EXIT_DONE
     if arguments.limit < 1:
         raise InputError(f"--limit {arguments.limit} lists nothing", hint="wiro-nb runs --limit 50")
     chosen = {"model": arguments.model, "text": arguments.text}
-    found = runs_in_state(get_manager(), arguments.state, limit=arguments.limit, **chosen)
+    found = runs_in_state(manager, arguments.state, limit=arguments.limit, **chosen)
     if arguments.json:
         for item in found:
             print_json(_facts(item))
         return EXIT_DONE
-    if not found and (told := describe_filters(**chosen, state=arguments.state)):
-        print(f"no run fits{told.removeprefix(',')}; all of them: wiro-nb runs")
-        return EXIT_DONE
-    if not found:
+    if not found and (filters := describe_filters(**chosen, state=arguments.state)):
+        print(f"no run fits{filters.removeprefix(',')}; all of them: wiro-nb runs")
+    elif not found:
         print('no runs yet; the first one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
-        return EXIT_DONE
-    rows = [
-        (
-            item.short_id,
-            f"{item.created.astimezone():%Y-%m-%d %H:%M}",
-            item.status,
-            item.model,
-            _cost(item.snapshot),
-            str(item.path or ""),
-        )
-        for item in found
-    ]
-    print_table(rows, heads=("run", "when", "state", "model", "cost", "file"))
+    else:
+        print_table([_row(item) for item in found], heads=("run", "when", "state", "model", "cost", "file"))
     return EXIT_DONE
+
+
+def _row(item: Run) -> tuple[str, ...]:
+    created = f"{item.created.astimezone():%Y-%m-%d %H:%M}"
+    return item.short_id, created, item.status, item.model, _cost(item.snapshot), str(item.path or "")
 
 
 def _cost(snapshot: Snapshot) -> str:
@@ -140,11 +124,11 @@ def _cost(snapshot: Snapshot) -> str:
 def show(arguments: argparse.Namespace) -> int:
     """Shows one run of the ledger, and what it was made from."""
     from wiro_nb.session.lineage import chain_text
-    from wiro_nb.session.manager import get_manager
 
-    handle = _find(arguments.run)
+    manager = open_manager(arguments)
+    handle = manager.get(arguments.run)
     _report(handle, as_json=arguments.json)
-    chain = chain_text(get_manager().ledger, handle.row)
+    chain = chain_text(manager.ledger, handle.row)
     if chain:
         print(f"  made from  {chain}", file=sys.stderr if arguments.json else sys.stdout)
     return EXIT_DONE
@@ -152,23 +136,21 @@ def show(arguments: argparse.Namespace) -> int:
 
 def wait(arguments: argparse.Namespace) -> int:
     """Takes a run up again and waits for it."""
-    from wiro_nb.session.manager import get_manager
-
-    handle = _find(arguments.run)
+    manager = open_manager(arguments)
+    handle = manager.get(arguments.run)
     if handle.state is RunState.SUCCEEDED:
-        _fetch_what_lacks(handle)
+        _download_missing(handle)
     else:
-        get_manager().follow(handle)
+        manager.follow(handle)
     return follow(handle, as_json=arguments.json)
 
 
 def cancel(arguments: argparse.Namespace) -> int:
     """Cancels a run that is waiting or running."""
-    from wiro_nb.session.manager import get_manager
-
-    handle = _find(arguments.run)
+    manager = open_manager(arguments)
+    handle = manager.get(arguments.run)
     if not handle.done:
-        get_manager().follow(handle)
+        manager.follow(handle)
     handle.cancel()
     handle.wait(check=False)
     _report(handle, as_json=arguments.json)
@@ -190,10 +172,9 @@ def attach(arguments: argparse.Namespace) -> int:
 
 def forget(arguments: argparse.Namespace) -> int:
     """Takes a run off the list; what it cost still counts, its files stay."""
-    from wiro_nb.session.manager import get_manager
-
-    handle = _find(arguments.run)
-    get_manager().forget(handle)
+    manager = open_manager(arguments)
+    handle = manager.get(arguments.run)
+    manager.forget(handle)
     say(f"run {handle.short_id} is off the list; its files stay where they are")
     if arguments.json:
         print_json(handle.record or _facts(handle))
@@ -203,9 +184,8 @@ def forget(arguments: argparse.Namespace) -> int:
 def record(arguments: argparse.Namespace) -> int:
     """Prints the records of a source, one JSON value a line."""
     from wiro_nb.reproduce.replay import find_sources
-    from wiro_nb.session.manager import get_manager
 
-    manager = get_manager()
+    manager = open_manager(arguments)
     found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
     for item in found:
         if item.kind == "ledger" and manager.get(item.run_id).record is None:
@@ -221,11 +201,11 @@ def _has_succeeded(row: LedgerRow) -> bool:
     return row.state is RunState.SUCCEEDED
 
 
-def _fetch_what_lacks(handle: Run) -> None:
-    """Gets the files of a run that is done and not all here.
+def _download_missing(handle: Run) -> None:
+    """Downloads the files of a finished run that are missing here.
 
     Raises:
-        DownloadFailed: One cannot be had.
+        DownloadFailed: One is not available.
     """
     if handle.lacks_files:
         say(f"not all its files are in {handle.folder}: they are fetched again, at no cost")
@@ -243,17 +223,11 @@ def _wait_until_sent(handle: Run) -> None:
     line = ProgressLine()
     stops = [handle.on_change(look), handle.on_change(line)]
     look(handle.snapshot)
-    while not known.wait(_LOOK_S):
+    while not known.wait(_POLL_S):
         look(handle.snapshot)
     for stop in stops:
         stop()
     line.close()
-
-
-def _find(query: str) -> Run:
-    from wiro_nb.session.manager import get_manager
-
-    return get_manager().get(query)
 
 
 def follow(handle: Run, *, as_json: bool) -> int:
@@ -341,8 +315,3 @@ def read_amount(text: str | None) -> Decimal | None:
     if amount is None:
         raise InputError(f"--max-cost is an amount from 0 to {MAX_USD} USD, not {text!r}", hint="--max-cost 0.50")
     return amount
-
-
-def say(text: str) -> None:
-    """Prints a line for people on stderr."""
-    print(text, file=sys.stderr)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
     from wiro_nb.notebook.browser.models import info, models
     from wiro_nb.notebook.compare.reproduce import compare, rerun, verify
-    from wiro_nb.notebook.run.actions import attach, cancel, download, forget, form, last, run, runs, show, wait
+    from wiro_nb.notebook.form.controller import form
+    from wiro_nb.notebook.run.actions import attach, cancel, download, forget, last, run, runs, show, wait
     from wiro_nb.notebook.sweep.actions import sweep
     from wiro_nb.sweeps.sweep import Sweep
 
@@ -61,7 +62,8 @@ _MODULES = {
     "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
     "wiro_nb.notebook.browser.models": "info models",
     "wiro_nb.notebook.compare.reproduce": "compare rerun verify",
-    "wiro_nb.notebook.run.actions": "attach cancel download forget form last run runs show wait",
+    "wiro_nb.notebook.form.controller": "form",
+    "wiro_nb.notebook.run.actions": "attach cancel download forget last run runs show wait",
     "wiro_nb.notebook.sweep.actions": "sweep",
     "wiro_nb.sweeps.sweep": "Sweep",
 }

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
+
+_loaders: dict[str, Callable[[], Callable[[Any], None]]] = {}
 
 
-class Presenter(Protocol):
-    """Displays objects of one kind in IPython."""
-
-    def show(self, item: Any) -> Any:
-        """Displays the object in the running cell."""
-
-    def mimebundle(self, item: Any) -> Any:
-        """Returns what `_repr_mimebundle_` returns for the object."""
-
-
-_loaders: dict[str, Callable[[], Any]] = {}
-
-
-def register_presenter(kind: str, load: Callable[[], Any]) -> None:
-    """Registers the presenter of a kind of object ("run", "sweep").
+def register_presenter(kind: str, load: Callable[[], Callable[[Any], None]]) -> None:
+    """Registers what displays a kind of object ("run", "sweep") in the running cell.
 
     Args:
         kind: The kind.
-        load: Returns the presenter; called at first use, so that registering imports nothing.
+        load: Returns the function that displays one; called at first use, so that registering imports nothing.
     """
     _loaders[kind] = load
 
 
-def find_presenter(kind: str) -> Presenter | None:
-    """Returns the presenter of a kind of object; None outside IPython and where none is registered."""
+def present(kind: str, item: Any) -> None:
+    """Displays an object in the running cell; prints it outside IPython and where nothing is registered."""
     load = _loaders.get(kind)
     if load is None or "IPython" not in sys.modules:
-        return None
-    presenter: Presenter = load()
-    return presenter
+        print(repr(item))
+    else:
+        load()(item)

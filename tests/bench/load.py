@@ -8,7 +8,9 @@ figures are of this package and not of a queue of its own making.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import io
 import json
 import os
 import resource
@@ -186,11 +188,11 @@ def cards_on(wanted: bool) -> Iterator[tuple[dict[str, float], list[tuple[str, i
 
 def show_cards(runs: list[Any]) -> None:
     """Makes the card of each run and has it follow, as a cell does."""
-    from wiro_nb.notebook.run.display import LiveView
-    from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.notebook.run.display import RunView
 
-    for run in runs:
-        LiveView(run, RunCard(run.snapshot), f"wiro-{run.id}", "").follow()
+    with contextlib.redirect_stdout(io.StringIO()):  # there is no shell: outputs are printed
+        for run in runs:
+            RunView(run).show_live()
 
 
 _RELEASER = """

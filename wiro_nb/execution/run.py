@@ -20,7 +20,7 @@ from wiro_nb.errors import DownloadFailed, RunCancelled, TimedOut, WiroError
 from wiro_nb.io_thread import keep_turning
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
-from wiro_nb.presenters import find_presenter
+from wiro_nb.presenters import present
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.2
@@ -413,13 +413,9 @@ class Run:
 
         return unsubscribe
 
-    def show(self) -> Any:
+    def show(self) -> None:
         """Shows the run in the notebook: a live card, or the result."""
-        presenter = find_presenter("run")
-        if presenter is None:
-            print(repr(self))
-            return None
-        return presenter.show(self)
+        present("run", self)
 
     # How it poll_count ----------------------------------------------------------------------------
 
@@ -433,11 +429,8 @@ class Run:
             parts.append(f", {'free (sandbox)' if self._snapshot.is_sandbox else f'{self.cost_usd} USD'}")
         return "".join(parts) + ">"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        presenter = find_presenter("run")
-        if presenter is None:
-            return {"text/plain": repr(self)}
-        return presenter.mimebundle(self)
+    def _ipython_display_(self) -> None:
+        self.show()
 
     # For the manager -------------------------------------------------------------------------
 

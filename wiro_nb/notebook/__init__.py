@@ -9,8 +9,9 @@
     document/    the open notebook's metadata and saved outputs
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    `%load_ext` and `%unload_ext`
-    context         where the code runs: live kernel, headless kernel, terminal, plain Python
-    session      what this kernel remembers
+    context      where the code runs: live kernel, headless kernel, terminal, plain Python
+    display      displaying outputs, and waiting in the running cell
+    session      the state of this kernel
 
 IPython, ipywidgets and anywidget are imported at first use.
 """
@@ -21,5 +22,5 @@ from importlib import import_module
 
 from wiro_nb.presenters import register_presenter
 
-register_presenter("run", lambda: import_module("wiro_nb.notebook.run.display"))
-register_presenter("sweep", lambda: import_module("wiro_nb.notebook.sweep.actions"))
+register_presenter("run", lambda: import_module("wiro_nb.notebook.run.display").show)
+register_presenter("sweep", lambda: import_module("wiro_nb.notebook.sweep.actions").show)

@@ -9,6 +9,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.notebook.colab import missing_widgets_hint
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.magic.magics import WiroMagics
+from wiro_nb.notebook.run.resume import resume_runs, show_messages
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.grammar import MAGIC
 
@@ -31,11 +32,11 @@ def load(shell: Any) -> None:
         from wiro_nb.notebook.magic.completion import match_wiro
 
         completer.custom_matchers.append(match_wiro)
-    _register_display(shell)
     # Before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
     shell.input_transformer_manager.line_transforms.insert(0, let_through_without_body)
-    _resume(shell)
-    _hint_at_widgets(shell)
+    resume_runs(shell)
+    if (hint := missing_widgets_hint()) is not None and current_context(shell).is_live:
+        show_messages([hint])
 
 
 def unload(shell: Any) -> None:
@@ -53,7 +54,6 @@ def unload(shell: Any) -> None:
         from wiro_nb.notebook.magic.completion import match_wiro
 
         completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
-    _unregister_display(shell)
     steps = shell.input_transformer_manager.line_transforms
     steps[:] = [step for step in steps if step is not let_through_without_body]
     for name, end in (
@@ -83,39 +83,3 @@ def let_through_without_body(lines: list[str]) -> list[str]:
 
 def _find_magics(shell: Any) -> WiroMagics | None:
     return next((item for item in shell.configurables if isinstance(item, WiroMagics)), None)
-
-
-def _register_display(shell: Any) -> None:
-    """A run that is the value of a cell shows itself as its cell would: by name, so that nothing is imported."""
-    shell.display_formatter.ipython_display_formatter.for_type_by_name(
-        "wiro_nb.execution.run", "Run", _display_run
-    )
-
-
-def _unregister_display(shell: Any) -> None:
-    formatter = shell.display_formatter.ipython_display_formatter
-    formatter.deferred_printers.pop(("wiro_nb.execution.run", "Run"), None)
-    module = sys.modules.get("wiro_nb.execution.run")
-    if module is not None:
-        formatter.type_printers.pop(module.Run, None)
-
-
-def _display_run(run: Any) -> None:
-    from wiro_nb.notebook.run.display import show
-
-    show(run, session.take_note(run.id))
-
-
-def _resume(shell: Any) -> None:
-    """Takes up unfinished runs of this notebook; one line says so, and nothing is said otherwise."""
-    from wiro_nb.notebook.run.resume import resume_runs
-
-    resume_runs(shell)
-
-
-def _hint_at_widgets(shell: Any) -> None:
-    hint = missing_widgets_hint()
-    if hint is not None and current_context(shell).is_live:
-        from wiro_nb.notebook.run.resume import tell
-
-        tell([hint])

@@ -44,7 +44,7 @@ class Session:
         self.preferences = Preferences()
         self.last_run: Run | None = None
         self._schemas: dict[str, ModelSchema] = {}
-        self._notes: dict[str, str] = {}
+        self._notices: dict[str, str] = {}
         self._execution: str | None = None
         self._returned: set[str] = set()
         self._chosen: tuple[int, str] | None = None
@@ -94,14 +94,14 @@ class Session:
             return self.preferences.wait == "always"
         return context.is_headless
 
-    def set_note(self, run_id: str, note: str) -> None:
-        """Keeps a sentence to be shown above a run that is the value of its cell."""
-        if note:
-            self._notes[run_id] = note
+    def set_notice(self, run_id: str, notice: str) -> None:
+        """Sets a sentence that is shown above a run when it is the value of its cell."""
+        if notice:
+            self._notices[run_id] = notice
 
-    def take_note(self, run_id: str) -> str:
-        """Returns the sentence kept for a run, once."""
-        return self._notes.pop(run_id, "")
+    def take_notice(self, run_id: str) -> str:
+        """Returns the sentence set for a run, once."""
+        return self._notices.pop(run_id, "")
 
     def returned_in(self, context: ExecutionContext) -> set[str]:
         """Returns the ids of runs that calls of the present execution of a cell have given back.

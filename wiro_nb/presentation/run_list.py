@@ -97,37 +97,16 @@ class RunList(Displayable, list["Run"]):
 
     Args:
         runs: The runs.
-        spent: A sentence about money; called when the table is shown.
-        pictures: As in `runs_output`.
-        where: As in `runs_output`.
-        chosen: As in `runs_output`.
-        schemas: Returns the models that are known.
+        render: Returns the table of their present snapshots; called when it is shown.
     """
 
-    def __init__(
-        self,
-        runs: Iterable[Run],
-        *,
-        spent: Callable[[], str] = str,
-        pictures: bool = True,
-        where: str = "in this notebook",
-        chosen: str = "",
-        schemas: Callable[[], Sequence[ModelSchema]] = tuple,
-    ) -> None:
+    def __init__(self, runs: Iterable[Run], render: Callable[[list[Snapshot]], Output]) -> None:
         super().__init__(runs)
-        self._spent, self._schemas = spent, schemas
-        self._pictures, self._where, self._chosen = pictures, where, chosen
+        self._render = render
 
     def output(self) -> Output:
         """Returns the table, with the runs as they are now."""
-        return runs_output(
-            [run.snapshot for run in self],
-            spent=self._spent(),
-            pictures=self._pictures,
-            where=self._where,
-            chosen=self._chosen,
-            schemas=self._schemas(),
-        )
+        return self._render([run.snapshot for run in self])
 
 
 class RunMessage(Displayable, list["Run"]):
@@ -153,7 +132,7 @@ def runs_output(
     spent: str = "",
     pictures: bool = True,
     where: str = "in this notebook",
-    chosen: str = "",
+    filters: str = "",
     schemas: Sequence[ModelSchema] = (),
 ) -> Output:
     """Returns the table of runs.
@@ -163,14 +142,14 @@ def runs_output(
         spent: A sentence about money, or "".
         pictures: True links the posters; their paths start from the folder of the runs' own notebook.
         where: Which runs these are.
-        chosen: The filters in use, as `describe_filters` gives them.
+        filters: The filters in use, as `describe_filters` gives them.
         schemas: The models that are known: they order the settings and name the choices.
     """
     if not snapshots:
-        return _no_runs(where, chosen)
+        return _no_runs(where, filters)
     known = {schema.slug: schema for schema in schemas}
     settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
-    head, about = f"{format_count(len(snapshots), 'run')} {where}{chosen}", f"newest first. {spent}".rstrip()
+    head, about = f"{format_count(len(snapshots), 'run')} {where}{filters}", f"newest first. {spent}".rstrip()
     shown = table(
         ("Run", "Clip", "Status, when", "Model, key settings", "Cost, time", "Next command"),
         [_row(snapshot, key, pictures) for snapshot, key in zip(snapshots, settings, strict=True)],
@@ -185,12 +164,12 @@ def runs_output(
     )
 
 
-def _no_runs(where: str, chosen: str) -> Output:
+def _no_runs(where: str, filters: str) -> Output:
     """Returns that there are no runs, or none that fit the filters."""
-    if not chosen:
+    if not filters:
         return compose(heading(f"No runs {where} yet"), next_steps(("%wiro models", ""), ("%wiro form MODEL", "")))
     all_of_them = "%wiro runs" if where == "in this notebook" else "%wiro runs --all"
-    fits = f"No run {where} fits{chosen.removeprefix(',')}"
+    fits = f"No run {where} fits{filters.removeprefix(',')}"
     return compose(heading(fits), next_steps((all_of_them, "for all of them")))
 
 

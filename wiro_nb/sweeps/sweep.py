@@ -15,7 +15,7 @@ from wiro_nb.errors import MissingExtra, RunCancelled, RunFailed, TimedOut, Unkn
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.presenters import find_presenter
+from wiro_nb.presenters import present
 from wiro_nb.sweeps.plan import SweepPlan
 
 if TYPE_CHECKING:
@@ -258,13 +258,9 @@ class Sweep:
             ) from None
         return pandas.DataFrame(self.rows())
 
-    def show(self) -> Any:
+    def show(self) -> None:
         """Shows the grid in the notebook."""
-        presenter = find_presenter("sweep")
-        if presenter is None:
-            print(repr(self))
-            return None
-        return presenter.show(self)
+        present("sweep", self)
 
     def __repr__(self) -> str:
         varied = ", ".join(f"{axis.name} ({len(axis)})" for axis in self.plan.axes)

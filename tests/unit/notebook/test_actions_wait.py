@@ -11,11 +11,13 @@ from IPython.core.error import UsageError
 from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.notebook.context import ExecutionContext
+from wiro_nb.notebook import display
+from wiro_nb.notebook.context import ExecutionContext, Kind
 from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.sweep import actions as sweeps
+from wiro_nb.notebook.sweep.actions import SweepView
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
 
@@ -26,30 +28,37 @@ def run_with(*outputs: RunOutput) -> Any:
     )
 
 
+def in_context(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.setattr(display, "current_context", lambda: ExecutionContext(kind))
+
+
 def test_a_person_is_told_and_a_program_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(UNSAVED)
     manager = SimpleNamespace(follow=lambda handle: None)
     monkeypatch.setattr(type(session), "manager", lambda self: manager)
     monkeypatch.setattr(actions, "show", lambda query: run)
-    monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-live"))
+    in_context(monkeypatch, "kernel-live")
     assert "done, file not saved: %wiro download 8k2qf" in repr(actions.wait("8k2qf"))
-    monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-headless"))
+    in_context(monkeypatch, "kernel-headless")
     with pytest.raises(DownloadFailed, match="No space left"):
         actions.wait("8k2qf")
 
 
-def test_a_saved_file_stops_nobody() -> None:
-    actions.wait_for(run_with(*DONE.outputs), ExecutionContext("kernel-headless"))
+def test_a_saved_file_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_context(monkeypatch, "kernel-headless")
+    display.wait_for(RunView(run_with(*DONE.outputs)))
 
 
-def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there() -> None:
+def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     handles = [run_with(*DONE.outputs), run_with(UNSAVED), run_with(UNSAVED)]
     handles[2].short_id = "9n3rf"
     waited: list[str] = []
-    sweep: Any = SimpleNamespace(wait=lambda: waited.append("until the end"), runs=handles)
-    sweeps._wait(sweep, ExecutionContext("kernel-live"))
+    sweep: Any = SimpleNamespace(id="s", wait=lambda: waited.append("until the end"), runs=handles)
+    in_context(monkeypatch, "kernel-live")
+    display.wait_for(SweepView(sweep))
+    in_context(monkeypatch, "kernel-headless")
     with pytest.raises(DownloadFailed, match=r"run 8k2qf is done, but clip\.mp4 was not saved") as caught:
-        sweeps._wait(sweep, ExecutionContext("kernel-headless"))
+        display.wait_for(SweepView(sweep))
     assert tuple(caught.value.details) == ("Not saved either: 9n3rf.",)
     assert len(waited) == 2
 

@@ -73,7 +73,7 @@ def every_page() -> list[str]:
     states = [DONE, FAILED, CANCELLED, GENERATING, UNCERTAIN, at(outputs=(CLIP, CLIP)), at(outputs=())]
     error = InvalidParameter("effect has no choice <x>", near=["a", "b"], allowed=["a", "b", "c"], name="effect")
     pages = [run_output(snapshot, POSTERS, notice="why") for snapshot in states]
-    pages += [runs_output([], spent="", chosen=", state failed, text <b>")]
+    pages += [runs_output([], spent="", filters=", state failed, text <b>")]
     pages += [runs_output(states, spent="Spent $1 of $2."), runs_output([], spent="")]
     pages += [
         error_output(error),
@@ -272,7 +272,7 @@ def test_no_model_found_and_no_run_found_name_what_to_type() -> None:
 
 def test_a_filter_that_fits_nothing_is_not_an_empty_notebook() -> None:
     assert runs_output([], spent="").text.startswith("wiro: no runs in this notebook yet\n  next: %wiro models")
-    told = runs_output([], spent="", chosen=", state failed, since 7d")
+    told = runs_output([], spent="", filters=", state failed, since 7d")
     assert told.text == (
         "wiro: no run in this notebook fits state failed, since 7d\n  next: %wiro runs for all of them"
     )

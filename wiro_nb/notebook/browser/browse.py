@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import WiroError
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.context import ExecutionContext
+from wiro_nb.notebook.display import publish, with_view_of
 from wiro_nb.notebook.form.controller import FormDesk, keep_desk
 from wiro_nb.notebook.form.results import FormResults
-from wiro_nb.notebook.run.display import publish, read_posters, with_view_of
+from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.models import format_default_price
 from wiro_nb.presentation.output import Output

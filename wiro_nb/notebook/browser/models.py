@@ -51,7 +51,7 @@ class ModelList(Displayable, list["ModelCard"]):
 
             ModelDesk(context, self, self._query, self.output()).show()
         else:
-            from wiro_nb.notebook.run.display import publish
+            from wiro_nb.notebook.display import publish
 
             publish(self.output())
 

@@ -10,7 +10,8 @@ from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.compare.view import LETTERS, Comparison, DiffRow, compare_runs
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run.display import read_posters, rebase_outputs, with_view_of
+from wiro_nb.notebook.display import with_view_of
+from wiro_nb.notebook.run.display import read_posters, rebase_outputs
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.contact_sheet import make_thumb
 from wiro_nb.notebook.sweep.grid_view import clip_timing, main_output

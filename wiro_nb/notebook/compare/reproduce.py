@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from wiro_nb.errors import WiroError
 from wiro_nb.notebook.context import ANY_NOTEBOOK, ExecutionContext, current_context
+from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.run.find import source_text
-from wiro_nb.notebook.run.submit import merge_inputs, origin_of, read_limit, start_prepared
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Displayable, Output
 
@@ -67,7 +68,8 @@ def rerun(
         RunFailed: Where it waits, when a run gave no result.
     """
     context = current_context()
-    limit, values = read_limit(max_cost_usd), merge_inputs(overrides, values)
+    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    values = merge_inputs(overrides, values)
     if all:
         replays = plan_all(source, values, context, "python", force=force)
         total = confirm(replays, yes)
@@ -75,13 +77,13 @@ def rerun(
         replays = [plan(source, values, context, "python", force=force)]
     handles = []
     for replay in replays:
-        handle, note = _start(replay, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
-        session.set_note(handle.id, note)
+        handle, notice = start(replay, context, options)
+        session.set_notice(handle.id, notice)
         handles.append(handle)
     if all:
-        return _listing(handles, context, wait, total)
+        return wait_and_list(handles, wait, total)
     if session.should_wait(context, wait):
-        actions.wait_for(handles[0], context)
+        wait_for(RunView(handles[0]))
     return handles[0]
 
 
@@ -152,50 +154,6 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     )
 
 
-def rerun_in_cell(
-    replays: Sequence[Replay],
-    *,
-    wait: bool | None,
-    fresh: bool,
-    max_cost_usd: Decimal | None,
-    is_many: bool,
-    yes: bool = False,
-    keep: Callable[[Any], None],
-) -> Any:
-    """Makes runs again for the magic: one shows itself in the cell, several come back as a table.
-
-    Args:
-        replays: Planned, at least one.
-        wait: As in `rerun`.
-        fresh: As in `rerun`.
-        max_cost_usd: As in `rerun`.
-        is_many: True for the runs of a whole notebook or folder.
-        yes: As in `rerun`.
-        keep: Called with the run (a list of runs, when many) before anything is waited for.
-
-    Raises:
-        ConfirmationNeeded: As in `rerun`.
-        WiroError: One could not start, or gave no result in a cell that waits.
-    """
-    context = current_context()
-    told = confirm(replays, yes)
-    started = [_start(item, context, "magic", fresh=fresh, max_cost_usd=max_cost_usd) for item in replays]
-    if is_many:
-        handles = [handle for handle, _ in started]
-        keep(handles)
-        return _listing(handles, context, wait, told)
-    ((handle, note),) = started
-    keep(handle)
-    lines = " ".join(f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
-    try:
-        actions.show_and_wait(handle, " ".join(filter(None, (note, lines))), context, wait)
-    except KeyboardInterrupt:
-        from wiro_nb.execution.run import WaitInterrupted
-
-        raise WaitInterrupted(handle.short_id) from None
-    return None
-
-
 def preview(replay: Replay) -> Output:
     """Returns the page of a run that is not sent."""
     from wiro_nb.presentation.request import describe_request, explain_estimate, unsent_output
@@ -212,44 +170,40 @@ def preview(replay: Replay) -> Output:
     return unsent_output(f"Run {replay.source.short_id} made again", rows, body, notes=replay.lines)
 
 
-def _start(
-    replay: Replay,
-    context: ExecutionContext,
-    kind: str,
-    *,
-    fresh: bool,
-    max_cost_usd: Decimal | None,
-    out_dir: str | None = None,
-) -> tuple[Run, str]:
+def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> tuple[Run, str]:
+    """Makes a run again, unless this notebook has done so already; returns the run and a notice about that.
+
+    Raises:
+        WiroError: It cannot be sent.
+    """
     from wiro_nb.reproduce.replay import refuse
 
     if replay.prepared is None:
         raise refuse(replay)
-    return start_prepared(
-        replay.prepared,
-        context,
-        kind,
-        fresh=fresh,
-        max_cost_usd=max_cost_usd,
-        out_dir=out_dir,
-        parent=replay.parent,
-        made_again=True,
+    return submit_or_reuse(replay.prepared, context, options, parent=replay.parent, is_rerun=True)
+
+
+def wait_and_list(handles: list[Run], wait: bool | None, forecast: str) -> RunList:
+    """Returns runs as a table, after waiting for them where that is wanted.
+
+    Args:
+        handles: The runs.
+        wait: As in `rerun`.
+        forecast: From `confirm`.
+
+    Raises:
+        WiroError: One gave no result, where it waits.
+    """
+    from wiro_nb.presentation.run_list import RunList, runs_output
+
+    if session.should_wait(current_context(), wait):
+        actions.wait_for_all(handles)
+    return RunList(
+        handles,
+        lambda snapshots: runs_output(
+            snapshots, spent=f"Forecast: {forecast}.", where="made again", schemas=session.known_schemas()
+        ),
     )
-
-
-def _listing(handles: Sequence[Run], context: ExecutionContext, wait: bool | None, told: str) -> RunList:
-    from wiro_nb.presentation.run_list import RunList
-
-    if session.should_wait(context, wait):
-        failed: WiroError | None = None
-        for handle in handles:
-            try:
-                actions.wait_for(handle, context)
-            except WiroError as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
-    return RunList(handles, spent=lambda: f"Forecast: {told}.", where="made again", schemas=session.known_schemas)
 
 
 # Comparing ------------------------------------------------------------------------------------
@@ -277,7 +231,7 @@ class Compared:
         return "\n".join(comparison_output(item).text for item in self.found)
 
     def _ipython_display_(self) -> None:
-        from wiro_nb.notebook.run.display import publish
+        from wiro_nb.notebook.display import publish
         from wiro_nb.presentation.reproduction import comparison_output
 
         view = self._side_by_side()

@@ -16,9 +16,8 @@ from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.form.sources import RunSources
 from wiro_nb.notebook.form.vary import FormVary
 from wiro_nb.notebook.pacing import pacer
-from wiro_nb.notebook.run import lineage
 from wiro_nb.notebook.run.display import answer_action, is_settled, read_posters
-from wiro_nb.notebook.run.submit import submit
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_budget, format_usd
 from wiro_nb.presentation.request import format_estimate
@@ -36,21 +35,23 @@ _PRESETS_FILE = "presets.json"
 _open_forms: list[FormDesk] = []
 
 
-def open_form(
-    schema: ModelSchema, *, source: str | None = None, values: Mapping[str, Any] | None = None
+def form(
+    model: str, inputs: Mapping[str, Any] | None = None, /, *, source: str | None = None, **values: Any
 ) -> ModelForm:
-    """Returns the form of a model, ready to be shown.
+    """Returns the form of a model.
 
     Args:
-        schema: The model.
-        source: A run id or a file with a record; its settings are the first values.
-        values: First values, over those of `source`.
+        model: "owner/name".
+        inputs: First values as a mapping, as in `run`.
+        source: A run id, or a file with a record in it (clip, sidecar, notebook), to start from.
+        **values: First values, over those of `source`.
 
     Raises:
         UnknownRun, BadRecord: `source` is neither a run nor a file with a record.
         InvalidParameter: A value names an input that the model does not have.
     """
-    first = {**(_values_from(source, schema) if source else {}), **(values or {})}
+    schema = session.schema(model)
+    first = {**(_values_from(source, schema) if source else {}), **merge_inputs(inputs, values)}
     desk = FormDesk(schema, current_context(), first)
     _open_forms.append(desk)
     return desk.form
@@ -145,7 +146,7 @@ class FormDesk:
         again = (
             "free" if manager.choice.is_sandbox else format_estimate(manager.estimate(prepared, ask=False), False)
         )
-        handle = submit(prepared, self._context, "form", parent=lineage.parent_of(given, manager))
+        handle = submit(prepared, self._context, SubmitOptions("form"), parent=parent_of(given, manager))
         bridge.watch(handle)
         card = RunCard(handle.snapshot, again_price=again)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))

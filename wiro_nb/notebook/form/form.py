@@ -289,7 +289,7 @@ class ModelForm(OwnWidget):
 
     def _ipython_display_(self) -> None:
         """Shows the form, and after it what `on_display` adds to the cell."""
-        from wiro_nb.notebook.run.display import publish, with_view_of
+        from wiro_nb.notebook.display import publish, with_view_of
 
         publish(with_view_of(self, self.static_output()))
         if self.on_display is not None:

@@ -17,8 +17,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.document.bridge import bridge
-from wiro_nb.notebook.run.display import publish, static_output
+from wiro_nb.notebook.run.display import static_output
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:

@@ -62,10 +62,11 @@ class FormVary:
         Raises:
             ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         """
+        from wiro_nb.notebook.run.submit import SubmitOptions
         from wiro_nb.notebook.sweep.actions import plan_notes, start
         from wiro_nb.notebook.sweep.controller import attach_grid
 
-        sweep = start(plan, self._context, "form", yes=yes)
+        sweep = start(plan, self._context, SubmitOptions("form"), yes=yes)
         keep = partial(self._results.add_sweep, sweep.id)
         self._show(attach_grid(sweep, plan_notes(plan), keep))
         return sweep

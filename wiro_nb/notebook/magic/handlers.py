@@ -15,6 +15,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.notebook import account
 from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context, current_shell
+from wiro_nb.notebook.display import publish, show_and_wait
 from wiro_nb.notebook.magic import dry_run
 from wiro_nb.notebook.magic.parser import (
     Expression,
@@ -27,10 +28,12 @@ from wiro_nb.notebook.magic.parser import (
 )
 from wiro_nb.notebook.magic.prompts import prompt_name
 from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.run.display import RunView
+from wiro_nb.notebook.run.submit import SubmitOptions
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.presentation.grammar import find_command
-from wiro_nb.presentation.output import Output, message
+from wiro_nb.presentation.output import message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis
 
@@ -97,7 +100,6 @@ def evaluate_values(parsed: Parsed) -> Parsed:
 def tell_error(error: WiroError) -> WiroError:
     """Shows an error as a card where a person watches, and returns it ready to be raised compactly."""
     if current_context().is_live:
-        from wiro_nb.notebook.run.display import publish
         from wiro_nb.presentation.errors import error_output
 
         publish(error_output(error))
@@ -146,20 +148,15 @@ def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> No
         _start_sweep(parsed, schema, values, variable)
         return
     if parsed.options.get("dry_run"):
-        _preview(dry_run.preview(schema.slug, values, current_context()))
+        publish(dry_run.preview(schema.slug, values, current_context()))
         return
-    actions.start_in_cell(
-        schema.slug,
-        values,
-        wait=True if parsed.options.get("wait") else None,
-        fresh=bool(parsed.options.get("fresh")),
-        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
-        keep=lambda run: _keep(variable, run),
-    )
+    handle, notice = actions.start(schema.slug, values, _submit_options(parsed))
+    _keep(variable, handle)
+    show_and_wait(RunView(handle, notice), wait=_wait_option(parsed))
 
 
 def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any], variable: str | None) -> None:
-    from wiro_nb.notebook.sweep.actions import make_plan, sweep_in_cell
+    from wiro_nb.notebook.sweep.actions import SweepView, make_plan, start
 
     axes = [read_axis(text) for text in parsed.listed("sweep")]
     plan = make_plan(
@@ -172,25 +169,24 @@ def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any],
         fresh=bool(parsed.options.get("fresh")),
     )
     if parsed.options.get("dry_run"):
-        _preview(dry_run.preview_sweep(plan))
+        publish(dry_run.preview_sweep(plan))
         return
-    sweep_in_cell(
-        plan,
-        yes=bool(parsed.options.get("yes")),
-        wait=True if parsed.options.get("wait") else None,
-        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
-        keep=lambda sweep: _keep(variable, sweep),
-    )
+    handle = start(plan, current_context(), _submit_options(parsed), yes=bool(parsed.options.get("yes")))
+    _keep(variable, handle)
+    show_and_wait(SweepView(handle), wait=_wait_option(parsed))
+
+
+def _submit_options(parsed: Parsed) -> SubmitOptions:
+    limit = _money(parsed.option("max_cost"), "--max-cost")
+    return SubmitOptions("magic", fresh=bool(parsed.options.get("fresh")), max_cost_usd=limit)
+
+
+def _wait_option(parsed: Parsed) -> bool | None:
+    return True if parsed.options.get("wait") else None
 
 
 def _varied(parsed: Parsed) -> list[str]:
     return [read_axis(text).name for text in parsed.listed("sweep")]
-
-
-def _preview(output: Output) -> None:
-    from wiro_nb.notebook.run.display import publish
-
-    publish(output)
 
 
 def _keep(variable: str | None, run: Any) -> None:
@@ -242,7 +238,9 @@ def _info(parsed: Parsed) -> Any:
 
 @handles("form")
 def _form(parsed: Parsed) -> Any:
-    return actions.form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("source"))
+    from wiro_nb.notebook.form.controller import form
+
+    return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("source"))
 
 
 @handles("run")
@@ -283,17 +281,18 @@ def _rerun(parsed: Parsed) -> Any:
         replays = [reproduce.plan(source, parsed.values, context, "magic", force=force)]
     if parsed.options.get("dry_run"):
         for replay in replays:
-            _preview(reproduce.preview(replay))
+            publish(reproduce.preview(replay))
         return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
-    return reproduce.rerun_in_cell(
-        replays,
-        wait=True if parsed.options.get("wait") else None,
-        fresh=bool(parsed.options.get("fresh")),
-        max_cost_usd=_money(parsed.option("max_cost"), "--max-cost"),
-        is_many=is_many,
-        yes=bool(parsed.options.get("yes")),
-        keep=lambda run: _keep(variable, run),
-    )
+    forecast, wait = reproduce.confirm(replays, bool(parsed.options.get("yes"))), _wait_option(parsed)
+    started = [reproduce.start(replay, context, _submit_options(parsed)) for replay in replays]
+    handles = [handle for handle, _ in started]
+    if is_many:
+        _keep(variable, handles)
+        return reproduce.wait_and_list(handles, wait, forecast)
+    _keep(variable, handles[0])
+    lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
+    show_and_wait(RunView(handles[0], " ".join(filter(None, (started[0][1], *lines)))), wait=wait)
+    return None
 
 
 @handles("compare")

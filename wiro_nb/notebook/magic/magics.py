@@ -77,7 +77,7 @@ class WiroMagics(Magics):
         except WiroError as error:
             caught = error
         finally:
-            resume.tell(session.take_notices())
+            resume.show_messages(session.take_notices())
         # Outside the handler: a group of exceptions in the context would bring the long traceback back.
         if self.debug:
             raise caught

@@ -1,28 +1,42 @@
-"""Runs from a notebook: what the commands and their Python twins do."""
+"""Runs from a notebook: the public functions behind the commands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import TimedOut, WiroError
-from wiro_nb.notebook.context import ExecutionContext, current_context
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.display import find_unsaved, wait_for
 from wiro_nb.notebook.document.bridge import bridge
-from wiro_nb.notebook.run import lineage
+from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.run.find import find_run
-from wiro_nb.notebook.run.saved import check_saved, find_unsaved
-from wiro_nb.notebook.run.submit import merge_inputs, origin_of, read_limit, start_prepared
+from wiro_nb.notebook.run.submit import (
+    SubmitOptions,
+    merge_inputs,
+    origin_of,
+    parent_of,
+    read_limit,
+    submit_or_reuse,
+)
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_count
-from wiro_nb.presentation.run_list import RunList, RunMessage
+from wiro_nb.presentation.run_list import (
+    RunList,
+    RunMessage,
+    describe_filters,
+    parse_since,
+    runs_in_state,
+    runs_output,
+)
 from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
 
-_CANCEL_PATIENCE_S = 15.0
+_CANCEL_TIMEOUT_S = 15.0
 
 
 def run(
@@ -39,12 +53,12 @@ def run(
     """Runs a model and returns the handle of the run.
 
     For example `clip = wiro_nb.run("wiro/animate-diff", prompt="a lake", seed=7)`, then `await clip`, or
-    `clip.wait()` in a script; `clip.path`, `clip.cost_usd` and `clip.record` tell what came of it.
+    `clip.wait()` in a script; `clip.path`, `clip.cost_usd` and `clip.record` are its results.
 
     Args:
         model: "owner/name".
         inputs: The model's inputs as a mapping, for those whose names are options here (`wait`, `fresh`, ...).
-        wait: True waits for the end, False does not; None waits only where nobody watches (papermill, nbclient).
+        wait: True waits for the end, False does not; None waits only in a headless kernel (papermill, nbclient).
         fresh: True runs even when this very request already succeeded in this notebook.
         max_cost_usd: Refuses to start when the price may be higher, in USD.
         out_dir: Folder of the files; beside the notebook when None.
@@ -55,129 +69,23 @@ def run(
         BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits, when the run gave no result.
     """
-    context = current_context()
-    limit, values = read_limit(max_cost_usd), merge_inputs(inputs, values)
-    handle, note = _start(model, values, context, "python", fresh=fresh, max_cost_usd=limit, out_dir=out_dir)
-    session.set_note(handle.id, note)
-    if session.should_wait(context, wait):
-        wait_for(handle, context)
+    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    handle, notice = start(model, merge_inputs(inputs, values), options)
+    session.set_notice(handle.id, notice)
+    if session.should_wait(current_context(), wait):
+        wait_for(RunView(handle))
     return handle
 
 
-def start_in_cell(
-    model: str,
-    values: Mapping[str, Any],
-    *,
-    wait: bool | None,
-    fresh: bool,
-    max_cost_usd: Decimal | None,
-    keep: Callable[[Run], None],
-) -> None:
-    """Runs a model for a magic: shows the run in the cell, and waits where that is wanted.
-
-    Args:
-        model: Slug.
-        values: Its inputs.
-        wait: As in `run`.
-        fresh: As in `run`.
-        max_cost_usd: As in `run`.
-        keep: Called with the handle before anything is waited for.
+def start(model: str, values: Mapping[str, Any], options: SubmitOptions) -> tuple[Run, str]:
+    """Runs a model; returns the run and, where an earlier run answers the request, a notice about that.
 
     Raises:
-        WiroError: The run could not start, or gave no result in a cell that waits.
+        WiroError: As `run`.
     """
-    context = current_context()
-    handle, note = _start(model, values, context, "magic", fresh=fresh, max_cost_usd=max_cost_usd)
-    try:
-        keep(handle)
-        show_and_wait(handle, note, context, wait)
-    except KeyboardInterrupt:
-        # Wherever it struck, the run itself goes on: say so in place of a traceback.
-        from wiro_nb.execution.run import WaitInterrupted
-
-        raise WaitInterrupted(handle.short_id) from None
-
-
-def show_and_wait(handle: Run, note: str, context: ExecutionContext, wait: bool | None) -> None:
-    """Shows a run in the running cell, and waits for it where that is wanted; `note` stands above it."""
-    from wiro_nb.notebook.run import display
-
-    waits = session.should_wait(context, wait)
-    if not context.is_live and waits and not handle.done:
-        try:
-            wait_for(handle, context)
-        finally:
-            display.show_result(handle, note)
-        return
-    display.show(handle, note, wait=False)
-    if waits:
-        wait_for(handle, context)
-
-
-def wait_for(handle: Run, context: ExecutionContext) -> None:
-    """Waits for a run in the running cell.
-
-    Raises:
-        RunFailed, SubmitUncertain: It gave no result.
-        RunCancelled: Somebody cancelled it, and nobody watches: a notebook that goes on would miss its clip.
-        DownloadFailed: A file of it is not on this machine, and nobody watches.
-        WaitInterrupted: The person stopped the waiting; the run goes on.
-    """
-    if context.kind == "terminal":
-        from wiro_nb.notebook.run.display import wait_in_terminal
-
-        wait_in_terminal(handle)
-    else:
-        handle.wait()
-    if not context.is_headless:
-        return
-    if handle.error is not None:
-        raise handle.error
-    check_saved(handle)
-
-
-def _end_words(handle: Run) -> str:
-    """Returns how a run ended, with its id: "8k2qf done"."""
-    said = f"{handle.short_id} {status_of(handle.snapshot).label.lower()}"
-    return said if find_unsaved(handle) is None else f"{said}, file not saved: %wiro download {handle.short_id}"
-
-
-def _start(
-    model: str,
-    values: Mapping[str, Any],
-    context: ExecutionContext,
-    kind: str,
-    *,
-    fresh: bool,
-    max_cost_usd: Decimal | None,
-    out_dir: str | None = None,
-) -> tuple[Run, str]:
-    prepared = session.manager().prepare(model, dict(values), origin=origin_of(context, kind))
-    return start_prepared(
-        prepared,
-        context,
-        kind,
-        fresh=fresh,
-        max_cost_usd=max_cost_usd,
-        out_dir=out_dir,
-        parent=lineage.parent_of(values, session.manager()),
-    )
-
-
-def form(
-    model: str, inputs: Mapping[str, Any] | None = None, /, *, source: str | None = None, **values: Any
-) -> Any:
-    """Returns the form of a model.
-
-    Args:
-        model: "owner/name".
-        inputs: First values, as in `run`.
-        source: A run id, or a file with a record in it (clip, sidecar, notebook), to start from.
-        **values: First values, over those of `source`.
-    """
-    from wiro_nb.notebook.form.controller import open_form
-
-    return open_form(session.schema(model), source=source, values=merge_inputs(inputs, values))
+    context, manager = current_context(), session.manager()
+    prepared = manager.prepare(model, dict(values), origin=origin_of(context, options.kind))
+    return submit_or_reuse(prepared, context, options, parent=parent_of(values, manager))
 
 
 def runs(
@@ -203,21 +111,23 @@ def runs(
         InputError: `state` or `since` is none of these.
     """
     from wiro_nb.notebook.account import spent_sentence
-    from wiro_nb.presentation.run_list import describe_filters, parse_since, runs_in_state
 
     notebook = None if all else current_context().notebook
     moment = parse_since(since) if isinstance(since, str) else since
     found = runs_in_state(
         session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
     )
-    chosen = describe_filters(model=model, state=state, text=text, since=since)
+    filters = describe_filters(model=model, state=state, text=text, since=since)
     return RunList(
         found,
-        spent=spent_sentence,
-        pictures=notebook is not None,
-        where="in all notebooks" if notebook is None else "in this notebook",
-        chosen=chosen,
-        schemas=session.known_schemas,
+        lambda snapshots: runs_output(
+            snapshots,
+            spent=spent_sentence(),
+            pictures=notebook is not None,
+            where="in all notebooks" if notebook is None else "in this notebook",
+            filters=filters,
+            schemas=session.known_schemas(),
+        ),
     )
 
 
@@ -227,28 +137,21 @@ def last() -> Run | None:
 
 
 def show(query: str | Run) -> Run:
-    """Returns a run to look at; an unfinished one is followed again.
+    """Returns a run to be shown; an unfinished one is followed again.
 
     Raises:
         UnknownRun: None, or several.
     """
+    from wiro_nb.session.lineage import chain_text
+
     handle = find_run(query)
     if not handle.done:
         session.manager().follow(handle)
         bridge.follow(handle)
     session.last_run = handle
-    history = _history_of(handle)
-    if history:
-        session.set_note(handle.id, history)
+    lineage = chain_text(session.manager(choose=False).ledger, handle.row)
+    session.set_notice(handle.id, f"Made from other runs: {lineage}." if lineage else "")
     return handle
-
-
-def _history_of(handle: Run) -> str:
-    """Returns what a run was made from, as a sentence; "" when it was made from no other run."""
-    from wiro_nb.session.lineage import chain_text
-
-    chain = chain_text(session.manager(choose=False).ledger, handle.row)
-    return f"Made from other runs: {chain}." if chain else ""
 
 
 def wait(query: str | Run | None = None) -> RunMessage:
@@ -258,34 +161,44 @@ def wait(query: str | Run | None = None) -> RunMessage:
         RunFailed, SubmitUncertain: One gave no result; the others were waited for as well.
         WaitInterrupted: The person stopped the waiting; the runs go on.
     """
-    context = current_context()
-    if query is not None:
-        waited = [show(query)]
-    else:
-        waited = [
-            item
-            for item in session.manager().runs(notebook=context.notebook, limit=500)
-            if not item.state.is_final
-        ]
-        if (
-            session.last_run is not None
-            and not session.last_run.done
-            and session.last_run.id not in {item.id for item in waited}
-        ):
-            waited.append(session.last_run)
+    waited = [show(query)] if query is not None else _unfinished()
     if not waited:
         return RunMessage((), "no runs in flight")
+    wait_for_all(waited)
+    ends = ", ".join(_describe_end(item) for item in waited)
+    return RunMessage(waited, f"{format_count(len(waited), 'run')} waited for: {ends}")
+
+
+def _unfinished() -> list[Run]:
+    """Returns the unfinished runs of this notebook, and the last run of this kernel where it is unfinished."""
+    found = session.manager().runs(notebook=current_context().notebook, limit=500)
+    runs = {run.id: run for run in found if not run.state.is_final}
+    if session.last_run is not None and not session.last_run.done:
+        runs.setdefault(session.last_run.id, session.last_run)
+    return list(runs.values())
+
+
+def wait_for_all(handles: list[Run]) -> None:
+    """Waits for runs; raises the first error after all of them have ended.
+
+    Raises:
+        WiroError: As `wait_for`.
+    """
     failed: WiroError | None = None
-    for handle in waited:
+    for handle in handles:
         session.manager().follow(handle)
         try:
-            wait_for(handle, context)
+            wait_for(RunView(handle))
         except WiroError as error:
             failed = failed or error
     if failed is not None:
         raise failed
-    words = ", ".join(_end_words(item) for item in waited)
-    return RunMessage(waited, f"{format_count(len(waited), 'run')} waited for: {words}")
+
+
+def _describe_end(handle: Run) -> str:
+    """Returns how a run ended, with its id: "8k2qf done"."""
+    text = f"{handle.short_id} {status_of(handle.snapshot).label.lower()}"
+    return text if find_unsaved(handle) is None else f"{text}, file not saved: %wiro download {handle.short_id}"
 
 
 def cancel(query: str | Run) -> Run:
@@ -295,7 +208,7 @@ def cancel(query: str | Run) -> Run:
         session.manager().follow(handle)
         handle.cancel()
         try:
-            handle.wait(_CANCEL_PATIENCE_S, check=False)
+            handle.wait(_CANCEL_TIMEOUT_S, check=False)
         except TimedOut:
             pass
     return handle
@@ -326,6 +239,4 @@ def download(query: str | Run) -> Run:
     Raises:
         DownloadFailed: The service does not have them any more, or cannot be reached.
     """
-    handle = find_run(query)
-    handle.download()
-    return handle
+    return find_run(query).download()

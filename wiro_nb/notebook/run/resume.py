@@ -1,6 +1,6 @@
-"""At load: takes up the runs of this notebook that a former kernel left unfinished.
+"""Resumes the unfinished runs of this notebook when the extension loads.
 
-Looks into the ledger only when there is one, so that loading stays light for everybody else.
+Reads the ledger only when there is one, so that loading stays light for everybody else.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ _log = logging.getLogger(__name__)
 
 
 def resume_runs(shell: Any) -> None:
-    """Follows unfinished runs again and says so in one line; says nothing when there are none.
+    """Follows unfinished runs again and displays one line about them; displays nothing when there are none.
 
     Args:
         shell: The IPython shell. A ledger that cannot be read does not keep the extension from loading.
     """
     notebook = current_context(shell).notebook
-    path = ledger_path()
-    if notebook is None or not path.exists():
+    if notebook is None or not ledger_path().exists():
         return
     try:
         if _has_unfinished(notebook):
-            _take_up(notebook)
+            _resume(notebook)
     except WiroError as error:
-        # The first command tells the same error with its hint; here it would only be in the way.
-        _log.warning("unfinished runs were not looked up: %s", error.message)
+        # The first command raises the same error with its hint; here it would only be in the way.
+        _log.warning("unfinished runs were not resumed: %s", error.message)
 
 
 def _has_unfinished(notebook: str) -> bool:
@@ -40,36 +39,31 @@ def _has_unfinished(notebook: str) -> bool:
     ledger = open_ledger()
     try:
         found = any(row.notebook == notebook for row in ledger.unfinished())
-        tell(ledger.take_notices())
+        show_messages(ledger.take_notices())
         return found
     finally:
         ledger.close()
 
 
-def tell(notices: Sequence[str]) -> None:
-    """Shows what the person must know, each as a line: a damaged ledger was replaced, widgets need a word."""
-    if not notices:
+def show_messages(messages: Sequence[str]) -> None:
+    """Displays messages, each as a line: a damaged ledger was replaced, widgets need a setting."""
+    if not messages:
         return
-    from wiro_nb.notebook.run.display import publish
+    from wiro_nb.notebook.display import publish
     from wiro_nb.presentation.output import message
 
-    for notice in notices:
-        publish(message(notice))
+    for text in messages:
+        publish(message(text))
 
 
-def _take_up(notebook: str) -> None:
+def _resume(notebook: str) -> None:
     from wiro_nb.notebook.document.bridge import bridge
-    from wiro_nb.notebook.run.display import publish
     from wiro_nb.notebook.session import session
-    from wiro_nb.presentation.formatting import format_count
-    from wiro_nb.presentation.output import message
 
     runs = session.manager().resume(notebook)
-    if not runs:
-        return
     for run in runs:
         bridge.follow(run)
-    names = ", ".join(run.short_id for run in runs)
-    publish(
-        message(f"{format_count(len(runs), 'run')} of this notebook not finished before: {names}. See %wiro runs")
-    )
+    if runs:
+        count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        names = ", ".join(run.short_id for run in runs)
+        show_messages([f"{count} of this notebook not finished before: {names}. See %wiro runs"])

@@ -1,4 +1,4 @@
-"""Starting a prepared request from a notebook: never twice without a word, and with where it was asked for."""
+"""Submits a request from a notebook: reuses the run that already answers it, and keeps where it was asked for."""
 
 from __future__ import annotations
 
@@ -16,12 +16,30 @@ if TYPE_CHECKING:
     from wiro_nb.execution.requests import Origin
     from wiro_nb.execution.run import Run
     from wiro_nb.ledger.rows import LedgerRow
+    from wiro_nb.ledger.rows import LedgerRow
     from wiro_nb.schema.values import Prepared
 
 ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
 ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
 MAY_BE_RUNNING = "Sent before without an answer: the service is asked again. --fresh sends anew and may pay twice."
 FILES_GONE = "Already made by this notebook, but its file is gone: %wiro download {} gets it again at no cost."
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """How a request is submitted.
+
+    Attributes:
+        kind: "magic", "form" or "python".
+        fresh: True never reuses an earlier run.
+        max_cost_usd: Refuses when the run may cost more, in USD.
+        out_dir: Folder of the files; beside the notebook when None.
+    """
+
+    kind: str
+    fresh: bool = False
+    max_cost_usd: Decimal | None = None
+    out_dir: str | None = None
 
 
 def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
@@ -58,49 +76,67 @@ def merge_inputs(inputs: Mapping[str, Any] | None, values: Mapping[str, Any]) ->
     return {**inputs, **values}
 
 
-def start_prepared(
+def submit_or_reuse(
     prepared: Prepared,
     context: ExecutionContext,
-    kind: str,
+    options: SubmitOptions,
     *,
-    fresh: bool,
-    max_cost_usd: Decimal | None = None,
-    out_dir: str | None = None,
     parent: dict[str, Any] | None = None,
-    made_again: bool = False,
+    is_rerun: bool = False,
 ) -> tuple[Run, str]:
-    """Starts a run, unless this notebook already has it; returns it with a sentence about that.
+    """Submits a request, unless this notebook already has its run; returns the run and a notice about that.
 
     Args:
         prepared: The request.
         context: Where it is asked for.
-        kind: As in `origin_of`.
-        fresh: True never looks for an earlier run.
-        max_cost_usd: As in `run`.
-        out_dir: As in `run`.
+        options: How.
         parent: The run it continues, or is made again from.
-        made_again: True counts only earlier runs with the same parent: the parent itself is no answer.
+        is_rerun: True reuses only runs with the same parent: the parent itself is no answer.
+
+    Raises:
+        BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
     """
     session.remember_schema(prepared.schema)
     returned = session.returned_in(context)
-    origin_run = str(parent["run_id"]) if parent and made_again else None
-    handle, note = (None, "") if fresh else _find_before(prepared, context, kind, returned, origin_run)
+    made_from = str(parent["run_id"]) if parent and is_rerun else None
+    handle, notice = (None, "")
+    if not options.fresh:
+        handle, notice = _find_earlier(prepared, context, options.kind, returned, made_from)
     if handle is None:
-        handle = submit(prepared, context, kind, max_cost_usd=max_cost_usd, out_dir=out_dir, parent=parent)
+        handle = submit(prepared, context, options, parent=parent)
     returned.add(handle.id)
     session.last_run = handle
     bridge.follow(handle)
-    return handle, note
+    return handle, notice
 
 
-def _find_before(
+def submit(
     prepared: Prepared,
     context: ExecutionContext,
-    kind: str,
-    returned: Collection[str],
-    made_from: str | None = None,
+    options: SubmitOptions,
+    *,
+    parent: dict[str, Any] | None = None,
+) -> Run:
+    """Submits a request; the run is on disk when this returns.
+
+    Raises:
+        BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
+    """
+    handle = session.manager().submit(
+        prepared,
+        origin=origin_of(context, options.kind),
+        max_cost_usd=options.max_cost_usd,
+        parent=parent,
+        out_dir=options.out_dir,
+    )
+    session.last_run = handle
+    return handle
+
+
+def _find_earlier(
+    prepared: Prepared, context: ExecutionContext, kind: str, returned: Collection[str], made_from: str | None
 ) -> tuple[Run | None, str]:
-    """Returns the run that already answers this request in this notebook, and what to say about it.
+    """Returns the run that already answers this request in this notebook, and a notice about it.
 
     A run in flight counts for a cell that is run again. For Python it counts only when an earlier kernel started
     it: Python that asks twice means it, but a notebook run anew after a crash means the run it has. One that may
@@ -124,32 +160,11 @@ def _find_before(
     if handle.row.state is not RunState.SUCCEEDED:
         manager.follow(handle)
         return handle, MAY_BE_RUNNING if handle.row.state is RunState.UNCERTAIN else ALREADY_RUNNING
-    missing = handle.lacks_files
-    if missing and context.is_headless:  # nobody is there to fetch it, and later cells need the file
+    if handle.lacks_files and not context.is_headless:
+        return handle, FILES_GONE.format(handle.short_id)
+    if handle.lacks_files:  # nobody can download it later, and later cells need the file
         handle.download()
-        missing = False
-    return handle, FILES_GONE.format(handle.short_id) if missing else ALREADY_MADE
-
-
-def submit(
-    prepared: Prepared,
-    context: ExecutionContext,
-    kind: str,
-    *,
-    max_cost_usd: Decimal | None = None,
-    out_dir: str | None = None,
-    parent: dict[str, Any] | None = None,
-) -> Run:
-    """Starts a run; it is on disk when this returns.
-
-    Raises:
-        BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
-    """
-    handle = session.manager().submit(
-        prepared, origin=origin_of(context, kind), max_cost_usd=max_cost_usd, parent=parent, out_dir=out_dir
-    )
-    session.last_run = handle
-    return handle
+    return handle, ALREADY_MADE
 
 
 def origin_of(context: ExecutionContext, kind: str) -> Origin:
@@ -158,3 +173,29 @@ def origin_of(context: ExecutionContext, kind: str) -> Origin:
 
     given = injected_parameters() if context.is_headless else None
     return Origin(context.notebook, context.cell_id, context.source_sha256, kind, given)
+
+
+def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | None:
+    """Returns the run that the first input made by a run comes from, or None.
+
+    The ledger finds the parent by the content of an input file too; this finds it where the content differs: a
+    picture from `run.frame()` is encoded again, and an output at the service has no content here.
+
+    Args:
+        values: As given: a `Run`, "run:ID" or a picture from `run.frame()` names its run.
+        manager: Finds runs.
+    """
+    from wiro_nb.execution.inputs import read_run_text
+    from wiro_nb.execution.run import FRAME_OF, Run
+
+    for value in values.values():
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            info = getattr(item, "info", None)
+            named = read_run_text(item) if isinstance(item, str) else None
+            if isinstance(item, Run):
+                return {"run_id": item.id, "output": 0}
+            if named is not None:
+                return {"run_id": manager.get(named[0]).id, "output": 0}
+            if isinstance(info, dict) and isinstance(info.get(FRAME_OF), str):
+                return {"run_id": info[FRAME_OF], "output": 0}
+    return None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from wiro_nb.notebook import display
 from wiro_nb.notebook.context import ExecutionContext, current_context
+from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.document.bridge import bridge
-from wiro_nb.notebook.run import lineage
-from wiro_nb.notebook.run.display import publish
-from wiro_nb.notebook.run.saved import check_saved
-from wiro_nb.notebook.run.submit import merge_inputs, read_limit
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.output import new_display_id, sweep_output
+from wiro_nb.presentation.output import Output
 from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, describe_plan, plan_sweep
 from wiro_nb.sweeps.sweep import Sweep
 
@@ -56,54 +56,12 @@ def sweep(
         DownloadFailed: Where it waits and nobody watches: a file is not on this machine.
     """
     context = current_context()
-    limit, fixed = read_limit(max_cost_usd), merge_inputs(inputs, fixed)
-    plan = make_plan(model, grid or {}, fixed, context, "python", zipped=zip, fresh=fresh)
-    handle = start(plan, context, "python", yes=yes, max_cost_usd=limit, out_dir=out_dir)
+    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    plan = make_plan(model, grid or {}, merge_inputs(inputs, fixed), context, "python", zipped=zip, fresh=fresh)
+    handle = start(plan, context, options, yes=yes)
     if session.should_wait(context, wait):
-        _wait(handle, context)
+        wait_for(SweepView(handle))
     return handle
-
-
-def _wait(handle: Sweep, context: ExecutionContext) -> None:
-    """Waits for the end. Raises for runs without a result and, where nobody watches, without their file."""
-    handle.wait()
-    if context.is_headless:
-        check_saved(*handle.runs)
-
-
-def sweep_in_cell(
-    plan: SweepPlan,
-    *,
-    yes: bool,
-    wait: bool | None,
-    max_cost_usd: Decimal | None,
-    keep: Callable[[Sweep], None],
-) -> None:
-    """Sends a sweep for a magic, shows its grid in the cell, and waits where that is wanted.
-
-    Args:
-        plan: From `make_plan`.
-        yes: As in `sweep`.
-        wait: As in `sweep`.
-        max_cost_usd: As in `sweep`.
-        keep: Called with the handle before anything is waited for.
-
-    Raises:
-        WiroError: Nothing was sent; or, in a cell that waits, a run gave no result.
-    """
-    context = current_context()
-    handle = start(plan, context, "magic", yes=yes, max_cost_usd=max_cost_usd)
-    keep(handle)
-    waits = session.should_wait(context, wait)
-    if not context.is_live and waits and not handle.done:
-        try:
-            _wait(handle, context)
-        finally:
-            show_result(handle)
-        return
-    show(handle, wait=False)
-    if waits:
-        _wait(handle, context)
 
 
 def make_plan(
@@ -117,38 +75,25 @@ def make_plan(
     fresh: bool,
 ) -> SweepPlan:
     """Works a sweep out for a notebook; sends nothing. Raises as `sweep`."""
-    from wiro_nb.notebook.run.submit import origin_of
-
     manager = session.manager()
     plan = plan_sweep(manager, model, grid, fixed, zipped=zipped, origin=origin_of(context, kind), fresh=fresh)
     session.remember_schema(plan.schema)
     return plan
 
 
-def start(
-    plan: SweepPlan,
-    context: ExecutionContext,
-    kind: str,
-    *,
-    yes: bool,
-    max_cost_usd: Decimal | None = None,
-    out_dir: str | None = None,
-) -> Sweep:
+def start(plan: SweepPlan, context: ExecutionContext, options: SubmitOptions, *, yes: bool) -> Sweep:
     """Checks a plan against the limits and sends what is missing. Raises as `sweep`."""
-    from wiro_nb.notebook.run.submit import origin_of
-
     manager = session.manager()
     if not yes:
         limits = session.preferences
         confirm(plan, limit_usd=limits.sweep_limit_usd, limit_runs=limits.sweep_limit_runs)
-    parents = [lineage.parent_of({**plan.fixed, **point.values}, manager) for point in plan.points]
     handle = Sweep.start(
         manager,
         plan,
-        origin=origin_of(context, kind),
-        max_cost_usd=max_cost_usd,
-        out_dir=out_dir,
-        parents=parents,
+        origin=origin_of(context, options.kind),
+        max_cost_usd=options.max_cost_usd,
+        out_dir=options.out_dir,
+        parents=[parent_of({**plan.fixed, **point.values}, manager) for point in plan.points],
     )
     for run in handle.runs:
         bridge.follow(run)
@@ -162,29 +107,26 @@ def plan_notes(plan: SweepPlan) -> list[str]:
     return [first, *plan.notes]
 
 
-def show(handle: Sweep, *, wait: bool | None = None) -> None:
-    """Shows a sweep in the running cell: the grid where a person watches, else what it is now.
+class SweepView:
+    """A sweep in one output: the grid where a person watches, else its static form."""
 
-    Args:
-        handle: The sweep.
-        wait: As in `display.show`: None waits where nobody watches.
-    """
-    context = current_context()
-    if context.kind == "plain":
-        print(repr(handle))
-        return
-    if not handle.done and not context.is_live and session.should_wait(context, wait):
-        handle.wait(check=False)
-    if context.is_live:
+    is_moving = True  # also of a sweep that is done: its clips are played in the grid
+
+    def __init__(self, handle: Sweep) -> None:
+        self.handle, self.runs = handle, handle.runs
+        self.display_id = new_display_id(handle)
+
+    def show_live(self) -> None:
+        """Displays the grid."""
         from wiro_nb.notebook.sweep.controller import show_live
 
-        show_live(handle, plan_notes(handle.plan))
-    else:
-        show_result(handle)
+        show_live(self.handle, plan_notes(self.handle.plan))
+
+    def output(self) -> Output:
+        """Returns the static form."""
+        return sweep_output(self.handle, current_context().folder, plan_notes(self.handle.plan))
 
 
-def show_result(handle: Sweep) -> None:
-    """Displays a sweep as it is now, static."""
-    publish(
-        sweep_output(handle, current_context().folder, plan_notes(handle.plan)), display_id=new_display_id(handle)
-    )
+def show(handle: Sweep) -> None:
+    """Shows a sweep that is the value of a cell, or on `sweep.show()`."""
+    display.show(SweepView(handle))

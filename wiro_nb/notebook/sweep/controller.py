@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run.display import is_settled, publish, with_view_of
+from wiro_nb.notebook.display import publish, with_view_of
+from wiro_nb.notebook.run.display import is_settled
 from wiro_nb.notebook.sweep.grid_view import head_view, lay_out, point_labels, tile_view
 from wiro_nb.notebook.sweep.output import (
     best_of,

@@ -47,6 +47,16 @@ def test_a_card_is_shown_at_once_and_replaced_by_the_result(
     assert loaded.run("print(clip.status)").text.strip() == "succeeded"
 
 
+def test_a_run_updates_without_the_extension_too(kernel: LiveKernel, shared_sandbox: SandboxProcess) -> None:
+    small = ", ".join(f"{name}={value!r}" for name, value in (pair.split("=") for pair in SMALL.split()))
+    answer = kernel.run(f"import wiro_nb\nwiro_nb.run({CLIP_MODEL!r}, prompt='a plain sea [hold]', {small})")
+    (card,) = answer.shown
+    assert WIDGET_VIEW in card["data"]
+    shared_sandbox.release(shared_sandbox.task_of("a plain sea [hold]"))
+    final = kernel.wait_for(lambda message: is_update(message, card["transient"]["display_id"]))["content"]
+    assert final["metadata"]["wiro"]["status"] == "succeeded"
+
+
 def test_a_cell_run_twice_in_a_row_starts_one_run(loaded: LiveKernel) -> None:
     cell = f"%%wiro {CLIP_MODEL} {SMALL} --as clip\na held sea [hold]"
     loaded.run(cell)
@@ -188,7 +198,7 @@ def test_unloading_leaves_nothing_behind(loaded: LiveKernel) -> None:
     assert there["threads"]
     assert there["widgets"]
     assert all(there[name] for name in ("line", "cell", "registry"))
-    assert there["configurables"] == there["matchers"] == there["formatters"] == 1
+    assert there["configurables"] == there["matchers"] == 1
     assert loaded.run("%unload_ext wiro_nb").status == "ok"
     assert json.loads(loaded.run(PROBE).text) == {
         "line": False,

@@ -117,8 +117,8 @@ class RunView:
         elif snapshot.estimated_usd is not None:
             price = format_forecast(snapshot.estimated_usd)
         card = self._card = RunCard(snapshot, again_price=price)
+        _views.add(self)  # first: an interrupt may strike at any time
         display.publish(display.with_view_of(card, self.output()), display_id=self.display_id)
-        _views.add(self)
         self._stops = [card.on_action(self._on_action), self.handle.on_change(self._on_change)]
         if is_settled(self.handle):
             self.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from wiro_nb.execution.requests import Origin
     from wiro_nb.execution.run import Run
     from wiro_nb.ledger.rows import LedgerRow
-    from wiro_nb.ledger.rows import LedgerRow
     from wiro_nb.schema.values import Prepared
+    from wiro_nb.session.manager import Manager
 
 ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
 ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."

@@ -1,17 +1,39 @@
-"""The error tree. Standard library only.
+"""The error tree.
 
     WiroError
-    ├─ ConfigError             MissingCredentials, MissingExtra
-    ├─ InputError              UnknownModel, UnknownRun, InvalidParameter, InvalidFile, UnreadableSchema,
-    │                          BadRecord, BudgetExceeded, ConfirmationNeeded
-    ├─ TransportError          ConnectFailed, TimedOut, StreamLost, DownloadFailed
-    ├─ ApiError                AuthRejected, RateLimited, SlotsFull, InsufficientFunds, NotAccessible, BadAnswer
-    ├─ RunError                RunFailed, RunCancelled, SubmitUncertain
+    ├─ ConfigError
+    │  ├─ MissingCredentials
+    │  └─ MissingExtra
+    ├─ InputError
+    │  ├─ UnknownModel          (LookupError)
+    │  ├─ UnknownRun            (LookupError)
+    │  ├─ InvalidParameter      (ValueError)
+    │  │  └─ InvalidFile
+    │  ├─ UnreadableSchema
+    │  ├─ BadRecord
+    │  ├─ BudgetExceeded
+    │  └─ ConfirmationNeeded
+    ├─ TransportError
+    │  ├─ ConnectFailed
+    │  ├─ TimedOut              (TimeoutError)
+    │  ├─ StreamLost
+    │  └─ DownloadFailed
+    ├─ ApiError
+    │  ├─ AuthRejected
+    │  ├─ RateLimited
+    │  ├─ SlotsFull
+    │  ├─ InsufficientFunds
+    │  ├─ NotAccessible
+    │  └─ BadAnswer
+    ├─ RunError
+    │  ├─ RunFailed
+    │  ├─ RunCancelled
+    │  └─ SubmitUncertain
     └─ LedgerError
 
-Every error says what happened (the message), what it cost (`billed`) and what to type next (`hint`).
-Texts are redacted when the error is made, so that no handler can leak a secret later. Errors
-can be pickled with all their fields.
+Every error says what happened (the message), what it cost (`billed`) and what to type next (`hint`). Texts are
+redacted when the error is created, so no handler can leak a secret later. Errors can be pickled with all their
+fields. Standard library only.
 """
 
 from __future__ import annotations
@@ -88,17 +110,17 @@ class WiroError(Exception):
         self.hint = redact(self.default_hint if hint is None else hint)
         self.billed = redact(self.default_billed if billed is None else billed)
         self.details = tuple(redact(line) for line in details)
-        self._fields = {name: redact_value(value) for name, value in fields.items()}
+        self.fields = {name: redact_value(value) for name, value in fields.items()}
         super().__init__(self.message)
 
     def __getattr__(self, name: str) -> Any:
-        fields: Mapping[str, Any] = self.__dict__.get("_fields", {})
+        fields: Mapping[str, Any] = self.__dict__.get("fields", {})
         if name in fields:
             return fields[name]
         raise AttributeError(f"{type(self).__name__} has no field {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.hint, self.billed, self.details, self._fields))
+        return (_rebuild, (type(self), self.message, self.hint, self.billed, self.details, self.fields))
 
     def lines(self) -> list[str]:
         """Returns the whole story for people: message, details, cost, next command."""
@@ -158,19 +180,19 @@ class InputError(WiroError):
     default_billed = NOTHING_SENT
 
 
-class UnknownModel(InputError):
+class UnknownModel(InputError, LookupError):
     """No model of this name. Fields: `model`, `near` (list of slugs)."""
 
     default_hint = "%wiro models"
 
 
-class UnknownRun(InputError):
+class UnknownRun(InputError, LookupError):
     """No run of this id, or several. Fields: `query`, `near` (list of run ids)."""
 
     default_hint = "%wiro runs"
 
 
-class InvalidParameter(InputError):
+class InvalidParameter(InputError, ValueError):
     """A value does not fit the model's inputs.
 
     Fields: `name`, `value`, `allowed` (list of values, may be empty), `near` (list of values),
@@ -180,6 +202,20 @@ class InvalidParameter(InputError):
 
 class InvalidFile(InvalidParameter):
     """An input file is missing, unreadable, of the wrong type or too large. Fields as its base."""
+
+    @classmethod
+    def of_input(cls, name: str, value: str, problem: str, *, hint: str) -> InvalidFile:
+        """Returns the error about one file.
+
+        Args:
+            name: The input's id.
+            value: What was given for it, short enough to show.
+            problem: What is wrong, without a full stop.
+            hint: The next thing to do.
+        """
+        message = f"{value}: {problem}."
+        problems = [{"name": name, "message": message, "near": []}]
+        return cls(f"{name}={message}", hint=hint, name=name, value=value, allowed=[], near=[], problems=problems)
 
 
 class UnreadableSchema(InputError):
@@ -216,7 +252,7 @@ class ConnectFailed(TransportError):
     default_billed = NOTHING_SENT
 
 
-class TimedOut(TransportError):
+class TimedOut(TransportError, TimeoutError):
     """No answer in time. Whether the service acted is unknown."""
 
 

@@ -23,7 +23,7 @@ PACKAGE = Path(wiro_nb.__file__).parent
 LAYERS = (
     {"redaction"},
     {"errors"},
-    {"config", "files", "ids", "io_thread", "presenters"},
+    {"config", "files", "ids", "io_thread", "json_values", "presenters"},
     {"media"},
     {"schema"},
     {"api"},

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.api.reading import (
+from wiro_nb.json_values import (
     as_decimal,
     as_flag,
     as_float,
@@ -47,7 +47,7 @@ class Progress:
     Attributes:
         task: The model's word for what it does ("Generate").
         percent: 0 to 100. step, steps: of the loop. rate: in `rate_unit` ("it/s").
-        elapsed_s, remaining_s: seconds. None wherever the service did not say.
+        remaining_s: seconds. None wherever the service did not say.
     """
 
     task: str = ""
@@ -56,7 +56,6 @@ class Progress:
     steps: int | None = None
     rate: float | None = None
     rate_unit: str = ""
-    elapsed_s: float | None = None
     remaining_s: float | None = None
 
 
@@ -67,7 +66,7 @@ class Output:
     Attributes:
         name: As the service names it; never to be trusted as a path.
         content_type: MIME type, or "raw" for the content of a language model.
-        size_bytes, url, id: None where the service did not say.
+        size_bytes, url: None where the service did not say.
         content: For "raw" outputs the JSON content, else None.
     """
 
@@ -75,7 +74,6 @@ class Output:
     content_type: str
     size_bytes: int | None = None
     url: str | None = None
-    id: str | None = None
     content: Any = None
 
 
@@ -86,7 +84,7 @@ class Task:
     Attributes:
         id: Digits. token: bearer capability of this task; a secret.
         status: The service's word. exit_code: `pexit`; "0" is success.
-        total_cost_usd: What the service counts for it. compute_s: seconds of work. cps: USD a second.
+        total_cost_usd: What the service counts for it. compute_s: seconds of work.
         outputs: What it made. parameters: what it was asked. model: "owner/name" when told.
         created, started, finished, cancelled: UTC, None while it has not happened.
         log, error_log: Whole stdout and stderr so far.
@@ -108,8 +106,6 @@ class Task:
     cancelled: datetime | None = None
     log: str = ""
     error_log: str = ""
-    categories: tuple[str, ...] = ()
-    cps: Decimal | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -150,10 +146,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ToolSummary:
-    """A model in the catalogue. `cover` is a URL or ""; `run_count` and `price` are None when not told."""
+    """A model in the catalogue. `cover` is a URL or ""; `run_count` and `price` may be unknown."""
 
     slug: str
-    run_path: str
     title: str
     description: str = ""
     categories: tuple[str, ...] = ()
@@ -161,7 +156,6 @@ class ToolSummary:
     cover: str = ""
     run_count: int | None = None
     price: Pricing | None = None
-    raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +181,6 @@ class Submitted:
 def read_task(data: object) -> Task:
     """Reads one task of a `tasklist`. Anything unreadable becomes a task without id and status."""
     raw = as_mapping(data)
-    owner, project = as_text(raw.get("modelslugowner")), as_text(raw.get("modelslugproject"))
     return Task(
         id=as_text(raw.get("id") or raw.get("taskid")).strip(),
         token=_read_token(raw),
@@ -197,15 +190,13 @@ def read_task(data: object) -> Task:
         compute_s=as_seconds(raw.get("elapsedseconds")),
         outputs=read_outputs(raw.get("outputs")),
         parameters=as_mapping(raw.get("parameters")),
-        model=f"{owner}/{project}" if owner and project else None,
+        model=_join(raw.get("modelslugowner"), raw.get("modelslugproject")) or None,
         created=as_moment(raw.get("createtime")),
         started=as_moment(raw.get("starttime")),
         finished=as_moment(raw.get("postprocessendtime")) or as_moment(raw.get("endtime")),
         cancelled=as_moment(raw.get("canceltime")),
         log=as_text(raw.get("debugoutput")),
         error_log=as_text(raw.get("debugerror")),
-        categories=as_words(raw.get("categories")),
-        cps=as_decimal(raw.get("cps")),
         raw=raw,
     )
 
@@ -227,7 +218,6 @@ def _read_output(entry: Mapping[str, Any]) -> Output:
         content_type=as_text(entry.get("contenttype")).strip(),
         size_bytes=as_whole(entry.get("size")),
         url=as_optional_text(entry.get("url")),
-        id=as_optional_text(entry.get("id")),
         content=entry.get("content"),
     )
 
@@ -273,7 +263,6 @@ def _read_progress(message: object) -> Progress | None:
         steps=as_whole(data.get("stepTotal")),
         rate=as_float(data.get("speed")),
         rate_unit=as_text(data.get("speedType")),
-        elapsed_s=as_seconds(data.get("elapsedTime")),
         remaining_s=as_seconds(data.get("remainingTime")),
     )
 
@@ -283,19 +272,18 @@ def read_tool(entry: object) -> ToolSummary:
     from wiro_nb.api.pricing.prices import read_pricing
 
     raw = as_mapping(entry)
-    slug = _join(raw.get("slugowner"), raw.get("slugproject"))
-    run_path = _join(raw.get("cleanslugowner"), raw.get("cleanslugproject")) or slug
+    slug = _join(raw.get("slugowner"), raw.get("slugproject")) or _join(
+        raw.get("cleanslugowner"), raw.get("cleanslugproject")
+    )
     return ToolSummary(
-        slug=slug or run_path,
-        run_path=run_path,
-        title=as_text(raw.get("title")) or as_text(raw.get("name")) or slug or run_path,
+        slug=slug,
+        title=as_text(raw.get("title")) or as_text(raw.get("name")) or slug,
         description=as_text(raw.get("description")),
         categories=as_words(raw.get("categories")),
         tags=as_words(raw.get("tags")),
         cover=as_text(raw.get("image")),
         run_count=as_whole(raw.get("taskstat") or raw.get("runcount")),
         price=read_pricing(raw),
-        raw=raw,
     )
 
 

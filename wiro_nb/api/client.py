@@ -6,37 +6,27 @@ import asyncio
 import random as random_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from wiro_nb.api.answers import (
-    ModelDetail,
-    Submitted,
-    Task,
-    ToolSummary,
-    read_task,
-    read_tasks,
-    read_tool,
-)
+from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
 from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.envelope import read_envelope
 from wiro_nb.api.files import FileStream, open_file
 from wiro_nb.api.multipart import MultipartBody
 from wiro_nb.api.pricing.prices import read_pricing
-from wiro_nb.api.reading import as_list, as_whole
 from wiro_nb.api.service import Service
 from wiro_nb.api.transport import HttpTransport
 from wiro_nb.errors import (
     ApiError,
     BadAnswer,
-    ConnectFailed,
     NotAccessible,
     RateLimited,
     TransportError,
     UnknownModel,
     WiroError,
 )
+from wiro_nb.json_values import as_list, as_whole
 
 if TYPE_CHECKING:
     import httpx2
@@ -48,18 +38,16 @@ LONGEST_RETRY_AFTER_S = 60.0
 
 
 class WiroClient:
-    """Speaks to one service. Made on the event loop it is used on; an async context manager.
+    """Client of one service, an async context manager. It belongs to the event loop on which it is created.
 
-    Making one loads certificates (tens of milliseconds): make it on the I/O thread before it is needed.
+    Creating one loads certificates (tens of milliseconds).
 
     Args:
-        service: Whom to speak to.
-        timeout_s: Longest wait for each step of a request.
-        transport: An httpx2 transport in place of the network, for tests.
-        nonce: Gives a nonce for each signature; Unix time without repeats by default.
-        clock: Gives the present in UTC, for `Retry-After` dates.
+        service: The service to talk to.
+        timeout_s: Limit of each step of a request.
+        transport: An httpx2 transport that replaces the network in tests.
         sleep, random: Used between tries of calls that are safe to repeat.
-        max_in_flight: Requests under way at once; more wait their turn.
+        max_in_flight: Limit of concurrent requests; more wait their turn.
     """
 
     def __init__(
@@ -68,17 +56,12 @@ class WiroClient:
         *,
         timeout_s: float = 30.0,
         transport: httpx2.AsyncBaseTransport | None = None,
-        nonce: Callable[[], str] | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
         max_in_flight: int = 16,
     ) -> None:
         self.service = service
-        self._http = HttpTransport(
-            service, timeout_s=timeout_s, transport=transport, nonce=nonce, max_in_flight=max_in_flight
-        )
-        self._clock = clock
+        self._http = HttpTransport(service, timeout_s=timeout_s, transport=transport, max_in_flight=max_in_flight)
         self._sleep = sleep
         self._random = random
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -136,15 +119,11 @@ class WiroClient:
         Raises:
             NotAccessible: There is no such task, or it is not yours.
         """
-        return _one_task(await self._call("Task/Detail", _task_key(task_id, token, "tasktoken")))
+        return _one_task(await self._call("Task/Detail", _task_key(task_id, token)))
 
-    async def task_list(
-        self, limit: int = 20, start: int = 0, model: str | None = None
-    ) -> tuple[int, tuple[Task, ...]]:
+    async def task_list(self, limit: int = 20, start: int = 0) -> tuple[int, tuple[Task, ...]]:
         """Reads the newest tasks, newest first: how many there are in all, and this page of them."""
         body = {"type": "model", "sort": "id", "order": "DESC", "start": str(start), "limit": str(limit)}
-        if model is not None:
-            body["modelName"] = model
         answer = await self._call("Task/List", body)
         tasks = read_tasks(answer)
         total = as_whole(answer.get("total"))
@@ -159,14 +138,13 @@ class WiroClient:
         return await self._stop("Task/Cancel", {"taskid": task_id}, task_id=task_id)
 
     async def kill(self, task_id: str | None = None, token: str | None = None) -> Task:
-        """Stops a task that has been assigned, and returns it.
+        """Stops a task that has been assigned, given by token or id, and returns it.
 
         Raises:
             NotAccessible: It waits in the queue (then `cancel` it) or has ended.
         """
-        return await self._stop(
-            "Task/Kill", _task_key(task_id, token, "socketaccesstoken"), task_id=task_id, token=token
-        )
+        body = {"socketaccesstoken": token} if token else {"taskid": task_id}
+        return await self._stop("Task/Kill", body, task_id=task_id, token=token)
 
     # ---- files ---------------------------------------------------------------------------------
 
@@ -179,45 +157,31 @@ class WiroClient:
     # ---- catalogue -----------------------------------------------------------------------------
 
     async def tool_list(
-        self,
-        search: str = "",
-        start: int = 0,
-        limit: int = 20,
-        categories: Sequence[str] = (),
-        tags: Sequence[str] = (),
-        sort: str = "id",
-        order: str = "DESC",
-        owner: str = "",
+        self, search: str = "", limit: int = 20, categories: Sequence[str] = (), sort: str = "id"
     ) -> tuple[int, tuple[ToolSummary, ...]]:
         """Searches the catalogue: how many models fit in all, and this page of them.
 
         Args:
             search: Words, or "" for all.
-            start: Models to pass over.
             limit: Most models on the page.
             categories: The service's categories; all have to fit.
-            tags: The service's tags; all have to fit.
             sort: "id" or "relevance".
-            order: "ASC" or "DESC".
-            owner: Only this owner's models, or "" for all.
         """
-        body: dict[str, Any] = {
-            "start": str(start),
+        body = {
+            "start": "0",
             "limit": str(limit),
             "search": search,
             "sort": sort,
-            "order": order,
+            "order": "DESC",
             "categories": list(categories),
-            "tags": list(tags),
+            "tags": [],
             "hideworkflows": True,
             "summary": True,
         }
-        if owner:
-            body["slugowner"] = owner
         answer = await self._call("Tool/List", body)
         tools = tuple(tool for tool in map(read_tool, as_list(answer.get("tool"))) if tool.slug)
         total = as_whole(answer.get("total"))
-        return (start + len(tools) if total is None else total), tools
+        return (len(tools) if total is None else total), tools
 
     async def tool_detail(self, slug: str) -> ModelDetail:
         """Reads one model's inputs and price.
@@ -235,34 +199,32 @@ class WiroClient:
         raw = _first(answer, "tool")
         if not raw:
             raise NotAccessible(f"The service has no model {slug!r}.", code=1, status=200, ambiguous=False)
-        return ModelDetail(
-            schema=read_detail(answer),
-            pricing=read_pricing(raw),
-            raw=raw,
-        )
+        return ModelDetail(read_detail(answer), read_pricing(raw), raw)
 
     # ---- calling -------------------------------------------------------------------------------
 
     async def _stop(
         self, path: str, body: dict[str, Any], *, task_id: str | None = None, token: str | None = None
     ) -> Task:
-        tries = 0
+        lost = False
 
         async def send() -> dict[str, Any]:
-            nonlocal tries
-            tries += 1
-            return await self._call_once(path, body)
-
-        try:
-            return _one_task(await self._retry(send, repeatable=True))
-        except NotAccessible:
-            if tries == 1:
+            nonlocal lost
+            try:
+                return await self._call_once(path, body)
+            except NotAccessible:
+                if not lost:
+                    raise
+            except WiroError:
+                lost = True
                 raise
-        # An earlier try was lost on the way and may have stopped the task: look instead of complaining.
-        return await self.task_detail(task_id=task_id, token=token)
+            # An earlier try was lost on the way and may have stopped the task: return its state instead.
+            return await self._call_once("Task/Detail", _task_key(task_id, token))
+
+        return _one_task(await self._retry(send))
 
     async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._retry(lambda: self._call_once(path, body), repeatable=True)
+        return await self._retry(lambda: self._call_once(path, body))
 
     async def _call_once(
         self, path: str, body: dict[str, Any] | None = None, *, multipart: MultipartBody | None = None
@@ -270,10 +232,10 @@ class WiroClient:
         # Files are opened only once it is this request's turn.
         async with self._slots, multipart or nullcontext():
             answer = await self._http.post(path, json=body, multipart=multipart)
-        return read_envelope(answer.status, answer.headers, answer.body, now=self._clock())
+        return read_envelope(answer.status, answer.headers, answer.body)
 
-    async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]], *, repeatable: bool) -> dict[str, Any]:
-        """Sends up to four times. Calls that are not repeatable are sent again only if surely nothing was done."""
+    async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Sends a request that may be repeated, up to four times."""
         delays = jittered_delays(self._random)
         for tries_left in range(MAX_TRIES - 1, -1, -1):
             failure: WiroError
@@ -282,8 +244,8 @@ class WiroClient:
             except (TransportError, ApiError) as error:
                 failure = error
             wait_s = max(next(delays), getattr(failure, "retry_after_s", None) or 0.0)
-            if not tries_left or wait_s > LONGEST_RETRY_AFTER_S or not _may_repeat(failure, repeatable):
-                # Leave no earlier try in the chain; the last one tells it all.
+            if not tries_left or wait_s > LONGEST_RETRY_AFTER_S or not _may_pass(failure):
+                # Raised outside the `except` block, so that no earlier try is in the chain.
                 raise failure.with_traceback(None) from None
             await self._sleep(wait_s)
         raise AssertionError("the last try returns or raises")
@@ -296,22 +258,15 @@ def _run_endpoint(run_path: str) -> str:
     return "Run/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _may_repeat(failure: WiroError, repeatable: bool) -> bool:
-    if isinstance(failure, (ConnectFailed, RateLimited)):
-        return True
+def _may_pass(failure: WiroError) -> bool:
+    """Returns whether the same request may succeed a little later."""
     if isinstance(failure, BadAnswer):
-        return repeatable and failure.reason in ("cut", "empty")
-    if isinstance(failure, ApiError):
-        return repeatable and bool(failure.ambiguous)
-    return repeatable
+        return failure.reason in ("cut", "empty")
+    return isinstance(failure, (TransportError, RateLimited)) or bool(failure.ambiguous)
 
 
-def _task_key(task_id: str | None, token: str | None, token_name: str) -> dict[str, Any]:
-    if token:
-        return {token_name: token}
-    if task_id:
-        return {"taskid": task_id}
-    raise ValueError("a task id or a token is needed")
+def _task_key(task_id: str | None, token: str | None) -> dict[str, Any]:
+    return {"tasktoken": token} if token else {"taskid": task_id}
 
 
 def _one_task(answer: dict[str, Any]) -> Task:

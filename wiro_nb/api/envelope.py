@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from wiro_nb.api.reading import as_flag, as_float, as_list, as_mapping, as_text, as_whole
 from wiro_nb.errors import (
     ApiError,
     AuthRejected,
@@ -25,6 +24,7 @@ from wiro_nb.errors import (
     RateLimited,
     SlotsFull,
 )
+from wiro_nb.json_values import as_flag, as_float, as_list, as_mapping, as_text, as_whole
 
 _BY_CODE: dict[int, type[ApiError]] = {
     1: NotAccessible,

@@ -1,4 +1,4 @@
-"""Fetching output files: host checked on every hop, ranges, and no credentials."""
+"""Downloads output files: the host is checked on every redirect, ranges are supported, no credentials are sent."""
 
 from __future__ import annotations
 
@@ -26,21 +26,15 @@ class FileStream:
     Attributes:
         status: 200 (whole file), 206 (from `start` on), 416 (`start` is past the end), or the 4xx or 5xx
             with which the host refused: then the body is not the file.
-        headers: Names in lower case.
-        content_type: As the host says it, without parameters; may be wrong or empty.
         start: Offset of the first byte of the body; 0 when the host ignored the range.
         total_bytes: Size of the whole file, None when the host does not say.
-        url: Where it was found after redirects.
     """
 
-    def __init__(self, http: HttpTransport, response: httpx2.Response, url: str) -> None:
+    def __init__(self, http: HttpTransport, response: httpx2.Response) -> None:
         self._http = http
         self._response = response
-        self.url = url
         self.status = response.status_code
-        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-        self.content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        self.start, self.total_bytes = _read_extent(self.status, self.headers)
+        self.start, self.total_bytes = _read_extent(self.status, response.headers)
 
     async def aiter_bytes(self) -> AsyncIterator[bytes]:
         """Yields the file's bytes as they come; nothing unless the status is 200 or 206.
@@ -48,10 +42,9 @@ class FileStream:
         Raises:
             TimedOut, StreamLost: The body broke off; start again from the bytes that came.
         """
-        if self.status not in (200, 206):
-            return
-        async for piece in self._http.read_file(self._response):
-            yield piece
+        if self.status in (200, 206):
+            async for piece in self._http.read_file(self._response):
+                yield piece
 
 
 def _read_extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
@@ -71,7 +64,7 @@ async def open_file(http: HttpTransport, url: str, start: int) -> AsyncIterator[
     Raises:
         DownloadFailed: The address or a redirect is not one of the service's, or the host sent something
             else than what was asked for. Fields `url`, `reason` ("host", "redirects", "status", "range"),
-            `status`. A host that refuses (4xx, 5xx) is no error here: look at the stream's `status`.
+            `status`. A host that refuses (4xx, 5xx) raises nothing: check the stream's `status`.
         ConnectFailed, TimedOut, StreamLost: No answer came.
     """
     headers = {"range": f"bytes={start}-"} if start else {}
@@ -86,19 +79,17 @@ async def open_file(http: HttpTransport, url: str, start: int) -> AsyncIterator[
             url = urljoin(url, response.headers["location"])
             await hop.aclose()
         else:
-            raise _failed(url, "redirects", f"it was passed on more than {MAX_REDIRECTS} times")
-        file = FileStream(http, response, url)
-        _check(file, start)
+            raise _failed(url, "redirects", f"it was redirected more than {MAX_REDIRECTS} times")
+        file = FileStream(http, response)
+        if file.status < 400 and file.status not in (200, 206):
+            raise _failed(url, "status", f"the host answered with HTTP {file.status}", file.status)
+        if file.status == 206 and file.start != start:
+            raise _failed(url, "range", "the host sent another part than the one asked for", file.status)
         yield file
 
 
-def _check(file: FileStream, start: int) -> None:
-    if file.status < 400 and file.status not in (200, 206):
-        raise _failed(file.url, "status", f"the host answered with HTTP {file.status}", file.status)
-    if file.status == 206 and file.start != start:
-        raise _failed(file.url, "range", "the host sent another part than the one asked for", file.status)
-
-
-def _failed(url: str, reason: str, words: str, status: int | None = None) -> DownloadFailed:
+def _failed(url: str, reason: str, problem: str, status: int | None = None) -> DownloadFailed:
     name = urlsplit(url).path.rpartition("/")[2] or "the file"
-    return DownloadFailed(f"{name} was not fetched: {words}.", url=url, reason=reason, run_id=None, status=status)
+    return DownloadFailed(
+        f"{name} was not fetched: {problem}.", url=url, reason=reason, run_id=None, status=status
+    )

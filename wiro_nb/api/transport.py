@@ -1,9 +1,9 @@
-"""The one place that touches httpx2: sends signed requests and turns its errors into ours.
+"""Sends signed requests with httpx2 and translates its exceptions.
 
-What matters is told precisely: whether a byte of the request may have left. A connection that was
-never made is `ConnectFailed`; anything later is ambiguous, a reset on a kept-alive connection
-included, because the service may have read the request before it closed. Foreign exceptions carry
-the request with its headers, so ours are raised outside the `except` block and chain nothing.
+The exceptions tell whether a byte of the request may have left. A connection that was never made is
+`ConnectFailed`; any later failure is ambiguous, a reset of a kept-alive connection included, because the service
+may have read the request before it closed. httpx2's exceptions carry the request with its headers, so the
+translated ones are raised outside the `except` block and chain nothing.
 """
 
 from __future__ import annotations
@@ -12,23 +12,14 @@ import asyncio
 import json as json_module
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.api.service import Credentials, Service
 from wiro_nb.api.signing import auth_headers, nonces
-from wiro_nb.errors import (
-    BadAnswer,
-    ConfigError,
-    ConnectFailed,
-    InputError,
-    StreamLost,
-    TimedOut,
-    TransportError,
-    WiroError,
-)
+from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, StreamLost, TimedOut, WiroError
 
 if TYPE_CHECKING:
     import httpx2
@@ -39,7 +30,8 @@ LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
 _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 30.0
-_ADDRESSES_KEPT = 64
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +44,13 @@ class RawAnswer:
 
 
 class HttpTransport:
-    """Two HTTP/1.1 pools with keep-alive: one signs and speaks to the API, one fetches files with no credentials.
+    """Two HTTP/1.1 pools with keep-alive: one for signed API requests, one for files, without credentials.
 
     Args:
-        service: Whom to speak to.
-        timeout_s: Longest wait for each step (write, read); a whole request gets twice as long from
-            its last upload progress on, so that an answer dripping in cannot hold it for ever.
-        transport: In place of the network, for tests.
-        nonce: Gives a nonce a request.
+        service: The service to send to.
+        timeout_s: Limit of each step (write, read). A whole request gets twice as long, counted from its last
+            upload progress, so that an answer sent byte by byte cannot hold it for ever.
+        transport: Replaces the network in tests.
         max_in_flight: Connections to the API.
     """
 
@@ -69,7 +60,6 @@ class HttpTransport:
         *,
         timeout_s: float,
         transport: httpx2.AsyncBaseTransport | None,
-        nonce: Callable[[], str] | None,
         max_in_flight: int,
     ) -> None:
         import httpx2
@@ -77,38 +67,23 @@ class HttpTransport:
         self.service = service
         self.timeout_s = timeout_s
         self._httpx = httpx2
-        self._addresses: dict[str, httpx2.URL] = {}
-        timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S), pool=None)
-        # A proxy of the environment must not stand before a service on this machine.
         common: dict[str, Any] = {
             "verify": _make_ssl_context(service),
-            "timeout": timeout,
+            "timeout": httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S), pool=None),
+            # A proxy from the environment must not intercept requests to a service on this machine.
             "trust_env": not service.is_local,
             "follow_redirects": False,
             "headers": {"user-agent": "wiro_nb", "accept": "*/*"},
             "transport": transport,
         }
-        self._api = httpx2.AsyncClient(
-            auth=_make_auth(service.credentials, nonce or _nonce_source()),
-            limits=httpx2.Limits(
-                max_connections=max_in_flight,
-                max_keepalive_connections=max_in_flight,
-                keepalive_expiry=_KEEPALIVE_S,
-            ),
-            **common,
+        api_limits = httpx2.Limits(
+            max_connections=max_in_flight,
+            max_keepalive_connections=max_in_flight,
+            keepalive_expiry=_KEEPALIVE_S,
         )
-        self._files = httpx2.AsyncClient(
-            limits=httpx2.Limits(max_connections=MAX_DOWNLOADS, keepalive_expiry=_KEEPALIVE_S), **common
-        )
-
-    def _address(self, path: str) -> httpx2.URL:
-        """Returns where a path leads; reading an address costs a tenth of a request, so the latest are kept."""
-        found = self._addresses.get(path)
-        if found is None:
-            if len(self._addresses) >= _ADDRESSES_KEPT:
-                self._addresses.clear()
-            found = self._addresses[path] = self._httpx.URL(f"{self.service.base_url}/{path}")
-        return found
+        file_limits = httpx2.Limits(max_connections=MAX_DOWNLOADS, keepalive_expiry=_KEEPALIVE_S)
+        self._api = httpx2.AsyncClient(auth=_make_auth(service.credentials), limits=api_limits, **common)
+        self._files = httpx2.AsyncClient(limits=file_limits, **common)
 
     async def close(self) -> None:
         """Closes both pools."""
@@ -121,80 +96,62 @@ class HttpTransport:
         """Sends one POST, once, and returns the whole answer whatever its status.
 
         Raises:
-            ConnectFailed: No byte of the request left.
+            ConnectFailed, ConfigError, InputError: No byte of the request left.
             TimedOut, StreamLost, BadAnswer: The service may have acted; field `ambiguous` is True.
         """
-        failure: WiroError
-        try:
-            return await self._post(path, json=json, multipart=multipart)
-        except TimeoutError:
-            failure = self._timed_out()
-        except self._httpx.InvalidURL:
-            failure = ConfigError(f"The path {path!r} cannot be part of an address.", hint="%wiro models")
-        except (self._httpx.HTTPError, self._httpx.StreamError, OSError, _TooLarge) as error:
-            failure = self._translate(error)
-        except WiroError as error:
-            failure = error
-        raise failure.with_traceback(None)
+        return await self._translating(self._post(path, json=json, multipart=multipart))
 
     async def _post(
         self, path: str, *, json: Mapping[str, Any] | None, multipart: MultipartBody | None
     ) -> RawAnswer:
         loop = asyncio.get_running_loop()
+        url = f"{self.service.base_url}/{path}"
         async with asyncio.timeout(self.timeout_s * 2) as deadline:
-            headers = {"content-type": "application/json"}
-            content: bytes | AsyncIterator[bytes] = _write_json(json or {})
-            if multipart is not None:
+            if multipart is None:
+                headers = {"content-type": "application/json"}
+                request = self._api.build_request("POST", url, content=_write_json(json or {}), headers=headers)
+            else:
+                encoded = self._api.build_request("POST", url, data=multipart.fields, files=multipart.files)
+                headers = {name: encoded.headers[name] for name in ("content-type", "content-length")}
 
                 async def pieces() -> AsyncIterator[bytes]:
-                    async for piece in multipart.pieces():
+                    async for piece in multipart.read_pieces(encoded.stream, int(headers["content-length"])):
                         deadline.reschedule(loop.time() + self.timeout_s * 2)
                         yield piece
 
-                headers = {"content-type": multipart.content_type, "content-length": str(multipart.size_bytes)}
-                content = pieces()
-            request = self._api.build_request(
-                "POST",
-                self._address(path),
-                content=content,
-                headers=headers,
-            )
+                request = self._api.build_request("POST", url, content=pieces(), headers=headers)
             response = await self._api.send(request, stream=True)
             try:
                 body = bytearray()
                 async for piece in response.aiter_bytes():
                     body += piece
                     if len(body) > LARGEST_ANSWER_BYTES:
-                        raise _TooLarge
+                        raise BadAnswer(
+                            f"The answer of {self.service.host} is larger than any answer should be.",
+                            code=None, status=None, reason="shape", ambiguous=True,
+                        )  # fmt: skip
             finally:
                 await response.aclose()
-        return RawAnswer(response.status_code, _plain(response.headers), bytes(body))
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return RawAnswer(response.status_code, names, bytes(body))
 
     @asynccontextmanager
     async def get_file(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
-        """Opens one GET without credentials, following nothing; the body is not read yet.
+        """Opens one GET without credentials and without following redirects; the body is not read yet.
 
         Raises:
-            ConnectFailed, TimedOut, StreamLost: No answer came.
+            ConnectFailed, ConfigError, TimedOut, StreamLost: No answer came.
         """
-        response: httpx2.Response | None = None
-        failure: TransportError | BadAnswer | None = None
-        try:
-            request = self._files.build_request("GET", url, headers={**headers, "accept-encoding": "identity"})
-            async with asyncio.timeout(self.timeout_s * 2):
-                response = await self._files.send(request, stream=True)
-        except TimeoutError:
-            failure = self._timed_out()
-        except self._httpx.InvalidURL:
-            failure = self._connect_failed("the address is not readable")
-        except (self._httpx.HTTPError, OSError) as error:
-            failure = self._translate(error)
-        if response is None:
-            raise failure or self._connect_failed("no answer")
+        response = await self._translating(self._get(url, headers))
         try:
             yield response
         finally:
             await response.aclose()
+
+    async def _get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+        request = self._files.build_request("GET", url, headers={**headers, "accept-encoding": "identity"})
+        async with asyncio.timeout(self.timeout_s * 2):
+            return await self._files.send(request, stream=True)
 
     async def read_file(self, response: httpx2.Response) -> AsyncIterator[bytes]:
         """Yields the body as it comes, undecoded.
@@ -202,21 +159,25 @@ class HttpTransport:
         Raises:
             TimedOut, StreamLost: The body broke off.
         """
-        failure: TransportError | BadAnswer | None = None
         pieces = response.aiter_raw()
-        while failure is None:
-            try:
-                piece = await anext(pieces, None)
-            except (self._httpx.HTTPError, self._httpx.StreamError, OSError) as error:
-                failure = self._translate(error)
-                continue
-            if piece is None:
-                return
+        while (piece := await self._translating(anext(pieces, None))) is not None:
             yield piece
-        raise failure
 
-    def _translate(self, error: Exception) -> TransportError | BadAnswer:
-        kinds = self._httpx
+    async def _translating(self, call: Awaitable[_T]) -> _T:
+        """Awaits a call to httpx2 and raises its exceptions as errors of this package."""
+        failure: WiroError
+        try:
+            return await call
+        except WiroError as error:
+            failure = error
+        except (self._httpx.HTTPError, self._httpx.StreamError, self._httpx.InvalidURL, OSError) as error:
+            failure = self._translate(error)
+        raise failure.with_traceback(None)
+
+    def _translate(self, error: Exception) -> WiroError:
+        kinds, host = self._httpx, self.service.host
+        if isinstance(error, kinds.InvalidURL):
+            return ConfigError("The address of the request is not valid.", hint="%wiro models")
         unsent = (
             kinds.ConnectError,
             kinds.ConnectTimeout,
@@ -225,64 +186,39 @@ class HttpTransport:
             kinds.UnsupportedProtocol,
         )
         if isinstance(error, unsent):
-            return self._connect_failed(_reason(error))
-        if isinstance(error, kinds.TimeoutException):
-            return self._timed_out()
-        if isinstance(error, _TooLarge):
-            return BadAnswer(
-                f"The answer of {self.service.host} is larger than any answer should be.",
-                code=None, status=None, reason="shape", ambiguous=True,
-            )  # fmt: skip
+            hint = None if self.service.is_local else "check the network, then %wiro; or %wiro use sandbox (free)"
+            return ConnectFailed(
+                f"{host} could not be reached: {_reason(error)}.", hint=hint, host=host, ambiguous=False
+            )
+        if isinstance(error, (TimeoutError, kinds.TimeoutException)):
+            return TimedOut(f"{host} did not answer in time.", host=host, timeout_s=self.timeout_s, ambiguous=True)
         return StreamLost(
-            f"The connection to {self.service.host} broke before the answer was complete.",
-            host=self.service.host, ambiguous=True,
-        )  # fmt: skip
-
-    def _connect_failed(self, reason: str) -> ConnectFailed:
-        hint = None if self.service.is_local else "check the network, then %wiro; or %wiro use sandbox (free)"
-        return ConnectFailed(
-            f"{self.service.host} could not be reached: {reason}.",
-            hint=hint,
-            host=self.service.host,
-            ambiguous=False,
+            f"The connection to {host} broke before the answer was complete.", host=host, ambiguous=True
         )
 
-    def _timed_out(self) -> TimedOut:
-        return TimedOut(
-            f"{self.service.host} did not answer in time.",
-            host=self.service.host, timeout_s=self.timeout_s, ambiguous=True,
-        )  # fmt: skip
 
-
-class _TooLarge(Exception):
-    """The answer exceeds `LARGEST_ANSWER_BYTES`."""
-
-
-def _make_auth(credentials: Credentials | None, nonce: Callable[[], str]) -> httpx2.Auth:
+def _make_auth(credentials: Credentials | None) -> httpx2.Auth:
     import httpx2
 
+    source = nonces(time.time)
+
     class ProjectAuth(httpx2.Auth):
-        """Adds the project's headers to each request; holds them in no frame that can raise."""
+        """Adds the project's headers to each request; keeps them out of every frame that can raise."""
 
         def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]
-            request.headers.update(auth_headers(credentials, nonce()))
+            request.headers.update(auth_headers(credentials, next(source)))
             yield request
 
     return ProjectAuth()
 
 
 def _make_ssl_context(service: Service) -> ssl.SSLContext:
-    """Returns one context for both pools; loading the certificates is the slow part of making a client."""
+    """Returns one context for both pools; loading the certificates is the slow part of creating a client."""
     import httpx2
 
     if service.base_url.startswith("https:"):
         return httpx2.create_ssl_context()
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and nothing on http: asks it to
-
-
-def _nonce_source() -> Callable[[], str]:
-    source = nonces(time.time)
-    return lambda: next(source)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate; plain http needs none
 
 
 def _write_json(body: Mapping[str, Any]) -> bytes:
@@ -294,15 +230,11 @@ def _write_json(body: Mapping[str, Any]) -> bytes:
     raise InputError("A value of the request cannot be written as JSON (NaN, infinity, or not plain data).")
 
 
-def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
 def _reason(error: Exception) -> str:
     text = str(error).lower()
     if "certificate" in text or "ssl" in text:
         return "its certificate was not accepted"
-    if "name or service" in text or "getaddrinfo" in text or "nodename" in text or "name resolution" in text:
+    if any(words in text for words in ("name or service", "getaddrinfo", "nodename", "name resolution")):
         return "its name could not be resolved"
     if "timeout" in type(error).__name__.lower():
         return "no connection in time"

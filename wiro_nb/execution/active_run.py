@@ -277,7 +277,7 @@ class StateWriter:
 
 def error_to_dict(error: WiroError) -> dict[str, Any]:
     """Returns an error as the ledger keeps it."""
-    fields = {name: value for name, value in error._fields.items() if _is_plain(value)}
+    fields = {name: value for name, value in error.fields.items() if _is_plain(value)}
     return {
         "kind": type(error).__name__,
         "message": error.message,

@@ -106,15 +106,9 @@ def _store(item: FileInput, notebook_dir: Path) -> FileInput:
         return replace(item, path=keep_input(item.path, notebook_dir, item.sha256))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidFile(
-            f"{item.parameter}={item.name}: cannot be copied beside the notebook: {reason}.",
-            hint="check that the notebook's folder can be written to",
-            name=item.parameter,
-            value=item.name,
-            allowed=[],
-            near=[],
-            problems=[{"name": item.parameter, "message": str(reason), "near": []}],
-        ) from None
+        problem = f"cannot be copied beside the notebook: {reason}"
+        hint = "check that the notebook's folder can be written to"
+        raise InvalidFile.of_input(item.parameter, item.name, problem, hint=hint) from None
 
 
 def read_run_text(text: str) -> tuple[str, int | None] | None:

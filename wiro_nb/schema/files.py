@@ -94,6 +94,8 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
     try:
         path = Path(text if isinstance(value, str) else value).expanduser()
         return _read(parameter, path, with_hash, media)
+    except InvalidFile:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
     raise _invalid(parameter, text, reason, "check the path; it is read from the notebook's folder")
@@ -122,15 +124,7 @@ def _reason(error: Exception) -> str:
 def _invalid(parameter: str, value: str, what: str, hint: str) -> InvalidFile:
     # A whole path is long, and of an uploaded file it is one nobody typed.
     shown = (Path(value).name if Path(value).is_absolute() else value)[:80]
-    return InvalidFile(
-        f"{parameter}={shown}: {what}.",
-        hint=hint,
-        name=parameter,
-        value=value,
-        allowed=[],
-        near=[],
-        problems=[{"name": parameter, "message": f"{shown}: {what}.", "near": []}],
-    )
+    return InvalidFile.of_input(parameter, shown, what, hint=hint)
 
 
 def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:

@@ -199,7 +199,7 @@ def _not_fitting(problems: Mapping[str, tuple[InvalidParameter, int]], count: in
         error.message,
         hint=error.hint,
         details=[f"This concerns {first_count:,} of the {count:,} points of the sweep.", *error.details, *more],
-        **error._fields,
+        **error.fields,
     )
 
 

@@ -31,7 +31,6 @@ from tests.unit.api.servers import (
 )
 from wiro_nb.api.answers import Submitted
 from wiro_nb.api.client import WiroClient
-from wiro_nb.api.multipart import PIECE_BYTES
 from wiro_nb.api.signing import sign
 from wiro_nb.errors import (
     BadAnswer,
@@ -46,6 +45,7 @@ from wiro_nb.schema.encode import WireBody
 from wiro_nb.schema.files import FileInput
 
 BODY = WireBody(json={"prompt": "a"})
+PIECE_BYTES = 256 * 1024
 NO_TASKS = {"result": True, "tasklist": [], "total": "0"}
 
 

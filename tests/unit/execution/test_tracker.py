@@ -234,7 +234,6 @@ progresses = st.builds(
     step=counts,
     steps=counts,
     rate=percents,
-    elapsed_s=percents,
     remaining_s=percents,
 )
 events = st.builds(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from wiro_nb.api.pricing.units import Units, as_plain, count_units
-from wiro_nb.api.reading import as_decimal, as_list, as_mapping, as_optional_text, as_text
+from wiro_nb.json_values import as_decimal, as_list, as_mapping, as_optional_text, as_text
 
 _QUANTITY = "QUANTITY:"
 _NO_PRICE = "the service lists no price for this model"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from wiro_nb.api.reading import as_decimal, as_seconds, as_text
+from wiro_nb.json_values import as_decimal, as_seconds, as_text
 
 TIER_PIXELS = 1_048_576
 """Source: the service's price page; `cp-pixel` counts begun tiers of this size."""

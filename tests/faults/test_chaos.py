@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wiro_nb.reproduce.verify_ledger import verify_everything
 
 from tests.faults import chaos_worker
 from tests.faults.chaos_worker import NOTEBOOK, Orders
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
-from wiro_nb.reproduce.verify_ledger import verify_everything
 from wiro_nb.sandbox.faults import KINDS
 
 LENGTHS = {"hang": "", "delay": "=0.3", "slow": "=40000", "redirect": "=http://192.0.2.1/x.mp4"}

@@ -75,10 +75,10 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Checks paths, or the ledger; the exit code is 1 when there is a problem."""
-    from wiro_nb.reproduce.verify_ledger import verify_everything
+    from wiro_nb.reproduce.verify import verify as check
 
     paths = [Path(path) for path in arguments.paths]
-    findings = verify_everything(open_manager(arguments), paths, ledger=not paths)
+    findings = check(open_manager(arguments), paths, ledger=not paths)
     has_problem = any(item.level == "problem" for item in findings)
     if arguments.json:
         print_json({"ok": not has_problem, "findings": [asdict(item) for item in findings]})

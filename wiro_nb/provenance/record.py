@@ -1,4 +1,4 @@
-"""The run record, format 1: building, hashing, checking, and upgrading older formats.
+"""Builds, hashes and checks run records of format 1.
 
 A record travels through JSON writers we do not control (JupyterLab keeps notebook metadata in
 JavaScript, where 5.0 becomes 5). The canonical form is made so that such a trip does not change
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -196,7 +196,7 @@ def _environment() -> dict[str, str]:
 
 
 def check_record(record: Any, *, source: str = "record", ignore_hash: bool = False) -> dict[str, Any]:
-    """Returns the record in the present format, or refuses it.
+    """Returns the record, or refuses it.
 
     Args:
         record: Parsed JSON. Fields of later versions are kept and ignored.
@@ -209,6 +209,8 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
     """
     if not isinstance(record, dict) or not isinstance(record.get("format"), int):
         raise BadRecord(f"{source} holds no run record", source=source, reason="shape")
+    if record["format"] < FORMAT:
+        raise BadRecord(f"records of format {record['format']} are not known", source=source, reason="format")
     if record["format"] > FORMAT:
         raise BadRecord(
             f"{source} holds a record of format {record['format']}; this version reads up to {FORMAT}",
@@ -224,16 +226,14 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
             source=source,
             reason="altered",
         )
-    upgraded = upgrade_record(record)
-    problems = validate_record(upgraded)
-    if problems:
+    if problems := validate_record(record):
         raise BadRecord(
             f"{source} holds a record that does not fit its format",
             details=problems[:5],
             source=source,
             reason="shape",
         )
-    return upgraded
+    return record
 
 
 def _hash_or_none(record: Mapping[str, Any]) -> str | None:
@@ -241,28 +241,3 @@ def _hash_or_none(record: Mapping[str, Any]) -> str | None:
         return hash_record(record)
     except (ValueError, TypeError, RecursionError):
         return None  # NaN, infinity, half a surrogate pair, too deep: no record of ours has them
-
-
-Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-
-UPGRADES: dict[int, Upgrade] = {}
-"""One function a step: `UPGRADES[n]` takes a record of format n and returns one of format n + 1."""
-
-
-def upgrade_record(record: dict[str, Any], upgrades: Mapping[int, Upgrade] | None = None) -> dict[str, Any]:
-    """Returns the record in the present format; one that is already there comes back as it is.
-
-    Args:
-        record: A record of an older or the present format.
-        upgrades: Steps by the format they start from; the package's own when None.
-
-    Raises:
-        BadRecord: There is no path from the record's format.
-    """
-    steps = UPGRADES if upgrades is None else upgrades
-    while record["format"] < FORMAT:
-        step = steps.get(record["format"])
-        if step is None:
-            raise BadRecord(f"records of format {record['format']} are not known", reason="format")
-        record = seal_record(step(dict(record)))
-    return record

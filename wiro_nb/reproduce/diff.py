@@ -6,7 +6,6 @@ decoded frames; else how far apart, frame by frame. Decoding needs PyAV (the san
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -105,19 +104,6 @@ def compare_clips(left: Path, right: Path) -> ClipComparison:
             package="av",
         ) from None
     return _compare_frames(left, right)
-
-
-def hash_frames(path: Path) -> str:
-    """Returns the SHA-256 (hex) over every decoded frame, the same for equal pictures in other containers.
-
-    Raises:
-        BadRecord: The file is no clip.
-    """
-    digest = hashlib.sha256()
-    for frame in _frames(path):
-        digest.update(str(frame.shape).encode())
-        digest.update(frame.tobytes())
-    return digest.hexdigest()
 
 
 def _compare_frames(left: Path, right: Path) -> ClipComparison:

@@ -1,4 +1,4 @@
-"""Making a run again from anything that is left of it: a clip, a notebook, a sidecar, an address, the ledger.
+"""Making a run again from anything that is left of it: a clip, a notebook, a sidecar, the ledger.
 
 A record may come from anybody. It decides what is asked for, never where it goes or what is read: the request
 goes to the service that is in use, input files come from stores of inputs by their content.
@@ -106,9 +106,8 @@ def find_sources(
     """Returns the records that a person's word means.
 
     Args:
-        manager: Its ledger is asked for ids and addresses.
-        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook, or
-            `NOTEBOOK#RUN`.
+        manager: Its ledger is asked for ids.
+        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook or `NOTEBOOK#RUN`.
         notebook: Whose runs come first where a part of an id fits several.
         ignore_hash: True reads records that were changed after they were written.
 

@@ -1,24 +1,31 @@
-"""Checking that notebooks, run folders and clips still tell the truth, and tell no secret."""
+"""Checks notebooks, run folders, clips and the ledger: hashes, files, records, and that no secret is in them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import BadRecord
+from wiro_nb.config import data_dir
+from wiro_nb.errors import BadRecord, UnknownRun, WiroError
+from wiro_nb.execution.run_files import OUTPUTS_FOLDER
+from wiro_nb.files import hash_file
+from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import RunOutput
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
 from wiro_nb.provenance.sidecar import SIDECAR_NAME
+from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
+from wiro_nb.session.manager import Manager
 
 ReadLedger = Callable[[str], Mapping[str, Any] | None]
 """Takes a run id and returns the ledger's record of it, or None."""
 
-_OUTPUTS_FOLDER = "wiro_outputs"
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
 _CLIP_SUFFIXES = _PICTURES | {".mp4", ".mov", ".m4v", ".webm", ".mp3", ".wav", ".m4a"}
 _REQUEST = ("model", "service", "parameters", "files", "seed", "task_id")
@@ -39,6 +46,78 @@ class Finding:
     kind: str
     where: str
     message: str
+
+
+def verify(manager: Manager, paths: list[Path], *, ledger: bool = False) -> list[Finding]:
+    """Checks paths against the ledger, and the ledger itself where it is asked for.
+
+    Args:
+        manager: Its ledger is read; no service is asked.
+        paths: Notebooks, run folders, clips.
+        ledger: True checks the ledger's file and every output it knows as well.
+    """
+
+    def read_record(run_id: str) -> dict[str, Any] | None:
+        try:
+            row = manager.ledger.get(run_id)
+        except UnknownRun:
+            return None
+        return json.loads(row.record) if row.record else None
+
+    findings = verify_paths(paths, read_ledger=read_record, secrets=_known_secrets(manager)) if paths else []
+    return [*findings, *_check_ledger(manager)] if ledger else findings
+
+
+def _check_ledger(manager: Manager) -> list[Finding]:
+    integrity = manager.ledger.check_integrity()
+    findings = [Finding("note", "ledger", "ledger", notice) for notice in manager.ledger.take_notices()]
+    if integrity != "ok":
+        findings.append(Finding("problem", "ledger", "ledger", f"its file is damaged: {integrity}"))
+    rows = manager.ledger.list(limit=None)
+    saved = [
+        (row, output)
+        for row in rows
+        for output in row.outputs
+        if output.path and (output.stored_sha256 or output.sha256)
+    ]
+    problems = [
+        Finding("problem", "file", f"run {row.short_id}", problem)
+        for row, output in saved
+        if (problem := _check_output(row, output))
+    ]
+    summary = f"{len(rows)} runs, {len(saved) - len(problems)} of {len(saved)} files as they were saved"
+    return [*findings, *problems, Finding("ok", "ledger", "ledger", summary)]
+
+
+def _check_output(row: LedgerRow, output: RunOutput) -> str:
+    """Reads and hashes a saved output; returns what is wrong with it, or ""."""
+    path = row.locate(output)
+    if path is None or not path.is_file():
+        return f"{output.path} is not there any more."
+    try:
+        found = hash_file(path)
+    except OSError as error:
+        return f"{output.path}: {error.strerror or error}."
+    # Writing the record into a clip changes its bytes, so the file has a hash of its own beside the service's.
+    return (
+        ""
+        if found == (output.stored_sha256 or output.sha256)
+        else f"{output.path} was changed after it was saved."
+    )
+
+
+def _known_secrets(manager: Manager) -> frozenset[str]:
+    """Returns the task tokens of the ledger and the keys this machine keeps."""
+    found = {row.task_token for row in manager.ledger.list(limit=None) if row.task_token}
+    folder = data_dir()
+    for name in (CLOUD, *named_services(folder)):
+        try:
+            credentials = find_credentials(name, folder).credentials
+        except WiroError:
+            continue
+        if credentials is not None:
+            found |= {text for text in (credentials.key, credentials.secret) if text}
+    return frozenset(found)
 
 
 def verify_paths(
@@ -237,7 +316,7 @@ class _FileIndex:
         for path in self._paths:
             folders = [path.rglob("*")]
             if not (is_there(path) and path.is_dir()):
-                folders = [path.parent.glob("*"), (path.parent / _OUTPUTS_FOLDER).rglob("*")]
+                folders = [path.parent.glob("*"), (path.parent / OUTPUTS_FOLDER).rglob("*")]
             for items in folders:
                 yield from (item for item in items if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())
 

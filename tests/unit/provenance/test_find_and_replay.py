@@ -20,7 +20,7 @@ from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook
 from wiro_nb.provenance.seal import seal_notebook
 from wiro_nb.provenance.sidecar import write_sidecar
-from wiro_nb.reproduce.diff import compare_clips, compare_settings, hash_frames
+from wiro_nb.reproduce.diff import compare_clips, compare_settings
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify_paths
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
@@ -297,7 +297,6 @@ def test_clips_are_the_same_by_bytes_by_frames_or_not(tmp_path: Path) -> None:
     assert compare_clips(one, one).verdict == "same bytes"
     same = compare_clips(one, tagged)
     assert same.verdict == "same frames"
-    assert hash_frames(one) == hash_frames(tagged) != hash_frames(worse)
     apart = compare_clips(one, worse)
     assert apart.verdict == "different"
     assert apart.mean_psnr_db is not None

@@ -117,21 +117,10 @@ def test_a_later_format_is_refused_with_the_command_to_upgrade() -> None:
     assert "pip install" in caught.value.hint
 
 
-def test_an_older_format_is_upgraded_step_by_step() -> None:
-    """A made-up format 0 called the parameters 'inputs'."""
-
-    def from_0(record: dict[str, Any]) -> dict[str, Any]:
-        record["parameters"] = record.pop("inputs")
-        return {**record, "format": 1}
-
-    old = make_record()
-    old["inputs"] = old.pop("parameters")
-    old = records.seal_record({**old, "format": 0})
-    new = records.upgrade_record(old, {0: from_0})
-    assert new["parameters"]["prompt"] == "a lighthouse"
-    assert records.check_record(new) == new
-    with pytest.raises(BadRecord, match="format 0"):
-        records.upgrade_record(old, {})
+def test_a_format_that_never_was_is_refused() -> None:
+    with pytest.raises(BadRecord, match="format 0") as caught:
+        records.check_record(records.seal_record({**make_record(), "format": 0}))
+    assert caught.value.reason == "format"
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", [], {}, {"format": "1"}])

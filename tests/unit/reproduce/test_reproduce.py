@@ -22,9 +22,8 @@ from wiro_nb.provenance.record import check_record, seal_record
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.reproduce import replay
 from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
-from wiro_nb.reproduce.diff import compare_clips, hash_frames
-from wiro_nb.reproduce.verify import verify_paths
-from wiro_nb.reproduce.verify_ledger import verify_everything
+from wiro_nb.reproduce.diff import compare_clips
+from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema.catalog import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.services import schema_archive
@@ -101,7 +100,6 @@ def test_a_replay_has_the_same_frames(
     assert second.path is not None
     assert second.id != first.id
     assert second.parameters == first.parameters
-    assert hash_frames(second.path) == hash_frames(first.path)
     found = compare_sides(find_side(manager, first.path), find_side(manager, second))
     assert found.is_same
     assert found.settings == ()
@@ -392,10 +390,10 @@ def test_verify_knows_the_tokens_of_the_ledger_and_damaged_files(manager: Manage
     run = submit(manager)
     assert run.path is not None
     assert run.row.task_token
-    assert {item.level for item in verify_everything(manager, [own_folders], ledger=True)} == {"ok"}
+    assert {item.level for item in verify(manager, [own_folders], ledger=True)} == {"ok"}
     leaking = own_folders / "leaking.ipynb"
     leaking.write_text(json.dumps({"cells": [{"source": f"token = '{run.row.task_token}'"}], "metadata": {}}))
-    assert [item.kind for item in verify_everything(manager, [leaking]) if item.level == "problem"] == ["secret"]
+    assert [item.kind for item in verify(manager, [leaking]) if item.level == "problem"] == ["secret"]
     run.path.write_bytes(run.path.read_bytes() + b"\0")
-    problems = [item for item in verify_everything(manager, [], ledger=True) if item.level == "problem"]
+    problems = [item for item in verify(manager, [], ledger=True) if item.level == "problem"]
     assert [item.where for item in problems] == [f"run {run.short_id}"]

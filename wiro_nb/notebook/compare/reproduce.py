@@ -304,12 +304,12 @@ def verify(*paths: str | Path) -> Verified:
     Args:
         *paths: What to check; without any, this notebook and its outputs, and the ledger itself.
     """
-    from wiro_nb.reproduce.verify_ledger import verify_everything
+    from wiro_nb.reproduce.verify import verify as check
 
     manager = session.manager(choose=False)
     if paths:
-        return Verified(verify_everything(manager, [Path(path) for path in paths]))
-    return Verified(verify_everything(manager, _own_paths(current_context()), ledger=True))
+        return Verified(check(manager, [Path(path) for path in paths]))
+    return Verified(check(manager, _own_paths(current_context()), ledger=True))
 
 
 def _own_paths(context: ExecutionContext) -> list[Path]:

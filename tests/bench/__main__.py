@@ -299,7 +299,7 @@ def _stub() -> Iterator[str]:
 def measure_clips(full: bool) -> list[Figure]:
     """A real clip: frames a second, and what it adds to the notebook."""
     del full
-    with sandbox("--engine", "painter", "--speed", "instant") as service:
+    with sandbox("--engine", "placeholder", "--speed", "instant") as service:
         found = child("clips", {"service": service})
     width, height = found["size"]
     frames, took = found["frames"], found["cpu_s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -16,18 +17,22 @@ MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 def paint() -> dict[str, Any]:
     """Paints the clip of the budget in this process; CPU counts, as other programs use the cores, too."""
     from wiro_nb.media import decode
-    from wiro_nb.sandbox.engine import Job
-    from wiro_nb.sandbox.render import PainterEngine
+    from wiro_nb.sandbox.engines import Job, Progress
+    from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
 
     folder = Path(tempfile.mkdtemp(dir="."))
     parameters = {"prompt": "a lake at dawn, mist over the water", "numFrames": "81"}
-    engine, times = PainterEngine(), []
+    times = []
+
+    async def report(progress: Progress) -> None:
+        pass
+
     for turn in range(3):
-        job = Job(str(turn), MODEL, parameters, (), folder, None)
+        job = Job(str(turn), MODEL, "clip", parameters, {}, folder)
         cpu = time.process_time()
-        (path,) = engine.start(job, lambda _: None, lambda: False)
+        (output,) = asyncio.run(PlaceholderEngine().run(job, report)).outputs
         times.append(time.process_time() - cpu)
-    info = decode.probe(path)
+    info = decode.probe(output.path)
     return {"cpu_s": min(times), "frames": info.frames, "size": [info.width, info.height]}
 
 

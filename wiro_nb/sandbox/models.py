@@ -1,21 +1,49 @@
-"""The models the sandbox offers: the bundled ones, and a few of its own that exercise every input type."""
+"""The sandbox's models and their prices: the bundled models, and a few of its own with every type of input.
+
+The amounts are made up, the pricing methods are the service's: each bundled model uses another one.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from wiro_nb.sandbox.prices import Price
+from wiro_nb.sandbox.engines import Kind
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 
-__all__ = ["Catalogue", "Model"]
+__all__ = ["MIN_BALANCE_USD", "Catalogue", "Model", "Usage", "cost_usd", "slots_for"]
 
-Kind = Literal["clip", "image", "text"]
+MIN_BALANCE_USD = Decimal("0.50")
+_NO_LIMIT_ABOVE_USD = Decimal(250)
+_TIER_PIXELS = 1_048_576
+_UNIT = Decimal("0.000000000001")
 _PRICE_NOTE = "Prices in the sandbox are made up. Nothing is charged."
+
+
+@dataclass(frozen=True)
+class Price:
+    """A model's price: the service's `dynamicprice` entries, or elapsed seconds times `cps`."""
+
+    entries: tuple[dict[str, Any], ...] = ()
+    cps: Decimal = Decimal(0)
+    approximate_usd: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run used: seconds run, outputs made, seconds of video, pixels a frame, words in and out."""
+
+    elapsed_s: float
+    outputs: int = 1
+    clip_s: float = 0.0
+    pixels: int = 0
+    tokens: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +131,17 @@ class Catalogue:
         """Returns the model of a page, by its slug or its run path."""
         return self._by_slug.get(slug) or self._by_run_path.get(slug)
 
+    def search(self, text: str, owner: str, categories: Iterable[str], tags: Iterable[str]) -> list[Model]:
+        """Returns the models that contain every word and have the owner, all categories and all tags."""
+        return [
+            model
+            for model in self.models
+            if all(word in _searched_text(model.schema) for word in text.lower().split())
+            and set(categories) <= set(model.schema.categories)
+            and set(tags) <= set(model.schema.tags)
+            and (not owner or model.schema.owner.lower() == owner.lower())
+        ]
+
     def slugs_like(self, name: str) -> set[str]:
         """Returns the slugs meant by a model name with or without its owner."""
         return {
@@ -110,6 +149,10 @@ class Catalogue:
             for model in self.models
             if name in (model.schema.slug, model.schema.run_path, *model.schema.slug.split("/")[1:])
         }
+
+
+def _searched_text(schema: ModelSchema) -> str:
+    return " ".join((schema.slug, schema.title, schema.description, *schema.categories, *schema.tags)).lower()
 
 
 def _item(parameter: Parameter) -> dict[str, Any]:
@@ -230,3 +273,41 @@ def _own_models() -> tuple[Model, ...]:
             refusal=(98, "Sign in to use this model."),
         ),
     )
+
+
+def slots_for(balance_usd: Decimal) -> int | None:
+    """Returns how many tasks may run at once for a balance; None for no limit."""
+    if balance_usd > _NO_LIMIT_ABOVE_USD:
+        return None
+    return max(1, int(balance_usd * Decimal("0.10")))
+
+
+def cost_usd(price: Price, usage: Usage) -> Decimal:
+    """Returns what a successful run bills, 12 places."""
+    entry = _fitting(price.entries, usage.parameters)
+    seconds = Decimal(str(usage.elapsed_s))
+    amount = seconds * price.cps if entry is None else Decimal(str(entry["price"])) * _quantity(entry, usage)
+    return amount.quantize(_UNIT, ROUND_HALF_UP)
+
+
+def _fitting(entries: Sequence[dict[str, Any]], parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    for entry in entries:
+        if all(str(parameters.get(name, "")) == str(value) for name, value in entry["inputs"].items()):
+            return entry
+    return None
+
+
+def _quantity(entry: dict[str, Any], usage: Usage) -> Decimal:
+    match entry["priceMethod"]:
+        case "cps":
+            return Decimal(str(usage.elapsed_s))
+        case "cpo":
+            return Decimal(usage.outputs)
+        case "cpt":
+            return Decimal(usage.tokens)
+        case "cp-pixel":
+            return Decimal(max(1, math.ceil(usage.pixels / _TIER_PIXELS)))
+        case "cp-outputVideoLength":
+            return Decimal(str(round(usage.clip_s, 3)))
+        case _:
+            return Decimal(1)

@@ -16,12 +16,12 @@ __all__ = ["Options", "build_parser", "changed_options", "read_options"]
 
 _DESCRIPTION = """\
 A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
-talks to nobody. The first line on stdout is JSON: base_url, socket_url, api_key, api_secret,
+connects to no other host. The first line on stdout is JSON: base_url, socket_url, api_key, api_secret,
 key_only_api_key, pid, version.
 """
 _LAST_PORT = 65_535
 _EPILOG = """\
-marks in a prompt:
+test directives in a prompt:
   [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
   [slow]   ten times longer, 2 s or more                  [queue]  stays queued until cancelled or released
   [hold]   stays running until killed or released (POST /sandbox/release with the taskid)
@@ -33,28 +33,26 @@ POST /sandbox/faults.
 
 @dataclass(frozen=True)
 class Options:
-    """What the sandbox was started with.
+    """The options of a sandbox.
 
     Attributes:
         port: 0 for the port used last when it is free, else any.
         speed: How much faster than real time; infinity never waits.
         data: Folder of keys, tasks and files.
-        engine: "painter" renders, "instant" does not.
-        balance_usd: What a new account starts with.
-        stay: True to go on when stdin closes.
-        check_host: True to refuse requests whose Host is not this machine.
-        one_task_per_socket: True to be silent for every registration after a socket's first.
-        faults, faults_seed: Misbehaviour on purpose, see `faults`.
+        engine: "placeholder" or "instant".
+        balance: Balance of a new account, US dollars.
+        stay: True to continue when stdin closes.
+        no_host_check: True to accept any Host header.
+        faults, faults_seed: Fault rules, see `faults`.
     """
 
     port: int
     speed: float
     data: Path
     engine: str
-    balance_usd: Decimal
+    balance: Decimal
     stay: bool
-    check_host: bool
-    one_task_per_socket: bool
+    no_host_check: bool
     faults: str = ""
     faults_seed: int = 0
 
@@ -74,7 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder for keys, tasks and files; kept across restarts"
     )
-    parser.add_argument("--engine", choices=("painter", "instant"), default="painter", help="what makes the clips")
+    parser.add_argument(
+        "--engine", choices=("placeholder", "instant"), default="placeholder", help="what makes the clips"
+    )
     parser.add_argument(
         "--balance",
         type=_usd,
@@ -82,37 +82,26 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="USD",
         help="what a new account starts with (default 100)",
     )
-    parser.add_argument("--stay", action="store_true", help="go on when stdin closes")
+    parser.add_argument("--stay", action="store_true", help="continue when stdin closes")
     parser.add_argument("--no-host-check", action="store_true", help="accept any Host header")
-    parser.add_argument(
-        "--one-task-per-socket", action="store_true", help="be silent for a socket's second registration"
-    )
     parser.add_argument(
         "--faults", type=_faults, default="", metavar="SPEC", help="misbehave on purpose, see below"
     )
-    parser.add_argument("--faults-seed", type=int, default=0, metavar="N", help="decides which share is struck")
+    parser.add_argument(
+        "--faults-seed", type=int, default=0, metavar="N", help="selects the calls that a share matches"
+    )
     return parser
 
 
 def read_options(argv: Sequence[str]) -> Options:
-    """Reads the arguments; `--help` and mistakes end the process as argparse does."""
-    given = build_parser().parse_args(argv)
-    return Options(
-        port=given.port,
-        speed=given.speed,
-        data=(given.data or _default_folder()).expanduser().absolute(),
-        engine=given.engine,
-        balance_usd=given.balance,
-        stay=given.stay,
-        check_host=not given.no_host_check,
-        one_task_per_socket=given.one_task_per_socket,
-        faults=given.faults,
-        faults_seed=given.faults_seed,
-    )
+    """Parses the arguments; `--help` and errors end the process as argparse does."""
+    given = vars(build_parser().parse_args(argv))
+    data = (given.pop("data") or _default_folder()).expanduser().absolute()
+    return Options(data=data, **given)
 
 
 def changed_options(argv: Sequence[str]) -> list[str]:
-    """Returns the options of a command line that ask for something else than the default, without `--data`."""
+    """Returns the options of a command line that differ from their defaults, except `--data`."""
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     changed = [name for name, value in given.items() if name != "data" and value != parser.get_default(name)]
@@ -143,8 +132,8 @@ def _faults(text: str) -> str:
 def _usd(text: str) -> Decimal:
     try:
         amount = Decimal(text)
-    except InvalidOperation as error:
-        raise argparse.ArgumentTypeError("an amount such as 100 or 0.40") from error
+    except InvalidOperation:
+        amount = Decimal("NaN")
     if not amount.is_finite():
         raise argparse.ArgumentTypeError("an amount such as 100 or 0.40")
     return amount

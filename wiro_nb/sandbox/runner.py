@@ -1,119 +1,130 @@
-"""A task's way from the queue to its end.
-
-Every task is one coroutine; only rendering takes a thread, and of those there are `workers` at most (the
-rest waits as `task_queue`). A kill sets a flag that every pause and the engine look at. The clock is
-scaled: `speed` 2 is twice as fast, infinity never waits.
-"""
+"""Drives tasks from the queue to their end, one coroutine a task. A kill cancels the coroutine."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
+import shutil
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from wiro_nb.sandbox import callbacks
-from wiro_nb.sandbox.engine import Engine, EngineCancelled, EngineError, Job, Step
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result
+from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.files import Files
-from wiro_nb.sandbox.hub import Hub
-from wiro_nb.sandbox.instant import INSTANT_STEPS, InstantEngine
-from wiro_nb.sandbox.life import Life, Stopped, Timings, marks_of
-from wiro_nb.sandbox.models import Model
-from wiro_nb.sandbox.prices import cost_usd
-from wiro_nb.sandbox.results import store_results
+from wiro_nb.sandbox.models import Model, Usage, cost_usd
+from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.store import Store
-from wiro_nb.sandbox.task import Task
-from wiro_nb.sandbox.wire import Failure
+from wiro_nb.sandbox.tasks import Task, server_paths
 
 __all__ = ["Runner"]
 
-_RENDER_THREADS = 2
+_DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold)\]")
+_DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
 _KILLABLE = frozenset(
     {"task_accept", "task_preprocess_start", "task_preprocess_end", "task_assign", "task_start", "task_output"}
 )
+# Seconds at speed 1.
+_QUEUE_S, _ACCEPT_S, _PREPROCESS_S, _ASSIGN_S, _STORE_S = 0.3, 0.1, 0.2, 0.5, 0.2
+# A step of a [slow] task takes ten times longer, and at least this at any speed.
+_SLOW_FACTOR, _SLOW_STEP_S = 10, 0.2
+_MAX_RESTARTS = 5
+
+
+class _NotStarted(Exception):
+    """The task ends in `task_error` before its model starts."""
+
+
+@dataclass
+class _ActiveTask:
+    """A task under way.
+
+    Attributes:
+        directives: Test directives from the prompt and the faults: fail, crash, slow, queue, hold, stderr.
+        exit_code: The `pexit` of a run that fails.
+        released: Set to end a hold.
+        coroutine: Set once it runs.
+        reported_at: Monotonic time of the last progress.
+    """
+
+    task: Task
+    model: Model
+    directives: frozenset[str]
+    exit_code: str
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    coroutine: asyncio.Task[None] | None = None
+    reported_at: float = 0.0
 
 
 class Runner:
     """Drives all tasks.
 
     Args:
-        store: Where state goes.
-        files: Where bytes go.
-        hub: Where events go.
-        engine: What makes the clips.
-        timings: How long stages take.
-        workers: How many tasks run at once; the rest is queued.
-        origin: `http://host:port` for URLs in events and callbacks.
-        faults: What goes wrong with tasks.
+        store: Keeps state.
+        files: Keeps bytes.
+        events: Receives events.
+        engines: The engine for each kind of output.
+        speed: How much faster than real time stages pass; infinity never waits.
+        origin: `http://host:port` for URLs in events.
+        faults: Selects what goes wrong with tasks.
     """
 
     def __init__(
         self,
         store: Store,
         files: Files,
-        hub: Hub,
-        engine: Engine,
-        timings: Timings,
-        workers: int,
+        events: EventBroker,
+        engines: Mapping[Kind, Engine],
+        speed: float,
         origin: str,
         faults: Faults,
     ) -> None:
-        self._store, self._files, self._hub, self._faults = store, files, hub, faults
-        self._engine, self._timings, self._origin = engine, timings, origin
-        self._plays_steps = isinstance(engine, InstantEngine)
-        self._free = asyncio.Semaphore(workers)
-        self._pool = ThreadPoolExecutor(_RENDER_THREADS, thread_name_prefix="render")
-        self._live: dict[int, Life] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._store, self._files, self._events, self._faults = store, files, events, faults
+        self._engines, self._speed, self._origin = engines, speed, origin
+        self._active: dict[int, _ActiveTask] = {}
+        self._coroutines: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> int:
-        """How many tasks hold a slot."""
-        return len(self._live)
+        """Number of slots in use."""
+        return len(self._active)
 
-    def resume(self, find_model: Callable[[str], Model | None]) -> int:
-        """Puts what a former process left unfinished back into the queue; returns how many."""
-        tasks = self._store.unfinished_tasks()
-        for task in tasks:
+    def unavailable(self, model: Model) -> str | None:
+        """Returns why a model cannot run here, or None."""
+        return self._engines[model.kind].unavailable(model.schema.run_path)
+
+    def resume(self, find_model: Callable[[str], Model | None]) -> None:
+        """Queues again what a former process left unfinished; fails tasks that can never finish."""
+        for task in self._store.unfinished_tasks():
             model = find_model(task.slug)
             task.requeue()
-            if model is None:
+            if model is None or task.restarts > _MAX_RESTARTS:
+                task.error_log = (
+                    "The sandbox no longer has this model.\n" if model is None else "Too many restarts.\n"
+                )
                 task.move_to("task_error", time.time())
-                task.error_log = "The sandbox no longer has this model.\n"
                 self._store.end_task(task, time.time(), Decimal(0))
             else:
+                self._store.save_task(task)
                 self.add(task, model)
-        return len(tasks)
 
     def add(self, task: Task, model: Model) -> None:
         """Starts a task that the store already knows."""
-        marks, exit_code = marks_of(task, self._faults.hits("task"))
-        life = Life(task, model, marks, exit_code)
-        self._live[task.id] = life
-        self._spawn(self._live_through(life))
-
-    def get(self, *, task_id: str = "", token: str = "") -> Task:
-        """Returns a task by token or id, live or finished.
-
-        Raises:
-            Failure: Neither is given, or there is no such task.
-        """
-        if not task_id and not token:
-            raise Failure(0, "taskid or socketaccesstoken is required")
-        found = self._store.find_task(task_id=task_id, token=token)
-        if found is None:
-            raise Failure(1, "There is no task yet.")
-        return self.newest(found)
+        faults = self._faults.match("task")
+        directives = {*_DIRECTIVE.findall(task.text()), *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
+        exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
+        active = self._active[task.id] = _ActiveTask(task, model, frozenset(directives), exit_code)
+        active.coroutine = asyncio.get_running_loop().create_task(self._drive(active))
+        self._coroutines.add(active.coroutine)
+        active.coroutine.add_done_callback(self._coroutines.discard)
 
     def newest(self, task: Task) -> Task:
-        """Returns the live state of a task read from the store."""
-        life = self._live.get(task.id)
-        return life.task if life else task
+        """Returns the current state of a task read from the store."""
+        active = self._active.get(task.id)
+        return active.task if active else task
 
     def cancel(self, task: Task) -> None:
         """Cancels a queued task.
@@ -121,10 +132,9 @@ class Runner:
         Raises:
             Failure: It is no longer queued.
         """
-        life = self._live.get(task.id)
-        if life is None or task.status != "task_queue":
+        if task.status != "task_queue":
             raise Failure(1, "Task is not in a cancellable state.")
-        self._end(life, "task_cancel")
+        self._stop(task)
 
     def kill(self, task: Task) -> None:
         """Kills a running task.
@@ -132,206 +142,189 @@ class Runner:
         Raises:
             Failure: It is still queued, already ending, or over.
         """
-        life = self._live.get(task.id)
-        if life is None or task.status not in _KILLABLE:
+        if task.status not in _KILLABLE:
             reason = "it is still in the queue" if task.status == "task_queue" else "it has already ended"
             raise Failure(1, f"Task could not be killed: {reason}")
-        self._end(life, "task_cancel")
+        self._stop(task)
+
+    def _stop(self, task: Task) -> None:
+        active = self._active[task.id]
+        self._end(active, "task_cancel")
+        if active.coroutine:
+            active.coroutine.cancel()
 
     def release(self, task: Task) -> None:
-        """Lets a task go on that a mark holds."""
-        if life := self._live.get(task.id):
-            life.release()
+        """Continues a task that a directive holds."""
+        if active := self._active.get(task.id):
+            active.released.set()
 
     async def close(self) -> None:
-        """Stops everything; unfinished tasks stay unfinished in the store and go on after a restart."""
-        for life in self._live.values():
-            life.stop()
-        if self._running:
-            await asyncio.wait(self._running, timeout=5)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Stops everything; unfinished tasks stay unfinished in the store and continue after a restart."""
+        for coroutine in self._coroutines:
+            coroutine.cancel()
+        if self._coroutines:
+            await asyncio.wait(self._coroutines, timeout=5)
+        for engine in self._engines.values():
+            engine.close()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        running = asyncio.get_running_loop().create_task(coroutine)
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-
-    async def _live_through(self, life: Life) -> None:
+    async def _drive(self, active: _ActiveTask) -> None:
+        task, folder = active.task, None
         try:
-            await self._wait_in_queue(life)
-            async with self._free:
-                life.check()
-                await self._prepare(life)
-                await self._execute(life)
-        except Stopped:
-            for path in life.made:  # finished a moment before it was stopped
-                self._files.drop_work_folder(path.parent)
+            await self._wait_in_queue(active)
+            folder = self._files.work_folder()
+            job = Job(str(task.id), task.slug, active.model.kind, task.parameters, self._inputs_of(task), folder)
+
+            async def report(progress: Progress) -> None:
+                await self._report(active, progress)
+
+            result = await self._engines[active.model.kind].run(job, report)
+            if "fail" in active.directives:
+                raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
+            await self._finish(active, result)
+        except _NotStarted as error:
+            self._end(active, "task_error", str(error))
         except EngineError as error:
-            await self._finish(life, life.exit_code, str(error))
-        except Exception as error:  # a fault of the sandbox itself must not leave a task hanging
-            await self._finish(life, "1", f"sandbox: {type(error).__name__}: {error}")
+            await self._finish(active, None, str(error))
+        except Exception as error:  # a defect of the sandbox must not leave a task hanging
+            await self._finish(active, None, f"sandbox: {type(error).__name__}: {error}")
+        finally:
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    async def _wait_in_queue(self, life: Life) -> None:
-        await life.pause(0)  # lets the answer to Run out first
-        self._announce(life, "task_queue")
-        await life.pause(self._timings.scaled(self._timings.queue_s))
-        if "queue" in life.marks:
-            await life.hold()
-            self._announce(life, "task_queue")
+    async def _wait_in_queue(self, active: _ActiveTask) -> None:
+        await asyncio.sleep(0)  # lets the answer to Run out first
+        self._announce(active.task, "task_queue")
+        await self._pause(_QUEUE_S)
+        if "queue" in active.directives:
+            await self._hold(active)
+            self._announce(active.task, "task_queue")
 
-    async def _prepare(self, life: Life) -> None:
-        task, timings = life.task, self._timings
-        self._announce(life, "task_accept")
-        await life.pause(timings.scaled(timings.accept_s))
-        self._announce(life, "task_preprocess_start")
-        if task.callback_url and (reason := callbacks.refusal(task.callback_url)):
-            self._log(life, reason)
-        await life.pause(timings.scaled(timings.preprocess_s))
-        if foreign := task.foreign_urls(life.model.file_names):
-            # A run without the picture it was given would be a lie: the service fails such a task as well.
-            said = (
-                f"The input could not be fetched: {foreign[0]} (the sandbox reaches no other host; give a file)."
-            )
-            self._end(life, "task_error", said)
-            raise Stopped
-        if "crash" in life.marks:
-            self._end(life, "task_error", "The worker could not start the model.")
-            raise Stopped
-        self._announce(life, "task_preprocess_end")
-        self._announce(life, "task_assign")
-        await life.pause(timings.scaled(timings.assign_s))
+    async def _report(self, active: _ActiveTask, progress: Progress) -> None:
+        """Moves the task on with its engine: accepted at the first report, started at the first running phase."""
+        task = active.task
+        if task.status == "task_queue":
+            await self._prepare(active)
+        if progress.phase not in ("download", "load") and "start" not in task.stamps:
+            await self._start(active)
+        if progress.step and "slow" in active.directives:
+            took_s = time.monotonic() - active.reported_at
+            await asyncio.sleep(max(took_s * (_SLOW_FACTOR - 1), _SLOW_STEP_S))
+        if progress.step:
+            message = _progress_message(progress, time.time() - task.stamps.get("start", task.created))
+            self._announce(task, "task_output", message)
+        active.reported_at = time.monotonic()
 
-    async def _execute(self, life: Life) -> None:
-        life.started = time.time()
-        self._announce(life, "task_start")
-        self._log(life, f"{life.task.slug}: sandbox engine {self._engine.name}, no GPU, nothing is charged.")
-        if "hold" in life.marks:
-            await life.hold()
-        if "stderr" in life.marks:
-            self._stderr(life, "UserWarning: a line of stderr that means nothing.")
-        if life.model.kind == "clip":
-            await self._render(life)
-        else:
-            await self._play_steps(life)
-        if "fail" in life.marks:
-            raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
-        await self._finish(life, "0", "")
+    async def _prepare(self, active: _ActiveTask) -> None:
+        task = active.task
+        self._announce(task, "task_accept")
+        await self._pause(_ACCEPT_S)
+        self._announce(task, "task_preprocess_start")
+        await self._pause(_PREPROCESS_S)
+        if foreign := task.foreign_urls(active.model.file_names):
+            # The service fails such a task as well; a run without its input would be misleading.
+            reason = "the sandbox reaches no other host; give a file"
+            raise _NotStarted(f"The input could not be fetched: {foreign[0]} ({reason}).")
+        if "crash" in active.directives:
+            raise _NotStarted("The worker could not start the model.")
+        self._announce(task, "task_preprocess_end")
+        self._announce(task, "task_assign")
+        await self._pause(_ASSIGN_S)
 
-    async def _render(self, life: Life) -> None:
-        task = life.task
-        job = Job(
-            task_id=str(task.id),
-            model=task.slug,
-            parameters=task.parameters,
-            input_files=tuple(path for path in map(Path, task.input_paths) if path.is_file()),
-            out_dir=self._files.work_folder(),
-            record=_comment_of(task),
-        )
-        if self._plays_steps:
-            await self._play_steps(life)
-        loop = asyncio.get_running_loop()
-        last = time.monotonic()
+    async def _start(self, active: _ActiveTask) -> None:
+        task, engine = active.task, self._engines[active.model.kind]
+        self._announce(task, "task_start")
+        kind = "placeholder, no GPU" if engine.is_placeholder else "on this machine"
+        self._log(task, f"{task.slug}: sandbox engine {engine.name}, {kind}, nothing is charged.")
+        if "hold" in active.directives:
+            await self._hold(active)
+        if "stderr" in active.directives:
+            self._log_error(task, "UserWarning: a line of stderr that means nothing.")
 
-        def on_progress(step: Step) -> None:
-            nonlocal last
-            if not self._plays_steps:
-                loop.call_soon_threadsafe(self._progress, life, step)
-                if "slow" in life.marks:
-                    life.drag(last, self._timings)
-            last = time.monotonic()
-
-        def start() -> list[Path]:
-            return self._engine.start(job, on_progress, lambda: life.is_stopped)
-
-        try:
-            life.made = await loop.run_in_executor(self._pool, start)
-        except (EngineCancelled, EngineError) as error:
-            self._files.drop_work_folder(job.out_dir)
-            if isinstance(error, EngineCancelled):
-                raise Stopped from error
-            raise
-        life.check()
-
-    async def _play_steps(self, life: Life) -> None:
-        step_s = self._timings.played_step_s(slow="slow" in life.marks)
-        for step in range(1, INSTANT_STEPS + 1):
-            await life.pause(step_s)
-            self._progress(life, Step(step, INSTANT_STEPS))
-
-    async def _finish(self, life: Life, exit_code: str, trouble: str) -> None:
-        """Ends a task that ran: stores its outputs, bills it when it succeeded, tells everybody."""
-        if life.is_stopped:
-            return
-        task = life.task
-        for line in trouble.splitlines():
-            self._stderr(life, line)
-        task.exit_code = exit_code
-        self._announce(life, "task_output_full", task.log)
+    async def _finish(self, active: _ActiveTask, result: Result | None, error: str = "") -> None:
+        """Ends a task that ran: stores its outputs and bills it when it succeeded."""
+        task = active.task
+        for line in error.splitlines():
+            self._log_error(task, line)
+        task.exit_code = "0" if result else active.exit_code
+        self._announce(task, "task_output_full", task.log)
         if task.error_log:
-            self._announce(life, "task_error_full", task.error_log)
-        self._announce(life, "task_end")
-        self._announce(life, "task_postprocess_start")
-        await asyncio.sleep(self._timings.scaled(self._timings.store_s))
-        billed = Decimal(0)
-        if exit_code == "0":
-            task.outputs, usage = store_results(life, self._files)
-            billed = cost_usd(life.model.price, usage)
-        self._end(life, "task_postprocess_end", billed=billed)
+            self._announce(task, "task_error_full", task.error_log)
+        self._announce(task, "task_end")
+        self._announce(task, "task_postprocess_start")
+        await self._pause(_STORE_S)
+        billed = cost_usd(active.model.price, self._store_result(active, result)) if result else Decimal(0)
+        self._end(active, "task_postprocess_end", billed=billed)
 
-    def _end(self, life: Life, status: str, trouble: str = "", *, billed: Decimal = Decimal(0)) -> None:
-        """Writes the final state and the bill, frees the slot, then tells everybody."""
-        task, now = life.task, time.time()
-        life.stop()
-        if trouble:
-            task.error_log += trouble + "\n"
+    def _store_result(self, active: _ActiveTask, result: Result) -> Usage:
+        task = active.task
+        task.made_by = dict(result.made_by)
+        elapsed_s = round(task.elapsed_s, 4)
+        if active.model.kind == "text":
+            prompt, reply = str(task.parameters.get("prompt", "")), result.outputs[0].path.read_text("utf-8")
+            content = {"prompt": prompt, "raw": reply, "thinking": [], "answer": [reply]}
+            task.outputs = [{"contenttype": "raw", "content": content}]
+            return Usage(elapsed_s, tokens=len(prompt.split()) + len(reply.split()))
+        task.outputs = [self._files.add_output(output.path, task.id) for output in result.outputs]
+        return Usage(
+            elapsed_s,
+            outputs=len(result.outputs),
+            clip_s=sum(output.duration_s for output in result.outputs),
+            pixels=max((output.width * output.height for output in result.outputs), default=0),
+            parameters=task.parameters,
+        )
+
+    def _inputs_of(self, task: Task) -> dict[str, tuple[Any, ...]]:
+        named = {
+            name: [self._files.local_path(path) for path in server_paths(value)]
+            for name, value in task.parameters.items()
+        }
+        return {name: tuple(path for path in paths if path) for name, paths in named.items() if any(paths)}
+
+    def _end(self, active: _ActiveTask, status: str, error: str = "", *, billed: Decimal = Decimal(0)) -> None:
+        """Writes the final state and the bill, frees the slot, then publishes the last event."""
+        task, now = active.task, time.time()
+        if error:
+            task.error_log += error + "\n"
         task.move_to(status, now)
         task.cost_usd = str(billed)
         self._store.end_task(task, now, billed)
-        self._live.pop(task.id, None)
-        message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else trouble
-        self._hub.publish(task, status, message)
-        if task.callback_url and callbacks.refusal(task.callback_url) is None:
-            self._spawn(self._call_back(task))
+        self._active.pop(task.id, None)
+        message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else error
+        self._events.publish(task, status, message)
 
-    async def _call_back(self, task: Task) -> None:
-        body = task.on_wire(self._origin)
-        task.log += await asyncio.to_thread(callbacks.deliver, task.callback_url, body) + "\n"
-        self._store.rewrite_task(task)
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self._speed)
 
-    def _announce(self, life: Life, status: str, message: Any = "") -> None:
-        life.task.move_to(status, time.time())
-        self._hub.publish(life.task, status, message)
+    async def _hold(self, active: _ActiveTask) -> None:
+        await active.released.wait()
+        active.released.clear()
 
-    def _log(self, life: Life, line: str) -> None:
-        life.task.log += line + "\n"
-        self._hub.publish(life.task, "task_output", line)
+    def _announce(self, task: Task, status: str, message: Any = "") -> None:
+        task.move_to(status, time.time())
+        self._events.publish(task, status, message)
 
-    def _stderr(self, life: Life, line: str) -> None:
-        life.task.error_log += line + "\n"
-        self._hub.publish(life.task, "task_error", line)
+    def _log(self, task: Task, line: str) -> None:
+        task.log += line + "\n"
+        self._events.publish(task, "task_output", line)
 
-    def _progress(self, life: Life, step: Step) -> None:
-        if not life.is_stopped and life.task.status in _KILLABLE:
-            self._announce(life, "task_output", progress_message(step, time.time() - life.started))
+    def _log_error(self, task: Task, line: str) -> None:
+        task.error_log += line + "\n"
+        self._events.publish(task, "task_error", line)
 
 
-def progress_message(step: Step, elapsed_s: float) -> dict[str, str]:
-    """Returns the progress of a step as the service words it: all numbers as texts."""
-    rate = step.step / max(elapsed_s, 1e-3)
+def _progress_message(progress: Progress, elapsed_s: float) -> dict[str, str]:
+    """Returns the progress as the service words it: all numbers as texts."""
+    rate = progress.step / max(elapsed_s, 1e-3)
+    remaining_s = (progress.steps - progress.step) / rate
+    name = progress.phase.capitalize()
     return {
-        "type": "progressGenerate",
-        "task": "Generate",
-        "percentage": str(100 * step.step // step.steps),
-        "stepCurrent": str(step.step),
-        "stepTotal": str(step.steps),
+        "type": f"progress{name}",
+        "task": name,
+        "percentage": str(100 * progress.step // progress.steps),
+        "stepCurrent": str(progress.step),
+        "stepTotal": str(progress.steps),
         "speed": f"{rate:.1f}",
         "speedType": "it/s",
         "elapsedTime": f"{elapsed_s:.0f}s",
-        "remainingTime": f"{(step.steps - step.step) / rate:.0f}s" if rate else "0s",
+        "remainingTime": f"{remaining_s:.0f}s",
     }
-
-
-def _comment_of(task: Task) -> str:
-    """Returns a clip's comment tag: the request alone, so that the same request gives the same bytes."""
-    made = {"made_by": "wiro_nb sandbox", "model": task.slug, "parameters": task.parameters}
-    return json.dumps({"sandbox": made}, ensure_ascii=False, sort_keys=True)

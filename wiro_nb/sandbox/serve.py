@@ -1,4 +1,4 @@
-"""Runs the sandbox as a process: port, first line, and a clean end."""
+"""Runs the sandbox as a process: binds the port, prints the first line, shuts down cleanly."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
 
 from wiro_nb import __version__
-from wiro_nb.sandbox.app import Sandbox, build
-from wiro_nb.sandbox.claim import Claim
-from wiro_nb.sandbox.fault_http import watched_protocol
+from wiro_nb.sandbox.app import build_app
+from wiro_nb.sandbox.faults import Faults
+from wiro_nb.sandbox.faults.injection import watched_protocol
+from wiro_nb.sandbox.instance_lock import InstanceLock
 from wiro_nb.sandbox.options import Options, changed_options, read_options
 from wiro_nb.sandbox.store import Store
 
@@ -31,87 +32,80 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serves until stdin closes or Ctrl-C.
 
     Args:
-        argv: Arguments without the program's name; None for the process's own.
+        argv: Arguments without the program's name; None for those of the process.
 
     Returns:
-        The exit code: 0, or 1 when the data folder or the port cannot be had.
+        The exit code: 0, or 1 when the data folder or the port is not available.
     """
-    words = sys.argv[1:] if argv is None else argv
-    options = read_options(words)
-    claim = Claim(options.data)
+    arguments = sys.argv[1:] if argv is None else argv
+    options = read_options(arguments)
+    lock = InstanceLock(options.data)
     try:
-        if living := claim.take():
-            _say({**living, "shared": True})
-            if ignored := changed_options(words):
+        if running := lock.acquire():
+            _print_line({**running, "shared": True})
+            if ignored := changed_options(arguments):
                 print(
                     "A sandbox is already running on this data folder: above is its address, and "
                     f"{', '.join(ignored)} changes nothing. Another --data starts another one.",
                     file=sys.stderr,
                 )
             return 0
-        return _serve(options, claim)
+        return _serve(options, lock)
     except (OSError, TimeoutError) as error:
         print(f"The sandbox could not start: {error}", file=sys.stderr)
         print("  next: another --port or --data", file=sys.stderr)
         return 1
     finally:
-        claim.give_back()
+        lock.release()
 
 
-def _serve(options: Options, claim: Claim) -> int:
-    store = Store(options.data / "sandbox.sqlite", options.balance_usd)
+def _serve(options: Options, lock: InstanceLock) -> int:
+    store = Store(options.data / "sandbox.sqlite", options.balance)
     listener = _bind(options.port, int(store.meta("port") or 0))
     port = int(listener.getsockname()[1])
     store.set_meta("port", str(port))
     info = _connection_info(store, port)
-    sandbox = build(options, store, port)
+    faults = Faults(options.faults, options.faults_seed)
     config = uvicorn.Config(
-        sandbox.app,
-        http=watched_protocol(sandbox.faults),
+        build_app(options, store, faults, port),
+        http=watched_protocol(faults),
         log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan="on",
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
         backlog=2048,
     )
     # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.
     logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
-    server = _Server(config)
-    if not options.stay:
-        _end_with_stdin(server, claim)
 
     def announce() -> None:
-        claim.publish(info)
-        _say(info)
+        lock.publish(info)
+        _print_line(info)
 
-    asyncio.run(_run(server, sandbox, listener, announce))
+    server = _Server(config, announce)
+    if not options.stay:
+        _end_with_stdin(server, lock)
+    asyncio.run(server.serve(sockets=[listener]))
     return 0
 
 
-async def _run(server: _Server, sandbox: Sandbox, listener: socket.socket, announce: Any) -> None:
-    server.when_ready = announce
-    sandbox.start()
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        await sandbox.stop()
-
-
 class _Server(uvicorn.Server):
-    """Says when it listens, and takes Ctrl-C as a plain end instead of raising it again afterwards."""
+    """Calls `on_ready` when it listens, and treats Ctrl-C as a normal end instead of raising it again."""
 
-    when_ready: Any = None
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to listen, then tells the caller."""
+        """Starts to listen, then calls `on_ready`."""
         await super().startup(sockets)
         if self.started:
-            self.when_ready()
+            self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ends the server on Ctrl-C and on a polite kill."""
+        """Ends the server on SIGINT and SIGTERM."""
         names = [signal.SIGINT, signal.SIGTERM]
         kept = {number: signal.signal(number, self.handle_exit) for number in names}
         try:
@@ -122,13 +116,13 @@ class _Server(uvicorn.Server):
 
 
 def _bind(port: int, port_used_last: int) -> socket.socket:
-    """Returns a listening socket of this machine only.
+    """Returns a listening socket on the loopback interface.
 
     Raises:
         OSError: The port asked for is taken.
     """
     for wanted in (port,) if port else (port_used_last, 0):
-        # IPPROTO_TCP makes asyncio switch off Nagle's delay, which costs 40 ms an answer otherwise.
+        # With IPPROTO_TCP asyncio disables Nagle's algorithm, which costs 40 ms an answer.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -156,12 +150,12 @@ def _connection_info(store: Store, port: int) -> dict[str, Any]:
     }
 
 
-def _say(info: dict[str, Any]) -> None:
+def _print_line(info: dict[str, Any]) -> None:
     print(json.dumps(info), flush=True)
 
 
-def _end_with_stdin(server: uvicorn.Server, claim: Claim) -> None:
-    """Ends the server when the other end of stdin closes; a terminal or a file is no reason to end."""
+def _end_with_stdin(server: uvicorn.Server, lock: InstanceLock) -> None:
+    """Ends the server when the other end of stdin closes; a terminal or a file never ends it."""
     try:
         kind = os.fstat(0).st_mode
     except OSError:
@@ -173,7 +167,7 @@ def _end_with_stdin(server: uvicorn.Server, claim: Claim) -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 1024):
                 pass
-        claim.retire()
+        lock.retire()
         server.should_exit = True
 
     threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -1,21 +1,21 @@
-"""What outlives a restart: keys, balance, tasks, files, folders and the audit, in one SQLite file.
+"""Data that survives a restart: keys, balance, tasks, files and the audit log, in one SQLite file.
 
-Called on the event loop only; every call is one short transaction. A task is written twice: when it is
-made and when it ends. What happens between is lost with the process on purpose, since an unfinished task
-goes back into the queue. The bill, the final state and the audit row share one transaction, so that no
-crash can bill twice or forget a bill.
+Called on the event loop only; every call is one short transaction. A task is written when it is created and
+when it ends. Progress in between is not kept: after a restart an unfinished task is queued again. The bill,
+the final state and the audit row share one transaction, so that no crash bills twice or loses a bill.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from wiro_nb.sandbox.task import Task, new_token
+from wiro_nb.sandbox.tasks import Task, new_token
 
 __all__ = ["Store"]
 
@@ -29,9 +29,6 @@ CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasks (ended) WHERE ended = 0;
 CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY, accesskey TEXT UNIQUE NOT NULL, name TEXT NOT NULL, contenttype TEXT NOT NULL,
     size INTEGER NOT NULL, parentid TEXT NOT NULL, task_id INTEGER, path TEXT NOT NULL, added INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS files_of_task ON files (task_id);
-CREATE TABLE IF NOT EXISTS folders (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, parentid TEXT NOT NULL, added INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS audit (
     task_id INTEGER PRIMARY KEY, project_id TEXT NOT NULL, model TEXT NOT NULL, created REAL NOT NULL,
     parameters TEXT NOT NULL, status TEXT NOT NULL, pexit TEXT NOT NULL DEFAULT '', ended REAL,
@@ -43,8 +40,8 @@ class Store:
     """The data of one sandbox.
 
     Args:
-        path: The SQLite file; made when missing, readable by its owner alone.
-        balance_usd: What a new account starts with.
+        path: The SQLite file; created when missing, readable by its owner only.
+        balance_usd: Balance of a new account, US dollars.
     """
 
     def __init__(self, path: Path, balance_usd: Decimal) -> None:
@@ -73,12 +70,12 @@ class Store:
         self._db.close()
 
     def meta(self, name: str) -> str | None:
-        """Returns a kept value: keys, balance, the port used last."""
+        """Returns a setting: a key, the balance, the port used last."""
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row["value"])
 
     def set_meta(self, name: str, value: str) -> None:
-        """Keeps a value."""
+        """Stores a setting."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     @property
@@ -87,7 +84,7 @@ class Store:
         return Decimal(self.meta("balance_usd") or "0")
 
     def add_task(self, task: Task) -> None:
-        """Writes a new task and its audit row, and gives it its id."""
+        """Writes a new task and its audit row, and sets its id."""
         with self._transaction():
             cursor = self._db.execute(
                 "INSERT INTO tasks (token, slug, state) VALUES (?, ?, '')", (task.token, task.slug)
@@ -100,7 +97,7 @@ class Store:
             )
 
     def end_task(self, task: Task, ended: float, billed_usd: Decimal) -> None:
-        """Writes a task's end, its audit row and its bill as one."""
+        """Writes a task's final state, its audit row and its bill in one transaction."""
         with self._transaction():
             self._db.execute("UPDATE tasks SET state = ?, ended = 1 WHERE id = ?", (task.to_json(), task.id))
             self._db.execute(
@@ -110,8 +107,8 @@ class Store:
             if billed_usd:
                 self.set_meta("balance_usd", str(self.balance_usd - billed_usd))
 
-    def rewrite_task(self, task: Task) -> None:
-        """Writes a finished task whose files were deleted."""
+    def save_task(self, task: Task) -> None:
+        """Writes the state of a task."""
         self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
 
     def find_task(self, *, task_id: str | None = None, token: str | None = None) -> Task | None:
@@ -127,12 +124,12 @@ class Store:
     def list_tasks(
         self, *, slugs: set[str] | None, newest_first: bool, start: int, limit: int
     ) -> tuple[int, list[Task]]:
-        """Returns how many tasks fit, and one page of them.
+        """Returns the number of matching tasks, and one page of them.
 
         Args:
             slugs: Only tasks of these models; None for all.
-            newest_first: The order, by id.
-            start: How many to leave out at the front.
+            newest_first: Sorts by descending id.
+            start: How many to skip.
             limit: How many at most.
         """
         marks = ",".join("?" * len(slugs or ()))
@@ -150,14 +147,14 @@ class Store:
         return [Task.from_json(row["state"]) for row in rows]
 
     def audit(self) -> list[dict[str, Any]]:
-        """Returns every task ever made and what it billed, oldest first."""
+        """Returns every task ever created and what it billed, oldest first."""
         rows = [dict(row) for row in self._db.execute("SELECT * FROM audit ORDER BY task_id")]
         return [
             {**row, "task_id": str(row["task_id"]), "parameters": json.loads(row["parameters"])} for row in rows
         ]
 
     def add_file(self, row: dict[str, Any]) -> None:
-        """Keeps a file's facts; keys are the columns of `files`."""
+        """Stores a file's metadata; keys are the columns of `files`."""
         self._db.execute(
             "INSERT INTO files VALUES "
             "(:id, :accesskey, :name, :contenttype, :size, :parentid, :task_id, :path, :added)",
@@ -165,43 +162,12 @@ class Store:
         )
 
     def find_file(self, accesskey: str) -> dict[str, Any] | None:
-        """Returns a file's facts by its access key, or None."""
+        """Returns a file's metadata by its access key, or None."""
         row = self._db.execute("SELECT * FROM files WHERE accesskey = ?", (accesskey,)).fetchone()
         return None if row is None else dict(row)
 
-    def give_files(self, task_id: int, access_keys: list[str]) -> None:
-        """Makes uploaded files the inputs of a task."""
-        for access_key in access_keys:
-            self._db.execute("UPDATE files SET task_id = ? WHERE accesskey = ?", (task_id, access_key))
-
-    def drop_files(self, column: Literal["accesskey", "task_id"], values: Sequence[str | int]) -> list[Path]:
-        """Forgets files by their access keys or tasks and returns where they lie."""
-        paths: list[Path] = []
-        for value in values:
-            rows = self._db.execute(f"DELETE FROM files WHERE {column} = ? RETURNING path", (value,)).fetchall()
-            paths += [Path(row["path"]) for row in rows]
-        return paths
-
-    def add_folder(self, folder_id: str, name: str, parent_id: str, added: int) -> None:
-        """Keeps a folder."""
-        self._db.execute("INSERT INTO folders VALUES (?, ?, ?, ?)", (folder_id, name, parent_id, added))
-
-    def has_folder(self, folder_id: str) -> bool:
-        """True when the folder exists."""
-        return self._db.execute("SELECT 1 FROM folders WHERE id = ?", (folder_id,)).fetchone() is not None
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK on an error."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._db:  # commits, or rolls back on an error
+            self._db.execute("BEGIN IMMEDIATE")
+            yield

@@ -1,4 +1,4 @@
-"""The engines behind the service: the painter's clips arrive, a kill reaches it, and many tasks fit at once."""
+"""The engines behind the service: its clips arrive, a kill reaches it, and many tasks fit at once."""
 
 from __future__ import annotations
 
@@ -13,34 +13,41 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
-from wiro_nb.sandbox.engine import EngineCancelled, Job
-from wiro_nb.sandbox.instant import InstantEngine
-from wiro_nb.sandbox.prices import clip_seconds
-
-
-def job(folder: Path, **parameters: Any) -> Job:
-    folder.mkdir(exist_ok=True)
-    return Job("1", "sandbox/plain-clip", parameters, (), folder, None)
+from wiro_nb.media.mp4 import probe_mp4
+from wiro_nb.sandbox.engines import Job, Output, Progress
+from wiro_nb.sandbox.engines.instant import InstantEngine
 
 
 def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path: Path) -> None:
-    engine = InstantEngine()
-    steps: list[Any] = []
-    made = [
-        engine.start(job(tmp_path / name, seed=name[0]), steps.append, lambda: False)[0]
-        for name in ("a", "a2", "b")
-    ]
-    assert clip_seconds(made[0]) == (1.0, 64 * 36)
-    assert made[0].read_bytes() == made[1].read_bytes() != made[2].read_bytes()
-    assert (steps[-1].step, steps[-1].steps) == (10, 10)
-    with pytest.raises(EngineCancelled):
-        engine.start(job(tmp_path), steps.append, lambda: True)
+    steps: list[Progress] = []
+
+    async def report(progress: Progress) -> None:
+        steps.append(progress)
+
+    async def run(name: str) -> Output:
+        folder = tmp_path / name
+        folder.mkdir()
+        job = Job("1", "sandbox/plain-clip", "clip", {"seed": name[0]}, {}, folder)
+        (output,) = (await InstantEngine().run(job, report)).outputs
+        return output
+
+    async def run_all() -> list[Output]:
+        return [await run(name) for name in ("a", "a2", "b")]
+
+    made = asyncio.run(run_all())
+    info = probe_mp4(made[0].path)
+    assert info is not None
+    assert (info.width, info.height, info.frames, info.fps) == (64, 36, 8, 8)
+    assert (made[0].width, made[0].height, made[0].frames, made[0].fps) == (64, 36, 8, 8)
+    data = [output.path.read_bytes() for output in made]
+    assert data[0] == data[1] != data[2]
+    assert steps[-1] == Progress("generate", 10, 10)
 
 
-def test_the_painter_paints_a_clip_step_by_step(
+def test_the_placeholder_paints_a_clip_step_by_step(
     start_sandbox: Callable[..., Any], new_caller: Callable[..., Any]
 ) -> None:
-    caller = new_caller("--engine", "painter", "--speed", "instant")
+    caller = new_caller("--engine", "placeholder", "--speed", "instant")
     made = caller.run("[queue] a boat", frames=9)
     with caller.watch(made) as socket:
         caller.sandbox.release(made["taskid"])

@@ -27,22 +27,22 @@ def test_a_rule_that_cannot_be_read_is_refused(spec: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "struck"),
+    ("when", "matched"),
     [("", [1, 2, 3, 4]), ("@1", [1]), ("@2-3", [2, 3]), ("@3+", [3, 4]), ("@1.0", [1, 2, 3, 4]), ("@.0", [])],
 )
-def test_a_rule_strikes_when_it_says(when: str, struck: list[int]) -> None:
+def test_a_rule_matches_when_it_says(when: str, matched: list[int]) -> None:
     faults = Faults(f"Run:500{when}")
-    assert [number for number in range(1, 5) if faults.hits("Run")] == struck
+    assert [number for number in range(1, 5) if faults.match("Run")] == matched
 
 
 def test_shares_repeat_by_seed_and_star_means_endpoints_only() -> None:
     def pattern(seed: int) -> list[bool]:
         faults = Faults("*:500@0.5", seed)
-        return [bool(faults.hits("Task/Detail")) for _ in range(64)]
+        return [bool(faults.match("Task/Detail")) for _ in range(64)]
 
     assert pattern(1) == pattern(1) != pattern(2)
     assert 10 < sum(pattern(1)) < 54
-    assert not Faults("*:500").hits("file")
+    assert not Faults("*:500").match("file")
 
 
 def tasks_made(caller: Any) -> int:

@@ -118,9 +118,9 @@ def test_after_kill_9_everything_is_there_and_unfinished_tasks_finish(new_caller
         caller.until(made, "task_queue", "task_start")
         box.release(made["taskid"])
         assert caller.done(made)["pexit"] == "0"
-    books = box.audit()
-    assert [task["billed_usd"] for task in books["tasks"]] == ["0.010000000000"] * 3
-    assert Decimal(books["balance_usd"]) == Decimal("999.97")
+    audit = box.audit()
+    assert [task["billed_usd"] for task in audit["tasks"]] == ["0.010000000000"] * 3
+    assert Decimal(audit["balance_usd"]) == Decimal("999.97")
 
 
 def test_a_polite_end_leaves_unfinished_tasks_for_the_next_start(new_caller: Callable[..., Any]) -> None:
@@ -132,7 +132,7 @@ def test_a_polite_end_leaves_unfinished_tasks_for_the_next_start(new_caller: Cal
     caller.ok("/Task/Kill", {"taskid": made["taskid"]})
 
 
-def test_the_books_lie_in_sqlite(new_caller: Callable[..., Any]) -> None:
+def test_the_audit_lie_in_sqlite(new_caller: Callable[..., Any]) -> None:
     caller = new_caller("--speed", "instant")
     task = caller.done(caller.run())
     with sqlite3.connect(caller.sandbox.data / "sandbox.sqlite") as db:
@@ -141,9 +141,9 @@ def test_the_books_lie_in_sqlite(new_caller: Callable[..., Any]) -> None:
     assert rows == [(int(task["id"]), "sandbox/plain-clip", "task_postprocess_end", task["totalcost"])]
 
 
-def test_help_names_every_fault_and_mark() -> None:
+def test_help_names_every_fault_and_directive() -> None:
     from wiro_nb.sandbox.faults import HELP, KINDS
     from wiro_nb.sandbox.options import _EPILOG
 
     assert [kind for kinds in KINDS.values() for kind in kinds if kind not in HELP] == []
-    assert [mark for mark in ("fail", "crash", "slow", "queue", "hold") if f"[{mark}]" not in _EPILOG] == []
+    assert [name for name in ("fail", "crash", "slow", "queue", "hold") if f"[{name}]" not in _EPILOG] == []

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageFont
 
-from wiro_nb.sandbox.render.label import make_label, spell
-from wiro_nb.sandbox.render.request import CAMERA_MOVES
-from wiro_nb.sandbox.render.words import read_wish
+from wiro_nb.sandbox.engines.placeholder.features import read_features
+from wiro_nb.sandbox.engines.placeholder.label import make_label, spell
+from wiro_nb.sandbox.engines.placeholder.request import CAMERA_MOVES
 
 FONT = ImageFont.load_default(24)
 
@@ -74,16 +74,16 @@ def test_prompt_and_seed_are_written() -> None:
 
 
 def test_words_choose_sky_land_and_weather() -> None:
-    wish = read_wish("A lighthouse above a stormy SEA at sunset")
-    assert (wish.sky, wish.land, wish.water, wish.rain, wish.lighthouse) == ("sunset", "sea", True, True, True)
-    assert read_wish("deniz kıyısında gün batımı").sky == "sunset"
-    assert read_wish("a neon city at night in the rain").city
-    assert not read_wish("rainbow research season").rain
-    assert read_wish("").sky == ""
+    features = read_features("A lighthouse above a stormy SEA at sunset")
+    assert (features.sky, features.land) == ("sunset", "sea")
+    assert all(features.has(name) for name in ("water", "rain", "lighthouse"))
+    assert read_features("deniz kıyısında gün batımı").sky == "sunset"
+    assert not read_features("rainbow research season").others
+    assert read_features("").sky == ""
 
 
 def test_all_eight_camera_moves_have_a_path() -> None:
-    from wiro_nb.sandbox.render.camera import camera_path
+    from wiro_nb.sandbox.engines.placeholder.drawing import camera_path
 
     assert len(CAMERA_MOVES) == 8
     assert all(camera_path(name) is not None for name in CAMERA_MOVES.values())

@@ -1,22 +1,20 @@
-"""Misbehaviour on purpose: which calls go wrong, and how. Read from one line of text, the same every time.
+"""Fault injection: rules that say which calls go wrong and how. Deterministic for a spec and a seed.
 
     SPEC   RULE[; RULE ...]
     RULE   PLACE:KIND[=VALUE][@WHEN]
     WHEN   3 (the third call only), 2-4, 2+ (from the second on), 0.25 (that share, by the seed);
            always when left out
 
-This module decides only. What a fault does stands in `fault_http` (requests and files), `fault_frames`
-(sockets) and `runner` (tasks).
+This module selects faults; `injection` applies them to requests, files and sockets, and `runner` to tasks.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["HELP", "Faults", "Hit", "Rule", "read_rules"]
+__all__ = ["ENDPOINTS", "HELP", "KINDS", "Fault", "Faults", "Rule", "read_rules"]
 
 _ANSWERS = {"delay", "reset", "429", "500", "503"}
 KINDS: dict[str, frozenset[str]] = {
@@ -35,18 +33,7 @@ KINDS: dict[str, frozenset[str]] = {
         _ANSWERS | {"403", "404", "cut", "short", "wrong-type", "slow", "endless", "no-range", "redirect"}
     ),
 }
-ENDPOINTS = (
-    "Run",
-    "Task/Detail",
-    "Task/List",
-    "Task/Cancel",
-    "Task/Kill",
-    "Task/InputOutputDelete",
-    "File/FolderCreate",
-    "File/Upload",
-    "Tool/List",
-    "Tool/Detail",
-)
+ENDPOINTS = ("Run", "Task/Detail", "Task/List", "Task/Cancel", "Task/Kill", "Tool/List", "Tool/Detail")
 HELP = """\
 faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
   WHEN    3 the third time only, 2-4, 2+ from the second on, 0.25 that share of times (by --faults-seed);
@@ -76,8 +63,8 @@ _SHARE = re.compile(r"[01]?\.\d+\Z")
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A fault that strikes now."""
+class Fault:
+    """A fault to apply now."""
 
     kind: str
     value: str = ""
@@ -92,13 +79,13 @@ class Hit:
 
 @dataclass
 class Rule:
-    """One rule and how often its place was passed.
+    """One rule and how many calls it has seen.
 
     Attributes:
         place: An endpoint, `*`, `accept`, `socket`, `task` or `file`.
-        kind, value: What happens.
-        first, last: Which calls it strikes; `last` None for all after the first.
-        share: The share of calls it strikes, instead of counting, or None.
+        kind, value: The fault.
+        first, last: Which calls it matches; `last` None for all after the first.
+        share: The share of calls it matches, instead of counting, or None.
     """
 
     place: str
@@ -110,8 +97,8 @@ class Rule:
     count: int = 0
     chance: random.Random = field(default_factory=random.Random)
 
-    def strikes(self) -> bool:
-        """Counts a call and says whether it goes wrong."""
+    def matches(self) -> bool:
+        """Counts a call and returns whether the rule applies to it."""
         self.count += 1
         if self.share is not None:
             return self.chance.random() < self.share
@@ -119,35 +106,35 @@ class Rule:
 
 
 class Faults:
-    """All rules of a sandbox; none to begin with."""
+    """The active rules of a sandbox."""
 
     def __init__(self, spec: str = "", seed: int = 0) -> None:
         self.seed = seed
         self.rules: list[Rule] = read_rules(spec, seed)
 
     def replace(self, spec: str, seed: int) -> None:
-        """Puts other rules in place; an empty spec ends all trouble.
+        """Replaces the rules; an empty spec removes all faults.
 
         Raises:
-            ValueError: A rule cannot be read; the rules stay as they are.
+            ValueError: A rule cannot be read; the rules stay unchanged.
         """
         self.rules = read_rules(spec, seed)
         self.seed = seed
 
-    def hits(self, place: str) -> list[Hit]:
-        """Counts one call at a place and returns what goes wrong with it, in the order of the rules."""
+    def match(self, place: str) -> list[Fault]:
+        """Counts one call at a place and returns its faults, in the order of the rules."""
         if not self.rules:
             return []
         names = {place, "*"} if place in ENDPOINTS else {place}
-        struck = [rule for rule in self.rules if rule.place in names and rule.strikes()]
-        return [Hit(rule.kind, rule.value) for rule in struck]
+        matching = [rule for rule in self.rules if rule.place in names and rule.matches()]
+        return [Fault(rule.kind, rule.value) for rule in matching]
 
 
 def read_rules(spec: str, seed: int) -> list[Rule]:
-    """Reads a spec.
+    """Parses a spec.
 
     Raises:
-        ValueError: With the rule that cannot be read and what could stand there.
+        ValueError: Names the rule that cannot be read, and what is allowed there.
     """
     texts = [text.strip() for text in spec.split(";") if text.strip()]
     return [_read_rule(text, f"{seed}:{number}") for number, text in enumerate(texts)]
@@ -158,18 +145,15 @@ def _read_rule(text: str, seed: str) -> Rule:
     if match is None:
         raise ValueError(f"{text!r} is not PLACE:KIND[=VALUE][@WHEN]")
     place, kind = match["place"], match["kind"]
-    if place not in (*ENDPOINTS, "*", *(KINDS.keys() - {"rest"})):
-        raise ValueError(f"{text!r}: no place {place!r}; there are {', '.join((*ENDPOINTS, '*', *_special()))}")
+    places = (*ENDPOINTS, "*", *sorted(KINDS.keys() - {"rest"}))
+    if place not in places:
+        raise ValueError(f"{text!r}: no place {place!r}; there are {', '.join(places)}")
     kinds = KINDS.get(place, KINDS["rest"])
     if kind not in kinds:
         raise ValueError(f"{text!r}: {place} knows {', '.join(sorted(kinds))}")
     rule = Rule(place, kind, match["value"] or "", chance=random.Random(seed))
     _read_when(rule, match["when"], text)
     return rule
-
-
-def _special() -> Sequence[str]:
-    return sorted(KINDS.keys() - {"rest"})
 
 
 def _read_when(rule: Rule, when: str | None, text: str) -> None:

@@ -1,4 +1,4 @@
-"""One task as the sandbox keeps it, and as the service shows it."""
+"""A task: its state, and its form on the wire."""
 
 from __future__ import annotations
 
@@ -8,29 +8,14 @@ import secrets
 import string
 import uuid
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
-from wiro_nb.sandbox.wire import text_number
-
-__all__ = ["RUNNING_ORDER", "TERMINAL", "Task", "new_token"]
+__all__ = ["TERMINAL", "Task", "new_token", "server_paths"]
 
 _ADDRESS = re.compile(r"https?://\S+")
 TERMINAL = frozenset({"task_postprocess_end", "task_cancel", "task_error"})
-RUNNING_ORDER = (
-    "task_queue",
-    "task_accept",
-    "task_preprocess_start",
-    "task_preprocess_end",
-    "task_assign",
-    "task_start",
-    "task_output",
-    "task_output_full",
-    "task_end",
-    "task_postprocess_start",
-    "task_postprocess_end",
-)
 _STAMPS = {
     "task_accept": "accept",
     "task_preprocess_start": "preprocessstart",
@@ -47,23 +32,25 @@ _EVENT_ONLY = frozenset({"task_output_full", "task_error_full"})
 
 
 def new_token(length: int = 30) -> str:
-    """Returns a random token of letters and digits, as the service's look."""
+    """Returns a random token of letters and digits, like the service's."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
 
 
 @dataclass
 class Task:
-    """A task's whole state; what a restart brings back.
+    """The state of a task, as it survives a restart.
 
     Attributes:
-        id: Number given by the store.
+        id: Set by the store.
         token: The capability `socketaccesstoken`.
         slug: The model, `owner/name`.
         created: Unix time, seconds.
         stamps: Unix times of the stages reached, by the names in `_STAMPS`.
         parameters: As sent; files stand as server paths `/files/...`.
-        input_paths: The input files on this machine.
-        cost_usd: What it billed, or None before the end.
+        callback_url: Returned as `callbackurl`; the sandbox never calls it.
+        cost_usd: The bill, or None before the end.
+        made_by: What the engine says about the making of the outputs.
+        restarts: How often the task was queued again after a restart of the sandbox.
         outputs: As the service shows them, with server paths for URLs.
     """
 
@@ -76,7 +63,6 @@ class Task:
     categories: list[str] = field(default_factory=list)
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
     callback_url: str = ""
-    input_paths: list[str] = field(default_factory=list)
     cps: str = "0"
     model_id: str = "0"
     model_title: str = ""
@@ -87,52 +73,55 @@ class Task:
     exit_code: str = ""
     cost_usd: str | None = None
     outputs: list[dict[str, Any]] = field(default_factory=list)
+    made_by: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
 
     @property
     def is_terminal(self) -> bool:
-        """True when nothing will happen to it any more."""
+        """True in a final state."""
         return self.status in TERMINAL
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds the model ran; 0 before its end."""
+        """Seconds the model ran; 0 before the end."""
         start, end = self.stamps.get("start", 0.0), self.stamps.get("end", 0.0)
         return max(0.0, end - start) if start and end else 0.0
 
     def move_to(self, status: str, now: float) -> None:
-        """Takes the next status and stamps its time. Event-only statuses leave Detail as it is."""
+        """Sets the status and the time of its stage. Event-only statuses leave Detail unchanged."""
         if status in _STAMPS:
             self.stamps[_STAMPS[status]] = now
         if status not in _EVENT_ONLY:
             self.status = status
 
     def requeue(self) -> None:
-        """Puts an unfinished task back to the start of its life."""
+        """Resets an unfinished task to queued, after a restart of the sandbox."""
         self.status, self.stamps, self.log, self.error_log = "task_queue", {}, "", ""
+        self.restarts += 1
 
     def text(self) -> str:
-        """Returns every text among the parameters; marks such as `[fail]` are looked for in it."""
+        """Returns every text among the parameters, where test directives such as `[fail]` may stand."""
         return " ".join(value for value in self.parameters.values() if isinstance(value, str))
 
     def foreign_urls(self, names: Collection[str] | None) -> list[str]:
         """Returns the inputs that are URLs of other hosts, without their queries.
 
         Args:
-            names: The file inputs; None looks at every value that is an address and nothing else.
+            names: The file inputs; None checks every value that is an address and nothing else.
         """
         chosen = [value for name, value in self.parameters.items() if names is None or name in names]
-        texts = [item for value in chosen for item in (value if isinstance(value, list) else [value])]
-        words = [word.strip() for text in texts if isinstance(text, str) for word in text.split(",")]
-        return [word.partition("?")[0] for word in words if _ADDRESS.fullmatch(word)]
+        items = [item for value in chosen for item in _split(value)]
+        return [item.partition("?")[0] for item in items if _ADDRESS.fullmatch(item)]
 
     def to_json(self) -> str:
-        """Returns the state as the store keeps it."""
+        """Serializes the state."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """Builds a task from `to_json`'s text."""
-        return cls(**json.loads(text))
+        """Restores a task from the text of `to_json`; fields of other versions are dropped."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
 
     def on_wire(self, origin: str) -> dict[str, Any]:
         """Returns the task as Detail shows it: nearly every number as text.
@@ -141,13 +130,13 @@ class Task:
             origin: `http://host:port`, put before server paths.
         """
         owner, _, project = self.slug.partition("/")
-        times = {name: text_number(self.stamps.get(name, 0)) for name in _STAMPS.values()}
+        times = {name: str(int(self.stamps.get(name, 0))) for name in _STAMPS.values()}
         return {
             "id": str(self.id),
             "uuid": self.uuid,
             "name": "",
             "socketaccesstoken": self.token,
-            "parameters": with_origin(self.parameters, origin),
+            "parameters": _with_origin(self.parameters, origin),
             "debugoutput": self.log,
             "debugerror": self.error_log,
             "starttime": times["start"],
@@ -166,7 +155,7 @@ class Task:
             "modelfileid": "",
             "callbackurl": self.callback_url,
             "marketplaceid": None,
-            "createtime": text_number(self.created),
+            "createtime": str(int(self.created)),
             "canceltime": times["cancel"],
             "assigntime": times["assign"],
             "accepttime": times["accept"],
@@ -176,22 +165,33 @@ class Task:
             "postprocessendtime": times["postprocessend"],
             "pexit": self.exit_code,
             "categories": json.dumps(self.categories),
-            "outputs": with_origin(self.outputs, origin),
+            "outputs": _with_origin(self.outputs, origin),
             "size": str(sum(int(output.get("size", 0)) for output in self.outputs)),
             "modeldescription": self.model_title,
             "modelslugowner": owner,
             "modelslugproject": project,
+            "madeby": self.made_by,
         }
 
 
-def with_origin(value: Any, origin: str) -> Any:
-    """Returns a copy in which server paths (`/files/...`, several with commas) are whole URLs."""
+def server_paths(value: Any) -> list[str]:
+    """Returns the paths `/files/...` in a parameter's value."""
+    return [item for item in _split(value) if item.startswith("/files/")]
+
+
+def _split(value: Any) -> list[str]:
+    texts = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+    return [item.strip() for text in texts for item in text.split(",")]
+
+
+def _with_origin(value: Any, origin: str) -> Any:
+    """Returns a copy in which server paths (`/files/...`, several separated by commas) are complete URLs."""
     if isinstance(value, str):
         if not value.startswith("/files/"):
             return value
         return ",".join(origin + path if path.startswith("/files/") else path for path in value.split(","))
     if isinstance(value, dict):
-        return {key: with_origin(item, origin) for key, item in value.items()}
+        return {key: _with_origin(item, origin) for key, item in value.items()}
     if isinstance(value, list):
-        return [with_origin(item, origin) for item in value]
+        return [_with_origin(item, origin) for item in value]
     return value

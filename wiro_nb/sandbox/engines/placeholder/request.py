@@ -1,4 +1,4 @@
-"""Reads a job's wire parameters into what the painter needs. Standard library only."""
+"""Reads a job's wire parameters. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.sandbox.engine import EngineError, Job
+from wiro_nb.files import hash_file
+from wiro_nb.sandbox.engines import EngineError, Job
 
-__all__ = ["CAMERA_MOVES", "MAX_FRAMES", "MAX_SIDE_PX", "MIN_SIDE_PX", "ClipRequest", "read_request", "read_steps"]
+__all__ = ["CAMERA_MOVES", "ClipRequest", "input_files", "read_request", "read_steps"]
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 MAX_FRAMES = 1000
 MAX_FPS = 120
 MAX_STEPS = 1000
 
-# The option values of animate-diff's loraType, by what their labels say.
+# The option values of animate-diff's loraType, by their labels.
 CAMERA_MOVES: Mapping[str, str] = {
     "FILE:169584": "ZoomIn",
     "FILE:169585": "ZoomOut",
@@ -32,7 +33,7 @@ CAMERA_MOVES: Mapping[str, str] = {
     "FILE:169580": "RollingAnticlockwise",
 }
 
-_NOT_LOOKS = {"callbackurl", "projectid"}
+_IGNORED = {"callbackurl", "projectid"}
 _NAMES_A_FILE = re.compile(r"(image|video|file|audio|mask)s?(url)?$|url$", re.IGNORECASE)
 
 
@@ -54,33 +55,28 @@ _MODELS: Mapping[str, _Defaults] = {
     "pruna/vace": _Defaults(832, 480, 81, 16, 50),
     "wan-ai/wan2-2-ti2v-5b-text-to-video": _Defaults(832, 480, 121, 16, 25),
     "wiro/skyreels-v1": _Defaults(960, 544, 97, 24, 30),
-    "sandbox/image": _Defaults(512, 512, 1, 1, 8),
-    "sandbox/text": _Defaults(steps=4),
 }
 
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """What to paint. Sizes in pixels (even), `fps` in frames a second.
+    """A checked request. Sizes in pixels (even), `fps` in frames a second.
 
     Attributes:
-        kind: "clip", "image" (one PNG) or "text" (nothing to paint).
-        seed: The seed as given, for the label; "" when there is none.
+        seed: The seed as given, or "".
         camera: One of `CAMERA_MOVES`' names, or "".
         effect: effectType as given, or "".
         style: selectedModel as given, or "".
         layout_key: Seeds the composition: model, prompt, seed.
-        detail_key: Seeds cloud shapes and the like: every parameter and every input byte.
+        detail_key: Seeds details such as clouds: every parameter and every input byte.
     """
 
-    kind: str
     prompt: str
     seed: str
     width: int
     height: int
     frames: int
     fps: int
-    steps: int
     camera: str
     effect: str
     style: str
@@ -93,8 +89,13 @@ class ClipRequest:
         return self.frames / self.fps
 
 
+def input_files(job: Job) -> list[Path]:
+    """Returns all input files of a job, in the order of its parameters."""
+    return [path for paths in job.inputs.values() for path in paths]
+
+
 def read_steps(job: Job) -> int:
-    """Returns the number of progress steps of a job, 1 to 1000; a value nobody can read counts as absent."""
+    """Returns the number of progress steps of a job, 1 to 1000; an unreadable value counts as absent."""
     try:
         steps = _whole(job.parameters, ("steps", "sampleSteps", "numInferenceSteps"), _defaults(job.model).steps)
     except EngineError:
@@ -103,7 +104,7 @@ def read_steps(job: Job) -> int:
 
 
 def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
-    """Reads and bounds a job's parameters.
+    """Reads and checks a job's parameters.
 
     Args:
         job: The job.
@@ -119,19 +120,17 @@ def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
     prompt, seed = _text(parameters, "prompt"), _text(parameters, "seed")
     slug = _slug(job.model)
     return ClipRequest(
-        kind={"sandbox/image": "image", "sandbox/text": "text"}.get(slug, "clip"),
         prompt=prompt,
         seed=seed,
         width=width,
         height=height,
         frames=_bounded("frames", _whole(parameters, _FRAME_NAMES, defaults.frames), 1, MAX_FRAMES),
         fps=_bounded("frames a second", _whole(parameters, ("fps",), defaults.fps), 1, MAX_FPS),
-        steps=read_steps(job),
         camera=CAMERA_MOVES.get(_text(parameters, "loraType"), _text(parameters, "loraType")),
         effect=_text(parameters, "effectType"),
         style=_text(parameters, "selectedModel") or _text(parameters, "selectedModelPrivate"),
         layout_key=_digest([slug, prompt, seed]),
-        detail_key=_digest([slug, _looks(parameters), [_file_digest(path) for path in job.input_files]]),
+        detail_key=_digest([slug, _visible(parameters), [_hash_input(path) for path in input_files(job)]]),
     )
 
 
@@ -147,15 +146,15 @@ def _defaults(model: str) -> _Defaults:
     return _MODELS.get(_slug(model), _PLAIN)
 
 
-def _looks(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters that may change the picture, as text: 5 and "5" are one request.
+def _visible(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the parameters that may change the picture, as text: 5 and "5" are one request.
 
-    Files count by their bytes, not by the address they came from, which holds a port.
+    Files count by their bytes, not by their address.
     """
     return {
         name: str(value).strip()
         for name, value in sorted(parameters.items())
-        if name.lower() not in _NOT_LOOKS and not _NAMES_A_FILE.search(name)
+        if name.lower() not in _IGNORED and not _NAMES_A_FILE.search(name)
     }
 
 
@@ -163,10 +162,9 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def _hash_input(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise EngineError(f"The input file {path.name} cannot be read.") from error
 
@@ -192,21 +190,21 @@ def _whole(parameters: Mapping[str, Any], names: tuple[str, ...], default: int) 
 
 
 def _bounded(what: str, number: int, low: int, high: int) -> int:
-    if number > high:
-        raise EngineError(f"The sandbox renders at most {high} {what}; {number} were asked for.")
-    if number < low:
-        raise EngineError(f"The sandbox renders at least {low} {what}; {number} were asked for.")
+    if not low <= number <= high:
+        raise EngineError(f"The sandbox renders {low} to {high} {what}; {number} were asked for.")
     return number
 
 
 def _size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
     width, height = _asked_size(parameters, defaults, aspect)
-    if max(width, height) > MAX_SIDE_PX:
-        limit = f"{MAX_SIDE_PX} x {MAX_SIDE_PX}"
-        raise EngineError(f"The sandbox renders at most {limit} pixels; {width} x {height} were asked for.")
-    if min(width, height) < MIN_SIDE_PX:
-        limit = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
-        raise EngineError(f"The sandbox renders at least {limit} pixels; {width} x {height} were asked for.")
+    for side, bound, limit in (
+        (max(width, height), "most", MAX_SIDE_PX),
+        (min(width, height), "least", MIN_SIDE_PX),
+    ):
+        if side > limit if bound == "most" else side < limit:
+            raise EngineError(
+                f"The sandbox renders at {bound} {limit} x {limit} pixels; {width} x {height} were asked for."
+            )
     return width // 2 * 2, height // 2 * 2  # H.264 4:2:0 has no odd sides
 
 
@@ -238,7 +236,7 @@ def _from_resolution(resolution: str, ratio: str, aspect: float | None) -> tuple
 
 
 def _fit_area(lines: int, aspect: float) -> tuple[int, int]:
-    """The size of about the same number of pixels as 16:9 at `lines`, in steps of 16 as video models have it."""
+    """Returns a size with about as many pixels as 16:9 at `lines`, in multiples of 16 like video models."""
     aspect = min(max(aspect, 0.4), 2.5)
     area = 832 * 480 if lines == 480 else 1280 * 720
     width = math.sqrt(area * aspect)

@@ -1,7 +1,9 @@
-"""The painter: repeatable, honest about its label, and doing what the parameters say."""
+"""Clips of the placeholder engine: repeatable, labelled, and as the parameters say."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
 from itertools import combinations
@@ -12,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wiro_nb.sandbox.engine import EngineCancelled, EngineError, Job, Step
-from wiro_nb.sandbox.render import PainterEngine
-from wiro_nb.sandbox.render.effects import EFFECTS
-from wiro_nb.sandbox.render.request import CAMERA_MOVES
+from wiro_nb.sandbox.engines import EngineError, Job, Progress
+from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
+from wiro_nb.sandbox.engines.placeholder.effects import EFFECTS
+from wiro_nb.sandbox.engines.placeholder.request import CAMERA_MOVES, read_steps
 
 from .conftest import SMALL, Make
 
@@ -31,14 +33,15 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_importing_the_engine_loads_no_heavy_package() -> None:
-    code = "import sys, wiro_nb.sandbox.render; print([m for m in ('numpy', 'PIL', 'av') if m in sys.modules])"
+    code = "import sys, wiro_nb.sandbox.engines.placeholder; print([m for m in ('numpy', 'PIL', 'av') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
 @pytest.mark.parametrize("prompt", ["a lake at night in the rain", "snow in the city", "forest", "x"])
 def test_the_same_request_gives_the_same_bytes(make: Make, prompt: str) -> None:
     first = make(prompt=prompt, seed="7", **SMALL)
-    assert first.data == make(prompt=prompt, seed=7, **SMALL).data
+    assert first.data == make(prompt=prompt, seed="7", **SMALL).data
+    assert np.array_equal(first.frames, make(prompt=prompt, seed=7, **SMALL).frames)
 
 
 def test_a_callback_address_or_a_files_address_does_not_change_the_clip(make: Make, photo: Path) -> None:
@@ -46,7 +49,7 @@ def test_a_callback_address_or_a_files_address_does_not_change_the_clip(make: Ma
     other = make(
         files=(photo,), prompt="x", inputImageUrl="http://127.0.0.1:2/b.png", callbackUrl="http://c", **SMALL
     )
-    assert first.data == other.data
+    assert np.array_equal(first.frames, other.frames)
 
 
 def test_seeds_give_visibly_different_clips(make: Make) -> None:
@@ -57,7 +60,8 @@ def test_seeds_give_visibly_different_clips(make: Make) -> None:
 
 def test_any_parameter_changes_the_details(make: Make) -> None:
     first = make(prompt="mountains at noon", seed="1", guidanceScale="5", **SMALL)
-    assert first.data != make(prompt="mountains at noon", seed="1", guidanceScale="6", **SMALL).data
+    other = make(prompt="mountains at noon", seed="1", guidanceScale="6", **SMALL)
+    assert not np.array_equal(first.frames, other.frames)
 
 
 def test_the_clip_moves(make: Make) -> None:
@@ -81,7 +85,7 @@ def test_size_frames_and_fps_are_those_asked_for(
     make: Make, model: str, values: dict[str, object], expected: tuple[int, int, int, int]
 ) -> None:
     made = make(model, prompt="x", **values)
-    with av.open(str(made.paths[0])) as container:
+    with av.open(str(made.path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         assert (stream.width, stream.height, stream.frames, int(stream.average_rate)) == expected
@@ -132,51 +136,52 @@ def test_the_smallest_and_a_single_frame_work(make: Make) -> None:
 @pytest.mark.parametrize(("steps", "frames"), [(3, 6), (25, 4), (1, 5), (6, 6)])
 def test_each_step_is_reported_once_in_order(make: Make, steps: int, frames: int) -> None:
     made = make(prompt="x", **{**SMALL, "steps": steps, "frames": frames})
-    assert made.steps == [Step(done, steps) for done in range(1, steps + 1)]
+    assert made.progress == [Progress("generate", done, steps) for done in range(steps + 1)]
 
 
 @pytest.mark.parametrize(("value", "expected"), [("7", 7), (None, 16), ("soon", 16), ("-3", 1), ("9e9", 1000)])
 def test_estimated_steps_never_fail(value: str | None, expected: int, tmp_path: Path) -> None:
-    job = Job("1", "wiro/animate-diff", {"steps": value}, (), tmp_path, None)
-    assert PainterEngine().estimate_steps(job) == expected
+    assert read_steps(Job("1", "wiro/animate-diff", "clip", {"steps": value}, {}, tmp_path)) == expected
 
 
-@pytest.mark.parametrize("asked", [0, 1, 4])
-def test_cancelling_leaves_nothing_behind(tmp_path: Path, asked: int) -> None:
-    answers = iter([False] * asked)
-    with pytest.raises(EngineCancelled):
-        PainterEngine().start(
-            Job("1", "some/model", {"prompt": "x", **SMALL}, (), tmp_path, None),
-            lambda step: None,
-            lambda: next(answers, True),
-        )
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_cancelling_leaves_no_file(tmp_path: Path, step: int) -> None:
+    async def cancel() -> None:
+        async def report(progress: Progress) -> None:
+            if progress.step == step:
+                running.cancel()
+                await asyncio.sleep(60)
+
+        job = Job("1", "some/model", "clip", {"prompt": "x", **SMALL}, {}, tmp_path)
+        running = asyncio.ensure_future(PlaceholderEngine().run(job, report))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(cancel())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_listener_leaves_nothing_behind(tmp_path: Path) -> None:
-    def fail(step: Step) -> None:
-        raise RuntimeError("listener")
+def test_a_failing_report_leaves_no_file_and_frees_the_engine(tmp_path: Path) -> None:
+    async def fail_often() -> None:
+        async def report(progress: Progress) -> None:
+            if progress.step:
+                raise RuntimeError("report")
 
-    with pytest.raises(RuntimeError, match="listener"):
-        PainterEngine().start(Job("1", "m", {"prompt": "x", **SMALL}, (), tmp_path, None), fail, lambda: False)
+        engine = PlaceholderEngine()
+        job = Job("1", "some/model", "clip", {"prompt": "x", **SMALL}, {}, tmp_path)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="report"):
+                await engine.run(job, report)
+
+    asyncio.run(fail_often())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_record_is_in_the_clips_comment_and_only_there(make: Make) -> None:
-    record = '{"prompt":"gün batımı 🍊"}'
-    made = make(prompt="x", record=record, **SMALL)
-    with av.open(str(made.paths[0])) as container:
-        assert container.metadata["comment"] == record
-    with av.open(str(make(prompt="x", **SMALL).paths[0])) as container:
-        assert "comment" not in container.metadata
-
-
-def test_image_gives_one_png_and_text_gives_none(make: Make) -> None:
-    made = make("sandbox/image", prompt="sunset", width=96, height=80, record="r")
-    assert [path.suffix for path in made.paths] == [".png"]
-    with Image.open(made.paths[0]) as image:
-        assert (image.size, image.mode, image.text["Comment"]) == ((96, 80), "RGB", "r")  # type: ignore[attr-defined]
-    assert make("sandbox/text", prompt="x").paths == []
+def test_the_request_is_in_the_clips_comment(make: Make) -> None:
+    with av.open(str(make(prompt="gün batımı 🍊", **SMALL).path)) as container:
+        comment = json.loads(container.metadata["comment"])["sandbox"]
+    assert comment["parameters"]["prompt"] == "gün batımı 🍊"
+    assert comment["model"] == "some/model"
 
 
 def _moved(before: np.ndarray, after: np.ndarray, axis: int) -> int:
@@ -248,7 +253,7 @@ def test_zoom_and_roll_match_the_move(make: Make, move: str) -> None:
 
 def test_every_frame_says_sandbox(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     labelled = make(prompt="snow", seed="1", **SMALL).frames
-    monkeypatch.setattr("wiro_nb.sandbox.render.label.Label.draw", lambda self, frame: None)
+    monkeypatch.setattr("wiro_nb.sandbox.engines.placeholder.label.Label.draw", lambda self, frame: None)
     bare = make(prompt="snow", seed="1", **SMALL).frames
     band = np.abs(labelled - bare)[:, -16:]
     assert (band.mean((1, 2, 3)) > 30).all()

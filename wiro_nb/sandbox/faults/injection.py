@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import struct
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -20,11 +22,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from wiro_nb.sandbox.faults import ENDPOINTS, Faults, Hit
-from wiro_nb.sandbox.task import TERMINAL
-from wiro_nb.sandbox.wire import Failure
+from wiro_nb.sandbox.faults import ENDPOINTS, Fault, Faults
+from wiro_nb.sandbox.requests import Failure
+from wiro_nb.sandbox.tasks import TERMINAL
 
-__all__ = ["FaultLayer", "reset_connection", "watched_protocol"]
+__all__ = ["FaultMiddleware", "reset_connection", "watched_protocol"]
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>Something else</h1></body></html>"
 _LINGER = "hh" if sys.platform == "win32" else "ii"
@@ -40,7 +42,7 @@ def watched_protocol(faults: Faults) -> type[asyncio.Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.app_state = {**self.app_state, "transport": transport}
-            if faults.hits("accept"):
+            if faults.match("accept"):
                 reset_connection(transport)
 
     return WatchedProtocol
@@ -55,7 +57,7 @@ def reset_connection(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class FaultLayer:
+class FaultMiddleware:
     """Wraps the application.
 
     Args:
@@ -81,11 +83,11 @@ class FaultLayer:
             await self._app(scope, receive, send)
             return
         self._requests[place] += 1
-        hits = self._faults.hits(place) if scope["type"] == "http" else []
-        for hit in hits:
-            if hit.kind == "delay":
-                await asyncio.sleep(hit.number(1.0))
-        rest = [hit for hit in hits if hit.kind != "delay"]
+        faults = self._faults.match(place) if scope["type"] == "http" else []
+        for fault in faults:
+            if fault.kind == "delay":
+                await asyncio.sleep(fault.number(1.0))
+        rest = [fault for fault in faults if fault.kind != "delay"]
         if not rest:
             await self._app(scope, receive, send)
         elif place == "file":
@@ -93,65 +95,65 @@ class FaultLayer:
         else:
             await self._spoil_answer(rest[0], scope, receive, send)
 
-    async def _spoil_answer(self, hit: Hit, scope: Scope, receive: Receive, send: Send) -> None:
-        if hit.kind == "reset":
+    async def _spoil_answer(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.kind == "reset":
             await _reset(scope)
-        elif hit.kind == "hang":
+        elif fault.kind == "hang":
             await _until_gone(receive)
-        elif hit.kind == "reset-after":
+        elif fault.kind == "reset-after":
             await _collect(self._app, scope, receive)
             await _reset(scope)
-        elif hit.kind in _BODY_FAULTS:
+        elif fault.kind in _BODY_FAULTS:
             start, body = await _collect(self._app, scope, receive)
-            await self._send_spoiled(hit, start, body, scope, send)
+            await self._send_spoiled(fault, start, body, scope, send)
         else:
-            await _plain_fault(hit)(scope, receive, send)
+            await _plain_fault(fault)(scope, receive, send)
 
-    async def _send_spoiled(self, hit: Hit, start: Message, body: bytes, scope: Scope, send: Send) -> None:
+    async def _send_spoiled(self, fault: Fault, start: Message, body: bytes, scope: Scope, send: Send) -> None:
         length = len(body)
-        if hit.kind == "cut":
+        if fault.kind == "cut":
             body = body[: length // 2]
             length = len(body)
-        elif hit.kind == "cut-body":
+        elif fault.kind == "cut-body":
             body = body[: length // 2]
         else:
-            body = self._changed(hit, body)
+            body = self._changed(fault, body)
             length = len(body)
         headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
         await send({**start, "headers": [*headers, (b"content-length", str(length).encode())]})
-        await send({"type": "http.response.body", "body": body, "more_body": hit.kind == "cut-body"})
-        if hit.kind == "cut-body":
+        await send({"type": "http.response.body", "body": body, "more_body": fault.kind == "cut-body"})
+        if fault.kind == "cut-body":
             await _end(scope)
 
-    def _changed(self, hit: Hit, body: bytes) -> bytes:
+    def _changed(self, fault: Fault, body: bytes) -> bytes:
         try:
             content = json.loads(body)
         except ValueError:
             return body
-        if hit.kind == "wrong-types":
+        if fault.kind == "wrong-types":
             content = {name: value if name == "result" else mistyped(value) for name, value in content.items()}
         for task in content.get("tasklist", []) if isinstance(content.get("tasklist"), list) else []:
-            if hit.kind == "unknown-status" and task["status"] not in TERMINAL:
+            if fault.kind == "unknown-status" and task["status"] not in TERMINAL:
                 task["status"] = UNKNOWN_STATUS
-            if hit.kind == "late-outputs" and task["status"] == "task_postprocess_end":
+            if fault.kind == "late-outputs" and task["status"] == "task_postprocess_end":
                 self._ended_details[task["id"]] += 1
-                if self._ended_details[task["id"]] <= hit.number(1):
+                if self._ended_details[task["id"]] <= fault.number(1):
                     task["outputs"] = []
         return json.dumps(content).encode()
 
-    async def _spoil_file(self, hit: Hit, scope: Scope, receive: Receive, send: Send) -> None:
-        if hit.kind == "no-range":
+    async def _spoil_file(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.kind == "no-range":
             headers = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
             await self._app({**scope, "headers": headers}, receive, send)
-        elif hit.kind == "reset":
+        elif fault.kind == "reset":
             await _reset(scope)
-        elif hit.kind == "endless":
+        elif fault.kind == "endless":
             await _endless(receive, send)
-        elif hit.kind in ("cut", "short", "slow"):
+        elif fault.kind in ("cut", "short", "slow"):
             start, body = await _collect(self._app, scope, receive)
-            await _send_file(hit, start, body, scope, send)
+            await _send_file(fault, start, body, scope, send)
         else:
-            await _plain_fault(hit)(scope, receive, send)
+            await _plain_fault(fault)(scope, receive, send)
 
 
 def _place(scope: Scope) -> str | None:
@@ -178,22 +180,22 @@ def mistyped(value: Any) -> Any:
     return str(value)
 
 
-def _plain_fault(hit: Hit) -> Response:
+def _plain_fault(fault: Fault) -> Response:
     """Returns the answer of a fault that is nothing but an answer."""
-    match hit.kind:
+    match fault.kind:
         case "html" | "wrong-type":
             return Response(_PAGE, media_type="text/html")
         case "empty":
             return Response(b"", media_type="application/json")
         case "code":
-            return Failure(int(hit.number(0)), f"Sandbox fault with code {hit.value or 0}.").response()
+            return Failure(int(fault.number(0)), f"Sandbox fault with code {fault.value or 0}.").response()
         case "redirect":
-            return RedirectResponse(hit.value or "http://127.0.0.1:9/", 302)
+            return RedirectResponse(fault.value or "http://127.0.0.1:9/", 302)
         case "429":
-            headers = {"Retry-After": hit.value or "1"}
+            headers = {"Retry-After": fault.value or "1"}
             return Response(b"Too many requests", 429, headers, "text/plain")
         case _:
-            return Response(b"Sandbox fault", int(hit.kind), media_type="text/plain")
+            return Response(b"Sandbox fault", int(fault.kind), media_type="text/plain")
 
 
 async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
@@ -209,19 +211,19 @@ async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Messag
     return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
 
 
-async def _send_file(hit: Hit, start: Message, body: bytes, scope: Scope, send: Send) -> None:
+async def _send_file(fault: Fault, start: Message, body: bytes, scope: Scope, send: Send) -> None:
     half = body[: len(body) // 2]
-    if hit.kind == "short":
+    if fault.kind == "short":
         kept = [(name, value) for name, value in start["headers"] if name != b"content-length"]
         await send({**start, "headers": [*kept, (b"content-length", str(len(half)).encode())]})
         await send({"type": "http.response.body", "body": half})
         return
     await send(start)
-    if hit.kind == "cut":
+    if fault.kind == "cut":
         await send({"type": "http.response.body", "body": half, "more_body": True})
         await _end(scope)
         return
-    pace = max(1, int(hit.number(2000) / 10))
+    pace = max(1, int(fault.number(2000) / 10))
     for at in range(0, len(body), pace):
         await send({"type": "http.response.body", "body": body[at : at + pace], "more_body": True})
         await asyncio.sleep(0.1)
@@ -250,3 +252,71 @@ async def _end(scope: Scope) -> None:
     """Ends the connection after what was sent has gone out."""
     scope["state"]["transport"].close()
     await asyncio.sleep(0.01)
+
+
+class FrameFaults:
+    """The faults of one socket.
+
+    Args:
+        faults: What goes wrong with this socket.
+        seed: Decides the shuffling.
+    """
+
+    def __init__(self, faults: Sequence[Fault], seed: int) -> None:
+        self._faults = {fault.kind: fault for fault in faults}
+        self._chance = random.Random(seed)
+        self._held: list[str] = []
+        self._sent = 0
+
+    @property
+    def refuses(self) -> bool:
+        """True when the handshake is to be refused."""
+        return "refuse" in self._faults
+
+    @property
+    def drops_now(self) -> bool:
+        """True when the connection is to be cut off: after so many events."""
+        return "drop" in self._faults and self._sent >= self._faults["drop"].number(1)
+
+    def apply(self, text: str) -> list[str | bytes]:
+        """Returns what is sent in place of an event, in order; nothing when it is held back."""
+        self._sent += 1
+        if not self._faults:
+            return [text]
+        if "silent" in self._faults:
+            return []
+        out: list[str | bytes] = []
+        for event in self._shuffled(text):
+            out += self._between(event)
+            out += [self._changed(event)] * (2 if "double" in self._faults else 1)
+        return out
+
+    def _shuffled(self, text: str) -> list[str]:
+        if "shuffle" not in self._faults:
+            return [text]
+        self._held.append(text)
+        if len(self._held) < self._faults["shuffle"].number(4) and '"type":"task_postprocess_end"' not in text:
+            return []
+        group, self._held = self._held, []
+        self._chance.shuffle(group)
+        return group
+
+    def _between(self, text: str) -> list[str | bytes]:
+        out: list[str | bytes] = []
+        if "binary" in self._faults:
+            out.append(b"\x00\x01\x02sandbox")
+        if "garbage" in self._faults:
+            out.append("{not json")
+        if "unknown" in self._faults:
+            out.append(json.dumps({**json.loads(text), "type": UNKNOWN_STATUS, "message": {"new": ["shape"]}}))
+        return out
+
+    def _changed(self, text: str) -> str:
+        if not self._faults.keys() & {"wrong-types", "late-outputs"}:
+            return text
+        event = json.loads(text)
+        if "wrong-types" in self._faults:
+            event["message"], event["id"] = mistyped(event["message"]), mistyped(event.get("id"))
+        if "late-outputs" in self._faults and event["type"] == "task_postprocess_end":
+            event["message"] = []
+        return json.dumps(event)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wiro_nb.sandbox.engine import EngineError
-from wiro_nb.sandbox.render.pictures import read_picture
+from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.placeholder.media import read_picture
 
 from .conftest import SMALL, Make
 
@@ -85,7 +85,7 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
 
 def test_a_video_gives_its_first_frame(make: Make) -> None:
     clip = make(prompt="sunset", seed="1", **SMALL)
-    picture = np.asarray(read_picture(clip.paths[0]), np.float32)
+    picture = np.asarray(read_picture(clip.path), np.float32)
     assert np.abs(picture - clip.frames[0]).mean() < 2
 
 

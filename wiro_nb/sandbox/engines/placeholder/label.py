@@ -1,7 +1,7 @@
 """The band at the bottom of every frame that says SANDBOX, the prompt and the seed.
 
-Pillow's built-in font is on every machine but knows little beyond Latin. What it cannot draw is spelled in
-letters it can; a script without such a spelling is named and counted ("[CJK x4]"), never shown as empty boxes.
+Pillow's built-in font is always available but covers little beyond Latin. Other letters are transliterated; a
+script without a transliteration is named and counted ("[CJK x4]") instead of showing empty boxes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wiro_nb.sandbox.render.noise import Plane
+from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage
 
 __all__ = ["Label", "make_label", "spell"]
 
@@ -42,13 +42,13 @@ _SYLLABLES = ("HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
 class Label:
     """A label for frames of one size; `draw` burns it in."""
 
-    def __init__(self, top: int, ink: Plane) -> None:
-        """Keeps the band's first row and `ink`, the text's coverage 0 to 1, shape (band height, width)."""
+    def __init__(self, top: int, ink: FloatImage) -> None:
+        """Takes the band's first row and the text's coverage (0 to 1), shape (band height, width)."""
         self.top = top
         self._keep = np.asarray(0.34 * (1 - ink), np.float32)
         self._add = np.asarray(12 * (1 - ink) + 238 * ink, np.float32)
 
-    def draw(self, frame: Plane) -> None:
+    def draw(self, frame: FloatImage) -> None:
         """Darkens the band of `frame`, shape (3, height, width), 0 to 255, and writes the text; in place."""
         band = frame[:, self.top :, :]
         band *= self._keep
@@ -99,24 +99,24 @@ def _cut(pen: ImageDraw.ImageDraw, font: Font, head: str, tail: str, room: float
 def spell(text: str) -> str:
     """Returns `text` in one line of characters that the built-in font can draw."""
     parts: list[str] = []
-    strangers: list[str] = []  # scripts of the run of characters without a spelling
+    unknown: list[str] = []  # scripts of the run of characters without a spelling
 
-    def name_strangers() -> None:
-        if strangers:
-            parts.append(f"[{strangers[0]} x{len(strangers)}]")
-            strangers.clear()
+    def flush_unknown() -> None:
+        if unknown:
+            parts.append(f"[{unknown[0]} x{len(unknown)}]")
+            unknown.clear()
 
     for char in unicodedata.normalize("NFC", text):
         spelled = _spell_one(char)
         if spelled is None:
             script = _script(char)
-            if strangers and strangers[0] != script:
-                name_strangers()
-            strangers.append(script)
+            if unknown and unknown[0] != script:
+                flush_unknown()
+            unknown.append(script)
         elif spelled:
-            name_strangers()
+            flush_unknown()
             parts.append(spelled)
-    name_strangers()
+    flush_unknown()
     return " ".join("".join(parts).split())
 
 

@@ -1,7 +1,6 @@
-"""One process a data folder: the lock, and `sandbox.json`, where others read how to reach the living one.
+"""One process a data folder: a lock, and `sandbox.json` with the address of the running sandbox.
 
-The lock is held by the operating system and falls with the process, however that ends, so there is no
-stale lock to clean up.
+The operating system releases the lock when the process ends in any way, so there are no stale locks.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Claim"]
+__all__ = ["InstanceLock"]
 
 _WAIT_S = 10.0
 
 
-class Claim:
-    """The right to serve a data folder.
+class InstanceLock:
+    """The exclusive right to serve a data folder.
 
     Args:
-        folder: The data folder; made when missing.
+        folder: The data folder; created when missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,27 +31,27 @@ class Claim:
         self._info_path = folder / "sandbox.json"
         self._handle: IO[bytes] | None = None
 
-    def take(self) -> dict[str, Any] | None:
-        """Takes the folder, or finds who has it.
+    def acquire(self) -> dict[str, Any] | None:
+        """Locks the folder, or reads the address of the sandbox that holds it.
 
         Returns:
-            None when the folder is ours now, else the connection info of the living sandbox.
+            None when the lock was acquired, else the connection info of the running sandbox.
 
         Raises:
-            TimeoutError: Another process holds the folder and did not say how to reach it.
+            TimeoutError: Another process holds the lock and publishes no address.
         """
         deadline = time.monotonic() + _WAIT_S
         while time.monotonic() < deadline:
-            if self._lock():
+            if self._try_lock():
                 self._info_path.unlink(missing_ok=True)
                 return None
             if info := self._read():
                 return info
-            time.sleep(0.05)  # the other one is still starting
+            time.sleep(0.05)  # the other process is still starting
         raise TimeoutError(f"{self._lock_path.parent.name}: in use by a process that does not answer")
 
     def publish(self, info: dict[str, Any]) -> None:
-        """Writes how to reach this sandbox, readable by its owner alone."""
+        """Writes the connection info, readable by its owner only."""
         draft = self._info_path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
@@ -60,12 +59,12 @@ class Claim:
         draft.replace(self._info_path)
 
     def retire(self) -> None:
-        """Takes the address back: this sandbox is about to end, and who comes now waits for the folder instead."""
+        """Removes the address before this sandbox ends: a new process then waits for the lock instead."""
         if self._handle:
             self._info_path.unlink(missing_ok=True)
 
-    def give_back(self) -> None:
-        """Lets the folder go."""
+    def release(self) -> None:
+        """Releases the lock."""
         if self._handle:
             self.retire()
             self._handle.close()
@@ -78,7 +77,7 @@ class Claim:
             return None
         return info if isinstance(info, dict) else None
 
-    def _lock(self) -> bool:
+    def _try_lock(self) -> bool:
         handle = self._lock_path.open("ab")
         try:
             if sys.platform == "win32":

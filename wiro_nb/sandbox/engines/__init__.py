@@ -1,0 +1,114 @@
+"""Engines make the outputs of tasks; this module is their contract with the service.
+
+    placeholder   paints labelled clips
+    instant       writes a prepared clip, for tests and benchmarks
+
+The service knows tasks, states and the wire; an engine knows pixels. An engine owns its queue: `run` waits
+until the engine has capacity, and its first report marks the task as accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+__all__ = ["Engine", "EngineError", "Job", "Kind", "Output", "Progress", "Report", "Result"]
+
+Kind = Literal["clip", "image", "text"]
+Phase = Literal["download", "load", "encode", "generate", "decode", "save"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task as an engine sees it.
+
+    Attributes:
+        task_id: The service's task id. The result must not depend on it.
+        model: `owner/name` as the model's page or its run path spells it.
+        kind: What to make.
+        parameters: The values as they arrived on the wire: strings, numbers, lists of strings.
+        inputs: Local input files by parameter name, in the order given.
+        out_dir: An existing empty folder for the results. The service deletes it after the run.
+    """
+
+    task_id: str
+    model: str
+    kind: Kind
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, tuple[Path, ...]]
+    out_dir: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The phase of a job, and the steps done in it. `steps` is 0 where their number is unknown.
+
+    Running time starts with the first phase other than `download` and `load`.
+    """
+
+    phase: Phase
+    step: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file made. Sizes in pixels; `frames` and `fps` are 0 for what is not a clip."""
+
+    path: Path
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    fps: int = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the clip in seconds, 0 for other files."""
+        return self.frames / self.fps if self.fps else 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job produced, and the facts about its making that belong in the run's record."""
+
+    outputs: tuple[Output, ...]
+    made_by: Mapping[str, Any]
+
+
+class EngineError(Exception):
+    """The job cannot be done. The message is a sentence for the task's log."""
+
+
+Report = Callable[[Progress], Awaitable[None]]
+"""Receives progress in order. The service may delay or abort the job here: let its exceptions propagate."""
+
+
+class Engine(Protocol):
+    """Makes the outputs of jobs.
+
+    Attributes:
+        name: Shown in logs.
+        is_placeholder: True when the outputs are not those of the model asked for.
+    """
+
+    name: str
+    is_placeholder: bool
+
+    def unavailable(self, model: str) -> str | None:
+        """Returns why this engine cannot run a model, or None when it can."""
+        ...
+
+    async def run(self, job: Job, report: Report) -> Result:
+        """Waits for capacity and does the job.
+
+        Raises:
+            EngineError: The job cannot be done, or an input cannot be read.
+            asyncio.CancelledError: The task was cancelled; nothing writes to `out_dir` any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Releases threads and processes."""
+        ...

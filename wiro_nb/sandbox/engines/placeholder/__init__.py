@@ -1,0 +1,150 @@
+"""The placeholder engine: makes the sandbox's clips without a model.
+
+A job's prompt, seed and pictures become an H.264 clip of a painted landscape, or of the given pictures in
+motion, with "SANDBOX" burnt in, so that it is never taken for a model's work. A clip is a pure function of the
+parameters and the bytes of the input files: that lets the tutorials promise that a replayed run gives the same
+file. Importing this module loads neither numpy nor Pillow nor PyAV; the first job does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from wiro_nb.sandbox.engines import Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, input_files, read_request, read_steps
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage
+
+__all__ = ["PlaceholderEngine"]
+
+_MAX_JOBS = 2
+T = TypeVar("T")
+
+
+class PlaceholderEngine:
+    """Paints landscapes, or moves the given pictures; two jobs at a time, each in one thread."""
+
+    name = "placeholder"
+    is_placeholder = True
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(_MAX_JOBS)
+        self._threads = ThreadPoolExecutor(_MAX_JOBS, thread_name_prefix="placeholder")
+
+    def unavailable(self, model: str) -> str | None:
+        """Returns None: it stands in for any model."""
+        return None
+
+    async def run(self, job: Job, report: Report) -> Result:
+        """Renders one MP4.
+
+        Raises:
+            EngineError: A parameter is out of bounds or an input file cannot be read.
+        """
+        async with self._slots:
+            steps, reported = read_steps(job), 0
+            await report(Progress("generate", 0, steps))
+            clip = await self._in_thread(lambda: _Clip(job))
+            try:
+                while clip.frames_done < clip.request.frames:
+                    await self._in_thread(clip.write_frame)
+                    # The last step is done when the file is complete.
+                    reached = min(clip.frames_done * steps // clip.request.frames, steps - 1)
+                    while reported < reached:
+                        reported += 1
+                        await report(Progress("generate", reported, steps))
+                output = await self._in_thread(clip.finish)
+            except BaseException:
+                clip.abort()
+                raise
+            await report(Progress("generate", steps, steps))
+            return Result((output,), {"engine": self.name})
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Runs a blocking step. A cancellation waits for its end: the step may be writing to the file."""
+        step = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(step)
+        except asyncio.CancelledError:
+            await asyncio.gather(step, return_exceptions=True)
+            raise
+
+
+class _Clip:
+    """A clip under way. Blocking."""
+
+    def __init__(self, job: Job) -> None:
+        from wiro_nb.sandbox.engines.placeholder.label import make_label
+        from wiro_nb.sandbox.engines.placeholder.media import Mp4Writer, read_picture
+
+        pictures = [read_picture(path) for path in input_files(job)]
+        self.request = request = read_request(job, pictures[0].width / pictures[0].height if pictures else None)
+        self.frames_done = 0
+        self._frame_at = _make_painting(request, pictures)
+        self._gain = _make_gain(request)
+        self._label = make_label(request.prompt or request.effect, request.seed, request.width, request.height)
+        made = {"made_by": "wiro_nb sandbox", "model": job.model, "parameters": job.parameters}
+        # The request alone, so that the same request gives the same bytes.
+        comment = json.dumps({"sandbox": made}, ensure_ascii=False, sort_keys=True)
+        self._path = job.out_dir / "0.mp4"
+        self._writer = Mp4Writer(self._path, request.width, request.height, request.fps, comment)
+
+    def write_frame(self) -> None:
+        """Paints and encodes the next frame."""
+        count = self.request.frames
+        frame = self._frame_at(self.frames_done / (count - 1) if count > 1 else 0.5)
+        frame *= self._gain
+        self._label.draw(frame)
+        self._writer.write(frame.clip(0, 255, out=frame))
+        self.frames_done += 1
+
+    def finish(self) -> Output:
+        """Completes the file."""
+        self._writer.close()
+        request = self.request
+        return Output(self._path, request.width, request.height, request.frames, request.fps)
+
+    def abort(self) -> None:
+        """Deletes the unfinished file."""
+        self._writer.abort()
+        self._path.unlink(missing_ok=True)
+
+
+def _make_painting(request: ClipRequest, pictures: list[Image.Image]) -> Callable[[float], FloatImage]:
+    """Returns the function from time in the clip (0 to 1) to the frame, shape (3, height, width)."""
+    from wiro_nb.sandbox.engines.placeholder.drawing import camera_path, canvas_size, view
+    from wiro_nb.sandbox.engines.placeholder.effects import Slideshow
+    from wiro_nb.sandbox.engines.placeholder.scene import Scene
+
+    width, height = request.width, request.height
+    path = camera_path(request.camera)
+    if pictures:
+        return Slideshow(pictures, request).frame
+    if path is None:
+        return Scene(request, width, height).frame
+    pan = {"PanRight": 1, "PanLeft": -1}.get(request.camera, 0)
+    scene = Scene(request, *canvas_size(path, width, height), pan)
+    return lambda u: view(scene.frame(u), path(u), width, height)
+
+
+def _make_gain(request: ClipRequest) -> FloatImage:
+    """Returns the gain of each pixel: darker corners, and a tint for each value of `selectedModel`."""
+    import numpy as np
+
+    x = np.linspace(-1, 1, request.width, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, request.height, dtype=np.float32)[:, None]
+    digest = hashlib.sha256(request.style.encode()).digest()
+    tint = [0.86 + 0.24 * byte / 255 if request.style else 1.0 for byte in digest[:3]]
+    return np.array(tint, np.float32)[:, None, None] * (1 - np.float32(0.09) * (x**2 + y**2))

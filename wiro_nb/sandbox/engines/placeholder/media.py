@@ -1,0 +1,115 @@
+"""Reads input pictures, and writes frames as an H.264 MP4 with the same bytes each time."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage
+
+__all__ = ["Mp4Writer", "read_picture"]
+
+_MAX_PIXELS = 80_000_000
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+# One thread and no CPU-specific code paths: the bytes are the same on every run and every machine of one build.
+_X264 = (
+    "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0:"
+    "colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv"
+)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Reads a picture as RGB, upright, on white where it is transparent; of a video its first frame.
+
+    Raises:
+        EngineError: It is neither a picture nor a video, is truncated, or has more than 80 million pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise EngineError(f"The input image {path.name} has more than {_MAX_PIXELS:,} pixels.")
+            image.load()
+            layers = ImageOps.exif_transpose(image).convert("RGBA")
+            white = Image.new("RGBA", layers.size, (255, 255, 255, 255))
+            return Image.alpha_composite(white, layers).convert("RGB")
+    except UnidentifiedImageError:
+        pass
+    except _UNREADABLE as error:
+        raise EngineError(f"The input file {path.name} cannot be read as an image.") from error
+    try:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_count = 1
+            frame = next(container.decode(video=0))
+            return Image.fromarray(frame.to_ndarray(format="rgb24"))
+    except (av.FFmpegError, IndexError, StopIteration, ValueError, OSError) as error:
+        raise EngineError(f"The input file {path.name} cannot be read as an image.") from error
+
+
+class Mp4Writer:
+    """Writes one clip, frame by frame. Sizes in pixels, even."""
+
+    def __init__(self, path: Path, width: int, height: int, fps: int, comment: str) -> None:
+        options = {"movflags": "+faststart+use_metadata_tags"}
+        self._container = av.open(str(path), "w", format="mp4", options=options)
+        self._container.metadata["comment"] = comment
+        encoding = {"preset": "faster", "crf": "24", "x264-params": _X264}
+        self._stream = self._container.add_stream("libx264", rate=fps, options=encoding)
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.thread_count = 1
+        self._dither = _make_dither(width, height)
+        self._planes = np.empty((height * 3 // 2, width), np.uint8)
+        self._count = 0
+
+    def write(self, picture: FloatImage) -> None:
+        """Encodes one frame, shape (3, height, width), red green blue 0 to 255."""
+        _to_yuv420(picture, self._dither, self._planes)
+        frame = av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
+        frame.pts = self._count
+        self._count += 1
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def abort(self) -> None:
+        """Closes the file as it is."""
+        with contextlib.suppress(av.FFmpegError):  # no frame was written yet
+            self._container.close()
+
+
+def _make_dither(width: int, height: int) -> FloatImage:
+    """Returns high-frequency noise of -0.5 to 0.5, the same in every frame so that still areas cost nothing.
+
+    Rounding a smooth sky to 8 bits without it shows bands.
+    """
+    noise = np.random.Generator(np.random.PCG64(1)).random((height + 2, width + 2), dtype=np.float32)
+    around = noise[:-2, 1:-1] + noise[2:, 1:-1] + noise[1:-1, :-2] + noise[1:-1, 2:]
+    return np.asarray(np.clip(noise[1:-1, 1:-1] - around / 4, -0.5, 0.5), np.float32)
+
+
+def _to_yuv420(picture: FloatImage, dither: FloatImage, planes: NDArray[np.uint8]) -> None:
+    """Converts to BT.709 limited range, rounded once."""
+    _, height, width = picture.shape
+    red, green, blue = picture
+    luma = red * np.float32(0.2126 * 219 / 255)
+    luma += green * np.float32(0.7152 * 219 / 255)
+    luma += blue * np.float32(0.0722 * 219 / 255)
+    luma += np.float32(16.5)
+    luma += dither
+    planes[:height] = np.clip(luma, 16, 235, out=luma)
+    rows = picture[:, 0::2] + picture[:, 1::2]
+    small = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25 * 224 / 255)
+    y = small[0] * np.float32(0.2126) + small[1] * np.float32(0.7152) + small[2] * np.float32(0.0722)
+    shift = dither[: height // 2, : width // 2] + np.float32(128.5)
+    chroma = planes[height:].reshape(2, height // 2, width // 2)
+    chroma[0] = np.clip((small[2] - y) / np.float32(1.8556) + shift, 16, 240)
+    chroma[1] = np.clip((small[0] - y) / np.float32(1.5748) + shift, 16, 240)

@@ -1,0 +1,224 @@
+"""HTTP requests and answers: authentication, bodies (JSON or multipart), input validation, the answer envelope."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Parameter
+
+__all__ = ["Authenticator", "Body", "Failure", "answer", "check_inputs", "read_body"]
+
+_INVALID = "Request parameters are invalid."
+
+
+class Failure(Exception):
+    """A request that ends in `result: false`.
+
+    Args:
+        code: The service's code: 0 general, 1 not found, 96 slots, 97 balance, 98 sign-in, 99 bearer.
+        message: The service's words.
+        http_status: Most failures travel with HTTP 200.
+    """
+
+    def __init__(self, code: int, message: str, http_status: int = 200) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status
+
+    def response(self) -> Response:
+        """Returns the answer for this failure."""
+        errors = [{"code": self.code, "message": self.message}]
+        return _json({"result": False, "errors": errors}, self.http_status)
+
+
+def answer(payload: Mapping[str, Any]) -> Response:
+    """Returns a successful answer; the payload stands beside `result`, not under a key of its own."""
+    return _json({**payload, "errors": [], "result": True}, 200)
+
+
+def _json(body: dict[str, Any], http_status: int) -> Response:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(text.encode(), http_status, media_type="application/json")
+
+
+@dataclass(frozen=True)
+class Authenticator:
+    """Checks the credentials of the sandbox's two projects, which share one account.
+
+    Attributes:
+        api_key, api_secret: The project that signs its requests.
+        key_only_api_key: The project whose key alone is enough.
+    """
+
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
+    key_only_api_key: str = field(repr=False)
+
+    def project_of(self, headers: Headers) -> str:
+        """Returns the id of the project that sent these headers.
+
+        Raises:
+            Failure: 401, the key is unknown, or the signature is missing or wrong.
+        """
+        key = headers.get("x-api-key", "")
+        if _same(key, self.key_only_api_key):
+            return "702"
+        if not _same(key, self.api_key):
+            raise Failure(0, "Project authorization is not founded.", 401)
+        nonce, signature = headers.get("x-nonce"), headers.get("x-signature")
+        if not nonce or not signature:
+            message = "Project requires signature authentication. x-signature and x-nonce headers are required."
+            raise Failure(0, message, 401)
+        expected = hmac.new(self.api_key.encode(), (self.api_secret + nonce).encode(), hashlib.sha256).hexdigest()
+        if not _same(signature, expected):
+            raise Failure(0, "Project authorization is not valid.", 401)
+        return "701"
+
+
+def _same(left: str, right: str) -> bool:
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request's content.
+
+    Attributes:
+        fields: JSON values as received, or form texts; a repeated form field is a list of texts.
+        parts: Uploaded files by parameter, in order. Open until the request ends.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, list[UploadFile]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """Returns a field as text, "" when it is missing."""
+        value = self.fields.get(name)
+        return "" if value is None or isinstance(value, (dict, list)) else str(value).strip()
+
+    def number(self, name: str, default: int) -> int:
+        """Returns a field as a whole number not below 0, or the default."""
+        text = self.text(name)
+        return int(text) if text.isdecimal() and len(text) < 10 else default
+
+    def texts(self, name: str) -> list[str]:
+        """Returns a list field as texts; one text is a list of one."""
+        value = self.fields.get(name)
+        if isinstance(value, list):
+            return [str(item) for item in value]
+        return [value] if isinstance(value, str) and value else []
+
+
+@asynccontextmanager
+async def read_body(request: Request) -> AsyncIterator[Body]:
+    """Reads the body; the files in it are closed at the end.
+
+    Raises:
+        Failure: The body is not what its Content-Type says.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        try:
+            form = await request.form(max_files=50, max_fields=500)
+        except (HTTPException, KeyError) as error:
+            raise Failure(0, _INVALID) from error
+        try:
+            yield _from_form(form.multi_items())
+        finally:
+            await form.close()
+        return
+    raw = await request.body()
+    try:
+        fields = json.loads(raw) if raw.strip() else {}
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise Failure(0, _INVALID)
+    yield Body(fields)
+
+
+def _from_form(items: list[tuple[str, UploadFile | str]]) -> Body:
+    fields: dict[str, list[str]] = {}
+    parts: dict[str, list[UploadFile]] = {}
+    for name, value in items:
+        if isinstance(value, UploadFile):
+            parts.setdefault(name, []).append(value)
+        else:
+            fields.setdefault(name, []).append(value)
+    return Body({name: texts if len(texts) > 1 else texts[0] for name, texts in fields.items()}, parts)
+
+
+def check_inputs(schema: ModelSchema, body: Body) -> None:
+    """Checks every input in the order of the model's page.
+
+    Unknown inputs pass: the service does not refuse them.
+
+    Raises:
+        Failure: Code 0, for the first invalid input.
+    """
+    if schema.free_form:
+        return
+    for parameter in schema.parameters:
+        if parameter.is_file:
+            _check_file(parameter, body)
+        else:
+            _check_value(parameter, body.fields.get(parameter.id))
+
+
+def _check_file(parameter: Parameter, body: Body) -> None:
+    urls = body.texts(parameter.id) or body.texts(f"{parameter.id}Url")
+    parts = body.parts.get(parameter.id, [])
+    if parameter.required and not urls and not parts:
+        raise Failure(0, f"Request files [{parameter.id}] required")
+    if parameter.type == "fileinput" and len(urls) + len(parts) > 1:
+        raise Failure(0, _INVALID)
+
+
+def _check_value(parameter: Parameter, value: Any) -> None:
+    if value is None or value == "":
+        if parameter.required:
+            raise Failure(0, f"Request parameter [{parameter.id}] required")
+        return
+    if parameter.type in NUMBER_TYPES:
+        _check_number(parameter, value)
+    elif parameter.type == "select":
+        _check_choice(parameter, value)
+    elif not isinstance(value, (str, int, float)):
+        raise Failure(0, _INVALID)
+
+
+def _check_number(parameter: Parameter, value: Any) -> None:
+    try:
+        number = math.nan if isinstance(value, (bool, list, dict)) else float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Failure(0, f"Request parameter [{parameter.id}] must be integer or float")
+    lowest = Decimal(parameter.min) if parameter.min else None
+    highest = Decimal(parameter.max) if parameter.max else None
+    too_low = lowest is not None and number < lowest
+    too_high = highest is not None and number > highest
+    if too_low or too_high:
+        bounds = f"{'-' if lowest is None else lowest} and {'-' if highest is None else highest}"
+        raise Failure(0, f"Request parameter [{parameter.id}] must be between {bounds}")
+
+
+def _check_choice(parameter: Parameter, value: Any) -> None:
+    # Some model pages have a default outside the options, or a select without options.
+    values = {option.value for option in parameter.options}
+    if values and str(value) not in values and str(value) != parameter.default:
+        raise Failure(0, _INVALID)

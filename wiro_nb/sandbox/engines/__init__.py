@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-__all__ = ["Engine", "EngineError", "Job", "Kind", "Output", "Progress", "Report", "Result"]
+__all__ = ["Engine", "EngineError", "Job", "Output", "Progress", "Result"]
 
 Kind = Literal["clip", "image", "text"]
 Phase = Literal["download", "load", "encode", "generate", "decode", "save"]

@@ -13,8 +13,8 @@ from wiro_nb.schema.catalog import bundled_models, find_bundled, free_form_schem
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.encode import WireBody, encode, request_sha256
 from wiro_nb.schema.files import MAX_FILE_BYTES, FileInput, open_file_input
+from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.page import read_page
-from wiro_nb.schema.rules import Rule
 from wiro_nb.schema.types import (
     FILE_TYPES,
     KNOWN_TYPES,

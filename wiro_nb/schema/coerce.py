@@ -14,8 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
-from wiro_nb.schema.normalise import as_decimal, is_seed
-from wiro_nb.schema.rules import Rule
+from wiro_nb.schema.normalise import Rule, as_decimal, is_seed
 from wiro_nb.schema.types import NUMBER_TYPES, TEXT_TYPES, Parameter
 
 WireValue = str | int | float | list[str]

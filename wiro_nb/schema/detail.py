@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
+from wiro_nb.json_values import as_list, as_words
 from wiro_nb.schema.normalise import (
+    Rule,
     as_decimal,
     file_counts,
     human_help,
@@ -17,7 +18,6 @@ from wiro_nb.schema.normalise import (
     is_slug,
     mark_required,
 )
-from wiro_nb.schema.rules import Rule
 from wiro_nb.schema.types import FILE_TYPES, NUMBER_TYPES, ModelSchema, Option, Parameter
 
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,39}")
@@ -31,7 +31,7 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
         source_name: Where it is from, for messages and `schema.source`.
 
     Returns:
-        The schema; open when the answer gives no usable parameters (`null`, not a list, or empty).
+        The schema; free-form when the answer gives no usable parameters (`null`, not a list, or empty).
 
     Raises:
         UnreadableSchema: The answer has no model, or the model has no usable name.
@@ -44,11 +44,8 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
             hint="%wiro models",
             source=source_name,
         )
-    found = [_read_parameter(item, group) for group, item in _items(tool.get("parameters"))]
-    parameters: dict[str, Parameter] = {}
-    for parameter in found:
-        if parameter is not None:
-            parameters.setdefault(parameter.id, parameter)
+    items = list(_items(tool.get("parameters")))
+    parameters = read_parameters(items)
     schema = ModelSchema(
         slug=slug,
         run_path=run_path,
@@ -57,12 +54,12 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
         categories=_words(tool.get("categories")),
         tags=_words(tool.get("tags")),
         cover=_cover(tool.get("image") or tool.get("cover")),
-        parameters=tuple(parameters.values()),
+        parameters=parameters,
         source={"kind": "detail", "name": source_name},
         free_form=not parameters,
     )
-    said = [str(item.get("id")) for _, item in _items(tool.get("parameters")) if item.get("required") is not None]
-    return replace(mark_required(schema, said=[name.strip() for name in said]), source=schema.source)
+    said = [str(item.get("id")).strip() for _, item in items if item.get("required") is not None]
+    return mark_required(schema, said=said)
 
 
 def _find_tool(answer: Mapping[str, Any], source_name: str) -> Mapping[str, Any]:
@@ -92,37 +89,45 @@ def _slugs(tool: Mapping[str, Any]) -> tuple[str, str]:
 
 def _items(parameters: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yields (group title, item); accepts groups with items, bare items, and either inside a JSON text."""
-    if isinstance(parameters, str):
-        parameters = _json(parameters)
-    for entry in parameters if isinstance(parameters, list) else ():
-        if not isinstance(entry, Mapping):
-            continue
-        if isinstance(entry.get("items"), list):
+    for entry in as_list(parameters):
+        if isinstance(entry, Mapping) and isinstance(entry.get("items"), list):
             title = _plain(entry.get("title"))
             yield from ((title, item) for item in entry["items"] if isinstance(item, Mapping))
-        elif "id" in entry:
+        elif isinstance(entry, Mapping) and "id" in entry:
             yield "", entry
 
 
-def _read_parameter(item: Mapping[str, Any], group: str) -> Parameter | None:
-    name = _text(item.get("id")).strip()
-    if not name or not name.isprintable():
-        return None
+def read_parameters(items: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Parameter, ...]:
+    """Reads the inputs of a model. Of inputs with the same id the first counts; those without one are left out.
+
+    Args:
+        items: Group title, and the input as the service describes it.
+    """
+    parameters: dict[str, Parameter] = {}
+    for group, item in items:
+        name = _text(item.get("id")).strip()
+        if name and name.isprintable() and name not in parameters:
+            parameters[name] = _read_parameter(name, item, group)
+    return tuple(parameters.values())
+
+
+def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter:
     kind = _text(item.get("type")).strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "text"
     notes = [human_help(_plain(item.get(key))) for key in ("description", "help", "note")]
     help_text = " ".join(dict.fromkeys(note for note in notes if note))
     rule = Rule.parse(help_text)
     least, most = file_counts(help_text) if kind in FILE_TYPES else (None, None)
+    options = [option for option in map(_read_option, as_list(item.get("options"))) if option is not None]
     return Parameter(
         id=name,
         type=kind,
         label=human_label(_plain(item.get("label")), name),
         help=help_text,
         default=_default(kind, item.get("default", item.get("value"))),
-        required=_truth(item.get("required")),
-        multiple=kind in {"multifileinput", "combinefileinput"} or _truth(item.get("multiple")),
-        options=_options(item.get("options")),
+        required=_is_true(item.get("required")),
+        multiple=kind in {"multifileinput", "combinefileinput"} or _is_true(item.get("multiple")),
+        options=tuple({option.value: option for option in reversed(options)}.values())[::-1],
         min=_bound(item.get("min")) or least,
         max=_bound(item.get("max")) or most,
         step=_bound(item.get("step")),
@@ -132,59 +137,43 @@ def _read_parameter(item: Mapping[str, Any], group: str) -> Parameter | None:
 
 
 def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
-    if value is None or (value == "" and kind in FILE_TYPES):
+    if value is None:
         return None
-    if kind in FILE_TYPES:
-        names = value if isinstance(value, list) else _text(value).split(",")
-        kept = tuple(name for name in (_text(name).strip() for name in names) if name)
-        return (kept if kind != "fileinput" else kept[0]) if kept else None
-    if isinstance(value, list):
-        return tuple(_text(item) for item in value)
-    return _text(value)
+    if kind not in FILE_TYPES:
+        return tuple(map(_text, value)) if isinstance(value, list) else _text(value)
+    names = value if isinstance(value, list) else _text(value).split(",")
+    kept = tuple(name for name in (_text(name).strip() for name in names) if name)
+    return (kept if kind != "fileinput" else kept[0]) if kept else None
 
 
-def _options(options: Any) -> tuple[Option, ...]:
-    if isinstance(options, str):
-        options = _json(options)
-    found: dict[str, Option] = {}
-    for entry in options if isinstance(options, list) else ():
-        option = _option(entry)
-        if option is not None:
-            found.setdefault(option.value, option)
-    return tuple(found.values())
-
-
-def _option(entry: Any) -> Option | None:
-    if isinstance(entry, str | int | float):
-        return Option(value=_text(entry), label=_plain(entry) or _text(entry))
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("value"), str | int | float):
+def _read_option(entry: Any) -> Option | None:
+    fields = entry if isinstance(entry, Mapping) else {"value": entry, "label": entry}
+    if not isinstance(fields.get("value"), str | int | float):
         return None
-    value = _text(entry["value"])
+    value = _text(fields["value"])
     return Option(
         value=value,
-        label=_plain(entry.get("label") or entry.get("text")) or value,
-        description=_plain(entry.get("description")),
-        trigger_words=_words(entry.get("triggerwords")),
+        label=_plain(fields.get("label") or fields.get("text")) or value,
+        description=_plain(fields.get("description")),
+        trigger_words=_words(fields.get("triggerwords")),
     )
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float):
+    if isinstance(value, str | int | float):
         return str(value)
     return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _plain(value: Any) -> str:
-    """Returns the text in one line. Markup in it stays as text: whoever shows it escapes it."""
+    """Returns the text in one line. Markup in it stays; the caller that displays it escapes it."""
     return " ".join(_text(value).split())
 
 
-def _truth(value: Any) -> bool:
-    return value is True or _text(value).strip().lower() in {"1", "1.0", "true", "yes"}
+def _is_true(value: Any) -> bool:
+    return _text(value).strip().lower() in {"1", "1.0", "true", "yes"}
 
 
 def _bound(value: Any) -> str | None:
@@ -193,21 +182,9 @@ def _bound(value: Any) -> str | None:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    """Returns a list of words given as a list, as a JSON list in a text, or separated by commas."""
-    if isinstance(value, str):
-        parsed = _json(value)
-        value = parsed if isinstance(parsed, list) else value.split(",")
-    words = (_plain(word) for word in value) if isinstance(value, list) else ()
-    return tuple(dict.fromkeys(word for word in words if word))
+    return tuple(dict.fromkeys(map(_plain, as_words(value))))
 
 
 def _cover(value: Any) -> str:
     text = _text(value).strip()
     return text if text.startswith(("https://", "http://")) else ""
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

@@ -11,11 +11,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
-from wiro_nb.schema.normalise import file_counts, human_help, human_label, is_slug, mark_required
-from wiro_nb.schema.rules import Rule
-from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Option, Parameter
+from wiro_nb.schema.detail import read_parameters
+from wiro_nb.schema.normalise import is_slug, mark_required
+from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Parameter
 
 MAX_PAGE_CHARS = 500_000
 
@@ -166,17 +167,17 @@ def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ..
     section = text[start : ending.start() if ending else len(text)]
     form = _LINES if _LINES.find("type:", section) else _FLAT
     chunks = _split_entries(section, form, _sample_prose(text))
-    parameters: dict[str, Parameter] = {}
+    items: list[tuple[str, dict[str, Any]]] = []
     for position, (name, chunk) in enumerate(chunks):
-        parameter = _read_entry(name, chunk, form)
-        if parameter is None:
+        item = _read_entry(name, chunk, form)
+        if item is None:
             last = position == len(chunks) - 1
             what = (
                 f"is cut inside the input {name}" if last and not ending else f"has no type for the input {name}"
             )
             raise _unreadable(source_name, what, "fetch the model's llms.txt again")
-        parameters.setdefault(parameter.id, parameter)
-    return tuple(parameters.values())
+        items.append(("", item))
+    return read_parameters(items)
 
 
 def _split_entries(section: str, form: _Form, sample: str) -> list[tuple[str, str]]:
@@ -194,31 +195,19 @@ def _split_entries(section: str, form: _Form, sample: str) -> list[tuple[str, st
     return list(zip((match[1] for match in starts), _values_between(starts, section), strict=True))
 
 
-def _read_entry(name: str, chunk: str, form: _Form) -> Parameter | None:
+def _read_entry(name: str, chunk: str, form: _Form) -> dict[str, Any] | None:
+    """Returns an input as Tool/Detail describes it, or None when it has no type."""
     kind = re.compile(rf"{form.before}type:\s+([\w\-]+)(?=\s|$)").search(chunk)
     if kind is None:
         return None
-    head = chunk[: kind.start()]
-    label, help_text = _read_head(head, form)
-    default_key = form.find("default:", chunk, kind.end())
-    tail = chunk[default_key.end() :] if default_key else ""
-    options_key = None if kind[1] == "textarea" else _options_key(tail, form)
-    default_text = tail[: options_key.start()] if options_key else tail
-    help_text = human_help(help_text)
-    rule = Rule.parse(help_text)
-    least, most = file_counts(help_text) if kind[1] in FILE_TYPES else (None, None)
-    return Parameter(
-        id=name,
-        type=kind[1],
-        label=human_label(label, name),
-        help=help_text,
-        default=_default(kind[1], default_text) if default_key else None,
-        multiple=kind[1] in {"multifileinput", "combinefileinput"},
-        options=_read_options(tail[options_key.end() :], form) if options_key else (),
-        min=least,
-        max=most,
-        rule=str(rule) if rule else None,
-    )
+    label, help_text = _read_head(chunk[: kind.start()], form)
+    item: dict[str, Any] = {"id": name, "type": kind[1], "label": label, "help": help_text}
+    if default_key := form.find("default:", chunk, kind.end()):
+        tail = chunk[default_key.end() :]
+        options_key = None if kind[1] == "textarea" else _options_key(tail, form)
+        item["default"] = _default(kind[1], tail[: options_key.start()] if options_key else tail)
+        item["options"] = _read_options(tail[options_key.end() :], form) if options_key else ()
+    return item
 
 
 def _read_head(head: str, form: _Form) -> tuple[str, str]:
@@ -232,33 +221,27 @@ def _options_key(tail: str, form: _Form) -> re.Match[str] | None:
     return re.compile(rf"{form.before}options:(?=\s*(?:- value:|$))").search(tail)
 
 
-def _default(kind: str, text: str) -> str | tuple[str, ...] | None:
+def _default(kind: str, text: str) -> str:
     text = text.strip()
     if kind in FILE_TYPES:
-        names = tuple(name.strip() for name in text.strip('"').split(",") if name.strip())
-        return None if not names else (names if kind != "fileinput" else names[0])
+        return text.strip('"')
     return text if kind == "textarea" and text != '""' else _unquote(text)
 
 
-def _read_options(text: str, form: _Form) -> tuple[Option, ...]:
+def _read_options(text: str, form: _Form) -> list[dict[str, Any]]:
     marker = re.compile(rf"{form.before}- value:\s*")
-    options = [_read_option(value) for value in _values_between(list(marker.finditer(text)), text)]
-    return tuple({option.value: option for option in options}.values())
+    return [_read_option(value) for value in _values_between(list(marker.finditer(text)), text)]
 
 
-def _read_option(text: str) -> Option:
+def _read_option(text: str) -> dict[str, Any]:
     quoted = re.match(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL)
     value = _unquote(quoted[0]) if quoted else ""
     rest = text[quoted.end() :] if quoted else ""
     rest, words = _cut_at("triggerwords:", rest)
     rest, description = _cut_at("description:", rest)
     _, label = _cut_at("label:", rest)
-    return Option(
-        value=value,
-        label=" ".join(label.split()) or value,
-        description=" ".join(description.split()),
-        trigger_words=_trigger_words(words.strip()),
-    )
+    trigger_words = _trigger_words(words.strip())
+    return {"value": value, "label": label.strip(), "description": description, "triggerwords": trigger_words}
 
 
 def _cut_at(key: str, text: str) -> tuple[str, str]:
@@ -267,14 +250,14 @@ def _cut_at(key: str, text: str) -> tuple[str, str]:
     return (text[: found.start()], text[found.end() :]) if found else (text, "")
 
 
-def _trigger_words(text: str) -> tuple[str, ...]:
+def _trigger_words(text: str) -> list[str]:
     if not text.startswith("["):
-        return ()
+        return []
     try:
         words, _ = json.JSONDecoder(strict=False).raw_decode(text)
     except (ValueError, RecursionError):
         words = re.findall(r'"([^"]*)"', text.partition("]")[0])
-    return tuple(str(word) for word in words if isinstance(word, str) and word)
+    return [word for word in words if isinstance(word, str)]
 
 
 def _sample_prose(text: str) -> str:

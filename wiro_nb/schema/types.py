@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -140,41 +140,22 @@ def schema_from_dict(data: dict[str, Any]) -> ModelSchema:
         KeyError: `slug` or `run_path` is missing.
     """
     return ModelSchema(
-        slug=data["slug"],
+        **{"title": data["slug"], **_stored_fields(ModelSchema, data)},
         run_path=data["run_path"],
-        title=data.get("title") or data["slug"],
-        description=data.get("description") or "",
-        categories=tuple(data.get("categories") or ()),
-        tags=tuple(data.get("tags") or ()),
-        cover=data.get("cover") or "",
         parameters=tuple(_parameter_from_dict(item) for item in data.get("parameters") or ()),
-        source=dict(data.get("source") or {}),
-        free_form=bool(data.get("open", False)),
+        free_form=bool(data.get("open")),
     )
 
 
 def _parameter_from_dict(data: dict[str, Any]) -> Parameter:
-    default = data.get("default")
-    return Parameter(
-        id=data["id"],
-        type=data["type"],
-        label=data.get("label") or data["id"],
-        help=data.get("help") or "",
-        default=tuple(default) if isinstance(default, list) else default,
-        required=bool(data.get("required", False)),
-        multiple=bool(data.get("multiple", False)),
-        options=tuple(
-            Option(
-                value=option["value"],
-                label=option.get("label") or option["value"],
-                description=option.get("description") or "",
-                trigger_words=tuple(option.get("trigger_words") or ()),
-            )
-            for option in data.get("options") or ()
-        ),
-        min=data.get("min"),
-        max=data.get("max"),
-        step=data.get("step"),
-        rule=data.get("rule"),
-        group=data.get("group") or "",
+    options = tuple(
+        Option(**{"label": item["value"], **_stored_fields(Option, item)}) for item in data.get("options") or ()
     )
+    return Parameter(**{"label": data["id"], **_stored_fields(Parameter, data)}, options=options)
+
+
+def _stored_fields(kind: type, data: dict[str, Any]) -> dict[str, Any]:
+    """Returns the simple fields of a dataclass that stored data has, lists as tuples."""
+    names = {field.name for field in fields(kind)} - {"run_path", "parameters", "options", "free_form"}
+    found = {name: data[name] for name in names if data.get(name) is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}

@@ -1,21 +1,21 @@
-"""The contract, kept by exchanges in a file: the client against the service's documented habits."""
+"""The contract against a scripted service: the client meets every documented habit of the real one."""
 
 from __future__ import annotations
 
 import httpx2
 import pytest
 
-from tests.contract.recorded import RecordedService
+from tests.contract.scripted import ScriptedService
 from tests.contract.suite import ServiceContract, Subject
 from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
 
 
-class TestRecorded(ServiceContract):
+class TestScripted(ServiceContract):
     @pytest.fixture
     def subject(self) -> Subject:
-        credentials = Credentials("recorded-key-0001", "recorded-secret-0001")
+        credentials = Credentials("scripted-key-0001", "scripted-secret-0001")
         return Subject(
-            service=Service("recorded", CLOUD_BASE_URL, CLOUD_SOCKET_URL, credentials),
+            service=Service("scripted", CLOUD_BASE_URL, CLOUD_SOCKET_URL, credentials),
             model="wiro/animate-diff",
             run_path="wiro/animate-diff",
             body={
@@ -29,10 +29,10 @@ class TestRecorded(ServiceContract):
             file_run_path="wiro/wan2-2-effects-extra",
             file_parameter="inputImage",
             file_fields=(("effectType", "fluffy-hair"), ("seed", "42")),
-            transport=httpx2.MockTransport(RecordedService()),
+            transport=httpx2.MockTransport(ScriptedService()),
         )
 
-    def test_the_recording_has_the_broken_list(self) -> None:
-        from tests.contract.recorded import _write
+    def test_the_script_has_the_unescaped_list(self) -> None:
+        from tests.contract.scripted import _write
 
         assert '"categories": "["tool"]"' in _write({"categories": '["tool"]'})

@@ -1,4 +1,4 @@
-"""A service made of exchanges in a file: what a request looks like, and what comes back.
+"""A scripted service: written after the documentation, it answers each request from a table of exchanges.
 
 The answers keep the service's habits: numbers as text, times as epoch text with "0" for "not yet",
 payload beside `result`, a `categories` list whose quotes are not escaped.
@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("exchanges.json")
 CLIP = bytes(range(256)) * 8
 
 
-class RecordedService:
+class ScriptedService:
     """Answers by the first exchange that fits; an exchange of several answers gives the last one again."""
 
     def __init__(self) -> None:

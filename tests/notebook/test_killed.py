@@ -36,7 +36,7 @@ def arm(owner, name, after):
 """
 POINTS = [
     ("Ledger", "insert_plans", True, 1),
-    ("Ledger", "mark_submitting", True, 0),
+    ("WiroClient", "run", False, 0),
     ("WiroClient", "run", True, 1),
     ("Ledger", "mark_submitted", True, 1),
     ("download", "_accept", True, 1),

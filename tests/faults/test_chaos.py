@@ -225,7 +225,7 @@ def settle_by_the_books(ledger: Ledger, audit: Sequence[dict[str, Any]], manager
             owned.add(mine[0]["task_id"])
             decided["attached"] += 1
         else:
-            manager.forget(manager.get(row.run_id))
+            manager.ledger.forget(row.run_id)
             decided["forgotten"] += 1
     return decided
 

@@ -225,7 +225,7 @@ def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager:
     with pytest.raises(SubmitUncertain):
         run.wait(30)
     assert manager.ledger.reserved() > 0
-    manager.forget(run)
+    manager.ledger.forget(run.id)
     assert manager.ledger.reserved() == Decimal(0)
 
 

@@ -72,7 +72,7 @@ def open_manager(arguments: argparse.Namespace) -> Manager:
 
     manager = get_manager()
     if arguments.service:
-        manager.use(arguments.service)
+        manager.services.use(arguments.service)
     return manager
 
 

@@ -166,7 +166,7 @@ def attach(arguments: argparse.Namespace) -> int:
         raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")
     manager = get_manager()
     if arguments.service:
-        manager.use(arguments.service)
+        manager.services.use(arguments.service)
     return follow(manager.attach(arguments.task, origin=Origin(kind="cli")), as_json=arguments.json)
 
 
@@ -174,7 +174,7 @@ def forget(arguments: argparse.Namespace) -> int:
     """Takes a run off the list; what it cost still counts, its files stay."""
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
-    manager.forget(handle)
+    manager.ledger.forget(handle.id)
     say(f"run {handle.short_id} is off the list; its files stay where they are")
     if arguments.json:
         print_json(handle.record or _facts(handle))

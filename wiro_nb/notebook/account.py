@@ -129,7 +129,7 @@ def use(service: str) -> Output:
         MissingCredentials: It needs a key and none was found.
         ConfigError: There is no service of this name.
     """
-    session.manager(choose=False).use(service)
+    session.manager(choose=False).services.use(service)
     session.keep_choice()
     return message(_new_runs_go_to())
 
@@ -147,7 +147,7 @@ def login() -> Output:
     if not key:
         raise ConfigError("no key was typed, nothing was changed", hint="%wiro login")
     secret = _ask("API secret (Enter if the project has none): ")
-    place = session.manager(choose=False).login(key, secret or None)
+    place = session.manager(choose=False).services.login(key, secret or None)
     session.keep_choice()
     where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
     return message(f"the key works and is kept in the {where}, not in the notebook; {_new_runs_go_to()}")
@@ -155,7 +155,7 @@ def login() -> Output:
 
 def logout() -> Output:
     """Removes the API key that `login` stored."""
-    removed = session.manager(choose=False).logout()
+    removed = session.manager(choose=False).services.logout()
     session.keep_choice()
     return message(f"{'the kept key is removed' if removed else 'no key was kept'}; {_new_runs_go_to()}")
 

@@ -73,7 +73,7 @@ class Session:
             budget_usd=present.budget_usd,
         )
         if choose and present.service and self._chosen != (id(manager), present.service):
-            manager.use(present.service)
+            manager.services.use(present.service)
             self._chosen = (id(manager), present.service)
         return manager
 

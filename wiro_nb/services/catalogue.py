@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
-from wiro_nb.schema.catalog import bundled_models, find_bundled, free_form_schema, near_models
+from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models
 from wiro_nb.schema.difference import describe_changes
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.services.connection import Connection
@@ -73,16 +73,15 @@ class Catalogue:
         self._now = now
         self._details: dict[str, tuple[datetime, ModelDetail]] = {}
 
-    async def schema(self, model: str, *, insist: bool = False) -> ModelSchema:
+    async def schema(self, model: str) -> ModelSchema:
         """Returns a model's inputs: bundled first, else as the service says.
 
         Args:
             model: "owner/name".
-            insist: True takes an unknown model as one without published inputs.
 
         Raises:
             UnknownModel: Neither bundled nor known to the service; `near` has likely ones.
-            TransportError: The service cannot be asked and nothing is kept here.
+            TransportError: The service cannot be asked and nothing is cached here.
         """
         bundled = find_bundled(model)
         if bundled is not None:
@@ -92,37 +91,35 @@ class Catalogue:
         try:
             return (await self.detail(model)).schema
         except (NotAccessible, UnreadableSchema):
-            if insist:
-                return free_form_schema(model)
-        raise await self._unknown(model)
+            raise await self._unknown(model) from None
 
     async def detail(self, model: str) -> ModelDetail:
         """Returns a model's page: from memory or disk while younger than a day, else from the service.
 
         Raises:
             NotAccessible: The service does not have it.
-            TransportError: It cannot be asked, and nothing is kept here.
+            TransportError: It cannot be asked, and nothing is cached here.
         """
         bundled = find_bundled(model)
         slug = bundled.slug if bundled is not None else model.strip()
-        kept = self._kept(slug)
-        if kept is not None and self._now() - kept[0] < _FRESH:
-            return kept[1]
+        cached = self._cached(slug)
+        if cached is not None and self._now() - cached[0] < _FRESH:
+            return cached[1]
         try:
             detail = await self._connection.call(lambda client: client.tool_detail(slug))
         except TransportError:
-            if kept is None:
+            if cached is None:
                 raise
-            _log.info("the page of %s is from %s: the service cannot be asked", slug, kept[0].date())
-            return kept[1]
-        self._keep(slug, detail)
+            _log.info("the page of %s is from %s: the service cannot be asked", slug, cached[0].date())
+            return cached[1]
+        self._store(slug, detail)
         return detail
 
-    def kept_detail(self, model: str) -> ModelDetail | None:
+    def cached_detail(self, model: str) -> ModelDetail | None:
         """Returns a model's page as far as it is known here, however old; asks nobody."""
         bundled = find_bundled(model)
-        kept = self._kept(bundled.slug if bundled is not None else model.strip())
-        return kept[1] if kept is not None else None
+        cached = self._cached(bundled.slug if bundled is not None else model.strip())
+        return cached[1] if cached is not None else None
 
     async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
         """Lists the service's models; when it cannot be asked, the bundled ones that fit."""
@@ -151,7 +148,7 @@ class Catalogue:
         _, tools = await self._connection.call(lambda client: client.tool_list(words, limit=20, sort="relevance"))
         return tools
 
-    def _kept(self, slug: str) -> tuple[datetime, ModelDetail] | None:
+    def _cached(self, slug: str) -> tuple[datetime, ModelDetail] | None:
         key = slug.lower()
         if key not in self._details:
             read = self._read(slug)
@@ -159,12 +156,12 @@ class Catalogue:
                 self._details[key] = read
         return self._details.get(key)
 
-    def _keep(self, slug: str, detail: ModelDetail) -> None:
+    def _store(self, slug: str, detail: ModelDetail) -> None:
         now = self._now()
         text = json.dumps(detail.raw, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         source = {**detail.schema.source, "date": now.date().isoformat(), "sha256": digest}
-        old = self._kept(slug)
+        old = self._cached(slug)
         changes = "; ".join(describe_changes(old[1].schema, detail.schema)) if old is not None else ""
         if old is not None and changes:
             source["changed"] = f"since {old[0].date().isoformat()}: {changes}"

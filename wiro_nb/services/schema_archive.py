@@ -1,4 +1,4 @@
-"""Every set of inputs a run was planned with, by its hash, so that a later replay can name what has changed.
+"""Archive of the model schemas that runs were planned with, by hash: a later replay can name what has changed.
 
 <data folder>/schemas/<sha256>.json
 """
@@ -19,8 +19,8 @@ _FOLDER = "schemas"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def keep_schema(schema: ModelSchema, folder: Path) -> None:
-    """Keeps a model's inputs, once each. A disk that is full must not stop a run, so it only goes to the log.
+def archive_schema(schema: ModelSchema, folder: Path) -> None:
+    """Stores a schema, once each; a full disk must not stop a run, so it only goes to the log.
 
     Args:
         schema: The inputs.
@@ -33,7 +33,7 @@ def keep_schema(schema: ModelSchema, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(schema.to_dict(), ensure_ascii=True).encode())
     except OSError as error:
-        _log.info("the inputs of %s could not be kept: %s", schema.slug, error.strerror)
+        _log.info("the inputs of %s could not be stored: %s", schema.slug, error.strerror)
 
 
 def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
@@ -49,7 +49,7 @@ def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
     if bundled is not None:
         return bundled
     try:
-        kept = schema_from_dict(json.loads((folder / _FOLDER / f"{sha256}.json").read_text("utf-8")))
+        archived = schema_from_dict(json.loads((folder / _FOLDER / f"{sha256}.json").read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return kept if kept.sha256 == sha256 else None
+    return archived if archived.sha256 == sha256 else None

@@ -1,4 +1,4 @@
-"""The manager: the face of this room for magics, forms, the command line and plain Python.
+"""The manager: plans, prices, submits and lists runs, for magics, forms, the command line and plain Python.
 
 Its methods may be called from any thread but the I/O thread. Those that ask the service block with a
 deadline; `submit` does not wait for anything but the disk.
@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.config import Settings, data_dir
-from wiro_nb.errors import ConfigError, NotAccessible, WiroError
+from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs, store_inputs
-from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of, plan_row, snapshot_from_row
+from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.io_thread import IoThread
-from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.rows import LedgerRow
@@ -38,16 +37,22 @@ from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard
-from wiro_nb.services.connections import Connections
-from wiro_nb.services.credentials import CLOUD
-from wiro_nb.services.schema_archive import keep_schema
+from wiro_nb.services.schema_archive import archive_schema
 from wiro_nb.services.selection import ServiceChoice
+from wiro_nb.services.services import Services
+from wiro_nb.session.attach import attach_task, read_task
 from wiro_nb.session.lineage import find_parent, note_frame
 from wiro_nb.session.notebook_runs import list_notebook_runs
-from wiro_nb.session.planning import attached_row, check_cost, forecast_usd, notebook_dir_of_row, out_folder_of
+from wiro_nb.session.planning import (
+    check_costs,
+    forecast_requests,
+    forecast_usd,
+    notebook_dir_of_row,
+    out_folder_of,
+)
 
 if TYPE_CHECKING:
-    from wiro_nb.api.answers import ModelDetail, Task
+    from wiro_nb.api.answers import ModelDetail
     from wiro_nb.api.pricing.prices import Estimate
 
 _log = logging.getLogger(__name__)
@@ -76,7 +81,7 @@ class Manager:
         self._lock = threading.RLock()
         self._io = IoThread()
         self._ledger: Ledger | None = None
-        self._connections = Connections(self._io, service, sandbox_arguments)
+        self.services = Services(self._io, service, sandbox_arguments)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self._started: set[str] = set()
@@ -84,75 +89,38 @@ class Manager:
 
     # Service ---------------------------------------------------------------------------------
 
-    def use(self, name: str) -> ServiceChoice:
-        """Sends the runs to come to another service; those in flight stay where they are.
-
-        Raises:
-            MissingCredentials: It needs a key and none was found.
-            ConfigError: There is no such service.
-        """
-        return self._connections.use(name)
-
     @property
     def choice(self) -> ServiceChoice:
         """The present service; chosen at first use.
 
         Raises:
-            MissingCredentials, ConfigError: As `use`.
+            MissingCredentials, ConfigError: As `Services.use`.
         """
-        return self._connections.choice
+        return self.services.choice
 
     @property
     def service_name(self) -> str:
         """The present service's name."""
         return self.choice.name
 
-    def login(
-        self,
-        key: str,
-        secret: str | None = None,
-        *,
-        name: str = CLOUD,
-        base_url: str | None = None,
-        socket_url: str | None = None,
-    ) -> str:
-        """Checks a key with the service, keeps it for later sessions and uses it from now on.
-
-        Returns:
-            Where it is kept: "keyring" or "file".
-
-        Raises:
-            AuthRejected: The service does not take it; nothing is kept.
-            TransportError: The service cannot be reached; nothing is kept.
-        """
-        return self._connections.login(key, secret, name=name, base_url=base_url, socket_url=socket_url)
-
-    def logout(self, name: str = CLOUD) -> bool:
-        """Removes the kept key of a service; the sandbox is used from now on. True when there was one."""
-        return self._connections.logout(name)
-
     # Models ----------------------------------------------------------------------------------
 
-    def schema(self, model: str, *, insist: bool = False) -> ModelSchema:
-        """Returns a model's inputs.
-
-        Args:
-            model: "owner/name".
-            insist: True takes a model the service does not know as one without published inputs.
+    def schema(self, model: str) -> ModelSchema:
+        """Returns the inputs of a model, "owner/name".
 
         Raises:
             UnknownModel: With near matches. TransportError: the service cannot be asked.
         """
-        return find_bundled(model) or self._ask(self._connections.catalogue().schema(model, insist=insist))
+        return find_bundled(model) or self._ask(self.services.catalogue().schema(model))
 
     def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
         """Lists models of the service that fit; the bundled ones when it cannot be asked."""
-        return self._ask(self._connections.catalogue().models(query, categories, limit))
+        return self._ask(self.services.catalogue().models(query, categories, limit))
 
     def detail(self, model: str) -> ModelDetail | None:
         """Returns a model's page with its price, or None when the service has none or cannot be asked."""
         try:
-            return self._ask(self._connections.catalogue().detail(model))
+            return self._ask(self.services.catalogue().detail(model))
         except WiroError as error:
             _log.info("no page of %s: %s", model, error.message)
             return None
@@ -161,11 +129,8 @@ class Manager:
         """Asks for a model's page without waiting; `then` is called on the I/O thread if it comes."""
 
         async def work() -> None:
-            try:
-                await self._connections.catalogue().detail(model)
-            except WiroError as error:
-                _log.info("no page of %s: %s", model, error.message)
-            else:
+            with contextlib.suppress(WiroError):
+                await self.services.catalogue().detail(model)
                 then()
 
         self._submit_quietly(work())
@@ -192,10 +157,8 @@ class Manager:
             prepared: The request.
             ask: False asks nobody: the model's price as it is known here has to do.
         """
-        slug = prepared.schema.slug
-        return self._estimate(
-            prepared, self.detail(slug) if ask else self._connections.catalogue().kept_detail(slug)
-        )
+        ((estimate, _),) = self._forecast([prepared], self.detail if ask else self._cached_detail)
+        return estimate
 
     def forecast(self, requests: Sequence[Prepared]) -> list[tuple[Estimate, float | None]]:
         """Forecasts price and seconds of work of several requests; asks the service once for each model.
@@ -203,16 +166,7 @@ class Manager:
         Returns:
             For each request its price and how long it should take, None where no earlier run compares.
         """
-        known = {
-            slug: (self.detail(slug), self.ledger.past_runs(slug, self.service_name))
-            for slug in dict.fromkeys(prepared.schema.slug for prepared in requests)
-        }
-        found: list[tuple[Estimate, float | None]] = []
-        for prepared in requests:
-            detail, past = known[prepared.schema.slug]
-            seconds = expected_seconds(past, prepared.parameters)
-            found.append((_price(prepared, detail, seconds), seconds))
-        return found
+        return self._forecast(requests, self.detail)
 
     # Runs ------------------------------------------------------------------------------------
 
@@ -271,41 +225,39 @@ class Manager:
         """
         if not requests:
             return []
-        origin = origin or Origin()
-        choice = self.choice
-        notebook_dir, worker = notebook_dir_of(origin.notebook), self._the_worker()
+        origin, worker = origin or Origin(), self._the_worker()
+        notebook_dir = notebook_dir_of(origin.notebook)
         out_folder = out_folder_of(notebook_dir, out_dir or self.settings.out_dir)
         limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
-        planned: list[tuple[LedgerRow, Prepared]] = []
-        detail = self._detail_before_submit(requests[0], must_know=bool(limits), notebook=origin.notebook)
-        for index, prepared in enumerate(requests):
-            estimate = self._estimate(prepared, detail)
-            for limit in limits:
-                check_cost(estimate, limit)
-            kept = store_inputs(prepared, notebook_dir)
-            keep_schema(kept.schema, data_dir())
-            row = plan_row(
-                kept,
-                service=choice.name,
-                base_url=choice.base_url,
-                origin=origin,
-                created=datetime.now(UTC),
-                out_folder=out_folder,
-                estimated_usd=forecast_usd(estimate),
-                parent=find_parent(self.ledger, kept, parents[index] if parents else None),
-                sweep_id=sweep_id,
-                sweep_point=positions[index] if positions else None,
+        # The service is asked for the price only where a limit depends on it.
+        must_know = bool(limits) or self.budget(origin.notebook) is not None
+        forecasts = self._forecast(requests, self.detail if must_know else self._cached_detail)
+        estimates = [estimate for estimate, _ in forecasts]
+        check_costs(estimates, limits)
+        prepared = [self._store(request, notebook_dir) for request in requests]
+        rows = [
+            worker.own(
+                plan_row(
+                    request,
+                    service=self.choice.name,
+                    base_url=self.choice.base_url,
+                    origin=origin,
+                    created=datetime.now(UTC),
+                    out_folder=out_folder,
+                    estimated_usd=forecast_usd(estimate),
+                    parent=find_parent(self.ledger, request, parents[index] if parents else None),
+                    sweep_id=sweep_id,
+                    sweep_point=positions[index] if positions else None,
+                )
             )
-            planned.append((row, kept))
+            for index, (request, estimate) in enumerate(zip(prepared, estimates, strict=True))
+        ]
         remember_folder(out_folder)
-        rows = [worker.own(row) for row, _ in planned]
         self.ledger.insert_plans(rows, budget_usd=self.settings.budget_usd)
-        runs: list[Run] = []
-        for row, (_, kept) in zip(rows, planned, strict=True):
-            run = self._handle(row)
+        runs = [self._handle(row) for row in rows]
+        for run, request in zip(runs, prepared, strict=True):
             self._started.add(run.id)
-            self._io.call_soon(worker.start, run, kept, notebook_dir)
-            runs.append(run)
+            self._io.call_soon(worker.start, run, request, notebook_dir)
         return runs
 
     def started_here(self, run_id: str) -> bool:
@@ -367,53 +319,20 @@ class Manager:
         return found
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
-        """Takes a task of the service into the ledger and follows it; an uncertain run that it settles becomes it.
+        """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
 
         A run that was given up as lost goes on when the service knows its task again.
 
         Raises:
             NotAccessible: The service has no such task for this account.
         """
-        task_id = task_id.strip()
-        try:
-            task = self._ask(self._read_task(task_id))
-        except NotAccessible as error:
-            if error.code is None:
-                raise  # somebody in between, not the service's own word
-            raise NotAccessible(
-                f"{self.service_name} knows no task {task_id!r} of this account",
-                hint="%wiro runs has the runs known here",
-                details=[error.message],
-                code=error.code,
-            ) from None
-        choice, origin = self.choice, origin or Origin()
-        base_url = SANDBOX_BASE_URL if choice.is_sandbox else choice.base_url
-        owner = self.ledger.find_task(choice.name, base_url, task.id)
-        lost = self._uncertain_row(task) if owner is None else None
-        if lost is not None:
-            row = self.ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
-        elif owner is not None and owner.state is RunState.FAILED and (not task.is_terminal or task.is_success):
-            # Given up here (the service did not know it for a while), and alive there.
-            row = self.ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
-        else:
-            row = self.ledger.insert_attached(
-                attached_row(task, choice.name, base_url, origin, self.settings.out_dir)
-            )
-        if row.cancel_at is not None and not row.state.is_final:
-            row = self.ledger.amend(row.run_id, cancel_at=None)  # whoever attaches a task wants it
+        task = self._ask(read_task(self.services.connection(self.service_name), task_id.strip()))
+        row = attach_task(self.ledger, task, self.choice, origin or Origin(), self.settings.out_dir)
         run = self._handle(row)
-        if not row.state.is_final:
+        if not run.row.state.is_final:
             run._reopen()
             self.follow(run)
         return run
-
-    def forget(self, run: Run) -> None:
-        """Takes a run off the lists; its cost still counts, its files stay.
-
-        Raises:
-            LedgerError: It is not over yet.
-        """
-        self.ledger.forget(run.id)
 
     def spent(self, notebook: str | None = None) -> Decimal:
         """Returns what the present service billed, in USD; `notebook` None: everywhere."""
@@ -496,7 +415,7 @@ class Manager:
             with contextlib.suppress(WiroError):
                 self._io.run(self._close_inside(worker, timeout_s * 0.6), timeout_s=timeout_s)
         self._io.close(timeout_s * 0.4)
-        self._connections.close_sandbox()
+        self.services.close_sandbox()
         if ledger is not None:
             ledger.close()
 
@@ -517,18 +436,16 @@ class Manager:
                 writer = StateWriter(self.ledger, lambda: self.settings)
                 self._worker = Worker(
                     writer,
-                    connection_for=self._connections.connection,
-                    schema_for=self._schema_again,
+                    connection_for=self.services.connection,
+                    schema_for=self._schema_of,
                     price_of=self._price_of,
                 )
             return self._worker
 
-    def _schema_again(self, model: str) -> ModelSchema:
-        bundled = find_bundled(model)
-        if bundled is not None:
-            return bundled
-        kept = self._connections.catalogue().kept_detail(model)
-        return kept.schema if kept is not None else free_form_schema(model)
+    def _schema_of(self, model: str) -> ModelSchema:
+        """Returns the inputs of a run's model as far as they are known here; asks nobody."""
+        detail = self._cached_detail(model)
+        return find_bundled(model) or (detail.schema if detail is not None else free_form_schema(model))
 
     def _handle(self, row: LedgerRow) -> Run:
         with self._lock:
@@ -541,53 +458,29 @@ class Manager:
                 run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
             return run
 
-    def _estimate(self, prepared: Prepared, detail: ModelDetail | None) -> Estimate:
-        return _price(prepared, detail, self._expected_for(prepared.schema.slug, dict(prepared.parameters)))
+    def _forecast(
+        self, requests: Sequence[Prepared], detail_of: Callable[[str], ModelDetail | None]
+    ) -> list[tuple[Estimate, float | None]]:
+        return forecast_requests(self.ledger, self.service_name, requests, detail_of)
 
-    def _detail_before_submit(
-        self, prepared: Prepared, *, must_know: bool, notebook: str | None
-    ) -> ModelDetail | None:
-        """Asks the service for the price only where a limit depends on it; else what is known here has to do."""
-        slug = prepared.schema.slug
-        if must_know or self.settings.budget_usd is not None or self.ledger.get_budget(notebook) is not None:
-            return self.detail(slug)
-        return self._connections.catalogue().kept_detail(slug)
+    def _cached_detail(self, model: str) -> ModelDetail | None:
+        return self.services.catalogue().cached_detail(model)
 
     async def _price_of(self, prepared: Prepared) -> Decimal | None:
-        detail = await self._connections.catalogue().detail(prepared.schema.slug)
-        return forecast_usd(await asyncio.to_thread(self._estimate, prepared, detail))
+        detail = await self.services.catalogue().detail(prepared.schema.slug)
+        ((estimate, _),) = await asyncio.to_thread(self._forecast, [prepared], lambda _: detail)
+        return forecast_usd(estimate)
 
-    def _expected_for(self, model: str, parameters: Mapping[str, Any]) -> float | None:
-        return expected_seconds(self.ledger.past_runs(model, self.service_name), parameters)
+    def _store(self, prepared: Prepared, notebook_dir: Path) -> Prepared:
+        """Copies the input files beside the notebook, and the schema into the archive."""
+        stored = store_inputs(prepared, notebook_dir)
+        archive_schema(stored.schema, data_dir())
+        return stored
 
     async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
         if worker is not None:
             await worker.close(timeout_s)
-        await self._connections.close_connections()
-
-    async def _read_task(self, task_id: str) -> Task:
-        return await self._connections.connection(self.service_name).read_task(task_id, None)
-
-    def _uncertain_row(self, task: Task) -> LedgerRow | None:
-        from wiro_nb.execution.submission_recovery import match_tasks
-
-        for row in self.ledger.unfinished(service=self.service_name):
-            if row.state is not RunState.UNCERTAIN:
-                continue
-            named = task.id in ((row.error or {}).get("fields") or {}).get("candidates", ())
-            since = row.submitting_at or row.created
-            if named or match_tasks(
-                [task], names={row.model, row.run_path}, parameters=row.parameters, since=since
-            ):
-                return row
-        return None
-
-
-def _price(prepared: Prepared, detail: ModelDetail | None, expected_s: float | None) -> Estimate:
-    from wiro_nb.api.pricing.prices import Pricing, estimate
-
-    pricing = detail.pricing if detail is not None else Pricing()
-    return estimate(pricing, prepared.parameters, prepared.files, history_s=expected_s)
+        await self.services.close_connections()
 
 
 def _log_failure(future: Any) -> None:

@@ -1,55 +1,25 @@
-"""What is settled before a run is planned: where its clip goes, what it may cost, what it is called."""
+"""Values worked out before a run is planned: its folders, its price, how long it should take."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, ConfigError, WiroError
-from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row
+from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, ConfigError
+from wiro_nb.execution.requests import notebook_dir_of
+from wiro_nb.ledger.history import expected_seconds
+from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.provenance.reading import is_there
-from wiro_nb.schema.catalog import find_bundled, free_form_schema
-from wiro_nb.schema.values import Prepared
 
 if TYPE_CHECKING:
-    from wiro_nb.api.answers import Task
+    from wiro_nb.api.answers import ModelDetail
     from wiro_nb.api.pricing.prices import Estimate
-
-
-def attached_row(task: Task, service: str, base_url: str, origin: Origin, out_dir: str) -> LedgerRow:
-    """Returns the row of a run whose task was found at the service."""
-    model = task.model or "unknown/unknown"
-    try:
-        schema = find_bundled(model) or free_form_schema(model)
-    except WiroError:
-        schema = free_form_schema("unknown/unknown")
-    parameters = {
-        name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list))
-    }
-    row = plan_row(
-        Prepared(schema, parameters, {}, None),
-        service=service,
-        base_url=base_url,
-        origin=origin,
-        created=task.created or datetime.now(UTC),
-        out_folder=out_folder_of(notebook_dir_of(origin.notebook), out_dir),
-        estimated_usd=None,
-        parent=None,
-    )
-    return replace(
-        row,
-        state=RunState.SUBMITTED,
-        task_id=task.id,
-        task_token=task.token or None,
-        submitted_at=task.created or row.created,
-        stage=str(Stage.QUEUED),
-    )
+    from wiro_nb.schema.values import Prepared
 
 
 def notebook_dir_of_row(row: LedgerRow) -> Path:
@@ -94,20 +64,47 @@ def forecast_usd(estimate: Estimate) -> Decimal | None:
 _SHOWN_USD = Decimal("0.0001")
 
 
-def check_cost(estimate: Estimate, limit: Decimal) -> None:
-    """Refuses a request whose forecast is above a limit, or cannot be told.
+def check_costs(estimates: Sequence[Estimate], limits: Sequence[Decimal]) -> None:
+    """Refuses requests when the forecast of one is above a limit, or cannot be told.
 
     Raises:
         BudgetExceeded: So it is.
     """
-    cost = forecast_usd(estimate)
-    if cost is not None and cost <= limit:
-        return
-    told = "is unknown" if cost is None else f"is about ${cost.quantize(_SHOWN_USD, ROUND_UP).normalize():f}"
-    raise BudgetExceeded(
-        f"the price of this run {told}, and at most ${limit:f} was allowed",
-        hint="raise the limit, or leave it out",
-        budget_usd=str(limit),
-        spent_usd="0",
-        estimated_usd=None if cost is None else str(cost),
-    )
+    for estimate, limit in itertools.product(estimates, limits):
+        cost = forecast_usd(estimate)
+        if cost is None or cost > limit:
+            price = "unknown" if cost is None else f"about ${cost.quantize(_SHOWN_USD, ROUND_UP).normalize():f}"
+            raise BudgetExceeded(
+                f"the price of this run is {price}, and at most ${limit:f} was allowed",
+                hint="raise the limit, or leave it out",
+                budget_usd=str(limit),
+                spent_usd="0",
+                estimated_usd=None if cost is None else str(cost),
+            )
+
+
+def forecast_requests(
+    ledger: Ledger,
+    service: str,
+    requests: Sequence[Prepared],
+    detail_of: Callable[[str], ModelDetail | None],
+) -> list[tuple[Estimate, float | None]]:
+    """Forecasts price and seconds of work of requests; None where no earlier run compares.
+
+    Args:
+        ledger: Knows how long earlier runs took.
+        service: Name of the service.
+        requests: Of any models.
+        detail_of: Returns a model's page with its prices; called once for each model.
+    """
+    from wiro_nb.api.pricing.prices import Pricing, estimate
+
+    slugs = dict.fromkeys(prepared.schema.slug for prepared in requests)
+    known = {slug: (detail_of(slug), ledger.past_runs(slug, service)) for slug in slugs}
+    found: list[tuple[Estimate, float | None]] = []
+    for prepared in requests:
+        detail, past = known[prepared.schema.slug]
+        pricing = detail.pricing if detail is not None else Pricing()
+        seconds = expected_seconds(past, prepared.parameters)
+        found.append((estimate(pricing, prepared.parameters, prepared.files, history_s=seconds), seconds))
+    return found

@@ -271,7 +271,7 @@ def test_changed_inputs_are_named_with_the_schema_of_the_time(
 
 def test_schemas_are_kept_by_hash_and_an_altered_one_is_not_believed(tmp_path: Path) -> None:
     schema = ModelSchema(slug="a/b", run_path="a/b", title="b")
-    schema_archive.keep_schema(schema, tmp_path)
+    schema_archive.archive_schema(schema, tmp_path)
     assert schema_archive.find_schema(schema.sha256, tmp_path) == schema
     (path,) = (tmp_path / "schemas").iterdir()
     path.write_text(path.read_text().replace("a/b", "c/d"))

@@ -26,7 +26,7 @@ def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_task
     run = submit(manager, "[queue] a cat")
     wait_for_stage(run, Stage.QUEUED)
     assert run.snapshot.is_sandbox
-    process: SandboxProcess = manager._connections._sandbox
+    process: SandboxProcess = manager.services._sandbox
     pid = process.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)

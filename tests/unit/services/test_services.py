@@ -78,13 +78,13 @@ def test_login_keeps_only_a_key_that_works(
     monkeypatch.setenv("WIRO_SOCKET_URL", sandbox.socket_url)
     manager = make_manager()
     with pytest.raises(AuthRejected):
-        manager.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
+        manager.services.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
     assert manager.choice.is_sandbox
-    manager.login(sandbox.api_key, sandbox.api_secret)
+    manager.services.login(sandbox.api_key, sandbox.api_secret)
     assert manager.service_name == "cloud"
     with pytest.raises(AuthRejected):
-        manager.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
+        manager.services.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
     assert make_manager().service_name == "cloud"
     assert submit(manager).wait(60).path is not None
-    assert manager.logout()
+    assert manager.services.logout()
     assert manager.choice.is_sandbox

@@ -229,7 +229,7 @@ def attach(task_id: str) -> Run:
 def forget(query: str | Run) -> RunMessage:
     """Takes a run off the list and returns it; its files stay, and what it cost still counts."""
     handle = find_run(query, ends_it=True)
-    session.manager().forget(handle)
+    session.manager().ledger.forget(handle.id)
     return RunMessage([handle], f"run {handle.short_id} is off the list; its files stay where they are")
 
 

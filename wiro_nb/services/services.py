@@ -19,7 +19,7 @@ from wiro_nb.services.selection import SANDBOX, ServiceChoice, addresses_of, res
 _LOGIN_TIMEOUT_S = 45.0
 
 
-class Connections:
+class Services:
     """The services of one process. Safe to use from any thread; makes no connection by itself.
 
     Args:

@@ -135,14 +135,14 @@ def quantiles(values: list[float]) -> dict[str, float]:
 def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
     """Notes when a run's end was heard and when its success was known, by task id (Unix time)."""
     from wiro_nb.execution.active_run import ActiveRun, StateWriter
-    from wiro_nb.execution.watch import Watcher
+    from wiro_nb.execution.follow import Follower
     from wiro_nb.ledger.state import Stage
 
     heard: dict[str, float] = {}
     known: dict[str, float] = {}
-    on_event, show = Watcher._on_event, StateWriter.show
+    on_event, show = Follower._on_event, StateWriter.show
 
-    def hear(self: Watcher, active: ActiveRun, event: Any) -> None:
+    def hear(self: Follower, active: ActiveRun, event: Any) -> None:
         if event.status == "task_postprocess_end" and active.row.task_id:
             heard.setdefault(active.row.task_id, time.time())
         on_event(self, active, event)
@@ -152,11 +152,11 @@ def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
             known.setdefault(active.row.task_id, time.time())
         show(self, active, snapshot)
 
-    Watcher._on_event, StateWriter.show = hear, see  # type: ignore[method-assign]
+    Follower._on_event, StateWriter.show = hear, see  # type: ignore[method-assign]
     try:
         yield heard, known
     finally:
-        Watcher._on_event, StateWriter.show = on_event, show  # type: ignore[method-assign]
+        Follower._on_event, StateWriter.show = on_event, show  # type: ignore[method-assign]
 
 
 @contextmanager

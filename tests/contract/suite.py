@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import pytest
 
 from wiro_nb.api.answers import Event, Submitted, Task
 from wiro_nb.api.client import WiroClient
+from wiro_nb.api.events import EventClient
 from wiro_nb.api.service import Credentials, Service
-from wiro_nb.api.stream import TaskStream
 from wiro_nb.errors import ApiError, AuthRejected, NotAccessible
 from wiro_nb.schema.encode import WireBody
 from wiro_nb.schema.files import open_file_input
@@ -210,35 +209,27 @@ class ServiceContract:
 class SocketContract:
     """For services with a socket. Give a fixture `subject` and inherit."""
 
-    def test_a_run_is_told_to_its_end_and_two_share_a_socket(self, subject: Subject) -> None:
+    def test_the_events_of_two_runs_arrive_to_the_end_each_on_its_own_socket(self, subject: Subject) -> None:
         async def scenario() -> None:
             stories: dict[str, list[Event]] = {}
-            all_ended = asyncio.Event()
+            opened: asyncio.Queue[str] = asyncio.Queue()
 
-            def note(task_id: str, event: Event) -> None:
-                stories[task_id].append(event)
-                if len(stories) == 2 and all(story and story[-1].is_terminal for story in stories.values()):
-                    all_ended.set()
+            async def read(events: EventClient, task: Submitted) -> None:
+                async for item in events.stream(task.token, task.task_id):
+                    if isinstance(item, Event):
+                        stories.setdefault(task.task_id, []).append(item)
+                    else:
+                        opened.put_nowait(task.task_id)
 
-            async with subject.client() as client:
-                stream = TaskStream(subject.service)
-                try:
-                    for _ in range(2):
-                        submitted = await client.run(
-                            subject.run_path, WireBody(json=dict(subject.held_body or {}))
-                        )
-                        stories[submitted.task_id] = []
-                        listener = partial(note, submitted.task_id)
-                        await stream.watch(submitted.token, submitted.task_id, listener)
-                    assert subject.release is not None
-                    for task_id in stories:
-                        await asyncio.to_thread(subject.release, task_id)
-                    async with asyncio.timeout(PATIENCE_S):
-                        await all_ended.wait()
-                    assert stream.connected
-                    assert stream.socket_count == 1
-                finally:
-                    await stream.close()
+            async with subject.client() as client, asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as readers:
+                events = EventClient(subject.service)
+                for _ in range(2):
+                    task = await client.run(subject.run_path, WireBody(json=dict(subject.held_body or {})))
+                    readers.create_task(read(events, task))
+                assert subject.release is not None
+                for _ in range(2):
+                    await asyncio.to_thread(subject.release, await opened.get())
+            assert len(stories) == 2
             for story in stories.values():
                 assert any(event.progress is not None for event in story)
                 assert story[-1].status == "task_postprocess_end"

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +31,6 @@ from wiro_nb.services.connection import Connection
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _PROGRESS_INTERVAL_S = 1.0
-_CALM_WITHIN_S = 0.5
 
 
 def utc_now() -> datetime:
@@ -61,7 +59,7 @@ class ActiveRun:
         unknown_count: How often the service did not find the task, since `unknown_since`.
         receives_events: its events come by push.
         may_have_failed: An error line may be the end.
-        generation: Of the connection at the time the task was registered for events.
+        generation: Of the connection whose events `reader` receives.
         final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
     """
 
@@ -82,6 +80,7 @@ class ActiveRun:
     receives_events: bool = False
     may_have_failed: bool = False
     generation: int = 0
+    reader: asyncio.Task[None] | None = None
     final_task: Task | None = None
     ended_at: datetime | None = None
 
@@ -137,8 +136,6 @@ class StateWriter:
         self._settings = settings
         self._progress: dict[str, dict[str, Any]] = {}
         self._progress_timer: asyncio.TimerHandle | None = None
-        self._urgent = 0
-        self._calm = asyncio.Event()
         self._told_at: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -209,26 +206,6 @@ class StateWriter:
     def _write_progress(self) -> None:
         progress, self._progress, self._progress_timer = self._progress, {}, None
         self.ledger.submit(lambda: self.ledger.write_progress(progress))  # one that fails is not missed
-
-    @contextmanager
-    def urgent(self) -> Iterator[None]:
-        """While the block lasts nothing starts that can wait: an end is being read."""
-        self._urgent += 1
-        self._calm.clear()
-        try:
-            yield
-        finally:
-            self._urgent -= 1
-            if not self._urgent:
-                self._calm.set()
-
-    async def calm(self) -> None:
-        """Waits until no end is being read, for half a second at most: that a run succeeded is known before the
-        files of others are fetched and their posters made.
-        """
-        if self._urgent:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._calm.wait(), _CALM_WITHIN_S)
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
         """Makes a call of the ledger on the ledger's own thread; it is made even when this task is cancelled."""

@@ -30,11 +30,11 @@ from wiro_nb.execution.active_run import (
 from wiro_nb.execution.cancel import cancel_unsent, request_cancel
 from wiro_nb.execution.download import Downloader
 from wiro_nb.execution.finalize import Finisher
+from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.requests import prepared_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.submit import Submitter
 from wiro_nb.execution.tracker import Tracker
-from wiro_nb.execution.watch import Watcher
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.ledger.writes import new_owner
@@ -54,7 +54,7 @@ class ServiceRuntime:
 
     connection: Connection
     submitter: Submitter
-    watcher: Watcher
+    follower: Follower
     finisher: Finisher
 
 
@@ -135,7 +135,7 @@ class Worker:
             found = ServiceRuntime(
                 connection,
                 Submitter(self.writer, connection),
-                Watcher(self.writer, connection),
+                Follower(self.writer, connection),
                 Finisher(self.writer, connection, self._downloader, self._claim),
             )
             self._runtimes[service] = found
@@ -244,8 +244,8 @@ class Worker:
             self._spawn(self._tell_price(active, active.prepared))
         active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
         if active.cancelled.done():
-            self._spawn(runtime.watcher.cancel(active))
-        task = await runtime.watcher.follow(active)
+            self._spawn(runtime.follower.cancel(active))
+        task = await runtime.follower.follow(active)
         if not await self._claim(active):
             return
         await runtime.finisher.finish(active, task)
@@ -308,13 +308,13 @@ class Worker:
         active.cancel()
         self.writer.change(active, cancel_requested=True, message="cancelling")
         if active.row.state is RunState.SUBMITTED and active.tracker is not None:
-            await self.runtime(active.row.service).watcher.cancel(active)
+            await self.runtime(active.row.service).follower.cancel(active)
 
     async def _cancel_elsewhere(self, run: Run) -> None:
         if run.row.task_id is None:
             return
         runtime = self.runtime(run.row.service)
-        await runtime.watcher.cancel(ActiveRun(run=run, connection=runtime.connection, notebook_dir=Path()))
+        await runtime.follower.cancel(ActiveRun(run=run, connection=runtime.connection, notebook_dir=Path()))
 
     async def fetch(self, run: Run, notebook_dir: Path) -> None:
         """Downloads the files of a run that succeeded once more.
@@ -410,7 +410,7 @@ class Worker:
             if not run.done:
                 run._complete(session_closed_error(run))
         for runtime in self._runtimes.values():
-            await runtime.watcher.close()
+            await runtime.follower.close()
         try:
             self.writer.ledger.release(self.owner)
         except LedgerError as error:  # the leases end by themselves; the connections still have to be closed

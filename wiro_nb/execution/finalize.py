@@ -117,7 +117,6 @@ class Finisher:
             return await self._connection.read_task(active.row.task_id, active.token)
 
         client = await self._connection.connect()
-        await self._writer.calm()
         outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
         return tuple([await self._work(_measure, output, folder, active.notebook_dir) for output in outputs])
 
@@ -128,7 +127,6 @@ class Finisher:
         the steps of the ledger, which use the same threads.
         """
         async with self._room:
-            await self._writer.calm()
             return await asyncio.to_thread(call, *arguments)
 
     async def rewrite(self, active: ActiveRun, outputs: tuple[RunOutput, ...]) -> None:

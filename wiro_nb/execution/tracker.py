@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +73,13 @@ class Tracker:
         return self._detail_is_due and not self._snapshot.state.is_final
 
     @property
+    def is_over(self) -> bool:
+        """True once a Detail told how the task ended."""
+        return self._ended or self._snapshot.state.is_final
+
+    @property
     def succeeded(self) -> bool:
-        """True once Detail told success (`pexit` "0"); the files are then to be fetched, and `complete` called."""
+        """True once Detail told success (`pexit` "0"); the files are then to be fetched."""
         return self._ended
 
     def feed_event(self, event: Event, now: datetime) -> Snapshot:
@@ -126,10 +131,6 @@ class Tracker:
             return self._snapshot
         return self._apply({"lost_since": self._snapshot.lost_since or now, "retry_in_s": retry_in_s}, now)
 
-    def tick(self, now: datetime) -> Snapshot:
-        """Brings elapsed and remaining time up to date."""
-        return self._apply({}, now)
-
     def update(self, now: datetime, **changes: Any) -> Snapshot:
         """Takes what this side knows: state, message, ahead, task_id, submitted, cancel_requested and so on.
 
@@ -141,13 +142,6 @@ class Tracker:
         if state is not None and state.is_final and changes.get("finished") is None:
             changes["finished"] = self._snapshot.finished or now
         return self._apply(changes, now)
-
-    def complete(self, outputs: Iterable[RunOutput], now: datetime, **changes: Any) -> Snapshot:
-        """Ends a successful run once its files are here (or each has its `problem`)."""
-        finished = self._snapshot.finished or now
-        end = {"state": RunState.SUCCEEDED, "stage": Stage.DONE, "outputs": tuple(outputs), "finished": finished}
-        end |= {"lost_since": None, "retry_in_s": None, "ahead": None}
-        return self._apply({**end, **changes}, now)
 
     def _is_mine(self, task_id: str | None) -> bool:
         known = self._snapshot.task_id

@@ -1,7 +1,7 @@
-"""The connection to one service: its HTTP client and its event stream, made at first use on the I/O thread.
+"""The connection to one service: its HTTP client and its event client, made at first use on the I/O thread.
 
 For the sandbox a connection also brings the service back: when its process is gone, the next call starts it
-again, and whoever listens is told that the addresses are new.
+again, and `generation` says that the addresses are new.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wiro_nb.services.selection import ServiceChoice
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
-    from wiro_nb.api.stream import TaskStream
+    from wiro_nb.api.events import EventClient
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -34,7 +34,7 @@ class Connection:
         sandbox: The process to keep alive, for the sandbox.
 
     Attributes:
-        generation: Grows when client and stream were made anew; registrations of older ones are gone.
+        generation: Counts the clients made so far; event streams of an earlier one lead to an old address.
         reached: True once the service answered in this process.
     """
 
@@ -47,9 +47,8 @@ class Connection:
         self._service: Service | None = None
         self._made_for: ServiceChoice | None = None
         self._client: WiroClient | None = None
-        self._stream: TaskStream | None = None
+        self._events: EventClient | None = None
         self._requests: set[asyncio.Task[Any]] = set()
-        self._state_listeners: list[Callable[[], None]] = []
 
     @property
     def name(self) -> str:
@@ -65,15 +64,6 @@ class Connection:
     def client(self) -> WiroClient | None:
         """The client, once connected."""
         return self._client
-
-    @property
-    def socket_is_up(self) -> bool:
-        """True while events arrive by push."""
-        return self._stream is not None and self._stream.connected
-
-    def on_state(self, listener: Callable[[], None]) -> None:
-        """Calls back (on the I/O thread) when the socket comes or goes, or the addresses change."""
-        self._state_listeners.append(listener)
 
     async def connect(self) -> WiroClient:
         """Returns a client of the living service; starts or restarts the sandbox when needed.
@@ -119,14 +109,14 @@ class Connection:
         if not request.cancelled():
             request.exception()  # nobody may be left to hear of it
 
-    async def stream(self) -> TaskStream:
-        """Returns the event stream of the living service."""
+    async def events(self) -> EventClient:
+        """Returns the event client of the living service; its streams end with the tasks that read them."""
         await self.connect()
-        assert self._stream is not None
-        return self._stream
+        assert self._events is not None
+        return self._events
 
     async def close(self) -> None:
-        """Ends stream and client, after the requests under way. The sandbox's process is closed by its keeper."""
+        """Closes the client, after the requests under way. The sandbox's process is closed by its keeper."""
         if self._requests:
             await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)
         for request in list(self._requests):
@@ -141,26 +131,17 @@ class Connection:
 
     async def _replace(self, service: Service) -> None:
         from wiro_nb.api.client import WiroClient
-        from wiro_nb.api.stream import TaskStream
+        from wiro_nb.api.events import EventClient
 
         await self._drop()
         client = WiroClient(service)
         await client.__aenter__()
         self._service, self._client = service, client
-        self._stream = TaskStream(service, on_state=lambda *_: self._tell())
+        self._events = EventClient(service)
         self.generation += 1
-        self._tell()
 
     async def _drop(self) -> None:
-        stream, self._stream = self._stream, None
-        client, self._client = self._client, None
-        with contextlib.suppress(Exception):
-            if stream is not None:
-                await stream.close()
+        client, self._client, self._events = self._client, None, None
         with contextlib.suppress(Exception):
             if client is not None:
                 await client.__aexit__(None, None, None)
-
-    def _tell(self) -> None:
-        for listener in list(self._state_listeners):
-            listener()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wiro_nb.api.answers import Event, Output, Progress, Task
 from wiro_nb.execution.tracker import LOG_LINES, STAGE_OF_STATUS, Tracker, clean_lines, failure_sentence
-from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.redaction import register_secret
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -86,9 +86,7 @@ def test_a_whole_life_ends_with_the_files_to_fetch_and_then_done() -> None:
     assert (fetching.cost_usd, fetching.exit_code, fetching.elapsed_s) == (Decimal("0.1"), "0", 20.0)
     assert followed.succeeded
     assert not followed.needs_detail
-    done = followed.complete([RunOutput("clip.mp4", "video/mp4", sha256="x")], at(30))
-    assert (done.state, done.stage, done.outputs[0].sha256) == (RunState.SUCCEEDED, Stage.DONE, "x")
-    assert (done.finished, done.elapsed_s) == (at(20), 20.0)
+    assert (fetching.finished, fetching.outputs[0].name) == (at(20), CLIP.name)
 
 
 @pytest.mark.parametrize("exit_code", ["1", "137", "00", "-1", "ok"])
@@ -160,8 +158,8 @@ def test_no_time_left_is_told_until_two_steps_have_been_seen() -> None:
     assert followed.feed_event(step(1, remaining_s=9.0), at(1)).remaining_s is None
     assert followed.feed_event(step(1, remaining_s=9.0), at(2)).remaining_s is None
     assert followed.feed_event(step(2, remaining_s=8.0), at(3)).remaining_s == 8.0
-    assert followed.tick(at(5)).remaining_s == 6.0
-    assert followed.tick(at(12)).remaining_s is None
+    assert followed.update(at(5)).remaining_s == 6.0
+    assert followed.update(at(12)).remaining_s is None
     assert followed.snapshot.elapsed_s == 12.0
 
 
@@ -211,9 +209,9 @@ def test_log_lines_are_plain_and_hold_no_secret() -> None:
 
 def test_a_version_rises_only_with_a_change() -> None:
     followed = tracker()
-    first = followed.tick(at(1))
-    assert followed.tick(at(1)) is first
-    assert followed.tick(at(2)).version == first.version + 1
+    first = followed.update(at(1))
+    assert followed.update(at(1)) is first
+    assert followed.update(at(2)).version == first.version + 1
 
 
 def test_what_this_side_says_follows_the_same_rules() -> None:
@@ -293,6 +291,6 @@ def test_shuffled_doubled_and_cut_off_events_end_the_same(order: list[int], doub
             followed.feed_event(story[position], at(position))
     followed.feed_task(won(), at(21))
     assert followed.succeeded
-    snapshot = followed.complete([RunOutput("clip.mp4", "video/mp4")], at(22))
-    assert (snapshot.state, snapshot.stage, snapshot.percent) == (RunState.SUCCEEDED, Stage.DONE, 100.0)
+    snapshot = followed.snapshot
+    assert (snapshot.stage, snapshot.percent) == (Stage.FETCHING, 100.0)
     assert snapshot.elapsed_s == 20.0

@@ -19,13 +19,13 @@ import pytest
 from tests.bench.cost import count_bytes, count_tasks
 from tests.manager_tools import QUICK, WAN, submit
 from wiro_nb.api.answers import Output, Task
-from wiro_nb.api.stream import TaskStream
+from wiro_nb.api.events import SocketState
 from wiro_nb.api.transport import HttpTransport
 from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
+from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.requests import Origin, plan_row, snapshot_from_row
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.watch import Watcher
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.run.display import static_output
@@ -42,34 +42,41 @@ def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
         threading.Event().wait(0.02)
 
 
-def stream_of(manager: Manager) -> TaskStream:
-    """The manager's stream, which from now on doubts no silent task: this machine may stand still for seconds."""
-    (runtime,) = manager._worker._runtimes.values()  # type: ignore[union-attr]
-    stream = runtime.connection._stream
-    assert stream is not None
-    stream._silence_s = 600.0
-    return stream
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the runs whose sockets opened, in that order."""
+    runs: list[str] = []
+    on_state = Follower._on_socket_state
+
+    def note(self: Follower, active: ActiveRun, state: SocketState) -> None:
+        on_state(self, active, state)
+        if state is SocketState.OPENED:
+            runs.append(active.id)
+
+    monkeypatch.setattr(Follower, "_on_socket_state", note)
+    return runs
 
 
 def test_a_run_costs_one_detail_and_one_download_beyond_its_submission(
-    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+    start_sandbox: Callable[..., Any],
+    point_at: Callable[..., None],
+    make_manager: Callable[..., Manager],
+    opened: list[str],
 ) -> None:
     service = start_sandbox("--engine", "instant", "--speed", "5", "--balance", "1000")
     point_at(service)
     manager = make_manager(settings=PATIENT)
-    submit(manager, "first").wait(60)  # opens the socket, which is worth a look at all that is registered by then
-    stream = stream_of(manager)
+    submit(manager, "first").wait(60)
     before = service.audit()["requests"]
     runs = [submit(manager, f"[hold] {number}") for number in range(12)]
-    until(lambda: len(stream._shared.tokens) == 12)
+    until(lambda: len(opened) == 13)
     for run in runs:
         service.release(run.task_id)
     for run in runs:
         run.wait(60)
     after = service.audit()["requests"]
     asked = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
-    assert asked == {"Run": 12, "Task/Detail": 12, "file": 12}, "no further socket, look or page either"
-    assert after["socket"] == 1
+    assert asked == {"Run": 12, "Task/Detail": 12, "file": 12, "socket": 12}
 
 
 def test_without_a_socket_one_request_serves_twenty_runs_or_more(
@@ -80,9 +87,9 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
 ) -> None:
     served: list[str] = []
     asked: list[str] = []
-    take, post = Watcher._take, HttpTransport.post
+    take, post = Follower._take, HttpTransport.post
 
-    def count(self: Watcher, active: ActiveRun, task: Any) -> None:
+    def count(self: Follower, active: ActiveRun, task: Any) -> None:
         served.append(active.id)
         take(self, active, task)
 
@@ -94,7 +101,7 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
     async def counts() -> tuple[int, int]:
         return len(served), len(asked)
 
-    monkeypatch.setattr(Watcher, "_take", count)
+    monkeypatch.setattr(Follower, "_take", count)
     monkeypatch.setattr(HttpTransport, "post", note)
     service = start_sandbox("--engine", "instant", "--balance", "1000", "--faults", "socket:refuse")
     point_at(service)
@@ -112,18 +119,20 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
         run.wait(60, check=False)
 
 
-def test_forty_runs_in_flight_are_forty_waiting_tasks_and_no_timers(
-    start_sandbox: Callable[..., Any], point_at: Callable[..., None], make_manager: Callable[..., Manager]
+def test_a_run_in_flight_is_two_tasks_and_a_socket_that_sends_at_once(
+    start_sandbox: Callable[..., Any],
+    point_at: Callable[..., None],
+    make_manager: Callable[..., Manager],
+    opened: list[str],
 ) -> None:
     service = start_sandbox("--engine", "instant", "--balance", "1000")
     point_at(service)
     manager = make_manager(settings=PATIENT)
     with count_bytes() as wires:
         submit(manager, "first").wait(60)
-        stream = stream_of(manager)
         start = sum(wire.sent + wire.received for wire in wires.values())
         runs = [submit(manager, f"[queue] [hold] {number}") for number in range(40)]
-        until(lambda: len(stream._shared.tokens) == 40)
+        until(lambda: len(opened) == 41)
         for run in runs:  # each is listened to before it starts: nobody asks for what was missed
             service.release(run.task_id)
         until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
@@ -134,10 +143,11 @@ def test_forty_runs_in_flight_are_forty_waiting_tasks_and_no_timers(
             run.wait(60)
         grown = sum(wire.sent + wire.received for wire in wires.values()) - start
     assert tasks.pop("wiro-run") == 40
-    assert tasks.pop("timers") <= 10, "of the loop's own, not of each run"
-    assert sum(tasks.values()) <= 8, tasks
+    assert tasks.pop("wiro-events") == 40
+    # The library keeps a task and a timer for the pings of each socket.
+    assert tasks.pop("timers") <= 40 + 10
+    assert sum(tasks.values()) <= 40 + 8, tasks
     assert grown / 40 <= 20_000, "bytes a run on the wire, its small clip included"
-    assert sum(wire.is_socket for wire in wires.values()) == 1
 
 
 def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
@@ -202,26 +212,6 @@ def test_a_run_takes_four_steps_in_the_ledger_and_asks_it_nothing(
     assert asked == ["insert_plans", "mark_submitting", "mark_submitted", "finish"]
 
 
-def test_what_can_wait_does_not_start_while_an_end_is_read(manager: Manager) -> None:
-    async def order() -> list[str]:
-        writer, heard = StateWriter(manager.ledger, lambda: QUICK), list[str]()
-
-        async def poster(name: str) -> None:
-            await writer.calm()
-            heard.append(name)
-
-        with writer.urgent(), writer.urgent():
-            waiting = asyncio.create_task(poster("poster"))
-            for _ in range(5):
-                await asyncio.sleep(0)
-            heard.append("known")
-        await waiting
-        await poster("another")
-        return heard
-
-    assert asyncio.run(order()) == ["known", "poster", "another"]
-
-
 def test_forty_runs_need_no_more_threads_than_one(manager: Manager) -> None:
     before = set(threading.enumerate())
     runs = [submit(manager, str(number)) for number in range(40)]
@@ -249,12 +239,12 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
         parent=None,
     )
 
-    class Keeper:
+    class Controller:
         def follow(self, run: Run) -> None:
             pass
 
     async def burst() -> list[float | None]:
-        run = Run(Keeper(), row, snapshot_from_row(row))  # type: ignore[arg-type]
+        run = Run(Controller(), row, snapshot_from_row(row))  # type: ignore[arg-type]
         writer = StateWriter(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
         active = ActiveRun(run=run, connection=None, notebook_dir=Path())  # type: ignore[arg-type]
         heard: list[float | None] = []

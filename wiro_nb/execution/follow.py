@@ -1,8 +1,8 @@
-"""Following submitted tasks of one service: events push, and questions fill what events leave out.
+"""Following submitted tasks of one service: events by push, polling for what events leave out.
 
-While the socket is up a task is asked about once, when nothing was heard of it after registering, and
-then only after long silence. While it is down all tasks are asked about together, with growing pauses.
-The end is always read from Task/Detail: events carry neither exit code nor cost.
+Each task has a socket of its own. While events arrive a task is polled only after long silence; without a socket
+all due tasks are polled together, with growing pauses. The end is always read from Task/Detail: events carry
+neither exit code nor cost.
 """
 
 from __future__ import annotations
@@ -10,30 +10,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import aclosing
 
 from wiro_nb.api.answers import ERROR_STATUS, Event, Task
+from wiro_nb.api.events import SocketState
 from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
-from wiro_nb.execution.tracker import Tracker
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import SANDBOX
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_ANSWERS = 3
-_SUSPECT_PAUSE_S = 0.2
+_FAILURE_CHECK_S = 0.2
 _FINAL_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_CANCEL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, None)
 _LIST_LIMIT = 200
-_GATHER_S = 0.25
+_TOGETHER_S = 0.25
 _FEW = 3
 
 
-class Watcher:
+class Follower:
     """Follows the tasks of one service.
 
     Args:
-        writer: Where changes pass.
+        writer: Takes the changes.
         connection: The service.
     """
 
@@ -44,7 +46,7 @@ class Watcher:
         self._wake = asyncio.Event()
         self._next_poll_at = 0.0
         self._poller: asyncio.Task[None] | None = None
-        connection.on_state(self._on_link_state)
+        self._readers: set[asyncio.Task[None]] = set()
 
     async def follow(self, active: ActiveRun) -> Task | None:
         """Follows a submitted run to its end.
@@ -55,101 +57,112 @@ class Watcher:
         task_id = active.row.task_id
         assert task_id is not None
         self._active[task_id] = active
-        active.next_poll_at = time.monotonic() + self._writer.settings.catch_up_s
+        self._poll_within(active, self._writer.settings.catch_up_s)
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll_runs(), name="wiro-looker")
-        elif active.next_poll_at < self._next_poll_at:
-            self._wake.set()  # it sleeps until the turn of a run that may have ended since
+            self._poller = asyncio.create_task(self._poll_runs(), name="wiro-poller")
+        self._start_reader(active)
         try:
-            await self._register(active)
             await active.ended
             return await self._read_end(active)
         finally:
             self._active.pop(task_id, None)
-            await self._unregister(active)
-
-    def poll_now(self, active: ActiveRun) -> None:
-        """Has the service asked about a run at once."""
-        active.next_poll_at = 0.0
-        self._wake.set()
+            self._stop_reader(active)
 
     async def close(self) -> None:
-        """Ends the questions; one under way is given up before the client goes."""
-        looker, self._poller = self._poller, None
-        if looker is not None:
-            looker.cancel()
-            await asyncio.gather(looker, return_exceptions=True)
+        """Ends polling and closes all sockets; a request under way is given up before the client goes."""
+        poller, self._poller = self._poller, None
+        tasks = [*self._readers, *([poller] if poller is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # Events ----------------------------------------------------------------------------------
 
-    async def _register(self, active: ActiveRun) -> None:
-        if active.token is None or active.row.task_id is None:
-            return  # known by its id only: questions alone follow it
-        try:
-            stream = await self._connection.stream()
+    def _start_reader(self, active: ActiveRun) -> None:
+        self._stop_reader(active)
+        if active.token is not None:  # without it only polling can follow the task
             active.generation = self._connection.generation
-            await stream.watch(active.token, active.row.task_id, lambda event: self._on_event(active, event))
-        except WiroError as error:
-            _log.info("run %s cannot be watched by push yet: %s", active.run.short_id, error.message)
-            self.poll_now(active)
+            active.reader = asyncio.create_task(self._read_events(active), name="wiro-events")
+            self._readers.add(active.reader)
+            active.reader.add_done_callback(self._readers.discard)
 
-    async def _unregister(self, active: ActiveRun) -> None:
-        if active.token is None or active.generation != self._connection.generation:
-            return
+    def _stop_reader(self, active: ActiveRun) -> None:
+        if (
+            active.reader is not None and active.ended_at is None
+        ):  # after the event that ends the task it closes itself
+            active.reader.cancel()
+        active.reader = None
+
+    async def _read_events(self, active: ActiveRun) -> None:
+        assert active.token is not None
         try:
-            await (await self._connection.stream()).unwatch(active.token)
+            events = await self._connection.events()
+            active.generation = self._connection.generation
+            async with aclosing(events.stream(active.token, active.row.task_id or "")) as stream:
+                async for item in stream:
+                    if isinstance(item, SocketState):
+                        self._on_socket_state(active, item)
+                    else:
+                        self._on_event(active, item)
         except WiroError as error:
-            _log.debug("run %s: %s", active.run.short_id, error.message)
+            _log.info("run %s receives no events yet: %s", active.run.short_id, error.message)
+            self._poll_within(active, 0.0)
+        except Exception:
+            _log.exception("run %s receives no events any more", active.run.short_id)
+
+    def _on_socket_state(self, active: ActiveRun, state: SocketState) -> None:
+        settings = self._writer.settings
+        active.receives_events = False
+        if state is SocketState.LOST:
+            active.poll_count = 0
+            self._poll_within(active, min(0.5, settings.poll_s[0]))
+        else:
+            # What happened before the registration is not replayed; a new run may speak up by itself.
+            self._poll_within(active, settings.catch_up_s if active.poll_count == 0 else 0.0)
+            active.poll_count = 0
 
     def _on_event(self, active: ActiveRun, event: Event) -> None:
         if active.ended.done() or active.tracker is None:
             return
         self._connection.reached = True
         active.poll_count, active.receives_events = 0, True
-        now = time.monotonic()
         if event.status == ERROR_STATUS and active.snapshot.stage.rank < Stage.GENERATING.rank:
             # On the socket a line of stderr and a fatal error look the same; before the model runs only
             # Detail can tell them apart.
             active.may_have_failed = True
-            active.next_poll_at = min(active.next_poll_at, now + _SUSPECT_PAUSE_S)
-            self._wake.set()
+            self._poll_within(active, _FAILURE_CHECK_S)
         elif not active.may_have_failed:
-            active.next_poll_at = now + self._writer.settings.safety_poll_s
+            active.next_poll_at = time.monotonic() + self._writer.settings.safety_poll_s
         self._show(active, active.tracker.feed_event(event, utc_now()))
         if active.tracker.needs_detail:
             active.ended_at = utc_now()
             active.end()
 
-    def _on_link_state(self) -> None:
-        # Up again: events were missed. Down: questions take over soon.
-        now = time.monotonic()
-        pause = 0.0 if self._connection.socket_is_up else min(0.5, self._writer.settings.poll_s[0])
-        for active in self._active.values():
-            active.poll_count, active.receives_events = 0, False
-            active.next_poll_at = min(active.next_poll_at, now + pause)
-        self._wake.set()
+    # Polling ---------------------------------------------------------------------------------
 
-    # Questions -------------------------------------------------------------------------------
+    def _poll_within(self, active: ActiveRun, pause_s: float) -> None:
+        """Has a run polled after a pause at most."""
+        moment = time.monotonic() + pause_s
+        active.next_poll_at = min(active.next_poll_at, moment) if active.next_poll_at else moment
+        if active.next_poll_at < self._next_poll_at:
+            self._wake.set()
 
     async def _poll_runs(self) -> None:
         while self._active:
             now = time.monotonic()
-            soonest = min((active.next_poll_at for active in self._waiting()), default=now + 1.0)
-            if soonest <= now:
+            waiting = [active for active in self._active.values() if not active.ended.done()]
+            self._next_poll_at = min((active.next_poll_at for active in waiting), default=now + 1.0)
+            if self._next_poll_at <= now:
                 # Those whose turn is near go along: one answer serves them all.
-                await self._look([active for active in self._waiting() if active.next_poll_at <= now + _GATHER_S])
+                await self._poll([active for active in waiting if active.next_poll_at <= now + _TOGETHER_S])
                 continue
             self._wake.clear()
-            self._next_poll_at = soonest
             try:
-                await asyncio.wait_for(self._wake.wait(), max(0.02, soonest - now))
+                await asyncio.wait_for(self._wake.wait(), max(0.02, self._next_poll_at - now))
             except TimeoutError:
                 pass
 
-    def _waiting(self) -> Iterator[ActiveRun]:
-        return (active for active in self._active.values() if not active.ended.done())
-
-    async def _look(self, due: Sequence[ActiveRun]) -> None:
+    async def _poll(self, due: Sequence[ActiveRun]) -> None:
         for active in due:
             active.next_poll_at = time.monotonic() + self._pause(active)
             active.poll_count += 1
@@ -157,40 +170,29 @@ class Watcher:
         try:
             await self._connection.connect()
             for active in due:
-                if active.generation != self._connection.generation:
-                    await self._register(active)
-                    active.next_poll_at = max(active.next_poll_at, time.monotonic() + 0.02)
-            await (self._ask_many(due) if self._is_list_better(due) else self._ask_each(due))
+                if active.reader is not None and active.generation != self._connection.generation:
+                    self._start_reader(active)  # the service has other addresses now
+            await (self._read_list(due) if len(due) > _FEW else self._read_each(due))
         except WiroError as error:
             self._lose_contact(due, error)
         except Exception:
-            _log.exception("a look at %d runs failed", len(due))
+            _log.exception("polling %d runs failed", len(due))
 
     def _pause(self, active: ActiveRun) -> float:
         settings = self._writer.settings
-        if self._is_pushed(active):
+        # An open socket proves nothing before the first event of this very task came over it.
+        if active.receives_events:
             return settings.safety_poll_s
         pause = settings.poll_s[min(active.poll_count, len(settings.poll_s) - 1)]
         # Aimed at the end that earlier runs and the run's own pace let expect.
         remaining_s = active.snapshot.remaining_s
         return min(pause, max(settings.poll_s[0], remaining_s)) if remaining_s else pause
 
-    def _is_pushed(self, active: ActiveRun) -> bool:
-        # An open socket proves nothing before the first event of this very task came over it.
-        return self._connection.socket_is_up and active.receives_events
+    async def _read_each(self, runs: Sequence[ActiveRun]) -> None:
+        await asyncio.gather(*(self._read_detail(active) for active in runs))  # the client bounds the requests
 
-    def _is_list_better(self, due: Sequence[ActiveRun]) -> bool:
-        """True when one long answer costs less than many short ones."""
-        if len(due) > _FEW:
-            return True
-        asked = sum(not self._is_pushed(active) for active in self._active.values())
-        return asked > _FEW and asked * 4 >= len(self._active)
-
-    async def _ask_each(self, active_runs: Sequence[ActiveRun]) -> None:
-        # The client keeps the number in flight small.
-        await asyncio.gather(*(self._ask_one(active) for active in active_runs))
-
-    async def _ask_one(self, active: ActiveRun) -> None:
+    async def _read_detail(self, active: ActiveRun) -> None:
+        """Reads one task's Detail; counts it when the service does not know the task."""
         try:
             task = await self._connection.read_task(active.row.task_id, active.token)
         except NotAccessible as error:
@@ -200,40 +202,37 @@ class Watcher:
             return
         self._take(active, task)
 
-    async def _ask_many(self, due: Sequence[ActiveRun]) -> None:
-        """Reads the newest tasks, page by page while runs that are due may still come; then asks for the rest."""
+    async def _read_list(self, due: Sequence[ActiveRun]) -> None:
+        """Reads the newest tasks, page by page while due runs may still come; then reads the rest one by one."""
         missing, seen = {active.row.task_id or "": active for active in due}, 0
         reach = len(self._active) + 20
         limit = min(_LIST_LIMIT, reach)
         while len(missing) > (_FEW if seen else 0) and seen < reach:
             start = seen
-            total, tasks = await self._connection.call(lambda client: client.task_list(limit=limit, start=start))  # noqa: B023
+            total, tasks = await self._connection.call(
+                lambda client: client.task_list(limit=limit, start=start)  # noqa: B023
+            )
             for task in tasks:
                 missing.pop(task.id, None)
                 active = self._active.get(task.id)
                 if active is not None:
                     self._take(active, task)
-                    self._put_off(active)
+                    if not active.may_have_failed:  # this answer counts as a run's own poll
+                        active.next_poll_at = max(active.next_poll_at, time.monotonic() + self._pause(active))
             seen += len(tasks)
             if not tasks or seen >= total:
                 break
-        await self._ask_each(list(missing.values()))
-
-    def _put_off(self, active: ActiveRun) -> None:
-        """Counts an answer that came along as this run's look, too."""
-        if not active.may_have_failed:
-            active.next_poll_at = max(active.next_poll_at, time.monotonic() + self._pause(active))
+        await self._read_each(list(missing.values()))
 
     def _take(self, active: ActiveRun, task: Task) -> None:
         self._connection.reached = True
         active.unknown_count = 0
-        if active.tracker is None or active.ended.done():
+        if active.tracker is None or active.final_task is not None:
             return
         self._show(active, active.tracker.feed_task(task, utc_now()))
-        if _is_over(active.tracker):
+        if active.tracker.is_over:
             active.final_task = task
-            active.end()
-        elif active.tracker.needs_detail:
+        if active.tracker.is_over or active.tracker.needs_detail:
             active.end()
 
     def _show(self, active: ActiveRun, snapshot: Snapshot) -> None:
@@ -257,14 +256,12 @@ class Watcher:
         patience = 0.0 if active.row.service == SANDBOX else self._writer.settings.unknown_patience_s
         return active.unknown_count >= _UNKNOWN_ANSWERS and time.monotonic() - active.unknown_since >= patience
 
-    def _lose_contact(self, active_runs: Sequence[ActiveRun], error: WiroError) -> None:
+    def _lose_contact(self, runs: Sequence[ActiveRun], error: WiroError) -> None:
         _log.info("no contact to %s: %s", self._connection.name, error.message)
-        now = time.monotonic()
-        for active in active_runs:
-            pause = self._writer.settings.poll_s[
-                min(max(active.poll_count - 1, 0), len(self._writer.settings.poll_s) - 1)
-            ]
-            active.next_poll_at = now + pause
+        poll_s = self._writer.settings.poll_s
+        for active in runs:
+            pause = poll_s[min(max(active.poll_count - 1, 0), len(poll_s) - 1)]
+            active.next_poll_at = time.monotonic() + pause
             if active.tracker is not None:
                 self._show(active, active.tracker.lost_contact(utc_now(), retry_in_s=pause))
 
@@ -275,34 +272,23 @@ class Watcher:
         tries = 0
         while active.final_task is None:
             try:
-                with self._writer.urgent():
-                    task = await self._connection.read_task(active.row.task_id, active.token)
-                    self._take_end(active, task)
+                await self._read_detail(active)
+                if self._is_gone(active):
+                    return None
             except WiroError as error:
-                if isinstance(error, NotAccessible) and error.code is not None:
-                    self._count_unknown(active, error)
-                    if self._is_gone(active):
-                        return None
-                else:
-                    self._lose_contact([active], error)
+                self._lose_contact([active], error)
             if active.final_task is None:
                 await asyncio.sleep(_FINAL_PAUSES_S[min(tries, len(_FINAL_PAUSES_S) - 1)])
                 tries += 1
         return active.final_task
 
-    def _take_end(self, active: ActiveRun, task: Task) -> None:
-        assert active.tracker is not None
-        self._show(active, active.tracker.feed_task(task, utc_now()))
-        if _is_over(active.tracker):
-            active.final_task = task
-
     # Stopping --------------------------------------------------------------------------------
 
     async def cancel(self, active: ActiveRun) -> None:
-        """Ends a submitted task: cancel while it queues, else kill. Who was first, the run or we, Detail tells."""
+        """Ends a submitted task: cancel while it queues, else kill. Detail tells whether the run ended first."""
         task_id = active.row.task_id
         assert task_id is not None
-        for pause in (0.5, 1.0, 2.0, 4.0, None):
+        for pause in _CANCEL_PAUSES_S:
             try:
                 try:
                     await self._connection.call(lambda client: client.cancel(task_id))
@@ -310,7 +296,7 @@ class Watcher:
                     await self._connection.call(lambda client: client.kill(task_id=task_id))
                 break
             except NotAccessible:
-                break  # over already: the look below says how
+                break  # over already: the poll below says how
             except WiroError as error:
                 if pause is None:
                     self._writer.change(active, message=f"the cancel did not reach the service: {error.message}")
@@ -318,8 +304,4 @@ class Watcher:
                 await asyncio.sleep(pause)
             if active.run.state is not RunState.SUBMITTED:
                 return
-        self.poll_now(active)
-
-
-def _is_over(tracker: Tracker) -> bool:
-    return tracker.succeeded or tracker.snapshot.state.is_final
+        self._poll_within(active, 0.0)

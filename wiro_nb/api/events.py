@@ -17,14 +17,14 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wiro_nb.api.answers import Event, read_event
 from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.service import Service
 
 if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection, connect
+    from websockets.asyncio.client import ClientConnection
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
@@ -77,7 +77,7 @@ class EventClient:
 
         loop = asyncio.get_running_loop()
         delays = jittered_delays(random.random)
-        async with self._sockets, aclosing(aiter(self._connect())) as connections:
+        async with self._sockets, aclosing(self._connect()) as connections:
             async for connection in connections:
                 opened_at = loop.time()
                 try:
@@ -98,8 +98,9 @@ class EventClient:
                 else:
                     await asyncio.sleep(next(delays))
 
-    def _connect(self) -> connect:
-        return _connector()(
+    def _connect(self) -> AsyncGenerator[ClientConnection, None]:
+        """Yields an open connection, and another one each time the reader asks again."""
+        connecting = _connector()(
             self._service.socket_url,
             opening=self._opening,
             compression=None,  # a deflate window takes more memory than all frames of a task
@@ -112,6 +113,7 @@ class EventClient:
             max_size=LARGEST_FRAME_BYTES,
             logger=_frames_log,
         )
+        return cast("AsyncGenerator[ClientConnection, None]", aiter(connecting))
 
 
 def _own_event(frame: str | bytes, token: str, task_id: str) -> Event | None:

@@ -101,7 +101,6 @@ class Worker:
         if run.id in self._active or self._closing:
             return
         runtime = self.runtime(run.row.service)
-        runtime.submitter.queue.reserve(run.id)
         self._begin(run, runtime, notebook_dir, prepared)
 
     async def follow(self, run: Run, notebook_dir: Path) -> None:
@@ -186,7 +185,6 @@ class Worker:
             if run.state is RunState.PLANNED:
                 schema = await asyncio.to_thread(self._schema_for, run.model)
                 prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, notebook_dir)
-                runtime.submitter.queue.reserve(run.id, exclusive=True)
         except WiroError as error:
             # No key for its service, or an input file is gone: the run stays as it is, and says why.
             _log.warning("run %s cannot go on: %s", run.short_id, error.message)
@@ -221,7 +219,6 @@ class Worker:
             self.writer.conclude(active, replace(active.snapshot, message=lost.message), lost)
         finally:
             self._active.pop(active.id, None)
-            runtime.submitter.queue.withdraw(active.id)
             runtime.submitter.queue.slot_freed()
             if not self._closing:
                 self._look_on(

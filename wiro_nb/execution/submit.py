@@ -151,7 +151,7 @@ class Submitter:
             return _Outcome.ENDED
         writer.change(active, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
         if any(file.path is not None for files in active.prepared.files.values() for file in files):
-            self.queue.make_room()
+            self.queue.skip_ahead()
         try:
             submitted = await self._connection.call(lambda client: self._run(client, active, body, moment))
         except ConnectFailed:

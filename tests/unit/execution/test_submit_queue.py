@@ -28,42 +28,6 @@ def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:
     assert asyncio.run(go()) == list("abcdefgh")
 
 
-def test_what_was_announced_is_not_overtaken() -> None:
-    async def go() -> None:
-        queue, entered = SubmitQueue(), list[str]()
-
-        async def enter(key: str) -> None:
-            await queue.enter(key)
-            entered.append(key)
-            queue.leave(sent=True)
-
-        for key in "abc":
-            queue.reserve(key)
-        late = [asyncio.create_task(enter(key)) for key in "cb"]
-        await turns()
-        assert entered == []
-        queue.withdraw("a")
-        await asyncio.gather(*late)
-        assert entered == ["b", "c"]
-
-    asyncio.run(go())
-
-
-def test_what_an_earlier_process_left_is_sent_alone() -> None:
-    async def go() -> None:
-        queue = SubmitQueue()
-        queue.make_room()
-        queue.reserve("a", exclusive=True)
-        queue.reserve("b", exclusive=True)
-        tasks = {key: asyncio.create_task(queue.enter(key)) for key in "abcd"}
-        for gone in ("a", "ab", "abcd"):
-            await turns()
-            assert "".join(name for name, task in tasks.items() if task.done()) == gone
-            queue.leave(sent=True)
-
-    asyncio.run(go())
-
-
 def test_an_upload_holds_nobody_up() -> None:
     async def go() -> None:
         queue = SubmitQueue()
@@ -71,7 +35,7 @@ def test_an_upload_holds_nobody_up() -> None:
         other = asyncio.create_task(queue.enter("b"))
         await turns()
         assert not other.done()
-        queue.make_room()
+        queue.skip_ahead()
         await asyncio.wait_for(other, 5)
 
     asyncio.run(go())

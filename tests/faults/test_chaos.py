@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wiro_nb.reproduce.verify_ledger import verify_everything
 
 from tests.faults import chaos_worker
 from tests.faults.chaos_worker import NOTEBOOK, Orders
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
+from wiro_nb.reproduce.verify import verify
 from wiro_nb.sandbox.faults import KINDS
 
 LENGTHS = {"hang": "", "delay": "=0.3", "slow": "=40000", "redirect": "=http://192.0.2.1/x.mp4"}
@@ -298,7 +298,7 @@ def run_storm(storm: Storm, context: Any, make_manager: Any, point_at: Any) -> d
         "faults": len(storm.faults_used),
         "decided": dict(decided),
         "fetched_again": fetched,
-        "problems": [item for item in verify_everything(manager, [], ledger=True) if item.level == "problem"],
+        "problems": [item for item in verify(manager, [], ledger=True) if item.level == "problem"],
         "storm_s": round(raged_s, 1),
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -138,7 +138,7 @@ def test_folders_are_noted_once_for_their_owner_alone(made: Any, own_folders: Pa
     ],
 )
 def test_a_record_from_outside_is_passed_over_or_stays_in_its_folder(made: Any, spoil: Any) -> None:
-    from wiro_nb.provenance.record import seal_record
+    from wiro_nb.provenance.record import add_hash
 
     run, _ = made
     sidecar = run.path.parent / "run.json"
@@ -146,7 +146,7 @@ def test_a_record_from_outside_is_passed_over_or_stays_in_its_folder(made: Any, 
     if isinstance(record, dict):
         record.pop("record_sha256", None)
         try:
-            record = seal_record(record)
+            record = add_hash(record)
         except Exception:
             pass
     sidecar.write_text(json.dumps({"wiro": record}))

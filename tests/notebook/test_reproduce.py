@@ -15,7 +15,7 @@ from tests.conftest import SandboxProcess
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from tests.notebook.tutorials import Executed, execute_tutorial
 from wiro_nb.provenance.embed import read_embedded
-from wiro_nb.provenance.record import seal_record
+from wiro_nb.provenance.record import add_hash
 from wiro_nb.provenance.sidecar import read_sidecar, write_sidecar
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -138,7 +138,7 @@ def test_bad_sources_are_one_line_that_says_what_to_type(kernel: LiveKernel, ker
     (kernel_env / "cut.mp4").write_bytes(next(kernel_env.glob("wiro_outputs/*/0.mp4")).read_bytes()[:900])
     (kernel_env / "foreign").mkdir()
     record = read_sidecar(next(kernel_env.glob("wiro_outputs/*/run.json")))
-    write_sidecar(kernel_env / "foreign", seal_record({**record, "parameters": {"prompt": "x", "mood": "blue"}}))
+    write_sidecar(kernel_env / "foreign", add_hash({**record, "parameters": {"prompt": "x", "mood": "blue"}}))
     for source, word in (
         ("broken.ipynb", "not JSON"),
         ("cut.mp4", "cannot be read"),
@@ -173,7 +173,7 @@ def test_a_form_opens_with_any_source(kernel: LiveKernel, kernel_env: Path) -> N
     record: dict[str, Any] = read_embedded(clip)
     secret = kernel_env / "secret.png"
     secret.write_bytes(b"\x89PNG\r\n\x1a\n")
-    write_sidecar(foreign, seal_record({**record, "parameters": {"prompt": "x", "inputImage": str(secret)}}))
+    write_sidecar(foreign, add_hash({**record, "parameters": {"prompt": "x", "inputImage": str(secret)}}))
     answer = kernel.run("form = wiro_nb.form('pruna/vace', source='foreign')\nprint(form['inputImage'].value)")
     assert answer.status == "ok", answer.text
     assert "secret" not in answer.text

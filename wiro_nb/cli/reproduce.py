@@ -50,7 +50,7 @@ def rerun(arguments: argparse.Namespace) -> int:
         )
         codes.append(follow(handle, as_json=arguments.json))
         if handle.path is not None:
-            say(f"  compare it with the first: wiro-nb compare {replay.source.word} {handle.short_id}")
+            say(f"  compare it with the first: wiro-nb compare {replay.source.typed_name} {handle.short_id}")
     return max(codes)
 
 

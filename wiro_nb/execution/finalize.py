@@ -26,7 +26,7 @@ from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import embed_record, hash_media
-from wiro_nb.provenance.record import build_record, sealed_json
+from wiro_nb.provenance.record import build_record, dump_normal
 from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.services.connection import Connection
 
@@ -172,15 +172,16 @@ class Finisher:
 
     def _write(self, active: ActiveRun, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
-        record = _build_record(active, final)
+        base = Path(active.row.folder or active.notebook_dir)
+        record = build_run_record(active.row, final, [_recorded(output, base) for output in final.outputs])
         if final.state is not RunState.SUCCEEDED:
-            return sealed_json(record), final.outputs
+            return dump_normal(record), final.outputs
         folder = Path(active.row.folder or active.notebook_dir)
         folder.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
         outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
         write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
-        return sealed_json(record), outputs
+        return dump_normal(record), outputs
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem:
@@ -195,11 +196,12 @@ class Finisher:
         return replace(output, stored_sha256=embedded.sha256)
 
 
-def _build_record(active: ActiveRun, final: Snapshot) -> dict[str, Any]:
-    row = active.row
+def build_run_record(row: LedgerRow, final: Snapshot, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Builds the record of a run: what was asked for from its row, what came of it from its snapshot."""
     cell: dict[str, Any] = {"id": row.cell_id, "source_sha256": row.source_sha256}
     if given := row.request.get("cell_parameters"):
         cell["parameters"] = given
+    times = {"submitted": row.submitted_at, "started": final.started, "finished": final.finished}
     return build_record(
         run_id=row.run_id,
         model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
@@ -210,14 +212,9 @@ def _build_record(active: ActiveRun, final: Snapshot) -> dict[str, Any]:
         task_id=row.task_id,
         status=str(final.state),
         exit_code=final.exit_code,
-        outputs=[_recorded(output, Path(row.folder or active.notebook_dir)) for output in final.outputs],
+        outputs=outputs,
         price={"estimated_usd": final.estimated_usd, "cost_usd": final.cost_usd},
-        times={
-            "created": row.created,
-            "submitted": row.submitted_at,
-            "started": final.started,
-            "finished": final.finished,
-        },
+        times={"created": row.created, **times},
         elapsed_s=final.elapsed_s,
         parent=row.parent,
         cell=cell if any(cell.values()) else None,

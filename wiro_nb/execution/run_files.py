@@ -8,24 +8,19 @@ Names from the service are never used as paths: `safe_name` comes first.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import secrets
 import unicodedata
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from shutil import copyfileobj
 
-from wiro_nb.files import hash_file
+from wiro_nb.files import hash_file, replace_file
 from wiro_nb.ids import short_id
 
 OUTPUTS_FOLDER = "wiro_outputs"
 INPUTS_FOLDER = ".inputs"
 LONGEST_NAME_BYTES = 120
-_BLOCK_BYTES = 1 << 20
 
 _RESERVED = frozenset(
     {
@@ -145,39 +140,15 @@ def keep_input(source: Path, base: Path, sha256: str | None = None) -> Path:
     target = input_path(base, wanted, source.name)
     if target.is_file() and hash_file(target) == wanted:
         return target
-    with _whole_or_nothing(target) as copy, source.open("rb") as original:
-        digest = hashlib.sha256()
-        while block := original.read(_BLOCK_BYTES):
-            digest.update(block)
-            copy.write(block)
-        if digest.hexdigest() != wanted:
+
+    def check(copy: Path) -> None:
+        if hash_file(copy) != wanted:
             raise ValueError(f"{source.name} changed while it was read")
-    return target
 
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file that appears whole or not at all; makes its folder.
-
-    Raises:
-        OSError: It cannot be written; no half file stays.
-    """
-    with _whole_or_nothing(path) as stream:
-        stream.write(data)
-
-
-@contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[BinaryIO]:
-    """Gives a new file that takes the target's place when the block ends well, and vanishes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".new-{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with source.open("rb") as original:
+        replace_file(target, lambda copy: copyfileobj(original, copy), check=check)
+    return target
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from wiro_nb.files import hash_file
 from wiro_nb.media import mp4, png
 from wiro_nb.media.boxes import BoxError
 from wiro_nb.provenance.reading import parse_json
-from wiro_nb.provenance.record import check_record, sealed_json
+from wiro_nb.provenance.record import check_record, dump_normal
 
 KEY = "wiro_nb"
 
@@ -38,9 +38,9 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
 
     Args:
         path: The file; replaced in one step, or left as it was.
-        record: A sealed record.
+        record: A hashed record.
     """
-    text = sealed_json({KEY: record})
+    text = dump_normal({KEY: record})
     try:
         if mp4.is_mp4(path):
             return Embedded("", mp4.write_comment(path, text))

@@ -36,11 +36,11 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: A float is not finite.
     """
-    return sealed_json(normalise(value))
+    return dump_normal(normalise(value))
 
 
-def sealed_json(normal: Any) -> str:
-    """Returns the canonical text of data in normal form, as a sealed record is: it need not be made so again."""
+def dump_normal(normal: Any) -> str:
+    """Returns the canonical text of data that is in normal form already, as a hashed record is."""
     return json.dumps(normal, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -88,60 +88,41 @@ def utc_text(moment: datetime | None) -> str | None:
 
 def hash_record(record: Mapping[str, Any]) -> str:
     """Returns the SHA-256 (hex) over the canonical form of everything but the hash itself."""
-    return _hash_normal(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
+    body = canonical_json({key: value for key, value in record.items() if key != HASH_FIELD})
+    return hashlib.sha256(body.encode()).hexdigest()
 
 
-def _hash_normal(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(sealed_json(body).encode()).hexdigest()
-
-
-def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
+def add_hash(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the record in normal form with its hash."""
-    return _seal_normal(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
+    return _add_hash(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
 
 
-def _seal_normal(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, HASH_FIELD: _hash_normal(body)}
+def _add_hash(body: dict[str, Any]) -> dict[str, Any]:
+    return {**body, HASH_FIELD: hashlib.sha256(dump_normal(body).encode()).hexdigest()}
 
 
-def build_record(
-    *,
-    run_id: str,
-    model: Mapping[str, Any],
-    service: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    files: Mapping[str, Sequence[Mapping[str, Any]]],
-    seed: Mapping[str, Any] | None,
-    task_id: str | None,
-    status: str,
-    exit_code: str | None,
-    outputs: Sequence[Mapping[str, Any]],
-    price: Mapping[str, Any],
-    times: Mapping[str, Any],
-    elapsed_s: float | None,
-    parent: Mapping[str, Any] | None = None,
-    cell: Mapping[str, Any] | None = None,
-    environment: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Builds a sealed record of format 1.
+def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
+    """Builds a hashed record of format 1.
 
     Args:
         run_id: ULID.
-        model: `slug`, `run_path`, `schema_sha256`.
-        service: `name`, `base_url` (without credentials).
-        parameters: As sent, by wire name; files excluded.
-        files: By parameter: `name`, `sha256`, `size_bytes`, `url` of each file in order.
-        seed: `parameter`, `value`, `pinned`; None when the model has no seed.
-        task_id: The service's id, or None when nothing was sent.
-        status: Ledger state, e.g. "succeeded".
-        exit_code: The service's `pexit`.
-        outputs: `name, content_type, size_bytes, sha256, path, url, width, height, duration_s, fps, frames`.
-        price: `estimated_usd`, `cost_usd` as decimals, decimal texts or None.
-        times: `created, submitted, started, finished` as UTC datetimes or None.
-        elapsed_s: Seconds from submission to the end.
-        parent: `run_id`, `output` of the run this one was made from.
-        cell: `id`, `source_sha256` of the notebook cell; `parameters` that papermill put into the notebook.
-        environment: Versions; found by itself when None.
+        **fields: All of the following but the last three, which default to None.
+
+            model: `slug`, `run_path`, `schema_sha256`.
+            service: `name`, `base_url` (without credentials).
+            parameters: As sent, by wire name; files excluded.
+            files: By parameter: `name`, `sha256`, `size_bytes`, `url` of each file in order.
+            seed: `parameter`, `value`, `pinned`; None when the model has no seed.
+            task_id: The service's id, or None when nothing was sent.
+            status: Ledger state, e.g. "succeeded".
+            exit_code: The service's `pexit`.
+            outputs: `name, content_type, size_bytes, sha256, path, url, width, height, duration_s, fps, frames`.
+            price: `estimated_usd`, `cost_usd` as decimals, decimal texts or None.
+            times: `created, submitted, started, finished` as UTC datetimes or None.
+            elapsed_s: Seconds from submission to the end.
+            parent: `run_id`, `output` of the run this one was made from.
+            cell: `id`, `source_sha256` of the notebook cell; `parameters` that papermill put into the notebook.
+            environment: Versions; those of this process when None.
 
     Returns:
         The record with `record_sha256`; secrets the process knows are masked in every text.
@@ -149,45 +130,17 @@ def build_record(
     Raises:
         BadRecord: A field does not fit the format (a defect of the caller).
     """
-    record = _seal_normal(
-        redact_value(
-            normalise(
-                {
-                    "format": FORMAT,
-                    "run_id": run_id,
-                    "model": model,
-                    "service": service,
-                    "parameters": parameters,
-                    "files": files,
-                    "seed": seed,
-                    "task_id": task_id,
-                    "status": status,
-                    "exit_code": exit_code,
-                    "outputs": outputs,
-                    "price": price,
-                    "times": times,
-                    "elapsed_s": elapsed_s,
-                    "parent": parent,
-                    "cell": cell,
-                    "environment": environment or describe_environment(),
-                }
-            )
-        )
-    )
-    problems = validate_record(record)
-    if problems:
+    content = {"format": FORMAT, "run_id": run_id, "parent": None, "cell": None, **fields}
+    content["environment"] = fields.get("environment") or _environment()
+    record = _add_hash(redact_value(normalise(content)))
+    if problems := validate_record(record):
         raise BadRecord(f"the record of run {run_id} does not fit its format", details=problems[:5])
     return record
 
 
-def describe_environment() -> dict[str, str]:
-    """Returns the versions a record names: wiro_nb, Python, platform (no host or user name)."""
-    return dict(_environment())
-
-
 @cache
 def _environment() -> dict[str, str]:
-    # Looking a version up reads the folders of all packages; it stays the same in a process.
+    """Returns the versions a record names (no host or user name); looking one up reads every package's folder."""
     return {
         "wiro_nb": metadata.version("wiro_nb"),
         "python": platform.python_version(),
@@ -201,7 +154,7 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
     Args:
         record: Parsed JSON. Fields of later versions are kept and ignored.
         source: Where it was found, for the message.
-        ignore_hash: True reads on when the content was changed after sealing.
+        ignore_hash: True reads on when the content was changed after it was hashed.
 
     Raises:
         BadRecord: Not a record, of an unknown format, of the wrong shape, or altered. `reason` is

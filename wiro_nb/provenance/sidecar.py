@@ -19,7 +19,7 @@ def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str
 
     Args:
         folder: The run's folder; must exist.
-        record: A sealed record.
+        record: A hashed record.
         notes: Facts about this copy that are not part of the record, e.g. why the clip holds none.
 
     Returns:

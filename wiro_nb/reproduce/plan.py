@@ -19,15 +19,7 @@ from wiro_nb.schema.files import is_url, safe_name, url_input
 _LONGEST_SHOWN = 60
 
 _RESERVED = frozenset(
-    (
-        "callbackurl",
-        "projectid",
-        "tasktoken",
-        "socketaccesstoken",
-        "previoustasktoken",
-        "messages",
-        "session_id",
-    )
+    ("callbackurl", "projectid", "tasktoken", "socketaccesstoken", "previoustasktoken", "messages", "session_id")
 )
 """Names that the service reads itself; a record may not set them for a model without published inputs."""
 
@@ -153,8 +145,8 @@ def check_prepared(plan: ReplayPlan, prepared: Prepared) -> ReplayPlan:
         is_setting = name in plan.record["parameters"] and name not in plan.overridden
         now = prepared.parameters.get(name)
         if is_setting and name not in prepared.files and not _is_same(value, now):
-            told = f"{name} was sent as {_shown(value)}; the model now takes it as {_shown(now)}"
-            drift.append(Drift(name, "value changed", told))
+            text = f"{name} was sent as {_shown(value)}; the model now takes it as {_shown(now)}"
+            drift.append(Drift(name, "value changed", text))
     if prepared.seed is None:
         notes.append("the model has no seed: the clip cannot be repeated exactly")
     elif not prepared.seed.pinned and prepared.seed.parameter not in plan.overridden:
@@ -249,13 +241,13 @@ def _find_drift(
         if parameter is None:
             left_out = _is_left_out(name, overrides)
             was = f" (it was {_shown(sent[name])})" if name in sent else ""
-            told = f"the model no longer takes {name}{was}"
-            told += "; it is left out" if left_out else f"; leave it out with: {name}="
-            drift.append(Drift(name, "gone", told, not left_out))
+            text = f"the model no longer takes {name}{was}"
+            text += "; it is left out" if left_out else f"; leave it out with: {name}="
+            drift.append(Drift(name, "gone", text, not left_out))
         elif name not in overrides and not parameter.is_file and _option_is_gone(parameter, sent.get(name)):
             choices = ", ".join(option.value for option in parameter.options[:6])
-            told = f"{name} no longer has the choice {_shown(sent[name])}; give another: {name}=... ({choices})"
-            drift.append(Drift(name, "option gone", told, True))
+            text = f"{name} no longer has the choice {_shown(sent[name])}; give another: {name}=... ({choices})"
+            drift.append(Drift(name, "option gone", text, True))
     return drift
 
 
@@ -269,11 +261,11 @@ def _find_new(schema: ModelSchema, named: set[str]) -> list[Drift]:
         if parameter.id in named:
             continue
         if parameter.required and (parameter.is_file or not parameter.default):
-            told = f"the model now needs {parameter.id}: give {parameter.id}=..."
-            drift.append(Drift(parameter.id, "new", told, True))
+            text = f"the model now needs {parameter.id}: give {parameter.id}=..."
+            drift.append(Drift(parameter.id, "new", text, True))
         elif not parameter.is_file and parameter.default is not None:
-            told = f"the model has a new setting {parameter.id}; its default is used ({_shown(parameter.default)})"
-            drift.append(Drift(parameter.id, "new", told))
+            text = f"the model has a new setting {parameter.id}; its default is used ({_shown(parameter.default)})"
+            drift.append(Drift(parameter.id, "new", text))
     return drift
 
 
@@ -290,21 +282,21 @@ def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSch
     if now.free_form or record["model"].get("schema_sha256") in (None, now.sha256):
         return []
     if then is None:
-        told = "the model's inputs have changed since; every value is still sent as recorded"
-        return [Drift("", "inputs changed", told)]
+        text = "the model's inputs have changed since; every value is still sent as recorded"
+        return [Drift("", "inputs changed", text)]
     changes: list[Drift] = []
     for parameter in now.parameters:
         before = then.get(parameter.id)
         if before is None:
             continue
         if before.type != parameter.type:
-            told = f"{parameter.id} was {before.type}, is {parameter.type} now"
-            changes.append(Drift(parameter.id, "type changed", told))
+            text = f"{parameter.id} was {before.type}, is {parameter.type} now"
+            changes.append(Drift(parameter.id, "type changed", text))
         if before.default != parameter.default:
-            told = (
+            text = (
                 f"the default of {parameter.id} was {_shown(before.default)}, is {_shown(parameter.default)} now"
             )
-            changes.append(Drift(parameter.id, "default changed", f"{told}; the recorded value is sent"))
+            changes.append(Drift(parameter.id, "default changed", f"{text}; the recorded value is sent"))
     return changes
 
 

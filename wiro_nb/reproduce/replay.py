@@ -16,13 +16,14 @@ from typing import Any
 
 from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
-from wiro_nb.execution.requests import Origin, notebook_dir_of
+from wiro_nb.execution.finalize import build_run_record
+from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.find import find_records, split_source
 from wiro_nb.provenance.reading import is_there
-from wiro_nb.provenance.record import build_record, check_record
+from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
@@ -52,9 +53,9 @@ class Source:
     path: Path | None = None
 
     @property
-    def word(self) -> str:
+    def typed_name(self) -> str:
         """The name as it can be typed."""
-        return as_word(self.name)
+        return quote_name(self.name)
 
     @property
     def run_id(self) -> str:
@@ -95,7 +96,7 @@ class Replay:
         return list(dict.fromkeys([*drift, *missing, *self.plan.notes, *notes]))
 
 
-def as_word(text: str) -> str:
+def quote_name(text: str) -> str:
     """Returns a text as one word of a command line: in quotes where it has spaces."""
     return f'"{text}"' if any(letter.isspace() for letter in text) else text
 
@@ -157,7 +158,7 @@ def find_source(
         raise UnknownRun(
             f"{name} holds {len(found)} runs: name one",
             details=[f"{item.name}  {item.record['model']['slug']}" for item in found[:10]],
-            hint=f"%wiro rerun {found[-1].word}, or %wiro rerun {as_word(str(source))} --all",
+            hint=f"%wiro rerun {found[-1].typed_name}, or %wiro rerun {quote_name(str(source))} --all",
             query=str(source),
             near=[item.run_id for item in found[:5]],
         )
@@ -213,7 +214,7 @@ def refuse(replay: Replay) -> InvalidParameter:
     return kind(
         f"run {replay.source.short_id} cannot be sent as it was: {what}",
         details=lines,
-        hint=f"%wiro rerun {replay.source.word} {' '.join(dict.fromkeys(settings))}",
+        hint=f"%wiro rerun {replay.source.typed_name} {' '.join(dict.fromkeys(settings))}",
         name=names[0],
         value="",
         allowed=[],
@@ -255,28 +256,7 @@ def record_of(row: LedgerRow) -> dict[str, Any]:
     """
     if row.record:
         return check_record(json.loads(row.record), source=f"run {row.short_id}")
-    return build_record(
-        run_id=row.run_id,
-        model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
-        service={"name": row.service, "base_url": row.base_url},
-        parameters=row.parameters,
-        files=row.request.get("files") or {},
-        seed=row.request.get("seed"),
-        task_id=row.task_id,
-        status=str(row.state),
-        exit_code=row.exit_code,
-        outputs=[],
-        price={"estimated_usd": row.estimated_usd, "cost_usd": row.cost_usd},
-        times={
-            "created": row.created,
-            "submitted": row.submitted_at,
-            "started": row.started_at,
-            "finished": row.finished_at,
-        },
-        elapsed_s=row.wall_s,
-        parent=row.parent,
-        cell=None,
-    )
+    return build_run_record(row, snapshot_from_row(row), [])
 
 
 def find_input(manager: Manager, home: Path, source: Source | None = None) -> Callable[[str], Path | None]:

@@ -15,7 +15,7 @@ from rocrate.rocrate import ROCrate
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
 from wiro_nb.media.mp4 import write_comment
-from wiro_nb.provenance.record import check_record, seal_record
+from wiro_nb.provenance.record import add_hash, check_record
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_verify_says_by_its_exit_code_whether_all_is_whole(
     assert "0.mp4 is missing" in out
     assert "make it again" not in out
     foreign = notebook_with(
-        own_folders / "b.ipynb", seal_record({**record, "run_id": f"{record['run_id'][:-5]}ZZZZZ"})
+        own_folders / "b.ipynb", add_hash({**record, "run_id": f"{record['run_id'][:-5]}ZZZZZ"})
     )
     assert "0.mp4 is missing; make it again: wiro-nb rerun b.ipynb#zzzzz" in command("verify", foreign)[1]
     assert command("verify", own_folders / "nothing")[0] == 1

@@ -143,12 +143,3 @@ def test_a_damaged_kept_input_is_replaced(tmp_path: Path) -> None:
     kept = run_files.keep_input(source, tmp_path)
     kept.write_bytes(b"half")
     assert run_files.keep_input(source, tmp_path).read_bytes() == b"pixels"
-
-
-def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "run.json"
-    run_files.write_atomic(path, b"one")
-    with pytest.raises(TypeError):
-        run_files.write_atomic(path, "no bytes")  # type: ignore[arg-type]
-    assert path.read_bytes() == b"one"
-    assert [found.name for found in path.parent.iterdir()] == ["run.json"]

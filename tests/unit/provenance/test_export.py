@@ -18,7 +18,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.files import hash_file
 from wiro_nb.provenance.crate import CrateRun, export_crate
 from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.record import seal_record
+from wiro_nb.provenance.record import add_hash
 from wiro_nb.provenance.report import write_csv
 
 OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
@@ -37,7 +37,7 @@ def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
     image.write_bytes(b"pixels")
     runs = make_runs(tmp_path)
     item = {"name": "input.png", "sha256": hash_file(image), "size_bytes": 6, "url": None}
-    runs[0] = CrateRun(seal_record({**runs[0].record, "files": {"inputImage": [item]}}), runs[0].files)
+    runs[0] = CrateRun(add_hash({**runs[0].record, "files": {"inputImage": [item]}}), runs[0].files)
     done = export_crate(runs, tmp_path / "crate", title="Two clips", find_input=lambda sha256: image)
     assert done.left_out == ()
     crate = ROCrate(str(tmp_path / "crate"))

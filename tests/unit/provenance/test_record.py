@@ -106,20 +106,20 @@ def test_any_change_is_noticed_and_can_be_read_on_purpose() -> None:
 
 
 def test_fields_of_later_versions_are_kept() -> None:
-    record = records.seal_record({**make_record(), "mood": {"colour": "blue"}})
+    record = records.add_hash({**make_record(), "mood": {"colour": "blue"}})
     assert records.check_record(record)["mood"] == {"colour": "blue"}
 
 
 def test_a_later_format_is_refused_with_the_command_to_upgrade() -> None:
     with pytest.raises(BadRecord) as caught:
-        records.check_record(records.seal_record({**make_record(), "format": 9}))
+        records.check_record(records.add_hash({**make_record(), "format": 9}))
     assert caught.value.reason == "format"
     assert "pip install" in caught.value.hint
 
 
 def test_a_format_that_never_was_is_refused() -> None:
     with pytest.raises(BadRecord, match="format 0") as caught:
-        records.check_record(records.seal_record({**make_record(), "format": 0}))
+        records.check_record(records.add_hash({**make_record(), "format": 0}))
     assert caught.value.reason == "format"
 
 

@@ -1,7 +1,7 @@
-"""Carries out the faults of requests and files, and counts what was asked.
+"""Applies faults to requests, files and sockets, and counts requests.
 
-A layer around the application: it sees every request, so no endpoint has to know of faults. Resetting a
-connection needs its transport, which `watched_protocol` hands down in the scope.
+A middleware sees every request, so that no endpoint knows about faults. Resetting a connection needs its
+transport, which `watched_protocol` passes on in the scope.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["FaultMiddleware", "reset_connection", "watched_protocol"]
 _PAGE = b"<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>Something else</h1></body></html>"
 _LINGER = "hh" if sys.platform == "win32" else "ii"
 _CHUNK = 16_384
-_BODY_FAULTS = frozenset({"cut", "cut-body", "wrong-types", "unknown-status", "late-outputs"})
+_HALVES = ("cut", "cut-body", "short")
 UNKNOWN_STATUS = "task_sandbox_unheard_of"
 
 
@@ -49,9 +49,9 @@ def watched_protocol(faults: Faults) -> type[asyncio.Protocol]:
 
 
 def reset_connection(transport: asyncio.Transport) -> None:
-    """Ends a TCP connection the hard way: the peer sees a reset, not an end."""
+    """Aborts a TCP connection: the peer sees a reset, not an end of stream."""
     raw = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # the peer may have gone first
+    with contextlib.suppress(OSError):  # the peer may have closed first
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
     transport.abort()
@@ -61,9 +61,9 @@ class FaultMiddleware:
     """Wraps the application.
 
     Args:
-        app: What is wrapped.
-        faults: What goes wrong.
-        requests: Counts how often each endpoint, `file` and `socket` was asked.
+        app: The application.
+        faults: The active rules.
+        requests: Counts the calls of each endpoint, `file` and `socket`.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults, requests: Counter[str]) -> None:
@@ -71,59 +71,51 @@ class FaultMiddleware:
         self._ended_details: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request, or does what its fault says."""
-        try:
-            await self._serve(scope, receive, send)
-        except ClientDisconnect:
-            return  # whoever asked went away half-way; there is nobody to tell
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request, or applies its fault."""
         place = _place(scope)
-        if place is None:
-            await self._app(scope, receive, send)
-            return
-        self._requests[place] += 1
-        faults = self._faults.match(place) if scope["type"] == "http" else []
-        for fault in faults:
-            if fault.kind == "delay":
-                await asyncio.sleep(fault.number(1.0))
-        rest = [fault for fault in faults if fault.kind != "delay"]
-        if not rest:
-            await self._app(scope, receive, send)
-        elif place == "file":
-            await self._spoil_file(rest[0], scope, receive, send)
-        else:
-            await self._spoil_answer(rest[0], scope, receive, send)
+        if place:
+            self._requests[place] += 1
+        faults = self._faults.match(place) if place and scope["type"] == "http" else []
+        with contextlib.suppress(ClientDisconnect):
+            for fault in faults:
+                if fault.kind == "delay":
+                    await asyncio.sleep(fault.number(1.0))
+            rest = [fault for fault in faults if fault.kind != "delay"]
+            if not rest:
+                await self._app(scope, receive, send)
+            else:
+                await self._apply(rest[0], place == "file", scope, receive, send)
 
-    async def _spoil_answer(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        if fault.kind == "reset":
-            await _reset(scope)
-        elif fault.kind == "hang":
-            await _until_gone(receive)
-        elif fault.kind == "reset-after":
-            await _collect(self._app, scope, receive)
-            await _reset(scope)
-        elif fault.kind in _BODY_FAULTS:
-            start, body = await _collect(self._app, scope, receive)
-            await self._send_spoiled(fault, start, body, scope, send)
-        else:
-            await _plain_fault(fault)(scope, receive, send)
-
-    async def _send_spoiled(self, fault: Fault, start: Message, body: bytes, scope: Scope, send: Send) -> None:
-        length = len(body)
-        if fault.kind == "cut":
-            body = body[: length // 2]
-            length = len(body)
-        elif fault.kind == "cut-body":
-            body = body[: length // 2]
-        else:
-            body = self._changed(fault, body)
-            length = len(body)
-        headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-        await send({**start, "headers": [*headers, (b"content-length", str(length).encode())]})
-        await send({"type": "http.response.body", "body": body, "more_body": fault.kind == "cut-body"})
-        if fault.kind == "cut-body":
-            await _end(scope)
+    async def _apply(self, fault: Fault, is_file: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        match fault.kind:
+            case "reset":
+                await _reset(scope)
+            case "reset-after":
+                await _collect(self._app, scope, receive)
+                await _reset(scope)
+            case "hang":
+                await _wait_until_gone(receive)
+            case "endless":
+                await _send_endlessly(receive, send)
+            case "slow":
+                start, body = await _collect(self._app, scope, receive)
+                await _send_slowly(start, body, max(1, int(fault.number(2000) / 10)), send)
+            case "no-range":
+                kept = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
+                await self._app({**scope, "headers": kept}, receive, send)
+            case "cut" | "cut-body" | "short" | "wrong-types" | "unknown-status" | "late-outputs":
+                start, body = await _collect(self._app, scope, receive)
+                sent = body[: len(body) // 2] if fault.kind in _HALVES else self._changed(fault, body)
+                breaks = fault.kind == "cut-body" or (fault.kind == "cut" and is_file)
+                length = len(body) if breaks else len(sent)
+                headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+                await send({**start, "headers": [*headers, (b"content-length", str(length).encode())]})
+                await send({"type": "http.response.body", "body": sent, "more_body": breaks})
+                if breaks:  # after what was sent has gone out
+                    scope["state"]["transport"].close()
+                    await asyncio.sleep(0.01)
+            case _:
+                await _plain_fault(fault)(scope, receive, send)
 
     def _changed(self, fault: Fault, body: bytes) -> bytes:
         try:
@@ -140,20 +132,6 @@ class FaultMiddleware:
                 if self._ended_details[task["id"]] <= fault.number(1):
                     task["outputs"] = []
         return json.dumps(content).encode()
-
-    async def _spoil_file(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        if fault.kind == "no-range":
-            headers = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
-            await self._app({**scope, "headers": headers}, receive, send)
-        elif fault.kind == "reset":
-            await _reset(scope)
-        elif fault.kind == "endless":
-            await _endless(receive, send)
-        elif fault.kind in ("cut", "short", "slow"):
-            start, body = await _collect(self._app, scope, receive)
-            await _send_file(fault, start, body, scope, send)
-        else:
-            await _plain_fault(fault)(scope, receive, send)
 
 
 def _place(scope: Scope) -> str | None:
@@ -181,7 +159,7 @@ def mistyped(value: Any) -> Any:
 
 
 def _plain_fault(fault: Fault) -> Response:
-    """Returns the answer of a fault that is nothing but an answer."""
+    """Returns the answer of a fault that replaces the whole answer."""
     match fault.kind:
         case "html" | "wrong-type":
             return Response(_PAGE, media_type="text/html")
@@ -199,46 +177,36 @@ def _plain_fault(fault: Fault) -> Response:
 
 
 async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
-    """Runs the application and keeps its answer."""
+    """Runs the application and returns its answer."""
     messages: list[Message] = []
 
     async def keep(message: Message) -> None:
         messages.append(message)
 
-    # Without these the server would send the file itself, past this layer.
+    # With these the server would send the file itself, past this middleware.
     extensions = {name: value for name, value in scope.get("extensions", {}).items() if "send" not in name}
     await app({**scope, "extensions": extensions}, receive, keep)
     return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
 
 
-async def _send_file(fault: Fault, start: Message, body: bytes, scope: Scope, send: Send) -> None:
-    half = body[: len(body) // 2]
-    if fault.kind == "short":
-        kept = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-        await send({**start, "headers": [*kept, (b"content-length", str(len(half)).encode())]})
-        await send({"type": "http.response.body", "body": half})
-        return
+async def _send_slowly(start: Message, body: bytes, chunk_bytes: int, send: Send) -> None:
+    """Sends ten chunks a second."""
     await send(start)
-    if fault.kind == "cut":
-        await send({"type": "http.response.body", "body": half, "more_body": True})
-        await _end(scope)
-        return
-    pace = max(1, int(fault.number(2000) / 10))
-    for at in range(0, len(body), pace):
-        await send({"type": "http.response.body", "body": body[at : at + pace], "more_body": True})
+    for at in range(0, len(body), chunk_bytes):
+        await send({"type": "http.response.body", "body": body[at : at + chunk_bytes], "more_body": True})
         await asyncio.sleep(0.1)
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _endless(receive: Receive, send: Send) -> None:
-    gone = asyncio.ensure_future(_until_gone(receive))
+async def _send_endlessly(receive: Receive, send: Send) -> None:
+    gone = asyncio.ensure_future(_wait_until_gone(receive))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"video/mp4")]})
     while not gone.done():
         await send({"type": "http.response.body", "body": b"\0" * _CHUNK, "more_body": True})
         await asyncio.sleep(0.005)
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -248,18 +216,12 @@ async def _reset(scope: Scope) -> None:
     await asyncio.sleep(0.01)  # the server notices the loss before it misses an answer
 
 
-async def _end(scope: Scope) -> None:
-    """Ends the connection after what was sent has gone out."""
-    scope["state"]["transport"].close()
-    await asyncio.sleep(0.01)
-
-
 class FrameFaults:
     """The faults of one socket.
 
     Args:
-        faults: What goes wrong with this socket.
-        seed: Decides the shuffling.
+        faults: The faults of this socket.
+        seed: Seeds the shuffling.
     """
 
     def __init__(self, faults: Sequence[Fault], seed: int) -> None:
@@ -270,16 +232,16 @@ class FrameFaults:
 
     @property
     def refuses(self) -> bool:
-        """True when the handshake is to be refused."""
+        """True to refuse the handshake."""
         return "refuse" in self._faults
 
     @property
     def drops_now(self) -> bool:
-        """True when the connection is to be cut off: after so many events."""
+        """True to abort the connection: after the given number of events."""
         return "drop" in self._faults and self._sent >= self._faults["drop"].number(1)
 
     def apply(self, text: str) -> list[str | bytes]:
-        """Returns what is sent in place of an event, in order; nothing when it is held back."""
+        """Returns the frames to send in place of an event; none while it is held back."""
         self._sent += 1
         if not self._faults:
             return [text]

@@ -1,13 +1,14 @@
 """The band at the bottom of every frame that says SANDBOX, the prompt and the seed.
 
-Pillow's built-in font is always available but covers little beyond Latin. Other letters are transliterated; a
-script without a transliteration is named and counted ("[CJK x4]") instead of showing empty boxes.
+Pillow's built-in font is always available but covers little beyond Latin. Text in other scripts is
+named and counted ("[CJK x4]") instead of showing empty boxes.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,24 +20,9 @@ __all__ = ["Label", "make_label", "spell"]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _NOT_A_GLYPH = "\U0010fffd"
-_CYRILLIC_LETTERS = "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґ"
-_CYRILLIC_SPELT = "a b v g d e zh z i y k l m n o p r s t u f kh ts ch sh shch _ y _ e yu ya yo i yi ye g"
-_GREEK_LETTERS = "αβγδεζηθικλμνξοπρσςτυφχψω"
-_GREEK_SPELT = "a v g d e z i th i k l m n x o p r s s t y f ch ps o"
-_LATIN_LETTERS = "ıøłđðþßæœəŋħ"
-_LATIN_SPELT = "i o l d d th ss ae oe e ng h"
-_LETTERS = {
-    letter: spelt.replace("_", "")
-    for letters, line in (
-        (_CYRILLIC_LETTERS, _CYRILLIC_SPELT),
-        (_GREEK_LETTERS, _GREEK_SPELT),
-        (_LATIN_LETTERS, _LATIN_SPELT),
-    )
-    for letter, spelt in zip(letters, line.split(), strict=True)
-}
-_MARKS_SPELT = '\' \' , " " " - - - ... * - -> <- , . " " -'
-_MARKS = dict(zip("‘’‚“”„–—−…•·→←、。「」・", _MARKS_SPELT.split(), strict=True))
-_SYLLABLES = ("HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
+_MAX_CHARACTERS = 400
+_SPELLINGS = 'i o l d d th ss ae oe e ng h \' \' , " " " - - - ...'
+_SPELLED = dict(zip("ıøłđðþßæœəŋħ‘’‚“”„–—−…", _SPELLINGS.split(), strict=True))
 
 
 class Label:
@@ -86,90 +72,57 @@ def make_label(prompt: str, seed: str, width: int, height: int) -> Label:
 def _cut(pen: ImageDraw.ImageDraw, font: Font, head: str, tail: str, room: float) -> str:
     if pen.textlength(head + tail, font) <= room:
         return head + tail
-    low, high = 0, len(tail)
-    while low < high:
-        half = (low + high + 1) // 2
-        if pen.textlength(head + tail[:half] + "...", font) <= room:
-            low = half
-        else:
-            high = half - 1
-    return head + tail[:low].rstrip() + "..." if low > 3 else head
+    while len(tail) > 3 and pen.textlength(head + tail + "...", font) > room:
+        tail = tail[:-1]
+    return head + tail.rstrip() + "..." if len(tail) > 3 else head
 
 
 def spell(text: str) -> str:
-    """Returns `text` in one line of characters that the built-in font can draw."""
+    """Returns `text` in one line of characters that the built-in font can draw.
+
+    Accents that the font lacks are dropped; runs of other characters become their script and number.
+    """
     parts: list[str] = []
-    unknown: list[str] = []  # scripts of the run of characters without a spelling
-
-    def flush_unknown() -> None:
-        if unknown:
-            parts.append(f"[{unknown[0]} x{len(unknown)}]")
-            unknown.clear()
-
-    for char in unicodedata.normalize("NFC", text):
-        spelled = _spell_one(char)
-        if spelled is None:
-            script = _script(char)
-            if unknown and unknown[0] != script:
-                flush_unknown()
-            unknown.append(script)
-        elif spelled:
-            flush_unknown()
-            parts.append(spelled)
-    flush_unknown()
+    for script, run in groupby(unicodedata.normalize("NFC", text[:_MAX_CHARACTERS]), _script_to_name):
+        characters = "".join(run)
+        parts.append(
+            f"[{script} x{len(characters)}]" if script else "".join(_spell_one(char) or "" for char in characters)
+        )
     return " ".join("".join(parts).split())
 
 
 @lru_cache(maxsize=4096)
 def _spell_one(char: str) -> str | None:
-    """Drawable text for one character, "" to leave it out, None when there is no spelling."""
-    if char.isspace() or unicodedata.category(char) == "Cc":
+    """Returns drawable text for one character, "" to leave it out, None when there is none."""
+    category = unicodedata.category(char)
+    if char.isspace() or category == "Cc":
         return " "
+    if category in ("Mn", "Me", "Mc", "Cf", "Sk", "Cs", "Co", "Cn"):
+        return ""
     if _is_drawable(char):
         return char
-    if unicodedata.category(char) in ("Mn", "Me", "Mc", "Cf", "Sk", "Cs", "Co", "Cn"):
-        return ""
-    if char in _MARKS:
-        return _MARKS[char]
-    lower = _LETTERS.get(char.lower())
-    if lower is not None:
-        return lower if char == char.lower() else lower.capitalize()
-    by_name = _spell_by_name(char)  # before decomposing: that would turn kana ga into ka
-    plain = "".join(part for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part))
-    if by_name is None and plain and plain != char:
-        spelled = [_spell_one(part) for part in plain]
-        if all(part is not None for part in spelled):
-            return "".join(part or "" for part in spelled)
-    return by_name
-
-
-def _spell_by_name(char: str) -> str | None:
-    name = unicodedata.name(char, "")
-    for syllables in _SYLLABLES:
-        if name.startswith(syllables):
-            return name.removeprefix(syllables).split()[-1].lower()
-    if name.startswith("REGIONAL INDICATOR SYMBOL LETTER "):
-        return name[-1]
-    if unicodedata.category(char) == "So" and name:
+    if spelled := _SPELLED.get(char.lower()):
+        return spelled if char == char.lower() else spelled.capitalize()
+    if category == "So" and (name := unicodedata.name(char, "")):
         return f"[{name.lower()}]"
-    return None
+    plain = "".join(part for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part))
+    return plain if plain and all(map(_is_drawable, plain)) else None
 
 
-def _script(char: str) -> str:
-    name = unicodedata.name(char, "").split()
-    if not name:
-        return "character"
-    return "CJK" if name[0] == "CJK" else name[0].capitalize()
+def _script_to_name(char: str) -> str:
+    """Returns the script of a character without drawable text, "" for all others."""
+    if _spell_one(char) is not None:
+        return ""
+    return unicodedata.name(char, "Character").split()[0]
 
 
 @lru_cache(maxsize=4096)
 def _is_drawable(char: str) -> bool:
-    mask = _glyph(char)
-    return mask[0] != (0, 0) and mask[1].strip(b"\x00") != b"" and mask != _glyph(_NOT_A_GLYPH)
+    size, mask = _glyph(char)
+    return size != (0, 0) and any(mask) and (size, mask) != _glyph(_NOT_A_GLYPH)
 
 
 @lru_cache(maxsize=4096)
 def _glyph(char: str) -> tuple[tuple[int, int], bytes]:
-    font = ImageFont.load_default(24)
-    mask = font.getmask(char)
+    mask = ImageFont.load_default(24).getmask(char)
     return mask.size, bytes(mask)

@@ -47,8 +47,7 @@ def main(count: int) -> None:
 def measure(count: int) -> list[str]:
     """Runs one sweep with its grid and returns the figures as lines."""
     from wiro_nb.execution.requests import Origin
-    from wiro_nb.notebook.sweep.controller import GridDesk
-    from wiro_nb.notebook.sweep.output import sweep_output
+    from wiro_nb.notebook.sweep.view import SweepView
     from wiro_nb.session.manager import close_manager, get_manager
     from wiro_nb.sweeps.plan import plan_sweep
     from wiro_nb.sweeps.sweep import Sweep
@@ -73,8 +72,8 @@ def measure(count: int) -> list[str]:
     sweep = timed(
         f"start: {count} intents on disk, handle returned", lambda: Sweep.start(manager, plan, origin=origin)
     )
-    desk = timed("grid made", lambda: GridDesk(sweep, []))
-    desk.show()
+    view = SweepView(sweep)
+    timed("grid made and displayed", view.show_live)
     sweep.wait()
     took, cpu = time.perf_counter() - began, cpu_s() - before
     lines.append(f"{'all done':<52} {took:8.2f} s, {count / took:.0f} runs a second")
@@ -85,9 +84,9 @@ def measure(count: int) -> list[str]:
         "the same sweep again: planned, nothing to send",
         lambda: plan_sweep(manager, MODEL, {"seed": range(1, count + 1)}, VALUES, origin=origin),
     )
-    bundle = timed("static form with contact sheet", lambda: sweep_output(sweep, Path.cwd()))
-    lines.append(f"{'static form a run':<52} {sum(map(len, bundle.values())) / count / 1000:8.1f} kB")
-    desk.close()
+    output = timed("static form", view.output)
+    lines.append(f"{'static form a run':<52} {sum(map(len, output.data.values())) / count / 1000:8.1f} kB")
+    view.close()
     close_manager()
     return lines
 

@@ -59,7 +59,7 @@ def unload(shell: Any) -> None:
     for name, end in (
         ("run.display", "end_views"),
         ("form.controller", "end_forms"),
-        ("sweep.controller", "end_grids"),
+        ("sweep.view", "end_grids"),
     ):
         module = sys.modules.get(f"wiro_nb.notebook.{name}")
         if module is not None:

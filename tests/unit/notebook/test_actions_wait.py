@@ -17,7 +17,6 @@ from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.sweep.actions import SweepView
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
 
@@ -53,12 +52,13 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(monkeypa
     handles = [run_with(*DONE.outputs), run_with(UNSAVED), run_with(UNSAVED)]
     handles[2].short_id = "9n3rf"
     waited: list[str] = []
-    sweep: Any = SimpleNamespace(id="s", wait=lambda: waited.append("until the end"), runs=handles)
+    sweep = SimpleNamespace(wait=lambda: waited.append("until the end"))
+    view: Any = SimpleNamespace(handle=sweep, runs=handles)
     in_context(monkeypatch, "kernel-live")
-    display.wait_for(SweepView(sweep))
+    display.wait_for(view)
     in_context(monkeypatch, "kernel-headless")
     with pytest.raises(DownloadFailed, match=r"run 8k2qf is done, but clip\.mp4 was not saved") as caught:
-        display.wait_for(SweepView(sweep))
+        display.wait_for(view)
     assert tuple(caught.value.details) == ("Not saved either: 9n3rf.",)
     assert len(waited) == 2
 

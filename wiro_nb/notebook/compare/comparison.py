@@ -11,10 +11,9 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.compare.view import LETTERS, Comparison, DiffRow, compare_runs
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import with_view_of
-from wiro_nb.notebook.run.display import read_posters, rebase_outputs
+from wiro_nb.notebook.run.clips import clip_data, main_output, make_thumb, read_poster
+from wiro_nb.notebook.run.display import rebase_outputs
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.sweep.contact_sheet import make_thumb
-from wiro_nb.notebook.sweep.grid_view import clip_timing, main_output
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import media, option_labels, poster_base64
@@ -45,7 +44,7 @@ class ComparisonView(Displayable):
 
     def static(self) -> Output:
         """Returns the static form."""
-        posters = [_poster(run) for run in self.runs]
+        posters = [read_poster(run) for run in self.runs]
         html = _html(self.snapshots, self.comparison, posters, self.notes)
         text = _plain(self.snapshots, self.comparison, self.notes)
         return Output(html, text, metadata={"wiro": {"compared": [run.id for run in self.runs]}})
@@ -69,19 +68,13 @@ class ComparisonView(Displayable):
     def _view(self) -> dict[str, Any]:
         clips = []
         for letter, snapshot in zip(LETTERS, self.snapshots, strict=False):
-            output = main_output(snapshot)
             clips.append(
                 {
                     "letter": letter,
                     "run": snapshot.short_id,
                     "model": snapshot.model,
                     "word": status_of(snapshot).label,
-                    "path": (output.path if output else None) or "",
-                    "poster": (output.poster_path if output else None) or "",
-                    "type": output.content_type.partition("/")[0] if output else "",
-                    **clip_timing(output),
-                    "width": (output.width if output else None) or 0,
-                    "height": (output.height if output else None) or 0,
+                    **clip_data(snapshot),
                 }
             )
         return {
@@ -100,7 +93,7 @@ class ComparisonView(Displayable):
         if action == "star":
             run._row = session.manager().ledger.amend(run.id, starred=not run.row.starred)
             widget.stars = self._stars()
-        elif action == "poster" and (picture := _poster(run)) is not None:
+        elif action == "poster" and (picture := read_poster(run)) is not None:
             widget.send_poster(position, picture)
 
 
@@ -125,13 +118,6 @@ def comparison_view(runs: Sequence[Run], *, notes: Sequence[str] = ()) -> Compar
 
 def _row_data(row: DiffRow) -> dict[str, Any]:
     return {"name": row.name, "cells": [[list(piece) for piece in cell] for cell in row.cells]}
-
-
-def _poster(run: Run) -> bytes | None:
-    output = main_output(run.snapshot)
-    if output is None or not output.poster_path:
-        return None
-    return read_posters(run, run.snapshot).get(output.poster_path)
 
 
 def _html(

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.notebook.sweep.grid_view import main_output
+from wiro_nb.notebook.run.clips import main_output
 from wiro_nb.presentation.formatting import format_cost, format_count, format_duration
 from wiro_nb.presentation.status import status_of
 

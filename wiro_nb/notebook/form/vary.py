@@ -63,10 +63,12 @@ class FormVary:
             ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         """
         from wiro_nb.notebook.run.submit import SubmitOptions
-        from wiro_nb.notebook.sweep.actions import plan_notes, start
-        from wiro_nb.notebook.sweep.controller import attach_grid
+        from wiro_nb.notebook.sweep.actions import start
+        from wiro_nb.notebook.sweep.view import SweepView
 
         sweep = start(plan, self._context, SubmitOptions("form"), yes=yes)
-        keep = partial(self._results.add_sweep, sweep.id)
-        self._show(attach_grid(sweep, plan_notes(plan), keep))
+        view = SweepView(sweep, publish=partial(self._results.add_sweep, sweep.id))
+        view.show_live()
+        assert view.grid is not None
+        self._show(view.grid)
         return sweep

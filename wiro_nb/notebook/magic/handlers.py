@@ -156,7 +156,8 @@ def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> No
 
 
 def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any], variable: str | None) -> None:
-    from wiro_nb.notebook.sweep.actions import SweepView, make_plan, start
+    from wiro_nb.notebook.sweep.actions import make_plan, start
+    from wiro_nb.notebook.sweep.view import SweepView
 
     axes = [read_axis(text) for text in parsed.listed("sweep")]
     plan = make_plan(

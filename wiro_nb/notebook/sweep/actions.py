@@ -1,4 +1,4 @@
-"""Sweeps in a notebook: starts them and shows them, live, waiting, or as text."""
+"""Plans and starts sweeps from a notebook."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from wiro_nb.notebook import display
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.sweep.output import new_display_id, sweep_output
-from wiro_nb.presentation.output import Output
-from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, describe_plan, plan_sweep
+from wiro_nb.notebook.sweep.view import SweepView
+from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, plan_sweep
 from wiro_nb.sweeps.sweep import Sweep
-
-NOTHING_SENT = "Every point of this sweep is made already: shown at no cost. --fresh runs them anew."
 
 
 def sweep(
@@ -99,34 +95,3 @@ def start(plan: SweepPlan, context: ExecutionContext, options: SubmitOptions, *,
         bridge.follow(run)
     session.last_run = handle.runs[-1]
     return handle
-
-
-def plan_notes(plan: SweepPlan) -> list[str]:
-    """Returns the sentences that stand above a grid: what is sent, what is reused."""
-    first = NOTHING_SENT if not plan.missing else f"{describe_plan(plan)}."
-    return [first, *plan.notes]
-
-
-class SweepView:
-    """A sweep in one output: the grid where a person watches, else its static form."""
-
-    is_moving = True  # also of a sweep that is done: its clips are played in the grid
-
-    def __init__(self, handle: Sweep) -> None:
-        self.handle, self.runs = handle, handle.runs
-        self.display_id = new_display_id(handle)
-
-    def show_live(self) -> None:
-        """Displays the grid."""
-        from wiro_nb.notebook.sweep.controller import show_live
-
-        show_live(self.handle, plan_notes(self.handle.plan))
-
-    def output(self) -> Output:
-        """Returns the static form."""
-        return sweep_output(self.handle, current_context().folder, plan_notes(self.handle.plan))
-
-
-def show(handle: Sweep) -> None:
-    """Shows a sweep that is the value of a cell, or on `sweep.show()`."""
-    display.show(SweepView(handle))

@@ -1,22 +1,45 @@
-"""A sweep as static output: a table of posters with links, and a contact sheet. Pure but for Pillow's pictures."""
+"""A sweep as static output: a table of posters with links, one line of text a run, and its records as metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.notebook.sweep.contact_sheet import make_sheet, make_thumb
-from wiro_nb.notebook.sweep.grid_view import Layout, head_view, lay_out, main_output, point_labels, tile_cost
+from wiro_nb.notebook.run.clips import main_output, make_thumb, read_poster
+from wiro_nb.notebook.run.display import rebase_outputs
+from wiro_nb.notebook.sweep.tiles import Layout, head_data, lay_out, point_labels, tile_cost
 from wiro_nb.presentation.formatting import format_duration, format_progress, shorten
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of
 from wiro_nb.sweeps.plan import SweepPlan
+from wiro_nb.sweeps.sweep import Sweep
 
 _PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
 _SMALL = f"font-size:11px;{MUTED}"
 _LONGEST_PROMPT = 280
+
+
+def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:
+    """Returns the static output of a sweep as it is now, with its records, for a notebook in a folder."""
+    metadata = _metadata(sweep)  # first: an output must not be older than the records beside it
+    posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
+    snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
+    return render_sweep(sweep.plan, snapshots, posters, best=best_of(sweep), notes=notes, metadata=metadata)
+
+
+def best_of(sweep: Sweep) -> int | None:
+    """Returns the position of the picked run, or None."""
+    return next((position for position, run in enumerate(sweep.runs) if run.row.starred), None)
+
+
+def _metadata(sweep: Sweep) -> dict[str, Any]:
+    records = {run.id: record for run in sweep.runs if run.done and (record := run.record) is not None}
+    best = {"best": sweep.best.id} if sweep.best is not None else {}
+    return {"wiro": {"sweep_id": sweep.id, "model": sweep.model, "runs": records, **best}}
 
 
 def render_sweep(
@@ -26,8 +49,9 @@ def render_sweep(
     *,
     best: int | None = None,
     notes: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
 ) -> Output:
-    """Returns the static output of a sweep as it is now.
+    """Returns the static output of a sweep.
 
     Args:
         plan: The sweep.
@@ -35,45 +59,41 @@ def render_sweep(
         posters: JPEG by position; missing ones are left out.
         best: Position of the picked point, or None.
         notes: Sentences above the table.
+        metadata: Of the output.
     """
     layout, labels = lay_out(plan), point_labels(plan)
-    thumbs = {position: make_thumb(picture) for position, picture in posters.items()}
     tiles = [
-        _tile(snapshot, labels[position], thumbs.get(position), position == best)
+        _tile(snapshot, labels[position], posters.get(position), position == best)
         for position, snapshot in enumerate(snapshots)
     ]
-    head = head_view(plan, snapshots, best=labels[best] if best is not None else "", left_s=None)
+    head = head_data(plan, snapshots)
     body = _table(layout, tiles) if layout.is_table else _list(layout, tiles)
-    lead = _head(plan, layout, snapshots, str(head["title"]), str(head["spent"]), notes)
-    html = h("div", lead, body, style=CARD)
-    title = f"{plan.schema.slug}: {layout.row_name + ' by ' if layout.is_table else ''}{layout.column_name}"
-    sheet = make_sheet(layout, labels, posters, title, best)
-    text = sweep_text(plan, snapshots, best=best, notes=notes)
-    return Output(html, text, "" if sheet is None else poster_base64(sheet))
+    html = h("div", _head(plan, layout, snapshots, head, notes), body, style=CARD)
+    # Viewers that show no pictures inside HTML get one: of the best point, or the first.
+    first = next(iter(posters.values()), None)
+    picture = first if best is None else posters.get(best, first)
+    text = "\n".join(_lines(plan, snapshots, head, best, notes))
+    return Output(html, text, poster_base64(picture) if picture else "", metadata or {})
 
 
-def sweep_text(
-    plan: SweepPlan, snapshots: Sequence[Snapshot], *, best: int | None = None, notes: Sequence[str] = ()
-) -> str:
-    """Returns a sweep in plain text: one line a run."""
+def _lines(
+    plan: SweepPlan, snapshots: Sequence[Snapshot], head: Mapping[str, Any], best: int | None, notes: Sequence[str]
+) -> list[str]:
     labels = point_labels(plan)
-    head = head_view(plan, snapshots, best="", left_s=None)
-    lines = [f"wiro: {str(head['title']).lower()}  {plan.schema.slug}, {head['counts']}, {head['spent']}"]
+    lines = [f"wiro: {head['title'].lower()}  {plan.schema.slug}, {head['counts']}, {head['spent']}"]
     lines += [f"  {note}" for note in notes]
     width = max(map(len, labels), default=0)
     for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
         output = main_output(snapshot)
-        where = output.path if output and output.path else ""
-        word = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
+        path = (output.path if output else None) or ""
+        status = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
         mark = "*" if position == best else " "
-        lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {word.lower()}  {where}".rstrip())
-    if best is not None:
-        lines.append("  * picked as best")
-    return "\n".join(lines)
+        lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {status.lower()}  {path}".rstrip())
+    return [*lines, "  * picked as best"] if best is not None else lines
 
 
 def _head(
-    plan: SweepPlan, layout: Layout, snapshots: Sequence[Snapshot], title: str, spent: str, notes: Sequence[str]
+    plan: SweepPlan, layout: Layout, snapshots: Sequence[Snapshot], head: Mapping[str, Any], notes: Sequence[str]
 ) -> Child:
     unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
     status = RUNNING if unfinished else DONE
@@ -87,29 +107,30 @@ def _head(
         f"{unfinished} not finished when this notebook was saved. Run the cell again: it picks them up, and sends "
         "only what is missing."
     )
+    about = muted(f"{plan.schema.slug}, {varied}. {head['spent']}")
     return (
-        h("div", status_dot(status), h("b", title), " ", muted(f"{plan.schema.slug}, {varied}. {spent}")),
+        h("div", status_dot(status), h("b", head["title"]), " ", about),
         h("div", shorten(prompt, _LONGEST_PROMPT), style=prompt_style) if prompt and is_shared else "",
         (line(note) for note in notes),
         line(waiting) if unfinished else "",
     )
 
 
-def _tile(snapshot: Snapshot, label: str, thumb: bytes | None, is_best: bool) -> Html:
+def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool) -> Html:
     output, status = main_output(snapshot), status_of(snapshot)
     picture: Child = ""
-    if thumb is not None:
-        picture = h("img", src=f"data:image/jpeg;base64,{poster_base64(thumb)}", alt=label, style=_PICTURE)
+    if poster is not None:
+        source = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster))}"
+        picture = h("img", src=source, alt=label, style=_PICTURE)
     elif not snapshot.state.is_final or not (output and output.path):
-        said = snapshot.message if snapshot.state.is_final else ""
-        picture = h("div", said[:160], style=f"{_SMALL};white-space:normal;max-width:208px")
+        reason = snapshot.message[:160] if snapshot.state.is_final else ""
+        picture = h("div", reason, style=f"{_SMALL};white-space:normal;max-width:208px")
     if output is not None and output.path:
         picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")
     facts = [format_duration(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
-    facts += [cost] if (cost := tile_cost(snapshot)) else []
-    said = h("b", "Best") if is_best else status.label
-    tail = muted(", ".join([*facts, f"run {snapshot.short_id}"]))
-    below = h("div", status_dot(status), said, " ", tail, style="font-size:11px;white-space:nowrap")
+    tail = muted(", ".join(filter(None, [*facts, tile_cost(snapshot), f"run {snapshot.short_id}"])))
+    shown = h("b", "Best") if is_best else status.label
+    below = h("div", status_dot(status), shown, " ", tail, style="font-size:11px;white-space:nowrap")
     return h("div", picture, below, style="outline:2px solid #2f80ed;outline-offset:2px" if is_best else "")
 
 

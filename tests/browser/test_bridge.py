@@ -13,8 +13,8 @@ OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
 SETUP = """
 from wiro_nb.notebook.widgets import BridgeWidget
 from wiro_nb.presentation.output import Output
-hellos = []
-bridge = BridgeWidget(hellos.append)
+handshakes = []
+bridge = BridgeWidget(handshakes.append)
 """
 
 
@@ -32,9 +32,11 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
 
     notebook = open_notebook(path, app=app, run=False)
     notebook.execute(SETUP)
-    notebook.wait_for_answer("len(hellos)", "1")
-    notebook.wait_for_answer("hellos[0]['known'] | hellos[0]['outputs']", "{'01A': 'submitted'}")
-    notebook.wait_for_answer("hellos[0]['notebook_ok'], hellos[0]['path'].endswith('.ipynb')", "(True, True)")
+    notebook.wait_for_answer("len(handshakes)", "1")
+    notebook.wait_for_answer("handshakes[0]['known'] | handshakes[0]['outputs']", "{'01A': 'submitted'}")
+    notebook.wait_for_answer(
+        "handshakes[0]['notebook_ok'], handshakes[0]['path'].endswith('.ipynb')", "(True, True)"
+    )
 
     notebook.execute(
         "done = {'format': 1, 'run_id': '01A', 'status': 'succeeded', 'model': 'a/b'}\n"
@@ -67,7 +69,7 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
 
 def test_the_bridge_says_hello_again_after_a_reload_and_dirties_nothing(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook([SETUP])
-    notebook.wait_for_answer("len(hellos)", "1")
+    notebook.wait_for_answer("len(handshakes)", "1")
     notebook.execute("bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})")
     notebook.page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['01A']"
@@ -75,15 +77,15 @@ def test_the_bridge_says_hello_again_after_a_reload_and_dirties_nothing(open_not
     notebook.saved()
     notebook.page.reload()
     notebook.wait_for_kernel()
-    notebook.wait_for_answer("len(hellos)", "2")
+    notebook.wait_for_answer("len(handshakes)", "2")
     notebook.execute("bridge.send_runs({'01A': {'status': 'succeeded', 'format': 1, 'run_id': '01A'}})")
-    notebook.wait_for_answer("hellos[1]['known']", "{'01A': 'succeeded'}")
+    notebook.wait_for_answer("handshakes[1]['known']", "{'01A': 'succeeded'}")
     assert notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty") is False
 
 
 def test_where_several_pages_share_a_notebook_a_later_one_waits_for_its_turn(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook([SETUP])
-    notebook.wait_for_answer("len(hellos)", "1")
+    notebook.wait_for_answer("len(handshakes)", "1")
     notebook.page.evaluate(
         """() => {
             const {model} = window.jupyterapp.shell.currentWidget.context;
@@ -97,7 +99,7 @@ def test_where_several_pages_share_a_notebook_a_later_one_waits_for_its_turn(ope
         }"""
     )
     notebook.execute(
-        "bridge._receive(bridge, {'type': 'hello', 'page': 'of somebody who opened it later'}, [])\n"
+        "bridge._receive(bridge, {'type': 'handshake', 'page': 'of somebody who opened it later'}, [])\n"
         "bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})"
     )
     notebook.page.wait_for_function(

@@ -25,8 +25,8 @@ OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
 SETUP = """
 from wiro_nb.notebook.widgets import BridgeWidget
 from wiro_nb.presentation.output import Output
-hellos = []
-bridge = BridgeWidget(hellos.append)
+handshakes = []
+bridge = BridgeWidget(handshakes.append)
 """
 SHOWN = "shown = display({'text/plain': 'first'}, raw=True, metadata={'wiro_form': 'k'}, display_id=True)"
 ANSWER = """
@@ -88,7 +88,7 @@ def test_an_output_is_repaired_once_and_the_record_written_once(chromium: Any, s
         for person in people:
             person.page.get_by_text("first", exact=True).wait_for()
         people[0].execute(SETUP)
-        people[0].wait_for_answer("len(hellos)", "2")
+        people[0].wait_for_answer("len(handshakes)", "2")
         for person in people:
             person.page.evaluate(COUNT_WRITES)
         people[0].execute(ANSWER)

@@ -58,7 +58,7 @@ class Bridge:
         if self._widget is None and current_context().is_live:
             from wiro_nb.notebook.widgets import BridgeWidget
 
-            self._widget = BridgeWidget(self._on_hello)
+            self._widget = BridgeWidget(self._on_handshake)
 
     def follow(self, run: Run) -> None:
         """Tells the notebook of a run when it ends. Must be called on the thread of a cell.
@@ -120,21 +120,26 @@ class Bridge:
         if widget is not None:
             widget.close()
 
-    def _on_hello(self, hello: Mapping[str, Any]) -> None:
+    def _on_handshake(self, handshake: Mapping[str, Any]) -> None:
         """Answers a page that opened the notebook. May run on any thread; must not raise."""
         try:
-            self._answer(hello)
+            self._answer(handshake)
         except Exception:
             _log.exception("the bridge could not answer a page")
 
-    def _answer(self, hello: Mapping[str, Any]) -> None:
+    def _answer(self, handshake: Mapping[str, Any]) -> None:
         widget = self._widget
-        if widget is None or self._notebook is None or not hello.get("notebook_ok") or hello.get("read_only"):
+        if (
+            widget is None
+            or self._notebook is None
+            or not handshake.get("notebook_ok")
+            or handshake.get("read_only")
+        ):
             return
         manager = session.manager()
-        self._settle_budget(widget, manager, str(hello.get("budget") or ""))
+        self._settle_budget(widget, manager, str(handshake.get("budget") or ""))
         mine = {run.id: run for run in manager.runs(notebook=self._notebook, limit=_MOST_RUNS)}
-        known, outputs = hello.get("known") or {}, hello.get("outputs") or {}
+        known, outputs = handshake.get("known") or {}, handshake.get("outputs") or {}
         newer = {
             run.id: record
             for run in mine.values()
@@ -148,7 +153,7 @@ class Bridge:
             elif run is not None and not run.done:
                 with self._lock:
                     self._stale.add(run_id)
-        for key in hello.get("forms") or ():
+        for key in handshake.get("forms") or ():
             if (results := self._forms.get(key)) is not None:
                 self._stale_forms.add(key)
                 results.repair()

@@ -23,8 +23,7 @@ from wiro_nb.notebook.form.messages import answer_message
 from wiro_nb.notebook.form.presets import Presets
 from wiro_nb.notebook.form.problems import PRICE_UNKNOWN, PriceOf, find_price, find_problems
 from wiro_nb.notebook.form.text import cell_text, python_text
-from wiro_nb.notebook.widgets.assets import bundle_script, read_static
-from wiro_nb.notebook.widgets.base import OwnWidget
+from wiro_nb.notebook.widgets.base import OutputWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.presentation.models import form_output
@@ -41,12 +40,10 @@ CARDS_SHOWN = 5
 _log = logging.getLogger(__name__)
 
 
-class ModelForm(OwnWidget):
+class ModelForm(OutputWidget):
     """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned."""
 
-    _esm = traitlets.Unicode(help="The form's script.").tag(sync=True)
-    _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
-    view_key = traitlets.Unicode(help="What its output is found by.").tag(sync=True)
+    script = "form.js"
     takes_focus = traitlets.Bool(False, help="Come into sight and take the focus when drawn.").tag(sync=True)
     form_key = traitlets.Unicode(help="What fields find this form by in the browser.").tag(sync=True)
     plan = traitlets.Dict(help="Title, groups and words: what does not change.").tag(sync=True)
@@ -102,7 +99,6 @@ class ModelForm(OwnWidget):
         )
         for field in self._fields.values():
             field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
-        self.on_msg(self._receive)
         self._loading = False
         self.values = collect_values(self._fields)
         self.observe(self._values_assigned, "values")
@@ -110,14 +106,6 @@ class ModelForm(OwnWidget):
             self.set(values)
         else:
             self._refresh()
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("form.js")
-
-    @traitlets.default("_css")
-    def _default_css(self) -> str:
-        return read_static("wiro.css")
 
     @property
     def schema(self) -> ModelSchema:
@@ -329,9 +317,8 @@ class ModelForm(OwnWidget):
         with self.hold_sync():
             self.price, self.price_note = find_price(self._price, self.values)
 
-    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if not isinstance(content, dict):
-            return
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Does what the person asked for in the browser."""
         try:
             answer_message(self, content)
         except WiroError as error:

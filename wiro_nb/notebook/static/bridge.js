@@ -121,13 +121,13 @@ function dropDeadViews(document, manager) {
   }
 }
 
-function hello(document, context, page) {
+function handshake(document, context, page) {
   const known = {};
   for (const [run, record] of Object.entries(readMetadata(document).runs ?? {})) known[run] = String(record?.status ?? "");
   const outputs = {};
   for (const { mark } of runOutputs(document)) outputs[mark.run_id] = String(mark.status ?? "");
   const forms = [...ownOutputs(document)].map(({ form }) => form).filter(Boolean);
-  return { type: "hello", page, known, outputs, forms, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
+  return { type: "handshake", page, known, outputs, forms, notebook_ok: true, read_only: Boolean(document.readOnly), path: String(context.path ?? ""),
     budget: String(readMetadata(document).budget ?? "") };
 }
 
@@ -142,7 +142,7 @@ const keyOf = ({ type, runs, run_id: run, form }) => [type, run, form, ...Object
 function initialize({ model }) {
   const found = documentModel(model);
   if (!found) {
-    model.send({ type: "hello", known: {}, outputs: {}, notebook_ok: false });
+    model.send({ type: "handshake", known: {}, outputs: {}, notebook_ok: false });
     return undefined;
   }
   const { document, context } = found;
@@ -162,7 +162,7 @@ function initialize({ model }) {
   };
   model.on("msg:custom", onMessage);
   Promise.resolve(context.ready).then(() => {
-    model.send(hello(document, context, page));
+    model.send(handshake(document, context, page));
     const manager = model.widget_manager;
     const drop = () => {
       if (!document.isDisposed && !document.readOnly) inTurn(document, "dead views", () => dropDeadViews(document, manager));

@@ -258,7 +258,7 @@ function render({ model, el }) {
     redraw();
   };
   const onMessage = async (content) => {
-    if (content?.type === "note") setMoneyText(parts.reply, content.text);
+    if (content?.type === "notice") setMoneyText(parts.reply, content.text);
     if (content?.type === "copy") {
       const copied = await copyText(String(content.text ?? ""), parts.copyPlace);
       setText(parts.reply, copied ? "Copied. Paste it into a cell." : "Press Ctrl+C or Cmd+C to copy.");

@@ -12,41 +12,35 @@ from typing import Any
 
 import traitlets
 
-from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.base import OwnWidget
 from wiro_nb.presentation.output import Output
 
 NOTEBOOK_RUN_LIMIT = 200
 _MOST_PAGES = 8
 
-HelloHandler = Callable[[dict[str, Any]], object]
+HandshakeHandler = Callable[[dict[str, Any]], object]
 
 
 class BridgeWidget(OwnWidget):
-    """Messages: `hello` and `saved` from the browser, `runs` and `repair` to it."""
+    """Messages: `handshake` from the browser; `runs`, `budget`, `repair` and `repair_form` to it."""
 
+    script = "bridge.js"
     _view_name = traitlets.Unicode(  # type: ignore[assignment]
         None, allow_none=True, help="None: nothing to show."
     ).tag(sync=True)
-    _esm = traitlets.Unicode(help="The bridge's script.").tag(sync=True)
 
-    def __init__(self, on_hello: HelloHandler | None = None) -> None:
+    def __init__(self, on_handshake: HandshakeHandler | None = None) -> None:
         """Makes the bridge.
 
         Args:
-            on_hello: Called with {"known": {run_id: status}, "outputs": {run_id: status},
+            on_handshake: Called with {"known": {run_id: status}, "outputs": {run_id: status},
                 "notebook_ok": bool, "read_only": bool, "path": str, "budget": str} each time a page opens the
                 notebook. `outputs` lists the runs named by the metadata of outputs; "forms", a list, has the
                 keys of the outputs that belong to forms.
         """
-        self.on_hello = on_hello
+        self.on_handshake = on_handshake
         self._pages: list[str] = []
         super().__init__()
-        self.on_msg(self._receive)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("bridge.js")
 
     def send_runs(self, records: Mapping[str, Mapping[str, Any]], order: Sequence[str] = ()) -> None:
         """Merges run records into the notebook's metadata.
@@ -57,11 +51,11 @@ class BridgeWidget(OwnWidget):
         """
         if records:
             runs = {run_id: dict(record) for run_id, record in records.items()}
-            self._tell({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
+            self._send({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
 
     def send_budget(self, budget_usd: str | None) -> None:
         """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
-        self._tell({"type": "budget", "budget": budget_usd})
+        self._send({"type": "budget", "budget": budget_usd})
 
     def send_repair(
         self,
@@ -78,7 +72,7 @@ class BridgeWidget(OwnWidget):
             live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
         """
         change = {"type": "repair", "run_id": run_id, "data": output.data, "metadata": dict(output.metadata)}
-        self._tell({**change, "live_forms": list(live_forms)})
+        self._send({**change, "live_forms": list(live_forms)})
 
     def send_form_repair(self, key: str, output: Output) -> None:
         """Replaces the output of a form where it shows something else.
@@ -87,27 +81,28 @@ class BridgeWidget(OwnWidget):
             key: The form named by `metadata.wiro_form` of the output.
             output: What stands there instead, with that key in its metadata.
         """
-        self._tell({"type": "repair_form", "form": key, "data": output.data, "metadata": dict(output.metadata)})
+        self._send({"type": "repair_form", "form": key, "data": output.data, "metadata": dict(output.metadata)})
 
-    def _tell(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: Mapping[str, Any]) -> None:
         """Sends to every page; in a shared notebook they write in the order of `pages`, one after the other."""
         self.send({**message, "pages": list(self._pages)})
 
-    def _keep_page(self, hello: Mapping[str, Any]) -> None:
+    def _keep_page(self, handshake: Mapping[str, Any]) -> None:
         # The page that opened last is the one most surely there.
-        page = hello.get("page")
-        if isinstance(page, str) and hello.get("read_only") is not True:
+        page = handshake.get("page")
+        if isinstance(page, str) and handshake.get("read_only") is not True:
             self._pages = [page, *(other for other in self._pages if other != page)][:_MOST_PAGES]
 
-    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if not isinstance(content, dict) or content.get("type") != "hello":
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Takes the handshake of a page."""
+        if content.get("type") != "handshake":
             return
         self._keep_page(content)
-        if self.on_hello is not None:
-            self.on_hello(
+        if self.on_handshake is not None:
+            self.on_handshake(
                 {
-                    "known": _words(content.get("known")),
-                    "outputs": _words(content.get("outputs")),
+                    "known": _texts(content.get("known")),
+                    "outputs": _texts(content.get("outputs")),
                     "forms": [str(key) for key in content.get("forms") or ()],
                     "notebook_ok": content.get("notebook_ok") is True,
                     "read_only": content.get("read_only") is True,
@@ -117,5 +112,5 @@ class BridgeWidget(OwnWidget):
             )
 
 
-def _words(value: Any) -> dict[str, str]:
+def _texts(value: Any) -> dict[str, str]:
     return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}

@@ -1,62 +1,45 @@
-"""The run card: shows one run while it lives, and reports what the person asks of it."""
+"""The run card: shows one run until it has ended, and reports the buttons pressed."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import traitlets
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.notebook.widgets.assets import bundle_script, read_static
-from wiro_nb.notebook.widgets.base import OwnWidget
+from wiro_nb.notebook.widgets.base import OutputWidget
 from wiro_nb.notebook.widgets.card_view import card_view, log_view
 
-ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "show_log"})
+ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell"})
 
 ActionHandler = Callable[["RunCard", str], object]
 
 
-class RunCard(OwnWidget):
+class RunCard(OutputWidget):
     """Live view of one run.
 
     Safe to update from any thread: an update is one trait change and so one message. The log is a
     trait of its own, so that a progress step does not send it again.
     """
 
-    _esm = traitlets.Unicode(help="The card's script.").tag(sync=True)
-    _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
+    script = "card.js"
     state = traitlets.Dict(help="What the card shows: see `card_view`.").tag(sync=True)
-    view_key = traitlets.Unicode(help="What its output is found by.").tag(sync=True)
     log: traitlets.List[str] = traitlets.List(help="Latest log lines, text.").tag(sync=True)
 
-    def __init__(self, snapshot: Snapshot | None = None, *, again_price: str = "", poster: str = "") -> None:
+    def __init__(self, snapshot: Snapshot, *, again_price: str = "", poster: str = "") -> None:
         """Makes a card.
 
         Args:
-            snapshot: The run now, or None to show it later.
+            snapshot: The run now.
             again_price: Price on the "Run again" button, for example "about $0.04", or "".
             poster: Data URI of the finished clip's poster, or "".
         """
         self._handlers: list[ActionHandler] = []
-        self._version = -1
+        self._version = snapshot.version
         self._again_price = again_price
         self._poster = poster
-        first: dict[str, Any] = {"view_key": uuid.uuid4().hex}
-        if snapshot is not None:
-            self._version = snapshot.version
-            first |= {"state": self._view(snapshot), "log": log_view(snapshot)}
-        super().__init__(**first)
-        self.on_msg(self._receive)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("card.js")
-
-    @traitlets.default("_css")
-    def _default_css(self) -> str:
-        return read_static("wiro.css")
+        super().__init__(state=self._view(snapshot), log=log_view(snapshot))
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
         return card_view(snapshot, again_price=self._again_price, poster=self._poster)
@@ -78,24 +61,22 @@ class RunCard(OwnWidget):
             self.log = log_view(snapshot)
 
     def on_action(self, handler: ActionHandler) -> Callable[[], None]:
-        """Calls `handler(card, action)` when a button is pressed; returns a function that stops it.
-
-        Actions are the words in `ACTIONS`.
-        """
+        """Calls `handler(card, action)` when a button is pressed, with one of `ACTIONS`; returns what stops it."""
         self._handlers.append(handler)
         return lambda: self._handlers.remove(handler)
 
     def reply(self, text: str, *, copy: bool = False) -> None:
-        """Says one line on the card, or puts the text on the clipboard.
+        """Shows one line on the card, or puts the text on the clipboard.
 
         Args:
             text: The line, or what to copy.
             copy: True: the answer to "copy_cell".
         """
-        self.send({"type": "copy" if copy else "note", "text": text})
+        self.send({"type": "copy" if copy else "notice", "text": text})
 
-    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        action = content.get("action") if isinstance(content, dict) else None
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Passes the action of a button on."""
+        action = content.get("action")
         if action in ACTIONS:
             for handler in tuple(self._handlers):
                 handler(self, action)

@@ -7,23 +7,20 @@ from typing import Any
 
 import traitlets
 
-from wiro_nb.notebook.widgets.assets import bundle_script, read_static
-from wiro_nb.notebook.widgets.base import OwnWidget
+from wiro_nb.notebook.widgets.base import OutputWidget
 
 ACTIONS = frozenset({"star", "poster"})
 
 ComparisonHandler = Callable[["ComparisonWidget", str, int], object]
 
 
-class ComparisonWidget(OwnWidget):
+class ComparisonWidget(OutputWidget):
     """Live view of a comparison."""
 
-    _esm = traitlets.Unicode(help="The comparison's script.").tag(sync=True)
-    _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
+    script = "compare.js"
+    styles = ("wiro.css", "grid.css")
     view = traitlets.Dict(help="Clips and tables.").tag(sync=True)
     stars: traitlets.List[bool] = traitlets.List(help="Which runs are picked.").tag(sync=True)
-
-    view_key = traitlets.Unicode(help="What its output is found by: the model id.").tag(sync=True)
 
     def __init__(
         self, view: Mapping[str, Any], stars: Sequence[bool], *, text: str, on_action: ComparisonHandler
@@ -39,24 +36,15 @@ class ComparisonWidget(OwnWidget):
         self._text = text
         self._on_action = on_action
         super().__init__(view=dict(view), stars=list(stars))
-        self.view_key = self.model_id
-        self.on_msg(self._receive)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("compare.js")
-
-    @traitlets.default("_css")
-    def _default_css(self) -> str:
-        return read_static("wiro.css") + read_static("grid.css")
 
     def send_poster(self, position: int, picture: bytes) -> None:
         """Answers a page that cannot fetch files: the poster's bytes."""
         self.send({"type": "poster", "p": position}, buffers=[picture])
 
-    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        action = content.get("action") if isinstance(content, dict) else None
-        position = content.get("p") if isinstance(content, dict) else None
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Passes an action on."""
+        action = content.get("action")
+        position = content.get("p")
         if action in ACTIONS and isinstance(position, int) and 0 <= position < len(self.stars):
             self._on_action(self, action, position)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import traitlets
 
-from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.base import OwnWidget
 
 _random = random.SystemRandom()
@@ -34,14 +33,10 @@ class Field(OwnWidget):
     number when writing it out gives the same text again ("7"), else as text ("5.0").
     """
 
-    _esm = traitlets.Unicode(help="The field's script.").tag(sync=True)
+    script = "field.js"
     name = traitlets.Unicode(help="Parameter name on the wire.").tag(sync=True)
     form_key = traitlets.Unicode(help="Key of the form that draws this field.").tag(sync=True)
     value = FieldValue("", help="What the person gave: text or number.").tag(sync=True)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("field.js")
 
     def normal_value(self, value: Any) -> Any:
         """Returns the value as the field keeps it.

@@ -18,7 +18,6 @@ from typing import IO, Any, Protocol
 import traitlets
 
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.widgets.assets import bundle_script
 from wiro_nb.notebook.widgets.field import Field, FieldValue
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, safe_name, sniff_type
 
@@ -94,11 +93,6 @@ class FileField(Field):
         self.observe(self._show_items, "value")
         if self.value:
             self._show_items(None)
-        self.on_msg(self._receive)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("field.js")
 
     def normal_value(self, value: Any) -> Any:
         """Returns a tuple of texts.
@@ -149,9 +143,8 @@ class FileField(Field):
             self._facts[text] = self._describe(text)
         return {"source": text, **self._facts[text]}
 
-    def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
-        if not isinstance(content, dict):
-            return
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Takes a chunk of an upload, a path or URL, or a request for earlier runs."""
         upload_id = str(content.get("upload", ""))
         try:
             if content.get("type") == "begin":

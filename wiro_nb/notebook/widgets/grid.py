@@ -7,28 +7,25 @@ from typing import Any
 
 import traitlets
 
-from wiro_nb.notebook.widgets.assets import bundle_script, read_static
-from wiro_nb.notebook.widgets.base import OwnWidget
+from wiro_nb.notebook.widgets.base import OutputWidget
 
 ACTIONS = frozenset({"star", "cancel", "cancel_waiting", "copy", "poster", "hello"})
 
 GridHandler = Callable[["SweepGrid", str, "int | None"], object]
 
 
-class SweepGrid(OwnWidget):
+class SweepGrid(OutputWidget):
     """Live view of a sweep.
 
     What does not change is a trait; tiles that change travel as messages, only those, so that a sweep of
     a hundred runs does not send all tiles for every step of one.
     """
 
-    _esm = traitlets.Unicode(help="The grid's script.").tag(sync=True)
-    _css = traitlets.Unicode(help="The style sheet.").tag(sync=True)
+    script = "grid.js"
+    styles = ("wiro.css", "grid.css")
     plan = traitlets.Dict(help="Model, prompt, heads, cells, notes.").tag(sync=True)
     head = traitlets.Dict(help="Counts, percent, money: see `head_view`.").tag(sync=True)
     tiles: traitlets.List[dict[str, Any]] = traitlets.List(help="The tiles when the grid was made.").tag(sync=True)
-
-    view_key = traitlets.Unicode(help="What its output is found by: the model id.").tag(sync=True)
 
     def __init__(
         self,
@@ -52,16 +49,6 @@ class SweepGrid(OwnWidget):
         self._on_action = on_action
         self._now = [dict(tile) for tile in tiles]
         super().__init__(plan=dict(plan), head=dict(head), tiles=[dict(tile) for tile in tiles])
-        self.view_key = self.model_id
-        self.on_msg(self._receive)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("grid.js")
-
-    @traitlets.default("_css")
-    def _default_css(self) -> str:
-        return read_static("wiro.css") + read_static("grid.css")
 
     def update(self, head: Mapping[str, Any], tiles: Sequence[Mapping[str, Any]]) -> None:
         """Shows newer tiles; those that show the same already are not sent again."""
@@ -83,8 +70,9 @@ class SweepGrid(OwnWidget):
         """Puts a text on the clipboard."""
         self.send({"type": "copy", "text": text})
 
-    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        action = content.get("action") if isinstance(content, dict) else None
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Passes an action on."""
+        action = content.get("action")
         if action not in ACTIONS:
             return
         if action == "hello":

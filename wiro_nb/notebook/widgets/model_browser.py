@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import traitlets
 
-from wiro_nb.notebook.widgets.assets import bundle_script, read_static
-from wiro_nb.notebook.widgets.base import OwnWidget
+from wiro_nb.notebook.widgets.base import OutputWidget
 
 Handler = Callable[["ModelBrowser", str], object]
 
 
-class ModelBrowser(OwnWidget):
+class ModelBrowser(OutputWidget):
     """Shows models; asks for more words to be looked up, and reports which one was chosen.
 
     Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `runs` (or None),
     `cover` (URL or "") and `thumb` (data URI of one's own latest clip, or "").
     """
 
-    _esm = traitlets.Unicode(help="The browser's script.").tag(sync=True)
-    _css = traitlets.Unicode(help="The style sheets.").tag(sync=True)
-    view_key = traitlets.Unicode(help="What its output is found by.").tag(sync=True)
+    script = "models.js"
+    styles = ("wiro.css", "models.css")
     models: traitlets.List[dict[str, Any]] = traitlets.List(help="The models known so far.").tag(sync=True)
     query = traitlets.Unicode(help="Words to begin with.").tag(sync=True)
     service = traitlets.Unicode(help="The service, in words.").tag(sync=True)
@@ -59,17 +56,7 @@ class ModelBrowser(OwnWidget):
             service=service,
             remote_covers=remote_covers,
             free=free,
-            view_key=uuid.uuid4().hex,
         )
-        self.on_msg(self._receive)
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return bundle_script("models.js")
-
-    @traitlets.default("_css")
-    def _default_css(self) -> str:
-        return read_static("wiro.css") + read_static("models.css")
 
     def add(self, models: Sequence[dict[str, Any]]) -> None:
         """Adds models that are not there yet, behind the others."""
@@ -86,9 +73,8 @@ class ModelBrowser(OwnWidget):
         """Says why nothing was opened."""
         self.send({"type": "notice", "lines": list(lines)})
 
-    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        if not isinstance(content, dict):
-            return
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Passes a search or a choice on."""
         if content.get("type") == "search":
             self._on_search(self, str(content.get("query") or "")[:200])
         elif content.get("type") == "choose":

@@ -16,8 +16,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import keep_input
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
-from wiro_nb.schema.attach import expected_media
-from wiro_nb.schema.files import FileInput, sniff_type
+from wiro_nb.schema.files import FileInput, expected_media, sniff_type
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 

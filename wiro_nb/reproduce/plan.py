@@ -14,6 +14,7 @@ from typing import Any
 from wiro_nb.errors import InvalidFile
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
+from wiro_nb.schema.difference import compare_schemas
 from wiro_nb.schema.files import is_url, safe_name, url_input
 
 _LONGEST_SHOWN = 60
@@ -285,18 +286,15 @@ def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSch
         text = "the model's inputs have changed since; every value is still sent as recorded"
         return [Drift("", "inputs changed", text)]
     changes: list[Drift] = []
-    for parameter in now.parameters:
-        before = then.get(parameter.id)
-        if before is None:
+    for change in compare_schemas(then, now):
+        if change.old is None or change.new is None:
             continue
-        if before.type != parameter.type:
-            text = f"{parameter.id} was {before.type}, is {parameter.type} now"
-            changes.append(Drift(parameter.id, "type changed", text))
-        if before.default != parameter.default:
-            text = (
-                f"the default of {parameter.id} was {_shown(before.default)}, is {_shown(parameter.default)} now"
-            )
-            changes.append(Drift(parameter.id, "default changed", f"{text}; the recorded value is sent"))
+        name, was, is_now = change.name, change.old, change.new
+        if change.kind == "another type":
+            changes.append(Drift(name, "type changed", f"{name} was {was.type}, is {is_now.type} now"))
+        elif change.kind == "another default":
+            text = f"the default of {name} was {_shown(was.default)}, is {_shown(is_now.default)} now"
+            changes.append(Drift(name, "default changed", f"{text}; the recorded value is sent"))
     return changes
 
 

@@ -11,7 +11,7 @@ import numbers
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from wiro_nb.schema.normalise import Rule, as_decimal, is_seed
@@ -179,17 +179,27 @@ def _choose(parameter: Parameter, text: str) -> str:
     )
 
 
-def _near_options(parameter: Parameter, wanted: str) -> list[str]:
-    """Returns up to three option values whose value or label is close to, or holds, what was typed."""
+def _near_options(parameter: Parameter, wanted: str) -> tuple[str, ...]:
     names: dict[str, str] = {}
     for option in parameter.options:
         names.setdefault(_fold(option.value), option.value)
         names.setdefault(_fold(option.label), option.value)
-    holding = [
-        name for name in names if len(wanted) > 1 and (wanted in name or (len(name) > 2 and name in wanted))
-    ]
-    close = difflib.get_close_matches(wanted[:200], names, n=3, cutoff=0.5)
-    return list(dict.fromkeys(names[name] for name in [*close, *holding]))[:3]
+    return near_values(wanted[:200], names, cutoff=0.5, shortest=2)
+
+
+def near_values(wanted: str, names: Mapping[str, str], *, cutoff: float, shortest: int) -> tuple[str, ...]:
+    """Returns up to three values whose names are similar to, contain, or are part of what was typed.
+
+    Args:
+        wanted: What was typed.
+        names: Value by name.
+        cutoff: Least similarity, 0 to 1.
+        shortest: Length from which `wanted` is looked for inside names.
+    """
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=cutoff)
+    holding = [name for name in names if wanted in name or (len(name) > 2 and name in wanted)]
+    found = [*close, *(holding if len(wanted) >= shortest else ())]
+    return tuple(dict.fromkeys(names[name] for name in found))[:3]
 
 
 def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
@@ -244,14 +254,12 @@ def _meant_number(typed: str) -> list[str]:
 
 
 def _check_range(parameter: Parameter, number: Decimal) -> None:
-    least = as_decimal(parameter.min) if parameter.min else None
-    most = as_decimal(parameter.max) if parameter.max else None
-    if least is not None and number < least:
-        bounds = f"at least {parameter.min}" if most is None else f"between {parameter.min} and {parameter.max}"
-        raise ValueRefused(f"{shown(number)}: must be {bounds}", near=[str(parameter.min)])
-    if most is not None and number > most:
-        bounds = f"at most {parameter.max}" if least is None else f"between {parameter.min} and {parameter.max}"
-        raise ValueRefused(f"{shown(number)}: must be {bounds}", near=[str(parameter.max)])
+    for limit, words, sign in ((parameter.min, "at least", 1), (parameter.max, "at most", -1)):
+        bound = as_decimal(limit) if limit else None
+        if bound is not None and sign * number < sign * bound:
+            is_range = as_decimal(parameter.min or "") is not None and as_decimal(parameter.max or "") is not None
+            bounds = f"between {parameter.min} and {parameter.max}" if is_range else f"{words} {limit}"
+            raise ValueRefused(f"{shown(number)}: must be {bounds}", near=[str(limit)])
 
 
 def _check_rule(rule: Rule, number: Decimal) -> None:

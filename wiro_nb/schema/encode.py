@@ -27,7 +27,7 @@ class WireBody:
     parts: tuple[tuple[str, FileInput], ...] = ()
 
 
-def encode(prepared: Prepared, *, callback_url: str | None = None) -> WireBody:
+def encode(prepared: Prepared) -> WireBody:
     """Writes the body of a Run: JSON when nothing is uploaded, multipart when a file is.
 
     How a file input travels depends on its type:
@@ -41,15 +41,12 @@ def encode(prepared: Prepared, *, callback_url: str | None = None) -> WireBody:
 
     Args:
         prepared: Values typed by the schema.
-        callback_url: Where the service posts the finished task, or None.
     """
     texts: list[tuple[str, Any]] = list(prepared.parameters.items())
     parts: list[tuple[str, FileInput]] = []
     for parameter, inputs in prepared.files.items():
         texts += _url_fields(_file_type(prepared, parameter), parameter, [item.url for item in inputs if item.url])
         parts += [(parameter, item) for item in inputs if item.path is not None]
-    if callback_url:
-        texts.append(("callbackUrl", callback_url))
     if not parts:
         return WireBody(json=dict(texts))
     fields = [

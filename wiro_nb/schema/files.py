@@ -1,4 +1,4 @@
-"""Input files: found, typed by their first bytes, measured and hashed before anything is sent."""
+"""Checks input files and URLs: finds them, types them by their first bytes, measures and hashes them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import mimetypes
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from wiro_nb.errors import InvalidFile
+from wiro_nb.media.sniffing import sniff
+from wiro_nb.schema.coerce import ValueRefused, is_empty
+from wiro_nb.schema.types import Parameter
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
 """The service takes up to 100 MB a file."""
@@ -25,7 +28,11 @@ _ZIPPED = {
     ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     ".epub": "application/epub+zip",
 }
-_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+_TAKEN_TYPES = {
+    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/heic"),
+    *("video/mp4", "video/webm", "video/quicktime"),
+    *("audio/mpeg", "audio/wav", "audio/mp4", "application/pdf"),
+}
 _ACCEPTED = {
     "image": "jpg, png, gif, webp, heic",
     "video": "mp4, webm, mov",
@@ -33,7 +40,11 @@ _ACCEPTED = {
     "other": "pdf, csv, docx, xlsx, pptx, txt, md, epub, zip",
 }
 _HEAD_BYTES = 4096
-_CHUNK_BYTES = 1024 * 1024
+_MEDIA_WORDS = {
+    "image": ("image", "picture", "photo", "portrait", "selfie"),
+    "video": ("video", "clip", "movie"),
+    "audio": ("audio", "voice", "sound", "music", "speech"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,54 +158,120 @@ def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
         if not content_type:
             wanted = f"this input takes {accepted_types(media)}" if media else f"it takes {accepted_types()}"
             raise _invalid(parameter, str(path), "is of a type the service does not take", wanted)
-        digest = _hash(stream, head) if with_hash else None
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest() if with_hash else None
     return FileInput(parameter, safe_name(path.name), path, None, content_type, size_bytes, digest)
 
 
-def _hash(stream: BinaryIO, head: bytes) -> str:
-    digest = hashlib.sha256(head)
-    while chunk := stream.read(_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def sniff_type(head: bytes, name: str) -> str:
-    """Returns the media type by the first bytes, or empty when the service takes no such file.
+    """Returns the media type by the first bytes, or empty when the service does not take the type.
 
-    The name only decides between types whose bytes look alike (text files, zipped documents).
+    The suffix only decides between types whose bytes look alike (text files, zipped documents, bare MP3 frames).
 
     Args:
         head: The first bytes, 32 are enough for all but text.
         name: The file name.
     """
-    suffix = PurePosixPath(name).suffix.lower()
-    for magic, content_type in (
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"GIF89a", "image/gif"),
-        (b"%PDF-", "application/pdf"),
-        (b"\x1aE\xdf\xa3", "video/webm"),
-        (b"ID3", "audio/mpeg"),
-    ):
-        if head.startswith(magic):
-            return content_type
-    if head[:4] == b"RIFF":
-        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12], "")
-    if head[4:8] == b"ftyp":
-        return _boxed(head[8:12])
-    if head[:4] == b"PK\x03\x04":
-        return _ZIPPED.get(suffix, "application/zip")
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and suffix == ".mp3":
+    suffix, found = PurePosixPath(name).suffix.lower(), sniff(head)
+    if found == "application/zip":
+        return _ZIPPED.get(suffix, found)
+    if found in _TAKEN_TYPES:
+        return found
+    if suffix == ".mp3" and head[:1] == b"\xff" and head[1:2] >= b"\xe0":
         return "audio/mpeg"
-    if suffix in _TEXT_TYPES and b"\0" not in head:
-        return _TEXT_TYPES[suffix]
-    return ""
+    return _TEXT_TYPES.get(suffix, "") if b"\0" not in head else ""
 
 
-def _boxed(brand: bytes) -> str:
-    if brand in _HEIC_BRANDS:
-        return "image/heic"
-    if brand == b"qt  ":
-        return "video/quicktime"
-    return "audio/mp4" if brand.startswith(b"M4A") else "video/mp4"
+def collect_files(
+    parameter: Parameter, value: object, *, sample_files: bool = False, with_hash: bool = True
+) -> tuple[FileInput, ...]:
+    """Returns the files given for an input, checked.
+
+    Args:
+        parameter: A file input.
+        value: Path, URL, `FileInput`, a list of these, or texts separated by commas where several are taken.
+        sample_files: True takes the service's own samples when nothing is given.
+        with_hash: False skips hashing.
+
+    Returns:
+        Files in the given order; empty when nothing is given.
+
+    Raises:
+        ValueRefused: A file cannot be used, or there are too many or too few.
+    """
+    samples = _sample_names(parameter)
+    if is_empty(value):
+        return tuple(url_input(parameter.id, name) for name in samples) if sample_files else ()
+    found = tuple(_open(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
+    least, most = (int(text) if text and text.isdigit() else None for text in (parameter.min, parameter.max))
+    if not parameter.multiple and len(found) > 1:
+        raise ValueRefused(f"takes one file, not {len(found)}")
+    if most is not None and len(found) > most:
+        raise ValueRefused(f"takes at most {most} files, not {len(found)}")
+    if least is not None and found and len(found) < least:
+        raise ValueRefused(f"takes at least {least} files, not {len(found)}")
+    return found
+
+
+def _sample_names(parameter: Parameter) -> tuple[str, ...]:
+    if isinstance(parameter.default, tuple):
+        return parameter.default
+    return (parameter.default,) if parameter.default else ()
+
+
+def _items(parameter: Parameter, value: object, samples: tuple[str, ...]) -> Iterator[object]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            if not is_empty(item):
+                yield from _items(parameter, item, samples) if isinstance(item, list | tuple) else (item,)
+    elif isinstance(value, str) and parameter.multiple and "," in value and not _exists(value):
+        yield from _split(value, samples)
+    else:
+        yield value
+
+
+def _split(text: str, samples: tuple[str, ...]) -> list[str]:
+    """Splits at commas, but keeps the commas inside a URL."""
+    pieces: list[str] = []
+    for piece in (part.strip() for part in text.split(",")):
+        starts_new = not pieces or not is_url(pieces[-1]) or is_url(piece) or piece in samples or _exists(piece)
+        if starts_new:
+            pieces.append(piece)
+        else:
+            pieces[-1] += "," + piece
+    return [piece for piece in pieces if piece]
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text.strip()) and Path(text.strip()).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_hash: bool) -> FileInput:
+    if isinstance(item, FileInput):
+        return replace(item, parameter=parameter.id)
+    if not isinstance(item, str | Path):
+        raise ValueRefused(f"takes a file path or a URL, not {type(item).__name__}")
+    if isinstance(item, str) and item.strip() in samples and not _exists(item):
+        return url_input(parameter.id, item.strip())
+    wanted = expected_media(parameter)
+    try:
+        opened = open_file_input(parameter.id, item, with_hash=with_hash, media=wanted)
+    except InvalidFile as error:
+        types = f"; {error.hint}" if "takes" in error.hint else ""
+        raise ValueRefused(str(error.problems[0]["message"]).rstrip(".") + types) from None
+    if opened.path is not None and wanted and not opened.content_type.startswith(wanted):
+        raise ValueRefused(f"{opened.name} is {opened.content_type}; this input takes {accepted_types(wanted)}")
+    return opened
+
+
+def expected_media(parameter: Parameter) -> str:
+    """Returns "image", "video" or "audio" where the input's name says exactly one of them, else empty."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", f"{parameter.id} {parameter.label} {parameter.help}").lower()
+    named = [
+        kind for kind, names in _MEDIA_WORDS.items() if any(re.search(rf"\b{name}s?\b", words) for name in names)
+    ]
+    in_id = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", parameter.id).lower()
+    return named[0] if len(named) == 1 and any(name in in_id for name in _MEDIA_WORDS[named[0]]) else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -10,9 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wiro_nb.errors import InvalidFile, InvalidParameter
-from wiro_nb.schema.attach import collect_files
-from wiro_nb.schema.coerce import ValueRefused, WireValue, coerce, default_value, is_empty, is_free_text, shown
-from wiro_nb.schema.files import FileInput
+from wiro_nb.schema.coerce import (
+    ValueRefused,
+    WireValue,
+    coerce,
+    default_value,
+    is_empty,
+    is_free_text,
+    near_values,
+    shown,
+)
+from wiro_nb.schema.files import FileInput, collect_files
 from wiro_nb.schema.normalise import as_decimal, is_seed
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -189,11 +196,7 @@ def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
     for parameter in schema.parameters:
         words.setdefault(parameter.id.lower(), parameter.id)
         words.setdefault(re.sub(r"[\W_]", "", parameter.label).lower(), parameter.id)
-    close = difflib.get_close_matches(wanted, words, n=3, cutoff=0.55)
-    holding = [
-        word for word in words if len(wanted) > 2 and (wanted in word or (len(word) > 2 and word in wanted))
-    ]
-    return tuple(dict.fromkeys(words[word] for word in [*close, *holding]))[:3]
+    return near_values(wanted, words, cutoff=0.55, shortest=3)
 
 
 def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:

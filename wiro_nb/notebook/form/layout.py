@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wiro_nb.schema.attach import expected_media
 from wiro_nb.schema.coerce import is_free_text
-from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types
+from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, expected_media
 from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Option, Parameter
 

@@ -1,4 +1,4 @@
-"""Runs as a Workflow Run RO-Crate: a folder with clips, inputs and records, and JSON-LD that says what is what.
+"""Exports runs as a Workflow Run RO-Crate: a folder with clips, inputs and records, described in JSON-LD.
 
 The workflow is the notebook the runs were made in; runs without one get a small notebook that makes
 them again from their records.
@@ -113,7 +113,8 @@ class _Crate:
             shutil.copyfile(notebook, self._folder / name)
         else:
             write_atomically(self._folder / name, _replay_notebook(runs))
-        self._add_language()
+        language = {"name": "Jupyter Notebook", "url": {"@id": _JUPYTER}}
+        self._add({"@id": _JUPYTER, "@type": "ComputerLanguage", **language})
         return self._add_file(
             name,
             {
@@ -122,11 +123,6 @@ class _Crate:
                 "encodingFormat": "application/x-ipynb+json",
                 "programmingLanguage": {"@id": _JUPYTER},
             },
-        )
-
-    def _add_language(self) -> None:
-        self._add(
-            {"@id": _JUPYTER, "@type": "ComputerLanguage", "name": "Jupyter Notebook", "url": {"@id": _JUPYTER}}
         )
 
     def add_run(self, run: CrateRun) -> str:
@@ -317,20 +313,11 @@ class _Crate:
 
 
 def _replay_notebook(runs: Sequence[CrateRun]) -> bytes:
-    cells: list[dict[str, Any]] = [_cell("load", "%load_ext wiro_nb")]
+    sources = {"load": "%load_ext wiro_nb"}
     for number, run in enumerate(runs, start=1):
-        cells.append(_cell(f"run-{number}", f"%wiro rerun runs/{run.record['run_id']}/{SIDECAR_NAME}"))
+        sources[f"run-{number}"] = f"%wiro rerun runs/{run.record['run_id']}/{SIDECAR_NAME}"
+    empty: Entity = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    cells = [{**empty, "id": name, "source": [source]} for name, source in sources.items()]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
     return (json.dumps(notebook, indent=1) + "\n").encode()
-
-
-def _cell(name: str, source: str) -> dict[str, Any]:
-    return {
-        "cell_type": "code",
-        "id": name,
-        "metadata": {},
-        "execution_count": None,
-        "outputs": [],
-        "source": [source],
-    }

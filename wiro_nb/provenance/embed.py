@@ -1,4 +1,4 @@
-"""Putting a record into the file it describes, and reading it back.
+"""Writes a record into the file it describes, and reads it back.
 
 MP4 and QuickTime files carry it as the comment tag, PNG files as a text chunk. Other types have
 the sidecar only. The text is the record's canonical JSON under one key, so that a comment somebody
@@ -22,7 +22,7 @@ KEY = "wiro_nb"
 
 
 class Embedded(NamedTuple):
-    """How writing a record into a file came out.
+    """The result of writing a record into a file.
 
     Attributes:
         problem: "" when the file now holds the record, else the reason why it does not.
@@ -105,7 +105,7 @@ def hash_media(path: Path) -> str | None:
     """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for types that carry no tag.
 
     For MP4 and QuickTime that is the content of the `mdat` boxes, for PNG that of the `IDAT` chunks,
-    in file order. With it a clip that carries its own record can still be told from an altered one.
+    in file order. With it a clip that carries its own record can still be distinguished from an altered one.
 
     Raises:
         OSError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""Finding records in whatever is left of a run: a clip, a sidecar, a folder, a notebook."""
+"""Finds records in clips, sidecars, folders and notebooks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Replaying, comparing and verifying runs."""
+"""Runs made again from their records, compared with each other, and verified."""

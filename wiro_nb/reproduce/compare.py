@@ -1,4 +1,4 @@
-"""Two runs, or what is left of them, held against each other: what was asked for, and what came out."""
+"""Compares two runs, or files of them: their settings and their outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ONLY_THE_RECORD = "the files differ only in the record they carry"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two.
+    """One side of a comparison.
 
     Attributes:
         label: What to call it.

@@ -1,4 +1,4 @@
-"""Two runs side by side: which settings differ, and whether the clips are the same.
+"""Compares settings of requests, and clips.
 
 Clips are compared in three steps, each only when the one before says no: the same bytes; the same
 decoded frames; else how far apart, frame by frame. Decoding needs PyAV (the sandbox extra).
@@ -33,7 +33,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ClipComparison:
-    """How alike two clips are.
+    """The result of comparing two clips.
 
     Attributes:
         verdict: "same bytes", "same frames" or "different".
@@ -64,15 +64,16 @@ class ClipComparison:
         return f"{text}; {self.note}" if self.note else text
 
 
+def diff_settings(*requests: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Returns each setting that differs between requests with its value in every one, None where it has none."""
+    names = dict.fromkeys(name for request in requests for name in request)
+    values = {name: tuple(request.get(name) for request in requests) for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
 def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
     """Returns what differs between two records' requests: model, service, parameters, input files."""
-    sides = [_flatten(left), _flatten(right)]
-    names = list(dict.fromkeys([*sides[0], *sides[1]]))
-    return [
-        Difference(name, sides[0].get(name), sides[1].get(name))
-        for name in names
-        if sides[0].get(name) != sides[1].get(name)
-    ]
+    return [Difference(name, *values) for name, values in diff_settings(_flatten(left), _flatten(right)).items()]
 
 
 def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:

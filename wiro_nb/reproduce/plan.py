@@ -1,4 +1,4 @@
-"""From a record back to a request: what would be sent, what has changed, which files are missing.
+"""Plans a request from a record: what would be sent, what has changed, which files are missing.
 
 Pure planning; nothing is sent. A record may come from anybody, so nothing it names is ever opened: input
 files come from the caller's own store by their hash, and only web addresses are taken from it as they are.
@@ -37,7 +37,7 @@ class Drift:
         kind: "gone", "option gone", "default changed", "new", "type changed", "value changed" or
             "inputs changed".
         message: One line for people.
-        blocks: True when the request cannot be made without a word from the person.
+        blocks: True when the request cannot be made without a decision by the person.
     """
 
     parameter: str

@@ -1,4 +1,4 @@
-"""Making a run again from anything that is left of it: a clip, a notebook, a sidecar, the ledger.
+"""Makes a run again from anything that is left of it: a clip, a notebook, a sidecar, the ledger.
 
 A record may come from anybody. It decides what is asked for, never where it goes or what is read: the request
 goes to the service that is in use, input files come from stores of inputs by their content.

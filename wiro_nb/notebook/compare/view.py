@@ -12,6 +12,7 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.run.clips import main_output
 from wiro_nb.presentation.formatting import format_cost, format_count, format_duration
 from wiro_nb.presentation.status import status_of
+from wiro_nb.reproduce.diff import diff_settings
 
 LETTERS = "ABCD"
 _LONGEST_VALUE = 1200
@@ -50,13 +51,12 @@ def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, st
         labels: For each run what people call a chosen value, by parameter.
     """
     settings = [_settings(snapshot) for snapshot in snapshots]
-    names = list(dict.fromkeys(name for setting in settings for name in setting))
-    differ, same = [], []
-    for name in names:
-        values = [setting.get(name) for setting in settings]
-        if all(value == values[0] for value in values):
-            same.append(name)
-            continue
+    differ = []
+    changed = diff_settings(*settings)
+    same = [
+        name for name in dict.fromkeys(name for setting in settings for name in setting) if name not in changed
+    ]
+    for name, values in changed.items():
         shown = [
             "not set" if value is None else str((labels[index] if labels else {}).get(name, value))
             for index, value in enumerate(values)

@@ -1,17 +1,18 @@
-"""The README says what the program does: its tables are made from the grammars, its commands exist."""
+"""README and reference are true: the tables are those of the parsers, the commands exist."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from tests.readme_tables import README, TABLES, rewrite
+from tests.reference_tables import README, REFERENCE, TABLES, rewrite
 from wiro_nb.cli.parser import COMMANDS as SHELL_COMMANDS
 from wiro_nb.cli.parser import build_parser
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.presentation.grammar import CELL, COMMANDS, STATUS, find_command
 
-TEXT = README.read_text("utf-8")
+PAGES = {path: path.read_text("utf-8") for path in (README, REFERENCE)}
+TEXT = "\n".join(PAGES.values())
 CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", TEXT, re.DOTALL))
 PACKAGE = README.with_name("wiro_nb")
 
@@ -22,7 +23,7 @@ def commands_in(text: str) -> set[str]:
 
 
 def test_the_tables_are_those_of_the_grammars() -> None:
-    assert rewrite(TEXT) == TEXT, "run: python -m tests.readme_tables"
+    assert rewrite(PAGES[REFERENCE]) == PAGES[REFERENCE], "run: python -m tests.reference_tables"
     assert re.findall(r"<!-- table: (\w+) -->", TEXT) == list(TABLES)
 
 
@@ -48,7 +49,7 @@ def test_every_magic_in_the_readme_exists() -> None:
 
 
 def test_every_shell_command_and_option_in_the_readme_exists() -> None:
-    used = re.findall(r"wiro-nb (\w+)", CODE)
+    used = re.findall(r"wiro-nb ([a-z]+)", CODE)
     assert used
     assert set(used) <= set(SHELL_COMMANDS)
     line = next(line for line in TEXT.split("\n") if line.startswith("wiro-nb run "))
@@ -64,7 +65,16 @@ def test_every_setting_and_variable_in_the_readme_exists() -> None:
     assert {name for name in named if not re.search(rf"\b{name}\b", source)} == set()
 
 
-def test_the_files_the_readme_links_to_are_here() -> None:
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in link]
+def test_the_files_that_a_page_links_to_exist() -> None:
+    links = [
+        (page, link)
+        for page, text in PAGES.items()
+        for link in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in link
+    ]
     assert links
-    assert [link for link in links if not Path(README.parent, link).exists()] == []
+    assert [link for page, link in links if not Path(page.parent, link).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert PAGES[README].count("\n") <= 200

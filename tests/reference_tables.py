@@ -1,6 +1,6 @@
-"""The tables of commands and options in README.md, made from the grammars themselves.
+"""The tables of commands and options in notebooks/REFERENCE.md, generated from the parsers.
 
-`python -m tests.readme_tables` writes them between their marks; `tests/unit/test_readme.py` fails when they
+`python -m tests.reference_tables` writes them between their marks; `tests/unit/test_readme.py` fails when they
 are behind.
 """
 
@@ -16,11 +16,12 @@ from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
 from wiro_nb.sandbox.options import build_parser as build_sandbox_parser
 
 README = Path(__file__).parents[1] / "README.md"
+REFERENCE = README.parent / "notebooks" / "REFERENCE.md"
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def rewrite(text: str) -> str:
-    """Returns the README with fresh tables between the marks.
+    """Returns the page with fresh tables between the marks.
 
     Raises:
         KeyError: A mark names a table there is none of.
@@ -116,4 +117,4 @@ def _sentence(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(rewrite(README.read_text("utf-8")), "utf-8")
+    REFERENCE.write_text(rewrite(REFERENCE.read_text("utf-8")), "utf-8")

@@ -1,4 +1,4 @@
-"""Configuration of runs: `Settings`, and where the ledger and the caches are kept."""
+"""Configuration of runs: `Settings`, and the folders of ledger and caches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cache_dir() -> Path:
 
 
 def sandbox_dir() -> Path:
-    """Returns the folder in which the sandbox keeps its tasks and files."""
+    """Returns the folder of the sandbox's tasks and files."""
     return _private_folder(data_dir() / "sandbox")
 
 
@@ -49,7 +49,7 @@ def _platform_folder() -> Path:
 
 def _private_folder(folder: Path) -> Path:
     try:
-        # mkdir's mode covers only the last part; parents are the system's or the person's own.
+        # mkdir's mode covers only the last part; parents are the system's or the user's own.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
@@ -69,13 +69,13 @@ class Settings:
         max_download_bytes: Files larger than this are not fetched (default 2 GB).
         max_cost_usd: Upper bound for one run whose price is known, or None.
         budget_usd: What any one notebook may spend, or None; a notebook's own lower budget holds.
-        poll_s: Seconds between questions while the socket is down; the last one repeats.
-        safety_poll_s: Seconds between looks at silent runs while the socket is up.
+        poll_s: Seconds between polls while the socket is down; the last one repeats.
+        safety_poll_s: Seconds between polls of silent runs while the socket is up.
         catch_up_s: Seconds of silence after registering before a run's state is read.
         connect_patience_s: How long a run waits for a service that never answered in this process.
         outage_patience_s: How long a planned run waits for a service that did answer before.
         unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not the sandbox).
-        uncertain_checks_s: Seconds before each look for a task whose answer was lost.
+        uncertain_checks_s: Seconds before each search for a task whose answer was lost.
         slot_retry_s: Seconds between tries while all slots are taken and no run of ours ends.
         download_tries: Attempts for one file.
         callbacks_per_s: Most calls a second of one change callback while a run moves.

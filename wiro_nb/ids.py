@@ -69,12 +69,12 @@ def short_id(run_id: str) -> str:
 
 
 def normalise_query(query: str) -> str:
-    """Returns what a person typed as the characters of an id: upper case, I and L as 1, O as 0."""
+    """Returns what a user typed as the characters of an id: upper case, I and L as 1, O as 0."""
     return query.strip().lstrip("#").upper().translate(_LOOK_ALIKES)
 
 
 _FEWEST = 3
-"""Fewer characters fit somebody's run by chance."""
+"""Fewer characters match a run by chance."""
 
 
 def match_ids(query: str, run_ids: Iterable[str]) -> list[str]:

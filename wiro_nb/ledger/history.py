@@ -27,7 +27,7 @@ class PastRun:
     Attributes:
         compute_s: Seconds of work, without the queue.
         signature: What of its parameters makes work (see `work_signature`).
-        work: Relative amount of work (see `work_units`), or None when it cannot be told.
+        work: Relative amount of work (see `work_units`), or None when it is unknown.
     """
 
     compute_s: float

@@ -1,4 +1,4 @@
-"""One run as the ledger keeps it, and its way to and from SQLite."""
+"""One run as a row of the ledger, and its conversion to and from SQLite."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class LedgerRow:
         folder: Absolute folder of the run's files on this machine; never exported.
         parent: {"run_id", "output"} of the run it continues, or None.
         error: {"kind", "message", "hint", ...} or None. uploaded: uploaded files by parameter, or None.
-        starred: Kept by the person.
+        starred: Picked by the user.
         lease_owner, lease_until: Which process tracks it, and until when (UTC).
         deleted: Forgotten: not listed any more, but still counted as spent.
         sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
-        cancel_at: When the person asked for its end (UTC), in whichever process; None when nobody did.
+        cancel_at: When the user asked to cancel it (UTC), in any process; or None.
     """
 
     run_id: str

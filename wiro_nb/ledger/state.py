@@ -1,4 +1,4 @@
-"""What can be known of a run at one moment: the state that screens show and the ledger keeps."""
+"""What can be known of a run at one moment: the state that views show and the ledger stores."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Snapshot:
 
     Attributes:
         run_id: ULID. short_id: its last five letters, lower case.
-        model: Slug. service: "sandbox", "cloud" or a name; is_sandbox tells whether money is real.
+        model: Slug. service: "sandbox", "cloud" or a name; is_sandbox: nothing is billed.
         state: Ledger state. stage: What the service is doing; also where a failed run failed.
         percent: 0..100 or None when unknown. step, steps: of the model's loop. rate with rate_unit ("it/s").
         created, submitted, started, finished: UTC or None.
@@ -99,7 +99,7 @@ class Snapshot:
         lost_since: When contact was lost, or None. retry_in_s: seconds to the next try at that moment.
         estimated_usd: Forecast or None (unknown). cost_usd: What the service billed, None until known.
         outputs: Files made. exit_code: The service's `pexit`, or None.
-        cancel_requested: True once the person asked for it.
+        cancel_requested: True once the user asked for it.
     """
 
     run_id: str

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
+from wiro_nb.files import write_atomically
 from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models
 from wiro_nb.schema.difference import describe_changes
 from wiro_nb.schema.types import ModelSchema
@@ -33,7 +34,7 @@ class ModelCard:
     """A model in a list.
 
     Attributes:
-        slug: "owner/name". title, description: for people. categories, tags: the service's words.
+        slug: "owner/name". title, description, categories, tags: as the service names them.
         cover: URL of a picture, or "". run_count: how often it ran, or None.
         price: The service's price table, or None when unknown.
         is_bundled: True when its inputs come with the package.
@@ -116,7 +117,7 @@ class Catalogue:
         return detail
 
     def cached_detail(self, model: str) -> ModelDetail | None:
-        """Returns a model's page as far as it is known here, however old; asks nobody."""
+        """Returns a model's page as far as it is known here, however old; no request is sent."""
         bundled = find_bundled(model)
         cached = self._cached(bundled.slug if bundled is not None else model.strip())
         return cached[1] if cached is not None else None
@@ -132,7 +133,7 @@ class Catalogue:
         except WiroError as error:
             _log.info("the catalogue cannot be read: %s", error.message)
             return bundled_cards(query, categories)[:limit]
-        return tuple(_card(tool) for tool in tools)[:limit]
+        return tuple(_card(tool, run_count=tool.run_count, price=tool.price, live=True) for tool in tools)[:limit]
 
     async def _unknown(self, model: str) -> UnknownModel:
         slugs = [schema.slug for schema in bundled_models()]
@@ -144,8 +145,8 @@ class Catalogue:
         details = [f"near: {', '.join(near)}"] if near else []
         return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
 
-    async def _search(self, words: str) -> tuple[ToolSummary, ...]:
-        _, tools = await self._connection.call(lambda client: client.tool_list(words, limit=20, sort="relevance"))
+    async def _search(self, query: str) -> tuple[ToolSummary, ...]:
+        _, tools = await self._connection.call(lambda client: client.tool_list(query, limit=20, sort="relevance"))
         return tools
 
     def _cached(self, slug: str) -> tuple[datetime, ModelDetail] | None:
@@ -172,11 +173,9 @@ class Catalogue:
         content |= {"changed": source["changed"]} if changes else {}
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(content, ensure_ascii=True), encoding="utf-8")
-            fresh.replace(path)
+            write_atomically(path, json.dumps(content, ensure_ascii=True).encode())
         except OSError as error:
-            _log.info("the page of %s could not be kept: %s", slug, error.strerror)
+            _log.info("the page of %s could not be stored: %s", slug, error.strerror)
 
     def _read(self, slug: str) -> tuple[datetime, ModelDetail] | None:
         from wiro_nb.api.pricing.prices import read_pricing
@@ -209,32 +208,10 @@ def bundled_cards(query: str = "", categories: Sequence[str] = ()) -> tuple[Mode
     for schema in bundled_models():
         text = " ".join((schema.slug, schema.title, schema.description, *schema.tags, *schema.categories)).lower()
         if all(word in text for word in words) and wanted <= {category.lower() for category in schema.categories}:
-            found.append(_card_of(schema))
+            found.append(_card(schema))
     return tuple(found)
 
 
-def _card_of(schema: ModelSchema) -> ModelCard:
-    return ModelCard(
-        schema.slug,
-        schema.title,
-        schema.description,
-        schema.categories,
-        schema.tags,
-        schema.cover,
-        is_bundled=True,
-    )
-
-
-def _card(tool: ToolSummary) -> ModelCard:
-    return ModelCard(
-        tool.slug,
-        tool.title,
-        tool.description,
-        tool.categories,
-        tool.tags,
-        tool.cover,
-        tool.run_count,
-        price=tool.price,
-        is_bundled=find_bundled(tool.slug) is not None,
-        live=True,
-    )
+def _card(item: ModelSchema | ToolSummary, **more: Any) -> ModelCard:
+    words = (item.slug, item.title, item.description, item.categories, item.tags, item.cover)
+    return ModelCard(*words, is_bundled=find_bundled(item.slug) is not None, **more)

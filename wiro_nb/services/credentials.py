@@ -1,4 +1,4 @@
-"""Where API keys come from and where `login` keeps them. A key is never a trait and never in a record.
+"""Finds API keys, and stores those of `login`. A key is never a trait and never in a record.
 
 Looked in, in this order: the environment (`WIRO_API_KEY`, `WIRO_API_SECRET`), the system's keyring
 when the `keyring` package is installed, and `credentials.json` in the data folder, readable by its
@@ -42,7 +42,7 @@ class FoundCredentials:
 
 @dataclass(frozen=True, slots=True)
 class NamedService:
-    """A service a person gave a name to: its addresses as kept in the credentials file."""
+    """A service named by the user: its addresses, as stored in the credentials file."""
 
     base_url: str
     socket_url: str | None
@@ -63,10 +63,10 @@ def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | 
         secret = SecretText(environ.get("WIRO_API_SECRET", "").strip()) or None
         return FoundCredentials(Credentials(key, secret), "environment", (("WIRO_API_KEY", "set"),))
     looked.append(("WIRO_API_KEY", "not set"))
-    kept, finding = _read_keyring(name)
+    stored, finding = _read_keyring(name)
     looked.append(("keyring", finding))
-    if kept is not None:
-        return FoundCredentials(kept, "keyring", tuple(looked))
+    if stored is not None:
+        return FoundCredentials(stored, "keyring", tuple(looked))
     entry, finding = _file_entry(name, data_dir)
     looked.append((FILE_NAME, finding))
     return FoundCredentials(entry, "file" if entry else "", tuple(looked))
@@ -81,7 +81,7 @@ def find_named(name: str, data_dir: Path) -> NamedService | None:
 
 
 def named_services(data_dir: Path) -> tuple[str, ...]:
-    """Returns the names a person may type after `%wiro use`, besides sandbox and cloud."""
+    """Returns the names of the user's own services, for `%wiro use`."""
     entries = _read_file(data_dir)
     return tuple(
         sorted(name for name, entry in entries.items() if isinstance(entry, dict) and entry.get("base_url"))
@@ -97,10 +97,10 @@ def save_credentials(
     socket_url: str | None = None,
     use_keyring: bool = True,
 ) -> str:
-    """Keeps a key for later sessions and returns where ("keyring" or "file").
+    """Stores a key for later sessions and returns where ("keyring" or "file").
 
     Args:
-        name: The service, "cloud" or a name of the person's own.
+        name: The service, "cloud" or a name of the user's own.
         credentials: The key and, for signature projects, the secret.
         data_dir: Folder of the credentials file.
         base_url: Address of a named service; None for the cloud.
@@ -125,7 +125,7 @@ def save_credentials(
 
 
 def forget_credentials(name: str, data_dir: Path) -> bool:
-    """Removes a kept key from keyring and file; True when there was one. The environment is not ours to change."""
+    """Removes a stored key from keyring and file; True when there was one. The environment stays as it is."""
     removed = _delete_keyring(name)
     entries = _read_file(data_dir)
     if entries.pop(name, None) is not None:
@@ -168,7 +168,7 @@ def _write_file(entries: Mapping[str, Any], data_dir: Path) -> None:
     except OSError as error:
         fresh.unlink(missing_ok=True)
         raise ConfigError(
-            f"the key could not be kept: {FILE_NAME} cannot be written ({error.strerror})",
+            f"the key could not be stored: {FILE_NAME} cannot be written ({error.strerror})",
             hint="set WIRO_API_KEY (and WIRO_API_SECRET) in the environment",
         ) from None
 

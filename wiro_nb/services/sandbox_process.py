@@ -1,8 +1,8 @@
-"""Starts the sandbox as a process of its own and keeps it: on the kernel's loop it would hang with it.
+"""Starts the sandbox as a process of its own: on the kernel's loop it would hang with it.
 
 The sandbox lives while its standard input is open, so it ends with this process however that ends.
-One sandbox serves every process that uses the same data folder; a second one prints where the living
-one is and leaves. When its owner closes, the next one to need it starts it again, and its tasks go on.
+One sandbox serves every process that uses the same data folder; a second one prints where the running
+one is and ends. When its owner closes, the next one to need it starts it again, and its tasks go on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _START_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Living:
+class _Running:
     service: Service
     shared: bool
 
@@ -38,9 +38,9 @@ class SandboxProcess:
     """The sandbox of one data folder, started when needed.
 
     Args:
-        folder: Where it keeps tasks and clips.
+        folder: Where it stores tasks and clips.
         speed: Factor on its pace, as text for its command line; None leaves it alone.
-        extra_arguments: Further words for its command line (tests: `--faults`).
+        extra_arguments: Further arguments of its command line (tests: `--faults`).
     """
 
     def __init__(self, folder: Path, *, speed: str | None = None, extra_arguments: tuple[str, ...] = ()) -> None:
@@ -50,7 +50,7 @@ class SandboxProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._living: _Living | None = None
+        self._running: _Running | None = None
 
     @property
     def pid(self) -> int | None:
@@ -58,41 +58,36 @@ class SandboxProcess:
         return self._process.pid if self._process is not None else None
 
     def ensure(self) -> Service:
-        """Returns the address of the living sandbox; starts one when there is none. Blocks up to 30 s.
+        """Returns the address of the running sandbox; starts one when there is none. Blocks up to 30 s.
 
         Raises:
             MissingExtra: Its packages are not installed.
             ConnectFailed: It did not start; the message carries the end of its log.
         """
         with self._lock:
-            if self._living is not None and self._is_alive(self._living):
-                return self._living.service
+            if self._running is not None and self._is_alive(self._running):
+                return self._running.service
             self._reap()
-            self._living = self._start()
-            return self._living.service
-
-    def is_alive(self) -> bool:
-        """True when the sandbox that was last seen still accepts connections."""
-        with self._lock:
-            return self._living is not None and self._is_alive(self._living)
+            self._running = self._start()
+            return self._running.service
 
     def close(self, timeout_s: float = 3.0) -> None:
         """Ends the sandbox when this process owns it."""
         with self._lock:
-            self._living = None
+            self._running = None
             self._reap(timeout_s)
 
-    def _is_alive(self, living: _Living) -> bool:
-        if not living.shared:
+    def _is_alive(self, running: _Running) -> bool:
+        if not running.shared:
             return self._process is not None and self._process.poll() is None
-        parts = urlsplit(living.service.base_url)
+        parts = urlsplit(running.service.base_url)
         try:
             with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=1.0):
                 return True
         except OSError:
             return False
 
-    def _start(self) -> _Living:
+    def _start(self) -> _Running:
         require_sandbox_extra()
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "wiro_nb", "sandbox", "--port", "0", "--data", str(self.folder)]
@@ -124,7 +119,7 @@ class SandboxProcess:
         shared = bool(facts.get("shared"))
         if shared:
             self._reap()
-        return _Living(service, shared)
+        return _Running(service, shared)
 
     def _reap(self, timeout_s: float = 3.0) -> None:
         process, self._process = self._process, None
@@ -185,13 +180,13 @@ def _service_from(facts: dict[str, object]) -> Service:
 
 
 def _child_environment() -> dict[str, str]:
-    # The sandbox has no business with the person's keys.
+    # The user's keys are not for the sandbox.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WIRO_API_")}
     package_home = str(Path(wiro_nb.__file__).resolve().parent.parent)
     if "site-packages" in package_home or "dist-packages" in package_home:
         return environment  # found without help, and must not come before the standard library
-    kept = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = os.pathsep.join([package_home, kept]) if kept else package_home
+    present = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join([package_home, present]) if present else package_home
     return environment
 
 

@@ -37,7 +37,7 @@ def archive_schema(schema: ModelSchema, folder: Path) -> None:
 
 
 def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
-    """Returns the inputs of this hash, kept here or bundled; None when they are not known or were altered.
+    """Returns the schema of this hash, archived or bundled; None when they are not known or were altered.
 
     Args:
         sha256: As a record names it.

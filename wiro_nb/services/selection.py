@@ -1,4 +1,4 @@
-"""Which service runs go to: the sandbox, the cloud, or one a person named.
+"""Which service runs go to: the sandbox, the cloud, or one the user named.
 
 Choosing costs no connection and starts nothing; `services.connection` connects at first use.
 """
@@ -25,7 +25,7 @@ class ServiceChoice:
     """A service that was chosen, before anything connects to it.
 
     Attributes:
-        name: "sandbox", "cloud", a name of the person's own, or a URL.
+        name: "sandbox", "cloud", a name of the user's own, or a URL.
         is_sandbox: True when nothing costs money.
         reason: Why this one, for people ("no key was found").
         base_url, socket_url: Addresses; empty for the sandbox, whose port is known once it runs.

@@ -1,4 +1,4 @@
-"""Which service is spoken to at present, and the connections, catalogues and the sandbox of this process."""
+"""The present service, and the connections, catalogues and sandbox of this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Services:
     Args:
         io: The thread on which connections live.
         service: Name of the service to begin with, or None.
-        sandbox_arguments: Further words for the sandbox's command line.
+        sandbox_arguments: Further arguments of the sandbox's command line.
     """
 
     def __init__(self, io: IoThread, service: str | None, sandbox_arguments: tuple[str, ...]) -> None:
@@ -74,20 +74,20 @@ class Services:
         base_url: str | None = None,
         socket_url: str | None = None,
     ) -> str:
-        """Checks a key with the service, keeps it for later sessions and uses it from now on.
+        """Checks a key with the service, stores it for later sessions and uses it from now on.
 
         Returns:
-            Where it is kept: "keyring" or "file".
+            Where it is stored: "keyring" or "file".
 
         Raises:
-            AuthRejected: The service does not take it; nothing is kept.
-            TransportError: The service cannot be reached; nothing is kept.
+            AuthRejected: The service does not take it; nothing is stored.
+            TransportError: The service cannot be reached; nothing is stored.
         """
         credentials = Credentials(key, secret)
         asked = base_url or (name if "://" in name else None)
         base, socket = addresses_of(asked or name, data_dir(), os.environ)
         choice = ServiceChoice(name, False, "login", base, socket_url or socket, credentials=credentials)
-        # Before anything is kept: a mistyped key must not take the place of one that works.
+        # Before anything is stored: a mistyped key must not take the place of one that works.
         self._io.run(_check_key(choice), timeout_s=_LOGIN_TIMEOUT_S)
         place = save_credentials(
             name, credentials, data_dir(), base_url=None if name == CLOUD else base, socket_url=choice.socket_url
@@ -99,7 +99,7 @@ class Services:
         return place
 
     def logout(self, name: str = CLOUD) -> bool:
-        """Removes the kept key of a service; the sandbox is used from now on. True when there was one."""
+        """Removes the stored key of a service; the sandbox is used from now on. True when there was one."""
         removed = forget_credentials(name, data_dir())
         with self._lock:
             if self._choice is not None and self._choice.name == name:

@@ -1,4 +1,4 @@
-"""Which run a run was made from: found by the content of its input files, told as a chain of text."""
+"""Which run a run was made from: found by the content of its input files; its history as text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_parent(
     Args:
         ledger: Knows the contents that runs have made.
         prepared: The request; its first input file that a run made decides.
-        given: What the caller knows already; it is kept, and told more exactly where the content tells more.
+        given: What the caller knows already; used unless the content says more of the same run.
     """
     hashes = [item.sha256 for inputs in prepared.files.values() for item in inputs if item.sha256]
     found = next((made for sha256 in hashes if (made := ledger.find_maker(sha256)) is not None), None)
@@ -87,10 +87,10 @@ def chain_text(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> st
     steps = ancestors(ledger, row, limit)
     if not steps:
         return ""
-    told = ", ".join(f"{step.link} {_name(step)}" for step in steps)
+    history = ", ".join(f"{step.link} {_name(step)}" for step in steps)
     last = steps[-1].row
     more = ", and further back" if len(steps) == limit and last is not None and last.parent else ""
-    return f"{row.short_id} {told}{more}"
+    return f"{row.short_id} {history}{more}"
 
 
 def _link_words(parent: Mapping[str, Any]) -> str:

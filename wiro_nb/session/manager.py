@@ -67,7 +67,7 @@ class Manager:
     Args:
         service: Name of the service to begin with; None chooses as `services.resolve_service` does.
         settings: To begin with; replaced as a whole by assigning `manager.settings`.
-        sandbox_arguments: Further words for the sandbox's command line (tests: `--faults SPEC`).
+        sandbox_arguments: Further arguments of the sandbox's command line (tests: `--faults SPEC`).
     """
 
     def __init__(
@@ -151,11 +151,11 @@ class Manager:
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 
     def estimate(self, prepared: Prepared, *, ask: bool = True) -> Estimate:
-        """Forecasts the price of a request; `known` is False when it cannot be told.
+        """Forecasts the price of a request; `known` is False when it is unknown.
 
         Args:
             prepared: The request.
-            ask: False asks nobody: the model's price as it is known here has to do.
+            ask: False sends no request: the cached price of the model is used.
         """
         ((estimate, _),) = self._forecast([prepared], self.detail if ask else self._cached_detail)
         return estimate
@@ -184,13 +184,13 @@ class Manager:
         Args:
             prepared: From `prepare`.
             origin: Where it was asked for.
-            max_cost_usd: Refuse when the forecast is above, or cannot be told.
+            max_cost_usd: Refuse when the forecast is above, or is unknown.
             parent: `run_id` and `output` of the run this one continues.
             out_dir: Folder for the clip, in place of the one beside the notebook.
 
         Raises:
             BudgetExceeded: The forecast goes over `max_cost_usd`, the settings' limit or the budget.
-            InvalidFile, ConfigError: Input files cannot be kept, or clips cannot be saved.
+            InvalidFile, ConfigError: Input files cannot be stored, or clips cannot be saved.
             MissingCredentials, LedgerError: Nothing was written and nothing is sent.
         """
         (run,) = self.submit_many(
@@ -214,7 +214,7 @@ class Manager:
         Args:
             requests: From `prepare`.
             origin: Where they were asked for.
-            max_cost_usd: Refuse when the forecast of one is above, or cannot be told.
+            max_cost_usd: Refuse when the forecast of one is above, or is unknown.
             parents: By request, as `parent` of `submit`; empty for none.
             out_dir: As in `submit`.
             sweep_id: The sweep they belong to, or None.
@@ -350,7 +350,7 @@ class Manager:
     # For handles -----------------------------------------------------------------------------
 
     def follow(self, run: Run) -> None:
-        """Sees to it that a run of the ledger is kept up to date; returns at once.
+        """Keeps a run of the ledger up to date; returns at once.
 
         One that stopped without an end is taken up again: the service is asked about an uncertain one anew.
         """
@@ -400,7 +400,7 @@ class Manager:
             return self._ledger
 
     def take_notices(self) -> tuple[str, ...]:
-        """Returns what the person must be told (a damaged ledger was replaced), once; opens nothing for it."""
+        """Returns what to tell the user (a damaged ledger was replaced), once; opens no ledger for it."""
         with self._lock:
             return self._ledger.take_notices() if self._ledger is not None else ()
 
@@ -443,7 +443,7 @@ class Manager:
             return self._worker
 
     def _schema_of(self, model: str) -> ModelSchema:
-        """Returns the inputs of a run's model as far as they are known here; asks nobody."""
+        """Returns the inputs of a run's model as far as they are known here; sends no request."""
         detail = self._cached_detail(model)
         return find_bundled(model) or (detail.schema if detail is not None else free_form_schema(model))
 

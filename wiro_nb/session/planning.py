@@ -55,7 +55,7 @@ def out_folder_of(home: Path, out_dir: str | Path) -> Path:
 
 
 def forecast_usd(estimate: Estimate) -> Decimal | None:
-    """Returns the most that a request is expected to cost, or None when it cannot be told."""
+    """Returns the most that a request is expected to cost, or None when it is unknown."""
     if not estimate.known:
         return None
     return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
@@ -65,7 +65,7 @@ _SHOWN_USD = Decimal("0.0001")
 
 
 def check_costs(estimates: Sequence[Estimate], limits: Sequence[Decimal]) -> None:
-    """Refuses requests when the forecast of one is above a limit, or cannot be told.
+    """Refuses requests when the forecast of one is above a limit, or is unknown.
 
     Raises:
         BudgetExceeded: So it is.

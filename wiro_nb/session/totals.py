@@ -1,4 +1,4 @@
-"""What several runs cost together, and when a person is asked before they are sent.
+"""What several runs cost together, and when the user has to confirm before they are sent.
 
 Sweeps and `rerun --all` send many runs for one word typed; both ask by the same rule.
 """
@@ -22,7 +22,7 @@ class TotalCost:
     """What the runs that are still to be sent may cost and take.
 
     Attributes:
-        low_usd, high_usd: Together; high is None when nobody can say.
+        low_usd, high_usd: Together; high is None when it is unknown.
         known: False when the price of at least one run is unknown.
         seconds: Of work in all, or None when no earlier run compares.
     """
@@ -55,9 +55,9 @@ def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
 
 
 def check_limits(
-    count: int, cost: TotalCost, *, is_sandbox: bool, limit_usd: Decimal, limit_runs: int, told: str
+    count: int, cost: TotalCost, *, is_sandbox: bool, limit_usd: Decimal, limit_runs: int, summary: str
 ) -> None:
-    """Refuses so many runs, or so much money, that a person should say yes first.
+    """Refuses so many runs, or so much money, that the user should confirm first.
 
     In the sandbox only the number of runs counts: nothing is billed there, but this machine does the work.
 
@@ -67,7 +67,7 @@ def check_limits(
         is_sandbox: True where nothing is billed.
         limit_usd: The most that is sent without being asked, in US dollars.
         limit_runs: The most runs that are sent without being asked.
-        told: What would be sent, in words; the reason is put behind it.
+        summary: What would be sent; the reason is put behind it.
 
     Raises:
         ConfirmationNeeded: More runs than `limit_runs`, a price above `limit_usd`, or an unknown one.
@@ -81,7 +81,7 @@ def check_limits(
         reason = f"more than ${limit_usd}"
     if reason:
         raise ConfirmationNeeded(
-            f"{told}: {reason}",
+            f"{summary}: {reason}",
             runs=count,
             low_usd=str(cost.low_usd) if cost.known else None,
             high_usd=str(cost.high_usd) if cost.known and cost.high_usd is not None else None,
@@ -91,23 +91,23 @@ def check_limits(
 def confirm_total(
     manager: Manager, requests: Sequence[Prepared], *, yes: bool, limit_usd: Decimal, limit_runs: int
 ) -> str:
-    """Asks for a word before many runs, or dear ones, are sent; a single one was asked for by its own name.
+    """Asks for confirmation before many runs, or expensive ones, are sent; a single one needs none.
 
     Args:
         manager: Knows the prices.
         requests: All that would be sent.
-        yes: True when the person has said so already.
+        yes: True when the user confirmed already.
         limit_usd: As in `check_limits`.
         limit_runs: As in `check_limits`.
 
     Returns:
-        Number, price, time and service of them all in words.
+        Number, price, time and service of them all as text.
 
     Raises:
         ConfirmationNeeded: As in `check_limits`.
     """
     cost, is_sandbox = total_of(manager, requests), manager.choice.is_sandbox
-    told = f"{describe_total(len(requests), cost, is_sandbox)}, on {manager.service_name}"
+    summary = f"{describe_total(len(requests), cost, is_sandbox)}, on {manager.service_name}"
     if not yes and len(requests) > 1:
         check_limits(
             len(requests),
@@ -115,30 +115,30 @@ def confirm_total(
             is_sandbox=is_sandbox,
             limit_usd=limit_usd,
             limit_runs=limit_runs,
-            told=f"that would send {told}",
+            summary=f"that would send {summary}",
         )
-    return told
+    return summary
 
 
 def describe_total(count: int, cost: TotalCost, is_sandbox: bool) -> str:
-    """Returns number, price and time in words: "6 runs, about $0.24, about 1:30 of work"."""
+    """Returns number, price and time as text: "6 runs, about $0.24, about 1:30 of work"."""
     parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
     if count:
-        parts.append(price_words(cost, is_sandbox))
+        parts.append(format_total(cost, is_sandbox))
         if cost.seconds is not None:
             parts.append(f"about {_clock(cost.seconds)} of work")
     return ", ".join(parts)
 
 
-def price_words(cost: TotalCost, is_sandbox: bool) -> str:
-    """Returns a price for all runs together in words."""
+def format_total(cost: TotalCost, is_sandbox: bool) -> str:
+    """Returns the price of all runs together as text."""
     if not cost.known:
-        words = "price unknown"
+        price = "price unknown"
     elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
-        words = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
+        price = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
     else:
-        words = f"about {_usd(cost.low_usd)}"
-    return f"free, sandbox (make-believe price: {words})" if is_sandbox else words
+        price = f"about {_usd(cost.low_usd)}"
+    return f"free, sandbox (make-believe price: {price})" if is_sandbox else price
 
 
 def _usd(amount: Decimal) -> str:

@@ -63,7 +63,7 @@ class Axis:
         return sum(len(part) if isinstance(part, Span) else 1 for part in self.parts)
 
     def values(self) -> list[object]:
-        """Returns every value. Only for an axis whose length was looked at."""
+        """Returns every value. Only for an axis whose length was checked."""
         listed: list[object] = []
         for part in self.parts:
             if isinstance(part, Span):
@@ -152,8 +152,10 @@ def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, ob
         seen.add(axis.name.lower())
     lengths = {axis.name: len(axis) for axis in axes}
     if zipped and len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {number:,}" for name, number in lengths.items())
-        _refuse(axes[-1].name, f"--zip pairs values one by one, but {told}", "give each the same number of values")
+        listed = ", ".join(f"{name} has {number:,}" for name, number in lengths.items())
+        _refuse(
+            axes[-1].name, f"--zip pairs values one by one, but {listed}", "give each the same number of values"
+        )
 
 
 def count_points(axes: Sequence[Axis], *, zipped: bool) -> int:
@@ -162,7 +164,7 @@ def count_points(axes: Sequence[Axis], *, zipped: bool) -> int:
 
 
 def list_points(axes: Sequence[Axis], *, zipped: bool) -> list[Point]:
-    """Returns every point; the last axis varies fastest. Only for a count that was looked at."""
+    """Returns every point; the last axis varies fastest. Only for a count that was checked."""
     columns = [axis.values() for axis in axes]
     rows = zip(*columns, strict=True) if zipped else itertools.product(*columns)
     names = [axis.name for axis in axes]

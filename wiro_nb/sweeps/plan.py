@@ -20,7 +20,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.session.totals import TotalCost, check_limits, describe_total, price_words, total_of
+from wiro_nb.session.totals import TotalCost, check_limits, describe_total, format_total, total_of
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
     Axis,
@@ -129,24 +129,24 @@ def plan_sweep(
 
 
 def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
-    """Refuses a plan that a person should say yes to first; see `check_limits`.
+    """Refuses a plan that the user should confirm first; see `check_limits`.
 
     Raises:
         ConfirmationNeeded: More runs to send than `limit_runs`, a price above `limit_usd`, or an unknown one.
     """
-    told = f"this sweep would send {describe_plan(plan)}"
+    summary = f"this sweep would send {describe_plan(plan)}"
     check_limits(
         len(plan.missing),
         plan.cost,
         is_sandbox=plan.is_sandbox,
         limit_usd=limit_usd,
         limit_runs=limit_runs,
-        told=told,
+        summary=summary,
     )
 
 
 def describe_plan(plan: SweepPlan) -> str:
-    """Returns what a plan would send, in words: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
+    """Returns what a plan would send as text: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
     text = describe_total(len(plan.missing), plan.cost, plan.is_sandbox)
     return f"{text}; {len(plan.made)} of {len(plan.points)} already made or under way" if plan.made else text
 
@@ -165,7 +165,7 @@ def _prepare_points(
 ) -> tuple[list[Point], list[Prepared], list[str]]:
     """Types every point by the schema. Two points that ask for the very same thing become one."""
     requests: list[Prepared] = []
-    kept: list[Point] = []
+    unique: list[Point] = []
     problems: dict[str, tuple[InvalidParameter, int]] = {}
     seen: set[str] = set()
     notes: list[str] = []
@@ -185,11 +185,11 @@ def _prepare_points(
             notes.append("Points that ask for the very same thing are run once.")
             continue
         seen.add(identity)
-        kept.append(Point(len(kept), point.values))
+        unique.append(Point(len(unique), point.values))
         requests.append(request)
     if problems:
         raise _not_fitting(problems, len(points))
-    return kept, requests, notes
+    return unique, requests, notes
 
 
 def _not_fitting(problems: Mapping[str, tuple[InvalidParameter, int]], count: int) -> WiroError:
@@ -211,7 +211,7 @@ def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mappin
         one.known,
         None if one.seconds is None else one.seconds * count,
     )
-    price = price_words(together, manager.choice.is_sandbox)
+    price = format_total(together, manager.choice.is_sandbox)
     return InputError(
         f"this sweep has {count:,} runs, {price} at the price of the first; "
         f"one sweep takes at most {MOST_POINTS:,}",

@@ -1,6 +1,6 @@
 """A sweep: many runs of one model that differ in a few inputs, held as one.
 
-A sweep keeps no state of its own: its runs are rows of the ledger like any others.
+A sweep has no state of its own: its runs are rows of the ledger like any others.
 """
 
 from __future__ import annotations
@@ -135,11 +135,11 @@ class Sweep:
             if all(wanted[name] in (str(point.values.get(name)), str(run.parameters.get(name))) for name in wanted)
         ]
         if len(found) != 1:
-            told = ", ".join(f"{name}={value}" for name, value in wanted.items())
+            wanted_text = ", ".join(f"{name}={value}" for name, value in wanted.items())
             raise UnknownRun(
-                f"{len(found) or 'no'} points of this sweep have {told}",
+                f"{len(found) or 'no'} points of this sweep have {wanted_text}",
                 hint="sweep.points lists them",
-                query=told,
+                query=wanted_text,
                 near=[run.id for run in found[:5]],
             )
         return found[0]
@@ -172,7 +172,7 @@ class Sweep:
 
         Raises:
             TimedOut: The time is over; the runs go on.
-            WaitInterrupted: The person interrupted; the runs go on.
+            WaitInterrupted: The wait was interrupted; the runs go on.
             RunFailed: With `check`: the message counts and names the failed ones.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -269,10 +269,10 @@ class Sweep:
 
     def tally(self) -> str:
         """Returns "4 done, 1 failed, 1 generating", in the order of a run's life."""
-        words = {RunState.SUCCEEDED: "done", RunState.FAILED: "failed", RunState.CANCELLED: "cancelled"}
+        names = {RunState.SUCCEEDED: "done", RunState.FAILED: "failed", RunState.CANCELLED: "cancelled"}
         counts: dict[str, int] = {}
         for run in sorted(self.runs, key=lambda run: -run.snapshot.stage.rank):
-            word = words.get(run.state) or (str(run.state) if run.state is RunState.UNCERTAIN else run.status)
+            word = names.get(run.state) or (str(run.state) if run.state is RunState.UNCERTAIN else run.status)
             counts[word] = counts.get(word, 0) + 1
         return ", ".join(f"{number} {word}" for word, number in counts.items())
 

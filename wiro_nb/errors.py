@@ -83,7 +83,7 @@ class WiroError(Exception):
     """Base of every error the package raises on purpose.
 
     Args:
-        message: What happened, one line, starting with the person's own word where there is one.
+        message: What happened, one line, starting with the user's input where there is one.
         hint: The next thing to type. Falls back to the class's `default_hint`.
         billed: What it cost, a sentence. Falls back to the class's `default_billed`.
         details: Further lines (nearest values, the service's own words).
@@ -95,7 +95,7 @@ class WiroError(Exception):
     debug: ClassVar[bool] = False
     """True shows whole tracebacks in IPython (`%config WiroMagics.debug = True`)."""
     is_shown: bool = False
-    """True when a card in the same cell already tells the whole story: one line is then enough."""
+    """True when a card in the same cell shows the error already: one line is then enough."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class WiroError(Exception):
         return (_rebuild, (type(self), self.message, self.hint, self.billed, self.details, self.fields))
 
     def lines(self) -> list[str]:
-        """Returns the whole story for people: message, details, cost, next command."""
+        """Returns message, details, cost and next command for display."""
         lines = [self.message, *(f"  {line}" for line in self.details)]
         if self.billed:
             lines.append(f"  {self.billed}")
@@ -135,7 +135,7 @@ class WiroError(Exception):
     def _render_traceback_(self) -> Callable[[], list[str]]:
         """Compact form for IPython, which prints these lines in place of a traceback.
 
-        IPython looks whether the name is there: with debug on it is not, and the whole traceback comes.
+        With `debug` on the attribute is missing, and IPython prints the whole traceback.
         """
         if self.debug:
             raise AttributeError("_render_traceback_")
@@ -175,7 +175,7 @@ class MissingExtra(ConfigError):
 
 
 class InputError(WiroError):
-    """What the person gave cannot be used; nothing has left this machine."""
+    """The given input cannot be used; nothing has left this machine."""
 
     default_billed = NOTHING_SENT
 
@@ -235,7 +235,7 @@ class BudgetExceeded(InputError):
 
 
 class ConfirmationNeeded(InputError):
-    """So many runs, or so much money, that a person should say yes. Fields: `runs`, `low_usd`, `high_usd`."""
+    """The number of runs or their cost needs a confirmation. Fields: `runs`, `low_usd`, `high_usd`."""
 
     default_hint = "add --yes, or yes=True in Python"
 
@@ -304,7 +304,7 @@ class NotAccessible(ApiError):
 
 
 class BadAnswer(ApiError):
-    """The answer is not what the contract says: not JSON, cut, or of the wrong shape."""
+    """The answer breaks the contract: not JSON, cut short, or of the wrong shape."""
 
 
 class RunError(WiroError):

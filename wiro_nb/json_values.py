@@ -20,7 +20,7 @@ _LONGEST_NUMBER = 64
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
-"""How steps, per cents and seconds come by the thousand: read without exact decimals in between."""
+"""The form of most steps, percentages and seconds, which come by the thousand: read without `Decimal`."""
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -115,7 +115,7 @@ def as_flag(value: object, default: bool) -> bool:
 
 def as_moment(value: object) -> datetime | None:
     """Returns a UTC time from epoch seconds (or milliseconds), or None for "0", empty and unreadable."""
-    if value is None or value in ("", "0"):  # as most times are, most of the time
+    if value is None or value in ("", "0"):  # the most frequent values
         return None
     seconds = as_float(value)
     if not seconds or seconds < 0:

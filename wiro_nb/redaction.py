@@ -1,7 +1,7 @@
-"""Keeps secrets out of every text the package makes. Standard library only.
+"""Masks secrets in every text the package produces. Standard library only.
 
 API keys, secrets and task tokens are registered here as soon as they are known; errors, logs and
-representations pass their text through `redact`. Patterns catch the ones nobody registered.
+representations pass their text through `redact`. Patterns catch secrets that were not registered.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _lock = threading.Lock()
 
 
 class SecretText(str):
-    """A secret in use: a text like any other to code, a mask to whoever looks at it.
+    """A secret in use: an ordinary string whose representation is a mask.
 
     Tracebacks that list local variables (`%xmode Verbose`, debuggers, test reports) show values by `repr`, and
-    so do containers; those are the ways by which a key or token gets into a notebook unasked.
+    so do containers; those are the ways in which a key or token reaches a notebook unintentionally.
     """
 
     __slots__ = ()

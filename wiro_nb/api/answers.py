@@ -42,12 +42,12 @@ _TOKEN = re.compile(r"[A-Za-z0-9_\-]{16,}")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a model's loop stands.
+    """Progress of a model's loop.
 
     Attributes:
-        task: The model's word for what it does ("Generate").
+        task: The model's name for the current step ("Generate").
         percent: 0 to 100. step, steps: of the loop. rate: in `rate_unit` ("it/s").
-        remaining_s: seconds. None wherever the service did not say.
+        remaining_s: seconds. None where the service does not say.
     """
 
     task: str = ""
@@ -83,9 +83,9 @@ class Task:
 
     Attributes:
         id: Digits. token: bearer capability of this task; a secret.
-        status: The service's word. exit_code: `pexit`; "0" is success.
-        total_cost_usd: What the service counts for it. compute_s: seconds of work.
-        outputs: What it made. parameters: what it was asked. model: "owner/name" when told.
+        status: As the service spells it. exit_code: `pexit`; "0" is success.
+        total_cost_usd: As the service bills it. compute_s: seconds of work.
+        outputs: Output files. parameters: as received. model: "owner/name" if given.
         created, started, finished, cancelled: UTC, None while it has not happened.
         log, error_log: Whole stdout and stderr so far.
         raw: The answer itself, unknown fields included. Holds the token.
@@ -124,9 +124,9 @@ class Event:
     """One message of the socket.
 
     Attributes:
-        status: The service's word; "" for an answer that belongs to no status.
-        task_id, token: Whose event it is, where told.
-        text: Log line or whole log. progress, outputs: when the message is one.
+        status: As the service spells it; "" for an answer without one.
+        task_id, token: The task of the event, if given.
+        text: Log line or whole log. progress, outputs: set when the message has them.
         result: False when the service refused.
     """
 
@@ -169,7 +169,7 @@ class ModelDetail:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The service took a run: its task's id, and the token that opens it (a secret)."""
+    """An accepted run: the id of its task and the token that gives access to it (a secret)."""
 
     task_id: str
     token: str = field(repr=False)

@@ -1,7 +1,7 @@
-"""Opens the service's envelope: payload on success, the right error otherwise.
+"""Reads the envelope of an answer: the payload on success, else the matching error.
 
-Most failures arrive with HTTP 200 and `result: false`; others with 401, 404, 429 or 5xx, and what
-stands between us and the service may answer with HTML or cut an answer short. Every error made here
+Most failures arrive with HTTP 200 and `result: false`; others with 401, 404, 429 or 5xx, and a
+proxy in between may answer with HTML or cut an answer short. Every error made here
 says in `ambiguous` whether the service may have acted although no usable answer came.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -51,10 +50,8 @@ _UNESCAPED_LIST = re.compile(r'("\w+"\s*:\s*)"(\[(?:\s*"[^"\\\[\]]*"\s*(?:,|(?=\
 _LONGEST_EXCERPT = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    code: int | None
-    message: str
+_Problem = tuple[int | None, str]
+"""Code and message of one entry of `errors`."""
 
 
 def read_envelope(
@@ -98,15 +95,16 @@ def _load(body: bytes) -> dict[str, Any] | None:
 
 
 def _read_problems(data: Mapping[str, Any] | None) -> list[_Problem]:
+    """Returns code and message of each error of an answer."""
     errors = (data or {}).get("errors")
     entries = as_list(errors) or ([errors] if errors else [])
     problems = []
     for entry in entries:
         fields = as_mapping(entry)
         message = as_text(fields.get("message")) if fields else as_text(entry)
-        problems.append(_Problem(as_whole(fields.get("code")), message.strip()))
+        problems.append((as_whole(fields.get("code")), message.strip()))
     # A code that says what to do outranks the general one beside it.
-    return sorted(problems, key=lambda problem: problem.code not in _BY_CODE)
+    return sorted(problems, key=lambda problem: problem[0] not in _BY_CODE)
 
 
 def _unreadable(status_code: int, headers: Mapping[str, str], body: bytes) -> BadAnswer:
@@ -130,22 +128,26 @@ def _bad(reason: str, status_code: int, message: str, excerpt: str) -> BadAnswer
 
 
 def _refusal(
-    status_code: int, headers: Mapping[str, str], problems: list[_Problem], body: bytes, now: datetime
+    status_code: int,
+    headers: Mapping[str, str],
+    problems: list[_Problem],
+    body: bytes,
+    now: datetime,
 ) -> ApiError:
-    code = problems[0].code if problems else None
-    words = [problem.message for problem in problems if problem.message]
+    code = problems[0][0] if problems else None
+    messages = [message for _, message in problems if message]
     kind = _BY_CODE.get(code) if code is not None else None
     if status_code in (401, 429) or kind is None:
         kind = _BY_STATUS.get(status_code, kind or ApiError)
-    if kind is ApiError and any(_AUTH_WORDS.search(word) for word in words):
+    if kind is ApiError and any(_AUTH_WORDS.search(message) for message in messages):
         kind = AuthRejected
-    message = words[0] if words else _status_words(status_code, kind)
+    message = messages[0] if messages else _describe_status(status_code, kind)
     excerpt = _excerpt(body.decode("utf-8", errors="replace"))
     # A code that the service documents as a refusal is one, whatever status it came with.
     is_open = (status_code >= 500 or status_code in _AMBIGUOUS_STATUSES) and code not in _BY_CODE
-    details = [*words[1:], *([f"it said: {excerpt}"] if excerpt and not words else [])]
+    details = [*messages[1:], *([f"it said: {excerpt}"] if excerpt and not messages else [])]
     return kind(
-        f"The service refused: {message}" if words else message,
+        f"The service refused: {message}" if messages else message,
         hint=_hint(kind, code, message),
         billed=None if is_open else "Nothing was billed.",
         details=details,
@@ -156,7 +158,7 @@ def _refusal(
     )
 
 
-def _status_words(status_code: int, kind: type[ApiError]) -> str:
+def _describe_status(status_code: int, kind: type[ApiError]) -> str:
     if kind is RateLimited:
         return "The service asks for fewer requests (HTTP 429)."
     if status_code >= 500:

@@ -1,4 +1,4 @@
-"""Which service is spoken to, and with whose key."""
+"""The address of a service and the credentials for it."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One place that speaks the API.
+    """One service with the API.
 
     Attributes:
-        name: "cloud", "sandbox" or a name of the person's own.
+        name: "cloud", "sandbox" or a user-defined name.
         base_url: Root of the REST endpoints, without a slash at the end.
         socket_url: WebSocket address.
         credentials: None when the service needs none.
@@ -100,7 +100,7 @@ class Service:
 
     @property
     def is_local(self) -> bool:
-        """True when the service runs on this machine: no proxy stands between."""
+        """True when the service runs on this machine; proxies are then not used."""
         return self.host in _LOOPBACK
 
     def allows_file_url(self, url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Signs requests. Pure functions and a generator: no clock, no network, nothing kept.
+"""Signs requests. Pure functions and a generator, without clock or network.
 
 Source: the service's authentication page. A signature is HMAC-SHA256 with the API key as the key
 over the API secret followed by the nonce, in lower-case hex.

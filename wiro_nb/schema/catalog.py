@@ -15,7 +15,7 @@ from wiro_nb.schema.types import ModelSchema, schema_from_dict
 @lru_cache(maxsize=1)
 def bundled_models() -> tuple[ModelSchema, ...]:
     """Returns the bundled schemas in the order of the manifest."""
-    # Not at the top: importlib.resources costs more to load than the rest of this room together.
+    # Not at the top: importlib.resources takes longer to load than the rest of this package.
     from importlib.resources import files
 
     folder = files(__package__).joinpath("bundled")
@@ -37,7 +37,7 @@ def find_bundled(slug: str) -> ModelSchema | None:
     """
     given: object = slug
     if not isinstance(given, str):
-        raise UnknownModel(f"a model is named by text, OWNER/NAME, not by {type(given).__name__}", near=[])
+        raise UnknownModel(f"A model is named by text, OWNER/NAME, not by {type(given).__name__}.", near=[])
     wanted = slug.strip().lower()
     for schema in bundled_models():
         if wanted in {schema.slug.lower(), schema.run_path.lower()}:

@@ -1,4 +1,4 @@
-"""Turns one given value into what goes on the wire, by the input's type. Text from a cell is never guessed at.
+"""Converts one value to its wire form by the input's type. Text from a cell is never guessed at.
 
 `number` and `range` inputs become numbers, everything else text, as in the service's own sample bodies. A `text`
 input whose default is a number ("frameNum" of pruna/vace) is checked as a number and sent as text.
@@ -78,7 +78,7 @@ def default_value(parameter: Parameter) -> WireValue | None:
 
     The service's own default is sent as it is, even when it breaks a rule. Two defaults are not: a select's
     that is not among its options (the service's own sample body sends an empty text then), and that of a
-    required text such as the prompt, which is a sample nobody asked to pay for.
+    required text such as the prompt, which is only a sample.
     """
     if parameter.default is None or (parameter.required and is_free_text(parameter)):
         return None
@@ -150,13 +150,13 @@ def _plain_text(value: object) -> str:
 
 
 def _fold(text: str) -> str:
-    """Returns the text for comparing: case, blanks, full-width forms and emoji variation do not count."""
+    """Returns the text for comparison: case, blanks, full-width forms and emoji variation do not count."""
     plain = unicodedata.normalize("NFKC", text).replace("\ufe0f", "")
     return " ".join(plain.casefold().split())
 
 
 def _choose(parameter: Parameter, text: str) -> str:
-    """Returns the option meant: by exact value, then value or label in any case."""
+    """Returns the matching option: by exact value, then by value or label in any case."""
     if not parameter.options:
         default = f"only its default ({parameter.default})" if parameter.default else "nothing"
         raise ValueRefused(f"{shown(text)}: this input publishes no choices and takes {default}; leave it out")

@@ -1,7 +1,7 @@
-"""What both readers do to a model's own words: human labels, rules in help texts, what is required.
+"""Derives labels, number rules, file counts and required inputs from the texts of a model.
 
-The service says little in fields and much in prose ("Optional. Use 1-3 images", "should be 4n+1"). Everything
-that is derived from prose is derived here, so that a page and a Tool/Detail answer give the same schema.
+The service says little in fields and much in prose ("Optional. Use 1-3 images", "should be 4n+1"). A page and
+a Tool/Detail answer give the same schema because both readers use this module.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ class Option:
 
     Attributes:
         value: What is sent.
-        label: What people read; may differ from the value.
+        label: Shown to users; may differ from the value.
         description: One line, or empty.
-        trigger_words: Words that call the option's style when they stand in the prompt.
+        trigger_words: Words that select the option's style when they are part of the prompt.
     """
 
     value: str
@@ -38,7 +38,7 @@ class Parameter:
     Attributes:
         id: Name on the wire, as the service spells it.
         type: The service's type, also when unknown to us.
-        label: Short name for people.
+        label: Short name for display.
         help: One line, or empty. Placeholders such as "seed-help" are read as empty.
         default: Text as the service gives it, a list of texts for several files, or None.
         required: True when the service refuses a request without it.
@@ -79,11 +79,11 @@ class ModelSchema:
     """A model and its inputs in normal form.
 
     Attributes:
-        slug: "owner/name" as people write it.
+        slug: "owner/name" as shown to users.
         run_path: "owner/name" of the Run endpoint; may differ from the slug.
-        title: Name for people.
+        title: Name for display.
         description: One or two sentences.
-        categories, tags: The service's own words.
+        categories, tags: As the service lists them.
         cover: URL of a picture or clip, or empty.
         parameters: The inputs in the order of the page.
         source: Where this was read: {"kind": "page"|"detail"|"bundled"|"none", "name", "date"?, "sha256"?}.

@@ -1,4 +1,4 @@
-"""Types what a person gave by the model's schema, and reports every problem at once."""
+"""Types the values of a request by the model's schema and reports every problem at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Seed:
     Attributes:
         parameter: The input's id.
         value: As sent, decimal text.
-        pinned: True when the person (or the model's own default) fixed it; False when it was drawn for this run.
+        pinned: True when the user or the model's default fixed it; False when it was drawn for this run.
     """
 
     parameter: str
@@ -73,7 +73,7 @@ class Prepared:
         parameters: What is sent, by id: numbers as numbers, the rest as text. Files are not among them.
         files: Files and URLs by the id of their input.
         seed: The seed that is sent, or None where the model has none.
-        notes: Lines worth showing the person.
+        notes: Notices for the user.
     """
 
     schema: ModelSchema
@@ -85,7 +85,7 @@ class Prepared:
 
 @dataclass(slots=True)
 class _Draft:
-    """What has been found so far."""
+    """The result of typing so far."""
 
     random_seed: Callable[[], int]
     sample_files: bool
@@ -110,7 +110,7 @@ def prepare(
     """Types values by the schema and fills in the defaults.
 
     None, blank text and empty lists mean "the default", which a required text (the prompt) does not have: its
-    default is a sample nobody asked to pay for. Names are taken in any case where that is unambiguous.
+    default is only a sample. Names are taken in any case where that is unambiguous.
     An option may be given by its value or its label. A seed that is blank or means "random" to the model is
     drawn here, so that the run can be repeated.
 
@@ -134,7 +134,7 @@ def prepare(
 def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
     """Returns the problems by input id (or unknown name), for showing at a form's fields. Never raises.
 
-    Files are looked at but not hashed, so this is cheap enough for every change of a field.
+    Files are checked but not hashed, so this is cheap enough for every change of a field.
     """
     draft = _Draft(lambda: 1, sample_files=False, with_hash=False)
     _fill(draft, schema, raw)
@@ -147,7 +147,7 @@ def _draw_seed() -> int:
 
 def _fill(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> None:
     if schema.free_form:
-        _fill_open(draft, raw)
+        _fill_free_form(draft, raw)
     else:
         given = _match_names(draft, schema, raw)
         for parameter in schema.parameters:
@@ -261,8 +261,8 @@ def _add_files(draft: _Draft, parameter: Parameter, value: object) -> None:
         raise ValueRefused("is required: give a file path or an https:// URL")
 
 
-def _fill_open(draft: _Draft, raw: Mapping[str, object]) -> None:
-    """Takes free pairs: paths become files, everything else is sent as text."""
+def _fill_free_form(draft: _Draft, raw: Mapping[str, object]) -> None:
+    """Accepts any name=value pairs: paths become files, everything else is sent as text."""
     for name, value in raw.items():
         name = str(name)
         try:
@@ -311,7 +311,7 @@ def _choices(schema: ModelSchema, problem: Problem) -> list[str]:
 
 
 def _with_labels(schema: ModelSchema, name: str, values: Iterable[str]) -> list[str]:
-    """Returns choices for people: a value that is only a number of the service has its label behind it."""
+    """Returns values for display; one that shares no word with its label is followed by the label."""
     parameter = schema.get(name)
     labels = {option.value: option.label for option in parameter.options} if parameter is not None else {}
     opaque = {value for value, label in labels.items() if label and not _words(value) & _words(label)}

@@ -1,7 +1,7 @@
-"""Forecasts what a run costs, from the service's price table. Exact arithmetic; a broken table never raises.
+"""Estimates what a run costs from the service's price table. Exact arithmetic; a broken table never raises.
 
 The service documents the names of its methods, not every detail of `priceExtra` and `priceInput`. Where
-a figure can be read in two ways the forecast is a range that holds both, and says so.
+a figure can be read in two ways the estimate is a range that holds both, and says so.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class Pricing:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A forecast, before the run.
+    """The estimated cost of a run.
 
     Attributes:
         low_usd: The run costs at least this; 0 when nothing is known.
-        high_usd: It should not cost more; None when nobody can say.
-        basis: How it was worked out, in words.
-        known: False: show "unknown", not a figure.
+        high_usd: It should not cost more; None when unknown.
+        basis: How it was calculated, as text.
+        known: False means that no figure can be shown.
     """
 
     low_usd: Decimal
@@ -118,7 +118,7 @@ def estimate(
     *,
     history_s: float | None = None,
 ) -> Estimate:
-    """Forecasts the price of one run.
+    """Estimates the price of one run.
 
     Args:
         pricing: Of the model.
@@ -128,21 +128,21 @@ def estimate(
     """
     seconds = as_decimal(history_s)
     seconds = seconds if seconds is not None and seconds > 0 else None
-    row_words = ""
+    row_basis = ""
     if pricing.entries:
         found = _from_table(pricing.entries, parameters, files, seconds)
         if found.known:
             return found
-        row_words = found.basis
+        row_basis = found.basis
     elif pricing.cps is not None and seconds is not None:
         amount = pricing.cps * seconds
         basis = f"{as_plain(pricing.cps)} USD a second, and runs like this took {as_plain(seconds)} s"
         return Estimate(amount, amount, basis, known=True)
     if pricing.approximate_usd is not None:
         return Estimate(pricing.approximate_usd, None, "the service's own forecast", known=True)
-    if not row_words and pricing.cps is not None:
-        row_words = f"{as_plain(pricing.cps)} USD a second, and no run has been timed yet"
-    return Estimate(Decimal(0), None, row_words or pricing.note or _NO_PRICE, known=False)
+    if not row_basis and pricing.cps is not None:
+        row_basis = f"{as_plain(pricing.cps)} USD a second, and no run has been timed yet"
+    return Estimate(Decimal(0), None, row_basis or pricing.note or _NO_PRICE, known=False)
 
 
 def _from_table(
@@ -197,15 +197,15 @@ def _price_row(
     entry: PriceEntry, parameters: Mapping[str, Any], files: Mapping[str, Sized], seconds: Decimal | None
 ) -> Estimate:
     units = count_units(entry.method, parameters, seconds=seconds, named=entry.input_name)
-    words = f"{as_plain(entry.price)} USD {units.words}"
+    basis = f"{as_plain(entry.price)} USD {units.text}"
     if not units.known:
         free = entry.price == 0 and not (entry.extra or entry.input_price or entry.unclear)
-        return Estimate(Decimal(0), Decimal(0) if free else None, words, known=free)
+        return Estimate(Decimal(0), Decimal(0) if free else None, basis, known=free)
     amounts = _readings(entry, units, sum(len(given) for given in files.values()))
     if len(amounts) > 1 and (entry.extra is not None or entry.input_price is not None):
-        words += "; the table adds an amount that the service does not explain, so this is a range"
+        basis += "; the table adds an amount that the service does not explain, so this is a range"
     high = None if entry.unclear or units.high is None else max(amounts)
-    return Estimate(min(amounts), high, words, known=True)
+    return Estimate(min(amounts), high, basis, known=True)
 
 
 def _readings(entry: PriceEntry, units: Units, file_count: int) -> set[Decimal]:

@@ -1,4 +1,4 @@
-"""How many units of its price a run will use, as far as its inputs tell."""
+"""Counts the billed units of a run from its inputs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _SLOWEST_FPS, _FASTEST_FPS = Decimal(8), Decimal(30)
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """A count, from `low` to `high` (None: open), what it counts in words, and whether it is known."""
+    """A count, from `low` to `high` (None: open), its description, and whether it is known."""
 
     low: Decimal
     high: Decimal | None
-    words: str
+    text: str
     known: bool = True
 
 
@@ -81,18 +81,18 @@ def count_units(
             return _unknown(f"by a method that is not known here ({method[:40]})")
 
 
-def _exactly(count: Decimal, words: str) -> Units:
-    return Units(count, count, words)
+def _exactly(count: Decimal, text: str) -> Units:
+    return Units(count, count, text)
 
 
-def _unknown(words: str) -> Units:
-    return Units(Decimal(0), None, words, known=False)
+def _unknown(text: str) -> Units:
+    return Units(Decimal(0), None, text, known=False)
 
 
-def _up_to(most: Decimal | None, words: str) -> Units:
+def _up_to(most: Decimal | None, unit: str) -> Units:
     if most is None:
-        return _unknown(f"{words}, and how many there will be is open")
-    return Units(min(Decimal(1), most), most, f"{words}, at most {as_plain(most)}")
+        return _unknown(f"{unit}, and how many there will be is open")
+    return Units(min(Decimal(1), most), most, f"{unit}, at most {as_plain(most)}")
 
 
 def _per_second(seconds: Decimal | None) -> Units:

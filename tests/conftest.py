@@ -23,7 +23,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class SandboxProcess:
-    """A running sandbox. `args` are its command line; `audit()` shows what it was asked and what it billed."""
+    """A running sandbox. `args` are its command line; `audit()` returns its requests and bills."""
 
     def __init__(self, data: Path, *args: str) -> None:
         self.data = data
@@ -46,7 +46,7 @@ class SandboxProcess:
         self.origin = self.base_url.removesuffix("/v1")
 
     def task_of(self, prompt: str) -> str:
-        """Returns the id of the task with this prompt as soon as its books have one: nothing tells of it."""
+        """Returns the id of the task with this prompt as soon as the audit log has it: no event tells of it."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             for task in self.audit()["tasks"]:
@@ -90,7 +90,7 @@ class SandboxProcess:
         return answer
 
     def audit(self) -> dict[str, Any]:
-        """Its books: balance_usd, busy, requests (endpoint: count), tasks (task_id, status, billed_usd, ...)."""
+        """Returns the audit log: balance_usd, busy, requests (endpoint: count), tasks (task_id, status, billed_usd, ...)."""
         return self.call("/sandbox/audit")
 
     def set_balance(self, usd: str) -> None:

@@ -1,11 +1,10 @@
 """The sandbox: a local service with the API of Wiro, so that a first try, a tutorial and a test need no account.
 
-It runs as a process of its own (`python -m wiro_nb sandbox`), speaks real HTTP and WebSocket on 127.0.0.1,
-keeps its data in SQLite and renders real, labelled clips. It imports `wiro_nb.schema`, `errors` and
-`redaction` only: it and `wiro_nb.api` never import each other, they meet on the wire, so that a mistake in
-one cannot hide behind the same mistake in the other. Nobody imports this package but the command line.
+It is a process of its own (`python -m wiro_nb sandbox`) that serves HTTP and WebSocket on 127.0.0.1, keeps its
+data in SQLite and renders labelled clips. It and `wiro_nb.api` never import each other, so that the same mistake
+in both cannot hide. Only the command line imports this package.
 
-    serve > app > endpoints, sockets > runner > engine | store, files, hub, prices
+    serve > app > endpoints, events > runner > engines | store, files, models, faults
 """
 
 from __future__ import annotations

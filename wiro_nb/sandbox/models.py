@@ -52,8 +52,8 @@ class Model:
 
     Attributes:
         schema: Its inputs.
-        price: What a run bills, made up.
-        kind: What comes out: a clip by the engine, a PNG, or text.
+        price: Price of a run, made up.
+        kind: Kind of its output.
         number: The service's `id` of the model.
         refusal: Code and message with which Run refuses it, or None.
     """
@@ -66,7 +66,7 @@ class Model:
 
     @cached_property
     def file_names(self) -> frozenset[str] | None:
-        """The names under which files may come; None when the model publishes no inputs."""
+        """Names of the file inputs; None when the model publishes no inputs."""
         if self.schema.free_form:
             return None
         ids = [parameter.id for parameter in self.schema.parameters if parameter.is_file]
@@ -117,8 +117,8 @@ class Model:
 class Catalogue:
     """All models, found by run path or by slug."""
 
-    def __init__(self, models: Iterable[Model] | None = None) -> None:
-        chosen = _all_models() if models is None else tuple(models)
+    def __init__(self) -> None:
+        chosen = _all_models()
         self.models = tuple(model for model in chosen if model.refusal is None)
         self._by_run_path = {model.schema.run_path: model for model in chosen}
         self._by_slug = {model.schema.slug: model for model in chosen}
@@ -276,14 +276,14 @@ def _own_models() -> tuple[Model, ...]:
 
 
 def slots_for(balance_usd: Decimal) -> int | None:
-    """Returns how many tasks may run at once for a balance; None for no limit."""
+    """Returns how many tasks may run at once with a balance; None for no limit."""
     if balance_usd > _NO_LIMIT_ABOVE_USD:
         return None
     return max(1, int(balance_usd * Decimal("0.10")))
 
 
 def cost_usd(price: Price, usage: Usage) -> Decimal:
-    """Returns what a successful run bills, 12 places."""
+    """Returns the cost of a successful run, 12 decimal places."""
     entry = _fitting(price.entries, usage.parameters)
     seconds = Decimal(str(usage.elapsed_s))
     amount = seconds * price.cps if entry is None else Decimal(str(entry["price"])) * _quantity(entry, usage)

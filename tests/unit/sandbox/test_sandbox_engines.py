@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ import pytest
 from websockets.asyncio.client import connect
 
 from wiro_nb.media.mp4 import probe_mp4
+from wiro_nb.sandbox.app import build_app
 from wiro_nb.sandbox.engines import Job, Output, Progress
 from wiro_nb.sandbox.engines.instant import InstantEngine
+from wiro_nb.sandbox.faults import Faults
+from wiro_nb.sandbox.options import read_options
+from wiro_nb.sandbox.store import Store
+from wiro_nb.sandbox.tasks import Task
 
 
 def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path: Path) -> None:
@@ -98,5 +104,38 @@ def test_a_thousand_tasks_and_sockets_at_once(new_caller: Callable[..., Any]) ->
             return await asyncio.gather(*(one(client, number, in_flight) for number in range(count)))
 
     assert min(asyncio.run(everything())) >= 15
-    books = box.audit()
-    assert [task["billed_usd"] for task in books["tasks"]] == ["0.010000000000"] * count
+    audit = box.audit()
+    assert [task["billed_usd"] for task in audit["tasks"]] == ["0.010000000000"] * count
+
+
+def test_a_model_that_the_engine_cannot_run_is_refused_before_a_task_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantEngine, "unavailable", lambda self, model: f"{model} needs 24 GB, found 8.")
+
+    async def run() -> None:
+        store = Store(tmp_path / "sandbox.sqlite", Decimal(10))
+        app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
+        transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            answer = await client.post("/v1/Run/sandbox/image", json={"prompt": "x"}, headers=headers)
+        assert answer.json()["errors"] == [{"code": 1, "message": "sandbox/image needs 24 GB, found 8."}]
+        assert store.audit() == []
+
+    asyncio.run(run())
+
+
+def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -> None:
+    async def restart(*, times: int) -> list[str]:
+        statuses = []
+        for _ in range(times):
+            store = Store(tmp_path / "sandbox.sqlite", Decimal(10))
+            if not store.audit():
+                parameters = {"prompt": "[queue] x"}
+                store.add_task(Task(0, "token", "sandbox/image", "701", 0.0, parameters))
+            app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
+            async with app.router.lifespan_context(app):
+                statuses.append(store.audit()[0]["status"])
+        return statuses
+
+    assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_error"]

@@ -90,7 +90,7 @@ class SandboxProcess:
         return answer
 
     def audit(self) -> dict[str, Any]:
-        """Returns the audit log: balance_usd, busy, requests (by endpoint), tasks (task_id, status, billed_usd, ...)."""
+        """Returns the audit log: balance_usd, busy, requests (by endpoint), tasks (task_id, billed_usd, ...)."""
         return self.call("/sandbox/audit")
 
     def set_balance(self, usd: str) -> None:

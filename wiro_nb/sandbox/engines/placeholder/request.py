@@ -197,7 +197,7 @@ def _bounded(what: str, number: int, low: int, high: int) -> int:
 
 def _size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
     width, height = _asked_size(parameters, defaults, aspect)
-    if not (MIN_SIDE_PX <= min(width, height) and max(width, height) <= MAX_SIDE_PX):
+    if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_SIDE_PX:
         limits = f"sides of {MIN_SIDE_PX} to {MAX_SIDE_PX} pixels"
         raise EngineError(f"The sandbox renders {limits}; {width} x {height} were asked for.")
     return width // 2 * 2, height // 2 * 2  # H.264 4:2:0 has no odd sides

@@ -64,19 +64,19 @@ def count_messages() -> list[tuple[str, int]]:
 
 def measure_forms() -> list[Figure]:
     """Builds the form of every bundled model; the first one pays for imports and is built twice."""
-    from wiro_nb.notebook.form.form import build_form
+    from wiro_nb.notebook.form.form import ModelForm
     from wiro_nb.schema.catalog import bundled_models
 
     sent = count_messages()
     rows = []
     models = bundled_models()
-    build_form(models[0], on_run=lambda *_: None)
+    ModelForm(models[0], on_run=lambda *_: None)
     for schema in models:
         times = []
         for _ in range(3):
             sent.clear()
             start = time.perf_counter()
-            form = build_form(schema, on_run=lambda *_: None)
+            form = ModelForm(schema, on_run=lambda *_: None)
             times.append(time.perf_counter() - start)
             opened = list(sent)
             form.close()

@@ -124,11 +124,11 @@ def test_the_time_ticks_without_messages(open_notebook: OpenNotebook) -> None:
 
 def test_a_card_beneath_a_form_is_drawn_by_the_form(open_notebook: OpenNotebook) -> None:
     cell = """
-from wiro_nb.notebook.form.form import build_form
+from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.schema.catalog import find_bundled
 def start(values):
     form.show_card(RunCard(moment(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=1)))
-form = build_form(find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=start, values={"prompt": "fog"})
+form = ModelForm(find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=start, values={"prompt": "fog"})
 form
 """
     notebook = open_notebook([SETUP + cell])

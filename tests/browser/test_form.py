@@ -1,4 +1,4 @@
-"""Forms in a real browser: keyboard, validation at the field, run, files, presets, hostile input."""
+"""Forms in a real browser: keyboard, validation at the field, run, files, hostile input."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ pytestmark = pytest.mark.browser
 
 SETUP = """
 from pathlib import Path
-from wiro_nb.notebook.form.form import build_form
-from wiro_nb.notebook.form.presets import PresetStore
+from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 runs = []
 """
 WAN = """
-form = build_form(
-    find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=runs.append, price=lambda values: "about $0.04",
-    service_badge="cloud", presets=PresetStore(Path("presets.json")), values={"prompt": "a harbour at dawn"},
+form = ModelForm(
+    find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=runs.append,
+    price=lambda values: ("about $0.04", ""), badge="cloud", values={"prompt": "a harbour at dawn"},
 )
-form.set_budget("spent $0.31 of $2.00 in this notebook", 0.155)
+form.budget = {"text": "spent $0.31 of $2.00 in this notebook", "share": 0.155, "reached": False, "hint": ""}
 form
 """
 HOSTILE = """
 words = {7: ("<b>cinema</b>", "grain")}
 styles = tuple(Option(str(n), f"style {n}", "film" if n % 2 else "", words.get(n, ())) for n in range(300))
 title, description = "<img src=x onerror=window.hacked=1>", "<script>window.hacked=1</script>"
-form = build_form(ModelSchema("a/b", "a/b", title, description, parameters=(
+form = ModelForm(ModelSchema("a/b", "a/b", title, description, parameters=(
     Parameter("prompt", "textarea", "Prompt", required=True, max="1500"),
     Parameter("style", "select", "أسلوب <b>x</b>", options=styles, default="3", help="<i>help</i>"),
     Parameter("wheel", "colour-wheel", "色を選ぶ"),
@@ -233,26 +232,16 @@ def test_the_seed_can_be_thrown_and_unpinned(open_notebook: OpenNotebook) -> Non
     assert notebook.answer("runs[0]['seed']") != thrown
 
 
-def test_presets_and_copying(open_notebook: OpenNotebook) -> None:
+def test_settings_are_copied_as_a_cell_and_reset(open_notebook: OpenNotebook) -> None:
     notebook = open_form(open_notebook, WAN)
     page = notebook.page
     field(notebook, "steps").locator("input").fill("30")
-    page.get_by_role("button", name="Save preset").click()
-    page.get_by_label("Name of the preset").fill("slow")
-    page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('[aria-label=\"Load a preset\"]').options.length === 2")
-    page.get_by_role("button", name="Reset", exact=True).click()
-    notebook.wait_for_answer("form['steps'].value", "'25'")
-    page.get_by_label("Load a preset").select_option("slow")
-    notebook.wait_for_answer("form['steps'].value", "30")
     page.get_by_role("button", name="Copy as cell").click()
     page.get_by_text("Copied.", exact=True).wait_for()
     copied = page.evaluate("() => navigator.clipboard.readText()")
-    assert (
-        copied.startswith("%%wiro Wan-AI/Wan2.2-TI2V-5B-text-to-video steps=30 seed=42\n") or "steps=30" in copied
-    )
-    page.get_by_role("button", name="Delete this preset").click()
-    page.wait_for_function("() => document.querySelector('[aria-label=\"Load a preset\"]').options.length === 1")
+    assert copied.startswith("%%wiro Wan-AI/Wan2.2-TI2V-5B-text-to-video steps=30 seed=42\n")
+    page.get_by_role("button", name="Reset", exact=True).click()
+    notebook.wait_for_answer("form['steps'].value", "'25'")
 
 
 def test_a_long_list_is_searched_by_keyboard_and_words_go_to_the_prompt(open_notebook: OpenNotebook) -> None:

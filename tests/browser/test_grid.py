@@ -199,37 +199,3 @@ def test_a_comparison_plays_in_step_and_wipes(open_notebook: OpenNotebook) -> No
     notebook.wait_for_answer("grid[4].row.starred", "True")
     notebook.use_theme("JupyterLab Dark")
     notebook.shot("compare-wipe-dark", ".wiro-compare")
-
-
-def test_a_form_varies_says_the_price_first_and_shows_the_grid(open_notebook: OpenNotebook) -> None:
-    form = f"%wiro form {MODEL} frameNumber=8 steps=2 width=128 height=72"
-    notebook = open_notebook([LOAD, form], width=900)
-    page = notebook.page
-    page.wait_for_selector(".wiro-form", timeout=DONE_MS)
-    page.locator(".wiro-form textarea").first.fill("a sea")
-    page.get_by_role("button", name="Vary", exact=True).click()
-    page.get_by_label("What to vary").fill("seed=1..3")
-    assert page.get_by_role("button", name="Send").count() == 0
-    page.get_by_role("button", name="Check", exact=True).click()
-    send = page.get_by_role("button", name="Send 3 runs")
-    send.wait_for()
-    notebook.shot("form-vary", ".wiro-form")
-    page.get_by_label("What to vary").fill("seed=1..2")
-    assert not send.is_visible(), "what was checked is what is sent"
-    page.get_by_role("button", name="Check", exact=True).click()
-    page.get_by_role("button", name="Send 2 runs").click()
-    page.wait_for_function(
-        "() => document.querySelector('.wiro-grid-card .wiro-state')?.textContent.includes('all 2')",
-        timeout=DONE_MS,
-    )
-    page.wait_for_function(
-        """() => [...window.jupyterapp.shell.currentWidget.context.model.cells]
-            .flatMap((cell) => cell.outputs?.toJSON() ?? [])
-            .some((output) => output.metadata?.wiro_form
-                && Object.keys(output.metadata.wiro?.runs ?? {}).length === 2
-                && String(output.data['text/html']).includes('Sweep: all 2 done'))""",
-        timeout=DONE_MS,
-    )
-    page.get_by_label("What to vary").fill("sed=1..2")
-    page.get_by_role("button", name="Check", exact=True).click()
-    page.get_by_text("Near: seed").wait_for()

@@ -11,11 +11,11 @@ from .conftest import OpenNotebook, expect
 pytestmark = pytest.mark.browser
 
 FORM = """
-from wiro_nb.notebook.form.form import build_form
+from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.schema.catalog import find_bundled
-build_form(
+ModelForm(
     find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=lambda values: None,
-    price=lambda values: "about $0.04", service_badge="cloud", values={"prompt": "a harbour at dawn"},
+    price=lambda values: ("about $0.04", ""), badge="cloud", values={"prompt": "a harbour at dawn"},
 )
 """
 CARD = """

@@ -1,19 +1,22 @@
-"""Forms without a kernel: fields, values, problems, run, presets, messages."""
+"""Forms without a kernel: fields, values, problems, run, messages."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import ipywidgets
 import pytest
 import traitlets
 
-from wiro_nb.errors import BudgetExceeded
-from wiro_nb.notebook.form.controller import unfinished
-from wiro_nb.notebook.form.form import ModelForm, build_form
-from wiro_nb.notebook.form.presets import PresetStore
-from wiro_nb.notebook.widgets import SeedField
+from wiro_nb.errors import BudgetExceeded, UnknownModel
+from wiro_nb.notebook.context import ExecutionContext
+from wiro_nb.notebook.form.controller import FormController, without_required
+from wiro_nb.notebook.form.form import ModelForm
+from wiro_nb.notebook.session import session
+from wiro_nb.notebook.widgets import RunCard, SeedField
 from wiro_nb.schema.catalog import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
@@ -27,7 +30,7 @@ def make_form(slug: str = WAN, **options: Any) -> tuple[ModelForm, list[dict[str
     schema = find_bundled(slug)
     assert schema is not None
     runs: list[dict[str, Any]] = []
-    form = build_form(schema, on_run=runs.append, **options)
+    form = ModelForm(schema, on_run=runs.append, **options)
     if "prompt" in form:
         form["prompt"].value = "a harbour at dawn"
     return form, runs
@@ -45,7 +48,7 @@ def twelve_fields() -> ModelSchema:
 
 
 def test_twelve_fields_cost_far_fewer_messages_than_the_budget(messages: list[Any]) -> None:
-    form = build_form(twelve_fields(), on_run=print, price=lambda values: "about $0.04")
+    form = ModelForm(twelve_fields(), on_run=print, price=lambda values: ("about $0.04", ""))
     assert len(form) == 12
     opens = [kind for kind, _ in messages if kind == "comm_open"]
     assert len(opens) == 14, "12 fields, one shared layout, the form"
@@ -54,7 +57,7 @@ def test_twelve_fields_cost_far_fewer_messages_than_the_budget(messages: list[An
 
 def test_every_bundled_schema_makes_a_form_with_every_parameter() -> None:
     for schema in bundled_models():
-        form = build_form(schema, on_run=print)
+        form = ModelForm(schema, on_run=print)
         assert {parameter.id for parameter in schema.parameters} <= set(form.fields), schema.slug
         assert {plan["id"] for plan in form.plan["fields"]} == set(form.field_models)
 
@@ -151,9 +154,9 @@ def test_an_error_of_the_run_is_said_under_the_button(messages: list[Any]) -> No
     def refuse(values: dict[str, Any]) -> None:
         raise BudgetExceeded("The run would go over the budget.", hint="%wiro budget 5")
 
-    form = build_form(schema, on_run=refuse, values={"prompt": "fog"})
+    form = ModelForm(schema, on_run=refuse, values={"prompt": "fog"})
     form._receive(form, {"type": "run", "values": {}}, [])
-    said = [message for message in custom(messages) if message["type"] == "notice"]
+    said = [message for message in custom(messages) if message["type"] == "message"]
     assert "budget" in said[-1]["lines"][0]
     assert any("%wiro budget 5" in line for line in said[-1]["lines"])
     with pytest.raises(BudgetExceeded):
@@ -167,24 +170,35 @@ def test_an_unexpected_error_is_said_too(messages: list[Any], caplog: pytest.Log
     def broken(values: dict[str, Any]) -> None:
         raise RuntimeError("disk on fire")
 
-    form = build_form(schema, on_run=broken, values={"prompt": "fog"})
+    form = ModelForm(schema, on_run=broken, values={"prompt": "fog"})
     form._receive(form, {"type": "run"}, [])
     assert "disk on fire" in custom(messages)[-1]["lines"][0]
 
 
-def test_the_budget_stops_the_run_and_says_how_to_raise_it(messages: list[Any]) -> None:
-    form, runs = make_form()
-    form.set_budget("spent $1.98 of $2.00", 0.99, reached=True, hint="Budget reached: %wiro budget 5")
-    form.run()
-    assert runs == []
-    assert "%wiro budget 5" in custom(messages)[-1]["lines"][0]
+def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = find_bundled(WAN)
+    assert schema is not None
+    manager = Mock()
+    manager.choice.is_sandbox, manager.choice.name = False, "cloud"
+    manager.budget.return_value, manager.spent.return_value = Decimal("1.98"), Decimal("1.98")
+    manager.prepare.side_effect = manager.estimate.side_effect = UnknownModel("asked")
+    monkeypatch.setattr(session, "manager", lambda: manager)
+    controller = FormController(schema, ExecutionContext("plain"), {"prompt": "fog"})
+    with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):
+        controller.form.run()
+    assert "%wiro budget" in controller.form.budget["hint"]
+    manager.prepare.assert_not_called()
+    manager.budget.return_value = Decimal(5)
+    with pytest.raises(UnknownModel):
+        controller.form.run()
+    controller.close()
 
 
 def test_the_price_follows_the_values_and_is_never_an_error() -> None:
-    def price(values: dict[str, Any]) -> str:
+    def price(values: dict[str, Any]) -> tuple[str, str]:
         if values["steps"] == 1:
             raise BudgetExceeded("no")
-        return f"about $0.{values['steps']}"
+        return f"about $0.{values['steps']}", ""
 
     form, _ = make_form(price=price)
     assert form.price == "about $0.25"
@@ -197,9 +211,9 @@ def test_the_price_follows_the_values_and_is_never_an_error() -> None:
 
 def test_a_form_not_yet_filled_in_has_a_price() -> None:
     for schema in bundled_models():
-        form = build_form(schema, on_run=print)
+        form = ModelForm(schema, on_run=print)
         given = {name: value for name, value in form.values.items() if value not in ("", [])}
-        assert prepare(unfinished(schema), given).schema.slug == schema.slug
+        assert prepare(without_required(schema), given).schema.slug == schema.slug
 
 
 def test_a_note_stands_under_the_price_and_goes_with_it() -> None:
@@ -209,54 +223,18 @@ def test_a_note_stands_under_the_price_and_goes_with_it() -> None:
     assert form.price_note.endswith("$3")
 
 
-def test_a_budget_raised_elsewhere_is_seen_at_the_next_press() -> None:
-    form, runs = make_form()
-    form.set_budget("spent $1.98 of $1.98", 1, reached=True, hint="Budget reached")
-    form.run()
-    form.before_run = lambda: form.set_budget("spent $1.98 of $5.00", 0.4)
-    form.run()
-    assert len(runs) == 1
-
-
-def test_copied_text_tells_files_by_their_path_from_the_notebook(tmp_path: Path) -> None:
-    form, _ = make_form("pruna/vace")
-    form.home = tmp_path / "book"
+def test_copied_text_has_paths_relative_to_the_notebook(tmp_path: Path) -> None:
+    form, _ = make_form("pruna/vace", folder=tmp_path / "book")
     form["inputImage"].value = [str(tmp_path / "book" / "in" / "a.png"), str(tmp_path / "b.png"), "run:2byd6"]
     assert f"inputImage=in/a.png inputImage={tmp_path / 'b.png'} inputImage=run:2byd6" in form.cell()
     assert "'in/a.png'" in form.python()
 
 
 def test_a_change_of_one_field_costs_few_messages(messages: list[Any]) -> None:
-    form, _ = make_form(price=lambda values: "about $0.04")
+    form, _ = make_form(price=lambda values: ("about $0.04", ""))
     before = len(messages)
     form["steps"].value = 30
     assert len(messages) - before == 1, "the field's own value; problems and price did not change"
-
-
-def test_presets_come_back_and_go(tmp_path: Path) -> None:
-    store = PresetStore(tmp_path / "data" / "presets.json")
-    form, _ = make_form(presets=store)
-    form["steps"].value = 30
-    form.save_preset("  slow and   good ")
-    assert form.presets == ["slow and good"]
-    form.reset()
-    assert form["steps"].value == "25"
-    form.load_preset("slow and good")
-    assert form["steps"].value == 30
-    other, _ = make_form(presets=PresetStore(tmp_path / "data" / "presets.json"))
-    assert other.presets == ["slow and good"]
-    other.delete_preset("slow and good")
-    assert other.presets == []
-    assert store.names("another/model") == []
-
-
-def test_a_damaged_preset_file_counts_as_empty(tmp_path: Path) -> None:
-    path = tmp_path / "presets.json"
-    path.write_text("{not json")
-    store = PresetStore(path)
-    assert store.names(WAN) == []
-    store.save(WAN, "one", {"seed": 7})
-    assert store.load(WAN, "one") == {"seed": 7}
 
 
 def test_reset_goes_back_to_the_defaults() -> None:
@@ -273,7 +251,7 @@ def test_reset_goes_back_to_the_defaults() -> None:
 def test_an_open_model_takes_free_pairs() -> None:
     schema = ModelSchema("a/b", "a/b", "B", free_form=True)
     runs: list[dict[str, Any]] = []
-    form = build_form(schema, on_run=runs.append, values={"prompt": "hello", "steps": 5})
+    form = ModelForm(schema, on_run=runs.append, values={"prompt": "hello", "steps": 5})
     assert form["parameters"].value == {"prompt": "hello", "steps": 5}
     form.run()
     assert runs == [{"prompt": "hello", "steps": 5}]
@@ -290,7 +268,7 @@ def test_hostile_schemas_make_forms() -> None:
         Parameter("slider", "range", "Slider", min="0", max="1", step="0.1", default="0.5"),
         *(Parameter(f"p{number}", "number", f"P {number}", default="1") for number in range(60)),
     ]
-    form = build_form(ModelSchema("a/b", "a/b", "B", parameters=tuple(odd)), on_run=print)
+    form = ModelForm(ModelSchema("a/b", "a/b", "B", parameters=tuple(odd)), on_run=print)
     plans = {plan["id"]: plan for plan in form.plan["fields"]}
     assert plans["style"]["kind"] == "search"
     assert plans["slider"]["kind"] == "range"
@@ -309,6 +287,21 @@ def test_closing_the_form_closes_its_fields(messages: list[Any]) -> None:
     form.close()
     closed = sum(kind == "comm_close" for kind, _ in messages)
     assert closed == opened
+
+
+def test_the_cards_of_older_runs_are_closed(messages: list[Any]) -> None:
+    def count_open() -> int:
+        kinds = [kind for kind, _ in messages]
+        return kinds.count("comm_open") - kinds.count("comm_close")
+
+    form, _ = make_form()
+    empty = count_open()
+    for _ in range(20):
+        form.show_card(RunCard())
+    assert len(form.cards) == 5
+    assert count_open() == empty + 10, "five cards with a layout each"
+    form.close()
+    assert count_open() == 0
 
 
 def test_the_form_says_in_text_how_to_open_it_again() -> None:

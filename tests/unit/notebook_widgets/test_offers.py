@@ -9,7 +9,7 @@ import pytest
 
 from wiro_nb.errors import UnknownRun
 from wiro_nb.execution.inputs import read_run_text
-from wiro_nb.notebook.form.form import build_form
+from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import plan_form
 from wiro_nb.notebook.widgets import FileField, ModelBrowser
 from wiro_nb.schema.catalog import bundled_models, find_bundled
@@ -25,7 +25,7 @@ def test_an_untouched_form_sends_what_nothing_given_sends(schema: Any) -> None:
         item.id: "https://example.org/a.png" for item in schema.parameters if item.required and item.is_file
     }
     sent: list[dict[str, Any]] = []
-    form = build_form(schema, on_run=sent.append, values=needed)
+    form = ModelForm(schema, on_run=sent.append, values=needed)
     form.run()
     assert sent, form.problems
     given = {name: value for name, value in sent[0].items() if value not in ("", [], None)}

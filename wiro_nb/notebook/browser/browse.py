@@ -15,7 +15,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.display import publish, with_view_of
-from wiro_nb.notebook.form.controller import FormDesk, keep_desk
+from wiro_nb.notebook.form.controller import FormController
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
@@ -37,8 +37,8 @@ _log = logging.getLogger(__name__)
 _nothing = Output("<div></div>", "")
 
 
-class ModelDesk:
-    """What stands behind one model browser.
+class BrowserController:
+    """Searches and opens forms for one model browser.
 
     Args:
         context: The cell that shows it.
@@ -54,7 +54,7 @@ class ModelDesk:
         self._context, self._static = context, static
         self._form_id = f"wiro-browse-{uuid.uuid4().hex}"
         self._results = FormResults()
-        self._desk: FormDesk | None = None
+        self._form: FormController | None = None
         self._browser = ModelBrowser(
             describe_cards(cards),
             on_search=self._search,
@@ -76,23 +76,22 @@ class ModelDesk:
         try:
             browser.add(describe_cards(session.manager().models(query, limit=MODELS_ASKED)))
         except WiroError as error:
-            browser.say(error.lines())
+            browser.show_message(error.lines())
 
     def _choose(self, browser: ModelBrowser, slug: str) -> None:
         try:
             self._open(slug)
-            browser.say_opened(slug)
+            browser.show_opened(slug)
         except WiroError as error:
-            browser.say(error.lines())
+            browser.show_message(error.lines())
         except Exception as error:
             _log.exception("a form could not be opened")
-            browser.say([redact(f"{type(error).__name__}: {error}"), f"%wiro form {slug}"])
+            browser.show_message([redact(f"{type(error).__name__}: {error}"), f"%wiro form {slug}"])
 
     def _open(self, slug: str) -> None:
         schema = session.schema(slug)
-        previous, self._desk = self._desk, FormDesk(schema, self._context, {}, results=self._results)
-        keep_desk(self._desk)
-        form = self._desk.form
+        previous, self._form = self._form, FormController(schema, self._context, {}, results=self._results)
+        form = self._form.form
         form.takes_focus = True
         publish(with_view_of(form, form.static_output()), display_id=self._form_id, update=True)
         if previous is not None:

@@ -47,9 +47,9 @@ class ModelList(Displayable, list["ModelCard"]):
     def _ipython_display_(self) -> None:
         context = current_context()
         if context.is_live:
-            from wiro_nb.notebook.browser.browse import ModelDesk
+            from wiro_nb.notebook.browser.browse import BrowserController
 
-            ModelDesk(context, self, self._query, self.output()).show()
+            BrowserController(context, self, self._query, self.output()).show()
         else:
             from wiro_nb.notebook.display import publish
 

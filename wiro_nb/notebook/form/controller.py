@@ -1,20 +1,18 @@
-"""Opens forms: gives `ModelForm` its prices, its runs and its first values."""
+"""Opens forms, prices them and starts their runs."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import InvalidParameter, WiroError
+from wiro_nb.errors import BudgetExceeded, InvalidParameter, WiroError
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.form.sources import RunSources
-from wiro_nb.notebook.form.vary import FormVary
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import answer_action, is_settled, read_posters
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.widgets import RunCard
     from wiro_nb.reproduce.replay import Source
 
-_PRESETS_FILE = "presets.json"
-_open_forms: list[FormDesk] = []
+_open_forms: list[FormController] = []
 
 
 def form(
@@ -52,14 +49,7 @@ def form(
     """
     schema = session.schema(model)
     first = {**(_values_from(source, schema) if source else {}), **merge_inputs(inputs, values)}
-    desk = FormDesk(schema, current_context(), first)
-    _open_forms.append(desk)
-    return desk.form
-
-
-def keep_desk(desk: FormDesk) -> None:
-    """Takes a form in that was opened elsewhere, so that it is closed when the extension is unloaded."""
-    _open_forms.append(desk)
+    return FormController(schema, current_context(), first).form
 
 
 def end_forms() -> None:
@@ -68,14 +58,14 @@ def end_forms() -> None:
         _open_forms[-1].close()
 
 
-class FormDesk:
-    """What stands behind one form.
+class FormController:
+    """Prices and runs of one form. It stays open until `close`, at the latest when the extension is unloaded.
 
     Args:
         schema: The model.
         context: Where the form was opened; its runs belong to that notebook.
         values: First values.
-        results: The output that keeps the results, where the cell has placed one already.
+        results: The output below the form, where the cell has displayed it already.
     """
 
     def __init__(
@@ -86,36 +76,30 @@ class FormDesk:
         *,
         results: FormResults | None = None,
     ) -> None:
-        from wiro_nb.config import data_dir
-        from wiro_nb.notebook.form.form import build_form
-        from wiro_nb.notebook.form.presets import PresetStore
+        from wiro_nb.notebook.form.form import ModelForm
 
         self._schema, self._context = schema, replace(context, source_sha256=None)
-        self._priced, self._is_closed = unfinished(schema), False
-        self._lock = threading.Lock()
-        choice = session.manager().choice
+        self._priced, self._is_closed = without_required(schema), False
+        self._results = results or FormResults()
+        manager = session.manager()
         _check_names(schema, values)
         bridge.open(context.notebook)
-        self.form = build_form(
+        self.form = ModelForm(
             schema,
             on_run=self.start,
             price=self.price,
-            service_badge="sandbox" if choice.is_sandbox else choice.name,
+            badge="sandbox" if manager.choice.is_sandbox else manager.choice.name,
             values=values or None,
-            presets=PresetStore(data_dir() / _PRESETS_FILE),
+            folder=context.folder,
             upload_dir=context.folder / session.preferences.out_dir / ".inputs",
             sources=RunSources(schema, context),
+            results=self._results if context.is_live and results is None else None,
         )
-        self._results = results or FormResults()
-        self._vary = FormVary(schema.slug, self._context, self.form.show_card, self._results)
-        self.form.allow_vary(self._vary)
-        if context.is_live and results is None:
-            self.form.on_display = self._results.place
-        self.form.before_run, self.form.home = self._show_budget, context.folder
+        _open_forms.append(self)
         self._show_budget()
         if context.is_live:
-            # A service that does not answer must hold up neither the form nor a key pressed in it.
-            session.manager().ask_ahead(schema.slug, self._price_known)
+            # A service that does not answer must not delay the form or a key pressed in it.
+            manager.ask_ahead(schema.slug, self._on_price)
 
     def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the price of these values in words and, in the sandbox, the price it plays with; asks nobody."""
@@ -138,9 +122,16 @@ class FormDesk:
         return format_estimate(manager.estimate(prepared, ask=False), False)
 
     def start(self, values: Mapping[str, Any]) -> Run:
-        """Runs the model and shows the run beneath the form. A press always runs."""
+        """Runs the model and shows the run below the form. Each call starts a new run.
+
+        Raises:
+            BudgetExceeded: The notebook's budget is reached; nothing was sent.
+        """
         from wiro_nb.notebook.widgets import RunCard
 
+        self._show_budget()
+        if self.form.budget.get("reached"):
+            raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
         manager, given = session.manager(), _given(values)
         prepared = manager.prepare(self._schema.slug, given)
         again = (
@@ -163,23 +154,27 @@ class FormDesk:
             _open_forms.remove(self)
         self.form.close()
 
-    def _price_known(self) -> None:
-        """Hears that the price came (I/O thread); a form that was closed must not wake the session again."""
+    def _on_price(self) -> None:
+        """Shows a price that arrived (I/O thread); a form that was closed must not open the session again."""
         if not self._is_closed:
             self.form.refresh_price()
 
     def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot, *, paced: bool = False) -> None:
         poster = None
-        if is_settled(handle):
-            picture = next(iter(read_posters(handle, snapshot).values()), None)
-            poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
+        is_end = is_settled(handle)
+        if is_end and not self._is_closed:
             self._show_budget()
             self._results.refresh()
-        elif paced and snapshot.stage is not Stage.FETCHING:
+        if card.comm is None:  # closed: newer runs took its place, or the form was closed
+            pacer.drop(card)
+        elif paced and not is_end and snapshot.stage is not Stage.FETCHING:
             pacer.offer(card, lambda: card.update(snapshot))
-            return
-        pacer.drop(card)
-        card.update(snapshot, poster=poster)
+        else:
+            if is_end:
+                picture = next(iter(read_posters(handle, snapshot).values()), None)
+                poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
+            pacer.drop(card)
+            card.update(snapshot, poster=poster)
 
     def _on_action(self, handle: Run, card: RunCard, action: str) -> None:
         if action == "edit":
@@ -197,12 +192,15 @@ class FormDesk:
             return
         spent = manager.spent(self._context.notebook)
         share = float(spent / limit) if limit else 1.0
-        hint = f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD"
-        tail = ", make-believe" if manager.choice.is_sandbox else ""
-        self.form.set_budget(format_budget(spent, limit) + tail, share, reached=spent >= limit, hint=hint)
+        self.form.budget = {
+            "text": format_budget(spent, limit) + (", make-believe" if manager.choice.is_sandbox else ""),
+            "share": min(1.0, max(0.0, share)),
+            "reached": spent >= limit,
+            "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",
+        }
 
 
-def unfinished(schema: ModelSchema) -> ModelSchema:
+def without_required(schema: ModelSchema) -> ModelSchema:
     """Returns the schema with nothing required: a prompt not yet written does not change what a run costs."""
     return replace(schema, parameters=tuple(replace(item, required=False) for item in schema.parameters))
 

@@ -1,10 +1,10 @@
-"""Makes the widgets of a form's fields, and turns them into values and back."""
+"""A form's fields: the widgets, their values, and what is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
@@ -13,7 +13,11 @@ from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.schema.types import ModelSchema
 
+if TYPE_CHECKING:
+    from wiro_nb.schema.values import Problem
+
 Values = dict[str, Any]
+_NEAR_SHOWN = 4
 
 
 def make_fields(
@@ -66,13 +70,13 @@ def collect_values(fields: Mapping[str, Field]) -> Values:
     return values
 
 
-def changed_values(plan: FormPlan, values: Mapping[str, Any], home: Path | None) -> Values:
+def changed_values(plan: FormPlan, values: Mapping[str, Any], folder: Path | None) -> Values:
     """Returns what differs from the defaults, and the seed, which a repeat needs.
 
     Args:
         plan: The form.
         values: By parameter.
-        home: Files below it are told by their path from there: the text goes into a notebook that travels.
+        folder: Files in it are written as relative paths: the text goes into a notebook that may be moved.
     """
     changed: Values = {}
     for name, value in values.items():
@@ -80,18 +84,18 @@ def changed_values(plan: FormPlan, values: Mapping[str, Any], home: Path | None)
         kind = field.kind if field is not None else ""
         default = "" if field is None else field.default
         if value not in ("", [], None) and (kind == "seed" or str(value) != str(default)):
-            changed[name] = _near(value, home) if kind == "files" and home is not None else value
+            changed[name] = _relative(value, folder) if kind == "files" and folder is not None else value
     return changed
 
 
-def _near(value: Any, home: Path) -> Any:
+def _relative(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
-        return [_near(item, home) for item in value]
+        return [_relative(item, folder) for item in value]
     path = Path(value)
-    return path.relative_to(home).as_posix() if path.is_absolute() and path.is_relative_to(home) else value
+    return path.relative_to(folder).as_posix() if path.is_absolute() and path.is_relative_to(folder) else value
 
 
-def plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_presets: bool) -> dict[str, Any]:
+def form_data(schema: ModelSchema, plan: FormPlan, badge: str) -> dict[str, Any]:
     """Returns what the browser needs to draw the form: JSON data that does not change."""
     changed = schema.source.get("changed")
     return {
@@ -100,8 +104,56 @@ def plan_data(schema: ModelSchema, plan: FormPlan, service_badge: str, *, has_pr
         "owner": schema.owner,
         "description": schema.description[:400],
         "categories": list(schema.categories)[:8],
-        "badge": service_badge,
+        "badge": badge,
         "fields": [field.to_dict() for field in plan.fields],
         "notes": [*plan.notes, *([f"Its inputs changed {changed}."] if changed else [])],
-        "has_presets": has_presets,
     }
+
+
+def find_problems(
+    schema: ModelSchema,
+    plan: FormPlan,
+    fields: Mapping[str, Field],
+    values: Mapping[str, Any],
+    *,
+    shown: Collection[str],
+) -> dict[str, dict[str, Any]]:
+    """Returns what is wrong, by field: `message`, and `near` values that fit.
+
+    Args:
+        schema: The model.
+        plan: Its form.
+        fields: The widgets by parameter.
+        values: What they hold.
+        shown: Fields whose problems are shown: a field not yet reached shows none.
+    """
+    from wiro_nb.schema.values import check
+
+    given = {name: value for name, value in values.items() if value not in ("", [])}
+    for name, field in fields.items():
+        if isinstance(field, FileField) and name in given:
+            given[name] = field.resolved()
+    found = check(schema, given)
+    problems = {
+        name: _problem(plan.get(name), values[name], found[name])
+        for name in fields
+        if name in found and name in shown
+    }
+    for name, field in fields.items():
+        if isinstance(field, FileField) and field.trouble:
+            problems[name] = {"message": field.trouble, "near": []}
+        # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
+        unmatched = [problem for key, problem in found.items() if key not in fields]
+        if isinstance(field, PairsField) and unmatched:
+            problems[name] = {"message": unmatched[0].message, "near": []}
+    return problems
+
+
+def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:
+    """Returns a problem as the field shows it, next to its label and rule."""
+    message = problem.message
+    if plan is not None and message.startswith("is "):
+        message = f"{plan.label} {message}"
+    elif message.startswith(f"{value}: must be") and problem.near:
+        message = f"{value} does not fit."
+    return {"message": message, "near": list(problem.near)[:_NEAR_SHOWN]}

@@ -1,8 +1,7 @@
 """The form of a model: fields that are widgets, drawn together by one script.
 
-`build_form` makes it from a schema. Prices, runs and presets are given as callables: the form knows
-no service and no ledger. Whether values fit is decided here, in the kernel, by the same code that
-checks a magic; the browser only shows the answer.
+Whether values fit is decided here, in the kernel, by the same code that checks a magic; the browser only shows the
+answer. Running and pricing are the controller's.
 """
 
 from __future__ import annotations
@@ -16,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import traitlets
 
-from wiro_nb.errors import InputError, WiroError
-from wiro_nb.notebook.form.fields import Values, changed_values, collect_values, make_fields, plan_data
+from wiro_nb.errors import WiroError
+from wiro_nb.notebook.display import publish, with_view_of
+from wiro_nb.notebook.form.fields import (
+    Values,
+    changed_values,
+    collect_values,
+    find_problems,
+    form_data,
+    make_fields,
+)
 from wiro_nb.notebook.form.layout import FormPlan, plan_form
-from wiro_nb.notebook.form.messages import answer_message
-from wiro_nb.notebook.form.presets import Presets
-from wiro_nb.notebook.form.problems import PRICE_UNKNOWN, PriceOf, find_price, find_problems
 from wiro_nb.notebook.form.text import cell_text, python_text
 from wiro_nb.notebook.widgets.base import OutputWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
@@ -32,9 +36,9 @@ from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.vary import FormVary
-    from wiro_nb.sweeps.sweep import Sweep
+    from wiro_nb.notebook.form.results import FormResults
 
+PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
 
 _log = logging.getLogger(__name__)
@@ -52,11 +56,9 @@ class ModelForm(OutputWidget):
     price = traitlets.Unicode(PRICE_UNKNOWN, help="What a run costs, in words.").tag(sync=True)
     price_note = traitlets.Unicode(help="What stands under the price; empty: what is always so.").tag(sync=True)
     budget = traitlets.Dict(help="text, share (0..1), reached (bool), hint; empty: none.").tag(sync=True)
-    presets: traitlets.List[str] = traitlets.List(help="Names of the presets.").tag(sync=True)
     cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards beneath, newest first.").tag(
         sync=True
     )
-    can_vary = traitlets.Bool(help="True: sweeps can be started from the form.").tag(sync=True)
     values = traitlets.Dict(help="Value of every field, by parameter.")
 
     def __init__(
@@ -64,27 +66,40 @@ class ModelForm(OutputWidget):
         schema: ModelSchema,
         *,
         on_run: Callable[[Values], object],
-        price: PriceOf | None = None,
-        service_badge: str = "sandbox",
+        price: Callable[[Values], tuple[str, str]] | None = None,
+        badge: str = "sandbox",
         values: Mapping[str, Any] | None = None,
-        presets: Presets | None = None,
+        folder: Path | None = None,
         upload_dir: Path | None = None,
         sources: FileSources | None = None,
+        results: FormResults | None = None,
     ) -> None:
-        """Makes a form; see `build_form`."""
+        """Makes the form of a model.
+
+        Args:
+            schema: The model.
+            on_run: Starts a run with the values, once every field fits. May return anything; a `WiroError` it
+                raises is shown under the button.
+            price: Returns the price of values ("about $0.04", "free, sandbox") and a note below it. Called after
+                each change, so it must be quick and must not use the network. None: "price not listed".
+            badge: "sandbox" or the name of the service.
+            values: First values, by parameter.
+            folder: The notebook's folder; files in it are copied as relative paths.
+            upload_dir: Where uploaded files are stored; beside the notebook when None.
+            sources: Finds earlier runs for file inputs; None takes only files and URLs.
+            results: The static output displayed below the form, or None.
+
+        Raises:
+            KeyError: `values` names a parameter the model does not have.
+        """
         self._schema = schema
         self._layout_plan: FormPlan = plan_form(schema)
-        self._on_run = on_run
-        self._price = price
-        self._store = presets
+        self._on_run, self._price = on_run, price
+        self._folder, self._results = folder, results
         self._touched: set[str] = set()
         self._tried = False
         self._loading = True
-        self.starts_sweeps: FormVary | None = None
         self._card_widgets: list[ipywidgets.Widget] = []
-        self.on_display: Callable[[], None] | None = None
-        self.before_run: Callable[[], None] | None = None
-        self.home: Path | None = None
         # One layout for all: a layout each would triple the messages.
         shared = ipywidgets.Layout()
         key = uuid.uuid4().hex
@@ -93,9 +108,8 @@ class ModelForm(OutputWidget):
             layout=shared,
             form_key=key,
             view_key=key,
-            plan=plan_data(schema, self._layout_plan, service_badge, has_presets=presets is not None),
+            plan=form_data(schema, self._layout_plan, badge),
             field_models={name: field.model_id for name, field in self._fields.items()},
-            presets=presets.names(schema.slug) if presets else [],
         )
         for field in self._fields.values():
             field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
@@ -106,11 +120,6 @@ class ModelForm(OutputWidget):
             self.set(values)
         else:
             self._refresh()
-
-    @property
-    def schema(self) -> ModelSchema:
-        """The model this form is for."""
-        return self._schema
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -174,7 +183,7 @@ class ModelForm(OutputWidget):
         """Does what the Run button does.
 
         Returns:
-            What `on_run` returns, or None when a field is wrong: then the first one gets the focus.
+            What `on_run` returns, or None when a value is wrong: then its field gets the focus.
 
         Raises:
             WiroError: As `on_run` raises it.
@@ -188,42 +197,14 @@ class ModelForm(OutputWidget):
             first = next(name for name in self._fields if name in self.problems)
             self.send({"type": "refused", "first": first})
             return None
-        if self.before_run is not None:
-            self.before_run()
-        if self.budget.get("reached"):
-            self.say([str(self.budget.get("hint") or "Budget reached.")], "err")
-            return None
         self._tried = False
         answer = self._on_run(dict(self.values))
-        self.say(["Run started. The form can be used again."])
+        self.show_message(["Run started. The form can be used again."])
         return answer
-
-    def allow_vary(self, vary: FormVary) -> None:
-        """Lets the form start sweeps: `form.vary(...)` and the Vary button."""
-        self.starts_sweeps = vary
-        self.can_vary = True
-
-    def vary(self, *, zipped: bool = False, yes: bool = False, **grid: Any) -> Sweep:
-        """Runs the model once for each value: `form.vary(seed="1..6", loraType=["ZoomIn", "PanLeft"])`.
-
-        The other fields give the settings that all runs share. The grid stands under the form.
-
-        Args:
-            zipped: True takes the first values together, then the second ones, and so on.
-            yes: True sends a large sweep too.
-            **grid: Values by input, as in `wiro_nb.sweep`.
-
-        Raises:
-            InputError: A value does not fit, or the form cannot start sweeps. Nothing was sent.
-            ConfirmationNeeded, BudgetExceeded: Nothing was sent.
-        """
-        if self.starts_sweeps is None:
-            raise InputError("this form starts single runs only", hint="wiro_nb.sweep(model, grid)")
-        return self.starts_sweeps.start(self.starts_sweeps.plan(self.values, grid, zipped=zipped), yes=yes)
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
-        values = changed_values(self._layout_plan, self.values, self.home)
+        values = changed_values(self._layout_plan, self.values, self._folder)
         prompt = str(self.values.get("prompt", "")) if "prompt" in self._fields else ""
         values.pop("prompt", None)
         return cell_text(self._schema.slug, values, prompt=prompt)
@@ -231,57 +212,28 @@ class ModelForm(OutputWidget):
     def python(self) -> str:
         """Returns the Python call that sends the same values."""
         prompt = {"prompt": self.values["prompt"]} if self.values.get("prompt") else {}
-        return python_text(self._schema.slug, prompt | changed_values(self._layout_plan, self.values, self.home))
+        return python_text(
+            self._schema.slug, prompt | changed_values(self._layout_plan, self.values, self._folder)
+        )
 
     def show_card(self, card: ipywidgets.Widget) -> None:
-        """Shows a widget beneath the form, above the earlier ones; the oldest of more than five goes."""
-        self._card_widgets = [card, *(old for old in self._card_widgets if old is not card)][:CARDS_SHOWN]
+        """Shows a widget below the form, above the earlier ones; the oldest of more than five is closed."""
+        shown = [card, *self._card_widgets]
+        self._card_widgets = shown[:CARDS_SHOWN]
         self.cards = [widget.model_id for widget in self._card_widgets]
-
-    def set_budget(self, text: str, share: float, *, reached: bool = False, hint: str = "") -> None:
-        """Shows the budget line, for example "spent $0.31 of $2.00 in this notebook".
-
-        Args:
-            text: The line.
-            share: Spent part, 0 to 1.
-            reached: True: Run is refused.
-            hint: What to do then, with the command to type.
-        """
-        self.budget = {"text": text, "share": min(1.0, max(0.0, share)), "reached": reached, "hint": hint}
-
-    def save_preset(self, name: str) -> None:
-        """Saves the present values; does nothing when the form has no store."""
-        if self._store is not None:
-            kept = {key: list(value) if isinstance(value, tuple) else value for key, value in self.values.items()}
-            self._store.save(self._schema.slug, name, kept)
-            self.presets = self._store.names(self._schema.slug)
-
-    def load_preset(self, name: str) -> None:
-        """Puts a preset's values into the fields; parameters the model no longer has are left out."""
-        values = self._store.load(self._schema.slug, name) if self._store is not None else None
-        if values is not None:
-            has_pairs = any(isinstance(field, PairsField) for field in self._fields.values())
-            self.set({key: value for key, value in values.items() if has_pairs or key in self._fields})
-
-    def delete_preset(self, name: str) -> None:
-        """Deletes a preset."""
-        if self._store is not None:
-            self._store.delete(self._schema.slug, name)
-            self.presets = self._store.names(self._schema.slug)
+        for old in shown[CARDS_SHOWN:]:
+            old.close()
 
     def close(self) -> None:
-        """Closes the form and its fields."""
-        for field in self._fields.values():
-            field.close()
+        """Closes the form, its fields and its cards."""
+        for widget in (*self._fields.values(), *self._card_widgets):
+            widget.close()
         super().close()
 
     def _ipython_display_(self) -> None:
-        """Shows the form, and after it what `on_display` adds to the cell."""
-        from wiro_nb.notebook.display import publish, with_view_of
-
         publish(with_view_of(self, self.static_output()))
-        if self.on_display is not None:
-            self.on_display()
+        if self._results is not None:
+            self._results.place()
 
     def static_output(self) -> Output:
         """Returns what stands in for the form where no widget can be shown: the cell that does the same."""
@@ -308,80 +260,50 @@ class ModelForm(OutputWidget):
         finally:
             self._loading = False
         with self.hold_sync():
-            told = self._fields if self._tried else self._touched
-            self.problems = find_problems(self._schema, self._layout_plan, self._fields, self.values, shown=told)
+            shown = self._fields if self._tried else self._touched
+            self.problems = find_problems(self._schema, self._layout_plan, self._fields, self.values, shown=shown)
             self.refresh_price()
 
     def refresh_price(self) -> None:
-        """Says the price of the present values (any thread)."""
+        """Shows the price of the present values (any thread); values that cannot be sent have none."""
+        try:
+            price, note = self._price(dict(self.values)) if self._price is not None else ("", "")
+        except WiroError:
+            price, note = "", ""
         with self.hold_sync():
-            self.price, self.price_note = find_price(self._price, self.values)
+            self.price, self.price_note = price or PRICE_UNKNOWN, note
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Does what the person asked for in the browser."""
         try:
-            answer_message(self, content)
+            self._answer(content)
         except WiroError as error:
-            self.say(error.lines(), "err")
+            self.show_message(error.lines(), "error")
         except Exception as error:
-            # Nothing else would tell the person that a press did nothing: a traceback lands in no cell.
+            # A traceback of a message handler is displayed in no cell.
             _log.exception("a form's action failed")
-            self.say(
-                [
-                    redact(f"{type(error).__name__}: {error}"),
-                    "Whether a run was started is not known: see %wiro runs.",
-                ],
-                "err",
-            )
+            text = redact(f"{type(error).__name__}: {error}")
+            self.show_message([text, "Whether a run was started is not known: see %wiro runs."], "error")
 
-    def say(self, lines: list[str], tone: str = "") -> None:
-        """Says lines under the button; `tone` "err" marks them as an error."""
-        self.send({"type": "notice", "tone": tone, "lines": lines})
+    def _answer(self, content: Mapping[str, Any]) -> None:
+        action = content.get("type")
+        if action in ("run", "copy"):
+            self._take_values(content.get("values"))
+        if action == "run":
+            self.run()
+        elif action == "copy":
+            self.send({"type": "copy", "text": self.python() if content.get("what") == "python" else self.cell()})
+        elif action == "reset":
+            self.reset()
 
-    def take_values(self, values: Any) -> None:
-        """Takes what stood in the browser at the press: typing may still be on its way."""
+    def show_message(self, lines: list[str], variant: str = "") -> None:
+        """Shows lines below the button; the variant "error" marks them as an error."""
+        self.send({"type": "message", "variant": variant, "lines": lines})
+
+    def _take_values(self, values: Any) -> None:
+        """Takes the values in the page at the press: changes may still be on their way."""
         if isinstance(values, dict):
             known = {name: value for name, value in values.items() if name in self._fields}
-            fresh = {name: value for name, value in known.items() if value != self._fields[name].value}
-            if fresh:
-                self.set(fresh)
-
-
-def build_form(
-    schema: ModelSchema,
-    *,
-    on_run: Callable[[Values], object],
-    price: PriceOf | None = None,
-    service_badge: str = "sandbox",
-    values: Mapping[str, Any] | None = None,
-    presets: Presets | None = None,
-    upload_dir: Path | None = None,
-    sources: FileSources | None = None,
-) -> ModelForm:
-    """Makes the form of a model.
-
-    Args:
-        schema: The model.
-        on_run: Called with the values when Run is pressed and every field fits. May return anything; a
-            `WiroError` it raises is shown under the button.
-        price: Gives the price in words for values ("about $0.04", "free, sandbox"), or with it what stands
-            under it. Called after each change: must be quick, without the network. None: "price not listed".
-        service_badge: "sandbox" or the name of the service.
-        values: First values, by parameter.
-        presets: Where presets are kept; None leaves them out.
-        upload_dir: Where files from the browser are put; beside the notebook when None.
-        sources: Finds earlier runs for file inputs; None takes only files and URLs.
-
-    Raises:
-        KeyError: `values` names a parameter the model does not have.
-    """
-    return ModelForm(
-        schema,
-        on_run=on_run,
-        price=price,
-        service_badge=service_badge,
-        values=values,
-        presets=presets,
-        upload_dir=upload_dir,
-        sources=sources,
-    )
+            changed = {name: value for name, value in known.items() if value != self._fields[name].value}
+            if changed:
+                self.set(changed)

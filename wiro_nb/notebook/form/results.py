@@ -1,20 +1,16 @@
-"""What a form's runs leave in the notebook: a static output under the form.
+"""The static output below a form, which keeps its latest runs in the saved notebook.
 
-A form is a widget and dies with its kernel. So the cell that shows it gets a second output, which holds
-the latest results as static bundles. While the form is alive its own cards show the same runs, and
-its style sheet hides this output (`.wiro-form-results`); a page without a kernel shows it.
+A form is a widget and ends with its kernel. Its cell therefore has a second output with the latest results. While
+the form is live, its cards show the same runs, and its style sheet hides this output (`.wiro-form-results`).
 
-No update by display id reaches a page that was loaded again. So every version of the output carries the
-form's key in its metadata, beside the record, and the bridge replaces it by that key.
+An update by display id does not reach a page that was loaded again. Every version of the output therefore has the
+form's key in its metadata, next to the record, and the document bridge replaces it by that key.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
-from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from wiro_nb.notebook.display import publish
@@ -36,7 +32,7 @@ class FormResults:
     def __init__(self) -> None:
         self.key = uuid.uuid4().hex
         self._display_id = f"wiro-form-{self.key}"
-        self._parts: dict[str, Callable[[], Output]] = {}  # newest first, by id of run or sweep
+        self._runs: list[Run] = []  # newest first
         self._lock = threading.Lock()
         self._is_placed = False
 
@@ -48,23 +44,8 @@ class FormResults:
 
     def add(self, run: Run) -> None:
         """Puts a run on top (any thread)."""
-        self._put(run.id, partial(static_output, run))
-
-    def add_sweep(self, sweep_id: str, output: Output) -> None:
-        """Puts a sweep on top, or a later state of it in its place (any thread).
-
-        Args:
-            sweep_id: Its id.
-            output: Its static form, made already: that of many clips takes a moment.
-        """
-        self._put(sweep_id, lambda: output)
-
-    def _put(self, key: str, make: Callable[[], Output]) -> None:
         with self._lock:
-            if key in self._parts:
-                self._parts[key] = make
-            else:
-                self._parts = dict(islice({key: make, **self._parts}.items(), MOST_RESULTS))
+            self._runs = [run, *self._runs][:MOST_RESULTS]
         self.refresh()
 
     def refresh(self) -> None:
@@ -75,7 +56,7 @@ class FormResults:
     def repair(self) -> None:
         """Brings the output up to date in pages that were loaded again (any thread)."""
         with self._lock:
-            if self._parts:
+            if self._runs:
                 bridge.tell_form(self.key, self._output())
 
     def _publish(self, *, update: bool) -> None:
@@ -87,7 +68,7 @@ class FormResults:
 
     def _output(self) -> Output:
         """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
-        results = [make() for make in self._parts.values()]
+        results = [static_output(run) for run in self._runs]
         html = "".join(f'<div style="margin:0 0 8px 0">{result.html}</div>' for result in results)
         text = "\n".join(result.text for result in results)
         newest = results[0] if results else Output("", "")

@@ -19,7 +19,6 @@ const ICONS = {
   forward: [["path", { d: "M5.5 3.8 9.8 8l-4.3 4.2M12 3.8v8.4" }]],
   play: [["path", { d: "M5 3.2v9.6L13 8z", f: 1 }]],
   copy: [["rect", { x: 5.5, y: 5.5, width: 8, height: 8, rx: 1 }], ["path", { d: "M10.5 5.3V2.5h-8v8h2.8" }]],
-  bookmark: [["path", { d: "M4 2.3h8v11.4l-4-3-4 3z" }]],
   cross: [["path", { d: "m4 4 8 8M12 4l-8 8" }]],
   upload: [["path", { d: "M8 10.5V3M5 5.9 8 2.9l3 3M2.8 10.6v2.6h10.4v-2.6" }]],
   file: [["path", { d: "M4 2h5l3 3v9H4zM9 2v3h3" }]],

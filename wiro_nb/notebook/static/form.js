@@ -172,15 +172,15 @@ function takeFocus(model, view, card) {
 
 /** A form whose kernel is gone keeps what was typed; its buttons do nothing more, and it says why. */
 function endForm(card, footer) {
-  const say = () => footer.say(["The kernel is gone. Run this cell again to use the form."], "err");
+  const showGone = () => footer.showMessage(["The kernel is gone. Run this cell again to use the form."], "error");
   for (const node of card.querySelectorAll("button")) setAttribute(node, "aria-disabled", "true");
   card.addEventListener("click", (event) => {
     if (!event.target.closest("button")) return;
     event.preventDefault();
     event.stopPropagation();
-    say();
+    showGone();
   }, { capture: true });
-  say();
+  showGone();
 }
 
 async function render({ model, el }) {
@@ -210,20 +210,17 @@ async function render({ model, el }) {
   };
   subs.on("change:price change:price_note change:budget", showPrice);
   subs.on("change:problems", () => showProblems(model, view, footer));
-  subs.on("change:presets", () => footer.presets?.show());
-  subs.on("change:can_vary", () => footer.vary.show());
   subs.on("change:cards", () => showCards(model, below, views));
   subs.on("change:gone", () => model.get("gone") && endForm(card, footer));
   subs.on("msg:custom", async (content) => {
-    if (content?.type === "refused" || content?.type === "notice") footer.onAnswer();
+    if (content?.type === "refused" || content?.type === "message") footer.onAnswer();
     if (content?.type === "refused") {
-      footer.say([]);
+      footer.showMessage([]);
       view.fields.get(content.first)?.focus();
-    } else if (content?.type === "notice") footer.say(content.lines, content.tone);
-    else if (content?.type === "vary") footer.vary.onAnswer(content);
+    } else if (content?.type === "message") footer.showMessage(content.lines, content.variant);
     else if (content?.type === "copy") {
       const copied = await copyText(content.text, footer.copyPlace);
-      footer.say([copied ? "Copied." : "Press Ctrl+C or Cmd+C to copy."]);
+      footer.showMessage([copied ? "Copied." : "Press Ctrl+C or Cmd+C to copy."]);
     }
   });
   const refresh = () => {

@@ -139,23 +139,23 @@ function render({ model, el }) {
   const tally = h("p", { class: "wiro-small wiro-muted", role: "status" });
   const list = h("ul", { class: "wiro-models" });
   const more = h("button", { type: "button", class: "wiro-btn" });
-  const told = h("p", { class: "wiro-small wiro-told", role: "status" });
+  const message = h("p", { class: "wiro-small wiro-told", role: "status" });
   const coverSwitch = h("button", { type: "button", class: "wiro-btn wiro-btn-quiet", title: "Pictures come from the service's own address" }, "Covers");
 
   const found = () => {
     const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     return (model.get("models") ?? []).filter((item) => words.every((word) => haystack(item).includes(word)));
   };
-  const sayGone = () => told.replaceChildren(h("span", { class: "wiro-err" }, "The kernel is gone. Run this cell again to choose a model."));
+  const showGone = () => message.replaceChildren(h("span", { class: "wiro-err" }, "The kernel is gone. Run this cell again to choose a model."));
   const choose = (item, node) => {
     if (model.get("gone")) {
-      sayGone();
+      showGone();
       return;
     }
     chosen = item.slug;
     for (const card of list.querySelectorAll("[aria-current]")) setAttribute(card, "aria-current", null);
     setAttribute(node, "aria-current", "true");
-    told.replaceChildren("Opening the form of ", h("code", {}, item.slug));
+    message.replaceChildren("Opening the form of ", h("code", {}, item.slug));
     model.send({ type: "choose", slug: item.slug });
   };
   const drawChips = (models) => {
@@ -226,9 +226,9 @@ function render({ model, el }) {
   });
   const onMessage = (content) => {
     if (content?.type === "opened") {
-      told.replaceChildren("The form stands below. In a cell of its own: ", h("code", {}, `%wiro form ${content.slug}`));
-    } else if (content?.type === "notice") {
-      told.replaceChildren(...content.lines.map((line) => {
+      message.replaceChildren("The form stands below. In a cell of its own: ", h("code", {}, `%wiro form ${content.slug}`));
+    } else if (content?.type === "message") {
+      message.replaceChildren(...content.lines.map((line) => {
         const node = h("span", { class: "wiro-told-line", dir: "auto" });
         setMoneyText(node, line);
         return node;
@@ -238,12 +238,12 @@ function render({ model, el }) {
   const onGone = () => {
     clearTimeout(asking);
     draw();
-    sayGone();
+    showGone();
   };
   model.on("change:models", draw);
   model.on("msg:custom", onMessage);
   model.on("change:gone", onGone);
-  told.replaceChildren("Choosing a card opens its form below");
+  message.replaceChildren("Choosing a card opens its form below");
   const head = h("div", { class: "wiro-sec" },
     h("div", { class: "wiro-find-row" },
       h("div", { class: "wiro-find-box" }, icon("search"), search),
@@ -251,7 +251,7 @@ function render({ model, el }) {
       h("div", { class: "wiro-sel" }, order, icon("down"))),
     chips);
   const body = h("div", { class: "wiro-sec" }, tally, list);
-  const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-told-box" }, told));
+  const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-told-box" }, message));
   el.classList.add("wiro");
   el.replaceChildren(h("div", { class: "wiro-card wiro-browser", role: "region", "aria-label": `Models, ${model.get("service")}` }, head, body, foot));
   keepKeys(el);

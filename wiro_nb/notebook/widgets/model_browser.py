@@ -43,7 +43,8 @@ class ModelBrowser(OutputWidget):
         Args:
             models: What is shown first.
             on_search: Called with the browser and the words typed; answers with `add`.
-            on_choose: Called with the browser and the slug of the chosen model; answers with `say_opened`, `say`.
+            on_choose: Called with the browser and the slug of the chosen model; answers with `show_opened` or
+                `show_message`.
             query: Words to begin with.
             service: The service, in words.
             remote_covers: True loads covers without being asked.
@@ -65,13 +66,13 @@ class ModelBrowser(OutputWidget):
         if fresh:
             self.models = [*self.models, *fresh]
 
-    def say_opened(self, slug: str) -> None:
-        """Tells that the form of a model stands below."""
+    def show_opened(self, slug: str) -> None:
+        """Shows that the form of a model was opened below."""
         self.send({"type": "opened", "slug": slug})
 
-    def say(self, lines: Sequence[str]) -> None:
-        """Says why nothing was opened."""
-        self.send({"type": "notice", "lines": list(lines)})
+    def show_message(self, lines: Sequence[str]) -> None:
+        """Shows why nothing was opened."""
+        self.send({"type": "message", "lines": list(lines)})
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Passes a search or a choice on."""

@@ -22,6 +22,7 @@ from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
 
 from .conftest import custom
+from .test_card import GENERATING
 
 WAN = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
 
@@ -297,7 +298,7 @@ def test_the_cards_of_older_runs_are_closed(messages: list[Any]) -> None:
     form, _ = make_form()
     empty = count_open()
     for _ in range(20):
-        form.show_card(RunCard())
+        form.show_card(RunCard(GENERATING))
     assert len(form.cards) == 5
     assert count_open() == empty + 10, "five cards with a layout each"
     form.close()

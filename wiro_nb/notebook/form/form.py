@@ -48,17 +48,15 @@ class ModelForm(OutputWidget):
     """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned."""
 
     script = "form.js"
-    takes_focus = traitlets.Bool(False, help="Come into sight and take the focus when drawn.").tag(sync=True)
-    form_key = traitlets.Unicode(help="What fields find this form by in the browser.").tag(sync=True)
-    plan = traitlets.Dict(help="Title, groups and words: what does not change.").tag(sync=True)
+    takes_focus = traitlets.Bool(False, help="Scroll into view and take the focus when drawn.").tag(sync=True)
+    form_key = traitlets.Unicode(help="Finds the form of a field in the browser.").tag(sync=True)
+    plan = traitlets.Dict(help="Title, fields and notes: what does not change.").tag(sync=True)
     field_models = traitlets.Dict(help="Model id of each field, by parameter.").tag(sync=True)
     problems = traitlets.Dict(help="What is wrong, by parameter: message, values that fit.").tag(sync=True)
-    price = traitlets.Unicode(PRICE_UNKNOWN, help="What a run costs, in words.").tag(sync=True)
-    price_note = traitlets.Unicode(help="What stands under the price; empty: what is always so.").tag(sync=True)
+    price = traitlets.Unicode(PRICE_UNKNOWN, help="The price of a run, as text.").tag(sync=True)
+    price_note = traitlets.Unicode(help="A note below the price.").tag(sync=True)
     budget = traitlets.Dict(help="text, share (0..1), reached (bool), hint; empty: none.").tag(sync=True)
-    cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards beneath, newest first.").tag(
-        sync=True
-    )
+    cards: traitlets.List[str] = traitlets.List(help="Model ids of the cards below, newest first.").tag(sync=True)
     values = traitlets.Dict(help="Value of every field, by parameter.")
 
     def __init__(
@@ -274,7 +272,7 @@ class ModelForm(OutputWidget):
             self.price, self.price_note = price or PRICE_UNKNOWN, note
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Does what the person asked for in the browser."""
+        """Does what a press in the page asks for; an error is shown below the button."""
         try:
             self._answer(content)
         except WiroError as error:

@@ -1,4 +1,4 @@
-"""What a file is and what it shows: type by content, size and length, a small poster, single frames.
+"""Reads media files: type by content, size and length, a small poster, single frames.
 
 Type and size are read with the standard library. Pictures need Pillow, and frames of a clip need PyAV too (both
 come with the extra `sandbox`); without them posters are left out and nothing else is missed.
@@ -31,12 +31,12 @@ _UNKNOWN = MediaInfo(None, None, None, None, None)
 _FRAMES_TRIED = 48
 _DARK = 12
 """Mean luma (0..255) up to which a frame counts as black."""
-_DECODE_ERRORS = (OSError, ValueError, EOFError, SyntaxError)
+DECODE_ERRORS = (OSError, ValueError, EOFError, SyntaxError)
 """What PyAV (whose errors are also these) and Pillow raise for files they cannot read."""
 
 
 def sniff_file(path: Path) -> str:
-    """Returns a file's media type by its first bytes; "application/octet-stream" when they tell nothing."""
+    """Returns a file's media type by its first bytes; "application/octet-stream" when they match no type."""
     with path.open("rb") as stream:
         return sniff(stream.read(_HEAD_BYTES))
 
@@ -86,7 +86,7 @@ def make_poster(path: Path, max_bytes: int = POSTER_BYTES) -> bytes | None:
         else:
             picture = None
         return None if picture is None else _small_jpeg(picture, max_bytes)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
 
 
@@ -97,7 +97,7 @@ def frame(path: Path, index: int) -> bytes:
         MissingExtra: PyAV or Pillow is not installed.
         InvalidFile: There is no such frame, or the file has none.
     """
-    _require_decoder()
+    require_decoder()
     picture = _last(path, -index) if index < 0 else _at(path, index)
     if picture is None:
         raise InvalidFile(
@@ -121,7 +121,8 @@ def _installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def _require_decoder() -> None:
+def require_decoder() -> None:
+    """Raises `MissingExtra` when PyAV or Pillow is not installed."""
     for package in ("av", "PIL"):
         if not _installed(package):
             raise MissingExtra(
@@ -142,7 +143,8 @@ def _opened(path: Path) -> Iterator[Any]:
         yield container
 
 
-def _frames(path: Path) -> Iterator[Any]:
+def frames(path: Path) -> Iterator[Any]:
+    """Yields the decoded frames of a clip's first video track; nothing where there is none."""
     with _opened(path) as container:
         if container.streams.video:
             yield from container.decode(container.streams.video[0])
@@ -150,10 +152,10 @@ def _frames(path: Path) -> Iterator[Any]:
 
 def _at(path: Path, index: int) -> Image | None:
     try:
-        for number, decoded in enumerate(_frames(path)):
+        for number, decoded in enumerate(frames(path)):
             if number == index:
                 return _picture(decoded)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         pass
     return None
 
@@ -162,9 +164,9 @@ def _last(path: Path, back: int) -> Image | None:
     # Counted first and read again: keeping all frames of a long clip would fill the memory.
     count, newest = 0, None
     try:
-        for decoded in _frames(path):
+        for decoded in frames(path):
             count, newest = count + 1, decoded
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         pass
     if back == 1:
         return None if newest is None else _picture(newest)
@@ -173,7 +175,7 @@ def _last(path: Path, back: int) -> Image | None:
 
 def _bright_frame(path: Path) -> Image | None:
     first: Image | None = None
-    for number, decoded in enumerate(_frames(path)):
+    for number, decoded in enumerate(frames(path)):
         picture = _picture(decoded)
         first = first or picture
         if _luma(picture) > _DARK:
@@ -229,7 +231,7 @@ def _pillow_size(path: Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as opened:
             return opened.size
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
 
 
@@ -244,5 +246,5 @@ def _av_probe(path: Path) -> MediaInfo:
             stream = container.streams.video[0]
             fps = float(stream.average_rate) if stream.average_rate else None
             return MediaInfo(stream.width or None, stream.height or None, duration_s, fps, stream.frames or None)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return _UNKNOWN

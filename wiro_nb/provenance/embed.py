@@ -7,7 +7,7 @@ else wrote is never mistaken for ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,19 @@ from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import check_record, dump_normal
 
 KEY = "wiro_nb"
+_DAMAGED = (BoxError, png.PngError)
+
+
+class _Format(NamedTuple):
+    """How a type of file carries a text beside its media data."""
+
+    read: Callable[[Path], str | None]
+    write: Callable[[Path, str], str]
+    hash_media: Callable[[Path], str]
+
+
+_MP4 = _Format(mp4.read_comment, mp4.write_comment, mp4.hash_media)
+_PNG = _Format(png.read_text, png.write_text, png.hash_media)
 
 
 class Embedded(NamedTuple):
@@ -42,11 +55,9 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
     """
     text = dump_normal({KEY: record})
     try:
-        if mp4.is_mp4(path):
-            return Embedded("", mp4.write_comment(path, text))
-        if _is_png(path):
-            return Embedded("", png.write_text(path, text))
-    except (BoxError, png.PngError) as error:
+        if (kind := _format_of(path)) is not None:
+            return Embedded("", kind.write(path, text))
+    except _DAMAGED as error:
         return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:
         return Embedded(f"the file was left as it came: {error.strerror or 'it cannot be written'}", None)
@@ -60,13 +71,9 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
         BadRecord: It carries none, is cut, or its record is refused.
     """
     try:
-        if mp4.is_mp4(path):
-            text = mp4.read_comment(path)
-        elif _is_png(path):
-            text = png.read_text(path)
-        else:
-            text = None
-    except (BoxError, png.PngError) as error:
+        kind = _format_of(path)
+        text = kind.read(path) if kind is not None else None
+    except _DAMAGED as error:
         raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="cut") from None
     except OSError as error:
         raise BadRecord(
@@ -87,7 +94,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
 def carries_records(path: Path) -> bool:
     """True for files of a type that a record can be written into; False also where the file cannot be read."""
     try:
-        return mp4.is_mp4(path) or _is_png(path)
+        return _format_of(path) is not None
     except OSError:
         return False
 
@@ -111,13 +118,10 @@ def hash_media(path: Path) -> str | None:
         OSError: The file cannot be read.
     """
     try:
-        if mp4.is_mp4(path):
-            return mp4.hash_media(path)
-        if _is_png(path):
-            return png.hash_media(path)
-    except (BoxError, png.PngError):
+        kind = _format_of(path)
+        return kind.hash_media(path) if kind is not None else None
+    except _DAMAGED:
         return None
-    return None
 
 
 def content_hashes(path: Path) -> frozenset[str]:
@@ -145,6 +149,8 @@ def _parse(text: str | None) -> Any:
     return content.get(KEY) if isinstance(content, dict) else None
 
 
-def _is_png(path: Path) -> bool:
+def _format_of(path: Path) -> _Format | None:
+    if mp4.is_mp4(path):
+        return _MP4
     with path.open("rb") as file:
-        return file.read(8) == png.SIGNATURE
+        return _PNG if file.read(8) == png.SIGNATURE else None

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import BadRecord, MissingExtra
+from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
+from wiro_nb.media import decode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,15 +96,7 @@ def compare_clips(left: Path, right: Path) -> ClipComparison:
     """
     if hash_clip(left) == hash_clip(right):
         return ClipComparison("same bytes")
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        raise MissingExtra(
-            "comparing frames needs the package av",
-            hint='python -m pip install "wiro_nb[sandbox]"',
-            extra="sandbox",
-            package="av",
-        ) from None
+    decode.require_decoder()
     return _compare_frames(left, right)
 
 
@@ -142,16 +135,15 @@ def _psnr(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> float:
 
 
 def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
-    import av
-
+    is_clip = False
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise BadRecord(f"{path.name} has no pictures to compare", source=path.name, reason="shape")
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except (av.error.FFmpegError, OSError):
+        for frame in decode.frames(path):
+            is_clip = True
+            yield frame.to_ndarray(format="rgb24")
+    except decode.DECODE_ERRORS:
         raise BadRecord(f"{path.name} cannot be decoded", source=path.name, reason="shape") from None
+    if not is_clip:
+        raise BadRecord(f"{path.name} has no pictures to compare", source=path.name, reason="shape")
 
 
 def hash_clip(path: Path) -> str:

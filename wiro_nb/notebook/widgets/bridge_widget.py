@@ -51,11 +51,13 @@ class BridgeWidget(OwnWidget):
         """
         if records:
             runs = {run_id: dict(record) for run_id, record in records.items()}
-            self._send({"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT})
+            self._broadcast(
+                {"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT}
+            )
 
     def send_budget(self, budget_usd: str | None) -> None:
         """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
-        self._send({"type": "budget", "budget": budget_usd})
+        self._broadcast({"type": "budget", "budget": budget_usd})
 
     def send_repair(
         self,
@@ -72,7 +74,7 @@ class BridgeWidget(OwnWidget):
             live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
         """
         change = {"type": "repair", "run_id": run_id, "data": output.data, "metadata": dict(output.metadata)}
-        self._send({**change, "live_forms": list(live_forms)})
+        self._broadcast({**change, "live_forms": list(live_forms)})
 
     def send_form_repair(self, key: str, output: Output) -> None:
         """Replaces the output of a form where it shows something else.
@@ -81,9 +83,11 @@ class BridgeWidget(OwnWidget):
             key: The form named by `metadata.wiro_form` of the output.
             output: What stands there instead, with that key in its metadata.
         """
-        self._send({"type": "repair_form", "form": key, "data": output.data, "metadata": dict(output.metadata)})
+        self._broadcast(
+            {"type": "repair_form", "form": key, "data": output.data, "metadata": dict(output.metadata)}
+        )
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _broadcast(self, message: Mapping[str, Any]) -> None:
         """Sends to every page; in a shared notebook they write in the order of `pages`, one after the other."""
         self.send({**message, "pages": list(self._pages)})
 

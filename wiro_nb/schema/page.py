@@ -52,8 +52,8 @@ _FLAT = _Form(r"(?:^|(?<=\s))")
 def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
     """Reads a model page.
 
-    A page that names its model but lists no inputs gives an open schema, so that the model can still be run
-    with free name=value pairs. Template placeholders ({{toolSlugOwner}}) are never taken for a model.
+    A page that names its model but lists no inputs gives a free-form schema, so that the model can still be
+    run with any name=value pairs. Template placeholders ({{toolSlugOwner}}) are never taken for a model.
 
     Args:
         text: The page, with line breaks or flattened into one line.

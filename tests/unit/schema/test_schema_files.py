@@ -151,6 +151,8 @@ def test_addresses_that_are_neither_file_nor_web_are_refused(value: str) -> None
         (b"a,b\n1,2", "x.exe", ""),
         (b"a\0b", "x.txt", ""),
         (b"<svg/>", "x.svg", ""),
+        (b"\0\0\0\x14ftypavif\0\0\0\0", "x.mp4", ""),
+        (b"\0\0\0\x08moov", "x", "video/quicktime"),
     ],
 )
 def test_types_are_read_from_the_content(head: bytes, name: str, content_type: str) -> None:

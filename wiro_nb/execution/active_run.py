@@ -1,4 +1,4 @@
-"""A run while this process works on it, and the writer where every change of it passes: ledger, handle, listeners.
+"""A run that this process drives, and the writer through which it changes: ledger, handle, listeners.
 
 Everything here happens on the I/O thread unless it says otherwise.
 """
@@ -44,7 +44,7 @@ def _new_future() -> asyncio.Future[None]:
 
 @dataclass(eq=False, slots=True)
 class ActiveRun:
-    """What the I/O thread knows of a run it works on.
+    """The state of a run on the I/O thread.
 
     Attributes:
         run: The handle people hold.
@@ -85,7 +85,7 @@ class ActiveRun:
     ended_at: datetime | None = None
 
     def is_surely_held_by(self, owner: str, lease_s: float) -> bool:
-        """True while a lease lasts that this process knows of: no other touches the run, nobody need be asked.
+        """True while a lease lasts that this process knows of, so the ledger need not be read.
 
         A lease that seems to last longer than any can is one from before the clock was set back.
         """
@@ -120,14 +120,14 @@ class ActiveRun:
 
 
 class LeaseLost(Exception):
-    """Another process took a run over while this one slept: its files and its row must be left alone."""
+    """Another process took the run over: its files and its row must be left alone."""
 
 
 class StateWriter:
-    """Where changes pass.
+    """Writes the changes of runs to ledger, handle and listeners.
 
     Args:
-        ledger: The truth.
+        ledger: Keeps every step.
         settings: Gives the present settings.
     """
 
@@ -136,7 +136,7 @@ class StateWriter:
         self._settings = settings
         self._progress: dict[str, dict[str, Any]] = {}
         self._progress_timer: asyncio.TimerHandle | None = None
-        self._told_at: dict[str, float] = {}
+        self._notified_at: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
@@ -145,7 +145,7 @@ class StateWriter:
         return self._settings()
 
     def change(self, active: ActiveRun, **fields: Any) -> None:
-        """Gives the run's snapshot other values and tells the listeners."""
+        """Changes fields of the run's snapshot and notifies the listeners."""
         if active.tracker is not None:
             self.show(active, active.tracker.update(utc_now(), **fields))
         else:
@@ -153,7 +153,7 @@ class StateWriter:
             self.show(active, replace(present, version=present.version + 1, **fields))
 
     def show(self, active: ActiveRun, snapshot: Snapshot) -> None:
-        """Takes a newer snapshot; listeners hear of it at once, or soon when they were told a moment ago."""
+        """Publishes a newer snapshot; listeners get it at once, or after a short pause."""
         before = active.snapshot
         if snapshot.version <= before.version:
             return
@@ -161,18 +161,20 @@ class StateWriter:
         if not active.run._has_listeners:
             return
         pause = 1.0 / self.settings.callbacks_per_s
-        since = time.monotonic() - self._told_at.get(active.id, 0.0)
+        since = time.monotonic() - self._notified_at.get(active.id, 0.0)
         is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
         if snapshot.state is not before.state or is_known or since >= pause:
-            self._tell(active)
+            self._notify_listeners(active)
         elif active.id not in self._timers:
-            self._timers[active.id] = asyncio.get_running_loop().call_later(pause - since, self._tell, active)
+            self._timers[active.id] = asyncio.get_running_loop().call_later(
+                pause - since, self._notify_listeners, active
+            )
 
-    def _tell(self, active: ActiveRun) -> None:
+    def _notify_listeners(self, active: ActiveRun) -> None:
         timer = self._timers.pop(active.id, None)
         if timer is not None:
             timer.cancel()
-        self._told_at[active.id] = time.monotonic()
+        self._notified_at[active.id] = time.monotonic()
         active.run._notify(active.snapshot)
 
     async def step(self, active: ActiveRun, call: Callable[[], LedgerRow]) -> None:
@@ -180,14 +182,14 @@ class StateWriter:
         try:
             row = await self.ledger_call(call)
         except UnknownRun:
-            await self.put_back(active)
+            await self.reinsert(active)
             row = await self.ledger_call(call)
         # Two steps may answer out of order; an end is never taken back.
         if row.state.is_final or not active.row.state.is_final:
             active.run._row = row
 
-    async def put_back(self, active: ActiveRun) -> None:
-        """Writes a run down again where its ledger was deleted or moved away meanwhile: it may have been paid."""
+    async def reinsert(self, active: ActiveRun) -> None:
+        """Inserts a run again after its ledger was deleted or moved away: it may have been paid."""
         if await self.ledger_call(lambda: self.ledger.reinsert([active.row])):
             _log.warning("the ledger no longer knew run %s: it was written down again", active.run.short_id)
 
@@ -217,15 +219,15 @@ class StateWriter:
         return expected_seconds(past, row.parameters)
 
     def conclude(self, active: ActiveRun, final: Snapshot, error: WiroError | None) -> None:
-        """Marks the end of all work on a run: done, then the last word to listeners, then to waiters."""
+        """Marks the run as done here: notifies the listeners, then wakes the waiters."""
         present = active.snapshot
         active.tracker = None
         active.run._publish(
             final if final.version > present.version else replace(final, version=present.version + 1)
         )
         active.run._conclude(error)
-        self._tell(active)
-        self._told_at.pop(active.id, None)
+        self._notify_listeners(active)
+        self._notified_at.pop(active.id, None)
         active.run._wake()
 
     async def end_without_task(self, active: ActiveRun, state: RunState, error: WiroError) -> None:
@@ -309,7 +311,7 @@ def complete_from_row(run: Run) -> bool:
 
 
 def session_closed_error(run: Run) -> WiroError:
-    """Returns what whoever waits is told when this process closes."""
+    """Returns the error that waiters get when this process closes."""
     return StreamLost(
         f"this session no longer follows run {run.short_id}; it goes on at the service",
         hint=f"%load_ext wiro_nb, then %wiro wait {run.short_id}",

@@ -1,7 +1,6 @@
-"""The lives of runs on the I/O thread: submit, follow, finish; leases; taking over what another process left.
+"""Drives runs on the I/O thread: submit, follow, finalize; holds leases; takes over runs of ended processes.
 
-The manager is the face for every other thread; this is what it hands work to. Nothing here is called
-from outside the I/O thread.
+Everything here is called on the I/O thread only; the manager is the interface for other threads.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from wiro_nb.execution.active_run import (
     ActiveRun,
     LeaseLost,
     StateWriter,
+    cancelled_before_sending,
     complete_from_row,
+    error_to_dict,
     no_longer_followed,
     session_closed_error,
     utc_now,
 )
-from wiro_nb.execution.cancel import cancel_unsent, request_cancel
 from wiro_nb.execution.download import Downloader
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
@@ -50,7 +50,7 @@ _OBSERVE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServiceRuntime:
-    """What works for one service."""
+    """The collaborators that drive the runs of one service."""
 
     connection: Connection
     submitter: Submitter
@@ -59,10 +59,10 @@ class ServiceRuntime:
 
 
 class Worker:
-    """Carries runs from their intent to their record.
+    """Drives runs from the planned row to the finished record.
 
     Args:
-        writer: Where changes pass.
+        writer: Takes the changes.
         connection_for: Gives the connection of a service by name; raises MissingCredentials and the like.
         schema_for: Finds a model's schema again for a planned run after a restart.
         price_of: Forecasts a request's price in USD, or None; asks the service when it has to.
@@ -78,7 +78,7 @@ class Worker:
     ) -> None:
         self.writer = writer
         self.owner = new_owner()
-        self._link_for = connection_for
+        self._connection_for = connection_for
         self._schema_for = schema_for
         self._price_of = price_of
         self._runtimes: dict[str, ServiceRuntime] = {}
@@ -90,28 +90,25 @@ class Worker:
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
 
-    # Taking on -------------------------------------------------------------------------------
+    # Starting --------------------------------------------------------------------------------
 
     def own(self, row: LedgerRow) -> LedgerRow:
         """Returns a new row with this process's lease on it, so that no other kernel takes it before it starts."""
         return replace(row, lease_owner=self.owner, lease_until=utc_now() + timedelta(seconds=LEASE_S))
 
     def start(self, run: Run, prepared: Prepared, notebook_dir: Path) -> None:
-        """Begins the task of a run that was just planned."""
+        """Starts driving a run that was just planned."""
         if run.id in self._active or self._closing:
             return
-        runtime = self.runtime(run.row.service)
-        self._begin(run, runtime, notebook_dir, prepared)
+        self._begin(run, self.runtime(run.row.service), notebook_dir, prepared)
 
     async def follow(self, run: Run, notebook_dir: Path) -> None:
-        """Takes a run of the ledger on, or poll_count on while another process works on it."""
-        self._look_on(run, notebook_dir)
+        """Takes a run of the ledger over, or observes it while another process drives it."""
+        self._follow(run, notebook_dir)
 
-    def _look_on(self, run: Run, notebook_dir: Path) -> None:
+    def _follow(self, run: Run, notebook_dir: Path) -> None:
         if self._closing and not run.done and run.id not in self._active:
-            run._complete(
-                session_closed_error(run)
-            )  # asked about while this closes: nobody else would wake who waits
+            run._complete(session_closed_error(run))  # nothing else would wake its waiters
         if run.done or self._closing or run.id in self._active or run.id in self._observers:
             return
         task = asyncio.create_task(self._observe(run, notebook_dir), name=f"wiro-observe-{run.short_id}")
@@ -120,22 +117,22 @@ class Worker:
         def ended(observer: asyncio.Task[None]) -> None:
             self._observers.pop(run.id, None)
             if not observer.cancelled() and observer.exception() is None:
-                self._look_on(run, notebook_dir)  # unless it is taken over, or was asked about again meanwhile
+                self._follow(run, notebook_dir)  # does nothing when the run was taken over
 
         task.add_done_callback(ended)
 
     def runtime(self, service: str) -> ServiceRuntime:
-        """Returns what works for a service, made at first use."""
+        """Returns the collaborators for a service, made at first use."""
         found = self._runtimes.get(service)
         if found is None:
-            connection = self._link_for(service)
+            connection = self._connection_for(service)
             if self._downloader is None:
                 self._downloader = Downloader(lambda: self.writer.settings)
             found = ServiceRuntime(
                 connection,
                 Submitter(self.writer, connection),
                 Follower(self.writer, connection),
-                Finisher(self.writer, connection, self._downloader, self._claim),
+                Finisher(self.writer, connection, self._downloader, self._ensure_lease),
             )
             self._runtimes[service] = found
         return found
@@ -161,9 +158,7 @@ class Worker:
         try:
             while not run.done:
                 async with self._turn:  # one after the other: plans are taken over in the order they were made
-                    acquired = await self.writer.ledger_call(
-                        lambda: ledger.claim(run.id, self.owner, utc_now(), LEASE_S)
-                    )
+                    acquired = await self._acquire_lease(run.id)
                     run._row = await self.writer.ledger_call(lambda: ledger.get(run.id))
                     is_over = complete_from_row(run)
                     if acquired and not is_over:
@@ -177,7 +172,7 @@ class Worker:
 
     async def _take_over(self, run: Run, notebook_dir: Path) -> None:
         if run.state is RunState.PLANNED and run.row.cancel_at is not None:
-            await cancel_unsent(self.writer, run, self.owner, LEASE_S)
+            await self._cancel_unsent(run)
             return
         try:
             runtime = self.runtime(run.row.service)
@@ -188,13 +183,13 @@ class Worker:
         except WiroError as error:
             # No key for its service, or an input file is gone: the run stays as it is, and says why.
             _log.warning("run %s cannot go on: %s", run.short_id, error.message)
-            await self.writer.ledger_call(lambda: self.writer.ledger.release(self.owner, run.id))
+            await self._release_lease(run.id)
             run._complete(no_longer_followed(run, error))
             return
         run._reopen()
         self._begin(run, runtime, notebook_dir, prepared)
 
-    # A task ----------------------------------------------------------------------------------
+    # Driving ---------------------------------------------------------------------------------
 
     async def _drive(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
         try:
@@ -204,70 +199,72 @@ class Worker:
         except LeaseLost:
             _log.warning("run %s is followed by another process now", active.run.short_id)
         except WiroError as error:
-            _log.error("run %s stopped being followed: %s", active.run.short_id, error.message)
-            await self._let_go(active)
-            told = no_longer_followed(active.run, error)
-            self.writer.conclude(active, replace(active.snapshot, message=error.message), told)
+            await self._stop_following(active, no_longer_followed(active.run, error))
         except Exception as error:
             _log.exception("run %s stopped being followed by a defect", active.run.short_id)
-            await self._let_go(active)
-            lost = StreamLost(
-                f"run {active.run.short_id} stopped being followed: {type(error).__name__}: {error}",
-                hint=f"%wiro wait {active.run.short_id}",
-                run_id=active.id,
-            )
-            self.writer.conclude(active, replace(active.snapshot, message=lost.message), lost)
+            message = f"run {active.run.short_id} stopped being followed: {type(error).__name__}: {error}"
+            hint = f"%wiro wait {active.run.short_id}"
+            await self._stop_following(active, StreamLost(message, hint=hint, run_id=active.id))
         finally:
             self._active.pop(active.id, None)
             runtime.submitter.queue.slot_freed()
             if not self._closing:
-                self._look_on(
-                    active.run, active.notebook_dir
-                )  # if it was asked about again while this task was ending
+                # A handle may have asked again while this task was ending.
+                self._follow(active.run, active.notebook_dir)
+
+    async def _stop_following(self, active: ActiveRun, error: WiroError) -> None:
+        """Gives a run up without an end: its waiters get the error, and any process may go on with it."""
+        _log.error("run %s stopped being followed: %s", active.run.short_id, error.message)
+        await self._release_lease(active.id)
+        self.writer.conclude(active, replace(active.snapshot, message=error.message), error)
 
     async def _steps(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
-        if not await self._claim(active):
-            return  # another process was faster: `_drive` has it looked at from here
+        if not await self._ensure_lease(active):
+            return  # another process was faster: `_drive` observes it from here
         state = active.row.state
         if state is RunState.PLANNED:
-            await runtime.submitter.send(active)
+            await runtime.submitter.submit(active)
         elif state in (RunState.SUBMITTING, RunState.UNCERTAIN):
-            await runtime.submitter.resolver.resolve(active)
+            await runtime.submitter.recover(active)
         if active.row.state is not RunState.SUBMITTED:
-            await self.writer.ledger_call(partial(self.writer.ledger.release, self.owner, active.id))
+            await self._release_lease(active.id)
             return
         active.tracker = Tracker(active.snapshot, expected_s=await self.writer.expected_s(active.row))
         if active.prepared is not None and active.row.estimated_usd is None:
-            self._spawn(self._tell_price(active, active.prepared))
+            self._spawn(self._forecast_price(active, active.prepared))
         active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
         if active.cancelled.done():
             self._spawn(runtime.follower.cancel(active))
         task = await runtime.follower.follow(active)
-        if not await self._claim(active):
+        if not await self._ensure_lease(active):
             return
         await runtime.finisher.finish(active, task)
 
-    async def _claim(self, active: ActiveRun) -> bool:
+    async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
         if active.is_surely_held_by(self.owner, LEASE_S):
             return not active.row.state.is_final
-        await self.writer.put_back(active)
+        await self.writer.reinsert(active)
         ledger = self.writer.ledger
         row = await self.writer.ledger_call(lambda: ledger.get(active.id))
         if row.state.is_final:
             return False
         if row.lease_owner == self.owner and row.lease_until is not None and row.lease_until > utc_now():
             return True
-        return await self.writer.ledger_call(lambda: ledger.claim(active.id, self.owner, utc_now(), LEASE_S))
+        return await self._acquire_lease(active.id)
 
-    async def _let_go(self, active: ActiveRun) -> None:
+    async def _acquire_lease(self, run_id: str) -> bool:
+        ledger = self.writer.ledger
+        return await self.writer.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S))
+
+    async def _release_lease(self, run_id: str) -> None:
         """Gives the lease of a run back, so that any process may go on with it."""
         try:
-            await self.writer.ledger_call(partial(self.writer.ledger.release, self.owner, active.id))
+            await self.writer.ledger_call(partial(self.writer.ledger.release, self.owner, run_id))
         except LedgerError as error:
-            _log.warning("the lease of run %s was not given back: %s", active.run.short_id, error.message)
+            _log.warning("the lease of run %s was not given back: %s", run_id, error.message)
 
-    async def _tell_price(self, active: ActiveRun, prepared: Prepared) -> None:
+    async def _forecast_price(self, active: ActiveRun, prepared: Prepared) -> None:
         """Forecasts the price of a run whose model's page was not known yet when it was planned."""
         try:
             price = await self._price_of(prepared)
@@ -279,27 +276,53 @@ class Worker:
             ledger = self.writer.ledger
             await self.writer.step(active, lambda: ledger.amend(active.id, estimated_usd=price))
 
-    # Acting ----------------------------------------------------------------------------------
+    # Cancelling, downloading -----------------------------------------------------------------
 
     async def cancel(self, run: Run, notebook_dir: Path) -> None:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
         active = self._active.get(run.id)
         if active is not None:
             active.cancel()  # at once: it may be about to leave
-        await request_cancel(self.writer, run)
-        await self.follow(run, notebook_dir)
+        await self._request_cancel(run)
+        self._follow(run, notebook_dir)
         for _ in range(50):
             active = self._active.get(run.id)
             if active is not None or run.done:
                 break
             await asyncio.sleep(0.02)
         if run.done:
-            await cancel_unsent(self.writer, run, self.owner, LEASE_S)
+            await self._cancel_unsent(run)
         elif active is None:
-            _log.info("run %s is followed by another process, which is told by the ledger", run.short_id)
+            _log.info("run %s is followed by another process, which reads the request in the ledger", run.short_id)
             await self._cancel_elsewhere(run)
         else:
             await self._cancel_here(active)
+
+    async def _request_cancel(self, run: Run) -> None:
+        """Writes the request into the ledger: it outlives this process and reaches the driving one."""
+        ledger = self.writer.ledger
+        try:
+            # The handle keeps its row: the step that the run takes at this moment may be newer than this one.
+            await self.writer.ledger_call(lambda: ledger.request_cancel(run.id, utc_now()))
+        except LedgerError as error:
+            _log.warning("the cancel of run %s was not written down: %s", run.short_id, error.message)
+
+    async def _cancel_unsent(self, run: Run) -> None:
+        """Ends a planned run that no process drives; does nothing when one does, or when it was sent."""
+        ledger = self.writer.ledger
+        if run.row.state is not RunState.PLANNED or not await self._acquire_lease(run.id):
+            return
+        error = cancelled_before_sending(run)
+        run._row = await self.writer.ledger_call(
+            lambda: ledger.finish(
+                run.id,
+                RunState.CANCELLED,
+                finished_at=utc_now(),
+                error=error_to_dict(error),
+                message=error.message,
+            )
+        )
+        complete_from_row(run)
 
     async def _cancel_here(self, active: ActiveRun) -> None:
         active.cancel()
@@ -377,32 +400,31 @@ class Worker:
             or active.run.done
             or active.row.state is RunState.SUBMITTING
         ):
-            return  # the answer of one being sent, when it comes, says more than anybody could find out
-        ledger = self.writer.ledger
-        await self.writer.put_back(active)
-        if await self.writer.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S)):
+            return  # the answer of a run that is being sent says more than the service could
+        await self.writer.reinsert(active)
+        if await self._acquire_lease(run_id):
             return
         _log.warning("run %s is followed by another process now", active.run.short_id)
         if active.task is not None:
             active.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await active.task
-        await self.follow(active.run, active.notebook_dir)
+        self._follow(active.run, active.notebook_dir)
 
-    # The end ---------------------------------------------------------------------------------
+    # Closing ---------------------------------------------------------------------------------
 
     async def close(self, timeout_s: float) -> None:
-        """Lets requests under way come to an answer, gives up all leases and wakes whoever waits."""
+        """Waits for the answers under way, gives up all leases and wakes waiters."""
         self._closing = True
         deadline = asyncio.get_running_loop().time() + timeout_s / 2
-        await asyncio.gather(*(runtime.submitter.settle(deadline) for runtime in self._runtimes.values()))
+        await asyncio.gather(*(runtime.submitter.drain(deadline) for runtime in self._runtimes.values()))
         left = [*(active.run for active in self._active.values()), *(run for _, run in self._observers.values())]
-        watched = [task for task, _ in self._observers.values()]
-        lives = [active.task for active in self._active.values() if active.task is not None]
+        observers = [task for task, _ in self._observers.values()]
+        drivers = [active.task for active in self._active.values() if active.task is not None]
         heart = [self._heart] if self._heart is not None else []
-        for task in [*lives, *watched, *self._background, *heart]:
+        for task in [*drivers, *observers, *self._background, *heart]:
             task.cancel()
-        await asyncio.gather(*lives, *watched, *self._background, *heart, return_exceptions=True)
+        await asyncio.gather(*drivers, *observers, *self._background, *heart, return_exceptions=True)
         for run in left:
             if not run.done:
                 run._complete(session_closed_error(run))

@@ -417,7 +417,7 @@ class Run:
         """Shows the run in the notebook: a live card, or the result."""
         present("run", self)
 
-    # How it poll_count ----------------------------------------------------------------------------
+    # Display -----------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         parts = [f"<Run {self.short_id} {self.model}: {self.status}"]
@@ -435,7 +435,7 @@ class Run:
     # For the manager -------------------------------------------------------------------------
 
     def _publish(self, snapshot: Snapshot) -> None:
-        """Takes a newer snapshot; nobody is told yet."""
+        """Takes a newer snapshot; `_notify` calls the listeners."""
         self._snapshot = snapshot
 
     def _publish_from_ledger(self, snapshot: Snapshot) -> None:
@@ -475,7 +475,7 @@ class Run:
         self._wake()
 
     def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
-        """Takes what the ledger says now of a run that nobody here works on; another process may have gone on."""
+        """Takes what the ledger says now of a run that this process does not drive; another one may have."""
         if row.state is not self._row.state:
             self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
         self._row = row

@@ -49,11 +49,6 @@ def run_folder_name(model: str, run_id: str, created: datetime) -> str:
     return f"{created.astimezone():%Y-%m-%d}-{model_slug(model)}-{short_id(run_id)}"
 
 
-def run_folder(base: Path, model: str, run_id: str, created: datetime) -> Path:
-    """Returns a run's folder under `base` (the notebook's folder); does not make it."""
-    return base / OUTPUTS_FOLDER / run_folder_name(model, run_id, created)
-
-
 def safe_name(name: str, fallback: str = "output") -> str:
     """Returns a name from outside as a plain file name that any system takes.
 
@@ -88,15 +83,6 @@ def unique_name(name: str, taken: Collection[str]) -> str:
     while (candidate := _shorten(f"{stem}-{number}{suffix}", f"-{number}{suffix}")).casefold() in lower:
         number += 1
     return candidate
-
-
-def relative_path(path: Path, base: Path) -> str:
-    """Returns a path as seen from `base`, with forward slashes.
-
-    Raises:
-        ValueError: The path does not lie under `base`.
-    """
-    return path.absolute().relative_to(base.absolute()).as_posix()
 
 
 def resolve_inside(relative: str, base: Path) -> Path:

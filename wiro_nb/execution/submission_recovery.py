@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -49,43 +49,35 @@ class _Listed:
 
 
 class SubmissionRecovery:
-    """Asks one service what became of runs.
+    """Finds tasks of one service whose answers were lost.
 
     Args:
-        writer: Where changes pass.
+        writer: Takes the changes.
         connection: The service.
-        take_on: Makes a task the run's own: called with the active, the task's id and its token.
     """
 
-    def __init__(
-        self,
-        writer: StateWriter,
-        connection: Connection,
-        take_on: Callable[[ActiveRun, str, str], Coroutine[Any, Any, None]],
-    ) -> None:
+    def __init__(self, writer: StateWriter, connection: Connection) -> None:
         self._writer = writer
         self._connection = connection
-        self._take_on = take_on
         self._listing = asyncio.Lock()
         self._listed = _Listed(-1.0, datetime.max.replace(tzinfo=UTC), [])
 
-    async def resolve(self, active: ActiveRun) -> None:
-        """Finds out what became of a run whose answer was lost; see `match_tasks`."""
+    async def find_task(self, active: ActiveRun) -> Task | None:
+        """Returns the task of a run whose answer was lost; None leaves the run uncertain."""
         await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
         self._writer.change(active, state=RunState.UNCERTAIN, message=_ASKING)
-        found: list[Task] | None = None
+        candidates: list[Task] | None = None
         for pause in self._writer.settings.uncertain_checks_s:
             await asyncio.sleep(pause)
-            looked = await self._look_for(active)
-            if looked is None:
-                continue
-            found = looked.candidates
-            if looked.mine is not None:
-                await self._take_on(active, looked.mine.id, looked.mine.token)
-                return
-        await self._leave_uncertain(active, found)
+            finding = await self._search(active)
+            if finding is not None:
+                candidates = finding.candidates
+                if finding.mine is not None:
+                    return finding.mine
+        await self._leave_uncertain(active, candidates)
+        return None
 
-    async def _look_for(self, active: ActiveRun) -> _Finding | None:
+    async def _search(self, active: ActiveRun) -> _Finding | None:
         """Asks the service which tasks may be this run's; None while it cannot be asked."""
         try:
             tasks = await self._tasks_since(_began(active.row) - _CLOCK_SKEW)

@@ -59,13 +59,13 @@ class Submitter:
         self._under_way: set[str] = set()
         self._is_closing = False
         self._all_answered = asyncio.Event()
-        self.resolver = SubmissionRecovery(writer, connection, self._take_on)
-        self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._tell_places)
+        self._recovery = SubmissionRecovery(writer, connection)
+        self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._show_places)
 
-    async def send(self, active: ActiveRun) -> None:
+    async def submit(self, active: ActiveRun) -> None:
         """Brings a planned run to the service; returns when it is submitted or settled without a task."""
         started = time.monotonic()
-        pauses = _growing(1.0, 30.0)
+        pauses = _backoff(1.0, 30.0)
         self._active[active.id] = active
         try:
             while True:
@@ -78,12 +78,18 @@ class Submitter:
                 outcome = await self._try(active)
                 if outcome is _Outcome.ENDED:
                     return
-                if outcome is _Outcome.NOT_SENT and not await self._may_try_again(active, started, next(pauses)):
+                if outcome is _Outcome.NOT_SENT and not await self._wait_to_retry(active, started, next(pauses)):
                     return
         finally:
             self._active.pop(active.id, None)
 
-    async def settle(self, deadline: float) -> None:
+    async def recover(self, active: ActiveRun) -> None:
+        """Adopts the task of a run whose answer was lost, or leaves the run uncertain; sends nothing."""
+        task = await self._recovery.find_task(active)
+        if task is not None:
+            await self._adopt(active, task.id, task.token)
+
+    async def drain(self, deadline: float) -> None:
         """Sends nothing more, and waits for the answers that are under way.
 
         A Run that is cut off may be billed without anybody knowing its task, and one that was only about to leave
@@ -164,12 +170,12 @@ class Submitter:
         except WiroError as error:
             if is_ambiguous(error):
                 self._is_answered(active)  # as far as it will be: any process can go on from here
-                await self.resolver.resolve(active)
+                await self.recover(active)
             else:
                 await writer.end_without_task(active, RunState.FAILED, _refused(active, error))
             return _Outcome.ENDED
         self._connection.reached = True
-        await self._take_on(active, submitted.task_id, submitted.token, moment=utc_now())
+        await self._adopt(active, submitted.task_id, submitted.token, moment=utc_now())
         return _Outcome.ENDED
 
     async def _run(self, client: WiroClient, active: ActiveRun, body: WireBody, moment: datetime) -> Submitted:
@@ -177,12 +183,10 @@ class Submitter:
             # The machine slept in between: another kernel may have asked for the task, found none, and said so.
             raise ConnectFailed("this machine was asleep before the run was sent", host=active.row.service)
         return await client.run(
-            active.row.run_path, body, on_progress=lambda sent, total: self._tell_upload(active, sent, total)
+            active.row.run_path, body, on_progress=lambda sent, total: self._show_upload(active, sent, total)
         )
 
-    async def _take_on(
-        self, active: ActiveRun, task_id: str, token: str, *, moment: datetime | None = None
-    ) -> None:
+    async def _adopt(self, active: ActiveRun, task_id: str, token: str, *, moment: datetime | None = None) -> None:
         moment = moment or active.row.submitting_at or utc_now()
         active.token = token
         for attempt in range(_WRITE_TRIES):
@@ -210,7 +214,7 @@ class Submitter:
         await self._writer.step(active, lambda: self._writer.ledger.mark_planned(active.id))
         self._writer.change(active, state=RunState.PLANNED)
 
-    async def _may_try_again(self, active: ActiveRun, started: float, pause: float) -> bool:
+    async def _wait_to_retry(self, active: ActiveRun, started: float, pause: float) -> bool:
         """Waits and says True, or settles the run: nothing was sent, and patience is over."""
         settings = self._writer.settings
         patience = settings.outage_patience_s if self._connection.reached else settings.connect_patience_s
@@ -232,14 +236,14 @@ class Submitter:
         await asyncio.wait({active.cancelled}, timeout=pause)
         return True
 
-    def _tell_places(self, keys: list[str]) -> None:
+    def _show_places(self, keys: list[str]) -> None:
         for ahead, key in enumerate(keys):
             active = self._active.get(key)
             if active is not None and active.snapshot.state is RunState.PLANNED and active.snapshot.ahead != ahead:
                 before = f"{ahead} of yours ahead" if ahead else "next in line"
                 self._writer.change(active, ahead=ahead, message=f"all slots of your balance are taken: {before}")
 
-    def _tell_upload(self, active: ActiveRun, sent: int, total: int | None) -> None:
+    def _show_upload(self, active: ActiveRun, sent: int, total: int | None) -> None:
         if total and active.snapshot.state is RunState.SUBMITTING:
             self._writer.change(active, percent=min(100.0, 100.0 * sent / total), message="uploading")
 
@@ -257,7 +261,7 @@ def _refused(active: ActiveRun, error: WiroError) -> WiroError:
     return error
 
 
-def _growing(first: float, most: float) -> Any:
+def _backoff(first: float, most: float) -> Any:
     pause = first
     while True:
         yield pause

@@ -150,7 +150,6 @@ def test_a_cycle_is_found_however_it_is_closed(tmp_path: Path, source: str) -> N
     assert find_cycle(import_graph(package)) == []
 
 
-@pytest.mark.xfail(reason="schema, ledger and execution are still to be split", strict=True)
 def test_folders_hold_at_most_14_modules() -> None:
     folders = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]
     assert [f.name for f in folders if len(list(f.glob("*.py"))) > 14] == []

@@ -430,7 +430,7 @@ class Run:
         return "".join(parts) + ">"
 
     def _ipython_display_(self) -> None:
-        self.show()
+        present("run", self, is_value=True)
 
     # For the manager -------------------------------------------------------------------------
 

@@ -120,6 +120,7 @@ def show_and_wait(view: View, *, wait: bool | None = None) -> None:
     """
     context = current_context()
     waits = session.should_wait(context, wait)
+    session.displayed_in(context).add(view.handle.id)
     try:
         if waits and not context.is_live and not view.handle.done:
             try:

@@ -7,7 +7,7 @@ it the preferences; nothing heavy is imported before that.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,15 @@ class Preferences:
     sweep_limit_runs: int = SWEEP_LIMIT_RUNS
 
 
+@dataclass(frozen=True, slots=True)
+class _Execution:
+    """One execution of a cell: ids of the runs that it returned, and of what it displayed."""
+
+    id: str | None
+    returned: set[str] = field(default_factory=set)
+    displayed: set[str] = field(default_factory=set)
+
+
 class Session:
     """The state of the notebook side."""
 
@@ -45,8 +54,7 @@ class Session:
         self.last_run: Run | None = None
         self._schemas: dict[str, ModelSchema] = {}
         self._notices: dict[str, str] = {}
-        self._execution: str | None = None
-        self._returned: set[str] = set()
+        self._execution = _Execution(None)
         self._chosen: tuple[int, str] | None = None
 
     def set_preferences(self, preferences: Preferences) -> None:
@@ -108,9 +116,19 @@ class Session:
 
         A loop that asks three times for the same thing wants three clips, not the first one three times.
         """
-        if context.execution_id is None or context.execution_id != self._execution:
-            self._execution, self._returned = context.execution_id, set()
-        return self._returned
+        return self._in_execution(context).returned
+
+    def displayed_in(self, context: ExecutionContext) -> set[str]:
+        """Returns the ids of runs and sweeps that the present execution of a cell has displayed.
+
+        A magic displays its handle and returns it too: as the value of the cell it is not displayed again.
+        """
+        return self._in_execution(context).displayed
+
+    def _in_execution(self, context: ExecutionContext) -> _Execution:
+        if context.execution_id is None or context.execution_id != self._execution.id:
+            self._execution = _Execution(context.execution_id)
+        return self._execution
 
     def schema(self, model: str) -> ModelSchema:
         """Returns a model's inputs.

@@ -277,7 +277,7 @@ class Sweep:
         return ", ".join(f"{number} {word}" for word, number in counts.items())
 
     def _ipython_display_(self) -> None:
-        self.show()
+        present("sweep", self, is_value=True)
 
     def _checked(self) -> Sweep:
         failed = self.failed

@@ -70,11 +70,8 @@ def rerun(
     context = current_context()
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     values = merge_inputs(overrides, values)
-    if all:
-        replays = plan_all(source, values, context, "python", force=force)
-        total = confirm(replays, yes)
-    else:
-        replays = [plan(source, values, context, "python", force=force)]
+    replays = (plan_all if all else plan_one)(source, values, context, "python", force=force)
+    total = confirm(replays, yes) if all else ""
     handles = []
     for replay in replays:
         handle, notice = start(replay, context, options)
@@ -87,14 +84,14 @@ def rerun(
     return handles[0]
 
 
-def plan(
+def plan_one(
     source: str | Path | Run,
     overrides: Mapping[str, Any],
     context: ExecutionContext,
     kind: str,
     *,
     force: bool = False,
-) -> Replay:
+) -> list[Replay]:
     """Plans to make one run again; sends nothing.
 
     Raises:
@@ -105,7 +102,7 @@ def plan(
     manager = session.manager()
     text = source_text(source)
     found = find_source(manager, text, notebook=context.notebook, ignore_hash=force)
-    return plan_rerun(manager, found, overrides, origin=origin_of(context, kind))
+    return [plan_rerun(manager, found, overrides, origin=origin_of(context, kind))]
 
 
 def plan_all(

@@ -1,10 +1,10 @@
-"""What each `%wiro` command does: reads the typed words and calls its Python twin in `actions`."""
+"""The handlers of the `%wiro` commands and of `%%wiro` cells: they call the public functions."""
 
 from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -15,12 +15,11 @@ from wiro_nb.errors import WiroError
 from wiro_nb.notebook import account
 from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context, current_shell
-from wiro_nb.notebook.display import publish, show_and_wait
+from wiro_nb.notebook.display import View, publish, show_and_wait
 from wiro_nb.notebook.magic import dry_run
 from wiro_nb.notebook.magic.parser import (
     Expression,
     Parsed,
-    Values,
     parse_body,
     parse_cell_line,
     parse_line,
@@ -37,19 +36,6 @@ from wiro_nb.presentation.output import message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis
 
-Handler = Callable[[Parsed], Any]
-HANDLERS: dict[str, Handler] = {}
-
-
-def handles(name: str) -> Callable[[Handler], Handler]:
-    """Marks the function of a command."""
-
-    def mark(function: Handler) -> Handler:
-        HANDLERS[name] = function
-        return function
-
-    return mark
-
 
 def call_line(line: str) -> Any:
     """Does what a line says and returns what the cell shows.
@@ -62,8 +48,8 @@ def call_line(line: str) -> Any:
     return HANDLERS[parsed.command.name](parsed)
 
 
-def call_cell(line: str, body: str) -> None:
-    """Runs a `%%wiro` cell; the run shows itself.
+def call_cell(line: str, body: str) -> Any:
+    """Runs a `%%wiro` cell and returns the handle, which is displayed already.
 
     Raises:
         UsageError: The line or the body cannot be read.
@@ -71,9 +57,10 @@ def call_cell(line: str, body: str) -> None:
     """
     parsed = evaluate_values(parse_cell_line(line))
     model = parsed.arguments["MODEL"]
-    _refuse_command_as_model(model)
+    if "/" not in model and find_command(model) is not None:
+        _fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
     schema = session.schema(model)
-    _start(parsed, schema, _cell_values(schema, parsed.values, body, _varied(parsed)))
+    return _run(parsed, schema, _cell_values(schema, parsed, body))
 
 
 def evaluate_values(parsed: Parsed) -> Parsed:
@@ -97,7 +84,7 @@ def evaluate_values(parsed: Parsed) -> Parsed:
     return replace(parsed, values={name: evaluate(value) for name, value in parsed.values.items()})
 
 
-def tell_error(error: WiroError) -> WiroError:
+def show_error(error: WiroError) -> WiroError:
     """Shows an error as a card where a person watches, and returns it ready to be raised compactly."""
     if current_context().is_live:
         from wiro_nb.presentation.errors import error_output
@@ -107,13 +94,13 @@ def tell_error(error: WiroError) -> WiroError:
     return error
 
 
-def _cell_values(schema: ModelSchema, values: Values, body: str, varied: Collection[str]) -> dict[str, Any]:
-    """Joins the settings of line and header block with the prompt; `varied` are the inputs of a sweep.
+def _cell_values(schema: ModelSchema, parsed: Parsed, body: str) -> dict[str, Any]:
+    """Joins the settings of line and header block with the prompt.
 
     Raises:
         UsageError: Something stands twice, or the body is empty or not wanted.
     """
-    read = parse_body(body)
+    read, values = parse_body(body), parsed.values
     head, prompt = dict(read.values), read.prompt
     target = prompt_name(schema)
     if target is None and prompt:
@@ -125,6 +112,7 @@ def _cell_values(schema: ModelSchema, values: Values, body: str, varied: Collect
     if twice is not None:
         _fail(f"{twice} is given on the first line and again in the body")
     joined: dict[str, Any] = {**values, **head}
+    varied = [read_axis(text).name for text in parsed.listed("sweep")]
     if prompt and target is not None:
         if target in joined:
             _fail(f"{target} is given as a setting and again as the body of the cell")
@@ -134,128 +122,117 @@ def _cell_values(schema: ModelSchema, values: Values, body: str, varied: Collect
     return joined
 
 
-def _start(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> None:
-    variable = _variable(parsed.option("as"))
+# Runs and sweeps ----------------------------------------------------------------------------
+
+
+def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
+    """Starts a run or sweep, shows it in the cell, and returns its handle; None for a dry run."""
+    _check_variable(parsed)
     for name, value in values.items():
         parameter = schema.get(name)
         if isinstance(value, list) and parameter is not None and not parameter.multiple:
             _fail(f"{name} is given {len(value)} times; it takes one value")
-    if not parsed.lists.get("sweep"):
-        stray = next((name for name in ("zip", "yes") if parsed.options.get(name)), None)
-        if stray is not None:
-            _fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
-    else:
-        _start_sweep(parsed, schema, values, variable)
-        return
-    if parsed.options.get("dry_run"):
+    if parsed.listed("sweep"):
+        return _sweep(parsed, schema, values)
+    stray = next((name for name in ("zip", "yes") if parsed.has(name)), None)
+    if stray is not None:
+        _fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
+    if parsed.has("dry_run"):
         publish(dry_run.preview(schema.slug, values, current_context()))
-        return
+        return None
     handle, notice = actions.start(schema.slug, values, _submit_options(parsed))
-    _keep(variable, handle)
-    show_and_wait(RunView(handle, notice), wait=_wait_option(parsed))
+    _assign(parsed, handle)
+    return _show(RunView(handle, notice), parsed)
 
 
-def _start_sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any], variable: str | None) -> None:
+def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     from wiro_nb.notebook.sweep.actions import make_plan, start
     from wiro_nb.notebook.sweep.view import SweepView
 
-    axes = [read_axis(text) for text in parsed.listed("sweep")]
+    context, axes = current_context(), [read_axis(text) for text in parsed.listed("sweep")]
     plan = make_plan(
-        schema.slug,
-        axes,
-        values,
-        current_context(),
-        "magic",
-        zipped=bool(parsed.options.get("zip")),
-        fresh=bool(parsed.options.get("fresh")),
+        schema.slug, axes, values, context, "magic", zipped=parsed.has("zip"), fresh=parsed.has("fresh")
     )
-    if parsed.options.get("dry_run"):
+    if parsed.has("dry_run"):
         publish(dry_run.preview_sweep(plan))
-        return
-    handle = start(plan, current_context(), _submit_options(parsed), yes=bool(parsed.options.get("yes")))
-    _keep(variable, handle)
-    show_and_wait(SweepView(handle), wait=_wait_option(parsed))
+        return None
+    handle = start(plan, context, _submit_options(parsed), yes=parsed.has("yes"))
+    _assign(parsed, handle)
+    return _show(SweepView(handle), parsed)
+
+
+def _rerun(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.compare import reproduce
+
+    source, context, is_many = parsed.arguments["RUN|FILE"], current_context(), parsed.has("all")
+    _check_variable(parsed)
+    plan = reproduce.plan_all if is_many else reproduce.plan_one
+    replays = plan(source, parsed.values, context, "magic", force=parsed.has("force"))
+    if parsed.has("dry_run"):
+        for replay in replays:
+            publish(reproduce.preview(replay))
+        return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
+    forecast = reproduce.confirm(replays, parsed.has("yes"))
+    started = [reproduce.start(replay, context, _submit_options(parsed)) for replay in replays]
+    handles = [handle for handle, _ in started]
+    _assign(parsed, handles if is_many else handles[0])
+    if is_many:
+        return reproduce.wait_and_list(handles, _wait_option(parsed), forecast)
+    lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
+    return _show(RunView(handles[0], " ".join(filter(None, (started[0][1], *lines)))), parsed)
+
+
+def _show(view: View, parsed: Parsed) -> Any:
+    show_and_wait(view, wait=_wait_option(parsed))
+    return view.handle
 
 
 def _submit_options(parsed: Parsed) -> SubmitOptions:
-    limit = _money(parsed.option("max_cost"), "--max-cost")
-    return SubmitOptions("magic", fresh=bool(parsed.options.get("fresh")), max_cost_usd=limit)
+    limit = _amount(parsed.option("max_cost"), "--max-cost")
+    return SubmitOptions("magic", fresh=parsed.has("fresh"), max_cost_usd=limit)
 
 
 def _wait_option(parsed: Parsed) -> bool | None:
-    return True if parsed.options.get("wait") else None
+    return True if parsed.has("wait") else None
 
 
-def _varied(parsed: Parsed) -> list[str]:
-    return [read_axis(text).name for text in parsed.listed("sweep")]
+def _assign(parsed: Parsed, value: Any) -> None:
+    """Assigns a handle to the variable that `--as` names, before anything is waited for."""
+    name, shell = parsed.option("as"), current_shell()
+    if name and shell is not None:
+        shell.user_ns[name] = value
 
 
-def _keep(variable: str | None, run: Any) -> None:
-    shell = current_shell()
-    if variable and shell is not None:
-        shell.user_ns[variable] = run
-
-
-def _variable(name: str | None) -> str | None:
+def _check_variable(parsed: Parsed) -> None:
+    name = parsed.option("as")
     if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
         _fail(f"--as needs a variable name, not {name!r}")
     if name is not None and hasattr(builtins, name):
         _fail(f"--as {name} would hide Python's own {name}: choose another name")
-    return name
 
 
-def _money(text: str | None, what: str) -> Decimal | None:
-    if text is None:
-        return None
-    amount = parse_usd(text)
-    if amount is None:
+def _amount(text: str | None, what: str) -> Decimal | None:
+    amount = None if text is None else parse_usd(text)
+    if text is not None and amount is None:
         _fail(f"{what} needs an amount from 0 to {MAX_USD} USD such as 0.50, not {text!r}")
     return amount
 
 
-def _refuse_command_as_model(model: str) -> None:
-    if "/" not in model and find_command(model) is not None:
-        _fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
+# Other commands -----------------------------------------------------------------------------
 
 
-def _fail(message: str) -> NoReturn:
-    raise UsageError(message)
-
-
-@handles("status")
-def _status(_parsed: Parsed) -> Any:
-    return account.status()
-
-
-@handles("models")
-def _models(parsed: Parsed) -> Any:
-    return models(parsed.arguments.get("QUERY", ""))
-
-
-@handles("info")
-def _info(parsed: Parsed) -> Any:
-    return info(parsed.arguments["MODEL"])
-
-
-@handles("form")
 def _form(parsed: Parsed) -> Any:
     from wiro_nb.notebook.form.controller import form
 
     return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("source"))
 
 
-@handles("run")
-def _run(parsed: Parsed) -> None:
-    _start(parsed, session.schema(parsed.arguments["MODEL"]), parsed.values)
-
-
-@handles("runs")
 def _runs(parsed: Parsed) -> Any:
     limit = parsed.option("limit") or "50"
     if not limit.isdigit() or limit == "0":
         _fail(f"--limit needs a whole number above 0, not {limit!r}")
     return actions.runs(
-        all=bool(parsed.options.get("all")),
+        all=parsed.has("all"),
         model=parsed.option("model"),
         state=parsed.option("state"),
         text=parsed.option("text"),
@@ -264,63 +241,18 @@ def _runs(parsed: Parsed) -> Any:
     )
 
 
-@handles("show")
-def _show(parsed: Parsed) -> Any:
-    return actions.show(parsed.arguments["RUN"])
-
-
-@handles("rerun")
-def _rerun(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.compare import reproduce
-
-    source, context = parsed.arguments["RUN|FILE"], current_context()
-    force, is_many = bool(parsed.options.get("force")), bool(parsed.options.get("all"))
-    variable = _variable(parsed.option("as"))
-    if is_many:
-        replays = reproduce.plan_all(source, parsed.values, context, "magic", force=force)
-    else:
-        replays = [reproduce.plan(source, parsed.values, context, "magic", force=force)]
-    if parsed.options.get("dry_run"):
-        for replay in replays:
-            publish(reproduce.preview(replay))
-        return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
-    forecast, wait = reproduce.confirm(replays, bool(parsed.options.get("yes"))), _wait_option(parsed)
-    started = [reproduce.start(replay, context, _submit_options(parsed)) for replay in replays]
-    handles = [handle for handle, _ in started]
-    if is_many:
-        _keep(variable, handles)
-        return reproduce.wait_and_list(handles, wait, forecast)
-    _keep(variable, handles[0])
-    lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
-    show_and_wait(RunView(handles[0], " ".join(filter(None, (started[0][1], *lines)))), wait=wait)
-    return None
-
-
-@handles("compare")
 def _compare(parsed: Parsed) -> Any:
     from wiro_nb.notebook.compare.reproduce import compare
 
     return compare(*parsed.arguments.values())
 
 
-@handles("verify")
 def _verify(parsed: Parsed) -> Any:
     from wiro_nb.notebook.compare.reproduce import verify
 
     return verify(*parsed.listed("PATH"))
 
 
-@handles("wait")
-def _wait(parsed: Parsed) -> Any:
-    return actions.wait(parsed.arguments.get("RUN"))
-
-
-@handles("cancel")
-def _cancel(parsed: Parsed) -> Any:
-    return actions.cancel(parsed.arguments["RUN"])
-
-
-@handles("attach")
 def _attach(parsed: Parsed) -> Any:
     task = parsed.arguments["TASK"]
     if not task.isdigit():
@@ -328,45 +260,13 @@ def _attach(parsed: Parsed) -> Any:
     return actions.attach(task)
 
 
-@handles("forget")
-def _forget(parsed: Parsed) -> Any:
-    return actions.forget(parsed.arguments["RUN"])
-
-
-@handles("download")
-def _download(parsed: Parsed) -> Any:
-    return actions.download(parsed.arguments["RUN"])
-
-
-@handles("budget")
 def _budget(parsed: Parsed) -> Any:
     text = parsed.arguments.get("USD")
     if text is None:
         return account.budget()
-    return account.set_budget(None if text.lower() == "none" else _money(text, "%wiro budget"))
+    return account.set_budget(None if text.lower() == "none" else _amount(text, "%wiro budget"))
 
 
-@handles("spent")
-def _spent(parsed: Parsed) -> Any:
-    return account.spent(parsed.option("by") or "model")
-
-
-@handles("login")
-def _login(_parsed: Parsed) -> Any:
-    return account.login()
-
-
-@handles("logout")
-def _logout(_parsed: Parsed) -> Any:
-    return account.logout()
-
-
-@handles("use")
-def _use(parsed: Parsed) -> Any:
-    return account.use(parsed.arguments["SERVICE"])
-
-
-@handles("help")
 def _help(parsed: Parsed) -> Any:
     from wiro_nb.notebook.magic.help import help_output
 
@@ -379,3 +279,33 @@ def _help(parsed: Parsed) -> Any:
             return info(name)
         _fail(f"no command {name!r}. All commands: %wiro help")
     return help_output(command)
+
+
+def _fail(message: str) -> NoReturn:
+    raise UsageError(message)
+
+
+HANDLERS: dict[str, Callable[[Parsed], Any]] = {
+    "status": lambda parsed: account.status(),
+    "models": lambda parsed: models(parsed.arguments.get("QUERY", "")),
+    "info": lambda parsed: info(parsed.arguments["MODEL"]),
+    "form": _form,
+    "run": lambda parsed: _run(parsed, session.schema(parsed.arguments["MODEL"]), parsed.values),
+    "runs": _runs,
+    "show": lambda parsed: actions.show(parsed.arguments["RUN"]),
+    "rerun": _rerun,
+    "compare": _compare,
+    "verify": _verify,
+    "wait": lambda parsed: actions.wait(parsed.arguments.get("RUN")),
+    "cancel": lambda parsed: actions.cancel(parsed.arguments["RUN"]),
+    "attach": _attach,
+    "forget": lambda parsed: actions.forget(parsed.arguments["RUN"]),
+    "download": lambda parsed: actions.download(parsed.arguments["RUN"]),
+    "budget": _budget,
+    "spent": lambda parsed: account.spent(parsed.option("by") or "model"),
+    "login": lambda parsed: account.login(),
+    "logout": lambda parsed: account.logout(),
+    "use": lambda parsed: account.use(parsed.arguments["SERVICE"]),
+    "help": _help,
+}
+"""The function of each command."""

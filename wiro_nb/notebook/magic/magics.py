@@ -81,7 +81,7 @@ class WiroMagics(Magics):
         # Outside the handler: a group of exceptions in the context would bring the long traceback back.
         if self.debug:
             raise caught
-        raise handlers.tell_error(caught) from None
+        raise handlers.show_error(caught) from None
 
     @validate("max_download_mb")
     def _check_size(self, proposal: Any) -> float:

@@ -93,6 +93,10 @@ class Parsed:
         """Returns every value of an option that may be given several times, with its quotes."""
         return list(self.lists.get(key, ()))
 
+    def has(self, key: str) -> bool:
+        """Returns whether an option is given."""
+        return bool(self.options.get(key))
+
     def option(self, key: str) -> str | None:
         """Returns the value of an option that takes one, or None."""
         value = self.options.get(key)

@@ -28,8 +28,10 @@ _numbers = itertools.count(1)
 _POSTER_LIMIT_BYTES = 16_000
 
 
-def show(run: Run) -> None:
-    """Shows a run that is the value of a cell, or on `run.show()`."""
+def show(run: Run, *, is_value: bool = False) -> None:
+    """Shows a run on `run.show()`, or as the value of a cell that has not displayed it yet."""
+    if is_value and run.id in session.displayed_in(current_context()):
+        return
     display.show(RunView(run, session.take_notice(run.id)))
 
 

@@ -19,6 +19,7 @@ from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run.clips import read_poster
 from wiro_nb.notebook.run.display import is_settled, rebase_outputs
+from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.static_output import best_of, sweep_output
 from wiro_nb.notebook.sweep.tiles import head_data, lay_out, point_labels, tile_data
 from wiro_nb.presentation.output import Output
@@ -37,8 +38,10 @@ _MAX_OPEN = 20
 _open: deque[SweepView] = deque()
 
 
-def show(handle: Sweep) -> None:
-    """Shows a sweep that is the value of a cell, or on `sweep.show()`."""
+def show(handle: Sweep, *, is_value: bool = False) -> None:
+    """Shows a sweep on `sweep.show()`, or as the value of a cell that has not displayed it yet."""
+    if is_value and handle.id in session.displayed_in(current_context()):
+        return
     display.show(SweepView(handle))
 
 

@@ -16,8 +16,8 @@ SMALL = "frameNumber=32 steps=4 width=256 height=144"
 MODEL = "wiro/animate-diff"
 SWEEP = f"%%wiro {MODEL} --sweep seed=1..2 --sweep loraType=ZoomIn,PanLeft,PanRight {SMALL} --as grid\na calm sea"
 COMPARE = """
-from wiro_nb.notebook.compare.comparison import comparison_view
-view = comparison_view([grid[0], grid[4]], notes=['PSNR 20.1 dB'])
+from wiro_nb.notebook.compare.view import ComparisonView
+view = ComparisonView([grid[0], grid[4]])
 view
 """
 DONE_MS = 60_000

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from wiro_nb.presentation.formatting import format_count, shorten
-from wiro_nb.presentation.html import Child, Html, code, h, join, line, muted, table
+from wiro_nb.presentation.html import Child, Html, code, join, line, muted, table
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
-from wiro_nb.presentation.psnr_plot import HEIGHT, WIDTH, draw_psnr
 from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot
 from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.diff import Difference
 from wiro_nb.reproduce.verify import Finding
 
 _LONGEST = 400
-_PLOTS = 3
+_SPARKLINE_WIDTH = 60
+_BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 60
 _LEVELS = {"problem": FAILED, "note": LOST, "ok": DONE}
 
@@ -37,7 +36,7 @@ def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> 
     blocks = [
         heading(title, names, status=status, text=f"{title.lower()}: {names}"),
         Block(sentences, said),
-        Block(join(_plots(comparison))),
+        paragraphs(_sparklines(comparison)),
     ]
     if with_settings and comparison.settings is not None:
         blocks.append(_settings(comparison, comparison.settings))
@@ -78,19 +77,19 @@ def _title_of(comparison: Comparison) -> str:
     return "Not all of it could be compared"
 
 
-def _plots(comparison: Comparison) -> list[Html]:
-    drawn: list[Html] = []
+def _sparklines(comparison: Comparison) -> list[str]:
+    """Returns one line for each pair of clips that differ: the PSNR of their frames as a row of bars."""
+    lines = []
     for pair in comparison.outputs:
-        if pair.clips is None or pair.clips.verdict != "different" or len(drawn) == _PLOTS:
+        values = pair.clips.psnr_db if pair.clips is not None and pair.clips.verdict == "different" else ()
+        if len(values) < 2:
             continue
-        if (picture := draw_psnr(pair.clips.psnr_db)) is not None:
-            source = f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}"
-            alt, style = (
-                f"PSNR by frame: {pair.sentence}",
-                "display:block;margin:6px 0 0 0;max-width:100%;height:auto",
-            )
-            drawn.append(h("img", src=source, alt=alt, width=WIDTH, height=HEIGHT, style=style))
-    return drawn
+        step = -(-len(values) // _SPARKLINE_WIDTH)
+        shown = [min(values[start : start + step]) for start in range(0, len(values), step)]
+        low, high = min(shown), max(shown)
+        bars = "".join(_BARS[round((value - low) / (high - low or 1) * (len(_BARS) - 1))] for value in shown)
+        lines.append(f"PSNR by frame, {low:.0f} to {high:.0f} dB: {bars}")
+    return lines
 
 
 def _cell_text(value: Any) -> str:

@@ -239,13 +239,13 @@ class Compared:
 
     def _side_by_side(self) -> Any | None:
         """Returns the clips in step, where this machine has the runs themselves."""
-        from wiro_nb.notebook.compare.comparison import comparison_view
+        from wiro_nb.notebook.compare.view import ComparisonView
 
         runs = [self.found[0].left.run, *(item.right.run for item in self.found)]
         known = [run for run in runs if run is not None]
         if len(known) < len(runs) or len({run.id for run in known}) < len(known):
             return None
-        return comparison_view(known)
+        return ComparisonView(known)
 
 
 def compare(*sources: str | Path | Run) -> Compared:

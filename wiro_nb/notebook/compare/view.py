@@ -1,4 +1,4 @@
-"""What a comparison of runs shows, as plain data: which settings differ, which words, which results. Pure."""
+"""Two to four runs side by side: which settings and results differ, the clips in step, and the static form."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from wiro_nb.errors import InputError
+from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.notebook.run.clips import main_output
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.display import with_view_of
+from wiro_nb.notebook.run.clips import clip_data, main_output, make_thumb, read_poster
+from wiro_nb.notebook.run.display import rebase_outputs
+from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_cost, format_count, format_duration
+from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
+from wiro_nb.presentation.output import Displayable, Output
+from wiro_nb.presentation.run import media, option_labels, poster_base64
 from wiro_nb.presentation.status import status_of
 from wiro_nb.reproduce.diff import diff_settings
+
+if TYPE_CHECKING:
+    from wiro_nb.notebook.widgets.comparison import ComparisonWidget
 
 LETTERS = "ABCD"
 _LONGEST_VALUE = 1200
 _MIN_WORDS = 4
+_POSTER_BYTES = 16_000
 
 Pieces = list[tuple[str, bool]]
 
@@ -30,12 +43,13 @@ class DiffRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two to four runs side by side.
+class RunDifferences:
+    """What differs between two to four runs.
 
     Attributes:
-        differ: Settings that differ. same: Names of those that do not.
-        results: What came out: cost, time, size.
+        differ: Settings that differ.
+        same: Names of those that do not.
+        results: State, cost, time and size.
     """
 
     differ: tuple[DiffRow, ...]
@@ -43,7 +57,7 @@ class Comparison:
     results: tuple[DiffRow, ...]
 
 
-def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, str]] = ()) -> Comparison:
+def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, str]] = ()) -> RunDifferences:
     """Compares the settings and results of runs.
 
     Args:
@@ -62,7 +76,7 @@ def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, st
             for index, value in enumerate(values)
         ]
         differ.append(DiffRow(name, tuple(mark_words([text[:_LONGEST_VALUE] for text in shown]))))
-    return Comparison(tuple(differ), tuple(same), tuple(_results(snapshots)))
+    return RunDifferences(tuple(differ), tuple(same), tuple(_results(snapshots)))
 
 
 def mark_words(texts: Sequence[str]) -> list[Pieces]:
@@ -138,3 +152,118 @@ def _clip_words(snapshot: Snapshot) -> str:
     parts += [format_count(output.frames, "frame")] if output.frames and output.frames > 1 else []
     parts += [f"{output.duration_s:.1f} s"] if output.duration_s else []
     return ", ".join(parts) or output.content_type
+
+
+class ComparisonView(Displayable):
+    """Runs side by side, as one output.
+
+    Args:
+        runs: Two to four.
+
+    Raises:
+        InputError: Not two to four runs, or one of them twice.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        if not 2 <= len(runs) <= len(LETTERS) or len({run.id for run in runs}) < len(runs):
+            raise InputError(
+                f"a comparison takes two to four different runs, not {len(runs)}",
+                hint="%wiro compare RUN RUN",
+                billed="",
+            )
+        self.runs, folder = tuple(runs), current_context().folder
+        self.snapshots = tuple(rebase_outputs(run, folder) for run in self.runs)
+        labels = [option_labels(shot, session.known_schema(shot.model)) for shot in self.snapshots]
+        self.differences = compare_runs(self.snapshots, labels)
+        self._widget: ComparisonWidget | None = None
+
+    def output(self) -> Output:
+        """Returns the static form, with the widget in a live kernel."""
+        metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
+        static = Output(self._html(), repr(self), metadata=metadata)
+        return with_view_of(self.widget(), static) if current_context().is_live else static
+
+    def widget(self) -> ComparisonWidget:
+        """Returns the live form, made at first use."""
+        from wiro_nb.notebook.widgets.comparison import ComparisonWidget
+
+        if self._widget is None:
+            text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"
+            self._widget = ComparisonWidget(self._data(), self._stars(), text=text, on_action=self._on_action)
+        return self._widget
+
+    def __repr__(self) -> str:
+        lines = [f"wiro: {self._count()}"]
+        for letter, snapshot in zip(LETTERS, self.snapshots, strict=False):
+            path = clip_data(snapshot)["path"]
+            lines.append(f"  {letter}  run {snapshot.short_id}  {snapshot.model}  {path}".rstrip())
+        for row in (*self.differences.differ, *self.differences.results):
+            values = "  |  ".join("".join(text for text, _ in cell) for cell in row.cells)
+            lines.append(f"  {row.name}: {values}")
+        return "\n".join(lines)
+
+    def _data(self) -> dict[str, Any]:
+        clips = [
+            {
+                "letter": letter,
+                "run": snapshot.short_id,
+                "model": snapshot.model,
+                "word": status_of(snapshot).label,
+                **clip_data(snapshot),
+            }
+            for letter, snapshot in zip(LETTERS, self.snapshots, strict=False)
+        ]
+        found = self.differences
+        rows = {"differ": found.differ, "results": found.results}
+        data = {name: [{"name": row.name, "cells": row.cells} for row in listed] for name, listed in rows.items()}
+        return {"clips": clips, **data, "same": list(found.same)}
+
+    def _stars(self) -> list[bool]:
+        return [run.row.starred for run in self.runs]
+
+    def _on_action(self, widget: ComparisonWidget, action: str, position: int) -> None:
+        run = self.runs[position]
+        if action == "star":
+            run._row = session.manager().ledger.amend(run.id, starred=not run.row.starred)
+            widget.stars = self._stars()
+        elif action == "poster" and (picture := read_poster(run)) is not None:
+            widget.send_poster(position, picture)
+
+    def _count(self) -> str:
+        count = len(self.differences.differ)
+        return (
+            f"{format_count(count, 'setting') if count else 'no setting'} {'differ' if count > 1 else 'differs'}"
+        )
+
+    def _html(self) -> Html:
+        figures = (
+            _figure(letter, run, shot)
+            for letter, run, shot in zip(LETTERS, self.runs, self.snapshots, strict=False)
+        )
+        found, width = self.differences, len(self.runs)
+        rows: list[list[Child]] = [[code(row.name), *map(_cell, row.cells)] for row in found.differ]
+        rows += [[muted(row.name), *map(_cell, row.cells)] for row in found.results]
+        same = f"{format_count(len(found.same), 'setting')} {'is' if len(found.same) == 1 else 'are'} the same"
+        return h(
+            "div",
+            h("div", figures, style=f"display:grid;grid-template-columns:repeat({width},1fr);gap:12px"),
+            h("div", table([self._count(), *LETTERS[:width]], rows), style="margin:10px 0 0 0"),
+            details(same, line(", ".join(found.same))) if found.same else "",
+            style=CARD,
+        )
+
+
+def _figure(letter: str, run: Run, snapshot: Snapshot) -> Html:
+    output, poster = main_output(snapshot), read_poster(run)
+    about = muted(f"run {snapshot.short_id}, {snapshot.model}")
+    head = h("div", h("b", letter), " ", about, style="font-size:12px;margin:0 0 4px 0")
+    if output is None or not output.path:
+        return h("div", head, muted(status_of(snapshot).label))
+    picture = poster_base64(make_thumb(poster, _POSTER_BYTES)) if poster else ""
+    shown = media(output, f"Clip {letter}: {snapshot.prompt[:100]}", picture)
+    return h("div", head, shown or h("a", output.name, href=url(output.path)))
+
+
+def _cell(cell: Sequence[tuple[str, bool]]) -> Child:
+    style = "text-decoration:underline;font-weight:600"
+    return [h("u", text, style=style) if is_marked else text for text, is_marked in cell]

@@ -176,12 +176,7 @@ function render({ model, el }) {
     "aria-label": `Compare ${view.clips.map((clip) => `run ${clip.run}`).join(" with ")}`, on: { keydown: (event) => onKey(event, context) } },
     h("div", { class: "wiro-sec wiro-below" },
       clips.length === 2 ? h("div", { class: "wiro-row" }, parts.side, parts.wipe) : null, parts.clips, scrub),
-    h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)),
-      ...view.notes.map((note) => {
-        const line = h("p", { class: "wiro-cmp-notes" });
-        setMoneyText(line, note);
-        return line;
-      }), makeSame(view.same)));
+    h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)), makeSame(view.same)));
   keepKeys(root);
   const drawStars = () => model.get("stars").forEach((on, index) => {
     const { star, data } = clips[index];

@@ -10,7 +10,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import wiro_nb
 from wiro_nb.errors import ConfigError, MissingExtra
 
 QUICKSTART = "01-quickstart.ipynb"
@@ -53,7 +52,7 @@ def find_tutorials() -> Path:
     Raises:
         ConfigError: The installation has none.
     """
-    package = Path(wiro_nb.__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "tutorials", package.parent / "notebooks"):
         if (folder / QUICKSTART).is_file():
             return folder

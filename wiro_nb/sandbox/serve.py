@@ -13,11 +13,11 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from typing import Any
 
 import uvicorn
 
-from wiro_nb import __version__
 from wiro_nb.sandbox.app import build_app
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.faults.injection import watched_protocol
@@ -146,7 +146,7 @@ def _connection_info(store: Store, port: int) -> dict[str, Any]:
         "api_secret": store.meta("api_secret"),
         "key_only_api_key": store.meta("key_only_api_key"),
         "pid": os.getpid(),
-        "version": __version__,
+        "version": metadata.version("wiro_nb"),
     }
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import wiro_nb
 from wiro_nb.api.service import Credentials, Service
 from wiro_nb.errors import ConnectFailed, MissingExtra
 
@@ -182,7 +181,7 @@ def _service_from(facts: dict[str, object]) -> Service:
 def _child_environment() -> dict[str, str]:
     # The user's keys are not for the sandbox.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WIRO_API_")}
-    package_home = str(Path(wiro_nb.__file__).resolve().parent.parent)
+    package_home = str(Path(__file__).resolve().parents[2])
     if "site-packages" in package_home or "dist-packages" in package_home:
         return environment  # found without help, and must not come before the standard library
     present = environment.get("PYTHONPATH")

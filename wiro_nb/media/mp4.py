@@ -62,7 +62,7 @@ def probe_mp4(path: Path) -> MediaInfo | None:
 def read_comment(path: Path) -> str | None:
     """Returns the comment tag's text, or None when there is none.
 
-    A clip that broke off behind its `moov`, as an interrupted copy does, still tells how it was made.
+    A clip that broke off behind its `moov`, as an interrupted copy does, still has its record.
 
     Raises:
         BoxError: The file is not an MP4, or cut so that the tag is gone.
@@ -272,7 +272,7 @@ def _describe_track(track: Box) -> MediaInfo:
         scale = _uint(media.payload, 20 if wide else 12)
         length = _uint(media.payload, 24 if wide else 16, 8 if wide else 4)
     frames, shown = _read_times(times.payload) if times else (0, 0)
-    # The table of times tells what is shown; writers of reordered frames may name a longer track.
+    # The table of times has the shown duration; writers of reordered frames may name a longer track.
     length = shown or length
     duration = length / scale if scale and length else None
     return MediaInfo(

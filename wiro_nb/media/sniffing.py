@@ -34,14 +34,14 @@ _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def sniff(head: bytes) -> str:
-    """Returns the media type that a file's first bytes tell.
+    """Returns the media type of a file by its first bytes.
 
     Args:
         head: The first bytes; 4 KB are enough.
 
     Returns:
         A media type; "text/html" for a page, which where a clip was asked for is an error page;
-        "application/octet-stream" when the bytes tell nothing.
+        "application/octet-stream" when they match no type.
     """
     for magic, content_type in _MAGIC:
         if head.startswith(magic):
@@ -61,7 +61,7 @@ def _sniff_text(head: bytes) -> str:
     body = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not body or b"\0" in body:
         return UNKNOWN
-    # An XML declaration or a comment may stand before the first tag that tells.
+    # An XML declaration or a comment may stand before the first known tag.
     if body.startswith(b"<") and _HTML.search(body[:1024]):
         return HTML
     if re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", body):

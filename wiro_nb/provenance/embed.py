@@ -1,8 +1,8 @@
 """Writes a record into the file it describes, and reads it back.
 
 MP4 and QuickTime files carry it as the comment tag, PNG files as a text chunk. Other types have
-the sidecar only. The text is the record's canonical JSON under one key, so that a comment somebody
-else wrote is never mistaken for ours.
+the sidecar only. The text is the record's canonical JSON under one key, so that a comment of another
+program is never mistaken for a record.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ MAX_DEPTH = 200
 
 
 def is_there(path: Path) -> bool:
-    """True where a path leads to something; a text no path can be, or one nobody may look at, leads nowhere."""
+    """True where a path exists; False for text that is no valid path and where access is denied."""
     try:
         return path.exists()
     except (OSError, ValueError):

@@ -31,7 +31,7 @@ def seal_notebook(path: Path) -> Sealed:
     """Writes the records of a notebook's outputs into `metadata.wiro`; the file is laid out as Jupyter saves it.
 
     Args:
-        path: A notebook nobody has open with unsaved changes.
+        path: A notebook that is not open with unsaved changes.
 
     Returns:
         What was done; a notebook that is already sealed is not written again.

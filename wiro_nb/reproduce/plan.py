@@ -1,6 +1,6 @@
 """Plans a request from a record: what would be sent, what has changed, which files are missing.
 
-Pure planning; nothing is sent. A record may come from anybody, so nothing it names is ever opened: input
+Pure planning; nothing is sent. A record may come from a stranger, so nothing it names is ever opened: input
 files come from the caller's own store by their hash, and only web addresses are taken from it as they are.
 """
 

@@ -1,6 +1,6 @@
 """Makes a run again from anything that is left of it: a clip, a notebook, a sidecar, the ledger.
 
-A record may come from anybody. It decides what is asked for, never where it goes or what is read: the request
+A record may come from a stranger. It decides what is asked for, never where it goes or what is read: the request
 goes to the service that is in use, input files come from stores of inputs by their content.
 """
 
@@ -59,7 +59,7 @@ class Source:
 
     @property
     def run_id(self) -> str:
-        """The id of the run it tells of."""
+        """The id of the recorded run."""
         return str(self.record["run_id"])
 
     @property

@@ -242,8 +242,8 @@ def follow(handle: Run, *, as_json: bool) -> int:
             handle.wait(check=False)
         except KeyboardInterrupt:
             line.close()
-            say(told := f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
-            raise KeyboardInterrupt(told) from None
+            say(notice := f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
+            raise KeyboardInterrupt(notice) from None
     return _report(handle, as_json=as_json)
 
 

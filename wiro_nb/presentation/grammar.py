@@ -191,7 +191,7 @@ COMMANDS: tuple[Command, ...] = (
             Flag("--fresh", "Run again even if this cell's clip is already made"),
             Flag("--dry-run", "Show the request and what has changed since; send nothing"),
             Flag("--all", "Every run of a notebook or folder"),
-            Flag("--yes", "Send many runs, or dear ones, without being asked"),
+            Flag("--yes", "Send many runs, or expensive ones, without being asked"),
             Flag("--force", "Read a record that was changed after it was written"),
         ),
         takes_values=True,

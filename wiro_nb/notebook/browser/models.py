@@ -89,7 +89,7 @@ def _notes(schema: ModelSchema) -> list[str]:
     source = schema.source
     notes = []
     if source.get("date"):
-        origin = "bundled with the package" if source.get("kind") == "bundled" else "told by the service"
+        origin = "bundled with the package" if source.get("kind") == "bundled" else "from the service"
         checksum = f", sha256 {source['sha256'][:12]}" if source.get("sha256") else ""
         notes.append(f"Inputs {origin}, read {source['date']}{checksum}.")
     if source.get("changed"):

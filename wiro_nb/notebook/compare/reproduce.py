@@ -1,4 +1,4 @@
-"""Making runs again, comparing them, checking what is left of them: the commands and their Python twins."""
+"""Reruns, comparisons and verification: the functions behind `%wiro rerun`, `compare` and `verify`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def rerun(
     context = current_context()
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     values = merge_inputs(overrides, values)
-    replays = (plan_all if all else plan_one)(source, values, context, "python", force=force)
+    replays = plan(source, values, context, "python", all=all, force=force)
     total = confirm(replays, yes) if all else ""
     handles = []
     for replay in replays:
@@ -84,57 +84,38 @@ def rerun(
     return handles[0]
 
 
-def plan_one(
+def plan(
     source: str | Path | Run,
     overrides: Mapping[str, Any],
     context: ExecutionContext,
     kind: str,
     *,
+    all: bool = False,
     force: bool = False,
 ) -> list[Replay]:
-    """Plans to make one run again; sends nothing.
+    """Plans to make one run, or every run of a source, again; sends nothing.
 
     Raises:
-        UnknownRun, BadRecord, UnknownModel, InvalidParameter.
+        UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
+        InvalidFile: With `all`: one of the runs cannot be sent.
     """
-    from wiro_nb.reproduce.replay import find_source, plan_rerun
+    from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse
 
-    manager = session.manager()
-    text = source_text(source)
-    found = find_source(manager, text, notebook=context.notebook, ignore_hash=force)
-    return [plan_rerun(manager, found, overrides, origin=origin_of(context, kind))]
-
-
-def plan_all(
-    source: str | Path | Run,
-    overrides: Mapping[str, Any],
-    context: ExecutionContext,
-    kind: str,
-    *,
-    force: bool = False,
-) -> list[Replay]:
-    """Plans to make every run of a source again; all of them can be sent.
-
-    Raises:
-        UnknownRun, BadRecord, UnknownModel, InvalidParameter, InvalidFile: One of them cannot.
-    """
-    from wiro_nb.reproduce.replay import find_sources, plan_rerun, refuse
-
-    manager = session.manager()
-    origin = origin_of(context, kind)
-    found = find_sources(manager, source_text(source), notebook=context.notebook, ignore_hash=force)
-    replays = [plan_rerun(manager, item, overrides, origin=origin) for item in found]
+    manager, text = session.manager(), source_text(source)
+    options: dict[str, Any] = {"notebook": context.notebook, "ignore_hash": force}
+    found = find_sources(manager, text, **options) if all else [find_source(manager, text, **options)]
+    replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, kind)) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
-    if stopped is not None:
+    if all and stopped is not None:
         raise refuse(stopped)
     return replays
 
 
 def confirm(replays: Sequence[Replay], yes: bool) -> str:
-    """Asks for a word before many runs, or dear ones, are sent; a single run is asked for by its own name.
+    """Requires a confirmation before many runs, or expensive ones, are sent; never for a single run.
 
     Returns:
-        Number, price, time and service of them all in words.
+        Number, price, time and service of them all as text.
 
     Raises:
         ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
@@ -252,7 +233,7 @@ def compare(*sources: str | Path | Run) -> Compared:
     """Compares runs, or what is left of them: which settings differ, and whether the clips are the same.
 
     Args:
-        *sources: Two to four runs, ids, clips, sidecars, `NOTEBOOK#RUN`; the first is held against each other
+        *sources: Two to four runs, ids, clips, sidecars, `NOTEBOOK#RUN`; the first is compared with each other
             one. One alone is compared with the run it was made from.
 
     Raises:

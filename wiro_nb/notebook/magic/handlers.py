@@ -166,8 +166,7 @@ def _rerun(parsed: Parsed) -> Any:
 
     source, context, is_many = parsed.arguments["RUN|FILE"], current_context(), parsed.has("all")
     _check_variable(parsed)
-    plan = reproduce.plan_all if is_many else reproduce.plan_one
-    replays = plan(source, parsed.values, context, "magic", force=parsed.has("force"))
+    replays = reproduce.plan(source, parsed.values, context, "magic", all=is_many, force=parsed.has("force"))
     if parsed.has("dry_run"):
         for replay in replays:
             publish(reproduce.preview(replay))

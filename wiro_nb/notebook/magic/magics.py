@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
+from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.run import resume
@@ -103,17 +103,7 @@ class WiroMagics(Magics):
             raise TraitError("out_dir must name a folder, for example wiro_outputs")
         return text
 
-    @observe(
-        "wait",
-        "out_dir",
-        "embed_record",
-        "max_download_mb",
-        "debug",
-        "service",
-        "budget_usd",
-        "sweep_limit_usd",
-        "sweep_limit_runs",
-    )
+    @observe(All)
     def _changed(self, _change: Any) -> None:
         self._apply()
 

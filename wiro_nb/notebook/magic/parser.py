@@ -1,6 +1,6 @@
 """Reads the line and the body of a magic. Pure: text in, values out, `UsageError` for mistakes.
 
-Line: words apart by spaces. A value with spaces stands in quotes, which count only at the start of a
+Line: words separated by spaces. A value with spaces stands in quotes, which count only at the start of a
 word or right after its `=`; elsewhere an apostrophe is just an apostrophe. `name={expression}` is a Python value;
 nothing else is expanded.
 

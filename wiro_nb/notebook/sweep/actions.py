@@ -49,7 +49,7 @@ def sweep(
         InputError: A value, file or model does not fit, or the sweep is empty or far too large. Nothing was sent.
         ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits: one gave no result. All others have ended by then.
-        DownloadFailed: Where it waits and nobody watches: a file is not on this machine.
+        DownloadFailed: Where it waits in a headless kernel: a file is not on this machine.
     """
     context = current_context()
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)

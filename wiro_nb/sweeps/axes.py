@@ -28,6 +28,9 @@ _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER}))?\Z")
 _OPEN_RANGE = re.compile(
     rf"(?:{_NUMBER}\.\.|\.\.{_NUMBER}|{_NUMBER}\.\.{_NUMBER}\.\.|{_NUMBER}\.\.\.\.{_NUMBER})\Z"
 )
+_PIECE = re.compile(
+    r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^,"'\s][^,]*|))\s*(?P<separator>,|\Z)"""
+)
 _LONGEST_SHOWN = 40
 _LONGEST_NUMBER = 16
 
@@ -195,29 +198,17 @@ def _axis(name: str, parts: Sequence[object]) -> Axis:
 def _split(name: str, text: str) -> list[tuple[str, bool]]:
     """Splits at the commas outside quotes; True marks a value that stood in quotes."""
     pieces: list[tuple[str, bool]] = []
-    position = 0
-    while position <= len(text):
-        while position < len(text) and text[position].isspace():
-            position += 1
-        if position < len(text) and text[position] in "\"'":
-            quote = text[position]
-            end = text.find(quote, position + 1)
-            if end < 0:
+    position, separator = 0, ","
+    while separator:
+        match = _PIECE.match(text, position)
+        if match is None:
+            rest = text[position:].lstrip()
+            if rest[0] not in rest[1:]:
                 _refuse(name, f"a quote is not closed in {name}={_shown(text)}", f"--sweep {name}=a,b,c")
-            pieces.append((text[position + 1 : end], True))
-            position = end + 1
-            while position < len(text) and text[position].isspace():
-                position += 1
-            if position < len(text) and text[position] != ",":
-                _refuse(
-                    name, f"{name}={_shown(text)}: text follows a closing quote", "put commas between the values"
-                )
-        else:
-            end = text.find(",", position)
-            end = len(text) if end < 0 else end
-            pieces.append((text[position:end].strip(), False))
-            position = end
-        position += 1
+            _refuse(name, f"{name}={_shown(text)}: text follows a closing quote", "put commas between the values")
+        quoted = match["double"] if match["double"] is not None else match["single"]
+        pieces.append((match["plain"].strip(), False) if quoted is None else (quoted, True))
+        position, separator = match.end(), match["separator"]
     if pieces == [("", False)]:
         return []
     if ("", False) in pieces:

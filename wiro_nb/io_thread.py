@@ -1,4 +1,4 @@
-"""The one thread that does all input and output: it owns an asyncio loop nobody else touches.
+"""The background thread for all network I/O: it owns the asyncio loop on which every coroutine runs.
 
 Magics, widgets and plain Python live on threads that compute, block and get interrupted; a run in
 flight must not notice. So every coroutine of the package runs here, and results are handed over as
@@ -199,7 +199,7 @@ async def _cancel_all(timeout_s: float) -> None:
 
 
 def _log_stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Background code never prints into somebody's cell: what nobody awaited goes to the log.
+    # Background code never prints into a cell: exceptions of tasks that nothing awaits go to the log.
     _log.error("background work failed: %s", context.get("message"), exc_info=context.get("exception"))
 
 

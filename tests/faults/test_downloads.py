@@ -77,14 +77,14 @@ def fetch(
             ]
             listed = read_task({"id": "1", "outputs": [place(item, port) for item in wanted]}).outputs
 
-            async def look_again() -> Any:
+            async def read_again() -> Any:
                 newer = [
                     {**place(item, port), "url": url.format(port=port)}
                     for item, url in zip(wanted, fresh or [], strict=False)
                 ]
                 return read_task({"id": "1", "outputs": newer})
 
-            return await Downloader(lambda: settings).fetch(client, listed, folder, look_again=look_again)
+            return await Downloader(lambda: settings).fetch(client, listed, folder, read_again=read_again)
 
     return asyncio.run(work()), host
 

@@ -1,4 +1,4 @@
-"""Fetching what a run made: to a temporary name first, resumed where it broke, checked, then given its name."""
+"""Downloads outputs: to a temporary name, resumed after a broken connection, checked, then renamed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Refused(Exception):
 
 
 class Downloader:
-    """Fetches outputs, a few files at a time over all runs.
+    """Downloads outputs, a few files at a time over all runs.
 
     Args:
         settings: Gives the present settings.
@@ -51,7 +51,7 @@ class Downloader:
         outputs: Sequence[Output],
         folder: Path,
         *,
-        look_again: Callable[[], Awaitable[Task]],
+        read_again: Callable[[], Awaitable[Task]],
     ) -> tuple[RunOutput, ...]:
         """Downloads all outputs of a task.
 
@@ -59,7 +59,7 @@ class Downloader:
             client: Of the service that made them.
             outputs: As Detail lists them.
             folder: The run's folder; made when needed.
-            look_again: Reads Detail, for a fresh URL when one has expired.
+            read_again: Reads Detail, for a fresh URL when one has expired.
 
         Returns:
             One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
@@ -70,7 +70,7 @@ class Downloader:
         return tuple(
             await asyncio.gather(
                 *(
-                    self._fetch_one(client, output, index, name, folder, look_again)
+                    self._fetch_one(client, output, index, name, folder, read_again)
                     for index, (output, name) in pairs
                 )
             )
@@ -83,7 +83,7 @@ class Downloader:
         index: int,
         name: str,
         folder: Path,
-        look_again: Callable[[], Awaitable[Task]],
+        read_again: Callable[[], Awaitable[Task]],
     ) -> RunOutput:
         if output.url is None:
             problem = "" if output.content is not None else "the service gave no address for it"
@@ -91,7 +91,7 @@ class Downloader:
         partial = folder / f".{name}{_PART}"  # no output is ever named so
         try:
             async with self._room:
-                url = await self._to_disk(client, output, index, partial, look_again)
+                url = await self._to_disk(client, output, index, partial, read_again)
             return await asyncio.to_thread(_accept, partial, folder / name, output, url)
         except _Refused as refused:
             problem = str(refused)
@@ -110,7 +110,7 @@ class Downloader:
         output: Output,
         index: int,
         partial: Path,
-        look_again: Callable[[], Awaitable[Task]],
+        read_again: Callable[[], Awaitable[Task]],
     ) -> str:
         """Fetches until the file is whole; returns the URL that served it."""
         url, reason = output.url or "", "the connection broke"
@@ -129,7 +129,7 @@ class Downloader:
                     gone += 1
                     if gone >= _GONE_TRIES:
                         raise _Refused(reason) from None
-                    url = await _fresh_url(look_again, index) or url
+                    url = await _fresh_url(read_again, index) or url
             except WiroError as error:
                 reason = error.message
             if attempt < tries - 1:
@@ -137,7 +137,7 @@ class Downloader:
         raise _Refused(reason)
 
     async def _one_try(self, client: WiroClient, url: str, partial: Path, output: Output) -> bool:
-        """Goes on where the last try stopped; True when the file is whole."""
+        """Continues where the last try stopped; True when the file is complete."""
         limit = self._settings().max_download_bytes
         start = _size_of(partial)
         async with client.stream_file(url, start=start) as stream:
@@ -183,9 +183,9 @@ def _worth_another_try(error: DownloadFailed, partial: Path) -> bool:
     return error.reason == "status" and (error.status in _GONE or error.status == 429 or error.status >= 500)
 
 
-async def _fresh_url(look_again: Callable[[], Awaitable[Task]], index: int) -> str | None:
+async def _fresh_url(read_again: Callable[[], Awaitable[Task]], index: int) -> str | None:
     try:
-        task = await look_again()
+        task = await read_again()
     except WiroError as error:
         _log.info("no fresh address: %s", error.message)
         return None
@@ -207,7 +207,7 @@ def _is_all(partial: Path, output: Output) -> bool:
     """
     if output.size_bytes is None or _size_of(partial) >= output.size_bytes:
         return True
-    _check_type(partial, output)  # a page in the place of the clip is told as that, not as a short clip
+    _check_type(partial, output)  # reports an error page as such, not as a short clip
     return is_whole(partial)
 
 
@@ -220,7 +220,7 @@ def _accept(partial: Path, target: Path, output: Output, url: str) -> RunOutput:
 
 
 def _check_type(partial: Path, output: Output) -> str:
-    """Returns the type of a file by its content, or the announced one where that does not tell."""
+    """Returns the type of a file by its content, or the announced one when the content is ambiguous."""
     if _size_of(partial) == 0:
         raise _Refused("it is empty")
     sniffed = decode.sniff_file(partial)
@@ -233,7 +233,7 @@ def _check_type(partial: Path, output: Output) -> str:
 
 
 def _wrong_type(found: str | None, expected: str) -> str:
-    """Says what is wrong when the content is not of the kind announced; "" when it is, or cannot be told."""
+    """Returns why the content is not of the announced kind; "" when it is, or when that is unknown."""
     kind = expected.partition("/")[0]
     if expected in _GENERIC_TYPES or kind not in ("video", "image", "audio"):
         return ""

@@ -238,7 +238,7 @@ class Worker:
         task = await runtime.follower.follow(active)
         if not await self._ensure_lease(active):
             return
-        await runtime.finisher.finish(active, task)
+        await runtime.finisher.finalize(active, task)
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""

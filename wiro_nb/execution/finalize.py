@@ -1,4 +1,4 @@
-"""The end of a run: its files fetched, hashed and measured, its record written everywhere it belongs.
+"""Finalizes runs: downloads, hashes and measures the files, and writes the record everywhere it belongs.
 
 Only then is the handle done, so whoever waited finds everything in place. What goes wrong with a file
 never loses the run: it succeeded, it was paid, and its output says what the problem is.
@@ -54,7 +54,7 @@ class _End:
 
 
 class Finisher:
-    """Ends the runs of one service.
+    """Finalizes the runs of one service.
 
     Args:
         writer: Where changes pass.
@@ -77,8 +77,8 @@ class Finisher:
         self._turns = asyncio.Semaphore(_TURNS)
         self._is_ours = is_ours
 
-    async def finish(self, active: ActiveRun, task: Task | None) -> None:
-        """Brings a task that is over into the ledger, the run's folder and the handle."""
+    async def finalize(self, active: ActiveRun, task: Task | None) -> None:
+        """Writes the end of a task to the run's folder, the ledger and the handle."""
         if task is None:
             await self._end(active, _End(RunState.FAILED, None, (), _vanished(active), utc_now()))
             return
@@ -113,15 +113,15 @@ class Finisher:
         """Downloads and measures the outputs of a task into the run's folder."""
         folder = Path(active.row.folder or active.notebook_dir)
 
-        async def look_again() -> Task:
+        async def read_again() -> Task:
             return await self._connection.read_task(active.row.task_id, active.token)
 
         client = await self._connection.connect()
-        outputs = await self._downloader.fetch(client, task.outputs, folder, look_again=look_again)
+        outputs = await self._downloader.fetch(client, task.outputs, folder, read_again=read_again)
         return tuple([await self._work(_measure, output, folder, active.notebook_dir) for output in outputs])
 
     async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Runs what takes computing on a worker thread, two at a time over all runs.
+        """Runs CPU-bound work on a worker thread, two at a time over all runs.
 
         More would not be faster: it would hold up the cell that computes, the ends still to be noticed and
         the steps of the ledger, which use the same threads.
@@ -265,7 +265,7 @@ def _tidy(amount: Decimal | None) -> Decimal | None:
 
 
 def _measure(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
-    """Adds what the file itself tells: pixels, length, a poster beside it. Blocks; a worker thread's work."""
+    """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread."""
     if not output.name or output.problem:
         return output
     path = folder / output.name

@@ -1,4 +1,4 @@
-"""What people hand over as an input file, turned into a file: paths, URLs, bytes, pictures, earlier runs."""
+"""Resolves input files given as paths, URLs, bytes, pictures, arrays or earlier runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from wiro_nb.config import cache_dir
 from wiro_nb.errors import InvalidFile
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import keep_input
+from wiro_nb.files import write_atomically
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.schema.files import FileInput, expected_media, sniff_type
@@ -194,9 +195,7 @@ def _stage(name: str, data: bytes) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{hashlib.sha256(data).hexdigest()}{suffix}"
     if not path.exists():
-        fresh = path.with_suffix(f"{suffix}.new")
-        fresh.write_bytes(data)
-        fresh.replace(path)
+        write_atomically(path, data)
     return path
 
 

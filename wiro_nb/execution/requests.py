@@ -1,4 +1,4 @@
-"""A request on its way into a ledger row and back, so that a planned run survives a restart."""
+"""Converts a request to a ledger row and back, so that a planned run survives a restart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wiro_nb.schema.values import Prepared, Seed
 from wiro_nb.services.selection import SANDBOX
 
 SANDBOX_BASE_URL = "http://127.0.0.1/v1"
-"""How records and ledger name the sandbox: its port is another one each time."""
+"""Address of the sandbox in records and ledger; its real port changes with each start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _file_from(parameter: str, item: Mapping[str, Any], notebook_dir: Path, row:
 
 
 def snapshot_from_row(row: LedgerRow) -> Snapshot:
-    """Returns what the ledger knows of a run, as screens take it."""
+    """Returns a run of the ledger as a snapshot for display."""
     stages = {str(stage): stage for stage in Stage}
     stage = Stage.DONE if row.state is RunState.SUCCEEDED else stages.get(row.stage, Stage.WAITING)
     return Snapshot(

@@ -1,4 +1,4 @@
-"""The handle of one run: what it is now, waiting for it, stopping it, its files."""
+"""The handle of one run: its state, waiting, cancelling, its files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FRAME_OF = "wiro_run_id"
 
 
 class RunController(Protocol):
-    """What a handle asks of its manager."""
+    """What a handle calls on its manager."""
 
     def follow(self, run: Run) -> None:
-        """Sees to it that the handle is kept up to date; returns at once."""
+        """Keeps the handle up to date; returns at once."""
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
@@ -74,7 +74,7 @@ class Run:
         self._snapshot = snapshot
         self._error: WiroError | None = None
         self._done = False
-        self._is_settled = False
+        self._is_concluded = False
         # Tuples, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
         self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
         self._waiters: tuple[Callable[[], None], ...] = ()
@@ -225,14 +225,14 @@ class Run:
         """
         if self._controller.is_io_thread():
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
-        if not self.done or self._was_let_go:
+        if not self.done or self._stopped_following:
             self._controller.follow(self)
             try:
                 in_time = self._wait_here(timeout_s)
             except KeyboardInterrupt:
                 raise WaitInterrupted(self.short_id) from None
             if not in_time:
-                raise self._out_of_time(timeout_s)
+                raise self._timed_out(timeout_s)
         return self._checked() if check else self
 
     def __await__(self) -> Generator[Any, None, Run]:
@@ -244,7 +244,7 @@ class Run:
         return await self._wait_on_loop(timeout_s, check=check)
 
     @property
-    def _was_let_go(self) -> bool:
+    def _stopped_following(self) -> bool:
         """True when following stopped on a fault of this machine although the run itself goes on."""
         return self.state in (RunState.SUBMITTED, RunState.PLANNED) and self._error is not None
 
@@ -259,7 +259,7 @@ class Run:
             nest_asyncio2.apply(loop, run_close_loop=True)  # so that `asyncio.run` closes its loops as before
         except ValueError:  # a loop it cannot enter again, e.g. uvloop
             return self._wait_for_event(timeout_s)
-        waiting = loop.create_task(self._settles(timeout_s))
+        waiting = loop.create_task(self._wait_for_end(timeout_s))
         try:
             return bool(loop.run_until_complete(waiting))
         except KeyboardInterrupt:
@@ -267,34 +267,34 @@ class Run:
             raise
 
     def _wait_for_event(self, timeout_s: float | None) -> bool:
-        settled = threading.Event()
+        ended = threading.Event()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._woken_by(settled.set) as is_waiting:
+        with self._woken_by(ended.set) as is_waiting:
             while is_waiting:
                 # In slices: on Windows a lock does not let an interrupt through.
                 left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
-                if settled.wait(max(0.0, left)):
+                if ended.wait(max(0.0, left)):
                     break
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
         return True
 
     async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
-        if not self.done or self._was_let_go:
+        if not self.done or self._stopped_following:
             self._controller.follow(self)
         try:
-            in_time = await self._settles(timeout_s)
+            in_time = await self._wait_for_end(timeout_s)
         except asyncio.CancelledError as error:
             # An interrupted cell is cancelled. The error stays what it is, for timeouts look at its exact kind.
-            told = WaitInterrupted(self.short_id)
-            error.args = told.args
-            vars(error)["_render_traceback_"] = told._render_traceback_
+            interrupted = WaitInterrupted(self.short_id)
+            error.args = interrupted.args
+            vars(error)["_render_traceback_"] = interrupted._render_traceback_
             raise
         if not in_time:
-            raise self._out_of_time(timeout_s)
+            raise self._timed_out(timeout_s)
         return self._checked() if check else self
 
-    async def _settles(self, timeout_s: float | None) -> bool:
+    async def _wait_for_end(self, timeout_s: float | None) -> bool:
         """Waits on the running loop; False when the time is over. Cancelling it does nothing to the run."""
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
@@ -318,9 +318,9 @@ class Run:
 
     @contextmanager
     def _woken_by(self, wake: Callable[[], None]) -> Iterator[bool]:
-        """Has a function called at the end, if it comes while the block lasts; gives False when it came before."""
+        """Calls a function at the end, if it comes within the block; yields False when it came before."""
         with self._lock:
-            is_waiting = not self._is_settled
+            is_waiting = not self._is_concluded
             if is_waiting:
                 self._waiters += (wake,)
         try:
@@ -335,7 +335,7 @@ class Run:
             raise error
         return self
 
-    def _out_of_time(self, timeout_s: float | None) -> TimedOut:
+    def _timed_out(self, timeout_s: float | None) -> TimedOut:
         return TimedOut(
             f"run {self.short_id} is not done after {timeout_s:g} s ({self.status}); it goes on",
             hint=f"%wiro wait {self.short_id}",
@@ -346,7 +346,7 @@ class Run:
     # Acting ----------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Asks for the end of the run and returns at once; `wait` tells how it came out."""
+        """Asks for the end of the run and returns at once; `wait` returns its end."""
         self._controller.cancel(self)
 
     def download(self) -> Run:
@@ -446,7 +446,7 @@ class Run:
             self._notify(self._snapshot)
 
     def _notify(self, snapshot: Snapshot) -> None:
-        """Tells the listeners; I/O thread only."""
+        """Calls the listeners; I/O thread only."""
         for callback in self._callbacks:
             try:
                 callback(snapshot)
@@ -458,19 +458,19 @@ class Run:
         return bool(self._callbacks)
 
     def _conclude(self, error: WiroError | None) -> None:
-        """Marks the end. Whoever waits is woken by `_wake`, after the listeners had the last word."""
+        """Marks the end; `_wake` wakes the waiters after the listeners were called."""
         self._error = error
         self._done = True
 
     def _wake(self) -> None:
         with self._lock:
-            self._is_settled = True
+            self._is_concluded = True
             waiters, self._waiters = self._waiters, ()
         for wake in waiters:
             wake()
 
     def _complete(self, error: WiroError | None) -> None:
-        """Marks the end and wakes everybody who waits."""
+        """Marks the end and wakes the waiters."""
         self._conclude(error)
         self._wake()
 
@@ -484,4 +484,4 @@ class Run:
         """An uncertain run found its task: it goes on."""
         with self._lock:
             self._error, self._done = None, False
-            self._is_settled = False
+            self._is_concluded = False

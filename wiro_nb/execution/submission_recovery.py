@@ -1,6 +1,6 @@
 """Finding the task of a run whose answer was lost: the service is asked, nothing is sent again.
 
-Exactly one task that can be this run's and nobody else's is taken on; anything else is left to the person.
+A run adopts a task only when no other run can own it; anything else is left to the person.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ASKING = "the answer was lost: asking the service for the task"
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """Tasks that a lost submission may have made, and the one it surely made, if that can be told."""
+    """Tasks that a lost submission may have made, and the one it certainly made, or None."""
 
     candidates: list[Task]
     mine: Task | None
@@ -185,7 +185,7 @@ def match_tasks(
 
 
 def choose_task(candidates: Sequence[Task], row: LedgerRow, competing_runs: Sequence[LedgerRow]) -> Task | None:
-    """Says which of the tasks that fit is a run's, or None when that cannot be told.
+    """Chooses the task of a run among those that fit; None when the choice is ambiguous.
 
     Args:
         candidates: Tasks that fit and that no run owns.

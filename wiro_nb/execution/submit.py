@@ -1,7 +1,7 @@
-"""The way of a run to the service: in order, once, and never twice.
+"""Submits planned runs to one service: in order, and never twice.
 
-Nothing is retried once a byte of Run may have left. When the answer is lost, the service is asked which
-tasks it has; exactly one that fits is taken on, anything else is left to the person.
+Nothing is retried once a byte of Run may have left. When the answer is lost, `submission_recovery` looks for the
+task among those of the service.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class _Outcome(enum.Enum):
 
 
 class Submitter:
-    """Sends the planned runs of one service.
+    """Submits the planned runs of one service.
 
     Args:
-        writer: Where changes pass.
+        writer: Takes the changes.
         connection: The service.
     """
 
@@ -63,7 +63,7 @@ class Submitter:
         self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._show_places)
 
     async def submit(self, active: ActiveRun) -> None:
-        """Brings a planned run to the service; returns when it is submitted or settled without a task."""
+        """Submits a planned run; returns when it has a task, or has ended or is uncertain without one."""
         started = time.monotonic()
         pauses = _backoff(1.0, 30.0)
         self._active[active.id] = active
@@ -92,8 +92,8 @@ class Submitter:
     async def drain(self, deadline: float) -> None:
         """Sends nothing more, and waits for the answers that are under way.
 
-        A Run that is cut off may be billed without anybody knowing its task, and one that was only about to leave
-        would have to be asked about.
+        A Run that is cut off may be billed although its task is unknown, and one that was about to leave would be
+        uncertain.
 
         Args:
             deadline: By the loop's clock.
@@ -143,7 +143,7 @@ class Submitter:
             self._all_answered.set()
 
     async def _deliver(self, active: ActiveRun, body: WireBody) -> _Outcome:
-        """Takes a request from its intent to its answer, both on disk."""
+        """Sends a request; the intent is on disk before, the answer after."""
         writer = self._writer
         assert active.prepared is not None
         moment = utc_now()
@@ -215,7 +215,7 @@ class Submitter:
         self._writer.change(active, state=RunState.PLANNED)
 
     async def _wait_to_retry(self, active: ActiveRun, started: float, pause: float) -> bool:
-        """Waits and says True, or settles the run: nothing was sent, and patience is over."""
+        """Waits before the next try; fails the run and returns False when it has waited too long already."""
         settings = self._writer.settings
         patience = settings.outage_patience_s if self._connection.reached else settings.connect_patience_s
         waited = time.monotonic() - started

@@ -1,8 +1,8 @@
-"""What the service says about a task, turned into snapshots. Pure: no clock, no socket, no lock.
+"""Turns events and answers of the service into snapshots. Pure: no clock, no socket, no lock.
 
 Events can come shuffled, doubled, late or not at all. So nothing here goes backwards: stages and per cent only
 rise, an end is believed only from Task/Detail (events carry neither exit code nor cost), and after an end
-nothing changes any more. One step back there is: a model that stopped with an error is told only once its files
+nothing changes any more. One step back is allowed: a model's error is reported only once its files
 were stored, and what failed then was the generating.
 """
 
@@ -74,12 +74,12 @@ class Tracker:
 
     @property
     def is_over(self) -> bool:
-        """True once a Detail told how the task ended."""
+        """True once Task/Detail or Task/List showed how the task ended."""
         return self._ended or self._snapshot.state.is_final
 
     @property
     def succeeded(self) -> bool:
-        """True once Detail told success (`pexit` "0"); the files are then to be fetched."""
+        """True once the service reported success (`pexit` "0"); its files can be downloaded."""
         return self._ended
 
     def feed_event(self, event: Event, now: datetime) -> Snapshot:
@@ -118,7 +118,7 @@ class Tracker:
                 task.exit_code, task.error_log or task.log, current.stage, task.status == _FATAL
             )
             if task.status == _ENDED and (task.exit_code or "").strip() not in ("", "0"):
-                changes["stage"] = Stage.GENERATING  # where the model stopped; that it did is told only at the end
+                changes["stage"] = Stage.GENERATING  # the stage where the model stopped
             return self._end(RunState.FAILED, task, {**changes, "message": message}, now)
         if task.status == _ENDED:
             return self._success(task, changes, now)
@@ -126,7 +126,7 @@ class Tracker:
         return self._apply(changes, now)
 
     def lost_contact(self, now: datetime, retry_in_s: float | None = None) -> Snapshot:
-        """Notes that the service cannot be heard; the run goes on there. Any later message ends this."""
+        """Notes that the service cannot be reached; any later message clears the note."""
         if self._snapshot.state.is_final:
             return self._snapshot
         return self._apply({"lost_since": self._snapshot.lost_since or now, "retry_in_s": retry_in_s}, now)
@@ -151,7 +151,7 @@ class Tracker:
         return task.exit_code is not None and task.exit_code.strip() == "0"
 
     def _is_incomplete(self, task: Task) -> bool:
-        """Tells whether an ended task misses what it should have; that is believed the second time only."""
+        """True when an ended task lacks outputs or exit code; believed the second time only."""
         if task.status != _ENDED:
             return False
         if self._is_success(task):

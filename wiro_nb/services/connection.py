@@ -55,16 +55,6 @@ class Connection:
         """The service's name."""
         return self.choice.name
 
-    @property
-    def base_url(self) -> str:
-        """Where requests go; empty before the sandbox runs."""
-        return self._service.base_url if self._service is not None else self.choice.base_url
-
-    @property
-    def client(self) -> WiroClient | None:
-        """The client, once connected."""
-        return self._client
-
     async def connect(self) -> WiroClient:
         """Returns a client of the living service; starts or restarts the sandbox when needed.
 
@@ -84,8 +74,8 @@ class Connection:
     async def call(self, work: Callable[[WiroClient], Coroutine[Any, Any, _Result]]) -> _Result:
         """Makes a request through a client of the living service.
 
-        A request once begun is not cut off by the end of whoever waits for it: a connection given up while it
-        is made would stay open behind us, and a Run given up would be uncertain. `close` waits for it.
+        Cancelling the caller does not cancel a request that has begun: a connection given up while it opens would
+        leak, and a Run given up would be uncertain. `close` waits for it.
 
         Raises:
             WiroError: As the client's method.
@@ -107,7 +97,7 @@ class Connection:
     def _forget_request(self, request: asyncio.Task[Any]) -> None:
         self._requests.discard(request)
         if not request.cancelled():
-            request.exception()  # nobody may be left to hear of it
+            request.exception()  # marks it as retrieved: its caller may be gone
 
     async def events(self) -> EventClient:
         """Returns the event client of the living service; its streams end with the tasks that read them."""

@@ -91,7 +91,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
         raise InputError(f"a budget is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
     notebook = current_context().notebook
     session.manager().ledger.set_budget(notebook, amount)
-    bridge.tell_budget(notebook, amount)
+    bridge.send_budget(notebook, amount)
     return budget()
 
 

@@ -1,4 +1,4 @@
-"""Google Colab shows widgets of other packages only when it is told to: what to type there.
+"""Google Colab shows widgets of other packages only after a setting: what to type there.
 
 Source: `google/colab/output/_widgets.py` in googlecolab/colabtools.
 """

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 ANY_NOTEBOOK = "*"
-"""Stands for the file name where nobody tells it."""
+"""The file name where no front end gives one."""
 
 _INJECTED_HEAD = "# Parameters\n"
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
@@ -32,7 +32,7 @@ class ExecutionContext:
 
     Attributes:
         kind: "plain" (no IPython), "terminal", "kernel-live" or "kernel-headless".
-        notebook: Absolute path of the notebook; where no front end tells it, the kernel's folder and `*`, so
+        notebook: Absolute path of the notebook; where no front end gives it, the kernel's folder and `*`, so
             that runs of one folder belong together; None in plain Python.
         cell_id: Id of the running cell, or None.
         source_sha256: Hash of the running cell's text, or None.
@@ -94,8 +94,8 @@ def current_context(shell: Any | None = None) -> ExecutionContext:
 def injected_parameters(shell: Any | None = None) -> dict[str, Any] | None:
     """Returns what papermill put into the running notebook, by name, or None when it put in nothing.
 
-    A kernel is not told the notebook's metadata: the injected cell is known by its first line. Names that may
-    stand for a secret are left out, for records travel with the clips.
+    A kernel does not get the notebook's metadata, so the injected cell is recognised by its first line. Names that
+    may hold a secret are left out, because records travel with the clips.
 
     Args:
         shell: The IPython shell; None asks IPython.

@@ -132,7 +132,7 @@ def show_and_wait(view: View, *, wait: bool | None = None) -> None:
         if waits:
             wait_for(view)
     except KeyboardInterrupt:
-        # Wherever it struck, the runs go on: say so in place of a traceback.
+        # Wherever it struck, the runs go on: one line says so in place of a traceback.
         from wiro_nb.execution.run import WaitInterrupted
 
         first, *others = view.runs

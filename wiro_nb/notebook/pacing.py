@@ -1,8 +1,8 @@
-"""At most so many messages a second over all cards: a kernel with a thousand runs stays quick to answer.
+"""Limits the messages a second over all cards, so that a kernel with a thousand runs stays responsive.
 
-Each run tells its listeners at most ten times a second by itself; with many runs that is still too much for the
-connection to the page. So moving cards take turns, the one that waited longest first, each with its newest state.
-What ends a card never waits here.
+Each run notifies its listeners at most ten times a second; with many runs that is still too much for the
+connection to the page. Moving cards therefore take turns, the one that waited longest first, each with its newest
+state. The end of a run never waits here.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Pacer:
             try:
                 send()
             except Exception:
-                _log.exception("a card could not be brought up to date")
+                _log.exception("a card could not be updated")
         # A timer whose moment is long past died with its loop.
         if self._waiting and (self._timer_until is None or now > self._timer_until + 1.0):
             pause = max(0.0, self._sent_at[0] + 1.0 - now)

@@ -1,7 +1,7 @@
-"""What this kernel's notebook side remembers: preferences, the latest run, cards, schemas seen.
+"""The state of this kernel: preferences, the latest run, notices, the schemas seen.
 
-One object for the process, as one process is one kernel. It makes the manager at first use and hands
-it the preferences; nothing heavy is imported before that.
+There is one object a process, as one process is one kernel. It makes the manager at first use and sets its
+preferences; nothing heavy is imported before that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Execution:
 
 
 class Session:
-    """The state of the notebook side."""
+    """The state of this kernel."""
 
     def __init__(self) -> None:
         self._forget()
@@ -58,7 +58,7 @@ class Session:
         self._chosen: tuple[int, str] | None = None
 
     def set_preferences(self, preferences: Preferences) -> None:
-        """Takes new preferences; the manager hears of them at its next use."""
+        """Sets new preferences; the manager gets them at its next use."""
         self.preferences = preferences
 
     def manager(self, *, choose: bool = True) -> Manager:
@@ -165,7 +165,7 @@ class Session:
         return self.manager().runs(limit=20)
 
     def take_notices(self) -> tuple[str, ...]:
-        """Returns what the person must be told about the ledger, once; nothing when no manager was made yet."""
+        """Returns messages about the ledger, each once; none when no manager was made yet."""
         module = sys.modules.get("wiro_nb.session.manager")
         return () if module is None else tuple(module.get_manager().take_notices())
 

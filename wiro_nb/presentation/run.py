@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
@@ -115,6 +116,40 @@ def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, s
         if label and label != value:
             found[name] = label
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line about a run: a sentence in bold, one that is not, and a command to type; each may be ""."""
+
+    strong: str = ""
+    text: str = ""
+    command: str = ""
+
+
+def run_notes(snapshot: Snapshot) -> list[Note]:
+    """Returns what happened to a run that has ended or may have, and what can be done about it."""
+    if snapshot.state is RunState.FAILED:
+        code = snapshot.exit_code
+        notes = [Note(snapshot.message or "The service gave no reason.")]
+        if code not in (None, "", "0") and f"exit code {code}" not in snapshot.message:
+            notes.append(Note(text=f"The model ended with exit code {code}. Failed runs are not billed."))
+        return notes
+    if snapshot.state is RunState.CANCELLED:
+        after = "Stopped before it was sent."
+        if snapshot.elapsed_s is not None:
+            after = f"Stopped after {format_duration(snapshot.elapsed_s)}."
+        return [Note(text=snapshot.message or after)]
+    if snapshot.state is RunState.UNCERTAIN:
+        return [
+            Note(
+                snapshot.message or "Whether the service took the request is not known yet.",
+                "It is never sent a second time by itself; it is billed once if it exists and succeeds.",
+            ),
+            Note(text="If its task is at the service:", command="%wiro attach TASK"),
+            Note(text="If it is not:", command=f"%wiro forget {snapshot.short_id}"),
+        ]
+    return [Note(text=snapshot.message)] if snapshot.message else []
 
 
 def raw_text(content: Any) -> str:
@@ -351,30 +386,28 @@ def _failed(snapshot: Snapshot) -> Child:
     count = format_count(max(snapshot.log_count, len(snapshot.log_tail)), "line")
     return (
         _head(snapshot, f", {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""),
-        line(f"{snapshot.message or 'The service gave no reason.'} ", _billed(snapshot)),
-        _step("Change its settings: ", f"%wiro form {snapshot.model} --source {snapshot.short_id}"),
+        _note_lines(snapshot),
+        line(_billed(snapshot)),
+        _step("Change its settings: ", f"%wiro form {snapshot.model} --from {snapshot.short_id}"),
         details(f"Log ({count})", pre(lines)) if lines else "",
     )
 
 
 def _cancelled(snapshot: Snapshot) -> Child:
-    after = f", after {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""
-    return (
-        _head(snapshot, f"{after}."),
-        line(_billed(snapshot)),
-        _step("Run it again: ", next_command(snapshot)),
-    )
+    again = _step("Run it again: ", next_command(snapshot))
+    return (_head(snapshot), _note_lines(snapshot), line(_billed(snapshot)), again)
 
 
 def _uncertain(snapshot: Snapshot) -> Child:
-    said = snapshot.message or "The request was sent, but its answer was lost. It is never sent again by itself."
-    attach, forget = command("%wiro attach TASK"), command(f"%wiro forget {snapshot.short_id}")
-    return (
-        _head(snapshot),
-        line(f"{said} Billed once if the service took it and it succeeds."),
-        _step("Look again: ", f"%wiro show {snapshot.short_id}"),
-        line("If its task is at the service: ", attach, " If it is not: ", forget, style="margin:2px 0 0 0"),
-    )
+    look = _step("Look again: ", f"%wiro show {snapshot.short_id}")
+    return (_head(snapshot), _note_lines(snapshot), look)
+
+
+def _note_lines(snapshot: Snapshot) -> Child:
+    return [
+        line(f"{note.strong} {note.text} ".lstrip(), command(note.command) if note.command else "")
+        for note in run_notes(snapshot)
+    ]
 
 
 def _unfinished(snapshot: Snapshot) -> Child:

@@ -181,11 +181,17 @@ def test_a_missing_file_says_how_to_get_it_again() -> None:
             FAILED,
             ["Failed while generating", "The model ran out of memory.", "Billed: nothing.", "Log (18 lines)"],
         ),
-        (CANCELLED, ["Cancelled", "after 0:04", "Billed: nothing."]),
+        (CANCELLED, ["Cancelled", "Stopped after 0:04", "Billed: nothing."]),
         (GENERATING, ["Not finished when this notebook was saved", "at 60%", "%wiro show 8k2qf"]),
         (
             UNCERTAIN,
-            ["Sent, answer lost", "never sent again by itself", "Billed once", "%wiro attach", "%wiro forget"],
+            [
+                "Sent, answer lost",
+                "never sent a second time by itself",
+                "billed once",
+                "%wiro attach",
+                "%wiro forget",
+            ],
         ),
     ],
 )

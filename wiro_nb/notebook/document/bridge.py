@@ -1,8 +1,8 @@
 """Policy of the bridge: which records the open notebook gets, and which outputs are repaired.
 
 Output metadata always has the record; the notebook's own metadata is the index that survives cleared
-outputs. An update by display id never lands after a page was loaded again, so when a page says hello its
-older outputs are replaced through the bridge.
+outputs. An update by display id never lands after a page was loaded again, so the handshake of a
+page has its older outputs replaced through the bridge.
 """
 
 from __future__ import annotations
@@ -43,16 +43,11 @@ class Bridge:
         self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
         self._stale_forms: set[str] = set()
 
-    @property
-    def is_open(self) -> bool:
-        """True when the widget exists."""
-        return self._widget is not None
-
     def open(self, notebook: str | None) -> None:
-        """Makes the widget, where a person watches. Must be called on the thread of a cell.
+        """Makes the widget in a live kernel. Must be called on the thread of a cell.
 
         Args:
-            notebook: The notebook whose runs the bridge speaks of.
+            notebook: The notebook whose records it writes.
         """
         self._notebook = notebook or self._notebook
         if self._widget is None and current_context().is_live:
@@ -61,17 +56,17 @@ class Bridge:
             self._widget = BridgeWidget(self._on_handshake)
 
     def follow(self, run: Run) -> None:
-        """Tells the notebook of a run when it ends. Must be called on the thread of a cell.
+        """Writes a run's record into the notebook when it ends. Must be called on the thread of a cell.
 
         Args:
-            run: Any run of this notebook; nothing happens where nobody watches.
+            run: Any run of this notebook; nothing happens outside a live kernel.
         """
         if current_context().is_live:
             self.open(current_context().notebook)
             self.watch(run)
 
     def watch(self, run: Run) -> None:
-        """Tells the notebook of a run when it ends, where the bridge is open already (any thread)."""
+        """Writes a run's record into the notebook when it ends, where the bridge is open already (any thread)."""
         if run.id in self._followed or self._widget is None:
             return
         self._followed.add(run.id)
@@ -81,40 +76,40 @@ class Bridge:
     def _on_change(self, run: Run) -> None:
         if is_settled(run) and run.id in self._followed:
             self._followed.discard(run.id)
-            self._tell(run)
+            self._send_result(run)
 
-    def _tell(self, run: Run) -> None:
+    def _send_result(self, run: Run) -> None:
         """Sends the record, and the new output where a page shows an older one that no update reaches."""
         widget, record = self._widget, run.record
         if widget is None:
             return
         if record is not None:
-            widget.send_runs({run.id: record}, [run.id])
+            widget.send_runs({run.id: record})
         with self._lock:
             is_stale = run.id in self._stale
             self._stale.discard(run.id)
         if is_stale:
             widget.send_repair(run.id, static_output(run), live_forms=list(self._forms))
 
-    def keep_form(self, results: FormResults) -> None:
-        """Takes in the output of a form, which this kernel writes as long as the form lives."""
+    def register_form(self, results: FormResults) -> None:
+        """Registers the output of a form; this kernel updates it as long as the form exists."""
         self._forms[results.key] = results
 
-    def tell_form(self, key: str, output: Output) -> None:
+    def send_form(self, key: str, output: Output) -> None:
         """Sends a form's output to pages that were loaded again; does nothing while there is none (any thread)."""
         widget = self._widget
         if widget is not None and key in self._stale_forms:
             widget.send_form_repair(key, output)
 
-    def tell_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
-        """Writes the notebook's budget into its metadata, where a person watches. On the thread of a cell."""
+    def send_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
+        """Writes the notebook's budget into its metadata, in a live kernel. On the thread of a cell."""
         if current_context().is_live:
             self.open(notebook)
             if self._widget is not None:
                 self._widget.send_budget(None if budget_usd is None else format(budget_usd, "f"))
 
     def close(self) -> None:
-        """Lets go of the widget."""
+        """Closes the widget."""
         with self._lock:
             widget, self._widget = self._widget, None
         if widget is not None:
@@ -137,7 +132,7 @@ class Bridge:
         ):
             return
         manager = session.manager()
-        self._settle_budget(widget, manager, str(handshake.get("budget") or ""))
+        self._sync_budget(widget, manager, str(handshake.get("budget") or ""))
         mine = {run.id: run for run in manager.runs(notebook=self._notebook, limit=_MOST_RUNS)}
         known, outputs = handshake.get("known") or {}, handshake.get("outputs") or {}
         newer = {
@@ -145,7 +140,7 @@ class Bridge:
             for run in mine.values()
             if (record := run.record) is not None and _is_newer(record, known.get(run.id))
         }
-        widget.send_runs(newer, [run.id for run in reversed(mine.values()) if run.id in newer])
+        widget.send_runs(newer)
         for run_id, status in outputs.items():
             run = mine.get(run_id)
             if run is not None and run.done and _is_newer(run.record or {"status": str(run.state)}, status):
@@ -158,12 +153,10 @@ class Bridge:
                 self._stale_forms.add(key)
                 results.repair()
 
-    def _settle_budget(self, widget: BridgeWidget, manager: Manager, told: str) -> None:
-        """Brings budget of ledger and notebook in step: the ledger's word holds; a notebook that came from
-        elsewhere gives its own where the ledger has none.
-        """
+    def _sync_budget(self, widget: BridgeWidget, manager: Manager, saved: str) -> None:
+        """Makes the budgets of ledger and notebook equal: the ledger's, or the notebook's where it has none."""
         own = manager.ledger.get_budget(self._notebook)
-        amount = read_money(told) if told else None
+        amount = read_money(saved) if saved else None
         if own is not None and own != amount:
             widget.send_budget(format(own, "f"))
         elif own is None and amount is not None and amount >= 0:

@@ -39,7 +39,7 @@ class FormResults:
     def place(self) -> None:
         """Displays the output in the running cell, empty while there is no run."""
         self._is_placed = True
-        bridge.keep_form(self)
+        bridge.register_form(self)
         self._publish(update=False)
 
     def add(self, run: Run) -> None:
@@ -57,14 +57,14 @@ class FormResults:
         """Brings the output up to date in pages that were loaded again (any thread)."""
         with self._lock:
             if self._runs:
-                bridge.tell_form(self.key, self._output())
+                bridge.send_form(self.key, self._output())
 
     def _publish(self, *, update: bool) -> None:
         with self._lock:
             output = self._output()
             publish(output, display_id=self._display_id, update=update)
             if update:
-                bridge.tell_form(self.key, output)
+                bridge.send_form(self.key, output)
 
     def _output(self) -> Output:
         """Returns the results, newest first, with the newest one's picture and record, and the form's key."""

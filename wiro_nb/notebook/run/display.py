@@ -168,7 +168,7 @@ _views: WeakSet[RunView] = WeakSet()
 
 
 def answer_action(run: Run, card: RunCard, action: str) -> None:
-    """Does what a card's button says. May run on any thread; displays nothing, as no cell is running."""
+    """Performs the action of a card's button, on any thread; displays nothing, as no cell is running."""
     if action == "cancel":
         run.cancel()
     elif action == "try_now":

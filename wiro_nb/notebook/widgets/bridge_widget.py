@@ -1,8 +1,7 @@
-"""The bridge's widget half: never displayed, it lets the kernel write into the open notebook.
+"""The widget of the document bridge: never displayed, it lets the kernel write into the open notebook.
 
-Its script reaches the document through the widget manager and keeps `metadata.wiro` in step. Where
-there is no such document (Voila, VS Code, Colab) it stays silent. What to write, and when, is
-decided elsewhere.
+Its script reaches the document through the widget manager and updates `metadata.wiro`. Where there is no such
+document (Voila, VS Code, Colab) it does nothing. `notebook/document` decides what is written, and when.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class BridgeWidget(OwnWidget):
         None, allow_none=True, help="None: nothing to show."
     ).tag(sync=True)
 
-    def __init__(self, on_handshake: HandshakeHandler | None = None) -> None:
+    def __init__(self, on_handshake: HandshakeHandler) -> None:
         """Makes the bridge.
 
         Args:
@@ -42,18 +41,15 @@ class BridgeWidget(OwnWidget):
         self._pages: list[str] = []
         super().__init__()
 
-    def send_runs(self, records: Mapping[str, Mapping[str, Any]], order: Sequence[str] = ()) -> None:
-        """Merges run records into the notebook's metadata.
+    def send_runs(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Merges run records into the notebook's metadata, which keeps the latest 200.
 
         Args:
             records: Record by run id. Must hold no secret and no absolute path.
-            order: Run ids, oldest first; the oldest go when there are more than 200.
         """
         if records:
             runs = {run_id: dict(record) for run_id, record in records.items()}
-            self._broadcast(
-                {"type": "runs", "runs": runs, "order": list(order or runs), "limit": NOTEBOOK_RUN_LIMIT}
-            )
+            self._broadcast({"type": "runs", "runs": runs, "limit": NOTEBOOK_RUN_LIMIT})
 
     def send_budget(self, budget_usd: str | None) -> None:
         """Writes the notebook's budget, decimal text in USD, into its metadata; None takes it out."""
@@ -102,18 +98,17 @@ class BridgeWidget(OwnWidget):
         if content.get("type") != "handshake":
             return
         self._keep_page(content)
-        if self.on_handshake is not None:
-            self.on_handshake(
-                {
-                    "known": _texts(content.get("known")),
-                    "outputs": _texts(content.get("outputs")),
-                    "forms": [str(key) for key in content.get("forms") or ()],
-                    "notebook_ok": content.get("notebook_ok") is True,
-                    "read_only": content.get("read_only") is True,
-                    "path": str(content.get("path") or ""),
-                    "budget": str(content.get("budget") or ""),
-                }
-            )
+        self.on_handshake(
+            {
+                "known": _texts(content.get("known")),
+                "outputs": _texts(content.get("outputs")),
+                "forms": [str(key) for key in content.get("forms") or ()],
+                "notebook_ok": content.get("notebook_ok") is True,
+                "read_only": content.get("read_only") is True,
+                "path": str(content.get("path") or ""),
+                "budget": str(content.get("budget") or ""),
+            }
+        )
 
 
 def _texts(value: Any) -> dict[str, str]:

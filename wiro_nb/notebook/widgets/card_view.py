@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
-from wiro_nb.presentation.formatting import format_cost, format_duration, format_usd
-from wiro_nb.presentation.run import LONGEST_RAW, raw_text, run_facts, run_settings
+from wiro_nb.presentation.formatting import format_cost, format_usd
+from wiro_nb.presentation.run import LONGEST_RAW, Note, raw_text, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
 
 STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
@@ -62,7 +63,7 @@ def card_view(
         "aside": "",
         "actions": [],
         "below": [],
-        "notes": [],
+        "notes": [asdict(note) for note in run_notes(snapshot)],
         "facts": [],
         "outputs": [],
         "settings": [],
@@ -70,19 +71,14 @@ def card_view(
         "log_count": snapshot.log_count,
         "at_ms": int(moment.timestamp() * 1000),
     }
-    match kind:
-        case "slot" | "sending" | "queued" | "running":
-            view |= _pending(snapshot, kind, percent)
-        case "lost":
-            view |= _lost(snapshot, percent, moment)
-        case "uncertain":
-            view |= _uncertain(snapshot)
-        case "failed":
-            view |= _failed(snapshot, again_price)
-        case "cancelled":
-            view |= _cancelled(snapshot, again_price)
-        case _:
-            view |= _done(snapshot, again_price)
+    if kind in ("slot", "sending", "queued", "running"):
+        view |= _pending(snapshot, kind, percent)
+    elif kind == "lost":
+        view |= _lost(snapshot, percent, moment)
+    elif kind == "uncertain":
+        view["actions"] = [{"id": "try_now", "label": "Look again"}, _STOP_WATCHING]
+    else:
+        view |= _ended(snapshot, kind, again_price)
     view["valuetext"] = _value_text(view, snapshot)
     view["text"] = f"{status.label} · {snapshot.model} · run {snapshot.short_id}"
     return view
@@ -114,32 +110,22 @@ def _step_text(snapshot: Snapshot) -> list[str]:
     return [f"step {snapshot.step} of {snapshot.steps}"] if snapshot.step is not None and snapshot.steps else []
 
 
-def _again(again_price: str) -> dict[str, Any]:
-    return {"id": "run_again", "label": ", ".join(filter(None, ("Run again", again_price))), "icon": "play"}
-
-
 def _elapsed(snapshot: Snapshot, label: str, *, ticking: bool = True) -> dict[str, Any] | None:
     if snapshot.elapsed_s is None:
         return None
     return {"label": label, "seconds": round(snapshot.elapsed_s, 1), "ticking": ticking}
 
 
-def _note(strong: str, text: str = "", command: str = "") -> dict[str, str]:
-    return {"strong": strong, "text": text, "command": command}
-
-
 def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, Any]:
     cancel: dict[str, Any] = {"id": "cancel", "label": "Cancel", "icon": "cross"}
     if snapshot.cancel_requested:
         cancel |= {"label": "Cancelling", "off": True}
-    view: dict[str, Any] = {
-        "actions": [cancel],
-        "notes": [_note("", snapshot.message)] if snapshot.message else [],
-    }
+    view: dict[str, Any] = {"actions": [cancel]}
     if kind == "slot":
         runs = "1 run is" if snapshot.ahead == 1 else f"{snapshot.ahead} runs are"
         waits = f"It is sent when a slot frees; {runs} ahead of it." if snapshot.ahead else "It is sent next."
-        return view | {"aside": "free: nothing sent yet", "notes": [_note("", snapshot.message or waits)]}
+        notes = {} if snapshot.message else {"notes": [asdict(Note(text=waits))]}
+        return view | {"aside": "free: nothing sent yet", **notes}
     if kind == "sending":
         return view | {"aside": format_cost(snapshot), "notes": []}
     if kind == "queued":
@@ -176,25 +162,13 @@ def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[s
         "elapsed": {"label": "last seen", "seconds": age_s, "ticking": True, "suffix": "ago"},
         "after": [f"reconnecting{retry}"],
         "notes": [
-            _note(
-                f"Still running {where}, as far as known.",
-                f"{bill} Nothing is lost if this notebook closes; this picks it up:",
-                f"%wiro wait {snapshot.short_id}",
+            asdict(
+                Note(
+                    f"Still running {where}, as far as known.",
+                    f"{bill} Nothing is lost if this notebook closes; this picks it up:",
+                    f"%wiro wait {snapshot.short_id}",
+                )
             )
-        ],
-    }
-
-
-def _uncertain(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "actions": [{"id": "try_now", "label": "Look again"}, _STOP_WATCHING],
-        "notes": [
-            _note(
-                snapshot.message or "Whether the service took the request is not known yet.",
-                "It is never sent a second time by itself; it is billed once if it exists and succeeds.",
-            ),
-            _note("", "If its task is at the service:", "%wiro attach TASK"),
-            _note("", "If it is not:", f"%wiro forget {snapshot.short_id}"),
         ],
     }
 
@@ -203,37 +177,18 @@ def _billed(snapshot: Snapshot) -> str:
     return f"billed: {format_usd(snapshot.cost_usd) if snapshot.cost_usd else 'nothing'}"
 
 
-def _failed(snapshot: Snapshot, again_price: str) -> dict[str, Any]:
-    notes = [_note(snapshot.message or "The service gave no reason.")]
-    code = snapshot.exit_code
-    if code not in (None, "", "0") and f"exit code {code}" not in snapshot.message:
-        notes.append(_note("", f"The model ended with exit code {code}. Failed runs are not billed."))
-    return {
-        "elapsed": _elapsed(snapshot, "elapsed", ticking=False),
-        "aside": _billed(snapshot),
-        "notes": notes,
-        "below": [_EDIT | {"muted": False}, _again(again_price)],
-    }
-
-
-def _cancelled(snapshot: Snapshot, again_price: str) -> dict[str, Any]:
-    after = "Stopped before it was sent."
-    if snapshot.elapsed_s is not None:
-        after = f"Stopped after {format_duration(snapshot.elapsed_s)}."
-    return {
-        "aside": _billed(snapshot),
-        "actions": [_again(again_price)],
-        "notes": [_note("", snapshot.message or after)],
-    }
-
-
-def _done(snapshot: Snapshot, again_price: str) -> dict[str, Any]:
+def _ended(snapshot: Snapshot, kind: str, again_price: str) -> dict[str, Any]:
+    again = {"id": "run_again", "label": ", ".join(filter(None, ("Run again", again_price))), "icon": "play"}
+    if kind == "failed":
+        elapsed = _elapsed(snapshot, "elapsed", ticking=False)
+        return {"elapsed": elapsed, "aside": _billed(snapshot), "below": [_EDIT | {"muted": False}, again]}
+    if kind == "cancelled":
+        return {"aside": _billed(snapshot), "actions": [again]}
     return {
         "facts": [list(item) for item in run_facts(snapshot).items()],
         "settings": [list(item) for item in run_settings(snapshot).items()],
         "outputs": [_output(output) for output in snapshot.outputs],
-        "notes": [_note("", snapshot.message)] if snapshot.message else [],
-        "below": [_again(again_price), _COPY, _EDIT],
+        "below": [again, _COPY, _EDIT],
     }
 
 

@@ -25,6 +25,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from .static_page import StaticPage, open_static_page
+
 INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 START_DEADLINE_S = 120
@@ -367,6 +369,12 @@ class Desk:
             page = self._pages.popitem()[1]
             page.evaluate(CLOSE_ALL)
             page.context.close()
+
+
+@pytest.fixture
+def static_page(chromium: Any) -> Iterator[StaticPage]:
+    with open_static_page(chromium) as page:
+        yield page
 
 
 @pytest.fixture(scope="session")

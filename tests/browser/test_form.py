@@ -103,27 +103,6 @@ def test_a_bad_value_says_the_rule_and_fixes_itself_with_one_press(open_notebook
     assert notebook.answer("runs[0]['numFrames']") == "85"
 
 
-# The time of a double click ends when the test says so: between two clicks a busy machine may take longer.
-HOLD_DOUBLE_CLICK = """() => {
-    const real = window.setTimeout;
-    window.held = [];
-    window.setTimeout = (act, ms, ...more) => (ms === 700 ? window.held.push(act) : real(act, ms, ...more));
-}"""
-
-
-def test_a_double_click_starts_one_run(open_notebook: OpenNotebook) -> None:
-    notebook = open_form(open_notebook, WAN)
-    run = notebook.page.locator(".wiro-btn-run")
-    notebook.page.evaluate(HOLD_DOUBLE_CLICK)
-    run.dblclick()
-    notebook.page.get_by_text("Run started.").wait_for()
-    run.click()
-    assert notebook.answer("len(runs)") == "1"
-    notebook.page.evaluate("() => window.held.forEach((act) => act())")
-    press_run(notebook)
-    notebook.wait_for_answer("len(runs)", "2")
-
-
 def test_a_path_that_could_not_be_taken_stops_the_run(open_notebook: OpenNotebook) -> None:
     notebook = open_form(open_notebook, HOSTILE)
     field(notebook, "prompt").locator("textarea").fill("a lighthouse")
@@ -134,55 +113,6 @@ def test_a_path_that_could_not_be_taken_stops_the_run(open_notebook: OpenNoteboo
     field(notebook, "image").get_by_label("or a URL or path").fill("")
     press_run(notebook)
     notebook.wait_for_answer("len(runs)", "1")
-
-
-def test_run_sends_what_was_typed_a_moment_before(open_notebook: OpenNotebook) -> None:
-    notebook = open_form(open_notebook, WAN)
-    field(notebook, "prompt").locator("textarea").fill("a harbour in fog")
-    notebook.page.locator(".wiro-btn-run").click()
-    notebook.wait_for_answer("runs[-1]['prompt'] if runs else None", "'a harbour in fog'")
-    expect(notebook.page.locator(".wiro-btn-run")).to_contain_text("about $0.04")
-
-
-# What was typed is sent when the test says so.
-HOLD_SENDING = """() => {
-    const [start, stop] = [window.setTimeout, window.clearTimeout];
-    const held = new Map();
-    window.setTimeout = (act, ms, ...more) => {
-        const id = start(ms === 250 ? () => {} : act, ms, ...more);
-        if (ms === 250) held.set(id, act);
-        return id;
-    };
-    window.clearTimeout = (id) => {
-        held.delete(id);
-        stop(id);
-    };
-    window.send = () => {
-        const acts = [...held.values()];
-        held.clear();
-        acts.forEach((act) => act());
-    };
-}"""
-SEND_AND_TYPE_ON = """(node) => {
-    window.send();
-    node.value += ' in the snow';
-    node.dispatchEvent(new Event('input', { bubbles: true }));
-}"""
-
-
-def test_an_answer_to_what_came_before_does_not_take_back_what_is_typed(open_notebook: OpenNotebook) -> None:
-    notebook = open_form(open_notebook, WAN)
-    notebook.page.evaluate(HOLD_SENDING)
-    prompt = field(notebook, "prompt").locator("textarea")
-    prompt.fill("a fox")
-    prompt.evaluate(SEND_AND_TYPE_ON)
-    notebook.wait_for_answer("form['prompt'].value", "'a fox'")
-    # What the kernel says next is on the page, and so is what it said before that.
-    notebook.execute("form['seed'].value = 99")
-    expect(field(notebook, "seed").locator("input")).to_have_value("99")
-    assert prompt.input_value() == "a fox in the snow"
-    notebook.page.evaluate("() => window.send()")
-    notebook.wait_for_answer("form['prompt'].value", "'a fox in the snow'")
 
 
 def test_everything_can_be_reached_and_run_by_keyboard_alone(open_notebook: OpenNotebook) -> None:
@@ -215,23 +145,6 @@ def test_everything_can_be_reached_and_run_by_keyboard_alone(open_notebook: Open
     page.wait_for_function("() => document.activeElement.classList.contains('jp-Cell')")
 
 
-def test_the_seed_can_be_thrown_and_unpinned(open_notebook: OpenNotebook) -> None:
-    notebook = open_form(open_notebook, WAN)
-    seed = field(notebook, "seed")
-    assert "Pinned: every run uses 42." in seed.inner_text()
-    seed.get_by_role("button", name="Random seed").click()
-    notebook.page.wait_for_function("() => document.querySelector('[data-name=seed] input').value !== '42'")
-    thrown = seed.locator("input").input_value()
-    notebook.wait_for_answer("form['seed'].value", thrown)
-    pin = seed.get_by_role("button", name="Pin this seed")
-    pin.click()
-    assert pin.get_attribute("aria-pressed") == "false"
-    assert "New one each run" in seed.inner_text()
-    notebook.page.locator(".wiro-btn-run").click()
-    notebook.wait_for_answer("len(runs)", "1")
-    assert notebook.answer("runs[0]['seed']") != thrown
-
-
 def test_settings_are_copied_as_a_cell_and_reset(open_notebook: OpenNotebook) -> None:
     notebook = open_form(open_notebook, WAN)
     page = notebook.page
@@ -242,31 +155,6 @@ def test_settings_are_copied_as_a_cell_and_reset(open_notebook: OpenNotebook) ->
     assert copied.startswith("%%wiro Wan-AI/Wan2.2-TI2V-5B-text-to-video steps=30 seed=42\n")
     page.get_by_role("button", name="Reset", exact=True).click()
     notebook.wait_for_answer("form['steps'].value", "'25'")
-
-
-def test_a_long_list_is_searched_by_keyboard_and_words_go_to_the_prompt(open_notebook: OpenNotebook) -> None:
-    notebook = open_form(open_notebook, HOSTILE)
-    style = field(notebook, "style")
-    box = style.get_by_role("combobox")
-    assert box.input_value() == "style 3"
-    box.click()
-    assert style.get_by_role("option").count() == 200
-    box.fill("style 7")
-    assert "11 of 300 match" in style.inner_text()
-    notebook.page.keyboard.press("ArrowDown")
-    here = box.get_attribute("aria-activedescendant")
-    assert notebook.page.locator(f"#{here}").get_attribute("aria-selected") == "true"
-    notebook.shot("form-search", ".wiro-form")
-    notebook.page.keyboard.press("ArrowUp")
-    notebook.page.keyboard.press("Enter")
-    notebook.wait_for_answer("form['style'].value", "'7'")
-    field(notebook, "prompt").locator("textarea").fill("a lighthouse")
-    style.get_by_role("button", name="<b>cinema</b>").click()
-    notebook.wait_for_answer("form['prompt'].value", "'a lighthouse, <b>cinema</b>'")
-    box.click()
-    box.fill("nothing like this")
-    notebook.page.keyboard.press("Escape")
-    assert box.input_value() == "style 7"
 
 
 def test_hostile_text_stays_text_and_a_form_of_sixty_is_folded(open_notebook: OpenNotebook) -> None:
@@ -354,20 +242,6 @@ def test_the_form_comes_back_after_a_reload_with_its_values(open_notebook: OpenN
     notebook.saved()
     notebook.page.reload()
     expect(field(notebook, "steps").locator("input")).to_have_value("31")
-
-
-def test_a_narrow_dark_form(open_notebook: OpenNotebook) -> None:
-    notebook = open_form(open_notebook, WAN, width=720)
-    notebook.use_theme("JupyterLab Dark")
-    notebook.shot("form-dark-600", ".wiro-form")
-    overflow = notebook.page.evaluate(
-        """() => {
-            const edge = document.querySelector('.wiro-form').getBoundingClientRect().right + 1;
-            const inside = [...document.querySelectorAll('.wiro-form *')];
-            return inside.filter((node) => node.getBoundingClientRect().right > edge).length;
-        }"""
-    )
-    assert overflow == 0
 
 
 # What a file's bar shows, also when it is there for a moment only.

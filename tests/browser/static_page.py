@@ -1,0 +1,102 @@
+"""Draws a widget on a plain page, with its real script, styles and state and neither kernel nor server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from ipywidgets import Widget
+
+SCRIPT = """async ([widgets, shown, script, styles]) => {
+    window.sent = [];
+    window.saved = [];
+    class Model {
+        constructor(id, state) {
+            Object.assign(this, { id, state, changed: {}, handlers: new Map(), widget_manager: manager });
+        }
+        get(name) { return this.state[name]; }
+        set(name, value) {
+            if (JSON.stringify(this.state[name]) === JSON.stringify(value)) return;
+            this.state[name] = this.changed[name] = value;
+            this.fire(`change:${name}`, this, value);
+        }
+        save_changes() {
+            window.saved.push({ id: this.id, ...this.changed });
+            this.changed = {};
+        }
+        send(content) { window.sent.push({ id: this.id, ...content }); }
+        on(events, handler) {
+            for (const event of events.split(' ')) this.handlers.set(event, [...this.listeners(event), handler]);
+        }
+        off(events, handler) {
+            for (const event of events.split(' '))
+                this.handlers.set(event, this.listeners(event).filter((other) => other !== handler));
+        }
+        listeners(event) { return this.handlers.get(event) ?? []; }
+        fire(event, ...values) { for (const handler of this.listeners(event)) handler(...values); }
+    }
+    const models = new Map();
+    const manager = { get_model: async (id) => models.get(id) };
+    for (const [id, state] of Object.entries(widgets)) models.set(id, new Model(id, state));
+    window.model = models.get(shown);
+    window.receive = (content) => window.model.fire('msg:custom', content, []);
+    window.setTrait = (name, value, id = shown) => models.get(id).set(name, value);
+    const style = document.createElement('style');
+    style.textContent = styles;
+    document.head.append(style);
+    const el = document.createElement('div');
+    document.body.replaceChildren(el);
+    const module = await import(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })));
+    module.default.initialize?.({ model: window.model });
+    await module.default.render({ model: window.model, el });
+}"""
+
+
+class StaticPage:
+    """A page with one widget.
+
+    Attributes:
+        page: Playwright's page.
+    """
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+
+    def show(self, widget: Any, *parts: Widget) -> Any:
+        """Draws a widget; `parts` are further widgets its script asks for. Returns Playwright's page."""
+        states = {item.model_id: _plain_state(item) for item in (widget, *parts)}
+        self.page.evaluate(SCRIPT, [states, widget.model_id, widget._esm, widget._css])
+        return self.page
+
+    def sent(self, kind: str) -> list[dict[str, Any]]:
+        """Returns the messages of a type that the script sent."""
+        return [message for message in self.page.evaluate("() => window.sent") if message.get("type") == kind]
+
+    def saved(self, widget: Widget, name: str) -> list[Any]:
+        """Returns the values of a trait that the script saved, in order."""
+        saved = self.page.evaluate("() => window.saved")
+        return [change[name] for change in saved if change["id"] == widget.model_id and name in change]
+
+    def receive(self, content: dict[str, Any]) -> None:
+        """Delivers a message of the kernel to the script."""
+        self.page.evaluate("(content) => window.receive(content)", content)
+
+    def set_trait(self, widget: Widget, name: str, value: Any) -> None:
+        """Delivers a new value of a trait from the kernel."""
+        self.page.evaluate("(words) => window.setTrait(...words)", [name, value, widget.model_id])
+
+
+def _plain_state(widget: Widget) -> dict[str, Any]:
+    state = widget.get_state()
+    return {name: value for name, value in state.items() if name not in ("_esm", "_css", "layout")}
+
+
+@contextlib.contextmanager
+def open_static_page(chromium: Any, width: int = 1200) -> Iterator[StaticPage]:
+    """Opens an empty page."""
+    context = chromium.new_context(viewport={"width": width, "height": 1000}, reduced_motion="reduce")
+    try:
+        yield StaticPage(context.new_page())
+    finally:
+        context.close()

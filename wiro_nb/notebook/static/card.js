@@ -281,10 +281,6 @@ function render({ model, el }) {
   redraw();
   return () => {
     clearInterval(timer);
-    model.off("change:state", onState);
-    model.off("change:log", redraw);
-    model.off("msg:custom", onMessage);
-    model.off("change:gone", redraw);
   };
 }
 

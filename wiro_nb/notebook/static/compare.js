@@ -2,7 +2,7 @@
 import { button, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
 import { keepKeys } from "./keys.js";
 import { clipAddress, leaveStaticForm } from "./place.js";
-import { makePlayer, momentText } from "./player.js";
+import { makePlayer, momentText, onPlayerKey } from "./player.js";
 import { saveOnlyStatic } from "./saved.js";
 
 function makeClip(data, position, act) {
@@ -125,19 +125,6 @@ function arrange(parts, clips, wiped) {
   setAttribute(parts.wipe, "aria-pressed", String(wiped));
 }
 
-function onKey(event, context) {
-  const control = event.target.closest("button, input, a, summary");
-  const moves = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key === " " && (!control || control.type === "range")) context.player.toggle();
-  else if (moves && control?.type !== "range") context.player.stepFrames(moves);
-  else if (event.key === "Home" && control?.type !== "range") context.player.seek(0);
-  else if (event.key === "End" && control?.type !== "range") context.player.seek(context.length);
-  else if (event.key.toLowerCase() === "l") context.setLoop(!context.player.loop);
-  else return;
-  event.preventDefault();
-}
-
 function render({ model, el }) {
   const view = model.get("view");
   const act = (action, p) => model.send({ action, p });
@@ -173,7 +160,7 @@ function render({ model, el }) {
   const hasVideo = view.clips.some((clip) => clip.type === "video" && clip.path);
   setShown(scrub, hasVideo);
   const root = h("section", { class: "wiro-card wiro-compare", tabindex: "-1",
-    "aria-label": `Compare ${view.clips.map((clip) => `run ${clip.run}`).join(" with ")}`, on: { keydown: (event) => onKey(event, context) } },
+    "aria-label": `Compare ${view.clips.map((clip) => `run ${clip.run}`).join(" with ")}`, on: { keydown: (event) => onPlayerKey(event, context) } },
     h("div", { class: "wiro-sec wiro-below" },
       clips.length === 2 ? h("div", { class: "wiro-row" }, parts.side, parts.wipe) : null, parts.clips, scrub),
     h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)), makeSame(view.same)));
@@ -200,8 +187,6 @@ function render({ model, el }) {
   clips.forEach((clip, position) => loadMedia(clip, position, model, context));
   return () => {
     context.closed = true;
-    model.off("change:stars", drawStars);
-    model.off("msg:custom", onMessage);
     stopWatching();
     context.player.close();
     for (const url of urls) URL.revokeObjectURL(url);

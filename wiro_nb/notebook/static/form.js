@@ -148,18 +148,6 @@ function showProblems(model, view, footer) {
   ] : []));
 }
 
-/** Keeps a handler and its way back together. */
-function subscriptions(model) {
-  const all = [];
-  return {
-    on: (event, handler) => {
-      model.on(event, handler);
-      all.push([event, handler]);
-    },
-    off: () => all.forEach(([event, handler]) => model.off(event, handler)),
-  };
-}
-
 /** A form that a choice elsewhere opened comes into sight, ready to be typed into. Once: not after a reload. */
 function takeFocus(model, view, card) {
   model.set("takes_focus", false);
@@ -202,17 +190,16 @@ async function render({ model, el }) {
     ...groupNodes(shown, view.fields, shown.length >= GROUP_HEADS_FROM), more?.node);
   const card = h("div", { class: "wiro-card wiro-form", role: "form", "aria-labelledby": titleId }, head, body, footer.node);
   const views = new Map();
-  const subs = subscriptions(model);
   const showPrice = () => {
     setMoneyText(amount, model.get("price"));
     setMoneyText(billed, model.get("price_note") || (model.get("price").includes("$") ? "per run, billed if it succeeds" : ""));
     footer.show();
   };
-  subs.on("change:price change:price_note change:budget", showPrice);
-  subs.on("change:problems", () => showProblems(model, view, footer));
-  subs.on("change:cards", () => showCards(model, below, views));
-  subs.on("change:gone", () => model.get("gone") && endForm(card, footer));
-  subs.on("msg:custom", async (content) => {
+  model.on("change:price change:price_note change:budget", showPrice);
+  model.on("change:problems", () => showProblems(model, view, footer));
+  model.on("change:cards", () => showCards(model, below, views));
+  model.on("change:gone", () => model.get("gone") && endForm(card, footer));
+  model.on("msg:custom", async (content) => {
     if (content?.type === "refused" || content?.type === "message") footer.onAnswer();
     if (content?.type === "refused") {
       footer.showMessage([]);
@@ -238,7 +225,6 @@ async function render({ model, el }) {
   if (model.get("gone")) endForm(card, footer);
   else if (model.get("takes_focus")) takeFocus(model, view, card);
   return () => {
-    subs.off();
     view.flush();
     view.models.forEach((field) => field.off("change:value", refresh));
     view.fields.forEach((field) => field.dispose());

@@ -2,7 +2,7 @@
 import { button, clockText, copyText, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
 import { keepKeys } from "./keys.js";
 import { clipAddress, leaveStaticForm } from "./place.js";
-import { makePlayer, momentText } from "./player.js";
+import { makePlayer, momentText, onPlayerKey } from "./player.js";
 import { saveOnlyStatic } from "./saved.js";
 
 const TICK_MS = 500;
@@ -249,21 +249,6 @@ function drawPlaying(foot, playing) {
   setAttribute(foot.play, "aria-label", playing ? "Pause all clips" : "Play all finished clips together");
 }
 
-/** Space plays, arrows step by a frame, Home and End jump, L loops: unless a control wants the key itself. */
-function onKey(event, context) {
-  const control = event.target.closest("button, input, a, textarea, summary");
-  const moves = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key === " " && !control) context.player.toggle();
-  else if (moves && control?.type !== "range") context.player.stepFrames(moves);
-  else if (event.key === "Home" && control?.type !== "range") context.player.seek(0);
-  else if (event.key === "End" && control?.type !== "range") context.player.seek(context.length);
-  else if (event.key.toLowerCase() === "l" && control?.tagName !== "TEXTAREA") context.setLoop(!context.player.loop);
-  else if (event.key === " " && control?.type === "range") context.player.toggle();
-  else return;
-  event.preventDefault();
-}
-
 function render({ model, el }) {
   const plan = model.get("plan");
   const before = kept.get(model)?.() ?? {};
@@ -279,7 +264,7 @@ function render({ model, el }) {
   const foot = makeFoot(context, act);
   context.setLoop(before.loop ?? true);
   const root = h("section", { class: "wiro-card wiro-grid-card", "aria-label": `Sweep, ${tiles.length} runs`, tabindex: "-1",
-    on: { keydown: (event) => onKey(event, context) } },
+    on: { keydown: (event) => onPlayerKey(event, context) } },
     head.node, h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(plan, tiles))), foot.node);
   keepKeys(root);
 
@@ -352,8 +337,6 @@ function render({ model, el }) {
     context.closed = true;
     clearInterval(timer);
     watcher.disconnect();
-    model.off("change:head", drawAll);
-    model.off("msg:custom", onMessage);
     stopWatching();
     context.player.close();
     for (const tile of tiles) unload(tile, context);

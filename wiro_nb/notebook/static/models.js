@@ -257,12 +257,7 @@ function render({ model, el }) {
   keepKeys(el);
   if (model.get("gone")) onGone();
   else draw();
-  return () => {
-    clearTimeout(asking);
-    model.off("change:gone", onGone);
-    model.off("change:models", draw);
-    model.off("msg:custom", onMessage);
-  };
+  return () => clearTimeout(asking);
 }
 
 function initialize({ model }) {

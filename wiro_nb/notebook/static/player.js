@@ -187,3 +187,18 @@ export function momentText(seconds) {
   const minutes = Math.floor(tenths / 600);
   return `${minutes}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
 }
+
+/** Space plays, arrows step by a frame, Home and End jump, L loops: unless a control wants the key itself. */
+export function onPlayerKey(event, context) {
+  const control = event.target.closest("button, input, a, textarea, summary");
+  const moves = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === " " && !control) context.player.toggle();
+  else if (moves && control?.type !== "range") context.player.stepFrames(moves);
+  else if (event.key === "Home" && control?.type !== "range") context.player.seek(0);
+  else if (event.key === "End" && control?.type !== "range") context.player.seek(context.length);
+  else if (event.key.toLowerCase() === "l" && control?.tagName !== "TEXTAREA") context.setLoop(!context.player.loop);
+  else if (event.key === " " && control?.type === "range") context.player.toggle();
+  else return;
+  event.preventDefault();
+}

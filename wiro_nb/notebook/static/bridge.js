@@ -3,7 +3,8 @@
  * the end of their run. Everything is guarded: where there is no such document it does nothing.
  * Writes happen only when something differs, so that opening a notebook does not make it unsaved.
  */
-import { inTurn, keepRank } from "./turns.js";
+import { inTurn, keepRank } from "./leader_election.js";
+import { dropViews } from "./live_views.js";
 
 const KEY = "wiro";
 const FORM_KEY = "wiro_form";
@@ -104,23 +105,6 @@ function setBudget(document, { budget }) {
   document.sharedModel.setMetadata(KEY, wanted);
 }
 
-const VIEW_MIME_TYPE = "application/vnd.jupyter.widget-view+json";
-
-/** A kernel that is gone leaves views without a widget: those with a static form show that again. */
-function dropDeadViews(document, manager) {
-  if (typeof manager?.has_model !== "function") return;
-  for (const cell of document.cells ?? []) {
-    const outputs = cell.type === "code" ? cell.outputs : null;
-    for (let index = 0; outputs && index < outputs.length; index += 1) {
-      const { data, metadata } = outputs.get(index);
-      const id = data?.[VIEW_MIME_TYPE]?.model_id;
-      if (!id || !metadata?.[KEY] || !data["text/html"] || manager.has_model(id)) continue;
-      const rest = Object.fromEntries(Object.entries(data).filter(([kind]) => kind !== VIEW_MIME_TYPE));
-      outputs.set(index, { output_type: "display_data", data: rest, metadata });
-    }
-  }
-}
-
 function handshake(document, context, page) {
   const known = {};
   for (const [run, record] of Object.entries(readMetadata(document).runs ?? {})) known[run] = String(record?.status ?? "");
@@ -165,7 +149,10 @@ function initialize({ model }) {
     model.send(handshake(document, context, page));
     const manager = model.widget_manager;
     const drop = () => {
-      if (!document.isDisposed && !document.readOnly) inTurn(document, "dead views", () => dropDeadViews(document, manager));
+      if (typeof manager?.has_model !== "function" || document.isDisposed || document.readOnly) return;
+      // Views whose kernel is gone: those with a static form show that again.
+      const isDead = (id, metadata) => metadata?.[KEY] && !manager.has_model(id);
+      inTurn(document, "dead views", () => dropViews(document, isDead));
     };
     // Until a page has its widgets back, living ones look dead.
     if (manager?.restoredStatus === false) manager.restored?.connect(drop);

@@ -3,10 +3,9 @@
  * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
-import { keepKeys } from "./keys.js";
-import { markWhenGone } from "./place.js";
+import { stopKeyPropagation } from "./key_propagation.js";
+import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 import { drawResult, drawSettings } from "./result.js";
-import { saveOnlyStatic } from "./saved.js";
 
 const TICK_MS = 1000;
 const DAY_MS = 86_400_000;
@@ -219,7 +218,7 @@ function goneState(state) {
 }
 
 /** Says what happened to the kernel, whether the run goes on, and what to type. */
-function sayGone(place, state, gone) {
+function showGone(place, state, gone) {
   const sent = ["queued", "running", "lost"].includes(state.kind);
   const start = gone === "restarted" ? "The kernel was restarted" : "The kernel is gone";
   const end = state.final ? ". To use this run again: " : `${sent ? "; the run goes on at the service" : ""}. `;
@@ -247,7 +246,7 @@ function render({ model, el }) {
     const told = model.get("state");
     const gone = told?.kind ? model.get("gone") : null;
     const state = gone ? goneState(told) : told;
-    if (gone) sayGone(parts.reply, told, gone);
+    if (gone) showGone(parts.reply, told, gone);
     setAttribute(parts.root, "data-gone", gone);
     draw(parts, state, anchor, model);
     drawLog(parts, model.get("log") ?? [], state);
@@ -277,7 +276,7 @@ function render({ model, el }) {
   }, TICK_MS);
   el.classList.add("wiro");
   el.replaceChildren(parts.root);
-  keepKeys(parts.root);
+  stopKeyPropagation(parts.root);
   redraw();
   return () => {
     clearInterval(timer);

@@ -1,9 +1,9 @@
 /** Two to four runs: clips in step side by side, or two of them wiped over one another; what differs below. */
 import { button, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
-import { keepKeys } from "./keys.js";
-import { clipAddress, leaveStaticForm } from "./place.js";
+import { stopKeyPropagation } from "./key_propagation.js";
+import { fileUrl } from "./file_url.js";
+import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
 import { makePlayer, momentText, onPlayerKey } from "./player.js";
-import { saveOnlyStatic } from "./saved.js";
 
 function makeClip(data, position, act) {
   const clip = { data, video: null };
@@ -27,7 +27,7 @@ function showImage(clip, source) {
 
 async function loadMedia(clip, position, model, context) {
   const { data } = clip;
-  const [address, poster] = await Promise.all([clipAddress(model, data.path), clipAddress(model, data.poster)]);
+  const [address, poster] = await Promise.all([fileUrl(model, data.path), fileUrl(model, data.poster)]);
   if (context.closed) return;
   const askForPoster = () => data.poster && model.send({ action: "poster", p: position });
   if (data.type === "video" && address) {
@@ -164,7 +164,7 @@ function render({ model, el }) {
     h("div", { class: "wiro-sec wiro-below" },
       clips.length === 2 ? h("div", { class: "wiro-row" }, parts.side, parts.wipe) : null, parts.clips, scrub),
     h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)), makeSame(view.same)));
-  keepKeys(root);
+  stopKeyPropagation(root);
   const drawStars = () => model.get("stars").forEach((on, index) => {
     const { star, data } = clips[index];
     setAttribute(star, "aria-pressed", String(on));

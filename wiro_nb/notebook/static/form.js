@@ -3,11 +3,10 @@
  * what they cost; this file shows it where it belongs.
  */
 import { h, icon, setText, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
-import { keepKeys } from "./keys.js";
+import { stopKeyPropagation } from "./key_propagation.js";
 import { drawField, groupNodes, isDefault } from "./fieldset.js";
 import { makeFooter } from "./footer.js";
-import { markWhenGone } from "./place.js";
-import { saveOnlyStatic } from "./saved.js";
+import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
 const GROUP_HEADS_FROM = 9;
@@ -217,7 +216,7 @@ async function render({ model, el }) {
   view.models.forEach((field) => field.on("change:value", refresh));
   el.classList.add("wiro");
   el.replaceChildren(card, below);
-  keepKeys(el);
+  stopKeyPropagation(el);
   showPrice();
   showProblems(model, view, footer);
   more?.show();
@@ -244,7 +243,7 @@ function initialize({ model }) {
       model.on("change:problems", onProblems);
       el.classList.add("wiro");
       el.replaceChildren(field.node);
-      keepKeys(el);
+      stopKeyPropagation(el);
       return () => {
         model.off("change:problems", onProblems);
         field.dispose();

@@ -1,9 +1,9 @@
 /** A sweep: heads, one tile a run, and one bar that plays all finished clips in step. */
 import { button, clockText, copyText, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
-import { keepKeys } from "./keys.js";
-import { clipAddress, leaveStaticForm } from "./place.js";
+import { stopKeyPropagation } from "./key_propagation.js";
+import { fileUrl } from "./file_url.js";
+import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
 import { makePlayer, momentText, onPlayerKey } from "./player.js";
-import { saveOnlyStatic } from "./saved.js";
 
 const TICK_MS = 500;
 /** What a view leaves for the next one of the same grid: an output may be drawn anew at any time. */
@@ -97,7 +97,7 @@ async function makeMedia(tile, model, context) {
   const key = `${data.kind}|${data.path}|${data.poster}`;
   if (data.kind !== "done" || tile.mediaKey === key || !(data.path || data.poster)) return;
   tile.mediaKey = key;
-  const [address, poster] = await Promise.all([clipAddress(model, data.path), clipAddress(model, data.poster)]);
+  const [address, poster] = await Promise.all([fileUrl(model, data.path), fileUrl(model, data.poster)]);
   if (tile.mediaKey !== key || context.closed) return;
   const askForPoster = () => data.poster && model.send({ action: "poster", p: data.p });
   if (data.type === "video" && address) {
@@ -266,7 +266,7 @@ function render({ model, el }) {
   const root = h("section", { class: "wiro-card wiro-grid-card", "aria-label": `Sweep, ${tiles.length} runs`, tabindex: "-1",
     on: { keydown: (event) => onPlayerKey(event, context) } },
     head.node, h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(plan, tiles))), foot.node);
-  keepKeys(root);
+  stopKeyPropagation(root);
 
   const isList = !plan.rows.length;
   const drawTiles = (changed) => {

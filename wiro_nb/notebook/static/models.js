@@ -3,9 +3,8 @@
  * of the one that is chosen; narrowing down, ordering and moving about happen here.
  */
 import { h, icon, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
-import { keepKeys } from "./keys.js";
-import { markWhenGone } from "./place.js";
-import { saveOnlyStatic } from "./saved.js";
+import { stopKeyPropagation } from "./key_propagation.js";
+import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 
 const FIRST_SHOWN = 8;
 const CHIPS_SHOWN = 8;
@@ -254,7 +253,7 @@ function render({ model, el }) {
   const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-told-box" }, message));
   el.classList.add("wiro");
   el.replaceChildren(h("div", { class: "wiro-card wiro-browser", role: "region", "aria-label": `Models, ${model.get("service")}` }, head, body, foot));
-  keepKeys(el);
+  stopKeyPropagation(el);
   if (model.get("gone")) onGone();
   else draw();
   return () => clearTimeout(asking);

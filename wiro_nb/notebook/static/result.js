@@ -3,7 +3,7 @@
  * outputs stand in a grid. Whether clips loop and are muted is remembered by the browser.
  */
 import { h, icon, button, setText, setShown, setAttribute } from "./dom.js";
-import { clipAddress } from "./place.js";
+import { fileUrl } from "./file_url.js";
 
 const CLIP_KEY = "wiro_nb.clip";
 const HIGHEST_PX = 400;
@@ -71,7 +71,7 @@ export async function drawResult(parts, state, model) {
   parts.mediaKey = key;
   const poster = state.poster.startsWith("data:image/") ? state.poster : null;
   const shown = state.outputs.filter((output) => /^(video|image|audio)\//.test(output.type) && output.path);
-  const addresses = await Promise.all(state.outputs.map((output) => clipAddress(model, output.path)));
+  const addresses = await Promise.all(state.outputs.map((output) => fileUrl(model, output.path)));
   if (parts.mediaKey !== key) return;
   drawFiles(parts, state, addresses);
   const views = shown.map((output, index) => viewOf(output, state, addresses[state.outputs.indexOf(output)], index === 0 ? poster : null)).filter(Boolean);

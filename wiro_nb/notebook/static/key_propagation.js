@@ -12,7 +12,7 @@ function isForJupyter(event) {
 }
 
 /** Keeps keys in `root`; Escape on anything that is not typed into goes back to the cell. */
-export function keepKeys(root) {
+export function stopKeyPropagation(root) {
   root.addEventListener("keydown", (event) => {
     if (isForJupyter(event)) return;
     event.stopPropagation();

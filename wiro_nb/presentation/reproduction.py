@@ -36,7 +36,7 @@ def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> 
     blocks = [
         heading(title, names, status=status, text=f"{title.lower()}: {names}"),
         Block(sentences, said),
-        paragraphs(_sparklines(comparison)),
+        Block(join(line(text) for text in _sparklines(comparison))),
     ]
     if with_settings and comparison.settings is not None:
         blocks.append(_settings(comparison, comparison.settings))

@@ -428,9 +428,9 @@ class Worker:
         for run in left:
             if not run.done:
                 run._complete(session_closed_error(run))
-        for runtime in self._runtimes.values():
-            await runtime.follower.close()
         try:
             self.writer.ledger.release(self.owner)
         except LedgerError as error:  # the leases end by themselves; the connections still have to be closed
             _log.warning("leases were not given back: %s", error.message)
+        for runtime in self._runtimes.values():
+            await runtime.follower.close()

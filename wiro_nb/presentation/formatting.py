@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any
 
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.status import status_of
@@ -91,6 +94,17 @@ def format_count(number_of: int, noun: str) -> str:
 def shorten(text: str, longest: int) -> str:
     """Returns text cut to a number of characters, the last one an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def raw_text(content: Any) -> str:
+    """Returns the text of a language model's output: its answer where there is one, else the JSON."""
+    if isinstance(content, Mapping):
+        answer = content.get("answer")
+        if isinstance(answer, list) and answer:
+            return "\n".join(str(part) for part in answer)
+        if content.get("raw"):
+            return str(content["raw"])
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
 
 
 def format_cost(snapshot: Snapshot) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.formatting import format_count
 from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
 from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, next_steps, paragraphs
@@ -159,3 +160,17 @@ def value_label(parameter: Parameter, value: object) -> str:
     labels = {option.value: option.label or option.value for option in parameter.options}
     items = value if isinstance(value, (list, tuple)) else (value,)
     return ", ".join(labels.get(str(item), str(item)) for item in items)
+
+
+def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, str]:
+    """Returns the labels of chosen values where they differ from the value that was sent."""
+    found: dict[str, str] = {}
+    if schema is None:
+        return found
+    for name, value in snapshot.parameters.items():
+        parameter = schema.get(name)
+        options = parameter.options if parameter is not None else ()
+        label = next((option.label for option in options if option.value == value), "")
+        if label and label != value:
+            found[name] = label
+    return found

@@ -7,12 +7,10 @@ in place of 760 KB, and it plays in a trusted and an untrusted notebook and in H
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePosixPath
-from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.formatting import (
@@ -24,6 +22,7 @@ from wiro_nb.presentation.formatting import (
     format_progress,
     format_size,
     format_usd,
+    raw_text,
     shorten,
 )
 from wiro_nb.presentation.html import (
@@ -44,7 +43,6 @@ from wiro_nb.presentation.html import (
 )
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.status import LOST, Status, status_dot, status_of
-from wiro_nb.schema.types import ModelSchema
 
 LONGEST_TITLE = 280
 LONGEST_VALUE = 2000
@@ -104,20 +102,6 @@ def _value_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, str]:
-    """Returns the labels of chosen values where they differ from the value that was sent."""
-    found: dict[str, str] = {}
-    if schema is None:
-        return found
-    for name, value in snapshot.parameters.items():
-        parameter = schema.get(name)
-        options = parameter.options if parameter is not None else ()
-        label = next((option.label for option in options if option.value == value), "")
-        if label and label != value:
-            found[name] = label
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Note:
     """One line about a run: a sentence in bold, one that is not, and a command to type; each may be ""."""
@@ -150,17 +134,6 @@ def run_notes(snapshot: Snapshot) -> list[Note]:
             Note(text="If it is not:", command=f"%wiro forget {snapshot.short_id}"),
         ]
     return [Note(text=snapshot.message)] if snapshot.message else []
-
-
-def raw_text(content: Any) -> str:
-    """Returns the text of a language model's output: its answer where there is one, else the JSON."""
-    if isinstance(content, Mapping):
-        answer = content.get("answer")
-        if isinstance(answer, list) and answer:
-            return "\n".join(str(part) for part in answer)
-        if content.get("raw"):
-            return str(content["raw"])
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
 
 
 def next_command(snapshot: Snapshot) -> str:
@@ -217,7 +190,7 @@ def run_output(
         snapshot: The run.
         posters: JPEG bytes by the `poster_path` of an output; missing ones are left out.
         notice: One sentence above everything, such as why nothing was paid this time.
-        labels: What people call a chosen value, by parameter; see `option_labels`.
+        labels: What people call a chosen value, by parameter; see `models.option_labels`.
     """
     pictures = _affordable(snapshot, posters or {})
     jpeg = ""

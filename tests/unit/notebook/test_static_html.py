@@ -20,8 +20,8 @@ from wiro_nb.presentation.errors import error_output
 from wiro_nb.presentation.formatting import format_duration, format_size, format_usd
 from wiro_nb.presentation.grammar import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
-from wiro_nb.presentation.models import ModelInfo, models_output
-from wiro_nb.presentation.run import option_labels, run_output
+from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
+from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import key_settings, runs_output
 from wiro_nb.schema.catalog import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter

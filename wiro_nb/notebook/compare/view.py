@@ -18,8 +18,9 @@ from wiro_nb.notebook.run.display import rebase_outputs
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_cost, format_count, format_duration
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
+from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.run import media, option_labels, poster_base64
+from wiro_nb.presentation.run import media, poster_base64
 from wiro_nb.presentation.status import status_of
 from wiro_nb.reproduce.diff import diff_settings
 

@@ -17,8 +17,9 @@ from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_forecast
+from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run import option_labels, run_output
+from wiro_nb.presentation.run import run_output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
-from wiro_nb.presentation.formatting import format_cost, format_usd
-from wiro_nb.presentation.run import LONGEST_RAW, Note, raw_text, run_facts, run_notes, run_settings
+from wiro_nb.presentation.formatting import format_cost, format_usd, raw_text
+from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
 
 STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)

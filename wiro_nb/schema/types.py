@@ -69,6 +69,11 @@ class Parameter:
         return self.type in FILE_TYPES
 
     @property
+    def takes_empty(self) -> bool:
+        """True when the empty text is one of the choices: giving it differs from giving nothing."""
+        return any(option.value == "" for option in self.options)
+
+    @property
     def is_known(self) -> bool:
         """True when the type is one we have a field for; others get a text field and a note."""
         return self.type in KNOWN_TYPES

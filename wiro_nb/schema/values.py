@@ -110,9 +110,9 @@ def prepare(
     """Types values by the schema and fills in the defaults.
 
     None, blank text and empty lists mean "the default", which a required text (the prompt) does not have: its
-    default is only a sample. Names are taken in any case where that is unambiguous.
-    An option may be given by its value or its label. A seed that is blank or means "random" to the model is
-    drawn here, so that the run can be repeated.
+    default is only a sample. Blank text is a value of its own where it is one of the choices. Names are taken in
+    any case where that is unambiguous. An option may be given by its value or its label. A seed that is blank or
+    means "random" to the model is drawn here, so that the run can be repeated.
 
     Args:
         schema: The model.
@@ -200,7 +200,7 @@ def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
 
 
 def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:
-    if is_empty(value):
+    if is_empty(value) and not (isinstance(value, str) and parameter.takes_empty):
         sent = default_value(parameter)
         if (sent is None or sent == "") and parameter.required:
             raise _required(parameter)

@@ -14,6 +14,7 @@ import traitlets
 from wiro_nb.errors import BudgetExceeded, UnknownModel
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.controller import FormController, without_required
+from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.widgets import RunCard, SeedField
@@ -308,3 +309,26 @@ def test_the_cards_of_older_runs_are_closed(messages: list[Any]) -> None:
 def test_the_form_says_in_text_how_to_open_it_again() -> None:
     form, _ = make_form()
     assert f"%wiro form {WAN}" in repr(form)
+
+
+EMPTY_CHOICE = ModelSchema(
+    "x/y",
+    "x/y",
+    "Y",
+    parameters=(
+        Parameter("style", "select", "Style", default="a", options=(Option("", ""), Option("a", "A"))),
+        Parameter("note", "text", "Note"),
+    ),
+)
+
+
+def test_an_empty_choice_is_sent_and_written_where_the_default_is_another() -> None:
+    form = ModelForm(EMPTY_CHOICE, on_run=print)
+    assert "style" not in form.cell()
+    form.set({"style": ""})
+    assert form.problems == {}
+    assert form.cell() == '%wiro run x/y style=""'
+    given = given_values(EMPTY_CHOICE, form.values)
+    assert given == {"style": ""}
+    assert prepare(EMPTY_CHOICE, given).parameters["style"] == ""
+    assert form.plan["fields"][0]["options"][0][1] == "none"

@@ -61,3 +61,9 @@ def test_several_files_and_odd_names_survive() -> None:
     assert read_cell(text)[0] == {"image": ["one two.png", "b.png"]}
     odd: dict[str, Any] = {"odd-name": 1, "from": "x", "wait": 2, "seed": 7}
     assert read_python(python_text("a/b", odd)) == odd
+
+
+@pytest.mark.parametrize("text", ['style=""', "style="])
+def test_an_empty_value_on_the_line_is_given(text: str) -> None:
+    assert parse_cell_line(f"a/b {text}").values == {"style": ""}
+    assert parse_body("style:\n---\na fox").values == {"style": ""}

@@ -23,9 +23,11 @@ from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.reproduce import replay
 from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
 from wiro_nb.reproduce.diff import compare_clips
+from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema.catalog import bundled_models, find_bundled
-from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.types import ModelSchema, Option, Parameter
+from wiro_nb.schema.values import prepare
 from wiro_nb.services import schema_archive
 from wiro_nb.session.lineage import chain_text
 from wiro_nb.session.manager import Manager
@@ -397,3 +399,13 @@ def test_verify_knows_the_tokens_of_the_ledger_and_damaged_files(manager: Manage
     run.path.write_bytes(run.path.read_bytes() + b"\0")
     problems = [item for item in verify(manager, [], ledger=True) if item.level == "problem"]
     assert [item.where for item in problems] == [f"run {run.short_id}"]
+
+
+def test_a_recorded_empty_choice_is_planned_as_it_was_sent() -> None:
+    style = Parameter("style", "select", "Style", default="a", options=(Option("", "None"), Option("a", "A")))
+    schema = ModelSchema("x/y", "x/y", "Y", parameters=(style,))
+    record: dict[str, Any] = {
+        "model": {"slug": "x/y"}, "service": {"name": "sandbox"}, "parameters": {"style": ""}, "files": {},
+    }  # fmt: skip
+    plan = plan_replay(record, schema)
+    assert check_prepared(plan, prepare(schema, plan.values)).drift == ()

@@ -464,3 +464,18 @@ def test_a_blank_required_text_is_refused_whatever_its_default(default: str | No
     assume(as_decimal(default or "") is None)
     words = Parameter(id="words", type=kind, label="Words", default=default, required=True)
     assert set(check(schema_of(words), {"words": blank})) == {"words"}
+
+
+STYLE = Parameter(
+    id="style", type="select", label="Style", default="warm", options=(Option("", "None"), Option("warm", "Warm"))
+)
+
+
+@pytest.mark.parametrize(("raw", "expected"), [({}, "warm"), ({"style": None}, "warm"), ({"style": ""}, "")])
+def test_the_empty_text_is_a_choice_of_its_own_where_the_model_lists_it(
+    raw: dict[str, object], expected: str
+) -> None:
+    prepared = prepare(schema_of(STYLE), raw)
+    assert prepared.parameters == {"style": expected}
+    assert not any("default" in note for note in prepared.notes)
+    assert check(schema_of(replace(STYLE, required=True, default=None)), {"style": ""}) == {}

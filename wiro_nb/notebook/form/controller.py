@@ -11,6 +11,7 @@ from wiro_nb.errors import BudgetExceeded, InvalidParameter, WiroError
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.document.bridge import bridge
+from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.form.sources import RunSources
 from wiro_nb.notebook.pacing import pacer
@@ -117,7 +118,10 @@ class FormController:
 
         manager, schema = session.manager(), self._priced
         prepared = prepare(
-            schema, resolve_inputs(schema, _given(values), find_run=manager.get, folder=self._context.folder)
+            schema,
+            resolve_inputs(
+                schema, given_values(schema, values), find_run=manager.get, folder=self._context.folder
+            ),
         )
         return format_estimate(manager.estimate(prepared, ask=False), False)
 
@@ -132,7 +136,7 @@ class FormController:
         self._show_budget()
         if self.form.budget.get("reached"):
             raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
-        manager, given = session.manager(), _given(values)
+        manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         again = (
             "free" if manager.choice.is_sandbox else format_estimate(manager.estimate(prepared, ask=False), False)
@@ -215,11 +219,6 @@ def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
                 name=name,
                 near=get_close_matches(name, known, 3),
             )
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values without empty ones, which mean: not given."""
-    return {name: value for name, value in values.items() if value not in ("", [], None)}
 
 
 def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:

@@ -70,6 +70,16 @@ def collect_values(fields: Mapping[str, Field]) -> Values:
     return values
 
 
+def given_values(schema: ModelSchema, values: Mapping[str, Any]) -> Values:
+    """Returns the values without those that mean "not given": empty ones, unless empty is one of the choices."""
+    choosing = {parameter.id for parameter in schema.parameters if parameter.takes_empty}
+    return {
+        name: value
+        for name, value in values.items()
+        if value not in ("", [], None) or (value == "" and name in choosing)
+    }
+
+
 def changed_values(plan: FormPlan, values: Mapping[str, Any], folder: Path | None) -> Values:
     """Returns what differs from the defaults, and the seed, which a repeat needs.
 
@@ -83,7 +93,8 @@ def changed_values(plan: FormPlan, values: Mapping[str, Any], folder: Path | Non
         field = plan.get(name)
         kind = field.kind if field is not None else ""
         default = "" if field is None else field.default
-        if value not in ("", [], None) and (kind == "seed" or str(value) != str(default)):
+        is_given = value not in ("", [], None) or (value == "" and field is not None and field.takes_empty)
+        if is_given and (kind == "seed" or str(value) != str(default)):
             changed[name] = _relative(value, folder) if kind == "files" and folder is not None else value
     return changed
 
@@ -129,7 +140,7 @@ def find_problems(
     """
     from wiro_nb.schema.values import check
 
-    given = {name: value for name, value in values.items() if value not in ("", [])}
+    given = given_values(schema, values)
     for name, field in fields.items():
         if isinstance(field, FileField) and name in given:
             given[name] = field.resolved()

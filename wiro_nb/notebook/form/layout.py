@@ -81,6 +81,11 @@ class FieldPlan:
     accepts: str = ""
     most: int | None = None
 
+    @property
+    def takes_empty(self) -> bool:
+        """True when the empty text is one of the choices."""
+        return any(option[0] == "" for option in self.options)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON data for the browser, without what is empty."""
         return {name: value for name, value in asdict(self).items() if value not in ("", None, (), False)}
@@ -186,6 +191,8 @@ def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]
     if parameter.required and is_free_text(parameter):
         return "", default if isinstance(default, str) else "", ""
     if parameter.options and default not in {option.value for option in parameter.options}:
+        if parameter.takes_empty:
+            return "", "", ""
         return "", "", "choose one" if parameter.required else "none"
     return default, "", ""
 
@@ -297,7 +304,7 @@ def _option(option: Option) -> tuple[str, str, str, tuple[str, ...]]:
         option.label.strip().lower(),
         option.label.rpartition("/")[2].lower(),
     )
-    label = option.label or option.value
+    label = option.label or option.value or "none"
     if found := _PIXELS.fullmatch(label):
         width, height = int(found[1]), int(found[2])
         shape = "landscape" if width > height else "portrait" if width < height else "square"

@@ -2,7 +2,8 @@
 
 The service sends most numbers as text ("6.0000"), times as epoch text with "0" for "not yet", and
 lists as JSON inside a string. Fields go missing and change type; a reader that raised would lose a
-run that was paid for.
+run that was paid for. What `load_json` returns can be stored anywhere: finite numbers of limited size, text
+that UTF-8 can hold, at most `DEEPEST_LEVEL` levels.
 """
 
 from __future__ import annotations
@@ -15,8 +16,15 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+DEEPEST_LEVEL = 64
+LARGEST_COST_USD = 1_000_000
 _MILLISECONDS_FROM = 10**11
+_LAST_MOMENT_S = 4_102_444_800.0
+"""The year 2100: later times are nonsense, and those near the end of the calendar make time zones raise."""
+_LONGEST_DURATION_S = 1e9
+_LARGEST_WHOLE = 2**53
 _LONGEST_NUMBER = 64
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
@@ -39,30 +47,78 @@ def as_list(value: object) -> list[Any]:
 
 
 def load_json(text: str | bytes) -> Any:
-    """Returns the JSON value, or None when the text is not JSON."""
+    """Returns the JSON value, or None when the text is not JSON.
+
+    NaN, infinity and integers of more than 64 digits become None, half surrogate pairs a question mark, and what
+    is nested deeper than `DEEPEST_LEVEL` None.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", errors="replace")
+    if text.count("[") + text.count("{") > DEEPEST_LEVEL:
+        text = _cut_levels(text)
     try:
-        return json.loads(text)
+        value = _decode(text)
     except (ValueError, RecursionError):
         return None
+    return _clean(value) if "\\ud" in text or "\\uD" in text else value
 
 
-def as_text(value: object) -> str:
-    """Returns text; numbers as written, None and containers as ""."""
+def _cut_levels(text: str) -> str:
+    """Returns JSON text with null in place of what is nested too deeply; linear, and without recursion."""
+    parts, level, kept_until = [], 0, 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        bracket = match.group()
+        if bracket in ("[", "{"):
+            if level == DEEPEST_LEVEL:
+                parts += [text[kept_until : match.start()], "null"]
+            level += 1
+        elif bracket in ("]", "}"):
+            level -= 1
+            if level == DEEPEST_LEVEL:
+                kept_until = match.end()
+    if level > DEEPEST_LEVEL:  # never closed: no JSON, and not worth reading
+        return ""
+    return "".join([*parts, text[kept_until:]])
+
+
+def _read_integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else None
+
+
+def _read_real(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+_decode = json.JSONDecoder(parse_int=_read_integer, parse_float=_read_real, parse_constant=lambda _: None).decode
+
+
+def _clean(value: Any) -> Any:
+    """Returns JSON whose texts UTF-8 can hold."""
     if isinstance(value, str):
-        return value
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
+def as_text(value: object, longest: int | None = None) -> str:
+    """Returns text, cut where it is longer than `longest`; numbers as written, None and containers as ""."""
+    if isinstance(value, str):
+        return value if longest is None else value[:longest]
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return ""
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+        return str(int(value))[:longest]
     try:
-        return str(value)
+        return str(value)[:longest]
     except ValueError:  # an integer of more digits than Python converts
         return ""
 
 
-def as_optional_text(value: object) -> str | None:
-    """Returns text, or None where there is none."""
-    return as_text(value).strip() or None
+def as_optional_text(value: object, longest: int | None = None) -> str | None:
+    """Returns text, cut where it is longer than `longest`, or None where there is none."""
+    return as_text(value, longest).strip() or None
 
 
 def as_decimal(value: object) -> Decimal | None:
@@ -78,6 +134,12 @@ def as_decimal(value: object) -> Decimal | None:
         return None
     # Exponents beyond any price or size would make later arithmetic slow or raise.
     return number if number.is_finite() and abs(number.adjusted()) < 40 else None
+
+
+def as_cost(value: object) -> Decimal | None:
+    """Returns an amount in USD, or None (unknown) where it is none: negative, or beyond `LARGEST_COST_USD`."""
+    amount = as_decimal(value)
+    return amount if amount is not None and 0 <= amount <= LARGEST_COST_USD else None
 
 
 def as_float(value: object) -> float | None:
@@ -96,11 +158,11 @@ def as_float(value: object) -> float | None:
 
 
 def as_whole(value: object) -> int | None:
-    """Returns a whole number ("6.0000" reads as 6), or None."""
+    """Returns a whole number ("6.0000" reads as 6) that a float holds exactly, or None."""
     if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdecimal():
         return int(value)
     number = as_decimal(value)
-    return int(number) if number is not None else None
+    return int(number) if number is not None and abs(number) <= _LARGEST_WHOLE else None
 
 
 def as_flag(value: object, default: bool) -> bool:
@@ -114,7 +176,7 @@ def as_flag(value: object, default: bool) -> bool:
 
 
 def as_moment(value: object) -> datetime | None:
-    """Returns a UTC time from epoch seconds (or milliseconds), or None for "0", empty and unreadable."""
+    """Returns a UTC time from epoch seconds (or milliseconds); None for "0", empty, unreadable or after 2100."""
     if value is None or value in ("", "0"):  # the most frequent values
         return None
     seconds = as_float(value)
@@ -122,14 +184,16 @@ def as_moment(value: object) -> datetime | None:
         return None
     if seconds >= _MILLISECONDS_FROM:
         seconds /= 1000
-    try:
-        return datetime.fromtimestamp(seconds, tz=UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
+    return datetime.fromtimestamp(seconds, tz=UTC) if seconds < _LAST_MOMENT_S else None
 
 
 def as_seconds(value: object) -> float | None:
     """Returns a duration in seconds from "5s", "1m 5s", "01:05", "6.0000" or a number; None otherwise."""
+    seconds = _read_seconds(value)
+    return seconds if seconds is not None and seconds <= _LONGEST_DURATION_S else None
+
+
+def _read_seconds(value: object) -> float | None:
     if isinstance(value, str) and value.endswith("s") and _PLAIN.fullmatch(value, 0, len(value) - 1):
         return float(value[:-1])
     plain = as_float(value)
@@ -139,7 +203,7 @@ def as_seconds(value: object) -> float | None:
     clock = _CLOCK.fullmatch(text)
     if clock:
         hours, minutes, seconds = clock.groups()
-        return int(hours or 0) * 3600.0 + int(minutes) * 60.0 + float(seconds)
+        return float(hours or 0) * 3600.0 + int(minutes) * 60.0 + float(seconds)
     if not text or _DURATION_PART.sub("", text).strip():
         return None
     return sum(float(number) * _UNIT_SECONDS[unit.lower()] for number, unit in _DURATION_PART.findall(text))

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.json_values import (
-    as_decimal,
+    as_cost,
     as_flag,
     as_float,
     as_list,
@@ -36,6 +36,13 @@ TERMINAL_STATUSES = frozenset({SUCCESS_STATUS, CANCEL_STATUS, ERROR_STATUS})
 """Statuses of a task (not of an event) after which nothing changes."""
 TERMINAL_EVENTS = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
 """Statuses of an event after which nothing follows: `task_error` there is a line of stderr."""
+
+# Bounds of texts of the service: beyond them they are nonsense, or too much to hold the I/O thread with.
+_LONGEST_WORD = 200
+_LONGEST_NAME = 1000
+_LONGEST_URL = 16_000
+_LONGEST_LOG = 256 * 1024
+"""Of a log the end is kept: that is what is shown."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{16,}")
 
@@ -182,11 +189,11 @@ def read_task(data: object) -> Task:
     """Reads one task of a `tasklist`. Anything unreadable becomes a task without id and status."""
     raw = as_mapping(data)
     return Task(
-        id=as_text(raw.get("id") or raw.get("taskid")).strip(),
+        id=as_text(raw.get("id") or raw.get("taskid"), _LONGEST_WORD).strip(),
         token=_read_token(raw),
-        status=as_text(raw.get("status")).strip(),
-        exit_code=as_optional_text(raw.get("pexit")),
-        total_cost_usd=as_decimal(raw.get("totalcost")),
+        status=as_text(raw.get("status"), _LONGEST_WORD).strip(),
+        exit_code=as_optional_text(raw.get("pexit"), _LONGEST_WORD),
+        total_cost_usd=as_cost(raw.get("totalcost")),
         compute_s=as_seconds(raw.get("elapsedseconds")),
         outputs=read_outputs(raw.get("outputs")),
         parameters=as_mapping(raw.get("parameters")),
@@ -195,8 +202,8 @@ def read_task(data: object) -> Task:
         started=as_moment(raw.get("starttime")),
         finished=as_moment(raw.get("postprocessendtime")) or as_moment(raw.get("endtime")),
         cancelled=as_moment(raw.get("canceltime")),
-        log=as_text(raw.get("debugoutput")),
-        error_log=as_text(raw.get("debugerror")),
+        log=_read_log(raw.get("debugoutput")),
+        error_log=_read_log(raw.get("debugerror")),
         raw=raw,
     )
 
@@ -213,11 +220,12 @@ def read_outputs(value: object) -> tuple[Output, ...]:
 
 
 def _read_output(entry: Mapping[str, Any]) -> Output:
+    url = as_optional_text(entry.get("url"))
     return Output(
-        name=as_text(entry.get("name")),
-        content_type=as_text(entry.get("contenttype")).strip(),
+        name=as_text(entry.get("name"))[-_LONGEST_NAME:],
+        content_type=as_text(entry.get("contenttype"), _LONGEST_WORD).strip(),
         size_bytes=as_whole(entry.get("size")),
-        url=as_optional_text(entry.get("url")),
+        url=url if url is not None and len(url) <= _LONGEST_URL else None,
         content=entry.get("content"),
     )
 
@@ -233,7 +241,7 @@ def read_event(frame: object) -> Event | None:
     data = load_json(frame)
     if not isinstance(data, dict):
         return None
-    status = as_text(data.get("type")).strip()
+    status = as_text(data.get("type"), _LONGEST_WORD).strip()
     result = as_flag(data.get("result"), default=True)
     if not status and result:
         return None
@@ -242,9 +250,9 @@ def read_event(frame: object) -> Event | None:
     outputs = read_outputs(message) if status == SUCCESS_STATUS else None
     return Event(
         status=status,
-        task_id=as_optional_text(data.get("id") or data.get("taskid")),
+        task_id=as_optional_text(data.get("id") or data.get("taskid"), _LONGEST_WORD),
         token=_read_token(data) or None,
-        text=as_text(message) if progress is None and outputs is None and as_text(message) else None,
+        text=(_read_log(message) or None) if progress is None and outputs is None else None,
         progress=progress,
         outputs=outputs,
         result=result,
@@ -257,12 +265,12 @@ def _read_progress(message: object) -> Progress | None:
         return None
     percent = as_float(data.get("percentage"))
     return Progress(
-        task=as_text(data.get("task")),
+        task=as_text(data.get("task"), _LONGEST_WORD),
         percent=None if percent is None else min(100.0, max(0.0, percent)),
         step=as_whole(data.get("stepCurrent")),
         steps=as_whole(data.get("stepTotal")),
         rate=as_float(data.get("speed")),
-        rate_unit=as_text(data.get("speedType")),
+        rate_unit=as_text(data.get("speedType"), _LONGEST_WORD),
         remaining_s=as_seconds(data.get("remainingTime")),
     )
 
@@ -292,8 +300,12 @@ def _join(owner: object, project: object) -> str:
     return f"{left}/{right}" if left and right else ""
 
 
+def _read_log(value: object) -> str:
+    return as_text(value)[-_LONGEST_LOG:]
+
+
 def _read_token(raw: Mapping[str, Any]) -> str:
-    token = as_text(raw.get("socketaccesstoken") or raw.get("tasktoken")).strip()
+    token = as_text(raw.get("socketaccesstoken") or raw.get("tasktoken"), _LONGEST_NAME).strip()
     if _TOKEN.fullmatch(token):
         register_secret(token)
     return SecretText(token)

@@ -7,7 +7,6 @@ says in `ambiguous` whether the service may have acted although no usable answer
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from wiro_nb.errors import (
     RateLimited,
     SlotsFull,
 )
-from wiro_nb.json_values import as_flag, as_float, as_list, as_mapping, as_text, as_whole
+from wiro_nb.json_values import as_flag, as_float, as_list, as_mapping, as_text, as_whole, load_json
 
 _BY_CODE: dict[int, type[ApiError]] = {
     1: NotAccessible,
@@ -48,6 +47,8 @@ _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.I | re.S)
 # makes the whole answer unreadable. The list is put in the string's place.
 _UNESCAPED_LIST = re.compile(r'("\w+"\s*:\s*)"(\[(?:\s*"[^"\\\[\]]*"\s*(?:,|(?=\])))*\])"')
 _LONGEST_EXCERPT = 200
+_LONGEST_MESSAGE = 1000
+_MOST_PROBLEMS = 10
 
 
 _Problem = tuple[int | None, str]
@@ -86,11 +87,9 @@ def read_envelope(
 def _load(body: bytes) -> dict[str, Any] | None:
     text = body.decode("utf-8", errors="replace").removeprefix("\ufeff")
     for candidate in (text, _UNESCAPED_LIST.sub(r"\1\2", text)):
-        try:
-            data = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        return data if isinstance(data, dict) else None
+        data = load_json(candidate)
+        if data is not None:
+            return data if isinstance(data, dict) else None
     return None
 
 
@@ -99,9 +98,9 @@ def _read_problems(data: Mapping[str, Any] | None) -> list[_Problem]:
     errors = (data or {}).get("errors")
     entries = as_list(errors) or ([errors] if errors else [])
     problems = []
-    for entry in entries:
+    for entry in entries[:_MOST_PROBLEMS]:
         fields = as_mapping(entry)
-        message = as_text(fields.get("message")) if fields else as_text(entry)
+        message = as_text(fields.get("message") if fields else entry, _LONGEST_MESSAGE)
         problems.append((as_whole(fields.get("code")), message.strip()))
     # A code that says what to do outranks the general one beside it.
     return sorted(problems, key=lambda problem: problem[0] not in _BY_CODE)
@@ -185,7 +184,7 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if seconds is None:
         try:
             moment = parsedate_to_datetime(value)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)

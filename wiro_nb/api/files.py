@@ -6,9 +6,10 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from wiro_nb.errors import DownloadFailed
+from wiro_nb.json_values import as_whole
 
 if TYPE_CHECKING:
     import httpx2
@@ -26,7 +27,7 @@ class FileStream:
     Attributes:
         status: 200 (whole file), 206 (from `start` on), 416 (`start` is past the end), or the 4xx or 5xx
             with which the host refused: then the body is not the file.
-        start: Offset of the first byte of the body; 0 when the host ignored the range.
+        start: Offset of the first byte of the body; 0 when the host ignored the range, -1 when it is unreadable.
         total_bytes: Size of the whole file, None when the host does not say.
     """
 
@@ -50,11 +51,10 @@ class FileStream:
 def _read_extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
     found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
     if status in (206, 416):
-        total = int(found[3]) if found and found[3] != "*" else None
-        return (int(found[1]) if found and found[1] else 0), total
-    length = headers.get("content-length", "")
+        start = as_whole(found[1]) if found and found[1] else 0
+        return (-1 if start is None else start), as_whole(found[3]) if found else None
     encoded = headers.get("content-encoding", "identity") != "identity"
-    return 0, int(length) if length.isdecimal() and not encoded else None
+    return 0, None if encoded else as_whole(headers.get("content-length"))
 
 
 @asynccontextmanager
@@ -76,7 +76,10 @@ async def open_file(http: HttpTransport, url: str, start: int) -> AsyncIterator[
             response = await hop.enter_async_context(http.get_file(url, headers))
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 break
-            url = urljoin(url, response.headers["location"])
+            try:
+                url = urljoin(url, response.headers["location"])
+            except ValueError:
+                raise _failed(url, "host", "it was redirected to an address that cannot be read") from None
             await hop.aclose()
         else:
             raise _failed(url, "redirects", f"it was redirected more than {MAX_REDIRECTS} times")
@@ -89,7 +92,7 @@ async def open_file(http: HttpTransport, url: str, start: int) -> AsyncIterator[
 
 
 def _failed(url: str, reason: str, problem: str, status: int | None = None) -> DownloadFailed:
-    name = urlsplit(url).path.rpartition("/")[2] or "the file"
+    name = url.partition("?")[0].partition("#")[0].rpartition("/")[2][-100:] or "the file"
     return DownloadFailed(
         f"{name} was not fetched: {problem}.", url=url, reason=reason, run_id=None, status=status
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.config import Settings
 from wiro_nb.errors import DownloadFailed, WiroError
-from wiro_nb.execution.run_files import safe_name, unique_name
+from wiro_nb.execution.run_files import UniqueNames, safe_name
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
@@ -65,7 +65,7 @@ class Downloader:
             One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
             not be fetched has its `problem` and no hash; nothing is raised for it.
         """
-        names = _choose_names(outputs)
+        names = choose_names(outputs)
         pairs = list(enumerate(zip(outputs, names, strict=True)))
         return tuple(
             await asyncio.gather(
@@ -99,6 +99,9 @@ class Downloader:
             problem = error.message
         except OSError as error:
             problem = f"it cannot be written: {error.strerror or error}"
+        except Exception as error:  # whatever is wrong with one file, the run was paid and goes on to its end
+            _log.exception("%s could not be fetched", name)
+            problem = f"it could not be fetched ({type(error).__name__})"
         with contextlib.suppress(OSError):
             partial.unlink()
         _log.warning("%s could not be fetched: %s", name, problem)
@@ -192,12 +195,14 @@ async def _fresh_url(read_again: Callable[[], Awaitable[Task]], index: int) -> s
     return task.outputs[index].url if index < len(task.outputs) else None
 
 
-def _choose_names(outputs: Sequence[Output]) -> list[str]:
-    taken: list[str] = ["run.json"]
+def choose_names(outputs: Sequence[Output]) -> list[str]:
+    """Returns a file name for each output of a run, in their order."""
+    names = UniqueNames("run.json")
+    chosen = []
     for index, output in enumerate(outputs):
         name = output.name or PurePosixPath((output.url or "").partition("?")[0]).name
-        taken.append(unique_name(safe_name(name, fallback=f"output-{index + 1}"), taken))
-    return taken[1:]
+        chosen.append(names.add(safe_name(name, fallback=f"output-{index + 1}")))
+    return chosen
 
 
 def _is_all(partial: Path, output: Output) -> bool:

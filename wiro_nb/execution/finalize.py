@@ -143,7 +143,7 @@ class Finisher:
         try:
             text, outputs = await self._work(self._write, active, final)
             final = replace(final, outputs=outputs)
-        except (WiroError, OSError, ValueError):
+        except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
             _log.exception("the record of run %s could not be written", active.run.short_id)
         try:
@@ -269,17 +269,17 @@ def _measure(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
     if not output.name or output.problem:
         return output
     path = folder / output.name
+    poster_path = None
     try:
         info = decode.probe(path)
         poster = decode.make_poster(path)
+        if poster is not None:
+            poster_file = path.with_name(f"{path.stem}.poster.jpg")
+            poster_file.write_bytes(poster)
+            poster_path = relative_path(poster_file, notebook_dir)
     except Exception:  # a strange file must not take the run with it
         _log.exception("%s could not be measured", output.name)
         return replace(output, path=relative_path(path, notebook_dir))
-    poster_path = None
-    if poster is not None:
-        poster_file = path.with_name(f"{path.stem}.poster.jpg")
-        poster_file.write_bytes(poster)
-        poster_path = relative_path(poster_file, notebook_dir)
     return replace(
         output,
         path=relative_path(path, notebook_dir),

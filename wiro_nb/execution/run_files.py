@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
@@ -73,16 +72,27 @@ def safe_name(name: str, fallback: str = "output") -> str:
     return _shorten(text) or fallback
 
 
-def unique_name(name: str, taken: Collection[str]) -> str:
-    """Returns the name, or the name with "-2", "-3"... when it is taken; case does not make a difference."""
-    lower = {other.casefold() for other in taken}
-    if name.casefold() not in lower:
-        return name
-    stem, suffix = _split(name)
-    number = 2
-    while (candidate := _shorten(f"{stem}-{number}{suffix}", f"-{number}{suffix}")).casefold() in lower:
-        number += 1
-    return candidate
+class UniqueNames:
+    """Gives each name once: the name, or the name with "-2", "-3"...; case does not make a difference.
+
+    Args:
+        taken: Names that are not given at all.
+    """
+
+    def __init__(self, *taken: str) -> None:
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, int] = {}
+
+    def add(self, name: str) -> str:
+        """Returns the name as it is still free."""
+        stem, suffix = _split(name)
+        candidate, number = name, self._numbers.get(name.casefold(), 1)
+        while candidate.casefold() in self._taken:
+            number += 1
+            candidate = _shorten(f"{stem}-{number}{suffix}", f"-{number}{suffix}")
+        self._numbers[name.casefold()] = number
+        self._taken.add(candidate.casefold())
+        return candidate
 
 
 def resolve_inside(relative: str, base: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.api.answers import Task
 from wiro_nb.api.service import Service
+from wiro_nb.errors import NotAccessible
 from wiro_nb.services.sandbox_process import SandboxProcess
 from wiro_nb.services.selection import ServiceChoice
 
@@ -90,9 +91,15 @@ class Connection:
         """Reads Task/Detail, by the token when it is known.
 
         Raises:
-            NotAccessible: The service does not know the task.
+            NotAccessible: The service does not know the task, or answers with another one.
         """
-        return await self.call(lambda client: client.task_detail(task_id=None if token else task_id, token=token))
+        task = await self.call(lambda client: client.task_detail(task_id=None if token else task_id, token=token))
+        if task_id is not None and task.id != task_id:
+            raise NotAccessible(
+                f"The service answers with task {task.id} in place of task {task_id}.",
+                hint="%wiro runs", code=1, status=200, ambiguous=False,
+            )  # fmt: skip
+        return task
 
     def _forget_request(self, request: asyncio.Task[Any]) -> None:
         self._requests.discard(request)

@@ -92,13 +92,12 @@ def test_a_long_name_keeps_its_suffix() -> None:
 
 
 def test_taken_names_are_counted_up() -> None:
-    taken: list[str] = []
-    for _ in range(3):
-        taken.append(run_files.unique_name("Clip.mp4", taken))
-    assert taken == ["Clip.mp4", "Clip-2.mp4", "Clip-3.mp4"]
-    assert run_files.unique_name("clip.MP4", taken) == "clip-4.MP4"
+    names = run_files.UniqueNames("run.json")
+    assert [names.add("Clip.mp4") for _ in range(3)] == ["Clip.mp4", "Clip-2.mp4", "Clip-3.mp4"]
+    assert names.add("clip.MP4") == "clip-4.MP4"
+    assert names.add("RUN.json") == "RUN-2.json"
     long = "x" * 116 + ".mp4"
-    other = run_files.unique_name(long, [long])
+    other = run_files.UniqueNames(long).add(long)
     assert other != long
     assert len(other) <= run_files.LONGEST_NAME_BYTES
 

@@ -323,10 +323,11 @@ def _words(text: str) -> set[str]:
 
 
 def _hint(schema: ModelSchema, problem: Problem) -> str:
+    name = f'"{problem.name}"' if " " in problem.name else problem.name
     if problem.near and (problem.allowed or schema.get(problem.name)):
         value = problem.near[0]
-        return f'{problem.name}="{value}"' if re.search(r"[\s\"'#]", value) else f"{problem.name}={value}"
+        return f'{name}="{value}"' if re.search(r"[\s\"'#]", value) else f"{name}={value}"
     if problem.message == "is required: write a text":
         below = ", or the text below the %%wiro line" if problem.name == "prompt" else ""
-        return f'{problem.name}="..."{below}'
+        return f'{name}="..."{below}'
     return f"%wiro info {schema.slug}"

@@ -22,7 +22,7 @@ from wiro_nb.schema.types import ModelSchema
 MOST_POINTS = 1000
 """A larger sweep is refused, whatever it costs."""
 
-_NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")
+_NAME = re.compile(r"[A-Za-z_][\w.\-]*(?: +[\w.\-]+)*\Z")
 _NUMBER = r"[+-]?(?:\d+\.\d+|\d+)"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER}))?\Z")
 _OPEN_RANGE = re.compile(

@@ -22,6 +22,7 @@ from wiro_nb.notebook.magic.parser import (
     split_words,
 )
 from wiro_nb.redaction import redact
+from wiro_nb.sweeps.axes import read_axis
 
 MODEL = "pruna/vace"
 # What can stand inside a cell: every character but the line ends a notebook normalises away.
@@ -200,3 +201,9 @@ def test_a_quoted_value_reads_back_the_same(value: str) -> None:
 def test_any_line_is_read_or_refused_by_a_usage_error(line: str) -> None:
     with contextlib.suppress(UsageError):
         assert parse_line(line).command
+
+
+def test_a_name_with_blanks_stands_in_quotes() -> None:
+    parsed = parse_cell_line('a/b "my name"=x \'the other\'="two words" --sweep "a size"=1,2')
+    assert parsed.values == {"my name": "x", "the other": "two words"}
+    assert read_axis(parsed.listed("sweep")[0]).name == "a size"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from wiro_nb.notebook.magic.completion import complete
+from wiro_nb.notebook.session import session
 from wiro_nb.presentation.grammar import COMMANDS
+from wiro_nb.schema import ModelSchema, Option, Parameter
 
 
 def offered(cell: str) -> tuple[str, ...]:
@@ -51,3 +53,25 @@ def test_offers(cell: str, wanted: list[str]) -> None:
 
 def test_a_whole_model_name_in_any_case_is_found() -> None:
     assert offered("%wiro info WAN-AI/|") == ("Wan-AI/Wan2.2-TI2V-5B-text-to-video",)
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        ('%wiro run x/y "my|', ['"my name"=']),
+        ("%wiro run x/y my|", ['"my name"=']),
+        ('%wiro run x/y "my n|', ['"my name"=']),
+        ('%wiro run x/y "my name"=a|', ["ab"]),
+        ('%wiro run x/y "my name"=ab |', ["model="]),
+        ("%%wiro x/y\nmy n|\n---\na fox", ["my name: "]),
+        ("%%wiro x/y\nmy name: a|\n---\na fox", ["ab"]),
+        ("%%wiro x/y\nmy name: ab\nmo|\n---\na fox", ["model: "]),
+    ],
+)
+def test_names_with_blanks_are_offered_in_quotes(
+    cell: str, wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaced = Parameter("my name", "select", "Name", options=(Option("ab", "ab"), Option("cd", "cd")))
+    schema = ModelSchema("x/y", "x/y", "Y", parameters=(spaced, Parameter("model", "text", "Model")))
+    monkeypatch.setattr(type(session), "known_schema", lambda self, model: schema)
+    assert list(offered(cell)) == wanted

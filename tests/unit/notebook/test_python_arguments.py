@@ -37,3 +37,22 @@ def test_what_can_hold_no_run_is_refused(source: object) -> None:
 
     with pytest.raises(InputError, match="a run, its id or a file is wanted"):
         source_text(source)  # type: ignore[arg-type]
+
+
+def test_inputs_named_like_arguments_are_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wiro_nb.notebook.run import actions
+
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    def start(model: str, values: dict[str, object], options: object) -> None:
+        asked.append((model, values))
+        raise InputError("enough")
+
+    monkeypatch.setattr(actions, "start", start)
+    for call in (
+        lambda: wiro_nb.run("a/b", model="large", inputs="x", **{"my name": "y"}),
+        lambda: wiro_nb.run("a/b", {"model": "large", "inputs": "x", "my name": "y"}),
+    ):
+        with pytest.raises(InputError, match="enough"):
+            call()
+    assert asked == [("a/b", {"model": "large", "inputs": "x", "my name": "y"})] * 2

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb.notebook.form.text import cell_text, python_text
+from wiro_nb.notebook.form.text import Plain, cell_text, python_text
 from wiro_nb.notebook.magic.parser import parse_body, parse_cell_line, parse_line
+from wiro_nb.notebook.magic.prompts import cell_of_run
+from wiro_nb.schema import ModelSchema, Option, Parameter
 
 
 def read_cell(text: str) -> tuple[dict[str, object], str]:
@@ -67,3 +70,29 @@ def test_several_files_and_odd_names_survive() -> None:
 def test_an_empty_value_on_the_line_is_given(text: str) -> None:
     assert parse_cell_line(f"a/b {text}").values == {"style": ""}
     assert parse_body("style:\n---\na fox").values == {"style": ""}
+
+
+SPACED: dict[str, Plain] = {"my name": "two words", "model": "large"}
+
+
+def test_names_with_blanks_and_a_name_like_an_argument_stand_in_a_cell_and_in_python() -> None:
+    text = cell_text("a/b", SPACED, prompt="a fox")
+    assert text == '%%wiro a/b "my name"="two words" model=large\na fox'
+    assert read_cell(text) == (SPACED, "a fox")
+    assert read_python(python_text("a/b", SPACED)) == SPACED
+
+
+def test_a_name_with_blanks_in_the_body_counts_only_where_the_model_has_it() -> None:
+    body = "my name: x\nseed: 7\n---\na fox"
+    assert parse_body(body, ["my name", "seed"]).values == {"my name": "x", "seed": "7"}
+    assert parse_body(body).prompt == body
+    assert cell_text("a/b", {}, prompt=body) == f"%%wiro a/b\n{body}"
+    assert cell_text("a/b", {}, prompt=body, names=["my name", "seed"]).startswith("import wiro_nb")
+
+
+def test_the_cell_of_a_run_keeps_an_empty_choice() -> None:
+    style = Parameter("style", "select", "Style", default="a", options=(Option("", ""), Option("a", "A")))
+    run = Mock(model="a/b", parameters={"prompt": "a fox", "style": "", "note": ""}, files={})
+    schema = ModelSchema("a/b", "a/b", "B", parameters=(style,))
+    assert cell_of_run(run, schema) == '%%wiro a/b style=""\na fox'
+    assert cell_of_run(run, None) == "%%wiro a/b\na fox"

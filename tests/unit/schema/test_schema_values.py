@@ -479,3 +479,12 @@ def test_the_empty_text_is_a_choice_of_its_own_where_the_model_lists_it(
     assert prepared.parameters == {"style": expected}
     assert not any("default" in note for note in prepared.notes)
     assert check(schema_of(replace(STYLE, required=True, default=None)), {"style": ""}) == {}
+
+
+def test_names_with_blanks_are_names() -> None:
+    spaced = Parameter(id="my name", type="text", label="Name")
+    assert prepare(schema_of(spaced), {"my name": "x"}).parameters == {"my name": "x"}
+    required = replace(spaced, required=True)
+    with pytest.raises(InvalidParameter) as refused:
+        prepare(schema_of(required), {})
+    assert refused.value.hint == '"my name"="..."'

@@ -205,7 +205,8 @@ class ModelForm(OutputWidget):
         values = changed_values(self._layout_plan, self.values, self._folder)
         prompt = str(self.values.get("prompt", "")) if "prompt" in self._fields else ""
         values.pop("prompt", None)
-        return cell_text(self._schema.slug, values, prompt=prompt)
+        names = [parameter.id for parameter in self._schema.parameters]
+        return cell_text(self._schema.slug, values, prompt=prompt, names=names)
 
     def python(self) -> str:
         """Returns the Python call that sends the same values."""

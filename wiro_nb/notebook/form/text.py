@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from wiro_nb.notebook.magic.parser import NAME, parse_body, quote_word
+from wiro_nb.notebook.magic.parser import NAME, SPACED_NAME, parse_body, quote_name, quote_word
 
 _OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
 """Keywords of `wiro_nb.run` that are no inputs: an input of such a name stands in its mapping."""
@@ -13,24 +13,25 @@ _OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
 Plain = str | int | float | list[str]
 
 
-def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "") -> str:
+def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "", names: Collection[str] = ()) -> str:
     """Returns a `%%wiro` cell that sends these values.
 
     Args:
         slug: The model.
         values: Settings to write, without the prompt.
         prompt: The prompt, verbatim, or "".
+        names: The model's inputs: what a body may hold as settings.
 
     Returns:
         The cell. Where a value cannot stand in one (a setting with a line break, a prompt that would be read
         back as something else), the Python call.
     """
     pairs = [(name, str(item)) for name, value in values.items() for item in _items(value)]
-    odd = any("\n" in value or "\r" in value or NAME.match(name) is None for name, value in pairs)
-    read_back = parse_body(prompt)
+    odd = any("\n" in value or "\r" in value or not _is_typed(name) for name, value in pairs)
+    read_back = parse_body(prompt, names)
     if odd or read_back.values or read_back.prompt != prompt:
         return python_text(slug, {**({"prompt": prompt} if prompt else {}), **values})
-    line = " ".join([slug, *(f"{name}={quote_word(value)}" for name, value in pairs)])
+    line = " ".join([slug, *(f"{quote_name(name)}={quote_word(value)}" for name, value in pairs)])
     # IPython refuses a cell magic without a body; the line magic does the same.
     return f"%%wiro {line}\n{prompt}" if prompt else f"%wiro run {line}"
 
@@ -43,6 +44,10 @@ def python_text(slug: str, values: Mapping[str, Plain]) -> str:
     arguments = [f"    {odd!r},"] if odd else []
     arguments += [f"    {name}={value!r}," for name, value in plain.items()]
     return "\n".join(["import wiro_nb", "", "run = wiro_nb.run(", f"    {slug!r},", *arguments, ")"]) + "\n"
+
+
+def _is_typed(name: str) -> bool:
+    return bool(NAME.match(name) or SPACED_NAME.match(name))
 
 
 def _items(value: Plain) -> list[Plain]:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from wiro_nb.notebook.magic.parser import SEPARATOR, Word, quote_word, read_settings
+from wiro_nb.notebook.magic.parser import (
+    NAME,
+    SEPARATOR,
+    SPACED_NAME,
+    Word,
+    quote_name,
+    quote_word,
+    read_settings,
+)
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, Command, find_command
 from wiro_nb.schema.types import ModelSchema, Parameter
@@ -19,7 +27,9 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL = re.compile(rf"^%%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL_MODEL = re.compile(rf"^%%{MAGIC}\s+(?P<rest>[^\n]*)")
-_SETTING = re.compile(r"^(?P<name>[A-Za-z_][\w.\-]*)(?P<colon>:\s*)?(?P<value>.*)\Z")
+_PIECE = re.compile(
+    r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
+)
 _FLAG_CHOICES = {
     "service": ("sandbox", "cloud"),
     "spent_by": ("model", "day", "notebook"),
@@ -99,8 +109,8 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
     if schema is None or not command.takes_values:
         return None
     taken = {word.name for word in earlier}
-    free = (item for item in schema.parameters if item.multiple or item.id not in taken)
-    return _offer(typed.text, (f"{item.id}=" for item in free), "param")
+    free = [item for item in schema.parameters if item.multiple or item.id not in taken]
+    return _offer(typed.text, (f"{quote_name(item.id)}=" for item in free), "param")
 
 
 def _positional(command: Command, words: list[Word]) -> list[str]:
@@ -136,7 +146,8 @@ def _choices(schema: ModelSchema | None, typed: Word, rest: str) -> Offer | None
     parameter = schema.get(typed.name or "") if schema else None
     if parameter is None:
         return None
-    start = rest.rindex(f"{typed.name}=") + len(f"{typed.name}=")
+    head = f"{quote_name(parameter.id)}="
+    start = rest.rindex(head) + len(head)
     fragment = rest[start:]
     values = (quote_word(text) for text in _labels(parameter))
     wanted = fragment.strip("\"'").lower()
@@ -156,23 +167,25 @@ def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -
     """Offers settings in the block of `name: value` lines; a prompt gets nothing."""
     if any(line == SEPARATOR for line in lines[1:line_number]) or SEPARATOR not in lines[line_number + 1 :]:
         return None
-    if read_settings(lines[1:line_number]) is None or not (match := _SETTING.match(before)):
-        return None
     schema = _model_in(CELL, [*_words(first_line), Word("")][:-1])
     if schema is None:
         return None
-    if match["colon"] is None:
-        return _offer(match["name"], (f"{item.id}: " for item in schema.parameters), "param")
-    parameter = schema.get(match["name"])
-    return _offer(match["value"], _labels(parameter), "value", files_too=parameter.is_file) if parameter else None
+    names = [item.id for item in schema.parameters]
+    if not before or read_settings(lines[1:line_number], names) is None:
+        return None
+    name, colon, value = before.partition(":")
+    if not colon:
+        return _offer(name, (f"{item}: " for item in names), "param")
+    parameter = schema.get(name)
+    return _offer(value.lstrip(), _labels(parameter), "value", files_too=parameter.is_file) if parameter else None
 
 
 def _offer(
     typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False, files_too: bool = False
 ) -> Offer | None:
-    wanted = typed.lower()
+    wanted = typed.lower().lstrip('"')
     listed = list(dict.fromkeys(texts))
-    found = [text for text in listed if text.lower().startswith(wanted)]
+    found = [text for text in listed if text.lower().lstrip('"').startswith(wanted)]
     if anywhere:
         found += [text for text in listed if wanted in text.lower() and text not in found]
     return Offer(typed, tuple(found), kind, files_too) if found or files_too else None
@@ -181,10 +194,10 @@ def _offer(
 def _words(rest: str) -> list[Word]:
     """Splits what stands before the cursor; an open quote is no mistake yet. Ends with the word being typed."""
     words: list[Word] = []
-    for piece in re.findall(r"(?:[A-Za-z_][\w.\-]*=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:[A-Za-z_][\w.\-]*=)\Z", rest):
+    for piece in _PIECE.findall(rest):
         name, equals, value = piece.partition("=")
-        if equals and re.fullmatch(r"[A-Za-z_][\w.\-]*", name):
-            words.append(Word(value.strip("\"'"), name))
+        if equals and (NAME.match(name) or SPACED_NAME.match(name.strip('"'))):
+            words.append(Word(value.strip("\"'"), name.strip('"')))
         else:
             words.append(Word(piece))
     if not rest or (rest[-1].isspace() and not _is_open(rest)):
@@ -193,4 +206,4 @@ def _words(rest: str) -> list[Word]:
 
 
 def _is_open(rest: str) -> bool:
-    return re.search(r"=(\"[^\"]*|'[^']*)\Z", rest) is not None
+    return re.search(r"(?:=|\s)(\"[^\"]*|'[^']*)\Z", rest) is not None

@@ -100,11 +100,12 @@ def _cell_values(schema: ModelSchema, parsed: Parsed, body: str) -> dict[str, An
     Raises:
         UsageError: Something stands twice, or the body is empty or not wanted.
     """
-    read, values = parse_body(body), parsed.values
+    names = [parameter.id for parameter in schema.parameters]
+    read, values = parse_body(body, names), parsed.values
     head, prompt = dict(read.values), read.prompt
     target = prompt_name(schema)
     if target is None and prompt:
-        more = read_settings(line for line in prompt.split("\n") if line.strip())
+        more = read_settings((line for line in prompt.split("\n") if line.strip()), names)
         if more is None:
             _fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
         head, prompt = {**head, **more}, ""

@@ -2,20 +2,20 @@
 
 Line: words separated by spaces. A value with spaces stands in quotes, which count only at the start of a
 word or right after its `=`; elsewhere an apostrophe is just an apostrophe. `name={expression}` is a Python value;
-nothing else is expanded.
+nothing else is expanded. A name with blanks stands in quotes: `"my name"=value`.
 
 A list such as `--sweep style=slow,"calm, warm"` keeps its quotes: they say which commas part values.
 
 Body: the prompt, verbatim, without the blank lines around it. When a line is exactly `---` and every
 line before it reads `name: value`, those lines are settings (values raw, without quotes) and the prompt
-is what follows.
+is what follows. A name with blanks counts only where the model has such an input.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import NoReturn
@@ -26,11 +26,13 @@ from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, STATUS, Command,
 from wiro_nb.redaction import register_secret
 
 NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")
+SPACED_NAME = re.compile(r"[^\W\d][\w.\-]*(?: +[\w.\-]+)+\Z")
 SEPARATOR = "---"
 
-_HEADER_LINE = re.compile(r"(?P<name>[A-Za-z_][\w.\-]*):(?:[ \t]+(?P<value>.*))?\Z")
+_HEADER_LINE = re.compile(r"[A-Za-z_][\w.\-]*:(?:[ \t]+.*)?\Z")
+_WORD_NAME = re.compile(r"""([A-Za-z_][\w.\-]*)=|(["'])([^\W\d][\w.\-]*(?: +[\w.\-]+)*)\2=""")
 _LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
-_KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\-]?key|api[_\-]?secret|secret|tasktoken|socketaccesstoken)\Z")
+_KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\- ]?key|api[_\- ]?secret|secret|tasktoken|socketaccesstoken)\Z")
 _KEY_SHAPE = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[A-Za-z0-9_\-]{24,}\Z")
 _ULID = re.compile(r"(?i)[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
 KEY_REFUSED = (
@@ -149,8 +151,8 @@ def _read_list(line: str, start: int) -> tuple[Word, int]:
 def _read_word(line: str, start: int) -> tuple[Word, int]:
     name: str | None = None
     position = start
-    if (match := re.compile(r"([A-Za-z_][\w.\-]*)=").match(line, start)) is not None:
-        name, position = match.group(1), match.end()
+    if (match := _WORD_NAME.match(line, start)) is not None:
+        name, position = match[1] or match[3], match.end()
     if position < len(line) and line[position] in "\"'":
         text, end = _read_quoted(line, position)
         return Word(text, name, quoted=True), end
@@ -202,6 +204,11 @@ def quote_word(value: str) -> str:
     return f'"{escaped}"'
 
 
+def quote_name(name: str) -> str:
+    """Returns an input's name as it is typed on the line."""
+    return f'"{name}"' if SPACED_NAME.match(name) else name
+
+
 def parse_line(line: str) -> Parsed:
     """Reads what follows `%wiro`.
 
@@ -236,19 +243,24 @@ def parse_cell_line(line: str) -> Parsed:
     return _parse_words(CELL, words)
 
 
-def parse_body(body: str) -> Body:
-    """Splits a cell's body into its settings and the prompt; see the module's text for the rule."""
+def parse_body(body: str, names: Collection[str] = ()) -> Body:
+    """Splits a cell's body into its settings and the prompt; see the module's text for the rule.
+
+    Args:
+        body: The body.
+        names: The model's inputs; only those with blanks matter.
+    """
     lines = body.split("\n")
     values: dict[str, str] = {}
     if SEPARATOR in (stripped := [line.rstrip("\r") for line in lines]):
         end = stripped.index(SEPARATOR)
-        head = read_settings(stripped[:end])
+        head = read_settings(stripped[:end], names)
         if head:
             return Body(head, _trim_blank_lines(lines[end + 1 :]))
     return Body(values, _trim_blank_lines(lines))
 
 
-def read_settings(lines: Iterable[str]) -> dict[str, str] | None:
+def read_settings(lines: Iterable[str], names: Collection[str] = ()) -> dict[str, str] | None:
     """Reads `name: value` lines; None when one of them is something else.
 
     Raises:
@@ -256,12 +268,12 @@ def read_settings(lines: Iterable[str]) -> dict[str, str] | None:
     """
     values: dict[str, str] = {}
     for line in lines:
-        match = _HEADER_LINE.match(line.rstrip())
-        if match is None:
+        name, _, value = line.rstrip().partition(":")
+        if _HEADER_LINE.match(line.rstrip()) is None and (name not in names or value[:1] not in ("", " ", "\t")):
             return None
-        if match["name"] in values:
-            _fail(f"{match['name']} is given twice above the {SEPARATOR} line")
-        values[match["name"]] = (match["value"] or "").strip()
+        if name in values:
+            _fail(f"{name} is given twice above the {SEPARATOR} line")
+        values[name] = value.strip()
     return values
 
 

@@ -21,11 +21,18 @@ def prompt_name(schema: ModelSchema) -> str | None:
     return next((name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()), None)
 
 
-def cell_of_run(run: Run) -> str:
-    """Returns the cell that makes a run again, seed included; files stand by URL or name."""
-    values: dict[str, Any] = {name: value for name, value in run.parameters.items() if value != ""}
+def cell_of_run(run: Run, schema: ModelSchema | None) -> str:
+    """Returns the cell that makes a run again, seed included; files stand by URL or name.
+
+    Args:
+        run: The run.
+        schema: Its model, where that is known: it says where the empty text is a choice.
+    """
+    parameters = schema.parameters if schema is not None else ()
+    kept = {parameter.id for parameter in parameters if parameter.takes_empty}
+    values: dict[str, Any] = {name: value for name, value in run.parameters.items() if value != "" or name in kept}
     for name, files in run.files.items():
         given = [str(item.get("url") or item.get("name") or "") for item in files]
         values[name] = given[0] if len(given) == 1 else given
     prompt = str(values.pop(PROMPT, ""))
-    return cell_text(run.model, values, prompt=prompt)
+    return cell_text(run.model, values, prompt=prompt, names=[parameter.id for parameter in parameters])

@@ -177,7 +177,7 @@ def answer_action(run: Run, card: RunCard, action: str) -> None:
     elif action == "copy_cell":
         from wiro_nb.notebook.magic.prompts import cell_of_run
 
-        card.reply(cell_of_run(run), copy=True)
+        card.reply(cell_of_run(run, session.known_schema(run.model)), copy=True)
 
 
 def end_views() -> None:

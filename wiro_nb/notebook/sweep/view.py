@@ -199,4 +199,4 @@ class SweepView:
         elif action == "copy" and self.handle.best is not None:
             from wiro_nb.notebook.magic.prompts import cell_of_run
 
-            grid.reply_copy(cell_of_run(self.handle.best))
+            grid.reply_copy(cell_of_run(self.handle.best, session.known_schema(self.handle.best.model)))

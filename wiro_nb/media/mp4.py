@@ -1,8 +1,8 @@
-"""Facts about an MP4 and its comment tag, with the standard library only.
+"""Facts about an MP4 and the texts beside its media, with the standard library only.
 
-The tag is the one players and ffprobe show as "comment". A file is never changed in place: a copy
-with the new tag is written beside it, read back, and then takes its place.
-Source: ISO/IEC 14496-12 sections 8.1 to 8.7; the QuickTime File Format Specification, "Metadata".
+A file is never changed in place: a copy with the new text is written beside it, read back, and then
+takes its place.
+Source: ISO/IEC 14496-12 sections 8.1 to 8.7.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wiro_nb.files import Writer, replace_file
-from wiro_nb.media.boxes import Box, BoxError, BoxHead, Layout, read_box, read_layout
+from wiro_nb.media import mp4_tags
+from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxError, BoxHead, Layout, read_box, read_layout
 
-COMMENT = b"\xa9cmt"
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
-"""Type of the `uuid` box that carries a text where `moov` cannot be changed (fragmented files)."""
+"""First bytes of a text in a `free` box at the end of a file; older versions wrote a `uuid` box of this type."""
 
-_TEXT = 1
+_PLAIN_BOXES = frozenset({b"ftyp", b"styp", b"pdin", b"moov", b"mdat", b"free", b"skip", b"wide"})
+"""Top-level boxes that name no position in the file and vouch for no bytes of it, `moov` apart."""
+
 _COPY_BYTES = 1 << 20
 
 
@@ -59,37 +61,45 @@ def probe_mp4(path: Path) -> MediaInfo | None:
     return None
 
 
-def read_comment(path: Path) -> str | None:
-    """Returns the comment tag's text, or None when there is none.
+def read_tags(path: Path) -> list[tuple[str, str]]:
+    """Returns all texts beside the media with their names, such as "comment"; a text at the end comes first.
 
-    A clip that broke off behind its `moov`, as an interrupted copy does, still has its record.
+    A clip that broke off behind its `moov`, as an interrupted copy does, still has what stands there.
 
     Raises:
-        BoxError: The file is not an MP4, or cut so that the tag is gone.
+        BoxError: The file is not an MP4, or cut so that its `moov` is gone.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        layout, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
-        own = _find_own_box(file, layout)
-        if own:
-            file.seek(own.start + own.head_bytes + 16)
-            return file.read(min(own.size - own.head_bytes - 16, 64 * 2**20)).decode("utf-8", "replace")
-    value = _keyed_comment(moov) or _listed_comment(moov)
-    data = value.find(b"data") if value else None
-    if data is None and layout.cut:
-        raise BoxError(layout.cut)
-    return data.payload[8:].decode("utf-8", "replace") if data else None
+    return _read_tags(path)[0]
+
+
+def read_comment(path: Path) -> str | None:
+    """Returns the text that `write_comment` wrote, or None when there is none.
+
+    Raises:
+        BoxError: The file is not an MP4, or cut and without the text.
+        OSError: It cannot be read.
+    """
+    tags, cut = _read_tags(path)
+    text = next((text for _, text in tags if mp4_tags.is_own(text)), None)
+    if text is None and cut:
+        raise BoxError(cut)
+    return text
 
 
 def write_comment(path: Path, text: str) -> str:
-    """Sets the comment tag; media data and everything else stay as they are.
+    """Adds a text beside the media; media data and the texts of others stay as they are.
+
+    The text becomes the comment, or a tag called "wiro_nb" beside a comment of another program. It goes into
+    a `free` box at the end of the file, before which no byte changes, where `moov` has no place for it and
+    where the file has boxes that may depend on its bytes: fragments, Content Credentials, unknown ones.
 
     Args:
-        path: An MP4 or QuickTime file; replaced in one step by a copy with the tag.
-        text: The new comment.
+        path: An MP4 or QuickTime file; replaced in one step by a copy with the text.
+        text: JSON that begins with the key "wiro_nb"; it takes the place of an older one.
 
     Returns:
-        The SHA-256 (hex) of the file with the tag.
+        The SHA-256 (hex) of the file with the text.
 
     Raises:
         BoxError: The file is cut, not an MP4, or did not read back; it is then untouched.
@@ -102,9 +112,12 @@ def write_comment(path: Path, text: str) -> str:
 
     with path.open("rb") as source:
         layout, moov = _read_moov(source, path.stat().st_size)
-        if layout.has(b"moof"):
-            return replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
-        return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file, text), check=check)
+        while _is_own_box(source, layout.boxes[-1]):
+            layout.boxes.pop()
+        is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in layout.boxes)
+        if is_plain and mp4_tags.set_text(moov, text):
+            return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file), check=check)
+        return replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
 
 
 def hash_media(path: Path) -> str:
@@ -131,21 +144,32 @@ def _read_moov(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> tuple[
     return layout, read_box(file, head)
 
 
-def _find_own_box(file: BinaryIO, layout: Layout) -> BoxHead | None:
-    for head in reversed(layout.boxes):
-        if head.type == b"uuid":
-            file.seek(head.start + head.head_bytes)
-            if file.read(16) == OWN_BOX:
-                return head
-    return None
+def _read_tags(path: Path) -> tuple[list[tuple[str, str]], str]:
+    """Returns the texts, and where the file breaks off."""
+    with path.open("rb") as file:
+        layout, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
+        own = next((head for head in reversed(layout.boxes) if _is_own_box(file, head)), None)
+        tags = [(tag.name, tag.text) for tag in mp4_tags.read_tags(moov)]
+        if own is not None:
+            start = own.head_bytes + len(OWN_BOX)
+            file.seek(own.start + start)
+            text = file.read(min(own.size - start, MAX_MOOV_BYTES)).decode("utf-8", "replace")
+            tags.insert(0, (mp4_tags.KEYWORD, text))
+    return tags, layout.cut
 
 
-def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer, text: str) -> None:
+def _is_own_box(file: BinaryIO, head: BoxHead) -> bool:
+    if head.type not in (b"free", b"uuid") or head.size < head.head_bytes + len(OWN_BOX):
+        return False
+    file.seek(head.start + head.head_bytes)
+    return file.read(len(OWN_BOX)) == OWN_BOX
+
+
+def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer) -> None:
     head = layout.only(b"moov")
     assert head is not None
-    _set_comment(moov, text)
-    growth = len(moov.to_bytes()) - head.size
-    _shift_chunks(moov, after=head.start, by=growth)
+    content = moov.to_bytes()
+    _shift_chunks(moov, after=head.start, by=len(content) - head.size)
     for box in layout.boxes:
         if box is head:
             target.write(moov.to_bytes())
@@ -154,12 +178,8 @@ def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer,
 
 
 def _copy_with_own_box(source: BinaryIO, layout: Layout, target: Writer, text: str) -> None:
-    """Fragments name absolute positions in many ways: leave all as it is and add a box at the end."""
-    own = _find_own_box(source, layout)
-    for box in layout.boxes:
-        if box is not own:
-            _copy_range(source, target, box.start, box.size)
-    target.write(Box(b"uuid", OWN_BOX + text.encode()).to_bytes())
+    _copy_range(source, target, 0, layout.boxes[-1].end)
+    target.write(Box(b"free", OWN_BOX + text.encode()).to_bytes())
 
 
 def _copy_range(source: BinaryIO, target: Writer, start: int, size: int) -> None:
@@ -194,70 +214,6 @@ def _shift_chunks(moov: Box, *, after: int, by: int) -> None:
             if width == 4 and moved and max(moved) >= 2**32:
                 raise BoxError("it is too large for a tag before its media data")
             child.payload = child.payload[:8] + struct.pack(shape, *moved) + child.payload[8 + count * width :]
-
-
-def _set_comment(moov: Box, text: str) -> None:
-    value = _keyed_comment(moov)
-    if value is None:
-        listed = _ensure_list(moov)
-        listed.children = [child for child in listed.children or () if child.type != COMMENT]
-        value = Box(COMMENT, children=[])
-        listed.children.append(value)
-    value.children = [Box(b"data", struct.pack(">II", _TEXT, 0) + text.encode())]
-
-
-def _listed_comment(moov: Box) -> Box | None:
-    return moov.find(b"udta", b"meta", b"ilst", COMMENT)
-
-
-def _keyed_comment(moov: Box) -> Box | None:
-    """Returns the item of the key "comment" in a list with keys ("mdta"), as ffmpeg can write."""
-    for meta in (moov.find(b"meta"), moov.find(b"udta", b"meta")):
-        keys = meta.find(b"keys") if meta else None
-        items = meta.find(b"ilst") if meta else None
-        if keys is None or items is None:
-            continue
-        numbered = {item.type: item for item in reversed(items.children or ())}
-        for number, key in enumerate(_read_keys(keys.payload), start=1):
-            if key in (b"comment", b"com.apple.quicktime.comment"):
-                found = numbered.get(struct.pack(">I", number))
-                if found is not None and found.children is not None:
-                    return found
-    return None
-
-
-def _read_keys(payload: bytes) -> list[bytes]:
-    keys: list[bytes] = []
-    at = 8
-    while at + 8 <= len(payload):
-        size = _uint(payload, at)
-        if size < 8 or at + size > len(payload):
-            break
-        keys.append(payload[at + 8 : at + size])
-        at += size
-    return keys
-
-
-def _ensure_list(moov: Box) -> Box:
-    """Returns `udta/meta/ilst`, adding what is missing."""
-    children = moov.children if moov.children is not None else []
-    user_data = next((box for box in children if box.type == b"udta" and box.children is not None), None)
-    if user_data is None:
-        user_data = Box(b"udta", children=[])
-        children.append(user_data)
-    meta = user_data.find(b"meta")
-    handler = meta.find(b"hdlr") if meta else None
-    if meta is None or meta.children is None or handler is None or handler.payload[8:12] != b"mdir":
-        user_data.children = [box for box in user_data.children or () if box.type != b"meta"]
-        handler_body = struct.pack(">II4s4sIIB", 0, 0, b"mdir", b"appl", 0, 0, 0)
-        meta = Box(b"meta", children=[Box(b"hdlr", handler_body)], prefix=b"\0\0\0\0")
-        user_data.children.append(meta)
-    items = meta.find(b"ilst")
-    if items is None or items.children is None:
-        meta.children = [box for box in meta.children or () if box.type != b"ilst"]
-        items = Box(b"ilst", children=[])
-        meta.children.append(items)
-    return items
 
 
 def _describe_track(track: Box) -> MediaInfo:

@@ -1,8 +1,13 @@
 """Writes a record into the file it describes, and reads it back.
 
-MP4 and QuickTime files carry it as the comment tag, PNG files as a text chunk. Other types have
-the sidecar only. The text is the record's canonical JSON under one key, so that a comment of another
-program is never mistaken for a record.
+MP4 and QuickTime files carry it as the comment tag, as a tag called "wiro_nb" where another program's
+comment stands, or in a box at the end of the file (`mp4.write_comment`); PNG files as a text chunk. Other
+types have the sidecar only. The text is the record's canonical JSON under one key, so that a comment of
+another program is never mistaken for a record.
+
+Copying the streams into another file (`ffmpeg -c copy`) keeps the comment in MP4, MOV and Matroska. It keeps
+the tag called "wiro_nb" in Matroska and with `-movflags use_metadata_tags`, and it loses the box at the end.
+A clip with Content Credentials has nothing but that box, because a change of `moov` would make them invalid.
 """
 
 from __future__ import annotations
@@ -13,13 +18,14 @@ from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
-from wiro_nb.media import mp4, png
+from wiro_nb.media import matroska, mp4, png
 from wiro_nb.media.boxes import BoxError
+from wiro_nb.media.mp4_tags import is_own
 from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import check_record, dump_normal
 
 KEY = "wiro_nb"
-_DAMAGED = (BoxError, png.PngError)
+_DAMAGED = (BoxError, png.PngError, matroska.MatroskaError)
 
 
 class _Format(NamedTuple):
@@ -72,7 +78,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     """
     try:
         kind = _format_of(path)
-        text = kind.read(path) if kind is not None else None
+        text = kind.read(path) if kind is not None else _read_matroska(path)
     except _DAMAGED as error:
         raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="cut") from None
     except OSError as error:
@@ -147,6 +153,14 @@ def _parse(text: str | None) -> Any:
     except ValueError:
         return None
     return content.get(KEY) if isinstance(content, dict) else None
+
+
+def _read_matroska(path: Path) -> str | None:
+    """Returns the record's text in a clip that was copied into Matroska."""
+    with path.open("rb") as file:
+        if file.read(4) != matroska.SIGNATURE:
+            return None
+    return next((text for _, text in matroska.read_tags(path) if is_own(text)), None)
 
 
 def _format_of(path: Path) -> _Format | None:

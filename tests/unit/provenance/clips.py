@@ -9,12 +9,18 @@ import numpy as np
 
 
 def make_clip(
-    path: Path, *, flags: str = "", comment: str | None = None, frames: int = 12, shade: int = 10, crf: str = "23"
+    path: Path,
+    *,
+    flags: str = "",
+    comment: str | None = None,
+    tags: dict[str, str] | None = None,
+    frames: int = 12,
+    shade: int = 10,
+    crf: str = "23",
 ) -> Path:
     """Writes a 64x48 H.264 clip at 16 frames a second whose frames brighten step by step."""
     with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
-        if comment is not None:
-            container.metadata["comment"] = comment
+        container.metadata.update((tags or {}) | ({"comment": comment} if comment is not None else {}))
         stream = container.add_stream("libx264", rate=16, options={"crf": crf})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):

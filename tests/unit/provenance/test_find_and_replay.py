@@ -291,7 +291,7 @@ def test_settings_that_differ_are_listed() -> None:
 def test_clips_are_the_same_by_bytes_by_frames_or_not(tmp_path: Path) -> None:
     one = make_clip(tmp_path / "one.mp4")
     tagged = make_clip(tmp_path / "tagged.mp4")
-    write_comment(tagged, "a tag changes bytes, not frames")
+    write_comment(tagged, '{"wiro_nb": "a tag changes bytes, not frames"}')
     worse = make_clip(tmp_path / "worse.mp4", crf="40")
     longer = make_clip(tmp_path / "longer.mp4", frames=14)
     assert compare_clips(one, one).verdict == "same bytes"

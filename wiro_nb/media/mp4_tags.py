@@ -1,0 +1,173 @@
+"""Text tags inside a `moov` box: metadata keys, tags as iTunes writes them, and QuickTime's user data.
+
+A text of our own begins with `{"wiro_nb"`; every other text belongs to another program and stays.
+Source: the QuickTime File Format Specification, "Metadata" and "User data atoms".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from wiro_nb.media.boxes import Box
+
+KEYWORD = "wiro_nb"
+_COMMENT = b"\xa9cmt"
+_FREEFORM = b"----"
+_COMMENT_NAMES = {"comment", "com.apple.quicktime.comment", _COMMENT.decode("latin-1")}
+_TEXT = 1
+
+
+class Tag(NamedTuple):
+    """A text, its name ("comment" for comments of every kind), and the box that holds it."""
+
+    name: str
+    text: str
+    box: Box
+
+
+def is_own(text: str) -> bool:
+    """True for the text of a record."""
+    return text.startswith(f'{{"{KEYWORD}"')
+
+
+def read_tags(moov: Box) -> list[Tag]:
+    """Returns all texts: keys first, then those of iTunes, then those of QuickTime's user data."""
+    keyed = [tag for meta in _list_metas(moov) for tag in _read_keyed(meta)]
+    listed = [tag for meta in _list_metas(moov) for tag in _read_listed(meta)]
+    return [*keyed, *listed, *_read_user_data(moov)]
+
+
+def set_text(moov: Box, text: str) -> bool:
+    """Puts a text of our own into `moov`, in place of an older one and beside the texts of others.
+
+    Returns:
+        False where there is no place that leaves everything else as it is; `moov` is then unchanged.
+    """
+    tags = read_tags(moov)
+    has_comment = any(tag.name == "comment" and not is_own(tag.text) for tag in tags)
+    own = [tag.box for tag in tags if is_own(tag.text) and tag.box.children is not None]
+    item = own[0] if own else _add_key(moov, has_comment) or _add_item(moov, has_comment)
+    if item is None:
+        return False
+    item.children = [child for child in item.children or () if child.type != b"data"]
+    item.children.append(Box(b"data", struct.pack(">II", _TEXT, 0) + text.encode()))
+    outdated = {id(tag.box) for tag in tags if is_own(tag.text) and tag.box.children is None}
+    for user_data in moov.all(b"udta"):
+        if user_data.children is not None:
+            user_data.children = [child for child in user_data.children if id(child) not in outdated]
+    return True
+
+
+def _list_metas(moov: Box) -> list[Box]:
+    return [meta for parent in (moov, *moov.all(b"udta")) for meta in parent.all(b"meta")]
+
+
+def _has_handler(meta: Box, name: bytes) -> bool:
+    handler = meta.find(b"hdlr")
+    return handler is not None and handler.payload[8:12] == name
+
+
+def _read_keyed(meta: Box) -> Iterator[Tag]:
+    keys, items = meta.find(b"keys"), meta.find(b"ilst")
+    if keys is None or items is None:
+        return
+    numbered = {item.type: item for item in reversed(items.children or ())}
+    for number, key in enumerate(_read_keys(keys.payload), start=1):
+        item = numbered.get(struct.pack(">I", number))
+        text = _read_text(item) if item else None
+        if item is not None and text is not None:
+            yield Tag(_normal_name(key.decode("utf-8", "replace")), text, item)
+
+
+def _read_listed(meta: Box) -> Iterator[Tag]:
+    items = meta.find(b"ilst")
+    if items is None or meta.find(b"keys") is not None:
+        return
+    for item in items.children or ():
+        label = item.find(b"name") if item.type == _FREEFORM else None
+        name = label.payload[4:].decode("utf-8", "replace") if label else item.type.decode("latin-1")
+        if (text := _read_text(item)) is not None:
+            yield Tag(_normal_name(name), text, item)
+
+
+def _read_user_data(moov: Box) -> Iterator[Tag]:
+    for user_data in moov.all(b"udta"):
+        for box in user_data.children or ():
+            if box.type[:1] == _COMMENT[:1] and box.children is None and len(box.payload) >= 4:
+                size = int.from_bytes(box.payload[:2], "big")
+                text = box.payload[4 : 4 + size].decode("utf-8", "replace")
+                yield Tag(_normal_name(box.type.decode("latin-1")), text, box)
+
+
+def _read_text(item: Box) -> str | None:
+    data = item.find(b"data")
+    is_text = data is not None and data.payload[:4] in (b"\0\0\0\0", struct.pack(">I", _TEXT))
+    return data.payload[8:].decode("utf-8", "replace") if data and is_text else None
+
+
+def _normal_name(name: str) -> str:
+    return "comment" if name in _COMMENT_NAMES else name
+
+
+def _read_keys(payload: bytes) -> list[bytes]:
+    keys: list[bytes] = []
+    at = 8
+    while at + 8 <= len(payload):
+        size = int.from_bytes(payload[at : at + 4], "big")
+        if size < 8 or at + size > len(payload):
+            break
+        keys.append(payload[at + 8 : at + size])
+        at += size
+    return keys
+
+
+def _add_key(moov: Box, has_comment: bool) -> Box | None:
+    """Adds an item to a list with keys, as ffmpeg's `use_metadata_tags` and cameras write."""
+    for meta in _list_metas(moov):
+        keys, items = meta.find(b"keys"), meta.find(b"ilst")
+        if keys is None or items is None or items.children is None or not _has_handler(meta, b"mdta"):
+            continue
+        names = _read_keys(keys.payload)
+        count = struct.pack(">I", len(names))
+        if keys.payload[4:8] != count or len(keys.payload) != 8 + sum(8 + len(name) for name in names):
+            continue
+        name = KEYWORD.encode() if has_comment or b"comment" in names else b"comment"
+        number = struct.pack(">I", len(names) + 1)
+        key = struct.pack(">I4s", 8 + len(name), b"mdta") + name
+        keys.payload = keys.payload[:4] + number + keys.payload[8:] + key
+        item = Box(number, children=[])
+        items.children.append(item)
+        return item
+    return None
+
+
+def _add_item(moov: Box, has_comment: bool) -> Box | None:
+    """Adds an item to `udta/meta/ilst`, and the boxes around it where there are none."""
+    parents = [box for box in moov.all(b"udta") if box.children is not None]
+    metas = [meta for parent in parents for meta in parent.all(b"meta")]
+    meta = next((meta for meta in metas if _has_handler(meta, b"mdir")), None)
+    if meta is None and metas:
+        return None  # metadata of an unknown kind; user data may have one `meta` only
+    item = Box(_COMMENT, children=[])
+    if has_comment:
+        label = [Box(b"mean", b"\0\0\0\0com.apple.iTunes"), Box(b"name", b"\0\0\0\0" + KEYWORD.encode())]
+        item = Box(_FREEFORM, children=label)
+    items = meta.find(b"ilst") if meta else None
+    if items is not None:
+        if items.children is None:
+            return None
+        items.children.append(item)
+        return item
+    items = Box(b"ilst", children=[item])
+    if meta is not None and meta.children is not None:
+        meta.children.append(items)
+        return item
+    handler = Box(b"hdlr", struct.pack(">II4s4sIIB", 0, 0, b"mdir", b"appl", 0, 0, 0))
+    meta = Box(b"meta", children=[handler, items], prefix=b"\0\0\0\0")
+    if parents and parents[0].children is not None:
+        parents[0].children.append(meta)
+    elif moov.children is not None:
+        moov.children.append(Box(b"udta", children=[meta]))
+    return item

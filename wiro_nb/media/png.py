@@ -60,6 +60,8 @@ def write_text(path: Path, text: str) -> str:
     chunk = struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
 
     def copy_with_text(target: Writer) -> None:
+        if has_credentials(source):
+            raise PngError("it carries Content Credentials, which a text would make invalid")
         target.write(SIGNATURE)
         for kind, start, size in _chunks(source):
             source.seek(start)
@@ -75,6 +77,15 @@ def write_text(path: Path, text: str) -> str:
 
     with path.open("rb") as source:
         return replace_file(path, copy_with_text, check=check)
+
+
+def has_credentials(file: BinaryIO) -> bool:
+    """True where a PNG carries a C2PA manifest, whose hash covers all other chunks.
+
+    Raises:
+        PngError: The file is cut or not a PNG.
+    """
+    return any(kind == b"caBX" for kind, _, _ in _chunks(file))
 
 
 def hash_media(path: Path) -> str:

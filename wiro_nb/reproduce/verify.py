@@ -14,6 +14,7 @@ from wiro_nb.execution.run_files import OUTPUTS_FOLDER
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput
+from wiro_nb.provenance.credentials import describe_credentials
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.reading import is_there
@@ -37,7 +38,7 @@ class Finding:
 
     Attributes:
         level: "ok", "note" or "problem"; only problems make the command fail.
-        kind: "record", "file", "ledger" or "secret".
+        kind: "record", "file", "ledger", "secret" or "credentials".
         where: The file, and the run where there is one.
         message: One line for people.
     """
@@ -176,6 +177,7 @@ def _verify_file(
     for secret in scan_file(path, secrets):
         level = "problem" if secret.is_secret else "note"
         yield Finding(level, "secret", path.name, f"{secret.label}: {secret.excerpt}")
+    yield from _verify_credentials(path, path.name)
     refused: list[BadRecord] = []
     try:
         found = find_records(path, refused=refused)
@@ -213,6 +215,7 @@ def _verify_outputs(
         if place is not None and index.matches(place, output):
             yield Finding("ok", "file", where, f"{name} is there and unchanged")
             yield from _verify_embedded(item, place, where)
+            yield from _verify_credentials(place, where)
             continue
         moved = index.find(output)
         if moved is not None:
@@ -253,6 +256,12 @@ def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Fin
             where,
             f"{place.name} carries another record of the run",
         )
+
+
+def _verify_credentials(path: Path, where: str) -> Iterator[Finding]:
+    found = describe_credentials(path)
+    if found is not None:
+        yield Finding("problem" if found.is_valid is False else "note", "credentials", where, found.text)
 
 
 def _locate(item: FoundRecord, recorded: str) -> Path | None:

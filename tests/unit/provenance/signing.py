@@ -20,8 +20,8 @@ ASSERTION = {
 }
 
 
-def sign_clip(source: Path, target: Path) -> Path:
-    """Writes a copy of a clip with a manifest signed by a certificate made here."""
+def sign_clip(source: Path, target: Path, *, media_type: str = "video/mp4") -> Path:
+    """Writes a copy of a clip or picture with a manifest signed by a certificate made here."""
     import c2pa
 
     chain, key = _make_certificates()
@@ -33,7 +33,7 @@ def sign_clip(source: Path, target: Path) -> Path:
         source.open("rb") as unsigned,
         target.open("w+b") as signed,
     ):
-        builder.sign(signer, "video/mp4", unsigned, signed)
+        builder.sign(signer, media_type, unsigned, signed)
     return target
 
 

@@ -22,6 +22,9 @@ _PATTERNS = (
     re.compile(r"(?i)(?<=WIRO_API_SECRET)([\"'\s:=]+)([^\s\"',;]{6,})"),
     re.compile(r"(://)([^/\s:@]+:[^/\s@]+)(?=@)"),
 )
+_QUERY = re.compile(r"(?i)(https?://[^\s\"'<>?#]{1,1000})\?([^\s\"'<>]{1,8000})")
+_SIGNED = re.compile(r"(?i)(?:^|&)(?:x-amz-|x-goog-)?(?:signature|credential|security-token|sig|token|policy)=")
+"""The parameters by which the query of a presigned address gives access to its file."""
 # One search that finds nothing spares most texts all of the above.
 _SUSPICIOUS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature|WIRO_API_|://")
 # Task tokens come by the thousand and are single words: they are looked up by their length in the words of a
@@ -81,7 +84,22 @@ def redact(text: str) -> str:
     if _SUSPICIOUS.search(text):
         for pattern in _PATTERNS:
             text = pattern.sub(lambda match: match.group(1) + MASK, text)
+        text = _QUERY.sub(_mask_signed_query, text)
     return text
+
+
+def _mask_signed_query(match: re.Match[str]) -> str:
+    return f"{match.group(1)}?{MASK}" if _SIGNED.search(match.group(2)) else match.group()
+
+
+def strip_query(url: str | None) -> str | None:
+    """Returns an address without its query, which may give access to the file to whoever reads it."""
+    return None if url is None else url.partition("#")[0].partition("?")[0]
+
+
+def holds_secret(text: str) -> bool:
+    """Tells whether a registered secret stands in the text."""
+    return any(secret in text for secret in _others) or bool(_lengths and _word.sub(_mask_word, text) != text)
 
 
 def _mask_word(match: re.Match[str]) -> str:

@@ -35,13 +35,14 @@ class HostileService:
 
     Attributes:
         detail: Fields of the task as JSON text by name; they replace those of an ordinary finished task.
-        file_status, file_headers: Of the answer to every GET.
+        file_status, file_headers: Of the answer to every GET. files_read: the paths asked for.
     """
 
     api_key, api_secret = KEY, SECRET
 
     def __init__(self) -> None:
         self.detail: dict[str, str] = {}
+        self.files_read: list[str] = []
         self.file_status, self.file_headers = 200, {"Content-Type": "text/plain"}
         service = self
 
@@ -51,6 +52,8 @@ class HostileService:
                 self.reply(200, {}, service.answer(self.path).encode())
 
             def do_GET(self) -> None:
+                if "Upgrade" not in self.headers:
+                    service.files_read.append(self.path)
                 self.reply(service.file_status, service.file_headers, b"some words\n")
 
             def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -199,6 +202,20 @@ def test_headers_of_a_file_that_cannot_be_read_become_its_problem(
     assert run.state is RunState.SUCCEEDED
     assert run.outputs[0].problem
     assert run.record is not None
+
+
+def test_the_query_of_an_address_is_used_and_never_stored(manager: Manager, hostile: HostileService) -> None:
+    signed = f"{hostile.origin}/words.txt?Expires=1&Signature=let-me-in"
+    hostile.detail = {"outputs": outputs(url=f'"{signed}"')}
+    run = submit(manager, "a presigned address").wait(15)
+    assert hostile.files_read == ["/words.txt?Expires=1&Signature=let-me-in"]
+    assert run.outputs[0].url == f"{hostile.origin}/words.txt"
+    row = manager.ledger.get(run.id)
+    assert row.folder is not None
+    for text in (repr(row), export_line(row), (Path(row.folder) / "run.json").read_text("utf-8")):
+        assert "let-me-in" not in text
+    run.download()
+    assert len(hostile.files_read) == 2
 
 
 @pytest.mark.parametrize("cost", ["1e30", "NaN", "Infinity", "-1", "-0.000001", "1000001", 1e30, -5])

@@ -41,6 +41,14 @@ def test_short_and_empty_secrets_do_not_mangle_words() -> None:
     assert redact("a cat and 12345 dogs") == "a cat and 12345 dogs"
 
 
+def test_the_query_of_a_presigned_address_is_masked_and_others_stay() -> None:
+    signed = "https://files.example/a.mp4?X-Amz-Date=2026&X-Amz-Signature=0123456789abcdef&x=1"
+    assert redact(f"see {signed}, please") == f"see https://files.example/a.mp4?{MASK} please"
+    assert redact("https://cdn.example/b.png?sig=abc") == f"https://cdn.example/b.png?{MASK}"
+    for plain in ("https://example.com/a?id=5&design=1", "https://example.com/?q=signature"):
+        assert redact(plain) == plain
+
+
 @given(before=st.text(max_size=40), after=st.text(max_size=40), token=st.sampled_from(TOKENS), odd=st.booleans())
 def test_no_surrounding_saves_a_secret(before: str, after: str, token: str, odd: bool) -> None:
     register_all()

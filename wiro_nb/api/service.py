@@ -14,7 +14,7 @@ CLOUD_BASE_URL = "https://api.wiro.ai/v1"
 CLOUD_SOCKET_URL = "wss://socket.wiro.ai/v1"
 
 _CLOUD_DOMAIN = "wiro.ai"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNSAFE_IN_URL = re.compile(r"^\s|[\x00-\x1f\x7f\\]")
 _PLAIN_NETLOC = re.compile(r"(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -101,7 +101,7 @@ class Service:
     @property
     def is_local(self) -> bool:
         """True when the service runs on this machine; proxies are then not used."""
-        return self.host in _LOOPBACK
+        return self.host in LOOPBACK
 
     def allows_file_url(self, url: str) -> bool:
         """Tells whether output files may be fetched from this address.

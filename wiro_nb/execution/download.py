@@ -17,6 +17,7 @@ from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import is_whole
+from wiro_nb.redaction import strip_query
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
@@ -105,7 +106,8 @@ class Downloader:
         with contextlib.suppress(OSError):
             partial.unlink()
         _log.warning("%s could not be fetched: %s", name, problem)
-        return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=output.url, problem=problem)
+        url = strip_query(output.url)
+        return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=url, problem=problem)
 
     async def _to_disk(
         self,
@@ -221,7 +223,7 @@ def _accept(partial: Path, target: Path, output: Output, url: str) -> RunOutput:
     content_type = _check_type(partial, output)
     size, digest = _size_of(partial), hash_file(partial)
     partial.replace(target)
-    return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=url)
+    return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=strip_query(url))
 
 
 def _check_type(partial: Path, output: Output) -> str:

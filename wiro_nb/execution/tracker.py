@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.redaction import redact
+from wiro_nb.redaction import redact, strip_query
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Event, Output, Progress, Task
@@ -320,6 +320,6 @@ def _output(output: Output) -> RunOutput:
         name=output.name,
         content_type=output.content_type,
         size_bytes=output.size_bytes,
-        url=output.url,
+        url=strip_query(output.url),
         content=output.content,
     )

@@ -1,8 +1,8 @@
 """Finds API keys, and stores those of `login`. A key is never a trait and never in a record.
 
-Looked in, in this order: the environment (`WIRO_API_KEY`, `WIRO_API_SECRET`), the system's keyring
-when the `keyring` package is installed, and `credentials.json` in the data folder, readable by its
-owner alone.
+Looked in, in this order: the environment (`WIRO_API_KEY`, `WIRO_API_SECRET`; for the cloud or the address in
+`WIRO_BASE_URL` only), the system's keyring when the `keyring` package is installed, and `credentials.json` in the
+data folder, readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -59,10 +59,13 @@ def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | 
     environ = os.environ if environ is None else environ
     looked: list[tuple[str, str]] = []
     key = SecretText(environ.get("WIRO_API_KEY", "").strip())
-    if key:
+    if key and not _is_for_environment_key(name, environ):
+        looked.append(("WIRO_API_KEY", "set, but it is for the cloud or the address in WIRO_BASE_URL"))
+    elif key:
         secret = SecretText(environ.get("WIRO_API_SECRET", "").strip()) or None
         return FoundCredentials(Credentials(key, secret), "environment", (("WIRO_API_KEY", "set"),))
-    looked.append(("WIRO_API_KEY", "not set"))
+    else:
+        looked.append(("WIRO_API_KEY", "not set"))
     stored, finding = _read_keyring(name)
     looked.append(("keyring", finding))
     if stored is not None:
@@ -70,6 +73,12 @@ def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | 
     entry, finding = _file_entry(name, data_dir)
     looked.append((FILE_NAME, finding))
     return FoundCredentials(entry, "file" if entry else "", tuple(looked))
+
+
+def _is_for_environment_key(name: str, environ: Mapping[str, str]) -> bool:
+    """True for the cloud and the address that stands in for it: no other service may see the cloud's key."""
+    address = environ.get("WIRO_BASE_URL", "").strip().rstrip("/")
+    return name.lower() == CLOUD or (bool(address) and name.rstrip("/") == address)
 
 
 def find_named(name: str, data_dir: Path) -> NamedService | None:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
+from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Credentials, Service
 from wiro_nb.config import data_dir
 from wiro_nb.errors import ConfigError, MissingCredentials
 from wiro_nb.redaction import SecretText
 from wiro_nb.services.credentials import CLOUD, find_credentials, find_named, named_services
 
 SANDBOX = "sandbox"
+ALLOW_HTTP = "WIRO_ALLOW_HTTP"
+"""Set to anything, it lets the key travel over plain http to other machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,30 @@ def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[s
     """Returns base URL and WebSocket address of a service that is not the sandbox.
 
     Raises:
-        ConfigError: There is no service of this name.
+        ConfigError: There is no service of this name, its address holds a login, or the key would travel
+            unencrypted.
     """
+    addresses = _find_addresses(name, folder, environ)
+    for address in addresses:
+        _check_address(address, environ)
+    return addresses
+
+
+def _check_address(address: str, environ: Mapping[str, str]) -> None:
+    parts = urlsplit(address)
+    if "@" in parts.netloc:
+        raise ConfigError(
+            "the address of a service holds no login: it would stay in the notebook and in records",
+            hint="%wiro use with the address alone; the key comes from %wiro login",
+        )
+    if parts.scheme in ("http", "ws") and parts.hostname not in LOOPBACK and not environ.get(ALLOW_HTTP):
+        raise ConfigError(
+            f"the key would travel unencrypted to {parts.hostname}: its address begins with {parts.scheme}://",
+            hint=f"use https://, or set {ALLOW_HTTP}=1 where the network is trusted",
+        )
+
+
+def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
     if name.lower() == CLOUD:
         base_url = environ.get("WIRO_BASE_URL", "").strip() or CLOUD_BASE_URL
         asked = environ.get("WIRO_SOCKET_URL", "").strip()
@@ -135,7 +159,10 @@ def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[s
 
 def socket_url_for(base_url: str) -> str:
     """Returns the WebSocket address that stands beside a base URL: same host and path, `ws` or `wss`."""
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigError(f"{base_url} is not the address of a service", hint="%wiro use http://127.0.0.1:PORT/v1")
     return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path, "", ""))

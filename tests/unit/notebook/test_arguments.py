@@ -19,9 +19,10 @@ from wiro_nb.notebook.magic.parser import (
     parse_cell_line,
     parse_line,
     quote_word,
+    refuse_keys_in_body,
     split_words,
 )
-from wiro_nb.redaction import redact
+from wiro_nb.redaction import redact, register_secret
 from wiro_nb.sweeps.axes import read_axis
 
 MODEL = "pruna/vace"
@@ -140,6 +141,48 @@ def test_a_key_on_the_line_is_refused_and_masked_from_then_on(line: str, key: st
     assert "k3y" not in str(caught.value)
     assert "%wiro login" in str(caught.value)
     assert key not in redact(f"it was {key}")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ("a cat\nWIRO_API_KEY={}\n", "b0dy-k3y-typ3d"),
+        ("api key: {}", "b0dyk3ytyp3dagain"),
+        ('"api_secret": "{}"', "b0dy.s3cr3t.typ3d"),
+        ("a lighthouse {} at dusk", "b0dy4bcd9ef0gh1jk2lm3no4pq5rc"),
+    ],
+)
+def test_a_key_in_a_prompt_is_refused_and_masked_from_then_on(body: str, key: str) -> None:
+    with pytest.raises(UsageError, match="%wiro login") as caught:
+        refuse_keys_in_body(body.format(key))
+    assert key not in str(caught.value)
+    assert key not in redact(f"it was {key}")
+
+
+def test_a_secret_of_this_process_is_refused_in_a_prompt() -> None:
+    register_secret("the-secret-of-this-process")
+    with pytest.raises(UsageError, match="%wiro login"):
+        refuse_keys_in_body("a cat the-secret-of-this-process")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a neon sign that reads API key: forgotten",
+        "run 01JD5Q9W8R7T6Y5V4K3H2G1F0E again",
+        "https://example.com/a0b1c2d3e4f5a0b1c2d3e4f5a0b1c2d3.png",
+        "Donaudampfschifffahrtsgesellschaftskapitaen, 4k, 16:9, masterpiece2024",
+        "2026-11-25-wan2-2-ti2v-5b-text-to-video-ab12c",
+    ],
+)
+def test_ordinary_prompts_hold_no_key(body: str) -> None:
+    refuse_keys_in_body(body)
+
+
+def test_the_name_of_a_run_folder_is_no_key_and_stays_readable() -> None:
+    folder = "2026-11-25-wan2-2-ti2v-5b-text-to-video-ab12c"
+    assert parse_line(f"verify {folder}").listed("PATH") == [folder]
+    assert redact(folder) == folder
 
 
 def test_a_run_id_is_not_taken_for_a_key() -> None:

@@ -65,7 +65,42 @@ def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(
     assert not forget_credentials("cloud", tmp_path)
 
 
-@pytest.mark.parametrize("address", ["ftp://host/v1", "host/v1", "", "https://"])
+def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(tmp_path: Path) -> None:
+    own = "own-key-for-tests-99"
+    save_credentials("studio", Credentials(own), tmp_path, base_url="https://studio.example/v1", use_keyring=False)
+    environ = {"WIRO_API_KEY": KEY, "WIRO_API_SECRET": SECRET}
+    studio = resolve_service("studio", folder=tmp_path, environ=environ)
+    assert (studio.credentials, studio.key_source) == (Credentials(own), "file")
+    for address in ("https://elsewhere.example/v1", "https://studio.example/v1"):
+        with pytest.raises(MissingCredentials) as caught:
+            resolve_service(address, folder=tmp_path, environ=environ)
+        assert "for the cloud" in caught.value.looked_in[0][1]
+    instead = {**environ, "WIRO_BASE_URL": "https://elsewhere.example/v1"}
+    for name in ("cloud", "CLOUD", "https://elsewhere.example/v1/"):
+        choice = resolve_service(name, folder=tmp_path, environ=instead)
+        assert choice.credentials == Credentials(KEY, SECRET)
+        assert choice.base_url.rstrip("/") == "https://elsewhere.example/v1"
+
+
+@pytest.mark.parametrize("variable", ["WIRO_BASE_URL", "WIRO_SOCKET_URL"])
+def test_no_key_travels_unencrypted_to_another_machine_unless_it_is_allowed(tmp_path: Path, variable: str) -> None:
+    scheme = "http" if variable == "WIRO_BASE_URL" else "ws"
+    environ = {"WIRO_API_KEY": KEY, variable: f"{scheme}://elsewhere.example/v1"}
+    with pytest.raises(ConfigError, match=r"unencrypted to elsewhere\.example") as caught:
+        resolve_service("cloud", folder=tmp_path, environ=environ)
+    assert "WIRO_ALLOW_HTTP=1" in str(caught.value.hint)
+    resolve_service("cloud", folder=tmp_path, environ={**environ, "WIRO_ALLOW_HTTP": "1"})
+    resolve_service("cloud", folder=tmp_path, environ={**environ, variable: f"{scheme}://[::1]:9/v1"})
+
+
+@pytest.mark.parametrize("address", ["http://user:pw-of-mine@127.0.0.1/v1", "https://user@host.example/v1"])
+def test_an_address_with_a_login_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match="holds no login") as caught:
+        resolve_service(address, folder=tmp_path, environ={"WIRO_API_KEY": KEY})
+    assert "user" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "ftp://host/v1", "host/v1", "", "https://"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ConfigError):
         socket_url_for(address)

@@ -24,6 +24,7 @@ from wiro_nb.notebook.magic.parser import (
     parse_cell_line,
     parse_line,
     read_settings,
+    refuse_keys_in_body,
 )
 from wiro_nb.notebook.magic.prompts import prompt_name
 from wiro_nb.notebook.run import actions
@@ -100,6 +101,7 @@ def _cell_values(schema: ModelSchema, parsed: Parsed, body: str) -> dict[str, An
     Raises:
         UsageError: Something stands twice, or the body is empty or not wanted.
     """
+    refuse_keys_in_body(body)
     names = [parameter.id for parameter in schema.parameters]
     read, values = parse_body(body, names), parsed.values
     head, prompt = dict(read.values), read.prompt

@@ -106,8 +106,8 @@ class Downloader:
         with contextlib.suppress(OSError):
             partial.unlink()
         _log.warning("%s could not be fetched: %s", name, problem)
-        url = strip_query(output.url)
-        return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=url, problem=problem)
+        address = strip_query(output.url)
+        return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=address, problem=problem)
 
     async def _to_disk(
         self,

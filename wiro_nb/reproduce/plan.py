@@ -16,6 +16,7 @@ from wiro_nb.provenance.record import canonical_json
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
 from wiro_nb.schema.difference import compare_schemas
 from wiro_nb.schema.files import is_url, safe_name, url_input
+from wiro_nb.schema.types import CHOICE_TYPES
 
 _LONGEST_SHOWN = 60
 
@@ -272,11 +273,10 @@ def _find_new(schema: ModelSchema, named: set[str]) -> list[Drift]:
 
 def _option_is_gone(parameter: Parameter, value: object) -> bool:
     """A service's own default counts as a choice even where its list does not have it."""
-    if parameter.type != "select" or not parameter.options or value in (None, ""):
+    if parameter.type not in CHOICE_TYPES or not parameter.options or value in (None, ""):
         return False
-    return str(value) not in {option.value for option in parameter.options} and str(value) != str(
-        parameter.default
-    )
+    choices = {option.value for option in parameter.options} | {str(parameter.default)}
+    return any(str(item) not in choices for item in (value if isinstance(value, list) else [value]))
 
 
 def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSchema | None) -> list[Drift]:

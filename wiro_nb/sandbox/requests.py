@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Parameter
+from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Parameter
 
 __all__ = ["Authenticator", "Body", "Failure", "answer", "check_inputs", "read_body"]
 
@@ -195,10 +195,32 @@ def _check_value(parameter: Parameter, value: Any) -> None:
         return
     if parameter.type in NUMBER_TYPES:
         _check_number(parameter, value)
-    elif parameter.type == "select":
-        _check_choice(parameter, value)
+    elif parameter.type in CHOICE_TYPES:
+        for item in _listed(value) if parameter.type == "multiselect" else [value]:
+            _check_choice(parameter, item)
+    elif parameter.type in FLAG_TYPES:
+        if value not in (True, False, "true", "false"):
+            raise Failure(0, _INVALID)
+    elif parameter.type in JSON_TYPES:
+        if parameter.type == "json-array":
+            _listed(value)
     elif not isinstance(value, (str, int, float)):
         raise Failure(0, _INVALID)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Returns the list that a value is, or that is written in it as JSON (multipart fields are texts).
+
+    Raises:
+        Failure: It is none.
+    """
+    try:
+        listed = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        listed = None
+    if not isinstance(listed, list):
+        raise Failure(0, _INVALID)
+    return listed
 
 
 def _check_number(parameter: Parameter, value: Any) -> None:

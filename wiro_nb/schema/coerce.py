@@ -1,23 +1,36 @@
 """Converts one value to its wire form by the input's type. Text from a cell is never guessed at.
 
-`number` and `range` inputs become numbers, everything else text, as in the service's own sample bodies. A `text`
-input whose default is a number ("frameNum" of pruna/vace) is checked as a number and sent as text.
+`number`, `range`, `integer` and `numeric` inputs become numbers, a checkbox true or false, a `multiselect` a list,
+`json` the value itself, everything else text, as in the service's own sample bodies. A `text` input whose default
+is a number ("frameNum" of pruna/vace) is checked as a number and sent as text.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import numbers
 import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from wiro_nb.schema.normalise import Rule, as_decimal, is_seed
-from wiro_nb.schema.types import NUMBER_TYPES, TEXT_TYPES, Parameter
+from wiro_nb.schema.types import (
+    CHOICE_TYPES,
+    COLOUR_TYPES,
+    FLAG_TYPES,
+    JSON_NUMBER_TYPES,
+    JSON_TYPES,
+    NUMBER_TYPES,
+    TEXT_TYPES,
+    Parameter,
+)
 
-WireValue = str | int | float | list[str]
+WireValue = str | int | float | list[Any] | dict[str, Any]
+"""True and false are integers here; dicts and lists of other things than text come from `json` inputs."""
 
 LARGEST_WHOLE_NUMBER = 2**53
 """Beyond this a JSON number loses digits on the way."""
@@ -25,6 +38,8 @@ _MOST_DIGITS = 20
 _MOST_DECIMALS = 20
 _UNSENDABLE = re.compile(r"[\x00\ud800-\udfff]")
 _SHOWN_CHARS = 60
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_COLOUR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
 class ValueRefused(Exception):
@@ -66,8 +81,12 @@ def coerce(parameter: Parameter, value: object) -> WireValue:
     Raises:
         ValueRefused: The value does not fit.
     """
+    if parameter.type in JSON_TYPES:
+        return _coerce_json(parameter, value)
     if isinstance(value, list | tuple | set | frozenset):
         return _coerce_list(parameter, list(value))
+    if parameter.type == "multiselect" and isinstance(value, str):
+        return _coerce_list(parameter, _split_choices(parameter, value))
     if parameter.multiple:
         return _coerce_list(parameter, [value])
     return _coerce_one(parameter, value)
@@ -84,9 +103,14 @@ def default_value(parameter: Parameter) -> WireValue | None:
         return None
     if isinstance(parameter.default, tuple):
         return list(parameter.default)
-    if parameter.type == "select" and parameter.options:
+    if parameter.type in FLAG_TYPES:
+        return _FLAGS.get(parameter.default.strip().lower())
+    if parameter.type in JSON_TYPES:
+        value: WireValue | None = _load_json(parameter.default)
+        return value
+    if parameter.type in CHOICE_TYPES and parameter.options:
         return parameter.default if parameter.default in {option.value for option in parameter.options} else ""
-    if parameter.type not in {"number", "range"}:
+    if parameter.type not in JSON_NUMBER_TYPES:
         return parameter.default
     number = as_decimal(parameter.default)
     if number is None:
@@ -119,10 +143,14 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
     text = _plain_text(value)
     if isinstance(parameter.default, str) and text.strip() == parameter.default and parameter.type != "textarea":
         # Given as the default reads: the service accepts its own default, whatever the options or rule say.
-        sent = parameter.default if parameter.type == "select" else default_value(parameter)
+        sent = parameter.default if parameter.type in CHOICE_TYPES else default_value(parameter)
         return sent if isinstance(sent, str | int | float) else text
-    if parameter.type == "select":
+    if parameter.type in CHOICE_TYPES:
         return _choose(parameter, text)
+    if parameter.type in FLAG_TYPES:
+        return _coerce_flag(text)
+    if parameter.type in COLOUR_TYPES:
+        return _coerce_colour(text)
     if takes_number(parameter):
         if isinstance(value, bool):
             raise ValueRefused(f"takes a number, not {text}")
@@ -130,6 +158,59 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
     if parameter.type in TEXT_TYPES:
         return text
     return next((option.value for option in parameter.options if _fold(option.label) == _fold(text)), text)
+
+
+def _coerce_json(parameter: Parameter, value: object) -> WireValue:
+    """Returns the JSON value of a text, or a Python value as JSON has it."""
+    if isinstance(value, str):
+        loaded = _load_json(value)
+    else:
+        try:
+            loaded = _load_json(json.dumps(value))
+        except (TypeError, ValueError, RecursionError):
+            raise ValueRefused(f"takes a JSON value, not {type(value).__name__}") from None
+    if loaded is None:
+        raise ValueRefused(f"{shown(value)}: not JSON (text stands in double quotes there)")
+    if parameter.type == "json-array" and not isinstance(loaded, list):
+        raise ValueRefused(f"{shown(value)}: must be a JSON list, as in [1, 2]")
+    sent: WireValue = loaded
+    return sent
+
+
+def _load_json(text: str) -> Any:
+    """Returns the value of a JSON text; None when it is not JSON, or cannot be sent."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return json.loads(text, parse_constant=refuse) if not _UNSENDABLE.search(text) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _split_choices(parameter: Parameter, text: str) -> list[object]:
+    """Returns the choices in a text: one choice, a JSON list, or names between commas."""
+    names = {_fold(name) for option in parameter.options for name in (option.value, option.label)}
+    loaded = _load_json(text)
+    if isinstance(loaded, list):
+        return loaded
+    return [text] if _fold(text) in names else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _coerce_flag(text: str) -> bool:
+    flag = _FLAGS.get(text.strip().lower())
+    if flag is None:
+        raise ValueRefused(f"{shown(text)}: must be true or false", near=["true", "false"])
+    return flag
+
+
+def _coerce_colour(text: str) -> str:
+    found = _COLOUR.fullmatch(text.strip())
+    if found is None:
+        raise ValueRefused(f"{shown(text)}: must be a colour such as #ff8800")
+    digits = found[1] if len(found[1]) == 6 else "".join(digit * 2 for digit in found[1])
+    return f"#{digits}"
 
 
 def _plain_text(value: object) -> str:
@@ -207,12 +288,13 @@ def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
         number = _parse_number(text)
     except ValueRefused as error:
         raise ValueRefused(error.message, near=[near for near in error.near if _fits(parameter, near)]) from None
-    if is_seed(parameter) and number != number.to_integral_value():
-        raise ValueRefused(f"{shown(text)}: a seed is a whole number", near=[str(int(number))])
+    if (is_seed(parameter) or parameter.type == "integer") and number != number.to_integral_value():
+        what = "a seed is a whole number" if is_seed(parameter) else "must be a whole number"
+        raise ValueRefused(f"{shown(text)}: {what}", near=[str(int(number))])
     _check_range(parameter, number)
     if parameter.rule and (rule := Rule.parse(parameter.rule)):
         _check_rule(rule, number)
-    if parameter.type in {"number", "range"}:
+    if parameter.type in JSON_NUMBER_TYPES:
         return _as_number(number)
     return _as_text(parameter, number)
 

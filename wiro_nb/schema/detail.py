@@ -18,7 +18,7 @@ from wiro_nb.schema.normalise import (
     is_slug,
     mark_required,
 )
-from wiro_nb.schema.types import FILE_TYPES, NUMBER_TYPES, ModelSchema, Option, Parameter
+from wiro_nb.schema.types import FILE_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Option, Parameter
 
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,39}")
 
@@ -126,7 +126,7 @@ def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter
         help=help_text,
         default=_default(kind, item.get("default", item.get("value"))),
         required=_is_true(item.get("required")),
-        multiple=kind in {"multifileinput", "combinefileinput"} or _is_true(item.get("multiple")),
+        multiple=kind in {"multifileinput", "combinefileinput", "multiselect"} or _is_true(item.get("multiple")),
         options=tuple({option.value: option for option in reversed(options)}.values())[::-1],
         min=_bound(item.get("min")) or least,
         max=_bound(item.get("max")) or most,
@@ -139,6 +139,11 @@ def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter
 def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
     if value is None:
         return None
+    if kind in JSON_TYPES:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if kind == "multiselect":
+        names = as_list(value) or (_text(value).split(",") if not isinstance(value, list) else [])
+        return tuple(name for name in (_text(name).strip() for name in names) if name) or None
     if kind not in FILE_TYPES:
         return tuple(map(_text, value)) if isinstance(value, list) else _text(value)
     names = value if isinstance(value, list) else _text(value).split(",")
@@ -148,12 +153,13 @@ def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
 
 def _read_option(entry: Any) -> Option | None:
     fields = entry if isinstance(entry, Mapping) else {"value": entry, "label": entry}
-    if not isinstance(fields.get("value"), str | int | float):
+    chosen = fields.get("id") if fields.get("value") is None else fields["value"]
+    if not isinstance(chosen, str | int | float):
         return None
-    value = _text(fields["value"])
+    value = _text(chosen)
     return Option(
         value=value,
-        label=_plain(fields.get("label") or fields.get("text")) or value,
+        label=_plain(fields.get("label") or fields.get("text") or fields.get("name")) or value,
         description=_plain(fields.get("description")),
         trigger_words=_words(fields.get("triggerwords")),
     )

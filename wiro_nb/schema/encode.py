@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wiro_nb.schema.files import FileInput, is_url
+from wiro_nb.schema.types import JSON_TYPES
 from wiro_nb.schema.values import Prepared
 
 
@@ -37,6 +38,8 @@ def encode(prepared: Prepared) -> WireBody:
     - `combinefileinput` (and inputs we know nothing of): files as repeated part `id`, URLs as repeated field
       `id`; in JSON one text, or an array when there are several.
 
+    In a multipart body, a list of choices and the value of a `json` input are one JSON text.
+
     Bare names of the service's own sample files travel in `id` itself, as the pages' samples do.
 
     Args:
@@ -50,7 +53,9 @@ def encode(prepared: Prepared) -> WireBody:
     if not parts:
         return WireBody(json=dict(texts))
     fields = [
-        (name, _as_text(item)) for name, value in texts for item in (value if isinstance(value, list) else [value])
+        (name, _as_text(item))
+        for name, value in texts
+        for item in (value if isinstance(value, list) and not _is_json(prepared, name) else [value])
     ]
     return WireBody(json=None, fields=tuple(fields), parts=tuple(parts))
 
@@ -88,6 +93,12 @@ def hash_request(
     core = {"run_path": run_path, "parameters": known, "files": files}
     text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_json(prepared: Prepared, parameter: str) -> bool:
+    """True for lists that travel as one JSON text in a multipart body."""
+    known = prepared.schema.get(parameter)
+    return known is not None and (known.type in JSON_TYPES or known.type == "multiselect")
 
 
 def _file_type(prepared: Prepared, parameter: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
-from wiro_nb.schema.types import ModelSchema, Parameter
+from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Parameter
 
 _PLACEHOLDER_HELP = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-help")
 _OPTIONAL = re.compile(r"\boptional(?:ly)?\b", re.IGNORECASE)
@@ -145,7 +145,7 @@ def as_decimal(text: str) -> Decimal | None:
 def is_seed(parameter: Parameter) -> bool:
     """True for the input that pins a result: named "seed" and taking a number."""
     name = parameter.id.replace("_", "").lower()
-    return name in {"seed", "randomseed", "noiseseed"} and parameter.type in {"text", "number", "range", "float"}
+    return name in {"seed", "randomseed", "noiseseed"} and parameter.type in NUMBER_TYPES | {"text"}
 
 
 def mark_required(schema: ModelSchema, said: Sequence[str] = ()) -> ModelSchema:

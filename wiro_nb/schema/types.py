@@ -9,9 +9,15 @@ from functools import lru_cache
 from typing import Any
 
 FILE_TYPES = frozenset({"fileinput", "multifileinput", "combinefileinput"})
-NUMBER_TYPES = frozenset({"number", "float", "range"})
+JSON_NUMBER_TYPES = frozenset({"number", "range", "integer", "numeric"})
+"""Sent as JSON numbers; a `float` is sent as text."""
+NUMBER_TYPES = JSON_NUMBER_TYPES | {"float"}
 TEXT_TYPES = frozenset({"text", "textarea"})
-KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | {"select"}
+CHOICE_TYPES = frozenset({"select", "selectwithcover", "multiselect"})
+JSON_TYPES = frozenset({"json", "json-array"})
+FLAG_TYPES = frozenset({"checkbox", "boolean"})
+COLOUR_TYPES = frozenset({"color", "colour", "colorpicker"})
+KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | CHOICE_TYPES | JSON_TYPES | FLAG_TYPES | COLOUR_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,9 @@ class Parameter:
         type: The service's type, also when unknown to us.
         label: Short name for display.
         help: One line, or empty. Placeholders such as "seed-help" are read as empty.
-        default: Text as the service gives it, a list of texts for several files, or None.
+        default: Text as the service gives it, a list of texts for several files or choices, or None.
         required: True when the service refuses a request without it.
-        multiple: True when several values (files) are taken.
+        multiple: True when several values (files, choices) are taken.
         options: The choices of a select; empty for others, and for a select without choices.
         min, max, step: Bounds of a number as decimal text, or None.
         rule: "4n+1" and the like, or None.

@@ -16,6 +16,7 @@ from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.controller import FormController, without_required
 from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.form import ModelForm
+from wiro_nb.notebook.magic.parser import parse_line
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.widgets import RunCard, SeedField
 from wiro_nb.schema.catalog import bundled_models, find_bundled
@@ -332,3 +333,36 @@ def test_an_empty_choice_is_sent_and_written_where_the_default_is_another() -> N
     assert given == {"style": ""}
     assert prepare(EMPTY_CHOICE, given).parameters["style"] == ""
     assert form.plan["fields"][0]["options"][0][1] == "none"
+
+
+TYPES = ModelSchema(
+    "x/y",
+    "x/y",
+    "Y",
+    parameters=(
+        Parameter(
+            "styles", "multiselect", "Styles", default=("a",), multiple=True,
+            options=(Option("a", "A"), Option("b", "B")),
+        ),
+        Parameter("extra", "json", "Extra", default='{"a": 1}'),
+        Parameter("loop", "checkbox", "Loop", default="false"),
+        Parameter("tint", "color", "Tint", default="#112233"),
+    ),
+)  # fmt: skip
+
+
+def test_choices_json_checkbox_and_colour_have_fields_that_send_their_types() -> None:
+    form = ModelForm(TYPES, on_run=print)
+    assert {plan["id"]: plan["kind"] for plan in form.plan["fields"]} == {
+        "styles": "choices", "extra": "textarea", "loop": "checkbox", "tint": "colour",
+    }  # fmt: skip
+    assert form.cell() == "%wiro run x/y"
+    form.set({"styles": ["a", "b"], "extra": "{", "loop": True, "tint": "#fff"})
+    assert set(form.problems) == {"extra"}
+    form["extra"].value = '{"a": 2}'
+    assert prepare(TYPES, given_values(TYPES, form.values)).parameters == {
+        "styles": ["a", "b"], "extra": {"a": 2}, "loop": True, "tint": "#ffffff",
+    }  # fmt: skip
+    cell = form.cell()
+    assert "styles=a styles=b" in cell
+    assert prepare(TYPES, parse_line(cell.removeprefix("%wiro ")).values).parameters["extra"] == {"a": 2}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
-from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
+from wiro_nb.notebook.widgets.field import ChoicesField, Field, FlagField, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
 from wiro_nb.schema.types import ModelSchema
 
@@ -50,10 +50,12 @@ def make_fields(
 def _make_field(plan: FieldPlan, common: dict[str, Any]) -> Field:
     if plan.kind == "pairs":
         return PairsField(**common)
+    if plan.kind == "choices":
+        return ChoicesField(value=list(plan.default), **common)
     default = plan.default if isinstance(plan.default, str) else ", ".join(plan.default)
     if plan.kind == "seed":
         return SeedField(value=default, pinned=default not in ("", "0", "-1"), **common)
-    return Field(value=default, **common)
+    return (FlagField if plan.kind == "checkbox" else Field)(value=default, **common)
 
 
 def collect_values(fields: Mapping[str, Field]) -> Values:
@@ -94,9 +96,13 @@ def changed_values(plan: FormPlan, values: Mapping[str, Any], folder: Path | Non
         kind = field.kind if field is not None else ""
         default = "" if field is None else field.default
         is_given = value not in ("", [], None) or (value == "" and field is not None and field.takes_empty)
-        if is_given and (kind == "seed" or str(value) != str(default)):
+        if is_given and (kind == "seed" or _is_changed(value, default)):
             changed[name] = _relative(value, folder) if kind == "files" and folder is not None else value
     return changed
+
+
+def _is_changed(value: Any, default: str | tuple[str, ...]) -> bool:
+    return tuple(value) != tuple(default) if isinstance(value, list) else str(value) != str(default)
 
 
 def _relative(value: Any, folder: Path) -> Any:

@@ -15,7 +15,16 @@ from typing import Any
 from wiro_nb.schema.coerce import is_free_text
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, expected_media
 from wiro_nb.schema.normalise import Rule
-from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Option, Parameter
+from wiro_nb.schema.types import (
+    CHOICE_TYPES,
+    COLOUR_TYPES,
+    FLAG_TYPES,
+    JSON_TYPES,
+    NUMBER_TYPES,
+    ModelSchema,
+    Option,
+    Parameter,
+)
 
 SEARCH_FROM = 26
 """Lists of this many options or more get a search field."""
@@ -44,7 +53,7 @@ class FieldPlan:
 
     Attributes:
         id: Name on the wire. label: for people. kind: prompt, textarea, text, number, range, select, search,
-            seed, files, pairs.
+            seed, checkbox, colour, choices, files, pairs.
         group: Heading it stands under. more: True when folded.
         hint: Help and rules in one line. note: Said of inputs that need a word ("type slider is not known").
         default: Text (or list of texts) that is sent when nothing is changed.
@@ -190,6 +199,8 @@ def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]
         return "", "", ""
     if parameter.required and is_free_text(parameter):
         return "", default if isinstance(default, str) else "", ""
+    if parameter.type == "multiselect":
+        return default, "", ""
     if parameter.options and default not in {option.value for option in parameter.options}:
         if parameter.takes_empty:
             return "", "", ""
@@ -214,6 +225,14 @@ def _kind(parameter: Parameter) -> str:
         return "files"
     if is_seed(parameter):
         return "seed"
+    if parameter.type in FLAG_TYPES:
+        return "checkbox"
+    if parameter.type in COLOUR_TYPES:
+        return "colour"
+    if parameter.type in JSON_TYPES:
+        return "textarea"
+    if parameter.type == "multiselect" and parameter.options:
+        return "choices"
     if parameter.options:
         return "search" if len(parameter.options) >= SEARCH_FROM else "select"
     if parameter.type == "range" and parameter.min is not None and parameter.max is not None:
@@ -242,7 +261,7 @@ def _group(parameter: Parameter, kind: str, own_groups: bool) -> str:
 def _is_advanced(parameter: Parameter, kind: str, own_groups: bool) -> bool:
     if own_groups and re.search(r"advanced|expert|other|optional", parameter.group, re.IGNORECASE):
         return True
-    if parameter.type == "select" and not parameter.options:
+    if parameter.type in CHOICE_TYPES and not parameter.options:
         return True
     return kind not in ("files", "seed") and bool(_ADVANCED.search(parameter.id))
 
@@ -286,7 +305,9 @@ def _file_limits(parameter: Parameter) -> str:
 def _note(parameter: Parameter) -> str:
     if not parameter.is_known:
         return f"Inputs of type {parameter.type[:40]} are not known here; the text is sent as typed."
-    if parameter.type == "select" and not parameter.options:
+    if parameter.type in JSON_TYPES:
+        return "JSON, as in [1, 2]" if parameter.type == "json-array" else 'JSON, as in {"a": 1}'
+    if parameter.type in CHOICE_TYPES and not parameter.options:
         return "The model lists no choices; the text is sent as typed."
     return ""
 

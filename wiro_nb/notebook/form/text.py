@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from wiro_nb.notebook.magic.parser import NAME, SPACED_NAME, parse_body, quote_name, quote_word
 
 _OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
 """Keywords of `wiro_nb.run` that are no inputs: an input of such a name stands in its mapping."""
 
-Plain = str | int | float | list[str]
+Plain = str | int | float | list[str] | dict[str, Any]
 
 
 def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "", names: Collection[str] = ()) -> str:
@@ -26,7 +28,7 @@ def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "", names
         The cell. Where a value cannot stand in one (a setting with a line break, a prompt that would be read
         back as something else), the Python call.
     """
-    pairs = [(name, str(item)) for name, value in values.items() for item in _items(value)]
+    pairs = [(name, item) for name, value in values.items() for item in _items(value)]
     odd = any("\n" in value or "\r" in value or not _is_typed(name) for name, value in pairs)
     read_back = parse_body(prompt, names)
     if odd or read_back.values or read_back.prompt != prompt:
@@ -50,5 +52,8 @@ def _is_typed(name: str) -> bool:
     return bool(NAME.match(name) or SPACED_NAME.match(name))
 
 
-def _items(value: Plain) -> list[Plain]:
-    return list(value) if isinstance(value, list) else [value]
+def _items(value: Plain) -> list[str]:
+    """Returns a value as it is typed: several texts one by one, true, false and JSON values as JSON."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return list(value)
+    return [json.dumps(value, ensure_ascii=False) if isinstance(value, (bool, list, dict)) else str(value)]

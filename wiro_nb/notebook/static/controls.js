@@ -268,6 +268,46 @@ function seedControl(context) {
   return { node: h("div", { class: "wiro-join" }, typed.focusNode, dice, pin), focusNode: typed.focusNode, show, keep: saver.keep, flush: saver.flush };
 }
 
+function checkboxControl(context) {
+  const { model, id } = context;
+  const node = h("input", { id, type: "checkbox", on: { change: () => {
+    model.set("value", node.checked ? "true" : "false");
+    model.save_changes();
+  } } });
+  const show = (value) => {
+    node.checked = String(value) === "true";
+  };
+  return { node: h("div", {}, node), focusNode: node, show };
+}
+
+function colourControl(context) {
+  const saver = valueSaver(context.model);
+  const typed = textControl(context, false, saver);
+  const picker = h("input", { type: "color", "aria-label": `${context.plan.label}: choose a colour`, on: {
+    input: () => saver.save(picker.value),
+    change: saver.flush,
+  } });
+  const show = (value) => {
+    typed.show(value);
+    if (/^#[0-9a-f]{6}$/i.test(String(value))) picker.value = String(value).toLowerCase();
+  };
+  return { ...typed, node: h("div", { class: "wiro-join" }, typed.focusNode, picker), show };
+}
+
+/** Several choices of a list, each a checkbox. */
+function choicesControl(context) {
+  const { plan, model, id } = context;
+  const boxes = plan.options.map(([value], index) => h("input", { id: index ? null : id, type: "checkbox", value, on: { change: () => {
+    model.set("value", boxes.filter((box) => box.checked).map((box) => box.value));
+    model.save_changes();
+  } } }));
+  const labels = plan.options.map(([, label], index) => h("label", { dir: "auto" }, boxes[index], " ", label));
+  const show = (value) => {
+    for (const box of boxes) box.checked = (value ?? []).includes(box.value);
+  };
+  return { node: h("div", { class: "wiro-row", role: "group", "aria-labelledby": context.labelId }, ...labels), focusNode: boxes[0], show };
+}
+
 /** Free names and values, for a model without published inputs. */
 function pairsControl(context) {
   const { model } = context;
@@ -324,6 +364,12 @@ export function makeControl(context) {
       return searchControl(context);
     case "seed":
       return seedControl(context);
+    case "checkbox":
+      return checkboxControl(context);
+    case "colour":
+      return colourControl(context);
+    case "choices":
+      return choicesControl(context);
     case "pairs":
       return pairsControl(context);
     default:

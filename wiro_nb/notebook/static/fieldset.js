@@ -38,7 +38,7 @@ export function drawField(form, plan, model) {
   const context = { plan, model, id, labelId, describedBy, count, hint, countText: countText(plan, model.get("value")) };
   const control = plan.kind === "files" ? makeFileControl(context) : makeControl(context);
   const name = plan.label.toLowerCase().replace(/\W/g, "") === plan.id.toLowerCase() ? null : plan.id;
-  const isGroup = plan.kind === "files" || plan.kind === "pairs";
+  const isGroup = ["files", "pairs", "choices"].includes(plan.kind);
   const label = isGroup ? h("span", { id: labelId, dir: "auto" }, plan.label) : h("label", { id: labelId, for: id, dir: "auto" }, plan.label);
   if (plan.required) label.append(h("span", { class: "wiro-muted", "aria-hidden": "true", title: "required" }, " *"));
   const back = h("button", { type: "button", class: "wiro-back", hidden: true, "aria-label": `Reset ${plan.label} to its default`, title: "Back to the default" }, "reset");
@@ -50,7 +50,7 @@ export function drawField(form, plan, model) {
     model.save_changes();
     control.focusNode.focus();
   } } }, "Use the sample") : null;
-  const wide = ["prompt", "textarea", "files", "pairs"].includes(plan.kind);
+  const wide = ["prompt", "textarea", "files", "pairs", "choices"].includes(plan.kind);
   const node = h(
     "div",
     { class: `wiro-field${wide ? " wiro-wide" : ""}`, "data-name": plan.id },
@@ -63,14 +63,14 @@ export function drawField(form, plan, model) {
     error,
   );
   setAttribute(control.focusNode, "aria-describedby", describedBy);
-  if (isGroup) setAttribute(control.focusNode, "aria-label", plan.kind === "files" ? `${plan.label}: choose file` : null);
+  if (isGroup && plan.kind !== "choices") setAttribute(control.focusNode, "aria-label", plan.kind === "files" ? `${plan.label}: choose file` : null);
   back.addEventListener("click", () => {
     model.set("value", plan.kind === "files" ? [] : plan.kind === "pairs" ? {} : plan.default ?? "");
     model.save_changes();
     control.focusNode.focus();
   });
   const showWords = (value) => {
-    if (!plan.options) return;
+    if (!plan.options || plan.kind === "choices") return;
     const [, , description, triggers] = findOption(plan, value);
     setText(about, description);
     setShown(about, Boolean(description));

@@ -70,6 +70,27 @@ class SeedField(Field):
         return seed
 
 
+class FlagField(Field):
+    """Yes or no; holds "true", "false", or the empty text while nothing was chosen."""
+
+    def normal_value(self, value: Any) -> Any:
+        """Returns "true" or "false" for a bool, and any text as it is."""
+        return ("true" if value else "false") if isinstance(value, bool) else super().normal_value(value)
+
+
+class ChoicesField(Field):
+    """Several choices of a list, in the order of the list."""
+
+    value = FieldValue([], help="The values chosen.").tag(sync=True)
+
+    def normal_value(self, value: Any) -> Any:
+        """Returns a list of texts; one text is a list of one."""
+        if value is None or value == "":
+            return []
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return [str(super(ChoicesField, self).normal_value(item)) for item in items]
+
+
 class PairsField(Field):
     """Free `name=value` pairs, for a model that publishes no inputs."""
 

@@ -161,13 +161,14 @@ def _item(parameter: Parameter) -> dict[str, Any]:
         "type": parameter.type,
         "label": parameter.label,
         "description": parameter.help,
-        "default": _text(parameter.default),
         "required": parameter.required,
         "placeholder": "",
         "note": "",
     }
     if parameter.type == "select":
         item["options"] = [_option(option) for option in parameter.options]
+    if parameter.default is not None:
+        item["default"] = _text(parameter.default)
     bounds = {"min": parameter.min, "max": parameter.max, "step": parameter.step}
     return {**item, **{name: value for name, value in bounds.items() if value is not None}}
 

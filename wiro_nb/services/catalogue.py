@@ -75,7 +75,7 @@ class Catalogue:
         self._details: dict[str, tuple[datetime, ModelDetail]] = {}
 
     async def schema(self, model: str) -> ModelSchema:
-        """Returns a model's inputs: bundled first, else as the service says.
+        """Returns a model's inputs: of a bundled model as they are known here, else as the service says.
 
         Args:
             model: "owner/name".
@@ -84,9 +84,8 @@ class Catalogue:
             UnknownModel: Neither bundled nor known to the service; `near` has likely ones.
             TransportError: The service cannot be asked and nothing is cached here.
         """
-        bundled = find_bundled(model)
-        if bundled is not None:
-            return bundled
+        if find_bundled(model) is not None and (known := self.known_schema(model)) is not None:
+            return known
         if not _SLUG.fullmatch(model.strip()):
             raise await self._unknown(model)
         try:
@@ -121,6 +120,15 @@ class Catalogue:
         bundled = find_bundled(model)
         cached = self._cached(bundled.slug if bundled is not None else model.strip())
         return cached[1] if cached is not None else None
+
+    def known_schema(self, model: str) -> ModelSchema | None:
+        """Returns a model's inputs as the service showed them last, else the bundled ones; no request is sent."""
+        bundled, cached = find_bundled(model), self.cached_detail(model)
+        live = cached.schema if cached is not None else None
+        if bundled is None or live is None:
+            return bundled or live
+        is_same = live.sha256 == bundled.sha256
+        return bundled if live.free_form or is_same else replace(live, slug=bundled.slug)
 
     async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
         """Lists the service's models; when it cannot be asked, the bundled ones that fit."""

@@ -12,6 +12,7 @@ from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.schema.catalog import find_bundled, free_form_schema
+from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
@@ -83,8 +84,8 @@ def _row_of_task(task: Task, service: str, base_url: str, origin: Origin, out_di
         schema = find_bundled(model) or free_form_schema(model)
     except WiroError:
         schema = free_form_schema("unknown/unknown")
-    parameters = {
-        name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list))
+    parameters: dict[str, WireValue] = {
+        name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list, dict))
     }
     row = plan_row(
         Prepared(schema, parameters, {}, None),

@@ -111,7 +111,9 @@ class Manager:
         Raises:
             UnknownModel: With near matches. TransportError: the service cannot be asked.
         """
-        return find_bundled(model) or self._ask(self.services.catalogue().schema(model))
+        if (bundled := find_bundled(model)) is not None:
+            return self._known_schema(model) or bundled
+        return self._ask(self.services.catalogue().schema(model))
 
     def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
         """Lists models of the service that fit; the bundled ones when it cannot be asked."""
@@ -444,8 +446,14 @@ class Manager:
 
     def _schema_of(self, model: str) -> ModelSchema:
         """Returns the inputs of a run's model as far as they are known here; sends no request."""
-        detail = self._cached_detail(model)
-        return find_bundled(model) or (detail.schema if detail is not None else free_form_schema(model))
+        return self._known_schema(model) or free_form_schema(model)
+
+    def _known_schema(self, model: str) -> ModelSchema | None:
+        """Returns the inputs that the service showed last, else the bundled ones; sends no request."""
+        try:
+            return self.services.catalogue().known_schema(model)
+        except ConfigError:  # a bundled model can be shown without a service
+            return find_bundled(model)
 
     def _handle(self, row: LedgerRow) -> Run:
         with self._lock:

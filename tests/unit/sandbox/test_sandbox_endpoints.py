@@ -136,7 +136,7 @@ def test_every_bundled_model_runs_with_its_own_defaults(caller: Any) -> None:
         (detail,) = caller.ok("/Tool/Detail", name)["tool"]
         items = [item for group in detail["parameters"] or [] for item in group["items"]]
         files = {"fileinput", "combinefileinput"}
-        values = {item["id"]: item["default"] or (picture if item["type"] in files else "") for item in items}
+        values = {item["id"]: item.get("default") or (picture if item["type"] in files else "") for item in items}
         values |= {item["id"]: "a paper boat" for item in items if item["required"] and item["type"] not in files}
         made = caller.ok(f"/Run/{detail['cleanslugowner']}/{detail['cleanslugproject']}", values)
         assert caller.done(made)["pexit"] == "0", detail["slugproject"]

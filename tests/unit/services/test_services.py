@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import stat
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.manager_tools import submit
+from wiro_nb.api.answers import ModelDetail, read_task
+from wiro_nb.api.pricing.prices import read_pricing
 from wiro_nb.api.service import Credentials
 from wiro_nb.errors import AuthRejected, ConfigError, MissingCredentials
+from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.credentials import find_credentials, forget_credentials, save_credentials
 from wiro_nb.services.selection import resolve_service, socket_url_for
 
@@ -123,3 +128,39 @@ def test_login_keeps_only_a_key_that_works(
     assert submit(manager).wait(60).path is not None
     assert manager.services.logout()
     assert manager.choice.is_sandbox
+
+
+def test_what_the_service_shows_of_a_model_wins_over_the_bundled_inputs_once_it_was_read(
+    make_manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager()
+    bundled = find_bundled("pruna/vace")
+    assert bundled is not None
+    raw = {
+        "slugowner": "pruna", "slugproject": "vace", "cleanslugowner": "pruna", "cleanslugproject": "vace-2",
+        "parameters": [{"id": "prompt", "type": "text"}, {"id": "mood", "type": "select", "options": ["calm"]}],
+        "dynamicprice": [{"inputs": {}, "price": "0.5", "priceMethod": "cpr"}],
+    }  # fmt: skip
+    assert manager.schema("pruna/vace") == bundled
+    catalogue = manager.services.catalogue()
+    catalogue._store("pruna/vace", ModelDetail(read_detail(raw), read_pricing(raw), raw))
+    prepared = manager.prepare("pruna/vace", {"prompt": "a fox", "mood": "calm"})
+    assert prepared.schema.run_path == "pruna/vace-2"
+    assert prepared.parameters["mood"] == "calm"
+    raw["parameters"] = None
+    catalogue._store("pruna/vace", ModelDetail(read_detail(raw), read_pricing(raw), raw))
+    assert manager.schema("pruna/vace") == bundled
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_price_table_and_parameters_may_be_text_or_values(as_text: bool) -> None:
+    rows = [{"inputs": {}, "price": "0.5", "priceMethod": "cpr"}]
+    items = [{"title": "", "items": [{"id": "prompt", "type": "textarea"}]}]
+
+    def given(value: object) -> object:
+        return json.dumps(value) if as_text else value
+
+    raw = {"slugowner": "a", "slugproject": "b", "parameters": given(items), "dynamicprice": given(rows)}
+    assert [entry.price for entry in read_pricing(raw).entries] == [Decimal("0.5")]
+    assert read_detail(raw).get("prompt") is not None
+    assert read_task({"id": "1", "parameters": given({"prompt": "a fox"})}).parameters == {"prompt": "a fox"}

@@ -25,10 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    from wiro_nb.cli.terminal import safe_streams
+
+    with safe_streams():
+        return _run_command(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run_command(words: list[str]) -> int:
     from wiro_nb.cli.parser import build_parser, parse_words
+    from wiro_nb.cli.terminal import discard
     from wiro_nb.errors import WiroError
 
-    words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words[:1] == ["sandbox"]:
             from wiro_nb import sandbox
@@ -46,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("stopped; a run that was sent goes on: wiro-nb runs", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        discard(sys.stdout)
         return 141
     finally:
         _close_manager()

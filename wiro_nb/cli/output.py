@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb import errors
 from wiro_nb.cli.parser import COMMANDS
+from wiro_nb.cli.terminal import clean, escape_controls
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import format_progress
 from wiro_nb.presentation.run import run_text
@@ -83,7 +84,7 @@ def say(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Prints one JSON value on one line."""
-    print(json.dumps(value, ensure_ascii=False, sort_keys=True, default=_to_json))
+    print(escape_controls(json.dumps(value, ensure_ascii=False, sort_keys=True, default=_to_json)))
 
 
 def _to_json(value: Any) -> Any:
@@ -121,7 +122,9 @@ class ProgressLine:
             return
         text = f"{snapshot.model} {snapshot.short_id}: {format_progress(snapshot)}"
         if text != self._shown:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
+            write(f"\r\033[K{clean(text)}")
+            sys.stderr.flush()
             self._shown = text
 
     def _report_contact(self, snapshot: Snapshot) -> None:

@@ -23,6 +23,7 @@ from wiro_nb.cli.output import (
     report_error,
     say,
 )
+from wiro_nb.cli.terminal import escape_controls
 from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd
@@ -91,7 +92,7 @@ def runs(arguments: argparse.Namespace) -> int:
     manager = open_manager(arguments)
     if arguments.export:
         for line in manager.ledger.export_lines():
-            print(line)
+            print(escape_controls(line))
         return EXIT_DONE
     if arguments.limit < 1:
         raise InputError(f"--limit {arguments.limit} lists nothing", hint="wiro-nb runs --limit 50")

@@ -1,0 +1,95 @@
+"""Standard output and error of the command: no control characters of others, and no failure after a paid run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+"""C0 but newline and tab, C1, and what changes the direction of text: with these a text can rewrite the screen."""
+
+
+def clean(text: str) -> str:
+    """Returns text that cannot control a terminal."""
+    return CONTROLS.sub("", text)
+
+
+def escape_controls(json_text: str) -> str:
+    """Returns the same JSON value as text that cannot control a terminal."""
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
+class SafeStream:
+    """A stream that removes control characters from what is printed.
+
+    Args:
+        stream: The stream itself.
+        is_optional: True drops what cannot be written, as for people's eyes only.
+    """
+
+    def __init__(self, stream: TextIO, *, is_optional: bool) -> None:
+        self._stream = stream
+        self._is_optional = is_optional
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes text without control characters."""
+        return self.write_unfiltered(clean(text))
+
+    def write_unfiltered(self, text: str) -> int:
+        """Writes text of this package's own making."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        with self._dropping():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):
+            if not self._is_optional:
+                raise
+            discard(self._stream)
+
+
+def discard(stream: Any) -> None:
+    """Sends what a broken stream still holds to nowhere; Python would end with code 120 when it cannot flush."""
+    with contextlib.suppress(OSError, ValueError):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def safe_streams() -> Iterator[None]:
+    """Makes stdout and stderr safe to print anything on, in any encoding, and stderr free to be closed."""
+    before = sys.stdout, sys.stderr
+    if sys.stderr is None:  # closed by the caller; its number must not become that of the next file, the ledger
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != 2:
+                os.dup2(nowhere, 2)
+    for stream in before:
+        if hasattr(stream, "reconfigure"):
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors="replace")
+    with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+        sys.stdout = SafeStream(before[0] or nothing, is_optional=before[0] is None)
+        sys.stderr = SafeStream(before[1] or nothing, is_optional=True)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before

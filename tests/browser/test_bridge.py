@@ -67,7 +67,7 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
     assert "".join(saved["cells"][0]["outputs"][0]["data"]["text/plain"]) == "done now", "nothing older overwrites"
 
 
-def test_the_bridge_says_hello_again_after_a_reload_and_dirties_nothing(open_notebook: OpenNotebook) -> None:
+def test_the_bridge_repeats_its_handshake_after_a_reload_and_dirties_nothing(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook([SETUP])
     notebook.wait_for_answer("len(handshakes)", "1")
     notebook.execute("bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})")

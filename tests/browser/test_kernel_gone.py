@@ -72,6 +72,6 @@ def test_form_card_and_browser_say_that_the_kernel_is_gone(open_notebook: OpenNo
     model = page.locator(".wiro-browser .wiro-model")
     expect(model).to_have_attribute("aria-disabled", "true")
     model.click(force=True)
-    told = page.locator(".wiro-browser .wiro-told")
-    assert told.inner_text() == "The kernel is gone. Run this cell again to choose a model."
+    announcement = page.locator(".wiro-browser .wiro-announcement")
+    assert announcement.inner_text() == "The kernel is gone. Run this cell again to choose a model."
     notebook.shot("kernel-gone")

@@ -49,8 +49,8 @@ def test_every_class_of_the_style_sheet_is_ours_and_used() -> None:
     scripts = "".join(read_static(name) for name in SCRIPTS)
     scripts += "".join(item.read_text("utf-8") for item in Path(wiro_nb.__file__).parent.rglob("*.py"))
     stems = {name for name in used if name not in scripts}
-    # Names put together from a state: wiro-st-past, wiro-tone-ok, wiro-badge-cloud.
-    assert {name for name in stems if not re.match(r"wiro-(st|tone|badge)-", name)} == set()
+    # Names put together from a state: wiro-st-past, wiro-variant-ok, wiro-badge-cloud.
+    assert {name for name in stems if not re.match(r"wiro-(st|variant|badge)-", name)} == set()
 
 
 def test_importing_the_widgets_reads_no_front_end_file() -> None:

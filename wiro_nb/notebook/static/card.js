@@ -80,7 +80,7 @@ function drawActions(place, actions, act) {
   const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   const wanted = actions.map((action) => {
     const kept = old.get(action.id);
-    const kind = `wiro-btn-s${action.muted ? " wiro-btn-quiet" : ""}`;
+    const kind = `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}`;
     const node = kept ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
       if (event.currentTarget.getAttribute("aria-disabled") !== "true") act(action.id);
     } });
@@ -171,7 +171,7 @@ function draw(parts, state, anchor, model) {
   if (!state || !state.kind) return;
   setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.label.toLowerCase()}`);
   setAttribute(parts.root, "data-kind", state.kind);
-  setAttribute(parts.state, "class", `wiro-state wiro-tone-${state.variant}`);
+  setAttribute(parts.state, "class", `wiro-state wiro-variant-${state.variant}`);
   if (parts.iconName !== state.icon) {
     parts.iconName = state.icon;
     parts.icon.replaceChildren(icon(state.icon));
@@ -243,10 +243,10 @@ function render({ model, el }) {
   const parts = makeCard((action) => model.send({ action }));
   let anchor = performance.now() - ageMs(model.get("state"));
   const redraw = () => {
-    const told = model.get("state");
-    const gone = told?.kind ? model.get("gone") : null;
-    const state = gone ? goneState(told) : told;
-    if (gone) showGone(parts.reply, told, gone);
+    const latest = model.get("state");
+    const gone = latest?.kind ? model.get("gone") : null;
+    const state = gone ? goneState(latest) : latest;
+    if (gone) showGone(parts.reply, latest, gone);
     setAttribute(parts.root, "data-gone", gone);
     draw(parts, state, anchor, model);
     drawLog(parts, model.get("log") ?? [], state);

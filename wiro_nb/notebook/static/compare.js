@@ -8,7 +8,7 @@ import { makePlayer, momentText, onPlayerKey } from "./player.js";
 function makeClip(data, position, act) {
   const clip = { data, video: null };
   clip.star = button(`Pick ${data.letter} as best`, {
-    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet wiro-star", onClick: () => act("star", position),
+    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted wiro-star", onClick: () => act("star", position),
   });
   clip.text = h("div", { class: "wiro-mid" }, data.type === "video" || data.type === "image" ? "" : data.word);
   clip.picture = h("div", { class: "wiro-pic" }, clip.text);
@@ -80,9 +80,9 @@ function makeSame(names) {
 function makeScrub(context, parts) {
   const player = () => context.player;
   parts.play = button("Play all", { icon: "play", kind: "wiro-btn-s wiro-btn-icon", onClick: () => player().toggle() });
-  parts.back = button("Back one frame", { icon: "back", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => player().stepFrames(-1) });
-  parts.forward = button("Forward one frame", { icon: "forward", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => player().stepFrames(1) });
-  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => context.setLoop(!player().loop) });
+  parts.back = button("Back one frame", { icon: "back", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => player().stepFrames(-1) });
+  parts.forward = button("Forward one frame", { icon: "forward", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => player().stepFrames(1) });
+  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => context.setLoop(!player().loop) });
   const id = freshId("position");
   parts.range = h("input", { type: "range", id, min: "0", max: "0", step: "1", value: "0",
     on: { input: () => player().seek(Number(parts.range.value) / context.fps) } });
@@ -153,8 +153,8 @@ function render({ model, el }) {
     setAttribute(parts.loop, "aria-pressed", String(on));
   };
   context.setLoop(true);
-  parts.side = button("Side by side", { kind: "wiro-btn-s wiro-btn-quiet", onClick: () => arrange(parts, clips, false) });
-  parts.wipe = button("Wipe", { kind: "wiro-btn-s wiro-btn-quiet", onClick: () => arrange(parts, clips, true) });
+  parts.side = button("Side by side", { kind: "wiro-btn-s wiro-btn-muted", onClick: () => arrange(parts, clips, false) });
+  parts.wipe = button("Wipe", { kind: "wiro-btn-s wiro-btn-muted", onClick: () => arrange(parts, clips, true) });
   if (clips.length === 2) Object.assign(parts, makeWipe(clips));
   arrange(parts, clips, false);
   const hasVideo = view.clips.some((clip) => clip.type === "video" && clip.path);

@@ -329,7 +329,7 @@ function pairsControl(context) {
       { class: "wiro-pair" },
       h("input", { class: "wiro-in wiro-mono", "aria-label": "Name", placeholder: "name", autocomplete: "off", spellcheck: "false", on: listeners }),
       h("input", { class: "wiro-in", "aria-label": "Value", placeholder: "value", dir: "auto", autocomplete: "off", on: listeners }),
-      button("Remove", { icon: "cross", kind: "wiro-btn-icon wiro-btn-quiet", onClick: () => {
+      button("Remove", { icon: "cross", kind: "wiro-btn-icon wiro-btn-muted", onClick: () => {
         const next = row.nextElementSibling ?? row.previousElementSibling;
         row.remove();
         save();

@@ -43,7 +43,7 @@ function factsText(item) {
 
 /** One file already taken: picture, name, facts, order and removal. */
 function itemNode(item, index, count, change) {
-  const small = "wiro-btn-s wiro-btn-quiet";
+  const small = "wiro-btn-s wiro-btn-muted";
   const acts = h("div", { class: "wiro-row" });
   const mover = (what, name, stop) => {
     const node = button(`Move ${item.name} ${what}`, { icon: name, kind: "wiro-btn-s wiro-btn-icon", onClick: () => stop || change(what, index) });
@@ -73,7 +73,7 @@ function progressNode(name, cancel) {
   const text = h("span", { class: "wiro-muted wiro-num" }, "0%");
   const bar = h("div", { class: "wiro-bar", role: "progressbar", "aria-label": `Sending ${name}`, "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0" }, fill);
   const node = h("li", {}, h("figure", { class: "wiro-thumb" }, icon("upload")), h("div", {},
-    h("div", { class: "wiro-row" }, h("span", { dir: "auto" }, name), text, button("Cancel", { kind: "wiro-btn-s wiro-btn-quiet", onClick: cancel })), bar));
+    h("div", { class: "wiro-row" }, h("span", { dir: "auto" }, name), text, button("Cancel", { kind: "wiro-btn-s wiro-btn-muted", onClick: cancel })), bar));
   let share = 0;
   let silent = false;
   const paint = () => {
@@ -166,23 +166,23 @@ function makeDropZone(zone, rest, invite, { onFiles, onLink }) {
   });
 }
 
-/** The box for a URL or a path; what stands in it is told to the kernel when it is left. */
-function makeAddressBox(model, say) {
+/** The box for a URL or a path; its content goes to the kernel when it loses focus. */
+function makeAddressBox(model, showError) {
   const id = freshId("url");
   const node = h("input", { id, class: "wiro-in", type: "text", dir: "ltr", placeholder: "https://", autocomplete: "off", spellcheck: "false" });
-  let told = "";
+  let sent = "";
   let later = null;
   const add = () => {
     clearTimeout(later);
     const source = node.value.trim();
-    if (source === told) return;
-    told = source;
+    if (source === sent) return;
+    sent = source;
     model.send(source ? { type: "add", source } : { type: "clear" });
   };
   node.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
       event.preventDefault();
-      told = "";
+      sent = "";
       add();
     }
   });
@@ -192,12 +192,12 @@ function makeAddressBox(model, say) {
   });
   node.addEventListener("input", () => {
     if (node.value.trim()) return;
-    say("");
+    showError("");
     add();
   });
   const clear = () => {
     node.value = "";
-    told = "";
+    sent = "";
   };
   return { node, id, add, clear };
 }
@@ -211,7 +211,7 @@ export function makeFileControl(context) {
   const uploads = h("ul", { class: "wiro-items" });
   const moved = h("p", { class: "wiro-vh", role: "status" });
   const error = h("p", { class: "wiro-err", role: "alert", hidden: true });
-  const say = (...messages) => {
+  const showError = (...messages) => {
     const message = messages.join(" ");
     error.replaceChildren(...(message ? [icon("warning", true), h("span", {}, message)] : []));
     setShown(error, Boolean(message));
@@ -220,9 +220,9 @@ export function makeFileControl(context) {
     const refused = [];
     const refuse = (reason) => {
       refused.push(reason);
-      say(...refused);
+      showError(...refused);
     };
-    say("");
+    showError("");
     const room = multiple ? Math.max(0, most - model.get("value").length - uploads.children.length) : 1;
     if (files.length > room && multiple) refuse(`At most ${most} files are taken here.`);
     for (const file of files.slice(0, room)) {
@@ -250,7 +250,7 @@ export function makeFileControl(context) {
   } } });
   const choose = button("Choose file", { icon: "upload", kind: "wiro-btn-s", onClick: () => picker.click() });
   choose.id = id;
-  const address = makeAddressBox(model, say);
+  const address = makeAddressBox(model, showError);
   const runs = model.get("has_runs") ? makeRunPicker(model, plan) : null;
   const rest = h(
     "div",
@@ -269,12 +269,12 @@ export function makeFileControl(context) {
   model.on("msg:custom", (content) => {
     if (content?.type === "added") {
       address.clear();
-      say("");
+      showError("");
     }
-    if (content?.type === "refused" && !content.upload) say(content.message);
+    if (content?.type === "refused" && !content.upload) showError(content.message);
   });
   const reorder = (value, focus) => {
-    say("");
+    showError("");
     model.set("value", value);
     model.set("items", value.map((source) => model.get("items").find((item) => item.source === source)).filter(Boolean));
     model.save_changes();

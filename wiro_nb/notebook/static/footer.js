@@ -73,8 +73,8 @@ export function makeFooter(model, form) {
   const node = h("div", { class: "wiro-sec wiro-foot" },
     h("div", { class: "wiro-row" }, run,
       button("Copy as cell", { icon: "copy", onClick: () => copy("cell") }),
-      button("Copy as Python", { kind: "wiro-btn-quiet", onClick: () => copy("python") }),
-      button("Reset", { icon: "reset", kind: "wiro-btn-quiet", title: "All settings back to the model's defaults", onClick: () => model.send({ type: "reset" }) }),
+      button("Copy as Python", { kind: "wiro-btn-muted", onClick: () => copy("python") }),
+      button("Reset", { icon: "reset", kind: "wiro-btn-muted", title: "All settings back to the model's defaults", onClick: () => model.send({ type: "reset" }) }),
       budget.node),
     problems, notice, copyPlace);
   const show = () => {

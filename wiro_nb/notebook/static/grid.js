@@ -16,10 +16,10 @@ function makeTile(act) {
   tile.state = h("span", { class: "wiro-state" }, tile.icon, tile.word);
   tile.facts = h("span", {});
   tile.star = button("Pick as best", {
-    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet wiro-star", onClick: () => act("star", tile.data.p),
+    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted wiro-star", onClick: () => act("star", tile.data.p),
   });
   tile.cancel = button("Cancel", {
-    icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => act("cancel", tile.data.p),
+    icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", tile.data.p),
   });
   tile.percent = h("b", {});
   tile.step = h("small", {});
@@ -50,7 +50,7 @@ function drawTile(tile, data, isList) {
   setShown(tile.label, isList);
   setText(tile.label, data.label);
   setAttribute(tile.label, "title", data.label);
-  setAttribute(tile.state, "class", `wiro-state wiro-tone-${data.tone}`);
+  setAttribute(tile.state, "class", `wiro-state wiro-variant-${data.variant}`);
   if (tile.iconName !== data.icon) {
     tile.iconName = data.icon;
     tile.icon.replaceChildren(icon(data.icon, true));
@@ -195,7 +195,7 @@ function makeHead(plan, act) {
 }
 
 function drawHead(parts, head) {
-  setAttribute(parts.state, "class", `wiro-state wiro-tone-${head.tone}`);
+  setAttribute(parts.state, "class", `wiro-state wiro-variant-${head.variant}`);
   if (parts.iconName !== head.icon) {
     parts.iconName = head.icon;
     parts.icon.replaceChildren(icon(head.icon));
@@ -218,7 +218,7 @@ function makeFoot(context, act) {
   const parts = {};
   parts.play = button("Play all", { icon: "play", kind: "wiro-btn-s", onClick: () => context.player.toggle() });
   setAttribute(parts.play, "aria-label", "Play all finished clips together");
-  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", onClick: () => context.setLoop(!context.player.loop) });
+  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => context.setLoop(!context.player.loop) });
   const id = freshId("position");
   parts.range = h("input", { type: "range", id, min: "0", max: "0", step: "1", value: "0",
     on: { input: () => context.player.seek(Number(parts.range.value) / context.fps) } });
@@ -329,7 +329,7 @@ function render({ model, el }) {
   drawTiles(model.get("tiles"));
   drawAll();
   drawPlaying(foot, false);
-  act("hello");
+  act("handshake");
   if (before.time) context.player.seek(before.time);
   if (before.playing) context.player.play();
   if (before.star !== undefined) tiles[before.star]?.star.focus({ preventScroll: true });

@@ -19,7 +19,7 @@ export function keepRank(document, pages, own) {
   document[RANK] = pages.includes(own) ? pages.indexOf(own) : pages.length;
 }
 
-/** How many pages come before this one. Until the kernel has told, those whose id in the document is lower. */
+/** How many pages come before this one. Until the kernel has answered, those whose id in the document is lower. */
 function rankOf(document) {
   const { awareness } = document.sharedModel;
   const before = [...(awareness?.getStates?.().keys() ?? [])].filter((id) => id < awareness.clientID);

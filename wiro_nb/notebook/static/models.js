@@ -138,8 +138,8 @@ function render({ model, el }) {
   const tally = h("p", { class: "wiro-small wiro-muted", role: "status" });
   const list = h("ul", { class: "wiro-models" });
   const more = h("button", { type: "button", class: "wiro-btn" });
-  const message = h("p", { class: "wiro-small wiro-told", role: "status" });
-  const coverSwitch = h("button", { type: "button", class: "wiro-btn wiro-btn-quiet", title: "Pictures come from the service's own address" }, "Covers");
+  const message = h("p", { class: "wiro-small wiro-announcement", role: "status" });
+  const coverSwitch = h("button", { type: "button", class: "wiro-btn wiro-btn-muted", title: "Pictures come from the service's own address" }, "Covers");
 
   const found = () => {
     const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
@@ -228,7 +228,7 @@ function render({ model, el }) {
       message.replaceChildren("The form stands below. In a cell of its own: ", h("code", {}, `%wiro form ${content.slug}`));
     } else if (content?.type === "message") {
       message.replaceChildren(...content.lines.map((line) => {
-        const node = h("span", { class: "wiro-told-line", dir: "auto" });
+        const node = h("span", { class: "wiro-announcement-line", dir: "auto" });
         setMoneyText(node, line);
         return node;
       }));
@@ -250,7 +250,7 @@ function render({ model, el }) {
       h("div", { class: "wiro-sel" }, order, icon("down"))),
     chips);
   const body = h("div", { class: "wiro-sec" }, tally, list);
-  const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-told-box" }, message));
+  const foot = h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-announcement-box" }, message));
   el.classList.add("wiro");
   el.replaceChildren(h("div", { class: "wiro-card wiro-browser", role: "region", "aria-label": `Models, ${model.get("service")}` }, head, body, foot));
   stopKeyPropagation(el);

@@ -38,7 +38,7 @@ function clipNode(output, state, address, poster) {
 }
 
 function loopSwitch(clips) {
-  const node = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-quiet", onClick: () => {
+  const node = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-muted", onClick: () => {
     const loop = node.getAttribute("aria-pressed") !== "true";
     clips.forEach((clip) => { clip.loop = loop; });
     keepHabits({ loop });
@@ -106,8 +106,8 @@ function fileNode(parts, output, address) {
   if (output.text) return h("p", { class: "wiro-prewrap wiro-rawtext", dir: "auto", tabindex: "0" }, output.text);
   if (!output.path) return output.problem ? h("p", { class: "wiro-file" }, icon("file"), h("code", {}, output.name), h("span", {}, output.problem)) : null;
   const name = output.path.split("/").pop();
-  const small = "wiro-btn wiro-btn-s wiro-btn-icon wiro-btn-quiet";
-  const copy = button(`Copy the path of ${name}`, { icon: "copy", kind: "wiro-btn-s wiro-btn-icon wiro-btn-quiet", title: "Copy the path", onClick: async () => {
+  const small = "wiro-btn wiro-btn-s wiro-btn-icon wiro-btn-muted";
+  const copy = button(`Copy the path of ${name}`, { icon: "copy", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", title: "Copy the path", onClick: async () => {
     const copied = await navigator.clipboard?.writeText(output.path).then(() => true, () => false);
     setText(parts.reply, copied ? "The path is copied." : output.path);
   } });

@@ -112,7 +112,7 @@ def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -
         "label": label,
         "kind": status.kind,
         "icon": status.icon,
-        "tone": status.variant,
+        "variant": status.variant,
         "word": "Best" if is_best else word,
         "best": is_best,
         "percent": round(snapshot.percent, 1) if is_moving and snapshot.percent is not None else None,
@@ -164,7 +164,7 @@ def head_data(
     in_order = sorted(snapshots, key=lambda snapshot: (not snapshot.state.is_final, -snapshot.stage.rank))
     return {
         "title": f"Sweep: all {count} done" if done == count else f"Sweep: {done} of {count} done",
-        "tone": status.variant,
+        "variant": status.variant,
         "icon": status.icon,
         "percent": round(percent, 1),
         "counts": tally(in_order),

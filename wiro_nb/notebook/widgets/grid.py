@@ -9,7 +9,7 @@ import traitlets
 
 from wiro_nb.notebook.widgets.base import OutputWidget
 
-ACTIONS = frozenset({"star", "cancel", "cancel_waiting", "copy", "poster", "hello"})
+ACTIONS = frozenset({"star", "cancel", "cancel_waiting", "copy", "poster", "handshake"})
 
 GridHandler = Callable[["SweepGrid", str, "int | None"], object]
 
@@ -75,7 +75,7 @@ class SweepGrid(OutputWidget):
         action = content.get("action")
         if action not in ACTIONS:
             return
-        if action == "hello":
+        if action == "handshake":
             self.send({"type": "tiles", "tiles": [dict(tile) for tile in self._now]})
             return
         position = content.get("p")

@@ -38,6 +38,7 @@ fields. Standard library only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -122,9 +123,18 @@ class WiroError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.message, self.hint, self.billed, self.details, self.fields))
 
+    @property
+    def sentence(self) -> str:
+        """The message with a full stop and, unless it starts with an input's name, a capital letter."""
+        text = self.message
+        first = re.match(r"[a-z]+(?=[ ,:])", text)
+        if first and first[0] != self.fields.get("name"):
+            text = text[:1].upper() + text[1:]
+        return text if not text or text.endswith((".", "?", "!", "…")) else f"{text}."
+
     def lines(self) -> list[str]:
         """Returns message, details, cost and next command for display."""
-        lines = [self.message, *(f"  {line}" for line in self.details)]
+        lines = [self.sentence, *(f"  {line}" for line in self.details)]
         if self.billed:
             lines.append(f"  {self.billed}")
         if self.hint:
@@ -161,13 +171,13 @@ class ConfigError(WiroError):
     """A setting is missing or wrong."""
 
     default_hint = "%wiro"
-    default_billed = NOTHING_SENT
 
 
 class MissingCredentials(ConfigError):
     """The service needs a key and none was found. Fields: `looked_in` (list of [place, finding])."""
 
     default_hint = "%wiro login, or %wiro use sandbox (free, no account)"
+    default_billed = NOTHING_SENT
 
 
 class MissingExtra(ConfigError):
@@ -175,15 +185,17 @@ class MissingExtra(ConfigError):
 
 
 class InputError(WiroError):
-    """The given input cannot be used; nothing has left this machine."""
+    """The given input cannot be used; nothing has left this machine.
 
-    default_billed = NOTHING_SENT
+    The subclasses that refuse a run say that it was not billed; the others concern commands that bill nothing.
+    """
 
 
 class UnknownModel(InputError, LookupError):
     """No model of this name. Fields: `model`, `near` (list of slugs)."""
 
     default_hint = "%wiro models"
+    default_billed = NOTHING_SENT
 
 
 class UnknownRun(InputError, LookupError):
@@ -198,6 +210,8 @@ class InvalidParameter(InputError, ValueError):
     Fields: `name`, `value`, `allowed` (list of values, may be empty), `near` (list of values),
     `problems` (all problems of the request: list of {"name", "message", "near"}).
     """
+
+    default_billed = NOTHING_SENT
 
 
 class InvalidFile(InvalidParameter):
@@ -232,12 +246,14 @@ class BudgetExceeded(InputError):
     """The run would go over the budget. Fields: `budget_usd`, `spent_usd`, `estimated_usd` (decimal texts)."""
 
     default_hint = "%wiro budget USD"
+    default_billed = NOTHING_SENT
 
 
 class ConfirmationNeeded(InputError):
     """The number of runs or their cost needs a confirmation. Fields: `runs`, `low_usd`, `high_usd`."""
 
     default_hint = "add --yes, or yes=True in Python"
+    default_billed = NOTHING_SENT
 
 
 class TransportError(WiroError):

@@ -84,7 +84,7 @@ def test_every_state_is_drawn_within_its_frame(open_notebook: OpenNotebook, them
 def test_a_run_moves_in_place_and_keeps_focus_and_log(open_notebook: OpenNotebook, app: str) -> None:
     notebook = open_notebook([SETUP + ONE], app=app)
     page = notebook.page
-    cancel = page.get_by_role("button", name="Cancel")
+    cancel = page.get_by_role("button", name="Cancel run")
     cancel.wait_for()
     page.evaluate("() => { window.first = document.querySelector('.wiro-run'); }")
     cancel.focus()
@@ -94,7 +94,7 @@ def test_a_run_moves_in_place_and_keeps_focus_and_log(open_notebook: OpenNoteboo
     )
     page.get_by_text("step 1 of 10").wait_for()
     assert page.evaluate("() => window.first === document.querySelector('.wiro-run')")
-    assert page.evaluate("() => document.activeElement.innerText.trim()") == "Cancel"
+    assert page.evaluate("() => document.activeElement.innerText.trim()") == "Cancel run"
     assert page.locator(".wiro-run [aria-live]").inner_text() == "Run 08c41: generating"
     page.locator(".wiro-acts summary").click()
     notebook.execute(

@@ -84,7 +84,7 @@ def test_a_bad_value_says_the_rule_and_fixes_itself_with_one_press(open_notebook
             .map((id) => document.getElementById(id).textContent).join(' ')""",
         control.element_handle(),
     )
-    assert "must be 4n+1" in described
+    assert "4n + 1, for example" in described
     assert "82 does not fit" in described
     field(notebook, "steps").locator("input").focus()
     notebook.page.locator(".wiro-btn-run").click()

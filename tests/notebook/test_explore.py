@@ -91,7 +91,7 @@ def test_a_sweep_with_a_failure_raises_after_all_have_ended(
     [
         (f"%%wiro {CLIP_MODEL} --sweep seed=1..40\na sea", "more than 12 runs"),
         (f"%%wiro {CLIP_MODEL} --sweep seed=1..100 --sweep steps=1..100\na sea", "10,000 runs, about"),
-        (f"%%wiro {CLIP_MODEL} --sweep sed=1..3\na sea", "Near: seed"),
+        (f"%%wiro {CLIP_MODEL} --sweep sed=1..3\na sea", "Did you mean seed"),
         (f"%%wiro {CLIP_MODEL} --sweep seed=\na sea", "empty"),
         (f"%%wiro {CLIP_MODEL} --sweep seed=1..\na sea", "never ends"),
         (f"%%wiro {CLIP_MODEL} --zip\na sea", "belongs to a sweep"),

@@ -24,7 +24,7 @@ def models(arguments: argparse.Namespace) -> int:
         for card in cards:
             print_json({name: getattr(card, name) for name in _CARD_FACTS})
     elif not cards and arguments.query:
-        print(f"no model fits “{' '.join(arguments.query)}”; all of them: wiro-nb models")
+        print(f"No models match “{' '.join(arguments.query)}”. All models: wiro-nb models")
     else:
         rows = [(card.slug, ", ".join(card.categories[:3]), card.description) for card in cards]
         print_table(rows, heads=("model", "categories", "what it does"))

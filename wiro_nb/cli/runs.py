@@ -53,14 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     done = None if arguments.fresh else manager.find_made(prepared, None, accept=_has_succeeded)
     if done is not None:
         _download_missing(done)
-        say(f"already made as run {done.short_id}, so nothing is sent; --fresh runs it anew")
+        say(f"Already made as run {done.short_id}. No charge. To run it again: --fresh")
         return _report(done, as_json=arguments.json)
     price = format_estimate(manager.estimate(prepared), manager.choice.is_sandbox)
     say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     handle = manager.submit(prepared, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=out_dir)
     if arguments.detach:
         _wait_until_sent(handle)
-        say(f"come back with: wiro-nb wait {handle.short_id}")
+        say(f"To wait for it: wiro-nb wait {handle.short_id}")
         return _report(handle, as_json=arguments.json)
     return follow(handle, as_json=arguments.json)
 
@@ -81,7 +81,7 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
         if name in facts:
             print(f"{name}: {json.dumps(facts[name], ensure_ascii=False, indent=1)}")
     print(f"price: {explain_estimate(estimate, manager.choice.is_sandbox)}")
-    print("nothing was sent")
+    print("Nothing was sent.")
     return EXIT_DONE
 
 
@@ -103,9 +103,9 @@ def runs(arguments: argparse.Namespace) -> int:
             print_json(_facts(item))
         return EXIT_DONE
     if not found and (filters := describe_filters(**chosen, state=arguments.state)):
-        print(f"no run fits{filters.removeprefix(',')}; all of them: wiro-nb runs")
+        print(f"No runs match:{filters.removeprefix(',')}. All runs: wiro-nb runs")
     elif not found:
-        print('no runs yet; the first one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
+        print('No runs yet. Start one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
     else:
         print_table([_row(item) for item in found], heads=("run", "when", "state", "model", "cost", "file"))
     return EXIT_DONE
@@ -176,7 +176,7 @@ def forget(arguments: argparse.Namespace) -> int:
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
     manager.ledger.forget(handle.id)
-    say(f"run {handle.short_id} is off the list; its files stay where they are")
+    say(f"Removed run {handle.short_id} from the list. Its files are kept.")
     if arguments.json:
         print_json(handle.record or _facts(handle))
     return EXIT_DONE
@@ -209,7 +209,7 @@ def _download_missing(handle: Run) -> None:
         DownloadFailed: One is not available.
     """
     if handle.lacks_files:
-        say(f"not all its files are in {handle.folder}: they are fetched again, at no cost")
+        say(f"Some files are missing in {handle.folder}. Downloading them again at no cost.")
         handle.download()
 
 
@@ -243,7 +243,7 @@ def follow(handle: Run, *, as_json: bool) -> int:
             handle.wait(check=False)
         except KeyboardInterrupt:
             line.close()
-            say(notice := f"stopped waiting; the run goes on: wiro-nb wait {handle.short_id}")
+            say(notice := f"Stopped waiting. The run continues: wiro-nb wait {handle.short_id}")
             raise KeyboardInterrupt(notice) from None
     return _report(handle, as_json=as_json)
 
@@ -256,7 +256,7 @@ def _report(handle: Run, *, as_json: bool) -> int:
     if handle.error is not None:
         return report_error(handle.error)
     if handle.state is RunState.SUCCEEDED and handle.lacks_files:
-        say(f"not all its files were saved. next: wiro-nb wait {handle.short_id} fetches them, at no cost")
+        say(f"Some files were not saved. To download them at no cost: wiro-nb wait {handle.short_id}")
         return EXIT_SERVICE
     return exit_code(handle.state)
 

@@ -76,7 +76,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
     """Sets the budget of this notebook. It is kept in the ledger and in the notebook's metadata.
 
     What is billed and what runs in flight may cost count together; a run that would exceed the budget is refused.
-    In the sandbox its make-believe money counts, so that a budget can be tried.
+    In the sandbox its simulated prices count, so that a budget can be tried.
 
     Args:
         usd: The most to spend in this notebook, in USD; None removes the budget.

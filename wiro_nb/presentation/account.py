@@ -27,7 +27,7 @@ from wiro_nb.presentation.status import DONE, tally
 if TYPE_CHECKING:
     from wiro_nb.ledger.queries import Spending
 
-_MAKE_BELIEVE = " (make-believe money: the sandbox costs nothing)"
+_SIMULATED = " (simulated prices: the sandbox costs nothing)"
 _MAX_ROWS = 40
 _BAR = "#2f80ed"
 
@@ -61,7 +61,7 @@ class AccountStatus(Displayable):
         service = "sandbox: local, free, no account" if self.is_sandbox else self.service
         budget = "nothing to spend in the sandbox"
         if not self.is_sandbox or self.budget_usd is not None:
-            budget = format_budget(self.spent_usd, self.budget_usd) + (_MAKE_BELIEVE if self.is_sandbox else "")
+            budget = format_budget(self.spent_usd, self.budget_usd) + (_SIMULATED if self.is_sandbox else "")
         now = tally(self.in_flight) or "no runs in flight"
         rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
         rows += [("Files", self.files)] if self.files else []
@@ -89,7 +89,7 @@ class Budget(Displayable):
         limit_usd: Most to spend in the notebook; None without a budget.
         spent_usd: What was billed in it.
         reserved_usd: What its runs in flight may add.
-        is_sandbox: True when the money is make-believe.
+        is_sandbox: True when prices are simulated.
         is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
     """
 
@@ -110,7 +110,7 @@ class Budget(Displayable):
     def output(self) -> Output:
         """Returns one line."""
         setting = "; the limit is the setting budget_usd" if self.is_setting else ""
-        return message(f"{self}{_MAKE_BELIEVE if self.is_sandbox else ''}{setting}")
+        return message(f"{self}{_SIMULATED if self.is_sandbox else ''}{setting}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -121,7 +121,7 @@ class Spent(Displayable):
         by: What the rows are: "model", "day" or "notebook".
         rows: Largest sum first; days newest first.
         notebook_usd: Billed in this notebook.
-        is_sandbox: True when the money is make-believe.
+        is_sandbox: True when prices are simulated.
         service: Its name.
     """
 
@@ -143,9 +143,9 @@ class Spent(Displayable):
 
     def output(self) -> Output:
         """Returns a table with bars."""
-        money = "make-believe money of the sandbox" if self.is_sandbox else self.service
+        money = "simulated prices of the sandbox" if self.is_sandbox else self.service
         if not self.rows:
-            return message(f"nothing was spent yet ({money})")
+            return message(f"nothing spent yet ({money})")
         head = f"spent {format_usd(self.total_usd)} in all notebooks ({money})"
         head += f", {format_usd(self.notebook_usd)} of it in this one"
         head += f"; runs in flight may add {format_usd(self.reserved_usd)}" if self.reserved_usd else ""

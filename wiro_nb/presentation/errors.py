@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from wiro_nb.errors import UnknownRun, WiroError
 from wiro_nb.ids import short_id
-from wiro_nb.presentation.html import CARD, Child, chips, command, details, h, line, name_table
+from wiro_nb.presentation.html import CARD, Child, chips, command, h, line, name_table
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.status import FAILED, status_dot
 
 
 def error_output(error: WiroError) -> Output:
     """Returns the error as HTML and text; the first line of the text is led by "wiro:"."""
-    problems, allowed = _problems(error), _texts(getattr(error, "allowed", None))
     html = h(
         "div",
-        h("div", status_dot(FAILED), h("b", error.message), style="font-size:14px"),
-        line(problems) if problems else _near(error),
+        h("div", status_dot(FAILED), h("b", error.sentence), style="font-size:14px"),
+        _near(error),
         (line(text) for text in error.details),
         _looked_in(error),
         _closing(error),
-        details(f"All {len(allowed)} choices", line(chips(allowed))) if allowed else "",
         style=f"{CARD};max-width:820px",
     )
     first, *rest = error.lines()
@@ -33,30 +30,16 @@ def _texts(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
 
 
-def _problems(error: WiroError) -> list[Child]:
-    """Returns one line a problem where there are several; a single one is the message itself."""
-    problems = getattr(error, "problems", None)
-    if not isinstance(problems, Sequence) or isinstance(problems, str) or len(problems) < 2:
-        return []
-    return [_problem(item) for item in problems]
-
-
-def _problem(item: Any) -> Child:
-    known = (
-        item if isinstance(item, Mapping) else {name: getattr(item, name, None) for name in ("message", "near")}
-    )
-    near = _texts(known.get("near"))
-    text = known.get("message")
-    return line(
-        str(item) if text is None else str(text), (" ", chips(near)) if near else "", style="margin:2px 0 0 0"
-    )
-
-
 def _near(error: WiroError) -> Child:
+    """Returns the near values, unless message or details name them already."""
+    said = "\n".join([error.message, *error.details])
+    if "Did you mean" in said:
+        return ""
     near = _texts(getattr(error, "near", None))
     if isinstance(error, UnknownRun):
         near = [short_id(run_id) for run_id in near]
-    label = h("span", "Nearest:", style="margin-right:6px")
+    near = [value for value in near if value not in said]
+    label = h("span", "Did you mean:", style="margin-right:6px")
     return line(label, chips(near), style="margin:6px 0 0 0") if near else ""
 
 

@@ -53,6 +53,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def format_time_left(seconds: float) -> str:
+    """Returns "about 12 s left" or "about 3 min left"."""
+    return f"about {max(1, round(seconds))} s left" if seconds < 90 else f"about {round(seconds / 60)} min left"
+
+
 def format_size(size_bytes: int) -> str:
     """Returns "172 KB", with decimal units as file managers show them."""
     if size_bytes < _KB:
@@ -136,13 +141,13 @@ def format_progress(snapshot: Snapshot) -> str:
     if snapshot.elapsed_s is not None:
         parts.append(format_duration(snapshot.elapsed_s))
     if snapshot.remaining_s is not None and (snapshot.step or 0) > 1:
-        parts.append(f"about {snapshot.remaining_s:.0f} s left")
+        parts.append(format_time_left(snapshot.remaining_s))
     return ", ".join(parts)
 
 
 def format_budget(spent_usd: Decimal, budget_usd: Decimal | None, reserved_usd: Decimal = Decimal(0)) -> str:
     """Returns "spent $0.31 of $2.00 in this notebook, in flight about $0.04, $1.65 left"."""
-    flying = f", in flight about {format_usd(reserved_usd)}" if reserved_usd else ""
+    flying = f", in flight {format_forecast(reserved_usd)}" if reserved_usd else ""
     if budget_usd is None:
         return f"spent {format_usd(spent_usd)} in this notebook{flying}; no budget is set"
     left = max(budget_usd - spent_usd - reserved_usd, Decimal(0))

@@ -12,6 +12,7 @@ from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, d
 from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, next_steps, paragraphs
 from wiro_nb.presentation.request import format_estimate
 from wiro_nb.schema.coerce import is_free_text
+from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, is
 def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:
     """Returns the list of models."""
     if query and not models:
-        return compose(heading(f"No model fits “{query}”"), next_steps(("%wiro models", "for all")))
+        return compose(heading(f"No models match “{query}”"), next_steps(("%wiro models", "for all")))
     head = format_count(len(models), "model") + (f" for “{query}”" if query else "")
     rows: list[list[Child]] = [
         [
@@ -131,7 +132,8 @@ def _limits(parameter: Parameter) -> str:
     if parameter.min is not None or parameter.max is not None:
         parts.append(f"{parameter.min if parameter.min is not None else '…'} to {parameter.max or '…'}")
     if parameter.rule:
-        parts.append(f"must be {parameter.rule}")
+        rule = Rule.parse(parameter.rule)
+        parts.append(f"must be {rule.text if rule else parameter.rule}")
     return ". ".join(part.rstrip(".") for part in parts)
 
 

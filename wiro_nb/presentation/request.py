@@ -47,7 +47,7 @@ def format_estimate(estimate: Estimate, is_sandbox: bool) -> str:
 def explain_estimate(estimate: Estimate, is_sandbox: bool) -> str:
     """Returns an estimate with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
     text = f"{format_estimate(estimate, False)} ({estimate.basis})"
-    return f"free, sandbox; its make-believe price: {text}" if is_sandbox else text
+    return f"free, sandbox; simulated price: {text}" if is_sandbox else text
 
 
 def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, notes: Iterable[str] = ()) -> Output:

@@ -18,6 +18,7 @@ from wiro_nb.presentation.formatting import (
     format_count,
     format_datetime,
     format_duration,
+    format_forecast,
     format_number,
     format_progress,
     format_size,
@@ -86,7 +87,7 @@ def _forecast(snapshot: Snapshot) -> str:
     """Returns what a billed run had been expected to cost."""
     if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
         return ""
-    return f"about {format_usd(snapshot.estimated_usd)}"
+    return format_forecast(snapshot.estimated_usd)
 
 
 def run_settings(snapshot: Snapshot) -> dict[str, str]:

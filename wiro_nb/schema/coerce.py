@@ -350,7 +350,7 @@ def _check_rule(rule: Rule, number: Decimal) -> None:
     near = [str(fitting) for fitting in dict.fromkeys(rule.nearest(int(number // 1)))]
     if len(near) == 1 and int(near[0]) < number:
         near.append(str(int(near[0]) + rule.factor))
-    raise ValueRefused(f"{shown(number)}: must be {rule} (such as {' or '.join(near)})", near=near)
+    raise ValueRefused(f"{shown(number)}: must be {rule.text}, for example {' or '.join(near)}", near=near)
 
 
 def _as_number(number: Decimal) -> int | float:

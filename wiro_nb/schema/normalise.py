@@ -69,6 +69,11 @@ class Rule:
     def __str__(self) -> str:
         return f"{self.factor}n+{self.offset}" if self.offset else f"{self.factor}n"
 
+    @property
+    def text(self) -> str:
+        """The rule as people read it: "4n + 1", "a multiple of 16"."""
+        return f"{self.factor}n + {self.offset}" if self.offset else f"a multiple of {self.factor}"
+
     def fits(self, number: int) -> bool:
         """True when the number is one of factor * n + offset with n >= 0."""
         return number >= self.offset and (number - self.offset) % self.factor == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,7 +221,7 @@ def _required(parameter: Parameter) -> ValueRefused:
     """The model's sample text is not among `near`: it is long, and one key press would pay for it."""
     if parameter.options:
         return ValueRefused("is required: choose one", allowed=[option.value for option in parameter.options])
-    return ValueRefused(f"is required: {'write a text' if is_free_text(parameter) else 'give a value'}")
+    return ValueRefused("is required" if is_free_text(parameter) else "is required: enter a value")
 
 
 def _add_seed(draft: _Draft, parameter: Parameter, value: object, *, given: bool) -> None:
@@ -258,7 +259,7 @@ def _add_files(draft: _Draft, parameter: Parameter, value: object) -> None:
     if found:
         draft.files[parameter.id] = found
     elif parameter.required:
-        raise ValueRefused("is required: give a file path or an https:// URL")
+        raise ValueRefused("is required: choose a file, or enter an https:// URL")
 
 
 def _fill_free_form(draft: _Draft, raw: Mapping[str, object]) -> None:
@@ -267,7 +268,7 @@ def _fill_free_form(draft: _Draft, raw: Mapping[str, object]) -> None:
         name = str(name)
         try:
             if not _FREE_NAME.fullmatch(name):
-                raise ValueRefused("is not a usable name: letters, digits, - and _")
+                raise ValueRefused("is not a valid name: use letters, digits, - and _")
             items = value if isinstance(value, list | tuple) else [value]
             if items and all(isinstance(item, Path | FileInput) for item in items):
                 free = Parameter(id=name, type="combinefileinput", label=name, multiple=True)
@@ -297,25 +298,34 @@ def _refusal(schema: ModelSchema, raw: Mapping[str, object], problems: list[Prob
 
 
 def _sentence(schema: ModelSchema, problem: Problem) -> str:
-    near = f" Near: {', '.join(_with_labels(schema, problem.name, problem.near))}." if problem.near else ""
+    near = [name for name in _display_values(schema, problem.name, problem.near) if name not in problem.message]
+    question = f" Did you mean {' or '.join(near)}?" if near else ""
     if problem.message.endswith(f"has no input {shown(problem.name)}"):
-        return f"{problem.message}.{near}"
-    joined = " " if problem.message.startswith(("is ", "takes ", "holds ")) else ": "
-    return f"{problem.name}{joined}{problem.message}.{near}"
+        return f"{problem.message}.{question}"
+    joined = " " if problem.message.startswith(("is ", "takes ", "holds ")) else "="
+    return f"{problem.name}{joined}{problem.message}.{question}"
 
 
 def _choices(schema: ModelSchema, problem: Problem) -> list[str]:
-    shown_choices = ", ".join(_with_labels(schema, problem.name, problem.allowed[:12]))
+    shown_choices = ", ".join(_display_values(schema, problem.name, problem.allowed[:12]))
     more = f" and {len(problem.allowed) - 12} more" if len(problem.allowed) > 12 else ""
     return [f"{problem.name} takes: {shown_choices}{more}"] if problem.allowed else []
 
 
-def _with_labels(schema: ModelSchema, name: str, values: Iterable[str]) -> list[str]:
-    """Returns values for display; one that shares no word with its label is followed by the label."""
+def _display_values(schema: ModelSchema, name: str, values: Iterable[str]) -> list[str]:
+    """Returns values as people type them: the label in place of a value that shares no word with it.
+
+    A label that several choices share cannot be typed; their values stand.
+    """
     parameter = schema.get(name)
     labels = {option.value: option.label for option in parameter.options} if parameter is not None else {}
-    opaque = {value for value, label in labels.items() if label and not _words(value) & _words(label)}
-    return [f"{value} ({labels[value]})" if value in opaque else value for value in values]
+    times = Counter(labels.values())
+    opaque = {
+        value
+        for value, label in labels.items()
+        if times[label] == 1 and label and not _words(value) & _words(label)
+    }
+    return [labels[value] if value in opaque else value for value in values]
 
 
 def _words(text: str) -> set[str]:
@@ -325,9 +335,9 @@ def _words(text: str) -> set[str]:
 def _hint(schema: ModelSchema, problem: Problem) -> str:
     name = f'"{problem.name}"' if " " in problem.name else problem.name
     if problem.near and (problem.allowed or schema.get(problem.name)):
-        value = problem.near[0]
+        (value,) = _display_values(schema, problem.name, problem.near[:1])
         return f'{name}="{value}"' if re.search(r"[\s\"'#]", value) else f"{name}={value}"
-    if problem.message == "is required: write a text":
+    if problem.message == "is required":
         below = ", or the text below the %%wiro line" if problem.name == "prompt" else ""
         return f'{name}="..."{below}'
     return f"%wiro info {schema.slug}"

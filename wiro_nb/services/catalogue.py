@@ -150,7 +150,7 @@ class Catalogue:
             for search in filter(None, dict.fromkeys((name, re.split(r"[-_.\d]", name)[0]))):
                 slugs += [tool.slug for tool in await self._search(search)]
         near = near_models(model, slugs)
-        details = [f"near: {', '.join(near)}"] if near else []
+        details = [f"Did you mean {' or '.join(near)}?"] if near else []
         return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
 
     async def _search(self, query: str) -> tuple[ToolSummary, ...]:

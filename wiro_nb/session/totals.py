@@ -16,6 +16,9 @@ from wiro_nb.schema.values import Prepared
 if TYPE_CHECKING:
     from wiro_nb.session.manager import Manager
 
+_LEAST_USD = Decimal("0.0005")
+"""Less than this rounds to nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class TotalCost:
@@ -74,7 +77,7 @@ def check_limits(
     """
     reason = ""
     if count > limit_runs:
-        reason = f"more than {limit_runs} runs"
+        reason = f"more than {limit_runs} run{'' if limit_runs == 1 else 's'}"
     elif count and not is_sandbox and cost.most_usd is None:
         reason = "their price is unknown"
     elif count and not is_sandbox and cost.most_usd is not None and cost.most_usd > limit_usd:
@@ -120,12 +123,12 @@ def confirm_total(
     return summary
 
 
-def describe_total(count: int, cost: TotalCost, is_sandbox: bool) -> str:
+def describe_total(count: int, cost: TotalCost, is_sandbox: bool, *, with_time: bool = True) -> str:
     """Returns number, price and time as text: "6 runs, about $0.24, about 1:30 of work"."""
     parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
     if count:
         parts.append(format_total(cost, is_sandbox))
-        if cost.seconds is not None:
+        if with_time and cost.seconds is not None and cost.seconds >= 0.5:
             parts.append(f"about {_clock(cost.seconds)} of work")
     return ", ".join(parts)
 
@@ -137,12 +140,12 @@ def format_total(cost: TotalCost, is_sandbox: bool) -> str:
     elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
         price = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
     else:
-        price = f"about {_usd(cost.low_usd)}"
-    return f"free, sandbox (make-believe price: {price})" if is_sandbox else price
+        price = ("" if 0 < cost.low_usd < _LEAST_USD else "about ") + _usd(cost.low_usd)
+    return f"free, sandbox (simulated price: {price})" if is_sandbox else price
 
 
 def _usd(amount: Decimal) -> str:
-    if 0 < amount < Decimal("0.0005"):
+    if 0 < amount < _LEAST_USD:
         return "under $0.001"
     return f"${amount:,.3f}" if amount < Decimal("0.1") else f"${amount:,.2f}"
 

@@ -144,7 +144,7 @@ def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, ob
     for axis in axes:
         if not schema.free_form and axis.name.lower() not in known:
             near = [known[name] for name in get_close_matches(axis.name.lower(), known, 3, 0.55)]
-            tail = f" Near: {', '.join(near)}." if near else ""
+            tail = f" Did you mean {' or '.join(near)}?" if near else ""
             _refuse(axis.name, f"{schema.slug} has no input {axis.name}.{tail}", f"%wiro info {schema.slug}", near)
         if axis.name.lower() in seen:
             _refuse(

@@ -145,9 +145,9 @@ def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
     )
 
 
-def describe_plan(plan: SweepPlan) -> str:
+def describe_plan(plan: SweepPlan, *, with_time: bool = True) -> str:
     """Returns what a plan would send as text: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
-    text = describe_total(len(plan.missing), plan.cost, plan.is_sandbox)
+    text = describe_total(len(plan.missing), plan.cost, plan.is_sandbox, with_time=with_time)
     return f"{text}; {len(plan.made)} of {len(plan.points)} already made or under way" if plan.made else text
 
 

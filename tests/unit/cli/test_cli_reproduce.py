@@ -106,7 +106,7 @@ def test_all_runs_are_told_together_and_many_want_a_yes(
     asked = sandbox.audit()["requests"]["Run"]
     code, out, err = command("rerun", notebook, "--all")
     assert (code, out) == (2, "")
-    assert "that would send 2 runs, about $" in err
+    assert "That would send 2 runs, about $" in err
     assert "more than 1 runs" in err
     assert "--yes" in err
     assert sandbox.audit()["requests"]["Run"] == asked

@@ -27,9 +27,9 @@ def test_a_folder_that_is_a_file_is_refused_with_the_shells_option(command: Comm
 
 
 def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command) -> None:
-    assert "no runs yet" in command("runs")[1]
+    assert "No runs yet" in command("runs")[1]
     assert command("run", WAN, "prompt=a cat")[0] == 0
-    assert "no run fits state failed" in command("runs", "--state", "failed")[1]
+    assert "No runs match: state failed" in command("runs", "--state", "failed")[1]
     assert WAN in command("runs", "--state", "done")[1]
     assert command("runs", "--limit", "0")[0] == 2
     with pytest.raises(SystemExit) as refused:
@@ -38,7 +38,7 @@ def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command
 
 
 def test_no_model_found_names_the_way_back(command: Command) -> None:
-    assert "no model fits “zzz”" in command("models", "zzz")[1]
+    assert "No models match “zzz”" in command("models", "zzz")[1]
 
 
 def test_a_run_whose_file_was_not_saved_says_so_by_its_exit_code_and_wait_gets_it(
@@ -59,7 +59,7 @@ def test_a_run_whose_file_was_not_saved_says_so_by_its_exit_code_and_wait_gets_i
     code, out, err = command("wait", short)
     assert code == 0, err
     assert "0.mp4" in out
-    assert "fetched again, at no cost" in err
+    assert "Downloading them again at no cost" in err
     assert "fetched again" not in command(*words)[2]
 
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
-from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownRun
+from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, UnknownRun
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.help import help_output
 from wiro_nb.presentation import html
 from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.errors import error_output
-from wiro_nb.presentation.formatting import format_duration, format_size, format_usd
+from wiro_nb.presentation.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.presentation.grammar import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
@@ -25,6 +25,8 @@ from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import key_settings, runs_output
 from wiro_nb.schema.catalog import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
+from wiro_nb.schema.values import prepare
+from wiro_nb.session.totals import TotalCost, describe_total
 
 POSTERS = {str(CLIP.poster_path): POSTER}
 VOID = {"img", "br"}
@@ -212,10 +214,31 @@ def test_an_error_names_near_values_cost_and_one_command() -> None:
     )
     bundle = error_output(error)
     text = Page(bundle.html).text
-    for part in ("effect has no choice", "slow pan", "Nothing was sent and nothing was billed.", "%wiro info a/b"):
+    for part in ("Effect has no choice", "slow pan", "Nothing was sent and nothing was billed.", "%wiro info a/b"):
         assert part in text
-    assert "All 2 choices" in text
-    assert bundle.text.startswith("wiro: effect has no choice")
+    assert bundle.text.startswith("wiro: Effect has no choice.")
+
+
+def test_an_error_says_each_problem_once_with_the_names_people_see() -> None:
+    values = {"prompt": "a fox", "loraType": "PanLft", "steps": "many"}
+    schema = next(schema for schema in bundled_models() if schema.slug == "wiro/animate-diff")
+    with pytest.raises(InvalidParameter) as caught:
+        prepare(schema, values)
+    for text in (Page(error_output(caught.value).html).text, error_output(caught.value).text):
+        assert text.count("Did you mean PanLeft or PanRight?") == 1
+        assert "FILE:" not in text
+        assert text.count("steps=many") == 1
+
+
+def test_an_error_has_a_capital_letter_and_a_full_stop_unless_it_starts_with_an_input() -> None:
+    assert UnknownModel("there is no model a/b").lines()[0] == "There is no model a/b."
+    assert InvalidParameter("prompt is required", name="prompt").lines()[0] == "prompt is required."
+    assert InvalidParameter("seed=x: not a number.", name="seed").lines()[0] == "seed=x: not a number."
+
+
+def test_only_an_error_that_refuses_a_run_says_that_nothing_was_billed() -> None:
+    assert "billed" not in "".join(UnknownRun("No run 'x'.").lines())
+    assert "nothing was billed" in "".join(InvalidParameter("seed=x: not a number.").lines())
 
 
 def test_labels_are_given_only_where_they_differ_from_the_value() -> None:
@@ -270,7 +293,7 @@ def test_a_default_is_shown_by_its_label() -> None:
 
 
 def test_no_model_found_and_no_run_found_name_what_to_type() -> None:
-    assert "no model fits “zzz”" in models_output([], "zzz", "sandbox").text
+    assert "no models match “zzz”" in models_output([], "zzz", "sandbox").text
     error = UnknownRun("No run", near=["01JD5Q9W8R7T6Y5V4K3H28K2QF"])
     assert "8k2qf" in error_output(error).html
     assert "01JD5Q9W8R7T" not in error_output(error).html
@@ -283,3 +306,11 @@ def test_a_filter_that_fits_nothing_is_not_an_empty_notebook() -> None:
         "wiro: no run in this notebook fits state failed, since 7d\n  next: %wiro runs for all of them"
     )
     assert "fits state failed, since 7d" in told.html
+
+
+def test_less_than_a_tenth_of_a_cent_is_never_about_under() -> None:
+    tiny = Decimal("0.0002")
+    assert format_budget(Decimal(0), None, tiny).endswith("in flight under $0.001; no budget is set")
+    cost = TotalCost(known=True, low_usd=tiny, high_usd=tiny, seconds=40.0)
+    assert describe_total(2, cost, is_sandbox=False) == "2 runs, under $0.001, about 0:40 of work"
+    assert describe_total(2, cost, is_sandbox=False, with_time=False) == "2 runs, under $0.001"

@@ -117,7 +117,7 @@ def test_the_head_counts_and_sets_what_was_spent_against_the_forecast() -> None:
         snapshot(RunState.PLANNED, Stage.WAITING, ahead=0),
     ]
     head = head_data(plan, shots, best="", left_s=25.0)
-    assert (head["title"], head["percent"], head["left"]) == ("Sweep: 1 of 4 done", 62.5, "about 0:25 left")
+    assert (head["title"], head["percent"], head["left"]) == ("Sweep: 1 of 4 done", 62.5, "about 25 s left")
     assert head["counts"] == "1 done, 1 failed, 1 generating, 1 waiting for a slot"
     assert head["spent"] == "spent $0.038 of about $0.24"
     assert head["waiting"] == 1
@@ -189,4 +189,4 @@ def test_what_was_spent_is_a_table_with_bars_and_no_private_path() -> None:
     told = "spent $0.40 in all notebooks (cloud), $0.30 of it in this one; runs in flight may add $0.04"
     assert told in page.text
     assert "75%" in page.html
-    assert "nothing was spent" in Spent("day", (), Decimal(0), True, "sandbox").output().text
+    assert "nothing spent" in Spent("day", (), Decimal(0), True, "sandbox").output().text

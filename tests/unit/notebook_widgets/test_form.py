@@ -220,8 +220,8 @@ def test_a_form_not_yet_filled_in_has_a_price() -> None:
 
 
 def test_a_note_stands_under_the_price_and_goes_with_it() -> None:
-    form, _ = make_form(price=lambda values: ("free, sandbox", f"make-believe price: about ${values['steps']}"))
-    assert (form.price, form.price_note) == ("free, sandbox", "make-believe price: about $25")
+    form, _ = make_form(price=lambda values: ("free, sandbox", f"simulated price: about ${values['steps']}"))
+    assert (form.price, form.price_note) == ("free, sandbox", "simulated price: about $25")
     form["steps"].value = 3
     assert form.price_note.endswith("$3")
 

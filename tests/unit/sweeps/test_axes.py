@@ -128,7 +128,7 @@ def test_a_generator_that_never_ends_is_not_followed() -> None:
     ("texts", "fixed", "zipped", "reason"),
     [
         ([], {}, False, "nothing is varied"),
-        (["seeed=1"], {}, False, "Near: seed"),
+        (["seeed=1"], {}, False, "Did you mean seed"),
         (["camera=1,2"], {}, False, "no input camera"),
         (["seed=1,2", "Seed=3"], {}, False, "varied twice"),
         (["seed=1,2"], {"seed": 3}, False, "also given one value"),

@@ -110,7 +110,7 @@ class FormController:
             words = self._estimate(values)
         except WiroError:
             words = ""
-        return "free, sandbox", f"make-believe price: {words}" if "$" in words else ""
+        return "free, sandbox", f"simulated price: {words}" if "$" in words else ""
 
     def _estimate(self, values: Mapping[str, Any]) -> str:
         from wiro_nb.execution.inputs import resolve_inputs
@@ -197,7 +197,7 @@ class FormController:
         spent = manager.spent(self._context.notebook)
         share = float(spent / limit) if limit else 1.0
         self.form.budget = {
-            "text": format_budget(spent, limit) + (", make-believe" if manager.choice.is_sandbox else ""),
+            "text": format_budget(spent, limit) + (", simulated" if manager.choice.is_sandbox else ""),
             "share": min(1.0, max(0.0, share)),
             "reached": spent >= limit,
             "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",

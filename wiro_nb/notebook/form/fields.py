@@ -169,7 +169,10 @@ def find_problems(
 def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:
     """Returns a problem as the field shows it, next to its label and rule."""
     message = problem.message
-    if plan is not None and message.startswith("is "):
+    if plan is not None and message == "is required":
+        name = plan.label[:1].lower() + plan.label[1:]
+        message = f"Enter {'an' if name[:1] in 'aeiou' else 'a'} {name}."
+    elif plan is not None and message.startswith("is "):
         message = f"{plan.label} {message}"
     elif message.startswith(f"{value}: must be") and problem.near:
         message = f"{value} does not fit."

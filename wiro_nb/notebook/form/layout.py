@@ -276,7 +276,7 @@ def _hint(parameter: Parameter, kind: str) -> str:
         examples = [
             str(number) for number in rule.examples(around if around is not None else rule.offset + rule.factor)
         ]
-        parts = [f"must be {rule}: {', '.join(examples[-3:])}…"]
+        parts = [f"{rule.text}, for example {' or '.join(examples[-2:])}"]
     if kind in ("number", "range", "seed"):
         if parameter.min is not None and parameter.max is not None:
             parts.append(f"{parameter.min} to {parameter.max}")

@@ -59,11 +59,12 @@ def show_messages(messages: Sequence[str]) -> None:
 def _resume(notebook: str) -> None:
     from wiro_nb.notebook.document.bridge import bridge
     from wiro_nb.notebook.session import session
+    from wiro_nb.presentation.formatting import format_count
 
     runs = session.manager().resume(notebook)
     for run in runs:
         bridge.follow(run)
     if runs:
-        count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        count = format_count(len(runs), "unfinished run")
         names = ", ".join(run.short_id for run in runs)
-        show_messages([f"{count} of this notebook not finished before: {names}. See %wiro runs"])
+        show_messages([f"Resumed {count}: {names}. See them with %wiro runs"])

@@ -64,7 +64,7 @@ function drawTile(tile, data, isList) {
   setAttribute(tile.star, "title", data.best ? "Take back" : "Pick as best");
   setShown(tile.cancel, data.cancel);
   setAttribute(tile.cancel, "aria-label", `Cancel ${data.label}`);
-  setAttribute(tile.cancel, "title", data.kind === "running" ? "Cancel, stops the run" : "Cancel, free while it waits");
+  setAttribute(tile.cancel, "title", data.kind === "running" ? "Cancel run" : "Cancel run, free while it waits");
   const busy = data.percent !== null && data.percent !== undefined;
   setShown(tile.percent, busy);
   setShown(tile.bar, busy);

@@ -186,7 +186,7 @@ function render({ model, el }) {
       if (card.dataset.slug === focused) card.focus();
       setAttribute(card, "aria-disabled", model.get("gone") ? "true" : null);
     }
-    setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. ${model.get("free") ? "Everything is free in the sandbox." : "Prices are per run at default settings."}` : "No model fits. Fewer words find more.");
+    setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. ${model.get("free") ? "Everything is free in the sandbox." : "Prices are per run at default settings."}` : "No models match. Try fewer words.");
     const left = sorted.length - shown.length;
     setShown(more, left > 0);
     setText(more, `Show ${Math.min(left, FIRST_SHOWN)} more`);
@@ -225,7 +225,7 @@ function render({ model, el }) {
   });
   const onMessage = (content) => {
     if (content?.type === "opened") {
-      message.replaceChildren("The form stands below. In a cell of its own: ", h("code", {}, `%wiro form ${content.slug}`));
+      message.replaceChildren("Form below. To use it in its own cell: ", h("code", {}, `%wiro form ${content.slug}`));
     } else if (content?.type === "message") {
       message.replaceChildren(...content.lines.map((line) => {
         const node = h("span", { class: "wiro-announcement-line", dir: "auto" });

@@ -10,7 +10,7 @@ from typing import Any
 
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.run.clips import clip_data, main_output
-from wiro_nb.presentation.formatting import format_count, format_duration, format_usd, shorten
+from wiro_nb.presentation.formatting import format_count, format_forecast, format_time_left, format_usd, shorten
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_of, tally
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.plan import SweepPlan
@@ -168,7 +168,7 @@ def head_data(
         "icon": status.icon,
         "percent": round(percent, 1),
         "counts": tally(in_order),
-        "left": f"about {format_duration(left_s)} left" if left_s is not None and ended < count else "",
+        "left": format_time_left(left_s) if left_s is not None and ended < count else "",
         "spent": _spent(plan, snapshots),
         "waiting": sum(kind in _WAITING for kind in kinds),
         "best": best,
@@ -186,7 +186,7 @@ def _spent(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
         return "spent $0: everything was made before"
     spent = format_usd(sum((snapshot.cost_usd or Decimal(0) for snapshot in sent), Decimal(0)))
     most = plan.cost.most_usd
-    return f"spent {spent}, price not listed" if most is None else f"spent {spent} of about {format_usd(most)}"
+    return f"spent {spent}, price not listed" if most is None else f"spent {spent} of {format_forecast(most)}"
 
 
 def _share_done(snapshot: Snapshot) -> float:

@@ -29,7 +29,7 @@ from wiro_nb.sweeps.sweep import Sweep
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.grid import SweepGrid
 
-NOTHING_SENT = "Every point of this sweep is made already: shown at no cost. --fresh runs them anew."
+NOTHING_SENT = "All clips already made. No charge. To run them again: --fresh"
 
 _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
@@ -68,7 +68,8 @@ class SweepView:
         self._publish_static = publish
         self._folder = current_context().folder
         self._labels = point_labels(handle.plan)
-        first = f"{describe_plan(handle.plan)}." if handle.plan.missing else NOTHING_SENT
+        # Without the forecast of work: the grid shows the time left, which counts runs side by side.
+        first = f"{describe_plan(handle.plan, with_time=False)}." if handle.plan.missing else NOTHING_SENT
         self._notes = [first, *handle.plan.notes]
         self._lock = threading.Lock()
         self._flushed_at, self._is_scheduled = 0.0, False

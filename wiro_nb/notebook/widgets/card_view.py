@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
-from wiro_nb.presentation.formatting import format_cost, format_usd, raw_text
+from wiro_nb.presentation.formatting import format_cost, format_time_left, format_usd, raw_text
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
 
@@ -76,7 +76,7 @@ def card_view(
     elif kind == "lost":
         view |= _lost(snapshot, percent, moment)
     elif kind == "uncertain":
-        view["actions"] = [{"id": "try_now", "label": "Look again"}, _STOP_WATCHING]
+        view["actions"] = [{"id": "try_now", "label": "Check again"}, _STOP_WATCHING]
     else:
         view |= _ended(snapshot, kind, again_price)
     view["valuetext"] = _value_text(view, snapshot)
@@ -117,7 +117,7 @@ def _elapsed(snapshot: Snapshot, label: str, *, ticking: bool = True) -> dict[st
 
 
 def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, Any]:
-    cancel: dict[str, Any] = {"id": "cancel", "label": "Cancel", "icon": "cross"}
+    cancel: dict[str, Any] = {"id": "cancel", "label": "Cancel run", "icon": "cross"}
     if snapshot.cancel_requested:
         cancel |= {"label": "Cancelling", "off": True}
     view: dict[str, Any] = {"actions": [cancel]}
@@ -135,7 +135,7 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
     numbers += _step_text(snapshot)
     numbers += [f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip()] if snapshot.rate is not None else []
     return view | {
-        "aside": "stops the run" if snapshot.is_sandbox else "stops the run, free if it has not ended",
+        "aside": "" if snapshot.is_sandbox else "free if it has not ended",
         "numbers": numbers,
         "elapsed": _elapsed(snapshot, "elapsed"),
         "after": _remaining(snapshot),
@@ -148,7 +148,7 @@ def _remaining(snapshot: Snapshot) -> list[str]:
     seconds = snapshot.remaining_s
     if seconds is None or (snapshot.step is not None and snapshot.step < 2):
         return []
-    return [f"about {max(1, round(seconds))} s left" if seconds < 90 else f"about {round(seconds / 60)} min left"]
+    return [format_time_left(seconds)]
 
 
 def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[str, Any]:

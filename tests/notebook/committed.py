@@ -8,17 +8,23 @@ record stays in the metadata of the output it belongs to.
 from __future__ import annotations
 
 import configparser
+import copy
+import json
 import re
 from typing import Any
 
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat.notebooknode import from_dict
 
-from tests.notebook.tutorials import SANITIZE
+from tests.conftest import SandboxProcess
+from tests.notebook.tutorials import SANITIZE, Executed, read_tutorial
 from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.record import check_record
 
 PICTURE, TEXT = "image/jpeg", "text/plain"
 IGNORED = "nbval-ignore-output"
+GROWTH_BYTES = 30_000
+TABLES_BYTES = 60_000  # lists of runs and models, the help of a model
 
 
 def for_readers(notebook: Any) -> Any:
@@ -91,3 +97,25 @@ def _kind(output: Any) -> str:
 
 def _text(output: Any) -> str:
     return str(output.get("text") or output["data"][TEXT])
+
+
+def check_tutorial(name: str, done: Executed, service: SandboxProcess) -> None:
+    """Checks an executed tutorial: whole records, files, size, no secret, and the outputs that are committed."""
+    assert done.records
+    for record in done.records:
+        check_record(record)
+        assert record["status"] == "succeeded"
+        assert record["cell"] is None or "parameters" not in record["cell"]
+        for output in record["outputs"]:
+            assert (done.folder / output["path"]).stat().st_size > 0
+    text = json.dumps(done.notebook.cells)
+    own = len(json.dumps([cell.get("outputs") for cell in done.notebook.cells]))
+    assert own < GROWTH_BYTES * len(done.records) + TABLES_BYTES
+    assert "data:video" not in text
+    assert str(done.folder) not in text
+    for secret in (service.api_key, service.api_secret, service.key_only_api_key):
+        assert secret not in text
+    fresh, kept = shown(for_readers(copy.deepcopy(done.notebook))), shown(read_tutorial(name))
+    changed = [f"{cell}: {kept.get(cell)} is now {now}" for cell, now in fresh.items() if kept.get(cell) != now]
+    assert kept.keys() == fresh.keys()
+    assert not changed, "\n".join([*changed, f"python -m tests.notebook.refresh_tutorials {name[:2]}"])

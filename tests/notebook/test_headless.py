@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from tests.notebook.kernels import CLIP_MODEL, SMALL, convert_executed, execute_with_papermill
+from tests.notebook.kernels import CLIP_MODEL, SMALL, convert_executed
 from wiro_nb.provenance.record import check_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -102,13 +102,6 @@ def test_python_waits_in_its_cell_and_raises(execute: Execute, kernel_env: Path)
     assert last_output(execute(notebook(code)))["text"] == "succeeded\n"
     with pytest.raises(CellExecutionError, match="RunFailed"):
         execute(notebook(code.replace("'x'", "'x [fail]'")))
-
-
-def test_papermill_waits_too(execute: Execute, kernel_env: Path, tmp_path: Path) -> None:
-    nbformat.write(notebook(CELL), tmp_path / "in.ipynb")
-    execute_with_papermill(tmp_path / "in.ipynb", tmp_path / "out.ipynb", cwd=kernel_env)
-    output = last_output(nbformat.read(tmp_path / "out.ipynb", as_version=4))
-    assert output["metadata"]["wiro"]["status"] == "succeeded"
 
 
 def test_nbconvert_exports_a_page_that_finds_its_clip(execute: Execute, kernel_env: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SandboxProcess
+from tests.notebook.committed import check_tutorial
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from tests.notebook.tutorials import Executed, execute_tutorial
 from wiro_nb.provenance.embed import read_embedded
@@ -24,12 +25,18 @@ REPRODUCE = "03-reproduce.ipynb"
 
 
 @pytest.fixture(scope="module")
-def painted(
+def service(
     start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Executed]:
-    """The tutorial, executed on a sandbox that really paints."""
+) -> SandboxProcess:
+    """A sandbox whose clips differ by their settings."""
     data = tmp_path_factory.mktemp("data")
-    start_sandbox("--speed", "50", "--balance", "1000", data=data / "sandbox")
+    return start_sandbox("--speed", "50", "--balance", "1000", data=data / "sandbox")
+
+
+@pytest.fixture(scope="module")
+def painted(service: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
+    """The tutorial, executed on that sandbox."""
+    data = service.data.parent
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("WIRO_", "JPY_"))]:
             patch.delenv(name)
@@ -50,6 +57,12 @@ def shown(done: Executed, cell_id: str) -> str:
 def pages(done: Executed, cell_id: str) -> str:
     cell = next(cell for cell in done.notebook.cells if cell["id"] == cell_id)
     return "\n".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
+
+
+def test_the_tutorial_leaves_whole_records_and_shows_what_is_committed(
+    painted: Executed, service: SandboxProcess
+) -> None:
+    check_tutorial(REPRODUCE, painted, service)
 
 
 def test_the_tutorial_makes_the_same_clip_from_the_file_alone(painted: Executed) -> None:

@@ -86,7 +86,14 @@ def painter(start_sandbox: Callable[..., Any]) -> Any:
     return start_sandbox("--speed", "50", "--balance", "1000")
 
 
-@pytest.mark.parametrize("model", sorted(SMALL))
+FULL_SIZE = "wiro/wan2.2-effects-extra"
+"""Has no inputs that make its clip smaller."""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(model, marks=pytest.mark.slow) if model == FULL_SIZE else model for model in sorted(SMALL)],
+)
 def test_a_replay_has_the_same_frames(
     model: str, painter: Any, point_at: Callable[[Any], None], make_manager: Callable[..., Manager], photo: Path
 ) -> None:

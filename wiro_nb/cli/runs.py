@@ -24,7 +24,7 @@ from wiro_nb.cli.output import (
     say,
 )
 from wiro_nb.cli.terminal import escape_controls
-from wiro_nb.errors import InputError, InvalidParameter, UnknownRun
+from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd
 
@@ -183,11 +183,19 @@ def forget(arguments: argparse.Namespace) -> int:
 
 
 def record(arguments: argparse.Namespace) -> int:
-    """Prints the records of a source, one JSON value a line."""
+    """Prints the records of a source, one JSON value a line, or the settings that another program wrote."""
+    from wiro_nb.provenance.find import find_settings
     from wiro_nb.reproduce.replay import find_sources
 
     manager = open_manager(arguments)
-    found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
+    try:
+        found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
+    except BadRecord as error:
+        settings = find_settings(arguments.source) if error.reason == "none" else None
+        if settings is None:
+            raise
+        print_json(settings)
+        return EXIT_DONE
     for item in found:
         if item.kind == "ledger" and manager.get(item.run_id).record is None:
             raise UnknownRun(

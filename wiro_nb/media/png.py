@@ -46,6 +46,34 @@ def read_text(path: Path) -> str | None:
     return None
 
 
+def read_tags(path: Path) -> list[tuple[str, str]]:
+    """Returns all texts that are not compressed, with their keywords.
+
+    Raises:
+        PngError: The file is cut or not a PNG, or its texts are larger than 64 MiB.
+        OSError: It cannot be read.
+    """
+    tags: list[tuple[str, str]] = []
+    left = MAX_TEXT_BYTES
+    with path.open("rb") as file:
+        for kind, start, size in _chunks(file):
+            if kind not in (b"tEXt", b"iTXt"):
+                continue
+            left -= size
+            if left < 0:
+                raise PngError("its texts are larger than 64 MiB")
+            file.seek(start + 8)
+            keyword, _, text = file.read(size).partition(b"\0")
+            if kind == b"iTXt":
+                if text[:1] != b"\0":
+                    continue
+                text = text[2:].split(b"\0", 2)[-1]
+            tags.append(
+                (keyword.decode("latin-1"), text.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace"))
+            )
+    return tags
+
+
 def write_text(path: Path, text: str) -> str:
     """Sets the text under our keyword in a copy that takes the file's place once it reads back.
 

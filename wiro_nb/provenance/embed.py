@@ -34,10 +34,11 @@ class _Format(NamedTuple):
     read: Callable[[Path], str | None]
     write: Callable[[Path, str], str]
     hash_media: Callable[[Path], str]
+    read_tags: Callable[[Path], list[tuple[str, str]]]
 
 
-_MP4 = _Format(mp4.read_comment, mp4.write_comment, mp4.hash_media)
-_PNG = _Format(png.read_text, png.write_text, png.hash_media)
+_MP4 = _Format(mp4.read_comment, mp4.write_comment, mp4.hash_media, mp4.read_tags)
+_PNG = _Format(png.read_text, png.write_text, png.hash_media, png.read_tags)
 
 
 class Embedded(NamedTuple):
@@ -78,7 +79,8 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     """
     try:
         kind = _format_of(path)
-        text = kind.read(path) if kind is not None else _read_matroska(path)
+        tags = _read_matroska(path) if kind is None else []
+        text = kind.read(path) if kind is not None else next((text for _, text in tags if is_own(text)), None)
     except _DAMAGED as error:
         raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="cut") from None
     except OSError as error:
@@ -95,6 +97,19 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
             reason="none",
         )
     return check_record(content, source=path.name, ignore_hash=ignore_hash)
+
+
+def read_texts(path: Path) -> list[tuple[str, str]]:
+    """Returns the texts beside a file's media with their names; [] for other types and damaged files.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    try:
+        kind = _format_of(path)
+        return kind.read_tags(path) if kind is not None else _read_matroska(path)
+    except _DAMAGED:
+        return []
 
 
 def carries_records(path: Path) -> bool:
@@ -155,12 +170,11 @@ def _parse(text: str | None) -> Any:
     return content.get(KEY) if isinstance(content, dict) else None
 
 
-def _read_matroska(path: Path) -> str | None:
-    """Returns the record's text in a clip that was copied into Matroska."""
+def _read_matroska(path: Path) -> list[tuple[str, str]]:
+    """Returns the tags of a clip that was copied into Matroska."""
     with path.open("rb") as file:
-        if file.read(4) != matroska.SIGNATURE:
-            return None
-    return next((text for _, text in matroska.read_tags(path) if is_own(text)), None)
+        is_matroska = file.read(4) == matroska.SIGNATURE
+    return matroska.read_tags(path) if is_matroska else []
 
 
 def _format_of(path: Path) -> _Format | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, UnknownRun
-from wiro_nb.provenance.embed import read_embedded
+from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.other_tools import read_settings
 from wiro_nb.provenance.reading import is_there, read_json, require_file
 from wiro_nb.provenance.record import check_record
 from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
@@ -55,6 +56,15 @@ def find_records(
         if error.reason not in ("none", "cut") or not beside.is_file():
             raise
     return [FoundRecord(read_sidecar(beside, ignore_hash=ignore_hash), "sidecar", beside)]
+
+
+def find_settings(source: str | Path) -> dict[str, Any] | None:
+    """Returns what another program than wiro_nb wrote into a clip or picture of how it was made."""
+    path = Path(source)
+    try:
+        return read_settings(read_texts(path)) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def split_source(source: str | Path) -> tuple[Path, str]:

@@ -14,6 +14,7 @@ from rocrate.rocrate import ROCrate
 
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
+from tests.unit.provenance.test_other_tools import make_picture
 from wiro_nb.provenance.record import add_hash, check_record
 
 
@@ -113,6 +114,14 @@ def test_all_runs_are_told_together_and_many_want_a_yes(
     code, _, err = command("rerun", notebook, "--all", "--yes")
     assert (code, sandbox.audit()["requests"]["Run"]) == (0, asked + 2)
     assert "in all 2 runs" in err
+
+
+def test_settings_of_other_programs_are_printed(command: Command, own_folders: Path) -> None:
+    picture = make_picture(own_folders / "theirs.png", {"parameters": "a fox\nSteps: 20, Seed: 5, Model: sd15"})
+    code, out, _ = command("record", picture)
+    settings = {"prompt": "a fox", "seed": 5, "steps": 20}
+    assert code == 0
+    assert json.loads(out) == {"written_by": "A1111", "settings": settings, "other": {"Model": "sd15"}}
 
 
 def test_bad_input_ends_with_2_and_says_what_to_do(command: Command, clip: Path, own_folders: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from wiro_nb.errors import BadRecord
 from wiro_nb.media import decode, mp4, png
 from wiro_nb.media.boxes import BoxError
-from wiro_nb.provenance.find import find_records
+from wiro_nb.provenance.find import find_records, find_settings
 from wiro_nb.provenance.secret_scan import scan_file, scan_text
 
 MANY = 300_000
@@ -85,3 +85,4 @@ def test_a_record_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path, name
     with pytest.raises(BadRecord, match="larger than"):
         find_records(path)
     assert scan_file(path) == []
+    assert find_settings(path) is None

@@ -1,0 +1,146 @@
+"""Settings that other programs wrote into clips and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.provenance.clips import make_clip
+from tests.unit.provenance.test_hostile_files import five_seconds
+from tests.unit.provenance.test_others_marks import remux
+from wiro_nb.provenance.embed import read_texts
+from wiro_nb.provenance.other_tools import read_settings
+
+__all__ = ["five_seconds"]
+
+PARAMETERS = (
+    "a lighthouse, stormy sea\nat dusk\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, "
+    'Seed: 1234, Size: 512x768, Model: sd15, Lora hashes: "a: 1, b: 2"'
+)
+GRAPH: dict[str, Any] = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 42,
+            "steps": 30,
+            "cfg": 6.0,
+            "sampler_name": "euler",
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 832, "height": 480, "length": 81}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox in snow", "clip": ["4", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["4", 1]}},
+}
+COMFY = {"prompt": "a fox in snow", "negative_prompt": "blurry", "seed": 42, "steps": 30, "guidance": 6.0}
+
+
+def make_picture(path: Path, tags: dict[str, str], *, international: bool = False) -> Path:
+    from PIL import Image, PngImagePlugin
+
+    text = PngImagePlugin.PngInfo()
+    for name, value in tags.items():
+        text.add_itxt(name, value) if international else text.add_text(name, value)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=text)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["png", "png, iTXt", "mp4", "mov", "mkv"])
+def test_parameters_as_galleries_read_them(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind[:3]}"
+    if "png" in kind:
+        make_picture(path, {"parameters": PARAMETERS}, international="iTXt" in kind)
+    elif kind == "mkv":
+        remux(make_clip(tmp_path / "a.mp4", comment=PARAMETERS), path)
+    else:
+        make_clip(path, comment=PARAMETERS)
+    found = read_settings(read_texts(path))
+    assert found is not None
+    assert found["written_by"] == "A1111"
+    assert found["settings"] == {
+        "prompt": "a lighthouse, stormy sea\nat dusk",
+        "negative_prompt": "blurry",
+        "seed": 1234,
+        "steps": 20,
+        "size": "512x768",
+        "guidance": 7.5,
+    }
+    assert found["other"].items() >= {"Sampler": "Euler a", "Model": "sd15", "Lora hashes": "a: 1, b: 2"}.items()
+
+
+@pytest.mark.parametrize("kind", ["png", "keys", "comment"])
+def test_graphs_of_comfyui(tmp_path: Path, kind: str) -> None:
+    tags = {"prompt": json.dumps(GRAPH), "workflow": '{"nodes": []}'}
+    if kind == "png":
+        path = make_picture(tmp_path / "a.png", tags)
+    elif kind == "keys":
+        path = make_clip(tmp_path / "a.mp4", tags=tags, flags="use_metadata_tags")
+    else:
+        path = make_clip(tmp_path / "a.mp4", comment=json.dumps({**tags, "CreationTime": "now"}))
+    found = read_settings(read_texts(path))
+    assert found is not None
+    assert found["written_by"] == "ComfyUI"
+    assert found["settings"] == {**COMFY, "size": "832x480"}
+    assert found["other"]["3 KSampler.sampler_name"] == "euler"
+    assert found["other"]["5 EmptyLatentImage.length"] == 81
+
+
+def test_what_two_samplers_do_not_agree_on_is_not_named() -> None:
+    second = {"class_type": "KSamplerAdvanced", "inputs": {**GRAPH["3"]["inputs"], "noise_seed": 42, "steps": 8}}
+    linked = {"class_type": "CLIPTextEncode", "inputs": {"text": ["9", 0]}}
+    graph = {**GRAPH, "8": second, "7": linked}
+    found = read_settings([("prompt", json.dumps(graph))])
+    assert found is not None
+    assert found["settings"] == {"prompt": "a fox in snow", "seed": 42, "guidance": 6.0, "size": "832x480"}
+    assert (found["other"]["3 KSampler.steps"], found["other"]["8 KSamplerAdvanced.steps"]) == (30, 8)
+
+
+@pytest.mark.parametrize("text", ["", "hello", "Steps: many", '{"prompt": 3}', "[]", '{"3": {"class_type": 1}}'])
+@pytest.mark.parametrize("name", ["comment", "parameters", "prompt"])
+def test_other_texts_are_no_settings(name: str, text: str) -> None:
+    assert read_settings([(name, text)]) is None
+
+
+@pytest.mark.parametrize("unit", ['"\\', ", ", ": ", "a: ", '"', "Steps: 1, ", "\nNegative prompt: "])
+def test_parameters_are_read_in_proportion_to_their_length(unit: str) -> None:
+    read_settings([("parameters", "x\nSteps: 1, " + unit * (900_000 // len(unit)))])
+
+
+def test_numbers_beyond_measure_are_read_or_left() -> None:
+    text = f"a fox\nSteps: 20, Seed: {'9' * 400}, CFG scale: 1e999, Size: {'9' * 5000}"
+    found = read_settings([("parameters", text)])
+    assert found is not None
+    assert (found["settings"]["seed"], found["settings"]["guidance"]) == (int("9" * 400), "1e999")
+    graph = {
+        **GRAPH,
+        "3": {**GRAPH["3"], "inputs": {**GRAPH["3"]["inputs"], "seed": 10**400, "cfg": float("nan")}},
+    }
+    found = read_settings([("prompt", json.dumps(graph))])
+    assert found is not None
+    assert found["settings"]["seed"] == 10**400
+    assert "guidance" not in found["settings"]
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.just(["3", 0]) | st.just(["6", 0]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(GRAPH)), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["3", "5", "6"]), JSON),
+    st.dictionaries(st.sampled_from(["seed", "positive", "negative", "latent_image", "text", "width"]), JSON),
+)
+def test_any_graph_is_read_or_left(odd: dict[str, Any], inputs: dict[str, Any]) -> None:
+    graph = {**GRAPH, **odd, "8": {"class_type": "KSampler", "inputs": {**GRAPH["3"]["inputs"], **inputs}}}
+    found = read_settings([("prompt", json.dumps(graph))])
+    json.dumps(found, allow_nan=False)

@@ -1,0 +1,138 @@
+"""Reads the settings that other programs write into clips and pictures.
+
+Known are the text `parameters` of A1111 and Civitai, and the graph that ComfyUI writes as `prompt`, also inside
+a JSON comment. Only what is certain gets a name of ours; the rest is listed as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from wiro_nb.provenance.reading import parse_json
+
+_NEGATIVE = "Negative prompt:"
+_NAMES = {"Seed": "seed", "Steps": "steps", "Size": "size", "CFG scale": "guidance"}
+_SAMPLER_NAMES = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "guidance"}
+_Graph = dict[str, dict[str, Any]]
+
+
+def read_settings(texts: Iterable[tuple[str, str]]) -> dict[str, Any] | None:
+    """Returns the program, its settings under our names, and its other ones; None where there are none.
+
+    Args:
+        texts: The file's tags: name and text.
+    """
+    for name, text in texts:
+        content = _parse_object(text)
+        graph = _read_graph(content) if name == "prompt" else _read_graph(_parse_object(content.get("prompt")))
+        if graph:
+            return {"written_by": "ComfyUI", "settings": _name_inputs(graph), "other": dict(_list_inputs(graph))}
+        if name in ("parameters", "comment") and (found := _read_parameters(text)):
+            return found
+    return None
+
+
+def _parse_object(text: Any) -> dict[str, Any]:
+    if not isinstance(text, str) or not text.startswith("{"):
+        return text if isinstance(text, dict) else {}
+    try:
+        content = parse_json(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_parameters(text: str) -> dict[str, Any] | None:
+    prompts, _, last = text.strip().rpartition("\n")
+    if not last.startswith("Steps: "):
+        return None
+    prompt, _, negative = prompts.partition(f"\n{_NEGATIVE}")
+    if prompt.startswith(_NEGATIVE):
+        prompt, negative = "", prompt.removeprefix(_NEGATIVE)
+    other = dict(_split_pairs(last))
+    found = {ours: _number(other.pop(theirs)) for theirs, ours in _NAMES.items() if theirs in other}
+    if not isinstance(found["steps"], int):
+        return None
+    named = {"prompt": prompt.strip(), "negative_prompt": negative.strip(), **found}
+    settings = {name: value for name, value in named.items() if value != ""}
+    return {"written_by": "A1111", "settings": settings, "other": other}
+
+
+def _split_pairs(line: str) -> Iterator[tuple[str, str]]:
+    """Yields the pairs of `name: value, name: "quoted, value"`."""
+    part: list[str] = []
+    is_quoted = False
+    for piece in (*line.split(","), None):
+        if part and (piece is None or not is_quoted):
+            name, colon, value = ",".join(part).partition(":")
+            if colon:
+                value = value.strip()
+                yield name.strip(), value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+            part = []
+        if piece is not None:
+            part.append(piece)
+            is_quoted ^= (piece.count('"') - piece.count('\\"')) % 2 == 1
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if _is_number(value):
+            return value
+    return text
+
+
+def _read_graph(content: dict[str, Any]) -> _Graph:
+    """Returns the nodes of a graph as ComfyUI's API takes it, or {} for anything else."""
+    nodes = {
+        key: node
+        for key, node in content.items()
+        if isinstance(node, dict)
+        and isinstance(node.get("class_type"), str)
+        and isinstance(node.get("inputs"), dict)
+    }
+    return nodes if len(nodes) == len(content) else {}
+
+
+def _name_inputs(graph: _Graph) -> dict[str, Any]:
+    """Returns the settings on which all samplers agree."""
+    inputs = [node["inputs"] for node in graph.values() if {"positive", "negative"} <= node["inputs"].keys()]
+    named = [dict(_name_sampler(graph, item)) for item in inputs]
+    first = named[0].items() if named else ()
+    return {name: value for name, value in first if all(other.get(name) == value for other in named)}
+
+
+def _name_sampler(graph: _Graph, inputs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for ours, theirs in (("prompt", "positive"), ("negative_prompt", "negative")):
+        node = _follow(graph, inputs[theirs])
+        text = node.get("inputs", {}).get("text")
+        if node.get("class_type") == "CLIPTextEncode" and isinstance(text, str):
+            yield ours, text
+    for theirs, ours in _SAMPLER_NAMES.items():
+        if theirs in inputs and _is_number(inputs[theirs]):
+            yield ours, inputs[theirs]
+    latent = _follow(graph, inputs.get("latent_image")).get("inputs", {})
+    if _is_number(latent.get("width")) and _is_number(latent.get("height")):
+        yield "size", f"{latent['width']}x{latent['height']}"
+
+
+def _follow(graph: _Graph, link: Any) -> dict[str, Any]:
+    """Returns the node that an input comes from, or {}."""
+    is_link = isinstance(link, list) and len(link) == 2 and isinstance(link[0], str)
+    return graph.get(link[0], {}) if is_link else {}
+
+
+def _list_inputs(graph: _Graph) -> Iterator[tuple[str, Any]]:
+    for key, node in graph.items():
+        for name, value in node["inputs"].items():
+            if isinstance(value, str) or _is_number(value) or isinstance(value, bool):
+                yield f"{key} {node['class_type']}.{name}", value
+
+
+def _is_number(value: Any) -> bool:
+    return (type(value) is float and math.isfinite(value)) or type(value) is int

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,17 +60,42 @@ def test_a_terminal_shows_the_result_as_text_with_the_file(env: dict[str, str], 
     assert (tmp_path / path).stat().st_size > 0
 
 
+def test_a_displayed_run_leaves_no_empty_output_in_a_terminal(env: dict[str, str], tmp_path: Path) -> None:
+    line = "get_ipython().run_cell_magic('wiro', 'sandbox/plain-clip frames=9 seed=7 --wait', 'a paper boat')"
+    cells = [
+        "%load_ext wiro_nb",
+        "%wiro run sandbox/plain-clip frames=9 seed=7 prompt=boat --wait",
+        "print('kept', _.status)",
+        "clip = %wiro run sandbox/plain-clip frames=9 seed=7 prompt=boat",
+        f"print('assigned', clip.status); other = {line}; other.status",
+    ]
+    script = "\n".join(
+        ["from IPython.core.interactiveshell import InteractiveShell", "shell = InteractiveShell.instance()"]
+        + [f"shell.run_cell({source!r}, store_history=True)" for source in cells]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kept succeeded" in done.stdout
+    assert "assigned succeeded" in done.stdout
+    assert "Out[2]" not in done.stdout
+    assert "Out[5]: 'succeeded'" in done.stdout, done.stdout
+
+
 def test_a_terminal_shows_one_moving_line_while_it_waits(env: dict[str, str], tmp_path: Path) -> None:
     controller, terminal = pty.openpty()
     command = ipython(f"%load_ext wiro_nb\n{cell(CELL)}\n", tmp_path)
     job = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
+    fcntl.ioctl(controller, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     told = b""
     while piece := read_terminal(controller):
         told += piece
     os.close(controller)
     assert job.wait(DEADLINE_S) == 0
     assert b"\rwiro " in told
+    assert max(map(len, told.split(b"\r"))) <= 40 + len("…".encode())
 
 
 def read_terminal(descriptor: int) -> bytes:

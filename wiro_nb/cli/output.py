@@ -14,7 +14,7 @@ from wiro_nb import errors
 from wiro_nb.cli.parser import COMMANDS
 from wiro_nb.cli.terminal import clean, escape_controls
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import format_progress
+from wiro_nb.presentation.formatting import fit_terminal, format_progress
 from wiro_nb.presentation.run import run_text
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class ProgressLine:
         if not self._is_terminal:
             self._report_contact(snapshot)
             return
-        text = f"{snapshot.model} {snapshot.short_id}: {format_progress(snapshot)}"
+        text = fit_terminal(f"wiro-nb {snapshot.short_id}: {format_progress(snapshot)}", sys.stderr)
         if text != self._shown:
             write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
             write(f"\r\033[K{clean(text)}")
@@ -133,8 +133,8 @@ class ProgressLine:
         if is_lost == self._is_lost or snapshot.state.is_final:
             return
         self._is_lost = is_lost
-        text = f"lost contact with {snapshot.service}; it is asked again and again" if is_lost else "contact again"
-        say(f"run {snapshot.short_id}: {text}")
+        text = f"Lost contact with {snapshot.service}. Trying again." if is_lost else "Connected again."
+        say(f"Run {snapshot.short_id}: {text}")
 
     def close(self) -> None:
         """Leaves the cursor on a line of its own."""

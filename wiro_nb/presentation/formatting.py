@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TextIO
 
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.status import status_of
@@ -131,6 +132,15 @@ def format_status(snapshot: Snapshot) -> str:
     """Returns the status, of a moving run with its percent: "Generating 60%"."""
     moving = snapshot.percent is not None and not snapshot.state.is_final
     return status_of(snapshot).label + (f" {snapshot.percent:.0f}%" if moving else "")
+
+
+def fit_terminal(text: str, stream: TextIO) -> str:
+    """Returns text cut to one line of the terminal that a stream writes to; 80 columns where that is unknown."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        columns = 0
+    return shorten(text, (columns or 80) - 1)
 
 
 def format_progress(snapshot: Snapshot) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.presentation.formatting import fit_terminal
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -83,5 +85,10 @@ def test_a_log_says_once_that_contact_is_lost_and_once_that_it_is_back(
         line(replace(shot, lost_since=lost_since))
     line(replace(shot, lost_since=NOW, state=RunState.SUCCEEDED))
     lost, back = capsys.readouterr().err.splitlines()
-    assert "lost contact with sandbox" in lost
-    assert "contact again" in back
+    assert "Lost contact with sandbox" in lost
+    assert "Connected again" in back
+
+
+def test_a_progress_line_fits_the_terminal() -> None:
+    assert len(fit_terminal("x" * 200, io.StringIO())) == 79
+    assert fit_terminal("short", io.StringIO()) == "short"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from decimal import Decimal
 from typing import Any
 
@@ -9,11 +10,42 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.errors import WiroError
+from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run import resume
 from wiro_nb.notebook.session import Preferences, session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
 _MB = 1_000_000
+
+
+def keep_displayed(shell: Any, value: Any) -> Any:
+    """Returns the value of a magic, or None where it would only leave an empty `Out[n]:` in a terminal.
+
+    A terminal writes the prompt before it asks a value for its display. A run that the cell has displayed already
+    becomes `_` and `Out[n]` here instead, if every magic of the cell stands as a statement of its own.
+    """
+    context = current_context(shell)
+    if context.kind != "terminal" or getattr(value, "id", None) not in session.displayed_in(context):
+        return value
+    inputs = shell.user_ns.get("In") or [""]
+    try:
+        tree = ast.parse(inputs[-1])
+    except SyntaxError:
+        return value
+    calls = [node for node in ast.walk(tree) if _is_magic(node)]
+    statements = [node for node in tree.body if isinstance(node, ast.Expr) and _is_magic(node.value)]
+    if not calls or len(calls) != len(statements):
+        return value
+    shell.displayhook.update_user_ns(value)
+    return None
+
+
+def _is_magic(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("run_line_magic", "run_cell_magic")
+    )
 
 
 @magics_class
@@ -73,7 +105,8 @@ class WiroMagics(Magics):
         from wiro_nb.notebook.magic import handlers
 
         try:
-            return handlers.call_cell(line, cell) if cell is not None else handlers.call_line(line)
+            value = handlers.call_cell(line, cell) if cell is not None else handlers.call_line(line)
+            return keep_displayed(self.shell, value)
         except WiroError as error:
             caught = error
         finally:

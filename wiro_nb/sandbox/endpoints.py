@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.files import Files, check_upload
-from wiro_nb.sandbox.models import MIN_BALANCE_USD, Catalogue, Model, slots_for
+from wiro_nb.sandbox.models import Catalogue, Model, slots_for
 from wiro_nb.sandbox.requests import Authenticator, Body, Failure, answer, check_inputs, read_body
 from wiro_nb.sandbox.runner import Runner
 from wiro_nb.sandbox.store import Store
@@ -24,6 +24,8 @@ from wiro_nb.sandbox.tasks import Task, new_token
 __all__ = ["Endpoints"]
 
 _MAX_LISTED = 1000
+_TEAMMATES_PROJECT = "799"
+_NO_TASK = "model and parameters of the task are needed"
 _RESERVED = frozenset({"callbackUrl", "projectid"})
 Handler = Callable[[Request, Body], Awaitable[dict[str, Any]]]
 
@@ -56,8 +58,10 @@ class Endpoints:
             "/v1/Task/Kill": self.task_kill,
             "/v1/Tool/List": self.tool_list,
             "/v1/Tool/Detail": self.tool_detail,
+            "/v1/Tool/Explore": self.tool_explore,
             "/sandbox/balance": self.set_balance,
             "/sandbox/release": self.release,
+            "/sandbox/teammate": self.add_teammates_task,
             "/sandbox/faults": self.set_faults,
         }
         return [
@@ -87,15 +91,15 @@ class Endpoints:
         for upload in (upload for uploads in body.parts.values() for upload in uploads if upload.filename):
             check_upload(upload)
         # No await from here to the new task: a slot is never given twice.
-        self._check_account()
+        self._check_account(model)
         task = self._create_task(model, body, body.text("projectid") or request.state.project_id)
         self.runner.add(task, model)
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
-    def _check_account(self) -> None:
+    def _check_account(self, model: Model) -> None:
         balance = self.store.balance_usd
-        if balance < MIN_BALANCE_USD:
-            message = f"Insufficient balance. At least {MIN_BALANCE_USD} USD is required to run a task."
+        if balance < model.least_balance_usd:
+            message = f"Insufficient balance. At least {model.least_balance_usd} USD is required to run a task."
             raise Failure(97, message)
         slots = slots_for(balance)
         if slots is not None and self.runner.busy >= slots:
@@ -107,21 +111,26 @@ class Endpoints:
             paths = [self.files.add_upload(upload) for upload in uploads if upload.filename]
             urls = [*paths, *self._portable(body.texts(name))]
             parameters[name] = urls[0] if len(urls) == 1 else urls
-        task = Task(
+        task = self._new_task(model, parameters, project_id, body.text("callbackUrl"), time.time())
+        self.store.add_task(task)
+        return task
+
+    def _new_task(
+        self, model: Model, parameters: dict[str, Any], project_id: str, callback_url: str, created: float
+    ) -> Task:
+        return Task(
             id=0,
             token=new_token(),
             slug=model.schema.slug,
             project_id=project_id,
-            created=time.time(),
+            created=created,
             parameters=parameters,
             categories=list(model.schema.categories),
-            callback_url=body.text("callbackUrl"),
+            callback_url=callback_url,
             cps=str(model.price.cps),
             model_id=str(model.number),
             model_title=model.schema.description,
         )
-        self.store.add_task(task)
-        return task
 
     def _portable(self, value: Any) -> Any:
         """Removes the origin from this sandbox's URLs: its port may change with a restart."""
@@ -177,6 +186,22 @@ class Endpoints:
             raise Failure(*model.refusal)
         return {"tool": [model.detail]}
 
+    async def tool_explore(self, request: Request, body: Body) -> dict[str, Any]:
+        """Shows the models by owner."""
+        by_owner: dict[str, list[Model]] = {}
+        for model in self.catalogue.models:
+            by_owner.setdefault(model.schema.owner, []).append(model)
+        groups = [
+            {
+                "id": str(number),
+                "title": owner,
+                "total": len(models),
+                "tools": [model.in_explore for model in models],
+            }
+            for number, (owner, models) in enumerate(by_owner.items(), 1)
+        ]
+        return {"explore": groups}
+
     def _find_task(self, body: Body) -> Task:
         """Returns the task that a request names by its id or by either name of its token."""
         token = body.text("tasktoken") or body.text("socketaccesstoken")
@@ -218,6 +243,23 @@ class Endpoints:
         """Continues a task that a `[queue]` or `[hold]` directive holds."""
         self.runner.release(self._find_task(body))
         return {}
+
+    async def add_teammates_task(self, request: Request, body: Body) -> dict[str, Any]:
+        """Adds a task of another member of the account's team, which no request here made.
+
+        `model` and `parameters` say what it runs, `status` where it stands (task_start without one), `created`
+        when it was made (Unix time).
+        """
+        model = self.catalogue.at_run_path(body.text("model") or "sandbox/plain-clip")
+        parameters = body.fields.get("parameters")
+        if model is None or not isinstance(parameters, dict):
+            raise Failure(0, _NO_TASK)
+        made = float(body.text("created") or time.time())
+        task = self._new_task(model, parameters, _TEAMMATES_PROJECT, "", made)
+        self.store.add_task(task)
+        task.move_to(body.text("status") or "task_start", made)
+        self.store.end_task(task, made, Decimal(0))
+        return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
     async def set_faults(self, request: Request, body: Body) -> dict[str, Any]:
         """Replaces the fault rules; an empty spec removes them."""

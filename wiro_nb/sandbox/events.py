@@ -54,8 +54,11 @@ class EventBroker:
     def publish(self, task: Task, status: str, message: Any = "") -> None:
         """Sends one event to every subscription of the task."""
         if subscriptions := self._subscriptions.get(task.token):
-            event = {"type": status, "id": str(task.id), "tasktoken": task.token, "message": message}
-            frame = json.dumps({**event, "result": True}, ensure_ascii=False, separators=(",", ":"))
+            code = int(task.exit_code) if status == "task_postprocess_end" and task.exit_code.isdecimal() else None
+            is_end = status in ("task_postprocess_end", "task_cancel")
+            event = {"type": status, "id": str(task.id), "message": message, "result": True}
+            event |= {"success": code == 0 if is_end else None, "terminal": is_end, "exitCode": code}
+            frame = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
             for subscription in subscriptions:
                 subscription.put(frame)
 

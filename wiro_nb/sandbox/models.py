@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any
 
 from wiro_nb.sandbox.engines import Kind
-from wiro_nb.schema.types import ModelSchema, Option, Parameter
+from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, ModelSchema, Option, Parameter
 
 __all__ = ["MIN_BALANCE_USD", "Catalogue", "Model", "Usage", "cost_usd", "slots_for"]
 
 MIN_BALANCE_USD = Decimal("0.50")
+_TRAINING_BALANCE_USD = Decimal(10)
 _NO_LIMIT_ABOVE_USD = Decimal(250)
 _TIER_PIXELS = 1_048_576
 _UNIT = Decimal("0.000000000001")
@@ -27,11 +28,16 @@ _PRICE_NOTE = "Prices in the sandbox are made up. Nothing is charged."
 
 @dataclass(frozen=True)
 class Price:
-    """A model's price: the service's `dynamicprice` entries, or elapsed seconds times `cps`."""
+    """A model's price: the service's `dynamicprice` entries, or elapsed seconds times `cps`.
+
+    Attributes:
+        as_list: True shows `dynamicprice` as a list, in place of a text that holds one.
+    """
 
     entries: tuple[dict[str, Any], ...] = ()
     cps: Decimal = Decimal(0)
     approximate_usd: Decimal = Decimal(0)
+    as_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,25 @@ class Model:
             "tags": list(schema.tags),
             "cps": f"{self.price.cps:.12f}",
             "approximatelycost": f"{self.price.approximate_usd:.12f}",
-            "dynamicprice": json.dumps(list(self.price.entries)) if self.price.entries else "",
+            "dynamicprice": self._price_table(),
             "taskstat": {"runcount": "0", "successcount": "0", "errorcount": "0"},
         }
+
+    @property
+    def least_balance_usd(self) -> Decimal:
+        """The balance that a run needs to start."""
+        return _TRAINING_BALANCE_USD if "training" in self.schema.categories else MIN_BALANCE_USD
+
+    def _price_table(self) -> str | list[dict[str, Any]]:
+        entries = list(self.price.entries)
+        return entries if self.price.as_list else json.dumps(entries) if entries else ""
+
+    @cached_property
+    def in_explore(self) -> dict[str, Any]:
+        """The model as Tool/Explore shows it."""
+        names = ("id", "cleanslugowner", "cleanslugproject", "image", "description", "categories")
+        counts = {"averagepoint": "0", "commentcount": "0", "ratedusercount": "0", "discount": None}
+        return {**{name: self.summary[name] for name in names}, **counts}
 
     @cached_property
     def detail(self) -> dict[str, Any]:
@@ -104,7 +126,7 @@ class Model:
         for parameter in schema.parameters:
             groups.setdefault(parameter.group, []).append(_item(parameter))
         listed = [{"title": title, "items": items} for title, items in groups.items()]
-        sample = {parameter.id: _text(parameter.default) for parameter in schema.parameters if parameter.default}
+        sample = {item.id: _default(item) for item in schema.parameters if item.default}
         return {
             **self.summary,
             "parameters": None if schema.free_form else listed,
@@ -165,10 +187,12 @@ def _item(parameter: Parameter) -> dict[str, Any]:
         "placeholder": "",
         "note": "",
     }
-    if parameter.type == "select":
+    if parameter.type == "multiselect":
+        item["options"] = [{"id": option.value, "text": option.label} for option in parameter.options]
+    elif parameter.type in CHOICE_TYPES:
         item["options"] = [_option(option) for option in parameter.options]
     if parameter.default is not None:
-        item["default"] = _text(parameter.default)
+        item["default"] = _default(parameter)
     bounds = {"min": parameter.min, "max": parameter.max, "step": parameter.step}
     return {**item, **{name: value for name, value in bounds.items() if value is not None}}
 
@@ -182,7 +206,12 @@ def _option(option: Option) -> dict[str, Any]:
     return item
 
 
-def _text(default: str | tuple[str, ...] | None) -> str:
+def _default(parameter: Parameter) -> Any:
+    default = parameter.default
+    if parameter.type == "multiselect":
+        return list(default or ())
+    if isinstance(default, str) and parameter.type in FLAG_TYPES | JSON_TYPES:
+        return json.loads(default)
     return ",".join(default) if isinstance(default, tuple) else default or ""
 
 
@@ -236,6 +265,20 @@ _PROMPT = Parameter("prompt", "textarea", "Prompt", "What to show.", "A paper bo
 _SEED = Parameter("seed", "text", "Seed", "The same seed gives the same result.", "42")
 
 
+_COLOURS = (Option("red", "Red"), Option("blue", "Blue"), Option("green", "Green"))
+_TYPED = (
+    Parameter("palette", "multiselect", "Palette", default=("red",), multiple=True, options=_COLOURS),
+    Parameter("look", "selectwithcover", "Look", default="", options=(Option("", "None"), Option("film", "Film"))),
+    Parameter("path", "json-array", "Path", "Points of the camera's path.", "[0, 1]"),
+    Parameter("extra", "json", "Extra", default='{"grain": 0}'),
+    Parameter("loop", "checkbox", "Loop", default="false"),
+    Parameter("tint", "color", "Tint", default="#336699"),
+    Parameter("copies", "integer", "Copies", default="1", min="1", max="4"),
+    Parameter("strength", "numeric", "Strength", default="0.5"),
+)
+"""Inputs of the types that the bundled models do not have."""
+
+
 def _own_models() -> tuple[Model, ...]:
     options = (Option("plain", "Plain"), Option("warm", "Warm colours"), Option("cold", "Cold colours"))
     plain = _own(
@@ -252,6 +295,7 @@ def _own_models() -> tuple[Model, ...]:
             "scale", "float", "Guidance scale", "How closely to follow the prompt.", "5.0", min="0", max="20"
         ),
         Parameter("title", "text", "Title", "Shown in the clip."),
+        *_TYPED,
         _SEED,
         Parameter("startImage", "fileinput", "Start image", "The first frame.", group="Files"),
         Parameter("references", "multifileinput", "References", multiple=True, group="Files"),
@@ -263,9 +307,20 @@ def _own_models() -> tuple[Model, ...]:
     loose = _own("no-schema", "No published schema", "Takes any inputs.", category="text-to-video", opened=True)
     return (
         Model(plain, Price((_entry("cpr", "0.01"),)), 601),
-        Model(image, Price((_entry("cpo", "0.002"),)), 602, kind="image"),
+        Model(image, Price((_entry("cpo", "0.002"),), as_list=True), 602, kind="image"),
         Model(text, Price((_entry("cpt", "0.00001"),)), 603, kind="text"),
         Model(loose, Price(cps=Decimal("0.001"), approximate_usd=Decimal("0.003")), 604),
+        Model(
+            _own("trainer", "Trainer", "Needs 10 USD to start.", _PROMPT, category="training"),
+            Price((_entry("cpr", "2"),)),
+            607,
+        ),
+        Model(
+            _own("admins-only", "Admins only", "", category="closed"),
+            Price(),
+            608,
+            refusal=(97, "Only a team admin can run this model."),
+        ),
         Model(_own("closed", "Closed", "", category="closed"), Price(), 605, refusal=(1, "tool-not-accessible")),
         Model(
             _own("members-only", "Members only", "", category="closed"),

@@ -22,7 +22,7 @@ from wiro_nb.sandbox.tasks import Task, server_paths
 
 __all__ = ["Runner"]
 
-_DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold)\]")
+_DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover)\]")
 _DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
 _KILLABLE = frozenset(
     {"task_accept", "task_preprocess_start", "task_preprocess_end", "task_assign", "task_start", "task_output"}
@@ -43,7 +43,8 @@ class _ActiveTask:
     """A task under way.
 
     Attributes:
-        directives: Test directives from the prompt and the faults: fail, crash, slow, queue, hold, stderr.
+        directives: Test directives from the prompt and the faults: fail, crash, slow, queue, hold, stderr,
+            stderr-then-recover.
         exit_code: The `pexit` of a run that fails.
         released: Set to end a hold.
         coroutine: Set once it runs.
@@ -142,7 +143,8 @@ class Runner:
         Raises:
             Failure: It is still queued, already ending, or over.
         """
-        if task.status not in _KILLABLE:
+        is_set_up_again = task.status == "task_error" and task.id in self._active
+        if task.status not in _KILLABLE and not is_set_up_again:
             reason = "it is still in the queue" if task.status == "task_queue" else "it has already ended"
             raise Failure(1, f"Task could not be killed: {reason}")
         self._stop(task)
@@ -224,11 +226,23 @@ class Runner:
             # The service fails such a task as well; a run without its input would be misleading.
             reason = "the sandbox reaches no other host; give a file"
             raise _NotStarted(f"The input could not be fetched: {foreign[0]} ({reason}).")
+        if "stderr-then-recover" in active.directives:
+            await self._recover(active)
         if "crash" in active.directives:
             raise _NotStarted("The worker could not start the model.")
         self._announce(task, "task_preprocess_end")
         self._announce(task, "task_assign")
         await self._pause(_ASSIGN_S)
+
+    async def _recover(self, active: _ActiveTask) -> None:
+        """Shows `task_error` until the task is released, then sets it up again: no status is final by itself."""
+        task = active.task
+        self._log_error(task, "The worker was lost; waiting for another one.")
+        task.move_to("task_error", time.time())
+        await self._hold(active)
+        del task.stamps["end"]
+        for status in ("task_queue", "task_accept", "task_preprocess_start"):
+            self._announce(task, status)
 
     async def _start(self, active: _ActiveTask) -> None:
         task, engine = active.task, self._engines[active.model.kind]
@@ -246,9 +260,9 @@ class Runner:
         for line in error.splitlines():
             self._log_error(task, line)
         task.exit_code = "0" if result else active.exit_code
-        self._announce(task, "task_output_full", task.log)
+        self._announce(task, "task_output_full")
         if task.error_log:
-            self._announce(task, "task_error_full", task.error_log)
+            self._announce(task, "task_error_full")
         self._announce(task, "task_end")
         self._announce(task, "task_postprocess_start")
         await self._pause(_STORE_S)

@@ -28,6 +28,7 @@ _STAMPS = {
     "task_cancel": "cancel",
     "task_error": "end",
 }
+_TEAM = "sandbox-team"
 _EVENT_ONLY = frozenset({"task_output_full", "task_error_full"})
 
 
@@ -170,6 +171,7 @@ class Task:
             "modeldescription": self.model_title,
             "modelslugowner": owner,
             "modelslugproject": project,
+            "teamguid": _TEAM,
             "madeby": self.made_by,
         }
 

@@ -164,6 +164,12 @@ def test_detail_shows_inputs_and_price_as_the_service_does(caller: Any) -> None:
     assert items["fps"]["min"] == "1"
     assert [option["value"] for option in items["style"]["options"]] == ["plain", "warm", "cold"]
     assert json.loads(tool["dynamicprice"])[0]["priceMethod"] == "cpr"
+    (image,) = caller.ok("/Tool/Detail", {"slugowner": "sandbox", "slugproject": "image"})["tool"]
+    assert image["dynamicprice"][0]["priceMethod"] == "cpo"
+    typed = {"multiselect", "selectwithcover", "json", "json-array", "checkbox", "color", "integer", "numeric"}
+    assert {item["type"] for item in items.values()} >= typed
+    assert items["palette"]["options"][0] == {"id": "red", "text": "Red"}
+    assert (items["loop"]["default"], items["path"]["default"]) == (False, [0, 1])
     (loose,) = caller.ok("/Tool/Detail", {"slugowner": "sandbox", "slugproject": "no-schema"})["tool"]
     assert loose["parameters"] is None
     answer = caller.error("/Tool/Detail", {"slugowner": "no", "slugproject": "body"})
@@ -249,3 +255,20 @@ def test_the_audit_log_needs_a_key(caller: Any) -> None:
         response = caller.http.request("POST" if "bal" in path else "GET", caller.sandbox.origin + path)
         assert isinstance(response, httpx2.Response)
         assert response.status_code == 401
+
+
+def test_explore_shows_every_listed_model_once(caller: Any) -> None:
+    groups = caller.ok("/Tool/Explore", {})["explore"]
+    shown = [f"{tool['cleanslugowner']}/{tool['cleanslugproject']}" for group in groups for tool in group["tools"]]
+    listed = caller.ok("/Tool/List", {"limit": "100"})["tool"]
+    assert sorted(shown) == sorted(f"{tool['cleanslugowner']}/{tool['cleanslugproject']}" for tool in listed)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"palette": "red"}, {"palette": ["mauve"]}, {"loop": "maybe"}, {"path": {"a": 1}}, {"look": "none"}],
+)
+def test_values_of_another_type_are_refused(caller: Any, values: dict[str, Any]) -> None:
+    assert caller.error("/Run/sandbox/plain-clip", {"prompt": "x", **values})[1] == 0
+    good = {"palette": ["blue", "green"], "loop": True, "path": [1, None], "extra": {"k": [1]}, "look": ""}
+    caller.ok("/Run/sandbox/plain-clip", {"prompt": "x", **good})

@@ -36,7 +36,11 @@ def test_the_socket_tells_every_status_in_order_and_every_step(caller: Any) -> N
         caller.sandbox.release(made["taskid"])
         events = caller.events(socket)
     assert squeezed(events) == ORDER
-    assert {event["tasktoken"] for event in events} == {made["socketaccesstoken"]}
+    assert {frozenset(event) for event in events} == {
+        frozenset({"type", "id", "message", "result", "success", "terminal", "exitCode"})
+    }
+    assert [(event["success"], event["exitCode"]) for event in events if event["terminal"]] == [(True, 0)]
+    assert {event["message"] for event in events if event["type"].endswith("_full")} == {""}
     assert {event["id"] for event in events} == {made["taskid"]}
     steps = [event["message"] for event in events if isinstance(event["message"], dict)]
     assert [step["stepCurrent"] for step in steps] == [str(number) for number in range(1, 11)]
@@ -172,3 +176,39 @@ def test_a_callback_url_comes_back_in_detail_and_list(caller: Any, url: str) -> 
     assert task["callbackurl"] == url
     assert "callbackUrl" not in task["parameters"]
     assert caller.ok("/Task/List", {"limit": "1"})["tasklist"][0]["callbackurl"] == url
+
+
+def test_an_error_before_the_run_is_shown_until_the_task_recovers_and_can_be_killed(caller: Any) -> None:
+    made, lost = caller.run("[stderr-then-recover] boat"), caller.run("[stderr-then-recover] boat")
+    task = caller.until(made, "task_error")
+    assert task["debugerror"] == "The worker was lost; waiting for another one.\n"
+    caller.sandbox.release(made["taskid"])
+    assert caller.done(made)["pexit"] == "0"
+    caller.until(lost, "task_error")
+    caller.ok("/Task/Kill", {"taskid": lost["taskid"]})
+    assert caller.task(lost)["status"] == "task_cancel"
+
+
+def test_a_training_model_needs_ten_dollars_and_97_means_a_right_too(new_caller: Callable[..., Any]) -> None:
+    caller = new_caller("--balance", "9.99")
+    assert caller.error("/Run/sandbox/trainer", {"prompt": "x"}) == (
+        200, 97, "Insufficient balance. At least 10 USD is required to run a task.",
+    )  # fmt: skip
+    assert caller.error("/Run/sandbox/admins-only", {}) == (200, 97, "Only a team admin can run this model.")
+
+
+def test_the_list_shows_tasks_of_the_team(caller: Any) -> None:
+    other = caller.http.post(
+        f"{caller.sandbox.origin}/sandbox/teammate",
+        headers=caller.sandbox.headers(),
+        json={"parameters": {"prompt": "theirs"}, "created": "1700000000"},
+    ).json()
+    mine = caller.run("mine")
+    tasks = {task["id"]: task for task in caller.ok("/Task/List", {"type": "model", "limit": "2"})["tasklist"]}
+    assert set(tasks) == {other["taskid"], mine["taskid"]}
+    theirs, own = tasks[other["taskid"]], tasks[mine["taskid"]]
+    assert (theirs["status"], theirs["createtime"], theirs["parameters"]) == (
+        "task_start", "1700000000", {"prompt": "theirs"},
+    )  # fmt: skip
+    assert theirs["teamguid"] == own["teamguid"]
+    assert theirs["projectid"] != own["projectid"]

@@ -21,7 +21,7 @@ KINDS: dict[str, frozenset[str]] = {
     "accept": frozenset({"refuse"}),
     "rest": frozenset(
         _ANSWERS
-        | {"reset-after", "hang", "502", "html", "empty", "cut", "cut-body", "wrong-types", "code"}
+        | {"reset-after", "hang", "408", "502", "504", "html", "empty", "cut", "cut-body", "wrong-types", "code"}
         | {"unknown-status", "late-outputs"}
     ),
     "socket": frozenset(
@@ -33,7 +33,16 @@ KINDS: dict[str, frozenset[str]] = {
         _ANSWERS | {"403", "404", "cut", "short", "wrong-type", "slow", "endless", "no-range", "redirect"}
     ),
 }
-ENDPOINTS = ("Run", "Task/Detail", "Task/List", "Task/Cancel", "Task/Kill", "Tool/List", "Tool/Detail")
+ENDPOINTS = (
+    "Run",
+    "Task/Detail",
+    "Task/List",
+    "Task/Cancel",
+    "Task/Kill",
+    "Tool/List",
+    "Tool/Detail",
+    "Tool/Explore",
+)
 HELP = """\
 faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
   WHEN    3 the third time only, 2-4, 2+ from the second on, 0.25 that share of times (by --faults-seed);
@@ -41,7 +50,8 @@ faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
   accept  (every TCP connection)  refuse: closed at once
   Run, Task/Detail, Task/List, Tool/List, ... or * for every endpoint:
           delay=SECONDS  hang (no answer)  reset (before anything is done)  reset-after (done, but not said)
-          429[=RETRY_AFTER_S]  500  502  503  code=N (result: false with that code)
+          429[=RETRY_AFTER_S]  408 500 502 503 504 (each may have =RETRY_AFTER_S too)
+          code=N (result: false with that code)
           html (a web page)  empty  cut (half the JSON)  cut-body (the connection ends half-way)
           wrong-types (numbers for texts, maps for lists)
           unknown-status (running tasks show a status nobody knows)

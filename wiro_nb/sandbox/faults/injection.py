@@ -173,7 +173,8 @@ def _plain_fault(fault: Fault) -> Response:
             headers = {"Retry-After": fault.value or "1"}
             return Response(b"Too many requests", 429, headers, "text/plain")
         case _:
-            return Response(b"Sandbox fault", int(fault.kind), media_type="text/plain")
+            headers = {"Retry-After": fault.value} if fault.value else {}
+            return Response(b"Sandbox fault", int(fault.kind), headers, "text/plain")
 
 
 async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:

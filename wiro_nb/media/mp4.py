@@ -90,9 +90,9 @@ def read_comment(path: Path) -> str | None:
 def write_comment(path: Path, text: str) -> str:
     """Adds a text beside the media; media data and the texts of others stay as they are.
 
-    The text becomes the comment, or a tag called "wiro_nb" beside a comment of another program. It goes into
-    a `free` box at the end of the file, before which no byte changes, where `moov` has no place for it and
-    where the file has boxes that may depend on its bytes: fragments, Content Credentials, unknown ones.
+    The text becomes the comment; where another program's comment stands, the synopsis, or a tag called "wiro_nb".
+    Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content Credentials,
+    unknown ones), it goes into a `free` box at the end of the file, before which no byte changes.
 
     Args:
         path: An MP4 or QuickTime file; replaced in one step by a copy with the text.

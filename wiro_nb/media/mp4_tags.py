@@ -14,8 +14,11 @@ from wiro_nb.media.boxes import Box
 
 KEYWORD = "wiro_nb"
 _COMMENT = b"\xa9cmt"
+_SYNOPSIS = b"ldes"
 _FREEFORM = b"----"
-_COMMENT_NAMES = {"comment", "com.apple.quicktime.comment", _COMMENT.decode("latin-1")}
+_STANDARD_NAMES = {"\xa9cmt": "comment", "com.apple.quicktime.comment": "comment", "ldes": "synopsis"}
+_OWN_NAMES = ("comment", "synopsis", KEYWORD)
+"""Names for a text of our own, best first; ffmpeg keeps the first two when it copies streams to MP4."""
 _TEXT = 1
 
 
@@ -46,9 +49,9 @@ def set_text(moov: Box, text: str) -> bool:
         False where there is no place that leaves everything else as it is; `moov` is then unchanged.
     """
     tags = read_tags(moov)
-    has_comment = any(tag.name == "comment" and not is_own(tag.text) for tag in tags)
+    taken = {tag.name for tag in tags if not is_own(tag.text)}
     own = [tag.box for tag in tags if is_own(tag.text) and tag.box.children is not None]
-    item = own[0] if own else _add_key(moov, has_comment) or _add_item(moov, has_comment)
+    item = own[0] if own else _add_key(moov, taken) or _add_item(moov, taken)
     if item is None:
         return False
     item.children = [child for child in item.children or () if child.type != b"data"]
@@ -108,7 +111,7 @@ def _read_text(item: Box) -> str | None:
 
 
 def _normal_name(name: str) -> str:
-    return "comment" if name in _COMMENT_NAMES else name
+    return _STANDARD_NAMES.get(name, name)
 
 
 def _read_keys(payload: bytes) -> list[bytes]:
@@ -123,7 +126,11 @@ def _read_keys(payload: bytes) -> list[bytes]:
     return keys
 
 
-def _add_key(moov: Box, has_comment: bool) -> Box | None:
+def _choose_name(taken: set[str]) -> str:
+    return next((name for name in _OWN_NAMES if name not in taken), KEYWORD)
+
+
+def _add_key(moov: Box, taken: set[str]) -> Box | None:
     """Adds an item to a list with keys, as ffmpeg's `use_metadata_tags` and cameras write."""
     for meta in _list_metas(moov):
         keys, items = meta.find(b"keys"), meta.find(b"ilst")
@@ -133,7 +140,7 @@ def _add_key(moov: Box, has_comment: bool) -> Box | None:
         count = struct.pack(">I", len(names))
         if keys.payload[4:8] != count or len(keys.payload) != 8 + sum(8 + len(name) for name in names):
             continue
-        name = KEYWORD.encode() if has_comment or b"comment" in names else b"comment"
+        name = _choose_name(taken | {key.decode("utf-8", "replace") for key in names}).encode()
         number = struct.pack(">I", len(names) + 1)
         key = struct.pack(">I4s", 8 + len(name), b"mdta") + name
         keys.payload = keys.payload[:4] + number + keys.payload[8:] + key
@@ -143,15 +150,16 @@ def _add_key(moov: Box, has_comment: bool) -> Box | None:
     return None
 
 
-def _add_item(moov: Box, has_comment: bool) -> Box | None:
+def _add_item(moov: Box, taken: set[str]) -> Box | None:
     """Adds an item to `udta/meta/ilst`, and the boxes around it where there are none."""
     parents = [box for box in moov.all(b"udta") if box.children is not None]
     metas = [meta for parent in parents for meta in parent.all(b"meta")]
     meta = next((meta for meta in metas if _has_handler(meta, b"mdir")), None)
     if meta is None and metas:
         return None  # metadata of an unknown kind; user data may have one `meta` only
-    item = Box(_COMMENT, children=[])
-    if has_comment:
+    name = _choose_name(taken)
+    item = Box(_SYNOPSIS if name == "synopsis" else _COMMENT, children=[])
+    if name == KEYWORD:
         label = [Box(b"mean", b"\0\0\0\0com.apple.iTunes"), Box(b"name", b"\0\0\0\0" + KEYWORD.encode())]
         item = Box(_FREEFORM, children=label)
     items = meta.find(b"ilst") if meta else None

@@ -1,12 +1,12 @@
 """Writes a record into the file it describes, and reads it back.
 
-MP4 and QuickTime files carry it as the comment tag, as a tag called "wiro_nb" where another program's
-comment stands, or in a box at the end of the file (`mp4.write_comment`); PNG files as a text chunk. Other
-types have the sidecar only. The text is the record's canonical JSON under one key, so that a comment of
-another program is never mistaken for a record.
+MP4 and QuickTime files carry it as the comment; where another program's comment stands, as the synopsis or a
+tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_comment`). PNG files carry it as a text
+chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
+comment of another program is never mistaken for a record.
 
-Copying the streams into another file (`ffmpeg -c copy`) keeps the comment in MP4, MOV and Matroska. It keeps
-the tag called "wiro_nb" in Matroska and with `-movflags use_metadata_tags`, and it loses the box at the end.
+Copying the streams into another file (`ffmpeg -c copy`) keeps the comment in MP4, MOV and Matroska, the synopsis
+in MP4 and Matroska, every tag in Matroska and with `-movflags use_metadata_tags`. It loses the box at the end.
 A clip with Content Credentials has nothing but that box, because a change of `moov` would make them invalid.
 """
 

@@ -91,8 +91,8 @@ def write_comment(path: Path, text: str) -> str:
     """Adds a text beside the media; media data and the texts of others stay as they are.
 
     The text becomes the comment; where another program's comment stands, the synopsis, or a tag called "wiro_nb".
-    Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content Credentials,
-    unknown ones), it goes into a `free` box at the end of the file, before which no byte changes.
+    Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content
+    Credentials, unknown ones), it goes into a `free` box at the end of the file, before which no byte changes.
 
     Args:
         path: An MP4 or QuickTime file; replaced in one step by a copy with the text.

@@ -108,7 +108,7 @@ def test_all_runs_are_told_together_and_many_want_a_yes(
     code, out, err = command("rerun", notebook, "--all")
     assert (code, out) == (2, "")
     assert "That would send 2 runs, about $" in err
-    assert "more than 1 runs" in err
+    assert "more than 1 run." in err
     assert "--yes" in err
     assert sandbox.audit()["requests"]["Run"] == asked
     code, _, err = command("rerun", notebook, "--all", "--yes")

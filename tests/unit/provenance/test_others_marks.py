@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from pathlib import Path
@@ -20,6 +21,8 @@ from wiro_nb.files import hash_file
 from wiro_nb.media import mp4
 from wiro_nb.media.boxes import Box
 from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded
+from wiro_nb.sandbox.engines import Job, Progress
+from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
 
 COMFY = {"workflow": '{"nodes": []}', "prompt": '{"3": {"class_type": "KSampler"}}'}
 KEYS = "+use_metadata_tags"
@@ -62,7 +65,14 @@ def remux(clip: Path, target: Path, *, flags: str = "") -> Path:
 def signed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     pytest.importorskip("c2pa", reason="pip install c2pa-python")
     folder = tmp_path_factory.mktemp("signed")
-    return sign_clip(make_clip(folder / "a.mp4", flags="+faststart"), folder / "signed.mp4").read_bytes()
+
+    async def report(progress: Progress) -> None: ...
+
+    request = {"prompt": "snow in the city", "width": 96, "height": 64, "frames": 5, "steps": 2, "seed": 1}
+    job = Job("1", "some/model", "clip", request, {}, folder)
+    asyncio.run(PlaceholderEngine().run(job, report))
+    (clip,) = folder.glob("*.mp4")
+    return sign_clip(clip, folder / "signed.mp4").read_bytes()
 
 
 def test_credentials_hold_with_a_record_in_the_clip(tmp_path: Path, signed: bytes) -> None:

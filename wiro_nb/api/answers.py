@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SUCCESS_STATUS = "task_postprocess_end"
 CANCEL_STATUS = "task_cancel"
 ERROR_STATUS = "task_error"
-TERMINAL_STATUSES = frozenset({SUCCESS_STATUS, CANCEL_STATUS, ERROR_STATUS})
-"""Statuses of a task (not of an event) after which nothing changes."""
+TERMINAL_STATUSES = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
+"""Statuses of a task after which nothing changes; a task in `task_error` may recover, and is billed then."""
 TERMINAL_EVENTS = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
 """Statuses of an event after which nothing follows: `task_error` there is a line of stderr."""
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LOG_LINES = 200
 LINE_LENGTH = 500
 STEPS_BEFORE_ESTIMATE = 2
+STALLED_AFTER = timedelta(minutes=10)
+"""How long a task may show an error before its run is called stalled."""
 
 STAGE_OF_STATUS = {
     "task_queue": Stage.QUEUED,
@@ -60,6 +62,7 @@ class Tracker:
         self._reserved = 0
         self._incomplete_details = 0
         self._ended = False
+        self._error_since: datetime | None = None
         self._detail_is_due = False
 
     @property
@@ -91,6 +94,8 @@ class Tracker:
         if event.status in (_ENDED, _CANCELLED):
             self._detail_is_due = True
             self._reserved = max(self._reserved, len(event.outputs or ()))
+        if event.status == _FATAL and current.stage.rank < Stage.GENERATING.rank:
+            self._error_since = self._error_since or now
         changes |= self._stage(STAGE_OF_STATUS.get(event.status), now)
         if event.progress is not None:
             changes |= self._progress(event.progress, now)
@@ -111,19 +116,32 @@ class Tracker:
             changes |= self._whole_log(task.log)
         if task.status == _CANCELLED:
             return self._end(RunState.CANCELLED, task, {**changes, "message": "Cancelled."}, now)
-        if task.status == _FATAL or (task.status == _ENDED and not self._is_success(task)):
+        if task.status == _FATAL:
+            return self._apply({**changes, "message": self._error_message(task, now)}, now)
+        if task.status == _ENDED and not self._is_success(task):
             if self._is_incomplete(task):
                 return self._apply(changes, now)
             message = failure_sentence(
-                task.exit_code, task.error_log or task.log, current.stage, task.status == _FATAL
+                task.exit_code, task.error_log or task.log, current.stage, self._error_since is not None
             )
-            if task.status == _ENDED and (task.exit_code or "").strip() not in ("", "0"):
+            if self._error_since is None and (task.exit_code or "").strip() not in ("", "0"):
                 changes["stage"] = Stage.GENERATING  # the stage where the model stopped
             return self._end(RunState.FAILED, task, {**changes, "message": message}, now)
         if task.status == _ENDED:
             return self._success(task, changes, now)
+        if task.status in STAGE_OF_STATUS and self._error_since is not None and task.started is not None:
+            self._error_since, changes["message"] = None, ""
         changes |= self._stage(STAGE_OF_STATUS.get(task.status), now)
         return self._apply(changes, now)
+
+    def _error_message(self, task: Task, now: datetime) -> str:
+        """Says that the task shows an error before its model ran. It may recover, so this is no end."""
+        self._error_since = self._error_since or now
+        lines = clean_lines(task.error_log or task.log)
+        reason = lines[-1].strip()[:200] if lines else "no reason given"
+        if now - self._error_since < STALLED_AFTER:
+            return f"The service reports an error and may recover: {reason}"
+        return f"Stalled: {reason}. The task may still recover and be billed; cancel the run to give it up."
 
     def lost_contact(self, now: datetime, retry_in_s: float | None = None) -> Snapshot:
         """Notes that the service cannot be reached; any later message clears the note."""

@@ -28,6 +28,7 @@ _KILLABLE = frozenset(
     {"task_accept", "task_preprocess_start", "task_preprocess_end", "task_assign", "task_start", "task_output"}
 )
 # Seconds at speed 1.
+_GIVE_UP_S = 0.5
 _QUEUE_S, _ACCEPT_S, _PREPROCESS_S, _ASSIGN_S, _STORE_S = 0.3, 0.1, 0.2, 0.5, 0.2
 # A step of a [slow] task takes ten times longer, and at least this at any speed.
 _SLOW_FACTOR, _SLOW_STEP_S = 10, 0.2
@@ -35,7 +36,7 @@ _MAX_RESTARTS = 5
 
 
 class _NotStarted(Exception):
-    """The task ends in `task_error` before its model starts."""
+    """The task shows `task_error` and fails before its model starts."""
 
 
 @dataclass
@@ -106,7 +107,8 @@ class Runner:
                 task.error_log = (
                     "The sandbox no longer has this model.\n" if model is None else "Too many restarts.\n"
                 )
-                task.move_to("task_error", time.time())
+                task.exit_code = "1"
+                task.move_to("task_postprocess_end", time.time())
                 self._store.end_task(task, time.time(), Decimal(0))
             else:
                 self._store.save_task(task)
@@ -184,7 +186,11 @@ class Runner:
                 raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
             await self._finish(active, result)
         except _NotStarted as error:
-            self._end(active, "task_error", str(error))
+            self._log_error(task, str(error))
+            task.move_to("task_error", time.time())
+            await self._pause(_GIVE_UP_S)
+            task.exit_code = "1"
+            self._end(active, "task_postprocess_end")
         except EngineError as error:
             await self._finish(active, None, str(error))
         except Exception as error:  # a defect of the sandbox must not leave a task hanging

@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["TERMINAL", "Task", "new_token", "server_paths"]
 
 _ADDRESS = re.compile(r"https?://\S+")
-TERMINAL = frozenset({"task_postprocess_end", "task_cancel", "task_error"})
+TERMINAL = frozenset({"task_postprocess_end", "task_cancel"})
 _STAMPS = {
     "task_accept": "accept",
     "task_preprocess_start": "preprocessstart",

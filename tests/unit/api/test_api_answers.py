@@ -100,7 +100,7 @@ def test_a_task_as_the_service_sends_it() -> None:
         ("task_postprocess_end", None, True, False),
         ("task_postprocess_end", "", True, False),
         ("task_cancel", "0", True, False),
-        ("task_error", "0", True, False),
+        ("task_error", "0", False, False),
         ("task_end", "0", False, False),
         ("a status of tomorrow", "0", False, False),
     ],

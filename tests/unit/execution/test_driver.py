@@ -200,3 +200,13 @@ def test_many_runs_at_once_are_each_sent_once_and_all_end(manager: Manager) -> N
     for run in runs:
         run.wait(60)
     assert len({run.task_id for run in runs}) == 25
+
+
+def test_a_task_that_shows_an_error_is_watched_until_it_recovers(manager: Manager, sandbox: Any) -> None:
+    run = submit(manager, "[stderr-then-recover] a cat")
+    wait_for(run, lambda run: "may recover" in run.snapshot.message)
+    assert run.state is RunState.SUBMITTED
+    assert "The worker was lost" in run.snapshot.message
+    sandbox.release(run.snapshot.task_id)
+    assert run.wait(60).state is RunState.SUCCEEDED
+    assert run.row.cost_usd

@@ -127,14 +127,25 @@ def test_a_success_that_never_lists_a_file_is_still_a_success() -> None:
     assert followed.succeeded
 
 
-def test_an_error_event_is_a_log_line_and_an_error_in_detail_the_end() -> None:
+def test_an_error_is_a_log_line_and_never_the_end_of_a_task_that_may_recover() -> None:
     followed = tracker()
     snapshot = followed.feed_event(Event("task_error", "7", text="warning: slow disk"), at(1))
     assert (snapshot.state, snapshot.log_tail) == (RunState.SUBMITTED, ("warning: slow disk",))
     assert not followed.needs_detail
     snapshot = followed.feed_task(task("task_error", error_log="input is no image"), at(2))
-    assert snapshot.state is RunState.FAILED
-    assert snapshot.message == "The service could not start the model: input is no image"
+    assert snapshot.state is RunState.SUBMITTED
+    assert snapshot.message == "The service reports an error and may recover: input is no image"
+    snapshot = followed.feed_task(task("task_error", error_log="input is no image"), at(1000))
+    assert snapshot.state is RunState.SUBMITTED
+    assert snapshot.message.startswith("Stalled: input is no image.")
+    assert not followed.is_over
+    assert followed.feed_task(won(started=at(1001)), at(1010)).message == ""
+    assert followed.succeeded
+    lost = tracker()
+    lost.feed_task(task("task_error", error_log="input is no image"), at(2))
+    end = lost.feed_task(task("task_postprocess_end", exit_code="1", error_log="input is no image"), at(3))
+    assert end.state is RunState.FAILED
+    assert end.message == "The service could not start the model: input is no image"
 
 
 def test_a_cancel_event_asks_detail_which_ends_the_run_where_it_was() -> None:

@@ -138,4 +138,4 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
                 statuses.append(store.audit()[0]["status"])
         return statuses
 
-    assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_error"]
+    assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_postprocess_end"]

@@ -111,9 +111,9 @@ def test_a_failed_run_says_why_and_costs_nothing(caller: Any) -> None:
     assert lines[-1] in task["debugerror"]
 
 
-def test_a_crash_before_the_run_ends_in_task_error(caller: Any) -> None:
-    task = caller.until(caller.run("[crash] boat"), "task_error")
-    assert (task["starttime"], task["pexit"], Decimal(task["totalcost"])) == ("0", "", 0)
+def test_a_crash_before_the_run_is_a_failure_that_never_started(caller: Any) -> None:
+    task = caller.done(caller.run("[crash] boat"))
+    assert (task["starttime"], task["pexit"], Decimal(task["totalcost"])) == ("0", "1", 0)
     assert task["debugerror"] == "The worker could not start the model.\n"
 
 

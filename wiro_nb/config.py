@@ -23,7 +23,13 @@ def data_dir() -> Path:
     Source: `WIRO_DATA_DIR`, else the platform's folder for user data.
     """
     chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
-    return _private_folder(Path(chosen).expanduser().absolute() if chosen else _platform_folder())
+    try:
+        return _private_folder(Path(chosen).expanduser().absolute() if chosen else _platform_folder())
+    except RuntimeError:  # "~name" of nobody on this machine
+        raise ConfigError(
+            f"The data folder {chosen} is in nobody's home.",
+            hint=f"set {DATA_DIR_VARIABLE} to a folder you can write to",
+        ) from None
 
 
 def ledger_path() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 def _argument(*names: str, **options: Any) -> Argument:
     return names, options
+
+
+def read_count(text: str) -> int:
+    """Reads a count as the type of an option."""
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError("a whole number of up to nine digits")
+    return int(text)
 
 
 def _switch(name: str, help: str) -> Argument:
@@ -120,7 +128,7 @@ COMMANDS: dict[str, Command] = {
                 help=f"only in this state: {', '.join(STATE_FILTERS)}",
             ),
             _argument("--text", metavar="TEXT", help="only with this text in model or settings"),
-            _argument("--limit", type=int, default=50, metavar="N", help="how many (default 50)"),
+            _argument("--limit", type=read_count, default=50, metavar="N", help="how many (default 50)"),
             _switch("--export", "print the whole ledger, one JSON a line, as a backup"),
             _JSON,
         ),

@@ -61,7 +61,8 @@ def resolve_inputs(
         InvalidFile: A value is none of these, or the run has no file here.
     """
     resolved: dict[str, object] = {}
-    for name, value in values.items():
+    for name, given in values.items():
+        value = _plain_scalar(given)
         parameter = schema.get(name)
         if (parameter is not None and parameter.is_file) or _is_medium(value):
             many = isinstance(value, (list, tuple))
@@ -145,9 +146,9 @@ def _resolve(
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _stage(name, bytes(value))
     if _is_picture(value):
-        return _stage(name, _png_of(value))
+        return _stage(name, _png_of(name, value))
     if _is_array(value):
-        return _stage(name, _png_of(_picture_of(name, value)))
+        return _stage(name, _png_of(name, _picture_of(name, value)))
     if value is None or isinstance(value, (str, Path)):
         return _from_folder(value, folder)
     raise _invalid(
@@ -161,7 +162,7 @@ def _from_folder(value: object, folder: Path | None) -> object:
     if folder is None or value is None:
         return value
     text = str(value).strip()
-    if not text or "://" in text or Path(text).expanduser().is_absolute() or text.startswith("~"):
+    if not text or "://" in text or text.startswith("~") or Path(text).is_absolute():
         return value
     # Beside the notebook first; the process may stand elsewhere. A name that is in neither place goes on as it
     # is: it may be one of the service's samples, and else the schema says what is wrong.
@@ -203,25 +204,37 @@ def _is_picture(value: object) -> bool:
     return any(kind.__module__.startswith("PIL.") and kind.__name__ == "Image" for kind in type(value).__mro__)
 
 
+def _plain_scalar(value: object) -> object:
+    """Returns the Python value of a NumPy scalar or an array without dimensions, also within a list."""
+    if isinstance(value, (list, tuple)):
+        return type(value)([_plain_scalar(item) for item in value]) if type(value) in (list, tuple) else value
+    return value.item() if _is_array(value) and value.shape == () else value  # type: ignore[attr-defined]
+
+
 def _is_array(value: object) -> bool:
     return type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "shape")
 
 
-def _png_of(picture: Any) -> bytes:
+def _png_of(name: str, picture: Any) -> bytes:
     stream = io.BytesIO()
     fits = picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
-    (picture if fits else picture.convert("RGB")).save(stream, "PNG")
+    try:
+        (picture if fits else picture.convert("RGB")).save(stream, "PNG")
+    except (OSError, ValueError) as error:
+        raise _invalid(name, f"this picture cannot be written as PNG: {error}", "give an RGB picture") from None
     return stream.getvalue()
 
 
 def _picture_of(name: str, array: Any) -> Any:
+    if 0 in array.shape:
+        raise _invalid(name, "this array is empty", "give uint8 of shape (height, width, 3)")
     try:
         from PIL import Image
 
         return Image.fromarray(array)
     except ImportError:
         raise _invalid(name, "arrays need the package Pillow", "python -m pip install Pillow") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise _invalid(
             name, f"this array is no picture: {error}", "give uint8 of shape (height, width, 3)"
         ) from None

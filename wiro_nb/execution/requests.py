@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import WiroError
+from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.inputs import describe_files
 from wiro_nb.execution.run_files import input_path, run_folder_name
 from wiro_nb.ids import new_run_id, short_id
@@ -45,12 +46,28 @@ class Origin:
 
 
 def notebook_dir_of(notebook: str | None) -> Path:
-    """Returns the folder clips are saved beside: the notebook's, else the present one."""
+    """Returns the folder clips are saved beside: the notebook's, else the present one.
+
+    Raises:
+        ConfigError: The present folder was deleted, or its name is not UTF-8.
+    """
     if notebook:
-        folder = Path(notebook).expanduser().parent
-        if folder.is_absolute() and folder.is_dir():
-            return folder
-    return Path.cwd()
+        with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine
+            folder = Path(notebook).expanduser().parent
+            if folder.is_absolute() and folder.is_dir():
+                return folder
+    try:
+        present = Path.cwd()
+    except OSError:
+        raise ConfigError("the present folder was deleted", hint="cd to a folder that exists") from None
+    try:
+        str(present).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "the name of the present folder is not UTF-8, so no record can name its files",
+            hint="rename the folder, or cd to another one",
+        ) from None
+    return present
 
 
 def plan_row(

@@ -6,6 +6,7 @@ never less than what the service was asked to do.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -334,8 +335,10 @@ def open_ledger(out_dir: str = "wiro_outputs") -> Ledger:
     Raises:
         LedgerError: As `Ledger`.
     """
-    here = str(Path.cwd() / Path(out_dir).expanduser())
-    return Ledger(ledger_path(), rebuild=lambda: rows_from_sidecars(dict.fromkeys([*known_folders(), here])))
+    here: list[str] = []
+    with contextlib.suppress(OSError, RuntimeError):  # the present folder was deleted, or "~name" is of nobody
+        here.append(str(Path.cwd() / Path(out_dir).expanduser()))
+    return Ledger(ledger_path(), rebuild=lambda: rows_from_sidecars(dict.fromkeys([*known_folders(), *here])))
 
 
 def _check_step(row: LedgerRow, state: RunState) -> None:

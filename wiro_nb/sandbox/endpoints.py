@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from wiro_nb.sandbox.requests import Authenticator, Body, Failure, answer, check
 from wiro_nb.sandbox.runner import Runner
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task, new_token
+from wiro_nb.schema.normalise import as_decimal
 
 __all__ = ["Endpoints"]
 
@@ -232,10 +233,9 @@ class Endpoints:
 
     async def set_balance(self, request: Request, body: Body) -> dict[str, Any]:
         """Sets the balance, to test slots and an empty account."""
-        try:
-            amount = Decimal(body.text("usd"))
-        except InvalidOperation as error:
-            raise Failure(0, "usd must be an amount") from error
+        amount = as_decimal(body.text("usd"))
+        if amount is None:
+            raise Failure(0, "usd must be an amount")
         self.store.set_meta("balance_usd", str(amount))
         return {"balance_usd": str(amount)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -97,8 +98,10 @@ def build_parser() -> argparse.ArgumentParser:
 def read_options(argv: Sequence[str]) -> Options:
     """Parses the arguments; `--help` and errors end the process as argparse does."""
     given = vars(build_parser().parse_args(argv))
-    data = (given.pop("data") or _default_folder()).expanduser().absolute()
-    return Options(data=data, **given)
+    data = given.pop("data") or _default_folder()
+    with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine: a folder of that name
+        data = data.expanduser()
+    return Options(data=data.absolute(), **given)
 
 
 def changed_options(argv: Sequence[str]) -> list[str]:

@@ -142,13 +142,20 @@ async def read_body(request: Request) -> AsyncIterator[Body]:
             await form.close()
         return
     raw = await request.body()
-    try:
-        fields = json.loads(raw) if raw.strip() else {}
-    except ValueError:
-        fields = None
+    fields = _read_json(raw) if raw.strip() else {}
     if not isinstance(fields, dict):
         raise Failure(0, _INVALID)
     yield Body(fields)
+
+
+def _read_json(raw: bytes) -> Any:
+    """Returns the JSON value; None for no JSON, and for what no answer can hold (too deep, NaN, surrogates)."""
+    try:
+        value = json.loads(raw)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value
 
 
 def _from_form(items: list[tuple[str, UploadFile | str]]) -> Body:
@@ -226,7 +233,7 @@ def _listed(value: Any) -> list[Any]:
 def _check_number(parameter: Parameter, value: Any) -> None:
     try:
         number = math.nan if isinstance(value, (bool, list, dict)) else float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise Failure(0, f"Request parameter [{parameter.id}] must be integer or float")

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import sys
 import threading
@@ -39,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     options = read_options(arguments)
-    lock = InstanceLock(options.data)
+    lock: InstanceLock | None = None
     try:
+        lock = InstanceLock(options.data)
         if running := lock.acquire():
             _print_line({**running, "shared": True})
             if ignored := changed_options(arguments):
@@ -51,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             return 0
         return _serve(options, lock)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, sqlite3.Error) as error:
         print(f"The sandbox could not start: {error}", file=sys.stderr)
         print("  next: another --port or --data", file=sys.stderr)
         return 1
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def _serve(options: Options, lock: InstanceLock) -> int:

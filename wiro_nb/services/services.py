@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from wiro_nb.api.service import Credentials
 from wiro_nb.config import cache_dir, data_dir, sandbox_dir
+from wiro_nb.errors import ConfigError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection
@@ -119,7 +120,7 @@ class Services:
                 choice = self._choices.get(name) or resolve_service(name)
                 self._choices[name] = choice
                 if choice.is_sandbox and self._sandbox is None:
-                    speed = os.environ.get("WIRO_SANDBOX_SPEED", "").strip() or None
+                    speed = _sandbox_speed()
                     self._sandbox = SandboxProcess(
                         sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
                     )
@@ -154,6 +155,24 @@ class Services:
         """Ends the sandbox when this process started it."""
         if self._sandbox is not None:
             self._sandbox.close()
+
+
+def _sandbox_speed() -> str | None:
+    """Returns `WIRO_SANDBOX_SPEED`, or None where it is not set.
+
+    Raises:
+        ConfigError: It is no speed; the sandbox would not start.
+    """
+    text = os.environ.get("WIRO_SANDBOX_SPEED", "").strip()
+    try:
+        if not text or text == "instant" or float(text) >= 0:
+            return text or None
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"WIRO_SANDBOX_SPEED is a number of 0 or more, or 'instant', not {text[:40]!r}",
+        hint="WIRO_SANDBOX_SPEED=10",
+    )
 
 
 async def _check_key(choice: ServiceChoice) -> None:

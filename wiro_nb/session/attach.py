@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from wiro_nb.errors import NotAccessible, WiroError
+from wiro_nb.errors import InputError, NotAccessible, WiroError
 from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of, plan_row
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
@@ -20,6 +21,24 @@ from wiro_nb.session.planning import out_folder_of
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Task
+
+_LONGEST_ID = 200
+
+
+def read_task_id(typed: object) -> str:
+    """Returns the id of a task as text; whole numbers are taken too.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        text = typed.strip() if isinstance(typed, str) else str(operator.index(typed))  # type: ignore[arg-type]
+        text.encode()
+    except (TypeError, ValueError):
+        text = ""
+    if not text or len(text) > _LONGEST_ID:
+        raise InputError("a task is named by its id, digits as the service shows them", hint="%wiro runs")
+    return text
 
 
 async def read_task(connection: Connection, task_id: str) -> Task:

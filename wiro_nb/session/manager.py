@@ -40,7 +40,7 @@ from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.schema_archive import archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
-from wiro_nb.session.attach import attach_task, read_task
+from wiro_nb.session.attach import attach_task, read_task, read_task_id
 from wiro_nb.session.lineage import find_parent, note_frame
 from wiro_nb.session.notebook_runs import list_notebook_runs
 from wiro_nb.session.planning import (
@@ -328,7 +328,7 @@ class Manager:
         Raises:
             NotAccessible: The service has no such task for this account.
         """
-        task = self._ask(read_task(self.services.connection(self.service_name), task_id.strip()))
+        task = self._ask(read_task(self.services.connection(self.service_name), read_task_id(task_id)))
         row = attach_task(self.ledger, task, self.choice, origin or Origin(), self.settings.out_dir)
         run = self._handle(row)
         if not run.row.state.is_final:

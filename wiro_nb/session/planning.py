@@ -36,12 +36,13 @@ def out_folder_of(home: Path, out_dir: str | Path) -> Path:
     Raises:
         ConfigError: It cannot be written to.
     """
-    folder = Path(out_dir).expanduser()
-    folder = folder if folder.is_absolute() else home / folder
+    folder = Path(out_dir)
     try:
+        folder = folder.expanduser()  # RuntimeError: there is no such person
+        folder = folder if folder.is_absolute() else home / folder
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
         writable = False
     if not writable:
         is_file = is_there(folder) and folder.is_file()

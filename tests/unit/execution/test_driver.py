@@ -210,3 +210,20 @@ def test_a_task_that_shows_an_error_is_watched_until_it_recovers(manager: Manage
     sandbox.release(run.snapshot.task_id)
     assert run.wait(60).state is RunState.SUCCEEDED
     assert run.row.cost_usd
+
+
+def test_inputs_of_every_type_reach_the_service_as_they_are(manager: Manager, sandbox: Any) -> None:
+    values: dict[str, Any] = {
+        "palette": ["blue", "green"],
+        "look": "",
+        "path": [1, None],
+        "extra": {"k": [1]},
+        "loop": True,
+    }
+    values |= {"tint": "#abcdef", "copies": "2", "strength": "0.25"}
+    run = manager.submit(manager.prepare("sandbox/plain-clip", {"prompt": "every type", **values})).wait(60)
+    received = next(task for task in sandbox.audit()["tasks"] if task["task_id"] == run.task_id)["parameters"]
+    assert {name: received[name] for name in values} == {**values, "copies": 2, "strength": 0.25}
+    assert {name: (run.record or {})["parameters"][name] for name in values} == {
+        **values, "copies": 2, "strength": 0.25,
+    }  # fmt: skip

@@ -171,7 +171,14 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
             source=source,
             reason="format",
         )
-    if not ignore_hash and record.get(HASH_FIELD) != _hash_or_none(record):
+    own_hash = _hash_or_none(record)
+    if own_hash is None and ignore_hash:
+        raise BadRecord(
+            f"{source} holds values that no record can hold (NaN, infinity, too many levels)",
+            source=source,
+            reason="shape",
+        )
+    if not ignore_hash and record.get(HASH_FIELD) != own_hash:
         raise BadRecord(
             f"{source} holds a record that was changed after it was written",
             details=["its content does not match its record_sha256"],

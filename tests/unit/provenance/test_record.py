@@ -174,3 +174,9 @@ def test_a_broken_sidecar_is_refused(tmp_path: Any, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(BadRecord):
         read_sidecar(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_force_reads_no_record_with_values_that_json_lacks(value: object) -> None:
+    with pytest.raises(BadRecord, match="no record can hold"):
+        records.check_record({"format": 1, "elapsed_s": value}, ignore_hash=True)

@@ -137,3 +137,21 @@ def test_a_narrow_form_stays_within_its_frame(static_page: StaticPage) -> None:
         }"""
     )
     assert overflow == 0
+
+
+def test_choices_a_checkbox_and_a_colour_can_be_set(static_page: StaticPage) -> None:
+    choices = (Option("a", "Alpha"), Option("b", "Beta"))
+    parameters = (
+        Parameter("styles", "multiselect", "Styles", default=("a",), multiple=True, options=choices),
+        Parameter("loop", "checkbox", "Loop", default="false"),
+        Parameter("tint", "color", "Tint", default="#112233"),
+    )
+    form = ModelForm(ModelSchema("a/b", "a/b", "B", parameters=parameters), on_run=print)
+    page = show(static_page, form)
+    expect(field(page, "styles").get_by_label("Alpha")).to_be_checked()
+    field(page, "styles").get_by_label("Beta").check()
+    assert static_page.saved(form["styles"], "value") == [["a", "b"]]
+    field(page, "loop").locator("input").check()
+    assert static_page.saved(form["loop"], "value") == ["true"]
+    field(page, "tint").locator("input[type=color]").fill("#abcdef")
+    expect(field(page, "tint").locator("input[type=text]")).to_have_value("#abcdef")

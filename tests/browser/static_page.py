@@ -1,16 +1,19 @@
-"""Draws a widget on a plain page, with its real script, styles and state and neither kernel nor server."""
+"""Draws widgets on a plain page, with their real scripts, styles and state and neither kernel nor server."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ipywidgets import Widget
 
-SCRIPT = """async ([widgets, shown, script, styles]) => {
-    window.sent = [];
-    window.saved = [];
+SCRIPT = """async ([widgets, shown, script, styles, files]) => {
+    window.sent ??= [];
+    window.saved ??= [];
     class Model {
         constructor(id, state) {
             Object.assign(this, { id, state, changed: {}, handlers: new Map(), widget_manager: manager });
@@ -37,7 +40,15 @@ SCRIPT = """async ([widgets, shown, script, styles]) => {
         fire(event, ...values) { for (const handler of this.listeners(event)) handler(...values); }
     }
     const models = new Map();
-    const manager = { get_model: async (id) => models.get(id) };
+    const urls = {};
+    for (const [path, base64] of Object.entries(files)) {
+        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+        urls[path] = URL.createObjectURL(new Blob([bytes], { type: path.endsWith('.mp4') ? 'video/mp4' : '' }));
+    }
+    const urlResolver = {
+        resolveUrl: async (path) => decodeURIComponent(path), getDownloadUrl: async (path) => urls[path] ?? '',
+    };
+    const manager = { get_model: async (id) => models.get(id), context: { urlResolver } };
     for (const [id, state] of Object.entries(widgets)) models.set(id, new Model(id, state));
     window.model = models.get(shown);
     window.receive = (content) => window.model.fire('msg:custom', content, []);
@@ -46,7 +57,7 @@ SCRIPT = """async ([widgets, shown, script, styles]) => {
     style.textContent = styles;
     document.head.append(style);
     const el = document.createElement('div');
-    document.body.replaceChildren(el);
+    document.body.append(el);
     const module = await import(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })));
     module.default.initialize?.({ model: window.model });
     await module.default.render({ model: window.model, el });
@@ -54,7 +65,7 @@ SCRIPT = """async ([widgets, shown, script, styles]) => {
 
 
 class StaticPage:
-    """A page with one widget.
+    """A page with widgets.
 
     Attributes:
         page: Playwright's page.
@@ -63,11 +74,27 @@ class StaticPage:
     def __init__(self, page: Any) -> None:
         self.page = page
 
-    def show(self, widget: Any, *parts: Widget) -> Any:
-        """Draws a widget; `parts` are further widgets its script asks for. Returns Playwright's page."""
+    def show(self, widget: Any, *parts: Widget, files: Mapping[str, bytes] | None = None) -> Any:
+        """Draws a widget below those drawn before.
+
+        Args:
+            widget: The widget.
+            *parts: Further widgets that its script asks for.
+            files: Files beside the notebook, by path.
+
+        Returns:
+            Playwright's page.
+        """
         states = {item.model_id: _plain_state(item) for item in (widget, *parts)}
-        self.page.evaluate(SCRIPT, [states, widget.model_id, widget._esm, widget._css])
+        encoded = {path: base64.b64encode(data).decode() for path, data in (files or {}).items()}
+        self.page.evaluate(SCRIPT, [states, widget.model_id, widget._esm, widget._css, encoded])
         return self.page
+
+    def use_theme(self, theme: str) -> None:
+        """Sets the colours and fonts of JupyterLab's theme "light" or "dark"."""
+        name = f"share/jupyter/lab/themes/@jupyterlab/theme-{theme}-extension/index.css"
+        styles = (Path(sys.prefix) / name).read_text(encoding="utf-8")
+        self.page.add_style_tag(content=styles + "body { background: var(--jp-layout-color0); }")
 
     def sent(self, kind: str) -> list[dict[str, Any]]:
         """Returns the messages of a type that the script sent."""
@@ -97,6 +124,10 @@ def open_static_page(chromium: Any, width: int = 1200) -> Iterator[StaticPage]:
     """Opens an empty page."""
     context = chromium.new_context(viewport={"width": width, "height": 1000}, reduced_motion="reduce")
     try:
-        yield StaticPage(context.new_page())
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield StaticPage(page)
+        assert errors == []
     finally:
         context.close()

@@ -1,16 +1,19 @@
-"""axe finds nothing serious in forms, cards, the model browser and static pages, light and dark."""
+"""axe finds nothing serious in forms, cards, the model browser, grids and static pages, light and dark."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ipywidgets import Widget
 
-from .conftest import NotebookPage, OpenNotebook, expect
-from .test_card import ALL_STATES
-from .test_card import SETUP as CARD_SETUP
-from .test_form import HOSTILE
-from .test_form import SETUP as FORM_SETUP
+from .conftest import OpenNotebook, expect
+from .static_page import StaticPage
+from .test_card_static import every_state
+from .test_form_static import hostile_form
+from .test_grid_static import make_grid
+from .test_models_static import make_browser
 
 pytestmark = pytest.mark.browser
 
@@ -25,48 +28,57 @@ LAY_OPEN = """() => {
     document.body.style.overflow = 'auto';
     for (const more of page.querySelectorAll('details')) more.open = true;
 }"""
-
-
 PAINTED = """async () => {
     document.getElementById('jupyterlab-splash')?.remove();
     await document.fonts.ready;
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 }"""
-RUNS = """
-%load_ext wiro_nb
-%wiro models
-"""
 PAGES = """
 import wiro_nb
 done = wiro_nb.run("sandbox/image", prompt="costs $5 and $6").wait()
 display(done, wiro_nb.runs(), wiro_nb.status(), wiro_nb.info("sandbox/plain-clip"))
 """
-CELLS = {
-    ".wiro-form": ([FORM_SETUP + HOSTILE], 1),
-    ".wiro-run": ([CARD_SETUP + ALL_STATES], 10),
-    ".wiro-browser": ([RUNS.strip()], 1),
-    ".jp-OutputArea .jp-RenderedHTMLCommon": ([PAGES], 4),
+WIDGETS: dict[str, Callable[[], list[Any]]] = {
+    "form": lambda: [hostile_form()],
+    "cards": every_state,
+    "browser": lambda: [make_browser()],
+    "grid": lambda: [make_grid("seed=1..2", "loraType=ZoomIn,PanLeft,PanRight")],
 }
 
 
-@pytest.mark.parametrize("selector", CELLS)
-def test_axe_finds_no_serious_fault(open_notebook: OpenNotebook, selector: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    cells, count = CELLS[selector]
-    notebook = open_notebook(cells)
-    expect(notebook.page.locator(selector)).to_have_count(count)
-    expect(notebook.page.locator(selector).last).to_be_visible()
+@pytest.fixture
+def axe() -> Any:
+    return pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_axe_finds_no_serious_fault_in_a_widget(static_page: StaticPage, axe: Any, name: str) -> None:
+    for widget in WIDGETS[name]():
+        parts: list[Widget] = list(widget.fields.values()) if name == "form" else []
+        static_page.show(widget, *parts)
+    for theme in ("light", "dark"):
+        static_page.use_theme(theme)
+        static_page.page.evaluate(LAY_OPEN)
+        static_page.page.evaluate(PAINTED)
+        look_for_faults(static_page.page, axe)
+
+
+def test_axe_finds_no_serious_fault_in_static_pages(open_notebook: OpenNotebook, axe: Any) -> None:
+    notebook = open_notebook([PAGES])
+    outputs = notebook.page.locator(".jp-OutputArea .jp-RenderedHTMLCommon")
+    expect(outputs).to_have_count(4)
+    expect(outputs.last).to_be_visible()
     for theme in ("Light", "Dark"):
         notebook.use_theme(f"JupyterLab {theme}")
         if theme == "Light":
             notebook.page.evaluate(LAY_OPEN)
         notebook.page.evaluate(PAINTED)
-        look_for_faults(notebook, axe)
+        look_for_faults(notebook.page, axe)
 
 
-def look_for_faults(notebook: NotebookPage, axe: Any) -> None:
+def look_for_faults(page: Any, axe: Any) -> None:
     answer = axe.run(
-        notebook.page, context="#laid-open", options={"resultTypes": ["violations", "passes", "incomplete"]}
+        page, context="#laid-open", options={"resultTypes": ["violations", "passes", "incomplete"]}
     ).response
     contrast = [rule for rule in answer["passes"] if rule["id"] == "color-contrast"]
     unclear = [

@@ -1,4 +1,4 @@
-"""The bridge writes the notebook's metadata and repairs outputs, in JupyterLab and Notebook 7."""
+"""The bridge writes the notebook's metadata and repairs outputs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ bridge = BridgeWidget(handshakes.append)
 """
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_records_reach_the_file_once_and_outputs_are_repaired(
-    open_notebook: OpenNotebook, jupyter_server: Server, app: str
+    open_notebook: OpenNotebook, jupyter_server: Server
 ) -> None:
-    path = jupyter_server.root / f"bridge-{app}.ipynb"
+    path = jupyter_server.root / "bridge.ipynb"
     output = nbformat.v4.new_output("display_data", {"text/plain": "still running"}, metadata={"wiro": OLD})
     cells = [nbformat.v4.new_code_cell("old = 1", outputs=[output]), nbformat.v4.new_code_cell(SETUP)]
     notebook_file = nbformat.v4.new_notebook(cells=cells)
@@ -30,7 +29,7 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
     notebook_file.metadata["wiro"] = {"format": 1, "runs": {"01A": OLD}}
     nbformat.write(notebook_file, path)
 
-    notebook = open_notebook(path, app=app, run=False)
+    notebook = open_notebook(path, run=False)
     notebook.execute(SETUP)
     notebook.wait_for_answer("len(handshakes)", "1")
     notebook.wait_for_answer("handshakes[0]['known'] | handshakes[0]['outputs']", "{'01A': 'submitted'}")

@@ -1,4 +1,4 @@
-"""What a form's script does by itself, on a page without a server: typing, lists, seeds, the Run button."""
+"""What a form's script does by itself: typing, lists, seeds, problems, files, the keyboard, the Run button."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ def hostile_form() -> ModelForm:
     words = {7: ("<b>cinema</b>", "grain")}
     styles = tuple(Option(str(n), f"style {n}", "film" if n % 2 else "", words.get(n, ())) for n in range(300))
     parameters = (
-        Parameter("prompt", "textarea", "Prompt", required=True),
+        Parameter("prompt", "textarea", "Prompt", required=True, max="1500"),
         Parameter("style", "select", "أسلوب <b>x</b>", options=styles, default="3", help="<i>help</i>"),
+        Parameter("wheel", "colour-wheel", "色を選ぶ"),
+        Parameter("strength", "range", "Strength", min="0", max="1", step="0.1", default="0.5"),
+        Parameter("image", "combinefileinput", "Images", multiple=True),
+        *(Parameter(f"p{n}", "number", f"P {n}", default="1") for n in range(60)),
     )
     title, text = "<img src=x onerror=window.hacked=1>", "<script>window.hacked=1</script>"
     return ModelForm(ModelSchema("a/b", "a/b", title, text, parameters=parameters), on_run=print)
@@ -155,3 +159,98 @@ def test_choices_a_checkbox_and_a_colour_can_be_set(static_page: StaticPage) -> 
     assert static_page.saved(form["loop"], "value") == ["true"]
     field(page, "tint").locator("input[type=color]").fill("#abcdef")
     expect(field(page, "tint").locator("input[type=text]")).to_have_value("#abcdef")
+
+
+def test_a_value_set_in_the_kernel_reaches_the_page(static_page: StaticPage) -> None:
+    form = wan_form()
+    page = show(static_page, form)
+    static_page.set_trait(form["steps"], "value", 12)
+    static_page.set_trait(form["prompt"], "value", "fog")
+    expect(field(page, "steps").locator("input")).to_have_value("12")
+    expect(field(page, "prompt").locator("textarea")).to_have_value("fog")
+    expect(field(page, "prompt")).to_contain_text("3 characters")
+    expect(field(page, "fps")).to_contain_text("121 frames make 7.6 s")
+
+
+def test_a_bad_value_shows_the_rule_and_is_fixed_with_one_press(static_page: StaticPage) -> None:
+    form = wan_form()
+    form["numFrames"].value = 82
+    page = show(static_page, form)
+    frames = field(page, "numFrames")
+    control = frames.locator("input")
+    expect(control).to_have_attribute("aria-invalid", "true")
+    described = control.evaluate(
+        """(node) => node.getAttribute('aria-describedby').split(' ')
+            .map((id) => document.getElementById(id).textContent).join(' ')"""
+    )
+    assert "4n + 1, for example" in described
+    assert "82 does not fit" in described
+    expect(page.locator(".wiro-foot .wiro-err", has_text="to fix before running")).to_contain_text(
+        "1 setting to fix"
+    )
+    static_page.receive({"type": "refused", "first": "numFrames"})
+    expect(control).to_be_focused()
+    frames.get_by_role("button", name="Use 85").click()
+    assert static_page.saved(form["numFrames"], "value") == [85]
+    static_page.set_trait(form, "problems", {})
+    expect(page.locator("[aria-invalid=true]")).to_have_count(0)
+
+
+def test_every_setting_and_run_are_reached_by_keyboard(static_page: StaticPage) -> None:
+    page = show(static_page, wan_form())
+    field(page, "prompt").locator("textarea").focus()
+    reached = []
+    for _ in range(24):
+        page.keyboard.press("Tab")
+        name = page.evaluate(
+            "() => document.activeElement.closest('[data-name]')?.dataset.name ?? document.activeElement.innerText"
+        )
+        reached.append(str(name))
+        if name.startswith("More"):
+            page.keyboard.press("Enter")
+    assert {"size", "numFrames", "fps", "scale", "steps", "seed", "negativePrompt"} < set(reached)
+    assert any(name.startswith("Run") for name in reached)
+    page.locator(".wiro-btn-run").focus()
+    page.keyboard.press("Enter")
+    assert len(static_page.sent("run")) == 1
+
+
+def test_hostile_text_stays_text_and_a_form_of_sixty_is_folded(static_page: StaticPage) -> None:
+    form = hostile_form()
+    page = show(static_page, form)
+    assert page.evaluate("() => window.hacked") is None
+    assert "<img src=x" in page.locator(".wiro-title").inner_text()
+    expect(page.locator(".wiro-form .wiro-field:visible")).to_have_count(18)
+    field(page, "prompt").locator("textarea").fill("x" * 20_000)
+    expect(field(page, "prompt")).to_contain_text("20,000 of 1,500 characters")
+    expect(field(page, "wheel")).to_contain_text("not known here")
+    field(page, "strength").locator("input[type=range]").press("ArrowRight")
+    field(page, "strength").locator("input[type=range]").blur()
+    page.wait_for_function("() => window.saved.some((change) => change.value === 0.6)")
+
+
+def test_files_are_ordered_by_buttons_and_by_dragging_and_removed(static_page: StaticPage) -> None:
+    form = hostile_form()
+    first, second, third = (f"https://example.org/{name}.bin" for name in ("first", "second", "third"))
+    form["image"].value = (first, second, third)
+    page = show(static_page, form)
+    rows = field(page, "image").locator(".wiro-items > li")
+    expect(rows).to_have_count(3)
+    page.get_by_role("button", name="Move second.bin earlier").click()
+    assert static_page.saved(form["image"], "value")[-1] == [second, first, third]
+    rows.nth(2).drag_to(rows.first, target_position={"x": 40, "y": 4})
+    assert static_page.saved(form["image"], "value")[-1] == [third, second, first]
+    page.locator("button[title='Remove second.bin']").click()
+    assert static_page.saved(form["image"], "value")[-1] == [third, first]
+    expect(rows).to_have_count(2)
+
+
+def test_a_copy_the_browser_refuses_is_shown_selected(static_page: StaticPage) -> None:
+    page = show(static_page, wan_form())
+    page.get_by_role("button", name="Copy as cell").click()
+    assert static_page.sent("copy")[0]["what"] == "cell"
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    static_page.receive({"type": "copy", "text": "%%wiro a/b"})
+    expect(page.get_by_label("Text to copy")).to_be_focused()
+    page.get_by_role("button", name="Reset", exact=True).click()
+    assert len(static_page.sent("reset")) == 1

@@ -26,17 +26,14 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield server
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_clip_form_and_metadata_work_below_a_path(
-    open_notebook: OpenNotebook, jupyter_server: Server, app: str
-) -> None:
-    folder = jupyter_server.root / "my films" / app
+def test_clip_form_and_metadata_work_below_a_path(open_notebook: OpenNotebook, jupyter_server: Server) -> None:
+    folder = jupyter_server.root / "my films"
     folder.mkdir(parents=True)
     notebook_file = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
     notebook_file.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook_file, folder / "film.ipynb")
 
-    notebook = open_notebook(folder / "film.ipynb", app=app)
+    notebook = open_notebook(folder / "film.ipynb")
     video = notebook.page.locator(".jp-OutputArea video").first
     video.wait_for()
     expect(video).to_have_attribute("src", re.compile("/files/"))

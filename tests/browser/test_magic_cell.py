@@ -15,18 +15,15 @@ CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook: OpenNotebook, app: str) -> None:
-    notebook = open_notebook(
-        ["%load_ext wiro_nb", CELL + f"costs $5 and $6 in {app}", "%wiro runs", "%wiro nothing"], app=app
-    )
+def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", CELL + "costs $5 and $6", "%wiro runs", "%wiro nothing"])
     # From here on nothing is drawn anew.
     notebook.wait_for_runs("succeeded")
     video = notebook.page.locator(".jp-OutputArea video")
     expect(video).to_have_count(1)
     expect(video).to_have_attribute("src", re.compile("/files/"))
-    notebook.page.locator(".jp-OutputArea").get_by_text(f"costs $5 and $6 in {app}").first.wait_for()
-    notebook.shot(f"magic-{app}")
+    notebook.page.locator(".jp-OutputArea").get_by_text("costs $5 and $6").first.wait_for()
+    notebook.shot("magic")
     saved = notebook.saved()
     (output,) = saved["cells"][1]["outputs"]
     assert WIDGET_VIEW not in output["data"]

@@ -35,9 +35,8 @@ def views_in(saved: dict[str, Any]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_a_model_is_found_chosen_and_its_form_filled_in(open_notebook: OpenNotebook, app: str) -> None:
-    notebook = open_notebook(["%load_ext wiro_nb", "%wiro models"], app=app)
+def test_a_model_is_found_chosen_and_its_form_filled_in(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", "%wiro models"])
     page = notebook.page
     page.locator(CARDS).first.wait_for()
     every = slugs(notebook)
@@ -53,7 +52,7 @@ def test_a_model_is_found_chosen_and_its_form_filled_in(open_notebook: OpenNoteb
         notebook.use_theme(f"JupyterLab {theme}")
         search.fill("")
         page.wait_for_function(f"() => document.querySelectorAll('{CARDS}').length > 4")
-        notebook.shot(f"models-{app}-{theme.lower()}", ".wiro-browser")
+        notebook.shot(f"models-{theme.lower()}", ".wiro-browser")
     search.fill("vace")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -62,7 +61,7 @@ def test_a_model_is_found_chosen_and_its_form_filled_in(open_notebook: OpenNoteb
     page.keyboard.type("a fox in the snow")
     expect(page.locator(".wiro-browser")).to_contain_text("%wiro form pruna/vace")
     notebook.wait_for_answer(TYPED, "True")
-    notebook.shot(f"models-{app}-chosen")
+    notebook.shot("models-chosen")
     saved = notebook.saved()
     assert views_in(saved) == [], "the file holds static forms alone"
     assert "pruna/vace" in json.dumps(saved)

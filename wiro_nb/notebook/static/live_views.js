@@ -97,8 +97,9 @@ export function leaveStaticForm(model) {
   const context = model.widget_manager?.context;
   if (!context?.model?.cells) return () => {};
   return watchKernel(model, () => {
-    const id = model.get("view_key");
-    if (!context.isDisposed && !context.model.readOnly) inTurn(context.model, `view ${id}`, () => dropViews(context.model, (modelId) => modelId === id));
+    const key = model.get("view_key");
+    const isDead = (_modelId, metadata) => metadata?.[NOTE]?.key === key;
+    if (!context.isDisposed && !context.model.readOnly) inTurn(context.model, `view ${key}`, () => dropViews(context.model, isDead));
   });
 }
 

@@ -52,7 +52,7 @@ def test_a_lost_answer_is_found_again_and_never_sent_twice(
     assert [task["id"] for task in tasks_with(faulty, f"lost by {fault}")] == [run.task_id]
 
 
-@pytest.mark.parametrize("fault", ["Run:reset@1", "Run:503@1", "Run:html@1", "Run:empty@1"])
+@pytest.mark.parametrize("fault", ["Run:reset@1", "Run:429@1", "Run:503@1", "Run:html@1", "Run:empty@1"])
 def test_a_request_that_may_have_arrived_and_did_not_stays_uncertain(
     manager: Manager, faulty: Any, faults: SetFaults, fault: str
 ) -> None:

@@ -163,7 +163,7 @@ def test_the_same_request_is_not_sent_twice(shell: Shell, service: SandboxProces
     sent = service.audit()["requests"]["Run"]
     again = shell(words)
     assert values(again.stdout) == values(first.stdout)
-    assert "nothing is sent" in again.stderr
+    assert "No charge" in again.stderr
     assert service.audit()["requests"]["Run"] == sent
     shutil.rmtree(tmp_path / "wiro_outputs")
     fetched = shell(words)
@@ -198,7 +198,7 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
     job.send_signal(signal.SIGINT)
     _, told = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 130
-    assert told.count("the run goes on: wiro-nb wait") == 1
+    assert told.count("The run continues: wiro-nb wait") == 1
     assert "wiro-nb runs" not in told
     assert "Traceback" not in told
     service.release(task_id)

@@ -163,7 +163,7 @@ class Submitter:
         except ConnectFailed:
             await self._back_to_planned(active)
             return _Outcome.NOT_SENT
-        except (SlotsFull, RateLimited):
+        except SlotsFull:
             self._connection.reached = True
             await self._back_to_planned(active)
             return _Outcome.FULL
@@ -249,8 +249,11 @@ class Submitter:
 
 
 def is_ambiguous(error: WiroError) -> bool:
-    """True when the service may have started a task although no good answer came back."""
-    if getattr(error, "ambiguous", False):
+    """True when the service may have started a task although no good answer came back.
+
+    A rate limit counts: something between here and the service may say it after the service took the request.
+    """
+    if getattr(error, "ambiguous", False) or isinstance(error, RateLimited):
         return True
     return isinstance(error, TransportError) and not isinstance(error, ConnectFailed)
 

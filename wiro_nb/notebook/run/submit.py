@@ -183,11 +183,12 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
     picture from `run.frame()` is encoded again, and an output at the service has no content here.
 
     Args:
-        values: As given: a `Run`, "run:ID" or a picture from `run.frame()` names its run.
+        values: As given: a `Run`, "run:ID", an output or a picture from `run.frame()` names its run.
         manager: Finds runs.
     """
     from wiro_nb.execution.inputs import read_run_text
     from wiro_nb.execution.run import FRAME_OF, Run
+    from wiro_nb.ledger.state import RunOutput
 
     for value in values.values():
         for item in value if isinstance(value, (list, tuple)) else (value,):
@@ -195,6 +196,10 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
             named = read_run_text(item) if isinstance(item, str) else None
             if isinstance(item, Run):
                 return {"run_id": item.id, "output": 0}
+            if isinstance(item, RunOutput) and item.sha256 is not None:
+                made = manager.ledger.find_maker(item.sha256)
+                if made is not None:
+                    return {"run_id": made.run_id, "output": made.output}
             if named is not None:
                 return {"run_id": manager.get(named[0]).id, "output": 0}
             if isinstance(info, dict) and isinstance(info.get(FRAME_OF), str):

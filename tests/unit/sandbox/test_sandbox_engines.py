@@ -136,6 +136,7 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
             app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
             async with app.router.lifespan_context(app):
                 statuses.append(store.audit()[0]["status"])
+            store.close()
         return statuses
 
     assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_postprocess_end"]

@@ -89,7 +89,7 @@ def test_size_frames_and_fps_are_those_asked_for(
     with av.open(str(made.path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
-        assert (stream.width, stream.height, stream.frames, int(stream.average_rate)) == expected
+        assert (stream.width, stream.height, stream.frames, float(stream.average_rate)) == expected
         assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
     assert made.data.index(b"moov") < made.data.index(b"mdat")
 

@@ -93,7 +93,7 @@ def _mask_signed_query(match: re.Match[str]) -> str:
 
 
 def strip_query(url: str | None) -> str | None:
-    """Returns an address without its query, which may give access to the file to whoever reads it."""
+    """Returns an address without its query, which may give its readers access to the file."""
     return None if url is None else url.partition("#")[0].partition("?")[0]
 
 

@@ -1,6 +1,6 @@
 """Finalizes runs: downloads, hashes and measures the files, and writes the record everywhere it belongs.
 
-Only then is the handle done, so whoever waited finds everything in place. What goes wrong with a file
+Only then is the handle done, so waiters find everything in place. What goes wrong with a file
 never loses the run: it succeeded, it was paid, and its output says what the problem is.
 """
 

@@ -199,11 +199,11 @@ def choose_task(candidates: Sequence[Task], row: LedgerRow, competing_runs: Sequ
     """
     if any(other.state is RunState.SUBMITTING for other in competing_runs):
         return None
-    seekers = sorted([row.run_id, *(other.run_id for other in competing_runs)])
-    if len(seekers) != len(candidates):
+    waiting = sorted([row.run_id, *(other.run_id for other in competing_runs)])
+    if len(waiting) != len(candidates):
         return None
     in_order = sorted(candidates, key=lambda task: (len(task.id), task.id))
-    return in_order[seekers.index(row.run_id)]
+    return in_order[waiting.index(row.run_id)]
 
 
 def _began(row: LedgerRow) -> datetime:

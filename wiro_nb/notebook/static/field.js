@@ -2,7 +2,7 @@
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
 
-/** Forms of this page by key; whoever comes first makes the registry. */
+/** Forms of this page by key; the first script makes the registry. */
 function formRegistry() {
   globalThis[SHARED] ??= { forms: new Map(), waiting: new Map() };
   return globalThis[SHARED];

@@ -32,7 +32,7 @@ class SandboxProcess:
 
     def start(self) -> None:
         """Starts the process and reads its first line."""
-        command = [sys.executable, "-m", "wiro_nb.sandbox", "--data", str(self.data), *self.args]
+        command = [sys.executable, "-m", "wiro_nb", "sandbox", "--data", str(self.data), *self.args]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

@@ -20,7 +20,7 @@ def main(count: int) -> None:
     """Measures and prints."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        command = [sys.executable, "-m", "wiro_nb.sandbox", "--engine", "instant", "--speed", "50"]
+        command = [sys.executable, "-m", "wiro_nb", "sandbox", "--engine", "instant", "--speed", "50"]
         command += ["--balance", "1000", "--data", str(folder / "sandbox")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None

@@ -38,7 +38,7 @@ LAYERS = (
     {"cli"},
 )
 """Lowest first: a package imports from those below it only."""
-SANDBOX_MAY_IMPORT = {"redaction", "errors", "schema", "media", "files"}
+SANDBOX_MAY_IMPORT = {"redaction", "errors", "config", "schema", "media", "files"}
 FRONT_END = {"IPython", "ipywidgets", "anywidget"}
 MAY_SHOW = {"notebook", "cli"}
 STANDARD_ONLY = {

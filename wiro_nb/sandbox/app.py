@@ -27,8 +27,6 @@ from wiro_nb.sandbox.requests import Authenticator, Failure
 from wiro_nb.sandbox.runner import Runner
 from wiro_nb.sandbox.store import Store
 
-__all__ = ["build_app"]
-
 _INSTANT_STEP_S = 0.15
 
 
@@ -38,7 +36,7 @@ def build_app(options: Options, store: Store, faults: Faults, port: int) -> Star
     authenticator = Authenticator(
         *(store.meta(name) or "" for name in ("api_key", "api_secret", "key_only_api_key"))
     )
-    files, events, catalogue = Files(options.data / "files", store), EventBroker(), Catalogue()
+    files, events, catalogue = Files(options.data / "files"), EventBroker(), Catalogue()
     engines = _create_engines(options)
     runner = Runner(store, files, events, engines, options.speed, origin, faults)
     requests: Counter[str] = Counter()

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from starlette.requests import Request
@@ -14,15 +13,13 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.files import Files, check_upload
+from wiro_nb.sandbox.files import Files, check_upload, content_type
 from wiro_nb.sandbox.models import Catalogue, Model, slots_for
 from wiro_nb.sandbox.requests import Authenticator, Body, Failure, answer, check_inputs, read_body
 from wiro_nb.sandbox.runner import Runner
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task, new_token
 from wiro_nb.schema.normalise import as_decimal
-
-__all__ = ["Endpoints"]
 
 _MAX_LISTED = 1000
 _TEAMMATES_PROJECT = "799"
@@ -216,11 +213,11 @@ class Endpoints:
 
     async def serve_file(self, request: Request) -> Response:
         """Serves a file, without credentials."""
-        row = self.store.find_file(request.path_params["accesskey"])
-        if row is None or row["name"] != request.path_params["name"]:
+        path = self.files.find(**request.path_params)
+        if path is None:
             return PlainTextResponse("Not found", 404)
         headers = {"Access-Control-Allow-Origin": "*"}
-        return FileResponse(row["path"], media_type=row["contenttype"], headers=headers)
+        return FileResponse(path, media_type=content_type(path.name), headers=headers)
 
     async def audit(self, request: Request, body: Body) -> dict[str, Any]:
         """Returns the audit log: balance, slots in use, requests so far, and every task with its bill."""
@@ -258,7 +255,7 @@ class Endpoints:
         task = self._new_task(model, parameters, _TEAMMATES_PROJECT, "", made)
         self.store.add_task(task)
         task.move_to(body.text("status") or "task_start", made)
-        self.store.end_task(task, made, Decimal(0))
+        self.store.end_task(task)
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
     async def set_faults(self, request: Request, body: Body) -> dict[str, Any]:

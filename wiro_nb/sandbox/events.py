@@ -18,8 +18,6 @@ from wiro_nb.sandbox.faults.injection import FrameFaults, reset_connection
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task
 
-__all__ = ["EventBroker", "SocketEndpoint"]
-
 _MAX_QUEUED = 5_000
 
 

@@ -9,42 +9,15 @@ import time
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.datastructures import UploadFile
 
 from wiro_nb.sandbox.requests import Failure
-from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import new_token
+from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, safe_name
 
-__all__ = ["Files", "check_upload"]
-
-_MAX_FILE_BYTES = 100 * 1024 * 1024
-_EXTENSIONS = frozenset(
-    [
-        "jpg",
-        "jpeg",
-        "png",
-        "gif",
-        "webp",
-        "heic",
-        "mp4",
-        "webm",
-        "mov",
-        "mp3",
-        "wav",
-        "m4a",
-        "pdf",
-        "csv",
-        "docx",
-        "xlsx",
-        "pptx",
-        "txt",
-        "md",
-        "epub",
-        "zip",
-    ]
-)
+_EXTENSIONS = frozenset({"jpeg", *accepted_types().split(", ")})
 _TYPES_NOT_EVERYWHERE = {"webp": "image/webp", "heic": "image/heic", "m4a": "audio/mp4", "md": "text/markdown"}
 
 
@@ -54,9 +27,9 @@ def check_upload(upload: UploadFile) -> None:
     Raises:
         Failure: It is larger than 100 MB, or of a type that the service does not take.
     """
-    if _extension(_safe_name(upload.filename or "")) not in _EXTENSIONS:
+    if _extension(upload.filename or "") not in _EXTENSIONS:
         raise Failure(0, "File type is not supported.")
-    if (upload.size or 0) > _MAX_FILE_BYTES:
+    if (upload.size or 0) > MAX_FILE_BYTES:
         raise Failure(0, "File size must not be larger than 100 MB.")
 
 
@@ -64,13 +37,11 @@ class Files:
     """Files of one sandbox.
 
     Args:
-        folder: Where the bytes are.
-        store: Where their metadata is.
+        folder: Where they are.
     """
 
-    def __init__(self, folder: Path, store: Store) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._store = store
         folder.mkdir(parents=True, exist_ok=True)
         for abandoned in folder.glob("work-*"):  # by a process that was killed while it rendered
             shutil.rmtree(abandoned, ignore_errors=True)
@@ -80,13 +51,28 @@ class Files:
         path = self._new_path(upload.filename or "")
         with path.open("wb") as target:
             shutil.copyfileobj(upload.file, target)
-        return str(self._add(path, None)["url"])
+        return _server_path(path)
 
-    def add_output(self, made: Path, task_id: int) -> dict[str, Any]:
+    def add_output(self, made: Path) -> dict[str, Any]:
         """Takes over a file an engine made and returns it as the service shows it."""
-        path = self._new_path(made.name)
-        made.replace(path)
-        return self._add(path, task_id)
+        path = made.replace(self._new_path(made.name))
+        now = str(int(time.time()))
+        return {
+            "id": uuid.uuid4().hex,
+            "accesskey": path.parent.name,
+            "name": path.name,
+            "contenttype": content_type(path.name),
+            "parentid": "0",
+            "uuid": str(uuid.uuid4()),
+            "size": str(path.stat().st_size),
+            "addedtime": now,
+            "modifiedtime": now,
+            "foldercount": "0",
+            "filecount": "0",
+            "ispublic": 0,
+            "expiretime": None,
+            "url": _server_path(path),
+        }
 
     def work_folder(self) -> Path:
         """Returns a new empty folder for an engine."""
@@ -94,50 +80,36 @@ class Files:
         folder.mkdir()
         return folder
 
+    def find(self, accesskey: str, name: str) -> Path | None:
+        """Returns a file by the two parts of its path, or None."""
+        path = self._folder / accesskey / name
+        is_own = accesskey.isalnum() and name == _plain_name(name)
+        return path if is_own and path.is_file() else None
+
     def local_path(self, server_path: str) -> Path | None:
         """Returns the local file of a path `/files/<accesskey>/<name>`, or None."""
-        row = self._store.find_file(server_path.removeprefix("/files/").partition("/")[0])
-        return Path(row["path"]) if row and Path(row["path"]).is_file() else None
+        accesskey, _, name = server_path.partition("?")[0].removeprefix("/files/").partition("/")
+        return self.find(accesskey, unquote(name))
 
     def _new_path(self, name: str) -> Path:
-        path = self._folder / new_token() / _safe_name(name)
+        path = self._folder / new_token() / _plain_name(name)
         path.parent.mkdir()
         return path
 
-    def _add(self, path: Path, task_id: int | None) -> dict[str, Any]:
-        extension = _extension(path.name)
-        content_type = _TYPES_NOT_EVERYWHERE.get(extension) or mimetypes.guess_type(path.name)[0]
-        row = {
-            "id": uuid.uuid4().hex,
-            "accesskey": path.parent.name,
-            "name": path.name,
-            "contenttype": content_type or "application/octet-stream",
-            "size": path.stat().st_size,
-            "parentid": "0",
-            "task_id": task_id,
-            "path": str(path),
-            "added": int(time.time()),
-        }
-        self._store.add_file(row)
-        shown = ("id", "accesskey", "name", "contenttype", "parentid")
-        return {
-            **{name: row[name] for name in shown},
-            "uuid": str(uuid.uuid4()),
-            "size": str(row["size"]),
-            "addedtime": str(row["added"]),
-            "modifiedtime": str(row["added"]),
-            "foldercount": "0",
-            "filecount": "0",
-            "ispublic": 0,
-            "expiretime": None,
-            "url": f"/files/{path.parent.name}/{quote(path.name)}",
-        }
+
+def content_type(name: str) -> str:
+    """Returns the media type that a file name stands for."""
+    guessed = _TYPES_NOT_EVERYWHERE.get(_extension(name)) or mimetypes.guess_type(name)[0]
+    return guessed or "application/octet-stream"
 
 
-def _safe_name(name: str) -> str:
+def _server_path(path: Path) -> str:
+    return f"/files/{path.parent.name}/{quote(path.name)}"
+
+
+def _plain_name(name: str) -> str:
     """Returns a file name without folders and with plain characters only; never empty."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    return re.sub(r"[^\w.\-]+", "_", last).lstrip(".")[-120:] or "file"
+    return re.sub(r"[^\w.\-]+", "_", safe_name(name))
 
 
 def _extension(name: str) -> str:

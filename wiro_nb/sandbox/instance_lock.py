@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["InstanceLock"]
-
 _WAIT_S = 10.0
 
 

@@ -16,8 +16,6 @@ from typing import Any
 from wiro_nb.sandbox.engines import Kind
 from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, ModelSchema, Option, Parameter
 
-__all__ = ["MIN_BALANCE_USD", "Catalogue", "Model", "Usage", "cost_usd", "slots_for"]
-
 MIN_BALANCE_USD = Decimal("0.50")
 _TRAINING_BALANCE_USD = Decimal(10)
 _NO_LIMIT_ABOVE_USD = Decimal(250)

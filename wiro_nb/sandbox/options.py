@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from wiro_nb.config import sandbox_dir
 from wiro_nb.sandbox.faults import HELP, read_rules
-
-__all__ = ["Options", "build_parser", "changed_options", "read_options"]
 
 _DESCRIPTION = """\
 A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
@@ -98,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
 def read_options(argv: Sequence[str]) -> Options:
     """Parses the arguments; `--help` and errors end the process as argparse does."""
     given = vars(build_parser().parse_args(argv))
-    data = given.pop("data") or _default_folder()
+    data = given.pop("data") or sandbox_dir()
     with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine: a folder of that name
         data = data.expanduser()
     return Options(data=data.absolute(), **given)
@@ -141,11 +139,3 @@ def _usd(text: str) -> Decimal:
     if not amount.is_finite():
         raise argparse.ArgumentTypeError("an amount such as 100 or 0.40")
     return amount
-
-
-def _default_folder() -> Path:
-    if named := os.environ.get("WIRO_DATA_DIR"):
-        return Path(named) / "sandbox"
-    import platformdirs
-
-    return platformdirs.user_data_path("wiro_nb", appauthor=False) / "sandbox"

@@ -19,8 +19,6 @@ from starlette.responses import Response
 
 from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Parameter
 
-__all__ = ["Authenticator", "Body", "Failure", "answer", "check_inputs", "read_body"]
-
 _INVALID = "Request parameters are invalid."
 
 

@@ -20,8 +20,6 @@ from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task, server_paths
 
-__all__ = ["Runner"]
-
 _DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover)\]")
 _DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
 _KILLABLE = frozenset(
@@ -109,7 +107,7 @@ class Runner:
                 )
                 task.exit_code = "1"
                 task.move_to("task_postprocess_end", time.time())
-                self._store.end_task(task, time.time(), Decimal(0))
+                self._store.end_task(task)
             else:
                 self._store.save_task(task)
                 self.add(task, model)
@@ -284,7 +282,7 @@ class Runner:
             content = {"prompt": prompt, "raw": reply, "thinking": [], "answer": [reply]}
             task.outputs = [{"contenttype": "raw", "content": content}]
             return Usage(elapsed_s, tokens=len(prompt.split()) + len(reply.split()))
-        task.outputs = [self._files.add_output(output.path, task.id) for output in result.outputs]
+        task.outputs = [self._files.add_output(output.path) for output in result.outputs]
         return Usage(
             elapsed_s,
             outputs=len(result.outputs),
@@ -300,16 +298,14 @@ class Runner:
         }
         return {name: tuple(path for path in paths if path) for name, paths in named.items() if any(paths)}
 
-    def _end(self, active: _ActiveTask, status: str, error: str = "", *, billed: Decimal = Decimal(0)) -> None:
+    def _end(self, active: _ActiveTask, status: str, *, billed: Decimal = Decimal(0)) -> None:
         """Writes the final state and the bill, frees the slot, then publishes the last event."""
-        task, now = active.task, time.time()
-        if error:
-            task.error_log += error + "\n"
-        task.move_to(status, now)
+        task = active.task
+        task.move_to(status, time.time())
         task.cost_usd = str(billed)
-        self._store.end_task(task, now, billed)
+        self._store.end_task(task)
         self._active.pop(task.id, None)
-        message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else error
+        message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else ""
         self._events.publish(task, status, message)
 
     async def _pause(self, seconds: float) -> None:

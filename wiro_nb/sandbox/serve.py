@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -25,8 +25,6 @@ from wiro_nb.sandbox.faults.injection import watched_protocol
 from wiro_nb.sandbox.instance_lock import InstanceLock
 from wiro_nb.sandbox.options import Options, changed_options, read_options
 from wiro_nb.sandbox.store import Store
-
-__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,29 +80,18 @@ def _serve(options: Options, lock: InstanceLock) -> int:
     # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.
     logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
 
-    def announce() -> None:
-        lock.publish(info)
-        _print_line(info)
-
-    server = _Server(config, announce)
+    server = _Server(config)
     if not options.stay:
         _end_with_stdin(server, lock)
+    # The socket listens already: who connects now is served in a moment.
+    lock.publish(info)
+    _print_line(info)
     asyncio.run(server.serve(sockets=[listener]))
     return 0
 
 
 class _Server(uvicorn.Server):
-    """Calls `on_ready` when it listens, and treats Ctrl-C as a normal end instead of raising it again."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to listen, then calls `on_ready`."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
+    """Treats Ctrl-C as a normal end instead of raising it again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,13 +1,12 @@
-"""Data that survives a restart: keys, balance, tasks, files and the audit log, in one SQLite file.
+"""Data that survives a restart: keys, balance and tasks, in one SQLite file.
 
 Called on the event loop only; every call is one short transaction. A task is written when it is created and
-when it ends. Progress in between is not kept: after a restart an unfinished task is queued again. The bill,
-the final state and the audit row share one transaction, so that no crash bills twice or loses a bill.
+when it ends. Progress in between is not kept: after a restart an unfinished task is queued again. The bill
+and the final state share one transaction, so that no crash bills twice or loses a bill.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from typing import Any
 
 from wiro_nb.sandbox.tasks import Task, new_token
 
-__all__ = ["Store"]
-
 FIRST_TASK_ID = 100001
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -26,13 +23,6 @@ CREATE TABLE IF NOT EXISTS tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT UNIQUE NOT NULL, slug TEXT NOT NULL,
     ended INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasks (ended) WHERE ended = 0;
-CREATE TABLE IF NOT EXISTS files (
-    id TEXT PRIMARY KEY, accesskey TEXT UNIQUE NOT NULL, name TEXT NOT NULL, contenttype TEXT NOT NULL,
-    size INTEGER NOT NULL, parentid TEXT NOT NULL, task_id INTEGER, path TEXT NOT NULL, added INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS audit (
-    task_id INTEGER PRIMARY KEY, project_id TEXT NOT NULL, model TEXT NOT NULL, created REAL NOT NULL,
-    parameters TEXT NOT NULL, status TEXT NOT NULL, pexit TEXT NOT NULL DEFAULT '', ended REAL,
-    billed_usd TEXT NOT NULL DEFAULT '0');
 """
 
 
@@ -84,28 +74,20 @@ class Store:
         return Decimal(self.meta("balance_usd") or "0")
 
     def add_task(self, task: Task) -> None:
-        """Writes a new task and its audit row, and sets its id."""
+        """Writes a new task and sets its id."""
         with self._transaction():
             cursor = self._db.execute(
                 "INSERT INTO tasks (token, slug, state) VALUES (?, ?, '')", (task.token, task.slug)
             )
             task.id = int(cursor.lastrowid or 0)
-            self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
-            self._db.execute(
-                "INSERT INTO audit (task_id, project_id, model, created, parameters, status) VALUES (?,?,?,?,?,?)",
-                (task.id, task.project_id, task.slug, task.created, json.dumps(task.parameters), task.status),
-            )
+            self.save_task(task)
 
-    def end_task(self, task: Task, ended: float, billed_usd: Decimal) -> None:
-        """Writes a task's final state, its audit row and its bill in one transaction."""
+    def end_task(self, task: Task) -> None:
+        """Writes a task's final state and takes its cost off the balance, in one transaction."""
         with self._transaction():
             self._db.execute("UPDATE tasks SET state = ?, ended = 1 WHERE id = ?", (task.to_json(), task.id))
-            self._db.execute(
-                "UPDATE audit SET status = ?, pexit = ?, ended = ?, billed_usd = ? WHERE task_id = ?",
-                (task.status, task.exit_code, ended, str(billed_usd), task.id),
-            )
-            if billed_usd:
-                self.set_meta("balance_usd", str(self.balance_usd - billed_usd))
+            if cost_usd := Decimal(task.cost_usd or 0):
+                self.set_meta("balance_usd", str(self.balance_usd - cost_usd))
 
     def save_task(self, task: Task) -> None:
         """Writes the state of a task."""
@@ -148,23 +130,8 @@ class Store:
 
     def audit(self) -> list[dict[str, Any]]:
         """Returns every task ever created and what it billed, oldest first."""
-        rows = [dict(row) for row in self._db.execute("SELECT * FROM audit ORDER BY task_id")]
-        return [
-            {**row, "task_id": str(row["task_id"]), "parameters": json.loads(row["parameters"])} for row in rows
-        ]
-
-    def add_file(self, row: dict[str, Any]) -> None:
-        """Stores a file's metadata; keys are the columns of `files`."""
-        self._db.execute(
-            "INSERT INTO files VALUES "
-            "(:id, :accesskey, :name, :contenttype, :size, :parentid, :task_id, :path, :added)",
-            row,
-        )
-
-    def find_file(self, accesskey: str) -> dict[str, Any] | None:
-        """Returns a file's metadata by its access key, or None."""
-        row = self._db.execute("SELECT * FROM files WHERE accesskey = ?", (accesskey,)).fetchone()
-        return None if row is None else dict(row)
+        rows = self._db.execute("SELECT state FROM tasks ORDER BY id")
+        return [Task.from_json(row["state"]).audited() for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

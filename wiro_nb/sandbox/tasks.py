@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["TERMINAL", "Task", "new_token", "server_paths"]
-
 _ADDRESS = re.compile(r"https?://\S+")
 TERMINAL = frozenset({"task_postprocess_end", "task_cancel"})
 _STAMPS = {
@@ -124,6 +122,19 @@ class Task:
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
 
+    def audited(self) -> dict[str, Any]:
+        """Returns what the audit log says about the task."""
+        return {
+            "task_id": str(self.id),
+            "project_id": self.project_id,
+            "model": self.slug,
+            "created": self.created,
+            "parameters": self.parameters,
+            "status": self.status,
+            "pexit": self.exit_code,
+            "billed_usd": self.cost_usd or "0",
+        }
+
     def on_wire(self, origin: str) -> dict[str, Any]:
         """Returns the task as Detail shows it: nearly every number as text.
 
@@ -131,7 +142,7 @@ class Task:
             origin: `http://host:port`, put before server paths.
         """
         owner, _, project = self.slug.partition("/")
-        times = {name: str(int(self.stamps.get(name, 0))) for name in _STAMPS.values()}
+        times = {f"{name}time": str(int(self.stamps.get(name, 0))) for name in _STAMPS.values()}
         return {
             "id": str(self.id),
             "uuid": self.uuid,
@@ -140,8 +151,7 @@ class Task:
             "parameters": _with_origin(self.parameters, origin),
             "debugoutput": self.log,
             "debugerror": self.error_log,
-            "starttime": times["start"],
-            "endtime": times["end"],
+            **times,
             "elapsedseconds": f"{self.elapsed_s:.4f}",
             "status": self.status,
             "cps": f"{Decimal(self.cps):.12f}",
@@ -157,13 +167,6 @@ class Task:
             "callbackurl": self.callback_url,
             "marketplaceid": None,
             "createtime": str(int(self.created)),
-            "canceltime": times["cancel"],
-            "assigntime": times["assign"],
-            "accepttime": times["accept"],
-            "preprocessstarttime": times["preprocessstart"],
-            "preprocessendtime": times["preprocessend"],
-            "postprocessstarttime": times["postprocessstart"],
-            "postprocessendtime": times["postprocessend"],
             "pexit": self.exit_code,
             "categories": json.dumps(self.categories),
             "outputs": _with_origin(self.outputs, origin),

@@ -26,8 +26,6 @@ from wiro_nb.sandbox.faults import ENDPOINTS, Fault, Faults
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.tasks import TERMINAL
 
-__all__ = ["FaultMiddleware", "reset_connection", "watched_protocol"]
-
 _PAGE = b"<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>Something else</h1></body></html>"
 _LINGER = "hh" if sys.platform == "win32" else "ii"
 _CHUNK = 16_384

@@ -32,8 +32,8 @@ class IoThread:
     Args:
         name: Of the thread, as debuggers show it.
 
-    A process made by `fork` inherits this object without its thread; the first use there starts
-    a fresh loop.
+    Nothing that a callback raises ends the thread, not even `SystemExit`: the loop goes on. A process made by
+    `fork` inherits this object without its thread; the first use there starts a fresh loop.
     """
 
     def __init__(self, name: str = "wiro-io") -> None:
@@ -42,6 +42,7 @@ class IoThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._ending = False
         _threads.add(self)
 
     @property
@@ -120,6 +121,7 @@ class IoThread:
             drained.result(timeout_s + 0.5)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
             _log.warning("some background work did not end within %.0f s", timeout_s)
+        self._ending = True
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout_s)
         return not thread.is_alive()
@@ -128,7 +130,7 @@ class IoThread:
         with self._lock:
             if self._closed:
                 raise RuntimeError("wiro_nb is closed")
-            if self._loop is None:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
                     target=self._serve, args=(self._loop,), name=self._name, daemon=True
@@ -140,13 +142,17 @@ class IoThread:
         """In a forked child: the thread is not here, and the lock may have been held at the fork."""
         self._lock = threading.Lock()
         self._loop = self._thread = None
-        self._closed = False
+        self._closed = self._ending = False
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(_log_stray)
         try:
-            loop.run_forever()
+            while not self._ending:
+                try:
+                    loop.run_forever()
+                except BaseException:  # asyncio lets SystemExit and KeyboardInterrupt of a callback through
+                    _log.exception("a callback tried to end the I/O thread")
         finally:
             asyncio.set_event_loop(None)
             loop.close()

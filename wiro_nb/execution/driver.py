@@ -200,7 +200,7 @@ class Worker:
             _log.warning("run %s is followed by another process now", active.run.short_id)
         except WiroError as error:
             await self._stop_following(active, no_longer_followed(active.run, error))
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever it is, waiters must be woken
             _log.exception("run %s stopped being followed by a defect", active.run.short_id)
             message = f"run {active.run.short_id} stopped being followed: {type(error).__name__}: {error}"
             hint = f"%wiro wait {active.run.short_id}"

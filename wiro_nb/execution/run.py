@@ -450,7 +450,7 @@ class Run:
         for callback in self._callbacks:
             try:
                 callback(snapshot)
-            except Exception:
+            except BaseException:  # also SystemExit: it would end the run's own task
                 _log.exception("a change callback of run %s failed", self.short_id)
 
     @property

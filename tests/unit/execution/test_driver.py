@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -75,12 +76,15 @@ def test_cancelling_ends_a_queued_and_a_running_task_and_is_a_result(
     assert task["status"] == "task_cancel"
 
 
-def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(manager: Manager, sandbox: Any) -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_callbacks_come_on_the_io_thread_and_a_broken_one_harms_nobody(
+    manager: Manager, sandbox: Any, error: type[BaseException]
+) -> None:
     run = submit(manager, "[hold] a cat")
     seen: list[tuple[bool, int, RunState]] = []
 
     def break_down(_: object) -> None:
-        raise ValueError("broken on purpose")
+        raise error("broken on purpose")
 
     run.on_change(break_down)
     run.on_change(lambda snapshot: seen.append((manager.is_io_thread(), snapshot.version, snapshot.state)))

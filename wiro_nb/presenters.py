@@ -1,4 +1,4 @@
-"""Registry of what displays runs and sweeps, so that their packages need not import the notebook."""
+"""Registry of what the notebook does with runs and sweeps, so that their packages need not import it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-_loaders: dict[str, Callable[[], Callable[..., None]]] = {}
+_loaders: dict[str, Callable[[], Callable[..., Any]]] = {}
 
 
-def register_presenter(kind: str, load: Callable[[], Callable[..., None]]) -> None:
-    """Registers what displays a kind of object ("run", "sweep") in the running cell.
+def register_presenter(kind: str, load: Callable[[], Callable[..., Any]]) -> None:
+    """Registers what displays a kind of object ("run", "sweep") in the running cell, or does an action ("extend").
 
     Args:
         kind: The kind.
@@ -18,6 +18,18 @@ def register_presenter(kind: str, load: Callable[[], Callable[..., None]]) -> No
             registering imports nothing.
     """
     _loaders[kind] = load
+
+
+def call(kind: str, *arguments: Any, **options: Any) -> Any:
+    """Calls what is registered for a kind of action ("extend"), and returns its value.
+
+    Raises:
+        RuntimeError: Nothing is registered: the public functions of `wiro_nb` were not used.
+    """
+    load = _loaders.get(kind)
+    if load is None:
+        raise RuntimeError(f"{kind} needs the public functions: use wiro_nb.{kind}(...)")
+    return load()(*arguments, **options)
 
 
 def present(kind: str, item: Any, *, is_value: bool = False) -> None:

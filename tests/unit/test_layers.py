@@ -33,6 +33,7 @@ LAYERS = (
     {"execution"},
     {"session"},
     {"sweeps", "reproduce"},
+    {"films"},
     {"presentation"},
     {"notebook"},
     {"cli"},

@@ -176,6 +176,7 @@ def snapshot_from_row(row: LedgerRow) -> Snapshot:
         parameters=dict(row.parameters),
         files={name: [dict(item) for item in items] for name, items in (row.request.get("files") or {}).items()},
         seed=row.request.get("seed"),
+        parent=row.parent,
         cancel_requested=row.cancel_at is not None
         and row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED),
     )

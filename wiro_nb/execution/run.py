@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +20,7 @@ from wiro_nb.errors import DownloadFailed, RunCancelled, TimedOut, WiroError
 from wiro_nb.io_thread import keep_turning
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
-from wiro_nb.presenters import present
+from wiro_nb.presenters import call, present
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.2
@@ -39,6 +39,9 @@ class RunController(Protocol):
 
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again; returns when done."""
+
+    def find_frame(self, run: Run, index: int) -> bytes | None:
+        """Returns the picture (PNG) that was taken as this frame before, or None."""
 
     def note_frame(self, run: Run, picture: bytes, index: int) -> None:
         """Remembers that a picture (PNG) is a frame of a run's clip."""
@@ -387,9 +390,17 @@ class Run:
             raise DownloadFailed(
                 f"run {self.short_id} has no file here", hint=f"%wiro download {self.short_id}", run_id=self.id
             )
-        data = decode.frame(path, index)
+        data = self._controller.find_frame(self, index) or decode.frame(path, index)
         self._controller.note_frame(self, data, index)
         return data
+
+    def extend(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> Run:
+        """Makes a run that goes on from a frame of this run's clip, and returns it; see `wiro_nb.extend`.
+
+        For example `clip.extend(prompt="the storm is over")`.
+        """
+        result: Run = call("extend", self, inputs, **options)
+        return result
 
     def on_change(self, callback: Callable[[Snapshot], None]) -> Callable[[], None]:
         """Calls back with the snapshot when the run changes, at most about ten times a second.

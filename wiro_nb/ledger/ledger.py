@@ -109,6 +109,7 @@ class Ledger:
     find_made = _read(queries.find_made)
     find_task = _read(queries.find_task)
     find_maker = _read(queries.find_maker)
+    frame_hashes = _read(queries.frame_hashes)
     past_runs = _read(queries.past_runs)
     spent = _read(queries.spent)
     reserved = _read(queries.reserved)

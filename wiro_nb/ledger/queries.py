@@ -192,6 +192,17 @@ def find_maker(connection: sqlite3.Connection, sha256: str) -> Made | None:
     return None if found is None else Made(*found)
 
 
+def frame_hashes(
+    connection: sqlite3.Connection, run_id: str, output: int, frames: Collection[int]
+) -> tuple[str, ...]:
+    """Returns the SHA-256 of the pictures that were taken from a clip as one of these frames."""
+    found = connection.execute(
+        "SELECT sha256 FROM media WHERE run_id = ? AND output = ? AND frame IN (SELECT value FROM json_each(?))",
+        (run_id, output, json.dumps(list(frames))),
+    )
+    return tuple(row["sha256"] for row in found)
+
+
 def _first(connection: sqlite3.Connection, condition: str, *values: str) -> LedgerRow | None:
     found = connection.execute(f"SELECT {WHOLE_ROW} FROM runs WHERE {condition} LIMIT 1", values).fetchone()
     return None if found is None else row_from_sql(found)

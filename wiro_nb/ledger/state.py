@@ -100,6 +100,7 @@ class Snapshot:
         estimated_usd: Forecast or None (unknown). cost_usd: What the service billed, None until known.
         outputs: Files made. exit_code: The service's `pexit`, or None.
         cancel_requested: True once the user asked for it.
+        parent: The run this one was made from, as the record has it; None for none.
     """
 
     run_id: str
@@ -136,6 +137,7 @@ class Snapshot:
     parameters: dict[str, Any] = field(default_factory=dict)
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seed: dict[str, Any] | None = None
+    parent: dict[str, Any] | None = None
     version: int = 0
 
     def with_changes(self, changes: Mapping[str, Any]) -> Snapshot:

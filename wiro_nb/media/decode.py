@@ -22,7 +22,7 @@ from wiro_nb.media.sniffing import HTML, image_size, sniff
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["HTML", "MediaInfo", "frame", "last_frame", "make_poster", "probe", "sniff", "sniff_file"]
+__all__ = ["HTML", "MediaInfo", "frame", "frame_at", "last_frame", "make_poster", "probe", "sniff", "sniff_file"]
 
 POSTER_WIDTH = 416
 POSTER_BYTES = 8 * 1024
@@ -109,6 +109,39 @@ def frame(path: Path, index: int) -> bytes:
     with io.BytesIO() as stream:
         picture.save(stream, "PNG")
         return stream.getvalue()
+
+
+def frame_at(path: Path, at_s: float) -> int:
+    """Returns the number, from 0, of the frame that a clip shows at a moment.
+
+    Args:
+        path: The clip.
+        at_s: Seconds from its beginning.
+
+    Raises:
+        MissingExtra: PyAV or Pillow is not installed.
+        InvalidFile: The clip has no picture at that moment.
+    """
+    require_decoder()
+    shown, end_s = -1, 0.0
+    try:
+        for number, decoded in enumerate(frames(path)):
+            start_s = decoded.time or 0.0
+            # Half a millisecond: times are typed with three digits at most.
+            if start_s > at_s + 0.0005:
+                return shown
+            shown = number
+            end_s = start_s + float(decoded.duration * decoded.time_base if decoded.duration else 0)
+    except DECODE_ERRORS:
+        pass
+    if 0 <= at_s < end_s:
+        return shown
+    raise InvalidFile(
+        f"{path.name} has no frame at {at_s:g} s: it is {end_s:g} s long.",
+        hint=f"--at 0s to {end_s:.3g}s",
+        name="at",
+        value=at_s,
+    )
 
 
 def last_frame(path: Path) -> bytes:

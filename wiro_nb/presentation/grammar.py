@@ -78,6 +78,7 @@ class Command:
         arguments: In order.
         flags: Options, anywhere on the line.
         takes_values: True when `name=value` pairs are the model's settings.
+        takes_body: True when the command is also a cell, `%%wiro NAME`, whose body is the prompt.
         is_cell: True for the cell magic itself.
         example: A complete line that works.
     """
@@ -87,6 +88,7 @@ class Command:
     arguments: tuple[Argument, ...] = ()
     flags: tuple[Flag, ...] = ()
     takes_values: bool = False
+    takes_body: bool = False
     is_cell: bool = False
     example: str = ""
 
@@ -196,6 +198,20 @@ COMMANDS: tuple[Command, ...] = (
         ),
         takes_values=True,
         example="%wiro rerun 8k2qf seed=8",
+    ),
+    Command(
+        "extend",
+        "Go on from a clip: its last frame is the input picture of the next run. With %%wiro extend the cell's "
+        "body is the next prompt",
+        (RUN, Argument("MODEL", "model", "the model that continues; without it the run's own", required=False)),
+        (
+            Flag("--at", "Go on from this moment of the clip, for example 3.2s", "TIME"),
+            Flag("--frame", "Go on from this frame, from 0, or from the end: -1 is the last", "N"),
+            *(flag for flag in RUN_FLAGS if flag.name in ("--as", "--wait", "--max-cost", "--fresh", "--dry-run")),
+        ),
+        takes_values=True,
+        takes_body=True,
+        example='%wiro extend 8k2qf prompt="the storm is over"',
     ),
     Command(
         "compare",

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePosixPath
+from typing import Any
 
+from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.formatting import (
     format_cost,
@@ -69,6 +71,7 @@ def run_facts(snapshot: Snapshot) -> dict[str, str]:
     found = {
         "Seed": str(seed) if seed is not None else "",
         "Size": f"{clip.width} × {clip.height}" if clip else "",
+        "Continues": _continues(snapshot.parent),
         "Frames": str(clip.frames) if clip and (clip.frames or 0) > 1 else "",
         "Rate": f"{format_number(clip.fps)} fps" if clip and clip.fps else "",
         "Length": f"{length:.1f} s" if length else "",
@@ -81,6 +84,14 @@ def run_facts(snapshot: Snapshot) -> dict[str, str]:
         "sha256": next((output.sha256[:8] for output in outputs if output.sha256), ""),
     }
     return {label: value for label, value in found.items() if value}
+
+
+def _continues(parent: Mapping[str, Any] | None) -> str:
+    """Returns which run a run goes on from, and at which frame."""
+    frame = (parent or {}).get("frame")
+    if not parent or not isinstance(frame, int):
+        return ""
+    return f"{short_id(str(parent['run_id']))} at {'its last frame' if frame == -1 else f'frame {frame}'}"
 
 
 def _forecast(snapshot: Snapshot) -> str:

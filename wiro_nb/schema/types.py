@@ -117,6 +117,14 @@ class ModelSchema:
         return next((parameter for parameter in self.parameters if parameter.id == name), None)
 
     @property
+    def prompt_input(self) -> str | None:
+        """The input that the body of a cell fills, or None for a model without a prompt."""
+        if self.free_form or self.get("prompt") is not None:
+            return "prompt"
+        texts = (item.id for item in self.parameters if item.type in TEXT_TYPES)
+        return next((name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()), None)
+
+    @property
     def owner(self) -> str:
         """The part of the slug before the slash."""
         return self.slug.partition("/")[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import LedgerError, UnknownRun
@@ -54,9 +55,40 @@ def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
     return given.get("run_id") == run_id and given.get("output") is not None and "frame" not in given
 
 
+def find_frame(ledger: Ledger, row: LedgerRow, index: int, folders: Sequence[Path]) -> bytes | None:
+    """Returns the picture that was taken from a run's clip as this frame before, or None.
+
+    Encoded anew by another version of a library it could have other bytes, and a run made from it would be
+    another request, to be paid again.
+
+    Args:
+        ledger: Knows the pictures by content.
+        row: The run.
+        index: Of the frame; negative counts from the end.
+        folders: Where pictures are kept under their SHA-256.
+    """
+    output, count = _clip_of(row)
+    wanted = {index, *([index - count if index >= 0 else index + count] if count else [])}
+    for sha256 in ledger.frame_hashes(row.run_id, output, wanted):
+        for folder in folders:
+            try:
+                data = (folder / f"{sha256}.png").read_bytes()
+            except OSError:
+                continue
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+    return None
+
+
+def _clip_of(row: LedgerRow) -> tuple[int, int]:
+    """Returns the position of a run's first file, and how many frames it has (0: unknown)."""
+    output = next((number for number, item in enumerate(row.outputs) if item.path), 0)
+    return output, (row.outputs[output].frames or 0) if row.outputs else 0
+
+
 def note_frame(ledger: Ledger, row: LedgerRow, picture: bytes, index: int) -> None:
     """Notes that a picture is a frame of the first file of a run; a ledger in trouble loses only the note."""
-    output = next((number for number, item in enumerate(row.outputs) if item.path), 0)
+    output, _ = _clip_of(row)
     try:
         ledger.note_frame(hashlib.sha256(picture).hexdigest(), row.run_id, output, index)
     except LedgerError:

@@ -20,13 +20,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wiro_nb.config import Settings, data_dir
+from wiro_nb.config import Settings, cache_dir, data_dir
 from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs, store_inputs
 from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, snapshot_from_row
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.recovery import remember_folder
@@ -41,7 +42,7 @@ from wiro_nb.services.schema_archive import archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
-from wiro_nb.session.lineage import find_parent, note_frame
+from wiro_nb.session.lineage import find_frame, find_parent, note_frame
 from wiro_nb.session.notebook_runs import list_notebook_runs
 from wiro_nb.session.planning import (
     check_costs,
@@ -380,6 +381,11 @@ class Manager:
             DownloadFailed: They cannot be had.
         """
         self._io.run(self._the_worker().fetch(run, notebook_dir_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+
+    def find_frame(self, run: Run, index: int) -> bytes | None:
+        """Returns the picture (PNG) that was taken from a run's clip as this frame before, or None."""
+        kept = notebook_dir_of_row(run.row) / OUTPUTS_FOLDER / INPUTS_FOLDER
+        return find_frame(self.ledger, run.row, index, (kept, cache_dir() / "inputs"))
 
     def note_frame(self, run: Run, picture: bytes, index: int) -> None:
         """Remembers that a picture (PNG) is a frame of a run's clip, so that a run made from it says so."""

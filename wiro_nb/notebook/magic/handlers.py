@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -26,9 +27,9 @@ from wiro_nb.notebook.magic.parser import (
     read_settings,
     refuse_keys_in_body,
 )
-from wiro_nb.notebook.magic.prompts import prompt_name
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.display import RunView
+from wiro_nb.notebook.run.find import find_run
 from wiro_nb.notebook.run.submit import SubmitOptions
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
@@ -56,6 +57,9 @@ def call_cell(line: str, body: str) -> Any:
         UsageError: The line or the body cannot be read.
         WiroError: The run could not start, or failed in a cell that waits.
     """
+    command = find_command(line.split(maxsplit=1)[0]) if line.strip() else None
+    if command is not None and command.takes_body:
+        return _extend(evaluate_values(parse_line(line)), body)
     parsed = evaluate_values(parse_cell_line(line))
     model = parsed.arguments["MODEL"]
     if "/" not in model and find_command(model) is not None:
@@ -95,8 +99,8 @@ def show_error(error: WiroError) -> WiroError:
     return error
 
 
-def _cell_values(schema: ModelSchema, parsed: Parsed, body: str) -> dict[str, Any]:
-    """Joins the settings of line and header block with the prompt.
+def _cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: bool = False) -> dict[str, Any]:
+    """Joins the settings of line and header block with the prompt; `may_be_bare` True allows for no prompt.
 
     Raises:
         UsageError: Something stands twice, or the body is empty or not wanted.
@@ -105,7 +109,7 @@ def _cell_values(schema: ModelSchema, parsed: Parsed, body: str) -> dict[str, An
     names = [parameter.id for parameter in schema.parameters]
     read, values = parse_body(body, names), parsed.values
     head, prompt = dict(read.values), read.prompt
-    target = prompt_name(schema)
+    target = schema.prompt_input
     if target is None and prompt:
         more = read_settings((line for line in prompt.split("\n") if line.strip()), names)
         if more is None:
@@ -120,7 +124,7 @@ def _cell_values(schema: ModelSchema, parsed: Parsed, body: str) -> dict[str, An
         if target in joined:
             _fail(f"{target} is given as a setting and again as the body of the cell")
         joined[target] = prompt
-    elif target is not None and target not in (*joined, *varied) and not head:
+    elif target is not None and target not in (*joined, *varied) and not head and not may_be_bare:
         _fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
     return joined
 
@@ -146,6 +150,29 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     handle, notice = actions.start(schema.slug, values, _submit_options(parsed))
     _assign(parsed, handle)
     return _show(RunView(handle, notice), parsed)
+
+
+def _extend(parsed: Parsed, body: str = "") -> Any:
+    """Starts the run that goes on from a clip; the body of a cell holds settings and the prompt."""
+    from wiro_nb.films.extend import plan_extension
+
+    _check_variable(parsed)
+    handle, model = find_run(parsed.arguments["RUN"]), parsed.arguments.get("MODEL")
+    frame, at = parsed.option("frame"), parsed.option("at")
+    if frame is not None and re.fullmatch(r"-?\d{1,6}", frame) is None:
+        _fail(f"--frame needs a whole number, not {frame!r}")
+    if at is not None and re.fullmatch(r"\d{1,6}(\.\d{1,6})?s?", at) is None:
+        _fail(f"--at needs a time in seconds such as 3.2s, not {at!r}")
+    schema = session.schema(model or handle.model)
+    plan = plan_extension(
+        session.manager(),
+        handle,
+        _cell_values(schema, parsed, body, may_be_bare=True),
+        model=schema.slug,
+        frame=None if frame is None else int(frame),
+        at_s=None if at is None else float(at.rstrip("s")),
+    )
+    return _run(parsed, schema, plan.values)
 
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
@@ -296,6 +323,7 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "runs": _runs,
     "show": lambda parsed: actions.show(parsed.arguments["RUN"]),
     "rerun": _rerun,
+    "extend": _extend,
     "compare": _compare,
     "verify": _verify,
     "wait": lambda parsed: actions.wait(parsed.arguments.get("RUN")),

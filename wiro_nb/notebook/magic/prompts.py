@@ -1,4 +1,4 @@
-"""Which input the body of a cell fills, and the cell that makes a run again. Pure."""
+"""The cell that makes a run again. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,6 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
 
 PROMPT = "prompt"
-
-
-def prompt_name(schema: ModelSchema) -> str | None:
-    """Returns the input that the body of a cell fills, or None for a model without a prompt."""
-    if schema.free_form or schema.get(PROMPT) is not None:
-        return PROMPT
-    texts = (item.id for item in schema.parameters if item.type in ("text", "textarea"))
-    return next((name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()), None)
 
 
 def cell_of_run(run: Run, schema: ModelSchema | None) -> str:

@@ -88,6 +88,51 @@ def start(model: str, values: Mapping[str, Any], options: SubmitOptions) -> tupl
     return submit_or_reuse(prepared, context, options, parent=parent_of(values, manager))
 
 
+def extend(
+    query: str | Run,
+    inputs: Mapping[str, Any] | None = None,
+    /,
+    *,
+    model: str | None = None,
+    frame: int | None = None,
+    at_s: float | None = None,
+    wait: bool | None = None,
+    fresh: bool = False,
+    max_cost_usd: Decimal | float | str | None = None,
+    out_dir: str | None = None,
+    **values: Any,
+) -> Run:
+    """Makes a run that goes on from a frame of a run's clip, and returns the new run.
+
+    Args:
+        query: The run, or its id.
+        inputs: Inputs as a mapping, as in `run`.
+        model: "owner/name" of the model that continues; the run's own when None.
+        frame: The frame to go on from: from 0, or negative from the end; the last one when None.
+        at_s: The moment to go on from in place of `frame`, in seconds.
+        wait: As in `run`.
+        fresh: As in `run`.
+        max_cost_usd: As in `run`.
+        out_dir: As in `run`.
+        **values: Inputs that differ from those of the run.
+
+    Raises:
+        InputError: The model takes no picture: models that do are named. Nothing was sent.
+        UnknownRun, UnknownModel, InvalidParameter, InvalidFile, BudgetExceeded: Nothing was sent.
+        RunFailed: Where it waits, when the run gave no result.
+    """
+    from wiro_nb.films.extend import plan_extension
+
+    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    given = merge_inputs(inputs, values)
+    plan = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
+    handle, notice = start(plan.model, plan.values, options)
+    session.set_notice(handle.id, notice)
+    if session.should_wait(current_context(), wait):
+        wait_for(RunView(handle))
+    return handle
+
+
 def runs(
     *,
     all: bool = False,

@@ -201,7 +201,8 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
                 if made is not None:
                     return {"run_id": made.run_id, "output": made.output}
             if named is not None:
-                return {"run_id": manager.get(named[0]).id, "output": 0}
+                frame = {} if named[1] is None else {"frame": named[1]}
+                return {"run_id": manager.get(named[0]).id, "output": 0, **frame}
             if isinstance(info, dict) and isinstance(info.get(FRAME_OF), str):
                 return {"run_id": info[FRAME_OF], "output": 0}
     return None

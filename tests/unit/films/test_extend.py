@@ -1,0 +1,84 @@
+"""A run goes on from a frame of another one's clip, and the same frame is the same request for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import VACE, submit
+from wiro_nb.errors import InputError, InvalidFile, WiroError
+from wiro_nb.films.extend import plan_extension
+from wiro_nb.media import decode
+from wiro_nb.presentation.run import run_facts
+from wiro_nb.schema.encode import request_sha256
+from wiro_nb.session.manager import Manager
+
+SMALL: dict[str, Any] = {"prompt": "a storm", "frameNum": "9", "seed": "3"}
+
+
+def test_the_last_frame_is_the_input_of_a_run_with_the_same_settings(manager: Manager) -> None:
+    run = manager.submit(manager.prepare(VACE, SMALL)).wait(60)
+    plan = plan_extension(manager, run, {"prompt": "the storm is over"})
+    handle = manager.submit(manager.prepare(plan.model, plan.values)).wait(60)
+    assert handle.model == VACE
+    assert handle.parameters == {**run.parameters, "prompt": "the storm is over"}
+    assert handle.record is not None
+    assert handle.record["parent"] == {"run_id": run.id, "output": 0, "frame": -1}
+    assert run_facts(handle.snapshot)["Continues"] == f"{run.short_id} at its last frame"
+    assert "Continues" not in run_facts(run.snapshot)
+
+
+def test_another_model_takes_the_prompt_and_a_frame_by_its_time(manager: Manager) -> None:
+    run = submit(manager, "a cat").wait(60)
+    plan = plan_extension(manager, run, {}, model=VACE, at_s=0.3)  # 8 frames in a second
+    assert (plan.model, plan.frame) == (VACE, 2)
+    assert plan.values == {"prompt": "a cat", "inputImage": f"run:{run.id}#2"}
+
+
+def test_a_frame_keeps_its_bytes_so_that_nothing_is_paid_twice(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(manager, "a dog").wait(60)
+    values = plan_extension(manager, run, {}, model=VACE).values
+    first = request_sha256(manager.prepare(VACE, values))
+
+    def encode_otherwise(*_: Any) -> bytes:
+        raise AssertionError("the picture is encoded anew")
+
+    monkeypatch.setattr(decode, "frame", encode_otherwise)
+    assert request_sha256(manager.prepare(VACE, values)) == first
+    assert request_sha256(manager.prepare(VACE, {**values, "inputImage": f"run:{run.id}#7"})) == first
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "reason"),
+    [
+        ({}, InputError, "takes no input picture"),
+        ({"model": "wiro/animate-diff"}, InputError, "takes no input picture"),
+        ({"model": VACE, "frame": 1, "at_s": 0.5}, InputError, "give one of them"),
+        ({"model": VACE, "at_s": 1.0}, InvalidFile, "no frame at 1 s: it is 1 s long"),
+        ({"model": VACE, "frame": 8}, InvalidFile, "no frame 8"),
+    ],
+)
+def test_what_cannot_be_continued_is_a_sentence(
+    manager: Manager, options: dict[str, Any], kind: type[WiroError], reason: str
+) -> None:
+    run = submit(manager, "a hen").wait(60)
+
+    def prepare() -> None:
+        plan = plan_extension(manager, run, {}, **options)
+        manager.prepare(plan.model, plan.values)
+
+    with pytest.raises(kind, match=reason) as caught:
+        prepare()
+    if "no input picture" in reason:
+        assert VACE in caught.value.details[0], "models that take one are named"
+
+
+def test_a_run_without_a_clip_here_is_refused(manager: Manager) -> None:
+    run = submit(manager, "a fox").wait(60)
+    assert run.path is not None
+    run.path.unlink()
+    with pytest.raises(InputError, match="has no clip here"):
+        plan_extension(manager, run, {}, model=VACE, at_s=0.5)

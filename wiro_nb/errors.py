@@ -292,7 +292,6 @@ class AuthRejected(ApiError):
     """The key, signature or address was not accepted."""
 
     default_hint = "%wiro login"
-    default_billed = "Nothing was billed."
 
 
 class RateLimited(ApiError):
@@ -316,7 +315,6 @@ class NotAccessible(ApiError):
     """Model or task not found or not yours (codes 1, 98)."""
 
     default_hint = "%wiro models"
-    default_billed = "Nothing was billed."
 
 
 class BadAnswer(ApiError):

@@ -13,14 +13,11 @@ import pytest
 
 from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
 from wiro_nb.api import client
-from wiro_nb.api.answers import Task, read_task
 from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
 from wiro_nb.execution.active_run import ActiveRun
-from wiro_nb.execution.submission_recovery import choose_task
 from wiro_nb.execution.submit import Submitter
 from wiro_nb.execution.submit_queue import SubmitQueue
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
 
@@ -90,26 +87,6 @@ def test_two_runs_of_one_request_whose_answers_were_lost_share_no_task(manager: 
         run.wait(30)
     assert {run.task_id for run in twins} == {task["task_id"] for task in service.audit()["tasks"]}
     assert len(service.audit()["tasks"]) == 2
-
-
-def row(number: int, state: RunState = RunState.UNCERTAIN) -> LedgerRow:
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return LedgerRow(f"RUN{number}", state, WAN, WAN, "cloud", "https://x/v1", moment)
-
-
-def tasks(*ids: int) -> list[Task]:
-    return [read_task({"id": str(number)}) for number in ids]
-
-
-def test_a_task_is_taken_only_when_it_can_be_nobody_elses() -> None:
-    one, two = tasks(9, 10)
-    assert choose_task([one], row(1), []) is one
-    assert choose_task([], row(1), []) is None
-    assert choose_task([one, two], row(1), []) is None
-    assert choose_task([two, one], row(1), [row(2)]) is one
-    assert choose_task([two, one], row(2), [row(1)]) is two
-    assert choose_task([one], row(1), [row(2)]) is None, "one of the two never arrived: which, nobody knows"
-    assert choose_task([one], row(1), [row(2, RunState.SUBMITTING)]) is None, "its answer may still come"
 
 
 def test_a_service_that_knows_nothing_for_a_while_does_not_end_a_paid_run(manager: Manager, service: Any) -> None:

@@ -94,6 +94,7 @@ class Task:
         total_cost_usd: As the service bills it. compute_s: seconds of work.
         outputs: Output files. parameters: as received. model: "owner/name" if given.
         created, started, finished, cancelled: UTC, None while it has not happened.
+        callback_url: As given with the run, or "".
         log, error_log: Whole stdout and stderr so far.
         raw: The answer itself, unknown fields included. Holds the token.
     """
@@ -111,6 +112,7 @@ class Task:
     started: datetime | None = None
     finished: datetime | None = None
     cancelled: datetime | None = None
+    callback_url: str = ""
     log: str = ""
     error_log: str = ""
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -202,6 +204,7 @@ def read_task(data: object) -> Task:
         started=as_moment(raw.get("starttime")),
         finished=as_moment(raw.get("postprocessendtime")) or as_moment(raw.get("endtime")),
         cancelled=as_moment(raw.get("canceltime")),
+        callback_url=as_text(raw.get("callbackurl"), _LONGEST_NAME).strip(),
         log=_read_log(raw.get("debugoutput")),
         error_log=_read_log(raw.get("debugerror")),
         raw=raw,

@@ -6,6 +6,7 @@ import asyncio
 import random as random_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 4
 LONGEST_RETRY_AFTER_S = 60.0
+_CALLBACK = "callbackUrl"
 
 
 class WiroClient:
@@ -75,6 +77,11 @@ class WiroClient:
     def __repr__(self) -> str:
         return f"WiroClient({self.service.name!r}, {self.service.base_url!r})"
 
+    @property
+    def clock_lead(self) -> timedelta | None:
+        """How far the service's clock is ahead of this machine's; see `HttpTransport`."""
+        return self._http.clock_lead
+
     async def close(self) -> None:
         """Closes all connections. The client cannot be used afterwards."""
         await self._http.close()
@@ -82,7 +89,12 @@ class WiroClient:
     # ---- one run -------------------------------------------------------------------------------
 
     async def run(
-        self, run_path: str, body: WireBody, *, on_progress: Callable[[int, int | None], None] | None = None
+        self,
+        run_path: str,
+        body: WireBody,
+        *,
+        callback_url: str | None = None,
+        on_progress: Callable[[int, int | None], None] | None = None,
     ) -> Submitted:
         """Submits a run: sends it once and never again.
 
@@ -91,6 +103,7 @@ class WiroClient:
         Args:
             run_path: "owner/name" of the Run endpoint.
             body: JSON, or fields and files.
+            callback_url: Sent beside the body unless it has one. The task gives it back in Detail and List.
             on_progress: Called with bytes sent and bytes in total while files are uploaded.
 
         Raises:
@@ -100,10 +113,13 @@ class WiroClient:
                 with False the service refused and there is none.
         """
         path = _run_endpoint(run_path)
+        added = {_CALLBACK: callback_url} if callback_url else {}
         if body.json is not None:
-            answer = await self._call_once(path, dict(body.json))
+            answer = await self._call_once(path, {**added, **body.json})
         else:
-            multipart = MultipartBody(body.fields, body.parts, on_progress=on_progress)
+            known = {name for name, _ in body.fields}
+            fields = [*body.fields, *(item for item in added.items() if item[0] not in known)]
+            multipart = MultipartBody(fields, body.parts, on_progress=on_progress)
             answer = await self._call_once(path, multipart=multipart)
         task = read_task({"id": answer.get("taskid"), "socketaccesstoken": answer.get("socketaccesstoken")})
         if not task.id:
@@ -262,7 +278,9 @@ def _may_pass(failure: WiroError) -> bool:
     """Returns whether the same request may succeed a little later."""
     if isinstance(failure, BadAnswer):
         return failure.reason in ("cut", "empty")
-    return isinstance(failure, (TransportError, RateLimited)) or bool(failure.ambiguous)
+    if isinstance(failure, (TransportError, RateLimited)):
+        return True
+    return bool(failure.ambiguous) and (failure.status == 408 or failure.status >= 500)
 
 
 def _task_key(task_id: str | None, token: str | None) -> dict[str, Any]:

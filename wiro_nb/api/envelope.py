@@ -1,8 +1,8 @@
 """Reads the envelope of an answer: the payload on success, else the matching error.
 
-Most failures arrive with HTTP 200 and `result: false`; others with 401, 404, 429 or 5xx, and a
-proxy in between may answer with HTML or cut an answer short. Every error made here
-says in `ambiguous` whether the service may have acted although no usable answer came.
+Most failures arrive with HTTP 200 and `result: false`; others with 401, 404, 429 or 5xx, and a proxy in between
+may answer with HTML or cut an answer short. Only the documented words and codes of the service are a refusal.
+Every other error made here is `ambiguous`: the service may have acted although no usable answer came.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from wiro_nb.errors import (
 )
 from wiro_nb.json_values import as_flag, as_float, as_list, as_mapping, as_text, as_whole, load_json
 
+# Codes of refusals. Code 0 stands for refusals and for faults of the service alike: there the words decide.
 _BY_CODE: dict[int, type[ApiError]] = {
     1: NotAccessible,
     96: SlotsFull,
@@ -38,10 +39,12 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     429: RateLimited,
 }
 _HINTS = {98: "%wiro login (this model needs a signed-in account)"}
-_AMBIGUOUS_STATUSES = frozenset({408})
 _AUTH_WORDS = re.compile(r"project authorization|signature authentication|requested ip .* is not allowed", re.I)
 _TASK_WORDS = re.compile(r"\btask\b", re.I)
-_FIELD_WORDS = re.compile(r"Request (?:parameters?|files)\b")
+_FIELD_WORDS = re.compile(
+    r"Request (?:parameters?|files) (?:\[[^\]]*\] (?:required|must be)|are invalid)|callback_?url", re.I
+)
+_PATH_WORDS = re.compile(r"Error parsing url", re.I)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.I | re.S)
 # Seen in the service's own samples: a JSON list inside a string whose quotes are not escaped, which
 # makes the whole answer unreadable. The list is put in the string's place.
@@ -67,8 +70,8 @@ def read_envelope(
         now: For a `Retry-After` given as a date; the present by default.
 
     Raises:
-        ApiError: The service refused, as the subclass of its code or HTTP status. Fields `code`,
-            `status`, `ambiguous` and `retry_after_s`.
+        ApiError: The answer is an error, of the subclass of its code or HTTP status. Fields `code`, `status`,
+            `ambiguous` (False for a documented refusal) and `retry_after_s`.
         BadAnswer: The body is not the promised JSON. Field `reason`: "html", "cut", "empty", "shape"
             or "redirect".
     """
@@ -136,25 +139,28 @@ def _refusal(
     code = problems[0][0] if problems else None
     messages = [message for _, message in problems if message]
     kind = _BY_CODE.get(code) if code is not None else None
-    if status_code in (401, 429) or kind is None:
+    if status_code == 401 or kind is None:
         kind = _BY_STATUS.get(status_code, kind or ApiError)
     if kind is ApiError and any(_AUTH_WORDS.search(message) for message in messages):
         kind = AuthRejected
+    is_refusal = code in _BY_CODE or (status_code < 500 and any(map(_is_refusal, messages)))
     message = messages[0] if messages else _describe_status(status_code, kind)
     excerpt = _excerpt(body.decode("utf-8", errors="replace"))
-    # A code that the service documents as a refusal is one, whatever status it came with.
-    is_open = (status_code >= 500 or status_code in _AMBIGUOUS_STATUSES) and code not in _BY_CODE
     details = [*messages[1:], *([f"it said: {excerpt}"] if excerpt and not messages else [])]
+    verb = "refused" if is_refusal else "answered"
     return kind(
-        f"The service refused: {message}" if messages else message,
+        f"The service {verb}: {message}" if messages else message,
         hint=_hint(kind, code, message),
-        billed=None if is_open else "Nothing was billed.",
         details=details,
         code=code,
         status=status_code,
-        ambiguous=is_open,
+        ambiguous=not is_refusal,
         retry_after_s=read_retry_after(headers, now),
     )
+
+
+def _is_refusal(message: str) -> bool:
+    return any(words.search(message) for words in (_AUTH_WORDS, _FIELD_WORDS, _PATH_WORDS))
 
 
 def _describe_status(status_code: int, kind: type[ApiError]) -> str:
@@ -163,8 +169,8 @@ def _describe_status(status_code: int, kind: type[ApiError]) -> str:
     if status_code >= 500:
         return f"The service has a fault of its own (HTTP {status_code})."
     if status_code >= 400:
-        return f"The service refused (HTTP {status_code})."
-    return "The service refused and gave no reason."
+        return f"HTTP {status_code} came instead of an answer of the service."
+    return "The service answered with no result and no reason."
 
 
 def _hint(kind: type[ApiError], code: int | None, message: str) -> str | None:
@@ -182,14 +188,20 @@ def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     value = headers.get("retry-after") or headers.get("Retry-After") or ""
     seconds = as_float(value)
     if seconds is None:
-        try:
-            moment = parsedate_to_datetime(value)
-        except (ValueError, TypeError, IndexError, OverflowError):
+        moment = read_date(value)
+        if moment is None:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
         seconds = (moment - now).total_seconds()
     return max(0.0, seconds)
+
+
+def read_date(value: str) -> datetime | None:
+    """Returns the moment that a `Date` or `Retry-After` header names, or None."""
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _excerpt(text: str) -> str:

@@ -15,8 +15,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wiro_nb.api.envelope import read_date
 from wiro_nb.api.service import Credentials, Service
 from wiro_nb.api.signing import auth_headers, nonces
 from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, StreamLost, TimedOut, WiroError
@@ -52,6 +54,10 @@ class HttpTransport:
             upload progress, so that an answer sent byte by byte cannot hold it for ever.
         transport: Replaces the network in tests.
         max_in_flight: Connections to the API.
+
+    Attributes:
+        clock_lead: How far the service's clock is ahead, by the `Date` of its latest answer. A date has whole
+            seconds, so the true lead is up to a second more. None before the first answer with a date.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class HttpTransport:
 
         self.service = service
         self.timeout_s = timeout_s
+        self.clock_lead: timedelta | None = None
         self._httpx = httpx2
         common: dict[str, Any] = {
             "verify": _make_ssl_context(service),
@@ -133,6 +140,10 @@ class HttpTransport:
             finally:
                 await response.aclose()
         names = {name.lower(): value for name, value in response.headers.items()}
+        now = datetime.now(UTC)
+        date = read_date(names.get("date", ""))
+        if date is not None:
+            self.clock_lead = date - now
         return RawAnswer(response.status_code, names, bytes(body))
 
     @asynccontextmanager

@@ -60,6 +60,7 @@ class ActiveRun:
         receives_events: its events come by push.
         may_have_failed: An error line may be the end.
         generation: Of the connection whose events `reader` receives.
+        is_marked: It is sent with a marker, by which its task is recognised.
         final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
     """
 
@@ -81,6 +82,7 @@ class ActiveRun:
     may_have_failed: bool = False
     generation: int = 0
     reader: asyncio.Task[None] | None = None
+    is_marked: bool = True
     final_task: Task | None = None
     ended_at: datetime | None = None
 

@@ -1,6 +1,8 @@
 """Finding the task of a run whose answer was lost: the service is asked, nothing is sent again.
 
-A run adopts a task only when no other run can own it; anything else is left to the person.
+Each Run carries a marker: a callback URL that names the run and never resolves (RFC 2606). The service gives it
+back with the task. A task without a marker is adopted only when it can be nobody else's; anything else is left to
+the user.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,27 +27,43 @@ if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
 
 _log = logging.getLogger(__name__)
-_CLOCK_SKEW = timedelta(seconds=120)
+_MARKER_HOST = "https://wiro-nb.invalid/"
+_BESIDE_PARAMETERS = frozenset({"callbackUrl", "projectid"})
+"""What a request may hold that the service does not count among the task's parameters."""
+_MARGIN = timedelta(minutes=10)
+"""How much older than its request a task may seem and still be named as a candidate."""
 _LIST_LIMIT = 100
 _MOST_PAGES = 50
 _ASKING = "the answer was lost: asking the service for the task"
 
 
+def marker_of(run_id: str) -> str:
+    """Returns the callback URL that marks the task of a run."""
+    return f"{_MARKER_HOST}runs/{run_id}"
+
+
+def marked_run(task: Task) -> str | None:
+    """Returns the id of the run that a task's marker names; None for a task without one."""
+    url = task.callback_url.rstrip("/")
+    return url.rpartition("/")[2].upper() if url.lower().startswith(_MARKER_HOST) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """Tasks that a lost submission may have made, and the one it certainly made, or None."""
+    """The task that a lost submission certainly made, or None, and others that it may have made."""
 
-    candidates: list[Task]
     mine: Task | None
+    candidates: list[Task]
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The service's tasks since a moment, asked for at a time of the monotonic clock."""
+    """The service's tasks since a request was sent, asked for at a time of the monotonic clock."""
 
     begun: float
-    since: datetime
+    sent: datetime
     tasks: list[Task]
+    clock_lead: timedelta | None
 
 
 class SubmissionRecovery:
@@ -60,10 +78,15 @@ class SubmissionRecovery:
         self._writer = writer
         self._connection = connection
         self._listing = asyncio.Lock()
-        self._listed = _Listed(-1.0, datetime.max.replace(tzinfo=UTC), [])
+        self._listed = _Listed(-1.0, datetime.max.replace(tzinfo=UTC), [], None)
 
-    async def find_task(self, active: ActiveRun) -> Task | None:
-        """Returns the task of a run whose answer was lost; None leaves the run uncertain."""
+    async def find_task(self, active: ActiveRun, cause: WiroError | None = None) -> Task | None:
+        """Returns the task of a run whose answer was lost; None leaves the run uncertain.
+
+        Args:
+            active: The run.
+            cause: What came in place of an answer, when it came just now.
+        """
         await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
         self._writer.change(active, state=RunState.UNCERTAIN, message=_ASKING)
         candidates: list[Task] | None = None
@@ -74,48 +97,49 @@ class SubmissionRecovery:
                 candidates = finding.candidates
                 if finding.mine is not None:
                     return finding.mine
-        await self._leave_uncertain(active, candidates)
+        await self._leave_uncertain(active, candidates, cause)
         return None
 
     async def _search(self, active: ActiveRun) -> _Finding | None:
         """Asks the service which tasks may be this run's; None while it cannot be asked."""
+        row = active.row
         try:
-            tasks = await self._tasks_since(_began(active.row) - _CLOCK_SKEW)
+            listed = await self._tasks_since(_sent(row))
         except WiroError as error:
             self._writer.change(active, lost_since=active.snapshot.lost_since or utc_now())
             _log.info("run %s: the task list cannot be read yet: %s", active.run.short_id, error.message)
             return None
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
-        competing_runs = await self._writer.ledger_call(lambda: self._competing_runs(active.row))
-        fitting = match_tasks(
-            tasks,
-            names={active.row.model, active.row.run_path},
-            parameters=active.row.parameters,
-            since=_began(active.row),
-        )
-        free = [task for task in fitting if not await self._is_owned(active, task)]
+        has_rival = bool(await self._writer.ledger_call(lambda: self._competing_runs(row)))
+        possible = [
+            task
+            for task in listed.tasks
+            if marked_run(task) == row.run_id or may_be_of(task, row, listed.clock_lead)
+        ]
+        free = [task for task in possible if not await self._is_owned(active, task)]
         self._writer.change(active, lost_since=None)
-        return _Finding(free, choose_task(free, active.row, competing_runs))
+        marks_return = any(marked_run(task) for task in listed.tasks)
+        mine = choose_task(free, row, listed.clock_lead, has_rival=has_rival, marks_return=marks_return)
+        return _Finding(mine, free)
 
-    async def _tasks_since(self, since: datetime) -> list[Task]:
-        """Lists the service's tasks back to a moment; runs that ask at the same time share one list."""
+    async def _tasks_since(self, sent: datetime) -> _Listed:
+        """Lists the service's tasks since a request; runs that ask at the same time share one list."""
         asked = time.monotonic()
         async with self._listing:
-            if self._listed.begun < asked or self._listed.since > since:
-                begun = time.monotonic()
-                self._listed = _Listed(begun, since, await self._list_tasks(since))
-            return self._listed.tasks
+            if self._listed.begun < asked or self._listed.sent > sent:
+                self._listed = await self._list_tasks(sent)
+            return self._listed
 
-    async def _list_tasks(self, since: datetime) -> list[Task]:
-        tasks: list[Task] = []
+    async def _list_tasks(self, sent: datetime) -> _Listed:
+        begun, lead = time.monotonic(), None
+        tasks: dict[str, Task] = {}
         for _ in range(_MOST_PAGES):
-            page_of = partial(_list_page, start=len(tasks))
-            total, page = await self._connection.call(page_of)
-            tasks += page
+            total, page, lead = await self._connection.call(partial(_list_page, start=len(tasks)))
+            tasks.update((task.id, task) for task in page)
             oldest = min((task.created for task in page if task.created is not None), default=None)
-            if not page or len(tasks) >= total or (oldest is not None and oldest < since):
+            if not page or len(tasks) >= total or (oldest is not None and oldest < _earliest(sent, lead)):
                 break
-        return list({task.id: task for task in tasks}.values())
+        return _Listed(begun, sent, list(tasks.values()), lead)
 
     def _competing_runs(self, row: LedgerRow) -> list[LedgerRow]:
         """Returns the other runs of the same request whose task is not known either."""
@@ -136,78 +160,97 @@ class SubmissionRecovery:
         )
         return row is not None and row.run_id != active.id
 
-    async def _leave_uncertain(self, active: ActiveRun, found: Sequence[Task] | None) -> None:
+    async def _leave_uncertain(
+        self, active: ActiveRun, found: Sequence[Task] | None, cause: WiroError | None
+    ) -> None:
         short = active.run.short_id
         candidates = [task.id for task in found or ()]
         if found is None:
-            known, hint = (
-                "the service cannot be asked at the moment",
-                f"%wiro wait {short}, once it can be reached",
-            )
+            known, hint = "it cannot be asked at the moment", f"%wiro wait {short}, once it can be reached"
         elif not candidates:
-            known = "the service lists no such task: it most likely never got there"
-            hint = f"%wiro attach TASK if you find it there, else %wiro forget {short}"
+            known = "it lists no task of this run so far"
+            hint = f"%wiro wait {short} looks again; %wiro attach TASK if it is there, else %wiro forget {short}"
         else:
-            known = f"the service lists {len(candidates)} tasks that fit: {', '.join(candidates)}"
+            known = f"it lists {len(candidates)} that may be this run's: {', '.join(candidates)}"
             hint = f"%wiro attach {candidates[0]} if that is it, %wiro forget {short} if none is"
         error = SubmitUncertain(
-            f"the answer to run {short} was lost; {known}", hint=hint, run_id=active.id, candidates=candidates
+            f"whether the service made a task for run {short} is unknown; {known}",
+            hint=hint,
+            details=[cause.message] if cause is not None else [],
+            run_id=active.id,
+            candidates=candidates,
         )
         await self._writer.end_without_task(active, RunState.UNCERTAIN, error)
 
 
-async def _list_page(client: WiroClient, start: int) -> tuple[int, tuple[Task, ...]]:
-    return await client.task_list(limit=_LIST_LIMIT, start=start)
+async def _list_page(client: WiroClient, start: int) -> tuple[int, tuple[Task, ...], timedelta | None]:
+    total, tasks = await client.task_list(limit=_LIST_LIMIT, start=start)
+    return total, tasks, client.clock_lead
 
 
-def match_tasks(
-    tasks: Sequence[Task], *, names: Collection[str], parameters: Mapping[str, Any], since: datetime
-) -> list[Task]:
-    """Finds the tasks that a lost submission may have made.
-
-    Args:
-        tasks: As the service lists them.
-        names: Slug and run path of the model.
-        parameters: As sent.
-        since: When the submission began; two minutes are allowed for clocks that differ.
-
-    Returns:
-        Tasks of this model with these parameters since then. A task that names no model counts.
-    """
-    wanted = {name.lower() for name in names}
-    return [
-        task
-        for task in tasks
-        if (task.model is None or task.model.lower() in wanted)
-        and (task.created is None or task.created >= since - _CLOCK_SKEW)
-        and all(_same(task.parameters.get(name), value) for name, value in parameters.items())
-    ]
-
-
-def choose_task(candidates: Sequence[Task], row: LedgerRow, competing_runs: Sequence[LedgerRow]) -> Task | None:
-    """Chooses the task of a run among those that fit; None when the choice is ambiguous.
+def may_be_of(task: Task, row: LedgerRow, clock_lead: timedelta | None = None) -> bool:
+    """Tells whether a task without a marker may be a run's: same model and parameters, and not much older.
 
     Args:
-        candidates: Tasks that fit and that no run owns.
+        task: As the service lists it. One that names no model counts.
         row: The run.
-        competing_runs: Runs of the same request whose task is not known either.
+        clock_lead: How far the service's clock is ahead.
+    """
+    return (
+        marked_run(task) is None
+        and (task.model is None or task.model.lower() in {row.model.lower(), row.run_path.lower()})
+        and (task.created is None or task.created >= _earliest(_sent(row), clock_lead))
+        and all(_same(task.parameters.get(name), value) for name, value in _compared(row.parameters).items())
+    )
+
+
+def choose_task(
+    candidates: Sequence[Task],
+    row: LedgerRow,
+    clock_lead: timedelta | None,
+    *,
+    has_rival: bool,
+    marks_return: bool,
+) -> Task | None:
+    """Chooses the task that is certainly a run's; None when none is.
+
+    Args:
+        candidates: Tasks with this run's marker, or that may be its own, and that no run owns.
+        row: The run.
+        clock_lead: How far the service's clock is ahead; None when that is unknown.
+        has_rival: Another run of the same request looks for its task.
+        marks_return: The service gives markers back, so a task without one was not made by this run.
 
     Returns:
-        The only one; or, when there are as many tasks as runs that look for one, its own in their order: the
-        requests are the same, so it only matters that no two take the same task. None as well while a other's
-        answer may still come.
+        The first one with the run's marker: a proxy may have sent the request twice. Without a marker the only
+        one that is not older than the request, if it has no other parameters and the request no input files: a
+        task does not show which files it got.
     """
-    if any(other.state is RunState.SUBMITTING for other in competing_runs):
+    marked = [task for task in candidates if marked_run(task) == row.run_id]
+    if marked:
+        return min(marked, key=lambda task: (len(task.id), task.id))
+    was_marked = "callbackUrl" not in row.parameters
+    if has_rival or clock_lead is None or row.request.get("files") or (was_marked and marks_return):
         return None
-    waiting = sorted([row.run_id, *(other.run_id for other in competing_runs)])
-    if len(waiting) != len(candidates):
+    sent = (_sent(row) + clock_lead).replace(microsecond=0)  # tasks have whole seconds
+    in_time = [task for task in candidates if task.created is None or task.created >= sent]
+    if len(in_time) != 1 or in_time[0].created is None or in_time[0].model is None:
         return None
-    in_order = sorted(candidates, key=lambda task: (len(task.id), task.id))
-    return in_order[waiting.index(row.run_id)]
+    others = {name for name, value in _compared(in_time[0].parameters).items() if not _same(None, value)}
+    return None if others - row.parameters.keys() else in_time[0]
 
 
-def _began(row: LedgerRow) -> datetime:
+def _sent(row: LedgerRow) -> datetime:
     return row.submitting_at or row.created
+
+
+def _earliest(sent: datetime, clock_lead: timedelta | None) -> datetime:
+    """Returns the time, by the service's clock, from which on tasks are candidates."""
+    return sent + (clock_lead or timedelta()) - _MARGIN
+
+
+def _compared(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in _BESIDE_PARAMETERS}
 
 
 def _same(theirs: Any, ours: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import re
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,29 +20,31 @@ from wiro_nb.errors import (
     ConnectFailed,
     LedgerError,
     MissingExtra,
-    RateLimited,
     SlotsFull,
     TransportError,
     WiroError,
 )
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, cancelled_before_sending, utc_now
-from wiro_nb.execution.submission_recovery import SubmissionRecovery
+from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.execution.submit_queue import SubmitQueue
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.schema.encode import WireBody, encode
 from wiro_nb.services.connection import Connection
+from wiro_nb.services.selection import ServiceChoice
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
 
 _SEND_WITHIN = timedelta(seconds=10)
 _WRITE_TRIES = 5
+_CALLBACK_WORDS = re.compile(r"callback_?url|request parameters are invalid", re.I)
 
 
 class _Outcome(enum.Enum):
     ENDED = "submitted, refused or uncertain"
     FULL = "no slot"
     NOT_SENT = "no connection"
+    UNMARKED = "refused because of its marker"
 
 
 class Submitter:
@@ -59,6 +62,7 @@ class Submitter:
         self._under_way: set[str] = set()
         self._is_closing = False
         self._all_answered = asyncio.Event()
+        self._takes_no_marker: ServiceChoice | None = None
         self._recovery = SubmissionRecovery(writer, connection)
         self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._show_places)
 
@@ -83,9 +87,9 @@ class Submitter:
         finally:
             self._active.pop(active.id, None)
 
-    async def recover(self, active: ActiveRun) -> None:
+    async def recover(self, active: ActiveRun, cause: WiroError | None = None) -> None:
         """Adopts the task of a run whose answer was lost, or leaves the run uncertain; sends nothing."""
-        task = await self._recovery.find_task(active)
+        task = await self._recovery.find_task(active, cause)
         if task is not None:
             await self._adopt(active, task.id, task.token)
 
@@ -170,11 +174,17 @@ class Submitter:
         except WiroError as error:
             if is_ambiguous(error):
                 self._is_answered(active)  # as far as it will be: any process can go on from here
-                await self.recover(active)
+                await self.recover(active, error)
+            elif active.is_marked and refuses_callback(error):
+                active.is_marked = False
+                await self._back_to_planned(active)
+                return _Outcome.UNMARKED
             else:
                 await writer.end_without_task(active, RunState.FAILED, _refused(active, error))
             return _Outcome.ENDED
         self._connection.reached = True
+        if not active.is_marked:
+            self._takes_no_marker = self._connection.choice
         await self._adopt(active, submitted.task_id, submitted.token, moment=utc_now())
         return _Outcome.ENDED
 
@@ -182,8 +192,12 @@ class Submitter:
         if utc_now() - moment > _SEND_WITHIN:
             # The machine slept in between: another kernel may have asked for the task, found none, and said so.
             raise ConnectFailed("this machine was asleep before the run was sent", host=active.row.service)
+        active.is_marked = active.is_marked and self._takes_no_marker is not self._connection.choice
         return await client.run(
-            active.row.run_path, body, on_progress=lambda sent, total: self._show_upload(active, sent, total)
+            active.row.run_path,
+            body,
+            callback_url=marker_of(active.id) if active.is_marked else None,
+            on_progress=lambda sent, total: self._show_upload(active, sent, total),
         )
 
     async def _adopt(self, active: ActiveRun, task_id: str, token: str, *, moment: datetime | None = None) -> None:
@@ -249,13 +263,13 @@ class Submitter:
 
 
 def is_ambiguous(error: WiroError) -> bool:
-    """True when the service may have started a task although no good answer came back.
+    """True when the service may have started a task: everything but its own documented refusals."""
+    return isinstance(error, (ApiError, TransportError)) and getattr(error, "ambiguous", True)
 
-    A rate limit counts: something between here and the service may say it after the service took the request.
-    """
-    if getattr(error, "ambiguous", False) or isinstance(error, RateLimited):
-        return True
-    return isinstance(error, TransportError) and not isinstance(error, ConnectFailed)
+
+def refuses_callback(error: WiroError) -> bool:
+    """True when a refusal names the callback URL, or says of no parameter in particular that it is invalid."""
+    return bool(_CALLBACK_WORDS.search("\n".join([error.message, *error.details])))
 
 
 def _refused(active: ActiveRun, error: WiroError) -> WiroError:

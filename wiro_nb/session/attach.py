@@ -86,14 +86,15 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
 
 
 def _find_uncertain(ledger: Ledger, task: Task, service: str) -> LedgerRow | None:
-    from wiro_nb.execution.submission_recovery import match_tasks
+    from wiro_nb.execution.submission_recovery import marked_run, may_be_of
 
-    for row in ledger.unfinished(service=service):
-        if row.state is RunState.UNCERTAIN:
-            named = task.id in ((row.error or {}).get("fields") or {}).get("candidates", ())
-            names, since = {row.model, row.run_path}, row.submitting_at or row.created
-            if named or match_tasks([task], names=names, parameters=row.parameters, since=since):
-                return row
+    uncertain = [row for row in ledger.unfinished(service=service) if row.state is RunState.UNCERTAIN]
+    if (marked := marked_run(task)) is not None:
+        return next((row for row in uncertain if row.run_id == marked), None)
+    for row in uncertain:
+        named = task.id in ((row.error or {}).get("fields") or {}).get("candidates", ())
+        if named or may_be_of(task, row):
+            return row
     return None
 
 

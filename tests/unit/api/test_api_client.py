@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from wiro_nb.api.answers import Task
 from wiro_nb.api.client import MAX_TRIES, WiroClient
 from wiro_nb.errors import (
     ApiError,
+    AuthRejected,
     BadAnswer,
     ConnectFailed,
     NotAccessible,
@@ -100,11 +102,15 @@ def detail(client: WiroClient) -> Awaitable[Any]:
         ((200, {}, b"<html>sign in</html>"), BadAnswer, True),
         ((302, {"location": "https://evil.example/"}, b""), BadAnswer, True),
         ({"result": True, "taskid": None}, BadAnswer, True),
-        ((429, {"retry-after": "1"}, b""), RateLimited, False),
+        ((429, {"retry-after": "1"}, b""), RateLimited, True),
+        ((404, {}, b"<html>"), NotAccessible, True),
+        ((413, {}, b"<html>"), ApiError, True),
         (no(96), SlotsFull, False),
-        (no(0), ApiError, False),
+        (no(0), ApiError, True),
+        (no(0, "Request parameter [prompt] required"), ApiError, False),
         (no(1), NotAccessible, False),
-        ((401, {}, no(0)), ApiError, False),
+        ((401, {}, no(0)), AuthRejected, True),
+        ((401, {}, no(0, "Project authorization is not valid.")), AuthRejected, False),
     ],
 )
 def test_a_run_is_sent_once_whatever_happens_and_says_whether_it_may_have_been_taken(
@@ -240,3 +246,16 @@ def test_an_answer_too_large_to_be_one_is_dropped(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(BadAnswer) as caught:
         script.play(run)
     assert caught.value.ambiguous is True
+
+
+def test_a_callback_travels_beside_the_body_and_never_replaces_the_users_own() -> None:
+    url, own = "https://wiro-nb.invalid/runs/R", "https://example.org/hook"
+    for given, sent in (({}, url), ({"callbackUrl": own}, own)):
+        script = Script(SUBMITTED)
+        body = WireBody(json={"prompt": "a", **given})
+        script.play(lambda client, body=body: client.run("a/b", body, callback_url=url))
+        assert script.body() == {"prompt": "a", "callbackUrl": sent}
+        script = Script(SUBMITTED)
+        form = WireBody(json=None, fields=(("prompt", "a"), *given.items()))
+        script.play(lambda client, form=form: client.run("a/b", form, callback_url=url))
+        assert parse_qs(script.requests[0].content.decode()) == {"prompt": ["a"], "callbackUrl": [sent]}

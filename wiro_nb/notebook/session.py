@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
+from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, Settings
 from wiro_nb.notebook.context import ExecutionContext
 
 if TYPE_CHECKING:
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Preferences:
-    """What a person may set; see the traits of `WiroMagics` for each. `wait`: "auto", "always" or "never"."""
+class Preferences(Settings):
+    """What a person may set, by `WiroMagics`: settings of the manager, and those of the notebook alone.
+
+    Attributes:
+        service: Service of new runs; None chooses as `services.resolve_service` does.
+        wait: "auto", "always" or "never".
+        sweep_limit_usd, sweep_limit_runs: A sweep above either needs a confirmation.
+    """
 
     service: str | None = None
     wait: str = "auto"
-    out_dir: str = "wiro_outputs"
-    embed_record: bool = True
-    max_download_bytes: int = 2_000_000_000
-    budget_usd: Decimal | None = None
     sweep_limit_usd: Decimal = SWEEP_LIMIT_USD
     sweep_limit_runs: int = SWEEP_LIMIT_RUNS
 

@@ -16,6 +16,7 @@ from wiro_nb.notebook.session import Preferences, session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
 _MB = 1_000_000
+_DEFAULTS = Preferences()
 
 
 def keep_displayed(shell: Any, value: Any) -> Any:
@@ -61,20 +62,27 @@ class WiroMagics(Magics):
     ).tag(config=True)
     wait = Enum(
         ("auto", "always", "never"),
-        "auto",
+        _DEFAULTS.wait,
         help="Whether a cell waits for its run. auto: only under papermill, nbclient, nbconvert and the like.",
     ).tag(config=True)
-    out_dir = Unicode("wiro_outputs", help="Folder of the clips, beside the notebook.").tag(config=True)
-    embed_record = Bool(True, help="Write the run's record into the finished clip.").tag(config=True)
-    max_download_mb = Float(2000.0, help="Larger files are not downloaded, in MB (10^6 bytes).").tag(config=True)
+    out_dir = Unicode(_DEFAULTS.out_dir, help="Folder of the clips, beside the notebook.").tag(config=True)
+    embed_record = Bool(_DEFAULTS.embed_record, help="Write the run's record into the finished clip.").tag(
+        config=True
+    )
+    max_download_mb = Float(
+        _DEFAULTS.max_download_bytes / _MB, help="Larger files are not downloaded, in MB (10^6 bytes)."
+    ).tag(config=True)
     budget_usd = Unicode(
         "",
         help="Most that any one notebook may spend, in USD as decimal text; a lower %wiro budget holds.",
     ).tag(config=True)
     sweep_limit_usd = Unicode(
-        "1.00", help="A sweep that may cost more (or a price nobody knows) needs --yes; USD as decimal text."
+        str(_DEFAULTS.sweep_limit_usd),
+        help="A sweep that may cost more (or a price nobody knows) needs --yes; USD as decimal text.",
     ).tag(config=True)
-    sweep_limit_runs = Int(12, min=0, help="A sweep that sends more runs needs --yes.").tag(config=True)
+    sweep_limit_runs = Int(
+        _DEFAULTS.sweep_limit_runs, min=0, help="A sweep that sends more runs needs --yes."
+    ).tag(config=True)
     debug = Bool(False, help="Show whole tracebacks in place of one-line errors.").tag(config=True)
 
     def __init__(self, shell: Any, **settings: Any) -> None:

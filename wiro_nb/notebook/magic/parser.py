@@ -56,6 +56,7 @@ class Expression:
 
 Value = str | Expression
 Values = dict[str, Value | list[Value]]
+Options = dict[str, str | bool | list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,11 @@ class Word:
         """The value of `name=value`."""
         return Expression(self.text) if self.is_expression else self.text
 
+    @property
+    def typed(self) -> str:
+        """The word where `name=` has no meaning of its own."""
+        return self.text if self.name is None else f"{self.name}={self.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -86,20 +92,19 @@ class Parsed:
     Attributes:
         command: The command called.
         arguments: By the argument's name; absent ones are absent.
-        options: By `Flag.key`; switches are True.
-        lists: Values of the options that may be given several times, as typed.
+        options: By `Flag.key`; switches are True. What may be given several times is a list of texts, as typed.
         values: `name=value` pairs; a name given several times has a list.
     """
 
     command: Command
     arguments: dict[str, str] = field(default_factory=dict)
-    options: dict[str, str | bool] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     values: Values = field(default_factory=dict)
-    lists: dict[str, list[str]] = field(default_factory=dict)
 
     def listed(self, key: str) -> list[str]:
-        """Returns every value of an option that may be given several times, with its quotes."""
-        return list(self.lists.get(key, ()))
+        """Returns every value of an option or argument that may be given several times, with its quotes."""
+        value = self.options.get(key)
+        return value if isinstance(value, list) else []
 
     def has(self, key: str) -> bool:
         """Returns whether an option is given."""
@@ -165,9 +170,7 @@ def _read_word(line: str, start: int) -> tuple[Word, int]:
     if name is not None and line.startswith("{", position):
         text, end = _read_expression(line, position)
         return Word(text, name, is_expression=True), end
-    end = position
-    while end < len(line) and not line[end].isspace():
-        end += 1
+    end = next((at for at in range(position, len(line)) if line[at].isspace()), len(line))
     return Word(line[position:end], name), end
 
 
@@ -257,13 +260,11 @@ def parse_body(body: str, names: Collection[str] = ()) -> Body:
         names: The model's inputs; only those with blanks matter.
     """
     lines = body.split("\n")
-    values: dict[str, str] = {}
     if SEPARATOR in (stripped := [line.rstrip("\r") for line in lines]):
         end = stripped.index(SEPARATOR)
-        head = read_settings(stripped[:end], names)
-        if head:
+        if head := read_settings(stripped[:end], names):
             return Body(head, _trim_blank_lines(lines[end + 1 :]))
-    return Body(values, _trim_blank_lines(lines))
+    return Body({}, _trim_blank_lines(lines))
 
 
 def read_settings(lines: Iterable[str], names: Collection[str] = ()) -> dict[str, str] | None:
@@ -284,34 +285,30 @@ def read_settings(lines: Iterable[str], names: Collection[str] = ()) -> dict[str
 
 
 def _trim_blank_lines(lines: list[str]) -> str:
-    start, end = 0, len(lines)
-    while start < end and not lines[start].strip():
-        start += 1
-    while end > start and not lines[end - 1].strip():
-        end -= 1
-    return "\n".join(lines[start:end])
+    filled = [number for number, line in enumerate(lines) if line.strip()]
+    return "\n".join(lines[filled[0] : filled[-1] + 1]) if filled else ""
 
 
 def _parse_words(command: Command, words: list[Word]) -> Parsed:
     positional: list[str] = []
-    options: dict[str, str | bool] = {}
-    lists: dict[str, list[str]] = {}
+    options: Options = {}
     values: Values = {}
-    queue = list(words)
-    while queue:
-        word = queue.pop(0)
+    while words:
+        word = words.pop(0)
         if word.name is None and not word.quoted and word.text.startswith("--"):
-            _take_flag(command, word.text, queue, options, lists)
+            _take_flag(command, word.text, words, options)
         elif word.name is not None and command.takes_values:
-            _add_value(values, word.name, word.value)
+            given = [word.value]
+            if word.name in values:
+                present = values[word.name]
+                given = [*(present if isinstance(present, list) else [present]), word.value]
+            values[word.name] = given if len(given) > 1 else word.value
         else:
-            positional.append(word.text if word.name is None else f"{word.name}={word.text}")
-    return Parsed(command, _bind(command, positional, lists), options, values, lists)
+            positional.append(word.typed)
+    return Parsed(command, _bind(command, positional, options), options, values)
 
 
-def _take_flag(
-    command: Command, text: str, queue: list[Word], options: dict[str, str | bool], lists: dict[str, list[str]]
-) -> None:
+def _take_flag(command: Command, text: str, queue: list[Word], options: Options) -> None:
     name, equals, inline = text.partition("=")
     flag = command.flag(name)
     if flag is None:
@@ -319,7 +316,7 @@ def _take_flag(
         near = get_close_matches(name, known, 1)
         tail = f" Did you mean {near[0]}?" if near else f" It takes: {', '.join(known) or 'no options'}"
         _fail(f"{command.title} has no option {name}.{tail}")
-    if flag.key in options:
+    if flag.key in options and not flag.repeats:
         _fail(f"{name} is given twice")
     if not flag.value:
         if equals:
@@ -328,34 +325,22 @@ def _take_flag(
     elif equals:
         options[flag.key] = inline
     elif queue and (queue[0].quoted or not queue[0].text.startswith("--")):
-        taken = queue.pop(0)
-        given = taken.text if taken.name is None else f"{taken.name}={taken.text}"
-        if flag.repeats:
-            lists.setdefault(flag.key, []).append(given)
-        else:
-            options[flag.key] = given
+        given, present = queue.pop(0).typed, options.get(flag.key)
+        earlier = present if isinstance(present, list) else []
+        options[flag.key] = [*earlier, given] if flag.repeats else given
     else:
         _fail(f"{name} needs a value: {name} {flag.value}")
 
 
-def _add_value(values: Values, name: str, value: Value) -> None:
-    if name not in values:
-        values[name] = value
-        return
-    present = values[name]
-    values[name] = [*present, value] if isinstance(present, list) else [present, value]
-
-
-def _bind(command: Command, positional: list[str], lists: dict[str, list[str]]) -> dict[str, str]:
+def _bind(command: Command, rest: list[str], options: Options) -> dict[str, str]:
     bound: dict[str, str] = {}
-    rest = list(positional)
     for argument in command.arguments:
         if argument.rest:
             if rest:
                 bound[argument.name] = " ".join(rest)
             rest = []
         elif argument.repeats:
-            lists[argument.name] = rest
+            options[argument.name] = rest
             rest = []
         elif rest:
             bound[argument.name] = rest.pop(0)
@@ -368,7 +353,7 @@ def _bind(command: Command, positional: list[str], lists: dict[str, list[str]]) 
 
 
 def _unknown_command(word: Word) -> str:
-    typed = word.text if word.name is None else f"{word.name}={word.text}"
+    typed = word.typed
     if "/" in typed:
         return f"{typed!r} is not a command. To run a model: %%{MAGIC} {typed}; its inputs: %wiro info {typed}"
     near = get_close_matches(typed, [command.name for command in COMMANDS], 1)
@@ -392,9 +377,8 @@ def refuse_keys(words: Iterable[Word]) -> None:
 
 
 def _is_key(text: str) -> bool:
-    if _ULID.match(text) or _OWN_FOLDER.match(text):
-        return False
-    return _KEY_SHAPE.match(text) is not None
+    is_own = _ULID.match(text) or _OWN_FOLDER.match(text)
+    return not is_own and _KEY_SHAPE.match(text) is not None
 
 
 def refuse_keys_in_body(body: str) -> None:

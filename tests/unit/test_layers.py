@@ -26,7 +26,7 @@ LAYERS = (
     {"config", "files", "ids", "io_thread", "json_values", "presenters"},
     {"media"},
     {"schema"},
-    {"api"},
+    {"api", "local_models"},
     {"provenance"},
     {"ledger"},
     {"services"},
@@ -39,7 +39,7 @@ LAYERS = (
     {"cli"},
 )
 """Lowest first: a package imports from those below it only."""
-SANDBOX_MAY_IMPORT = {"redaction", "errors", "config", "schema", "media", "files"}
+SANDBOX_MAY_IMPORT = {"redaction", "errors", "config", "schema", "media", "files", "local_models"}
 FRONT_END = {"IPython", "ipywidgets", "anywidget"}
 MAY_SHOW = {"notebook", "cli"}
 STANDARD_ONLY = {

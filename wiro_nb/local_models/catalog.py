@@ -1,0 +1,290 @@
+"""The models that can run on this machine, and the repositories on the Hugging Face Hub that hold their weights.
+
+The five bundled models are listed here. `local.toml` in the data folder adds other diffusers pipelines, or gives a
+bundled model another repository:
+
+    [models."me/ltx"]                      # owner/name, as %%wiro takes it
+    repository = "Lightricks/LTX-Video"
+    pipeline = "LTXPipeline"               # a class of diffusers
+    memory_gb = 16                         # optional: the least GPU memory it needs
+    revision = "main"                      # optional: a commit or a tag
+    licence = "see the repository's page"  # optional: shown before the download
+
+    [models."me/ltx".parameters]           # input = argument of the pipeline, or a table with a default
+    prompt = "prompt"
+    numFrames = { argument = "num_frames", default = 97 }
+
+    [models."pruna/vace"]
+    repository = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
+
+Sizes and licences are those of the repositories' pages, read in November 2026. The least memory is an estimate
+from the size of the weights; nobody has measured it yet.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.config import data_dir
+from wiro_nb.errors import ConfigError
+from wiro_nb.schema.catalog import find_bundled
+from wiro_nb.schema.normalise import is_slug
+
+GB = 1_000_000_000
+LOCAL_TOML = "local.toml"
+_MB = 1_000_000
+_WEIGHT_FILES = ("diffusion_pytorch_model", "model")
+
+APACHE = "apache-2.0"
+OPENRAIL = "creativeml-openrail-m (its use restrictions apply)"
+HUNYUAN = (
+    "Tencent Hunyuan Community License (does not apply in the European Union, United Kingdom and South Korea)"
+)
+NOT_STATED = "not stated on its page"
+
+
+def pipeline_files(*folders: str) -> tuple[str, ...]:
+    """Returns the patterns of a pipeline's parts: configuration, tokenizers and safetensors weights.
+
+    Single-file copies, half-precision copies and pickled weights are left out.
+    """
+    endings = ["*.json", "*.txt", "*.model"]
+    endings += [f"{name}{part}.safetensors" for name in _WEIGHT_FILES for part in ("", "-*-of-*")]
+    return ("model_index.json", *(f"{folder}/{ending}" for folder in folders for ending in endings))
+
+
+_ANY_PART = pipeline_files("*")
+_SD15 = pipeline_files("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+_ONE_PART = ("config.json", "diffusion_pytorch_model.safetensors")
+_LORA = ("*.safetensors",)
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of weights on the Hugging Face Hub.
+
+    Attributes:
+        id: "owner/name" on the Hub.
+        revision: A commit, tag or branch. The commit that was pulled is used from then on.
+        licence: As its page says, with conditions.
+        patterns: Of the files needed, as `fnmatch` reads them.
+        bytes_estimate: Size of these files, 0 where it is not known before the Hub is asked.
+        settings: The (input, value) pairs, any of which needs this repository; empty for always.
+    """
+
+    id: str
+    revision: str = "main"
+    licence: str = APACHE
+    patterns: tuple[str, ...] = _ANY_PART
+    bytes_estimate: int = 0
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def is_needed(self, parameters: Mapping[str, Any]) -> bool:
+        """Says whether a run with these settings needs this repository."""
+        return not self.settings or any(str(parameters.get(name)) == value for name, value in self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class MappedParameter:
+    """An input of a model of `local.toml`: its name, the pipeline's argument, and its default or None."""
+
+    name: str
+    argument: str
+    default: str | int | float | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A model that can run on this machine.
+
+    Attributes:
+        name: "owner/name", as the service spells it.
+        repositories: Its weights; the first one holds the pipeline.
+        adapter: Name of the adapter that loads and calls it; "generic" for the models of `local.toml`.
+        min_memory_gb: The least GPU memory to try it with, in units of 1e9 bytes.
+        pipeline: Class of diffusers, for "generic".
+        parameters: Its inputs, for "generic".
+    """
+
+    name: str
+    repositories: tuple[Repository, ...]
+    adapter: str
+    min_memory_gb: float
+    pipeline: str = ""
+    parameters: tuple[MappedParameter, ...] = ()
+
+    def repositories_for(self, parameters: Mapping[str, Any] | None = None) -> tuple[Repository, ...]:
+        """Returns the repositories that a run with these settings needs; None stands for the model's defaults."""
+        if parameters is None:
+            schema = find_bundled(self.name)
+            parameters = {item.id: item.default for item in schema.parameters} if schema is not None else {}
+        return tuple(repository for repository in self.repositories if repository.is_needed(parameters))
+
+
+def _motion_lora(name: str, file_id: int) -> Repository:
+    return Repository(
+        f"guoyww/animatediff-motion-lora-{name}",
+        patterns=("diffusion_pytorch_model.safetensors",),
+        settings=(("loraType", f"FILE:{file_id}"),),
+    )
+
+
+def _effect_lora(repository: str, effect: str) -> Repository:
+    return Repository(repository, patterns=_LORA, bytes_estimate=359 * _MB, settings=(("effectType", effect),))
+
+
+_ANIMATE_DIFF = (
+    Repository("SG161222/Realistic_Vision_V5.1_noVAE", licence=OPENRAIL, patterns=_SD15),
+    Repository("stabilityai/sd-vae-ft-mse", licence="MIT", patterns=_ONE_PART),
+    Repository(
+        "guoyww/animatediff-motion-adapter-v1-5-2",
+        licence="apache-2.0 upstream; see the repository's page",
+        patterns=_ONE_PART,
+    ),
+    Repository("Yntec/3DCute", licence=OPENRAIL, patterns=_SD15, settings=(("selectedModel", "969"),)),
+    Repository(
+        "liamhvn/SDVN5-3DCuteWave", licence=NOT_STATED, patterns=_SD15, settings=(("selectedModel", "959"),)
+    ),
+    _motion_lora("zoom-in", 169584),
+    _motion_lora("zoom-out", 169585),
+    _motion_lora("pan-left", 169578),
+    _motion_lora("pan-right", 169579),
+    _motion_lora("tilt-up", 169583),
+    _motion_lora("tilt-down", 169582),
+    _motion_lora("rolling-clockwise", 169581),
+    _motion_lora("rolling-anticlockwise", 169580),
+)
+_EFFECTS = (
+    Repository("Wan-AI/Wan2.2-I2V-A14B-Diffusers", bytes_estimate=126 * GB),
+    _effect_lora("Remade-AI/Assassin", "assassin"),
+    _effect_lora("Remade-AI/Jungle", "jungle"),
+    _effect_lora("Remade-AI/crying", "crying"),
+    _effect_lora("Remade-AI/angry-face", "angry-face"),
+    _effect_lora("Remade-AI/Hulk-Transformation", "hulk-transformation"),
+    _effect_lora("Remade-AI/Gun-Shooting", "gun-shooting"),
+    _effect_lora("Remade/Laughing", "laughing"),
+    _effect_lora("Remade-AI/Eye-Close-Up", "eye-close-up"),
+    _effect_lora("Remade-AI/Crash-zoom-in", "crash"),
+    _effect_lora("Remade-AI/360-Orbit", "camera-controls"),
+)
+_HUNYUAN_PARTS = pipeline_files("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae")
+_BUNDLED = (
+    LocalModel("wiro/animate-diff", _ANIMATE_DIFF, "animatediff", 8),
+    LocalModel(
+        "Wan-AI/Wan2.2-TI2V-5B-text-to-video", (Repository("Wan-AI/Wan2.2-TI2V-5B-Diffusers"),), "wan_ti2v", 16
+    ),
+    LocalModel(
+        "pruna/vace",
+        (Repository("Wan-AI/Wan2.1-VACE-14B-diffusers", bytes_estimate=75_200 * _MB),),
+        "wan_vace",
+        24,
+    ),
+    LocalModel("wiro/wan2.2-effects-extra", _EFFECTS, "wan_effects", 24),
+    LocalModel(
+        "wiro/SkyReels-V1",
+        (
+            Repository("hunyuanvideo-community/HunyuanVideo", licence=HUNYUAN, patterns=_HUNYUAN_PARTS),
+            Repository(
+                "Skywork/SkyReels-V1-Hunyuan-I2V",
+                licence=HUNYUAN,
+                patterns=("*.json", "*.safetensors"),
+                bytes_estimate=25_600 * _MB,
+            ),
+        ),
+        "skyreels",
+        24,
+    ),
+)
+
+
+def models() -> tuple[LocalModel, ...]:
+    """Returns the bundled models and those of `local.toml`.
+
+    Raises:
+        ConfigError: `local.toml` cannot be read, or an entry of it is wrong.
+    """
+    found = {model.name.lower(): model for model in _BUNDLED}
+    for name, entry in _read_local_toml(data_dir() / LOCAL_TOML).items():
+        bundled = find_bundled(name)
+        key = bundled.slug.lower() if bundled is not None else name.lower()
+        found[key] = _model_from(name, entry, found.get(key))
+    return tuple(found.values())
+
+
+def find(model_name: str) -> LocalModel | None:
+    """Returns the model of a slug or run path in any case, or None.
+
+    Raises:
+        ConfigError: As `models`.
+    """
+    bundled = find_bundled(model_name)
+    wanted = (bundled.slug if bundled is not None else model_name.strip()).lower()
+    return next((model for model in models() if model.name.lower() == wanted), None)
+
+
+def _read_local_toml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _wrong(f"it cannot be read: {error}") from None
+    entries = content.get("models", {})
+    if not isinstance(entries, dict) or set(content) - {"models"}:
+        raise _wrong('it holds tables named [models."OWNER/NAME"] only')
+    return entries
+
+
+def _model_from(name: str, entry: Any, bundled: LocalModel | None) -> LocalModel:
+    """Reads one entry: a bundled model with another repository, or a pipeline of its own."""
+    if not isinstance(entry, dict) or not is_slug(name):
+        raise _wrong(f'{name}: a model is a table named [models."OWNER/NAME"]')
+    repository_id = _text(name, entry, "repository")
+    if not is_slug(repository_id):
+        raise _wrong(f'{name}: repository = "OWNER/NAME" names its weights on the Hugging Face Hub')
+    first = bundled.repositories[0] if bundled is not None else Repository("", licence=NOT_STATED)
+    repository = replace(
+        first,
+        id=repository_id,
+        revision=_text(name, entry, "revision", "main"),
+        licence=_text(name, entry, "licence") or NOT_STATED,
+        bytes_estimate=0,
+    )
+    memory_gb = entry.get("memory_gb", 0)
+    if isinstance(memory_gb, bool) or not isinstance(memory_gb, (int, float)) or memory_gb < 0:
+        raise _wrong(f"{name}: memory_gb is a number of gigabytes")
+    if bundled is not None and "pipeline" not in entry:
+        repositories = (repository, *bundled.repositories[1:])
+        return replace(bundled, repositories=repositories, min_memory_gb=float(memory_gb))
+    pipeline = _text(name, entry, "pipeline")
+    if not pipeline.isidentifier():
+        raise _wrong(f'{name}: pipeline = "CLASS" names a class of diffusers')
+    return LocalModel(name, (repository,), "generic", float(memory_gb), pipeline, tuple(_parameters(name, entry)))
+
+
+def _parameters(name: str, entry: Mapping[str, Any]) -> Iterable[MappedParameter]:
+    given = entry.get("parameters", {})
+    for key, value in (given if isinstance(given, dict) else {"": None}).items():
+        table = {"argument": value} if isinstance(value, str) else value
+        argument, default = (
+            (table.get("argument"), table.get("default")) if isinstance(table, dict) else ("", None)
+        )
+        is_plain = default is None or isinstance(default, (str, int, float, bool))
+        if not key or not str(argument).isidentifier() or not is_plain:
+            raise _wrong(f'{name}: parameters holds lines such as numFrames = "num_frames"')
+        yield MappedParameter(key, str(argument), default)
+
+
+def _text(name: str, entry: Mapping[str, Any], key: str, default: str = "") -> str:
+    value = entry.get(key, default)
+    if not isinstance(value, str):
+        raise _wrong(f"{name}: {key} is a text")
+    return value.strip()
+
+
+def _wrong(problem: str) -> ConfigError:
+    return ConfigError(f"{LOCAL_TOML} is wrong: {problem}", hint=f"edit {LOCAL_TOML} in the data folder")

@@ -33,7 +33,7 @@ def test_a_notebook_that_comes_from_elsewhere_brings_its_budget(open_notebook: O
     assert json.loads(notebook.path.read_text("utf-8"))["metadata"]["wiro"]["budget"] == "2.50"
     notebook.run_all()
     notebook.execute(
-        "from wiro_nb.notebook.document.bridge import bridge\n"
+        "from wiro_nb.notebook.bridge import bridge\n"
         "from wiro_nb.notebook.context import current_context\n"
         "bridge.open(current_context().notebook)"
     )

@@ -26,7 +26,7 @@ from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
-from wiro_nb.provenance import embed, sidecar
+from wiro_nb.provenance import embed, reading
 from wiro_nb.session.manager import Manager
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -61,7 +61,7 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "release"),
 )
 assert finish.embed_record is embed.embed_record
-assert finish.write_sidecar is sidecar.write_sidecar
+assert finish.write_sidecar is reading.write_sidecar
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from wiro_nb.execution.tracker import clean_lines
 from wiro_nb.json_values import load_json
 from wiro_nb.ledger.rows import export_line
 from wiro_nb.ledger.state import RunState
-from wiro_nb.provenance.sidecar import read_sidecar
+from wiro_nb.provenance.reading import read_sidecar
 from wiro_nb.session.manager import Manager
 
 KEY, SECRET, TOKEN = "hostile-key-0001", "hostile-secret-0001", "hostile-task-token-000000001"

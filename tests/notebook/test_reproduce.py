@@ -16,8 +16,8 @@ from tests.notebook.committed import check_tutorial
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from tests.notebook.tutorials import Executed, execute_tutorial
 from wiro_nb.provenance.embed import read_embedded
+from wiro_nb.provenance.reading import read_sidecar, write_sidecar
 from wiro_nb.provenance.record import add_hash
-from wiro_nb.provenance.sidecar import read_sidecar, write_sidecar
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

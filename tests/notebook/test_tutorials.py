@@ -28,8 +28,8 @@ from tests.notebook.tutorials import (
     tutorial_names,
 )
 from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.reading import read_sidecar
 from wiro_nb.provenance.record import check_record
-from wiro_nb.provenance.sidecar import read_sidecar
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

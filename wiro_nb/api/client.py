@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
-from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.envelope import read_envelope
 from wiro_nb.api.files import FileStream, open_file
 from wiro_nb.api.multipart import MultipartBody
 from wiro_nb.api.pricing.prices import read_pricing
 from wiro_nb.api.service import Service
-from wiro_nb.api.transport import HttpTransport
+from wiro_nb.api.transport import HttpTransport, jittered_delays
 from wiro_nb.errors import (
     ApiError,
     BadAnswer,

@@ -20,8 +20,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from wiro_nb.api.answers import Event, read_event
-from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.service import Service
+from wiro_nb.api.transport import jittered_delays
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

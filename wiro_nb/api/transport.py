@@ -12,21 +12,39 @@ import asyncio
 import json as json_module
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.api.envelope import read_date
-from wiro_nb.api.service import Credentials, Service
-from wiro_nb.api.signing import auth_headers, nonces
+from wiro_nb.api.service import Credentials, Service, auth_headers, nonces
 from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, StreamLost, TimedOut, WiroError
 
 if TYPE_CHECKING:
     import httpx2
 
     from wiro_nb.api.multipart import MultipartBody
+
+
+def jittered_delays(
+    random: Callable[[], float], *, first_s: float = 0.5, longest_s: float = 30.0
+) -> Iterator[float]:
+    """Yields growing delays without end, each drawn from the upper half of a doubling span.
+
+    The jitter keeps many clients that lost the same service from coming back in step.
+
+    Args:
+        random: Gives numbers from 0 to 1, such as `random.random`.
+        first_s: Upper end of the first span, in seconds.
+        longest_s: No delay is longer.
+    """
+    span = first_s
+    while True:
+        yield span * (0.5 + 0.5 * random())
+        span = min(span * 2, longest_s)
+
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8

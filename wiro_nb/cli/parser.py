@@ -63,7 +63,7 @@ _RUN = (_argument("run", metavar="RUN", help="id of a run; its first or last let
 COMMANDS: dict[str, Command] = {
     "demo": Command(
         "run the quickstart notebook against the sandbox, end to end",
-        "demo:demo",
+        "tutorials:demo",
         (_argument("--out", metavar="DIR", help="folder for the results (default: a new wiro_demo folder here)"),),
     ),
     "lab": Command(

@@ -91,7 +91,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def seal(arguments: argparse.Namespace) -> int:
     """Writes the records of closed notebooks into their metadata."""
-    from wiro_nb.provenance.seal import seal_notebook
+    from wiro_nb.provenance.notebooks import seal_notebook
 
     done = [seal_notebook(Path(path)) for path in arguments.notebooks]
     for item in done:

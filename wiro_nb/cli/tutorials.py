@@ -1,16 +1,25 @@
-"""`wiro-nb lab`: JupyterLab on a copy of the tutorial notebooks."""
+"""`wiro-nb lab` opens a copy of the tutorials in JupyterLab, `wiro-nb demo` executes the first one in a kernel."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import itertools
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN, say
 from wiro_nb.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 QUICKSTART = "01-quickstart.ipynb"
 DEFAULT_FOLDER = "wiro_tutorials"
@@ -81,3 +90,152 @@ def copy_tutorials(target: Path) -> list[Path]:
             f"{target} cannot be written: {error.strerror}", hint="wiro-nb lab OTHER_FOLDER"
         ) from None
     return sorted(target.glob("*.ipynb"))
+
+
+DEMO_FOLDER = "wiro_demo"
+CELL_TIMEOUT_S = 300
+_POLL_S = 0.5
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Executes the quickstart and prints where notebook, HTML copy and clips are."""
+    require_lab("nbclient", "nbconvert", "ipykernel", "av", "uvicorn")
+    source = find_tutorials() / QUICKSTART
+    folder = _make_folder(arguments.out)
+    target = folder / QUICKSTART
+    say("running the quickstart on the sandbox (a free local service; no account, no cost)")
+    notebook, failure = execute_notebook(source, target)
+    page = _write_html(notebook, target)
+    if failure:
+        say(f"the quickstart failed: {failure}")
+        say(f"what was done so far: {target}")
+        return EXIT_RUN
+    clips = list(_clips(notebook, folder))
+    if not clips:
+        say(f"the quickstart made no clip; see {target}")
+        return EXIT_RUN
+    if blank := [clip.name for clip in clips if not clip.with_name(f"{clip.stem}.poster.jpg").is_file()]:
+        say(f"PyAV and Pillow made no poster of {', '.join(blank)}, so pages show no picture; see {target}")
+        say('next: python -m pip install --upgrade "wiro_nb[lab]"')
+        return EXIT_RUN
+    print(f"notebook  {target}")
+    print(f"html      {page}")
+    for clip in clips:
+        print(f"clip      {clip}")
+    say("open it yourself: wiro-nb lab")
+    return EXIT_DONE
+
+
+def execute_notebook(source: Path, target: Path) -> tuple[NotebookNode, str]:
+    """Executes a notebook in a kernel of this Python and writes the result, also when a cell fails.
+
+    Args:
+        source: The notebook to execute.
+        target: Where the executed one goes; its folder is the kernel's.
+
+    Returns:
+        The executed notebook, and why it failed ("" when it did not).
+    """
+    import nbformat
+
+    notebook = nbformat.read(source, as_version=4)
+    environment = {
+        **os.environ,
+        "WIRO_SERVICE": "sandbox",
+        "WIRO_NOTEBOOK": str(target.resolve()),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    failure = asyncio.run(_execute(notebook, target.resolve(), environment))
+    nbformat.write(notebook, target)
+    return notebook, failure
+
+
+async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, str]) -> str:
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        resources={"metadata": {"path": str(target.parent)}},
+        on_cell_execute=lambda cell, cell_index: _announce(notebook, cell_index),
+        kernel_name="python3",
+        extra_arguments=["--log-level=40"],
+    )
+    watcher = asyncio.create_task(_show_progress(str(target)))
+    try:
+        await client.async_execute(env=environment)
+    except CellExecutionError as error:
+        return _reason(error)
+    except CellTimeoutError:
+        return f"a cell took longer than {CELL_TIMEOUT_S} s"
+    except DeadKernelError:
+        return "the kernel died"
+    finally:
+        watcher.cancel()
+    return ""
+
+
+def _announce(notebook: NotebookNode, index: int) -> None:
+    cell = notebook.cells[index]
+    if cell.cell_type == "code":
+        code_cells = [number for number, item in enumerate(notebook.cells) if item.cell_type == "code"]
+        first = next(iter(cell.source.splitlines()), "")
+        say(f"cell {code_cells.index(index) + 1} of {len(code_cells)}: {first}")
+
+
+async def _show_progress(notebook: str) -> None:
+    """Follows the notebook's runs in the ledger, which its kernel writes."""
+    from wiro_nb.config import ledger_path
+    from wiro_nb.ledger.ledger import Ledger
+
+    shown = ""
+    ledger: Ledger | None = None
+    while True:
+        await asyncio.sleep(_POLL_S)
+        if ledger is None:
+            if not ledger_path().exists():
+                continue
+            ledger = Ledger(ledger_path())
+        for row in ledger.unfinished(notebook=notebook):
+            text = f"  {row.model}: {row.stage}" + (f" {row.percent:.0f}%" if row.percent is not None else "")
+            if text != shown:
+                say(text)
+                shown = text
+
+
+def _reason(error: Any) -> str:
+    text = str(getattr(error, "evalue", "") or error).strip()
+    return f"{getattr(error, 'ename', 'error')}: {text.splitlines()[0] if text else 'no reason given'}"
+
+
+def _write_html(notebook: NotebookNode, target: Path) -> Path:
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter().from_notebook_node(notebook)
+    page = target.with_suffix(".html")
+    page.write_text(body, "utf-8")
+    return page
+
+
+def _clips(notebook: NotebookNode, folder: Path) -> Iterator[Path]:
+    """Yields the files that the notebook's records name, where they exist."""
+    from wiro_nb.provenance.notebooks import records_in_notebook
+
+    for found in records_in_notebook(json.loads(json.dumps(notebook))).values():
+        for output in found["outputs"]:
+            path = folder / output["path"] if output["path"] else None
+            if path and path.is_file():
+                yield path
+
+
+def _make_folder(asked: str | None) -> Path:
+    """Returns the folder asked for, or a new one, so that no earlier result is mistaken for this demo's."""
+    numbered = (Path(f"{DEMO_FOLDER}-{number}") for number in itertools.count(2))
+    unused = (path for path in itertools.chain([Path(DEMO_FOLDER)], numbered) if not path.exists())
+    folder = Path(asked) if asked else next(unused)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR") from None
+    return folder

@@ -26,8 +26,8 @@ from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import embed_record, hash_media
+from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.provenance.record import build_record, dump_normal
-from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from wiro_nb.files import hash_file
 from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
 from wiro_nb.ledger.rows import COLUMNS, LedgerRow, insert_missing, read_money, row_from_sql
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
+from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
-from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
 from wiro_nb.schema.encode import hash_request
 
 CopyRows = Callable[[sqlite3.Connection, Path], str]

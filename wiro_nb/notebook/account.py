@@ -84,7 +84,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
     Raises:
         InputError: No amount, or one below 0.
     """
-    from wiro_nb.notebook.document.bridge import bridge
+    from wiro_nb.notebook.bridge import bridge
 
     amount = None if usd is None else parse_usd(usd)
     if usd is not None and amount is None:

@@ -64,7 +64,7 @@ def unload(shell: Any) -> None:
         module = sys.modules.get(f"wiro_nb.notebook.{name}")
         if module is not None:
             getattr(module, end)()
-    bridge = sys.modules.get("wiro_nb.notebook.document.bridge")
+    bridge = sys.modules.get("wiro_nb.notebook.bridge")
     if bridge is not None:
         bridge.bridge.close()
     WiroError.debug = False

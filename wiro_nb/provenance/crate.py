@@ -19,7 +19,7 @@ from urllib.parse import quote
 from wiro_nb.errors import InputError
 from wiro_nb.files import write_atomically
 from wiro_nb.provenance.embed import content_hashes, recorded_hashes
-from wiro_nb.provenance.sidecar import SIDECAR_NAME, write_sidecar
+from wiro_nb.provenance.reading import SIDECAR_NAME, write_sidecar
 
 _OUTPUTS_FOLDER = "wiro_outputs"
 METADATA_NAME = "ro-crate-metadata.json"

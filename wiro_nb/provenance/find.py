@@ -10,9 +10,8 @@ from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.other_tools import read_settings
-from wiro_nb.provenance.reading import is_there, read_json, require_file
+from wiro_nb.provenance.reading import SIDECAR_NAME, is_there, read_json, read_sidecar, require_file
 from wiro_nb.provenance.record import check_record
-from wiro_nb.provenance.sidecar import SIDECAR_NAME, read_sidecar
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from typing import Any
 from wiro_nb.errors import InvalidFile
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
-from wiro_nb.schema.difference import compare_schemas
 from wiro_nb.schema.files import is_url, safe_name, url_input
-from wiro_nb.schema.types import CHOICE_TYPES
+from wiro_nb.schema.types import CHOICE_TYPES, compare_schemas
 
 _LONGEST_SHOWN = 60
 

@@ -27,7 +27,7 @@ from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services.schema_archive import find_schema
+from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.planning import notebook_dir_of_row
 

@@ -17,10 +17,9 @@ from wiro_nb.ledger.state import RunOutput
 from wiro_nb.provenance.credentials import describe_credentials
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
-from wiro_nb.provenance.reading import is_there
+from wiro_nb.provenance.reading import SIDECAR_NAME, is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
-from wiro_nb.provenance.sidecar import SIDECAR_NAME
 from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
 from wiro_nb.session.manager import Manager
 

@@ -4,7 +4,7 @@ It is a process of its own (`python -m wiro_nb sandbox`) that serves HTTP and We
 data in SQLite and renders labelled clips. It and `wiro_nb.api` never import each other, so that the same mistake
 in both cannot hide. Only the command line imports this package.
 
-    serve > app > endpoints, events > runner > engines | store, files, models, faults
+    serve > app > events, runner > engines | store, models, faults
 """
 
 from __future__ import annotations

@@ -14,10 +14,9 @@ from typing import Any
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.files import Files
 from wiro_nb.sandbox.models import Model, Usage, cost_usd
 from wiro_nb.sandbox.requests import Failure
-from wiro_nb.sandbox.store import Store
+from wiro_nb.sandbox.store import Files, Store
 from wiro_nb.sandbox.tasks import Task, server_paths
 
 _DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover)\]")

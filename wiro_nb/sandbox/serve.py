@@ -1,4 +1,8 @@
-"""Runs the sandbox as a process: binds the port, prints the first line, shuts down cleanly."""
+"""Runs the sandbox as a process, one a data folder: binds the port, prints the first line, shuts down cleanly.
+
+`sandbox.json` holds the address of the running sandbox. The operating system releases the lock on the folder
+when the process ends in any way, so there are no stale locks.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +17,100 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import uvicorn
 
 from wiro_nb.sandbox.app import build_app
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.faults.injection import watched_protocol
-from wiro_nb.sandbox.instance_lock import InstanceLock
 from wiro_nb.sandbox.options import Options, changed_options, read_options
 from wiro_nb.sandbox.store import Store
+
+_WAIT_S = 10.0
+
+
+class InstanceLock:
+    """The exclusive right to serve a data folder.
+
+    Args:
+        folder: The data folder; created when missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        self._lock_path = folder / "lock"
+        self._info_path = folder / "sandbox.json"
+        self._handle: IO[bytes] | None = None
+
+    def acquire(self) -> dict[str, Any] | None:
+        """Locks the folder, or reads the address of the sandbox that holds it.
+
+        Returns:
+            None when the lock was acquired, else the connection info of the running sandbox.
+
+        Raises:
+            TimeoutError: Another process holds the lock and publishes no address.
+        """
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            if self._try_lock():
+                self._info_path.unlink(missing_ok=True)
+                return None
+            if info := self._read():
+                return info
+            time.sleep(0.05)  # the other process is still starting
+        raise TimeoutError(f"{self._lock_path.parent.name}: in use by a process that does not answer")
+
+    def publish(self, info: dict[str, Any]) -> None:
+        """Writes the connection info, readable by its owner only."""
+        draft = self._info_path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
+            json.dump(info, target)
+        draft.replace(self._info_path)
+
+    def retire(self) -> None:
+        """Removes the address before this sandbox ends: a new process then waits for the lock instead."""
+        if self._handle:
+            self._info_path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Releases the lock."""
+        if self._handle:
+            self.retire()
+            self._handle.close()
+            self._handle = None
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            info = json.loads(self._info_path.read_text())
+        except (OSError, ValueError):
+            return None
+        return info if isinstance(info, dict) else None
+
+    def _try_lock(self) -> bool:
+        handle = self._lock_path.open("ab")
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                handle.seek(0)
+                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            return False
+        self._handle = handle
+        return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

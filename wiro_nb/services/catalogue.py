@@ -1,4 +1,8 @@
-"""Models: the bundled ones, the service's own, and a dated cache on disk of what the service said."""
+"""Models: the bundled ones, the service's own, and a dated cache on disk of what the service said.
+
+The schemas that runs were planned with are archived by hash, `<data folder>/schemas/<sha256>.json`, so that a
+later replay can name what has changed.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,51 @@ from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
 from wiro_nb.files import write_atomically
 from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models
-from wiro_nb.schema.difference import describe_changes
-from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict
 from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:
     from wiro_nb.api.pricing.prices import Pricing
+
+_FOLDER = "schemas"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def archive_schema(schema: ModelSchema, folder: Path) -> None:
+    """Stores a schema, once each; a full disk must not stop a run, so it only goes to the log.
+
+    Args:
+        schema: The inputs.
+        folder: The data folder.
+    """
+    path = folder / _FOLDER / f"{schema.sha256}.json"
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(schema.to_dict(), ensure_ascii=True).encode())
+    except OSError as error:
+        _log.info("the inputs of %s could not be stored: %s", schema.slug, error.strerror)
+
+
+def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
+    """Returns the schema of this hash, archived or bundled; None when they are not known or were altered.
+
+    Args:
+        sha256: As a record names it.
+        folder: The data folder.
+    """
+    if sha256 is None or _SHA256.fullmatch(sha256) is None:
+        return None
+    bundled = next((schema for schema in bundled_models() if schema.sha256 == sha256), None)
+    if bundled is not None:
+        return bundled
+    try:
+        archived = schema_from_dict(json.loads((folder / _FOLDER / f"{sha256}.json").read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return archived if archived.sha256 == sha256 else None
+
 
 _log = logging.getLogger(__name__)
 _FRESH = timedelta(hours=24)

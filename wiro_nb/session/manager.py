@@ -37,8 +37,7 @@ from wiro_nb.schema.catalog import find_bundled, free_form_schema
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.services.catalogue import ModelCard
-from wiro_nb.services.schema_archive import archive_schema
+from wiro_nb.services.catalogue import ModelCard, archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id

@@ -19,8 +19,8 @@ from websockets.frames import CloseCode
 from tests.unit.api.servers import TOKEN, response, service_at, tcp_server
 from wiro_nb.api import events as events_module
 from wiro_nb.api.answers import Event
-from wiro_nb.api.backoff import jittered_delays
 from wiro_nb.api.events import EventClient, SocketState
+from wiro_nb.api.transport import jittered_delays
 
 DEADLINE_S = 30.0
 A, B, C = TOKEN, "tokenB-23456789012345678", "tokenC-23456789012345678"

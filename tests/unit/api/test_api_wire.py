@@ -31,7 +31,7 @@ from tests.unit.api.servers import (
 )
 from wiro_nb.api.answers import Submitted
 from wiro_nb.api.client import WiroClient
-from wiro_nb.api.signing import sign
+from wiro_nb.api.service import sign
 from wiro_nb.errors import (
     BadAnswer,
     ConnectFailed,

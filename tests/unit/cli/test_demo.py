@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from wiro_nb.cli import demo as demo_module
 from wiro_nb.cli import main
+from wiro_nb.cli import tutorials as demo_module
 
 
 @pytest.mark.parametrize("has_poster", [True, False])

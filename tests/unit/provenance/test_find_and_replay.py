@@ -17,9 +17,8 @@ from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.media.mp4 import write_comment
 from wiro_nb.provenance.embed import embed_record
 from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook
-from wiro_nb.provenance.seal import seal_notebook
-from wiro_nb.provenance.sidecar import write_sidecar
+from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook, seal_notebook
+from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.reproduce.diff import compare_clips, compare_settings
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify_paths

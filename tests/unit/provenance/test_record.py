@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance import record as records
-from wiro_nb.provenance.sidecar import read_sidecar, write_sidecar
-from wiro_nb.provenance.validation import record_schema, validate_record
+from wiro_nb.provenance.reading import read_sidecar, write_sidecar
+from wiro_nb.provenance.record import record_schema, validate_record
 from wiro_nb.redaction import register_secret
 
 

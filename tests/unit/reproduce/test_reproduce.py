@@ -18,8 +18,8 @@ from wiro_nb.execution.run import Run
 from wiro_nb.media.mp4 import read_tags
 from wiro_nb.provenance.embed import hash_media, read_embedded
 from wiro_nb.provenance.notebooks import merge_runs
+from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.provenance.record import add_hash, check_record
-from wiro_nb.provenance.sidecar import write_sidecar
 from wiro_nb.reproduce import replay
 from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
 from wiro_nb.reproduce.diff import compare_clips
@@ -28,7 +28,7 @@ from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema.catalog import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
-from wiro_nb.services import schema_archive
+from wiro_nb.services import catalogue
 from wiro_nb.session.lineage import chain_text
 from wiro_nb.session.manager import Manager
 
@@ -280,16 +280,16 @@ def test_changed_inputs_are_named_with_the_schema_of_the_time(
 
 def test_schemas_are_kept_by_hash_and_an_altered_one_is_not_believed(tmp_path: Path) -> None:
     schema = ModelSchema(slug="a/b", run_path="a/b", title="b")
-    schema_archive.archive_schema(schema, tmp_path)
-    assert schema_archive.find_schema(schema.sha256, tmp_path) == schema
+    catalogue.archive_schema(schema, tmp_path)
+    assert catalogue.find_schema(schema.sha256, tmp_path) == schema
     (path,) = (tmp_path / "schemas").iterdir()
     path.write_text(path.read_text().replace("a/b", "c/d"))
-    assert schema_archive.find_schema(schema.sha256, tmp_path) is None
+    assert catalogue.find_schema(schema.sha256, tmp_path) is None
     for sha256 in (None, "../../etc/passwd", "0" * 64):
-        assert schema_archive.find_schema(sha256, tmp_path) is None
+        assert catalogue.find_schema(sha256, tmp_path) is None
     bundled = find_bundled(WAN)
     assert bundled is not None
-    assert schema_archive.find_schema(bundled.sha256, tmp_path) == bundled
+    assert catalogue.find_schema(bundled.sha256, tmp_path) == bundled
 
 
 def test_unclear_and_missing_sources_say_what_to_type(manager: Manager, own_folders: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wiro_nb.schema.catalog import bundled_models, find_bundled
-from wiro_nb.schema.difference import describe_changes
-from wiro_nb.schema.types import Option, Parameter
+from wiro_nb.schema.types import Option, Parameter, describe_changes
 
 
 def test_the_same_schema_has_no_changes() -> None:

@@ -96,7 +96,7 @@ def _notes(schema: ModelSchema) -> list[str]:
         notes.append(f"Its inputs changed {source['changed']}.")
     manager = session.manager()
     if source.get("kind") == "bundled" and not manager.choice.is_sandbox:
-        from wiro_nb.schema.difference import describe_changes
+        from wiro_nb.schema.types import describe_changes
 
         detail = manager.detail(schema.slug)
         changes = describe_changes(schema, detail.schema) if detail is not None else ()

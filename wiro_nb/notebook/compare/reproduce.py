@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from wiro_nb.notebook.context import ANY_NOTEBOOK, ExecutionContext, current_context
 from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.run.actions import source_text
 from wiro_nb.notebook.run.display import RunView
-from wiro_nb.notebook.run.find import source_text
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Displayable, Output

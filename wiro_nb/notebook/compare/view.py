@@ -25,7 +25,7 @@ from wiro_nb.presentation.status import status_of
 from wiro_nb.reproduce.diff import diff_settings
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.widgets.comparison import ComparisonWidget
+    from wiro_nb.notebook.widgets.grid import ComparisonWidget
 
 LETTERS = "ABCD"
 _LONGEST_VALUE = 1200
@@ -186,7 +186,7 @@ class ComparisonView(Displayable):
 
     def widget(self) -> ComparisonWidget:
         """Returns the live form, made at first use."""
-        from wiro_nb.notebook.widgets.comparison import ComparisonWidget
+        from wiro_nb.notebook.widgets.grid import ComparisonWidget
 
         if self._widget is None:
             text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BudgetExceeded, InvalidParameter, WiroError
 from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context
-from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.form.sources import RunSources
@@ -223,7 +223,7 @@ def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
 
 def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
     """Returns settings and files of anything that holds a run: id, clip, sidecar, notebook, address."""
-    from wiro_nb.notebook.run.find import source_text
+    from wiro_nb.notebook.run.actions import source_text
     from wiro_nb.reproduce.replay import find_source
 
     return _fitting(

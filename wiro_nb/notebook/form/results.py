@@ -13,8 +13,8 @@ import threading
 import uuid
 from typing import TYPE_CHECKING
 
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import publish
-from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.run.display import static_output
 from wiro_nb.presentation.output import Output
 

@@ -28,8 +28,8 @@ from wiro_nb.notebook.magic.parser import (
     refuse_keys_in_body,
 )
 from wiro_nb.notebook.run import actions
+from wiro_nb.notebook.run.actions import find_run
 from wiro_nb.notebook.run.display import RunView
-from wiro_nb.notebook.run.find import find_run
 from wiro_nb.notebook.run.submit import SubmitOptions
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd

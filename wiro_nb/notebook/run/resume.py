@@ -57,7 +57,7 @@ def show_messages(messages: Sequence[str]) -> None:
 
 
 def _resume(notebook: str) -> None:
-    from wiro_nb.notebook.document.bridge import bridge
+    from wiro_nb.notebook.bridge import bridge
     from wiro_nb.notebook.session import session
     from wiro_nb.presentation.formatting import format_count
 

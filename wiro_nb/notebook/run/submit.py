@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext, injected_parameters
-from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import wait_for
-from wiro_nb.notebook.document.bridge import bridge
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.view import SweepView

@@ -11,8 +11,7 @@ Every class reads its JavaScript and CSS when its first instance is made, not at
 from __future__ import annotations
 
 from wiro_nb.notebook.widgets.bridge_widget import BridgeWidget
-from wiro_nb.notebook.widgets.card import RunCard
-from wiro_nb.notebook.widgets.card_view import card_view
+from wiro_nb.notebook.widgets.card import RunCard, card_view
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField
 from wiro_nb.notebook.widgets.model_browser import ModelBrowser

@@ -1,15 +1,223 @@
-"""The run card: shows one run until it has ended, and reports the buttons pressed."""
+"""The run card: shows one run until it has ended, from plain JSON data, and reports the buttons pressed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import traitlets
 
-from wiro_nb.ledger.state import Snapshot
+from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook.widgets.base import OutputWidget
-from wiro_nb.notebook.widgets.card_view import card_view, log_view
+from wiro_nb.presentation.formatting import format_cost, format_time_left, format_usd, raw_text
+from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
+from wiro_nb.presentation.status import status_of
+
+STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
+LOG_LINES = 60
+_LINE_LENGTH = 400
+_PROMPT_LENGTH = 600
+_STEP_STATES = {"queued": "now", "running": "now", "failed": "bad", "lost": "lost"}
+
+_EDIT = {"id": "edit", "label": "Edit in form", "muted": True}
+_COPY = {"id": "copy_cell", "label": "Copy as cell", "icon": "copy"}
+_STOP_WATCHING = {"id": "stop_watching", "label": "Stop watching", "muted": True}
+
+
+def card_view(
+    snapshot: Snapshot,
+    *,
+    again_price: str = "",
+    poster: str = "",
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Returns what the card shows for a moment of a run.
+
+    Args:
+        snapshot: The run.
+        again_price: Price named on "Run again", or "".
+        poster: Data URI of the poster, or "".
+        now: The present, UTC; the clock when None. Used for ages and as the anchor of the ticking time.
+
+    Returns:
+        JSON data: `kind`, `label`, `variant` and `icon` of the status, `steps` (list of {name, state}), `percent`,
+        `valuetext`, `numbers`, `elapsed` ({label, seconds, ticking} or None), `cost`, `aside`, `actions`,
+        `below`, `notes`, `facts`, `settings`, `outputs`, `final`, `text` (one line for where no card can be
+        shown), `at_ms`.
+    """
+    moment, status = now or datetime.now(UTC), status_of(snapshot)
+    kind, percent = status.kind, _percent(snapshot, status.kind)
+    view: dict[str, Any] = {
+        "kind": kind,
+        "label": status.label,
+        "variant": status.variant,
+        "icon": status.icon,
+        "run": snapshot.short_id,
+        "model": snapshot.model,
+        "prompt": snapshot.prompt[:_PROMPT_LENGTH],
+        "final": snapshot.state.is_final,
+        "steps": _steps(snapshot, kind),
+        "percent": percent,
+        "numbers": [],
+        "after": [],
+        "elapsed": None,
+        "cost": "",
+        "aside": "",
+        "actions": [],
+        "below": [],
+        "notes": [asdict(note) for note in run_notes(snapshot)],
+        "facts": [],
+        "outputs": [],
+        "settings": [],
+        "poster": poster,
+        "log_count": snapshot.log_count,
+        "at_ms": int(moment.timestamp() * 1000),
+    }
+    if kind in ("slot", "sending", "queued", "running"):
+        view |= _pending(snapshot, kind, percent)
+    elif kind == "lost":
+        view |= _lost(snapshot, percent, moment)
+    elif kind == "uncertain":
+        view["actions"] = [{"id": "try_now", "label": "Check again"}, _STOP_WATCHING]
+    else:
+        view |= _ended(snapshot, kind, again_price)
+    view["valuetext"] = _value_text(view, snapshot)
+    view["text"] = f"{status.label} · {snapshot.model} · run {snapshot.short_id}"
+    return view
+
+
+def log_view(snapshot: Snapshot) -> list[str]:
+    """Returns the latest log lines a card shows, each cut to 400 characters."""
+    return [line[:_LINE_LENGTH] for line in snapshot.log_tail[-LOG_LINES:]]
+
+
+def _steps(snapshot: Snapshot, kind: str) -> list[dict[str, str]]:
+    """Returns the stages of the stepper; none for a run that was not sent or has ended well."""
+    marker = _STEP_STATES.get(kind)
+    if marker is None or (kind == "failed" and snapshot.submitted is None):
+        return []
+    here = max((index for index, stage in enumerate(STEPS) if stage.rank <= snapshot.stage.rank), default=0)
+    return [
+        {"name": stage.value, "state": "past" if index < here else marker if index == here else ""}
+        for index, stage in enumerate(STEPS)
+    ]
+
+
+def _percent(snapshot: Snapshot, kind: str) -> float | None:
+    shown = kind in ("running", "lost", "failed") and snapshot.stage is Stage.GENERATING
+    return min(100.0, max(0.0, round(snapshot.percent, 1))) if shown and snapshot.percent is not None else None
+
+
+def _step_text(snapshot: Snapshot) -> list[str]:
+    return [f"step {snapshot.step} of {snapshot.steps}"] if snapshot.step is not None and snapshot.steps else []
+
+
+def _elapsed(snapshot: Snapshot, label: str, *, ticking: bool = True) -> dict[str, Any] | None:
+    if snapshot.elapsed_s is None:
+        return None
+    return {"label": label, "seconds": round(snapshot.elapsed_s, 1), "ticking": ticking}
+
+
+def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, Any]:
+    cancel: dict[str, Any] = {"id": "cancel", "label": "Cancel run", "icon": "cross"}
+    if snapshot.cancel_requested:
+        cancel |= {"label": "Cancelling", "off": True}
+    view: dict[str, Any] = {"actions": [cancel]}
+    if kind == "slot":
+        runs = "1 run is" if snapshot.ahead == 1 else f"{snapshot.ahead} runs are"
+        waits = f"It is sent when a slot frees; {runs} ahead of it." if snapshot.ahead else "It is sent next."
+        notes = {} if snapshot.message else {"notes": [asdict(Note(text=waits))]}
+        return view | {"aside": "free: nothing sent yet", **notes}
+    if kind == "sending":
+        return view | {"aside": format_cost(snapshot), "notes": []}
+    if kind == "queued":
+        elapsed = _elapsed(snapshot, "in the queue for")
+        return view | {"aside": "free while queued", "elapsed": elapsed, "cost": format_cost(snapshot)}
+    numbers = [f"{percent:.0f}%"] if percent is not None else []
+    numbers += _step_text(snapshot)
+    numbers += [f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip()] if snapshot.rate is not None else []
+    return view | {
+        "aside": "" if snapshot.is_sandbox else "free if it has not ended",
+        "numbers": numbers,
+        "elapsed": _elapsed(snapshot, "elapsed"),
+        "after": _remaining(snapshot),
+        "cost": format_cost(snapshot),
+    }
+
+
+def _remaining(snapshot: Snapshot) -> list[str]:
+    # An estimate before the second step would be a guess.
+    seconds = snapshot.remaining_s
+    if seconds is None or (snapshot.step is not None and snapshot.step < 2):
+        return []
+    return [format_time_left(seconds)]
+
+
+def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[str, Any]:
+    retry = "" if snapshot.retry_in_s is None else f", next try in {max(1, round(snapshot.retry_in_s))} s"
+    age_s = max(0.0, (moment - snapshot.lost_since).total_seconds()) if snapshot.lost_since is not None else 0.0
+    where = "in the sandbox" if snapshot.is_sandbox else "on the service"
+    bill = "It is free." if snapshot.is_sandbox else "It will be billed if it succeeds."
+    return {
+        "actions": [{"id": "try_now", "label": "Try now"}, _STOP_WATCHING],
+        "numbers": [f"{percent:.0f}%"] if percent is not None else [f"last seen {snapshot.stage.value}"],
+        "elapsed": {"label": "last seen", "seconds": age_s, "ticking": True, "suffix": "ago"},
+        "after": [f"reconnecting{retry}"],
+        "notes": [
+            asdict(
+                Note(
+                    f"Still running {where}, as far as known.",
+                    f"{bill} Nothing is lost if this notebook closes; this picks it up:",
+                    f"%wiro wait {snapshot.short_id}",
+                )
+            )
+        ],
+    }
+
+
+def _billed(snapshot: Snapshot) -> str:
+    return f"billed: {format_usd(snapshot.cost_usd) if snapshot.cost_usd else 'nothing'}"
+
+
+def _ended(snapshot: Snapshot, kind: str, again_price: str) -> dict[str, Any]:
+    again = {"id": "run_again", "label": ", ".join(filter(None, ("Run again", again_price))), "icon": "play"}
+    if kind == "failed":
+        elapsed = _elapsed(snapshot, "elapsed", ticking=False)
+        return {"elapsed": elapsed, "aside": _billed(snapshot), "below": [_EDIT | {"muted": False}, again]}
+    if kind == "cancelled":
+        return {"aside": _billed(snapshot), "actions": [again]}
+    return {
+        "facts": [list(item) for item in run_facts(snapshot).items()],
+        "settings": [list(item) for item in run_settings(snapshot).items()],
+        "outputs": [_output(output) for output in snapshot.outputs],
+        "below": [again, _COPY, _EDIT],
+    }
+
+
+def _output(output: RunOutput) -> dict[str, Any]:
+    return {
+        "name": output.name,
+        "type": output.content_type,
+        "path": output.path or "",
+        "width": output.width,
+        "height": output.height,
+        "text": "" if output.content is None else raw_text(output.content)[:LONGEST_RAW],
+        "problem": output.problem,
+    }
+
+
+def _value_text(view: dict[str, Any], snapshot: Snapshot) -> str:
+    """Returns what a screen reader says of the progress bar."""
+    percent = view["percent"]
+    if view["kind"] == "lost":
+        seen = snapshot.stage.value + (f" at {percent:.0f} percent" if percent is not None else "")
+        return f"Lost contact. Last seen {seen}, reconnecting"
+    parts = [view["label"], *([f"{percent:.0f} percent"] if percent is not None else []), *_step_text(snapshot)]
+    parts += [text.replace(" s left", " seconds left").replace(" min ", " minutes ") for text in view["after"]]
+    return ", ".join(parts)
+
 
 ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell"})
 

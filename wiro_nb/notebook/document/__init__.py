@@ -1,1 +1,0 @@
-"""The open notebook document: its metadata and saved outputs."""

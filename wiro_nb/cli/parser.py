@@ -168,6 +168,23 @@ COMMANDS: dict[str, Command] = {
             _JSON,
         ),
     ),
+    "join": Command(
+        "join clips into one film that holds the record of every part",
+        "films:join",
+        (
+            _argument("sources", nargs="+", metavar="RUN|FILE", help="runs or clips, in order"),
+            _argument("--out", default="film.mp4", metavar="FILE", help="the file to write (default: film.mp4)"),
+            _argument(
+                "--crossfade",
+                type=float,
+                default=0.0,
+                metavar="SECONDS",
+                help="blend so many seconds at each seam where no clip goes on from the one before",
+            ),
+            _argument("--audio", metavar="FILE", help="sound in place of that of the clips"),
+            _JSON,
+        ),
+    ),
     "compare": Command(
         "what differs between two runs or clips",
         "reproduce:compare",

@@ -118,7 +118,7 @@ class Finisher:
 
         client = await self._connection.connect()
         outputs = await self._downloader.fetch(client, task.outputs, folder, read_again=read_again)
-        return tuple([await self._work(_measure, output, folder, active.notebook_dir) for output in outputs])
+        return tuple([await self._work(measure_output, output, folder, active.notebook_dir) for output in outputs])
 
     async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs CPU-bound work on a worker thread, two at a time over all runs.
@@ -173,7 +173,7 @@ class Finisher:
     def _write(self, active: ActiveRun, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
         base = Path(active.row.folder or active.notebook_dir)
-        record = build_run_record(active.row, final, [_recorded(output, base) for output in final.outputs])
+        record = build_run_record(active.row, final, [recorded_output(output, base) for output in final.outputs])
         if final.state is not RunState.SUCCEEDED:
             return dump_normal(record), final.outputs
         folder = Path(active.row.folder or active.notebook_dir)
@@ -264,7 +264,7 @@ def _tidy(amount: Decimal | None) -> Decimal | None:
     return None if amount is None else Decimal(format(amount.normalize(), "f"))
 
 
-def _measure(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
+def measure_output(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
     """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread."""
     if not output.name or output.problem:
         return output
@@ -300,7 +300,8 @@ def relative_path(path: Path, notebook_dir: Path) -> str:
         return path.name
 
 
-def _recorded(output: RunOutput, folder: Path) -> dict[str, Any]:
+def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:
+    """Returns an output as records keep it; `folder` holds its file."""
     values = asdict(output)
     kept = {name: values[name] for name in _RECORDED}
     if output.path and not output.problem:

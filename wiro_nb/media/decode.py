@@ -22,7 +22,18 @@ from wiro_nb.media.sniffing import HTML, image_size, sniff
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["HTML", "MediaInfo", "frame", "frame_at", "last_frame", "make_poster", "probe", "sniff", "sniff_file"]
+__all__ = [
+    "HTML",
+    "MediaInfo",
+    "frame",
+    "frame_at",
+    "last_frame",
+    "make_poster",
+    "open_media",
+    "probe",
+    "sniff",
+    "sniff_file",
+]
 
 POSTER_WIDTH = 416
 POSTER_BYTES = 8 * 1024
@@ -167,7 +178,12 @@ def require_decoder() -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def open_media(path: Path) -> Iterator[Any]:
+    """Opens a file with PyAV; its tags may be in any encoding.
+
+    Raises:
+        OSError, ValueError: As PyAV does for files it cannot read; see `DECODE_ERRORS`.
+    """
     import av
 
     # PyAV 19 removed `metadata_errors` and always reads tags that are not UTF-8; up to 18 they raise without it.
@@ -178,7 +194,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def frames(path: Path) -> Iterator[Any]:
     """Yields the decoded frames of a clip's first video track; nothing where there is none."""
-    with _opened(path) as container:
+    with open_media(path) as container:
         if container.streams.video:
             yield from container.decode(container.streams.video[0])
 
@@ -272,7 +288,7 @@ def _av_probe(path: Path) -> MediaInfo:
     if not _installed("av"):
         return _UNKNOWN
     try:
-        with _opened(path) as container:
+        with open_media(path) as container:
             duration_s = container.duration / 1_000_000 if container.duration else None
             if not container.streams.video:
                 return MediaInfo(None, None, duration_s, None, None)

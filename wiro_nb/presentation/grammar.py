@@ -132,6 +132,12 @@ RUN_FLAGS = (
     Flag("--yes", "Send a large sweep without being asked"),
 )
 
+JOIN_FLAGS = (
+    Flag("--out", "The file to write (film.mp4); a film there is replaced, another file never", "FILE"),
+    Flag("--crossfade", "Blend so many seconds at each seam where no clip goes on from the one before", "SECONDS"),
+    Flag("--audio", "Sound in place of that of the clips, cut to the length of the film", "FILE"),
+)
+
 CELL = Command(
     "cell",
     "Run a model; the cell's body is the prompt, taken as it stands",
@@ -212,6 +218,13 @@ COMMANDS: tuple[Command, ...] = (
         takes_values=True,
         takes_body=True,
         example='%wiro extend 8k2qf prompt="the storm is over"',
+    ),
+    Command(
+        "join",
+        "Join clips into one film that holds the record of every part",
+        (Argument("RUN|FILE", "source", "runs or clips, in order", repeats=True),),
+        JOIN_FLAGS,
+        example="%wiro join 8k2qf 9x2kd --out film.mp4",
     ),
     Command(
         "compare",

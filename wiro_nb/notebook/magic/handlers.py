@@ -270,6 +270,20 @@ def _runs(parsed: Parsed) -> Any:
     )
 
 
+def _join(parsed: Parsed) -> Any:
+    from wiro_nb.notebook.film.actions import join
+
+    crossfade = parsed.option("crossfade") or "0"
+    if re.fullmatch(r"\d{1,2}(\.\d{1,4})?s?", crossfade) is None:
+        _fail(f"--crossfade needs seconds such as 0.3, not {crossfade!r}")
+    return join(
+        *parsed.listed("RUN|FILE"),
+        out=parsed.option("out") or "film.mp4",
+        crossfade_s=float(crossfade.rstrip("s")),
+        audio=parsed.option("audio"),
+    )
+
+
 def _compare(parsed: Parsed) -> Any:
     from wiro_nb.notebook.compare.reproduce import compare
 
@@ -324,6 +338,7 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "show": lambda parsed: actions.show(parsed.arguments["RUN"]),
     "rerun": _rerun,
     "extend": _extend,
+    "join": _join,
     "compare": _compare,
     "verify": _verify,
     "wait": lambda parsed: actions.wait(parsed.arguments.get("RUN")),

@@ -1,0 +1,268 @@
+"""Joins runs and clips into one film that carries the record of every part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import BadRecord, InputError
+from wiro_nb.execution.finalize import measure_output, recorded_output
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.run_files import keep_input
+from wiro_nb.files import hash_file, write_atomically
+from wiro_nb.ids import new_run_id
+from wiro_nb.ledger.state import RunOutput
+from wiro_nb.media.decode import sniff_file
+from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
+from wiro_nb.provenance.credentials import describe_credentials
+from wiro_nb.provenance.embed import content_hashes, embed_record, read_embedded, recorded_hashes
+from wiro_nb.provenance.reading import is_there
+from wiro_nb.provenance.record import build_record
+from wiro_nb.reproduce.compare import Side, find_side
+from wiro_nb.session.manager import Manager
+
+JOIN_MODEL = "wiro_nb/join"
+"""In the place of a model in the record of a film, which no service made."""
+_SERVICE = {"name": "this machine", "base_url": "http://localhost"}
+
+OnProgress = Callable[[int, int], object]
+"""Is called with the frames written so far and their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A clip that is to be joined.
+
+    Attributes:
+        label: Short id of its run, or the name of its file.
+        path: The clip.
+        record: How it was made; None where it carries no record that describes it.
+        credentials: One sentence about the Content Credentials it carries, or "".
+        note: What is odd about it, a sentence, or "".
+    """
+
+    label: str
+    path: Path
+    record: Mapping[str, Any] | None
+    credentials: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedFilm:
+    """A film that was written.
+
+    Attributes:
+        path: The MP4; `film.json` of the same name lies beside it.
+        record: How it was joined, with the records of its parts.
+        output: The file's facts; its path starts from the notebook's folder.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    output: RunOutput
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """Each part: name, start_s, end_s, dropped_frames, run_id, credentials, record."""
+        return list(self.record["film"]["parts"])
+
+    @property
+    def sentences(self) -> list[str]:
+        """How it was joined, for people."""
+        return describe_join(self.record["film"])
+
+
+def describe_join(film: Mapping[str, Any]) -> list[str]:
+    """Returns how a film was joined: by which method, what was left out, whose credentials it contains."""
+    how = "Copied without encoding again." if film["method"] == COPIED else f"Encoded again: {film['reason']}."
+    dropped = sum(int(part["dropped_frames"]) for part in film["parts"])
+    left_out = f"The doubled frame was left out at {dropped} seam{'' if dropped == 1 else 's'}."
+    named = [f"Contains {part['credentials']}." for part in film["parts"] if part.get("credentials")]
+    return [how, *([left_out] if dropped else []), *film["notes"], *named]
+
+
+def find_parts(manager: Manager, sources: Sequence[str | Path | Run], notebook: str | None = None) -> list[Part]:
+    """Returns the clips that are to be joined, checked against their records.
+
+    Args:
+        manager: Its ledger knows the runs.
+        sources: Runs, ids, clips, `run.json` files.
+        notebook: Whose runs come first where a part of an id fits several.
+
+    Raises:
+        InputError: Fewer than two; or one has no clip here, or its file was changed.
+        UnknownRun, BadRecord: There is no such run or file, or the run is not done.
+    """
+    if len(sources) < 2:
+        raise InputError("two clips or more are needed to join", hint="%wiro join RUN RUN")
+    return [_find_part(manager, source, notebook) for source in sources]
+
+
+def _find_part(manager: Manager, source: str | Path | Run, notebook: str | None) -> Part:
+    named_file = Path(source) if isinstance(source, (str, Path)) and is_there(Path(source)) else None
+    note = ""
+    try:
+        side = find_side(manager, source, notebook=notebook)
+    except BadRecord as error:
+        if named_file is None or error.reason not in ("altered", "shape", "format"):
+            raise
+        side, note = Side(named_file.name, None, (named_file,)), f"{named_file.name}: its record is refused."
+    clip = next((number for number, file in enumerate(side.files) if _is_clip(file)), None)
+    path = side.files[clip] if clip is not None else None
+    if clip is None or path is None:
+        hint = f"%wiro download {side.label}" if side.run is not None else "give a clip"
+        raise InputError(f"{side.label} has no clip here", hint=hint)
+    credentials = describe_credentials(path)
+    text = credentials.text if credentials is not None else ""
+    if side.record is None:
+        return Part(side.label, path, None, text, note or f"{path.name} carries no record of how it was made.")
+    if content_hashes(path).isdisjoint(recorded_hashes(side.record["outputs"][clip])):
+        if named_file is None:
+            raise InputError(
+                f"the clip {path.name} of run {side.label} was changed after it was saved",
+                hint=f"%wiro verify {side.label}; to join it as it is, name the file",
+            )
+        return Part(side.label, path, None, text, f"{path.name} was changed: its record describes another file.")
+    return Part(side.label, path, side.record, text)
+
+
+def _is_clip(file: Path | None) -> bool:
+    return file is not None and file.is_file() and sniff_file(file).startswith("video/")
+
+
+def join_parts(
+    parts: Sequence[Part],
+    target: Path,
+    *,
+    base: Path,
+    crossfade_s: float = 0.0,
+    audio: Path | None = None,
+    shots: Sequence[Mapping[str, Any]] = (),
+    title: str = "",
+    on_progress: OnProgress = lambda done, total: None,
+) -> JoinedFilm:
+    """Writes a film with its record inside, and the record beside it.
+
+    Args:
+        parts: From `find_parts`.
+        target: The MP4. A film there is replaced, another file never.
+        base: The notebook's folder; the sound file is kept in its store of inputs.
+        crossfade_s: Length of the blend at the seams where no part goes on from the one before, in seconds.
+        audio: Sound in place of that of the clips.
+        shots: What the film was planned from, for the record.
+        title: Name of the film.
+        on_progress: Is called while it is written.
+
+    Raises:
+        InputError: A part cannot be read or is too short, the target is another file, or it cannot be written.
+        MissingExtra: PyAV is not installed.
+    """
+    started = datetime.now(UTC)
+    if not 0 <= crossfade_s <= 10:
+        raise InputError(f"a crossfade lasts 0 to 10 seconds, not {crossfade_s:g}", hint="--crossfade 0.3")
+    _check_target(target)
+    sound = _keep_sound(audio, base) if audio is not None else None
+    clips = [read_clip(part.path) for part in parts]
+    continues = [False, *(_goes_on(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
+    plan = plan_join(clips, continues, crossfade_s=crossfade_s, has_audio=sound is not None)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_join(plan, target, audio=sound, on_progress=on_progress)
+        output = RunOutput(target.name, "video/mp4", target.stat().st_size, hash_file(target))
+        output = measure_output(output, target.parent, base)
+        film = {"title": title, "crossfade_s": crossfade_s, **_film_fields(plan, parts), "shots": list(shots)}
+        files = {"parts": [_describe_file(part.path) for part in parts]}
+        if sound is not None and audio is not None:
+            files["audio"] = [{**_describe_file(sound), "name": audio.name}]
+        record = _build(film, files, recorded_output(output, target.parent), started)
+        stored = embed_record(target, record).sha256
+        text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
+        write_atomically(target.with_suffix(".json"), f"{text}\n".encode())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{target.name} cannot be written: {reason}", hint="--out FILE.mp4") from None
+    return JoinedFilm(target, record, replace(output, stored_sha256=stored))
+
+
+def _check_target(target: Path) -> None:
+    if target.suffix.lower() != ".mp4":
+        raise InputError(f"a film is an MP4, so {target.name} should end in .mp4", hint="--out film.mp4")
+    if not is_there(target):
+        return
+    try:
+        is_film = "film" in read_embedded(target, ignore_hash=True)
+    except BadRecord:
+        is_film = False
+    if not is_film:
+        raise InputError(f"{target.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
+
+
+def _keep_sound(audio: Path, base: Path) -> Path:
+    """Copies the sound file into the store of inputs, where a film that is made again finds it."""
+    try:
+        kind = sniff_file(audio)
+        if not kind.startswith(("audio/", "video/")):
+            raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
+        return keep_input(audio, base)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{audio.name} cannot be read: {reason}", hint="--audio FILE") from None
+
+
+def _goes_on(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
+    """Returns whether a part begins with the last frame of the one before: by their records, else by looking."""
+    (old, old_clip), (new, new_clip) = before, after
+    if old.record is None or new.record is None:
+        return repeats(old_clip, new_clip)
+    parent = new.record.get("parent") or {}
+    is_last = parent.get("frame") in (-1, old_clip.frames - 1)
+    return bool(parent.get("run_id") == old.record["run_id"] and is_last)
+
+
+def _film_fields(plan: JoinPlan, parts: Sequence[Part]) -> dict[str, Any]:
+    placed = [
+        {
+            "name": part.label,
+            "start_s": round(place.start_s, 6),
+            "end_s": round(place.end_s, 6),
+            "dropped_frames": place.dropped,
+            "run_id": part.record["run_id"] if part.record is not None else None,
+            "credentials": part.credentials,
+            "record": part.record,
+        }
+        for part, place in zip(parts, plan.parts, strict=True)
+    ]
+    notes = [*plan.notes, *(part.note for part in parts if part.note)]
+    return {"method": plan.method, "reason": plan.reason, "notes": notes, "parts": placed}
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "sha256": hash_file(path), "size_bytes": path.stat().st_size, "url": None}
+
+
+def _build(
+    film: Mapping[str, Any], files: Mapping[str, Any], output: Mapping[str, Any], started: datetime
+) -> dict[str, Any]:
+    finished = datetime.now(UTC)
+    return build_record(
+        run_id=new_run_id(),
+        model={"slug": JOIN_MODEL, "run_path": JOIN_MODEL, "schema_sha256": None},
+        service=_SERVICE,
+        parameters={"crossfade_s": film["crossfade_s"]},
+        files=files,
+        seed=None,
+        task_id=None,
+        status="succeeded",
+        exit_code=None,
+        outputs=[output],
+        price={"estimated_usd": None, "cost_usd": None},
+        times={"created": started, "submitted": None, "started": started, "finished": finished},
+        elapsed_s=round((finished - started).total_seconds(), 3),
+        film=film,
+    )

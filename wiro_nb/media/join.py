@@ -1,0 +1,316 @@
+"""Joins clips into one MP4: copies their streams where they agree, else encodes everything again. Needs PyAV.
+
+At a seam where a clip goes on from the one before, the same frame stands twice. The last one of the clip before
+is left out. A copied stream can lose its last frame only where that is also the last one in decoding order: then
+no other frame refers to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.errors import InputError
+from wiro_nb.media.decode import DECODE_ERRORS, frames, open_media, require_decoder
+from wiro_nb.media.mixing import SAMPLE_RATE, SoundWriter, blend, fitted_frames, read_sound
+
+COPIED, ENCODED = "copied", "encoded again"
+_SAME_LUMA = 3.0
+"""Mean difference of luma, of 255, up to which two frames are the same one encoded twice."""
+_OPTIONS = {"movflags": "+faststart+use_metadata_tags"}
+# One thread and no CPU-specific code paths: the bytes are the same on every run and every machine of one build.
+_ENCODING = {
+    "preset": "faster",
+    "crf": "18",
+    "x264-params": "cpu-independent=1:threads=1:lookahead-threads=1:sliced-threads=0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The facts of a clip that decide how it is joined.
+
+    Attributes:
+        path: The file.
+        codec, header: Of its frames. width, height: Pixels. rate: Frames a second. frames: Count.
+        has_sound: True when it has a sound track.
+        ends_alone: True when no other frame refers to its last one.
+        delay_s: Between the decoding and the display of a frame, in seconds.
+        is_plain: True when the file shows all its frames, each as long as the others.
+    """
+
+    path: Path
+    codec: str
+    header: bytes
+    width: int
+    height: int
+    rate: Fraction
+    frames: int
+    has_sound: bool
+    ends_alone: bool
+    delay_s: Fraction
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A part of a film: its begin and end in it (seconds), its frames, those left out or blended at its end."""
+
+    start_s: float
+    end_s: float
+    frames: int
+    dropped: int
+    blended: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    """How clips are joined.
+
+    Attributes:
+        clips, parts: One by one, in order.
+        method: `COPIED` or `ENCODED`. reason: Why they cannot be copied, or "".
+        width, height: Pixels. fps: Frames a second.
+        notes: What was done to clips that do not fit the first one, a sentence each.
+    """
+
+    clips: tuple[Clip, ...]
+    parts: tuple[Placed, ...]
+    method: str
+    reason: str
+    width: int
+    height: int
+    fps: Fraction
+    notes: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """How many frames the film has."""
+        return sum(part.frames - part.dropped - part.blended for part in self.parts)
+
+
+def read_clip(path: Path) -> Clip:
+    """Returns the facts of a clip.
+
+    Raises:
+        MissingExtra: PyAV is not installed.
+        InputError: It cannot be read as a clip, or has no frames.
+    """
+    require_decoder()
+    try:
+        with open_media(path) as container:
+            if not container.streams.video:
+                raise InputError(f"{path.name} has no video track", hint="give a clip")
+            stream = container.streams.video[0]
+            packets = [item for item in container.demux(stream) if item.size]
+            is_timed = all(item.pts is not None and item.dts is not None for item in packets)
+            times = sorted(item.pts for item in packets) if is_timed else []
+            steps = {after - before for before, after in pairwise(times)}
+            rate = stream.average_rate or stream.guessed_rate
+            context = stream.codec_context
+            if not packets or not rate:
+                raise InputError(f"{path.name} has no frames", hint="give a clip")
+            return Clip(
+                path,
+                context.name,
+                bytes(context.extradata or b""),
+                context.width,
+                context.height,
+                Fraction(rate),
+                len(packets),
+                bool(container.streams.audio),
+                bool(times) and times[-1] == packets[-1].pts,
+                (times[0] - packets[0].dts) * packets[0].time_base if times else Fraction(0),
+                is_timed and len(steps) <= 1 and not any(item.is_discard for item in packets),
+            )
+    except DECODE_ERRORS as error:
+        raise InputError(f"{path.name} cannot be read as a clip: {error}", hint="give an MP4") from None
+
+
+def repeats(before: Clip, after: Clip) -> bool:
+    """Returns whether a clip begins with the frame that another one ends with."""
+    if (before.width, before.height) != (after.width, after.height):
+        return False
+    try:
+        both = [*deque(frames(before.path), maxlen=1), *islice(frames(after.path), 1)]
+    except DECODE_ERRORS:
+        return False
+    luma = [frame.to_ndarray(format="gray").astype(int) for frame in both]
+    return len(luma) == 2 and float(abs(luma[0] - luma[1]).mean()) <= _SAME_LUMA
+
+
+def plan_join(
+    clips: Sequence[Clip], continues: Sequence[bool], *, crossfade_s: float = 0, has_audio: bool = False
+) -> JoinPlan:
+    """Works out how clips are joined; writes nothing.
+
+    Args:
+        clips: At least two, from `read_clip`.
+        continues: For each clip whether it goes on from the last frame of the one before.
+        crossfade_s: Length of the blend at each other seam, in seconds.
+        has_audio: True when a sound file replaces the clips' own sound.
+
+    Raises:
+        InputError: A clip is too short for the crossfade.
+    """
+    first, fps = clips[0], max(clip.rate for clip in clips)
+    width, height = (max(2, side // 2 * 2) for side in (first.width, first.height))
+    faded = round(crossfade_s * fps)
+    seams = [*continues[1:], False]
+    is_last = [number == len(clips) - 1 for number in range(len(clips))]
+    parts: list[Placed] = []
+    start = 0
+    for number, clip in enumerate(clips):
+        count = clip.frames if clip.rate == fps else _count(clip, fps)
+        dropped = int(seams[number] and count > 1)
+        blended = 0 if seams[number] or is_last[number] else faded
+        if count - dropped - blended - (parts[-1].blended if parts else 0) < 1:
+            raise InputError(
+                f"{clip.path.name} is {float(clip.frames / clip.rate):.3g} s long: too short for a crossfade of "
+                f"{crossfade_s:g} s",
+                hint="a shorter --crossfade",
+            )
+        end = start + count - dropped
+        parts.append(Placed(float(start / fps), float(end / fps), count, dropped, blended))
+        start = end - blended
+    reason = _why_not_copied(clips, parts, has_audio)
+    method = ENCODED if reason else COPIED
+    return JoinPlan(
+        tuple(clips), tuple(parts), method, reason, width, height, fps, _notes(clips, width, height, fps)
+    )
+
+
+def write_join(
+    plan: JoinPlan,
+    target: Path,
+    *,
+    audio: Path | None = None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> None:
+    """Writes the film in one step: `target` is whole or untouched.
+
+    Args:
+        plan: From `plan_join`.
+        target: The MP4.
+        audio: Sound in place of the clips' own; cut to the film's length.
+        on_progress: Called with the frames written and their number.
+
+    Raises:
+        OSError: It cannot be written. InputError: A clip cannot be decoded.
+    """
+    import av
+
+    work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with av.open(str(work), "w", format="mp4", options=_OPTIONS) as container:
+            (_copy if plan.method == COPIED else _encode)(plan, container, audio, on_progress)
+        work.replace(target)
+    except DECODE_ERRORS as error:
+        raise InputError(f"the clips cannot be joined: {error}", hint="wiro-nb verify CLIP") from None
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _count(clip: Clip, fps: Fraction) -> int:
+    """Returns how many frames a clip has at another rate, as `fitted_frames` makes them."""
+    return -int(-(clip.frames / clip.rate * fps) // 1)
+
+
+def _notes(clips: Sequence[Clip], width: int, height: int, fps: Fraction) -> tuple[str, ...]:
+    notes = []
+    for clip in clips:
+        if (clip.width, clip.height) != (width, height):
+            notes.append(f"{clip.path.name} is {clip.width} × {clip.height}: fitted into {width} × {height}.")
+        if clip.rate != fps:
+            notes.append(f"{clip.path.name} has {float(clip.rate):g} frames a second: shown at {float(fps):g}.")
+    return tuple(notes)
+
+
+def _why_not_copied(clips: Sequence[Clip], parts: Sequence[Placed], has_audio: bool) -> str:
+    first = clips[0]
+    checks = (
+        ("a crossfade blends frames", any(part.blended for part in parts)),
+        ("they have sound", any(clip.has_sound for clip in clips) and not has_audio),
+        ("their sizes differ", any((c.width, c.height) != (first.width, first.height) for c in clips)),
+        ("their rates differ", any(clip.rate != first.rate for clip in clips)),
+        ("their codecs differ", any((c.codec, c.header) != (first.codec, first.header) for c in clips)),
+        ("the frames of one are not evenly spaced", not all(clip.is_plain for clip in clips)),
+        ("their frames are ordered differently", any(clip.delay_s != first.delay_s for clip in clips)),
+        (
+            "other frames refer to the doubled one at a seam",
+            any(part.dropped and not clip.ends_alone for clip, part in zip(clips, parts, strict=True)),
+        ),
+    )
+    return next((reason for reason, applies in checks if applies), "")
+
+
+def _copy(plan: JoinPlan, container: Any, audio: Path | None, on_progress: Callable[[int, int], object]) -> None:
+    with open_media(plan.clips[0].path) as first:
+        stream = container.add_stream_from_template(first.streams.video[0])
+    sound = SoundWriter(container) if audio is not None else None
+    written = 0
+    for clip, part in zip(plan.clips, plan.parts, strict=True):
+        with open_media(clip.path) as source:
+            packets = [item for item in source.demux(source.streams.video[0]) if item.size]
+            base = packets[0].time_base
+            begin = min(item.pts for item in packets)
+            offset = round(Fraction(written) / plan.fps / base) - begin
+            for packet in packets[: len(packets) - part.dropped]:
+                packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
+                packet.stream = stream
+                container.mux(packet)
+        written += clip.frames - part.dropped
+        on_progress(written, plan.frames)
+    if sound is not None and audio is not None:
+        sound.write(read_sound(audio, _samples(plan.frames, plan.fps)), is_last=True)
+
+
+def _encode(plan: JoinPlan, container: Any, audio: Path | None, on_progress: Callable[[int, int], object]) -> None:
+    import av
+
+    stream = container.add_stream("libx264", rate=plan.fps, options=_ENCODING)
+    stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
+    stream.thread_count = 1
+    _keep_colours(plan.clips[0].path, stream.codec_context)
+    has_sound = audio is not None or any(clip.has_sound for clip in plan.clips)
+    sound = SoundWriter(container) if has_sound else None
+    sources = (
+        (fitted_frames(clip.path, plan.width, plan.height, clip.rate, plan.fps), part.dropped, part.blended)
+        for clip, part in zip(plan.clips, plan.parts, strict=True)
+    )
+    heard = -1
+    for count, (number, pixels) in enumerate(blend(sources)):
+        if sound is not None and audio is None and number > heard:
+            heard = number
+            _write_sound(plan, number, sound)
+        frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
+        frame.pts, frame.time_base = count, 1 / plan.fps
+        container.mux(stream.encode(frame))
+        on_progress(count + 1, plan.frames)
+    container.mux(stream.encode())
+    if sound is not None and audio is not None:
+        sound.write(read_sound(audio, _samples(plan.frames, plan.fps)), is_last=True)
+
+
+def _write_sound(plan: JoinPlan, number: int, sound: SoundWriter) -> None:
+    part = plan.parts[number]
+    piece = read_sound(plan.clips[number].path, _samples(part.frames - part.dropped, plan.fps))
+    sound.write(piece, overlap=_samples(part.blended, plan.fps), is_last=number == len(plan.parts) - 1)
+
+
+def _samples(frames: int, fps: Fraction) -> int:
+    return round(frames / fps * SAMPLE_RATE)
+
+
+def _keep_colours(path: Path, context: Any) -> None:
+    """Sets how the colours are meant, as the first clip says it."""
+    with open_media(path) as container:
+        source = container.streams.video[0].codec_context
+        for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
+            setattr(context, name, getattr(source, name))

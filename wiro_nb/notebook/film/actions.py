@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.errors import InputError
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
-from wiro_nb.notebook.run.find import source_text
+from wiro_nb.notebook.run.actions import source_text
 from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:

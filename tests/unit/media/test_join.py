@@ -83,7 +83,7 @@ def test_a_picture_that_others_refer_to_makes_it_be_encoded_again(make_clip: Mak
         ({"fps": 16}, {}, "their rates differ", [0, 0, 1, 1, 2, 2, 3, 3, 10, 11, 12, 13]),
         ({"size": (48, 64)}, {}, "their sizes differ", [0, 1, 2, 3, 10, 11, 12, 13]),
         ({"sound": True}, {}, "they have sound", [0, 1, 2, 3, 10, 11, 12, 13]),
-        ({}, {"crossfade_s": 0.25}, "a crossfade blends pictures", [0, 1, 5, 8, 12, 13]),
+        ({}, {"crossfade_s": 0.25}, "a crossfade blends frames", [0, 1, 5, 8, 12, 13]),
     ],
     ids=["rate", "size", "sound", "crossfade"],
 )

@@ -47,6 +47,11 @@ def sandbox_dir() -> Path:
     return _private_folder(data_dir() / "sandbox")
 
 
+def local_dir() -> Path:
+    """Returns the folder of the service that generates on this machine: its tasks, files and accepted licences."""
+    return _private_folder(data_dir() / "local")
+
+
 def _platform_folder() -> Path:
     import platformdirs
 

@@ -78,6 +78,27 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "sandbox": Command("start the local service: wiro-nb sandbox --help", ""),
+    "local": Command(
+        "models on this machine: download their weights, list, delete; what the machine can run",
+        "local:local",
+        (
+            _argument(
+                "action",
+                choices=("pull", "list", "doctor", "rm"),
+                metavar="ACTION",
+                help="pull MODEL, list, doctor (what this machine can run, and why not), or rm MODEL",
+            ),
+            _argument("model", nargs="?", metavar="MODEL", help="owner/name"),
+            _argument(
+                "values",
+                nargs="*",
+                metavar="name=value",
+                help="with pull: settings that need weights of their own, for example loraType=PanLeft",
+            ),
+            _switch("--accept-licence", "with pull: accept the licences that are shown, without being asked"),
+            _JSON,
+        ),
+    ),
     "models": Command(
         "list or search models",
         "models:models",

@@ -1,0 +1,237 @@
+"""`wiro-nb local`: weights of the models that run on this machine, and what the machine can run."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, print_json, print_table, say
+from wiro_nb.errors import ConfirmationNeeded, InputError, UnknownModel
+from wiro_nb.local_models.catalog import LocalModel, Repository, find, models
+from wiro_nb.local_models.doctor import Check, check_machine, check_models, probe_machine
+from wiro_nb.local_models.pull import (
+    Download,
+    accept_licences,
+    check_space,
+    fetch,
+    open_licences,
+    plan_download,
+)
+from wiro_nb.local_models.weights import (
+    locate,
+    missing,
+    read_manifest,
+    repository_dir,
+    weights_dirs,
+)
+from wiro_nb.presentation.formatting import fit_terminal, format_size, format_time_left
+from wiro_nb.schema.catalog import find_bundled, near_models
+from wiro_nb.schema.coerce import ValueRefused, coerce
+
+ACTIONS = ("pull", "list", "doctor", "rm")
+_LOOK_EVERY_S = 0.5
+
+
+def local(arguments: argparse.Namespace) -> int:
+    """Performs one of `ACTIONS`."""
+    if arguments.action in ("pull", "rm") and not arguments.model:
+        raise InputError("a model is missing", hint=f"wiro-nb local {arguments.action} wiro/animate-diff")
+    if arguments.action == "pull":
+        return _pull(arguments)
+    if arguments.action == "rm":
+        return _remove(_find(arguments.model))
+    return _doctor(arguments) if arguments.action == "doctor" else _list(arguments)
+
+
+def _find(name: str) -> LocalModel:
+    model = find(name)
+    if model is None:
+        near = near_models(name, (item.name for item in models()))
+        details = [f"Did you mean {' or '.join(near)}?"] if near else []
+        hint = "wiro-nb local list; local.toml adds models"
+        raise UnknownModel(
+            f"no weights are known for {name}", details=details, hint=hint, billed="", model=name, near=near
+        )
+    return model
+
+
+# pull --------------------------------------------------------------------------------------------
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    model = _find(arguments.model)
+    lacking = missing(model, _settings(model, arguments.values))
+    if not lacking:
+        print(f"The weights of {model.name} are here.")
+        return EXIT_DONE
+    root = weights_dirs()[0]
+    downloads = [plan_download(repository, root) for repository in lacking]
+    _show(downloads, root)
+    check_space(downloads, root)
+    _accept(open_licences(downloads), given=arguments.accept_licence)
+    for download in downloads:
+        with _progress(download):
+            fetch(download, root)
+    print(f"The weights of {model.name} are here. Next: wiro-nb local doctor")
+    return EXIT_DONE
+
+
+def _settings(model: LocalModel, values: Sequence[str]) -> Mapping[str, Any]:
+    """Returns the settings of a run: the defaults, and the given ones typed as for a run."""
+    schema = find_bundled(model.name)
+    parameters = {item.id: item for item in schema.parameters} if schema is not None else {}
+    chosen: dict[str, Any] = {name: item.default for name, item in parameters.items()}
+    for name, separator, value in (item.partition("=") for item in values):
+        if not separator or name not in parameters:
+            raise InputError(f"{name} is no input of {model.name}", hint=f"wiro-nb schema {model.name}", name=name)
+        try:
+            chosen[name] = coerce(parameters[name], value)
+        except ValueRefused as refusal:
+            raise InputError(
+                f"{name}={value}: {refusal}", hint=f"wiro-nb schema {model.name}", name=name
+            ) from None
+    return chosen
+
+
+def _show(downloads: Sequence[Download], root: Path) -> None:
+    rows = [
+        (
+            item.repository.id,
+            format_size(item.total_bytes),
+            format_size(sum(item.missing.values())),
+            item.manifest.commit[:12],
+            _licence(item.repository, item.page_licence),
+        )
+        for item in downloads
+    ]
+    print_table(rows, heads=("repository", "size", "to download", "commit", "licence"))
+    total = format_size(sum(sum(item.missing.values()) for item in downloads))
+    print(f"{total} to download, into {root}")
+
+
+def _licence(repository: Repository, page_licence: str) -> str:
+    if not page_licence or page_licence.lower() in repository.licence.lower():
+        return repository.licence
+    return f"{repository.licence}; its page says: {page_licence}"
+
+
+def _accept(downloads: Sequence[Download], *, given: bool) -> None:
+    """Asks once for the licences that were not accepted on this machine."""
+    if not downloads:
+        return
+    if not given:
+        if not sys.stdin.isatty():
+            names = ", ".join(item.repository.id for item in downloads)
+            raise ConfirmationNeeded(
+                f"the licences of {names} were not accepted on this machine",
+                hint="read them, then add --accept-licence", billed="", runs=0, low_usd=None, high_usd=None,
+            )  # fmt: skip
+        for item in downloads:
+            licence = _licence(item.repository, item.page_licence)
+            print(f"{licence}: https://huggingface.co/{item.repository.id}")
+        if input("Do you accept these licences? [yes/no] ").strip().lower() not in ("y", "yes"):
+            raise InputError("the licences were not accepted, so nothing was downloaded", hint="")
+    accept_licences(downloads)
+
+
+@contextmanager
+def _progress(download: Download) -> Iterator[None]:
+    """Shows the bytes on disk while a repository is fetched: one line in a terminal, else its begin and end."""
+    ended, total = threading.Event(), format_size(download.total_bytes)
+    write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
+    is_terminal = sys.stderr.isatty()
+
+    def follow() -> None:
+        began, first = time.monotonic(), download.stored_bytes
+        while not ended.wait(_LOOK_EVERY_S):
+            stored = download.stored_bytes
+            rate = (stored - first) / (time.monotonic() - began)
+            left = f", {format_time_left((download.total_bytes - stored) / rate)}" if rate > 0 else ""
+            text = f"{download.repository.id}: {format_size(stored)} of {total}{left}"
+            write(f"\r\033[K{fit_terminal(text, sys.stderr)}")
+            sys.stderr.flush()
+
+    follower = threading.Thread(target=follow, name="wiro-pull-progress", daemon=True)
+    if is_terminal:
+        follower.start()
+    else:
+        say(f"{download.repository.id}: {total}")
+    try:
+        yield
+    finally:
+        ended.set()
+        if is_terminal:
+            follower.join()
+            write("\r\033[K")
+    say(f"{download.repository.id}: {total}, whole")
+
+
+# list, doctor, rm --------------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = []
+    for model in models():
+        lacking = missing(model)
+        known = sum(item.bytes_estimate for item in lacking)
+        about = "about" if all(item.bytes_estimate for item in lacking) else "over"
+        size = f", {about} {format_size(known)}" if known else ""
+        state = f"not here{size}" if lacking else "here"
+        if arguments.json:
+            names = [item.id for item in model.repositories_for()]
+            print_json({"model": model.name, "is_here": not lacking, "repositories": names})
+        rows.append((model.name, state, f"wiro-nb local pull {model.name}" if lacking else ""))
+    if not arguments.json:
+        print_table(rows, heads=("model", "weights", "next"))
+        print("Weights for the default settings. A setting can need more: wiro-nb local pull MODEL name=value")
+    return EXIT_DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    say("Asking the interpreter that generates; torch takes a moment to load.")
+    machine = probe_machine()
+    here, checks = check_machine(machine), check_models(machine)
+    if arguments.json:
+        for check in (*here, *checks):
+            print_json(asdict(check))
+    else:
+        for check in (*here, *checks):
+            _print_check(check)
+    return EXIT_DONE if any(check.is_fine for check in checks) else EXIT_RUN
+
+
+def _print_check(check: Check) -> None:
+    print(f"{'ok' if check.is_fine else 'no':3}{check.subject}: {check.finding}")
+    if check.hint:
+        print(f"     next: {check.hint}")
+
+
+def _remove(model: LocalModel) -> int:
+    """Deletes what pulls stored for a model; what another model here needs too, or another program, stays."""
+    others = {
+        item.id
+        for other in models()
+        if other.name != model.name and not missing(other)
+        for item in other.repositories
+    }
+    freed, left = 0, []
+    for repository in model.repositories:
+        for folder in (repository_dir(root, repository.id) for root in weights_dirs()):
+            manifest = read_manifest(folder)
+            if manifest is not None and repository.id not in others:
+                freed += sum(manifest.files.values())
+                shutil.rmtree(folder)
+        if locate(repository) is not None:
+            left.append(repository.id)
+    print(f"{format_size(freed)} freed." if freed else f"No pulled weights of {model.name} are here.")
+    if left:
+        print(f"Left, since wiro-nb did not fetch them or another model needs them: {', '.join(left)}")
+    return EXIT_DONE if freed or not left else EXIT_INPUT

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.notebook.test_sweep_views import CLIP, plan_of, snapshot
 from tests.unit.provenance.clips import make_clip
-from wiro_nb.notebook.sweep.tiles import head_data, lay_out, point_labels, tile_data
+from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, tile_data
 from wiro_nb.notebook.widgets.grid import ComparisonWidget, SweepGrid
 
 from .conftest import expect

@@ -25,7 +25,7 @@ from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, St
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.api.multipart import MultipartBody
+    from wiro_nb.api.files import MultipartBody
 
 
 def jittered_delays(

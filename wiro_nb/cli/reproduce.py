@@ -106,7 +106,7 @@ def seal(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Writes a crate, and prints a table."""
-    from wiro_nb.provenance.report import write_csv
+    from wiro_nb.provenance.export import write_csv
     from wiro_nb.reproduce.replay import find_sources
 
     if not (arguments.to or arguments.csv):
@@ -125,7 +125,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Namespace) -> Path:
-    from wiro_nb.provenance.crate import CrateRun, export_crate
+    from wiro_nb.provenance.export import CrateRun, export_crate
     from wiro_nb.reproduce.compare import find_side
     from wiro_nb.reproduce.replay import find_input
 

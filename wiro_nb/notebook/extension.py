@@ -1,4 +1,8 @@
-"""Loads and unloads the extension. Everything that is put into the shell is taken out again."""
+"""Loads and unloads the extension. Everything that is put into the shell is taken out again.
+
+Google Colab shows widgets of other packages only after a setting; what to type is said when the extension loads.
+Source: `google/colab/output/_widgets.py` in googlecolab/colabtools.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,25 @@ import sys
 from typing import Any
 
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.colab import missing_widgets_hint
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.run.resume import resume_runs, show_messages
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.grammar import MAGIC
+
+HINT = (
+    "Forms and cards in Colab need: from google.colab import output; output.enable_custom_widget_manager(). "
+    "It loads their script from a public CDN; without it runs end as poster and text all the same."
+)
+
+
+def missing_widgets_hint() -> str | None:
+    """Returns what to type for widgets, or None where nothing is missing: outside Colab, or once it is done."""
+    if "google.colab" not in sys.modules:
+        return None
+    enabled = getattr(sys.modules.get("google.colab.output._widgets"), "_installed_url", None)
+    return None if enabled else HINT
+
 
 CLOSE_TIMEOUT_S = 5.0
 

@@ -41,8 +41,7 @@ from wiro_nb.services.catalogue import ModelCard, archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
-from wiro_nb.session.lineage import find_frame, find_parent, note_frame
-from wiro_nb.session.notebook_runs import list_notebook_runs
+from wiro_nb.session.lineage import find_frame, find_parent, list_notebook_runs, note_frame
 from wiro_nb.session.planning import (
     check_costs,
     forecast_requests,

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from wiro_nb.notebook.colab import missing_widgets_hint
+from wiro_nb.notebook.extension import missing_widgets_hint
 
 
 def test_the_hint_is_given_in_colab_until_it_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,7 @@ from PIL import Image
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare.view import compare_runs, mark_words
-from wiro_nb.notebook.sweep.static_output import render_sweep
-from wiro_nb.notebook.sweep.tiles import head_data, lay_out, point_labels, tile_data, value_label
+from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, render_sweep, tile_data, value_label
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.session.totals import TotalCost

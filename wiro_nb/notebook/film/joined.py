@@ -9,7 +9,7 @@ from pathlib import Path
 from wiro_nb.films.join import JoinedFilm
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run.clips import make_thumb
+from wiro_nb.notebook.run.display import make_thumb
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.film import ShotTile, film_output
 from wiro_nb.presentation.formatting import format_duration

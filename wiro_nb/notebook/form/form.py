@@ -26,7 +26,7 @@ from wiro_nb.notebook.form.fields import (
     make_fields,
 )
 from wiro_nb.notebook.form.layout import FormPlan, plan_form
-from wiro_nb.notebook.form.text import cell_text, python_text
+from wiro_nb.notebook.magic.cells import cell_text, python_text
 from wiro_nb.notebook.widgets.base import OutputWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources

@@ -51,7 +51,7 @@ def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) ->
 
 def preview_sweep(plan: SweepPlan) -> Output:
     """Returns the page of a sweep that is not sent: how many runs, price, time, and every point."""
-    from wiro_nb.notebook.sweep.tiles import point_labels
+    from wiro_nb.notebook.sweep.rendering import point_labels
     from wiro_nb.sweeps.plan import describe_plan
 
     labels = point_labels(plan)

@@ -1,17 +1,18 @@
-"""A run in a notebook: its static output, and the card that follows it until its end."""
+"""A run in a notebook: its static output, the card that follows it until its end, its clip in grids."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.pacing import pacer
@@ -175,7 +176,7 @@ def answer_action(run: Run, card: RunCard, action: str) -> None:
     elif action == "try_now":
         session.manager().follow(run)
     elif action == "copy_cell":
-        from wiro_nb.notebook.magic.prompts import cell_of_run
+        from wiro_nb.notebook.magic.cells import cell_of_run
 
         card.reply(cell_of_run(run, session.known_schema(run.model)), copy=True)
 
@@ -184,3 +185,58 @@ def end_views() -> None:
     """Ends every card: the extension is unloaded. Their static outputs stay."""
     for view in list(_views):
         view.end()
+
+
+_FALLBACK_FPS = 16.0
+_THUMB_WIDTH = 208
+
+
+def main_output(snapshot: Snapshot) -> RunOutput | None:
+    """Returns the output that stands for a run: the first clip, else the first picture, else the first file."""
+    kept = [output for output in snapshot.outputs if output.path or output.content is not None]
+    order = ("video/", "image/", "")
+    return next((output for kind in order for output in kept if output.content_type.startswith(kind)), None)
+
+
+def clip_data(snapshot: Snapshot) -> dict[str, Any]:
+    """Returns what a player needs of a run's main output, as plain JSON data."""
+    output = main_output(snapshot)
+    if output is None:
+        return {"path": "", "poster": "", "type": "", "duration": 0, "fps": _FALLBACK_FPS, "width": 0, "height": 0}
+    counted = output.frames / output.fps if output.frames and output.fps else None
+    return {
+        "path": output.path or "",
+        "poster": output.poster_path or "",
+        "type": output.content_type.partition("/")[0],
+        "duration": counted or output.duration_s or 0,
+        "fps": output.fps or _FALLBACK_FPS,
+        "width": output.width or 0,
+        "height": output.height or 0,
+    }
+
+
+def read_poster(run: Run) -> bytes | None:
+    """Returns the poster of a run's main output as JPEG, or None."""
+    output = main_output(run.snapshot)
+    if output is None or not output.poster_path:
+        return None
+    return read_posters(run, run.snapshot).get(output.poster_path)
+
+
+def make_thumb(poster: bytes, max_bytes: int = 5_000) -> bytes:
+    """Returns a poster shrunk for a page of many; the poster itself where Pillow is missing or cannot read it."""
+    try:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(poster)) as opened:
+            picture = opened.convert("RGB")
+    except (ImportError, OSError, ValueError, EOFError, SyntaxError):
+        return poster
+    picture.thumbnail((_THUMB_WIDTH, _THUMB_WIDTH * 2))
+    for quality in (78, 62, 48, 34, 22):
+        with io.BytesIO() as stream:
+            picture.save(stream, "JPEG", quality=quality, optimize=True)
+            data = stream.getvalue()
+        if len(data) <= max_bytes:
+            break
+    return data

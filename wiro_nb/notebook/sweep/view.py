@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run.clips import read_poster
-from wiro_nb.notebook.run.display import is_settled, rebase_outputs
+from wiro_nb.notebook.run.display import is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.sweep.static_output import best_of, sweep_output
-from wiro_nb.notebook.sweep.tiles import head_data, lay_out, point_labels, tile_data
+from wiro_nb.notebook.sweep.rendering import best_of, head_data, lay_out, point_labels, sweep_output, tile_data
 from wiro_nb.presentation.output import Output
 from wiro_nb.sweeps.plan import describe_plan
 from wiro_nb.sweeps.sweep import Sweep
@@ -198,6 +196,6 @@ class SweepView:
             if (poster := read_poster(run)) is not None:
                 grid.send_poster(position, poster)
         elif action == "copy" and self.handle.best is not None:
-            from wiro_nb.notebook.magic.prompts import cell_of_run
+            from wiro_nb.notebook.magic.cells import cell_of_run
 
             grid.reply_copy(cell_of_run(self.handle.best, session.known_schema(self.handle.best.model)))

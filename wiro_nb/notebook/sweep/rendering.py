@@ -1,0 +1,356 @@
+"""What a sweep shows: layout, labels, tiles and counts as plain data for the grid, and the static output.
+
+The static output is a table of posters with links and one line of text a run, with the records as metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePath
+from typing import Any
+
+from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
+from wiro_nb.presentation.formatting import (
+    format_count,
+    format_duration,
+    format_forecast,
+    format_progress,
+    format_time_left,
+    format_usd,
+    shorten,
+)
+from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.sweeps.plan import SweepPlan
+from wiro_nb.sweeps.sweep import Sweep
+
+_LONGEST_LABEL = 60
+_WAITING = ("slot", "sending", "queued")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the points stand.
+
+    Attributes:
+        row_name: What the rows vary; "" of a list.
+        column_name: What the columns vary.
+        rows: Heads of the rows; none of a list.
+        columns: Heads of the columns.
+        cells: Position of the point in each cell, row by row; None where there is none.
+    """
+
+    row_name: str
+    column_name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[int | None, ...], ...]
+
+    @property
+    def is_table(self) -> bool:
+        """True when there are rows and columns; else a list of labelled tiles."""
+        return bool(self.rows)
+
+
+def lay_out(plan: SweepPlan) -> Layout:
+    """Returns rows and columns of a sweep: the last axis makes the columns, the others together the rows.
+
+    One axis, or zipped axes, make a list.
+    """
+    names = [axis.name for axis in plan.axes]
+    labels = [tuple(value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points]
+    if plan.zipped or len(names) == 1:
+        heads = tuple(label[0] if len(names) == 1 else _join_labels(names, label) for label in labels)
+        return Layout("", ", ".join(names), (), heads, (tuple(range(len(labels))),))
+    rows = tuple(dict.fromkeys(label[:-1] for label in labels))
+    columns = tuple(dict.fromkeys(label[-1] for label in labels))
+    places = {(label[:-1], label[-1]): position for position, label in enumerate(labels)}
+    cells = tuple(tuple(places.get((row, column)) for column in columns) for row in rows)
+    return Layout(", ".join(names[:-1]), names[-1], tuple(", ".join(row) for row in rows), columns, cells)
+
+
+def point_labels(plan: SweepPlan) -> list[str]:
+    """Returns a short name for each point: "seed 7, PanLeft"."""
+    return [
+        _join_labels(
+            list(point.values), [value_label(plan.schema, name, value) for name, value in point.values.items()]
+        )
+        for point in plan.points
+    ]
+
+
+def _join_labels(names: Sequence[str], labels: Sequence[str]) -> str:
+    """Joins the labels of values; numbers and very short ones need their names to mean something."""
+    unclear = [len(label) <= 2 or label.replace(".", "").replace("-", "").isdigit() for label in labels]
+    named = zip(names, labels, unclear, strict=True)
+    return ", ".join(f"{name} {label}" if is_unclear else label for name, label, is_unclear in named)
+
+
+def value_label(schema: ModelSchema, name: str, value: object) -> str:
+    """Returns a varied value as people read it: the label of a choice, the name of a file, else the text."""
+    if value is None or value == "":
+        return "empty"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(value_label(schema, name, item) for item in value)
+    if short_id := getattr(value, "short_id", None):
+        return f"run {short_id}"
+    text, parameter = str(value), schema.get(name)
+    if parameter is not None and parameter.is_file:
+        return PurePath(text).name
+    options = parameter.options if parameter is not None else ()
+    fitting = (item.label for item in options if text.lower() in (item.value.lower(), item.label.lower()))
+    return shorten(next(fitting, text), _LONGEST_LABEL)
+
+
+def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -> dict[str, Any]:
+    """Returns what one tile shows, as plain JSON data.
+
+    Args:
+        snapshot: The run; its paths start from the folder of the notebook that shows it.
+        position: Of the point, from 0.
+        label: Name of the point.
+        is_best: True when it was picked.
+    """
+    status = status_of(snapshot)
+    is_moving = status.kind in ("running", "lost")
+    # What a run waits for stands in the picture area.
+    word = "Waiting" if status.kind == "slot" else status.label
+    return {
+        "p": position,
+        "run": snapshot.short_id,
+        "label": label,
+        "kind": status.kind,
+        "icon": status.icon,
+        "variant": status.variant,
+        "word": "Best" if is_best else word,
+        "best": is_best,
+        "percent": round(snapshot.percent, 1) if is_moving and snapshot.percent is not None else None,
+        "step": f"step {snapshot.step} of {snapshot.steps}" if is_moving and snapshot.steps else "",
+        "elapsed": snapshot.elapsed_s if status.kind not in _WAITING else None,
+        "ticking": status.kind == "running",
+        "cost": tile_cost(snapshot),
+        "middle": _placeholder(snapshot, status.kind),
+        "cancel": not snapshot.state.is_final and not snapshot.cancel_requested and status.kind != "uncertain",
+        **clip_data(snapshot),
+    }
+
+
+def tile_cost(snapshot: Snapshot) -> str:
+    """Returns what a tile says about money: nothing for what is free."""
+    return "" if snapshot.is_sandbox or snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
+
+
+def _placeholder(snapshot: Snapshot, kind: str) -> str:
+    """Returns what stands in the picture area while there is no picture."""
+    if kind == "slot" and snapshot.ahead is not None:
+        return "starts next" if snapshot.ahead == 0 else f"starts after {snapshot.ahead} more"
+    if kind in ("failed", "uncertain", "lost"):
+        return snapshot.message[:160]
+    if kind == "done":
+        problem = next((output.problem for output in snapshot.outputs if output.problem), "")
+        return problem or ("no picture" if main_output(snapshot) is None else "")
+    if kind == "running":
+        return snapshot.stage.value if snapshot.percent is None else ""
+    return {"slot": "sending", "sending": "sending", "queued": "sent, not started"}.get(kind, "billed: nothing")
+
+
+def head_data(
+    plan: SweepPlan, snapshots: Sequence[Snapshot], *, best: str = "", left_s: float | None = None
+) -> dict[str, Any]:
+    """Returns the line of counts and money above the grid.
+
+    Args:
+        plan: The sweep.
+        snapshots: Its runs, in order.
+        best: Name of the point that was picked, or "".
+        left_s: Seconds it should still take, or None.
+    """
+    kinds = [status_of(snapshot).kind for snapshot in snapshots]
+    done, count = kinds.count("done"), len(kinds)
+    ended = sum(snapshot.state.is_final for snapshot in snapshots)
+    percent = 100.0 * sum(map(_share_done, snapshots)) / max(1, count)
+    status = RUNNING if ended < count else DONE if done else FAILED
+    in_order = sorted(snapshots, key=lambda snapshot: (not snapshot.state.is_final, -snapshot.stage.rank))
+    return {
+        "title": f"Sweep: all {count} done" if done == count else f"Sweep: {done} of {count} done",
+        "variant": status.variant,
+        "icon": status.icon,
+        "percent": round(percent, 1),
+        "counts": tally(in_order),
+        "left": format_time_left(left_s) if left_s is not None and ended < count else "",
+        "spent": _spent(plan, snapshots),
+        "waiting": sum(kind in _WAITING for kind in kinds),
+        "best": best,
+        "final": ended == count,
+        "valuetext": f"Sweep, {percent:.0f} percent, {done} of {format_count(count, 'run')} done",
+    }
+
+
+def _spent(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
+    """Returns "spent $0.12 of about $0.24": what the runs of this start were billed, against the forecast."""
+    if plan.is_sandbox:
+        return "free, sandbox"
+    sent = [snapshot for position, snapshot in enumerate(snapshots) if position not in plan.made]
+    if not sent:
+        return "spent $0: everything was made before"
+    spent = format_usd(sum((snapshot.cost_usd or Decimal(0) for snapshot in sent), Decimal(0)))
+    most = plan.cost.most_usd
+    return f"spent {spent}, price not listed" if most is None else f"spent {spent} of {format_forecast(most)}"
+
+
+def _share_done(snapshot: Snapshot) -> float:
+    if snapshot.state.is_final:
+        return 1.0
+    return (snapshot.percent or 0.0) / 100.0 if snapshot.stage is Stage.GENERATING else 0.0
+
+
+_PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
+_SMALL = f"font-size:11px;{MUTED}"
+_LONGEST_PROMPT = 280
+
+
+def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:
+    """Returns the static output of a sweep as it is now, with its records, for a notebook in a folder."""
+    metadata = _metadata(sweep)  # first: an output must not be older than the records beside it
+    posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
+    snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
+    return render_sweep(sweep.plan, snapshots, posters, best=best_of(sweep), notes=notes, metadata=metadata)
+
+
+def best_of(sweep: Sweep) -> int | None:
+    """Returns the position of the picked run, or None."""
+    return next((position for position, run in enumerate(sweep.runs) if run.row.starred), None)
+
+
+def _metadata(sweep: Sweep) -> dict[str, Any]:
+    records = {run.id: record for run in sweep.runs if run.done and (record := run.record) is not None}
+    best = {"best": sweep.best.id} if sweep.best is not None else {}
+    return {"wiro": {"sweep_id": sweep.id, "model": sweep.model, "runs": records, **best}}
+
+
+def render_sweep(
+    plan: SweepPlan,
+    snapshots: Sequence[Snapshot],
+    posters: Mapping[int, bytes],
+    *,
+    best: int | None = None,
+    notes: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> Output:
+    """Returns the static output of a sweep.
+
+    Args:
+        plan: The sweep.
+        snapshots: Its runs, in order, with paths from the notebook's folder.
+        posters: JPEG by position; missing ones are left out.
+        best: Position of the picked point, or None.
+        notes: Sentences above the table.
+        metadata: Of the output.
+    """
+    layout, labels = lay_out(plan), point_labels(plan)
+    tiles = [
+        _tile(snapshot, labels[position], posters.get(position), position == best)
+        for position, snapshot in enumerate(snapshots)
+    ]
+    head = head_data(plan, snapshots)
+    body = _table(layout, tiles) if layout.is_table else _list(layout, tiles)
+    html = h("div", _head(plan, layout, snapshots, head, notes), body, style=CARD)
+    # Viewers that show no pictures inside HTML get one: of the best point, or the first.
+    first = next(iter(posters.values()), None)
+    picture = first if best is None else posters.get(best, first)
+    text = "\n".join(_lines(plan, snapshots, head, best, notes))
+    return Output(html, text, poster_base64(picture) if picture else "", metadata or {})
+
+
+def _lines(
+    plan: SweepPlan, snapshots: Sequence[Snapshot], head: Mapping[str, Any], best: int | None, notes: Sequence[str]
+) -> list[str]:
+    labels = point_labels(plan)
+    lines = [f"wiro: {head['title'].lower()}  {plan.schema.slug}, {head['counts']}, {head['spent']}"]
+    lines += [f"  {note}" for note in notes]
+    width = max(map(len, labels), default=0)
+    for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
+        output = main_output(snapshot)
+        path = (output.path if output else None) or ""
+        status = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
+        mark = "*" if position == best else " "
+        lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {status.lower()}  {path}".rstrip())
+    return [*lines, "  * picked as best"] if best is not None else lines
+
+
+def _head(
+    plan: SweepPlan, layout: Layout, snapshots: Sequence[Snapshot], head: Mapping[str, Any], notes: Sequence[str]
+) -> Child:
+    unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
+    status = RUNNING if unfinished else DONE
+    if not unfinished and not any(output.path for snapshot in snapshots for output in snapshot.outputs):
+        status = FAILED
+    varied = f"{layout.row_name} by {layout.column_name}" if layout.is_table else layout.column_name
+    prompt = next((snapshot.prompt for snapshot in snapshots if snapshot.prompt), "")
+    is_shared = "prompt" not in (axis.name for axis in plan.axes)
+    prompt_style = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 0 0;white-space:pre-wrap"
+    waiting = (
+        f"{unfinished} not finished when this notebook was saved. Run the cell again: it picks them up, and sends "
+        "only what is missing."
+    )
+    about = muted(f"{plan.schema.slug}, {varied}. {head['spent']}")
+    return (
+        h("div", status_dot(status), h("b", head["title"]), " ", about),
+        h("div", shorten(prompt, _LONGEST_PROMPT), style=prompt_style) if prompt and is_shared else "",
+        (line(note) for note in notes),
+        line(waiting) if unfinished else "",
+    )
+
+
+def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool) -> Html:
+    output, status = main_output(snapshot), status_of(snapshot)
+    picture: Child = ""
+    if poster is not None:
+        source = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster))}"
+        picture = h("img", src=source, alt=label, style=_PICTURE)
+    elif not snapshot.state.is_final or not (output and output.path):
+        reason = snapshot.message[:160] if snapshot.state.is_final else ""
+        picture = h("div", reason, style=f"{_SMALL};white-space:normal;max-width:208px")
+    if output is not None and output.path:
+        picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")
+    facts = [format_duration(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
+    tail = muted(", ".join(filter(None, [*facts, tile_cost(snapshot), f"run {snapshot.short_id}"])))
+    shown = h("b", "Best") if is_best else status.label
+    below = h("div", status_dot(status), shown, " ", tail, style="font-size:11px;white-space:nowrap")
+    return h("div", picture, below, style="outline:2px solid #2f80ed;outline-offset:2px" if is_best else "")
+
+
+def _table(layout: Layout, tiles: Sequence[Html]) -> Html:
+    row_style, start = "background:transparent", "text-align:left;font-size:12px"
+    head = f"{start};vertical-align:bottom;padding:6px 10px 2px 0"
+    columns = (h("th", name, scope="col", style=f"{head};font-weight:600") for name in layout.columns)
+    both = f"{layout.row_name} / {layout.column_name}"
+    corner = h("th", both, scope="col", style=f"{head};{MUTED};font-weight:normal")
+    cell_style = "text-align:left;vertical-align:top;padding:4px 10px 6px 0"
+    row_head = f"{start};vertical-align:middle;padding:4px 10px 6px 0;font-weight:600"
+    body = (
+        h(
+            "tr",
+            h("th", name, scope="row", style=row_head),
+            (h("td", tiles[position] if position is not None else "", style=cell_style) for position in positions),
+            style=row_style,
+        )
+        for name, positions in zip(layout.rows, layout.cells, strict=True)
+    )
+    style = "margin:8px 0 0 0;border-collapse:collapse;table-layout:auto;width:auto"
+    return h("table", h("thead", h("tr", corner, columns, style=row_style)), h("tbody", body), style=style)
+
+
+def _list(layout: Layout, tiles: Sequence[Html]) -> Html:
+    items = (
+        h("div", h("div", name, style="font-size:12px;font-weight:600"), tile)
+        for name, tile in zip(layout.columns, tiles, strict=True)
+    )
+    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px 12px;margin:8px 0 0 0"
+    return h("div", items, style=style)

@@ -11,7 +11,9 @@ from typing import Any
 
 from ipywidgets import Widget
 
-SCRIPT = """async ([widgets, shown, script, styles, files]) => {
+from wiro_nb.notebook.widgets.base import OutputWidget
+
+SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
     window.sent ??= [];
     window.saved ??= [];
     class Model {
@@ -48,7 +50,15 @@ SCRIPT = """async ([widgets, shown, script, styles, files]) => {
     const urlResolver = {
         resolveUrl: async (path) => decodeURIComponent(path), getDownloadUrl: async (path) => urls[path] ?? '',
     };
-    const manager = { get_model: async (id) => models.get(id), context: { urlResolver } };
+    const load = (id) => import(URL.createObjectURL(new Blob([scripts[id]], { type: 'text/javascript' })));
+    const create_view = async (model) => {
+        const el = document.createElement('div');
+        const end = await (await load(model.id)).default.render({ model, el });
+        return { el, remove: () => { end?.(); el.remove(); } };
+    };
+    const manager = {
+        get_model: async (id) => models.get(id), all: () => models.values(), create_view, context: { urlResolver },
+    };
     for (const [id, state] of Object.entries(widgets)) models.set(id, new Model(id, state));
     window.model = models.get(shown);
     window.receive = (content) => window.model.fire('msg:custom', content, []);
@@ -58,7 +68,7 @@ SCRIPT = """async ([widgets, shown, script, styles, files]) => {
     document.head.append(style);
     const el = document.createElement('div');
     document.body.append(el);
-    const module = await import(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })));
+    const module = await load(shown);
     module.default.initialize?.({ model: window.model });
     await module.default.render({ model: window.model, el });
 }"""
@@ -87,7 +97,8 @@ class StaticPage:
         """
         states = {item.model_id: _plain_state(item) for item in (widget, *parts)}
         encoded = {path: base64.b64encode(data).decode() for path, data in (files or {}).items()}
-        self.page.evaluate(SCRIPT, [states, widget.model_id, widget._esm, widget._css, encoded])
+        scripts = {item.model_id: item._esm for item in (widget, *parts) if isinstance(item, OutputWidget)}
+        self.page.evaluate(SCRIPT, [states, widget.model_id, scripts, widget._css, encoded])
         return self.page
 
     def use_theme(self, theme: str) -> None:

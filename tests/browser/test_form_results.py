@@ -22,7 +22,10 @@ def run_once(notebook: NotebookPage, count: int) -> None:
     """Presses Run and waits until the cards show so many finished runs."""
     notebook.page.locator(".wiro-btn-run").click()
     notebook.page.wait_for_function(
-        f"() => document.querySelectorAll('.wiro-run[data-kind=done]').length === {count}", timeout=RUN_DONE_MS
+        """(earlier) => document.querySelectorAll('.wiro-run[data-kind=done]').length === 1
+            && document.querySelectorAll('.wiro-strip button').length === earlier""",
+        arg=count - 1,
+        timeout=RUN_DONE_MS,
     )
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.notebook.form.form import ModelForm
+from wiro_nb.notebook.widgets import RunCard
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 
 from .conftest import expect
 from .static_page import StaticPage
+from .test_card_static import moment
 
 pytestmark = pytest.mark.browser
 
@@ -52,7 +55,7 @@ def test_a_double_click_starts_one_run(static_page: StaticPage) -> None:
     show(static_page, wan_form())
     run = page.locator(".wiro-btn-run")
     run.dblclick()
-    static_page.receive({"type": "message", "variant": "", "lines": ["Run started."]})
+    static_page.receive({"type": "message", "variant": "", "lines": []})
     run.click()
     assert len(static_page.sent("run")) == 1
     page.clock.run_for(700)
@@ -254,3 +257,98 @@ def test_a_copy_the_browser_refuses_is_shown_selected(static_page: StaticPage) -
     expect(page.get_by_label("Text to copy")).to_be_focused()
     page.get_by_role("button", name="Reset", exact=True).click()
     assert len(static_page.sent("reset")) == 1
+
+
+def test_a_path_typed_while_another_is_added_is_kept_and_goes_with_the_press(static_page: StaticPage) -> None:
+    static_page.page.clock.install()
+    page = show(static_page, hostile_form())
+    address = field(page, "image").get_by_label("or a URL or path")
+    address.fill("https://example.org/first.png")
+    address.press("Enter")
+    address.fill("/nowhere/at/all.png")
+    page.evaluate(
+        """(content) => {
+            const image = [...window.model.widget_manager.all()].find((model) => model.get('name') === 'image');
+            image.fire('msg:custom', content);
+        }""",
+        {"type": "added", "source": "https://example.org/first.png"},
+    )
+    expect(address).to_have_value("/nowhere/at/all.png")
+    page.locator(".wiro-btn-run").click()
+    (press,) = static_page.sent("run")
+    assert press["addresses"] == {"image": "/nowhere/at/all.png"}
+    assert press["values"]["image"] == []
+    static_page.receive({"type": "refused", "first": "prompt"})
+    page.clock.run_for(700)
+    address.press("Enter")
+    page.locator(".wiro-btn-run").click()
+    assert "image" not in static_page.sent("run")[-1]["values"], "the kernel knows what became of the path"
+    sent = ["https://example.org/first.png", "/nowhere/at/all.png"]
+    assert [message["source"] for message in static_page.sent("add")] == sent
+
+
+def test_ctrl_enter_runs_once_however_long_it_is_held(static_page: StaticPage) -> None:
+    page = show(static_page, wan_form())
+    field(page, "prompt").locator("textarea").focus()
+    page.keyboard.down("Control")
+    for _ in range(5):
+        page.keyboard.down("Enter")  # a key held down repeats
+    page.keyboard.up("Enter")
+    page.keyboard.up("Control")
+    assert len(static_page.sent("run")) == 1
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 700)])
+def test_a_run_comes_into_view_with_the_focus_and_earlier_ones_fold(
+    static_page: StaticPage, theme: str, width: int
+) -> None:
+    page = static_page.page
+    page.set_viewport_size({"width": width, "height": 700})
+    static_page.use_theme(theme)
+    form = wan_form()
+    cards = [RunCard(moment(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=3)) for _ in range(2)]
+    static_page.show(form, *form.fields.values(), *cards)
+    run, latest = page.locator(".wiro-btn-run"), page.locator(".wiro-latest")
+    expect(latest).to_be_hidden()
+    run.click()
+    static_page.set_trait(form, "cards", [cards[0].model_id])
+    card = page.locator(".wiro-run")
+    expect(card).to_be_focused()
+    expect(card).to_be_in_viewport()
+    beside = card.bounding_box()["x"] >= page.locator(".wiro-form").bounding_box()["width"]
+    assert beside == (width >= 1000)
+    expect(latest).to_contain_text("Queued")
+    card_now = moment(RunState.SUBMITTED, Stage.GENERATING, elapsed_s=4, percent=35)
+    cards[0].update(card_now)
+    static_page.set_trait(cards[0], "state", cards[0].state)
+    expect(latest).to_contain_text("Generating 35%")
+    latest.get_by_role("button", name="Cancel run").click()
+    assert page.evaluate("() => window.sent.at(-1).action") == "cancel"
+    run.focus()
+    static_page.set_trait(form, "cards", [cards[1].model_id, cards[0].model_id])
+    thumb = page.locator(".wiro-strip button")
+    expect(thumb).to_contain_text("Generating")
+    expect(card).to_have_count(1)
+    expect(card).to_be_focused()
+    thumb.press("Enter")
+    expect(page.locator(".wiro-run .wiro-state")).to_contain_text("Generating")
+    cards[1].update(moment(RunState.SUCCEEDED, Stage.DONE, elapsed_s=9))
+    static_page.set_trait(cards[1], "state", cards[1].state)
+    expect(latest).to_contain_text("Done")
+    expect(latest.get_by_role("button", name="Cancel run")).to_be_hidden()
+    run.focus()
+    static_page.set_trait(form, "takes_focus", True)
+    expect(field(page, "prompt").locator("textarea")).to_be_focused()
+
+
+def test_a_setting_to_fix_is_reached_with_the_space_bar_and_reset_comes_after_its_field(
+    static_page: StaticPage,
+) -> None:
+    form = wan_form()
+    form["numFrames"].value = 82
+    page = show(static_page, form)
+    frames = field(page, "numFrames").locator("input")
+    page.locator(".wiro-foot .wiro-err").get_by_role("button").press("Space")
+    expect(frames).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Reset Num Frames to its default")).to_be_focused()

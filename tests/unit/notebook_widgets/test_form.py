@@ -113,6 +113,22 @@ def test_run_gives_the_values_and_keeps_the_form(messages: list[Any]) -> None:
     assert form.problems == {}
 
 
+def test_a_typed_path_that_does_not_exist_is_refused_with_the_press(messages: list[Any], tmp_path: Path) -> None:
+    runs: list[dict[str, Any]] = []
+    form = ModelForm(twelve_fields(), on_run=runs.append, values={"prompt": "fog"}, upload_dir=tmp_path)
+    picture = tmp_path / "there.png"
+    picture.write_bytes(bytes.fromhex("89504e470d0a1a0a") + bytes(64))
+    press = {"type": "run", "values": {"image": []}, "addresses": {"image": str(tmp_path / "nowhere.png")}}
+    form._receive(form, press, [])
+    assert runs == []
+    assert "nowhere.png" in form.problems["image"]["message"]
+    assert {"type": "refused", "first": "image"} in custom(messages)
+    form._receive(form, {**press, "addresses": {"image": str(picture)}}, [])
+    assert [run["image"] for run in runs] == [[str(picture)]]
+    form._receive(form, {"type": "run", "values": {"image": []}}, [])
+    assert runs[-1]["image"] == [], "a file taken out in the page is not sent"
+
+
 def test_a_bad_value_is_shown_at_its_field_and_run_points_to_it(messages: list[Any]) -> None:
     form, runs = make_form()
     form["numFrames"].value = 82

@@ -183,6 +183,7 @@ class FormController:
     def _on_action(self, handle: Run, card: RunCard, action: str) -> None:
         if action == "edit":
             self.form.set({name: value for name, value in handle.parameters.items() if name in self.form})
+            self.form.takes_focus = True
         elif action == "run_again":
             self.start(_values_of(handle, self._schema))
         else:

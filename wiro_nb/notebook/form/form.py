@@ -197,7 +197,7 @@ class ModelForm(OutputWidget):
             return None
         self._tried = False
         answer = self._on_run(dict(self.values))
-        self.show_message(["Run started. The form can be used again."])
+        self.show_message([])  # the press is answered; the run's card says the rest
         return answer
 
     def cell(self) -> str:
@@ -287,7 +287,7 @@ class ModelForm(OutputWidget):
     def _answer(self, content: Mapping[str, Any]) -> None:
         action = content.get("type")
         if action in ("run", "copy"):
-            self._take_values(content.get("values"))
+            self._take_values(content.get("values"), content.get("addresses"))
         if action == "run":
             self.run()
         elif action == "copy":
@@ -299,10 +299,17 @@ class ModelForm(OutputWidget):
         """Shows lines below the button; the variant "error" marks them as an error."""
         self.send({"type": "message", "variant": variant, "lines": lines})
 
-    def _take_values(self, values: Any) -> None:
-        """Takes the values in the page at the press: changes may still be on their way."""
-        if isinstance(values, dict):
-            known = {name: value for name, value in values.items() if name in self._fields}
-            changed = {name: value for name, value in known.items() if value != self._fields[name].value}
-            if changed:
-                self.set(changed)
+    def _take_values(self, values: Any, addresses: Any) -> None:
+        """Takes values and typed paths as the page shows them at the press: changes may still be on their way."""
+        known = {name: value for name, value in dict(values or {}).items() if name in self._fields}
+        fields = self._fields
+        self.set(
+            {
+                name: value
+                for name, value in known.items()
+                if fields[name].normal_value(value) != fields[name].value
+            }
+        )
+        for name, source in dict(addresses or {}).items():
+            if isinstance(field := fields.get(name), FileField):
+                field.on_message({"type": "add", "source": source}, None)

@@ -167,7 +167,7 @@ function drawElapsed(parts, state, anchor) {
   return setText(parts.elapsed, [elapsed.label, clockText(elapsed.seconds + since), elapsed.suffix].filter(Boolean).join(" "));
 }
 
-function draw(parts, state, anchor, model) {
+async function draw(parts, state, anchor, model) {
   if (!state || !state.kind) return;
   setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.label.toLowerCase()}`);
   setAttribute(parts.root, "data-kind", state.kind);
@@ -193,9 +193,10 @@ function draw(parts, state, anchor, model) {
   drawNotes(parts, state);
   drawFacts(parts, state);
   drawSettings(parts, state);
-  drawResult(parts, state, model);
+  const drawn = drawResult(parts, state, model);
   const lost = [drawActions(parts.actions, state.actions, parts.act), drawActions(parts.below, state.below, parts.act)];
   if (lost.some(Boolean)) parts.root.focus({ preventScroll: true });
+  await drawn;
 }
 
 function drawLog(parts, lines, state) {
@@ -243,14 +244,17 @@ function render({ model, el }) {
   const parts = makeCard((action) => model.send({ action }));
   let anchor = performance.now() - ageMs(model.get("state"));
   const redraw = () => {
+    const was = parts.root.dataset.kind;
     const latest = model.get("state");
     const gone = latest?.kind ? model.get("gone") : null;
     const state = gone ? goneState(latest) : latest;
     if (gone) showGone(parts.reply, latest, gone);
     setAttribute(parts.root, "data-gone", gone);
-    draw(parts, state, anchor, model);
+    const drawn = draw(parts, state, anchor, model);
     drawLog(parts, model.get("log") ?? [], state);
     announce(parts, state);
+    const isWatched = was && was !== state.kind && parts.root.contains(document.activeElement);
+    if (isWatched) drawn.then(() => parts.root.scrollIntoView({ block: "nearest" }));
   };
   const onState = () => {
     anchor = performance.now();

@@ -54,16 +54,16 @@ export function drawField(form, plan, model) {
   const node = h(
     "div",
     { class: `wiro-field${wide ? " wiro-wide" : ""}`, "data-name": plan.id },
-    h("div", { class: "wiro-lab" }, label, name ? h("code", { title: "the name to type" }, name) : null, back, count),
+    h("div", { class: "wiro-lab" }, label, name ? h("code", { title: "the name to type" }, name) : null, count),
     control.node,
-    sample ? h("div", { class: "wiro-hintrow" }, hint, sample) : hint,
+    h("div", { class: "wiro-hintrow" }, hint, sample, back),
     about,
     plan.note ? h("p", { class: "wiro-hint" }, plan.note) : null,
     words,
     error,
   );
   setAttribute(control.focusNode, "aria-describedby", describedBy);
-  if (isGroup && plan.kind !== "choices") setAttribute(control.focusNode, "aria-label", plan.kind === "files" ? `${plan.label}: choose file` : null);
+  if (isGroup && plan.kind !== "choices") setAttribute(control.focusNode, "aria-label", plan.kind === "files" ? `${plan.label}${plan.required ? ", required" : ""}: choose file` : null);
   back.addEventListener("click", () => {
     model.set("value", plan.kind === "files" ? [] : plan.kind === "pairs" ? {} : plan.default ?? "");
     model.save_changes();
@@ -119,6 +119,8 @@ export function drawField(form, plan, model) {
     },
     flush: control.flush ?? (() => {}),
     isBusy: control.isBusy ?? (() => false),
+    isAhead: control.isAhead ?? (() => false),
+    takeAddress: control.takeAddress ?? (() => ""),
     dispose: () => model.off("change:value change:pinned change:items", show),
   };
 }

@@ -166,40 +166,48 @@ function makeDropZone(zone, rest, invite, { onFiles, onLink }) {
   });
 }
 
-/** The box for a URL or a path; its content goes to the kernel when it loses focus. */
-function makeAddressBox(model, showError) {
+/** The box for a URL or a path; its content goes to the kernel when it loses focus, at the latest with a press of Run. */
+function makeAddressBox(model, add, showError) {
   const id = freshId("url");
   const node = h("input", { id, class: "wiro-in", type: "text", dir: "ltr", placeholder: "https://", autocomplete: "off", spellcheck: "false" });
   let sent = "";
   let later = null;
-  const add = () => {
+  /** What was typed and not sent yet, once. */
+  const take = () => {
     clearTimeout(later);
     const source = node.value.trim();
-    if (source === sent) return;
+    const isNew = source !== sent;
     sent = source;
-    model.send(source ? { type: "add", source } : { type: "clear" });
+    return isNew ? source : "";
+  };
+  const send = () => {
+    const source = take();
+    if (source) add(source);
   };
   node.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") {
+    if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       sent = "";
-      add();
+      send();
     }
   });
   // Leaving the box by a press on a button: the new row must not move the button away under the pointer.
   node.addEventListener("change", () => {
-    later = setTimeout(add, ADD_AFTER_MS);
+    later = setTimeout(send, ADD_AFTER_MS);
   });
   node.addEventListener("input", () => {
     if (node.value.trim()) return;
     showError("");
-    add();
+    sent = "";
+    model.send({ type: "clear" });
   });
-  const clear = () => {
+  /** Empties the box when the kernel took what it holds; text typed since then stays. */
+  const clear = (source) => {
+    if (node.value.trim() !== source) return;
     node.value = "";
     sent = "";
   };
-  return { node, id, add, clear };
+  return { node, id, take, clear };
 }
 
 /** @returns {{node: Node, focusNode: HTMLElement, show: () => void}} */
@@ -250,8 +258,13 @@ export function makeFileControl(context) {
   } } });
   const choose = button("Choose file", { icon: "upload", kind: "wiro-btn-s", onClick: () => picker.click() });
   choose.id = id;
-  const address = makeAddressBox(model, showError);
-  const runs = model.get("has_runs") ? makeRunPicker(model, plan) : null;
+  let asked = 0;
+  const add = (source) => {
+    asked += 1;
+    model.send({ type: "add", source });
+  };
+  const address = makeAddressBox(model, add, showError);
+  const runs = model.get("has_runs") ? makeRunPicker(model, plan, add) : null;
   const rest = h(
     "div",
     {},
@@ -265,13 +278,13 @@ export function makeFileControl(context) {
   );
   const invite = h("div", { class: "wiro-drop-over", hidden: true }, icon("upload"), h("span", {}, `Drop to use as ${plan.label.toLowerCase()}`));
   const zone = h("div", { class: "wiro-drop", role: "group", "aria-labelledby": context.labelId, "aria-describedby": context.describedBy }, rest, invite);
-  makeDropZone(zone, rest, invite, { onFiles: take, onLink: (source) => model.send({ type: "add", source }) });
+  makeDropZone(zone, rest, invite, { onFiles: take, onLink: add });
   model.on("msg:custom", (content) => {
-    if (content?.type === "added") {
-      address.clear();
-      showError("");
-    }
-    if (content?.type === "refused" && !content.upload) showError(content.message);
+    const isAdded = content?.type === "added";
+    if (!isAdded && (content?.type !== "refused" || content.upload)) return;
+    asked = Math.max(0, asked - 1);
+    if (isAdded) address.clear(content.source);
+    showError(isAdded ? "" : content.message);
   });
   const reorder = (value, focus) => {
     showError("");
@@ -302,5 +315,5 @@ export function makeFileControl(context) {
   };
   model.on("change:items", show);
   const isBusy = () => uploads.children.length > 0;
-  return { node: h("div", {}, zone, error), focusNode: choose, show, invalidNode: zone, isBusy, flush: address.add };
+  return { node: h("div", {}, zone, error), focusNode: choose, show, invalidNode: zone, isBusy, isAhead: () => asked > 0, takeAddress: address.take };
 }

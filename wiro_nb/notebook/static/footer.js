@@ -22,18 +22,42 @@ function budgetNode() {
   return { node, show };
 }
 
+/** What the newest run is doing, with buttons that show and cancel it. */
+function makeRunState(results) {
+  const mark = h("span", { class: "wiro-state-i" });
+  const word = h("span", { class: "wiro-num" });
+  const state = h("span", { class: "wiro-state" }, mark, word);
+  const id = h("code", { class: "wiro-muted" });
+  const cancel = button("Cancel run", { icon: "cross", kind: "wiro-btn-s wiro-btn-muted", onClick: () => card.send({ action: "cancel" }) });
+  const node = h("div", { class: "wiro-row wiro-latest", hidden: true }, state, id,
+    button("Show", { kind: "wiro-btn-s", onClick: results.showOpened }), cancel);
+  let card = null;
+  const draw = () => {
+    const now = card.get("state");
+    setShown(node, true);
+    setAttribute(state, "class", `wiro-state wiro-variant-${now.variant}`);
+    mark.replaceChildren(icon(now.icon, true));
+    setText(word, now.percent === null || now.final ? now.label : `${now.label} ${Math.round(now.percent)}%`);
+    setText(id, now.run);
+    setShown(cancel, now.actions.some((action) => action.id === "cancel" && !action.off));
+  };
+  return { node, follow: (newest) => {
+    card?.off("change:state", draw);
+    card = newest;
+    card.on("change:state", draw);
+    draw();
+  } };
+}
+
 /** Everything below the fields. */
-export function makeFooter(model, form) {
+export function makeFooter(model, form, results) {
   const priceOn = h("span", {});
   const run = h("button", { type: "button", class: "wiro-btn wiro-btn-run" }, icon("play", true), "Run ", h("span", { class: "wiro-price-on" }, priceOn));
   const problems = h("div", { class: "wiro-err", role: "status" });
   const notice = h("div", { class: "wiro-notice", role: "status" });
   const copyPlace = h("div", {});
   const budget = budgetNode();
-  const copy = (what) => {
-    form.flush();
-    model.send({ type: "copy", what, values: form.values() });
-  };
+  const copy = (what) => model.send({ type: "copy", what, ...form.values() });
   let slow = null;
   const showMessage = (lines, variant = "") => {
     clearTimeout(slow);
@@ -51,7 +75,7 @@ export function makeFooter(model, form) {
     if (open === 0) setAttribute(run, "aria-busy", null);
   };
   let answered = () => {};
-  run.addEventListener("click", () => {
+  const press = () => {
     if (open > 0) return;
     const waiting = form.waitingField();
     if (waiting) {
@@ -65,18 +89,19 @@ export function makeFooter(model, form) {
       answered = () => {};
       settle();
     };
-    form.flush();
     showMessage([]);
-    model.send({ type: "run", values: form.values() });
+    model.send({ type: "run", ...form.values() });
     slow = setTimeout(() => showMessage(["The kernel is busy. The run starts when it is free."]), SLOW_KERNEL_MS);
-  });
+  };
+  run.addEventListener("click", press);
+  const latest = makeRunState(results);
   const node = h("div", { class: "wiro-sec wiro-foot" },
     h("div", { class: "wiro-row" }, run,
       button("Copy as cell", { icon: "copy", onClick: () => copy("cell") }),
       button("Copy as Python", { kind: "wiro-btn-muted", onClick: () => copy("python") }),
       button("Reset", { icon: "reset", kind: "wiro-btn-muted", title: "All settings back to the model's defaults", onClick: () => model.send({ type: "reset" }) }),
       budget.node),
-    problems, notice, copyPlace);
+    problems, latest.node, notice, copyPlace);
   const show = () => {
     setMoneyText(priceOn, model.get("price"));
     const spent = model.get("budget");
@@ -84,5 +109,5 @@ export function makeFooter(model, form) {
     setAttribute(run, "aria-disabled", spent?.reached ? "true" : null);
     if (spent?.reached) showMessage([spent.hint]);
   };
-  return { node, show, problems, showMessage, copyPlace, onAnswer: () => answered() };
+  return { node, show, problems, showMessage, copyPlace, run: press, follow: latest.follow, onAnswer: () => answered() };
 }

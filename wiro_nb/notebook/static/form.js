@@ -7,6 +7,7 @@ import { stopKeyPropagation } from "./key_propagation.js";
 import { drawField, groupNodes, isDefault } from "./fieldset.js";
 import { makeFooter } from "./footer.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
+import { hasFocusNear, makeResults } from "./results.js";
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
 const GROUP_HEADS_FROM = 9;
@@ -89,14 +90,22 @@ class FormView {
     return count > 0 && rate > 0 ? `${count} frames make ${(count / rate).toFixed(1)} s` : "";
   }
 
-  /** What stands in the fields now. Files are left out: the kernel knows them first. */
-  values = () => Object.fromEntries(this.plan.fields.filter((plan) => plan.kind !== "files")
-    .map((plan) => [plan.id, this.models.get(plan.id).get("value")]));
+  /**
+   * What stands in the fields now, and the paths typed but not sent: the kernel decides by these alone. Files that
+   * the kernel was asked to take and has not answered for are its own to know: it reads the question first.
+   */
+  values = () => {
+    this.fields.forEach((field) => field.flush());
+    const typed = [...this.fields].map(([name, field]) => [name, field.takeAddress()]).filter(([, text]) => text);
+    const settled = [...this.fields].filter(([, field]) => !field.isAhead());
+    return {
+      values: Object.fromEntries(settled.map(([name, field]) => [name, field.model.get("value")])),
+      addresses: Object.fromEntries(typed),
+    };
+  };
 
   /** The field whose file is still on its way, or undefined. */
   waitingField = () => [...this.fields.values()].find((field) => field.isBusy());
-
-  flush = () => this.fields.forEach((field) => field.flush());
 
   draw(name) {
     const plan = this.plan.fields.find((item) => item.id === name);
@@ -113,24 +122,6 @@ async function loadModels(model) {
   return new Map(entries.map(([name], index) => [name, found[index]]));
 }
 
-/** Puts run cards beneath the form, newest first, keeping those already there. */
-async function showCards(model, place, shown) {
-  const wanted = model.get("cards") ?? [];
-  for (const [id, view] of shown) {
-    if (wanted.includes(id)) continue;
-    shown.delete(id);
-    view.remove();
-  }
-  for (const id of wanted) {
-    if (shown.has(id)) continue;
-    shown.set(id, { el: null, remove() {} });
-    const child = await model.widget_manager.get_model(id);
-    shown.set(id, await model.widget_manager.create_view(child));
-  }
-  const nodes = wanted.map((id) => shown.get(id)?.el).filter(Boolean);
-  if (nodes.some((node, index) => place.children[index] !== node)) place.replaceChildren(...nodes);
-}
-
 function showProblems(model, view, footer) {
   const problems = model.get("problems") ?? {};
   for (const [name, field] of view.fields) field.showProblem(problems[name]);
@@ -139,15 +130,11 @@ function showProblems(model, view, footer) {
   footer.problems.shownKey = wrong.map((plan) => plan.id).join("|");
   footer.problems.replaceChildren(...(wrong.length ? [
     h("span", {}, `${wrong.length} ${wrong.length === 1 ? "setting" : "settings"} to fix before running:`),
-    ...wrong.map((plan) => h("a", { href: "#", role: "button", on: { click: (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-      view.fields.get(plan.id).focus();
-    } } }, plan.label)),
+    ...wrong.map((plan) => h("button", { type: "button", class: "wiro-link", on: { click: () => view.fields.get(plan.id).focus() } }, plan.label)),
   ] : []));
 }
 
-/** A form that a choice elsewhere opened comes into sight, ready to be typed into. Once: not after a reload. */
+/** Scrolls the form into view, ready to be typed into. Once: not after a reload. */
 function takeFocus(model, view, card) {
   model.set("takes_focus", false);
   model.save_changes();
@@ -182,13 +169,18 @@ async function render({ model, el }) {
   const shown = plan.fields.filter((item) => item.kind !== "prompt" && !item.more);
   const folded = plan.fields.filter((item) => item.more);
   const more = folded.length ? moreNode(folded, view.fields) : null;
-  const footer = makeFooter(model, view);
-  const below = h("div", { class: "wiro-below" });
+  const results = makeResults(model, (card) => footer.follow(card));
+  const footer = makeFooter(model, view, results);
   const body = h("div", { class: "wiro-sec" },
     prompt.length ? h("div", { class: "wiro-fieldset-prompt" }, ...prompt.map((item) => view.fields.get(item.id).node)) : null,
     ...groupNodes(shown, view.fields, shown.length >= GROUP_HEADS_FROM), more?.node);
-  const card = h("div", { class: "wiro-card wiro-form", role: "form", "aria-labelledby": titleId }, head, body, footer.node);
-  const views = new Map();
+  const card = h("div", { class: "wiro-card wiro-form", role: "form", "aria-labelledby": titleId, on: { keydown: (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!event.repeat) footer.run();
+  } } }, head, body, footer.node);
+  const box = h("div", { class: "wiro-form-box" }, card, results.node);
   const showPrice = () => {
     setMoneyText(amount, model.get("price"));
     setMoneyText(billed, model.get("price_note") || (model.get("price").includes("$") ? "per run, billed if it succeeds" : ""));
@@ -196,7 +188,8 @@ async function render({ model, el }) {
   };
   model.on("change:price change:price_note change:budget", showPrice);
   model.on("change:problems", () => showProblems(model, view, footer));
-  model.on("change:cards", () => showCards(model, below, views));
+  model.on("change:cards", results.update);
+  model.on("change:takes_focus", () => model.get("takes_focus") && hasFocusNear(box) && takeFocus(model, view, card));
   model.on("change:gone", () => model.get("gone") && endForm(card, footer));
   model.on("msg:custom", async (content) => {
     if (content?.type === "refused" || content?.type === "message") footer.onAnswer();
@@ -215,19 +208,19 @@ async function render({ model, el }) {
   };
   view.models.forEach((field) => field.on("change:value", refresh));
   el.classList.add("wiro");
-  el.replaceChildren(card, below);
+  el.replaceChildren(box);
   stopKeyPropagation(el);
   showPrice();
   showProblems(model, view, footer);
   more?.show();
-  showCards(model, below, views);
+  results.update();
   if (model.get("gone")) endForm(card, footer);
   else if (model.get("takes_focus")) takeFocus(model, view, card);
   return () => {
-    view.flush();
+    view.fields.forEach((field) => field.flush());
     view.models.forEach((field) => field.off("change:value", refresh));
     view.fields.forEach((field) => field.dispose());
-    views.forEach((child) => child.remove());
+    results.close();
   };
 }
 

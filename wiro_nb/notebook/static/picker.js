@@ -27,7 +27,7 @@ function runNode(run, media, take) {
 }
 
 /** @returns {{open: HTMLElement, panel: HTMLElement}} a button and the panel it opens */
-export function makeRunPicker(model, plan) {
+export function makeRunPicker(model, plan, add) {
   const panel = h("div", { class: "wiro-pick", role: "group", "aria-label": `Earlier runs for ${plan.label}`, hidden: true });
   const close = () => {
     setShown(panel, false);
@@ -42,7 +42,7 @@ export function makeRunPicker(model, plan) {
   } });
   open.setAttribute("aria-expanded", "false");
   const take = (source) => {
-    model.send({ type: "add", source });
+    add(source);
     close();
     open.focus();
   };

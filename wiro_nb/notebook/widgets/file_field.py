@@ -154,9 +154,10 @@ class FileField(Field):
             elif content.get("type") == "abort":
                 self._drop(upload_id)
             elif content.get("type") == "add":
-                self.add(str(content.get("source", "")))
+                source = str(content.get("source", ""))
+                self.add(source)
                 self.trouble = ""
-                self.send({"type": "added"})
+                self.send({"type": "added", "source": source})
             elif content.get("type") == "clear":
                 self.trouble = ""
             elif content.get("type") == "recent" and self._sources is not None:

@@ -26,7 +26,7 @@ def moment(state: RunState, stage: Stage, **changes: Any) -> Snapshot:
         "short_id": "08c41",
         "model": "a/b",
         "service": "cloud",
-        "is_sandbox": False,
+        "is_free": False,
         "prompt": "a lighthouse <b>above</b> a stormy sea",
         "estimated_usd": Decimal("0.04"),
         "submitted": datetime.now(UTC),

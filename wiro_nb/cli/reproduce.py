@@ -206,4 +206,4 @@ def _price(manager: Manager, replay: Replay) -> str:
 
     if replay.prepared is None:
         return "no price, as it cannot be sent"
-    return format_estimate(manager.estimate(replay.prepared), manager.choice.is_sandbox)
+    return format_estimate(manager.estimate(replay.prepared), manager.choice.is_free)

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         _download_missing(done)
         say(f"Already made as run {done.short_id}. No charge. To run it again: --fresh")
         return _report(done, as_json=arguments.json)
-    price = format_estimate(manager.estimate(prepared), manager.choice.is_sandbox)
+    price = format_estimate(manager.estimate(prepared), manager.choice.is_free)
     say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     handle = manager.submit(prepared, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=out_dir)
     if arguments.detach:
@@ -80,7 +80,7 @@ def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
     for name in ("body", "fields", "files"):
         if name in facts:
             print(f"{name}: {json.dumps(facts[name], ensure_ascii=False, indent=1)}")
-    print(f"price: {explain_estimate(estimate, manager.choice.is_sandbox)}")
+    print(f"price: {explain_estimate(estimate, manager.choice.is_free)}")
     print("Nothing was sent.")
     return EXIT_DONE
 
@@ -117,7 +117,7 @@ def _row(item: Run) -> tuple[str, ...]:
 
 
 def _cost(snapshot: Snapshot) -> str:
-    if snapshot.is_sandbox:
+    if snapshot.is_free:
         return format_cost(snapshot)
     return "-" if snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
 

@@ -157,7 +157,7 @@ def snapshot_from_row(row: LedgerRow) -> Snapshot:
         short_id=short_id(row.run_id),
         model=row.model,
         service=row.service,
-        is_sandbox=row.service == SANDBOX,
+        is_free=row.service == SANDBOX,
         state=row.state,
         stage=stage,
         prompt=str(row.parameters.get("prompt") or ""),

@@ -437,7 +437,7 @@ class Run:
         if self.path is not None:
             parts.append(f", {self.path.name}")
         if self.cost_usd is not None:
-            parts.append(f", {'free (sandbox)' if self._snapshot.is_sandbox else f'{self.cost_usd} USD'}")
+            parts.append(f", {'free (sandbox)' if self._snapshot.is_free else f'{self.cost_usd} USD'}")
         return "".join(parts) + ">"
 
     def _ipython_display_(self) -> None:

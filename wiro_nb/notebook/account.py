@@ -32,7 +32,7 @@ def status() -> AccountStatus:
     in_flight = [run.snapshot for run in manager.runs(notebook=notebook, limit=500) if not run.state.is_final]
     return AccountStatus(
         service=choice.name,
-        is_sandbox=choice.is_sandbox,
+        is_free=choice.is_free,
         account=_describe_account(choice),
         spent_usd=manager.spent(notebook),
         budget_usd=manager.budget(notebook),
@@ -52,7 +52,7 @@ def _describe_files(done: Sequence[Run]) -> str:
 
 
 def _describe_account(choice: ServiceChoice) -> str:
-    if not choice.is_sandbox:
+    if not choice.is_free:
         return f"key from the {choice.key_source}"
     by_variable = choice.reason == "WIRO_SERVICE"
     why = "the environment variable WIRO_SERVICE chooses the sandbox" if by_variable else choice.reason
@@ -67,7 +67,7 @@ def budget() -> Budget:
         limit_usd=manager.budget(notebook),
         spent_usd=manager.spent(notebook),
         reserved_usd=manager.reserved(notebook),
-        is_sandbox=manager.choice.is_sandbox,
+        is_free=manager.choice.is_free,
         is_setting=setting is not None and (own is None or setting < own),
     )
 
@@ -97,7 +97,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
 
 def spent_sentence() -> str:
     """Returns what this notebook spent, as a sentence; empty in the sandbox."""
-    if session.manager().choice.is_sandbox:
+    if session.manager().choice.is_free:
         return ""
     text = str(budget())
     return f"{text[0].upper()}{text[1:]}."
@@ -119,7 +119,7 @@ def spent(by: str = "model") -> Spent:
     manager = session.manager()
     rows = tuple(manager.ledger.spending(by, service=manager.service_name))
     here_usd = manager.spent(current_context().notebook)
-    return Spent(by, rows, here_usd, manager.choice.is_sandbox, manager.service_name)
+    return Spent(by, rows, here_usd, manager.choice.is_free, manager.service_name)
 
 
 def use(service: str) -> Output:
@@ -162,7 +162,7 @@ def logout() -> Output:
 
 def _new_runs_go_to() -> str:
     choice = session.manager(choose=False).choice
-    return f"new runs go to {'the sandbox (free)' if choice.is_sandbox else choice.name}"
+    return f"new runs go to {'the sandbox (free)' if choice.is_free else choice.name}"
 
 
 def _ask(prompt: str) -> SecretText:

@@ -38,7 +38,7 @@ class AccountStatus(Displayable):
 
     Attributes:
         service: Name of the service.
-        is_sandbox: True when nothing costs money.
+        is_free: True when nothing costs money.
         account: Where the key comes from.
         spent_usd: In this notebook.
         budget_usd: Its budget, or None.
@@ -48,7 +48,7 @@ class AccountStatus(Displayable):
     """
 
     service: str
-    is_sandbox: bool
+    is_free: bool
     account: str
     spent_usd: Decimal
     budget_usd: Decimal | None
@@ -58,16 +58,16 @@ class AccountStatus(Displayable):
 
     def output(self) -> Output:
         """Returns the answer of `%wiro`."""
-        service = "sandbox: local, free, no account" if self.is_sandbox else self.service
+        service = "sandbox: local, free, no account" if self.is_free else self.service
         budget = "nothing to spend in the sandbox"
-        if not self.is_sandbox or self.budget_usd is not None:
-            budget = format_budget(self.spent_usd, self.budget_usd) + (_SIMULATED if self.is_sandbox else "")
+        if not self.is_free or self.budget_usd is not None:
+            budget = format_budget(self.spent_usd, self.budget_usd) + (_SIMULATED if self.is_free else "")
         now = tally(self.in_flight) or "no runs in flight"
         rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
         rows += [("Files", self.files)] if self.files else []
         rows += [("Note", note) for note in self.notes]
         other = ("%wiro use sandbox", "for free practice")
-        if self.is_sandbox:
+        if self.is_free:
             other = ("%wiro login", "to use your Wiro account")
         return compose(
             heading("Ready", status=DONE),
@@ -89,14 +89,14 @@ class Budget(Displayable):
         limit_usd: Most to spend in the notebook; None without a budget.
         spent_usd: What was billed in it.
         reserved_usd: What its runs in flight may add.
-        is_sandbox: True when prices are simulated.
+        is_free: True when prices are simulated.
         is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
     """
 
     limit_usd: Decimal | None
     spent_usd: Decimal
     reserved_usd: Decimal
-    is_sandbox: bool
+    is_free: bool
     is_setting: bool = False
 
     @property
@@ -110,7 +110,7 @@ class Budget(Displayable):
     def output(self) -> Output:
         """Returns one line."""
         setting = "; the limit is the setting budget_usd" if self.is_setting else ""
-        return message(f"{self}{_SIMULATED if self.is_sandbox else ''}{setting}")
+        return message(f"{self}{_SIMULATED if self.is_free else ''}{setting}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -121,14 +121,14 @@ class Spent(Displayable):
         by: What the rows are: "model", "day" or "notebook".
         rows: Largest sum first; days newest first.
         notebook_usd: Billed in this notebook.
-        is_sandbox: True when prices are simulated.
+        is_free: True when prices are simulated.
         service: Its name.
     """
 
     by: str
     rows: tuple[Spending, ...]
     notebook_usd: Decimal
-    is_sandbox: bool
+    is_free: bool
     service: str
 
     @property
@@ -143,7 +143,7 @@ class Spent(Displayable):
 
     def output(self) -> Output:
         """Returns a table with bars."""
-        money = "simulated prices of the sandbox" if self.is_sandbox else self.service
+        money = "simulated prices of the sandbox" if self.is_free else self.service
         if not self.rows:
             return message(f"nothing spent yet ({money})")
         head = f"spent {format_usd(self.total_usd)} in all notebooks ({money})"

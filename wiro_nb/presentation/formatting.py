@@ -115,7 +115,7 @@ def raw_text(content: Any) -> str:
 
 def format_cost(snapshot: Snapshot) -> str:
     """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
-    if snapshot.is_sandbox:
+    if snapshot.is_free:
         return "free, sandbox"
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
         return "billed: nothing" if not snapshot.cost_usd else format_usd(snapshot.cost_usd)

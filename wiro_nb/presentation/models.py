@@ -33,9 +33,9 @@ class ModelLine:
     price: str
 
 
-def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, is_sandbox: bool) -> str:
+def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, is_free: bool) -> str:
     """Returns what a run with a model's default settings costs; only the price list is used without a schema."""
-    if is_sandbox:
+    if is_free:
         return "free, sandbox"
     if pricing is None:
         return "price not listed"

@@ -33,9 +33,9 @@ def describe_request(prepared: Prepared) -> dict[str, Any]:
     return {**request, "content_type": "multipart/form-data", "fields": fields, "files": files}
 
 
-def format_estimate(estimate: Estimate, is_sandbox: bool) -> str:
+def format_estimate(estimate: Estimate, is_free: bool) -> str:
     """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "free, sandbox", "price not listed"."""
-    if is_sandbox:
+    if is_free:
         return "free, sandbox"
     if not estimate.known:
         return "price not listed"
@@ -44,10 +44,10 @@ def format_estimate(estimate: Estimate, is_sandbox: bool) -> str:
     return format_forecast(estimate.low_usd)
 
 
-def explain_estimate(estimate: Estimate, is_sandbox: bool) -> str:
+def explain_estimate(estimate: Estimate, is_free: bool) -> str:
     """Returns an estimate with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
     text = f"{format_estimate(estimate, False)} ({estimate.basis})"
-    return f"free, sandbox; simulated price: {text}" if is_sandbox else text
+    return f"free, sandbox; simulated price: {text}" if is_free else text
 
 
 def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, notes: Iterable[str] = ()) -> Output:

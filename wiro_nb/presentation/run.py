@@ -96,7 +96,7 @@ def _continues(parent: Mapping[str, Any] | None) -> str:
 
 def _forecast(snapshot: Snapshot) -> str:
     """Returns what a billed run had been expected to cost."""
-    if snapshot.is_sandbox or snapshot.cost_usd is None or snapshot.estimated_usd is None:
+    if snapshot.is_free or snapshot.cost_usd is None or snapshot.estimated_usd is None:
         return ""
     return format_forecast(snapshot.estimated_usd)
 
@@ -362,7 +362,7 @@ def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
 
 
 def _billed(snapshot: Snapshot) -> Html:
-    cost_usd = Decimal(0) if snapshot.is_sandbox else snapshot.cost_usd
+    cost_usd = Decimal(0) if snapshot.is_free else snapshot.cost_usd
     return h("b", f"Billed: {format_usd(cost_usd) if cost_usd else 'nothing'}.")
 
 
@@ -398,7 +398,7 @@ def _note_lines(snapshot: Snapshot) -> Child:
 def _unfinished(snapshot: Snapshot) -> Child:
     at = f" at {snapshot.percent:.0f}%" if snapshot.percent is not None else ""
     seen = f", last seen {status_of(snapshot).label.lower()}{at}"
-    where = "in the sandbox" if snapshot.is_sandbox else "on Wiro"
+    where = "in the sandbox" if snapshot.is_free else "on Wiro"
     show = command(f"%wiro show {snapshot.short_id}")
     return (
         _head(snapshot, seen, status=LOST, title="Not finished when this notebook was saved"),

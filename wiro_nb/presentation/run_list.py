@@ -213,7 +213,7 @@ def _when(snapshot: Snapshot) -> str:
 
 
 def _cost(snapshot: Snapshot) -> str:
-    if snapshot.is_sandbox:
+    if snapshot.is_free:
         return "free"
     if snapshot.cost_usd is not None:
         return format_usd(snapshot.cost_usd)

@@ -28,7 +28,7 @@ class ServiceChoice:
 
     Attributes:
         name: "sandbox", "cloud", a name of the user's own, or a URL.
-        is_sandbox: True when nothing costs money.
+        is_free: True when nothing costs money.
         reason: Why this one, for people ("no key was found").
         base_url, socket_url: Addresses; empty for the sandbox, whose port is known once it runs.
         key_source: "environment", "keyring", "file" or "" (sandbox).
@@ -36,7 +36,7 @@ class ServiceChoice:
     """
 
     name: str
-    is_sandbox: bool
+    is_free: bool
     reason: str
     base_url: str = ""
     socket_url: str = ""
@@ -47,11 +47,11 @@ class ServiceChoice:
     @property
     def label(self) -> str:
         """The service as a heading names it."""
-        return "sandbox, free" if self.is_sandbox else self.name
+        return "sandbox, free" if self.is_free else self.name
 
     def to_service(self) -> Service:
         """Returns the addresses and key as the API client takes them (not for the sandbox)."""
-        if self.is_sandbox:
+        if self.is_free:
             raise ConfigError("the sandbox has no fixed address")
         return Service(self.name, self.base_url, self.socket_url, self.credentials, False)
 

@@ -119,13 +119,13 @@ class Services:
             if connection is None:
                 choice = self._choices.get(name) or resolve_service(name)
                 self._choices[name] = choice
-                if choice.is_sandbox and self._sandbox is None:
+                if choice.is_free and self._sandbox is None:
                     speed = _sandbox_speed()
                     self._sandbox = SandboxProcess(
                         sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
                     )
                 connection = self._connections[name] = Connection(
-                    choice, self._sandbox if choice.is_sandbox else None
+                    choice, self._sandbox if choice.is_free else None
                 )
             return connection
 
@@ -183,6 +183,6 @@ async def _check_key(choice: ServiceChoice) -> None:
 
 
 def _folder_name(choice: ServiceChoice) -> str:
-    if choice.is_sandbox:
+    if choice.is_free:
         return SANDBOX
     return hashlib.sha256(choice.base_url.encode()).hexdigest()[:12]

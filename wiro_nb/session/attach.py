@@ -70,7 +70,7 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
         origin: Where it was asked for.
         out_dir: Folder of all runs' folders, relative to the notebook's, or absolute.
     """
-    base_url = SANDBOX_BASE_URL if choice.is_sandbox else choice.base_url
+    base_url = SANDBOX_BASE_URL if choice.is_free else choice.base_url
     owner = ledger.find_task(choice.name, base_url, task.id)
     lost = _find_uncertain(ledger, task, choice.name) if owner is None else None
     if lost is not None:

@@ -58,7 +58,7 @@ def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
 
 
 def check_limits(
-    count: int, cost: TotalCost, *, is_sandbox: bool, limit_usd: Decimal, limit_runs: int, summary: str
+    count: int, cost: TotalCost, *, is_free: bool, limit_usd: Decimal, limit_runs: int, summary: str
 ) -> None:
     """Refuses so many runs, or so much money, that the user should confirm first.
 
@@ -67,7 +67,7 @@ def check_limits(
     Args:
         count: Runs to be sent.
         cost: Of all of them.
-        is_sandbox: True where nothing is billed.
+        is_free: True where nothing is billed.
         limit_usd: The most that is sent without being asked, in US dollars.
         limit_runs: The most runs that are sent without being asked.
         summary: What would be sent; the reason is put behind it.
@@ -78,9 +78,9 @@ def check_limits(
     reason = ""
     if count > limit_runs:
         reason = f"more than {limit_runs} run{'' if limit_runs == 1 else 's'}"
-    elif count and not is_sandbox and cost.most_usd is None:
+    elif count and not is_free and cost.most_usd is None:
         reason = "their price is unknown"
-    elif count and not is_sandbox and cost.most_usd is not None and cost.most_usd > limit_usd:
+    elif count and not is_free and cost.most_usd is not None and cost.most_usd > limit_usd:
         reason = f"more than ${limit_usd}"
     if reason:
         raise ConfirmationNeeded(
@@ -109,13 +109,13 @@ def confirm_total(
     Raises:
         ConfirmationNeeded: As in `check_limits`.
     """
-    cost, is_sandbox = total_of(manager, requests), manager.choice.is_sandbox
-    summary = f"{describe_total(len(requests), cost, is_sandbox)}, on {manager.service_name}"
+    cost, is_free = total_of(manager, requests), manager.choice.is_free
+    summary = f"{describe_total(len(requests), cost, is_free)}, on {manager.service_name}"
     if not yes and len(requests) > 1:
         check_limits(
             len(requests),
             cost,
-            is_sandbox=is_sandbox,
+            is_free=is_free,
             limit_usd=limit_usd,
             limit_runs=limit_runs,
             summary=f"that would send {summary}",
@@ -123,17 +123,17 @@ def confirm_total(
     return summary
 
 
-def describe_total(count: int, cost: TotalCost, is_sandbox: bool, *, with_time: bool = True) -> str:
+def describe_total(count: int, cost: TotalCost, is_free: bool, *, with_time: bool = True) -> str:
     """Returns number, price and time as text: "6 runs, about $0.24, about 1:30 of work"."""
     parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
     if count:
-        parts.append(format_total(cost, is_sandbox))
+        parts.append(format_total(cost, is_free))
         if with_time and cost.seconds is not None and cost.seconds >= 0.5:
             parts.append(f"about {_clock(cost.seconds)} of work")
     return ", ".join(parts)
 
 
-def format_total(cost: TotalCost, is_sandbox: bool) -> str:
+def format_total(cost: TotalCost, is_free: bool) -> str:
     """Returns the price of all runs together as text."""
     if not cost.known:
         price = "price unknown"
@@ -141,7 +141,7 @@ def format_total(cost: TotalCost, is_sandbox: bool) -> str:
         price = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
     else:
         price = ("" if 0 < cost.low_usd < _LEAST_USD else "about ") + _usd(cost.low_usd)
-    return f"free, sandbox (simulated price: {price})" if is_sandbox else price
+    return f"free, sandbox (simulated price: {price})" if is_free else price
 
 
 def _usd(amount: Decimal) -> str:

@@ -33,7 +33,7 @@ def tracker(expected_s: float | None = None, **changes: Any) -> Tracker:
         "short_id": "k3f9a",
         "model": "wiro/animate-diff",
         "service": "sandbox",
-        "is_sandbox": True,
+        "is_free": True,
         "state": RunState.SUBMITTED,
         "stage": Stage.WAITING,
         "task_id": "7",

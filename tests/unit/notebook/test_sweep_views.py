@@ -27,13 +27,13 @@ CLIP = RunOutput(
 )
 
 
-def plan_of(*axes: str, zipped: bool = False, is_sandbox: bool = False, **changes: Any) -> SweepPlan:
+def plan_of(*axes: str, zipped: bool = False, is_free: bool = False, **changes: Any) -> SweepPlan:
     assert SCHEMA is not None
     read = tuple(read_axis(text) for text in axes)
     points = tuple(list_points(read, zipped=zipped))
     cost = TotalCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
     values = {"made": {}, **changes}
-    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, (), values["made"], cost, is_sandbox)
+    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, (), values["made"], cost, is_free)
 
 
 def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:
@@ -42,7 +42,7 @@ def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **
         "short_id": "k3f9a",
         "model": "wiro/animate-diff",
         "service": "cloud",
-        "is_sandbox": False,
+        "is_free": False,
         "prompt": "a <b>sea</b> for $5",
         "elapsed_s": 9.0,
         "cost_usd": Decimal("0.038") if state is RunState.SUCCEEDED else None,

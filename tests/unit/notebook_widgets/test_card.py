@@ -21,7 +21,7 @@ def snapshot(state: RunState, stage: Stage, **changes: Any) -> Snapshot:
         "short_id": "abcde",
         "model": "a/b",
         "service": "cloud",
-        "is_sandbox": False,
+        "is_free": False,
         "submitted": NOW,
         "estimated_usd": Decimal("0.04"),
         "prompt": "a lighthouse",

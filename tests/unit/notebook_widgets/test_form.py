@@ -198,7 +198,7 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest
     schema = find_bundled(WAN)
     assert schema is not None
     manager = Mock()
-    manager.choice.is_sandbox, manager.choice.name = False, "cloud"
+    manager.choice.is_free, manager.choice.name = False, "cloud"
     manager.budget.return_value, manager.spent.return_value = Decimal("1.98"), Decimal("1.98")
     manager.prepare.side_effect = manager.estimate.side_effect = UnknownModel("asked")
     monkeypatch.setattr(session, "manager", lambda: manager)

@@ -25,7 +25,7 @@ def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_task
     manager = make_manager(sandbox_arguments=QUICKLY)
     run = submit(manager, "[queue] a cat")
     wait_for_stage(run, Stage.QUEUED)
-    assert run.snapshot.is_sandbox
+    assert run.snapshot.is_free
     process: SandboxProcess = manager.services._sandbox
     pid = process.pid
     assert pid is not None

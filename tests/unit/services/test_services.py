@@ -24,7 +24,7 @@ KEY, SECRET = "key-for-tests-1234", "secret-for-tests-5678"
 
 def test_without_a_key_the_sandbox_is_chosen_and_says_where_was_looked(tmp_path: Path) -> None:
     choice = resolve_service(folder=tmp_path, environ={})
-    assert choice.is_sandbox
+    assert choice.is_free
     assert [place for place, _ in choice.looked_in] == ["WIRO_API_KEY", "keyring", "credentials.json"]
 
 
@@ -119,7 +119,7 @@ def test_login_keeps_only_a_key_that_works(
     manager = make_manager()
     with pytest.raises(AuthRejected):
         manager.services.login("not-a-key-of-anybody", "nor-a-secret-of-anybody")
-    assert manager.choice.is_sandbox
+    assert manager.choice.is_free
     manager.services.login(sandbox.api_key, sandbox.api_secret)
     assert manager.service_name == "cloud"
     with pytest.raises(AuthRejected):
@@ -127,7 +127,7 @@ def test_login_keeps_only_a_key_that_works(
     assert make_manager().service_name == "cloud"
     assert submit(manager).wait(60).path is not None
     assert manager.services.logout()
-    assert manager.choice.is_sandbox
+    assert manager.choice.is_free
 
 
 def test_what_the_service_shows_of_a_model_wins_over_the_bundled_inputs_once_it_was_read(

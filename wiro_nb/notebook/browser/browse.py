@@ -62,8 +62,8 @@ class BrowserController:
             query=query,
             service=choice.label,
             # The sandbox promises to work without the net: covers are loaded there when asked for.
-            remote_covers=not choice.is_sandbox,
-            free=choice.is_sandbox,
+            remote_covers=not choice.is_free,
+            free=choice.is_free,
         )
 
     def show(self) -> None:
@@ -101,7 +101,7 @@ class BrowserController:
 def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
     """Returns models as the browser shows them."""
     thumbs = own_pictures()
-    free = session.manager().choice.is_sandbox
+    free = session.manager().choice.is_free
     # Models one has used come first; the sandbox's own practice models after those that exist.
     ordered = sorted(cards, key=lambda card: (card.slug not in thumbs, card.slug.startswith("sandbox/")))
     return [

@@ -38,7 +38,7 @@ class ModelList(Displayable, list["ModelCard"]):
                 card.title,
                 card.description,
                 card.categories,
-                format_default_price(card.price, None, choice.is_sandbox),
+                format_default_price(card.price, None, choice.is_free),
             )
             for card in self
         ]
@@ -78,9 +78,9 @@ def info(model: str) -> ModelInfo:
     if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
         notes.append("This model has no seed: a clip cannot be repeated exactly.")
     manager = session.manager()
-    is_sandbox = manager.choice.is_sandbox
-    detail = None if is_sandbox else manager.detail(schema.slug)
-    price = format_default_price(detail.pricing if detail else None, schema, is_sandbox)
+    is_free = manager.choice.is_free
+    detail = None if is_free else manager.detail(schema.slug)
+    price = format_default_price(detail.pricing if detail else None, schema, is_free)
     return ModelInfo(schema, price, tuple(notes))
 
 
@@ -95,7 +95,7 @@ def _notes(schema: ModelSchema) -> list[str]:
     if source.get("changed"):
         notes.append(f"Its inputs changed {source['changed']}.")
     manager = session.manager()
-    if source.get("kind") == "bundled" and not manager.choice.is_sandbox:
+    if source.get("kind") == "bundled" and not manager.choice.is_free:
         from wiro_nb.schema.types import describe_changes
 
         detail = manager.detail(schema.slug)

@@ -143,7 +143,7 @@ def preview(replay: Replay) -> Output:
     if replay.prepared is not None:
         facts = describe_request(replay.prepared)
         rows.append(("Request", facts["endpoint"]))
-        rows.append(("Price", explain_estimate(manager.estimate(replay.prepared), manager.choice.is_sandbox)))
+        rows.append(("Price", explain_estimate(manager.estimate(replay.prepared), manager.choice.is_free)))
         body = facts.get("body") or {name: facts[name] for name in ("fields", "files") if name in facts}
     return unsent_output(f"Run {replay.source.short_id} made again", rows, body, notes=replay.lines)
 

@@ -89,7 +89,7 @@ class FormController:
             schema,
             on_run=self.start,
             price=self.price,
-            badge="sandbox" if manager.choice.is_sandbox else manager.choice.name,
+            badge="sandbox" if manager.choice.is_free else manager.choice.name,
             values=values or None,
             folder=context.folder,
             upload_dir=context.folder / session.preferences.out_dir / ".inputs",
@@ -104,7 +104,7 @@ class FormController:
 
     def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the price of these values in words and, in the sandbox, the price it plays with; asks nobody."""
-        if not session.manager().choice.is_sandbox:
+        if not session.manager().choice.is_free:
             return self._estimate(values), ""
         try:
             words = self._estimate(values)
@@ -138,9 +138,7 @@ class FormController:
             raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
-        again = (
-            "free" if manager.choice.is_sandbox else format_estimate(manager.estimate(prepared, ask=False), False)
-        )
+        again = "free" if manager.choice.is_free else format_estimate(manager.estimate(prepared, ask=False), False)
         handle = submit(prepared, self._context, SubmitOptions("form"), parent=parent_of(given, manager))
         bridge.watch(handle)
         card = RunCard(handle.snapshot, again_price=again)
@@ -198,7 +196,7 @@ class FormController:
         spent = manager.spent(self._context.notebook)
         share = float(spent / limit) if limit else 1.0
         self.form.budget = {
-            "text": format_budget(spent, limit) + (", simulated" if manager.choice.is_sandbox else ""),
+            "text": format_budget(spent, limit) + (", simulated" if manager.choice.is_free else ""),
             "share": min(1.0, max(0.0, share)),
             "reached": spent >= limit,
             "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",

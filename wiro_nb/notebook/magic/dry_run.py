@@ -37,7 +37,7 @@ def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) ->
     rows = [
         ("Request", facts["endpoint"]),
         ("Service", manager.service_name),
-        ("Price", explain_estimate(estimate, manager.choice.is_sandbox)),
+        ("Price", explain_estimate(estimate, manager.choice.is_free)),
         ("Time", "no earlier run compares" if seconds is None else f"about {format_duration(seconds)} of work"),
     ]
     made = manager.find_made(prepared, context.notebook)

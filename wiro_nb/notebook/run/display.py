@@ -116,7 +116,7 @@ class RunView:
 
         snapshot = self.handle.snapshot
         price = "price not listed"
-        if snapshot.is_sandbox:
+        if snapshot.is_free:
             price = "free"
         elif snapshot.estimated_usd is not None:
             price = format_forecast(snapshot.estimated_usd)

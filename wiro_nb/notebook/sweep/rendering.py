@@ -143,7 +143,7 @@ def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -
 
 def tile_cost(snapshot: Snapshot) -> str:
     """Returns what a tile says about money: nothing for what is free."""
-    return "" if snapshot.is_sandbox or snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
+    return "" if snapshot.is_free or snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
 
 
 def _placeholder(snapshot: Snapshot, kind: str) -> str:
@@ -194,7 +194,7 @@ def head_data(
 
 def _spent(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
     """Returns "spent $0.12 of about $0.24": what the runs of this start were billed, against the forecast."""
-    if plan.is_sandbox:
+    if plan.is_free:
         return "free, sandbox"
     sent = [snapshot for position, snapshot in enumerate(snapshots) if position not in plan.made]
     if not sent:

@@ -139,7 +139,7 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
     numbers += _step_text(snapshot)
     numbers += [f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip()] if snapshot.rate is not None else []
     return view | {
-        "aside": "" if snapshot.is_sandbox else "free if it has not ended",
+        "aside": "" if snapshot.is_free else "free if it has not ended",
         "numbers": numbers,
         "elapsed": _elapsed(snapshot, "elapsed"),
         "after": _remaining(snapshot),
@@ -158,8 +158,8 @@ def _remaining(snapshot: Snapshot) -> list[str]:
 def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[str, Any]:
     retry = "" if snapshot.retry_in_s is None else f", next try in {max(1, round(snapshot.retry_in_s))} s"
     age_s = max(0.0, (moment - snapshot.lost_since).total_seconds()) if snapshot.lost_since is not None else 0.0
-    where = "in the sandbox" if snapshot.is_sandbox else "on the service"
-    bill = "It is free." if snapshot.is_sandbox else "It will be billed if it succeeds."
+    where = "in the sandbox" if snapshot.is_free else "on the service"
+    bill = "It is free." if snapshot.is_free else "It will be billed if it succeeds."
     return {
         "actions": [{"id": "try_now", "label": "Try now"}, _STOP_WATCHING],
         "numbers": [f"{percent:.0f}%"] if percent is not None else [f"last seen {snapshot.stage.value}"],

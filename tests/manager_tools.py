@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from wiro_nb.config import Settings
+from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Stage
+from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
+from wiro_nb.session.submission import Batch
 
 VACE = "pruna/vace"
 WAN = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -84,7 +87,14 @@ def manager(sandbox: Any, point_at: Callable[[Any], None], make_manager: Callabl
 
 
 def submit(manager: Manager, prompt: str = "a cat", **options: Any) -> Run:
-    return manager.submit(manager.prepare(WAN, {"prompt": prompt}), **options)
+    """Returns a new run, also of a request that was made before."""
+    return manager.submit(manager.prepare(WAN, {"prompt": prompt}), **{"fresh": True, **options})
+
+
+def find_made(manager: Manager, prepared: Prepared, notebook: str | None) -> Run | None:
+    """Returns the run that answers a request of a notebook already."""
+    (found,) = manager.find_made(Batch([prepared], Origin(notebook)))
+    return found
 
 
 def wait_for(run: Run, holds: Any, timeout_s: float = 60.0) -> None:

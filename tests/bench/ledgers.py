@@ -54,8 +54,8 @@ def _pattern() -> Any:
         origin=Origin("notebook.ipynb", "cell", None, "python"),
         created=_START,
         out_folder=Path("/nowhere"),
+        scope="notebook.ipynb",
         estimated_usd=Decimal("0.01"),
-        parent=None,
     )
 
 
@@ -105,6 +105,7 @@ def best_ms(work: Callable[[], object], times: int = 7) -> float:
 def measure(most: int) -> list[Figure]:
     """Fills a ledger step by step, up to `most` rows, and asks it the questions of every day."""
     from wiro_nb.ledger.ledger import Ledger
+    from wiro_nb.ledger.queries import Reuse
 
     group, figures, lives = "ledger", [], {}
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +131,7 @@ def measure(most: int) -> list[Figure]:
             ("the latest 50 runs", lambda: ledger.list(limit=50)),
             ("the latest 50 of a notebook", lambda: ledger.list(notebook="notebook7.ipynb", limit=50)),
             ("a run by its short id", lambda: ledger.find(row.short_id)),
-            ("the same request before", lambda: ledger.find_made(row.request_sha256, "sandbox", row.notebook)),
+            ("the same request before", lambda: ledger.answer_plans([row], Reuse())),
             ("times of earlier runs", lambda: ledger.past_runs(MODEL, "sandbox")),
             ("unfinished runs", lambda: ledger.unfinished()),
             ("money of a notebook", lambda: ledger.spent("notebook7.ipynb", "sandbox")),

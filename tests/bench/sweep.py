@@ -69,9 +69,7 @@ def measure(count: int) -> list[str]:
     messages = count_messages()
     before = cpu_s()
     began = time.perf_counter()
-    sweep = timed(
-        f"start: {count} intents on disk, handle returned", lambda: Sweep.start(manager, plan, origin=origin)
-    )
+    sweep = timed(f"start: {count} intents on disk, handle returned", lambda: Sweep.start(manager, plan))
     view = SweepView(sweep)
     timed("grid made and displayed", view.show_live)
     sweep.wait()

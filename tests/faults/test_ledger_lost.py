@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import WAN, submit, wait_for_stage
+from tests.manager_tools import WAN, find_made, submit, wait_for_stage
 from wiro_nb.config import data_dir, ledger_path
 from wiro_nb.execution import driver
 from wiro_nb.execution.requests import Origin
@@ -75,7 +75,7 @@ def test_runs_come_back_whole_and_are_not_paid_again(made: Any, make_manager: An
     assert manager.take_notices() == ()
     for name in ("id", "model", "parameters", "state", "cost_usd", "task_id", "record", "path", "outputs"):
         assert getattr(back, name) == getattr(run, name), name
-    again = manager.find_made(manager.prepare(WAN, {"prompt": "a cat"}), origin.notebook)
+    again = find_made(manager, manager.prepare(WAN, {"prompt": "a cat"}), origin.notebook)
     assert again is back, "the request is known, so the cell shows what it has"
     assert manager.spent() == run.cost_usd
     assert manager.ledger.check_integrity() == "ok"

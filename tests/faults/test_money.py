@@ -82,7 +82,7 @@ def test_an_uncertain_run_is_asked_about_again_and_never_sent_again(
 def test_two_runs_of_one_request_whose_answers_were_lost_share_no_task(manager: Manager, service: Any) -> None:
     service.set_faults("Run:reset-after@1-2")
     prepared = manager.prepare(WAN, {"prompt": "twins", "seed": "7"})
-    twins = [manager.submit(prepared), manager.submit(prepared)]
+    twins = [manager.submit(prepared, fresh=True) for _ in range(2)]
     for run in twins:
         run.wait(30)
     assert {run.task_id for run in twins} == {task["task_id"] for task in service.audit()["tasks"]}

@@ -176,6 +176,7 @@ COMMANDS: dict[str, Command] = {
             _argument("values", nargs="*", metavar="name=value", help="settings to change, for example seed=8"),
             _FILE,
             _switch("--all", "every run of a notebook or folder"),
+            _switch("--fresh", "run again even if it was made again already"),
             _switch("--yes", "with --all: send more than 12 runs, above 1 USD, or at an unknown price"),
             _switch("--dry-run", "print the request and what has changed; send nothing"),
             _OUT,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb import config
 from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, open_manager, print_json, say
-from wiro_nb.cli.runs import follow, read_amount, read_values
+from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _DEFAULT_TITLE = "Generated clips"
 
 
 def rerun(arguments: argparse.Namespace) -> int:
-    """Makes runs again, waits for them, prints them; each that is asked for is sent."""
+    """Makes runs again, waits for them, prints them; one that was made again already is shown."""
     from wiro_nb.execution.requests import Origin
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
 
@@ -45,9 +45,17 @@ def rerun(arguments: argparse.Namespace) -> int:
         say(f"{replay.plan.model} on {manager.service_name}: {_price(manager, replay)}")
         for line in replay.lines:
             say(f"  {as_shell(line)}")
-        handle = send(
-            manager, replay, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=arguments.out or None
+        submission = send(
+            manager,
+            replay,
+            origin=Origin(kind="cli"),
+            max_cost_usd=limit,
+            out_dir=arguments.out or None,
+            fresh=arguments.fresh,
         )
+        handle = submission.run
+        if not submission.is_new:
+            report_reuse(handle)
         codes.append(follow(handle, as_json=arguments.json))
         if handle.path is not None:
             say(f"  compare it with the first: wiro-nb compare {replay.source.typed_name} {handle.short_id}")

@@ -30,7 +30,6 @@ from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, pa
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.ledger.rows import LedgerRow
     from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
@@ -41,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
     from wiro_nb.execution.requests import Origin
     from wiro_nb.presentation.request import format_estimate
+    from wiro_nb.session.submission import Batch
 
     manager = open_manager(arguments)
     prepared = manager.prepare(arguments.model, read_values(arguments.values, arguments.file))
@@ -50,19 +50,29 @@ def run(arguments: argparse.Namespace) -> int:
         return _preview(manager, prepared, as_json=arguments.json)
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
-    done = None if arguments.fresh else manager.find_made(prepared, None, accept=_has_succeeded)
-    if done is not None:
-        _download_missing(done)
-        say(f"Already made as run {done.short_id}. No charge. To run it again: --fresh")
-        return _report(done, as_json=arguments.json)
-    price = format_estimate(manager.estimate(prepared), manager.choice.is_free)
-    say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
-    handle = manager.submit(prepared, origin=Origin(kind="cli"), max_cost_usd=limit, out_dir=out_dir)
+    batch = Batch([prepared], Origin(kind="cli"), fresh=arguments.fresh)
+    if manager.find_made(batch) == [None]:
+        price = format_estimate(manager.estimate(prepared), manager.choice.is_free)
+        say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
+    (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
+    if not submission.is_new:
+        report_reuse(submission.run)
     if arguments.detach:
-        _wait_until_sent(handle)
-        say(f"To wait for it: wiro-nb wait {handle.short_id}")
-        return _report(handle, as_json=arguments.json)
-    return follow(handle, as_json=arguments.json)
+        _wait_until_sent(submission.run)
+        say(f"To wait for it: wiro-nb wait {submission.run.short_id}")
+        return _report(submission.run, as_json=arguments.json)
+    return follow(submission.run, as_json=arguments.json)
+
+
+def report_reuse(run: Run) -> None:
+    """Says that an earlier run answers a request; downloads its files where they are gone."""
+    if run.state is RunState.SUCCEEDED:
+        _download_missing(run)
+        say(f"Already made as run {run.short_id}. No charge. To run it again: --fresh")
+    elif run.state is RunState.UNCERTAIN:
+        say(f"Sent before as run {run.short_id} without an answer: the service is asked again.")
+    else:
+        say(f"Already under way as run {run.short_id}. To start another one: --fresh")
 
 
 def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
@@ -204,10 +214,6 @@ def record(arguments: argparse.Namespace) -> int:
             )
         print_json(item.record)
     return EXIT_DONE
-
-
-def _has_succeeded(row: LedgerRow) -> bool:
-    return row.state is RunState.SUCCEEDED
 
 
 def _download_missing(handle: Run) -> None:

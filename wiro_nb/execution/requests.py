@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.inputs import describe_files
 from wiro_nb.execution.run_files import input_path, run_folder_name
@@ -70,6 +71,11 @@ def notebook_dir_of(notebook: str | None) -> Path:
     return present
 
 
+def scope_of(notebook: str | None, notebook_dir: Path) -> str:
+    """Returns where a request counts as the same: in its notebook, else in its working folder."""
+    return notebook or str(notebook_dir / ANY_NOTEBOOK)
+
+
 def plan_row(
     prepared: Prepared,
     *,
@@ -78,12 +84,14 @@ def plan_row(
     origin: Origin,
     created: datetime,
     out_folder: Path,
-    estimated_usd: Decimal | None,
-    parent: Mapping[str, Any] | None,
+    scope: str,
+    account: str | None = None,
+    estimated_usd: Decimal | None = None,
+    parent: Mapping[str, Any] | None = None,
     sweep_id: str | None = None,
     sweep_point: int | None = None,
 ) -> LedgerRow:
-    """Returns the intent to run, ready for the ledger."""
+    """Returns the intent to run, ready for the ledger; see `LedgerRow` for the fields."""
     schema, run_id = prepared.schema, new_run_id()
     seed = prepared.seed
     return LedgerRow(
@@ -112,6 +120,8 @@ def plan_row(
         stage=str(Stage.WAITING),
         sweep_id=sweep_id,
         sweep_point=sweep_point,
+        scope=scope,
+        account=account,
     )
 
 

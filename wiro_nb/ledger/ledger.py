@@ -19,6 +19,7 @@ from wiro_nb.config import ledger_path
 from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger import queries, writes
 from wiro_nb.ledger.database import BUSY_TIMEOUT_S, Database
+from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.recovery import check_integrity, copy_rows, known_folders, rows_from_sidecars
 from wiro_nb.ledger.rows import LedgerRow, export_line, insert_missing, insert_row
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
@@ -106,7 +107,7 @@ class Ledger:
     find = _read(queries.find)
     list = _read(queries.select)
     unfinished = _read(queries.unfinished)
-    find_made = _read(queries.find_made)
+    answer_plans = _read(queries.answer_plans)
     find_task = _read(queries.find_task)
     find_maker = _read(queries.find_maker)
     frame_hashes = _read(queries.frame_hashes)
@@ -129,13 +130,20 @@ class Ledger:
 
     # The steps of a run ----------------------------------------------------------------------
 
-    def insert_plans(self, rows: Sequence[LedgerRow], *, budget_usd: Decimal | None = None) -> None:
-        """Writes intents to run: all of them, or none when they go over the budget together.
+    def insert_plans(
+        self, rows: Sequence[LedgerRow], *, budget_usd: Decimal | None = None, reuse: Reuse | None = None
+    ) -> Sequence[LedgerRow]:
+        """Writes intents to run: all that no earlier run answers, or none when these go over the budget together.
 
         Args:
             rows: In state planned, of one notebook and service.
             budget_usd: Limit for the rows' notebook and service. The notebook's own budget counts too; the
                 lower one holds.
+            reuse: Which earlier runs answer; None inserts every row.
+
+        Returns:
+            For each row itself, or the earlier run that answers its request, as `queries.find_made` decides. The
+            look-up and the insert are one transaction: two kernels cannot both pay for one request.
 
         Raises:
             BudgetExceeded: Billed and reserved money with these estimates would go over. The check and the
@@ -143,15 +151,18 @@ class Ledger:
             LedgerError: Nothing was written, so nothing may be sent.
         """
 
-        def work(connection: sqlite3.Connection) -> None:
-            writes.check_budget(connection, rows, budget_usd)
-            for row in rows:
+        def work(connection: sqlite3.Connection) -> Sequence[LedgerRow]:
+            result = queries.answer_plans(connection, rows, reuse)
+            new = [row for row, answer in zip(rows, result, strict=True) if answer is row]
+            if new:
+                writes.check_budget(connection, new, budget_usd)
+            for row in new:
                 insert_row(connection, row)
+            return result
 
         if any(row.state is not RunState.PLANNED for row in rows):
             raise LedgerError("A new run is planned.", reason="transition", billed=NOTHING_SENT)
-        if rows:
-            self._database.write(work, billed=NOTHING_SENT)
+        return self._database.write(work, billed=NOTHING_SENT) if rows else []
 
     def insert_attached(self, row: LedgerRow) -> LedgerRow:
         """Writes a run for a task that exists already; returns the run that owns the task if there is one.

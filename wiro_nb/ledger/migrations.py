@@ -106,7 +106,21 @@ def _v5_compute_time(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_v1_runs_and_budgets, _v2_sweeps, _v3_media, _v4_cancels, _v5_compute_time)
+def _v6_scopes(connection: sqlite3.Connection) -> None:
+    """Adds where a run answers the same request again, and which account it belongs to."""
+    connection.execute("ALTER TABLE runs ADD COLUMN scope TEXT")
+    connection.execute("ALTER TABLE runs ADD COLUMN account TEXT")
+    connection.execute("UPDATE runs SET scope = notebook")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _v1_runs_and_budgets,
+    _v2_sweeps,
+    _v3_media,
+    _v4_cancels,
+    _v5_compute_time,
+    _v6_scopes,
+)
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> int:

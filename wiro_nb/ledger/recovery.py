@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.config import data_dir
+from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
@@ -208,6 +208,7 @@ def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
     parameters, files = record.get("parameters") or {}, record.get("files") or {}
     contents = {name: [item.get("sha256") or item.get("url") for item in items] for name, items in files.items()}
     open_seed = str(seed["parameter"]) if seed and not seed.get("pinned") else None
+    notebook = _find_notebook(str(record["run_id"]), notebook_dir)
     return LedgerRow(
         run_id=str(record["run_id"]),
         state=state,
@@ -218,7 +219,8 @@ def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
         created=times.get("created") or datetime.now(UTC),
         request_sha256=hash_request(str(model["run_path"]), parameters, contents, open_seed),
         request={name: record.get(name) for name in ("parameters", "files", "seed")},
-        notebook=_find_notebook(str(record["run_id"]), notebook_dir),
+        notebook=notebook,
+        scope=notebook or str(notebook_dir / ANY_NOTEBOOK),
         cell_id=cell.get("id"),
         source_sha256=cell.get("source_sha256"),
         schema_sha256=model.get("schema_sha256"),

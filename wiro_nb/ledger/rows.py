@@ -42,6 +42,8 @@ class LedgerRow:
         deleted: Forgotten: not listed any more, but still counted as spent.
         sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
         cancel_at: When the user asked to cancel it (UTC), in any process; or None.
+        scope: Where it answers the same request again: its notebook, else `FOLDER/*`; None in rows of earlier
+            versions without a notebook. account: Hash that tells the accounts of a service apart, or None.
     """
 
     run_id: str
@@ -84,6 +86,8 @@ class LedgerRow:
     sweep_id: str | None = None
     sweep_point: int | None = None
     cancel_at: datetime | None = None
+    scope: str | None = None
+    account: str | None = None
 
     @property
     def short_id(self) -> str:
@@ -120,7 +124,7 @@ _OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
 COLUMNS = tuple(item.name for item in fields(LedgerRow))
 WHOLE_ROW = ", ".join(COLUMNS)
 """What to select for `row_from_sql`."""
-_LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until"})
+_LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until", "scope", "account"})
 
 
 def time_text(moment: datetime | None) -> str | None:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-ANY_NOTEBOOK = "*"
-"""The file name where no front end gives one."""
+from wiro_nb.config import ANY_NOTEBOOK
 
 _INJECTED_HEAD = "# Parameters\n"
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")

@@ -114,7 +114,7 @@ class Session:
         return self._notices.pop(run_id, "")
 
     def returned_in(self, context: ExecutionContext) -> set[str]:
-        """Returns the ids of runs that calls of the present execution of a cell have given back.
+        """Returns the ids of runs that calls of this execution of a cell, or of this script, have returned.
 
         A loop that asks three times for the same thing wants three clips, not the first one three times.
         """
@@ -128,7 +128,7 @@ class Session:
         return self._in_execution(context).displayed
 
     def _in_execution(self, context: ExecutionContext) -> _Execution:
-        if context.execution_id is None or context.execution_id != self._execution.id:
+        if context.execution_id != self._execution.id:
             self._execution = _Execution(context.execution_id)
         return self._execution
 

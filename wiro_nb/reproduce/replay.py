@@ -18,7 +18,6 @@ from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.execution.finalize import build_run_record
 from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
-from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.find import find_records, split_source
@@ -30,6 +29,7 @@ from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.planning import notebook_dir_of_row
+from wiro_nb.session.submission import Batch, Submission
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LATEST = 500
@@ -230,8 +230,9 @@ def send(
     origin: Origin | None = None,
     max_cost_usd: Decimal | None = None,
     out_dir: str | Path | None = None,
-) -> Run:
-    """Sends a replay; the new run names the old one as its parent.
+    fresh: bool = False,
+) -> Submission:
+    """Sends a replay, unless this run was made again already; the new run names the old one as its parent.
 
     Raises:
         InvalidParameter, InvalidFile: It is not ready; nothing was sent.
@@ -239,13 +240,9 @@ def send(
     """
     if replay.prepared is None:
         raise refuse(replay)
-    return manager.submit(
-        replay.prepared,
-        origin=origin,
-        max_cost_usd=max_cost_usd,
-        parent=replay.parent,
-        out_dir=out_dir,
-    )
+    batch = Batch([replay.prepared], origin or Origin(), [replay.parent], fresh=fresh, is_rerun=True)
+    (submission,) = manager.submit_many(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
+    return submission
 
 
 def record_of(row: LedgerRow) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Choosing costs no connection and starts nothing; `services.connection` connects 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,13 @@ class ServiceChoice:
     def label(self) -> str:
         """The service as a heading names it."""
         return "sandbox, free" if self.is_free else self.name
+
+    @property
+    def account(self) -> str | None:
+        """A hash that tells the accounts of a service apart without showing the key; None in the sandbox."""
+        if self.credentials is None:
+            return None
+        return hashlib.sha256(f"wiro_nb account {self.credentials.key}".encode()).hexdigest()[:16]
 
     def to_service(self) -> Service:
         """Returns the addresses and key as the API client takes them (not for the sandbox)."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, NotAccessible, WiroError
-from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of, plan_row
+from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
@@ -17,7 +17,7 @@ from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
-from wiro_nb.session.planning import out_folder_of
+from wiro_nb.session.planning import make_folder, out_folder_of
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Task
@@ -79,7 +79,7 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
         # Given up here (the service did not know it for a while), and alive there.
         row = ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
     else:
-        row = ledger.insert_attached(_row_of_task(task, choice.name, base_url, origin, out_dir))
+        row = ledger.insert_attached(_row_of_task(task, choice, base_url, origin, out_dir))
     if row.cancel_at is not None and not row.state.is_final:
         row = ledger.amend(row.run_id, cancel_at=None)  # to attach a task is to want it
     return row
@@ -98,7 +98,7 @@ def _find_uncertain(ledger: Ledger, task: Task, service: str) -> LedgerRow | Non
     return None
 
 
-def _row_of_task(task: Task, service: str, base_url: str, origin: Origin, out_dir: str) -> LedgerRow:
+def _row_of_task(task: Task, choice: ServiceChoice, base_url: str, origin: Origin, out_dir: str) -> LedgerRow:
     model = task.model or "unknown/unknown"
     try:
         schema = find_bundled(model) or free_form_schema(model)
@@ -107,15 +107,18 @@ def _row_of_task(task: Task, service: str, base_url: str, origin: Origin, out_di
     parameters: dict[str, WireValue] = {
         name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list, dict))
     }
+    notebook_dir = notebook_dir_of(origin.notebook)
+    out_folder = out_folder_of(notebook_dir, out_dir)
+    make_folder(out_folder)
     row = plan_row(
         Prepared(schema, parameters, {}, None),
-        service=service,
+        service=choice.name,
         base_url=base_url,
         origin=origin,
         created=task.created or datetime.now(UTC),
-        out_folder=out_folder_of(notebook_dir_of(origin.notebook), out_dir),
-        estimated_usd=None,
-        parent=None,
+        out_folder=out_folder,
+        scope=scope_of(origin.notebook, notebook_dir),
+        account=choice.account,
     )
     return replace(
         row,

@@ -15,7 +15,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +26,7 @@ from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs, store_inputs
-from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, snapshot_from_row
+from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
@@ -34,21 +35,22 @@ from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema.catalog import find_bundled, free_form_schema
-from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard, archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
-from wiro_nb.session.lineage import find_frame, find_parent, list_notebook_runs, note_frame
+from wiro_nb.session.lineage import find_frame, note_frame
 from wiro_nb.session.planning import (
     check_costs,
     forecast_requests,
     forecast_usd,
+    make_folder,
     notebook_dir_of_row,
     out_folder_of,
 )
+from wiro_nb.session.submission import Batch, Submission
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail
@@ -83,7 +85,6 @@ class Manager:
         self.services = Services(self._io, service, sandbox_arguments)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-        self._started: set[str] = set()
         self._closed = False
 
     # Service ---------------------------------------------------------------------------------
@@ -179,8 +180,9 @@ class Manager:
         max_cost_usd: Decimal | None = None,
         parent: Mapping[str, Any] | None = None,
         out_dir: str | Path | None = None,
+        fresh: bool = False,
     ) -> Run:
-        """Plans a run and returns its handle at once; the intent is on disk when this returns.
+        """Returns a request's run at once: the one that answers it already, or a new one, which is on disk then.
 
         Args:
             prepared: From `prepare`.
@@ -188,108 +190,64 @@ class Manager:
             max_cost_usd: Refuse when the forecast is above, or is unknown.
             parent: `run_id` and `output` of the run this one continues.
             out_dir: Folder for the clip, in place of the one beside the notebook.
+            fresh: True plans a new run whatever was made before.
 
         Raises:
             BudgetExceeded: The forecast goes over `max_cost_usd`, the settings' limit or the budget.
             InvalidFile, ConfigError: Input files cannot be stored, or clips cannot be saved.
             MissingCredentials, LedgerError: Nothing was written and nothing is sent.
         """
-        (run,) = self.submit_many(
-            [prepared], origin=origin, max_cost_usd=max_cost_usd, parents=[parent], out_dir=out_dir
-        )
-        return run
+        batch = Batch([prepared], origin or Origin(), [parent], fresh=fresh)
+        (submission,) = self.submit_many(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
+        return submission.run
 
     def submit_many(
-        self,
-        requests: Sequence[Prepared],
-        *,
-        origin: Origin | None = None,
-        max_cost_usd: Decimal | None = None,
-        parents: Sequence[Mapping[str, Any] | None] = (),
-        out_dir: str | Path | None = None,
-        sweep_id: str | None = None,
-        positions: Sequence[int] = (),
-    ) -> list[Run]:
-        """Plans several runs of one model in one step of the ledger: all of them, or none.
+        self, batch: Batch, *, max_cost_usd: Decimal | None = None, out_dir: str | Path | None = None
+    ) -> list[Submission]:
+        """Returns a run for each request: the one that answers it already, or a new one. All are planned, or none.
 
         Args:
-            requests: From `prepare`.
-            origin: Where they were asked for.
-            max_cost_usd: Refuse when the forecast of one is above, or is unknown.
-            parents: By request, as `parent` of `submit`; empty for none.
+            batch: The requests.
+            max_cost_usd: As in `submit`, for each of them.
             out_dir: As in `submit`.
-            sweep_id: The sweep they belong to, or None.
-            positions: The place of each request in the sweep.
 
         Raises:
             WiroError: As `submit`; then nothing was written and nothing is sent.
         """
-        if not requests:
-            return []
-        origin, worker = origin or Origin(), self._the_worker()
-        notebook_dir = notebook_dir_of(origin.notebook)
+        worker, notebook_dir = self._the_worker(), batch.notebook_dir
         out_folder = out_folder_of(notebook_dir, out_dir or self.settings.out_dir)
-        limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
-        # The service is asked for the price only where a limit depends on it.
-        must_know = bool(limits) or self.budget(origin.notebook) is not None
-        forecasts = self._forecast(requests, self.detail if must_know else self._cached_detail)
-        estimates = [estimate for estimate, _ in forecasts]
-        check_costs(estimates, limits)
-        prepared = [self._store(request, notebook_dir) for request in requests]
-        rows = [
-            worker.own(
-                plan_row(
-                    request,
-                    service=self.choice.name,
-                    base_url=self.choice.base_url,
-                    origin=origin,
-                    created=datetime.now(UTC),
-                    out_folder=out_folder,
-                    estimated_usd=forecast_usd(estimate),
-                    parent=find_parent(self.ledger, request, parents[index] if parents else None),
-                    sweep_id=sweep_id,
-                    sweep_point=positions[index] if positions else None,
-                )
-            )
-            for index, (request, estimate) in enumerate(zip(prepared, estimates, strict=True))
-        ]
-        remember_folder(out_folder)
-        self.ledger.insert_plans(rows, budget_usd=self.settings.budget_usd)
-        runs = [self._handle(row) for row in rows]
-        for run, request in zip(runs, prepared, strict=True):
-            self._started.add(run.id)
-            self._io.call_soon(worker.start, run, request, notebook_dir)
-        return runs
+        plans = batch.plan(self.ledger, self.choice, out_folder)
+        rows = self.ledger.answer_plans(plans, batch.reuse())
+        places = [place for place, plan in enumerate(plans) if rows[place] is plan]
+        stored: dict[str, Prepared] = {}
+        if places:
+            # Price, limits and files concern only what is missing: a run that is there already is never refused.
+            missing = [batch.requests[place] for place in places]
+            prices = self._check_prices(missing, batch.origin, max_cost_usd)
+            make_folder(out_folder)
+            remember_folder(out_folder)
+            stored = {
+                plans[place].run_id: self._store(request, notebook_dir)
+                for place, request in zip(places, missing, strict=True)
+            }
+            new = [
+                worker.own(replace(plans[place], estimated_usd=price))
+                for place, price in zip(places, prices, strict=True)
+            ]
+            reuse = batch.reuse(used=[row.run_id for row in rows])
+            inserted = self.ledger.insert_plans(new, budget_usd=self.settings.budget_usd, reuse=reuse)
+            for place, row in zip(places, inserted, strict=True):
+                rows[place] = row
+        return [self._take_up(row, stored.get(row.run_id), notebook_dir) for row in rows]
 
-    def started_here(self, run_id: str) -> bool:
-        """True for a run that this process planned; False for one that an earlier or another one did."""
-        return run_id in self._started
+    def find_made(self, batch: Batch) -> list[Run | None]:
+        """Returns for each request the run that already answers it: done, under way or uncertain; or None.
 
-    def find_made(
-        self,
-        prepared: Prepared,
-        notebook: str | None,
-        *,
-        sweep_point: int | None = None,
-        accept: Callable[[LedgerRow], bool] = lambda _: True,
-    ) -> Run | None:
-        """Returns the run that already answers a request, or None: finished or under way, see `queries.find_made`.
-
-        Args:
-            prepared: The request.
-            notebook: Whose runs count, with those its file names.
-            sweep_point: Place in a sweep, whose own run comes first.
-            accept: False for a row that is no answer here; called on the ledger's thread.
+        `submit_many` asks again, inside the transaction that plans what is missing.
         """
-        row = self.ledger.find_made(
-            request_sha256(prepared),
-            self.service_name,
-            notebook,
-            also=list_notebook_runs(notebook, prepared.schema.slug),
-            sweep_point=sweep_point,
-            accept=accept,
-        )
-        return self._handle(row) if row is not None else None
+        plans = batch.plan(self.ledger, self.choice, Path(self.settings.out_dir))
+        rows = self.ledger.answer_plans(plans, batch.reuse())
+        return [None if row is plan else self._handle(row) for row, plan in zip(rows, plans, strict=True)]
 
     def get(self, query: str, notebook: str | None = None) -> Run:
         """Returns the run that an id, its beginning or its short id means.
@@ -469,6 +427,26 @@ class Manager:
             elif run.done:
                 run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
             return run
+
+    def _take_up(self, row: LedgerRow, planned: Prepared | None, notebook_dir: Path) -> Submission:
+        """Starts a run that was just planned (`planned` is its request), or goes on with an earlier one."""
+        run = self._handle(row)
+        if planned is not None:
+            self._io.call_soon(self._the_worker().start, run, planned, notebook_dir)
+        else:
+            self.follow(run)
+        return Submission(run, is_new=planned is not None)
+
+    def _check_prices(
+        self, requests: Sequence[Prepared], origin: Origin, max_cost_usd: Decimal | None
+    ) -> list[Decimal | None]:
+        """Returns the forecasts in USD; refuses what is over a limit."""
+        limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
+        # The service is asked for the price only where a limit depends on it.
+        must_know = bool(limits) or self.budget(origin.notebook) is not None
+        forecasts = self._forecast(requests, self.detail if must_know else self._cached_detail)
+        check_costs([estimate for estimate, _ in forecasts], limits)
+        return [forecast_usd(estimate) for estimate, _ in forecasts]
 
     def _forecast(
         self, requests: Sequence[Prepared], detail_of: Callable[[str], ModelDetail | None]

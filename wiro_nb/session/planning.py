@@ -24,35 +24,47 @@ if TYPE_CHECKING:
 
 def notebook_dir_of_row(row: LedgerRow) -> Path:
     """Returns the folder that a run's output paths start from."""
+    if row.notebook is None and row.scope is not None:
+        return Path(row.scope).parent
     if row.notebook or not row.folder:
         return notebook_dir_of(row.notebook)
-    # Without a notebook the run was saved under the folder it was asked for in.
+    # Earlier versions did not note the folder; by default they saved two levels below it.
     return Path(row.folder).parent.parent
 
 
 def out_folder_of(home: Path, out_dir: str | Path) -> Path:
-    """Returns the folder of all runs' folders, and makes it: better refused now than after paying.
+    """Returns the folder of all runs' folders; raises ConfigError for "~name" of nobody on this machine."""
+    try:
+        return home / Path(out_dir).expanduser()
+    except RuntimeError:
+        raise _not_writable(
+            f"the folder {str(out_dir)[:80]} cannot be written: its user is not known here"
+        ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder of all runs' folders: better refused now than after paying.
 
     Raises:
         ConfigError: It cannot be written to.
     """
-    folder = Path(out_dir)
     try:
-        folder = folder.expanduser()  # RuntimeError: there is no such person
-        folder = folder if folder.is_absolute() else home / folder
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         writable = False
     if not writable:
         is_file = is_there(folder) and folder.is_file()
-        what = f"{folder.name} is a file" if is_file else f"the folder {folder.name[:80]} cannot be written"
-        raise ConfigError(
-            f"clips cannot be saved: {what}",
-            hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",
-            billed=NOTHING_SENT,
-        )
-    return folder
+        name = folder.name[:80]
+        raise _not_writable(f"{name} is a file" if is_file else f"the folder {name} cannot be written")
+
+
+def _not_writable(problem: str) -> ConfigError:
+    return ConfigError(
+        f"clips cannot be saved: {problem}",
+        hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",
+        billed=NOTHING_SENT,
+    )
 
 
 def forecast_usd(estimate: Estimate) -> Decimal | None:

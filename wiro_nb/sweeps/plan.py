@@ -20,6 +20,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
+from wiro_nb.session.submission import Batch
 from wiro_nb.session.totals import TotalCost, check_limits, describe_total, format_total, total_of
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
@@ -46,7 +47,7 @@ class SweepPlan:
         sweep_id: The same for the same points in the same notebook on the same service.
         schema: The model. axes: What varies. zipped: True when the axes run side by side.
         fixed: The values all runs share, as given.
-        points: In order. requests: One for each point.
+        points: In order. batch: One request for each point.
         made: Runs that answer points already: finished or under way, by position.
         cost: Of the points that are not in `made`.
         notes: Lines worth showing.
@@ -58,7 +59,7 @@ class SweepPlan:
     zipped: bool
     fixed: dict[str, object]
     points: tuple[Point, ...]
-    requests: tuple[Prepared, ...]
+    batch: Batch
     made: dict[int, Run]
     cost: TotalCost
     is_free: bool
@@ -111,16 +112,18 @@ def plan_sweep(
     points = list_points(axes, zipped=zipped)
     points, requests, notes = _prepare_points(schema, points, shared, resolve)
     identities = [request_sha256(request) for request in requests]
-    made = {} if fresh else _find_made(manager, requests, origin.notebook)
+    sweep_id = _identify(manager.service_name, origin.notebook, identities)
+    batch = Batch(requests, origin, sweep_id=sweep_id, fresh=fresh)
+    made = {position: run for position, run in enumerate(manager.find_made(batch)) if run is not None}
     missing = [request for position, request in enumerate(requests) if position not in made]
     return SweepPlan(
-        _identify(manager.service_name, origin.notebook, identities),
+        sweep_id,
         schema,
         tuple(axes),
         zipped,
         dict(fixed),
         tuple(points),
-        tuple(requests),
+        batch,
         made,
         total_of(manager, missing),
         manager.choice.is_free,
@@ -219,18 +222,6 @@ def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mappin
         runs=count,
         low_usd=str(together.low_usd) if together.known else None,
     )
-
-
-def _find_made(manager: Manager, requests: Sequence[Prepared], notebook: str | None) -> dict[int, Run]:
-    """Returns the runs that answer points already, one each, by position."""
-    found: dict[int, Run] = {}
-    used: set[str] = set()
-    for position, request in enumerate(requests):
-        run = manager.find_made(request, notebook, sweep_point=position, accept=lambda row: row.run_id not in used)
-        if run is not None:
-            found[position] = run
-            used.add(run.id)
-    return found
 
 
 def _identify(service: str, notebook: str | None, identities: Sequence[str]) -> str:

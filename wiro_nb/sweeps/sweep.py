@@ -8,11 +8,11 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import MissingExtra, RunCancelled, RunFailed, TimedOut, UnknownRun
-from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presenters import present
@@ -42,7 +42,6 @@ class Sweep:
         manager: Manager,
         plan: SweepPlan,
         *,
-        origin: Origin | None = None,
         max_cost_usd: Decimal | None = None,
         out_dir: str | None = None,
         parents: Sequence[Mapping[str, Any] | None] = (),
@@ -52,7 +51,6 @@ class Sweep:
         Args:
             manager: Sends them.
             plan: From `plan_sweep`.
-            origin: Where it is asked for.
             max_cost_usd: Refuse when one run may cost more.
             out_dir: Folder of the clips; beside the notebook when None.
             parents: For each point the run it continues, or empty.
@@ -60,20 +58,9 @@ class Sweep:
         Raises:
             BudgetExceeded: Together they would go over the budget; then none is sent.
         """
-        missing = plan.missing
-        sent = manager.submit_many(
-            [plan.requests[position] for position in missing],
-            origin=origin,
-            max_cost_usd=max_cost_usd,
-            out_dir=out_dir,
-            sweep_id=plan.sweep_id,
-            positions=missing,
-            parents=[parents[position] for position in missing] if parents else (),
-        )
-        runs = {**plan.made, **dict(zip(missing, sent, strict=True))}
-        for run in plan.made.values():
-            manager.follow(run)
-        return cls(manager, plan, [runs[point.position] for point in plan.points])
+        batch = replace(plan.batch, parents=parents)
+        sent = manager.submit_many(batch, max_cost_usd=max_cost_usd, out_dir=out_dir)
+        return cls(manager, plan, [submission.run for submission in sent])
 
     # What it is ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import VACE, WAN, submit, wait_for, wait_for_stage
+from tests.manager_tools import VACE, WAN, find_made, submit, wait_for, wait_for_stage
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
 from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.state import RunState, Stage
@@ -113,8 +113,8 @@ def test_the_same_request_is_found_done_in_its_notebook_only(manager: Manager, o
     here = Origin(notebook=str(own_folders / "a.ipynb"), kind="magic")
     run = submit(manager, origin=here).wait(60)
     again = manager.prepare(WAN, {"prompt": "a cat"})
-    assert manager.find_made(again, here.notebook) is run
-    assert manager.find_made(again, str(own_folders / "b.ipynb")) is None
+    assert find_made(manager, again, here.notebook) is run
+    assert find_made(manager, again, str(own_folders / "b.ipynb")) is None
 
 
 def test_a_copied_notebook_brings_its_runs_along(manager: Manager, own_folders: Path) -> None:
@@ -124,14 +124,14 @@ def test_a_copied_notebook_brings_its_runs_along(manager: Manager, own_folders: 
     here = Origin(notebook=str(copy), kind="magic")
     for text in ("", "[]", '{"metadata": {"wiro": {"runs": {"x": {"format": 1, "run_id": "x", "model": {}}}}}}'):
         copy.write_text(text, "utf-8")
-        assert manager.find_made(wanted, str(copy)) is None
+        assert find_made(manager, wanted, str(copy)) is None
     copy.write_text(json.dumps({"metadata": {"wiro": {"runs": {run.id: run.record}}}, "cells": []}), "utf-8")
-    assert manager.find_made(wanted, str(copy)) is run
-    assert manager.find_made(manager.prepare(WAN, {"prompt": "a cat", "seed": 8}), str(copy)) is None
+    assert find_made(manager, wanted, str(copy)) is run
+    assert find_made(manager, manager.prepare(WAN, {"prompt": "a cat", "seed": 8}), str(copy)) is None
     plan = plan_sweep(manager, WAN, {"seed": [8, 7]}, {"prompt": "a cat"}, origin=here)
     assert plan.made == {1: run}
     manager.ledger.forget(run.id)
-    assert manager.find_made(wanted, str(copy)) is None
+    assert find_made(manager, wanted, str(copy)) is None
 
 
 def test_a_run_can_be_the_input_of_the_next(manager: Manager) -> None:

@@ -20,6 +20,7 @@ from tests.unit.ledger.ledger_tools import NOW, TOKEN, done, insert, plan, submi
 from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.rows import COLUMNS, row_from_sql, row_to_sql
 from wiro_nb.ledger.state import RunOutput, RunState
 
@@ -282,39 +283,86 @@ def test_lists_fit_every_filter(ledger: Ledger) -> None:
     assert ledger.unfinished(notebook="clips.ipynb") == ()
 
 
-def test_a_request_is_answered_by_a_run_of_its_notebook_and_service(ledger: Ledger) -> None:
-    def made(**changes: Any) -> str | None:
-        asked = {"request_sha256": "a" * 64, "service": "sandbox", "notebook": "clips.ipynb", **changes}
-        row = ledger.find_made(**asked)
-        return row and row.run_id
+def answer(ledger: Ledger, reuse: Reuse | None = None, **changes: Any) -> str | None:
+    """Returns the id of the run that answers a request; None when it is planned anew."""
+    wanted = plan(**{"scope": changes.get("notebook", "clips.ipynb"), **changes})
+    (row,) = ledger.answer_plans([wanted], reuse or Reuse())
+    return None if row is wanted else row.run_id
 
-    row = done(ledger)
-    assert made() == row.run_id
-    assert made(service="cloud") is made(notebook=None) is made(request_sha256="b" * 64) is None
-    assert made(notebook="copy.ipynb", also=[row.run_id, "01NOSUCHRUN"]) == row.run_id
+
+def test_a_request_is_answered_by_a_run_of_its_scope_service_and_account(ledger: Ledger) -> None:
+    row = done(ledger, scope="clips.ipynb", account="a1")
+    assert answer(ledger, account="a1") == row.run_id
+    for changes in (
+        {"service": "cloud"},
+        {"account": "a2"},
+        {"notebook": None, "scope": "/clips/*"},
+        {"request_sha256": "b" * 64},
+    ):
+        assert answer(ledger, **{"account": "a1", **changes}) is None, changes
+    copied = Reuse(also=[row.run_id, "01NOSUCHRUN"])
+    assert answer(ledger, copied, notebook="copy.ipynb", account="a1") == row.run_id
+    assert answer(ledger, Reuse(exclude=[row.run_id]), account="a1") is None
     ledger.forget(row.run_id)
-    assert made() is made(notebook="copy.ipynb", also=[row.run_id]) is None
+    assert (
+        answer(ledger, copied, account="a1") is answer(ledger, copied, notebook="copy.ipynb", account="a1") is None
+    )
+
+
+def test_a_run_of_an_earlier_version_answers_without_scope_and_account(ledger: Ledger) -> None:
+    row = done(ledger, notebook=None)
+    assert answer(ledger, notebook=None, scope="/clips/*", account="a1") == row.run_id
+    assert answer(ledger, account="a1") is None
+
+
+def test_a_rerun_is_answered_only_by_a_rerun_of_the_same_run(ledger: Ledger) -> None:
+    first = done(ledger, scope="clips.ipynb")
+    asked = {"parent": {"run_id": first.run_id, "output": None}}
+    assert answer(ledger, Reuse(is_rerun=True), **asked) is None
+    again = done(ledger, scope="clips.ipynb", **asked)
+    assert answer(ledger, Reuse(is_rerun=True), **asked) == again.run_id
+
+
+def test_a_run_on_its_way_to_a_cancel_answers_nothing_but_an_uncertain_one_does(ledger: Ledger) -> None:
+    row = insert(ledger, plan(scope="clips.ipynb"))
+    assert answer(ledger) == row.run_id
+    ledger.request_cancel(row.run_id, NOW)
+    assert answer(ledger) is None
+    lost = insert(ledger, plan(scope="clips.ipynb"))
+    ledger.mark_submitting(lost.run_id, NOW)
+    ledger.mark_uncertain(lost.run_id)
+    ledger.request_cancel(lost.run_id, NOW)
+    assert answer(ledger) == lost.run_id
 
 
 def test_of_several_answers_a_success_comes_first_then_the_place_in_the_sweep_then_the_latest(
     ledger: Ledger,
 ) -> None:
-    flying = insert(ledger, plan(created=NOW + timedelta(hours=2)))
-    ledger.finish(insert(ledger, plan()).run_id, RunState.FAILED)
-    ledger.finish(insert(ledger, plan()).run_id, RunState.CANCELLED)
-    asked = ("a" * 64, "sandbox", "clips.ipynb")
-    assert ledger.find_made(*asked) == flying
-    first, second = done(ledger, sweep_point=1), done(ledger, sweep_point=0, created=NOW + timedelta(hours=1))
+    here = {"scope": "clips.ipynb"}
+    flying = insert(ledger, plan(created=NOW + timedelta(hours=2), **here))
+    ledger.finish(insert(ledger, plan(**here)).run_id, RunState.FAILED)
+    ledger.finish(insert(ledger, plan(**here)).run_id, RunState.CANCELLED)
+    assert answer(ledger) == flying.run_id
+    first = done(ledger, sweep_point=1, **here)
+    second = done(ledger, sweep_point=0, created=NOW + timedelta(hours=1), **here)
     ids = [first.run_id, second.run_id]
+    assert answer(ledger) == answer(ledger, sweep_point=0) == second.run_id
+    assert answer(ledger, sweep_point=1) == answer(ledger, Reuse(exclude=[second.run_id])) == first.run_id
+    assert answer(ledger, Reuse(exclude=ids)) == flying.run_id
+    # An earlier run answers one request of a batch only.
+    three = [plan(**here) for _ in range(4)]
+    rows = ledger.answer_plans(three, Reuse())
+    assert [row.run_id for row in rows[:3]] == [second.run_id, first.run_id, flying.run_id]
+    assert rows[3] is three[3]
 
-    def answer(**changes: Any) -> str:
-        row = ledger.find_made(*asked, **changes)
-        assert row is not None
-        return row.run_id
 
-    assert answer() == answer(sweep_point=0) == second.run_id
-    assert answer(sweep_point=1) == answer(accept=lambda row: row.run_id != second.run_id) == first.run_id
-    assert answer(accept=lambda row: row.run_id not in ids) == flying.run_id
+def test_a_request_that_is_answered_is_not_planned_and_counts_in_no_budget(ledger: Ledger) -> None:
+    row = done(ledger, scope="clips.ipynb")
+    dear = [plan(scope="clips.ipynb", estimated_usd=Decimal(9)) for _ in range(2)]
+    assert list(ledger.insert_plans(dear[:1], budget_usd=Decimal(1), reuse=Reuse())) == [row]
+    with pytest.raises(BudgetExceeded):
+        ledger.insert_plans(dear, budget_usd=Decimal(1), reuse=Reuse())
+    assert [item.run_id for item in ledger.list()] == [row.run_id]
 
 
 def test_a_run_in_flight_cannot_be_forgotten(ledger: Ledger) -> None:
@@ -341,7 +389,7 @@ def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:
     ledger.mark_submitted(row.run_id, "5", TOKEN, NOW)
     ledger.find(row.run_id)
     ledger.find(row.short_id)
-    ledger.find_made("a" * 64, "sandbox", "clips.ipynb")
+    ledger.answer_plans([row], Reuse(exclude=[row.run_id]))
     ledger.list()
     ledger.list(notebook="clips.ipynb")
     ledger.list(model="wiro/animate-diff", limit=None)

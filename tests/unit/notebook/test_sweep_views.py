@@ -17,6 +17,7 @@ from wiro_nb.notebook.compare.view import compare_runs, mark_words
 from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, render_sweep, tile_data, value_label
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema.catalog import find_bundled
+from wiro_nb.session.submission import Batch
 from wiro_nb.session.totals import TotalCost
 from wiro_nb.sweeps.axes import list_points, read_axis
 from wiro_nb.sweeps.plan import SweepPlan
@@ -33,7 +34,7 @@ def plan_of(*axes: str, zipped: bool = False, is_free: bool = False, **changes: 
     points = tuple(list_points(read, zipped=zipped))
     cost = TotalCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
     values = {"made": {}, **changes}
-    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, (), values["made"], cost, is_free)
+    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, Batch(()), values["made"], cost, is_free)
 
 
 def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:

@@ -49,12 +49,12 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def submit(manager: Manager, model: str = WAN, **values: Any) -> Run:
-    return manager.submit(manager.prepare(model, {"prompt": "a cat", **values})).wait(300)
+    return manager.submit(manager.prepare(model, {"prompt": "a cat", **values}), fresh=True).wait(300)
 
 
 def again(manager: Manager, source: str | Path, **overrides: Any) -> Run:
     plan = replay.plan_rerun(manager, replay.find_source(manager, source), overrides)
-    return replay.send(manager, plan).wait(300)
+    return replay.send(manager, plan, fresh=True).run.wait(300)
 
 
 def notebook_of(path: Path, *runs: Run) -> Path:
@@ -238,7 +238,7 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
     source = replay.find_source(manager, forge(first, own_folders / "foreign", service=evil))
     plan = replay.plan_rerun(manager, source)
     assert "made on elsewhere; this would go to cloud" in plan.lines
-    second = replay.send(manager, plan).wait(300)
+    second = replay.send(manager, plan).run.wait(300)
     assert second.row.base_url == manager.choice.base_url
     assert "collector" not in json.dumps(second.record)
     assert sandbox.audit()["requests"]["Run"] == asked + 1
@@ -361,7 +361,7 @@ def test_a_chain_ends_after_ten_and_never_runs_in_a_circle(manager: Manager) -> 
     rows = [submit(manager).row]
     for _ in range(12):
         parent = {"run_id": rows[-1].run_id, "output": None}
-        run = manager.submit(manager.prepare(WAN, {"prompt": "a cat"}), parent=parent).wait(300)
+        run = manager.submit(manager.prepare(WAN, {"prompt": "a cat"}), parent=parent, fresh=True).wait(300)
         rows.append(run.row)
     told = chain_text(manager.ledger, rows[-1])
     assert told.count("made again from") == 10

@@ -235,8 +235,7 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
         origin=Origin(),
         created=datetime.now(UTC),
         out_folder=Path(),
-        estimated_usd=None,
-        parent=None,
+        scope="*",
     )
 
     class Controller:

@@ -57,7 +57,7 @@ def plan(manager: Manager, grid: Any, **changes: Any) -> SweepPlan:
 
 
 def start(manager: Manager, grid: Any, **changes: Any) -> Sweep:
-    return Sweep.start(manager, plan(manager, grid, **changes), origin=HERE)
+    return Sweep.start(manager, plan(manager, grid, **changes))
 
 
 def test_every_point_is_sent_once_and_the_handle_holds_them(manager: Manager, sandbox: Any) -> None:
@@ -86,7 +86,7 @@ def test_the_same_sweep_again_sends_nothing_and_a_larger_one_only_what_is_missin
     larger = plan(manager, {"seed": "11..15"})
     assert larger.missing == [3, 4]
     assert "3 of 5 already made" in describe_plan(larger)
-    Sweep.start(manager, larger, origin=HERE).wait(DEADLINE_S)
+    Sweep.start(manager, larger).wait(DEADLINE_S)
     assert runs_asked(sandbox) - before == 2
     assert plan(manager, {"seed": "11..13"}, fresh=True).missing == [0, 1, 2]
     elsewhere = plan_sweep(manager, MODEL, {"seed": "11..13"}, SMALL, origin=Origin(notebook="other.ipynb"))
@@ -107,7 +107,7 @@ def test_one_that_fails_does_not_stop_the_rest_and_is_what_is_sent_again(manager
     grid = {"prompt": ["a lake", "a lake [fail]", "a pond"]}
     fixed = {name: value for name, value in SMALL.items() if name != "prompt"}
     planned = plan_sweep(manager, MODEL, grid, fixed, origin=HERE)
-    sweep = Sweep.start(manager, planned, origin=HERE)
+    sweep = Sweep.start(manager, planned)
     with pytest.raises(RunFailed, match="1 of 3 runs"):
         sweep.wait(DEADLINE_S)
     assert [run.state for run in sweep] == [RunState.SUCCEEDED, RunState.FAILED, RunState.SUCCEEDED]
@@ -188,7 +188,7 @@ def test_points_are_checked_before_anything_is_sent(manager: Manager, sandbox: A
 
 def test_equal_points_are_run_once(manager: Manager) -> None:
     planned = plan(manager, {"seed": ["5", 5, "6"]})
-    assert [request.parameters["seed"] for request in planned.requests] == ["5", "6"]
+    assert [request.parameters["seed"] for request in planned.batch.requests] == ["5", "6"]
     assert any("once" in note for note in planned.notes)
 
 
@@ -226,11 +226,11 @@ def test_a_sweep_fits_the_budget_as_a_whole_or_is_refused_as_a_whole(manager: Ma
     effects, picture = "wiro/wan2.2-effects-extra", {"inputImage": _picture()}
     planned = plan_sweep(manager, effects, {"seed": "31..33"}, picture, origin=HERE)
     with pytest.raises(BudgetExceeded, match=r"3 runs would go over the budget of \$0\.10 by \$0\.05"):
-        Sweep.start(manager, planned, origin=HERE)
+        Sweep.start(manager, planned)
     assert manager.ledger.list(notebook="here.ipynb") == ()
     assert runs_asked(sandbox) == before
     manager.ledger.set_budget("here.ipynb", Decimal("0.15"))
-    Sweep.start(manager, planned, origin=HERE).wait(DEADLINE_S)
+    Sweep.start(manager, planned).wait(DEADLINE_S)
     assert manager.spent("here.ipynb") == Decimal("0.15")
 
 

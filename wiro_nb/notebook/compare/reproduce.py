@@ -7,7 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from wiro_nb.notebook.context import ANY_NOTEBOOK, ExecutionContext, current_context
+from wiro_nb.config import ANY_NOTEBOOK
+from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.actions import source_text

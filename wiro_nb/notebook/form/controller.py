@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,7 +17,7 @@ from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.form.sources import RunSources
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import answer_action, is_settled, read_posters
-from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_budget, format_usd
 from wiro_nb.presentation.request import format_estimate
@@ -82,6 +83,7 @@ class FormController:
         self._schema, self._context = schema, replace(context, source_sha256=None)
         self._priced, self._is_closed = without_required(schema), False
         self._results = results or FormResults()
+        self._cards: weakref.WeakValueDictionary[str, RunCard] = weakref.WeakValueDictionary()
         manager = session.manager()
         _check_names(schema, values)
         bridge.open(context.notebook)
@@ -125,29 +127,50 @@ class FormController:
         )
         return format_estimate(manager.estimate(prepared, ask=False), False)
 
-    def start(self, values: Mapping[str, Any]) -> Run:
-        """Runs the model and shows the run below the form. Each call starts a new run.
+    def start(self, values: Mapping[str, Any], *, fresh: bool = False) -> Run:
+        """Runs the model and shows the run below the form; an unchanged form shows the run it has already.
+
+        Args:
+            values: Of the fields.
+            fresh: True runs again whatever was made before.
 
         Raises:
             BudgetExceeded: The notebook's budget is reached; nothing was sent.
         """
-        from wiro_nb.notebook.widgets import RunCard
-
         self._show_budget()
         if self.form.budget.get("reached"):
             raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         again = "free" if manager.choice.is_free else format_estimate(manager.estimate(prepared, ask=False), False)
-        handle = submit(prepared, self._context, SubmitOptions("form"), parent=parent_of(given, manager))
+        options = SubmitOptions("form", fresh)
+        handle, notice = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
+        self._show_run(handle, again)
+        if not notice:
+            self.form.show_message([])  # the press is answered; the card of the run says the rest
+        elif handle.done:
+            self.form.show_message(
+                [f"This clip exists: run {handle.short_id}. To make another one: Run again, below."]
+            )
+        else:
+            self.form.show_message([f"This is under way already: run {handle.short_id}."])
+        return handle
+
+    def _show_run(self, handle: Run, again: str) -> None:
+        """Shows the card of a run on top; `again` is what another one costs."""
+        from wiro_nb.notebook.widgets import RunCard
+
         bridge.watch(handle)
-        card = RunCard(handle.snapshot, again_price=again)
+        shown = self._cards.get(handle.id)
+        if shown is not None and shown.comm is not None:
+            self.form.show_card(shown)
+            return
+        card = self._cards[handle.id] = RunCard(handle.snapshot, again_price=again)
         card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
         self.form.show_card(card)
         self._results.add(handle)
         handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot, paced=True))
         self._on_change(handle, card, handle.snapshot)
-        return handle
 
     def close(self) -> None:
         """Closes the form; a second call does nothing."""
@@ -183,7 +206,7 @@ class FormController:
             self.form.set({name: value for name, value in handle.parameters.items() if name in self.form})
             self.form.takes_focus = True
         elif action == "run_again":
-            self.start(_values_of(handle, self._schema))
+            self.start(_values_of(handle, self._schema), fresh=True)
         else:
             answer_action(handle, card, action)
 

@@ -196,9 +196,7 @@ class ModelForm(OutputWidget):
             self.send({"type": "refused", "first": first})
             return None
         self._tried = False
-        answer = self._on_run(dict(self.values))
-        self.show_message([])  # the press is answered; the run's card says the rest
-        return answer
+        return self._on_run(dict(self.values))
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
@@ -217,7 +215,7 @@ class ModelForm(OutputWidget):
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget below the form, above the earlier ones; the oldest of more than five is closed."""
-        shown = [card, *self._card_widgets]
+        shown = [card, *(widget for widget in self._card_widgets if widget is not card)]
         self._card_widgets = shown[:CARDS_SHOWN]
         self.cards = [widget.model_id for widget in self._card_widgets]
         for old in shown[CARDS_SHOWN:]:

@@ -29,6 +29,7 @@ def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) ->
         InputError: A value or a file does not fit.
     """
     from wiro_nb.notebook.run.submit import origin_of
+    from wiro_nb.session.submission import Batch
 
     manager = session.manager()
     prepared = manager.prepare(model, dict(values), origin=origin_of(context, "magic"))
@@ -40,7 +41,7 @@ def preview(model: str, values: Mapping[str, Any], context: ExecutionContext) ->
         ("Price", explain_estimate(estimate, manager.choice.is_free)),
         ("Time", "no earlier run compares" if seconds is None else f"about {format_duration(seconds)} of work"),
     ]
-    made = manager.find_made(prepared, context.notebook)
+    (made,) = manager.find_made(Batch([prepared], origin_of(context, "magic")))
     if made is not None:
         label = "Already made" if made.done else "Under way"
         rows.append((label, f"run {made.short_id}: a cell that asks for this shows it at no cost"))

@@ -186,7 +186,7 @@ def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> An
     if parsed.has("dry_run"):
         publish(dry_run.preview_sweep(plan))
         return None
-    handle = start(plan, context, _submit_options(parsed), yes=parsed.has("yes"))
+    handle = start(plan, _submit_options(parsed), yes=parsed.has("yes"))
     _assign(parsed, handle)
     return _show(SweepView(handle), parsed)
 

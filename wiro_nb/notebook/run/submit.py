@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,15 @@ from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 if TYPE_CHECKING:
     from wiro_nb.execution.requests import Origin
     from wiro_nb.execution.run import Run
-    from wiro_nb.ledger.rows import LedgerRow
     from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
-ALREADY_MADE = "Already made by this notebook: shown at no cost. --fresh runs it anew."
-ALREADY_RUNNING = "Already under way: this is the run that was started before. --fresh starts another one."
-MAY_BE_RUNNING = "Sent before without an answer: the service is asked again. --fresh sends anew and may pay twice."
-FILES_GONE = "Already made by this notebook, but its file is gone: %wiro download {} gets it again at no cost."
+ALREADY_MADE = "Already made here: shown at no cost. To run it again: --fresh"
+ALREADY_RUNNING = "Already under way: this is the run started before. To start another one: --fresh"
+MAY_BE_RUNNING = (
+    "Sent before without an answer: the service is asked again. --fresh sends another one and may pay twice."
+)
+FILES_GONE = "Already made here, but its file is gone: %wiro download {} gets it again at no cost."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def submit_or_reuse(
     parent: dict[str, Any] | None = None,
     is_rerun: bool = False,
 ) -> tuple[Run, str]:
-    """Submits a request, unless this notebook already has its run; returns the run and a notice about that.
+    """Submits a request, unless a run answers it already; returns the run and a notice about that.
 
     Args:
         prepared: The request.
@@ -97,75 +98,40 @@ def submit_or_reuse(
     Raises:
         BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
     """
+    from wiro_nb.session.submission import Batch
+
     session.remember_schema(prepared.schema)
-    returned = session.returned_in(context)
-    made_from = str(parent["run_id"]) if parent and is_rerun else None
-    handle, notice = (None, "")
-    if not options.fresh:
-        handle, notice = _find_earlier(prepared, context, options.kind, returned, made_from)
-    if handle is None:
-        handle = submit(prepared, context, options, parent=parent)
-    returned.add(handle.id)
-    session.last_run = handle
-    bridge.follow(handle)
-    return handle, notice
-
-
-def submit(
-    prepared: Prepared,
-    context: ExecutionContext,
-    options: SubmitOptions,
-    *,
-    parent: dict[str, Any] | None = None,
-) -> Run:
-    """Submits a request; the run is on disk when this returns.
-
-    Raises:
-        BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
-    """
-    handle = session.manager().submit(
-        prepared,
-        origin=origin_of(context, options.kind),
-        max_cost_usd=options.max_cost_usd,
-        parent=parent,
-        out_dir=options.out_dir,
+    # Pressing Run twice in a form is no loop: only a cell or script that asks twice means two runs.
+    returned = set() if options.kind == "form" else session.returned_in(context)
+    batch = Batch(
+        [prepared],
+        origin_of(context, options.kind),
+        [parent],
+        fresh=options.fresh,
+        is_rerun=is_rerun,
+        exclude=frozenset(returned),
     )
-    session.last_run = handle
-    return handle
+    manager = session.manager()
+    (submission,) = manager.submit_many(batch, max_cost_usd=options.max_cost_usd, out_dir=options.out_dir)
+    run = submission.run
+    returned.add(run.id)
+    session.last_run = run
+    bridge.follow(run)
+    return run, "" if submission.is_new else _notice_of(run, context)
 
 
-def _find_earlier(
-    prepared: Prepared, context: ExecutionContext, kind: str, returned: Collection[str], made_from: str | None
-) -> tuple[Run | None, str]:
-    """Returns the run that already answers this request in this notebook, and a notice about it.
-
-    A run in flight counts for a cell that is run again. For Python it counts only when an earlier kernel started
-    it: Python that asks twice means it, but a notebook run anew after a crash means the run it has. One that may
-    have been sent counts always: sending it again could be paid twice.
-    """
+def _notice_of(run: Run, context: ExecutionContext) -> str:
+    """Returns what to say of a run that answers a request; without a front end its files are downloaded."""
     from wiro_nb.ledger.state import RunState
 
-    if context.notebook is None:
-        return None, ""
-    manager = session.manager()
-
-    def accept(row: LedgerRow) -> bool:
-        if row.run_id in returned or made_from not in (None, (row.parent or {}).get("run_id")):
-            return False
-        may_be_meant_twice = kind != "magic" and manager.started_here(row.run_id)
-        return not may_be_meant_twice or row.state in (RunState.SUCCEEDED, RunState.UNCERTAIN)
-
-    handle = manager.find_made(prepared, context.notebook, accept=accept)
-    if handle is None:
-        return None, ""
-    if handle.row.state is not RunState.SUCCEEDED:
-        manager.follow(handle)
-        return handle, MAY_BE_RUNNING if handle.row.state is RunState.UNCERTAIN else ALREADY_RUNNING
-    if handle.lacks_files and not context.is_headless:
-        return handle, FILES_GONE.format(handle.short_id)
-    if handle.lacks_files:  # nobody can download it later, and later cells need the file
-        handle.download()
-    return handle, ALREADY_MADE
+    if run.row.state is not RunState.SUCCEEDED:
+        return MAY_BE_RUNNING if run.row.state is RunState.UNCERTAIN else ALREADY_RUNNING
+    if not run.lacks_files:
+        return ALREADY_MADE
+    if not context.is_headless:
+        return FILES_GONE.format(run.short_id)
+    run.download()  # later cells need the file
+    return ALREADY_MADE
 
 
 def origin_of(context: ExecutionContext, kind: str) -> Origin:

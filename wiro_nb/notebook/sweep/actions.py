@@ -54,7 +54,7 @@ def sweep(
     context = current_context()
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     plan = make_plan(model, grid or {}, merge_inputs(inputs, fixed), context, "python", zipped=zip, fresh=fresh)
-    handle = start(plan, context, options, yes=yes)
+    handle = start(plan, options, yes=yes)
     if session.should_wait(context, wait):
         wait_for(SweepView(handle))
     return handle
@@ -77,7 +77,7 @@ def make_plan(
     return plan
 
 
-def start(plan: SweepPlan, context: ExecutionContext, options: SubmitOptions, *, yes: bool) -> Sweep:
+def start(plan: SweepPlan, options: SubmitOptions, *, yes: bool) -> Sweep:
     """Checks a plan against the limits and sends what is missing. Raises as `sweep`."""
     manager = session.manager()
     if not yes:
@@ -86,7 +86,6 @@ def start(plan: SweepPlan, context: ExecutionContext, options: SubmitOptions, *,
     handle = Sweep.start(
         manager,
         plan,
-        origin=origin_of(context, options.kind),
         max_cost_usd=options.max_cost_usd,
         out_dir=options.out_dir,
         parents=[parent_of({**plan.fixed, **point.values}, manager) for point in plan.points],

@@ -1,0 +1,154 @@
+"""The same request from every door, in processes of its own: paid once, and the later one follows the first."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import WAN
+
+SHELL = (sys.executable, "-m", "wiro_nb", "run", WAN, "--json")
+SCRIPT = """
+import wiro_nb
+for number in range({times}):
+    run = wiro_nb.run("{model}", prompt={prompt!r}, **{values}).wait()
+    print(run.id)
+"""
+# A cell of a notebook: two kernels that run it at once have the same notebook.
+CELL = """
+import os, sys
+os.environ["WIRO_NOTEBOOK"] = "same.ipynb"
+from IPython.testing.globalipapp import start_ipython
+shell = start_ipython()
+shell.run_line_magic("load_ext", "wiro_nb")
+print("ready", flush=True)
+sys.stdin.readline()
+result = shell.run_cell("%%wiro {model}\\n{prompt}\\n")
+result.raise_error()
+print(result.result.wait(60).id)
+"""
+
+
+@pytest.fixture
+def service(start_sandbox: Any, point_at: Any) -> Any:
+    made = start_sandbox()
+    point_at(made)
+    return made
+
+
+@pytest.fixture
+def start(own_folders: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts processes in the test's folder; those still alive at the end are ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(words, text=True, cwd=own_folders, **pipes))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ids(process: subprocess.Popen[str]) -> list[str]:
+    """Waits for a process; returns the runs it printed."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return [json.loads(line)["run_id"] if line.startswith("{") else line for line in out.split("\n") if line]
+
+
+def wait_for_tasks(service: Any, count: int) -> list[Any]:
+    deadline = time.monotonic() + 60
+    while len(tasks := service.audit()["tasks"]) < count:
+        assert time.monotonic() < deadline, "the task did not come"
+        time.sleep(0.02)
+    return list(tasks)
+
+
+def test_a_shell_command_is_paid_once_however_often_it_is_repeated(start: Any, service: Any) -> None:
+    words = (*SHELL, "prompt=a lake", "seed=7")
+    first, second = start(*words), start(*words)  # at once
+    (made,) = ids(first)
+    assert ids(second) == [made]
+    assert ids(start(*words, "--detach")) == ids(start(*words)) == [made]
+    assert len(service.audit()["tasks"]) == 1
+    (fresh,) = ids(start(*words, "--fresh"))
+    assert fresh != made
+    assert len(service.audit()["tasks"]) == 2
+
+
+def test_a_command_that_was_killed_is_followed_when_it_is_repeated(start: Any, service: Any) -> None:
+    words = (*SHELL, "prompt=[hold] a lake")  # the seed is open: any seed is the same request
+    first = start(*words)
+    (task,) = wait_for_tasks(service, 1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    again = start(*words)
+    service.release(task["task_id"])
+    assert len(ids(again)) == 1
+    assert len(service.audit()["tasks"]) == 1
+
+
+def test_a_command_whose_answer_was_lost_is_looked_up_when_it_is_repeated(start: Any, service: Any) -> None:
+    service.set_faults("Run:reset-after@1;Task/List:500@1-400")
+    words = (*SHELL, "prompt=a lake", "seed=7")
+    first = start(*words)
+    wait_for_tasks(service, 1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    service.set_faults("")
+    assert len(ids(start(*words))) == 1
+    assert len(service.audit()["tasks"]) == 1
+
+
+def test_a_script_that_asks_three_times_has_three_runs_and_the_same_three_the_next_time(
+    start: Any, service: Any
+) -> None:
+    code = SCRIPT.format(times=3, model=WAN, prompt="a lake", values={"seed": 7})
+    made = ids(start(sys.executable, "-c", code))
+    assert len(set(made)) == 3
+    assert set(ids(start(sys.executable, "-c", code))) == set(made)
+    assert len(service.audit()["tasks"]) == 3
+
+
+def test_another_folder_is_another_place(start: Any, service: Any, tmp_path: Path) -> None:
+    words = (*SHELL, "prompt=a lake")
+    ids(start(*words))
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = subprocess.run(words, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True)
+    assert elsewhere.stdout
+    assert len(service.audit()["tasks"]) == 2
+
+
+def test_two_kernels_that_run_the_same_cell_at_once_have_one_run(start: Any, service: Any) -> None:
+    code = CELL.format(model=WAN, prompt="a lake at dawn")
+    kernels = [start(sys.executable, "-c", code) for _ in range(2)]
+    for kernel in kernels:
+        while (line := kernel.stdout.readline()) != "ready\n":
+            assert line, kernel.stderr.read()
+    for kernel in kernels:
+        kernel.stdin.write("\n")
+        kernel.stdin.flush()
+    made = [ids(kernel)[-1] for kernel in kernels]
+    assert made[0] == made[1]
+    assert len(service.audit()["tasks"]) == 1
+
+
+def test_a_run_made_again_is_not_made_again_twice(start: Any, service: Any) -> None:
+    (made,) = ids(start(*SHELL, "prompt=a lake", "seed=7"))
+    words = (sys.executable, "-m", "wiro_nb", "rerun", made, "--json")
+    (again,) = ids(start(*words))
+    assert again != made
+    assert ids(start(*words)) == [again]
+    assert len(service.audit()["tasks"]) == 2

@@ -44,39 +44,6 @@ from typing import Any, ClassVar
 
 from wiro_nb.redaction import redact, redact_value
 
-__all__ = [
-    "ApiError",
-    "AuthRejected",
-    "BadAnswer",
-    "BadRecord",
-    "BudgetExceeded",
-    "ConfigError",
-    "ConfirmationNeeded",
-    "ConnectFailed",
-    "DownloadFailed",
-    "InputError",
-    "InsufficientFunds",
-    "InvalidFile",
-    "InvalidParameter",
-    "LedgerError",
-    "MissingCredentials",
-    "MissingExtra",
-    "NotAccessible",
-    "RateLimited",
-    "RunCancelled",
-    "RunError",
-    "RunFailed",
-    "SlotsFull",
-    "StreamLost",
-    "SubmitUncertain",
-    "TimedOut",
-    "TransportError",
-    "UnknownModel",
-    "UnknownRun",
-    "UnreadableSchema",
-    "WiroError",
-]
-
 NOTHING_SENT = "Nothing was sent and nothing was billed."
 
 

@@ -49,7 +49,7 @@ def _settings(comparison: Comparison, settings: Sequence[Difference]) -> Block:
         text = f"{format_count(len(settings), 'setting')} {'differs' if len(settings) == 1 else 'differ'}"
     rows: list[list[Child]] = [[code(item.name), _cell(item.left), _cell(item.right)] for item in settings]
     shown = table(("setting", comparison.left.label, comparison.right.label), rows) if rows else ""
-    lines = (f"  {item.name}: {_cell_text(item.left)}  |  {_cell_text(item.right)}" for item in settings)
+    lines = (f"  {item.name}: {setting_text(item.left)}  |  {setting_text(item.right)}" for item in settings)
     return Block(join(line(text, style="margin:8px 0 0 0"), shown), (f"  {text}", *lines))
 
 
@@ -92,11 +92,12 @@ def _sparklines(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _cell_text(value: Any) -> str:
+def setting_text(value: Any, longest: int = _LONGEST) -> str:
+    """Returns the value of a setting as a table of differences shows it, cut where it is long."""
     if value in (None, ""):
         return "none" if value is None else "empty"
-    return shorten(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value), _LONGEST)
+    return shorten(", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value), longest)
 
 
 def _cell(value: Any) -> Child:
-    return muted(_cell_text(value)) if value in (None, "") else _cell_text(value)
+    return muted(setting_text(value)) if value in (None, "") else setting_text(value)

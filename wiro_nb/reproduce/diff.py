@@ -7,7 +7,7 @@ decoded frames; else how far apart, frame by frame. Decoding needs PyAV (the san
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,17 +74,22 @@ def diff_settings(*requests: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
     """Returns what differs between two records' requests: model, service, parameters, input files."""
-    return [Difference(name, *values) for name, values in diff_settings(_flatten(left), _flatten(right)).items()]
+    sides = [
+        settings_of(item["model"]["slug"], item["service"]["name"], item["parameters"], item["files"])
+        for item in (left, right)
+    ]
+    return [Difference(name, *values) for name, values in diff_settings(*sides).items()]
 
 
-def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {"model": record["model"]["slug"], "service": record["service"]["name"]}
-    flat.update(record["parameters"])
-    for name, files in record["files"].items():
-        flat[name] = [
-            f"{item['name']} {(item.get('sha256') or item.get('url') or '')[:8]}".strip() for item in files
-        ]
-    return flat
+def settings_of(
+    model: str, service: str, parameters: Mapping[str, Any], files: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Returns what a request asks for, by name; a file by name and hash, as one name may stand for two files."""
+    named = {
+        name: [f"{item['name']} {(item.get('sha256') or item.get('url') or '')[:8]}".strip() for item in items]
+        for name, items in files.items()
+    }
+    return {"model": model, "service": service, **parameters, **named}
 
 
 def compare_clips(left: Path, right: Path) -> ClipComparison:

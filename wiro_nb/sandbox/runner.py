@@ -21,9 +21,7 @@ from wiro_nb.sandbox.tasks import Task, server_paths
 
 _DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover)\]")
 _DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
-_KILLABLE = frozenset(
-    {"task_accept", "task_preprocess_start", "task_preprocess_end", "task_assign", "task_start", "task_output"}
-)
+_ENDING = frozenset({"task_end", "task_postprocess_start"})
 # Seconds at speed 1.
 _GIVE_UP_S = 0.5
 _QUEUE_S, _ACCEPT_S, _PREPROCESS_S, _ASSIGN_S, _STORE_S = 0.3, 0.1, 0.2, 0.5, 0.2
@@ -142,10 +140,10 @@ class Runner:
         Raises:
             Failure: It is still queued, already ending, or over.
         """
-        is_set_up_again = task.status == "task_error" and task.id in self._active
-        if task.status not in _KILLABLE and not is_set_up_again:
-            reason = "it is still in the queue" if task.status == "task_queue" else "it has already ended"
-            raise Failure(1, f"Task could not be killed: {reason}")
+        if task.status == "task_queue":
+            raise Failure(1, "Task could not be killed: it is still in the queue")
+        if task.id not in self._active or task.status in _ENDING:
+            raise Failure(1, "Task could not be killed: it has already ended")
         self._stop(task)
 
     def _stop(self, task: Task) -> None:

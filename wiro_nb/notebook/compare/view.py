@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
@@ -19,9 +18,10 @@ from wiro_nb.presentation.formatting import format_cost, format_count, format_du
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
+from wiro_nb.presentation.reproduction import setting_text
 from wiro_nb.presentation.run import media, poster_base64
 from wiro_nb.presentation.status import status_of
-from wiro_nb.reproduce.diff import diff_settings
+from wiro_nb.reproduce.diff import diff_settings, settings_of
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.grid import ComparisonWidget
@@ -64,18 +64,14 @@ def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, st
         snapshots: Two to four.
         labels: For each run what people call a chosen value, by parameter.
     """
-    settings = [_settings(snapshot) for snapshot in snapshots]
+    settings = [settings_of(shot.model, shot.service, shot.parameters, shot.files) for shot in snapshots]
     differ = []
     changed = diff_settings(*settings)
-    same = [
-        name for name in dict.fromkeys(name for setting in settings for name in setting) if name not in changed
-    ]
+    same = dict.fromkeys(name for setting in settings for name in setting if name not in changed)
     for name, values in changed.items():
-        shown = [
-            "not set" if value is None else str((labels[index] if labels else {}).get(name, value))
-            for index, value in enumerate(values)
-        ]
-        differ.append(DiffRow(name, tuple(mark_words([text[:_LONGEST_VALUE] for text in shown]))))
+        called = [(labels[index] if labels else {}).get(name, value) for index, value in enumerate(values)]
+        shown = ["not set" if value is None else setting_text(value, _LONGEST_VALUE) for value in called]
+        differ.append(DiffRow(name, tuple(mark_words(shown))))
     return RunDifferences(tuple(differ), tuple(same), tuple(_results(snapshots)))
 
 
@@ -108,25 +104,6 @@ def _pieces(words_of: Sequence[str], shared: set[int]) -> Pieces:
         else:
             pieces.append((text, is_other))
     return pieces or [("", False)]
-
-
-def _settings(snapshot: Snapshot) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": snapshot.model, "service": snapshot.service}
-    found.update({name: _text(value) for name, value in snapshot.parameters.items()})
-    for name, files in snapshot.files.items():
-        found[name] = ", ".join(_file_name(item) for item in files)
-    return found
-
-
-def _text(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return text if text else "empty"
-
-
-def _file_name(item: Mapping[str, Any]) -> str:
-    name = PurePosixPath(str(item.get("name") or item.get("url") or "file")).name
-    # The same name may stand for other content.
-    return f"{name} {str(item['sha256'])[:8]}" if item.get("sha256") else name
 
 
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:

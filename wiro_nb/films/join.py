@@ -143,7 +143,6 @@ def join_parts(
     base: Path,
     crossfade_s: float = 0.0,
     audio: Path | None = None,
-    shots: Sequence[Mapping[str, Any]] = (),
     title: str = "",
     on_progress: OnProgress = lambda done, total: None,
 ) -> JoinedFilm:
@@ -155,7 +154,6 @@ def join_parts(
         base: The notebook's folder; the sound file is kept in its store of inputs.
         crossfade_s: Length of the blend at the seams where no part goes on from the one before, in seconds.
         audio: Sound in place of that of the clips.
-        shots: What the film was planned from, for the record.
         title: Name of the film.
         on_progress: Is called while it is written.
 
@@ -176,7 +174,7 @@ def join_parts(
         write_join(plan, target, audio=sound, on_progress=on_progress)
         output = RunOutput(target.name, "video/mp4", target.stat().st_size, hash_file(target))
         output = measure_output(output, target.parent, base)
-        film = {"title": title, "crossfade_s": crossfade_s, **_film_fields(plan, parts), "shots": list(shots)}
+        film = {"title": title, "crossfade_s": crossfade_s, **_film_fields(plan, parts)}
         files = {"parts": [_describe_file(part.path) for part in parts]}
         if sound is not None and audio is not None:
             files["audio"] = [{**_describe_file(sound), "name": audio.name}]
@@ -188,6 +186,18 @@ def join_parts(
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{target.name} cannot be written: {reason}", hint="--out FILE.mp4") from None
     return JoinedFilm(target, record, replace(output, stored_sha256=stored))
+
+
+def open_film(path: Path, base: Path) -> JoinedFilm:
+    """Returns a film that was written before.
+
+    Raises:
+        BadRecord: The file carries no record, or one that is refused.
+    """
+    record = read_embedded(path)
+    facts = {name: record["outputs"][0].get(name) for name in ("sha256", "url")}
+    output = RunOutput(path.name, "video/mp4", path.stat().st_size, **facts, stored_sha256=hash_file(path))
+    return JoinedFilm(path, record, measure_output(output, path.parent, base))
 
 
 def _check_target(target: Path) -> None:
@@ -218,11 +228,12 @@ def _keep_sound(audio: Path, base: Path) -> Path:
 def _goes_on(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
     """Returns whether a part begins with the last frame of the one before: by their records, else by looking."""
     (old, old_clip), (new, new_clip) = before, after
-    if old.record is None or new.record is None:
-        return repeats(old_clip, new_clip)
-    parent = new.record.get("parent") or {}
-    is_last = parent.get("frame") in (-1, old_clip.frames - 1)
-    return bool(parent.get("run_id") == old.record["run_id"] and is_last)
+    parent = (new.record or {}).get("parent") or {}
+    if old.record is not None and parent.get("run_id") == old.record["run_id"]:
+        return parent.get("frame") in (-1, old_clip.frames - 1)
+    # Of no known run, or of another one that may have ended with the same frame.
+    may_go_on = old.record is None or new.record is None or parent.get("frame") is not None
+    return may_go_on and repeats(old_clip, new_clip)
 
 
 def _film_fields(plan: JoinPlan, parts: Sequence[Part]) -> dict[str, Any]:

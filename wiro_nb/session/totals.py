@@ -14,6 +14,7 @@ from wiro_nb.errors import ConfirmationNeeded
 from wiro_nb.schema.values import Prepared
 
 if TYPE_CHECKING:
+    from wiro_nb.api.pricing.prices import Estimate
     from wiro_nb.session.manager import Manager
 
 _LEAST_USD = Decimal("0.0005")
@@ -45,16 +46,21 @@ class TotalCost:
 
 def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
     """Returns the forecasts of these requests added up. Sends nothing."""
+    return add_up(manager.forecast(requests))
+
+
+def add_up(forecasts: Sequence[tuple[Estimate, float | None]]) -> TotalCost:
+    """Returns prices and seconds of work from `Manager.forecast` added up."""
     low, high, known, seconds = Decimal(0), Decimal(0), True, 0.0
     has_high = has_seconds = True
-    for price, expected in manager.forecast(requests):
+    for price, expected in forecasts:
         known = known and price.known
         low += price.low_usd
         has_high = has_high and price.high_usd is not None
         high += price.high_usd or Decimal(0)
         has_seconds = has_seconds and expected is not None
         seconds += expected or 0.0
-    return TotalCost(low, high if has_high else None, known, seconds if has_seconds and requests else None)
+    return TotalCost(low, high if has_high else None, known, seconds if has_seconds and forecasts else None)
 
 
 def check_limits(

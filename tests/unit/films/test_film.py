@@ -1,0 +1,214 @@
+"""Films against a real sandbox: its audit log shows what was sent, and that nothing is sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import VACE, WAN, wait_for
+from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
+from wiro_nb.execution.requests import Origin
+from wiro_nb.films.film import Film, FilmTarget
+from wiro_nb.films.plan import FilmPlan, confirm, describe_plan, plan_film
+from wiro_nb.films.shots import ordered, read_shots
+from wiro_nb.ledger.state import RunState
+from wiro_nb.provenance.embed import read_embedded
+from wiro_nb.session.manager import Manager
+
+DEADLINE_S = 60
+Given = list[dict[str, Any]]
+STORM: Given = [
+    {"name": "opening", "prompt": "a storm"},
+    {"name": "waves", "prompt": "waves", "from": "previous"},
+    {"name": "boat", "prompt": "a boat", "from": "previous"},
+    {"name": "harbour", "prompt": "a harbour", "model": WAN},
+]
+
+
+def plan(manager: Manager, given: Given, name: str = "film", **options: Any) -> FilmPlan:
+    origin = Origin(notebook=str(Path.cwd() / "here.ipynb"))
+    return plan_film(manager, read_shots(given, model=VACE), title=name, origin=origin, **options)
+
+
+def start(manager: Manager, given: Given, name: str = "film", **options: Any) -> Film:
+    target = FilmTarget(Path.cwd() / f"{name}.mp4", Path.cwd())
+    return Film.start(manager, plan(manager, given, name, **options), target)
+
+
+def changed(given: Given, name: str, **values: Any) -> Given:
+    return [{**item, **values} if item["name"] == name else item for item in given]
+
+
+def runs_asked(sandbox: Any) -> int:
+    return int(sandbox.audit()["requests"].get("Run", 0))
+
+
+def confirmed(manager: Manager, found: FilmPlan) -> None:
+    confirm(manager, found, yes=False, limit_usd=Decimal(1), limit_runs=12)
+
+
+def test_shots_run_in_order_of_what_they_need_and_only_changed_ones_again(manager: Manager, sandbox: Any) -> None:
+    before = runs_asked(sandbox)
+    film = start(manager, STORM).wait(DEADLINE_S)
+    assert runs_asked(sandbox) - before == 4
+    assert [run.state for run in film.runs] == [RunState.SUCCEEDED] * 4
+    opening, waves, boat, harbour = film.runs
+    parents = [(run.record or {})["parent"] for run in film.runs]
+    assert parents[1:3] == [{"run_id": run.id, "output": 0, "frame": -1} for run in (opening, waves)]
+    assert parents[0] is parents[3] is None
+    assert film.path is not None
+    record = read_embedded(film.path)
+    assert [part["name"] for part in record["film"]["parts"]] == ["opening", "waves", "boat", "harbour"]
+    assert [part["dropped_frames"] for part in record["film"]["parts"]] == [1, 1, 0, 0]
+    assert record["outputs"][0]["frames"] == 4 * 8 - 2
+    written = film.path.stat().st_mtime_ns
+
+    again = start(manager, STORM).wait(DEADLINE_S)
+    assert [run.id for run in again.runs] == [run.id for run in film.runs]
+    assert again.path is not None
+    assert again.path.stat().st_mtime_ns == written, "the file is this very film"
+    assert runs_asked(sandbox) - before == 4
+
+    other = changed(STORM, "waves", prompt="higher waves")
+    assert plan(manager, other).missing == [1, 2]
+    assert "2 of 4 shots already made" in describe_plan(plan(manager, other))
+    third = start(manager, other).wait(DEADLINE_S)
+    assert [run.id for run in third.runs][::3] == [opening.id, harbour.id]
+    assert third.runs[1].id != waves.id
+    assert third.runs[2].id == boat.id, "this engine's clips all end alike: the same frame is the same request"
+    assert runs_asked(sandbox) - before == 5
+
+
+def test_a_killed_film_goes_on_and_sends_nothing_twice(
+    make_manager: Callable[..., Manager], sandbox: Any, point_at: Callable[[Any], None]
+) -> None:
+    point_at(sandbox)
+    given = changed(STORM, "waves", prompt="waves that wait [hold]")
+    before, first = runs_asked(sandbox), make_manager()
+    film = start(first, given)
+    waves = film.plan.place("waves")
+    while film.run("waves") is None or film.runs[waves].task_id is None:
+        wait_for(film.runs[0], lambda run: run.done)
+        film._changed.wait(0.02)
+    held = str(film.runs[waves].task_id)
+    first.close()  # as a kernel that ends: the runs are left to another process
+    film.wait(DEADLINE_S, check=False)
+    second = make_manager()
+    again = start(second, given)
+    assert runs_asked(sandbox) - before == 3
+    assert again.run("waves") is not None
+    sandbox.release(held)
+    again.wait(DEADLINE_S)
+    assert runs_asked(sandbox) - before == 4
+    assert [run.task_id for run in again.runs if run.task_id == held] == [held]
+    assert again.path is not None
+
+
+def test_a_failed_shot_is_retried_alone_and_what_is_made_stays(manager: Manager, sandbox: Any) -> None:
+    before = runs_asked(sandbox)
+    film = start(manager, changed(STORM, "waves", prompt="waves [fail]"), "failing")
+    with pytest.raises(RunFailed, match="2 of 4 shots gave no result; 2 are done and kept") as caught:
+        film.wait(DEADLINE_S)
+    assert "boat: not sent: it goes on from waves" in caught.value.details
+    assert runs_asked(sandbox) - before == 3
+    assert film.path is None
+    film.retry().wait(DEADLINE_S, check=False)
+    assert runs_asked(sandbox) - before == 4, "the failed shot alone is sent again"
+    assert plan(manager, changed(STORM, "waves", prompt="waves [fail]"), "failing").missing == [1, 2]
+
+
+def test_a_budget_that_ends_in_the_middle_keeps_what_is_made(manager: Manager, sandbox: Any) -> None:
+    origin = Origin(notebook=str(Path.cwd() / "here.ipynb"))
+    given = changed(STORM, "opening", prompt="a storm that waits [hold]")
+    manager.ledger.set_budget(origin.notebook, Decimal("0.0001"))
+    with pytest.raises(BudgetExceeded, match=r"4 runs, .* of the budget of \$0\.0001 is left"):
+        confirmed(manager, plan(manager, given, "poor"))
+    manager.ledger.set_budget(origin.notebook, None)
+    before, film = runs_asked(sandbox), start(manager, given, "poor")
+    manager.ledger.set_budget(origin.notebook, Decimal("0.0001"))
+    sandbox.release(sandbox.task_of("a storm that waits [hold]"))
+    with pytest.raises(RunFailed, match="2 are done and kept") as caught:
+        film.wait(DEADLINE_S)
+    assert "%wiro budget" in caught.value.hint
+    assert runs_asked(sandbox) - before == 2
+    manager.ledger.set_budget(origin.notebook, None)
+    start(manager, given, "poor").wait(DEADLINE_S)
+    assert runs_asked(sandbox) - before == 4
+
+
+def test_an_edited_film_takes_the_place_of_the_one_under_way(manager: Manager, sandbox: Any) -> None:
+    given = changed(STORM, "opening", prompt="a storm to be replaced [hold]")
+    before, former = runs_asked(sandbox), start(manager, given, "edited")
+    film = start(manager, changed(given, "opening", prompt="another storm"), "edited").wait(DEADLINE_S)
+    sandbox.release(sandbox.task_of("a storm to be replaced [hold]"))
+    former.runs[0].wait(DEADLINE_S)
+    assert former.wait(DEADLINE_S, check=False).path is None
+    assert film.path is not None
+    assert runs_asked(sandbox) - before == 5, "the shots behind the replaced one are not sent"
+
+
+def test_many_shots_are_confirmed_first(manager: Manager) -> None:
+    many = [{"prompt": f"shot {number}"} for number in range(13)]
+    with pytest.raises(ConfirmationNeeded, match=r"13 runs, .* more than 12 runs"):
+        confirmed(manager, plan(manager, many, "many"))
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([], "at least one shot"),
+        ([{"prompt": "x"}] * 201, "at most 200 shots"),
+        (["a storm"], "shot 1 is no mapping"),
+        ([{"prompt": "x", "model": "storm"}], "shot shot-1 has no model"),
+        ([{"name": "a"}, {"name": "a"}], "two shots are called a"),
+        ([{"name": "a b"}], "cannot name a shot"),
+        ([{"name": "previous"}], "cannot name a shot"),
+        ([{"from": "previous"}], "is the first"),
+        ([{"from": "nowhere"}], "no shot is called nowhere; there are shot-1"),
+        ([{"from": "a b"}], "names no shot"),
+        ([{"inputs": "x"}], "inputs are a mapping"),
+        (
+            [{"name": "a", "from": "b"}, {"name": "b", "from": "a"}],
+            "in a circle: a > b > a|in a circle: b > a > b",
+        ),
+        ([{"name": "a", "from": "a"}], "in a circle: a > a"),
+    ],
+)
+def test_shots_that_make_no_film_are_a_sentence(given: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=reason) as caught:
+        read_shots(given, model=None if "no model" in reason else VACE)
+    assert caught.value.billed == "Nothing was sent and nothing was billed."
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "reason"),
+    [
+        (
+            [{"prompt": "x"}, {"prompt": "y", "model": WAN, "from": "previous"}],
+            InputError,
+            "shot shot-2: .* takes no",
+        ),
+        ([{"prompt": "x", "seeed": 3}], InvalidParameter, "shot shot-1: .*seeed"),
+        ([{"prompt": "x", "inputImage": "none.png"}], InvalidParameter, "shot shot-1: .*none.png"),
+    ],
+)
+def test_a_shot_that_does_not_fit_its_model_is_named(
+    manager: Manager, given: Given, kind: type[WiroError], reason: str
+) -> None:
+    with pytest.raises(kind, match=reason):
+        plan(manager, given)
+
+
+def test_a_shot_may_go_on_from_a_later_one_and_from_any_frame() -> None:
+    shots = read_shots(
+        [{"name": "end", "from": "start#3", "seed": 1}, {"name": "start"}],
+        model=VACE,
+        shared={"seed": 5, "prompt": "x"},
+    )
+    assert ordered(shots) == [1, 0]
+    assert (shots[0].source, shots[0].frame) == ("start", 3)
+    assert [shot.values for shot in shots] == [{"seed": 1, "prompt": "x"}, {"seed": 5, "prompt": "x"}]

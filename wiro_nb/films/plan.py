@@ -1,0 +1,196 @@
+"""Works a film out against models, prices and ledger: what it would send and cost. Sends nothing.
+
+A shot that goes on from another one is a request only when that one's clip is there: its picture is part of the
+request. Until then it is checked and priced with a stand-in, and it counts as missing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.errors import BudgetExceeded, InputError
+from wiro_nb.execution.inputs import RUN_PREFIX
+from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.run import Run
+from wiro_nb.films.extend import require_picture_input
+from wiro_nb.films.shots import Shot, ordered
+from wiro_nb.ledger.state import RunState
+from wiro_nb.schema.values import Prepared
+from wiro_nb.session.manager import Manager
+from wiro_nb.session.submission import Batch
+from wiro_nb.session.totals import TotalCost, add_up, check_limits, describe_total
+
+if TYPE_CHECKING:
+    from wiro_nb.api.pricing.prices import Estimate
+
+_STAND_IN = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+"""A PNG of one pixel, in the place of a picture that is not made yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmPlan:
+    """A film before anything of it is sent.
+
+    Attributes:
+        film_id: The same for the same file in the same notebook on the same service.
+        title: Name of the film.
+        shots: In order.
+        made: Runs that answer shots already, finished or under way, by position.
+        prices: Of each shot that is missing, by position.
+        cost: Of all that are missing.
+        origin: Where it is asked for.
+        fresh: True when nothing counts as made.
+    """
+
+    film_id: str
+    title: str
+    shots: tuple[Shot, ...]
+    made: dict[int, Run]
+    prices: dict[int, Estimate]
+    cost: TotalCost
+    origin: Origin
+    is_free: bool
+    fresh: bool = False
+
+    @property
+    def missing(self) -> list[int]:
+        """Positions of the shots that would be sent."""
+        return [place for place in range(len(self.shots)) if place not in self.made]
+
+    def place(self, name: str) -> int:
+        """Returns the position of a shot."""
+        return next(place for place, shot in enumerate(self.shots) if shot.name == name)
+
+
+def plan_film(
+    manager: Manager, shots: Sequence[Shot], *, title: str, origin: Origin | None = None, fresh: bool = False
+) -> FilmPlan:
+    """Works out a film: every shot checked, what is made already, the price of the rest. Sends nothing.
+
+    Args:
+        manager: Knows models, prices, and the runs made.
+        shots: From `read_shots`.
+        title: Name of the film, the same for the same film.
+        origin: Where it is asked for.
+        fresh: True counts nothing as made.
+
+    Raises:
+        UnknownModel, InvalidParameter, InvalidFile, InputError: A shot does not fit; it is named.
+        DownloadFailed: The clip that a shot goes on from is gone and cannot be had again.
+    """
+    origin = origin or Origin()
+    made: dict[int, Run] = {}
+    missing: dict[int, Prepared] = {}
+    names = [shot.name for shot in shots]
+    for place in ordered(shots):
+        shot = shots[place]
+        source = made.get(names.index(shot.source)) if shot.source else None
+        is_ready = not shot.source or (source is not None and source.state is RunState.SUCCEEDED)
+        request = prepare_shot(manager, shot, source if is_ready else None, origin)
+        run = None
+        if is_ready and not fresh:
+            (run,) = manager.find_made(batch_of(request, origin, list(made.values()), fresh=False))
+        if run is not None:
+            made[place] = run
+        else:
+            missing[place] = request
+    forecasts = manager.forecast(list(missing.values()))
+    return FilmPlan(
+        _identify(manager.service_name, origin.notebook, title),
+        title,
+        tuple(shots),
+        made,
+        {place: estimate for place, (estimate, _) in zip(missing, forecasts, strict=True)},
+        add_up(forecasts),
+        origin,
+        manager.choice.is_free,
+        fresh,
+    )
+
+
+def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origin) -> Prepared:
+    """Returns the request of a shot.
+
+    Args:
+        manager: Knows the model.
+        shot: The shot.
+        source: The finished run it goes on from; None takes a stand-in for its frame, where it goes on from one.
+        origin: Whose notebook relative paths start from.
+
+    Raises:
+        InputError: Something does not fit; the message begins with the shot's name.
+        DownloadFailed: The source's clip is gone.
+    """
+    if source is not None and source.lacks_files:
+        source.download()
+    try:
+        schema = manager.schema(shot.model)
+        values = dict(shot.values)
+        if "prompt" in values and schema.get("prompt") is None and schema.prompt_input is not None:
+            values[schema.prompt_input] = values.pop("prompt")
+        if shot.source:
+            picture = require_picture_input(manager, schema)
+            values[picture] = _STAND_IN if source is None else f"{RUN_PREFIX}{source.id}#{shot.frame}"
+        return manager.prepare(schema.slug, values, origin=origin)
+    except InputError as error:
+        raise type(error)(
+            f"shot {shot.name}: {error.message}", hint=error.hint, details=error.details, **error.fields
+        ) from None
+
+
+def batch_of(
+    request: Prepared, origin: Origin, used: Sequence[Run], *, parent: Mapping[str, Any] | None = None, fresh: bool
+) -> Batch:
+    """Returns a shot's request as it is submitted; the runs of other shots are no answer to it."""
+    return Batch([request], origin, [parent], fresh=fresh, exclude=frozenset(run.id for run in used))
+
+
+def confirm(manager: Manager, plan: FilmPlan, *, yes: bool, limit_usd: Decimal, limit_runs: int) -> None:
+    """Refuses a film that is to be confirmed first, or that the budget does not cover as a whole.
+
+    Raises:
+        ConfirmationNeeded: As `check_limits`, unless `yes`.
+        BudgetExceeded: All missing shots together would go over the budget; none is sent then.
+    """
+    if not yes:
+        check_limits(
+            len(plan.missing),
+            plan.cost,
+            is_free=plan.is_free,
+            limit_usd=limit_usd,
+            limit_runs=limit_runs,
+            summary=f"this film would send {describe_plan(plan)}",
+        )
+    budget, notebook, most = manager.budget(plan.origin.notebook), plan.origin.notebook, plan.cost.most_usd
+    if budget is None or not plan.missing or most is None:
+        return  # of an unknown price only the ledger can tell, run by run
+    used = manager.spent(notebook) + manager.reserved(notebook)
+    if used + most > budget:
+        left = max(budget - used, Decimal(0)).quantize(Decimal("0.0001"), ROUND_DOWN).normalize()
+        needed = (used + most).quantize(Decimal("0.01"), ROUND_UP)
+        raise BudgetExceeded(
+            f"this film would send {describe_plan(plan)}; ${left:f} of the budget of ${budget:f} is left",
+            hint=f"%wiro budget {needed:f}, or fewer shots",
+            budget_usd=str(budget),
+            spent_usd=str(used),
+            estimated_usd=str(most),
+        )
+
+
+def describe_plan(plan: FilmPlan, *, with_time: bool = True) -> str:
+    """Returns what a plan would send as text: "3 runs, about $0.24; 9 of 12 shots already made or under way"."""
+    text = describe_total(len(plan.missing), plan.cost, plan.is_free, with_time=with_time)
+    count = len(plan.made)
+    return f"{text}; {count} of {len(plan.shots)} shots already made or under way" if count else text
+
+
+def _identify(service: str, notebook: str | None, title: str) -> str:
+    return hashlib.sha256(json.dumps(["film", service, notebook, title]).encode()).hexdigest()[:16]

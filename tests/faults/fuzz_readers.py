@@ -23,7 +23,7 @@ def page(data: bytes) -> None:
 
 
 def detail(data: bytes) -> None:
-    from wiro_nb.api.pricing.prices import estimate, read_pricing
+    from wiro_nb.api.pricing import estimate, read_pricing
     from wiro_nb.errors import UnreadableSchema
     from wiro_nb.schema.detail import read_detail
 

@@ -26,7 +26,7 @@ from wiro_nb.json_values import (
 from wiro_nb.redaction import SecretText, register_secret
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Pricing
+    from wiro_nb.api.pricing import Pricing
     from wiro_nb.schema.types import ModelSchema
 
 SUCCESS_STATUS = "task_postprocess_end"
@@ -280,7 +280,7 @@ def _read_progress(message: object) -> Progress | None:
 
 def read_tool(entry: object) -> ToolSummary:
     """Reads one model of `Tool/List` or `Tool/Detail`."""
-    from wiro_nb.api.pricing.prices import read_pricing
+    from wiro_nb.api.pricing import read_pricing
 
     raw = as_mapping(entry)
     slug = _join(raw.get("slugowner"), raw.get("slugproject")) or _join(

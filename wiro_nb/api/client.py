@@ -13,7 +13,7 @@ from urllib.parse import quote
 from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
 from wiro_nb.api.envelope import read_envelope
 from wiro_nb.api.files import FileStream, MultipartBody, open_file
-from wiro_nb.api.pricing.prices import read_pricing
+from wiro_nb.api.pricing import read_pricing
 from wiro_nb.api.service import Service
 from wiro_nb.api.transport import HttpTransport, jittered_delays
 from wiro_nb.errors import (

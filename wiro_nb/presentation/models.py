@@ -16,7 +16,7 @@ from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Pricing
+    from wiro_nb.api.pricing import Pricing
 
 _OPTIONS_SHOWN = 40
 _OPEN_OPTIONS = 8
@@ -39,7 +39,7 @@ def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, is
         return "free, sandbox"
     if pricing is None:
         return "price not listed"
-    from wiro_nb.api.pricing.prices import estimate
+    from wiro_nb.api.pricing import estimate
 
     parameters = schema.parameters if schema is not None else ()
     defaults = {item.id: item.default for item in parameters if isinstance(item.default, str)}

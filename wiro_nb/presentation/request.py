@@ -12,7 +12,7 @@ from wiro_nb.presentation.status import SLOT
 from wiro_nb.schema.encode import encode
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Estimate
+    from wiro_nb.api.pricing import Estimate
     from wiro_nb.schema.values import Prepared
 
 _NOTHING = "Nothing was sent."

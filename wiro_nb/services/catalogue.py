@@ -25,7 +25,7 @@ from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict
 from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Pricing
+    from wiro_nb.api.pricing import Pricing
 
 _FOLDER = "schemas"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -229,7 +229,7 @@ class Catalogue:
             _log.info("the page of %s could not be stored: %s", slug, error.strerror)
 
     def _read(self, slug: str) -> tuple[datetime, ModelDetail] | None:
-        from wiro_nb.api.pricing.prices import read_pricing
+        from wiro_nb.api.pricing import read_pricing
         from wiro_nb.schema.detail import read_detail
 
         try:

@@ -54,7 +54,7 @@ from wiro_nb.session.submission import Batch, Submission
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail
-    from wiro_nb.api.pricing.prices import Estimate
+    from wiro_nb.api.pricing import Estimate
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")

@@ -18,7 +18,7 @@ from wiro_nb.provenance.reading import is_there
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail
-    from wiro_nb.api.pricing.prices import Estimate
+    from wiro_nb.api.pricing import Estimate
     from wiro_nb.schema.values import Prepared
 
 
@@ -110,7 +110,7 @@ def forecast_requests(
         requests: Of any models.
         detail_of: Returns a model's page with its prices; called once for each model.
     """
-    from wiro_nb.api.pricing.prices import Pricing, estimate
+    from wiro_nb.api.pricing import Pricing, estimate
 
     slugs = dict.fromkeys(prepared.schema.slug for prepared in requests)
     known = {slug: (detail_of(slug), ledger.past_runs(slug, service)) for slug in slugs}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wiro_nb.api.pricing.prices import Estimate, estimate, read_pricing
+from wiro_nb.api.pricing import Estimate, estimate, read_pricing
 
 
 def priced(rows: Any, parameters: dict[str, Any] | None = None, files: Any = None, **more: Any) -> Estimate:

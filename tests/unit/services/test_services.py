@@ -12,7 +12,7 @@ import pytest
 
 from tests.manager_tools import submit
 from wiro_nb.api.answers import ModelDetail, read_task
-from wiro_nb.api.pricing.prices import read_pricing
+from wiro_nb.api.pricing import read_pricing
 from wiro_nb.api.service import Credentials
 from wiro_nb.errors import AuthRejected, ConfigError, MissingCredentials
 from wiro_nb.schema import find_bundled, read_detail

@@ -1,1 +1,0 @@
-"""Price tables of the service and estimates made from them."""

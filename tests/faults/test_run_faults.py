@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
-from wiro_nb.errors import DownloadFailed, NotAccessible, SubmitUncertain
+from wiro_nb.errors import DownloadFailed, SubmitUncertain
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
@@ -65,25 +64,6 @@ def test_a_request_that_may_have_arrived_and_did_not_stays_uncertain(
     assert f"%wiro forget {run.short_id}" in caught.value.hint
     assert run.state is RunState.UNCERTAIN
     assert tasks_with(faulty, f"never arrived, {fault}") == []
-
-
-def test_several_tasks_that_fit_are_left_to_the_person_and_attach_settles_it(
-    manager: Manager, faulty: Any, faults: SetFaults
-) -> None:
-    prepared = manager.prepare("pruna/vace", {"prompt": "one of two", "seed": "7"})
-    elsewhere = {faulty.call("/Run/pruna/vace", dict(prepared.parameters))["taskid"] for _ in range(2)}
-    faults("Run:reset@1")
-    run = manager.submit(prepared)
-    with pytest.raises(SubmitUncertain) as caught:
-        run.wait(20)
-    assert set(caught.value.candidates) == elsewhere
-    assert re.fullmatch(rf"%wiro attach \d+ if .*%wiro forget {run.short_id}.*", caught.value.hint)
-    mine = elsewhere.pop()
-    with pytest.raises(NotAccessible, match="cloud knows no task '99'"):
-        manager.attach("99")
-    assert manager.attach(mine) is run
-    assert run.wait(20).state is RunState.SUCCEEDED
-    assert run.task_id == mine
 
 
 def test_a_process_that_died_while_sending_asks_before_it_goes_on(

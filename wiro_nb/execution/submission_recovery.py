@@ -14,13 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import SubmitUncertain, WiroError
+from wiro_nb.errors import SubmitUncertain, UnknownRun, WiroError
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
+from wiro_nb.execution.run_files import run_folder_name
+from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:
@@ -89,16 +92,46 @@ class SubmissionRecovery:
         """
         await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
         self._writer.change(active, state=RunState.UNCERTAIN, message=_ASKING)
-        candidates: list[Task] | None = None
+        latest = finding = None
         for pause in self._writer.settings.uncertain_checks_s:
             await asyncio.sleep(pause)
             finding = await self._search(active)
-            if finding is not None:
-                candidates = finding.candidates
-                if finding.mine is not None:
-                    return finding.mine
-        await self._leave_uncertain(active, candidates, cause)
+            latest = finding or latest
+            if finding is not None and finding.mine is not None and marked_run(finding.mine) == active.id:
+                return finding.mine
+        if finding is not None and finding.mine is not None:
+            return finding.mine  # without a marker only now: until the last look a rival may have shown up
+        await self._leave_uncertain(active, latest.candidates if latest is not None else None, cause)
         return None
+
+    async def claim_doubles(self) -> None:
+        """Writes down tasks that the network made of runs' requests once more, as runs of their own.
+
+        They are in the list that was read last, with the marker of a run that has another task or has ended
+        without one. A process that starts follows them.
+        """
+        for task in self._listed.tasks:
+            run_id = marked_run(task)
+            if run_id is not None:
+                await self._writer.ledger_call(partial(self._claim_double, task, run_id))
+
+    def _claim_double(self, task: Task, run_id: str) -> None:
+        ledger = self._writer.ledger
+        try:
+            row = ledger.get(run_id)
+        except UnknownRun:
+            return  # of another machine
+        is_open = row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.UNCERTAIN) and not row.deleted
+        if row.service != self._connection.name or is_open:
+            return
+        if ledger.find_task(row.service, row.base_url, task.id) is None:
+            double = ledger.insert_attached(_double_of(row, task))
+            _log.warning(
+                "task %s was made of the request of run %s, too: it is run %s now",
+                task.id,
+                row.short_id,
+                double.short_id,
+            )
 
     async def _search(self, active: ActiveRun) -> _Finding | None:
         """Asks the service which tasks may be this run's; None while it cannot be asked."""
@@ -111,16 +144,10 @@ class SubmissionRecovery:
             return None
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
         has_rival = bool(await self._writer.ledger_call(lambda: self._competing_runs(row)))
-        possible = [
-            task
-            for task in listed.tasks
-            if marked_run(task) == row.run_id or may_be_of(task, row, listed.clock_lead)
-        ]
+        possible = find_candidates(listed.tasks, row, listed.clock_lead)
         free = [task for task in possible if not await self._is_owned(active, task)]
         self._writer.change(active, lost_since=None)
-        marks_return = any(marked_run(task) for task in listed.tasks)
-        mine = choose_task(free, row, listed.clock_lead, has_rival=has_rival, marks_return=marks_return)
-        return _Finding(mine, free)
+        return _Finding(choose_task(free, row, listed.clock_lead, has_rival=has_rival), free)
 
     async def _tasks_since(self, sent: datetime) -> _Listed:
         """Lists the service's tasks since a request; runs that ask at the same time share one list."""
@@ -204,22 +231,27 @@ def may_be_of(task: Task, row: LedgerRow, clock_lead: timedelta | None = None) -
     )
 
 
+def find_candidates(tasks: Sequence[Task], row: LedgerRow, clock_lead: timedelta | None) -> list[Task]:
+    """Returns the tasks that a run may have made: those with its marker, else those that `may_be_of` it.
+
+    A service that gives any marker back would give back this run's, unless the user gave a callback.
+    """
+    marked = [task for task in tasks if marked_run(task) == row.run_id]
+    if marked or ("callbackUrl" not in row.parameters and any(marked_run(task) for task in tasks)):
+        return marked
+    return [task for task in tasks if may_be_of(task, row, clock_lead)]
+
+
 def choose_task(
-    candidates: Sequence[Task],
-    row: LedgerRow,
-    clock_lead: timedelta | None,
-    *,
-    has_rival: bool,
-    marks_return: bool,
+    candidates: Sequence[Task], row: LedgerRow, clock_lead: timedelta | None, *, has_rival: bool
 ) -> Task | None:
     """Chooses the task that is certainly a run's; None when none is.
 
     Args:
-        candidates: Tasks with this run's marker, or that may be its own, and that no run owns.
+        candidates: Those of `find_candidates` that no run owns.
         row: The run.
         clock_lead: How far the service's clock is ahead; None when that is unknown.
         has_rival: Another run of the same request looks for its task.
-        marks_return: The service gives markers back, so a task without one was not made by this run.
 
     Returns:
         The first one with the run's marker: a proxy may have sent the request twice. Without a marker the only
@@ -229,8 +261,7 @@ def choose_task(
     marked = [task for task in candidates if marked_run(task) == row.run_id]
     if marked:
         return min(marked, key=lambda task: (len(task.id), task.id))
-    was_marked = "callbackUrl" not in row.parameters
-    if has_rival or clock_lead is None or row.request.get("files") or (was_marked and marks_return):
+    if has_rival or clock_lead is None or row.request.get("files"):
         return None
     sent = (_sent(row) + clock_lead).replace(microsecond=0)  # tasks have whole seconds
     in_time = [task for task in candidates if task.created is None or task.created >= sent]
@@ -238,6 +269,33 @@ def choose_task(
         return None
     others = {name for name, value in _compared(in_time[0].parameters).items() if not _same(None, value)}
     return None if others - row.parameters.keys() else in_time[0]
+
+
+def _double_of(row: LedgerRow, task: Task) -> LedgerRow:
+    run_id, created = new_run_id(), utc_now()
+    return LedgerRow(
+        run_id,
+        RunState.SUBMITTED,
+        row.model,
+        row.run_path,
+        row.service,
+        row.base_url,
+        created,
+        request_sha256=row.request_sha256,
+        request=row.request,
+        notebook=row.notebook,
+        origin=row.origin,
+        schema_sha256=row.schema_sha256,
+        task_id=task.id,
+        task_token=task.token or None,
+        estimated_usd=row.estimated_usd,
+        submitting_at=row.submitting_at,
+        submitted_at=row.submitting_at,
+        stage=Stage.QUEUED.value,
+        message=f"the request of run {row.short_id} arrived twice",
+        folder=str(Path(row.folder).parent / run_folder_name(row.model, run_id, created)) if row.folder else None,
+        parent=row.parent,
+    )
 
 
 def _sent(row: LedgerRow) -> datetime:

@@ -92,6 +92,8 @@ class Submitter:
         task = await self._recovery.find_task(active, cause)
         if task is not None:
             await self._adopt(active, task.id, task.token)
+        with contextlib.suppress(LedgerError):  # the next list shows them again
+            await self._recovery.claim_doubles()
 
     async def drain(self, deadline: float) -> None:
         """Sends nothing more, and waits for the answers that are under way.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wiro_nb.api.answers import Task, read_task
-from wiro_nb.execution.submission_recovery import choose_task, marked_run, marker_of, may_be_of
+from wiro_nb.execution.submission_recovery import choose_task, find_candidates, marker_of, may_be_of
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
@@ -49,16 +49,14 @@ def choose(
     row: LedgerRow = ROW,
     lead: timedelta | None = timedelta(0),
     has_rival: bool = False,
-    marks_return: bool = False,
 ) -> Task | None:
-    possible = [item for item in tasks if marked_run(item) == OURS or may_be_of(item, row, lead)]
-    return choose_task(possible, row, lead, has_rival=has_rival, marks_return=marks_return)
+    return choose_task(find_candidates(tasks, row, lead), row, lead, has_rival=has_rival)
 
 
 def test_a_marked_task_is_the_runs_own_whatever_the_clocks_and_the_others_say() -> None:
     stranger = task(5)
     for mine in (task(run=OURS, after_s=-36_000), task(run=OURS, after_s=36_000), task(run=OURS, parameters={})):
-        assert choose(stranger, mine, has_rival=True, lead=None, marks_return=True) is mine
+        assert choose(stranger, mine, has_rival=True, lead=None) is mine
     slashed = task(callbackurl=f"HTTPS://WIRO-NB.invalid/runs/{OURS.lower()}/")
     assert choose(slashed) is slashed
 
@@ -79,7 +77,10 @@ def test_without_a_marker_the_only_task_since_the_request_is_adopted() -> None:
     for item in (task(), task(after_s=30), task(callbackurl="https://example.org/hook")):
         assert choose(item) is item
         assert choose(item, task(8, after_s=-5)) is item, "an older one cannot be it"
-        assert choose(item, task(8, run=THEIRS)) is item
+
+
+def test_where_markers_come_back_a_task_without_one_is_somebody_elses() -> None:
+    assert find_candidates([task(), task(8, run=THEIRS)], ROW, timedelta(0)) == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,6 @@ def test_without_a_marker_the_only_task_since_the_request_is_adopted() -> None:
         (task(), {"lead": None}),
         (task(), {"lead": timedelta(hours=1)}),
         (task(), {"has_rival": True}),
-        (task(), {"marks_return": True}),
         (task(), {"row": replace(ROW, request={**ROW.request, "files": {"inputImage": [{"name": "a.png"}]}})}),
         (task(parameters={"prompt": "a", "steps": "4", "inputImage": "https://x/b.png"}), {}),
         (task(parameters={"prompt": "b", "steps": "4"}), {}),
@@ -119,4 +119,4 @@ def test_a_callback_of_the_users_own_is_no_parameter_of_the_task() -> None:
     own = {"prompt": "a", "steps": 4, "callbackUrl": "https://example.org/hook"}
     row = replace(ROW, request={**ROW.request, "parameters": own})
     item = task(callbackurl="https://example.org/hook")
-    assert choose(item, row=row, marks_return=True) is item
+    assert choose(item, task(8, run=THEIRS), row=row) is item

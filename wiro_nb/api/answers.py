@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ TERMINAL_EVENTS = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
 _LONGEST_WORD = 200
 _LONGEST_NAME = 1000
 _LONGEST_URL = 16_000
+_LONGEST_MADE_BY = 64 * 1024
 _LONGEST_LOG = 256 * 1024
 """Of a log the end is kept: that is what is shown."""
 
@@ -96,6 +98,7 @@ class Task:
         created, started, finished, cancelled: UTC, None while it has not happened.
         callback_url: As given with the run, or "".
         log, error_log: Whole stdout and stderr so far.
+        made_by: How the outputs were made, where a service on this machine says so (`madeby`).
         raw: The answer itself, unknown fields included. Holds the token.
     """
 
@@ -115,6 +118,7 @@ class Task:
     callback_url: str = ""
     log: str = ""
     error_log: str = ""
+    made_by: dict[str, Any] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -207,8 +211,19 @@ def read_task(data: object) -> Task:
         callback_url=as_text(raw.get("callbackurl"), _LONGEST_NAME).strip(),
         log=_read_log(raw.get("debugoutput")),
         error_log=_read_log(raw.get("debugerror")),
+        made_by=_read_made_by(raw.get("madeby")),
         raw=raw,
     )
+
+
+def _read_made_by(value: object) -> dict[str, Any]:
+    """Returns the facts for the record; none when they are no JSON object or larger than a record should carry."""
+    facts = as_mapping(value)
+    try:
+        is_small = len(json.dumps(facts, allow_nan=False)) <= _LONGEST_MADE_BY
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return facts if is_small else {}
 
 
 def read_tasks(answer: object) -> tuple[Task, ...]:

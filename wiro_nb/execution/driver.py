@@ -354,7 +354,7 @@ class Worker:
         )
         task = await runtime.connection.read_task(run.task_id, active.token)
         outputs = await runtime.finisher.fetch(active, task)
-        await runtime.finisher.rewrite(active, outputs)
+        await runtime.finisher.rewrite(active, outputs, task)
         problems = [output for output in outputs if output.problem]
         if problems:
             raise DownloadFailed(

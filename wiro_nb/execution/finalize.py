@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -129,9 +129,10 @@ class Finisher:
         async with self._room:
             return await asyncio.to_thread(call, *arguments)
 
-    async def rewrite(self, active: ActiveRun, outputs: tuple[RunOutput, ...]) -> None:
+    async def rewrite(self, active: ActiveRun, outputs: tuple[RunOutput, ...], task: Task) -> None:
         """Writes a run's record anew after its files were fetched again."""
-        text, outputs = await self._work(self._write, active, replace(active.snapshot, outputs=outputs))
+        final = replace(active.snapshot, outputs=outputs)
+        text, outputs = await self._work(self._write, active, final, task.made_by)
         await self._writer.step(active, lambda: self._writer.ledger.amend(active.id, outputs=outputs, record=text))
         self._writer.change(active, outputs=outputs, message=_problem_line(outputs))
 
@@ -141,7 +142,8 @@ class Finisher:
         final = _final_snapshot(active, end)
         text = None
         try:
-            text, outputs = await self._work(self._write, active, final)
+            made_by = end.task.made_by if end.task is not None else {}
+            text, outputs = await self._work(self._write, active, final, made_by)
             final = replace(final, outputs=outputs)
         except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
@@ -170,18 +172,21 @@ class Finisher:
             stage=str(final.stage),
         )
 
-    def _write(self, active: ActiveRun, final: Snapshot) -> tuple[str, tuple[RunOutput, ...]]:
+    def _write(
+        self, active: ActiveRun, final: Snapshot, made_by: Mapping[str, Any]
+    ) -> tuple[str, tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
         base = Path(active.row.folder or active.notebook_dir)
-        record = build_run_record(active.row, final, [recorded_output(output, base) for output in final.outputs])
+        outputs = [recorded_output(output, base) for output in final.outputs]
+        record = build_run_record(active.row, final, outputs, made_by)
         if final.state is not RunState.SUCCEEDED:
             return dump_normal(record), final.outputs
         folder = Path(active.row.folder or active.notebook_dir)
         folder.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
-        outputs = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
+        stored = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
         write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
-        return dump_normal(record), outputs
+        return dump_normal(record), stored
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem:
@@ -196,8 +201,13 @@ class Finisher:
         return replace(output, stored_sha256=embedded.sha256)
 
 
-def build_run_record(row: LedgerRow, final: Snapshot, outputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Builds the record of a run: what was asked for from its row, what came of it from its snapshot."""
+def build_run_record(
+    row: LedgerRow, final: Snapshot, outputs: list[dict[str, Any]], made_by: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Builds the record of a run: what was asked for from its row, what came of it from its snapshot.
+
+    `made_by` says how a service on this machine made the outputs; other services say nothing.
+    """
     cell: dict[str, Any] = {"id": row.cell_id, "source_sha256": row.source_sha256}
     if given := row.request.get("cell_parameters"):
         cell["parameters"] = given
@@ -218,6 +228,7 @@ def build_run_record(row: LedgerRow, final: Snapshot, outputs: list[dict[str, An
         elapsed_s=final.elapsed_s,
         parent=row.parent,
         cell=cell if any(cell.values()) else None,
+        **({"made_by": made_by} if made_by else {}),
     )
 
 

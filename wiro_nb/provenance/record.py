@@ -197,6 +197,7 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
             elapsed_s: Seconds from submission to the end.
             parent: `run_id`, `output` of the run this one was made from.
             cell: `id`, `source_sha256` of the notebook cell; `parameters` that papermill put into the notebook.
+            made_by: How the outputs were made, where a service on this machine says so; else left out.
             environment: Versions; those of this process when None.
 
     Returns:

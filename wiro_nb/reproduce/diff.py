@@ -73,11 +73,16 @@ def diff_settings(*requests: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """Returns what differs between two records' requests: model, service, parameters, input files."""
-    sides = [
-        settings_of(item["model"]["slug"], item["service"]["name"], item["parameters"], item["files"])
-        for item in (left, right)
-    ]
+    """Returns what differs between two records' requests, and in how their outputs were made.
+
+    That is: model, service, parameters, input files, and each fact of `made_by` ("made by: device").
+    """
+    sides = []
+    for item in (left, right):
+        side = settings_of(item["model"]["slug"], item["service"]["name"], item["parameters"], item["files"])
+        made_by = item.get("made_by")
+        facts = made_by.items() if isinstance(made_by, Mapping) else ()
+        sides.append({**side, **{f"made by: {name}": value for name, value in facts}})
     return [Difference(name, *values) for name, values in diff_settings(*sides).items()]
 
 

@@ -16,9 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from wiro_nb.sandbox.engines import Engine, Kind
-from wiro_nb.sandbox.engines.instant import InstantEngine
-from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
+from wiro_nb.sandbox.engines.registry import create_engines
 from wiro_nb.sandbox.events import EventBroker, SocketEndpoint
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.faults.injection import FaultMiddleware
@@ -104,6 +102,8 @@ class Endpoints:
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
     def _check_account(self, model: Model) -> None:
+        if model.price.is_free:
+            return
         balance = self.store.balance_usd
         if balance < model.least_balance_usd:
             message = f"Insufficient balance. At least {model.least_balance_usd} USD is required to run a task."
@@ -276,17 +276,15 @@ class Endpoints:
         return {}
 
 
-_INSTANT_STEP_S = 0.15
-
-
 def build_app(options: Options, store: Store, faults: Faults, port: int) -> Starlette:
     """Builds the application that answers at a port of this machine. It closes the store when it ends."""
     origin = f"http://127.0.0.1:{port}"
     authenticator = Authenticator(
         *(store.meta(name) or "" for name in ("api_key", "api_secret", "key_only_api_key"))
     )
-    files, events, catalogue = Files(options.data / "files"), EventBroker(), Catalogue()
-    engines = _create_engines(options)
+    files, events = Files(options.data / "files"), EventBroker()
+    engines = create_engines(options)
+    catalogue = Catalogue(engines["clip"].schemas)
     runner = Runner(store, files, events, engines, options.speed, origin, faults)
     requests: Counter[str] = Counter()
     endpoints = Endpoints(authenticator, store, files, catalogue, runner, faults, origin, requests)
@@ -312,12 +310,6 @@ def build_app(options: Options, store: Store, faults: Faults, port: int) -> Star
         exception_handlers={Failure: _answer_failure, 404: _answer_unknown_path, 405: _answer_unknown_path},
         lifespan=lifespan,
     )
-
-
-def _create_engines(options: Options) -> dict[Kind, Engine]:
-    instant = InstantEngine(_INSTANT_STEP_S / options.speed)
-    clips = instant if options.engine == "instant" else PlaceholderEngine()
-    return {"clip": clips, "image": instant, "text": instant}
 
 
 async def _answer_failure(request: Request, error: Exception) -> Response:

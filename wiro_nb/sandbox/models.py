@@ -22,6 +22,7 @@ _NO_LIMIT_ABOVE_USD = Decimal(250)
 _TIER_PIXELS = 1_048_576
 _UNIT = Decimal("0.000000000001")
 _PRICE_NOTE = "Prices in the sandbox are made up. Nothing is charged."
+_FREE_NOTE = "It runs on this machine. Nothing is charged."
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Price:
 
     Attributes:
         as_list: True shows `dynamicprice` as a list, in place of a text that holds one.
+        is_free: True when nothing is ever billed, and no balance is needed.
     """
 
     entries: tuple[dict[str, Any], ...] = ()
     cps: Decimal = Decimal(0)
     approximate_usd: Decimal = Decimal(0)
     as_list: bool = False
+    is_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,15 +133,22 @@ class Model:
             "parameters": None if schema.free_form else listed,
             "inspire": [sample] if sample else [],
             "samples": [schema.cover] if schema.cover else [],
-            "readme": f"<p>{schema.title} in the sandbox. {_PRICE_NOTE}</p>",
+            "readme": f"<p>{schema.title} in the sandbox. {_FREE_NOTE if self.price.is_free else _PRICE_NOTE}</p>",
         }
 
 
 class Catalogue:
-    """All models, found by run path or by slug."""
+    """All models, found by run path or by slug.
 
-    def __init__(self) -> None:
-        chosen = _all_models()
+    Args:
+        schemas: The models that an engine offers, all free; None for the sandbox's own with made-up prices.
+    """
+
+    def __init__(self, schemas: Iterable[ModelSchema] | None = None) -> None:
+        if schemas is None:
+            chosen = _all_models()
+        else:
+            chosen = tuple(Model(schema, _FREE, number) for number, schema in enumerate(schemas, 501))
         self.models = tuple(model for model in chosen if model.refusal is None)
         self._by_run_path = {model.schema.run_path: model for model in chosen}
         self._by_slug = {model.schema.slug: model for model in chosen}
@@ -215,6 +225,9 @@ def _default(parameter: Parameter) -> Any:
 
 def _entry(method: str, price: str, **inputs: str) -> dict[str, Any]:
     return {"inputs": inputs, "price": float(price), "priceMethod": method}
+
+
+_FREE = Price((_entry("cpr", "0"),), is_free=True)
 
 
 def _bundled_prices() -> dict[str, Price]:

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from wiro_nb.config import sandbox_dir
+from wiro_nb.sandbox.engines.registry import ENGINE_NAMES
 from wiro_nb.sandbox.faults import HELP, read_rules
 
 _DESCRIPTION = """\
@@ -39,7 +40,7 @@ class Options:
         port: 0 for the port used last when it is free, else any.
         speed: How much faster than real time; infinity never waits.
         data: Folder of keys, tasks and files.
-        engine: "placeholder" or "instant".
+        engine: One of `ENGINE_NAMES`.
         balance: Balance of a new account, US dollars.
         stay: True to continue when stdin closes.
         no_host_check: True to accept any Host header.
@@ -72,9 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder for keys, tasks and files; kept across restarts"
     )
-    parser.add_argument(
-        "--engine", choices=("placeholder", "instant"), default="placeholder", help="what makes the clips"
-    )
+    parser.add_argument("--engine", choices=ENGINE_NAMES, default="placeholder", help="what makes the clips")
     parser.add_argument(
         "--balance",
         type=_usd,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import math
 import re
 import shutil
 import time
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Preview, Progress, Result
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.models import Model, Usage, cost_usd
@@ -64,7 +66,7 @@ class Runner:
         files: Keeps bytes.
         events: Receives events.
         engines: The engine for each kind of output.
-        speed: How much faster than real time stages pass; infinity never waits.
+        speed: How much faster than real time a placeholder's stages pass; infinity never waits.
         origin: `http://host:port` for URLs in events.
         faults: Selects what goes wrong with tasks.
     """
@@ -80,7 +82,9 @@ class Runner:
         faults: Faults,
     ) -> None:
         self._store, self._files, self._events, self._faults = store, files, events, faults
-        self._engines, self._speed, self._origin = engines, speed, origin
+        self._engines, self._origin = engines, origin
+        self._is_placeholder = engines["clip"].is_placeholder
+        self._speed = speed if self._is_placeholder else math.inf
         self._active: dict[int, _ActiveTask] = {}
         self._coroutines: set[asyncio.Task[None]] = set()
 
@@ -112,7 +116,8 @@ class Runner:
     def add(self, task: Task, model: Model) -> None:
         """Starts a task that the store already knows."""
         faults = self._faults.match("task")
-        directives = {*_DIRECTIVE.findall(task.text()), *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
+        written = _DIRECTIVE.findall(task.text()) if self._is_placeholder else ()
+        directives = {*written, *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
         exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
         active = self._active[task.id] = _ActiveTask(task, model, frozenset(directives), exit_code)
         active.coroutine = asyncio.get_running_loop().create_task(self._drive(active))
@@ -209,6 +214,11 @@ class Runner:
             await self._prepare(active)
         if progress.phase not in ("download", "load") and "start" not in task.stamps:
             await self._start(active)
+        for note in progress.notes:
+            self._log(task, note)
+        if progress.preview is not None:
+            self._events.publish(task, "task_preview", _preview_message(progress, progress.preview))
+            return
         if progress.step and "slow" in active.directives:
             took_s = time.monotonic() - active.reported_at
             await asyncio.sleep(max(took_s * (_SLOW_FACTOR - 1), _SLOW_STEP_S))
@@ -225,7 +235,7 @@ class Runner:
         await self._pause(_PREPROCESS_S)
         if foreign := task.foreign_urls(active.model.file_names):
             # The service fails such a task as well; a run without its input would be misleading.
-            reason = "the sandbox reaches no other host; give a file"
+            reason = "this service reaches no other host; give a file"
             raise _NotStarted(f"The input could not be fetched: {foreign[0]} ({reason}).")
         if "stderr-then-recover" in active.directives:
             await self._recover(active)
@@ -248,8 +258,8 @@ class Runner:
     async def _start(self, active: _ActiveTask) -> None:
         task, engine = active.task, self._engines[active.model.kind]
         self._announce(task, "task_start")
-        kind = "placeholder, no GPU" if engine.is_placeholder else "on this machine"
-        self._log(task, f"{task.slug}: sandbox engine {engine.name}, {kind}, nothing is charged.")
+        kind = "sandbox, placeholder, no GPU" if self._is_placeholder else "on this machine"
+        self._log(task, f"{task.slug}: engine {engine.name}, {kind}, nothing is charged.")
         if "hold" in active.directives:
             await self._hold(active)
         if "stderr" in active.directives:
@@ -323,6 +333,13 @@ class Runner:
     def _log_error(self, task: Task, line: str) -> None:
         task.error_log += line + "\n"
         self._events.publish(task, "task_error", line)
+
+
+def _preview_message(progress: Progress, preview: Preview) -> dict[str, Any]:
+    """Returns a preview as the contract of `engines` documents it."""
+    image = "data:image/jpeg;base64," + base64.b64encode(preview.jpeg).decode()
+    size = {"width": preview.width, "height": preview.height}
+    return {"image": image, **size, "step": progress.step, "steps": progress.steps}
 
 
 def _progress_message(progress: Progress, elapsed_s: float) -> dict[str, str]:

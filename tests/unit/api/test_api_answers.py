@@ -92,6 +92,21 @@ def test_a_task_as_the_service_sends_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"engine": "own", "seed": 7}, {"engine": "own", "seed": 7}),
+        ('{"engine": "own"}', {"engine": "own"}),
+        (None, {}),
+        (["engine"], {}),
+        ({"seed": float("nan")}, {}),
+        ({"text": "x" * 70_000}, {}),
+    ],
+)
+def test_how_outputs_were_made_is_kept_when_a_record_can_carry_it(value: Any, expected: dict[str, Any]) -> None:
+    assert read_task({**TASK, "madeby": value}).made_by == expected
+
+
+@pytest.mark.parametrize(
     ("status", "exit_code", "terminal", "success"),
     [
         ("task_postprocess_end", "0", True, True),

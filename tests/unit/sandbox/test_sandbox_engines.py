@@ -16,12 +16,14 @@ from websockets.asyncio.client import connect
 
 from wiro_nb.media.mp4 import probe_mp4
 from wiro_nb.sandbox.app import build_app
-from wiro_nb.sandbox.engines import Job, Output, Progress
+from wiro_nb.sandbox.engines import Job, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
+from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.options import read_options
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task
+from wiro_nb.schema.catalog import bundled_models
 
 
 def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path: Path) -> None:
@@ -140,3 +142,67 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
         return statuses
 
     assert asyncio.run(restart(times=6)) == [*["task_queue"] * 5, "task_postprocess_end"]
+
+
+class _OwnMachine:
+    """An engine as one with real weights behaves: it loads, shows previews, and says how a clip was made."""
+
+    name, is_placeholder, schemas = "own", False, tuple(bundled_models())
+
+    def unavailable(self, model: str) -> str | None:
+        return None
+
+    async def run(self, job: Job, report: Report) -> Result:
+        await report(Progress("load"))
+        await asyncio.sleep(0.05)
+        await report(Progress("encode", notes=("a setting was replaced",)))
+        await report(Progress("generate", 1, 2, Preview(b"jpeg", 8, 4)))
+        await report(Progress("generate", 2, 2))
+        output = job.out_dir / "0.mp4"
+        output.write_bytes(b"clip")
+        return Result((Output(output, 64, 36, 8, 8),), {"engine": "own", "seed": 7})
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _OwnMachine()
+    monkeypatch.setattr("wiro_nb.sandbox.app.create_engines", lambda options: {"clip": engine})
+    published: list[tuple[str, Any]] = []
+    ended = asyncio.Event()
+    publish = EventBroker.publish
+
+    def record(self: EventBroker, task: Task, status: str, message: Any = "") -> None:
+        published.append((status, message))
+        publish(self, task, status, message)
+        if status == "task_postprocess_end":
+            ended.set()
+
+    monkeypatch.setattr(EventBroker, "publish", record)
+
+    async def run() -> dict[str, Any]:
+        store = Store(tmp_path / "sandbox.sqlite", Decimal(0))
+        app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
+        transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client,
+        ):
+            tools = await client.post("/v1/Tool/List", json={})
+            assert {json.loads(tool["dynamicprice"])[0]["price"] for tool in tools.json()["tool"]} == {0.0}
+            made = await client.post("/v1/Run/wiro/animate-diff", json={"prompt": "[fail] [hold] a boat"})
+            await asyncio.wait_for(ended.wait(), 60)
+            detail = await client.post("/v1/Task/Detail", json={"taskid": made.json()["taskid"]})
+        (task,) = detail.json()["tasklist"]
+        return dict(task)
+
+    task = asyncio.run(run())
+    assert (task["pexit"], Decimal(task["totalcost"]), task["madeby"]) == ("0", 0, {"engine": "own", "seed": 7})
+    assert float(task["elapsedseconds"]) < 0.05, "loading is no running time"
+    assert "a setting was replaced\n" in task["debugoutput"]
+    picture = {"image": "data:image/jpeg;base64,anBlZw==", "width": 8, "height": 4, "step": 1, "steps": 2}
+    assert [message for status, message in published if status == "task_preview"] == [picture]
+    assert list((tmp_path / "files").glob("work-*")) == []

@@ -3,8 +3,17 @@
     placeholder   paints labelled clips
     instant       writes a prepared clip, for tests and benchmarks
 
-The service knows tasks, states and the wire; an engine knows pixels. An engine owns its queue: `run` waits
-until the engine has capacity, and its first report marks the task as accepted.
+`registry` creates them by name. The service knows tasks, states and the wire; an engine knows pixels. An engine
+owns its queue: `run` waits until the engine has capacity, and its first report marks the task as accepted.
+
+While an engine generates it may report previews. The service sends each to the sockets of the task as an event
+of a type of its own, which clients that do not know it ignore:
+
+    {"type": "task_preview", "id": "100001", "message": {"image": "data:image/jpeg;base64,...",
+     "width": 104, "height": 60, "step": 3, "steps": 25}, "result": true, "terminal": false, ...}
+
+The picture is a rough look at one frame, below 20 kB; at most four a second arrive. `width` and `height` are
+its size in pixels. Previews come between `task_start` and `task_output_full`, and Detail does not show them.
 """
 
 from __future__ import annotations
@@ -12,9 +21,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-__all__ = ["Engine", "EngineError", "Job", "Output", "Progress", "Result"]
+if TYPE_CHECKING:
+    from wiro_nb.schema.types import ModelSchema
+
+__all__ = ["Engine", "EngineError", "Job", "Output", "Preview", "Progress", "Result"]
 
 Kind = Literal["clip", "image", "text"]
 Phase = Literal["download", "load", "encode", "generate", "decode", "save"]
@@ -42,15 +54,27 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """A small look at the clip under way: a JPEG below 14,000 bytes, and its size in pixels."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """The phase of a job, and the steps done in it. `steps` is 0 where their number is unknown.
 
-    Running time starts with the first phase other than `download` and `load`.
+    Running time starts with the first phase other than `download` and `load`. `notes` are lines for the task's
+    log, such as what stands in for a setting that cannot be followed; they belong to a running phase.
     """
 
     phase: Phase
     step: int = 0
     steps: int = 0
+    preview: Preview | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,11 +114,14 @@ class Engine(Protocol):
 
     Attributes:
         name: Shown in logs.
-        is_placeholder: True when the outputs are not those of the model asked for.
+        is_placeholder: True when the outputs are not those of the model asked for. Such an engine takes part in
+            the sandbox's play: made-up prices, waits in the queue, test directives. Without it nothing is billed.
+        schemas: The models it offers; None for all of the sandbox's.
     """
 
     name: str
     is_placeholder: bool
+    schemas: tuple[ModelSchema, ...] | None
 
     def unavailable(self, model: str) -> str | None:
         """Returns why this engine cannot run a model, or None when it can."""

@@ -42,6 +42,7 @@ class InstantEngine:
 
     name = "instant"
     is_placeholder = True
+    schemas = None
 
     def __init__(self, step_s: float = 0.0) -> None:
         self._step_s = step_s

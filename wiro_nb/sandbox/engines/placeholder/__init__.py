@@ -34,6 +34,7 @@ class PlaceholderEngine:
 
     name = "placeholder"
     is_placeholder = True
+    schemas = None
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(_MAX_JOBS)

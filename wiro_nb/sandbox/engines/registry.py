@@ -1,0 +1,26 @@
+"""The engines by name, as `wiro-nb sandbox --engine NAME` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from wiro_nb.sandbox.engines import Engine, Kind
+
+if TYPE_CHECKING:
+    from wiro_nb.sandbox.options import Options
+
+ENGINE_NAMES = ("placeholder", "instant")
+_INSTANT_STEP_S = 0.15
+
+
+def create_engines(options: Options) -> Mapping[Kind, Engine]:
+    """Returns the engine for each kind of output."""
+    from wiro_nb.sandbox.engines.instant import InstantEngine
+
+    instant = InstantEngine(_INSTANT_STEP_S / options.speed)
+    if options.engine == "instant":
+        return {"clip": instant, "image": instant, "text": instant}
+    from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
+
+    return {"clip": PlaceholderEngine(), "image": instant, "text": instant}

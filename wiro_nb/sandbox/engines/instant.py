@@ -15,6 +15,7 @@ import struct
 import zlib
 
 from wiro_nb.sandbox.engines import Job, Output, Progress, Report, Result
+from wiro_nb.schema.types import ModelSchema
 
 __all__ = ["InstantEngine"]
 
@@ -42,7 +43,7 @@ class InstantEngine:
 
     name = "instant"
     is_placeholder = True
-    schemas = None
+    schemas: tuple[ModelSchema, ...] | None = None
 
     def __init__(self, step_s: float = 0.0) -> None:
         self._step_s = step_s

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage
+    from wiro_nb.schema.types import ModelSchema
 
 __all__ = ["PlaceholderEngine"]
 
@@ -34,7 +35,7 @@ class PlaceholderEngine:
 
     name = "placeholder"
     is_placeholder = True
-    schemas = None
+    schemas: tuple[ModelSchema, ...] | None = None
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(_MAX_JOBS)

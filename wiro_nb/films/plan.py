@@ -27,7 +27,7 @@ from wiro_nb.session.submission import Batch
 from wiro_nb.session.totals import TotalCost, add_up, check_limits, describe_total
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Estimate
+    from wiro_nb.api.pricing import Estimate
 
 _STAND_IN = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="

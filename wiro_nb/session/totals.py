@@ -14,7 +14,7 @@ from wiro_nb.errors import ConfirmationNeeded
 from wiro_nb.schema.values import Prepared
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing.prices import Estimate
+    from wiro_nb.api.pricing import Estimate
     from wiro_nb.session.manager import Manager
 
 _LEAST_USD = Decimal("0.0005")

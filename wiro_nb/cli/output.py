@@ -18,6 +18,7 @@ from wiro_nb.presentation.formatting import fit_terminal, format_progress
 from wiro_nb.presentation.run import run_text
 
 if TYPE_CHECKING:
+    from wiro_nb.presentation.output import Output
     from wiro_nb.session.manager import Manager
 
 _SHELL_COMMANDS = {
@@ -91,6 +92,11 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
     return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def print_text(output: Output) -> None:
+    """Prints an output as text with the shell's commands."""
+    print(as_shell(output.text.removeprefix("wiro: ")))
 
 
 def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:

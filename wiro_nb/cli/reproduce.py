@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb import config
-from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, open_manager, print_json, say
+from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, open_manager, print_json, print_text, say
 from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
 from wiro_nb.errors import InputError
 
@@ -77,7 +76,7 @@ def compare(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found.to_dict())
     else:
-        print(comparison_output(found).text.removeprefix("wiro: "))
+        print_text(comparison_output(found))
     return EXIT_DONE
 
 
@@ -175,18 +174,13 @@ def _confirm(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
 
 def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
     """Prints what would be sent; the exit code is 2 when one of the requests cannot be made."""
-    facts = [_facts(manager, replay) for replay in replays]
-    if as_json:
-        for item in facts:
-            print_json(item)
-    else:
-        for replay, item in zip(replays, facts, strict=True):
-            request = item.pop("request")
-            print(f"run {replay.source.run_id}, {item['model']}, on {item['service']}: {item['price']}")
-            for line in replay.lines:
-                print(f"  {as_shell(line)}")
-            if request is not None:
-                print(json.dumps(request, ensure_ascii=False, indent=1))
+    from wiro_nb.presentation.request import preview_rerun
+
+    for replay in replays:
+        if as_json:
+            print_json(_facts(manager, replay))
+        else:
+            print_text(preview_rerun(manager, replay))
     if len(replays) > 1:
         _confirm(manager, replays, yes=True)
     say("nothing was sent")

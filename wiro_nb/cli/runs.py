@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import threading
 from decimal import Decimal
@@ -20,6 +19,7 @@ from wiro_nb.cli.output import (
     open_manager,
     print_json,
     print_table,
+    print_text,
     report_error,
     say,
 )
@@ -39,18 +39,22 @@ _POLL_S = 0.2
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
     from wiro_nb.execution.requests import Origin
-    from wiro_nb.presentation.request import format_estimate
+    from wiro_nb.presentation.request import format_estimate, preview_run
     from wiro_nb.session.submission import Batch
 
     manager = open_manager(arguments)
     prepared = manager.prepare(arguments.model, read_values(arguments.values, arguments.file))
     for note in prepared.notes:
         say(note)
+    batch = Batch([prepared], Origin(kind="cli"), fresh=arguments.fresh)
     if arguments.dry_run:
-        return _preview(manager, prepared, as_json=arguments.json)
+        if arguments.json:
+            print_json(_forecast(manager, prepared))
+        else:
+            print_text(preview_run(manager, batch))
+        return EXIT_DONE
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
-    batch = Batch([prepared], Origin(kind="cli"), fresh=arguments.fresh)
     if manager.find_made(batch) == [None]:
         price = format_estimate(manager.estimate(prepared), manager.choice.is_free)
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
@@ -75,24 +79,14 @@ def report_reuse(run: Run) -> None:
         say(f"Already under way as run {run.short_id}. To start another one: --fresh")
 
 
-def _preview(manager: Manager, prepared: Prepared, *, as_json: bool) -> int:
-    """Prints the request and its price; sends nothing."""
-    from wiro_nb.presentation.request import describe_request, explain_estimate
+def _forecast(manager: Manager, prepared: Prepared) -> dict[str, Any]:
+    """Returns a request that is not sent and its price as JSON data."""
+    from wiro_nb.presentation.request import describe_request
 
     ((estimate, seconds),) = manager.forecast([prepared])
-    facts = describe_request(prepared)
-    if as_json:
-        low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
-        price_facts = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
-        print_json({**facts, "service": manager.service_name, "price": price_facts, "seconds": seconds})
-        return EXIT_DONE
-    print(f"{facts['endpoint']} on {manager.service_name}, {facts['content_type']}")
-    for name in ("body", "fields", "files"):
-        if name in facts:
-            print(f"{name}: {json.dumps(facts[name], ensure_ascii=False, indent=1)}")
-    print(f"price: {explain_estimate(estimate, manager.choice.is_free)}")
-    print("Nothing was sent.")
-    return EXIT_DONE
+    low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
+    price = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
+    return {**describe_request(prepared), "service": manager.service_name, "price": price, "seconds": seconds}
 
 
 def runs(arguments: argparse.Namespace) -> int:

@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.presentation.formatting import format_forecast, format_usd
+from wiro_nb.presentation.formatting import format_duration, format_forecast, format_usd
 from wiro_nb.presentation.output import Output, card, facts, heading, listing, paragraphs
 from wiro_nb.presentation.status import SLOT
 from wiro_nb.schema.encode import encode
 
 if TYPE_CHECKING:
     from wiro_nb.api.pricing import Estimate
+    from wiro_nb.reproduce.replay import Replay
     from wiro_nb.schema.values import Prepared
+    from wiro_nb.session.manager import Manager
+    from wiro_nb.session.submission import Batch
 
 _NOTHING = "Nothing was sent."
 _LONGEST_BODY = 4000
@@ -48,6 +51,46 @@ def explain_estimate(estimate: Estimate, is_free: bool) -> str:
     """Returns an estimate with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
     text = f"{format_estimate(estimate, False)} ({estimate.basis})"
     return f"free, sandbox; simulated price: {text}" if is_free else text
+
+
+def preview_run(manager: Manager, batch: Batch) -> Output:
+    """Returns what the one request of a batch would send, cost and take, and the run that answers it already."""
+    (prepared,), (made,) = batch.requests, manager.find_made(batch)
+    ((estimate, seconds),) = manager.forecast([prepared])
+    rows = [
+        *_request_rows(manager, prepared, estimate),
+        ("Time", "no earlier run compares" if seconds is None else f"about {format_duration(seconds)} of work"),
+    ]
+    if made is not None:
+        label = "Already made" if made.done else "Under way"
+        rows.append((label, f"run {made.short_id} answers this request at no cost"))
+    rows += [("Note", note) for note in prepared.notes]
+    return unsent_output("Dry run", rows, _body_of(prepared))
+
+
+def preview_rerun(manager: Manager, replay: Replay) -> Output:
+    """Returns what making a run again would send and cost, what has changed since, and what is missing."""
+    source, prepared = replay.source, replay.prepared
+    rows = [("Run", f"{source.run_id}, {source.record['model']['slug']}")]
+    if prepared is None:
+        rows.append(("Service", manager.service_name))
+    else:
+        rows += _request_rows(manager, prepared, manager.estimate(prepared))
+    body = None if prepared is None else _body_of(prepared)
+    return unsent_output(f"Run {source.short_id} made again", rows, body, notes=replay.lines)
+
+
+def _request_rows(manager: Manager, prepared: Prepared, estimate: Estimate) -> list[tuple[str, str]]:
+    return [
+        ("Request", describe_request(prepared)["endpoint"]),
+        ("Service", manager.service_name),
+        ("Price", explain_estimate(estimate, manager.choice.is_free)),
+    ]
+
+
+def _body_of(prepared: Prepared) -> Any:
+    facts = describe_request(prepared)
+    return facts.get("body") or {name: facts[name] for name in ("fields", "files") if name in facts}
 
 
 def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, notes: Iterable[str] = ()) -> Output:

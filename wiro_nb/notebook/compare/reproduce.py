@@ -133,22 +133,6 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     )
 
 
-def preview(replay: Replay) -> Output:
-    """Returns the page of a run that is not sent."""
-    from wiro_nb.presentation.request import describe_request, explain_estimate, unsent_output
-
-    manager = session.manager()
-    record = replay.source.record
-    rows = [("Run", f"{replay.source.run_id}, {record['model']['slug']}"), ("Service", manager.service_name)]
-    body = None
-    if replay.prepared is not None:
-        facts = describe_request(replay.prepared)
-        rows.append(("Request", facts["endpoint"]))
-        rows.append(("Price", explain_estimate(manager.estimate(replay.prepared), manager.choice.is_free)))
-        body = facts.get("body") or {name: facts[name] for name in ("fields", "files") if name in facts}
-    return unsent_output(f"Run {replay.source.short_id} made again", rows, body, notes=replay.lines)
-
-
 def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> tuple[Run, str]:
     """Makes a run again, unless this notebook has done so already; returns the run and a notice about that.
 

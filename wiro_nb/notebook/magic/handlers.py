@@ -17,7 +17,6 @@ from wiro_nb.notebook import account
 from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.display import View, publish, show_and_wait
-from wiro_nb.notebook.magic import dry_run
 from wiro_nb.notebook.magic.parser import (
     Expression,
     Parsed,
@@ -30,12 +29,14 @@ from wiro_nb.notebook.magic.parser import (
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.actions import find_run
 from wiro_nb.notebook.run.display import RunView
-from wiro_nb.notebook.run.submit import SubmitOptions
+from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.presentation.grammar import find_command
 from wiro_nb.presentation.output import message
+from wiro_nb.presentation.request import preview_rerun, preview_run
 from wiro_nb.schema.types import ModelSchema
+from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
 
 
@@ -145,7 +146,8 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     if stray is not None:
         _fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
     if parsed.has("dry_run"):
-        publish(dry_run.preview(schema.slug, values, current_context()))
+        manager, origin = session.manager(), origin_of(current_context(), "magic")
+        publish(preview_run(manager, Batch([manager.prepare(schema.slug, values, origin=origin)], origin)))
         return None
     handle, notice = actions.start(schema.slug, values, _submit_options(parsed))
     _assign(parsed, handle)
@@ -177,6 +179,7 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     from wiro_nb.notebook.sweep.actions import make_plan, start
+    from wiro_nb.notebook.sweep.rendering import preview_sweep
     from wiro_nb.notebook.sweep.view import SweepView
 
     context, axes = current_context(), [read_axis(text) for text in parsed.listed("sweep")]
@@ -184,7 +187,7 @@ def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> An
         schema.slug, axes, values, context, "magic", zipped=parsed.has("zip"), fresh=parsed.has("fresh")
     )
     if parsed.has("dry_run"):
-        publish(dry_run.preview_sweep(plan))
+        publish(preview_sweep(plan))
         return None
     handle = start(plan, _submit_options(parsed), yes=parsed.has("yes"))
     _assign(parsed, handle)
@@ -199,7 +202,7 @@ def _rerun(parsed: Parsed) -> Any:
     replays = reproduce.plan(source, parsed.values, context, "magic", all=is_many, force=parsed.has("force"))
     if parsed.has("dry_run"):
         for replay in replays:
-            publish(reproduce.preview(replay))
+            publish(preview_rerun(session.manager(), replay))
         return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
     forecast = reproduce.confirm(replays, parsed.has("yes"))
     started = [reproduce.start(replay, context, _submit_options(parsed)) for replay in replays]

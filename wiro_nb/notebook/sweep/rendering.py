@@ -24,13 +24,15 @@ from wiro_nb.presentation.formatting import (
 )
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.request import unsent_output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.sweeps.plan import SweepPlan
+from wiro_nb.sweeps.plan import SweepPlan, describe_plan
 from wiro_nb.sweeps.sweep import Sweep
 
 _LONGEST_LABEL = 60
+_MOST_POINTS = 60
 _WAITING = ("slot", "sending", "queued")
 
 
@@ -83,6 +85,20 @@ def point_labels(plan: SweepPlan) -> list[str]:
         )
         for point in plan.points
     ]
+
+
+def preview_sweep(plan: SweepPlan) -> Output:
+    """Returns the page of a sweep that is not sent: how many runs, price, time, and every point."""
+    labels = point_labels(plan)
+    lines = [
+        f"{label}{'  already made or under way' if position in plan.made else ''}"
+        for position, label in enumerate(labels[:_MOST_POINTS])
+    ]
+    if len(labels) > _MOST_POINTS:
+        lines.append(f"and {len(labels) - _MOST_POINTS} more")
+    rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", describe_plan(plan))]
+    rows += [("Note", note) for note in plan.notes]
+    return unsent_output(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))
 
 
 def _join_labels(names: Sequence[str], labels: Sequence[str]) -> str:

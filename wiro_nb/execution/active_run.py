@@ -276,13 +276,12 @@ def error_from_dict(data: dict[str, Any] | None) -> WiroError | None:
     kind = getattr(errors, str(data.get("kind")), None)
     if not (isinstance(kind, type) and issubclass(kind, WiroError)):
         kind = WiroError
-    return kind(
-        str(data.get("message", "")),
-        hint=data.get("hint"),
-        billed=data.get("billed"),
-        details=data.get("details") or (),
-        **(data.get("fields") or {}),
-    )
+    message = str(data.get("message", ""))
+    try:
+        texts = {"hint": data.get("hint"), "billed": data.get("billed"), "details": data.get("details") or ()}
+        return kind(message, **texts, **(data.get("fields") or {}))
+    except TypeError:  # damaged in the ledger
+        return WiroError(message)
 
 
 def _is_plain(value: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import logging
 import threading
 import time
@@ -186,7 +185,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any] | None:
         """The sealed record, or None until the end."""
-        return json.loads(self._row.record) if self._row.record else None
+        return self._row.load_record()
 
     @property
     def error(self) -> WiroError | None:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from operator import index
 
-from wiro_nb.errors import UnknownRun
+from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.ids import match_ids, normalise_query
 from wiro_nb.ledger.history import PastRun
 from wiro_nb.ledger.rows import WHOLE_ROW, LedgerRow, read_money, row_from_sql, time_text
@@ -135,9 +136,18 @@ def select(
         SELECT {WHOLE_ROW} FROM runs WHERE {" AND ".join(["deleted = 0", *used, *of_states])}
         ORDER BY created DESC, run_id DESC LIMIT ?
         """,
-        [*used.values(), *map(str, states), -1 if limit is None else limit],
+        [*used.values(), *map(str, states), _most_rows(limit)],
     )
     return tuple(map(row_from_sql, found))
+
+
+def _most_rows(limit: object) -> int:
+    if limit is None:
+        return -1
+    try:
+        return min(max(index(limit), 0), 2**62)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        raise InputError(f"limit is a whole number, not {limit!r:.80}", hint="limit=50") from None
 
 
 def unfinished(

@@ -20,7 +20,7 @@ from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
-from wiro_nb.ledger.rows import COLUMNS, LedgerRow, insert_missing, read_money, row_from_sql
+from wiro_nb.ledger.rows import COLUMNS, DAMAGE, LedgerRow, insert_missing, intact_row, read_money
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
 from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
@@ -146,8 +146,8 @@ def _readable_rows(damaged: Path) -> Iterator[LedgerRow]:
             values = dict(stored)
             values.setdefault("compute_s", values.get("elapsed_s"))
             try:
-                row = row_from_sql(map(values.get, COLUMNS))
-            except (ValueError, TypeError, KeyError, IndexError):
+                row = intact_row(map(values.get, COLUMNS))
+            except DAMAGE:
                 continue
             yield row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -119,6 +119,13 @@ class LedgerRow:
         value = self.request.get("parameters")
         return value if isinstance(value, dict) else {}
 
+    def load_record(self) -> dict[str, Any] | None:
+        """Returns the record; None where there is none, or its text is damaged."""
+        try:
+            return _read_object(self.record)
+        except DAMAGE:
+            return None
+
 
 _OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
 COLUMNS = tuple(item.name for item in fields(LedgerRow))
@@ -138,7 +145,12 @@ def time_text(moment: datetime | None) -> str | None:
 
 def read_time(text: str | None) -> datetime | None:
     """Reads what `time_text` wrote."""
-    return None if text is None else datetime.fromisoformat(text)
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a time zone")
+    return moment
 
 
 def money_text(amount: Decimal | None) -> str | None:
@@ -178,6 +190,23 @@ def _read_json(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+def _read_object(text: str | None) -> dict[str, Any] | None:
+    value = _read_json(text)
+    if not isinstance(value, dict | None):
+        raise TypeError(f"{type(value).__name__} in place of an object")
+    return value
+
+
+def _read_request(text: str) -> dict[str, Any]:
+    request: dict[str, Any] = _read_json(text)
+    files = (request.get("files") or {}).values()
+    if not isinstance(request.get("seed") or {}, dict) or any(
+        not hasattr(file, "get") for row in files for file in row
+    ):
+        raise TypeError("a request of another shape")
+    return request
+
+
 def _outputs_text(outputs: tuple[RunOutput, ...]) -> str | None:
     return json_text([asdict(output) for output in outputs])
 
@@ -205,7 +234,8 @@ _TO_SQL: dict[str, Callable[[Any], Any]] = {
 _FROM_SQL: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, read_time),
     **dict.fromkeys(("estimated_usd", "cost_usd"), read_money),
-    **dict.fromkeys(("request", "parent", "error", "uploaded"), _read_json),
+    **dict.fromkeys(("parent", "error", "uploaded"), _read_object),
+    "request": _read_request,
     **dict.fromkeys(("starred", "deleted"), bool),
     "state": RunState,
     "outputs": _read_outputs,
@@ -213,6 +243,13 @@ _FROM_SQL: dict[str, Callable[[Any], Any]] = {
 }
 
 
+DAMAGE = (ValueError, TypeError, AttributeError, RecursionError)
+_IF_DAMAGED = {
+    "state": RunState.UNCERTAIN,  # never sent again, and its task is looked for
+    "created": datetime(1970, 1, 1, tzinfo=UTC),
+    "request": {},
+    "outputs": (),
+}
 _READERS = tuple((place, _FROM_SQL[name]) for place, name in enumerate(COLUMNS) if name in _FROM_SQL)
 
 
@@ -222,11 +259,42 @@ def to_sql(name: str, value: Any) -> Any:
     return value if convert is None else convert(value)
 
 
-def row_from_sql(stored: Iterable[Any]) -> LedgerRow:
-    """Reads a row of the `runs` table, selected as `WHOLE_ROW`."""
+def row_from_sql(stored: Sequence[Any]) -> LedgerRow:
+    """Reads a row of the `runs` table, selected as `WHOLE_ROW`.
+
+    What is damaged of it is left out, and its message says so; a damaged state becomes UNCERTAIN, which is never
+    sent again.
+    """
+    try:
+        return intact_row(stored)
+    except DAMAGE:
+        return _repair_row(stored)
+
+
+def intact_row(stored: Iterable[Any]) -> LedgerRow:
+    """Reads a row as `row_from_sql` does.
+
+    Raises:
+        ValueError, TypeError, AttributeError, RecursionError: It is damaged.
+    """
     values = list(stored)  # by place: a search by name costs more than all the reading
+    if bytes in map(type, values):
+        raise TypeError("bytes in place of text")
     for place, read in _READERS:
         values[place] = read(values[place])
+    return LedgerRow(*values)
+
+
+def _repair_row(stored: Iterable[Any]) -> LedgerRow:
+    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in stored]
+    damaged = []
+    for place, read in _READERS:
+        try:
+            values[place] = read(values[place])
+        except DAMAGE:
+            damaged.append(COLUMNS[place])
+            values[place] = _IF_DAMAGED.get(COLUMNS[place])
+    values[COLUMNS.index("message")] = f"its row in the ledger is damaged: {', '.join(damaged) or 'text'}"
     return LedgerRow(*values)
 
 

@@ -8,6 +8,7 @@ records of a closed notebook's outputs there.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,24 +173,28 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
         if isinstance(notebook, dict) and "worksheets" in notebook:
             problem, hint = " of format 4 or later", "open it in Jupyter and save it, then seal it"
         else:
-            nbformat.validate(nbformat.reads(json.dumps(notebook), as_version=nbformat.NO_CONVERT))
+            with warnings.catch_warnings(action="ignore"):  # it repairs what it warns about
+                nbformat.validate(nbformat.reads(json.dumps(notebook), as_version=nbformat.NO_CONVERT))
             return dict(notebook)
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:
+    except (ValueError, nbformat.ValidationError) as error:
         problem = f": {str(error).splitlines()[0]}"
+    except (TypeError, AttributeError, KeyError, AssertionError):  # of a layout that nbformat does not expect
+        pass
     raise BadRecord(f"{path.name} is not a notebook{problem}", hint=hint, source=path.name, reason="shape")
 
 
 def _dump(path: Path, notebook: dict[str, Any]) -> bytes:
     nbformat = _import_nbformat()
     try:
-        text: str = nbformat.writes(nbformat.from_dict(notebook), allow_nan=False)
+        with warnings.catch_warnings(action="ignore"):
+            text: str = nbformat.writes(nbformat.from_dict(notebook), allow_nan=False)
+        return text.encode() + b"\n"
     except ValueError:
         raise BadRecord(
-            f"{path.name} holds NaN or infinity, which a saved notebook cannot have",
+            f"{path.name} holds values that no saved notebook can have (NaN, infinity, half a character)",
             source=path.name,
             reason="shape",
         ) from None
-    return text.encode() + b"\n"
 
 
 def _import_nbformat() -> Any:

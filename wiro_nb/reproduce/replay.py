@@ -6,7 +6,6 @@ goes to the service that is in use, input files come from stores of inputs by th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -251,8 +250,8 @@ def record_of(row: LedgerRow) -> dict[str, Any]:
     Raises:
         BadRecord: The ledger's record is not what was written.
     """
-    if row.record:
-        return check_record(json.loads(row.record), source=f"run {row.short_id}")
+    if (record := row.load_record()) is not None:
+        return check_record(record, source=f"run {row.short_id}")
     return build_run_record(row, snapshot_from_row(row), [])
 
 

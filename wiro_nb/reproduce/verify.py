@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +58,9 @@ def verify(manager: Manager, paths: list[Path], *, ledger: bool = False) -> list
 
     def read_record(run_id: str) -> dict[str, Any] | None:
         try:
-            row = manager.ledger.get(run_id)
+            return manager.ledger.get(run_id).load_record()
         except UnknownRun:
             return None
-        return json.loads(row.record) if row.record else None
 
     findings = verify_paths(paths, read_ledger=read_record, secrets=_known_secrets(manager)) if paths else []
     return [*findings, *_check_ledger(manager)] if ledger else findings

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.ledger.ledger_tools import TOKEN, done, insert, plan, submitted
-from wiro_nb.errors import LedgerError
+from wiro_nb.errors import InputError, LedgerError
 from wiro_nb.ledger import connection as ledger_connection
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.rows import LedgerRow, export_line
 from wiro_nb.ledger.state import RunState
 
 
@@ -243,4 +248,42 @@ def test_a_rescue_that_died_half_way_does_not_lock_the_ledger(tmp_path: Path) ->
     ledger = Ledger(path)
     insert(ledger, plan())
     assert len(ledger.take_notices()) == 1
+    ledger.close()
+
+
+COLUMNS = ("request", "outputs", "error", "created", "finished_at", "state", "model", "record")
+DAMAGED = ("x", "", "[]", "3", "[" * 100_000, b"\xff", '{"seed": 3, "files": 3}', -5, 10**18)
+
+
+def test_a_row_with_a_damaged_field_is_still_listed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    whole = done(ledger)
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")  # they read JSON
+        for column, value in itertools.product(COLUMNS, DAMAGED):
+            (before,) = connection.execute(f"SELECT {column} FROM runs").fetchone()
+            connection.execute(f"UPDATE runs SET {column} = ?", (value,))
+            (row,) = ledger.list()
+            assert row.run_id == whole.run_id
+            assert row.load_record() in (None, {"seed": 3, "files": 3})
+            json.loads(export_line(replace(row, record=None)))
+            if column in ("state", "request", "created"):
+                assert column in row.message
+            if column == "state":
+                assert row.state is RunState.UNCERTAIN
+            connection.execute(f"UPDATE runs SET {column} = ?", (before,))
+    ledger.close()
+
+
+@pytest.mark.parametrize(("limit", "count"), [(np.int64(1), 1), (10**30, 2), (-1, 0), (None, 2)])
+def test_a_limit_is_any_whole_number(tmp_path: Path, limit: Any, count: int) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    submitted(ledger)
+    submitted(ledger)
+    assert len(ledger.list(limit=limit)) == count
+    for wrong in (1.5, "3", float("nan")):
+        with pytest.raises(InputError, match="whole number"):
+            ledger.list(limit=wrong)  # type: ignore[arg-type]
     ledger.close()

@@ -63,6 +63,11 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(monkeypa
     assert len(waited) == 2
 
 
-def test_a_variable_never_hides_a_builtin() -> None:
-    with pytest.raises(UsageError, match="Python's own print"):
-        handlers.call_cell("pruna/vace --as print", "a cat")
+@pytest.mark.parametrize(
+    ("name", "reason"), [("print", "Python's own print"), ("_", "IPython"), ("Out", "IPython")]
+)
+def test_a_variable_never_hides_a_name_in_use(monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
+    shell = SimpleNamespace(user_ns={}, user_ns_hidden={"Out": {}})
+    monkeypatch.setattr(handlers, "current_shell", lambda: shell)
+    with pytest.raises(UsageError, match=reason):
+        handlers.call_cell(f"pruna/vace --as {name}", "a cat")

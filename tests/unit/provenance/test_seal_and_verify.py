@@ -87,6 +87,26 @@ def test_what_is_no_notebook_is_left_alone(tmp_path: Path, content: str) -> None
     assert path.read_text() == content
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": []}, {"metadata": None}, {"metadata": {"x": "\ud800"}}, {"nbformat_minor": "x"},
+        {"nbformat_minor": None}, {"cells": None}, {"cells": [3]},
+        {"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "source": [1]}]},
+    ],
+)  # fmt: skip
+def test_a_notebook_of_an_odd_shape_is_refused_in_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = make_notebook(tmp_path / "a.ipynb", make_record())
+    content = json.loads(path.read_text())
+    metadata = change.get("metadata")
+    change = {**change, "metadata": {**content["metadata"], **metadata, "wiro": {}}} if metadata else change
+    path.write_text(json.dumps(content | change))
+    before = path.read_bytes()
+    with pytest.raises(BadRecord, match=r"not a notebook|no saved notebook can have"):
+        seal_notebook(path)
+    assert path.read_bytes() == before
+
+
 def test_a_notebook_saved_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_notebook(tmp_path / "a.ipynb", make_record())
     merge = sealing.merge_runs
@@ -222,7 +242,7 @@ def test_a_number_that_is_none_is_not_written_into_a_notebook(tmp_path: Path) ->
     path = make_notebook(tmp_path / "a.ipynb", make_record())
     raw = path.read_text("utf-8").replace('"kernelspec": {', '"big": 1e999, "kernelspec": {', 1)
     path.write_text(raw, "utf-8")
-    with pytest.raises(BadRecord, match="NaN or infinity"):
+    with pytest.raises(BadRecord, match="NaN, infinity"):
         seal_notebook(path)
     assert path.read_text("utf-8") == raw
 

@@ -241,6 +241,9 @@ def _check_variable(parsed: Parsed) -> None:
         _fail(f"--as needs a variable name, not {name!r}")
     if name is not None and hasattr(builtins, name):
         _fail(f"--as {name} would hide Python's own {name}: choose another name")
+    shell = current_shell()
+    if name is not None and (name.startswith("_") or (shell is not None and name in shell.user_ns_hidden)):
+        _fail(f"--as {name} would hide a name that IPython uses: choose another name")
 
 
 def _amount(text: str | None, what: str) -> Decimal | None:

@@ -278,7 +278,11 @@ def error_from_dict(data: dict[str, Any] | None) -> WiroError | None:
         kind = WiroError
     message = str(data.get("message", ""))
     try:
-        texts = {"hint": data.get("hint"), "billed": data.get("billed"), "details": data.get("details") or ()}
+        texts: dict[str, Any] = {
+            "hint": data.get("hint"),
+            "billed": data.get("billed"),
+            "details": data.get("details") or (),
+        }
         return kind(message, **texts, **(data.get("fields") or {}))
     except TypeError:  # damaged in the ledger
         return WiroError(message)

@@ -141,11 +141,11 @@ def select(
     return tuple(map(row_from_sql, found))
 
 
-def _most_rows(limit: object) -> int:
+def _most_rows(limit: int | None) -> int:
     if limit is None:
         return -1
     try:
-        return min(max(index(limit), 0), 2**62)  # type: ignore[call-overload, no-any-return]
+        return min(max(index(limit), 0), 2**62)
     except TypeError:
         raise InputError(f"limit is a whole number, not {limit!r:.80}", hint="limit=50") from None
 

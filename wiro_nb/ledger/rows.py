@@ -286,7 +286,9 @@ def intact_row(stored: Iterable[Any]) -> LedgerRow:
 
 
 def _repair_row(stored: Iterable[Any]) -> LedgerRow:
-    values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in stored]
+    values: list[Any] = [
+        value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in stored
+    ]
     damaged = []
     for place, read in _READERS:
         try:

@@ -179,7 +179,7 @@ class Ledger:
             known = queries.find_task(connection, row.service, row.base_url, task_id)
             if known is None:
                 insert_row(connection, row)
-                return row
+                return writes.change(connection, row.run_id, request=redact_value(row.request))
             return writes.change(connection, known.run_id, deleted=False)
 
         return self._database.write(work)
@@ -234,6 +234,7 @@ class Ledger:
             return writes.change(
                 connection,
                 run_id,
+                request=redact_value(row.request),  # the service has its presigned addresses
                 state=RunState.SUBMITTED,
                 task_id=task_id,
                 task_token=task_token,
@@ -294,6 +295,8 @@ class Ledger:
             row = queries.get(connection, run_id)
             if row.state is not state:
                 _check_step(row, state)
+            if state.is_final:
+                changes["request"] = redact_value(row.request)
             return writes.change(connection, run_id, state=state, **changes)
 
         return self._database.write(work)

@@ -14,7 +14,7 @@ from typing import Any
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.history import work_signature, work_units
 from wiro_nb.ledger.state import RunOutput, RunState
-from wiro_nb.redaction import SecretText, redact_value
+from wiro_nb.redaction import SecretText, redact, redact_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +306,7 @@ def row_to_sql(row: LedgerRow) -> dict[str, Any]:
     return {
         **{name: to_sql(name, getattr(row, name)) for name in COLUMNS},
         "short_id": row.short_id,
-        "search_text": clean_text("\n".join(searched).casefold()),
+        "search_text": clean_text(redact("\n".join(searched)).casefold()),
         "signature": work_signature(row.parameters),
         "work": work_units(row.parameters),
     }

@@ -6,18 +6,20 @@ files come from the caller's own store by their hash, and only web addresses are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import InvalidFile
 from wiro_nb.provenance.record import canonical_json
+from wiro_nb.redaction import MASK, redact
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
 from wiro_nb.schema.files import is_url, safe_name, url_input
 from wiro_nb.schema.types import CHOICE_TYPES, compare_schemas
 
 _LONGEST_SHOWN = 60
+_LONGEST_URL = 200
 
 _RESERVED = frozenset(
     ("callbackurl", "projectid", "tasktoken", "socketaccesstoken", "previoustasktoken", "messages", "session_id")
@@ -130,7 +132,7 @@ def plan_replay(
         overridden=tuple(sorted(overrides)),
         drift=tuple(sorted(drift, key=lambda item: not item.blocks)),
         missing=tuple(missing),
-        notes=_notes(record, service, reserved),
+        notes=(*_notes(record, service, reserved), *_addresses(values, overrides)),
     )
 
 
@@ -220,7 +222,7 @@ def _open_stored(parameter: str, name: str, sha256: str | None, find_file: FindF
 
 def _take_address(parameter: str, url: object, schema: ModelSchema) -> FileInput | None:
     """Returns a web address or one of the model's own samples as an input; never a path of this machine."""
-    if not isinstance(url, str) or not url:
+    if not isinstance(url, str) or not url or MASK in url:  # without its query a presigned address opens nothing
         return None
     known = schema.get(parameter)
     default = known.default if known is not None else None
@@ -303,6 +305,15 @@ def _notes(record: Mapping[str, Any], service: str, reserved: Sequence[str]) -> 
     if service and service != made_on:
         notes.insert(0, f"made on {made_on}; this would go to {service}")
     return tuple(notes)
+
+
+def _addresses(values: Mapping[str, object], overrides: Mapping[str, object]) -> Iterator[str]:
+    """Says which addresses of the record the service would be sent to fetch."""
+    for name, value in values.items():
+        for item in value if isinstance(value, list) else [value]:
+            url = item.url if isinstance(item, FileInput) else item
+            if name not in overrides and isinstance(url, str) and is_url(url):
+                yield f"{name}: the service fetches {redact(url)[:_LONGEST_URL]}"
 
 
 def _shown(value: object) -> str:

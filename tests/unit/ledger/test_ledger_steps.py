@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.unit.ledger.ledger_tools import NOW, TOKEN, done, insert, plan, submitted
 from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
+from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import Reuse
@@ -132,6 +134,26 @@ def test_only_the_drawn_steps_can_be_taken(ledger: Ledger, state: RunState, step
         with pytest.raises(LedgerError):
             STEPS[step](ledger, run_id)
         assert ledger.get(run_id) == before
+
+
+def test_the_query_of_a_presigned_address_is_kept_until_the_service_has_the_request(ledger: Ledger) -> None:
+    signature = "X-Amz-Signature=0123456789abcdef"
+    url = f"https://files.example/a.png?{signature}"
+    files = {"inputImage": [{"name": "a.png", "sha256": None, "size_bytes": None, "url": url}]}
+    row = insert(ledger, plan(request={"parameters": {"maskUrl": url}, "files": files, "seed": None}))
+    ledger.mark_submitting(row.run_id, NOW)
+    assert ledger.mark_planned(row.run_id).request == row.request
+    ledger.mark_submitting(row.run_id, NOW)
+    ledger.mark_submitted(row.run_id, "7", TOKEN, NOW)
+    ended = insert(ledger, plan(request=row.request))
+    ledger.finish(ended.run_id, RunState.CANCELLED, finished_at=NOW)
+    attached = replace(row, run_id=new_run_id(), state=RunState.SUBMITTED, task_id="8")
+    assert signature not in str(ledger.insert_attached(attached).request)
+    ledger.close()
+    for kept in ledger.list():
+        assert kept.request["files"]["inputImage"][0]["url"].startswith("https://files.example/a.png?")
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        assert signature.lower() not in str(connection.execute("SELECT * FROM runs").fetchall()).lower()
 
 
 def test_what_was_cancelled_does_not_leave(ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ from wiro_nb.provenance.embed import embed_record
 from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook, seal_notebook
 from wiro_nb.provenance.reading import write_sidecar
+from wiro_nb.redaction import MASK
 from wiro_nb.reproduce.diff import compare_clips, compare_settings
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify_paths
@@ -197,8 +198,16 @@ def test_a_foreign_path_is_never_opened(place: str, tmp_path: Path, monkeypatch:
 def test_an_address_of_an_input_is_sent_as_it_was() -> None:
     address = "https://a.example/b.png"
     for record in (image_record(url=address), make_record(files={}, parameters={"inputImageUrl": address})):
-        (image,) = plan_replay(record, SCHEMA).values["inputImage"]  # type: ignore[misc]
+        plan = plan_replay(record, SCHEMA)
+        (image,) = plan.values["inputImage"]  # type: ignore[misc]
         assert (image.url, image.path) == (address, None)
+        assert f"inputImage: the service fetches {address}" in plan.notes
+
+
+def test_an_address_without_its_query_is_asked_for() -> None:
+    """A record holds no query that gives access to a file, so what is left of such an address opens nothing."""
+    plan = plan_replay(image_record(url=f"https://a.example/b.png?{MASK}"), SCHEMA)
+    assert [item.parameter for item in plan.missing] == ["inputImage"]
 
 
 def test_drift_is_named_before_anything_is_sent() -> None:

@@ -87,11 +87,13 @@ class Settings:
         catch_up_s: Seconds of silence after registering before a run's state is read.
         connect_patience_s: How long a run waits for a service that never answered in this process.
         outage_patience_s: How long a planned run waits for a service that did answer before.
-        unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not the sandbox).
+        unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not a free one).
         uncertain_checks_s: Seconds before each search for a task whose answer was lost.
         slot_retry_s: Seconds between tries while all slots are taken and no run of ours ends.
         download_tries: Attempts for one file.
         callbacks_per_s: Most calls a second of one change callback while a run moves.
+        local_python: Interpreter in which the service `local` runs its models when it starts next; "" stands for
+            `WIRO_LOCAL_PYTHON`, else for this one.
     """
 
     out_dir: str = "wiro_outputs"
@@ -109,3 +111,4 @@ class Settings:
     slot_retry_s: tuple[float, ...] = (2.0, 5.0, 10.0)
     download_tries: int = 5
     callbacks_per_s: float = 10.0
+    local_python: str = ""

@@ -79,7 +79,7 @@ class Service:
     """One service with the API.
 
     Attributes:
-        name: "cloud", "sandbox" or a user-defined name.
+        name: "cloud", "sandbox", "local" or a user-defined name.
         base_url: Root of the REST endpoints, without a slash at the end.
         socket_url: WebSocket address.
         credentials: None when the service needs none.

@@ -51,7 +51,7 @@ class Command:
 
 
 _ANY_RUN = "RUN, FILE, or NOTEBOOK#RUN"
-_SERVICE = _argument("--service", metavar="NAME|URL", help="sandbox, cloud, a named one, or an address")
+_SERVICE = _argument("--service", metavar="NAME|URL", help="sandbox, local, cloud, a named one, or an address")
 _JSON = _switch("--json", "print JSON on stdout, one object a line; everything else on stderr")
 _FILE = _argument(
     "--file", action="append", default=[], metavar="NAME=PATH|URL", help="an input file; may be repeated"

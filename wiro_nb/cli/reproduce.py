@@ -208,4 +208,4 @@ def _price(manager: Manager, replay: Replay) -> str:
 
     if replay.prepared is None:
         return "no price, as it cannot be sent"
-    return format_estimate(manager.estimate(replay.prepared), manager.choice.is_free)
+    return format_estimate(manager.estimate(replay.prepared), manager.choice.free_label)

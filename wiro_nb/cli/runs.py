@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
     if manager.find_made(batch) == [None]:
-        price = format_estimate(manager.estimate(prepared), manager.choice.is_free)
+        price = format_estimate(manager.estimate(prepared), manager.choice.free_label)
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
     if not submission.is_new:

@@ -19,7 +19,7 @@ from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.services.connection import Connection
-from wiro_nb.services.selection import SANDBOX
+from wiro_nb.services.selection import FREE_SERVICES
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_ANSWERS = 3
@@ -253,7 +253,7 @@ class Follower:
 
     def _is_gone(self, active: ActiveRun) -> bool:
         """Says whether to believe that a task is gone: a service in trouble knows nothing of paid tasks either."""
-        patience = 0.0 if active.row.service == SANDBOX else self._writer.settings.unknown_patience_s
+        patience = 0.0 if active.row.service in FREE_SERVICES else self._writer.settings.unknown_patience_s
         return active.unknown_count >= _UNKNOWN_ANSWERS and time.monotonic() - active.unknown_since >= patience
 
     def _lose_contact(self, runs: Sequence[ActiveRun], error: WiroError) -> None:

@@ -22,10 +22,10 @@ from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, Seed
-from wiro_nb.services.selection import SANDBOX
+from wiro_nb.services.selection import FREE_SERVICES
 
-SANDBOX_BASE_URL = "http://127.0.0.1/v1"
-"""Address of the sandbox in records and ledger; its real port changes with each start."""
+FREE_BASE_URL = "http://127.0.0.1/v1"
+"""Address of a free service in records and ledger; its real port changes with each start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def plan_row(
         model=schema.slug,
         run_path=schema.run_path,
         service=service,
-        base_url=SANDBOX_BASE_URL if service == SANDBOX else base_url,
+        base_url=FREE_BASE_URL if service in FREE_SERVICES else base_url,
         created=created,
         request_sha256=request_sha256(prepared),
         request={
@@ -167,7 +167,7 @@ def snapshot_from_row(row: LedgerRow) -> Snapshot:
         short_id=short_id(row.run_id),
         model=row.model,
         service=row.service,
-        is_free=row.service == SANDBOX,
+        is_free=row.service in FREE_SERVICES,
         state=row.state,
         stage=stage,
         prompt=str(row.parameters.get("prompt") or ""),

@@ -20,6 +20,7 @@ from wiro_nb.io_thread import keep_turning
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presenters import call, present
+from wiro_nb.services.selection import free_label
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.2
@@ -436,7 +437,7 @@ class Run:
         if self.path is not None:
             parts.append(f", {self.path.name}")
         if self.cost_usd is not None:
-            parts.append(f", {'free (sandbox)' if self._snapshot.is_free else f'{self.cost_usd} USD'}")
+            parts.append(f", {free_label(self._snapshot.service) or f'{self.cost_usd} USD'}")
         return "".join(parts) + ">"
 
     def _ipython_display_(self) -> None:

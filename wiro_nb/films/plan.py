@@ -57,7 +57,7 @@ class FilmPlan:
     prices: dict[int, Estimate]
     cost: TotalCost
     origin: Origin
-    is_free: bool
+    free_label: str
     fresh: bool = False
 
     @property
@@ -111,7 +111,7 @@ def plan_film(
         {place: estimate for place, (estimate, _) in zip(missing, forecasts, strict=True)},
         add_up(forecasts),
         origin,
-        manager.choice.is_free,
+        manager.choice.free_label,
         fresh,
     )
 
@@ -164,7 +164,7 @@ def confirm(manager: Manager, plan: FilmPlan, *, yes: bool, limit_usd: Decimal, 
         check_limits(
             len(plan.missing),
             plan.cost,
-            is_free=plan.is_free,
+            is_free=bool(plan.free_label),
             limit_usd=limit_usd,
             limit_runs=limit_runs,
             summary=f"this film would send {describe_plan(plan)}",
@@ -187,7 +187,7 @@ def confirm(manager: Manager, plan: FilmPlan, *, yes: bool, limit_usd: Decimal, 
 
 def describe_plan(plan: FilmPlan, *, with_time: bool = True) -> str:
     """Returns what a plan would send as text: "3 runs, about $0.24; 9 of 12 shots already made or under way"."""
-    text = describe_total(len(plan.missing), plan.cost, plan.is_free, with_time=with_time)
+    text = describe_total(len(plan.missing), plan.cost, plan.free_label, with_time=with_time)
     count = len(plan.made)
     return f"{text}; {count} of {len(plan.shots)} shots already made or under way" if count else text
 

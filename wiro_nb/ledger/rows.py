@@ -23,7 +23,7 @@ class LedgerRow:
 
     Attributes:
         run_id: ULID. state: see `RunState`. model: slug. run_path: path after `/Run/`.
-        service: "sandbox", "cloud" or a name. base_url: where it was sent.
+        service: "sandbox", "local", "cloud" or a name. base_url: where it was sent.
         notebook: Path of the notebook as the host gives it, or None. cell_id: or None.
         source_sha256: Hash of the cell's source, or None. origin: "magic", "form", "python" or "cli".
         request_sha256: Identity of the request. request: `parameters` as sent, `files`, `seed`.

@@ -88,7 +88,7 @@ class Snapshot:
 
     Attributes:
         run_id: ULID. short_id: its last five letters, lower case.
-        model: Slug. service: "sandbox", "cloud" or a name; is_free: nothing is billed.
+        model: Slug. service: "sandbox", "local", "cloud" or a name; is_free: nothing is billed.
         state: Ledger state. stage: What the service is doing; also where a failed run failed.
         percent: 0..100 or None when unknown. step, steps: of the model's loop. rate with rate_unit ("it/s").
         created, submitted, started, finished: UTC or None.

@@ -15,6 +15,7 @@ from wiro_nb.presentation.account import AccountStatus, Budget, Spent
 from wiro_nb.presentation.formatting import MAX_USD, format_count, format_size, parse_usd
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.redaction import SecretText, register_secret
+from wiro_nb.services.selection import LOCAL, SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -54,8 +55,9 @@ def _describe_files(done: Sequence[Run]) -> str:
 def _describe_account(choice: ServiceChoice) -> str:
     if not choice.is_free:
         return f"key from the {choice.key_source}"
+    place = "the sandbox" if choice.name == SANDBOX else choice.name
     by_variable = choice.reason == "WIRO_SERVICE"
-    why = "the environment variable WIRO_SERVICE chooses the sandbox" if by_variable else choice.reason
+    why = f"the environment variable WIRO_SERVICE chooses {place}" if by_variable else choice.reason
     return f"none needed ({why})"
 
 
@@ -67,7 +69,7 @@ def budget() -> Budget:
         limit_usd=manager.budget(notebook),
         spent_usd=manager.spent(notebook),
         reserved_usd=manager.reserved(notebook),
-        is_free=manager.choice.is_free,
+        service=manager.service_name,
         is_setting=setting is not None and (own is None or setting < own),
     )
 
@@ -96,7 +98,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
 
 
 def spent_sentence() -> str:
-    """Returns what this notebook spent, as a sentence; empty in the sandbox."""
+    """Returns what this notebook spent, as a sentence; empty on a free service."""
     if session.manager().choice.is_free:
         return ""
     text = str(budget())
@@ -119,11 +121,11 @@ def spent(by: str = "model") -> Spent:
     manager = session.manager()
     rows = tuple(manager.ledger.spending(by, service=manager.service_name))
     here_usd = manager.spent(current_context().notebook)
-    return Spent(by, rows, here_usd, manager.choice.is_free, manager.service_name)
+    return Spent(by, rows, here_usd, manager.service_name)
 
 
 def use(service: str) -> Output:
-    """Chooses the service of new runs: "sandbox", "cloud", or a name of your own.
+    """Chooses the service of new runs: "sandbox", "local", "cloud", or a name of your own.
 
     Raises:
         MissingCredentials: It needs a key and none was found.
@@ -162,7 +164,8 @@ def logout() -> Output:
 
 def _new_runs_go_to() -> str:
     choice = session.manager(choose=False).choice
-    return f"new runs go to {'the sandbox (free)' if choice.is_free else choice.name}"
+    places = {SANDBOX: "the sandbox (free)", LOCAL: "the models on this machine (free); wiro-nb local doctor"}
+    return f"new runs go to {places.get(choice.name, choice.name)}"
 
 
 def _ask(prompt: str) -> SecretText:

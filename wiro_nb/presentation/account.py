@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_budget, format_count, format_usd
+from wiro_nb.presentation.formatting import format_budget, format_count, format_place, format_usd
 from wiro_nb.presentation.html import Child, h, line, table
 from wiro_nb.presentation.output import (
     Block,
@@ -23,11 +23,12 @@ from wiro_nb.presentation.output import (
     paragraphs,
 )
 from wiro_nb.presentation.status import DONE, tally
+from wiro_nb.services.selection import LOCAL, SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.ledger.queries import Spending
 
-_SIMULATED = " (simulated prices: the sandbox costs nothing)"
+_SERVICES = {SANDBOX: "sandbox: local, free, no account", LOCAL: "local: models on this machine, free"}
 _MAX_ROWS = 40
 _BAR = "#2f80ed"
 
@@ -58,10 +59,10 @@ class AccountStatus(Displayable):
 
     def output(self) -> Output:
         """Returns the answer of `%wiro`."""
-        service = "sandbox: local, free, no account" if self.is_free else self.service
-        budget = "nothing to spend in the sandbox"
+        service = _SERVICES.get(self.service, self.service)
+        budget = f"nothing to spend {format_place(self.service)}"
         if not self.is_free or self.budget_usd is not None:
-            budget = format_budget(self.spent_usd, self.budget_usd) + (_SIMULATED if self.is_free else "")
+            budget = format_budget(self.spent_usd, self.budget_usd) + _simulated(self.service)
         now = tally(self.in_flight) or "no runs in flight"
         rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
         rows += [("Files", self.files)] if self.files else []
@@ -89,14 +90,14 @@ class Budget(Displayable):
         limit_usd: Most to spend in the notebook; None without a budget.
         spent_usd: What was billed in it.
         reserved_usd: What its runs in flight may add.
-        is_free: True when prices are simulated.
+        service: Name of the service.
         is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
     """
 
     limit_usd: Decimal | None
     spent_usd: Decimal
     reserved_usd: Decimal
-    is_free: bool
+    service: str
     is_setting: bool = False
 
     @property
@@ -110,7 +111,7 @@ class Budget(Displayable):
     def output(self) -> Output:
         """Returns one line."""
         setting = "; the limit is the setting budget_usd" if self.is_setting else ""
-        return message(f"{self}{_SIMULATED if self.is_free else ''}{setting}")
+        return message(f"{self}{_simulated(self.service)}{setting}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -121,14 +122,12 @@ class Spent(Displayable):
         by: What the rows are: "model", "day" or "notebook".
         rows: Largest sum first; days newest first.
         notebook_usd: Billed in this notebook.
-        is_free: True when prices are simulated.
         service: Its name.
     """
 
     by: str
     rows: tuple[Spending, ...]
     notebook_usd: Decimal
-    is_free: bool
     service: str
 
     @property
@@ -143,7 +142,7 @@ class Spent(Displayable):
 
     def output(self) -> Output:
         """Returns a table with bars."""
-        money = "simulated prices of the sandbox" if self.is_free else self.service
+        money = "simulated prices of the sandbox" if self.service == SANDBOX else self.service
         if not self.rows:
             return message(f"nothing spent yet ({money})")
         head = f"spent {format_usd(self.total_usd)} in all notebooks ({money})"
@@ -168,6 +167,10 @@ class Spent(Displayable):
             Block(rows, lines),
             paragraphs([f"and {more} more"] if more else []),
         )
+
+
+def _simulated(service: str) -> str:
+    return " (simulated prices: the sandbox costs nothing)" if service == SANDBOX else ""
 
 
 def _row_name(by: str, name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.status import status_of
+from wiro_nb.services.selection import LOCAL, SANDBOX, free_label
 
 MAX_USD = 1_000_000
 """A larger amount is a typing error."""
@@ -116,7 +117,7 @@ def raw_text(content: Any) -> str:
 def format_cost(snapshot: Snapshot) -> str:
     """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
     if snapshot.is_free:
-        return "free, sandbox"
+        return free_label(snapshot.service)
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
         return "billed: nothing" if not snapshot.cost_usd else format_usd(snapshot.cost_usd)
     if snapshot.cost_usd is not None:
@@ -126,6 +127,11 @@ def format_cost(snapshot: Snapshot) -> str:
     if snapshot.estimated_usd is None:
         return "price not listed"
     return f"{format_forecast(snapshot.estimated_usd)} if it succeeds"
+
+
+def format_place(service: str, elsewhere: str = "on the service") -> str:
+    """Returns "in the sandbox", "on this machine", or the words for every other service."""
+    return {SANDBOX: "in the sandbox", LOCAL: "on this machine"}.get(service, elsewhere)
 
 
 def format_status(snapshot: Snapshot) -> str:

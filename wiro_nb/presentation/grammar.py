@@ -277,8 +277,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("logout", "Forget the API key kept by %wiro login", example="%wiro logout"),
     Command(
         "use",
-        "Choose the service: sandbox (free, local) or cloud",
-        (Argument("SERVICE", "service", "sandbox, cloud, or a name you gave"),),
+        "Choose the service: sandbox (placeholders), local (models on this machine) or cloud",
+        (Argument("SERVICE", "service", "sandbox, local, cloud, or a name you gave"),),
         example="%wiro use sandbox",
     ),
     Command(

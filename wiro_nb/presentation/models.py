@@ -33,17 +33,20 @@ class ModelLine:
     price: str
 
 
-def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, is_free: bool) -> str:
-    """Returns what a run with a model's default settings costs; only the price list is used without a schema."""
-    if is_free:
-        return "free, sandbox"
+def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, free: str) -> str:
+    """Returns what a run with a model's default settings costs; only the price list is used without a schema.
+
+    `free` is the label of a free service, else "".
+    """
+    if free:
+        return free
     if pricing is None:
         return "price not listed"
     from wiro_nb.api.pricing import estimate
 
     parameters = schema.parameters if schema is not None else ()
     defaults = {item.id: item.default for item in parameters if isinstance(item.default, str)}
-    return format_estimate(estimate(pricing, defaults, {}), False)
+    return format_estimate(estimate(pricing, defaults, {}))
 
 
 def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:

@@ -36,10 +36,10 @@ def describe_request(prepared: Prepared) -> dict[str, Any]:
     return {**request, "content_type": "multipart/form-data", "fields": fields, "files": files}
 
 
-def format_estimate(estimate: Estimate, is_free: bool) -> str:
-    """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "free, sandbox", "price not listed"."""
-    if is_free:
-        return "free, sandbox"
+def format_estimate(estimate: Estimate, free: str = "") -> str:
+    """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "price not listed", or what is free."""
+    if free:
+        return free
     if not estimate.known:
         return "price not listed"
     if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
@@ -47,10 +47,12 @@ def format_estimate(estimate: Estimate, is_free: bool) -> str:
     return format_forecast(estimate.low_usd)
 
 
-def explain_estimate(estimate: Estimate, is_free: bool) -> str:
+def explain_estimate(estimate: Estimate, free: str = "") -> str:
     """Returns an estimate with its basis: "about $0.04 (0.03 USD for each begun 1,048,576 pixels, 1 of them)"."""
-    text = f"{format_estimate(estimate, False)} ({estimate.basis})"
-    return f"free, sandbox; simulated price: {text}" if is_free else text
+    text = f"{format_estimate(estimate)} ({estimate.basis})"
+    if free and not estimate.high_usd:  # the models on this machine have no prices
+        return free
+    return f"{free}; simulated price: {text}" if free else text
 
 
 def preview_run(manager: Manager, batch: Batch) -> Output:
@@ -84,7 +86,7 @@ def _request_rows(manager: Manager, prepared: Prepared, estimate: Estimate) -> l
     return [
         ("Request", describe_request(prepared)["endpoint"]),
         ("Service", manager.service_name),
-        ("Price", explain_estimate(estimate, manager.choice.is_free)),
+        ("Price", explain_estimate(estimate, manager.choice.free_label)),
     ]
 
 

@@ -22,6 +22,7 @@ from wiro_nb.presentation.formatting import (
     format_duration,
     format_forecast,
     format_number,
+    format_place,
     format_progress,
     format_size,
     format_usd,
@@ -398,7 +399,7 @@ def _note_lines(snapshot: Snapshot) -> Child:
 def _unfinished(snapshot: Snapshot) -> Child:
     at = f" at {snapshot.percent:.0f}%" if snapshot.percent is not None else ""
     seen = f", last seen {status_of(snapshot).label.lower()}{at}"
-    where = "in the sandbox" if snapshot.is_free else "on Wiro"
+    where = format_place(snapshot.service, "on Wiro")
     show = command(f"%wiro show {snapshot.short_id}")
     return (
         _head(snapshot, seen, status=LOST, title="Not finished when this notebook was saved"),

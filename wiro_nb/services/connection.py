@@ -1,7 +1,7 @@
 """The connection to one service: its HTTP client and its event client, made at first use on the I/O thread.
 
-For the sandbox a connection also brings the service back: when its process is gone, the next call starts it
-again, and `generation` says that the addresses are new.
+For a service that is a process of this machine a connection also brings it back: when the process is gone, the
+next call starts it again, and `generation` says that the addresses are new.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class Connection:
 
     Args:
         choice: The service.
-        sandbox: The process to keep alive, for the sandbox.
+        process: The process to keep alive, for a free service.
 
     Attributes:
         generation: Counts the clients made so far; event streams of an earlier one lead to an old address.
         reached: True once the service answered in this process.
     """
 
-    def __init__(self, choice: ServiceChoice, sandbox: SandboxProcess | None = None) -> None:
+    def __init__(self, choice: ServiceChoice, process: SandboxProcess | None = None) -> None:
         self.choice = choice
         self.generation = 0
         self.reached = False
-        self._sandbox = sandbox
+        self._process = process
         self._lock = asyncio.Lock()
         self._service: Service | None = None
         self._made_for: ServiceChoice | None = None
@@ -57,12 +57,12 @@ class Connection:
         return self.choice.name
 
     async def connect(self) -> WiroClient:
-        """Returns a client of the living service; starts or restarts the sandbox when needed.
+        """Returns a client of the living service; starts or restarts its process when needed.
 
         Raises:
-            MissingExtra, ConnectFailed: The sandbox cannot be started.
+            MissingExtra, ConfigError, ConnectFailed: The process cannot be started.
         """
-        if self._client is not None and self._sandbox is None and self._made_for is self.choice:
+        if self._client is not None and self._process is None and self._made_for is self.choice:
             return self._client  # nothing to start and nothing changed: no need to wait for others
         async with self._lock:
             service = await self._living_service()
@@ -113,7 +113,7 @@ class Connection:
         return self._events
 
     async def close(self) -> None:
-        """Closes the client, after the requests under way. The sandbox's process is closed by its keeper."""
+        """Closes the client, after the requests under way. A service's process is closed by its keeper."""
         if self._requests:
             await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)
         for request in list(self._requests):
@@ -122,9 +122,9 @@ class Connection:
             await self._drop()
 
     async def _living_service(self) -> Service:
-        if self._sandbox is None:
+        if self._process is None:
             return self.choice.to_service()
-        return await asyncio.to_thread(self._sandbox.ensure)
+        return await asyncio.to_thread(self._process.ensure)
 
     async def _replace(self, service: Service) -> None:
         from wiro_nb.api.client import WiroClient

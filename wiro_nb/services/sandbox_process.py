@@ -1,4 +1,6 @@
-"""Starts the sandbox as a process of its own: on the kernel's loop it would hang with it.
+"""Starts a service on this machine as a process of its own: on the kernel's loop it would hang with it.
+
+It is the sandbox with its placeholder clips or, with `--engine diffusers`, the models on this machine.
 
 The sandbox lives while its standard input is open, so it ends with this process however that ends.
 One sandbox serves every process that uses the same data folder; a second one prints where the running
@@ -11,16 +13,18 @@ import importlib.util
 import json
 import os
 import queue
+import shlex
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from wiro_nb.api.service import Credentials, Service
-from wiro_nb.errors import ConnectFailed, MissingExtra
+from wiro_nb.errors import NOTHING_SENT, ConfigError, ConnectFailed, MissingExtra
 
 NEEDED = ("av", "numpy", "PIL", "python_multipart", "starlette", "uvicorn")
 STDERR_NAME = "stderr.log"
@@ -34,18 +38,27 @@ class _Running:
 
 
 class SandboxProcess:
-    """The sandbox of one data folder, started when needed.
+    """The free service of one data folder, started when needed.
 
     Args:
         folder: Where it stores tasks and clips.
-        speed: Factor on its pace, as text for its command line; None leaves it alone.
-        extra_arguments: Further arguments of its command line (tests: `--faults`).
+        name: "sandbox" or "local".
+        arguments: Further arguments of its command line.
+        environment: Further variables of its environment.
     """
 
-    def __init__(self, folder: Path, *, speed: str | None = None, extra_arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "sandbox",
+        arguments: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
-        self._speed = speed
-        self._extra = extra_arguments
+        self.name = name
+        self._arguments = arguments
+        self._environment = dict(environment or {})
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -61,7 +74,8 @@ class SandboxProcess:
 
         Raises:
             MissingExtra: Its packages are not installed.
-            ConnectFailed: It did not start; the message carries the end of its log.
+            ConfigError: It ended at once; the message carries the end of its log.
+            ConnectFailed: It did not answer in time.
         """
         with self._lock:
             if self._running is not None and self._is_alive(self._running):
@@ -89,17 +103,15 @@ class SandboxProcess:
     def _start(self) -> _Running:
         require_sandbox_extra()
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "wiro_nb", "sandbox", "--port", "0", "--data", str(self.folder)]
-        if self._speed:
-            command += ["--speed", self._speed]
+        command = [sys.executable, "-m", "wiro_nb", "sandbox", *self._arguments]
         with (self.folder / STDERR_NAME).open("ab") as errors:
             process = subprocess.Popen(
-                [*command, *self._extra],
+                [*command, "--port", "0", "--data", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=self.folder,
-                env=_child_environment(),
+                env=_child_environment() | self._environment,
                 text=True,
                 # An interrupt typed at a terminal goes to the whole process group: the sandbox is not meant.
                 start_new_session=True,
@@ -107,13 +119,19 @@ class SandboxProcess:
         self._process = process
         try:
             facts = json.loads(self._first_line(process))
-            service = _service_from(facts)
-        except (queue.Empty, ValueError, KeyError, TypeError):
+            service = _service_from(self.name, facts)
+        except queue.Empty:
             self._reap()
             raise ConnectFailed(
-                "the sandbox did not start",
+                f"the service {self.name} did not answer within {_START_TIMEOUT_S:.0f} s"
+            ) from None
+        except (ValueError, KeyError, TypeError):  # it ended: trying again would not help
+            self._reap()
+            raise ConfigError(
+                f"the service {self.name} did not start",
                 details=_log_end(self.folder / STDERR_NAME),
-                hint="python -m wiro_nb sandbox",
+                hint=shlex.join(["python", *command[1:]]),
+                billed=NOTHING_SENT,
             ) from None
         shared = bool(facts.get("shared"))
         if shared:
@@ -173,9 +191,9 @@ def require_sandbox_extra() -> None:
         )
 
 
-def _service_from(facts: dict[str, object]) -> Service:
+def _service_from(name: str, facts: dict[str, object]) -> Service:
     credentials = Credentials(str(facts["api_key"]), str(facts["api_secret"]) if facts.get("api_secret") else None)
-    return Service("sandbox", str(facts["base_url"]), str(facts["socket_url"]), credentials, True)
+    return Service(name, str(facts["base_url"]), str(facts["socket_url"]), credentials, True)
 
 
 def _child_environment() -> dict[str, str]:

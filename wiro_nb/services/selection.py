@@ -1,4 +1,4 @@
-"""Which service runs go to: the sandbox, the cloud, or one the user named.
+"""Which service runs go to: the sandbox, the models on this machine, the cloud, or one the user named.
 
 Choosing costs no connection and starts nothing; `services.connection` connects at first use.
 """
@@ -19,6 +19,10 @@ from wiro_nb.redaction import SecretText
 from wiro_nb.services.credentials import CLOUD, find_credentials, find_named, named_services
 
 SANDBOX = "sandbox"
+LOCAL = "local"
+_FREE_LABELS = {SANDBOX: "free, sandbox", LOCAL: "free, on this machine"}
+FREE_SERVICES = frozenset(_FREE_LABELS)
+"""The services that this package starts as processes of its own. They bill nothing."""
 ALLOW_HTTP = "WIRO_ALLOW_HTTP"
 """Set to anything, it lets the key travel over plain http to other machines."""
 
@@ -28,11 +32,11 @@ class ServiceChoice:
     """A service that was chosen, before anything connects to it.
 
     Attributes:
-        name: "sandbox", "cloud", a name of the user's own, or a URL.
-        is_free: True when nothing costs money.
+        name: "sandbox", "local", "cloud", a name of the user's own, or a URL.
+        is_free: True when nothing costs money: `FREE_SERVICES`.
         reason: Why this one, for people ("no key was found").
-        base_url, socket_url: Addresses; empty for the sandbox, whose port is known once it runs.
-        key_source: "environment", "keyring", "file" or "" (sandbox).
+        base_url, socket_url: Addresses; empty for a free service, whose port is known once it runs.
+        key_source: "environment", "keyring", "file" or "" (free services).
         looked_in: The places searched for a key, each with the finding.
     """
 
@@ -48,20 +52,30 @@ class ServiceChoice:
     @property
     def label(self) -> str:
         """The service as a heading names it."""
-        return "sandbox, free" if self.is_free else self.name
+        return f"{self.name}, free" if self.is_free else self.name
+
+    @property
+    def free_label(self) -> str:
+        """What a run costs where that is nothing, else ""; see the function `free_label`."""
+        return free_label(self.name)
 
     @property
     def account(self) -> str | None:
-        """A hash that tells the accounts of a service apart without showing the key; None in the sandbox."""
+        """A hash that tells the accounts of a service apart without showing the key; None for a free service."""
         if self.credentials is None:
             return None
         return hashlib.sha256(f"wiro_nb account {self.credentials.key}".encode()).hexdigest()[:16]
 
     def to_service(self) -> Service:
-        """Returns the addresses and key as the API client takes them (not for the sandbox)."""
+        """Returns the addresses and key as the API client takes them (not for a free service)."""
         if self.is_free:
-            raise ConfigError("the sandbox has no fixed address")
+            raise ConfigError(f"the service {self.name} has no fixed address")
         return Service(self.name, self.base_url, self.socket_url, self.credentials, False)
+
+
+def free_label(service: str) -> str:
+    """Returns "free, sandbox" or "free, on this machine"; "" for a service that may bill."""
+    return _FREE_LABELS.get(service, "")
 
 
 def resolve_service(
@@ -70,7 +84,7 @@ def resolve_service(
     """Chooses a service.
 
     Args:
-        name: "sandbox", "cloud", a named one or a URL. None takes `WIRO_SERVICE`; without it the
+        name: "sandbox", "local", "cloud", a named one or a URL. None takes `WIRO_SERVICE`; without it the
             cloud when a key is found, else the sandbox.
         folder: In place of the data folder.
         environ: In place of the process's environment.
@@ -85,8 +99,8 @@ def resolve_service(
     if not asked:
         return _default_choice(folder, environ)
     reason = "asked for" if name else "WIRO_SERVICE"
-    if asked.lower() == SANDBOX:
-        return ServiceChoice(SANDBOX, True, reason)
+    if asked.lower() in FREE_SERVICES:
+        return ServiceChoice(asked.lower(), True, reason)
     return _keyed_choice(asked, reason, folder, environ)
 
 
@@ -123,7 +137,7 @@ def _keyed_choice(name: str, reason: str, folder: Path, environ: Mapping[str, st
 
 
 def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Returns base URL and WebSocket address of a service that is not the sandbox.
+    """Returns base URL and WebSocket address of a service that is not free.
 
     Raises:
         ConfigError: There is no service of this name, its address holds a login, or the key would travel
@@ -158,7 +172,7 @@ def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tupl
         return name, socket_url_for(name)
     named = find_named(name, folder)
     if named is None:
-        known = ", ".join((SANDBOX, CLOUD, *named_services(folder)))
+        known = ", ".join((SANDBOX, LOCAL, CLOUD, *named_services(folder)))
         raise ConfigError(
             f"there is no service named {name}", details=[f"known: {known}"], hint="%wiro use sandbox"
         )

@@ -1,22 +1,26 @@
-"""The present service, and the connections, catalogues and sandbox of this process."""
+"""The present service, and the connections, catalogues and service processes of this process."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from wiro_nb.api.service import Credentials
-from wiro_nb.config import cache_dir, data_dir, sandbox_dir
+from wiro_nb.config import cache_dir, data_dir, local_dir, sandbox_dir
 from wiro_nb.errors import ConfigError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
 from wiro_nb.services.sandbox_process import SandboxProcess
-from wiro_nb.services.selection import SANDBOX, ServiceChoice, addresses_of, resolve_service
+from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice, addresses_of, resolve_service
 
+LOCAL_ARGUMENTS = ("--engine", "diffusers")
+LOCAL_PYTHON_VARIABLE = "WIRO_LOCAL_PYTHON"
+"""Names the interpreter in which the models on this machine run."""
 _LOGIN_TIMEOUT_S = 45.0
 
 
@@ -27,18 +31,26 @@ class Services:
         io: The thread on which connections live.
         service: Name of the service to begin with, or None.
         sandbox_arguments: Further arguments of the sandbox's command line.
+        local_python: Returns the interpreter in which the service `local` runs its models, or "".
     """
 
-    def __init__(self, io: IoThread, service: str | None, sandbox_arguments: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        io: IoThread,
+        service: str | None,
+        sandbox_arguments: tuple[str, ...],
+        local_python: Callable[[], str] = lambda: "",
+    ) -> None:
         self._io = io
         self._wanted = service
         self._sandbox_arguments = sandbox_arguments
+        self._local_python = local_python
         self._lock = threading.RLock()
         self._choice: ServiceChoice | None = None
         self._choices: dict[str, ServiceChoice] = {}
         self._connections: dict[str, Connection] = {}
         self._catalogues: dict[str, Catalogue] = {}
-        self._sandbox: SandboxProcess | None = None
+        self._processes: dict[str, SandboxProcess] = {}
 
     def use(self, name: str) -> ServiceChoice:
         """Sends the runs to come to another service; those in flight stay where they are.
@@ -119,15 +131,20 @@ class Services:
             if connection is None:
                 choice = self._choices.get(name) or resolve_service(name)
                 self._choices[name] = choice
-                if choice.is_free and self._sandbox is None:
-                    speed = _sandbox_speed()
-                    self._sandbox = SandboxProcess(
-                        sandbox_dir(), speed=speed, extra_arguments=self._sandbox_arguments
-                    )
-                connection = self._connections[name] = Connection(
-                    choice, self._sandbox if choice.is_free else None
-                )
+                if choice.is_free:
+                    self._processes[name] = self._new_process(name)
+                connection = self._connections[name] = Connection(choice, self._processes.get(name))
             return connection
+
+    def _new_process(self, name: str) -> SandboxProcess:
+        """Returns the process of a free service; the first request starts it."""
+        if name == LOCAL:
+            python = self._local_python()
+            environment = {LOCAL_PYTHON_VARIABLE: python} if python else {}
+            return SandboxProcess(local_dir(), name=LOCAL, arguments=LOCAL_ARGUMENTS, environment=environment)
+        speed = _sandbox_speed()
+        arguments = (*(("--speed", speed) if speed else ()), *self._sandbox_arguments)
+        return SandboxProcess(sandbox_dir(), arguments=arguments)
 
     def _refresh_connection(self, name: str) -> None:
         """Has a connection reconnect at its next call after a change of key or address."""
@@ -151,10 +168,10 @@ class Services:
         for connection in list(self._connections.values()):
             await connection.close()
 
-    def close_sandbox(self) -> None:
-        """Ends the sandbox when this process started it."""
-        if self._sandbox is not None:
-            self._sandbox.close()
+    def close_processes(self) -> None:
+        """Ends the services that this process started."""
+        for process in self._processes.values():
+            process.close()
 
 
 def _sandbox_speed() -> str | None:
@@ -184,5 +201,5 @@ async def _check_key(choice: ServiceChoice) -> None:
 
 def _folder_name(choice: ServiceChoice) -> str:
     if choice.is_free:
-        return SANDBOX
+        return choice.name
     return hashlib.sha256(choice.base_url.encode()).hexdigest()[:12]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, NotAccessible, WiroError
-from wiro_nb.execution.requests import SANDBOX_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
+from wiro_nb.execution.requests import FREE_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
@@ -70,7 +70,7 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
         origin: Where it was asked for.
         out_dir: Folder of all runs' folders, relative to the notebook's, or absolute.
     """
-    base_url = SANDBOX_BASE_URL if choice.is_free else choice.base_url
+    base_url = FREE_BASE_URL if choice.is_free else choice.base_url
     owner = ledger.find_task(choice.name, base_url, task.id)
     lost = _find_uncertain(ledger, task, choice.name) if owner is None else None
     if lost is not None:

@@ -82,7 +82,7 @@ class Manager:
         self._lock = threading.RLock()
         self._io = IoThread()
         self._ledger: Ledger | None = None
-        self.services = Services(self._io, service, sandbox_arguments)
+        self.services = Services(self._io, service, sandbox_arguments, lambda: self.settings.local_python)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self._closed = False
@@ -379,7 +379,7 @@ class Manager:
             with contextlib.suppress(WiroError):
                 self._io.run(self._close_inside(worker, timeout_s * 0.6), timeout_s=timeout_s)
         self._io.close(timeout_s * 0.4)
-        self.services.close_sandbox()
+        self.services.close_processes()
         if ledger is not None:
             ledger.close()
 

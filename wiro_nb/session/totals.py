@@ -68,7 +68,7 @@ def check_limits(
 ) -> None:
     """Refuses so many runs, or so much money, that the user should confirm first.
 
-    In the sandbox only the number of runs counts: nothing is billed there, but this machine does the work.
+    On a free service only the number of runs counts: nothing is billed there, but this machine does the work.
 
     Args:
         count: Runs to be sent.
@@ -115,13 +115,13 @@ def confirm_total(
     Raises:
         ConfirmationNeeded: As in `check_limits`.
     """
-    cost, is_free = total_of(manager, requests), manager.choice.is_free
-    summary = f"{describe_total(len(requests), cost, is_free)}, on {manager.service_name}"
+    cost, choice = total_of(manager, requests), manager.choice
+    summary = f"{describe_total(len(requests), cost, choice.free_label)}, on {manager.service_name}"
     if not yes and len(requests) > 1:
         check_limits(
             len(requests),
             cost,
-            is_free=is_free,
+            is_free=choice.is_free,
             limit_usd=limit_usd,
             limit_runs=limit_runs,
             summary=f"that would send {summary}",
@@ -129,25 +129,27 @@ def confirm_total(
     return summary
 
 
-def describe_total(count: int, cost: TotalCost, is_free: bool, *, with_time: bool = True) -> str:
-    """Returns number, price and time as text: "6 runs, about $0.24, about 1:30 of work"."""
+def describe_total(count: int, cost: TotalCost, free: str, *, with_time: bool = True) -> str:
+    """Returns number, price (or a free service's label) and time: "6 runs, about $0.24, about 1:30 of work"."""
     parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
     if count:
-        parts.append(format_total(cost, is_free))
+        parts.append(format_total(cost, free))
         if with_time and cost.seconds is not None and cost.seconds >= 0.5:
             parts.append(f"about {_clock(cost.seconds)} of work")
     return ", ".join(parts)
 
 
-def format_total(cost: TotalCost, is_free: bool) -> str:
-    """Returns the price of all runs together as text."""
+def format_total(cost: TotalCost, free: str) -> str:
+    """Returns the price of all runs together as text; `free` is the label of a free service, else ""."""
     if not cost.known:
         price = "price unknown"
     elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
         price = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
     else:
         price = ("" if 0 < cost.low_usd < _LEAST_USD else "about ") + _usd(cost.low_usd)
-    return f"free, sandbox (simulated price: {price})" if is_free else price
+    if free and not cost.high_usd:
+        return free
+    return f"{free} (simulated price: {price})" if free else price
 
 
 def _usd(amount: Decimal) -> str:

@@ -62,7 +62,7 @@ class SweepPlan:
     batch: Batch
     made: dict[int, Run]
     cost: TotalCost
-    is_free: bool
+    free_label: str
     notes: tuple[str, ...] = ()
 
     @property
@@ -126,7 +126,7 @@ def plan_sweep(
         batch,
         made,
         total_of(manager, missing),
-        manager.choice.is_free,
+        manager.choice.free_label,
         tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
     )
 
@@ -141,7 +141,7 @@ def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
     check_limits(
         len(plan.missing),
         plan.cost,
-        is_free=plan.is_free,
+        is_free=bool(plan.free_label),
         limit_usd=limit_usd,
         limit_runs=limit_runs,
         summary=summary,
@@ -150,7 +150,7 @@ def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
 
 def describe_plan(plan: SweepPlan, *, with_time: bool = True) -> str:
     """Returns what a plan would send as text: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
-    text = describe_total(len(plan.missing), plan.cost, plan.is_free, with_time=with_time)
+    text = describe_total(len(plan.missing), plan.cost, plan.free_label, with_time=with_time)
     return f"{text}; {len(plan.made)} of {len(plan.points)} already made or under way" if plan.made else text
 
 
@@ -214,7 +214,7 @@ def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mappin
         one.known,
         None if one.seconds is None else one.seconds * count,
     )
-    price = format_total(together, manager.choice.is_free)
+    price = format_total(together, manager.choice.free_label)
     return InputError(
         f"this sweep has {count:,} runs, {price} at the price of the first; "
         f"one sweep takes at most {MOST_POINTS:,}",

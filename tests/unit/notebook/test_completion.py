@@ -35,7 +35,7 @@ def offered(cell: str) -> tuple[str, ...]:
         ("%%wiro pruna/vace ratio=land|", []),
         ("%%wiro pruna/vace nothing=|", []),
         ("%%wiro pruna/vace --w|", ["--wait"]),
-        ("%wiro use |", ["sandbox", "cloud"]),
+        ("%wiro use |", ["sandbox", "local", "cloud"]),
         ("%wiro help bud|", ["budget"]),
         ("%%wiro pruna/vace\nres|\n---\na sea", ["resolution: "]),
         ("%%wiro pruna/vace\nresolution: 4|\n---\na sea", ["480p"]),

@@ -205,7 +205,7 @@ def test_other_states_say_what_happened_and_what_it_cost(snapshot: Snapshot, sai
 
 
 def test_a_sandbox_run_is_free_and_says_so() -> None:
-    assert "costfree, sandbox" in Page(run_output(at(is_free=True)).html).text.lower()
+    assert "costfree, sandbox" in Page(run_output(at(is_free=True, service="sandbox")).html).text.lower()
 
 
 def test_an_error_names_near_values_cost_and_one_command() -> None:
@@ -312,5 +312,5 @@ def test_less_than_a_tenth_of_a_cent_is_never_about_under() -> None:
     tiny = Decimal("0.0002")
     assert format_budget(Decimal(0), None, tiny).endswith("in flight under $0.001; no budget is set")
     cost = TotalCost(known=True, low_usd=tiny, high_usd=tiny, seconds=40.0)
-    assert describe_total(2, cost, is_free=False) == "2 runs, under $0.001, about 0:40 of work"
-    assert describe_total(2, cost, is_free=False, with_time=False) == "2 runs, under $0.001"
+    assert describe_total(2, cost, "") == "2 runs, under $0.001, about 0:40 of work"
+    assert describe_total(2, cost, "", with_time=False) == "2 runs, under $0.001"

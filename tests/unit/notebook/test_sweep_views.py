@@ -28,13 +28,13 @@ CLIP = RunOutput(
 )
 
 
-def plan_of(*axes: str, zipped: bool = False, is_free: bool = False, **changes: Any) -> SweepPlan:
+def plan_of(*axes: str, zipped: bool = False, free_label: str = "", **changes: Any) -> SweepPlan:
     assert SCHEMA is not None
     read = tuple(read_axis(text) for text in axes)
     points = tuple(list_points(read, zipped=zipped))
     cost = TotalCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
     values = {"made": {}, **changes}
-    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, Batch(()), values["made"], cost, is_free)
+    return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, Batch(()), values["made"], cost, free_label)
 
 
 def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:
@@ -180,7 +180,7 @@ def test_what_was_spent_is_a_table_with_bars_and_no_private_path() -> None:
         Spending("/home/anna/secret/clips.ipynb", 3, Decimal("0.30"), Decimal("0.04")),
         Spending("", 1, Decimal("0.1"), Decimal(0)),
     )
-    spent = Spent("notebook", rows, Decimal("0.30"), False, "cloud")
+    spent = Spent("notebook", rows, Decimal("0.30"), "cloud")
     assert (spent.total_usd, spent.reserved_usd) == (Decimal("0.4"), Decimal("0.04"))
     page = spent.output()
     assert "clips.ipynb" in page.html
@@ -189,4 +189,4 @@ def test_what_was_spent_is_a_table_with_bars_and_no_private_path() -> None:
     told = "spent $0.40 in all notebooks (cloud), $0.30 of it in this one; runs in flight may add $0.04"
     assert told in page.text
     assert "75%" in page.html
-    assert "nothing spent" in Spent("day", (), Decimal(0), True, "sandbox").output().text
+    assert "nothing spent" in Spent("day", (), Decimal(0), "sandbox").output().text

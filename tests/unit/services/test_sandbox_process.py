@@ -26,7 +26,7 @@ def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_task
     run = submit(manager, "[queue] a cat")
     wait_for_stage(run, Stage.QUEUED)
     assert run.snapshot.is_free
-    process: SandboxProcess = manager.services._sandbox
+    process: SandboxProcess = manager.services._processes["sandbox"]
     pid = process.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -36,7 +36,7 @@ def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_task
 
 
 def test_two_processes_share_one_sandbox_and_the_one_left_starts_it_again(tmp_path: Path) -> None:
-    first, second = (SandboxProcess(tmp_path, extra_arguments=QUICKLY) for _ in range(2))
+    first, second = (SandboxProcess(tmp_path, arguments=QUICKLY) for _ in range(2))
     try:
         owned = first.ensure()
         shared = second.ensure()
@@ -52,7 +52,7 @@ def test_two_processes_share_one_sandbox_and_the_one_left_starts_it_again(tmp_pa
 
 
 def test_a_sandbox_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    broken = SandboxProcess(tmp_path, extra_arguments=("--no-such-option",))
+    broken = SandboxProcess(tmp_path, arguments=("--no-such-option",))
     with pytest.raises(Exception, match="did not start") as caught:
         broken.ensure()
     assert any("no-such-option" in line for line in caught.value.details)

@@ -61,7 +61,7 @@ class BrowserController:
             on_choose=self._choose,
             query=query,
             service=choice.label,
-            # The sandbox promises to work without the net: covers are loaded there when asked for.
+            # Free services promise to work without the net: covers are loaded there when asked for.
             remote_covers=not choice.is_free,
             free=choice.is_free,
         )
@@ -110,7 +110,7 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             "title": card.title,
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": list(card.categories),
-            "price": "free" if free else format_default_price(card.price, None, False),
+            "price": "free" if free else format_default_price(card.price, None, ""),
             "runs": card.run_count or None,
             "cover": card.cover,
             "thumb": thumbs.get(card.slug, ""),

@@ -38,7 +38,7 @@ class ModelList(Displayable, list["ModelCard"]):
                 card.title,
                 card.description,
                 card.categories,
-                format_default_price(card.price, None, choice.is_free),
+                format_default_price(card.price, None, choice.free_label),
             )
             for card in self
         ]
@@ -78,9 +78,9 @@ def info(model: str) -> ModelInfo:
     if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
         notes.append("This model has no seed: a clip cannot be repeated exactly.")
     manager = session.manager()
-    is_free = manager.choice.is_free
-    detail = None if is_free else manager.detail(schema.slug)
-    price = format_default_price(detail.pricing if detail else None, schema, is_free)
+    choice = manager.choice
+    detail = None if choice.is_free else manager.detail(schema.slug)
+    price = format_default_price(detail.pricing if detail else None, schema, choice.free_label)
     return ModelInfo(schema, price, tuple(notes))
 
 

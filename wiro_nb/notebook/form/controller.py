@@ -24,6 +24,7 @@ from wiro_nb.presentation.request import format_estimate
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
+from wiro_nb.services.selection import SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -91,7 +92,7 @@ class FormController:
             schema,
             on_run=self.start,
             price=self.price,
-            badge="sandbox" if manager.choice.is_free else manager.choice.name,
+            badge=manager.choice.name,
             values=values or None,
             folder=context.folder,
             upload_dir=context.folder / session.preferences.out_dir / ".inputs",
@@ -105,14 +106,15 @@ class FormController:
             manager.ask_ahead(schema.slug, self._on_price)
 
     def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
-        """Returns the price of these values in words and, in the sandbox, the price it plays with; asks nobody."""
-        if not session.manager().choice.is_free:
+        """Returns the price of these values in words and, in the sandbox, the simulated price; asks nobody."""
+        choice = session.manager().choice
+        if not choice.is_free:
             return self._estimate(values), ""
         try:
             words = self._estimate(values)
         except WiroError:
             words = ""
-        return "free, sandbox", f"simulated price: {words}" if "$" in words else ""
+        return choice.free_label, f"simulated price: {words}" if "$" in words and choice.name == SANDBOX else ""
 
     def _estimate(self, values: Mapping[str, Any]) -> str:
         from wiro_nb.execution.inputs import resolve_inputs
@@ -125,7 +127,7 @@ class FormController:
                 schema, given_values(schema, values), find_run=manager.get, folder=self._context.folder
             ),
         )
-        return format_estimate(manager.estimate(prepared, ask=False), False)
+        return format_estimate(manager.estimate(prepared, ask=False))
 
     def start(self, values: Mapping[str, Any], *, fresh: bool = False) -> Run:
         """Runs the model and shows the run below the form; an unchanged form shows the run it has already.
@@ -142,7 +144,7 @@ class FormController:
             raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
-        again = "free" if manager.choice.is_free else format_estimate(manager.estimate(prepared, ask=False), False)
+        again = "free" if manager.choice.is_free else format_estimate(manager.estimate(prepared, ask=False))
         options = SubmitOptions("form", fresh)
         handle, notice = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
         self._show_run(handle, again)

@@ -31,7 +31,7 @@ _PIECE = re.compile(
     r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
 )
 _FLAG_CHOICES = {
-    "service": ("sandbox", "cloud"),
+    "service": ("sandbox", "local", "cloud"),
     "spent_by": ("model", "day", "notebook"),
     "run_state": ("done", "failed", "cancelled", "running"),
     "since": ("today", "yesterday", "7d"),

@@ -58,7 +58,7 @@ class WiroMagics(Magics):
 
     service = Unicode(
         "",
-        help="Service of new runs: sandbox, cloud, a name. Empty: cloud when a key is found, else sandbox.",
+        help="Service of new runs: sandbox, local, cloud, a name. Empty: cloud when a key is found, else sandbox.",
     ).tag(config=True)
     wait = Enum(
         ("auto", "always", "never"),
@@ -82,6 +82,11 @@ class WiroMagics(Magics):
     ).tag(config=True)
     sweep_limit_runs = Int(
         _DEFAULTS.sweep_limit_runs, min=0, help="A sweep that sends more runs needs --yes."
+    ).tag(config=True)
+    local_python = Unicode(
+        _DEFAULTS.local_python,
+        help="Python in which the service local runs its models when it starts next. "
+        "Empty: WIRO_LOCAL_PYTHON, else the notebook's own.",
     ).tag(config=True)
     debug = Bool(False, help="Show whole tracebacks in place of one-line errors.").tag(config=True)
 
@@ -160,5 +165,6 @@ class WiroMagics(Magics):
                 budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
                 sweep_limit_usd=Decimal(self.sweep_limit_usd or "0"),
                 sweep_limit_runs=self.sweep_limit_runs,
+                local_python=self.local_python.strip(),
             )
         )

@@ -23,9 +23,9 @@ function registerForm(key, form) {
 }
 
 function badgeNode(name) {
-  const isSandbox = name === "sandbox";
-  return h("span", { class: `wiro-badge wiro-badge-${isSandbox ? "sandbox" : "cloud"}` }, icon(isSandbox ? "flask" : "cloud", true),
-    isSandbox ? "sandbox" : name === "cloud" ? "Wiro cloud" : name);
+  const isFree = name === "sandbox" || name === "local";
+  const label = { local: "on this machine", cloud: "Wiro cloud" }[name] ?? name;
+  return h("span", { class: `wiro-badge wiro-badge-${isFree ? "sandbox" : "cloud"}` }, icon(isFree ? "flask" : "cloud", true), label);
 }
 
 function headNode(plan, titleId, price) {

@@ -186,7 +186,7 @@ function render({ model, el }) {
       if (card.dataset.slug === focused) card.focus();
       setAttribute(card, "aria-disabled", model.get("gone") ? "true" : null);
     }
-    setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. ${model.get("free") ? "Everything is free in the sandbox." : "Prices are per run at default settings."}` : "No models match. Try fewer words.");
+    setText(tally, inside.length ? `${shown.length} of ${inside.length} shown. ${model.get("free") ? "Everything is free here." : "Prices are per run at default settings."}` : "No models match. Try fewer words.");
     const left = sorted.length - shown.length;
     setShown(more, left > 0);
     setText(more, `Show ${Math.min(left, FIRST_SHOWN)} more`);

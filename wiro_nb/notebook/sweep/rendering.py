@@ -210,8 +210,8 @@ def head_data(
 
 def _spent(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
     """Returns "spent $0.12 of about $0.24": what the runs of this start were billed, against the forecast."""
-    if plan.is_free:
-        return "free, sandbox"
+    if plan.free_label:
+        return plan.free_label
     sent = [snapshot for position, snapshot in enumerate(snapshots) if position not in plan.made]
     if not sent:
         return "spent $0: everything was made before"

@@ -11,7 +11,7 @@ import traitlets
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook.widgets.base import OutputWidget
-from wiro_nb.presentation.formatting import format_cost, format_time_left, format_usd, raw_text
+from wiro_nb.presentation.formatting import format_cost, format_place, format_time_left, format_usd, raw_text
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
 
@@ -158,7 +158,7 @@ def _remaining(snapshot: Snapshot) -> list[str]:
 def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[str, Any]:
     retry = "" if snapshot.retry_in_s is None else f", next try in {max(1, round(snapshot.retry_in_s))} s"
     age_s = max(0.0, (moment - snapshot.lost_since).total_seconds()) if snapshot.lost_since is not None else 0.0
-    where = "in the sandbox" if snapshot.is_free else "on the service"
+    where = format_place(snapshot.service)
     bill = "It is free." if snapshot.is_free else "It will be billed if it succeeds."
     return {
         "actions": [{"id": "try_now", "label": "Try now"}, _STOP_WATCHING],

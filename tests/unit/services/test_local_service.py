@@ -1,0 +1,62 @@
+"""The service `local`: a process, a data folder and a name of its own, and never the sandbox's runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager_tools import WAN, find_made, submit
+from wiro_nb.config import Settings
+from wiro_nb.errors import ConfigError
+from wiro_nb.ledger.state import RunState
+from wiro_nb.presentation.formatting import format_cost
+from wiro_nb.presentation.run import run_text
+from wiro_nb.services.services import LOCAL_ARGUMENTS
+
+QUICKLY = ("--engine", "instant", "--speed", "20")
+
+
+def test_the_service_local_runs_the_models_of_this_machine() -> None:
+    assert LOCAL_ARGUMENTS == ("--engine", "diffusers")
+
+
+def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none_of_its_requests(
+    make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("wiro_nb.services.services.LOCAL_ARGUMENTS", QUICKLY)
+    manager = make_manager(service="sandbox", sandbox_arguments=QUICKLY)
+    request = manager.prepare(WAN, {"prompt": "a cat", "seed": "7"})
+    practice = manager.submit(request).wait(60)
+    assert find_made(manager, request, None) == practice
+
+    manager.services.use("local")
+    assert find_made(manager, request, None) is None
+    run = manager.submit(request).wait(60)
+    assert run.id != practice.id
+    assert (run.state, run.snapshot.service, run.snapshot.is_free) == (RunState.SUCCEEDED, "local", True)
+    assert run.record is not None
+    assert run.record["service"] == {"name": "local", "base_url": "http://127.0.0.1/v1"}
+    assert format_cost(run.snapshot) == "free, on this machine"
+    assert "sandbox" not in run_text(run.snapshot).lower()
+    assert {path.parent.name for path in (tmp_path / "data").glob("*/sandbox.sqlite")} == {"sandbox", "local"}
+
+
+def test_the_setting_local_python_reaches_the_process(
+    make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("wiro_nb.services.services.LOCAL_ARGUMENTS", ("--engine", "nonsense"))
+    seen = tmp_path / "seen"
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "sitecustomize.py").write_text(
+        f"import os, pathlib; pathlib.Path({str(seen)!r}).write_text(os.environ.get('WIRO_LOCAL_PYTHON', ''))"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(home))
+    manager = make_manager(service="local", settings=Settings(local_python="/opt/torch/bin/python"))
+    # It says so at once: a service that ends as it starts is no outage to wait for.
+    with pytest.raises(ConfigError, match="the service local did not start") as caught:
+        submit(manager).wait(20)
+    assert any("nonsense" in line for line in caught.value.details)
+    assert seen.read_text() == "/opt/torch/bin/python"

@@ -66,7 +66,8 @@ def write_bundle(pages: Sequence[Path], date: str, folder: Path = FOLDER) -> lis
     found = [_from_page(page) for page in pages]
     schemas = [(schema, sha256) for schema, sha256 in found if not schema.free_form]
     node_text = json.dumps(NODE_LIST, sort_keys=True, ensure_ascii=False)
-    node_schema = mark_required(schema_from_dict(NODE_LIST), said=[item["id"] for item in NODE_LIST["parameters"]])
+    stated = [item["id"] for item in NODE_LIST["parameters"]]
+    node_schema = mark_required(schema_from_dict(NODE_LIST), stated=stated)
     node_source = {"kind": "bundled", "name": "the service's own n8n node list"}
     schemas.append((replace(node_schema, source=node_source), hashlib.sha256(node_text.encode()).hexdigest()))
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,9 +27,9 @@ def data_dir() -> Path:
     chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     try:
         return _private_folder(Path(chosen).expanduser().absolute() if chosen else _platform_folder())
-    except RuntimeError:  # "~name" of nobody on this machine
+    except RuntimeError:  # "~name" without such a user
         raise ConfigError(
-            f"The data folder {chosen} is in nobody's home.",
+            f"The data folder {chosen} names the home of an unknown user.",
             hint=f"set {DATA_DIR_VARIABLE} to a folder you can write to",
         ) from None
 

@@ -41,7 +41,7 @@ EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
 
 
 def report_error(error: errors.WiroError) -> int:
-    """Prints an error for people and returns its exit code."""
+    """Prints an error as text and returns its exit code."""
     if errors.WiroError.debug:
         raise error
     for line in error.lines():
@@ -79,7 +79,7 @@ def open_manager(arguments: argparse.Namespace) -> Manager:
 
 
 def say(text: str) -> None:
-    """Prints a line for people on stderr."""
+    """Prints a line on stderr, beside the data on stdout."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -237,7 +237,10 @@ COMMANDS: dict[str, Command] = {
     "seal": Command(
         "write the records of a closed notebook into its metadata",
         "reproduce:seal",
-        (_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="a notebook that nobody has open"), _JSON),
+        (
+            _argument("notebooks", nargs="+", metavar="NOTEBOOK", help="a notebook that is not open"),
+            _JSON,
+        ),
     ),
     "export": Command(
         "write runs as an RO-Crate or a CSV table",
@@ -287,7 +290,7 @@ def parse_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpar
 
     Raises:
         InputError: The command is one of the notebook's.
-        SystemExit: The line is wrong (2), or help was asked for (0); what is to be said is printed.
+        SystemExit: The line is wrong (2), or help was asked for (0); the message is printed.
     """
     if not words:
         parser.print_help(sys.stderr)

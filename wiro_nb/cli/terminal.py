@@ -29,7 +29,7 @@ class SafeStream:
 
     Args:
         stream: The stream itself.
-        is_optional: True drops what cannot be written, as for people's eyes only.
+        is_optional: True drops what cannot be written, as for progress and notes.
     """
 
     def __init__(self, stream: TextIO, *, is_optional: bool) -> None:

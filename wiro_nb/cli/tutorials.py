@@ -71,7 +71,7 @@ def find_tutorials() -> Path:
 
 
 def copy_tutorials(target: Path) -> list[Path]:
-    """Copies the notebooks that are not there yet, so that a person's own changes stay.
+    """Copies the notebooks that are not there yet, so that changes made there stay.
 
     Returns:
         The notebooks in the target folder, sorted.

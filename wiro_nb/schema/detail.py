@@ -58,8 +58,8 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
         source={"kind": "detail", "name": source_name},
         free_form=not parameters,
     )
-    said = [str(item.get("id")).strip() for _, item in items if item.get("required") is not None]
-    return mark_required(schema, said=said)
+    stated = [str(item.get("id")).strip() for _, item in items if item.get("required") is not None]
+    return mark_required(schema, stated=stated)
 
 
 def _find_tool(answer: Mapping[str, Any], source_name: str) -> Mapping[str, Any]:

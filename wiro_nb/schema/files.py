@@ -91,7 +91,7 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
     Args:
         parameter: The input's id.
         value: A path ("~" is expanded) or an http(s) URL. URLs are kept, not fetched.
-        with_hash: False skips hashing, for checks while somebody types.
+        with_hash: False skips hashing, for checks while a value is typed.
         media: "image", "video" or "audio" names only these types in an error; it refuses none of the others.
 
     Raises:
@@ -133,7 +133,7 @@ def _reason(error: Exception) -> str:
 
 
 def _invalid(parameter: str, value: str, what: str, hint: str) -> InvalidFile:
-    # A whole path is long, and of an uploaded file it is one nobody typed.
+    # An absolute path is long, and for an uploaded file the user did not type it.
     shown = (Path(value).name if Path(value).is_absolute() else value)[:80]
     return InvalidFile.of_input(parameter, shown, what, hint=hint)
 
@@ -142,7 +142,7 @@ def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
     kind = path.stat().st_mode
     if stat.S_ISDIR(kind):
         raise _invalid(parameter, str(path), "is a folder", "give a file")
-    if not stat.S_ISREG(kind):  # looked at before it is opened: a pipe would wait for somebody to write
+    if not stat.S_ISREG(kind):  # checked before opening: a pipe would block until another process writes
         raise _invalid(parameter, str(path), "is not a regular file", "give a file")
     with path.open("rb") as stream:
         size_bytes = os.fstat(stream.fileno()).st_size

@@ -71,7 +71,7 @@ class Rule:
 
     @property
     def text(self) -> str:
-        """The rule as people read it: "4n + 1", "a multiple of 16"."""
+        """The rule for display: "4n + 1", "a multiple of 16"."""
         return f"{self.factor}n + {self.offset}" if self.offset else f"a multiple of {self.factor}"
 
     def fits(self, number: int) -> bool:
@@ -100,7 +100,7 @@ def is_slug(text: str) -> bool:
 
 
 def human_label(label: str, parameter_id: str) -> str:
-    """Returns a short name for people.
+    """Returns a short name for display.
 
     The service mixes finished labels ("Effect Type") with translation keys ("num-frames", "negativeprompt").
     A finished label is kept; a key is turned into words; an empty one is made from the id.
@@ -153,7 +153,7 @@ def is_seed(parameter: Parameter) -> bool:
     return name in {"seed", "randomseed", "noiseseed"} and parameter.type in NUMBER_TYPES | {"text"}
 
 
-def mark_required(schema: ModelSchema, said: Sequence[str] = ()) -> ModelSchema:
+def mark_required(schema: ModelSchema, stated: Sequence[str] = ()) -> ModelSchema:
     """Returns the schema with `required` derived where the source is silent.
 
     Pages never say what is required. Two inputs are, by what the model does: the first file of a model that
@@ -164,7 +164,7 @@ def mark_required(schema: ModelSchema, said: Sequence[str] = ()) -> ModelSchema:
 
     Args:
         schema: As read.
-        said: Ids for which the source does say whether they are required; those stay untouched.
+        stated: Ids for which the source states whether they are required; those stay untouched.
     """
     first_file = next((parameter for parameter in schema.parameters if parameter.is_file), None)
     has_prompt = any(_is_prompt(parameter) for parameter in schema.parameters)
@@ -175,13 +175,13 @@ def mark_required(schema: ModelSchema, said: Sequence[str] = ()) -> ModelSchema:
         if (from_file and not from_text) or not (has_prompt or schema.categories):
             needed.add(first_file.id)
     file_needed = bool(needed) or any(
-        parameter.required for parameter in schema.parameters if parameter.is_file and parameter.id in said
+        parameter.required for parameter in schema.parameters if parameter.is_file and parameter.id in stated
     )
     for parameter in schema.parameters:
         if _is_prompt(parameter) and not file_needed and not _OPTIONAL.search(parameter.help):
             needed.add(parameter.id)
     parameters = tuple(
-        parameter if parameter.id in said else replace(parameter, required=parameter.id in needed)
+        parameter if parameter.id in stated else replace(parameter, required=parameter.id in needed)
         for parameter in schema.parameters
     )
     return replace(schema, parameters=parameters)

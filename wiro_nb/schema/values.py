@@ -313,7 +313,7 @@ def _choices(schema: ModelSchema, problem: Problem) -> list[str]:
 
 
 def _display_values(schema: ModelSchema, name: str, values: Iterable[str]) -> list[str]:
-    """Returns values as people type them: the label in place of a value that shares no word with it.
+    """Returns values as they are typed: the label in place of a value that shares no word with it.
 
     A label that several choices share cannot be typed; their values stand.
     """

@@ -1,8 +1,8 @@
 """What a sweep will run, worked out before anything is sent. Pure: no service, no ledger, no clock.
 
 A sweep varies some of a model's inputs. Each varied input is an axis; several axes multiply, or run side
-by side when they are zipped. Axes are counted before they are written out, so that a range with a slip of
-the finger is refused by its size and never fills the memory.
+by side when they are zipped. Axes are counted before they are written out, so that a range with a
+typing error is refused by its size and never fills the memory.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_delay_and_hang_keep_the_caller_waiting(caller: Any) -> None:
 def test_detail_shows_unknown_statuses_and_late_outputs(caller: Any) -> None:
     caller.sandbox.set_faults("Task/Detail:unknown-status; Task/Detail:late-outputs=2")
     made = caller.run("[hold] x")
-    assert caller.until(made, "task_sandbox_unheard_of")
+    assert caller.until(made, "task_sandbox_unknown")
     caller.sandbox.set_faults("Task/Detail:late-outputs=2")
     caller.sandbox.release(made["taskid"])
     assert [len(caller.done(made)["outputs"]) for _ in range(3)] == [0, 0, 1]
@@ -162,7 +162,7 @@ def test_a_socket_can_be_silent_cut_off_doubled_and_shuffled(caller: Any) -> Non
 
 def test_a_socket_can_say_strange_things(caller: Any) -> None:
     assert any(isinstance(frame, bytes) for frame in socket_events(caller, "socket:binary"))
-    assert "task_sandbox_unheard_of" in types(socket_events(caller, "socket:unknown"))
+    assert "task_sandbox_unknown" in types(socket_events(caller, "socket:unknown"))
     assert "{not json" in socket_events(caller, "socket:garbage")
     assert json.loads(socket_events(caller, "socket:late-outputs")[-1])["message"] == []
     assert isinstance(json.loads(socket_events(caller, "socket:wrong-types")[-1])["message"], dict)

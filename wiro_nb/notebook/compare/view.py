@@ -62,7 +62,7 @@ def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, st
 
     Args:
         snapshots: Two to four.
-        labels: For each run what people call a chosen value, by parameter.
+        labels: For each run the labels of chosen values, by parameter.
     """
     settings = [settings_of(shot.model, shot.service, shot.parameters, shot.files) for shot in snapshots]
     differ = []

@@ -91,7 +91,7 @@ def evaluate_values(parsed: Parsed) -> Parsed:
 
 
 def show_error(error: WiroError) -> WiroError:
-    """Shows an error as a card where a person watches, and returns it ready to be raised compactly."""
+    """Shows an error as a card in a live front end, and returns it ready to be raised compactly."""
     if current_context().is_live:
         from wiro_nb.presentation.errors import error_output
 

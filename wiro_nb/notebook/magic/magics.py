@@ -78,7 +78,7 @@ class WiroMagics(Magics):
     ).tag(config=True)
     sweep_limit_usd = Unicode(
         str(_DEFAULTS.sweep_limit_usd),
-        help="A sweep that may cost more (or a price nobody knows) needs --yes; USD as decimal text.",
+        help="A sweep that may cost more (or whose price is unknown) needs --yes; USD as decimal text.",
     ).tag(config=True)
     sweep_limit_runs = Int(
         _DEFAULTS.sweep_limit_runs, min=0, help="A sweep that sends more runs needs --yes."

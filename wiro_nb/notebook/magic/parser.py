@@ -35,7 +35,7 @@ _LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in c
 _KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\- ]?key|api[_\- ]?secret|secret|tasktoken|socketaccesstoken)\Z")
 _KEY_SHAPE = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[A-Za-z0-9_\-]{24,}\Z")
 _OWN_FOLDER = re.compile(r"\d{4}-\d\d-\d\d-[a-z0-9\-]+\Z")
-"""The name of a run's folder, which people type for `verify` and the like."""
+"""The name of a run's folder, typed for `verify` and similar commands."""
 _NAMED_KEY = re.compile(
     r"(?i)\b(?:WIRO_)?API[_\- ]?(?:KEY|SECRET)\b[\"']?\s*[:=]\s*[\"']?(?=[^\s\"']*\d)([^\s\"']{8,})"
 )

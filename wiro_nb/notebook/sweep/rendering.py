@@ -109,7 +109,7 @@ def _join_labels(names: Sequence[str], labels: Sequence[str]) -> str:
 
 
 def value_label(schema: ModelSchema, name: str, value: object) -> str:
-    """Returns a varied value as people read it: the label of a choice, the name of a file, else the text."""
+    """Returns a varied value for display: the label of a choice, the name of a file, else the text."""
     if value is None or value == "":
         return "empty"
     if isinstance(value, (list, tuple)):

@@ -49,12 +49,12 @@ faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
           always when left out
   accept  (every TCP connection)  refuse: closed at once
   Run, Task/Detail, Task/List, Tool/List, ... or * for every endpoint:
-          delay=SECONDS  hang (no answer)  reset (before anything is done)  reset-after (done, but not said)
+          delay=SECONDS  hang (no answer)  reset (before anything is done)  reset-after (done, but never answered)
           429[=RETRY_AFTER_S]  408 500 502 503 504 (each may have =RETRY_AFTER_S too)
           code=N (result: false with that code)
           html (a web page)  empty  cut (half the JSON)  cut-body (the connection ends half-way)
           wrong-types (numbers for texts, maps for lists)
-          unknown-status (running tasks show a status nobody knows)
+          unknown-status (running tasks show an unknown status)
           late-outputs[=N] (the first N Details of a finished task list no files; 1)
   socket  (every WebSocket)  refuse  silent  drop[=N] (cut off after N events; 1)  binary (binary frames between)
           shuffle[=N] (events in groups of N, mixed; 4)  double  unknown (events of unknown type between)
@@ -62,7 +62,7 @@ faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
   task    (every task)  error (task_error before the run)  stderr (error lines in a run that succeeds)
           fail[=CODE] (pexit CODE; 1)  stall (stops moving until killed)
   file    (every GET of a file)  403  404  429[=RETRY_AFTER_S]  500  503  delay=SECONDS  reset
-          cut (the connection ends half-way)  short (half the file, said to be all)  wrong-type (a web page)
+          cut (the connection ends half-way)  short (half the file, declared complete)  wrong-type (a web page)
           slow[=BYTES_PER_S] (2000)  endless  no-range (Range is ignored)  redirect=URL
   at run time, behind the key: POST /sandbox/faults {"spec": "...", "seed": 1}
 example: --faults "Run:reset-after@1; Task/Detail:503@0.2; socket:drop=3@1-2"

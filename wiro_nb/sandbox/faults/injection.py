@@ -30,7 +30,7 @@ _PAGE = b"<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>Some
 _LINGER = "hh" if sys.platform == "win32" else "ii"
 _CHUNK = 16_384
 _HALVES = ("cut", "cut-body", "short")
-UNKNOWN_STATUS = "task_sandbox_unheard_of"
+UNKNOWN_STATUS = "task_sandbox_unknown"
 
 
 def watched_protocol(faults: Faults) -> type[asyncio.Protocol]:

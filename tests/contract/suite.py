@@ -21,6 +21,7 @@ from wiro_nb.schema.encode import WireBody
 from wiro_nb.schema.files import open_file_input
 
 PATIENCE_S = 60.0
+CALLBACK = "https://wiro-nb.invalid/runs/contract"
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
     "53de0000000c4944415408d763f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
@@ -117,6 +118,18 @@ class ServiceContract:
 
         self.check(subject, steps)
 
+    def test_a_callback_comes_back_in_detail_and_list(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            async with subject.client() as client:
+                body = WireBody(json=dict(subject.body))
+                submitted = await client.run(subject.run_path, body, callback_url=CALLBACK)
+                task = await ended(client, submitted)
+                _, tasks = await client.task_list(limit=20)
+                assert task.callback_url == CALLBACK
+                assert [item.callback_url for item in tasks if item.id == task.id] == [CALLBACK]
+
+        asyncio.run(scenario())
+
     def test_id_and_token_lead_to_the_same_task(self, subject: Subject) -> None:
         async def steps(client: WiroClient, submitted: Submitted, task: Task) -> None:
             assert (await client.task_detail(task_id=submitted.task_id)).raw == task.raw
@@ -152,7 +165,7 @@ class ServiceContract:
 
     def test_what_has_ended_can_be_neither_cancelled_nor_killed(self, subject: Subject) -> None:
         async def steps(client: WiroClient, submitted: Submitted, _task: Task) -> None:
-            for call in (client.cancel(submitted.task_id), client.kill(token=submitted.token)):
+            for call in (client.cancel(submitted.task_id), client.kill(submitted.task_id)):
                 with pytest.raises(NotAccessible) as caught:
                     await call
                 assert caught.value.code == 1

@@ -34,9 +34,7 @@ SUCCESS_STATUS = "task_postprocess_end"
 CANCEL_STATUS = "task_cancel"
 ERROR_STATUS = "task_error"
 TERMINAL_STATUSES = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
-"""Statuses of a task after which nothing changes; a task in `task_error` may recover, and is billed then."""
-TERMINAL_EVENTS = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
-"""Statuses of an event after which nothing follows: `task_error` there is a line of stderr."""
+"""Statuses after which nothing changes. A task in `task_error` may recover; an event of it is a line of stderr."""
 
 # Bounds of texts of the service: beyond them they are nonsense, or too much to hold the I/O thread with.
 _LONGEST_WORD = 200
@@ -154,7 +152,7 @@ class Event:
     @property
     def is_terminal(self) -> bool:
         """True when no event follows this one."""
-        return self.status in TERMINAL_EVENTS
+        return self.status in TERMINAL_STATUSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ class WiroClient:
         Raises:
             NotAccessible: There is no such task, or it is not yours.
         """
-        return _one_task(await self._call("Task/Detail", _task_key(task_id, token)))
+        key = {"tasktoken": token} if token else {"taskid": task_id}
+        return _one_task(await self._call("Task/Detail", key))
 
     async def task_list(self, limit: int = 20, start: int = 0) -> tuple[int, tuple[Task, ...]]:
         """Reads the newest tasks, newest first: how many there are in all, and this page of them."""
@@ -149,16 +150,15 @@ class WiroClient:
         Raises:
             NotAccessible: It has started (then `kill` it) or has ended.
         """
-        return await self._stop("Task/Cancel", {"taskid": task_id}, task_id=task_id)
+        return await self._stop("Task/Cancel", task_id)
 
-    async def kill(self, task_id: str | None = None, token: str | None = None) -> Task:
-        """Stops a task that has been assigned, given by token or id, and returns it.
+    async def kill(self, task_id: str) -> Task:
+        """Stops a task that has been assigned, and returns it.
 
         Raises:
             NotAccessible: It waits in the queue (then `cancel` it) or has ended.
         """
-        body = {"socketaccesstoken": token} if token else {"taskid": task_id}
-        return await self._stop("Task/Kill", body, task_id=task_id, token=token)
+        return await self._stop("Task/Kill", task_id)
 
     # ---- files ---------------------------------------------------------------------------------
 
@@ -217,15 +217,13 @@ class WiroClient:
 
     # ---- calling -------------------------------------------------------------------------------
 
-    async def _stop(
-        self, path: str, body: dict[str, Any], *, task_id: str | None = None, token: str | None = None
-    ) -> Task:
+    async def _stop(self, path: str, task_id: str) -> Task:
         lost = False
 
         async def send() -> dict[str, Any]:
             nonlocal lost
             try:
-                return await self._call_once(path, body)
+                return await self._call_once(path, {"taskid": task_id})
             except NotAccessible:
                 if not lost:
                     raise
@@ -233,7 +231,7 @@ class WiroClient:
                 lost = True
                 raise
             # An earlier try was lost on the way and may have stopped the task: return its state instead.
-            return await self._call_once("Task/Detail", _task_key(task_id, token))
+            return await self._call_once("Task/Detail", {"taskid": task_id})
 
         return _one_task(await self._retry(send))
 
@@ -279,10 +277,6 @@ def _may_pass(failure: WiroError) -> bool:
     if isinstance(failure, (TransportError, RateLimited)):
         return True
     return bool(failure.ambiguous) and (failure.status == 408 or failure.status >= 500)
-
-
-def _task_key(task_id: str | None, token: str | None) -> dict[str, Any]:
-    return {"tasktoken": token} if token else {"taskid": task_id}
 
 
 def _one_task(answer: dict[str, Any]) -> Task:

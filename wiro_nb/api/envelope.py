@@ -65,7 +65,7 @@ def read_envelope(
 
     Args:
         status_code: HTTP status.
-        headers: Of the answer, names in lower case or case-insensitive.
+        headers: Of the answer, names in lower case.
         body: Whole body.
         now: For a `Retry-After` given as a date; the present by default.
 
@@ -185,7 +185,7 @@ def _hint(kind: type[ApiError], code: int | None, message: str) -> str | None:
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Returns the seconds a `Retry-After` header asks for (number or date), or None."""
-    value = headers.get("retry-after") or headers.get("Retry-After") or ""
+    value = headers.get("retry-after", "")
     seconds = as_float(value)
     if seconds is None:
         moment = read_date(value)

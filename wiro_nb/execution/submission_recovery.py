@@ -52,14 +52,6 @@ def marked_run(task: Task) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    """The task that a lost submission certainly made, or None, and others that it may have made."""
-
-    mine: Task | None
-    candidates: list[Task]
-
-
-@dataclass(frozen=True, slots=True)
 class _Listed:
     """The service's tasks since a request was sent, asked for at a time of the monotonic clock."""
 
@@ -92,17 +84,16 @@ class SubmissionRecovery:
         """
         await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
         self._writer.change(active, state=RunState.UNCERTAIN, message=_ASKING)
-        latest = finding = None
+        candidates: list[Task] | None = None
+        mine: Task | None = None
         for pause in self._writer.settings.uncertain_checks_s:
             await asyncio.sleep(pause)
-            finding = await self._search(active)
-            latest = finding or latest
-            if finding is not None and finding.mine is not None and marked_run(finding.mine) == active.id:
-                return finding.mine
-        if finding is not None and finding.mine is not None:
-            return finding.mine  # without a marker only now: until the last look a rival may have shown up
-        await self._leave_uncertain(active, latest.candidates if latest is not None else None, cause)
-        return None
+            candidates, mine = await self._search(active) or (candidates, None)
+            if mine is not None and marked_run(mine) == active.id:
+                break  # without a marker a rival may show up until the last look
+        if mine is None:
+            await self._leave_uncertain(active, candidates, cause)
+        return mine
 
     async def claim_doubles(self) -> None:
         """Writes down tasks that the network made of runs' requests once more, as runs of their own.
@@ -110,31 +101,25 @@ class SubmissionRecovery:
         They are in the list that was read last, with the marker of a run that has another task or has ended
         without one. A process that starts follows them.
         """
-        for task in self._listed.tasks:
-            run_id = marked_run(task)
-            if run_id is not None:
-                await self._writer.ledger_call(partial(self._claim_double, task, run_id))
+        marked = [(task, run_id) for task in self._listed.tasks if (run_id := marked_run(task)) is not None]
+        await self._writer.ledger_call(lambda: self._claim(marked))
 
-    def _claim_double(self, task: Task, run_id: str) -> None:
+    def _claim(self, marked: Sequence[tuple[Task, str]]) -> None:
         ledger = self._writer.ledger
-        try:
-            row = ledger.get(run_id)
-        except UnknownRun:
-            return  # of another machine
-        is_open = row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.UNCERTAIN) and not row.deleted
-        if row.service != self._connection.name or is_open:
-            return
-        if ledger.find_task(row.service, row.base_url, task.id) is None:
-            double = ledger.insert_attached(_double_of(row, task))
-            _log.warning(
-                "task %s was made of the request of run %s, too: it is run %s now",
-                task.id,
-                row.short_id,
-                double.short_id,
-            )
+        for task, run_id in marked:
+            try:
+                row = ledger.get(run_id)
+            except UnknownRun:
+                continue  # of another machine
+            is_open = row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.UNCERTAIN) and not row.deleted
+            if row.service != self._connection.name or is_open:
+                continue
+            if ledger.find_task(row.service, row.base_url, task.id) is None:
+                double = ledger.insert_attached(_double_of(row, task))
+                _log.warning("run %s: its request arrived twice; run %s has the other task", run_id, double.run_id)
 
-    async def _search(self, active: ActiveRun) -> _Finding | None:
-        """Asks the service which tasks may be this run's; None while it cannot be asked."""
+    async def _search(self, active: ActiveRun) -> tuple[list[Task], Task | None] | None:
+        """Asks for tasks that may be this run's, and the one that certainly is; None while nobody answers."""
         row = active.row
         try:
             listed = await self._tasks_since(_sent(row))
@@ -143,11 +128,11 @@ class SubmissionRecovery:
             _log.info("run %s: the task list cannot be read yet: %s", active.run.short_id, error.message)
             return None
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
-        has_rival = bool(await self._writer.ledger_call(lambda: self._competing_runs(row)))
+        has_rival = await self._writer.ledger_call(lambda: self._has_rival(row))
         possible = find_candidates(listed.tasks, row, listed.clock_lead)
         free = [task for task in possible if not await self._is_owned(active, task)]
         self._writer.change(active, lost_since=None)
-        return _Finding(choose_task(free, row, listed.clock_lead, has_rival=has_rival), free)
+        return free, choose_task(free, row, listed.clock_lead, has_rival=has_rival)
 
     async def _tasks_since(self, sent: datetime) -> _Listed:
         """Lists the service's tasks since a request; runs that ask at the same time share one list."""
@@ -168,16 +153,14 @@ class SubmissionRecovery:
                 break
         return _Listed(begun, sent, list(tasks.values()), lead)
 
-    def _competing_runs(self, row: LedgerRow) -> list[LedgerRow]:
-        """Returns the other runs of the same request whose task is not known either."""
-        return [
-            other
-            for other in self._writer.ledger.unfinished(service=row.service)
-            if other.run_id != row.run_id
+    def _has_rival(self, row: LedgerRow) -> bool:
+        """True when the task of another run of the same request is not known either."""
+        return any(
+            other.run_id != row.run_id
             and other.state in (RunState.SUBMITTING, RunState.UNCERTAIN)
-            and (other.base_url, other.run_path) == (row.base_url, row.run_path)
-            and other.parameters == row.parameters
-        ]
+            and (other.base_url, other.run_path, other.parameters) == (row.base_url, row.run_path, row.parameters)
+            for other in self._writer.ledger.unfinished(service=row.service)
+        )
 
     async def _is_owned(self, active: ActiveRun, task: Task) -> bool:
         ledger = self._writer.ledger
@@ -195,15 +178,15 @@ class SubmissionRecovery:
         if found is None:
             known, hint = "it cannot be asked at the moment", f"%wiro wait {short}, once it can be reached"
         elif not candidates:
-            known = "it lists no task of this run so far"
+            known = "it lists none so far"
             hint = f"%wiro wait {short} looks again; %wiro attach TASK if it is there, else %wiro forget {short}"
         else:
-            known = f"it lists {len(candidates)} that may be this run's: {', '.join(candidates)}"
+            known = f"of those it lists {', '.join(candidates)} may be the run's"
             hint = f"%wiro attach {candidates[0]} if that is it, %wiro forget {short} if none is"
+        reason = f"{cause.message.rstrip('.')}. Whether" if cause is not None else "whether"
         error = SubmitUncertain(
-            f"whether the service made a task for run {short} is unknown; {known}",
+            f"{reason} the service has a task of run {short} is unknown; {known}",
             hint=hint,
-            details=[cause.message] if cause is not None else [],
             run_id=active.id,
             candidates=candidates,
         )

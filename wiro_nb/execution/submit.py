@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import random
 import re
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import Submitted
+from wiro_nb.api.transport import jittered_delays
 from wiro_nb.errors import (
     ApiError,
     ConnectFailed,
@@ -69,7 +71,7 @@ class Submitter:
     async def submit(self, active: ActiveRun) -> None:
         """Submits a planned run; returns when it has a task, or has ended or is uncertain without one."""
         started = time.monotonic()
-        pauses = _backoff(1.0, 30.0)
+        pauses = jittered_delays(random.random, first_s=1.0)
         self._active[active.id] = active
         try:
             while True:
@@ -194,7 +196,7 @@ class Submitter:
         if utc_now() - moment > _SEND_WITHIN:
             # The machine slept in between: another kernel may have asked for the task, found none, and said so.
             raise ConnectFailed("this machine was asleep before the run was sent", host=active.row.service)
-        active.is_marked = active.is_marked and self._takes_no_marker is not self._connection.choice
+        active.is_marked = active.is_marked and self._takes_no_marker != self._connection.choice
         return await client.run(
             active.row.run_path,
             body,
@@ -278,10 +280,3 @@ def _refused(active: ActiveRun, error: WiroError) -> WiroError:
     if isinstance(error, ApiError) and not error.billed:
         error.billed = "Nothing was billed."
     return error
-
-
-def _backoff(first: float, most: float) -> Any:
-    pause = first
-    while True:
-        yield pause
-        pause = min(most, pause * 2)

@@ -172,7 +172,7 @@ def test_each_try_has_a_nonce_of_its_own() -> None:
     assert len({request.headers["x-nonce"] for request in script.requests}) == 2
 
 
-@pytest.mark.parametrize("call", [lambda client: client.cancel("7"), lambda client: client.kill(token=TOKEN)])
+@pytest.mark.parametrize("call", [lambda client: client.cancel("7"), lambda client: client.kill("7")])
 def test_stopping_looks_at_the_task_when_an_earlier_try_was_lost_and_may_have_done_it(call: Any) -> None:
     script = Script(httpx2.ReadError("reset"), no(1, "Task is not in a cancellable state."), FOUND)
     task = script.play(call)
@@ -192,7 +192,6 @@ def test_stopping_looks_at_the_task_when_an_earlier_try_was_lost_and_may_have_do
         (lambda client: client.task_detail(task_id="7"), "Task/Detail", {"taskid": "7"}),
         (lambda client: client.cancel("7"), "Task/Cancel", {"taskid": "7"}),
         (lambda client: client.kill("7"), "Task/Kill", {"taskid": "7"}),
-        (lambda client: client.kill(token=TOKEN), "Task/Kill", {"socketaccesstoken": TOKEN}),
         (
             lambda client: client.task_list(5, 10),
             "Task/List",

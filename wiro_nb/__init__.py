@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.browser.models import info, models
     from wiro_nb.notebook.compare.reproduce import compare, rerun, verify
     from wiro_nb.notebook.film.actions import join
-    from wiro_nb.notebook.form.controller import form
+    from wiro_nb.notebook.form.actions import form
     from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, runs, show, wait
     from wiro_nb.notebook.sweep.actions import sweep
     from wiro_nb.sweeps.sweep import Sweep
@@ -66,7 +66,7 @@ _MODULES = {
     "wiro_nb.notebook.browser.models": "info models",
     "wiro_nb.notebook.compare.reproduce": "compare rerun verify",
     "wiro_nb.notebook.film.actions": "join",
-    "wiro_nb.notebook.form.controller": "form",
+    "wiro_nb.notebook.form.actions": "form",
     "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run runs show wait",
     "wiro_nb.notebook.sweep.actions": "sweep",
     "wiro_nb.sweeps.sweep": "Sweep",

@@ -188,7 +188,7 @@ def cards_on(wanted: bool) -> Iterator[tuple[dict[str, float], list[tuple[str, i
 
 def show_cards(runs: list[Any]) -> None:
     """Makes the card of each run and has it follow, as a cell does."""
-    from wiro_nb.notebook.run.display import RunView
+    from wiro_nb.notebook.run.view import RunView
 
     with contextlib.redirect_stdout(io.StringIO()):  # there is no shell: outputs are printed
         for run in runs:

@@ -146,3 +146,17 @@ def test_sixty_steps_change_texts_and_are_one_announcement(static_page: StaticPa
     assert page.evaluate("() => window.added") < 15
     assert page.evaluate("() => window.painted") <= 60 + 15, "one change of the page for a message, and the clock"
     expect(page.locator(".wiro-run [aria-live]")).to_have_text("Run 08c41: generating")
+
+
+def test_what_a_button_opens_stands_below_the_card_with_the_focus(static_page: StaticPage) -> None:
+    card, other = (RunCard(moment(RunState.SUCCEEDED, Stage.DONE, elapsed_s=9)) for _ in range(2))
+    page = static_page.show(card, other)
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("button", name="Edit in form").dblclick()
+    assert [message["action"] for message in page.evaluate("() => window.sent")] == ["compare", "edit"]
+    static_page.set_trait(card, "attached", other.model_id)
+    below = page.get_by_role("group", name="Opened below")
+    expect(below.locator(".wiro-run")).to_be_in_viewport()
+    expect(below).to_be_focused()
+    static_page.set_trait(card, "attached", "")
+    expect(below.locator(".wiro-run")).to_have_count(0)

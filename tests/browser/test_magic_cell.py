@@ -15,7 +15,7 @@ CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook: OpenNotebook) -> None:
+def test_the_card_keeps_its_buttons_and_the_file_has_result_and_record(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook(["%load_ext wiro_nb", CELL + "costs $5 and $6", "%wiro runs", "%wiro nothing"])
     # From here on nothing is drawn anew.
     notebook.wait_for_runs("succeeded")
@@ -30,6 +30,9 @@ def test_the_result_replaces_the_card_and_is_saved_with_its_record(open_notebook
     record = output["metadata"]["wiro"]
     assert record["status"] == "succeeded"
     assert saved["metadata"]["wiro"]["runs"][record["run_id"]] == record
+    html = "".join(output["data"]["text/html"])
+    assert "<video" in html
+    assert "Run again" not in html
     # The clip plays from beside the notebook.
     video.evaluate("(video) => { video.preload = 'auto'; video.load(); }")
     notebook.page.wait_for_function("() => document.querySelector('.jp-OutputArea video').readyState >= 1")
@@ -44,3 +47,24 @@ def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook
     notebook.page.get_by_text("Billed: nothing.").wait_for()
     notebook.wait_for_runs("cancelled")
     assert notebook.saved()["cells"][1]["outputs"][0]["metadata"]["wiro"]["status"] == "cancelled"
+
+
+def test_the_buttons_of_a_cell_run_again_edit_and_compare(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", CELL + "a sea at dawn"])
+    page = notebook.page
+    card = page.locator(".wiro-run").first
+    card.get_by_role("button", name="Edit in form").click()
+    prompt = page.locator('.wiro-attached .wiro-form [data-name="prompt"] textarea')
+    expect(prompt).to_be_focused()
+    expect(prompt).to_have_value("a sea at dawn")
+    card.get_by_role("button", name="Run again").click()
+    again = page.locator(".wiro-attached .wiro-run")
+    again.locator("video").wait_for()
+    expect(again).to_be_in_viewport()
+    notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "2")
+    notebook.wait_for_runs("succeeded", 2)
+    again.get_by_role("button", name="Compare").click()
+    page.locator(".wiro-attached .wiro-attached .wiro-compare").wait_for()
+    notebook.shot("cell-card")
+    html = "".join(notebook.saved()["cells"][1]["outputs"][0]["data"]["text/html"])
+    assert html.count("<video") == 2, "the run made below the card is in the file too"

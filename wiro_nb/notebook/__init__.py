@@ -22,6 +22,6 @@ from importlib import import_module
 
 from wiro_nb.presenters import register_presenter
 
-register_presenter("run", lambda: import_module("wiro_nb.notebook.run.display").show)
+register_presenter("run", lambda: import_module("wiro_nb.notebook.run.view").show)
 register_presenter("extend", lambda: import_module("wiro_nb.notebook.run.actions").extend)
 register_presenter("sweep", lambda: import_module("wiro_nb.notebook.sweep.view").show)

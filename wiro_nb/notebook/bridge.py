@@ -42,6 +42,7 @@ class Bridge:
         self._stale: set[str] = set()
         self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
         self._stale_forms: set[str] = set()
+        self.has_document = False  # True once a page has opened the notebook for writing
 
     def open(self, notebook: str | None) -> None:
         """Makes the widget in a live kernel. Must be called on the thread of a cell.
@@ -112,6 +113,7 @@ class Bridge:
         """Closes the widget."""
         with self._lock:
             widget, self._widget = self._widget, None
+            self.has_document = False
         if widget is not None:
             widget.close()
 
@@ -131,6 +133,7 @@ class Bridge:
             or handshake.get("read_only")
         ):
             return
+        self.has_document = True
         manager = session.manager()
         self._sync_budget(widget, manager, str(handshake.get("budget") or ""))
         mine = {run.id: run for run in manager.runs(notebook=self._notebook, limit=_MOST_RUNS)}

@@ -74,7 +74,7 @@ def unload(shell: Any) -> None:
     steps = shell.input_transformer_manager.line_transforms
     steps[:] = [step for step in steps if step is not let_through_without_body]
     for name, end in (
-        ("run.display", "end_views"),
+        ("run.view", "end_views"),
         ("form.controller", "end_forms"),
         ("sweep.view", "end_grids"),
     ):

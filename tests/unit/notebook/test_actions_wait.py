@@ -15,7 +15,7 @@ from wiro_nb.notebook import display
 from wiro_nb.notebook.context import ExecutionContext, Kind
 from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.display import RunView
+from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")

@@ -12,8 +12,8 @@ from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.actions import source_text
-from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
+from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Displayable, Output
 

@@ -1,58 +1,32 @@
-"""Opens forms, prices them and starts their runs."""
+"""Prices a form and starts its runs."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BudgetExceeded, InvalidParameter, WiroError
-from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.form.fields import given_values
-from wiro_nb.notebook.form.results import FormResults
+from wiro_nb.notebook.form.results import FormResults, Results
 from wiro_nb.notebook.form.sources import RunSources
-from wiro_nb.notebook.pacing import pacer
-from wiro_nb.notebook.run.display import answer_action, is_settled, read_posters
-from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
+from wiro_nb.notebook.run.card import CardController
+from wiro_nb.notebook.run.submit import SubmitOptions, parent_of, submit_or_reuse
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_budget, format_usd
 from wiro_nb.presentation.request import format_estimate
-from wiro_nb.presentation.run import poster_base64
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.services.selection import SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.form.form import ModelForm
-    from wiro_nb.notebook.widgets import RunCard
     from wiro_nb.reproduce.replay import Source
 
 _open_forms: list[FormController] = []
-
-
-def form(
-    model: str, inputs: Mapping[str, Any] | None = None, /, *, source: str | None = None, **values: Any
-) -> ModelForm:
-    """Returns the form of a model.
-
-    Args:
-        model: "owner/name".
-        inputs: First values as a mapping, as in `run`.
-        source: A run id, or a file with a record in it (clip, sidecar, notebook), to start from.
-        **values: First values, over those of `source`.
-
-    Raises:
-        UnknownRun, BadRecord: `source` is neither a run nor a file with a record.
-        InvalidParameter: A value names an input that the model does not have.
-    """
-    schema = session.schema(model)
-    first = {**(_values_from(source, schema) if source else {}), **merge_inputs(inputs, values)}
-    return FormController(schema, current_context(), first).form
 
 
 def end_forms() -> None:
@@ -68,7 +42,7 @@ class FormController:
         schema: The model.
         context: Where the form was opened; its runs belong to that notebook.
         values: First values.
-        results: The output below the form, where the cell has displayed it already.
+        results: What keeps the runs in the saved notebook, where that stands already.
     """
 
     def __init__(
@@ -77,14 +51,15 @@ class FormController:
         context: ExecutionContext,
         values: Mapping[str, Any],
         *,
-        results: FormResults | None = None,
+        results: Results | None = None,
     ) -> None:
         from wiro_nb.notebook.form.form import ModelForm
 
         self._schema, self._context = schema, replace(context, source_sha256=None)
         self._priced, self._is_closed = without_required(schema), False
-        self._results = results or FormResults()
-        self._cards: weakref.WeakValueDictionary[str, RunCard] = weakref.WeakValueDictionary()
+        below = FormResults()
+        self._results = results or below
+        self._cards: dict[str, _FormCard] = {}
         manager = session.manager()
         _check_names(schema, values)
         bridge.open(context.notebook)
@@ -97,13 +72,19 @@ class FormController:
             folder=context.folder,
             upload_dir=context.folder / session.preferences.out_dir / ".inputs",
             sources=RunSources(schema, context),
-            results=self._results if context.is_live and results is None else None,
+            results=below if context.is_live and results is None else None,
         )
         _open_forms.append(self)
         self._show_budget()
         if context.is_live:
             # A service that does not answer must not delay the form or a key pressed in it.
             manager.ask_ahead(schema.slug, self._on_price)
+
+    @classmethod
+    def of_run(cls, run: Run, context: ExecutionContext, results: Results) -> FormController:
+        """Returns the form of a run's model with the settings of the run."""
+        schema = session.schema(run.model)
+        return cls(schema, context, _values_of(run, schema), results=results)
 
     def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the price of these values in words and, in the sandbox, the simulated price; asks nobody."""
@@ -144,10 +125,9 @@ class FormController:
             raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
-        again = "free" if manager.choice.is_free else format_estimate(manager.estimate(prepared, ask=False))
         options = SubmitOptions("form", fresh)
         handle, notice = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
-        self._show_run(handle, again)
+        self._show_run(handle)
         if not notice:
             self.form.show_message([])  # the press is answered; the card of the run says the rest
         elif handle.done:
@@ -158,21 +138,31 @@ class FormController:
             self.form.show_message([f"This is under way already: run {handle.short_id}."])
         return handle
 
-    def _show_run(self, handle: Run, again: str) -> None:
-        """Shows the card of a run on top; `again` is what another one costs."""
-        from wiro_nb.notebook.widgets import RunCard
+    def run_again(self, run: Run) -> None:
+        """Starts a run of the form again.
 
+        Raises:
+            WiroError: As `start`.
+        """
+        self.start(_values_of(run, self._schema), fresh=True)
+
+    def edit(self, run: Run) -> None:
+        """Puts the settings of a run into the fields."""
+        self.form.set(_values_of(run, self._schema))
+        self.form.takes_focus = True
+
+    def _show_run(self, handle: Run) -> None:
+        """Shows the card of a run on top."""
         bridge.watch(handle)
         shown = self._cards.get(handle.id)
-        if shown is not None and shown.comm is not None:
-            self.form.show_card(shown)
+        if shown is not None and not shown.is_closed:
+            self.form.show_card(shown.card)
             return
-        card = self._cards[handle.id] = RunCard(handle.snapshot, again_price=again)
-        card.on_action(lambda pressed, action: self._on_action(handle, pressed, action))
-        self.form.show_card(card)
+        self._cards = {run_id: card for run_id, card in self._cards.items() if not card.is_closed}
+        live = self._cards[handle.id] = _FormCard(handle, self)
+        self.form.show_card(live.card)
         self._results.add(handle)
-        handle.on_change(lambda snapshot: self._on_change(handle, card, snapshot, paced=True))
-        self._on_change(handle, card, handle.snapshot)
+        live.follow()
 
     def close(self) -> None:
         """Closes the form; a second call does nothing."""
@@ -186,31 +176,11 @@ class FormController:
         if not self._is_closed:
             self.form.refresh_price()
 
-    def _on_change(self, handle: Run, card: RunCard, snapshot: Snapshot, *, paced: bool = False) -> None:
-        poster = None
-        is_end = is_settled(handle)
-        if is_end and not self._is_closed:
+    def on_settled(self) -> None:
+        """Shows what a run that has ended changed."""
+        if not self._is_closed:
             self._show_budget()
             self._results.refresh()
-        if card.comm is None:  # closed: newer runs took its place, or the form was closed
-            pacer.drop(card)
-        elif paced and not is_end and snapshot.stage is not Stage.FETCHING:
-            pacer.offer(card, lambda: card.update(snapshot))
-        else:
-            if is_end:
-                picture = next(iter(read_posters(handle, snapshot).values()), None)
-                poster = f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
-            pacer.drop(card)
-            card.update(snapshot, poster=poster)
-
-    def _on_action(self, handle: Run, card: RunCard, action: str) -> None:
-        if action == "edit":
-            self.form.set({name: value for name, value in handle.parameters.items() if name in self.form})
-            self.form.takes_focus = True
-        elif action == "run_again":
-            self.start(_values_of(handle, self._schema), fresh=True)
-        else:
-            answer_action(handle, card, action)
 
     def _show_budget(self) -> None:
         manager = session.manager()
@@ -226,6 +196,26 @@ class FormController:
             "reached": spent >= limit,
             "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",
         }
+
+
+class _FormCard(CardController):
+    """A card below its form."""
+
+    def __init__(self, run: Run, controller: FormController) -> None:
+        self._controller = controller
+        super().__init__(run)
+
+    def edit(self) -> None:
+        """Puts the settings of the run into the form."""
+        self._controller.edit(self.run)
+
+    def run_again(self) -> None:
+        """Starts the run again below the form."""
+        self._controller.run_again(self.run)
+
+    def on_settled(self) -> None:
+        """Tells the form."""
+        self._controller.on_settled()
 
 
 def without_required(schema: ModelSchema) -> ModelSchema:
@@ -245,23 +235,13 @@ def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
             )
 
 
-def _values_from(source: str, schema: ModelSchema) -> dict[str, Any]:
-    """Returns settings and files of anything that holds a run: id, clip, sidecar, notebook, address."""
-    from wiro_nb.notebook.run.actions import source_text
-    from wiro_nb.reproduce.replay import find_source
-
-    return _fitting(
-        find_source(session.manager(), source_text(source), notebook=current_context().notebook), schema
-    )
-
-
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
     from wiro_nb.reproduce.replay import Source, record_of
 
-    return _fitting(Source(record_of(handle.row), handle.short_id, "ledger"), schema)
+    return fitting_values(Source(record_of(handle.row), handle.short_id, "ledger"), schema)
 
 
-def _fitting(source: Source, schema: ModelSchema) -> dict[str, Any]:
+def fitting_values(source: Source, schema: ModelSchema) -> dict[str, Any]:
     """Returns what of a record fits a model: files from stores of inputs or the web, never a path it names."""
     from wiro_nb.reproduce.plan import plan_replay
     from wiro_nb.reproduce.replay import find_input

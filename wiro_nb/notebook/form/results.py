@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import publish
-from wiro_nb.notebook.run.display import static_output
+from wiro_nb.notebook.run.display import stack_outputs, static_output
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 MARK = "wiro-form-results"
 FORM_KEY = "wiro_form"
 MOST_RESULTS = 5
+
+
+class Results(Protocol):
+    """What keeps the runs of a form in the saved notebook."""
+
+    def add(self, run: Run, /) -> None:
+        """Puts a run on top (any thread)."""
+
+    def refresh(self) -> None:
+        """Brings the static output up to date (any thread)."""
 
 
 class FormResults:
@@ -68,9 +79,6 @@ class FormResults:
 
     def _output(self) -> Output:
         """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
-        results = [static_output(run) for run in self._runs]
-        html = "".join(f'<div style="margin:0 0 8px 0">{result.html}</div>' for result in results)
-        text = "\n".join(result.text for result in results)
-        newest = results[0] if results else Output("", "")
-        metadata = {**newest.metadata, FORM_KEY: self.key}
-        return Output(f'<div class="{MARK}">{html}</div>', text, newest.jpeg, metadata)
+        stacked = stack_outputs([static_output(run) for run in self._runs])
+        metadata = {**stacked.metadata, FORM_KEY: self.key}
+        return replace(stacked, html=f'<div class="{MARK}">{stacked.html}</div>', metadata=metadata)

@@ -28,8 +28,8 @@ from wiro_nb.notebook.magic.parser import (
 )
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.actions import find_run
-from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
+from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.presentation.grammar import find_command
@@ -257,7 +257,7 @@ def _amount(text: str | None, what: str) -> Decimal | None:
 
 
 def _form(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.form.controller import form
+    from wiro_nb.notebook.form.actions import form
 
     return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("source"))
 

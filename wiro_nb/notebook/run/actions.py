@@ -13,7 +13,6 @@ from wiro_nb.ids import SHORT_LENGTH
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.display import find_unsaved, wait_for
-from wiro_nb.notebook.run.display import RunView
 from wiro_nb.notebook.run.submit import (
     SubmitOptions,
     merge_inputs,
@@ -22,6 +21,7 @@ from wiro_nb.notebook.run.submit import (
     read_limit,
     submit_or_reuse,
 )
+from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_count
 from wiro_nb.presentation.run_list import (

@@ -1,40 +1,27 @@
-"""A run in a notebook: its static output, the card that follows it until its end, its clip in grids."""
+"""A run in a notebook: its static output, and its clip in grids."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import os
-import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
-from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
-from wiro_nb.notebook import display
+from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import format_forecast
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import run_output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.widgets import RunCard
 
-_numbers = itertools.count(1)
 _POSTER_LIMIT_BYTES = 16_000
-
-
-def show(run: Run, *, is_value: bool = False) -> None:
-    """Shows a run on `run.show()`, or as the value of a cell that has not displayed it yet."""
-    if is_value and run.id in session.displayed_in(current_context()):
-        return
-    display.show(RunView(run, session.take_notice(run.id)))
+_FALLBACK_FPS = 16.0
+_THUMB_WIDTH = 208
 
 
 def static_output(run: Run, notice: str = "") -> Output:
@@ -85,110 +72,11 @@ def is_settled(run: Run) -> bool:
     return run.state.is_final and (run.done or run.error is not None or run.record is not None)
 
 
-class RunView:
-    """A run in one output: a card that gives way to the static output at the end, so that no dead widget is saved.
-
-    Args:
-        run: The run.
-        notice: One sentence above it.
-    """
-
-    def __init__(self, run: Run, notice: str = "") -> None:
-        self.handle, self.notice = run, notice
-        self.runs = (run,)
-        self.display_id = f"wiro-{run.id}-{next(_numbers)}"  # its own: two cells may show one run
-        self._card: RunCard | None = None
-        self._lock = threading.Lock()
-        self._stops: list[Callable[[], None]] = []
-
-    @property
-    def is_moving(self) -> bool:
-        """True until the run is done."""
-        return not self.handle.done
-
-    def output(self) -> Output:
-        """Returns the static output."""
-        return static_output(self.handle, self.notice)
-
-    def show_live(self) -> None:
-        """Displays the card and follows the run, which may already have ended or end meanwhile."""
-        from wiro_nb.notebook.widgets import RunCard
-
-        snapshot = self.handle.snapshot
-        price = "price not listed"
-        if snapshot.is_free:
-            price = "free"
-        elif snapshot.estimated_usd is not None:
-            price = format_forecast(snapshot.estimated_usd)
-        card = self._card = RunCard(snapshot, again_price=price)
-        _views.add(self)  # first: an interrupt may strike at any time
-        display.publish(display.with_view_of(card, self.output()), display_id=self.display_id)
-        self._stops = [card.on_action(self._on_action), self.handle.on_change(self._on_change)]
-        if is_settled(self.handle):
-            self.end()
-        else:
-            card.update(self.handle.snapshot)
-        if self not in _views:  # it ended before there was something to stop
-            self._unsubscribe()
-
-    def _unsubscribe(self) -> None:
-        while self._stops:
-            self._stops.pop()()
-
-    def _on_change(self, snapshot: Snapshot) -> None:
-        card = self._card
-        if card is None:
-            return
-        if is_settled(self.handle):
-            self.end()
-        elif snapshot.stage is Stage.FETCHING:  # it succeeded: that is shown at once
-            pacer.drop(card)
-            card.update(snapshot)
-        else:
-            pacer.offer(card, lambda: card.update(snapshot))
-
-    def end(self) -> None:
-        """Replaces the card by the static output; a second call does nothing."""
-        with self._lock:
-            card, self._card = self._card, None
-        if card is None:
-            return
-        self._unsubscribe()
-        pacer.drop(card)
-        _views.discard(self)
-        display.publish(self.output(), display_id=self.display_id, update=True)
-        card.close()
-
-    def _on_action(self, card: RunCard, action: str) -> None:
-        if action == "stop_watching":
-            self.end()
-        else:
-            answer_action(self.handle, card, action)
-
-
-_views: WeakSet[RunView] = WeakSet()
-
-
-def answer_action(run: Run, card: RunCard, action: str) -> None:
-    """Performs the action of a card's button, on any thread; displays nothing, as no cell is running."""
-    if action == "cancel":
-        run.cancel()
-    elif action == "try_now":
-        session.manager().follow(run)
-    elif action == "copy_cell":
-        from wiro_nb.notebook.magic.cells import cell_of_run
-
-        card.reply(cell_of_run(run, session.known_schema(run.model)), copy=True)
-
-
-def end_views() -> None:
-    """Ends every card: the extension is unloaded. Their static outputs stay."""
-    for view in list(_views):
-        view.end()
-
-
-_FALLBACK_FPS = 16.0
-_THUMB_WIDTH = 208
+def stack_outputs(outputs: Sequence[Output]) -> Output:
+    """Returns static outputs one below the other, with the picture and metadata of the first."""
+    html = "".join(f'<div style="margin:0 0 8px 0">{output.html}</div>' for output in outputs)
+    first = outputs[0] if outputs else Output("", "")
+    return replace(first, html=html, text="\n".join(output.text for output in outputs))
 
 
 def main_output(snapshot: Snapshot) -> RunOutput | None:

@@ -5,6 +5,7 @@
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
+import { makeAttachment } from "./results.js";
 import { drawResult, drawSettings } from "./result.js";
 
 const TICK_MS = 1000;
@@ -82,7 +83,7 @@ function drawActions(place, actions, act) {
     const kept = old.get(action.id);
     const kind = `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}`;
     const node = kept ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
-      if (event.currentTarget.getAttribute("aria-disabled") !== "true") act(action.id);
+      if (event.currentTarget.getAttribute("aria-disabled") !== "true" && event.detail < 2) act(action.id);
     } });
     node.dataset.action = action.id;
     setMoneyText(node.querySelector("span"), action.label);
@@ -279,11 +280,13 @@ function render({ model, el }) {
     if (state?.elapsed?.ticking && !state.final && !model.get("gone")) drawElapsed(parts, state, anchor);
   }, TICK_MS);
   el.classList.add("wiro");
-  el.replaceChildren(parts.root);
+  const below = makeAttachment(model);
+  el.replaceChildren(parts.root, below.node);
   stopKeyPropagation(parts.root);
   redraw();
   return () => {
     clearInterval(timer);
+    below.close();
   };
 }
 

@@ -7,7 +7,7 @@ import { stopKeyPropagation } from "./key_propagation.js";
 import { drawField, groupNodes, isDefault } from "./fieldset.js";
 import { makeFooter } from "./footer.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
-import { hasFocusNear, makeResults } from "./results.js";
+import { hasFocusNear, makeResults, whenShown } from "./results.js";
 
 const SHARED = Symbol.for("wiro_nb.forms.1");
 const GROUP_HEADS_FROM = 9;
@@ -138,7 +138,7 @@ function showProblems(model, view, footer) {
 function takeFocus(model, view, card) {
   model.set("takes_focus", false);
   model.save_changes();
-  requestAnimationFrame(() => {
+  whenShown(card, () => {
     card.scrollIntoView({ block: "nearest" });
     [...view.fields.values()][0]?.focus();
   });

@@ -16,6 +16,7 @@ export function stopKeyPropagation(root) {
   root.addEventListener("keydown", (event) => {
     if (isForJupyter(event)) return;
     event.stopPropagation();
+    if (event.repeat && event.key === "Enter" && event.target.matches("button")) event.preventDefault(); // one press, one run
     if (event.key !== "Escape" || event.defaultPrevented || event.target.matches(TYPED_INTO)) return;
     root.closest(".jp-Cell")?.focus({ preventScroll: true });
   });

@@ -4,12 +4,43 @@ import { h, icon, setText, setShown, setAttribute } from "./dom.js";
 /** True when the focus is in `node` or around it: a person is at work here, not in another cell. */
 export const hasFocusNear = (node) => node.contains(document.activeElement) || Boolean(document.activeElement?.contains(node));
 
-/** Scrolls a node into view and gives it the focus. */
-export function reveal(node) {
-  requestAnimationFrame(() => {
-    node?.scrollIntoView({ block: "nearest" });
-    node?.focus({ preventScroll: true });
-  });
+/** Calls `act` once a node stands in the page. */
+export function whenShown(node, act, frames = 60) {
+  requestAnimationFrame(() => (node.isConnected ? act() : frames && whenShown(node, act, frames - 1)));
+}
+
+/** Scrolls a node into view and gives it the focus, unless something in it took it already. */
+export const reveal = (node) => whenShown(node, () => {
+  if (node.contains(document.activeElement)) return;
+  node.scrollIntoView({ block: "nearest" });
+  node.focus({ preventScroll: true });
+});
+
+/**
+ * The place below a view for the widget that its trait `attached` names: a form, a comparison, another run.
+ * @param {any} model
+ */
+export function makeAttachment(model) {
+  const node = h("div", { class: "wiro-attached", tabindex: "-1", role: "group", "aria-label": "Opened below", hidden: true });
+  let [view, turn] = [null, 0];
+  const update = async () => {
+    const mine = (turn += 1);
+    const id = model.get("attached");
+    const fresh = id ? await model.widget_manager.create_view(await model.widget_manager.get_model(id)) : null;
+    if (mine !== turn) return fresh?.remove();
+    view?.remove();
+    view = fresh;
+    node.replaceChildren(...(view ? [view.el] : []));
+    setShown(node, view);
+  };
+  const onChange = () => update().then(() => view && reveal(node));
+  model.on("change:attached", onChange);
+  update();
+  return { node, close: () => {
+    turn += 1;
+    model.off("change:attached", onChange);
+    view?.remove();
+  } };
 }
 
 /** A small picture of a run with its id and state; it follows the run. */
@@ -38,8 +69,8 @@ export function makeResults(model, onNewest) {
   const strip = h("ul", { class: "wiro-strip", "aria-label": "Earlier runs" });
   const node = h("div", { class: "wiro-results", hidden: true }, place, strip);
   const thumbs = new Map();
-  let [opened, view, latest] = ["", null, 0];
-  const showOpened = () => reveal(place.querySelector(".wiro-run"));
+  let [opened, newest, view, latest] = ["", "", null, 0];
+  const showOpened = () => reveal(place.querySelector(".wiro-run") ?? place);
   const open = async (id) => {
     if (opened === id) return;
     opened = id;
@@ -60,14 +91,17 @@ export function makeResults(model, onNewest) {
     ids.forEach((id, index) => thumbs.set(id, old.get(id) ?? makeThumb(cards[index], () => open(id).then(showOpened))));
     for (const [id, thumb] of old) if (!thumbs.has(id)) thumb.dispose();
     setShown(node, ids.length > 0);
-    if (!ids.length || old.has(ids[0])) return;
+    if (!ids.length || ids[0] === newest) return;
+    newest = ids[0];
     onNewest(cards[0]);
-    await open(ids[0]);
-    if (old.size || turn > 1) hasFocusNear(node.parentNode ?? node) && showOpened();
+    await open(newest);
+    const here = document.activeElement;
+    const isAsked = turn > 1 ? hasFocusNear(node.parentNode ?? node) : here?.classList.contains("wiro-attached") && here.contains(node);
+    if (isAsked) showOpened();
   };
   const close = () => {
     view?.remove();
     thumbs.forEach((thumb) => thumb.dispose());
   };
-  return { node, update, showOpened: () => open([...thumbs.keys()][0]).then(showOpened), close };
+  return { node, update, showOpened: () => open(newest).then(showOpened), close };
 }

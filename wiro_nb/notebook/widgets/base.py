@@ -100,6 +100,21 @@ class OutputWidget(OwnWidget):
     styles: ClassVar[tuple[str, ...]] = ("wiro.css",)
     view_key = traitlets.Unicode(help="Finds its output in the notebook.").tag(sync=True)
 
+    attached = traitlets.Unicode(help="Model id of a widget that is shown below, or none.").tag(sync=True)
+    _below: anywidget.AnyWidget | None = None
+
+    def attach(self, widget: anywidget.AnyWidget | None) -> None:
+        """Shows a widget below this one, in place of the one before, which is closed."""
+        before, self._below = self._below, widget
+        self.attached = "" if widget is None else widget.model_id
+        if before is not None:
+            before.close()
+
+    def close(self) -> None:
+        """Closes the widget and what is shown below it."""
+        self.attach(None)
+        super().close()
+
     @traitlets.default("view_key")
     def _default_view_key(self) -> str:
         return uuid.uuid4().hex

@@ -23,6 +23,7 @@ _STEP_STATES = {"queued": "now", "running": "now", "failed": "bad", "lost": "los
 
 _EDIT = {"id": "edit", "label": "Edit in form", "muted": True}
 _COPY = {"id": "copy_cell", "label": "Copy as cell", "icon": "copy"}
+_COMPARE = {"id": "compare", "label": "Compare", "muted": True}
 _STOP_WATCHING = {"id": "stop_watching", "label": "Stop watching", "muted": True}
 
 
@@ -192,7 +193,7 @@ def _ended(snapshot: Snapshot, kind: str, again_price: str) -> dict[str, Any]:
         "facts": [list(item) for item in run_facts(snapshot).items()],
         "settings": [list(item) for item in run_settings(snapshot).items()],
         "outputs": [_output(output) for output in snapshot.outputs],
-        "below": [again, _COPY, _EDIT],
+        "below": [again, _COPY, _EDIT, _COMPARE],
     }
 
 
@@ -219,7 +220,7 @@ def _value_text(view: dict[str, Any], snapshot: Snapshot) -> str:
     return ", ".join(parts)
 
 
-ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell"})
+ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "compare"})
 
 ActionHandler = Callable[["RunCard", str], object]
 

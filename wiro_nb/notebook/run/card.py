@@ -1,0 +1,126 @@
+"""The live card of a run: it follows the run and does what its buttons ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from wiro_nb.errors import WiroError
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.notebook.pacing import pacer
+from wiro_nb.notebook.run.display import is_settled, read_poster
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.formatting import format_forecast
+from wiro_nb.presentation.run import poster_base64
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+
+
+class CardController:
+    """A card of one run. Each button calls the method of its name, on any thread; no cell runs, so none displays.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        from wiro_nb.notebook.widgets import RunCard
+
+        self.run = run
+        self.card = RunCard(run.snapshot, again_price=_again_price(run.snapshot), poster=_poster_of(run) or "")
+        self._stops: list[Callable[[], None]] = [self.card.on_action(lambda _card, action: self._act(action))]
+
+    def follow(self) -> None:
+        """Follows the run, which may have ended already or end meanwhile."""
+        self._stops.append(self.run.on_change(self._update))
+        self._update(self.run.snapshot, is_paced=False)
+
+    def close(self) -> None:
+        """Closes the card; a second call does nothing."""
+        while self._stops:
+            self._stops.pop()()
+        pacer.drop(self.card)
+        self.card.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """True when the card was closed, also by the form that shows it."""
+        return self.card.comm is None
+
+    def on_settled(self) -> None:
+        """Called when the run and its files are there, on any thread; again for a run that was uncertain."""
+
+    def _update(self, snapshot: Snapshot, *, is_paced: bool = True) -> None:
+        is_end = is_settled(self.run)
+        if self.is_closed:
+            pacer.drop(self.card)
+        elif is_paced and not is_end and snapshot.stage is not Stage.FETCHING:
+            pacer.offer(self.card, lambda: self.card.update(snapshot))
+        else:  # the end is shown at once
+            pacer.drop(self.card)
+            self.card.update(snapshot, poster=_poster_of(self.run) if is_end else None)
+        if is_end:
+            self.on_settled()
+
+    def _act(self, action: str) -> None:
+        try:
+            getattr(self, action)()
+        except WiroError as error:
+            self.card.reply(" ".join(error.lines()))
+
+    def cancel(self) -> None:
+        """Cancels the run."""
+        self.run.cancel()
+
+    def try_now(self) -> None:
+        """Asks the service at once."""
+        session.manager().follow(self.run)
+
+    def stop_watching(self) -> None:
+        """Closes the card; the run goes on."""
+        self.close()
+
+    def run_again(self) -> None:
+        """Starts the run again."""
+
+    def edit(self) -> None:
+        """Puts the settings of the run into a form."""
+
+    def copy_cell(self) -> None:
+        """Copies the cell that makes the run."""
+        from wiro_nb.notebook.magic.cells import cell_of_run
+
+        self.card.reply(cell_of_run(self.run, session.known_schema(self.run.model)), copy=True)
+
+    def compare(self) -> None:
+        """Compares it with the run it was made from, else with the one before it, below the card."""
+        from wiro_nb.notebook.compare.view import ComparisonView
+
+        other = _find_other(self.run)
+        if other is None:
+            self.card.reply("There is no other finished run to compare it with: %wiro compare RUN RUN")
+        else:
+            self.card.attach(ComparisonView([other, self.run]).widget())
+
+
+def _find_other(run: Run) -> Run | None:
+    """Returns the run that one was made from, else the latest finished one before it, same model first."""
+    manager, parent = session.manager(), (run.row.parent or {}).get("run_id")
+    if parent is not None:
+        return manager.get(str(parent))
+    done = manager.runs(notebook=run.row.notebook, state=RunState.SUCCEEDED, limit=50)
+    others = sorted((other for other in done if other.id != run.id), key=lambda other: other.id > run.id)
+    return next((other for other in others if other.model == run.model), others[0] if others else None)
+
+
+def _poster_of(run: Run) -> str | None:
+    picture = read_poster(run)
+    return f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
+
+
+def _again_price(snapshot: Snapshot) -> str:
+    """Returns what another such run costs."""
+    if snapshot.is_free:
+        return "free"
+    return "price not listed" if snapshot.estimated_usd is None else format_forecast(snapshot.estimated_usd)

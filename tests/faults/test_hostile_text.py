@@ -115,7 +115,7 @@ def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[s
     draw = itertools.cycle(texts).__next__
     line = spoil(ModelLine("a/b", "t", "d", ("c", "d"), "p"), draw)
     check_page(models_output([line, line], draw(), draw()).html)
-    status = AccountStatus("s", False, "a", Decimal(1), Decimal(2), (DONE,), "f", ("n",))
+    status = AccountStatus("s", False, "a", Decimal(1), Decimal(2), Decimal(0), (DONE,), "f", ("n",))
     check_page(spoil(status, draw).output().html)
     schema = hostile_schema(draw)
     check_page(ModelInfo(schema, draw(), notes=(draw(),)).output().html)

@@ -154,6 +154,11 @@ def cancel(arguments: argparse.Namespace) -> int:
     """Cancels a run that is waiting or running."""
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
+    if handle.state.is_final:
+        raise InputError(
+            f"run {handle.short_id} has ended already ({handle.status}), so nothing was cancelled",
+            hint=f"wiro-nb show {handle.short_id}",
+        )
     if not handle.done:
         manager.follow(handle)
     handle.cancel()

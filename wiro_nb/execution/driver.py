@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 LEASE_S = 20.0
 _HEARTBEAT_S = 5.0
 _OBSERVE_S = 1.0
+COST_PAUSES_S = (5.0, 30.0, 120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,8 @@ class Worker:
         if not await self._ensure_lease(active):
             return
         await runtime.finisher.finalize(active, task)
+        if active.row.is_cost_open and not active.snapshot.is_free:
+            self._spawn(self._read_cost(active.run, active.notebook_dir, COST_PAUSES_S))
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
@@ -364,6 +367,23 @@ class Worker:
                 reason=problems[0].problem,
                 run_id=run.id,
             )
+
+    async def read_costs(self, runs: Sequence[tuple[Run, Path]]) -> None:
+        """Begins to read what ended runs cost; each has the folder of its notebook beside it."""
+        for run, notebook_dir in runs:
+            self._spawn(self._read_cost(run, notebook_dir, (0.0, *COST_PAUSES_S)))
+
+    async def _read_cost(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
+        """Asks the service some more times what a run cost that has ended: the charge can come after the end."""
+        for pause in pauses_s:
+            await asyncio.sleep(pause)
+            try:
+                runtime = self.runtime(run.row.service)
+                active = ActiveRun(run, runtime.connection, notebook_dir, token=run.row.task_token)
+                if not run.row.is_cost_open or await runtime.finisher.read_cost(active):
+                    return
+            except WiroError as error:
+                _log.info("the cost of run %s was not read: %s", run.short_id, error.message)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

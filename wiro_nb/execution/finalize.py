@@ -12,7 +12,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -37,9 +37,9 @@ _RECORDED = (
     *("width", "height", "duration_s", "fps", "frames"),
 )
 _LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
+_NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _AT_A_TIME = 2
 _TURNS = 16
-_BILLED_NOTHING = "Billed: nothing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,25 @@ class Finisher:
         text, outputs = await self._work(self._write, active, final, task.made_by)
         await self._writer.step(active, lambda: self._writer.ledger.amend(active.id, outputs=outputs, record=text))
         self._writer.change(active, outputs=outputs, message=_problem_line(outputs))
+
+    async def read_cost(self, active: ActiveRun) -> bool:
+        """Reads Detail again for what an ended run cost; True when it is known now.
+
+        Raises:
+            WiroError: The service cannot be asked, or the ledger not written.
+        """
+        task = await self._connection.read_task(active.row.task_id, active.token)
+        cost_usd = _late_cost(task, active.row)
+        if cost_usd is None:
+            return False
+        final = replace(active.snapshot, cost_usd=cost_usd)
+        text, outputs = await self._work(self._write, active, final)
+        ledger = self._writer.ledger
+        await self._writer.step(
+            active, lambda: ledger.amend(active.id, cost_usd=cost_usd, record=text, outputs=outputs)
+        )
+        self._writer.change(active, cost_usd=cost_usd, outputs=outputs)
+        return True
 
     async def _end(self, active: ActiveRun, end: _End) -> None:
         if not await self._is_ours(active):
@@ -250,7 +269,7 @@ def _final_snapshot(active: ActiveRun, end: _End) -> Snapshot:
         stage=Stage.DONE if end.state is not RunState.FAILED else present.stage,
         outputs=end.outputs,
         exit_code=task.exit_code if task is not None else None,
-        cost_usd=_tidy(task.total_cost_usd) if task is not None else None,
+        cost_usd=_cost_of(task, present, end.state) if task is not None else None,
         started=min(started, end.finished) if started else None,
         finished=end.finished,
         elapsed_s=round((end.finished - submitted).total_seconds(), 3) if submitted else present.elapsed_s,
@@ -268,6 +287,35 @@ def _message(present: Snapshot, end: _End) -> str:
         return _problem_line(end.outputs)
     is_told = end.state is RunState.FAILED and end.task is not None and present.message
     return present.message if is_told else end.error.message
+
+
+def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
+    """Returns what an ended task cost; None where the service may not have said it yet.
+
+    The charge can come after the end, and what stands in its place before is not documented. Free by the rules of
+    the service is what fails with an exit code, and what is cancelled in the queue.
+    """
+    cost_usd = _tidy(task.total_cost_usd)
+    if cost_usd:
+        return cost_usd
+    is_free_failure = state is RunState.FAILED and (task.exit_code or "").strip() not in ("", "0")
+    never_started = state is RunState.CANCELLED and present.started is None and task.started is None
+    is_listed_free = cost_usd is not None and (present.is_free or present.estimated_usd == 0)
+    return Decimal(0) if is_free_failure or never_started or is_listed_free else None
+
+
+def _late_cost(task: Task, row: LedgerRow) -> Decimal | None:
+    """Returns what a run that ended a while ago cost; nothing at all is believed after an hour."""
+    cost_usd = _tidy(task.total_cost_usd)
+    is_old = row.finished_at is not None and utc_now() - row.finished_at > _NOTHING_IS_TRUE_AFTER
+    return cost_usd if cost_usd or (cost_usd is not None and is_old) else None
+
+
+def _billed(cost_usd: Decimal | None) -> str:
+    """Returns the sentence about cost in the error of a run without a result."""
+    if cost_usd is None:
+        return "What it cost is not known yet: a task that was stopped while running may be billed."
+    return f"Billed: ${cost_usd}." if cost_usd else "Billed: nothing."
 
 
 def _tidy(amount: Decimal | None) -> Decimal | None:
@@ -352,7 +400,7 @@ def _vanished(active: ActiveRun) -> RunFailed:
 
 
 def _cancelled(active: ActiveRun, task: Task) -> RunCancelled:
-    billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
+    billed = _billed(_cost_of(task, active.snapshot, RunState.CANCELLED))
     return RunCancelled(
         f"run {active.run.short_id} was cancelled", billed=billed, run_id=active.id, task_id=task.id
     )
@@ -361,11 +409,10 @@ def _cancelled(active: ActiveRun, task: Task) -> RunCancelled:
 def _failed(active: ActiveRun, task: Task) -> RunFailed:
     assert active.tracker is not None
     final = active.tracker.snapshot
-    billed = f"Billed: ${_tidy(task.total_cost_usd)}." if task.total_cost_usd else _BILLED_NOTHING
     return RunFailed(
         f"run {active.run.short_id} failed while {final.stage}: {final.message}",
         hint=f"%wiro show {active.run.short_id}, then %wiro rerun {active.run.short_id}",
-        billed=billed,
+        billed=_billed(_cost_of(task, final, RunState.FAILED)),
         run_id=active.id,
         task_id=task.id,
         exit_code=task.exit_code,

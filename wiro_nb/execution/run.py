@@ -248,8 +248,8 @@ class Run:
 
     @property
     def _stopped_following(self) -> bool:
-        """True when following stopped on a fault of this machine although the run itself goes on."""
-        return self.state in (RunState.SUBMITTED, RunState.PLANNED) and self._error is not None
+        """True when nobody here follows the run although it goes on: a fault of this machine ended that."""
+        return self.state in (RunState.SUBMITTED, RunState.PLANNED)
 
     def _wait_here(self, timeout_s: float | None) -> bool:
         try:
@@ -487,7 +487,7 @@ class Run:
 
     def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
         """Takes what the ledger says now of a run that this process does not drive; another one may have."""
-        if row.state is not self._row.state:
+        if (row.state, row.cost_usd) != (self._row.state, self._row.cost_usd):
             self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
         self._row = row
 

@@ -39,7 +39,9 @@ _NEXT: Mapping[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
-_AMENDABLE = frozenset({"outputs", "record", "folder", "starred", "uploaded", "cancel_at", "estimated_usd"})
+_AMENDABLE = frozenset(
+    {"outputs", "record", "folder", "starred", "uploaded", "cancel_at", "estimated_usd", "cost_usd"}
+)
 
 
 def _read(query: Callable[Concatenate[sqlite3.Connection, P], T]) -> Callable[Concatenate[Ledger, P], T]:
@@ -108,6 +110,7 @@ class Ledger:
     list = _read(queries.select)
     unfinished = _read(queries.unfinished)
     answer_plans = _read(queries.answer_plans)
+    open_costs = _read(queries.open_costs)
     find_task = _read(queries.find_task)
     find_maker = _read(queries.find_maker)
     frame_hashes = _read(queries.frame_hashes)

@@ -219,6 +219,19 @@ def _find_answer(
     return None if found is None else row_from_sql(found)
 
 
+def open_costs(connection: sqlite3.Connection, service: str, since: datetime) -> tuple[LedgerRow, ...]:
+    """Returns the runs of a service that ended since then and whose cost is not known yet, latest first."""
+    found = connection.execute(
+        f"""
+        SELECT {WHOLE_ROW} FROM runs
+        WHERE state IN ('succeeded', 'failed', 'cancelled') AND service = ? AND finished_at >= ?
+        AND task_id IS NOT NULL AND cost_usd IS NULL ORDER BY created DESC, run_id DESC
+        """,
+        (service, time_text(since)),
+    )
+    return tuple(map(row_from_sql, found))
+
+
 def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_id: str) -> LedgerRow | None:
     """Returns the run that owns a task of a service, also a forgotten one; None when there is none."""
     condition = "task_id = ? AND service = ? AND base_url = ? ORDER BY created DESC"
@@ -259,7 +272,7 @@ def money(
     """
     found = connection.execute(
         f"""
-        SELECT state, deleted, cost_usd, estimated_usd FROM runs
+        SELECT state, deleted, cost_usd, estimated_usd, task_id FROM runs
         WHERE {"1" if everywhere else "notebook IS :notebook"}
         AND {"1" if service is None else "service = :service"}
         """,
@@ -286,8 +299,8 @@ def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
         return cost, None
     if row["state"] == RunState.UNCERTAIN and row["deleted"]:
         return Decimal(0), None  # the user forgot it: it never reached the service
-    if row["state"] not in (*_UNFINISHED, RunState.SUCCEEDED):
-        return Decimal(0), None
+    if row["state"] not in _UNFINISHED and row["task_id"] is None:
+        return Decimal(0), None  # it never reached the service
     return Decimal(0), read_money(row["estimated_usd"]) or Decimal(0)
 
 
@@ -303,7 +316,7 @@ def spending(connection: sqlite3.Connection, by: str, *, service: str | None = N
     sums: dict[str, Spending] = {}
     # Summed here, not in SQL: amounts are exact decimals, kept as text.
     for row in connection.execute(
-        f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd FROM runs "
+        f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd, task_id FROM runs "
         "WHERE :service IS NULL OR service = :service",
         {"service": service},
     ):

@@ -95,6 +95,11 @@ class LedgerRow:
         return short_id(self.run_id)
 
     @property
+    def is_cost_open(self) -> bool:
+        """True when the run has ended and the service may still bill it, or has not said what it cost."""
+        return self.state.is_final and self.task_id is not None and self.cost_usd is None
+
+    @property
     def wall_s(self) -> float | None:
         """Seconds from submission to the end, the queue included; None while either is unknown."""
         if self.submitted_at is None or self.finished_at is None:

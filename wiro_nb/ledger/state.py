@@ -140,6 +140,11 @@ class Snapshot:
     parent: dict[str, Any] | None = None
     version: int = 0
 
+    @property
+    def is_cost_open(self) -> bool:
+        """True when the run has ended and the service may still bill it, or has not said what it cost."""
+        return self.state.is_final and self.task_id is not None and self.cost_usd is None
+
     def with_changes(self, changes: Mapping[str, Any]) -> Snapshot:
         """Returns a copy with other values: what `dataclasses.replace` does, in a third of its time."""
         changed = object.__new__(Snapshot)

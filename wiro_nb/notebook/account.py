@@ -37,6 +37,7 @@ def status() -> AccountStatus:
         account=_describe_account(choice),
         spent_usd=manager.spent(notebook),
         budget_usd=manager.budget(notebook),
+        reserved_usd=manager.reserved(notebook),
         in_flight=tuple(in_flight),
         files=_describe_files(manager.runs(notebook=notebook, state=RunState.SUCCEEDED, limit=500)),
     )
@@ -119,6 +120,7 @@ def spent(by: str = "model") -> Spent:
             f"what was spent can be added up by {', '.join(GROUPS)}, not by {by!r}", hint="%wiro spent --by day"
         )
     manager = session.manager()
+    manager.read_costs()
     rows = tuple(manager.ledger.spending(by, service=manager.service_name))
     here_usd = manager.spent(current_context().notebook)
     return Spent(by, rows, here_usd, manager.service_name)

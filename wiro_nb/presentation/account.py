@@ -43,6 +43,7 @@ class AccountStatus(Displayable):
         account: Where the key comes from.
         spent_usd: In this notebook.
         budget_usd: Its budget, or None.
+        reserved_usd: What its runs may still be billed.
         in_flight: Unfinished runs of this notebook.
         files: What its finished runs keep on disk.
         notes: Further lines.
@@ -53,6 +54,7 @@ class AccountStatus(Displayable):
     account: str
     spent_usd: Decimal
     budget_usd: Decimal | None
+    reserved_usd: Decimal
     in_flight: Sequence[Snapshot] = ()
     files: str = ""
     notes: tuple[str, ...] = ()
@@ -62,7 +64,8 @@ class AccountStatus(Displayable):
         service = _SERVICES.get(self.service, self.service)
         budget = f"nothing to spend {format_place(self.service)}"
         if not self.is_free or self.budget_usd is not None:
-            budget = format_budget(self.spent_usd, self.budget_usd) + _simulated(self.service)
+            money = format_budget(self.spent_usd, self.budget_usd, self.reserved_usd)
+            budget = money + _simulated(self.service)
         now = tally(self.in_flight) or "no runs in flight"
         rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
         rows += [("Files", self.files)] if self.files else []
@@ -89,7 +92,7 @@ class Budget(Displayable):
     Attributes:
         limit_usd: Most to spend in the notebook; None without a budget.
         spent_usd: What was billed in it.
-        reserved_usd: What its runs in flight may add.
+        reserved_usd: What its runs may still be billed.
         service: Name of the service.
         is_setting: True when the limit is the setting `budget_usd`, not a budget of the notebook.
     """

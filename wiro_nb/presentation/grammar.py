@@ -251,7 +251,7 @@ COMMANDS: tuple[Command, ...] = (
         (Argument("RUN", "run", "id of a run; without it all of them", required=False),),
         example="%wiro wait",
     ),
-    Command("cancel", "Cancel a run; a cancelled run is not billed", (RUN,), example="%wiro cancel 8k2qf"),
+    Command("cancel", "Cancel a run; one that generates may be billed", (RUN,), example="%wiro cancel 8k2qf"),
     Command(
         "attach",
         "Follow a task that was started elsewhere, by its task id",

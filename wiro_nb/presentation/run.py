@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.formatting import (
+    format_billed,
     format_cost,
     format_count,
     format_datetime,
@@ -25,7 +25,6 @@ from wiro_nb.presentation.formatting import (
     format_place,
     format_progress,
     format_size,
-    format_usd,
     raw_text,
     shorten,
 )
@@ -130,7 +129,7 @@ def run_notes(snapshot: Snapshot) -> list[Note]:
         code = snapshot.exit_code
         notes = [Note(snapshot.message or "The service gave no reason.")]
         if code not in (None, "", "0") and f"exit code {code}" not in snapshot.message:
-            notes.append(Note(text=f"The model ended with exit code {code}. Failed runs are not billed."))
+            notes.append(Note(text=f"The model ended with exit code {code}."))
         return notes
     if snapshot.state is RunState.CANCELLED:
         after = "Stopped before it was sent."
@@ -363,8 +362,8 @@ def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
 
 
 def _billed(snapshot: Snapshot) -> Html:
-    cost_usd = Decimal(0) if snapshot.is_free else snapshot.cost_usd
-    return h("b", f"Billed: {format_usd(cost_usd) if cost_usd else 'nothing'}.")
+    text = format_billed(snapshot)
+    return h("b", f"{text[0].upper()}{text[1:]}.")
 
 
 def _failed(snapshot: Snapshot) -> Child:

@@ -25,6 +25,7 @@ test directives in a prompt:
   [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
   [slow]   ten times longer, 2 s or more                  [queue]  stays queued until cancelled or released
   [hold]   stays running until killed or released (POST /sandbox/release with the taskid)
+  [charge-late]         costs nothing at its end and is billed a moment later, also when it was killed
   [stderr-then-recover]  task_error before the run until released; then it runs
 
 for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release,

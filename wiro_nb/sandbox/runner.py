@@ -21,7 +21,7 @@ from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.store import Files, Store
 from wiro_nb.sandbox.tasks import Task, server_paths
 
-_DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover)\]")
+_DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover|charge-late)\]")
 _DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
 _ENDING = frozenset({"task_end", "task_postprocess_start"})
 # Seconds at speed 1.
@@ -30,6 +30,7 @@ _QUEUE_S, _ACCEPT_S, _PREPROCESS_S, _ASSIGN_S, _STORE_S = 0.3, 0.1, 0.2, 0.5, 0.
 # A step of a [slow] task takes ten times longer, and at least this at any speed.
 _SLOW_FACTOR, _SLOW_STEP_S = 10, 0.2
 _MAX_RESTARTS = 5
+_CHARGE_S = 20.0
 
 
 class _NotStarted(Exception):
@@ -42,7 +43,7 @@ class _ActiveTask:
 
     Attributes:
         directives: Test directives from the prompt and the faults: fail, crash, slow, queue, hold, stderr,
-            stderr-then-recover.
+            stderr-then-recover, charge-late.
         exit_code: The `pexit` of a run that fails.
         released: Set to end a hold.
         coroutine: Set once it runs.
@@ -308,12 +309,24 @@ class Runner:
     def _end(self, active: _ActiveTask, status: str, *, billed: Decimal = Decimal(0)) -> None:
         """Writes the final state and the bill, frees the slot, then publishes the last event."""
         task = active.task
+        if "charge-late" in active.directives and (began := task.stamps.get("start")):
+            work = Usage(round(time.time() - began, 4), parameters=task.parameters)
+            charge = self._charge_late(task, billed or cost_usd(active.model.price, work))
+            billed = Decimal(0)
+            self._coroutines.add(charging := asyncio.get_running_loop().create_task(charge))
+            charging.add_done_callback(self._coroutines.discard)
         task.move_to(status, time.time())
         task.cost_usd = str(billed)
         self._store.end_task(task)
         self._active.pop(task.id, None)
         message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else ""
         self._events.publish(task, status, message)
+
+    async def _charge_late(self, task: Task, billed: Decimal) -> None:
+        """Bills a task after its end."""
+        await self._pause(_CHARGE_S)
+        task.cost_usd = str(billed)
+        self._store.end_task(task)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._speed)

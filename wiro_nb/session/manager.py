@@ -16,13 +16,13 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wiro_nb.config import Settings, cache_dir, data_dir
-from wiro_nb.errors import ConfigError, WiroError
+from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs, store_inputs
@@ -60,6 +60,8 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _ASK_TIMEOUT_S = 45.0
 _FETCH_TIMEOUT_S = 3600.0
+_COSTS_KNOWN_WITHIN = timedelta(days=30)
+_COSTS_AT_A_TIME = 20
 
 
 class Manager:
@@ -275,7 +277,16 @@ class Manager:
         found = [self._handle(row) for row in self.ledger.unfinished(notebook)]
         for run in found:
             self.follow(run)
+        self.read_costs()
         return found
+
+    def read_costs(self) -> None:
+        """Asks the service what runs cost that have ended and are not priced yet; returns at once."""
+        with contextlib.suppress(ConfigError, LedgerError):  # without a key nothing can be asked
+            rows = self.ledger.open_costs(self.service_name, datetime.now(UTC) - _COSTS_KNOWN_WITHIN)
+            if rows and not self.choice.is_free:
+                runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows[:_COSTS_AT_A_TIME]]
+                self._submit_quietly(self._the_worker().read_costs(runs))
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
@@ -425,6 +436,9 @@ class Manager:
                 if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
                     run._complete(error_from_dict(row.error))
             elif run.done:
+                if row.state is not run.row.state:
+                    # The row may have been read before the run's last step: what it says now is true of both.
+                    row = self.ledger.get(row.run_id)
                 run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
             return run
 

@@ -83,7 +83,9 @@ def every_page() -> list[str]:
     ]
     pages += [ModelInfo(schema, "about $0.04").output() for schema in bundled_models()]
     pages += [help_output(), *(help_output(command) for command in (CELL, *COMMANDS))]
-    pages += [AccountStatus("cloud", False, "key", Decimal("0.31"), Decimal(2), (GENERATING,)).output()]
+    pages += [
+        AccountStatus("cloud", False, "key", Decimal("0.31"), Decimal(2), Decimal(0), (GENERATING,)).output()
+    ]
     assert all(page.text.strip() for page in pages)
     return [page.html for page in pages]
 

@@ -248,7 +248,7 @@ def _describe_end(handle: Run) -> str:
 
 
 def cancel(query: str | Run) -> Run:
-    """Cancels a run and returns it; a run that is cancelled before it succeeds is not billed."""
+    """Cancels a run and returns it; in the queue it costs nothing, while it generates it may be billed."""
     handle = find_run(query, ends_it=True)
     if not handle.done:
         session.manager().follow(handle)

@@ -14,6 +14,7 @@ from typing import Any
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.presentation.formatting import (
+    format_billed,
     format_count,
     format_duration,
     format_forecast,
@@ -173,7 +174,8 @@ def _placeholder(snapshot: Snapshot, kind: str) -> str:
         return problem or ("no picture" if main_output(snapshot) is None else "")
     if kind == "running":
         return snapshot.stage.value if snapshot.percent is None else ""
-    return {"slot": "sending", "sending": "sending", "queued": "sent, not started"}.get(kind, "billed: nothing")
+    texts = {"slot": "sending", "sending": "sending", "queued": "sent, not started"}
+    return texts.get(kind) or format_billed(snapshot)
 
 
 def head_data(

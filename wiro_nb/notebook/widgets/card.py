@@ -11,7 +11,7 @@ import traitlets
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook.widgets.base import OutputWidget
-from wiro_nb.presentation.formatting import format_cost, format_place, format_time_left, format_usd, raw_text
+from wiro_nb.presentation.formatting import format_billed, format_cost, format_place, format_time_left, raw_text
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
 
@@ -178,17 +178,13 @@ def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[s
     }
 
 
-def _billed(snapshot: Snapshot) -> str:
-    return f"billed: {format_usd(snapshot.cost_usd) if snapshot.cost_usd else 'nothing'}"
-
-
 def _ended(snapshot: Snapshot, kind: str, again_price: str) -> dict[str, Any]:
     again = {"id": "run_again", "label": ", ".join(filter(None, ("Run again", again_price))), "icon": "play"}
     if kind == "failed":
         elapsed = _elapsed(snapshot, "elapsed", ticking=False)
-        return {"elapsed": elapsed, "aside": _billed(snapshot), "below": [_EDIT | {"muted": False}, again]}
+        return {"elapsed": elapsed, "aside": format_billed(snapshot), "below": [_EDIT | {"muted": False}, again]}
     if kind == "cancelled":
-        return {"aside": _billed(snapshot), "actions": [again]}
+        return {"aside": format_billed(snapshot), "actions": [again]}
     return {
         "facts": [list(item) for item in run_facts(snapshot).items()],
         "settings": [list(item) for item in run_settings(snapshot).items()],

@@ -147,7 +147,7 @@ class Finisher:
         if cost_usd is None:
             return False
         final = replace(active.snapshot, cost_usd=cost_usd)
-        text, outputs = await self._work(self._write, active, final)
+        text, outputs = await self._work(self._write, active, final, task.made_by)
         ledger = self._writer.ledger
         await self._writer.step(
             active, lambda: ledger.amend(active.id, cost_usd=cost_usd, record=text, outputs=outputs)

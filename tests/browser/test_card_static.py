@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets import RunCard
@@ -160,3 +163,30 @@ def test_what_a_button_opens_stands_below_the_card_with_the_focus(static_page: S
     expect(below).to_be_focused()
     static_page.set_trait(card, "attached", "")
     expect(below.locator(".wiro-run")).to_have_count(0)
+
+
+def test_a_preview_is_replaced_in_place_stays_in_no_model_and_goes_at_the_end(static_page: StaticPage) -> None:
+    def look(colour: tuple[int, int, int]) -> dict[str, Any]:
+        picture = io.BytesIO()
+        Image.new("RGB", (104, 60), colour).save(picture, "JPEG")
+        uri = f"data:image/jpeg;base64,{base64.b64encode(picture.getvalue()).decode()}"
+        return {"image": uri, "width": 104, "height": 60}
+
+    generating = {"percent": 12, "step": 3, "steps": 25, "elapsed_s": 40}
+    card = RunCard(moment(RunState.SUBMITTED, Stage.GENERATING, **generating))
+    page = static_page.show(card)
+    picture = page.locator(".wiro-preview")
+    expect(picture).to_be_hidden()
+    red, blue = look((200, 40, 40)), look((40, 40, 200))
+    static_page.set_trait(card, "preview", red)
+    expect(picture).to_be_visible()
+    page.evaluate("() => { window.first = document.querySelector('.wiro-preview'); }")
+    box = picture.bounding_box()
+    static_page.set_trait(card, "preview", blue)
+    expect(picture).to_have_attribute("src", blue["image"])
+    assert page.evaluate("() => window.first === document.querySelector('.wiro-preview')")
+    assert (picture.bounding_box(), picture.get_attribute("alt")) == (box, "Preview of run 08c41")
+    # What a notebook could save is empty again, and nothing was sent to the kernel for that.
+    assert page.evaluate("() => [window.model.get('preview'), window.saved]") == [{}, []]
+    update(static_page, card, moment(RunState.FAILED, Stage.GENERATING, elapsed_s=41))
+    expect(picture).to_be_hidden()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SUCCESS_STATUS = "task_postprocess_end"
 CANCEL_STATUS = "task_cancel"
 ERROR_STATUS = "task_error"
+PREVIEW_STATUS = "task_preview"
 TERMINAL_STATUSES = frozenset({SUCCESS_STATUS, CANCEL_STATUS})
 """Statuses after which nothing changes. A task in `task_error` may recover; an event of it is a line of stderr."""
 
@@ -44,6 +45,9 @@ _LONGEST_MADE_BY = 64 * 1024
 _LONGEST_LOG = 256 * 1024
 """Of a log the end is kept: that is what is shown."""
 
+_LARGEST_PREVIEW = 64 * 1024
+_LONGEST_SIDE = 4096
+_PREVIEW_URI = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/]+={0,2}")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{16,}")
 
 
@@ -131,13 +135,27 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """A look at the clip while it is generated, to be shown and never stored.
+
+    Attributes:
+        image: Data URI of a picture, at most 64 KB.
+        width, height: Pixels.
+    """
+
+    image: str = field(repr=False)
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One message of the socket.
 
     Attributes:
         status: As the service spells it; "" for an answer without one.
         task_id, token: The task of the event, if given.
-        text: Log line or whole log. progress, outputs: set when the message has them.
+        text: Log line or whole log. progress, outputs, preview: set when the message has them.
         result: False when the service refused.
     """
 
@@ -147,6 +165,7 @@ class Event:
     text: str | None = None
     progress: Progress | None = None
     outputs: tuple[Output, ...] | None = None
+    preview: Preview | None = None
     result: bool = True
 
     @property
@@ -264,15 +283,28 @@ def read_event(frame: object) -> Event | None:
     message = data.get("message")
     progress = _read_progress(message) if status == "task_output" else None
     outputs = read_outputs(message) if status == SUCCESS_STATUS else None
+    is_text = progress is None and outputs is None and status != PREVIEW_STATUS
     return Event(
         status=status,
         task_id=as_optional_text(data.get("id") or data.get("taskid"), _LONGEST_WORD),
         token=_read_token(data) or None,
-        text=(_read_log(message) or None) if progress is None and outputs is None else None,
+        text=(_read_log(message) or None) if is_text else None,
         progress=progress,
         outputs=outputs,
+        preview=_read_preview(message) if status == PREVIEW_STATUS else None,
         result=result,
     )
+
+
+def _read_preview(message: object) -> Preview | None:
+    """Reads a preview; None for anything but a small picture."""
+    data = as_mapping(message)
+    image, width, height = data.get("image"), as_whole(data.get("width")), as_whole(data.get("height"))
+    if not isinstance(image, str) or len(image) > _LARGEST_PREVIEW or not _PREVIEW_URI.fullmatch(image):
+        return None
+    if width is None or height is None or not (0 < width <= _LONGEST_SIDE and 0 < height <= _LONGEST_SIDE):
+        return None
+    return Preview(image, width, height)
 
 
 def _read_progress(message: object) -> Progress | None:

@@ -99,6 +99,8 @@ class Tracker:
         changes |= self._stage(STAGE_OF_STATUS.get(event.status), now)
         if event.progress is not None:
             changes |= self._progress(event.progress, now)
+        if event.preview is not None:
+            changes["preview"] = event.preview
         if event.text and event.progress is None:
             whole = event.status in ("task_output_full", "task_error_full")
             changes |= self._whole_log(event.text) if whole else self._log_lines(event.text)
@@ -190,6 +192,7 @@ class Tracker:
         self._service_remaining = None
         changes |= {
             **self._stage(Stage.FETCHING, now),
+            "preview": None,
             "outputs": tuple(_output(output) for output in task.outputs),
             "percent": 100.0,
             "exit_code": task.exit_code,
@@ -203,6 +206,7 @@ class Tracker:
         self._detail_is_due = False
         end = {
             "state": state,
+            "preview": None,
             "exit_code": task.exit_code,
             "cost_usd": task.total_cost_usd,
             "finished": task.finished or task.cancelled or now,

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wiro_nb.api.answers import Preview
 
 
 class RunState(StrEnum):
@@ -100,6 +103,7 @@ class Snapshot:
         estimated_usd: Forecast or None (unknown). cost_usd: What the service billed, None until known.
         outputs: Files made. exit_code: The service's `pexit`, or None.
         cancel_requested: True once the user asked for it.
+        preview: The latest look at the clip while it is generated, where the service shows one.
         parent: The run this one was made from, as the record has it; None for none.
     """
 
@@ -138,6 +142,7 @@ class Snapshot:
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seed: dict[str, Any] | None = None
     parent: dict[str, Any] | None = None
+    preview: Preview | None = None
     version: int = 0
 
     @property

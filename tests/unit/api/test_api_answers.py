@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wiro_nb.api.answers import (
+    Preview,
     Progress,
     Submitted,
     read_event,
@@ -258,3 +259,27 @@ def test_a_model_of_the_catalogue_is_named_by_its_slug_not_its_run_path() -> Non
     )
     assert tool.slug == "wiro/wan2.2-effects-extra"
     assert (tool.title, tool.categories, tool.tags) == (tool.slug, ("video",), ())
+
+
+LOOK = {"image": "data:image/jpeg;base64,anBlZw==", "width": 104, "height": 60, "step": 3, "steps": 25}
+
+
+@pytest.mark.parametrize(
+    ("message", "is_shown"),
+    [
+        (LOOK, True),
+        (LOOK | {"image": "https://elsewhere.test/pixel.png"}, False),
+        (LOOK | {"image": "data:image/svg+xml;base64,anBlZw=="}, False),
+        (LOOK | {"image": "data:image/jpeg;base64," + "A" * 70_000}, False),
+        (LOOK | {"image": 'data:image/jpeg;base64,AA" onload="x'}, False),
+        (LOOK | {"width": 0}, False),
+        (LOOK | {"height": "tall"}, False),
+        ("a line", False),
+        (None, False),
+    ],
+)
+def test_a_preview_is_a_small_picture_or_nothing_and_never_a_line_of_the_log(message: Any, is_shown: bool) -> None:
+    event = read_event(json.dumps({"type": "task_preview", "id": "7", "message": message, "result": True}))
+    assert event is not None
+    assert event.preview == (Preview(str(LOOK["image"]), 104, 60) if is_shown else None)
+    assert event.text is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wiro_nb.api.answers import Event, Output, Progress, Task
+from wiro_nb.api.answers import Event, Output, Preview, Progress, Task
 from wiro_nb.execution.tracker import LOG_LINES, STAGE_OF_STATUS, Tracker, clean_lines, failure_sentence
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.redaction import register_secret
@@ -305,3 +305,13 @@ def test_shuffled_doubled_and_cut_off_events_end_the_same(order: list[int], doub
     snapshot = followed.snapshot
     assert (snapshot.stage, snapshot.percent) == (Stage.FETCHING, 100.0)
     assert snapshot.elapsed_s == 20.0
+
+
+def test_a_preview_is_live_state_that_moves_no_stage_writes_no_log_and_ends_with_the_run() -> None:
+    look = Preview("data:image/jpeg;base64,anBlZw==", 104, 60)
+    followed = tracker()
+    followed.feed_event(Event("task_start", "7"), at(1))
+    shown = followed.feed_event(Event("task_preview", "7", preview=look), at(2))
+    assert (shown.preview, shown.stage, shown.log_count) == (look, Stage.GENERATING, 0)
+    assert followed.feed_event(step(3), at(3)).preview == look
+    assert followed.feed_task(won(), at(4)).preview is None

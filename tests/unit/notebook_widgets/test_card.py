@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from wiro_nb.api.answers import Preview
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets import RunCard, card_view
 
@@ -167,3 +169,17 @@ def test_actions_reach_the_handler_until_it_is_taken_away() -> None:
 
 def test_the_card_reads_as_one_line_where_no_widget_shows() -> None:
     assert repr(RunCard(GENERATING)) == "Generating · a/b · run abcde"
+
+
+def test_a_preview_comes_with_the_moment_in_one_message_and_goes_with_the_end(messages: list[Any]) -> None:
+    card = RunCard(GENERATING)
+    messages.clear()
+    look = Preview("data:image/jpeg;base64,anBlZw==", 104, 60)
+    card.update(replace(GENERATING, version=1, step=7, preview=look))
+    assert [sorted(content["state"]) for _, content in messages] == [["preview", "state"]]
+    assert card.preview == {"image": look.image, "width": 104, "height": 60}
+    messages.clear()
+    card.update(replace(GENERATING, version=2, step=8, preview=look))
+    assert [sorted(content["state"]) for _, content in messages] == [["state"]]
+    card.update(replace(GENERATING, version=3, stage=Stage.FETCHING))
+    assert card.preview == {}

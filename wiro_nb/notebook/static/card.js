@@ -27,6 +27,7 @@ function makeCard(act) {
     actions: h("span", { class: "wiro-row wiro-acts-top" }),
     prompt: h("p", { class: "wiro-prompt", dir: "auto" }),
     stepper: h("ol", { class: "wiro-stepper" }),
+    preview: h("img", { class: "wiro-preview", hidden: true }),
     stepperBox: null,
     numbers: h("span", { class: "wiro-numbers" }),
     elapsed: h("span", {}),
@@ -68,7 +69,7 @@ function makeCard(act) {
     h("table", {}, parts.settingsBody));
   parts.text = h("div", { class: "wiro-run-text" }, parts.head, parts.prompt, parts.facts, parts.files, parts.settings);
   parts.acts = h("div", { class: "wiro-acts" }, parts.below, parts.log);
-  parts.text.append(parts.stepperBox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
+  parts.text.append(parts.preview, parts.stepperBox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
   parts.body = h("div", { class: "wiro-run-body" }, h("div", { class: "wiro-run-media" }, parts.media, parts.loopBox), parts.text);
   parts.root = h("article", { class: "wiro-card wiro-sec wiro-run", tabindex: "-1" }, parts.body, parts.live);
   parts.act = act;
@@ -200,6 +201,15 @@ async function draw(parts, state, anchor, model) {
   await drawn;
 }
 
+/** Shows the latest look at the clip, in place of the one before. */
+function drawPreview(parts, preview, run) {
+  if (!preview?.image?.startsWith("data:image/")) return;
+  setAttribute(parts.preview, "width", preview.width);
+  setAttribute(parts.preview, "height", preview.height);
+  setAttribute(parts.preview, "alt", `Preview of run ${run}`);
+  parts.preview.src = preview.image;
+}
+
 function drawLog(parts, lines, state) {
   const count = state?.log_count || lines.length;
   setShown(parts.log, count > 0);
@@ -253,6 +263,7 @@ function render({ model, el }) {
     setAttribute(parts.root, "data-gone", gone);
     const drawn = draw(parts, state, anchor, model);
     drawLog(parts, model.get("log") ?? [], state);
+    setShown(parts.preview, Boolean(parts.preview.src) && ["running", "lost"].includes(state?.kind));
     announce(parts, state);
     const isWatched = was && was !== state.kind && parts.root.contains(document.activeElement);
     if (isWatched) drawn.then(() => parts.root.scrollIntoView({ block: "nearest" }));
@@ -260,6 +271,12 @@ function render({ model, el }) {
   const onState = () => {
     anchor = performance.now();
     redraw();
+  };
+  const onPreview = () => {
+    drawPreview(parts, model.get("preview"), model.get("state")?.run);
+    redraw();
+    // A notebook can save the state of its widgets: the picture does not stay in it. After the other views had it.
+    queueMicrotask(() => model.set("preview", {}));
   };
   const onMessage = async (content) => {
     if (content?.type === "notice") setMoneyText(parts.reply, content.text);
@@ -273,6 +290,7 @@ function render({ model, el }) {
   });
   model.on("change:state", onState);
   model.on("change:log", redraw);
+  model.on("change:preview", onPreview);
   model.on("msg:custom", onMessage);
   model.on("change:gone", redraw);
   const timer = setInterval(() => {
@@ -283,7 +301,7 @@ function render({ model, el }) {
   const below = makeAttachment(model);
   el.replaceChildren(parts.root, below.node);
   stopKeyPropagation(parts.root);
-  redraw();
+  onPreview();
   return () => {
     clearInterval(timer);
     below.close();

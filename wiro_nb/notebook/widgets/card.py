@@ -231,6 +231,9 @@ class RunCard(OutputWidget):
     script = "card.js"
     state = traitlets.Dict(help="What the card shows: see `card_view`.").tag(sync=True)
     log: traitlets.List[str] = traitlets.List(help="Latest log lines, text.").tag(sync=True)
+    preview = traitlets.Dict(help="The latest look at the clip: `image`, `width`, `height`; or empty.").tag(
+        sync=True
+    )
 
     def __init__(self, snapshot: Snapshot, *, again_price: str = "", poster: str = "") -> None:
         """Makes a card.
@@ -264,6 +267,7 @@ class RunCard(OutputWidget):
         with self.hold_sync():
             self.state = self._view(snapshot)
             self.log = log_view(snapshot)
+            self.preview = {} if snapshot.preview is None else asdict(snapshot.preview)
 
     def on_action(self, handler: ActionHandler) -> Callable[[], None]:
         """Calls `handler(card, action)` when a button is pressed, with one of `ACTIONS`; returns what stops it."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wiro_nb.cli.parser import build_parser
-from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
+from wiro_nb.presentation.grammar import CELL, COMMANDS, FILM, Command
 from wiro_nb.sandbox.options import build_parser as build_sandbox_parser
 
 README = Path(__file__).parents[1] / "README.md"
@@ -31,7 +31,7 @@ def rewrite(text: str) -> str:
 
 def magic_table() -> str:
     """Returns the table of magic commands, and that of their options."""
-    every = [CELL, *COMMANDS]
+    every = [CELL, FILM, *COMMANDS]
     options = [
         (f"{flag.name} {flag.value}".strip(), command.title, flag.help)
         for command in every

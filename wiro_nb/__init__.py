@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wiro_nb.errors import WiroError
     from wiro_nb.execution.run import Run
+    from wiro_nb.films.film import Film
     from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
     from wiro_nb.notebook.browser.models import info, models
     from wiro_nb.notebook.compare.reproduce import compare, rerun, verify
-    from wiro_nb.notebook.film.actions import join
+    from wiro_nb.notebook.film.actions import film, join
     from wiro_nb.notebook.form.actions import form
     from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, runs, show, wait
     from wiro_nb.notebook.sweep.actions import sweep
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Film",
     "Run",
     "Sweep",
     "WiroError",
@@ -36,6 +38,7 @@ __all__ = [
     "compare",
     "download",
     "extend",
+    "film",
     "forget",
     "form",
     "info",
@@ -62,10 +65,11 @@ __all__ = [
 _MODULES = {
     "wiro_nb.errors": "WiroError",
     "wiro_nb.execution.run": "Run",
+    "wiro_nb.films.film": "Film",
     "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
     "wiro_nb.notebook.browser.models": "info models",
     "wiro_nb.notebook.compare.reproduce": "compare rerun verify",
-    "wiro_nb.notebook.film.actions": "join",
+    "wiro_nb.notebook.film.actions": "film join",
     "wiro_nb.notebook.form.actions": "form",
     "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run runs show wait",
     "wiro_nb.notebook.sweep.actions": "sweep",

@@ -164,7 +164,7 @@ def join_parts(
     started = datetime.now(UTC)
     if not 0 <= crossfade_s <= 10:
         raise InputError(f"a crossfade lasts 0 to 10 seconds, not {crossfade_s:g}", hint="--crossfade 0.3")
-    _check_target(target)
+    check_target(target)
     sound = _keep_sound(audio, base) if audio is not None else None
     clips = [read_clip(part.path) for part in parts]
     continues = [False, *(_goes_on(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
@@ -200,7 +200,12 @@ def open_film(path: Path, base: Path) -> JoinedFilm:
     return JoinedFilm(path, record, measure_output(output, path.parent, base))
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Refuses a file that no film may be written to.
+
+    Raises:
+        InputError: It does not end in .mp4, or is there and no film of ours.
+    """
     if target.suffix.lower() != ".mp4":
         raise InputError(f"a film is an MP4, so {target.name} should end in .mp4", hint="--out film.mp4")
     if not is_there(target):

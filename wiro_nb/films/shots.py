@@ -44,7 +44,7 @@ def read_shots(
         given: For each shot its inputs by name, with `name`, `model`, and `from`: "previous" or the name of a
             shot, with "#N" for another frame than the last. Inputs whose names are these words stand in `inputs`.
         model: Of the shots that name none.
-        shared: Inputs of all shots.
+        shared: Inputs of all shots of that model; of all shots where `model` is None.
 
     Raises:
         InputError: No shots or too many, one without a model, a name that stands twice or nowhere, or shots that
@@ -106,7 +106,8 @@ def _read_shot(
     inside = item.get("inputs") or {}
     if not isinstance(inside, Mapping):
         raise _refused(f"shot {name}: inputs are a mapping by name", '"inputs": {"model": "..."}')
-    values = {**shared, **{key: value for key, value in item.items() if key not in _RESERVED}, **inside}
+    common = shared if model in (None, "", chosen) else {}  # settings of another model
+    values = {**common, **{key: value for key, value in item.items() if key not in _RESERVED}, **inside}
     source, frame = _read_source(name, item.get("from"), before)
     return Shot(name, chosen, values, source, frame)
 

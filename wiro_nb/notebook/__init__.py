@@ -4,6 +4,7 @@
     run/         starting, showing and resuming a run
     form/        the form of a model
     sweep/       the grid of a sweep
+    film/        joined clips and films of several shots
     compare/     comparing and reproducing runs
     browser/     the model browser
     document/    the open notebook's metadata and saved outputs
@@ -24,4 +25,5 @@ from wiro_nb.presenters import register_presenter
 
 register_presenter("run", lambda: import_module("wiro_nb.notebook.run.view").show)
 register_presenter("extend", lambda: import_module("wiro_nb.notebook.run.actions").extend)
+register_presenter("film", lambda: import_module("wiro_nb.notebook.film.view").show)
 register_presenter("sweep", lambda: import_module("wiro_nb.notebook.sweep.view").show)

@@ -14,7 +14,7 @@ from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.run.resume import resume_runs, show_messages
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.grammar import MAGIC
+from wiro_nb.presentation.grammar import CELL, FILM
 
 HINT = (
     "Forms and cards in Colab need: from google.colab import output; output.enable_custom_widget_manager(). "
@@ -62,8 +62,8 @@ def unload(shell: Any) -> None:
     if magics is None:
         return
     for kind in shell.magics_manager.magics.values():
-        if getattr(kind.get("wiro"), "__self__", None) is magics:
-            del kind["wiro"]
+        for name in [name for name, magic in kind.items() if getattr(magic, "__self__", None) is magics]:
+            del kind[name]
     shell.magics_manager.registry.pop(WiroMagics.__name__, None)
     shell.configurables[:] = [item for item in shell.configurables if item is not magics]
     completer = getattr(shell, "Completer", None)
@@ -77,6 +77,7 @@ def unload(shell: Any) -> None:
         ("run.view", "end_views"),
         ("form.controller", "end_forms"),
         ("sweep.view", "end_grids"),
+        ("film.view", "end_films"),
     ):
         module = sys.modules.get(f"wiro_nb.notebook.{name}")
         if module is not None:
@@ -89,12 +90,12 @@ def unload(shell: Any) -> None:
 
 
 def let_through_without_body(lines: list[str]) -> list[str]:
-    """Gives a lone `%%wiro MODEL ...` line an empty line below it, so that the magic itself can answer.
+    """Gives a lone `%%wiro ...` or `%%wiro_film` line an empty line below it, so that the magic itself can answer.
 
     Args:
         lines: A cell's, with their line ends.
     """
-    is_lone = len(lines) == 1 and lines[0].split(maxsplit=1)[:1] == [f"%%{MAGIC}"]
+    is_lone = len(lines) == 1 and lines[0].split(maxsplit=1)[:1] in ([CELL.words], [FILM.words])
     return [*lines, "\n"] if is_lone else lines
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wiro_nb.films.plan import FilmPlan, describe_plan
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.presentation.formatting import format_size, shorten
-from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
-from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.formatting import format_count, format_size, shorten
+from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, table, url
+from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
+from wiro_nb.presentation.request import format_estimate
 from wiro_nb.presentation.run import media, poster_base64
-from wiro_nb.presentation.status import Status, status_dot
+from wiro_nb.presentation.status import SLOT, Status, status_dot
 
 _SMALL = f"font-size:11px;{MUTED}"
 _LONGEST_PROMPT = 90
@@ -76,7 +78,29 @@ def film_output(
     html = h("div", head, (line(item) for item in sentences), player, strip, style=CARD)
     lines = [f"wiro: {title[:1].lower()}{title[1:]}  {about}", *(f"  {item}" for item in sentences)]
     lines += [f"  {film.path}"] if film is not None else []
-    return Output(html, "\n".join([*lines, *map(_tile_text, tiles)]), picture, metadata or {})
+    first = next((tile.poster for tile in tiles if tile.poster), None)
+    jpeg = poster_base64(first) if first else ""
+    return Output(html, "\n".join([*lines, *map(_tile_text, tiles)]), jpeg, metadata or {})
+
+
+def plan_output(plan: FilmPlan) -> Output:
+    """Returns the shots of a film that is not sent: what each goes on from, its model, its price."""
+    heads = ("", "shot", "goes on from", "model", "prompt", "price")
+    rows = [_plan_row(plan, place) for place in range(len(plan.shots))]
+    lines = ("  " + "  ".join(str(cell) for cell in row if cell) for row in rows)
+    return card(
+        heading(f"Film {plan.title}, {format_count(len(plan.shots), 'shot')}", "Nothing was sent.", status=SLOT),
+        paragraphs([f"Would send {describe_plan(plan)}."]),
+        Block(table(heads, rows, right=frozenset({5})), tuple(lines)),
+    )
+
+
+def _plan_row(plan: FilmPlan, place: int) -> list[Child]:
+    shot, made = plan.shots[place], plan.made.get(place)
+    source = f"{shot.source}{'' if shot.frame == -1 else f', frame {shot.frame}'}"
+    price = f"made, run {made.short_id}" if made is not None else format_estimate(plan.prices[place], plan.is_free)
+    prompt = shorten(" ".join(str(shot.values.get("prompt") or "").split()), _LONGEST_PROMPT)
+    return [f"{place + 1}", shot.name, source, shot.model, prompt, price]
 
 
 def _tile(number: int, tile: ShotTile, film: RunOutput | None) -> Html:

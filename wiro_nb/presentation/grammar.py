@@ -79,7 +79,7 @@ class Command:
         flags: Options, anywhere on the line.
         takes_values: True when `name=value` pairs are the model's settings.
         takes_body: True when the command is also a cell, `%%wiro NAME`, whose body is the prompt.
-        is_cell: True for the cell magic itself.
+        words: What calls it, where that is not `%wiro` and its name.
         example: A complete line that works.
     """
 
@@ -89,14 +89,14 @@ class Command:
     flags: tuple[Flag, ...] = ()
     takes_values: bool = False
     takes_body: bool = False
-    is_cell: bool = False
+    words: str = ""
     example: str = ""
 
     @property
     def title(self) -> str:
         """The words that call the command, e.g. "%wiro show"."""
-        if self.is_cell:
-            return f"%%{MAGIC}"
+        if self.words:
+            return self.words
         return f"%{MAGIC}" if self.name == STATUS else f"%{MAGIC} {self.name}"
 
     @property
@@ -129,7 +129,7 @@ RUN_FLAGS = (
     Flag("--dry-run", "Show the request and its price; send nothing"),
     Flag("--sweep", "Run once for each value: seed=1..6, or loraType=ZoomIn,PanLeft", "NAME=A,B", repeats=True),
     Flag("--zip", "Pair the values of several --sweep in place of combining them"),
-    Flag("--yes", "Send a large sweep without being asked"),
+    Flag("--yes", "Send a large sweep or film without being asked"),
 )
 
 JOIN_FLAGS = (
@@ -144,8 +144,30 @@ CELL = Command(
     (MODEL,),
     RUN_FLAGS,
     takes_values=True,
-    is_cell=True,
+    words=f"%%{MAGIC}",
     example="%%wiro Wan-AI/Wan2.2-TI2V-5B-text-to-video seed=7",
+)
+
+FILM = Command(
+    "film",
+    "Make a film of several shots: each begins with a line such as --- waves from=previous seed=7, and its prompt "
+    "stands below it",
+    (Argument("MODEL", "model", "of the shots that name none", required=False),),
+    (*(flag for flag in RUN_FLAGS if flag.name not in ("--sweep", "--zip")), *JOIN_FLAGS),
+    takes_values=True,
+    words=f"%%{MAGIC}_film",
+    example="%%wiro_film pruna/vace --out storm.mp4",
+)
+SHOT = Command(
+    "shot",
+    "A shot of a film",
+    (
+        Argument("NAME", "text", "of the shot", required=False),
+        Argument("MODEL", "model", "of this shot", required=False),
+    ),
+    takes_values=True,
+    words="---",
+    example="--- waves from=previous seed=7",
 )
 
 COMMANDS: tuple[Command, ...] = (

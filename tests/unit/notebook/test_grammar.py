@@ -9,7 +9,7 @@ from wiro_nb.notebook.extension import let_through_without_body
 from wiro_nb.notebook.magic.handlers import HANDLERS
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.magic.parser import parse_cell_line, parse_line
-from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
+from wiro_nb.presentation.grammar import CELL, COMMANDS, FILM, SHOT, Command
 
 
 def test_every_command_has_a_function_and_every_function_a_command() -> None:
@@ -23,11 +23,12 @@ def test_the_example_of_a_command_calls_it(command: Command) -> None:
     assert command.summary
 
 
-def test_the_example_of_the_cell_magic_reads() -> None:
-    assert parse_cell_line(CELL.example.removeprefix("%%wiro")).command is CELL
+@pytest.mark.parametrize("command", [CELL, FILM, SHOT], ids=lambda command: command.name)
+def test_the_example_of_a_cell_magic_reads(command: Command) -> None:
+    assert parse_cell_line(command.example.removeprefix(command.words), command).command is command
 
 
-@pytest.mark.parametrize("command", [CELL, *COMMANDS], ids=lambda command: command.name)
+@pytest.mark.parametrize("command", [CELL, FILM, SHOT, *COMMANDS], ids=lambda command: command.name)
 def test_arguments_and_options_are_explained(command: Command) -> None:
     assert all(item.help for item in (*command.arguments, *command.flags))
     required = [item.required for item in command.arguments]

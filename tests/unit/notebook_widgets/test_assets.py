@@ -15,7 +15,7 @@ from wiro_nb.notebook.widgets.base import bundle_script, read_static
 
 STATIC = files("wiro_nb.notebook") / "static"
 SCRIPTS = sorted(item.name for item in STATIC.iterdir() if item.name.endswith(".js"))
-ENTRIES = ["bridge.js", "card.js", "field.js", "form.js"]
+ENTRIES = ["bridge.js", "card.js", "field.js", "film.js", "form.js"]
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -2,17 +2,141 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
 from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
 from wiro_nb.notebook.run.actions import source_text
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
 from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.films.film import Film, FilmTarget
+    from wiro_nb.films.plan import FilmPlan
+
+
+@dataclass(frozen=True, slots=True)
+class FilmOptions:
+    """How a film is made.
+
+    Attributes:
+        out: The MP4, beside the notebook.
+        crossfade_s, audio: As in `join`.
+        submit: How its shots are submitted.
+    """
+
+    out: str | Path
+    crossfade_s: float
+    audio: str | Path | None
+    submit: SubmitOptions
+
+
+def film(
+    shots: Sequence[Mapping[str, Any]],
+    inputs: Mapping[str, Any] | None = None,
+    /,
+    *,
+    model: str | None = None,
+    out: str | Path = "film.mp4",
+    crossfade_s: float = 0.0,
+    audio: str | Path | None = None,
+    yes: bool = False,
+    wait: bool | None = None,
+    fresh: bool = False,
+    max_cost_usd: Decimal | float | str | None = None,
+    out_dir: str | None = None,
+    **shared: Any,
+) -> Film:
+    """Makes a film of several shots and returns its handle.
+
+    Shots run as soon as what they need is there, those that need nothing side by side. Run again, only changed
+    shots and those that go on from them are sent; `film.retry()` sends failed ones again.
+
+    For example `film([{"prompt": "a storm"}, {"prompt": "waves", "from": "previous"}], model="pruna/vace")`.
+
+    Args:
+        shots: For each its inputs by name, with `name`, `model`, and `from`: "previous" or a shot's name, with
+            "#N" for another frame than the last.
+        inputs: Inputs of all shots of `model` as a mapping, for those whose names are options here.
+        model: Of the shots that name none.
+        out: The MP4, beside the notebook. The same name is the same film.
+        crossfade_s: As in `join`.
+        audio: As in `join`.
+        yes: True sends a large film too. Without it more than 12 runs, more than 1 USD (both are settings) or an
+            unknown price are refused.
+        wait: As in `run`.
+        fresh: True runs every shot, also those that are made.
+        max_cost_usd: Refuses when one shot may cost more, in USD.
+        out_dir: Folder of the clips; beside the notebook when None.
+        **shared: Inputs of all shots of `model`.
+
+    Raises:
+        InputError: A shot does not fit, or they go on from one another in a circle. Nothing was sent.
+        ConfirmationNeeded, BudgetExceeded: Nothing was sent.
+        RunFailed: Where it waits: a shot gave no result; what is made is kept.
+    """
+    from wiro_nb.notebook.film.view import FilmView
+
+    options = FilmOptions(
+        out, crossfade_s, audio, SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    )
+    plan = make_plan(shots, options, model=model, shared=merge_inputs(inputs, shared))
+    handle = start(plan, options, yes=yes)
+    if session.should_wait(current_context(), wait):
+        wait_for(FilmView(handle))
+    return handle
+
+
+def make_plan(
+    given: Sequence[Mapping[str, Any]], options: FilmOptions, *, model: str | None, shared: Mapping[str, Any]
+) -> FilmPlan:
+    """Works a film out for a notebook; sends nothing. Raises as `film`."""
+    from wiro_nb.films.plan import plan_film
+    from wiro_nb.films.shots import read_shots
+
+    context = current_context()
+    target = target_path(options.out, context.folder)
+    origin = origin_of(context, options.submit.kind)
+    shots = read_shots(given, model=model, shared=shared)
+    return plan_film(session.manager(), shots, title=target.stem, origin=origin, fresh=options.submit.fresh)
+
+
+def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
+    """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
+    from wiro_nb.films.film import FilmTarget
+    from wiro_nb.films.join import check_target
+
+    folder = current_context().folder
+    target = FilmTarget(
+        target_path(options.out, folder),
+        folder,
+        options.crossfade_s,
+        None if options.audio is None else target_path(options.audio, folder),
+        options.submit.max_cost_usd,
+        options.submit.out_dir,
+    )
+    check_target(target.path)  # refused before paying, not after
+    return start_on(plan, target, yes=yes)
+
+
+def start_on(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
+    """Starts a film that is to be joined there. Raises as `film`."""
+    from wiro_nb.films.film import Film
+    from wiro_nb.films.plan import confirm
+
+    manager, limits = session.manager(), session.preferences
+    confirm(manager, plan, yes=yes, limit_usd=limits.sweep_limit_usd, limit_runs=limits.sweep_limit_runs)
+    handle = Film.start(manager, plan, target)
+    if handle.runs:
+        session.last_run = handle.runs[-1]
+    return handle
 
 
 def join(

@@ -17,7 +17,9 @@ from wiro_nb.presentation.html import h, line
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.status import DONE
 
-THUMB_BYTES = 1_600
+_THUMB_BYTES, _THUMB_WIDTH = 1_600, 132
+_POSTER_BYTES = 5_000
+"""A film of twelve shots adds less than 60 KB to its notebook."""
 _MIN_INTERVAL_S = 0.3
 
 
@@ -69,18 +71,25 @@ class FilmFile(Displayable):
 
 
 def read_film_poster(path: Path) -> bytes | None:
-    """Returns the poster that lies beside a film as JPEG, or None."""
+    """Returns a picture of a film as JPEG, small enough to be saved with a strip of shots, or None."""
+    from wiro_nb.media.decode import make_poster
+
     try:
-        return path.with_name(f"{path.stem}.poster.jpg").read_bytes()
+        return make_poster(path, _POSTER_BYTES)
     except OSError:
         return None
+
+
+def make_strip_thumb(poster: bytes) -> bytes:
+    """Returns a poster shrunk for a strip of shots."""
+    return make_thumb(poster, _THUMB_BYTES, _THUMB_WIDTH)
 
 
 def make_posters(paths: list[Path]) -> list[bytes | None]:
     """Returns a picture of each clip, small enough for a strip of many."""
     from wiro_nb.media.decode import make_poster
 
-    return [make_thumb(poster, THUMB_BYTES) if (poster := make_poster(path)) else None for path in paths]
+    return [make_strip_thumb(poster) if (poster := make_poster(path)) else None for path in paths]
 
 
 class JoinProgress:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from wiro_nb.errors import WiroError
+from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.notebook import account
 from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context, current_shell
@@ -25,14 +25,16 @@ from wiro_nb.notebook.magic.parser import (
     parse_line,
     read_settings,
     refuse_keys_in_body,
+    split_shots,
 )
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.actions import find_run
 from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
+from wiro_nb.presentation.film import plan_output
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
-from wiro_nb.presentation.grammar import find_command
+from wiro_nb.presentation.grammar import FILM, SHOT, find_command
 from wiro_nb.presentation.output import message
 from wiro_nb.presentation.request import preview_rerun, preview_run
 from wiro_nb.schema.types import ModelSchema
@@ -67,6 +69,53 @@ def call_cell(line: str, body: str) -> Any:
         _fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
     schema = session.schema(model)
     return _run(parsed, schema, _cell_values(schema, parsed, body))
+
+
+def call_film(line: str, body: str) -> Any:
+    """Makes the film of a `%%wiro_film` cell and returns the handle, which is displayed already.
+
+    Raises:
+        UsageError: The line or the body cannot be read.
+        WiroError: The film could not start, or failed in a cell that waits.
+    """
+    from wiro_nb.notebook.film.actions import FilmOptions, make_plan, start
+    from wiro_nb.notebook.film.view import FilmView
+
+    refuse_keys_in_body(body)
+    parsed = evaluate_values(parse_cell_line(line, FILM))
+    _check_variable(parsed)
+    shots = [_read_shot(head, prompt) for head, prompt in split_shots(body)]
+    options = FilmOptions(
+        parsed.option("out") or "film.mp4",
+        _read_crossfade(parsed),
+        parsed.option("audio"),
+        _submit_options(parsed),
+    )
+    plan = make_plan(shots, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
+    if parsed.has("dry_run"):
+        publish(plan_output(plan))
+        return None
+    try:
+        handle = start(plan, options, yes=parsed.has("yes"))
+    except (ConfirmationNeeded, BudgetExceeded):
+        publish(plan_output(plan))  # the question is about these shots and prices
+        raise
+    _assign(parsed, handle)
+    return _show(FilmView(handle), parsed)
+
+
+def _read_shot(head: str, prompt: str) -> dict[str, Any]:
+    parsed = evaluate_values(parse_cell_line(head, SHOT))
+    name, model = parsed.arguments.get("NAME", ""), parsed.arguments.get("MODEL", "")
+    if "/" in name and not model:
+        name, model = "", name
+    found: dict[str, Any] = {"name": name, "model": model}
+    values = dict(parsed.values)
+    if "from" in values:
+        found["from"] = values.pop("from")
+    if prompt and "prompt" in values:
+        _fail(f"the prompt of shot {name} is given as a setting and again below it")
+    return {**found, "inputs": {**values, **({"prompt": prompt} if prompt else {})}}
 
 
 def evaluate_values(parsed: Parsed) -> Parsed:
@@ -279,15 +328,19 @@ def _runs(parsed: Parsed) -> Any:
 def _join(parsed: Parsed) -> Any:
     from wiro_nb.notebook.film.actions import join
 
-    crossfade = parsed.option("crossfade") or "0"
-    if re.fullmatch(r"\d{1,2}(\.\d{1,4})?s?", crossfade) is None:
-        _fail(f"--crossfade needs seconds such as 0.3, not {crossfade!r}")
     return join(
         *parsed.listed("RUN|FILE"),
         out=parsed.option("out") or "film.mp4",
-        crossfade_s=float(crossfade.rstrip("s")),
+        crossfade_s=_read_crossfade(parsed),
         audio=parsed.option("audio"),
     )
+
+
+def _read_crossfade(parsed: Parsed) -> float:
+    text = parsed.option("crossfade") or "0"
+    if re.fullmatch(r"\d{1,2}(\.\d{1,4})?s?", text) is None:
+        _fail(f"--crossfade needs seconds such as 0.3, not {text!r}")
+    return float(text.rstrip("s"))
 
 
 def _compare(parsed: Parsed) -> Any:
@@ -322,7 +375,7 @@ def _help(parsed: Parsed) -> Any:
     name = parsed.arguments.get("COMMAND")
     if name is None:
         return help_output()
-    command = find_command(name)
+    command = FILM if name == FILM.name else find_command(name)
     if command is None:
         if session.known_schema(name) is not None:
             return info(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wiro_nb.presentation.grammar import CELL, COMMANDS, Command
+from wiro_nb.presentation.grammar import CELL, COMMANDS, FILM, Command
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.output import Block, Output, compose
 
@@ -13,7 +13,7 @@ def help_output(about: Command | None = None) -> Output:
 
 
 def _all_commands() -> Output:
-    listed = (CELL, *COMMANDS)
+    listed = (CELL, FILM, *COMMANDS)
     width = max(len(item.title) for item in listed)
     shown = join(h("b", "Commands"), name_table((code(item.title), item.summary) for item in listed))
     lines = (f"  {item.title:<{width}}  {item.summary}" for item in listed)

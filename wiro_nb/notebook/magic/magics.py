@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, no_var_expand
 from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.errors import WiroError
@@ -117,9 +118,29 @@ class WiroMagics(Magics):
         """
         from wiro_nb.notebook.magic import handlers
 
+        return self._call(lambda: handlers.call_cell(line, cell) if cell is not None else handlers.call_line(line))
+
+    @no_var_expand
+    @cell_magic
+    def wiro_film(self, line: str, cell: str) -> Any:
+        """Make a film of several shots; run again, only changed shots are sent.
+
+        %%wiro_film [MODEL] [name=value ...] [--out film.mp4] [--crossfade S] [--audio FILE] [--yes] [--dry-run]
+        --- opening seed=7
+        the first prompt, word for word
+        --- waves from=previous
+        the second one: it goes on from the last frame of the shot before
+        """
+        from wiro_nb.notebook.magic import handlers
+
+        return self._call(lambda: handlers.call_film(line, cell))
+
+    def _call(self, work: Callable[[], Any]) -> Any:
+        """Returns the value of a magic; an error is shown as one line, or as a card where a person watches."""
+        from wiro_nb.notebook.magic import handlers
+
         try:
-            value = handlers.call_cell(line, cell) if cell is not None else handlers.call_line(line)
-            return keep_displayed(self.shell, value)
+            return keep_displayed(self.shell, work())
         except WiroError as error:
             caught = error
         finally:

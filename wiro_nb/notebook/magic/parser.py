@@ -241,15 +241,15 @@ def parse_line(line: str) -> Parsed:
     return _parse_words(command, words)
 
 
-def parse_cell_line(line: str) -> Parsed:
-    """Reads what follows `%%wiro`.
+def parse_cell_line(line: str, command: Command = CELL) -> Parsed:
+    """Reads what follows `%%wiro`, or the words of another command that are no line of `%wiro`.
 
     Raises:
         UsageError: The model is missing, an option is wrong, or a key was typed.
     """
     words = split_words(line)
     refuse_keys(words)
-    return _parse_words(CELL, words)
+    return _parse_words(command, words)
 
 
 def parse_body(body: str, names: Collection[str] = ()) -> Body:
@@ -265,6 +265,24 @@ def parse_body(body: str, names: Collection[str] = ()) -> Body:
         if head := read_settings(stripped[:end], names):
             return Body(head, _trim_blank_lines(lines[end + 1 :]))
     return Body({}, _trim_blank_lines(lines))
+
+
+def split_shots(body: str) -> list[tuple[str, str]]:
+    """Splits the body of a film into its shots: the words behind `---`, and the prompt below them.
+
+    Raises:
+        UsageError: Text stands before the first shot.
+    """
+    shots: list[tuple[str, list[str]]] = []
+    for line in body.split("\n"):
+        head = line.strip()
+        if head == SEPARATOR or head.startswith(f"{SEPARATOR} "):
+            shots.append((head.removeprefix(SEPARATOR), []))
+        elif shots:
+            shots[-1][1].append(line)
+        elif head:
+            _fail(f"a shot begins with a line such as: {SEPARATOR} opening. The film begins with: {line}")
+    return [(head, _trim_blank_lines(lines)) for head, lines in shots]
 
 
 def read_settings(lines: Iterable[str], names: Collection[str] = ()) -> dict[str, str] | None:

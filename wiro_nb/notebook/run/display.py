@@ -111,7 +111,7 @@ def read_poster(run: Run) -> bytes | None:
     return read_posters(run, run.snapshot).get(output.poster_path)
 
 
-def make_thumb(poster: bytes, max_bytes: int = 5_000) -> bytes:
+def make_thumb(poster: bytes, max_bytes: int = 5_000, width: int = _THUMB_WIDTH) -> bytes:
     """Returns a poster shrunk for a page of many; the poster itself where Pillow is missing or cannot read it."""
     try:
         from PIL import Image
@@ -120,7 +120,7 @@ def make_thumb(poster: bytes, max_bytes: int = 5_000) -> bytes:
             picture = opened.convert("RGB")
     except (ImportError, OSError, ValueError, EOFError, SyntaxError):
         return poster
-    picture.thumbnail((_THUMB_WIDTH, _THUMB_WIDTH * 2))
+    picture.thumbnail((width, width * 2))
     for quality in (78, 62, 48, 34, 22):
         with io.BytesIO() as stream:
             picture.save(stream, "JPEG", quality=quality, optimize=True)

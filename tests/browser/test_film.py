@@ -1,0 +1,65 @@
+"""A film in JupyterLab: it plays, a click jumps to a shot, a changed shot is run, the notebook keeps it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import OpenNotebook, expect
+
+pytestmark = pytest.mark.browser
+
+LOAD = 'import os\nos.environ["WIRO_SANDBOX_SPEED"] = "30"\n%load_ext wiro_nb'
+FILM = """%%wiro_film pruna/vace frameNum=17 sampleSteps=4 seed=7 --out storm.mp4 --as film
+--- opening
+a lighthouse in a storm
+--- waves from=previous
+the waves grow
+--- calm from=previous
+the storm is over"""
+DONE_MS = 90_000
+
+
+def test_a_film_is_played_shot_by_shot_and_a_changed_shot_is_run(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([LOAD, FILM])
+    page = notebook.page
+    expect(page.locator(".wiro-film")).to_contain_text("all 3 shots done", timeout=DONE_MS)
+    notebook.wait_for_answer("film.path is not None", "True")
+    page.wait_for_function(
+        "() => { const v = document.querySelector('.wiro-film-v'); return v.readyState >= 2 && v.duration > 3; }",
+        timeout=DONE_MS,
+    )
+    assert page.evaluate("document.querySelector('.wiro-film-v').error") is None
+    expect(page.locator(".wiro-shot img[src^='data:image/jpeg']")).to_have_count(3)
+    page.get_by_role("button", name="calm: Done").click()
+    page.wait_for_function("document.querySelector('.wiro-film-v').currentTime >= 2")
+    expect(page.locator(".wiro-shot[aria-current]")).to_contain_text("calm")
+    page.evaluate("document.querySelector('.wiro-film-v').pause()")
+    notebook.shot("film-light", ".wiro-film")
+
+    page.get_by_role("button", name="Edit this shot").click()
+    prompt = page.get_by_label("Prompt")
+    expect(prompt).to_have_value("the storm is over")
+    prompt.fill("the sun comes out")
+    page.get_by_role("button", name="Show price").click()
+    expect(page.locator(".wiro-film-edit")).to_contain_text("Would send 1 run, free, sandbox")
+    notebook.use_theme("JupyterLab Dark")
+    notebook.shot("film-dark", ".wiro-film")
+    before = json.loads(notebook.answer("len(film.runs)"))
+    assert before == 3
+    page.get_by_role("button", name="Run changed shots").click()
+    expect(page.locator(".wiro-film")).to_contain_text("The cell holds the former prompt", timeout=DONE_MS)
+    expect(page.locator(".wiro-film")).to_contain_text("all 3 shots done", timeout=DONE_MS)
+    page.wait_for_function(
+        """() => [...window.jupyterapp.shell.currentWidget.context.model.cells]
+            .flatMap((cell) => cell.outputs?.toJSON() ?? [])
+            .map((output) => output.metadata?.wiro?.film?.parts?.at(-1)?.record.parameters.prompt)
+            .some((prompt) => prompt?.includes('sun'))""",
+        timeout=DONE_MS,
+    )
+    output = notebook.saved()["cells"][1]["outputs"][0]
+    html = "".join(output["data"]["text/html"])
+    assert html.count("data:image/jpeg;base64,") == 4
+    assert "storm.mp4#t=" in html
+    assert "application/vnd.jupyter.widget-view+json" not in output["data"]

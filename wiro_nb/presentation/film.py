@@ -98,7 +98,9 @@ def plan_output(plan: FilmPlan) -> Output:
 def _plan_row(plan: FilmPlan, place: int) -> list[Child]:
     shot, made = plan.shots[place], plan.made.get(place)
     source = f"{shot.source}{'' if shot.frame == -1 else f', frame {shot.frame}'}"
-    price = f"made, run {made.short_id}" if made is not None else format_estimate(plan.prices[place], plan.is_free)
+    price = (
+        f"made, run {made.short_id}" if made is not None else format_estimate(plan.prices[place], plan.free_label)
+    )
     prompt = shorten(" ".join(str(shot.values.get("prompt") or "").split()), _LONGEST_PROMPT)
     return [f"{place + 1}", shot.name, source, shot.model, prompt, price]
 

@@ -134,7 +134,7 @@ class FilmView:
         title = f"Film: all {count} shots done" if made == count else f"Film: {made} of {count} shots done"
         if joining:
             title = f"Film: joining, {100 * film.progress[0] // film.progress[1]}%"
-        spent = "free" if film.plan.is_free else f"spent {format_usd(film.cost_usd)}"
+        spent = film.plan.free_label or f"spent {format_usd(film.cost_usd)}"
         return status, title, f"{film.target.path.name}, {spent}"
 
     def _times(self) -> list[float | None]:
@@ -169,7 +169,7 @@ class FilmView:
         )
 
     def _cost(self, snapshot: Snapshot) -> list[str]:
-        return [] if self.handle.plan.is_free or snapshot.cost_usd is None else [format_usd(snapshot.cost_usd)]
+        return [] if self.handle.plan.free_label or snapshot.cost_usd is None else [format_usd(snapshot.cost_usd)]
 
     def _state(self, place: int, snapshot: Snapshot | None) -> tuple[Status, str]:
         if snapshot is not None:

@@ -15,11 +15,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.errors import BadRecord, RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.files import hash_file
-from wiro_nb.films.join import JoinedFilm, Part, join_parts, open_film
-from wiro_nb.films.plan import FilmPlan, batch_of, prepare_shot
+from wiro_nb.films.join import JoinedFilm, Part, check_target, join_parts, open_film
+from wiro_nb.films.plan import FilmPlan, batch_of, confirm, prepare_shot
 from wiro_nb.films.shots import Shot
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presenters import present
@@ -74,14 +75,34 @@ class Film:
         self._is_stopped = False
 
     @classmethod
-    def start(cls, manager: Manager, plan: FilmPlan, target: FilmTarget) -> Film:
+    def start(
+        cls,
+        manager: Manager,
+        plan: FilmPlan,
+        target: FilmTarget,
+        *,
+        yes: bool = False,
+        limit_usd: Decimal = SWEEP_LIMIT_USD,
+        limit_runs: int = SWEEP_LIMIT_RUNS,
+    ) -> Film:
         """Sends the shots that need no other one, and returns the handle at once; the others follow by themselves.
 
         An earlier handle of the same film sends nothing more.
 
+        Args:
+            manager: Sends them.
+            plan: From `plan_film`.
+            target: Where they are joined.
+            yes: True when the user confirmed already.
+            limit_usd: As in `check_limits`.
+            limit_runs: As in `check_limits`.
+
         Raises:
+            ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
             WiroError: A shot could not be sent; those sent before it go on.
         """
+        check_target(target.path)  # refused before paying, not after
+        confirm(manager, plan, yes=yes, limit_usd=limit_usd, limit_runs=limit_runs)
         film = cls(manager, plan, target)
         with _submitting:
             former = _films.get(film.id)

@@ -18,7 +18,7 @@ from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.films.film import Film, FilmTarget
+    from wiro_nb.films.film import Film
     from wiro_nb.films.plan import FilmPlan
 
 
@@ -110,10 +110,9 @@ def make_plan(
 
 def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
     """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
-    from wiro_nb.films.film import FilmTarget
-    from wiro_nb.films.join import check_target
+    from wiro_nb.films.film import Film, FilmTarget
 
-    folder = current_context().folder
+    folder, limits = current_context().folder, session.preferences
     target = FilmTarget(
         target_path(options.out, folder),
         folder,
@@ -122,18 +121,14 @@ def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
         options.submit.max_cost_usd,
         options.submit.out_dir,
     )
-    check_target(target.path)  # refused before paying, not after
-    return start_on(plan, target, yes=yes)
-
-
-def start_on(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
-    """Starts a film that is to be joined there. Raises as `film`."""
-    from wiro_nb.films.film import Film
-    from wiro_nb.films.plan import confirm
-
-    manager, limits = session.manager(), session.preferences
-    confirm(manager, plan, yes=yes, limit_usd=limits.sweep_limit_usd, limit_runs=limits.sweep_limit_runs)
-    handle = Film.start(manager, plan, target)
+    handle = Film.start(
+        session.manager(),
+        plan,
+        target,
+        yes=yes,
+        limit_usd=limits.sweep_limit_usd,
+        limit_runs=limits.sweep_limit_runs,
+    )
     if handle.runs:
         session.last_run = handle.runs[-1]
     return handle

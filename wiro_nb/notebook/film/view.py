@@ -310,14 +310,18 @@ class FilmView:
 
     def _edit(self, strip: FilmStrip, name: str, prompt: str, *, is_sent: bool) -> None:
         """Prices a shot with another prompt, or makes the film anew with it."""
-        from wiro_nb.notebook.film.actions import start_on
-
-        film = self.handle
+        film, limits = self.handle, session.preferences
         shots = with_changes(film.shots, name, {"prompt": prompt})
         plan = plan_film(session.manager(), shots, title=film.plan.title, origin=film.plan.origin)
         if not is_sent:
             strip.reply("price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=plan.place(name))
             return
-        self.handle = start_on(plan, film.target, yes=False)
+        self.handle = Film.start(
+            session.manager(),
+            plan,
+            film.target,
+            limit_usd=limits.sweep_limit_usd,
+            limit_runs=limits.sweep_limit_runs,
+        )
         self._note = f"{self._first_note()} The cell holds the former prompt: copy the new cell."
         self._follow()

@@ -8,7 +8,7 @@ Every other error made here is `ambiguous`: the service may have acted although 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -39,12 +39,18 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     429: RateLimited,
 }
 _HINTS = {98: "%wiro login (this model needs a signed-in account)"}
-_AUTH_WORDS = re.compile(r"project authorization|signature authentication|requested ip .* is not allowed", re.I)
-_TASK_WORDS = re.compile(r"\btask\b", re.I)
-_FIELD_WORDS = re.compile(
-    r"Request (?:parameters?|files) (?:\[[^\]]*\] (?:required|must be)|are invalid)|callback_?url", re.I
+CALLBACK_WORDS = re.compile(r"callback[ _]?url|Request parameters are invalid", re.I)
+"""A refusal that names the callback, or of no parameter in particular says that it is invalid."""
+_BY_WORDS = (
+    (
+        re.compile(r"project authorization|signature authentication|requested ip .* is not allowed", re.I),
+        AuthRejected,
+    ),
+    (re.compile(r"error parsing url", re.I), NotAccessible),
+    (re.compile(r"Request (?:parameter|files) \[[^\]]*\] (?:required|must be)", re.I), ApiError),
+    (CALLBACK_WORDS, ApiError),
 )
-_PATH_WORDS = re.compile(r"Error parsing url", re.I)
+_TASK_WORDS = re.compile(r"\btask\b", re.I)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.I | re.S)
 # Seen in the service's own samples: a JSON list inside a string whose quotes are not escaped, which
 # makes the whole answer unreadable. The list is put in the string's place.
@@ -84,7 +90,22 @@ def read_envelope(
         raise _unreadable(status_code, headers, body)
     if data is not None and status_code < 400 and not problems and "result" not in data:
         raise _bad("shape", status_code, "The service answered with JSON that has no result in it.", "")
-    raise _refusal(status_code, headers, problems, body if data is None else b"", now or datetime.now(UTC))
+    excerpt = _excerpt(body.decode("utf-8", errors="replace")) if data is None else ""
+    code = problems[0][0] if problems else None
+    messages = [message for _, message in problems if message]
+    refusal = _find_refusal(status_code, code, messages) if "result" in (data or {}) else None
+    kind = AuthRejected if status_code == 401 else refusal or _BY_STATUS.get(status_code, ApiError)
+    details = [*messages[1:], *([f"it said: {excerpt}"] if excerpt else [])]
+    verb = "answered" if refusal is None else "refused"
+    raise kind(
+        f"The service {verb}: {messages[0]}" if messages else _describe_status(status_code, kind),
+        hint=_hint(refusal, code, messages),
+        details=details,
+        code=code,
+        status=status_code,
+        ambiguous=refusal is None,
+        retry_after_s=read_retry_after(headers, now or datetime.now(UTC)),
+    )
 
 
 def _load(body: bytes) -> dict[str, Any] | None:
@@ -129,38 +150,11 @@ def _bad(reason: str, status_code: int, message: str, excerpt: str) -> BadAnswer
     )
 
 
-def _refusal(
-    status_code: int,
-    headers: Mapping[str, str],
-    problems: list[_Problem],
-    body: bytes,
-    now: datetime,
-) -> ApiError:
-    code = problems[0][0] if problems else None
-    messages = [message for _, message in problems if message]
-    kind = _BY_CODE.get(code) if code is not None else None
-    if status_code == 401 or kind is None:
-        kind = _BY_STATUS.get(status_code, kind or ApiError)
-    if kind is ApiError and any(_AUTH_WORDS.search(message) for message in messages):
-        kind = AuthRejected
-    is_refusal = code in _BY_CODE or (status_code < 500 and any(map(_is_refusal, messages)))
-    message = messages[0] if messages else _describe_status(status_code, kind)
-    excerpt = _excerpt(body.decode("utf-8", errors="replace"))
-    details = [*messages[1:], *([f"it said: {excerpt}"] if excerpt and not messages else [])]
-    verb = "refused" if is_refusal else "answered"
-    return kind(
-        f"The service {verb}: {message}" if messages else message,
-        hint=_hint(kind, code, message),
-        details=details,
-        code=code,
-        status=status_code,
-        ambiguous=not is_refusal,
-        retry_after_s=read_retry_after(headers, now),
-    )
-
-
-def _is_refusal(message: str) -> bool:
-    return any(words.search(message) for words in (_AUTH_WORDS, _FIELD_WORDS, _PATH_WORDS))
+def _find_refusal(status_code: int, code: int | None, messages: Sequence[str]) -> type[ApiError] | None:
+    """Returns the error of a documented refusal, by its code or else its words; None for anything else."""
+    if code in _BY_CODE or status_code >= 500:
+        return _BY_CODE.get(code or 0)
+    return next((kind for words, kind in _BY_WORDS if any(map(words.search, messages))), None)
 
 
 def _describe_status(status_code: int, kind: type[ApiError]) -> str:
@@ -173,14 +167,12 @@ def _describe_status(status_code: int, kind: type[ApiError]) -> str:
     return "The service answered with no result and no reason."
 
 
-def _hint(kind: type[ApiError], code: int | None, message: str) -> str | None:
+def _hint(refusal: type[ApiError] | None, code: int | None, messages: Sequence[str]) -> str | None:
     if code in _HINTS:
         return _HINTS[code]
-    if kind is NotAccessible and _TASK_WORDS.search(message):
+    if refusal is NotAccessible and any(map(_TASK_WORDS.search, messages)):
         return "%wiro runs"
-    if kind is ApiError and _FIELD_WORDS.search(message):
-        return "%wiro info MODEL"
-    return None
+    return "%wiro info MODEL" if refusal is ApiError else None
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -96,10 +96,10 @@ class SubmissionRecovery:
         return mine
 
     async def claim_doubles(self) -> None:
-        """Writes down tasks that the network made of runs' requests once more, as runs of their own.
+        """Writes down tasks that were made of a run's request once more, or too late, as runs of their own.
 
-        They are in the list that was read last, with the marker of a run that has another task or has ended
-        without one. A process that starts follows them.
+        They are in the list that was read last, with the marker of a run that has another task, has ended without
+        one or was forgotten. A process that starts follows them.
         """
         marked = [(task, run_id) for task in self._listed.tasks if (run_id := marked_run(task)) is not None]
         await self._writer.ledger_call(lambda: self._claim(marked))
@@ -116,7 +116,7 @@ class SubmissionRecovery:
                 continue
             if ledger.find_task(row.service, row.base_url, task.id) is None:
                 double = ledger.insert_attached(_double_of(row, task))
-                _log.warning("run %s: its request arrived twice; run %s has the other task", run_id, double.run_id)
+                _log.warning("task %s of run %s's request is run %s now", task.id, row.short_id, double.short_id)
 
     async def _search(self, active: ActiveRun) -> tuple[list[Task], Task | None] | None:
         """Asks for tasks that may be this run's, and the one that certainly is; None while nobody answers."""
@@ -275,7 +275,7 @@ def _double_of(row: LedgerRow, task: Task) -> LedgerRow:
         submitting_at=row.submitting_at,
         submitted_at=row.submitting_at,
         stage=Stage.QUEUED.value,
-        message=f"the request of run {row.short_id} arrived twice",
+        message=f"made by the request of run {row.short_id}, which does not have this task",
         folder=str(Path(row.folder).parent / run_folder_name(row.model, run_id, created)) if row.folder else None,
         parent=row.parent,
     )

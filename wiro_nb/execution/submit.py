@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import enum
 import random
-import re
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import Submitted
+from wiro_nb.api.envelope import CALLBACK_WORDS
 from wiro_nb.api.transport import jittered_delays
 from wiro_nb.errors import (
     ApiError,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 _SEND_WITHIN = timedelta(seconds=10)
 _WRITE_TRIES = 5
-_CALLBACK_WORDS = re.compile(r"callback_?url|request parameters are invalid", re.I)
 
 
 class _Outcome(enum.Enum):
@@ -179,7 +178,7 @@ class Submitter:
             if is_ambiguous(error):
                 self._is_answered(active)  # as far as it will be: any process can go on from here
                 await self.recover(active, error)
-            elif active.is_marked and refuses_callback(error):
+            elif active.is_marked and any(map(CALLBACK_WORDS.search, [error.message, *error.details])):
                 active.is_marked = False
                 await self._back_to_planned(active)
                 return _Outcome.UNMARKED
@@ -269,11 +268,6 @@ class Submitter:
 def is_ambiguous(error: WiroError) -> bool:
     """True when the service may have started a task: everything but its own documented refusals."""
     return isinstance(error, (ApiError, TransportError)) and getattr(error, "ambiguous", True)
-
-
-def refuses_callback(error: WiroError) -> bool:
-    """True when a refusal names the callback URL, or says of no parameter in particular that it is invalid."""
-    return bool(_CALLBACK_WORDS.search("\n".join([error.message, *error.details])))
 
 
 def _refused(active: ActiveRun, error: WiroError) -> WiroError:

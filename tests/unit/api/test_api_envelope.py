@@ -85,6 +85,7 @@ def test_each_code_of_a_refusal_has_its_error(code: Any, kind: type[ApiError]) -
         "Request files [inputImage] required",
         "Request parameters are invalid.",
         "callbackUrl is not a valid URL",
+        "The callback url must be public.",
         "Project authorization is not founded.",
         "Project requires signature authentication. Send x-signature.",
         "Requested ip 10.0.0.1 is not allowed.",
@@ -108,6 +109,7 @@ def test_code_0_is_a_refusal_in_the_words_of_the_documentation_only(words: str) 
         {"result": False, "errors": []},
         {"result": False, "errors": ["busy"]},
         {"result": False, "errors": {"1": "no"}},
+        {"success": False, "errors": [{"code": 1, "message": "a gateway's own words"}]},
     ],
 )
 def test_every_other_answer_may_hide_a_task_and_says_nothing_of_the_bill(body: Any) -> None:

@@ -27,6 +27,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def relative_path(path: Path, notebook_dir: Path) -> str:
+    """Returns a path as seen from the notebook's folder, with POSIX separators; a bare name on another drive."""
+    try:
+        return Path(os.path.relpath(path.resolve(), notebook_dir.resolve())).as_posix()
+    except ValueError:
+        return path.name
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replaces a file's content in one step, durable before it returns.
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wiro_nb.execution import driver
 from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.recovery import known_folders, rows_from_sidecars
 from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.provenance.record import add_hash
 from wiro_nb.session.manager import Manager
 
 
@@ -33,6 +35,11 @@ def destroy_ledger() -> None:
 def delete_ledger() -> None:
     for path in ledger_path().parent.glob(f"{ledger_path().name}*"):
         path.unlink()
+
+
+def empty_ledger() -> None:
+    delete_ledger()
+    ledger_path().touch()
 
 
 def move_ledger() -> None:
@@ -53,6 +60,10 @@ def made(manager: Manager, own_folders: Path) -> tuple[Any, Origin]:
     origin = Origin(notebook=str(notebook), kind="magic")
     run = submit(manager, origin=origin).wait(20)
     notebook.write_text(json.dumps({"cells": [], "metadata": {"wiro": {"runs": {run.id: run.record}}}}))
+    for amount in ("3", "7.5"):
+        manager.ledger.set_budget(origin.notebook, Decimal(amount))
+    manager.ledger.set_budget("other.ipynb", Decimal(1))
+    manager.ledger.set_budget("other.ipynb", None)
     manager.close()
     return run, origin
 
@@ -64,21 +75,29 @@ def manager(sandbox: Any, point_at: Any, make_manager: Any) -> Manager:
     return made
 
 
-def test_runs_come_back_whole_and_are_not_paid_again(made: Any, make_manager: Any, sandbox: Any) -> None:
+@pytest.mark.parametrize(
+    ("lose", "said"), [(destroy_ledger, "damaged"), (delete_ledger, "missing"), (empty_ledger, "empty")]
+)
+def test_runs_come_back_whole_and_are_not_paid_again(
+    made: Any, make_manager: Any, sandbox: Any, lose: Any, said: str
+) -> None:
     run, origin = made
-    destroy_ledger()
+    lose()
     manager = make_manager()
     (back,) = manager.runs()
     (notice,) = manager.take_notices()
-    assert "was damaged" in notice
+    assert f"was {said}" in notice
     assert "1 run from the run folders" in notice
     assert manager.take_notices() == ()
     for name in ("id", "model", "parameters", "state", "cost_usd", "task_id", "record", "path", "outputs"):
         assert getattr(back, name) == getattr(run, name), name
     again = find_made(manager, manager.prepare(WAN, {"prompt": "a cat"}), origin.notebook)
     assert again is back, "the request is known, so the cell shows what it has"
-    assert manager.spent() == run.cost_usd
+    assert manager.spent() == manager.spent(origin.notebook) == run.cost_usd
+    assert manager.budget(origin.notebook) == Decimal("7.5")
+    assert manager.budget("other.ipynb") is None
     assert manager.ledger.check_integrity() == "ok"
+    assert not list(ledger_path().parent.glob("ledger.damaged-*")) or lose is destroy_ledger
 
 
 @pytest.mark.parametrize("lose", [destroy_ledger, delete_ledger, move_ledger])
@@ -109,6 +128,64 @@ def test_a_run_that_somebody_else_ended_is_not_ended_again(manager: Manager, san
     assert manager.ledger.get(run.id).message.endswith("by hand")
 
 
+@pytest.mark.parametrize("out_dir", ["clips/of/today", "{elsewhere}"], ids=["nested", "absolute"])
+def test_a_run_saved_in_another_folder_comes_back_to_its_notebook(
+    manager: Manager, make_manager: Any, own_folders: Path, tmp_path: Path, out_dir: str
+) -> None:
+    origin = Origin(notebook=str(own_folders / "unsaved.ipynb"))
+    prepared = manager.prepare(WAN, {"prompt": "a dune"}, origin=origin)
+    run = manager.submit(prepared, origin=origin, out_dir=out_dir.format(elsewhere=tmp_path / "clips")).wait(60)
+    manager.close()
+    delete_ledger()
+    again = make_manager()
+    assert again.spent(origin.notebook) == run.cost_usd
+    assert again.submit(prepared, origin=origin).id == run.id, "it is not paid a second time"
+    assert again.get(run.id).path == run.path
+
+
+def test_two_processes_that_find_no_ledger_rebuild_it_once(made: Any) -> None:
+    run, _ = made
+    delete_ledger()
+    code = (
+        "from wiro_nb.ledger.ledger import open_ledger; input(); ledger = open_ledger()\n"
+        "print([row.run_id for row in ledger.list()], len(ledger.take_notices()))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    printed = [process.communicate("\n", timeout=60)[0].split() for process in processes]
+    assert [line[:-1] for line in printed] == [[f"['{run.id}']"]] * 3
+    assert sorted(line[-1] for line in printed) == ["0", "0", "1"]
+
+
+def test_a_first_start_is_silent(manager: Manager) -> None:
+    assert manager.runs() == []
+    assert manager.take_notices() == ()
+
+
+def test_one_unreadable_record_or_folder_never_stops_the_others(made: Any, make_manager: Any) -> None:
+    run, _ = made
+    folder = run.path.parent.parent
+    for name, spoil in {
+        "price": lambda record: record | {"price": [1]},
+        "cell": lambda record: record | {"cell": {"id": {"a": 1}}},
+        "code": lambda record: record | {"exit_code": 10**30},
+        "files": lambda record: record | {"files": {"image": [3]}},
+        "parent": lambda record: record | {"parent": "x", "run_id": ["x"]},
+    }.items():
+        record = spoil({**run.record, "run_id": f"01{name.upper():X<24}"})
+        record.pop("record_sha256")
+        (folder / name).mkdir()
+        (folder / name / "run.json").write_text(json.dumps({"wiro": add_hash(record)}))
+    (folder / "run.json").mkdir()
+    (folder.parent / "torn.ipynb").symlink_to("nowhere")
+    delete_ledger()
+    manager = make_manager()
+    assert run.id in {row.run_id for row in manager.ledger.list(limit=None)}
+    assert all(back.record for back in manager.runs())
+
+
 def test_the_command_line_says_it_on_stderr(made: Any) -> None:
     run, _ = made
     destroy_ledger()
@@ -122,7 +199,7 @@ def test_the_command_line_says_it_on_stderr(made: Any) -> None:
 
 def test_folders_are_noted_once_for_their_owner_alone(made: Any, own_folders: Path) -> None:
     noted = data_dir() / "folders.txt"
-    assert known_folders() == [str(own_folders / "wiro_outputs")]
+    assert known_folders() == {str(own_folders / "wiro_outputs"): [str(own_folders / "clips.ipynb")]}
     assert noted.stat().st_mode & 0o777 == 0o600
 
 
@@ -138,8 +215,6 @@ def test_folders_are_noted_once_for_their_owner_alone(made: Any, own_folders: Pa
     ],
 )
 def test_a_record_from_outside_is_passed_over_or_stays_in_its_folder(made: Any, spoil: Any) -> None:
-    from wiro_nb.provenance.record import add_hash
-
     run, _ = made
     sidecar = run.path.parent / "run.json"
     record = spoil(json.loads(sidecar.read_text())["wiro"])
@@ -150,6 +225,6 @@ def test_a_record_from_outside_is_passed_over_or_stays_in_its_folder(made: Any, 
         except Exception:
             pass
     sidecar.write_text(json.dumps({"wiro": record}))
-    for row in rows_from_sidecars([run.path.parent.parent]):
+    for row in rows_from_sidecars({str(run.path.parent.parent): []}):
         assert row.state is RunState.SUCCEEDED
         assert all(output.path is None and "/" not in output.name for output in row.outputs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from wiro_nb.api.answers import Task
 from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, error_to_dict, utc_now
 from wiro_nb.execution.download import Downloader
+from wiro_nb.files import relative_path
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.media import decode
@@ -349,14 +349,6 @@ def measure_output(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOu
         fps=info.fps,
         frames=info.frames,
     )
-
-
-def relative_path(path: Path, notebook_dir: Path) -> str:
-    """Returns a path as seen from the notebook's folder, with POSIX separators; a bare name on another drive."""
-    try:
-        return Path(os.path.relpath(path.resolve(), notebook_dir.resolve())).as_posix()
-    except ValueError:
-        return path.name
 
 
 def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger.connection import file_identity, is_corrupt, ledger_error, open_database
-from wiro_nb.ledger.recovery import CopyRows, replace_damaged, wait_for_recovery
+from wiro_nb.ledger.recovery import CopyRows, is_lost, replace_damaged, wait_for_recovery
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Database:
         return self.call(lambda: work(self._begin(billed)))
 
     def take_notices(self) -> tuple[str, ...]:
-        """Returns what to tell the user (a damaged file was replaced), once."""
+        """Returns what to tell the user (a damaged or lost file was replaced), once."""
         notices, self._notices = tuple(self._notices), []
         return notices
 
@@ -251,10 +251,15 @@ class Database:
         if self._connection is not None and self._identity != file_identity(self.path):
             # The file was moved aside by another process, or deleted: writing on would write into nowhere.
             self._disconnect()
-        if self._connection is None:
+        while self._connection is None:
             wait_for_recovery(self.path)
+            if is_lost(self.path):
+                self._replace_damaged()
+            before = file_identity(self.path)
             self._connection = open_database(self.path, self._connect, self._busy_timeout_s)
             self._identity = file_identity(self.path)
+            if before not in (None, self._identity):
+                self._disconnect()  # another process replaced the file while it was opened
         return self._connection
 
     def _roll_back(self) -> None:

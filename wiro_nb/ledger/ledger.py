@@ -20,7 +20,13 @@ from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger import queries, writes
 from wiro_nb.ledger.database import BUSY_TIMEOUT_S, Database
 from wiro_nb.ledger.queries import Reuse
-from wiro_nb.ledger.recovery import check_integrity, copy_rows, known_folders, rows_from_sidecars
+from wiro_nb.ledger.recovery import (
+    check_integrity,
+    copy_rows,
+    known_folders,
+    remember_budget,
+    rows_from_sidecars,
+)
 from wiro_nb.ledger.rows import LedgerRow, export_line, insert_missing, insert_row
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
 from wiro_nb.redaction import redact, redact_value, register_secret
@@ -69,7 +75,7 @@ class Ledger:
 
     Args:
         path: The SQLite file.
-        rebuild: Gives the rows found in sidecars; called when the file is damaged.
+        rebuild: Gives the rows found in sidecars; called when the file is damaged or lost.
         busy_timeout_s: How long a write waits for another process.
         connect: Opens the file; for tests.
 
@@ -102,7 +108,7 @@ class Ledger:
         self._database.close()
 
     def take_notices(self) -> tuple[str, ...]:
-        """Returns what to tell the user (a damaged ledger was replaced), once."""
+        """Returns what to tell the user (a damaged or lost ledger was replaced), once."""
         return self._database.take_notices()
 
     get = _read(queries.get)
@@ -128,7 +134,6 @@ class Ledger:
     write_progress = _write(writes.write_progress)
     note_frame = _write(writes.note_frame)
     forget = _write(writes.forget)
-    set_budget = _write(writes.set_budget)
     reinsert = _write(insert_missing)
 
     # The steps of a run ----------------------------------------------------------------------
@@ -317,6 +322,11 @@ class Ledger:
             raise LedgerError(f"Not to be amended: {', '.join(forbidden)}.", reason="transition")
         return self._database.write(lambda connection: writes.change(connection, run_id, **changes))
 
+    def set_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
+        """Sets or, with None, removes the budget of a notebook."""
+        self._database.write(lambda connection: writes.set_budget(connection, notebook, budget_usd))
+        remember_budget(self.path, notebook, budget_usd)
+
     def repair(self, run_id: str, state: RunState, reason: str) -> LedgerRow:
         """Sets a state against the rules; the reason is kept in the message."""
 
@@ -345,7 +355,7 @@ class Ledger:
 
 
 def open_ledger(out_dir: str = "wiro_outputs") -> Ledger:
-    """Opens this user's ledger; a damaged one is replaced, from itself and from the runs' folders.
+    """Opens this user's ledger; a damaged or lost one is replaced, from itself and from the runs' folders.
 
     Args:
         out_dir: Name of the folder of runs, searched for in the present folder as well.
@@ -353,10 +363,10 @@ def open_ledger(out_dir: str = "wiro_outputs") -> Ledger:
     Raises:
         LedgerError: As `Ledger`.
     """
-    here: list[str] = []
+    here: dict[str, list[str]] = {}
     with contextlib.suppress(OSError, RuntimeError):  # the present folder was deleted, or "~name" is of nobody
-        here.append(str(Path.cwd() / Path(out_dir).expanduser()))
-    return Ledger(ledger_path(), rebuild=lambda: rows_from_sidecars(dict.fromkeys([*known_folders(), *here])))
+        here[str(Path.cwd() / Path(out_dir).expanduser())] = []
+    return Ledger(ledger_path(), rebuild=lambda: rows_from_sidecars({**here, **known_folders()}))
 
 
 def _check_step(row: LedgerRow, state: RunState) -> None:

@@ -1,7 +1,7 @@
-"""Replaces a damaged ledger: its rows come from what can still be read of it, and from the runs' folders.
+"""Replaces a damaged or lost ledger: its rows come from what can still be read of it, and from the runs' folders.
 
-Every finished run left its record in its folder. Which folders there are stands in a plain list beside the ledger,
-because a damaged ledger cannot tell.
+Every finished run left its record in its folder. Which folders and budgets there are stands in plain lists beside
+the ledger, because a damaged ledger cannot tell.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
-from wiro_nb.files import hash_file
+from wiro_nb.files import hash_file, relative_path
 from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
-from wiro_nb.ledger.rows import COLUMNS, DAMAGE, LedgerRow, insert_missing, intact_row, read_money
+from wiro_nb.ledger.rows import COLUMNS, DAMAGE, LedgerRow, insert_missing, intact_row, money_text, read_money
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
 from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
@@ -30,7 +31,7 @@ CopyRows = Callable[[sqlite3.Connection, Path], str]
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 60.0
-_FOLDERS_NAME = "folders.txt"
+_FOLDERS_NAME, _BUDGETS_NAME = "folders.txt", "budgets.txt"
 _OUTPUT_FIELDS = {item.name for item in fields(RunOutput)}
 
 
@@ -40,18 +41,20 @@ _OUTPUT_FIELDS = {item.name for item in fields(RunOutput)}
 def replace_damaged(
     path: Path, open_database: Callable[[Path], sqlite3.Connection], copy_rows: CopyRows
 ) -> str | None:
-    """Puts a new file in place of a damaged one, which is kept under another name; one process at a time does it.
+    """Puts a new file in place of a damaged or lost one; one process at a time does it.
 
-    The new file is whole before it takes the old one's place: dying half-way loses nothing.
+    The new file is whole before it takes the old one's place, which is kept under another name: dying half-way
+    loses nothing.
 
     Returns:
-        A sentence for the user; None when the file is not damaged (any more).
+        A sentence for the user; None when the file is sound (again).
 
     Raises:
         sqlite3.Error, OSError: It cannot be replaced; the damaged file is still in its place.
     """
     with _locked(path):
-        if not _is_damaged(path):
+        how = ("empty" if path.exists() else "missing") if is_lost(path) else ""
+        if not how and not _is_damaged(path):
             return None
         new = path.with_name(path.name + ".new")
         for file in _with_journal(new):
@@ -64,10 +67,17 @@ def replace_damaged(
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")
         for source, target in zip(_with_journal(path), _with_journal(aside), strict=True):
-            if source.exists():
+            # A journal that outlived its file must go as well: SQLite would apply it to the new one.
+            if source.exists() and source.stat().st_size:
                 source.rename(target)
         new.replace(path)
-    return f"The ledger was damaged. The old file was kept as {aside.name}. {sentence}"
+    how = how or f"damaged. The old file was kept as {aside.name}"
+    return f"The ledger was {how}. {sentence}"
+
+
+def is_lost(path: Path) -> bool:
+    """True where the file is missing or empty although runs were noted beside it: this is no first start."""
+    return not (path.exists() and path.stat().st_size) and path.with_name(_FOLDERS_NAME).exists()
 
 
 def wait_for_recovery(path: Path) -> None:
@@ -117,21 +127,34 @@ def _is_damaged(path: Path) -> bool:
 def copy_rows(
     connection: sqlite3.Connection, damaged: Path, rebuild: Callable[[], Iterable[LedgerRow]] | None
 ) -> str:
-    """Fills a new ledger from a damaged one first, and from sidecars for what is missing.
+    """Fills a new ledger from a damaged or lost one first, and from sidecars for what is missing.
 
     The damaged file comes first because only it knows the tasks in flight and their tokens.
 
     Returns:
         A sentence that says how much came back.
     """
-    from_file = insert_missing(connection, _readable_rows(damaged))
-    for stored in _scan(damaged, "SELECT notebook, budget_usd FROM budgets"):
-        connection.execute("INSERT OR IGNORE INTO budgets VALUES (?, ?)", tuple(stored))
-    from_sidecars = insert_missing(connection, rebuild()) if rebuild is not None else 0
+    read, budgets = "", _noted_budgets(damaged)
+    if not is_lost(damaged):
+        read = f"{_count_runs(_insert_each(connection, _readable_rows(damaged)))} read from it and "
+        budgets = [*map(tuple, _scan(damaged, "SELECT notebook, budget_usd FROM budgets")), *budgets]
+    connection.executemany("INSERT OR IGNORE INTO budgets VALUES (?, ?)", budgets)
+    from_sidecars = _insert_each(connection, rebuild()) if rebuild is not None else 0
     return (
-        f"The new one has {_count_runs(from_file)} read from it and {_count_runs(from_sidecars)} from the run "
-        "folders. Runs that were under way may be missing: %wiro attach TASK brings them back."
+        f"The new one has {read}{_count_runs(from_sidecars)} from the run folders. "
+        "Runs that were under way may be missing: %wiro attach TASK brings them back."
     )
+
+
+def _insert_each(connection: sqlite3.Connection, rows: Iterable[LedgerRow]) -> int:
+    """Adds the rows whose ids are not there yet, except those SQLite cannot take; returns how many."""
+    count = 0
+    for row in rows:
+        try:
+            count += insert_missing(connection, [row])
+        except (*DAMAGE, ArithmeticError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
+            _log.warning("run %s was not taken over: %s", row.run_id, type(error).__name__)
+    return count
 
 
 def _count_runs(count: int) -> str:
@@ -164,39 +187,84 @@ def _scan(damaged: Path, query: str) -> Iterator[sqlite3.Row]:
 # Rows from the runs' folders ----------------------------------------------------------------
 
 
-def remember_folder(folder: Path) -> None:
-    """Notes a folder of runs; one that cannot be noted is only missed when the ledger is damaged one day."""
-    path, line = data_dir() / _FOLDERS_NAME, str(folder.absolute())
+def remember_folder(folder: Path, scope: str) -> None:
+    """Notes a folder of runs and what they were made for: a notebook, or `FOLDER/*`.
+
+    One that cannot be noted is only missed when the ledger is lost one day.
+    """
+    line = f"{folder.absolute()}\t{scope}"
+    if line not in _read_lines(data_dir() / _FOLDERS_NAME):
+        _append_line(data_dir() / _FOLDERS_NAME, line)
+
+
+def known_folders() -> dict[str, list[str]]:
+    """Returns the folders noted so far, each with what its runs were made for."""
+    folders: dict[str, list[str]] = {}
+    for line in _read_lines(data_dir() / _FOLDERS_NAME):
+        folder, _, scope = line.partition("\t")
+        folders.setdefault(folder, []).extend([scope] if scope else [])
+    return folders
+
+
+def remember_budget(ledger: Path, notebook: str | None, budget_usd: Decimal | None) -> None:
+    """Notes a budget beside the ledger as well; None for none."""
+    _append_line(ledger.with_name(_BUDGETS_NAME), f"{money_text(budget_usd) or ''}\t{notebook or ''}")
+
+
+def _noted_budgets(ledger: Path) -> list[tuple[Any, ...]]:
+    latest: dict[str, str] = {}
+    for line in _read_lines(ledger.with_name(_BUDGETS_NAME)):
+        amount, _, notebook = line.partition("\t")
+        latest[notebook] = amount
+    return [(notebook, amount) for notebook, amount in latest.items() if read_money(amount or None) is not None]
+
+
+def _append_line(path: Path, line: str) -> None:
     try:
-        if line not in known_folders():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(f"{line}\n")
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(f"{line}\n")
     except OSError as error:
-        _log.info("the folder of runs was not noted: %s", error.strerror)
+        _log.info("%s was not written: %s", path.name, error.strerror)
 
 
-def known_folders() -> list[str]:
-    """Returns the folders noted so far."""
+def _read_lines(path: Path) -> list[str]:
     try:
-        text = (data_dir() / _FOLDERS_NAME).read_text(encoding="utf-8", errors="surrogateescape")
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line]
+    return [line for line in text.split("\n") if line]
 
 
-def rows_from_sidecars(folders: Iterable[str | Path]) -> Iterator[LedgerRow]:
-    """Gives a row for every record found in the runs' folders; what cannot be read is passed over."""
-    for folder in folders:
+def rows_from_sidecars(folders: Mapping[str, Sequence[str]]) -> Iterator[LedgerRow]:
+    """Gives a row for every record found in the runs' folders; what cannot be read is passed over.
+
+    Args:
+        folders: Each with what its runs may have been made for, as `known_folders` returns them.
+    """
+    for folder, scopes in folders.items():
+        notebooks = _read_notebooks(Path(folder), scopes)
         for path in sorted(Path(folder).glob(f"*/{SIDECAR_NAME}")):
             try:
-                yield _row_from_record(read_sidecar(path), path.parent)
-            except (BadRecord, OSError, ValueError, TypeError, KeyError) as error:
+                yield _row_from_record(read_sidecar(path), path.parent, scopes, notebooks)
+            except (BadRecord, OSError, *DAMAGE, LookupError, ArithmeticError) as error:
                 _log.warning("%s was not read: %s", path.parent.name, type(error).__name__)
 
 
-def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
-    """Returns the row of a finished run; raises KeyError, ValueError or TypeError for any other record."""
+def _read_notebooks(folder: Path, scopes: Sequence[str]) -> dict[str, bytes]:
+    """Returns the notebooks that may have made the runs of a folder, with their content."""
+    paths = [*sorted(folder.parent.glob("*.ipynb")), *(Path(scope) for scope in scopes)]
+    found = {}
+    for path in paths:
+        with suppress(OSError, ValueError):
+            found[str(path)] = path.read_bytes()
+    return found
+
+
+def _row_from_record(
+    record: Mapping[str, Any], folder: Path, scopes: Sequence[str], notebooks: Mapping[str, bytes]
+) -> LedgerRow:
+    """Returns the row of a finished run; raises LookupError or one of `DAMAGE` for any other record."""
     model, service, seed = record["model"], record["service"], record.get("seed")
     cell, price = record.get("cell") or {}, record.get("price") or {}
     times = {name: _read_time(text) for name, text in record["times"].items()}
@@ -204,11 +272,12 @@ def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
     state = RunState(record["status"])
     if not state.is_final:
         raise ValueError("a run that was not over has no whole record")
-    notebook_dir = folder.parent.parent
+    scope = _find_scope(str(record["run_id"]), scopes, notebooks) or str(folder.parent.parent / ANY_NOTEBOOK)
+    notebook = None if Path(scope).name == ANY_NOTEBOOK else scope
+    notebook_dir = Path(scope).parent
     parameters, files = record.get("parameters") or {}, record.get("files") or {}
     contents = {name: [item.get("sha256") or item.get("url") for item in items] for name, items in files.items()}
     open_seed = str(seed["parameter"]) if seed and not seed.get("pinned") else None
-    notebook = _find_notebook(str(record["run_id"]), notebook_dir)
     return LedgerRow(
         run_id=str(record["run_id"]),
         state=state,
@@ -220,7 +289,7 @@ def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
         request_sha256=hash_request(str(model["run_path"]), parameters, contents, open_seed),
         request={name: record.get(name) for name in ("parameters", "files", "seed")},
         notebook=notebook,
-        scope=notebook or str(notebook_dir / ANY_NOTEBOOK),
+        scope=scope,
         cell_id=cell.get("id"),
         source_sha256=cell.get("source_sha256"),
         schema_sha256=model.get("schema_sha256"),
@@ -241,12 +310,13 @@ def _row_from_record(record: Mapping[str, Any], folder: Path) -> LedgerRow:
     )
 
 
-def _find_notebook(run_id: str, folder: Path) -> str | None:
-    """Returns the notebook whose outputs or metadata name the run; a record names none, for privacy."""
-    for path in sorted(folder.glob("*.ipynb")):
-        if run_id.encode() in path.read_bytes():
-            return str(path)
-    return None
+def _find_scope(run_id: str, scopes: Sequence[str], notebooks: Mapping[str, bytes]) -> str | None:
+    """Returns the notebook whose outputs or metadata name the run, else the only scope of its folder.
+
+    A record names none, for privacy.
+    """
+    named = [notebook for notebook, content in notebooks.items() if run_id.encode() in content]
+    return next(iter(named), scopes[0] if len(scopes) == 1 else None)
 
 
 def _read_output(item: Mapping[str, Any], folder: Path, notebook_dir: Path) -> RunOutput:
@@ -260,8 +330,8 @@ def _read_output(item: Mapping[str, Any], folder: Path, notebook_dir: Path) -> R
         **{
             **known,
             "name": name,
-            "path": path.relative_to(notebook_dir).as_posix(),
-            "poster_path": poster.relative_to(notebook_dir).as_posix() if poster.is_file() else None,
+            "path": relative_path(path, notebook_dir),
+            "poster_path": relative_path(poster, notebook_dir) if poster.is_file() else None,
             "stored_sha256": hash_file(path),
         }
     )

@@ -109,7 +109,8 @@ def _row_of_task(task: Task, choice: ServiceChoice, base_url: str, origin: Origi
     }
     notebook_dir = notebook_dir_of(origin.notebook)
     out_folder = out_folder_of(notebook_dir, out_dir)
-    make_folder(out_folder)
+    scope = scope_of(origin.notebook, notebook_dir)
+    make_folder(out_folder, scope)
     row = plan_row(
         Prepared(schema, parameters, {}, None),
         service=choice.name,
@@ -117,7 +118,7 @@ def _row_of_task(task: Task, choice: ServiceChoice, base_url: str, origin: Origi
         origin=origin,
         created=task.created or datetime.now(UTC),
         out_folder=out_folder,
-        scope=scope_of(origin.notebook, notebook_dir),
+        scope=scope,
         account=choice.account,
     )
     return replace(

@@ -31,7 +31,6 @@ from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
-from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema.catalog import find_bundled, free_form_schema
@@ -226,8 +225,7 @@ class Manager:
             # Price, limits and files concern only what is missing: a run that is there already is never refused.
             missing = [batch.requests[place] for place in places]
             prices = self._check_prices(missing, batch.origin, max_cost_usd)
-            make_folder(out_folder)
-            remember_folder(out_folder)
+            make_folder(out_folder, plans[0].scope)
             stored = {
                 plans[place].run_id: self._store(request, notebook_dir)
                 for place, request in zip(places, missing, strict=True)

@@ -13,6 +13,7 @@ from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, ConfigError
 from wiro_nb.execution.requests import notebook_dir_of
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.reading import is_there
 
@@ -42,8 +43,8 @@ def out_folder_of(home: Path, out_dir: str | Path) -> Path:
         ) from None
 
 
-def make_folder(folder: Path) -> None:
-    """Makes the folder of all runs' folders: better refused now than after paying.
+def make_folder(folder: Path, scope: str | None) -> None:
+    """Makes the folder of all runs' folders and notes what for: better refused now than after paying.
 
     Raises:
         ConfigError: It cannot be written to.
@@ -57,6 +58,7 @@ def make_folder(folder: Path) -> None:
         is_file = is_there(folder) and folder.is_file()
         name = folder.name[:80]
         raise _not_writable(f"{name} is a file" if is_file else f"the folder {name} cannot be written")
+    remember_folder(folder, scope or "")
 
 
 def _not_writable(problem: str) -> ConfigError:

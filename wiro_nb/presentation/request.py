@@ -60,7 +60,9 @@ def preview_run(manager: Manager, batch: Batch) -> Output:
     (prepared,), (made,) = batch.requests, manager.find_made(batch)
     ((estimate, seconds),) = manager.forecast([prepared])
     rows = [
-        *_request_rows(manager, prepared, estimate),
+        ("Request", describe_request(prepared)["endpoint"]),
+        ("Service", manager.service_name),
+        ("Price", explain_estimate(estimate, manager.choice.free_label)),
         ("Time", "no earlier run compares" if seconds is None else f"about {format_duration(seconds)} of work"),
     ]
     if made is not None:
@@ -73,21 +75,13 @@ def preview_run(manager: Manager, batch: Batch) -> Output:
 def preview_rerun(manager: Manager, replay: Replay) -> Output:
     """Returns what making a run again would send and cost, what has changed since, and what is missing."""
     source, prepared = replay.source, replay.prepared
-    rows = [("Run", f"{source.run_id}, {source.record['model']['slug']}")]
-    if prepared is None:
-        rows.append(("Service", manager.service_name))
-    else:
-        rows += _request_rows(manager, prepared, manager.estimate(prepared))
-    body = None if prepared is None else _body_of(prepared)
+    rows = [("Run", f"{source.run_id}, {source.record['model']['slug']}"), ("Service", manager.service_name)]
+    body = None
+    if prepared is not None:
+        rows.append(("Request", describe_request(prepared)["endpoint"]))
+        rows.append(("Price", explain_estimate(manager.estimate(prepared), manager.choice.free_label)))
+        body = _body_of(prepared)
     return unsent_output(f"Run {source.short_id} made again", rows, body, notes=replay.lines)
-
-
-def _request_rows(manager: Manager, prepared: Prepared, estimate: Estimate) -> list[tuple[str, str]]:
-    return [
-        ("Request", describe_request(prepared)["endpoint"]),
-        ("Service", manager.service_name),
-        ("Price", explain_estimate(estimate, manager.choice.free_label)),
-    ]
 
 
 def _body_of(prepared: Prepared) -> Any:

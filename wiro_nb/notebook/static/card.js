@@ -1,6 +1,6 @@
 /**
  * The run card. Nodes are made once and changed in place: no flicker, and focus stays where it is.
- * `state` is made by card_view.py; this file only draws it and lets the elapsed time tick.
+ * `state` is made by widgets/card.py; this file only draws it and lets the elapsed time tick.
  */
 import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";

@@ -20,6 +20,7 @@ connects to no other host. The first line on stdout is JSON: base_url, socket_ur
 key_only_api_key, pid, version.
 """
 _LAST_PORT = 65_535
+_MOST_WORKERS = 64
 _EPILOG = """\
 test directives in a prompt:
   [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
@@ -45,6 +46,8 @@ class Options:
         balance: Balance of a new account, US dollars.
         stay: True to continue when stdin closes.
         no_host_check: True to accept any Host header.
+        python: Interpreter of the diffusers engine's workers; "" for this one.
+        workers: Their number; 0 for one a GPU.
         faults, faults_seed: Fault rules, see `faults`.
     """
 
@@ -55,6 +58,8 @@ class Options:
     balance: Decimal
     stay: bool
     no_host_check: bool
+    python: str = ""
+    workers: int = 0
     faults: str = ""
     faults_seed: int = 0
 
@@ -75,6 +80,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", type=Path, metavar="DIR", help="folder for keys, tasks and files; kept across restarts"
     )
     parser.add_argument("--engine", choices=ENGINE_NAMES, default="placeholder", help="what makes the clips")
+    parser.add_argument(
+        "--python", default="", metavar="PATH", help="diffusers: interpreter with wiro_nb[local]; default this one"
+    )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="auto|N",
+        help="diffusers: worker processes; auto: one a GPU",
+    )
     parser.add_argument(
         "--balance",
         type=_usd,
@@ -108,6 +123,12 @@ def changed_options(argv: Sequence[str]) -> list[str]:
     given = vars(parser.parse_args(argv))
     changed = [name for name, value in given.items() if name != "data" and value != parser.get_default(name)]
     return [f"--{name.replace('_', '-')}" for name in changed]
+
+
+def _workers(text: str) -> int:
+    if text != "auto" and not (text.isdecimal() and 0 < int(text) <= _MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"auto, or a whole number from 1 to {_MOST_WORKERS}")
+    return 0 if text == "auto" else int(text)
 
 
 def _port(text: str) -> int:

@@ -170,7 +170,7 @@ class Runner:
         if self._coroutines:
             await asyncio.wait(self._coroutines, timeout=5)
         for engine in self._engines.values():
-            engine.close()
+            await engine.close()
 
     async def _drive(self, active: _ActiveTask) -> None:
         task, folder = active.task, None

@@ -162,7 +162,7 @@ class _OwnMachine:
         output.write_bytes(b"clip")
         return Result((Output(output, 64, 36, 8, 8),), {"engine": "own", "seed": 7})
 
-    def close(self) -> None:
+    async def close(self) -> None:
         pass
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.placeholder.media import read_picture
+from wiro_nb.sandbox.engines.media import read_picture
 
 from .conftest import SMALL, Make
 

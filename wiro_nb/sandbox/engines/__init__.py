@@ -2,6 +2,7 @@
 
     placeholder   paints labelled clips
     instant       writes a prepared clip, for tests and benchmarks
+    diffusers     runs open weights on this machine
 
 `registry` creates them by name. The service knows tasks, states and the wire; an engine knows pixels. An engine
 owns its queue: `run` waits until the engine has capacity, and its first report marks the task as accepted.
@@ -136,6 +137,6 @@ class Engine(Protocol):
         """
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Releases threads and processes."""
         ...

@@ -73,7 +73,7 @@ class InstantEngine:
                 output.path.write_bytes(zlib.decompress(base64.b85decode("".join(_CLIP))) + free_box)
         return Result((output,), {"engine": self.name})
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Does nothing: it holds no resources."""
 
 

@@ -10,12 +10,16 @@ from wiro_nb.sandbox.engines import Engine, Kind
 if TYPE_CHECKING:
     from wiro_nb.sandbox.options import Options
 
-ENGINE_NAMES = ("placeholder", "instant")
+ENGINE_NAMES = ("placeholder", "instant", "diffusers")
 _INSTANT_STEP_S = 0.15
 
 
 def create_engines(options: Options) -> Mapping[Kind, Engine]:
     """Returns the engine for each kind of output."""
+    if options.engine == "diffusers":
+        from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
+
+        return {"clip": DiffusersEngine(options.python, options.workers)}
     from wiro_nb.sandbox.engines.instant import InstantEngine
 
     instant = InstantEngine(_INSTANT_STEP_S / options.speed)

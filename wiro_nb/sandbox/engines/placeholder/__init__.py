@@ -70,7 +70,7 @@ class PlaceholderEngine:
             await report(Progress("generate", steps, steps))
             return Result((output,), {"engine": self.name})
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -88,8 +88,8 @@ class _Clip:
     """A clip under way. Blocking."""
 
     def __init__(self, job: Job) -> None:
+        from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
         from wiro_nb.sandbox.engines.placeholder.label import make_label
-        from wiro_nb.sandbox.engines.placeholder.media import Mp4Writer, read_picture
 
         pictures = [read_picture(path) for path in input_files(job)]
         self.request = request = read_request(job, pictures[0].width / pictures[0].height if pictures else None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from wiro_nb.sandbox.engines.media import FloatImage
 
 __all__ = [
     "STILL",
@@ -26,8 +26,6 @@ __all__ = [
     "view",
 ]
 
-FloatImage = NDArray[np.floating[Any]]
-"""One channel (height, width) or three (3, height, width), float32, 0 to 255 where it holds colours."""
 Points = Sequence[tuple[float, float]]
 
 

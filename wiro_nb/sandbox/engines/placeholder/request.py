@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from wiro_nb.files import hash_file
 from wiro_nb.sandbox.engines import EngineError, Job
+from wiro_nb.sandbox.engines.parameters import fit_area, read_size, read_text, read_whole
 
 __all__ = ["CAMERA_MOVES", "ClipRequest", "input_files", "read_request", "read_steps"]
 
@@ -117,7 +117,7 @@ def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
     if defaults.needs_picture and picture_aspect is None:
         raise EngineError("This model needs an input image and none was given.")
     width, height = _size(parameters, defaults, picture_aspect)
-    prompt, seed = _text(parameters, "prompt"), _text(parameters, "seed")
+    prompt, seed = read_text(parameters, "prompt"), read_text(parameters, "seed")
     slug = _slug(job.model)
     return ClipRequest(
         prompt=prompt,
@@ -126,9 +126,9 @@ def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
         height=height,
         frames=_bounded("frames", _whole(parameters, _FRAME_NAMES, defaults.frames), 1, MAX_FRAMES),
         fps=_bounded("frames a second", _whole(parameters, ("fps",), defaults.fps), 1, MAX_FPS),
-        camera=CAMERA_MOVES.get(_text(parameters, "loraType"), _text(parameters, "loraType")),
-        effect=_text(parameters, "effectType"),
-        style=_text(parameters, "selectedModel") or _text(parameters, "selectedModelPrivate"),
+        camera=CAMERA_MOVES.get(read_text(parameters, "loraType"), read_text(parameters, "loraType")),
+        effect=read_text(parameters, "effectType"),
+        style=read_text(parameters, "selectedModel") or read_text(parameters, "selectedModelPrivate"),
         layout_key=_digest([slug, prompt, seed]),
         detail_key=_digest([slug, _visible(parameters), [_hash_input(path) for path in input_files(job)]]),
     )
@@ -169,24 +169,9 @@ def _hash_input(path: Path) -> str:
         raise EngineError(f"The input file {path.name} cannot be read.") from error
 
 
-def _text(parameters: Mapping[str, Any], name: str) -> str:
-    value = parameters.get(name)
-    return "" if value is None else str(value).strip()
-
-
 def _whole(parameters: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:
-    for name in names:
-        text = _text(parameters, name)
-        if not text:
-            continue
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number) or number != int(number):
-            raise EngineError(f"{name} must be a whole number, got {text[:40]!r}.")
-        return int(number)
-    return default
+    given = next((name for name in names if read_text(parameters, name)), names[0])
+    return read_whole(parameters, given, default)
 
 
 def _bounded(what: str, number: int, low: int, high: int) -> int:
@@ -204,17 +189,13 @@ def _size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | No
 
 
 def _asked_size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
-    size = _text(parameters, "size")
-    if size:
-        match = re.fullmatch(r"(\d{1,6})\s*[*xX×]\s*(\d{1,6})", size)
-        if match is None:
-            raise EngineError(f"size must read like 832*480, got {size[:40]!r}.")
-        return int(match[1]), int(match[2])
-    resolution, ratio = _text(parameters, "resolution"), _text(parameters, "ratio")
+    if read_text(parameters, "size"):
+        return read_size(parameters, "size", (defaults.width, defaults.height))
+    resolution, ratio = read_text(parameters, "resolution"), read_text(parameters, "ratio")
     if resolution or ratio:
         return _from_resolution(resolution, ratio, aspect)
-    if defaults.follows_picture and aspect is not None and not _text(parameters, "width"):
-        return _fit_area(480, aspect)
+    if defaults.follows_picture and aspect is not None and not read_text(parameters, "width"):
+        return fit_area(832 * 480, aspect)
     return _whole(parameters, ("width",), defaults.width), _whole(parameters, ("height",), defaults.height)
 
 
@@ -224,15 +205,7 @@ def _from_resolution(resolution: str, ratio: str, aspect: float | None) -> tuple
         raise EngineError(f"resolution must be 480p or 720p, got {resolution[:40]!r}.")
     wide = (832, 480) if lines == 480 else (1280, 720)
     if ratio.lower() in ("", "auto"):
-        return wide if aspect is None else _fit_area(lines, aspect)
+        return wide if aspect is None else fit_area(wide[0] * wide[1], aspect)
     if ratio not in ("16:9", "9:16"):
         raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {ratio[:40]!r}.")
     return wide if ratio == "16:9" else (wide[1], wide[0])
-
-
-def _fit_area(lines: int, aspect: float) -> tuple[int, int]:
-    """Returns a size with about as many pixels as 16:9 at `lines`, in multiples of 16 like video models."""
-    aspect = min(max(aspect, 0.4), 2.5)
-    area = 832 * 480 if lines == 480 else 1280 * 720
-    width = math.sqrt(area * aspect)
-    return max(64, round(width / 16) * 16), max(64, round(width / aspect / 16) * 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage
 
-__all__ = ["Mp4Writer", "read_picture"]
+__all__ = ["FloatImage", "Mp4Writer", "read_picture"]
+
+FloatImage = NDArray[np.floating[Any]]
+"""One channel (height, width) or three (3, height, width), float32, 0 to 255 where it holds colours."""
 
 _MAX_PIXELS = 80_000_000
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -52,13 +55,13 @@ def read_picture(path: Path) -> Image.Image:
 
 
 class Mp4Writer:
-    """Writes one clip, frame by frame. Sizes in pixels, even."""
+    """Writes one clip, frame by frame. Sizes in pixels, even; `crf` is x264's, lower is better and larger."""
 
-    def __init__(self, path: Path, width: int, height: int, fps: int, comment: str) -> None:
+    def __init__(self, path: Path, width: int, height: int, fps: int, comment: str, crf: int = 24) -> None:
         options = {"movflags": "+faststart+use_metadata_tags"}
         self._container = av.open(str(path), "w", format="mp4", options=options)
         self._container.metadata["comment"] = comment
-        encoding = {"preset": "faster", "crf": "24", "x264-params": _X264}
+        encoding = {"preset": "faster", "crf": str(crf), "x264-params": _X264}
         self._stream = self._container.add_stream("libx264", rate=fps, options=encoding)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"

@@ -1,0 +1,71 @@
+"""A worker without torch that speaks the pool's protocol. The call's `prompt` says how it behaves.
+
+`ok`, `crash` (ends), `crash once` (ends the first time), `hang` (deaf), `slow` (until cancelled), `fail`, `noise`
+(prints between messages). WIRO_STUB_DEVICES says how many devices it has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+
+messages: queue.Queue[dict] = queue.Queue()
+cancelled: set[int] = set()
+
+
+def send(kind: str, **values: object) -> None:
+    print(json.dumps({"type": kind, **values}), flush=True)
+
+
+def read() -> None:
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["type"] == "cancel":
+            cancelled.add(message["job"])
+        else:
+            messages.put(message)
+    os._exit(0)
+
+
+def run(message: dict) -> None:
+    job, call, out = message["job"], message["call"], Path(message["out"])
+    prompt = call["arguments"]["prompt"]
+    preview = {"jpeg": "anBlZw==", "width": 8, "height": 4}
+    send("progress", job=job, phase="load", step=0, steps=0, preview=None)
+    models.append(call["key"])
+    with (Path(os.environ["WIRO_STUB_LOG"])).open("a") as log:
+        log.write(f"{sys.argv[1]} {call['key']} {prompt}\n")
+    send("progress", job=job, phase="generate", step=1, steps=2, preview=preview)
+    if prompt == "crash" or (prompt == "crash once" and not out.with_suffix(".crashed").exists()):
+        out.with_suffix(".crashed").write_text("")
+        print("Killed by the test", file=sys.stderr, flush=True)
+        os._exit(9)
+    if prompt == "hang":
+        while True:
+            time.sleep(60)
+    while prompt == "slow" and job not in cancelled:
+        time.sleep(0.01)
+    if job in cancelled:
+        send("cancelled", job=job, models=models)
+    elif prompt == "fail":
+        send("failed", job=job, models=models, message="Out of memory on a card of 8 GB: lower the size.")
+    else:
+        out.write_bytes(b"clip")
+        facts = {"device": f"stub {sys.argv[1]}"}
+        send("done", job=job, models=models, width=64, height=64, frames=5, facts=facts)
+
+
+models: list[str] = []
+if os.environ.get("WIRO_STUB_BROKEN"):
+    send("broken", message="torch is missing")
+    sys.exit(1)
+threading.Thread(target=read, daemon=True).start()
+devices = int(os.environ.get("WIRO_STUB_DEVICES", "1"))
+send("ready", device="cpu", device_name="stub", memory_bytes=None, devices=devices, versions={})
+while True:
+    run(messages.get())

@@ -1,0 +1,313 @@
+"""One adapter a model: its request becomes a pipeline's call. Without torch.
+
+What a model's page offers and public weights cannot do is refused where nothing honest can stand in, and else
+replaced with a note that log and record repeat. Values that the page does not name are those that diffusers
+or the weights' page document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wiro_nb.local_models.catalog import Repository
+from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request, Scheduler
+from wiro_nb.sandbox.engines.parameters import fit_area, read_size
+
+__all__ = ["ADAPTERS", "make_call"]
+
+_WAN_NEGATIVE = (
+    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
+    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly "
+    "drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy "
+    "background, three legs, many people in the background, walking backwards"
+)
+_SKYREELS_NEGATIVE = "low quality, blurry, distorted, deformed, static, watermark, subtitles"
+_MAX_SIDE_PX = 2048
+_MAX_STEPS = 200
+_MAX_MOTION_FRAMES = 32  # of the motion adapter's positions
+_CLIP_TOKENS = 77
+
+
+def make_call(request: Request) -> Call:
+    """Returns the call for a request.
+
+    Raises:
+        EngineError: It asks for something that cannot be done with public weights, or out of bounds.
+    """
+    return ADAPTERS[request.model.adapter](request)
+
+
+def _animatediff(request: Request) -> Call:
+    if private := request.text("selectedModelPrivate"):
+        raise EngineError(
+            f"selectedModelPrivate {private[:60]!r} is a model of a Wiro account; its weights are not public. "
+            "Leave it empty."
+        )
+    notes = []
+    realistic, fine_vae, motion = request.model.repositories[:3]
+    selected = request.text("selectedModel", "60")
+    base = _chosen(request, "selectedModel", selected)
+    if base is None and selected != "485":
+        notes.append(f"selectedModel {selected} has no known public weights: {realistic.id} stands in for it.")
+    parts = {"pipeline": base or realistic, "motion_adapter": motion}
+    if base is None:
+        parts["vae"] = fine_vae  # this base comes without one that is good
+    move = request.text("loraType", "FILE:169584")
+    lora = _chosen(request, "loraType", move)
+    if lora is None:
+        raise EngineError(f"loraType {move[:40]!r} is unknown; there are {_values(request, 'loraType')}.")
+    arguments = {
+        "prompt": request.text("prompt"),
+        "negative_prompt": request.text("negativePrompt"),
+        "num_frames": request.whole("frameNumber", 18, 1, _MAX_MOTION_FRAMES),
+        "num_inference_steps": request.whole("steps", 16, 1, _MAX_STEPS),
+        "width": _side(request, "width", 512, 8),
+        "height": _side(request, "height", 512, 8),
+        "guidance_scale": 7.5,
+    }
+    if len(arguments["prompt"].split()) > _CLIP_TOKENS:
+        notes.append("The prompt is longer than 77 tokens: the text encoder reads its beginning only.")
+    schedule = {"beta_schedule": "linear", "timestep_spacing": "linspace", "clip_sample": False, "steps_offset": 1}
+    return Call(
+        pipeline="AnimateDiffPipeline",
+        parts=parts,
+        arguments=arguments,
+        seed=request.seed(),
+        fps=8,
+        scheduler=Scheduler("DDIMScheduler", schedule),
+        loras=(Lora(lora),),
+        notes=tuple(notes),
+    )
+
+
+def _wan_ti2v(request: Request) -> Call:
+    width, height = _size(request, "size", (832, 480), 32)
+    return Call(
+        pipeline="WanPipeline",
+        parts={"pipeline": request.model.repositories[0]},
+        arguments={
+            "prompt": request.text("prompt"),
+            "negative_prompt": request.text("negativePrompt"),
+            "width": width,
+            "height": height,
+            "num_frames": request.frames("numFrames", 121, 257),
+            "guidance_scale": request.number("scale", 5.0, 0, 30),
+            "num_inference_steps": request.whole("steps", 25, 1, _MAX_STEPS),
+        },
+        seed=request.seed(),
+        fps=request.whole("fps", 16, 1, 60),
+        scheduler=Scheduler("UniPCMultistepScheduler", _flow(5.0)),
+    )
+
+
+_SOLVERS = {"unipc": "UniPCMultistepScheduler", "dpm++": "DPMSolverMultistepScheduler"}
+_SPEEDS = {"lightly": 0.0, "juiced": 0.08, "extra": 0.2}
+
+
+def _wan_vace(request: Request) -> Call:
+    solver = request.text("sampleSolver", "unipc")
+    if solver not in _SOLVERS:
+        raise EngineError(f"sampleSolver must be {' or '.join(_SOLVERS)}, got {solver[:40]!r}.")
+    speed = request.text("speedMode", "Lightly")
+    threshold = _SPEEDS.get(speed.lower().split(" ")[0])
+    if threshold is None:
+        raise EngineError("speedMode must begin with Lightly, Juiced or Extra.")
+    notes = []
+    if threshold:
+        notes.append(
+            f"speedMode {speed.split(' Juiced')[0]!r} is approximated by a first block cache of {threshold:g}: "
+            "the service's own optimiser is not public."
+        )
+    references = request.pictures.get("inputImage", ())
+    if len(references) > 3:
+        raise EngineError(f"inputImage takes at most 3 pictures; {len(references)} were given.")
+    width, height = _resolution(request, references)
+    return Call(
+        pipeline="WanVACEPipeline",
+        parts={"pipeline": request.model.repositories[0]},
+        arguments={
+            "prompt": request.text("prompt"),
+            "negative_prompt": _WAN_NEGATIVE,
+            "width": width,
+            "height": height,
+            "num_frames": request.frames("frameNum", 81, 257),
+            "guidance_scale": request.number("guidanceScale", 5.0, 0, 30),
+            "num_inference_steps": request.whole("sampleSteps", 50, 1, _MAX_STEPS),
+        },
+        pictures={"reference_images": references} if references else {},
+        seed=request.seed(),
+        fps=16,
+        scheduler=Scheduler(_SOLVERS[solver], _flow(request.number("sampleShift", 16.0, 0.1, 100))),
+        cache_threshold=threshold,
+        notes=tuple(notes),
+    )
+
+
+_TRIGGERS = {
+    "jungle": "1ung13 jungle transformation",
+    "crying": "cr471ng crying",
+    "angry-face": "4ngr23 angry face",
+    "hulk-transformation": "h01k green hulk transformation",
+}
+_GUESSED = {"crash": "a crash zoom", "camera-controls": "an orbit of the camera"}
+
+
+def _wan_effects(request: Request) -> Call:
+    picture = request.picture("inputImage")
+    effect = request.text("effectType", "fluffy-hair")
+    lora = _chosen(request, "effectType", effect)
+    if lora is None:
+        raise EngineError(
+            f"effectType {effect[:40]!r} has no public weights; there are {_values(request, 'effectType')}."
+        )
+    words = effect.replace("-", " ")
+    prompt = _TRIGGERS.get(effect, words)
+    notes = [f"{lora.id} was trained for Wan 2.1; the service's own weights and prompt texts are not public."]
+    if effect in _GUESSED:
+        notes.append(f"effectType {effect} is taken for {_GUESSED[effect]}.")
+    elif effect not in _TRIGGERS:
+        notes.append(f"The words that trigger the effect are not known; the prompt is {words!r}.")
+    width, height = fit_area(832 * 480, picture.aspect)
+    return Call(
+        pipeline="WanImageToVideoPipeline",
+        parts={"pipeline": request.model.repositories[0]},
+        arguments={
+            "prompt": prompt,
+            "negative_prompt": _WAN_NEGATIVE,
+            "width": width,
+            "height": height,
+            "num_frames": 81,
+            "guidance_scale": 3.5,
+            "num_inference_steps": 40,
+        },
+        pictures={"image": picture},
+        seed=request.seed(),
+        fps=16,
+        scheduler=Scheduler("UniPCMultistepScheduler", _flow(5.0)),
+        loras=(Lora(lora, second_transformer=True),),
+        notes=tuple(notes),
+    )
+
+
+def _skyreels(request: Request) -> Call:
+    picture = request.picture("inputImage")
+    base, transformer = request.model.repositories[:2]
+    wide = (960, 544) if picture.aspect > 1.2 else (544, 960) if picture.aspect < 1 / 1.2 else (720, 720)
+    width, height = _size(request, "size", wide, 16)
+    return Call(
+        pipeline="HunyuanSkyreelsImageToVideoPipeline",
+        parts={"pipeline": base, "transformer": transformer},
+        arguments={
+            "prompt": f"FPS-24, {request.text('prompt')}",
+            # Without one the pipeline leaves out guidance and says nothing.
+            "negative_prompt": request.text("negativePrompt", _SKYREELS_NEGATIVE),
+            "width": width,
+            "height": height,
+            "num_frames": request.frames("numFrames", 97, 257),
+            "num_inference_steps": request.whole("steps", 30, 1, _MAX_STEPS),
+            "true_cfg_scale": request.number("scale", 6.0, 0, 30),
+            "guidance_scale": 1.0,
+        },
+        pictures={"image": picture},
+        seed=request.seed(),
+        fps=24,
+    )
+
+
+def _generic(request: Request) -> Call:
+    """Calls a pipeline of `local.toml` by its parameter map; `seed` and `fps` are ours, not the pipeline's."""
+    arguments: dict[str, Any] = {}
+    pictures: dict[str, Picture] = {}
+    seed, fps = None, 16
+    for item in request.model.parameters:
+        text = request.text(item.name, "" if item.default is None else str(item.default))
+        if given := request.pictures.get(item.name):
+            pictures[item.argument] = given[0]
+        elif item.argument == "generator" or item.name == "seed":
+            seed = request.seed(item.name)
+        elif item.argument == "fps":
+            fps = request.whole(item.name, int(text or fps), 1, 60)
+        elif text:
+            arguments[item.argument] = _like(request, item.name, item.default)
+    return Call(
+        pipeline=request.model.pipeline,
+        parts={"pipeline": request.model.repositories[0]},
+        arguments=arguments,
+        pictures=pictures,
+        seed=request.draw_seed() if seed is None else seed,
+        fps=fps,
+    )
+
+
+ADAPTERS: Mapping[str, Callable[[Request], Call]] = {
+    "animatediff": _animatediff,
+    "wan_ti2v": _wan_ti2v,
+    "wan_vace": _wan_vace,
+    "wan_effects": _wan_effects,
+    "skyreels": _skyreels,
+    "generic": _generic,
+}
+
+
+def _chosen(request: Request, name: str, value: str) -> Repository | None:
+    """Returns the repository that stands for a value of a setting."""
+    return next((item for item in request.model.repositories if (name, value) in item.settings), None)
+
+
+def _values(request: Request, name: str) -> str:
+    pairs = [pair for item in request.model.repositories for pair in item.settings]
+    return ", ".join(value for setting, value in pairs if setting == name)
+
+
+def _flow(shift: float) -> dict[str, Any]:
+    return {"flow_shift": shift, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+
+def _like(request: Request, name: str, default: object) -> str | int | float | bool:
+    """Returns a value of the type of its default."""
+    if isinstance(default, bool):
+        return request.text(name, str(default)).lower() in ("true", "1", "yes")
+    if isinstance(default, int):
+        return request.whole(name, default, -(2**31), 2**31)
+    if isinstance(default, float):
+        return request.number(name, default, -1e9, 1e9)
+    text = request.text(name, "" if default is None else str(default))
+    try:
+        return int(text) if default is None else text
+    except ValueError:
+        return text
+
+
+def _side(request: Request, name: str, default: int, multiple: int) -> int:
+    side = request.whole(name, default, 64, _MAX_SIDE_PX)
+    if side % multiple:
+        near = side // multiple * multiple
+        raise EngineError(f"{name} must be a multiple of {multiple}, such as {near}; {side} was asked for.")
+    return side
+
+
+def _size(request: Request, name: str, default: tuple[int, int], multiple: int) -> tuple[int, int]:
+    size = read_size(request.parameters, name, default)
+    if min(size) < 64 or max(size) > _MAX_SIDE_PX or any(side % multiple for side in size):
+        raise EngineError(
+            f"{name} must have sides of 64 to {_MAX_SIDE_PX} pixels, multiples of {multiple}; "
+            f"{size[0]}*{size[1]} was asked for."
+        )
+    return size
+
+
+def _resolution(request: Request, references: tuple[Picture, ...]) -> tuple[int, int]:
+    wide = {"480p": (832, 480), "720p": (1280, 720)}.get(request.text("resolution", "480p"))
+    if wide is None:
+        raise EngineError(f"resolution must be 480p or 720p, got {request.text('resolution')[:40]!r}.")
+    match request.text("ratio", "auto"):
+        case "auto":
+            return fit_area(wide[0] * wide[1], references[0].aspect) if references else wide
+        case "16:9":
+            return wide
+        case "9:16":
+            return wide[1], wide[0]
+        case other:
+            raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {other[:40]!r}.")

@@ -1,0 +1,208 @@
+"""Runs calls on one device and keeps the models used last. Needs torch; runs in a worker."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import random
+from collections import OrderedDict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.diffusers.pipelines import LoadedPipeline, load_pipeline, plan_for
+from wiro_nb.sandbox.engines.diffusers.preview import PreviewClock
+from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
+
+if TYPE_CHECKING:
+    from wiro_nb.sandbox.engines.diffusers.worker import Channel
+
+__all__ = ["Generator"]
+
+GB = 1_000_000_000
+_VERSIONS = ("diffusers", "transformers", "torch", "accelerate", "peft", "av")
+_CRF = 17
+
+
+class Generator:
+    """Generates clips on one device.
+
+    Args:
+        index: Of the worker; with several cards it takes one after the other.
+    """
+
+    def __init__(self, index: int) -> None:
+        count = torch.cuda.device_count()
+        self._device = torch.device("cuda", index % count) if count else torch.device("cpu")
+        self._loaded: OrderedDict[str, LoadedPipeline] = OrderedDict()
+        self._phase = "load"
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what the service is told about this worker."""
+        is_card = self._device.type == "cuda"
+        properties = torch.cuda.get_device_properties(self._device) if is_card else None
+        return {
+            "device": str(self._device),
+            "device_name": properties.name if properties else "CPU",
+            "memory_bytes": properties.total_memory if properties else None,
+            "devices": max(torch.cuda.device_count(), 1),
+            "versions": {name: metadata.version(name) for name in _VERSIONS},
+        }
+
+    def models(self) -> list[str]:
+        """Returns the keys of the models in memory."""
+        return list(self._loaded)
+
+    def run(self, call: dict[str, Any], out: str, channel: Channel) -> dict[str, Any]:
+        """Makes one clip.
+
+        Raises:
+            EngineError: It does not fit into memory, or an input cannot be read.
+            Cancelled: The job was cancelled.
+        """
+        self._phase = "load"
+        try:
+            channel.report("load")
+            loaded = self._load(call)
+            loaded.prepare(call)
+            frames = self._generate(loaded, call, channel)
+            self._phase = "save"
+            channel.report("save")
+            size = _write_clip(Path(out), frames, call, channel)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._unload()
+            raise EngineError(self._out_of_memory(call)) from error
+        facts = {"device": self.describe()["device_name"], "dtype": str(loaded.dtype).removeprefix("torch.")}
+        plan = loaded.plan
+        memory = {"offload": plan.offload, "fp8": plan.fp8, "vae_tiling": plan.vae_tiling}
+        scheduler = type(loaded.pipe.scheduler).__name__
+        versions = self.describe()["versions"]
+        return {**size, "facts": {**facts, "memory": memory, "scheduler": scheduler, "versions": versions}}
+
+    def _load(self, call: dict[str, Any]) -> LoadedPipeline:
+        key = call["key"]
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        plan = plan_for(call, self._device)
+        room = self._cache_bytes() - plan.weights_bytes
+        while self._loaded and sum(item.plan.weights_bytes for item in self._loaded.values()) > room:
+            self._loaded.popitem(last=False)
+            _free_memory()
+        self._loaded[key] = load_pipeline(call, plan, self._device)
+        return self._loaded[key]
+
+    def _cache_bytes(self) -> int:
+        if self._device.type == "cuda":
+            return int(0.8 * torch.cuda.get_device_properties(self._device).total_memory)
+        return 8 * GB
+
+    def _unload(self) -> None:
+        self._loaded.clear()
+        _free_memory()
+
+    def _generate(self, loaded: LoadedPipeline, call: dict[str, Any], channel: Channel) -> Any:
+        """Returns the frames, shape (frames, height, width, 3), 0 to 1."""
+        pipe, clock = loaded.pipe, PreviewClock()
+        steps = int(call["arguments"].get("num_inference_steps", 0))
+        references = len(call["pictures"].get("reference_images", ()))
+
+        def on_step(_: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            self._phase = "decode" if step + 1 == steps else "generate"
+            preview = clock.picture(loaded.colours, values["latents"], references)
+            channel.report("generate", step + 1, steps, preview)
+            return values
+
+        arguments = {**call["arguments"], **_read_pictures(call)}
+        accepted = inspect.signature(pipe.__call__).parameters
+        if "callback_on_step_end" in accepted:
+            arguments["callback_on_step_end"] = on_step
+        unknown = sorted(arguments.keys() - accepted.keys())
+        if unknown:
+            raise EngineError(f"{call['pipeline']} has no argument {', '.join(unknown)}.")
+        _seed_everything(call["seed"])
+        generator = torch.Generator("cpu").manual_seed(call["seed"])  # the same start on every card
+        self._phase = "encode"
+        channel.report("encode")
+        hooks = loaded.on_forward(channel.check)
+        try:
+            result = pipe(**arguments, generator=generator, output_type="np")
+        finally:
+            for hook in hooks:
+                hook.remove()
+            pipe.maybe_free_model_hooks()
+        frames = getattr(result, "frames", None)
+        if frames is None:
+            raise EngineError(f"{call['pipeline']} makes no frames.")
+        if not np.isfinite(frames[0]).all():
+            raise EngineError(
+                "The model computed values that are no numbers; try other settings or another dtype."
+            )
+        return frames[0]
+
+    def _out_of_memory(self, call: dict[str, Any]) -> str:
+        facts, arguments = self.describe(), call["arguments"]
+        held = f" of {facts['memory_bytes'] / GB:.0f} GB" if facts["memory_bytes"] else ""
+        asked = f"{arguments.get('width', '?')} x {arguments.get('height', '?')}"
+        doing = (
+            "loading the model" if self._phase == "load" else f"{asked}, {arguments.get('num_frames', '?')} frames"
+        )
+        what = "close other programs on it" if self._phase == "load" else "lower the size or the number of frames"
+        return f"Out of memory on {facts['device_name']}{held} ({self._phase}: {doing}): {what}."
+
+
+def _read_pictures(call: dict[str, Any]) -> dict[str, Any]:
+    """Reads the input pictures; a single one covers the clip's size."""
+    size = (call["arguments"].get("width"), call["arguments"].get("height"))
+    pictures: dict[str, Any] = {}
+    for name, value in call["pictures"].items():
+        if isinstance(value, list):
+            pictures[name] = [read_picture(Path(path)) for path in value]
+        else:
+            picture = read_picture(Path(value))
+            pictures[name] = ImageOps.fit(picture, size, Image.Resampling.LANCZOS) if all(size) else picture
+    return pictures
+
+
+def _write_clip(path: Path, frames: Any, call: dict[str, Any], channel: Channel) -> dict[str, int]:
+    count, height, width = frames.shape[0], frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
+    comment = json.dumps({"made_by": "wiro_nb, on this machine", "pipeline": call["pipeline"]}, sort_keys=True)
+    writer = Mp4Writer(path, width, height, call["fps"], comment, _CRF)
+    try:
+        for frame in frames:
+            channel.check()
+            writer.write(np.ascontiguousarray(frame[:height, :width].transpose(2, 0, 1), np.float32) * 255)
+        writer.close()
+    except BaseException:
+        writer.abort()
+        path.unlink(missing_ok=True)
+        raise
+    return {"width": width, "height": height, "frames": count}
+
+
+def _seed_everything(seed: int) -> None:
+    """Seeds what a library may draw from besides the generator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in text or "allocate" in text
+    )
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

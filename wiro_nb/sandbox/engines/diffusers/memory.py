@@ -1,0 +1,107 @@
+"""Chooses how a model fits into a device's memory. Standard library only.
+
+Nobody has measured these choices on real cards yet: they follow from the sizes of the weights and a reserve for
+what a run computes. The record says what was chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MemoryPlan", "count_parameters", "plan_memory"]
+
+GB = 1_000_000_000
+_RESERVE_BYTES = 4 * GB
+_TILING_BELOW_BYTES = 40 * GB
+_MAX_HEADER_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a pipeline is held in memory.
+
+    Attributes:
+        offload: "none" keeps all on the device, "model" moves one part at a time there, "group" one layer.
+        fp8: True stores the transformers' weights in 8 bits; they are computed in 16.
+        vae_tiling: True decodes the clip in tiles.
+        weights_bytes: Of all parts as they are held.
+    """
+
+    offload: str
+    fp8: bool
+    vae_tiling: bool
+    weights_bytes: int
+
+
+def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: int) -> MemoryPlan | str:
+    """Chooses the fastest way that fits.
+
+    Args:
+        parts: Numbers of parameters by part: "transformer", "text_encoder" and so on.
+        device_bytes: Memory of the card; None for a run on the CPU, which takes 4 bytes a parameter.
+        ram_bytes: Memory of the machine.
+
+    Returns:
+        The plan, or a sentence that says what is missing.
+    """
+    total, largest = sum(parts.values()), max(parts.values(), default=0)
+    if device_bytes is None:
+        if 4 * total > ram_bytes:
+            return _too_little(
+                "memory", 4 * total, ram_bytes, "without a GPU the weights take 4 bytes a parameter"
+            )
+        return MemoryPlan("none", fp8=False, vae_tiling=False, weights_bytes=4 * total)
+    tiling = device_bytes < _TILING_BELOW_BYTES
+    room = device_bytes - min(_RESERVE_BYTES, device_bytes // 5)
+    if 2 * total <= room:
+        return MemoryPlan("none", fp8=False, vae_tiling=tiling, weights_bytes=2 * total)
+    if 2 * total > ram_bytes:
+        return _too_little("memory", 2 * total, ram_bytes, "parts that do not fit on the card wait in memory")
+    if 2 * largest <= room:
+        return MemoryPlan("model", fp8=False, vae_tiling=tiling, weights_bytes=2 * total)
+    halved = {name: count if _is_denoiser(name) else 2 * count for name, count in parts.items()}
+    if max(halved.values()) <= room:
+        return MemoryPlan("model", fp8=True, vae_tiling=True, weights_bytes=sum(halved.values()))
+    return MemoryPlan("group", fp8=False, vae_tiling=True, weights_bytes=2 * total)
+
+
+def count_parameters(folders: Iterable[tuple[str, Path]]) -> dict[str, int]:
+    """Counts the parameters of safetensors files by part, from their headers.
+
+    Args:
+        folders: A role and its folder. The role "pipeline" has a folder a part; a part that also has a role of
+            its own is counted there.
+    """
+    counts: dict[str, int] = {}
+    given = dict(folders)
+    for role, folder in given.items():
+        for path in sorted(folder.rglob("*.safetensors")):
+            part = path.relative_to(folder).parts[0] if role == "pipeline" else role
+            if role != "pipeline" or part not in given:
+                counts[part] = counts.get(part, 0) + _count_in(path)
+    return counts
+
+
+def _count_in(path: Path) -> int:
+    """Counts one file's parameters; a file that cannot be read counts as its size, and loading it says why."""
+    try:
+        with path.open("rb") as source:
+            (length,) = struct.unpack("<Q", source.read(8))
+            header = json.loads(source.read(min(length, _MAX_HEADER_BYTES)))
+        shapes = [item["shape"] for name, item in header.items() if name != "__metadata__"]
+        return sum(math.prod(shape) for shape in shapes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return path.stat().st_size // 2
+
+
+def _is_denoiser(part: str) -> bool:
+    return part.startswith(("transformer", "unet"))
+
+
+def _too_little(kind: str, needed: int, found: int, why: str) -> str:
+    return f"This model needs {needed / GB:.0f} GB of {kind} and this machine has {found / GB:.0f} ({why})."

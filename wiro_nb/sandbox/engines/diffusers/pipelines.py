@@ -1,0 +1,181 @@
+"""Loads pipelines and fits them into the device's memory. Needs torch; runs in a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from transformers import AutoTokenizer
+
+from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan, count_parameters, plan_memory
+from wiro_nb.sandbox.engines.diffusers.preview import LatentColours
+
+__all__ = ["LoadedPipeline", "load_pipeline", "plan_for"]
+
+_DENOISERS = ("transformer", "transformer_2", "unet")
+
+
+@dataclass
+class LoadedPipeline:
+    """A pipeline in memory.
+
+    Attributes:
+        pipe: The pipeline.
+        scheduler: The scheduler it came with.
+        plan: How it is held.
+        dtype: Of its weights.
+        colours: Shows its latents as pictures; None where they cannot be shown.
+        loras: The LoRAs it holds now, as the call names them.
+    """
+
+    pipe: Any
+    scheduler: Any
+    plan: MemoryPlan
+    dtype: torch.dtype
+    colours: LatentColours | None
+    loras: str = "[]"
+
+    def prepare(self, call: dict[str, Any]) -> None:
+        """Sets scheduler, LoRAs and cache for a call."""
+        name = call["scheduler"]["name"] or type(self.scheduler).__name__
+        kind = getattr(diffusers, name)
+        self.pipe.scheduler = kind.from_config(self.scheduler.config, **call["scheduler"]["changes"])
+        wanted = json.dumps(call["loras"])
+        if wanted != self.loras:
+            self._load_loras(call["loras"])
+            self.loras = wanted
+        for module in self._denoisers():
+            if getattr(module, "is_cache_enabled", False):
+                module.disable_cache()
+            if call["cache_threshold"]:
+                module.enable_cache(diffusers.FirstBlockCacheConfig(threshold=call["cache_threshold"]))
+
+    def on_forward(self, check: Callable[[], None]) -> list[Any]:
+        """Calls `check` before each layer group of each part; returns handles with `remove`."""
+
+        def hook(module: Any, arguments: Any) -> None:
+            check()
+
+        modules = {id(module): module for part in self._parts() for module in _layers(part)}
+        return [module.register_forward_pre_hook(hook) for module in modules.values()]
+
+    def _load_loras(self, loras: list[dict[str, Any]]) -> None:
+        if self.loras != "[]":
+            self.pipe.unload_lora_weights()
+        names = []
+        for number, lora in enumerate(loras):
+            paths = sorted(Path(lora["folder"]).glob("*.safetensors"))
+            if not paths:
+                raise EngineError(f"The LoRA {lora['id']} has no safetensors file.")
+            options = {"weight_name": paths[0].name, "local_files_only": True}
+            self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
+            if lora["second_transformer"] and getattr(self.pipe, "transformer_2", None) is not None:
+                options["load_into_transformer_2"] = True
+                self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
+            names.append(f"lora{number}")
+        if names:
+            self.pipe.set_adapters(names, [lora["strength"] for lora in loras])
+
+    def _parts(self) -> Iterator[Any]:
+        for part in self.pipe.components.values():
+            if isinstance(part, torch.nn.Module):
+                yield part
+
+    def _denoisers(self) -> Iterator[Any]:
+        for name in _DENOISERS:
+            if getattr(self.pipe, name, None) is not None:
+                yield getattr(self.pipe, name)
+
+
+def plan_for(call: dict[str, Any], device: torch.device) -> MemoryPlan:
+    """Returns how a call's weights are held.
+
+    Raises:
+        EngineError: They do not fit on this machine.
+    """
+    parts = count_parameters((role, Path(folder)) for role, folder in call["folders"].items())
+    card = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+    plan = plan_memory(parts, card, _ram_bytes())
+    if isinstance(plan, str):
+        raise EngineError(plan)
+    return plan
+
+
+def load_pipeline(call: dict[str, Any], plan: MemoryPlan, device: torch.device) -> LoadedPipeline:
+    """Loads the pipeline of a call from local folders; nothing is downloaded and no code of a repository runs.
+
+    Raises:
+        EngineError: diffusers has no such pipeline.
+    """
+    kind = getattr(diffusers, call["pipeline"], None)
+    if kind is None:
+        raise EngineError(f"diffusers {diffusers.__version__} has no pipeline {call['pipeline']}.")
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    options = {"local_files_only": True, "use_safetensors": True}
+    is_wan = call["pipeline"].startswith("Wan")
+    pipe = kind.from_pretrained(
+        call["folders"]["pipeline"],
+        # Wan's decoder loses detail in 16 bits.
+        torch_dtype={"default": dtype, "vae": torch.float32} if is_wan else dtype,
+        **_own_parts(call, dtype, options),
+        **options,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    loaded = LoadedPipeline(pipe, pipe.scheduler, plan, dtype, None)
+    if plan.fp8:
+        for module in loaded._denoisers():
+            module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    if plan.vae_tiling and hasattr(pipe.vae, "enable_tiling"):
+        pipe.vae.enable_tiling()
+    if plan.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif plan.offload == "group":
+        pipe.enable_group_offload(onload_device=device, offload_type="leaf_level", use_stream=True)
+    else:
+        pipe.to(device)
+    loaded.colours = LatentColours.fit(pipe)
+    return loaded
+
+
+def _own_parts(call: dict[str, Any], dtype: torch.dtype, options: dict[str, Any]) -> dict[str, Any]:
+    """Loads the parts that come from repositories of their own."""
+    folders, parts = call["folders"], {}
+    if "motion_adapter" in folders:
+        parts["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(
+            folders["motion_adapter"], torch_dtype=dtype, **options
+        )
+        parts |= {"feature_extractor": None, "image_encoder": None}
+    if "vae" in folders:
+        parts["vae"] = diffusers.AutoencoderKL.from_pretrained(folders["vae"], torch_dtype=dtype, **options)
+    if "transformer" in folders:
+        parts["transformer"] = diffusers.HunyuanVideoTransformer3DModel.from_pretrained(
+            folders["transformer"], torch_dtype=dtype, **options
+        )
+        # With transformers 5 the class that the repository names drops spaces (transformers issue 45488).
+        tokenizer = Path(folders["pipeline"]) / "tokenizer"
+        parts["tokenizer"] = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+    return parts
+
+
+def _layers(part: Any) -> Iterator[Any]:
+    """Yields a part, its children, and the members of its lists of blocks."""
+    yield part
+    for child in part.children():
+        yield child
+        yield from child.children()
+
+
+def _ram_bytes() -> int:
+    """Returns the memory of the machine; without a figure it counts as unlimited."""
+    import os
+
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62

@@ -1,0 +1,272 @@
+"""A pool of worker processes: one a device, each with one job at a time.
+
+A job waits for a worker that has its model; another one takes it when that one is busy. Jobs pass each other by
+a few places at most. A worker that dies takes one run with it: the job runs once more on a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.sandbox.engines import EngineError
+
+__all__ = ["Pool", "worker_command"]
+
+_ATTEMPTS = 2
+_GRACE_S = 3.0
+_MAX_PASSED = 4
+_MAX_LINE_BYTES = 1 << 20
+_STDERR_LINES = 40
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+"""Libraries of a worker neither reach a network nor report to anybody."""
+
+OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class WorkerDied(Exception):
+    """A worker ended without being asked to. The text is the last line it printed."""
+
+
+def worker_command(python: str = "") -> Sequence[str]:
+    """Returns the command of a worker, without its index."""
+    return (python or sys.executable, "-m", "wiro_nb.sandbox.engines.diffusers.worker")
+
+
+class _Worker:
+    """One worker process. `models` are the keys of the models it holds."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._drain = asyncio.ensure_future(self._read_stderr())
+        self.models: frozenset[str] = frozenset()
+        self.facts: dict[str, Any] = {}
+        self._jobs = 0
+
+    @classmethod
+    async def start(cls, command: Sequence[str], index: int) -> _Worker:
+        """Starts a process and waits until it is ready.
+
+        Raises:
+            EngineError: It cannot work; the text says why.
+        """
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                str(index),
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                limit=_MAX_LINE_BYTES,
+                env={**os.environ, **_ENVIRONMENT},
+            )
+        except OSError as error:
+            raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}.") from error
+        worker = cls(process)
+        try:
+            message = await worker._receive()
+        except WorkerDied as error:
+            raise EngineError(f"The worker {command[0]} ended while it started: {error}") from error
+        except BaseException:
+            await worker.end()
+            raise
+        if message["type"] != "ready":
+            await worker.end()
+            raise EngineError(f"The worker cannot work: {message.get('message', 'no reason given')}")
+        worker.facts = message
+        return worker
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the process runs."""
+        return self._process.returncode is None
+
+    async def end(self) -> int:
+        """Ends the process at once and returns its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._drain
+        return await self._process.wait()
+
+    async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
+        """Runs a job to its end.
+
+        Raises:
+            EngineError: The job failed; the text says why.
+            WorkerDied: The process ended.
+            CancelledError: The job was cancelled; the worker does not write to `out` any more.
+        """
+        self._jobs += 1
+        job = self._jobs
+        try:
+            self._send({"type": "run", "job": job, "call": call, "out": str(out)})
+            while (message := await self._receive())["type"] == "progress":
+                await on_progress(message)
+        except WorkerDied:
+            raise
+        except BaseException:
+            await self._stop(job)
+            raise
+        self.models = frozenset(message.get("models", ()))
+        if message["type"] == "done":
+            return message
+        raise EngineError(str(message.get("message") or "the worker gave no reason"))
+
+    async def _stop(self, job: int) -> None:
+        """Cancels a job; a worker that does not answer in time is killed."""
+        self._send({"type": "cancel", "job": job})
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                while (message := await self._receive())["type"] == "progress":
+                    pass
+            self.models = frozenset(message.get("models", ()))
+        except (TimeoutError, WorkerDied):
+            await self.end()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError, RuntimeError):  # its end is seen when the answer is read
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        try:
+            line = await self._process.stdout.readline()
+            message = json.loads(line) if line else None
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            code = await self.end()
+            reason = next((line for line in reversed(self._stderr) if line.strip()), "")
+            raise WorkerDied(f"{reason[:300]} (exit code {code})".strip())
+        return message
+
+    async def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        with contextlib.suppress(ValueError):
+            async for line in self._process.stderr:
+                self._stderr.append(line.decode(errors="replace").rstrip())
+
+
+@dataclass
+class _Slot:
+    """A place for one worker, which is started when it is needed first, and again after its death."""
+
+    index: int
+    worker: _Worker | None = None
+
+
+@dataclass
+class _Waiting:
+    """A job that waits for a slot."""
+
+    key: str
+    slot: asyncio.Future[_Slot]
+    passed: int = field(default=0)
+
+
+class Pool:
+    """Runs jobs on workers.
+
+    Args:
+        command: Of a worker, without its index.
+        size: Number of workers; 0 for one a device.
+        describe: Called with what a worker says about itself when it is ready.
+    """
+
+    def __init__(
+        self, command: Sequence[str], size: int = 0, describe: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        self._command, self._size, self._describe = command, size, describe
+        self._free: list[_Slot] = [_Slot(index) for index in range(max(size, 1))]
+        self._slots = list(self._free)
+        self._waiting: list[_Waiting] = []
+
+    async def run(self, key: str, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
+        """Runs a job when a worker is free.
+
+        Args:
+            key: Of the model that the job needs.
+            call: What the worker is sent.
+            out: The file to write.
+            on_progress: Receives the worker's progress messages, in order.
+
+        Raises:
+            EngineError: It failed, or its worker died in both attempts.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            slot = await self._acquire(key)
+            try:
+                worker = await self._ready(slot)
+                return await worker.run(call, out, on_progress)
+            except WorkerDied as error:
+                if attempt == _ATTEMPTS:
+                    raise EngineError(f"The worker died {attempt} times while it ran this. {error}") from error
+            finally:
+                self._release(slot)
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Ends all workers."""
+        await asyncio.gather(*(slot.worker.end() for slot in self._slots if slot.worker is not None))
+
+    async def _ready(self, slot: _Slot) -> _Worker:
+        if slot.worker is None or not slot.worker.is_alive:
+            slot.worker = None
+            slot.worker = await _Worker.start(self._command, slot.index)
+            if self._describe is not None:
+                self._describe(slot.worker.facts)
+            if self._size == 0:
+                self._size = max(1, int(slot.worker.facts.get("devices", 1)))
+                for index in range(len(self._slots), self._size):
+                    self._slots.append(_Slot(index))
+                    self._release(self._slots[-1])
+        return slot.worker
+
+    async def _acquire(self, key: str) -> _Slot:
+        if self._free:
+            slot = max(self._free, key=lambda slot: (_holds(slot, key), -_model_count(slot), -slot.index))
+            self._free.remove(slot)
+            return slot
+        waiting = _Waiting(key, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        try:
+            return await waiting.slot
+        except asyncio.CancelledError:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            elif waiting.slot.done() and not waiting.slot.cancelled():
+                self._release(waiting.slot.result())
+            raise
+
+    def _release(self, slot: _Slot) -> None:
+        """Gives a slot to the first job whose model it holds, or to the first one."""
+        self._waiting = [item for item in self._waiting if not item.slot.done()]
+        if not self._waiting:
+            self._free.append(slot)
+            return
+        first = self._waiting[0]
+        chosen = first
+        if first.passed < _MAX_PASSED:
+            chosen = next((item for item in self._waiting if _holds(slot, item.key)), first)
+        first.passed += chosen is not first
+        self._waiting.remove(chosen)
+        chosen.slot.set_result(slot)
+
+
+def _holds(slot: _Slot, key: str) -> bool:
+    return slot.worker is not None and key in slot.worker.models
+
+
+def _model_count(slot: _Slot) -> int:
+    return len(slot.worker.models) if slot.worker is not None else 0

@@ -1,0 +1,127 @@
+"""The worker: a process of its own that holds models and generates. `pool` starts it, one a GPU.
+
+    python -m wiro_nb.sandbox.engines.diffusers.worker INDEX
+
+It reads JSON lines from stdin and writes JSON lines to stdout; what libraries print goes to stderr. It ends when
+stdin closes.
+
+    in    {"type": "run", "job": 1, "call": {...}, "out": PATH}     see `pool.call_for_worker`
+          {"type": "cancel", "job": 1}
+    out   {"type": "ready", "device", "device_name", "memory_bytes", "devices", "versions"}
+          {"type": "progress", "job", "phase", "step", "steps", "preview": null | {"jpeg", "width", "height"}}
+          {"type": "done", "job", "width", "height", "frames", "facts", "models"}
+          {"type": "failed", "job", "message", "models"}     {"type": "cancelled", "job", "models"}
+          {"type": "broken", "message"}     it cannot work at all, and ends
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import IO, Any
+
+from wiro_nb.sandbox.engines import EngineError
+
+__all__ = ["main"]
+
+_INSTALL = 'install it with: python -m pip install "wiro_nb[local]"'
+
+
+class Cancelled(Exception):
+    """The job was cancelled."""
+
+
+class Channel:
+    """The way to the service. `cancelled` is set while the current job is to end."""
+
+    def __init__(self, source: IO[str], target: IO[str]) -> None:
+        self._source, self._target = source, target
+        self._jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._cancelled: set[int] = set()
+        self._job = 0
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+
+    def send(self, kind: str, **values: Any) -> None:
+        """Writes one message."""
+        self._target.write(json.dumps({"type": kind, **values}, separators=(",", ":")) + "\n")
+        self._target.flush()
+
+    def next_job(self) -> dict[str, Any]:
+        """Waits for a job."""
+        message = self._jobs.get()
+        self._job = message["job"]
+        return message
+
+    def report(self, phase: str, step: int = 0, steps: int = 0, preview: dict[str, Any] | None = None) -> None:
+        """Sends the progress of the current job.
+
+        Raises:
+            Cancelled: The job is to end.
+        """
+        self.check()
+        self.send("progress", job=self._job, phase=phase, step=step, steps=steps, preview=preview)
+
+    def check(self) -> None:
+        """Raises `Cancelled` when the current job is to end."""
+        if self._job in self._cancelled:
+            raise Cancelled
+
+    def _read(self) -> None:
+        for line in self._source:
+            message = json.loads(line)
+            if message["type"] == "cancel":
+                self._cancelled.add(message["job"])
+            else:
+                self._jobs.put(message)
+        os._exit(0)  # the service is gone; a run in a library cannot be ended in another way
+
+
+def main() -> None:
+    """Serves jobs until stdin closes."""
+    target = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    channel = Channel(sys.stdin, target)
+    try:
+        from wiro_nb.sandbox.engines.diffusers.generate import Generator
+
+        generator = Generator(int(sys.argv[1]))
+    except ImportError as error:
+        channel.send("broken", message=f"{error.name or error} is missing in {sys.executable}; {_INSTALL}")
+        return
+    except Exception as error:  # a driver that does not fit, a build of torch for another card
+        traceback.print_exc()
+        channel.send("broken", message=f"{type(error).__name__}: {first_line(error)}")
+        return
+    channel.send("ready", **generator.describe())
+    while True:
+        message = channel.next_job()
+        kind, values = _run(message, generator.run, channel)
+        channel.send(kind, job=message["job"], models=generator.models(), **values)
+
+
+def _run(
+    message: dict[str, Any], run: Callable[..., dict[str, Any]], channel: Channel
+) -> tuple[str, dict[str, Any]]:
+    try:
+        return "done", run(message["call"], message["out"], channel)
+    except Cancelled:
+        return "cancelled", {}
+    except EngineError as error:
+        return "failed", {"message": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", {"message": f"{type(error).__name__}: {first_line(error)}"}
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an exception's text."""
+    return (str(error).strip().splitlines() or [""])[0][:500]
+
+
+if __name__ == "__main__":
+    main()

@@ -67,7 +67,7 @@ def _animatediff(request: Request) -> Call:
         "height": _side(request, "height", 512, 8),
         "guidance_scale": 7.5,
     }
-    if len(arguments["prompt"].split()) > _CLIP_TOKENS:
+    if len(request.text("prompt").split()) > _CLIP_TOKENS:
         notes.append("The prompt is longer than 77 tokens: the text encoder reads its beginning only.")
     schedule = {"beta_schedule": "linear", "timestep_spacing": "linspace", "clip_sample": False, "steps_offset": 1}
     return Call(

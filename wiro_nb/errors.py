@@ -63,7 +63,7 @@ class WiroError(Exception):
     debug: ClassVar[bool] = False
     """True shows whole tracebacks in IPython (`%config WiroMagics.debug = True`)."""
     is_shown: bool = False
-    """True when a card in the same cell shows the error already: one line is then enough."""
+    """True when a card in the same cell shows the error already: its name is then enough."""
 
     def __init__(
         self,
@@ -119,8 +119,10 @@ class WiroError(Exception):
         return self._short_lines
 
     def _short_lines(self) -> list[str]:
+        if self.is_shown:
+            return [type(self).__name__]
         first, *rest = self.lines()
-        return [f"{type(self).__name__}: {first}", *([] if self.is_shown else rest)]
+        return [f"{type(self).__name__}: {first}", *rest]
 
 
 def _rebuild(

@@ -126,6 +126,27 @@ def test_the_time_ticks_without_messages(static_page: StaticPage) -> None:
     expect(line).to_contain_text("in the queue for 0:06")
 
 
+def test_the_time_left_counts_down_and_silence_is_said(static_page: StaticPage) -> None:
+    page = static_page.page
+    page.clock.install()
+    steps: dict[str, Any] = {"percent": 20, "step": 2, "steps": 10, "remaining_s": 8, "elapsed_s": 2}
+    card = RunCard(moment(RunState.SUBMITTED, Stage.GENERATING, **steps))
+    static_page.show(card)
+    line = page.locator(".wiro-line")
+    expect(line).to_contain_text("about 8 s left")
+    page.clock.run_for(5000)
+    expect(line).to_contain_text("about 3 s left")
+    page.clock.run_for(4000)
+    expect(line).not_to_contain_text("left")
+    page.clock.run_for(31_000)
+    expect(line).to_contain_text("no news for 40 s")
+    expect(page.locator(".wiro-run [aria-live]")).to_have_text("Run 08c41: no news")
+    update(static_page, card, moment(RunState.SUBMITTED, Stage.GENERATING, percent=30, elapsed_s=43))
+    expect(line).not_to_contain_text("no news")
+    update(static_page, card, moment(RunState.SUBMITTED, Stage.GENERATING, lost_since=datetime.now(UTC)))
+    expect(page.locator(".wiro-note")).to_contain_text("Still running on the service, as far as known.")
+
+
 def test_sixty_steps_change_texts_and_are_one_announcement(static_page: StaticPage) -> None:
     card = RunCard(moment(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=3))
     page = static_page.show(card)

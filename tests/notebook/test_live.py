@@ -129,7 +129,7 @@ def test_an_error_is_a_card_and_one_line_and_fails_the_cell(loaded: LiveKernel) 
     page = answer.shown[0]["data"]["text/html"]
     assert "numFrames" in page
     assert "Nothing was sent and nothing was billed." in page
-    assert answer.of("error")[0]["traceback"] == [f"InvalidParameter: {answer.of('error')[0]['evalue']}"]
+    assert answer.of("error")[0]["traceback"] == ["InvalidParameter"], "the card has said the rest"
 
 
 def test_debug_shows_the_whole_traceback(loaded: LiveKernel) -> None:

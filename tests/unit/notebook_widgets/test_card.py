@@ -77,7 +77,7 @@ def test_icons_differ_where_words_do() -> None:
 def test_a_generating_run_says_its_numbers_and_what_a_screen_reader_hears() -> None:
     view = card_view(GENERATING, now=NOW)
     assert view["numbers"] == ["60%", "step 6 of 10", "1.2 it/s"]
-    assert view["after"] == ["about 3 s left"]
+    assert view["left_s"] == 3.2
     assert view["valuetext"] == "Generating, 60 percent, step 6 of 10, about 3 seconds left"
     assert view["cost"] == "about $0.04 if it succeeds"
     assert [stage["state"] for stage in view["steps"]] == ["past", "past", "past", "now", ""]
@@ -87,7 +87,7 @@ def test_a_generating_run_says_its_numbers_and_what_a_screen_reader_hears() -> N
 
 def test_there_is_no_estimate_before_two_steps() -> None:
     early = snapshot(RunState.SUBMITTED, Stage.GENERATING, percent=10.0, step=1, steps=10, remaining_s=90.0)
-    assert card_view(early, now=NOW)["after"] == []
+    assert card_view(early, now=NOW)["left_s"] is None
 
 
 def test_a_failed_run_shows_no_percent_as_text_and_says_it_cost_nothing() -> None:

@@ -161,12 +161,21 @@ function drawNumbers(parts, state) {
   });
 }
 
-/** Shows the time since the moment the state was made. */
-function drawElapsed(parts, state, anchor) {
-  const elapsed = state.elapsed;
-  if (!elapsed) return setText(parts.elapsed, "");
-  const since = elapsed.ticking ? (performance.now() - anchor) / 1000 : 0;
-  return setText(parts.elapsed, [elapsed.label, clockText(elapsed.seconds + since), elapsed.suffix].filter(Boolean).join(" "));
+/** "about 12 s left" or "about 3 min left"; "" once that time is over. */
+function leftText(seconds) {
+  if (seconds <= 0) return "";
+  return seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} s left` : `about ${Math.round(seconds / 60)} min left`;
+}
+
+/** Shows the time since the state was made, what is left of the run, and a silence that lasts too long. */
+function drawTimes(parts, state, anchor) {
+  const { elapsed, left_s: left, silent_after_s: limit } = state;
+  const since = Math.max(0, performance.now() - anchor) / 1000;
+  const passed = elapsed ? clockText(elapsed.seconds + (elapsed.ticking ? since : 0)) : "";
+  setText(parts.elapsed, elapsed ? [elapsed.label, passed, elapsed.suffix].filter(Boolean).join(" ") : "");
+  const isSilent = limit !== null && since >= limit;
+  setText(parts.after, isSilent ? `no news for ${Math.floor(since)} s` : [left === null ? "" : leftText(left - since), ...state.after].filter(Boolean).join(", "));
+  return isSilent;
 }
 
 async function draw(parts, state, anchor, model) {
@@ -188,10 +197,9 @@ async function draw(parts, state, anchor, model) {
   setShown(parts.prompt, Boolean(state.prompt));
   drawStepper(parts, state);
   drawNumbers(parts, state);
-  drawElapsed(parts, state, anchor);
-  setText(parts.after, state.after.join(", "));
+  drawTimes(parts, state, anchor);
   setMoneyText(parts.money, state.cost);
-  setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.cost || state.after.length));
+  setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.cost || parts.after.textContent));
   drawNotes(parts, state);
   drawFacts(parts, state);
   drawSettings(parts, state);
@@ -226,7 +234,7 @@ function goneState(state) {
   const off = (actions) => actions.map((action) => ({ ...action, off: true }));
   const dead = { ...state, actions: off(state.actions), below: off(state.below) };
   if (state.final) return dead;
-  return { ...dead, kind: "lost", label: "Not followed", icon: "lost", variant: "warn", aside: "", elapsed: null, notes: [] };
+  return { ...dead, kind: "lost", label: "Not followed", icon: "lost", variant: "warn", aside: "", elapsed: null, left_s: null, silent_after_s: null, notes: [] };
 }
 
 /** Says what happened to the kernel, whether the run goes on, and what to type. */
@@ -295,7 +303,8 @@ function render({ model, el }) {
   model.on("change:gone", redraw);
   const timer = setInterval(() => {
     const state = model.get("state");
-    if (state?.elapsed?.ticking && !state.final && !model.get("gone")) drawElapsed(parts, state, anchor);
+    if (!state?.kind || state.final || model.get("gone")) return;
+    if (drawTimes(parts, state, anchor)) announce(parts, { ...state, label: "No news" });
   }, TICK_MS);
   el.classList.add("wiro");
   const below = makeAttachment(model);

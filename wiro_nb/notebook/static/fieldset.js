@@ -44,7 +44,7 @@ export function drawField(form, plan, model) {
   const back = h("button", { type: "button", class: "wiro-back", hidden: true, "aria-label": `Reset ${plan.label} to its default`, title: "Back to the default" }, "reset");
   const words = h("div", { class: "wiro-words", hidden: true });
   const about = h("p", { class: "wiro-hint", hidden: true, dir: "auto" });
-  const error = h("div", { class: "wiro-err", id: errorId, hidden: true });
+  const error = h("div", { class: "wiro-err", id: errorId, hidden: true, role: plan.kind === "files" ? "alert" : null });
   const sample = plan.sample ? h("button", { type: "button", class: "wiro-link", on: { click: () => {
     model.set("value", plan.sample);
     model.save_changes();

@@ -60,8 +60,8 @@ function itemNode(item, index, count, change) {
     h(
       "div",
       {},
-      h("div", {}, h("span", { dir: "auto" }, count > 1 ? `${index + 1}. ` : "", item.name), " ", h("span", { class: "wiro-muted wiro-num" }, factsText(item))),
-      item.problem ? h("p", { class: "wiro-err" }, icon("warning", true), h("span", {}, item.problem)) : null,
+      h("div", { class: item.problem ? "wiro-err" : null, title: item.problem }, item.problem ? icon("warning", true) : null,
+        h("span", { dir: "auto" }, count > 1 ? `${index + 1}. ` : "", item.name), " ", h("span", { class: "wiro-muted wiro-num" }, factsText(item))),
       acts,
     ),
   );
@@ -284,7 +284,7 @@ export function makeFileControl(context) {
     if (!isAdded && (content?.type !== "refused" || content.upload)) return;
     asked = Math.max(0, asked - 1);
     if (isAdded) address.clear(content.source);
-    showError(isAdded ? "" : content.message);
+    showError(""); // what was wrong with an address is a problem of the field, which the kernel says
   });
   const reorder = (value, focus) => {
     showError("");

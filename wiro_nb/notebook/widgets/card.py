@@ -18,6 +18,8 @@ from wiro_nb.presentation.status import status_of
 STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
 LOG_LINES = 60
 _LINE_LENGTH = 400
+_SILENT_S, _SILENT_STEPPING_S = 30, 10
+"""Seconds without news after which a card says so; a run that reports steps is missed sooner."""
 _PROMPT_LENGTH = 600
 _STEP_STATES = {"queued": "now", "running": "now", "failed": "bad", "lost": "lost"}
 
@@ -44,9 +46,9 @@ def card_view(
 
     Returns:
         JSON data: `kind`, `label`, `variant` and `icon` of the status, `steps` (list of {name, state}), `percent`,
-        `valuetext`, `numbers`, `elapsed` ({label, seconds, ticking} or None), `cost`, `aside`, `actions`,
-        `below`, `notes`, `facts`, `settings`, `outputs`, `final`, `text` (one line for where no card can be
-        shown), `at_ms`.
+        `valuetext`, `numbers`, `elapsed` ({label, seconds, ticking} or None), `left_s` (seconds at `at_ms`),
+        `silent_after_s`, `cost`, `aside`, `actions`, `below`, `notes`, `facts`, `settings`, `outputs`, `final`,
+        `text` (one line for where no card can be shown), `at_ms`.
     """
     moment, status = now or datetime.now(UTC), status_of(snapshot)
     kind, percent = status.kind, _percent(snapshot, status.kind)
@@ -63,6 +65,8 @@ def card_view(
         "percent": percent,
         "numbers": [],
         "after": [],
+        "left_s": None,
+        "silent_after_s": None,
         "elapsed": None,
         "cost": "",
         "aside": "",
@@ -78,6 +82,7 @@ def card_view(
     }
     if kind in ("slot", "sending", "queued", "running"):
         view |= _pending(snapshot, kind, percent)
+        view["silent_after_s"] = None if kind == "slot" else _SILENT_S if percent is None else _SILENT_STEPPING_S
     elif kind == "lost":
         view |= _lost(snapshot, percent, moment)
     elif kind == "uncertain":
@@ -143,17 +148,14 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
         "aside": "" if snapshot.is_free else "free if it has not ended",
         "numbers": numbers,
         "elapsed": _elapsed(snapshot, "elapsed"),
-        "after": _remaining(snapshot),
+        "left_s": _remaining(snapshot),
         "cost": format_cost(snapshot),
     }
 
 
-def _remaining(snapshot: Snapshot) -> list[str]:
-    # An estimate before the second step would be a guess.
-    seconds = snapshot.remaining_s
-    if seconds is None or (snapshot.step is not None and snapshot.step < 2):
-        return []
-    return [format_time_left(seconds)]
+def _remaining(snapshot: Snapshot) -> float | None:
+    """Returns the seconds left; an estimate before the second step would be a guess."""
+    return None if snapshot.step is not None and snapshot.step < 2 else snapshot.remaining_s
 
 
 def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[str, Any]:
@@ -212,7 +214,9 @@ def _value_text(view: dict[str, Any], snapshot: Snapshot) -> str:
         seen = snapshot.stage.value + (f" at {percent:.0f} percent" if percent is not None else "")
         return f"Lost contact. Last seen {seen}, reconnecting"
     parts = [view["label"], *([f"{percent:.0f} percent"] if percent is not None else []), *_step_text(snapshot)]
-    parts += [text.replace(" s left", " seconds left").replace(" min ", " minutes ") for text in view["after"]]
+    if view["left_s"] is not None:
+        left = format_time_left(view["left_s"])
+        parts.append(left.replace(" s left", " seconds left").replace(" min ", " minutes "))
     return ", ".join(parts)
 
 

@@ -26,7 +26,7 @@ from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
-from wiro_nb.provenance import embed, reading
+from wiro_nb.provenance import credentials, reading
 from wiro_nb.session.manager import Manager
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -55,12 +55,12 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "mark_uncertain"),
     (client_module.WiroClient, "task_detail"),
     (download, "_accept"),
-    (finish, "embed_record"),
+    (finish, "embed_and_sign"),
     (finish, "write_sidecar"),
     (Ledger, "finish"),
     (Ledger, "release"),
 )
-assert finish.embed_record is embed.embed_record
+assert finish.embed_and_sign is credentials.embed_and_sign
 assert finish.write_sidecar is reading.write_sidecar
 
 

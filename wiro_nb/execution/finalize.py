@@ -25,7 +25,8 @@ from wiro_nb.files import relative_path
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.media import decode
-from wiro_nb.provenance.embed import embed_record, hash_media
+from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
+from wiro_nb.provenance.embed import Embedded, hash_media
 from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.provenance.record import build_record, dump_normal
 from wiro_nb.services.connection import Connection
@@ -210,14 +211,15 @@ class Finisher:
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem:
             return output
-        if not self._writer.settings.embed_record:
-            notes[output.name] = "switched off"
-            return output
-        embedded = embed_record(folder / output.name, record)
+        path = folder / output.name
+        embedded, unsigned = Embedded("switched off", None), ""
+        if self._writer.settings.embed_record:
+            embedded, unsigned = embed_and_sign(path, record)
         if embedded.problem:
             notes[output.name] = embedded.problem
-            return output
-        return replace(output, stored_sha256=embedded.sha256)
+        carried = describe_credentials(path)
+        words = [f"not signed: {unsigned}" if unsigned else "", carried.short if carried is not None else ""]
+        return replace(output, stored_sha256=embedded.sha256, credentials="; ".join(filter(None, words)))
 
 
 def build_run_record(

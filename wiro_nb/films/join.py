@@ -19,8 +19,8 @@ from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
-from wiro_nb.provenance.credentials import describe_credentials
-from wiro_nb.provenance.embed import content_hashes, embed_record, read_embedded, recorded_hashes
+from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
+from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import build_record
 from wiro_nb.reproduce.compare import Side, find_side
@@ -179,7 +179,7 @@ def join_parts(
         if sound is not None and audio is not None:
             files["audio"] = [{**_describe_file(sound), "name": audio.name}]
         record = _build(film, files, recorded_output(output, target.parent), started)
-        stored = embed_record(target, record).sha256
+        stored = embed_and_sign(target, record)[0].sha256
         text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
         write_atomically(target.with_suffix(".json"), f"{text}\n".encode())
     except (OSError, ValueError) as error:

@@ -66,6 +66,7 @@ class RunOutput:
         content: For "raw" outputs the JSON content.
         problem: Why the file could not be fetched, or "".
         stored_sha256: Of the file on disk when it differs (the run's record was written into it); else None.
+        credentials: Whose Content Credentials it carries and whether they are valid, in a few words; "" for none.
     """
 
     name: str
@@ -83,6 +84,7 @@ class RunOutput:
     content: Any = None
     problem: str = ""
     stored_sha256: str | None = None
+    credentials: str = ""
 
 
 @dataclass(frozen=True, slots=True)

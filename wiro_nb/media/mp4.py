@@ -21,6 +21,10 @@ from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxError, BoxHead, Layout, 
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
 """First bytes of a text in a `free` box at the end of a file; older versions wrote a `uuid` box of this type."""
 
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_XMP_MARK = b'x:xmptk="wiro_nb"'
+"""Stands in XMP of our own; that of others stays, and none of ours is added to it."""
+
 _PLAIN_BOXES = frozenset({b"ftyp", b"styp", b"pdin", b"moov", b"mdat", b"free", b"skip", b"wide"})
 """Top-level boxes that name no position in the file and vouch for no bytes of it, `moov` apart."""
 
@@ -87,7 +91,7 @@ def read_comment(path: Path) -> str | None:
     return text
 
 
-def write_comment(path: Path, text: str) -> str:
+def write_comment(path: Path, text: str, xmp: str = "") -> str:
     """Adds a text beside the media; media data and the texts of others stay as they are.
 
     The text becomes the comment; where another program's comment stands, the synopsis, or a tag called "wiro_nb".
@@ -97,6 +101,7 @@ def write_comment(path: Path, text: str) -> str:
     Args:
         path: An MP4 or QuickTime file; replaced in one step by a copy with the text.
         text: JSON that begins with the key "wiro_nb"; it takes the place of an older one.
+        xmp: XMP with `x:xmptk="wiro_nb"`, added where the file has no other box that may depend on its bytes.
 
     Returns:
         The SHA-256 (hex) of the file with the text.
@@ -112,11 +117,11 @@ def write_comment(path: Path, text: str) -> str:
 
     with path.open("rb") as source:
         layout, moov = _read_moov(source, path.stat().st_size)
-        while _is_own_box(source, layout.boxes[-1]):
+        while _is_own_box(source, layout.boxes[-1]) or _is_own_xmp(source, layout.boxes[-1]):
             layout.boxes.pop()
         is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in layout.boxes)
         if is_plain and mp4_tags.set_text(moov, text):
-            return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file), check=check)
+            return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file, xmp), check=check)
         return replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
 
 
@@ -165,7 +170,15 @@ def _is_own_box(file: BinaryIO, head: BoxHead) -> bool:
     return file.read(len(OWN_BOX)) == OWN_BOX
 
 
-def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer) -> None:
+def _is_own_xmp(file: BinaryIO, head: BoxHead) -> bool:
+    if head.type != b"uuid" or head.size > MAX_MOOV_BYTES:
+        return False
+    file.seek(head.start + head.head_bytes)
+    content = file.read(head.size - head.head_bytes)
+    return content.startswith(_XMP_BOX) and _XMP_MARK in content
+
+
+def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer, xmp: str) -> None:
     head = layout.only(b"moov")
     assert head is not None
     content = moov.to_bytes()
@@ -175,6 +188,8 @@ def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer)
             target.write(moov.to_bytes())
         else:
             _copy_range(source, target, box.start, box.size)
+    if xmp:
+        target.write(Box(b"uuid", _XMP_BOX + xmp.encode()).to_bytes())
 
 
 def _copy_with_own_box(source: BinaryIO, layout: Layout, target: Writer, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A text chunk in a PNG: writing and reading one keyword.
+"""Text chunks in a PNG: our record, and beside it what other programs read.
 
 Source: PNG Specification (Third Edition), sections 5.3 and 11.3.3.4 (iTXt).
 """
@@ -9,7 +9,9 @@ import hashlib
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from wiro_nb.files import Writer, replace_file
@@ -20,8 +22,13 @@ KEYWORD = b"wiro_nb"
 MAX_CHUNKS = 200_000
 MAX_TEXT_BYTES = 64 * 2**20
 
-_HEAD = KEYWORD + b"\0\0\0\0\0"
-"""Keyword, no compression, no language, no translated keyword."""
+XMP, PARAMETERS = "XML:com.adobe.xmp", "parameters"
+OWN_MARKS = (b'x:xmptk="wiro_nb"', b"Version: wiro_nb")
+"""One of them stands in each text of ours that others read."""
+
+_NO_OPTIONS = b"\0\0\0\0\0"
+"""Of an iTXt chunk: no compression, no language, no translated keyword."""
+_HEAD = KEYWORD + _NO_OPTIONS
 
 
 class PngError(ValueError):
@@ -74,8 +81,14 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
     return tags
 
 
-def write_text(path: Path, text: str) -> str:
+def write_text(path: Path, text: str, extras: Mapping[str, str] = MappingProxyType({})) -> str:
     """Sets the text under our keyword in a copy that takes the file's place once it reads back.
+
+    Args:
+        path: The file.
+        text: Takes the place of an older one.
+        extras: Further texts by keyword, with one of `OWN_MARKS` in each; where another program's text stands
+            under the keyword, that one stays alone.
 
     Returns:
         The SHA-256 (hex) of the file with the text.
@@ -84,20 +97,23 @@ def write_text(path: Path, text: str) -> str:
         PngError: The file is cut or not a PNG; it is then untouched.
         OSError: The folder cannot be written; the file is then untouched.
     """
-    body = _HEAD + text.encode()
-    chunk = struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
 
     def copy_with_text(target: Writer) -> None:
         if has_credentials(source):
             raise PngError("it carries Content Credentials, which a text would make invalid")
         target.write(SIGNATURE)
+        added = {KEYWORD.decode(): text, **extras}
         for kind, start, size in _chunks(source):
             source.seek(start)
             raw = source.read(size + 12)
+            if kind in (b"tEXt", b"zTXt", b"iTXt"):
+                keyword = raw[8:].partition(b"\0")[0].decode("latin-1")
+                if raw[8:].startswith(_HEAD) or (keyword in extras and any(mark in raw for mark in OWN_MARKS)):
+                    continue
+                added.pop(keyword, None)
             if kind == b"IEND":
-                target.write(chunk)
-            if not (kind == b"iTXt" and raw[8:].startswith(_HEAD)):
-                target.write(raw)
+                target.write(b"".join(_text_chunk(name, value) for name, value in added.items()))
+            target.write(raw)
 
     def check(copy: Path) -> None:
         if read_text(copy) != text:
@@ -105,6 +121,11 @@ def write_text(path: Path, text: str) -> str:
 
     with path.open("rb") as source:
         return replace_file(path, copy_with_text, check=check)
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    body = keyword.encode("latin-1") + _NO_OPTIONS + text.encode()
+    return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
 
 
 def has_credentials(file: BinaryIO) -> bool:

@@ -81,6 +81,7 @@ def run_facts(snapshot: Snapshot) -> dict[str, str]:
         "Cost": format_cost(snapshot),
         "Forecast": _forecast(snapshot),
         "File size": format_size(first.size_bytes) if first and first.size_bytes is not None else "",
+        "Credentials": next((output.credentials for output in outputs if output.credentials), ""),
         "sha256": next((output.sha256[:8] for output in outputs if output.sha256), ""),
     }
     return {label: value for label, value in found.items() if value}

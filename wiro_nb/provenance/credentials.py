@@ -1,27 +1,40 @@
-"""Says whose Content Credentials (C2PA) a clip or picture carries and whether they are valid.
+"""Content Credentials (C2PA): whose a clip or picture carries, whether they are valid, and signing of one's own.
 
-They are checked with c2pa-python where it is installed (`pip install "wiro_nb[c2pa]"`), without any request.
+It is done by c2pa-python where that is installed (`pip install "wiro_nb[c2pa]"`), without any request. Files are
+signed only where `WIRO_SIGN_CERTIFICATE` and `WIRO_SIGN_KEY` name a certificate chain and its key (PEM).
 Source: C2PA Technical Specification, "Embedding manifests into BMFF-based assets" and "into PNG".
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wiro_nb.files import hash_file
 from wiro_nb.media import mp4, png
 from wiro_nb.media.boxes import BoxError, read_layout
+from wiro_nb.provenance.embed import Embedded, embed_record
+from wiro_nb.provenance.source_type import describe_maker, source_type
 
 C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+CERTIFICATE, KEY = "WIRO_SIGN_CERTIFICATE", "WIRO_SIGN_KEY"
+RECORD_ASSERTION = "com.wiro_nb.record"
 _MAX_NAME = 80
+_SIGNED_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".png": "image/png", ".jpg": "image/jpeg"}
+_ALGORITHMS = {"secp256r1": b"es256", "secp384r1": b"es384", "secp521r1": b"es512"}
+_PARENT = {"title": "as the service sent it", "relationship": "parentOf", "instance_id": "wiro:original"}
 _OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 
 
 class Credentials(NamedTuple):
-    """One sentence about a file's credentials; `is_valid` is None where c2pa is not installed."""
+    """One sentence about a file's credentials, and a few words; `is_valid` is None where c2pa is not installed."""
 
     is_valid: bool | None
     text: str
+    short: str
 
 
 def describe_credentials(path: Path) -> Credentials | None:
@@ -32,7 +45,7 @@ def describe_credentials(path: Path) -> Credentials | None:
         import c2pa
     except ImportError:
         hint = 'pip install "wiro_nb[c2pa]" to check them'
-        return Credentials(None, f"{path.name} carries Content Credentials; {hint}")
+        return Credentials(None, f"{path.name} carries Content Credentials; {hint}", "present, not checked")
     try:
         with (
             c2pa.Settings.from_dict(_OFFLINE) as settings,
@@ -41,7 +54,7 @@ def describe_credentials(path: Path) -> Credentials | None:
         ):
             state, manifest = reader.get_validation_state(), reader.get_active_manifest()
     except (c2pa.C2paError, OSError, ValueError):
-        return Credentials(False, f"{path.name} carries Content Credentials that cannot be read")
+        return Credentials(False, f"{path.name} carries Content Credentials that cannot be read", "cannot be read")
     return _describe(path.name, str(state), manifest if isinstance(manifest, dict) else {})
 
 
@@ -67,10 +80,83 @@ def _describe(name: str, state: str, manifest: dict[str, Any]) -> Credentials:
     made = f", made with {tools[0]}" if tools else ""
     whose = f"{name} carries Content Credentials of {signer}{made}"
     if state == "Trusted":
-        return Credentials(True, f"{whose}: they are valid and the signer is trusted")
+        return Credentials(True, f"{whose}: they are valid and the signer is trusted", f"{signer}, valid")
     if state == "Valid":
-        return Credentials(True, f"{whose}: they are valid; the signer is not on a trust list")
-    return Credentials(False, f"{whose}: they are not valid, so the file or they were changed")
+        unknown = "they are valid; unknown signer: the certificate is on no trust list"
+        return Credentials(True, f"{whose}: {unknown}", f"{signer}, valid, unknown signer")
+    changed = "they are not valid, so the file or they were changed"
+    return Credentials(False, f"{whose}: {changed}", f"{signer}, not valid")
+
+
+def embed_and_sign(path: Path, record: Mapping[str, Any]) -> tuple[Embedded, str]:
+    """Writes a record into a file and signs it, where a certificate is set.
+
+    The manifest names the digital source type, model and service; the record is an assertion of it, and its parent
+    is the file as it came, with the credentials it carried.
+
+    Returns:
+        What `embed_record` returns, with the hash of the signed file; and why it was not signed, "" where it was
+        or no certificate is set.
+    """
+    chosen = [os.environ.get(name, "").strip() for name in (CERTIFICATE, KEY)]
+    if not any(chosen) or (content_type := _SIGNED_TYPES.get(path.suffix.lower())) is None:
+        return embed_record(path, record), ""
+    signed = path.with_name(f".{path.name}.signed")
+    embedded: Embedded | None = None
+    try:
+        import c2pa
+
+        with (
+            c2pa.Settings.from_dict(_OFFLINE | {"builder": {"thumbnail": {"enabled": False}}}) as settings,
+            c2pa.Context(settings=settings) as context,
+            _open_signer(*chosen) as signer,
+            c2pa.Builder(_manifest(record), context=context) as builder,
+        ):
+            with path.open("rb") as original:
+                builder.add_ingredient(_PARENT, content_type, original)
+            embedded = embed_record(path, record)
+            builder.sign_file(path, signed, signer)
+        signed.chmod(path.stat().st_mode & 0o777)
+        signed.replace(path)
+        return Embedded(embedded.problem, hash_file(path)), ""
+    except ImportError:
+        problem = 'c2pa is not installed: pip install "wiro_nb[c2pa]"'
+    except OSError as error:
+        problem = f"{Path(error.filename or path).name}: {error.strerror}"
+    except Exception as error:  # whatever c2pa or cryptography finds wrong with certificate, key or file
+        problem = _clean(f"{type(error).__name__}: {error}")
+    finally:
+        signed.unlink(missing_ok=True)
+    return embedded or embed_record(path, record), problem
+
+
+def _open_signer(certificate: str, key: str) -> Any:
+    import c2pa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    secret = Path(key).expanduser().read_bytes()
+    private = load_pem_private_key(secret, None)
+    curve = getattr(getattr(private, "curve", None), "name", "")
+    other = b"ps256" if hasattr(private, "private_numbers") else b"ed25519"
+    algorithm = _ALGORITHMS.get(curve, other)
+    chain = Path(certificate).expanduser().read_bytes()
+    return c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm, chain, secret, None))
+
+
+def _manifest(record: Mapping[str, Any]) -> dict[str, Any]:
+    opened = {
+        "action": "c2pa.opened",
+        "parameters": {"ingredientIds": [_PARENT["instance_id"]]},
+        "digitalSourceType": source_type(record),
+        "softwareAgent": {"name": describe_maker(record)},
+    }
+    return {
+        "claim_generator_info": [{"name": "wiro_nb", "version": metadata.version("wiro_nb")}],
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [opened]}},
+            {"label": RECORD_ASSERTION, "data": dict(record), "kind": "Json"},
+        ],
+    }
 
 
 def _clean(text: Any) -> str:

@@ -3,7 +3,8 @@
 MP4 and QuickTime files carry it as the comment; where another program's comment stands, as the synopsis or a
 tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_comment`). PNG files carry it as a text
 chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
-comment of another program is never mistaken for a record.
+comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and,
+in PNG, the settings as A1111 writes them (`source_type`).
 
 Copying the streams into another file (`ffmpeg -c copy`) keeps the comment in MP4, MOV and Matroska, the synopsis
 in MP4 and Matroska, every tag in Matroska and with `-movflags use_metadata_tags`. It loses the box at the end.
@@ -23,6 +24,7 @@ from wiro_nb.media.boxes import BoxError
 from wiro_nb.media.mp4_tags import is_own
 from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import check_record, dump_normal
+from wiro_nb.provenance.source_type import parameters_text, xmp_packet
 
 KEY = "wiro_nb"
 _DAMAGED = (BoxError, png.PngError, matroska.MatroskaError)
@@ -32,13 +34,22 @@ class _Format(NamedTuple):
     """How a type of file carries a text beside its media data."""
 
     read: Callable[[Path], str | None]
-    write: Callable[[Path, str], str]
+    write: Callable[[Path, str, Mapping[str, Any]], str]
     hash_media: Callable[[Path], str]
     read_tags: Callable[[Path], list[tuple[str, str]]]
 
 
-_MP4 = _Format(mp4.read_comment, mp4.write_comment, mp4.hash_media, mp4.read_tags)
-_PNG = _Format(png.read_text, png.write_text, png.hash_media, png.read_tags)
+def _write_mp4(path: Path, text: str, record: Mapping[str, Any]) -> str:
+    return mp4.write_comment(path, text, xmp_packet(record))
+
+
+def _write_png(path: Path, text: str, record: Mapping[str, Any]) -> str:
+    extras = {png.XMP: xmp_packet(record), png.PARAMETERS: parameters_text(record)}
+    return png.write_text(path, text, {keyword: extra for keyword, extra in extras.items() if extra})
+
+
+_MP4 = _Format(mp4.read_comment, _write_mp4, mp4.hash_media, mp4.read_tags)
+_PNG = _Format(png.read_text, _write_png, png.hash_media, png.read_tags)
 
 
 class Embedded(NamedTuple):
@@ -63,7 +74,7 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
     text = dump_normal({KEY: record})
     try:
         if (kind := _format_of(path)) is not None:
-            return Embedded("", kind.write(path, text))
+            return Embedded("", kind.write(path, text, record))
     except _DAMAGED as error:
         return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:

@@ -57,7 +57,8 @@ def _read_parameters(text: str) -> dict[str, Any] | None:
         return None
     named = {"prompt": prompt.strip(), "negative_prompt": negative.strip(), **found}
     settings = {name: value for name, value in named.items() if value != ""}
-    return {"written_by": "A1111", "settings": settings, "other": other}
+    written_by = "wiro_nb" if other.get("Version", "").startswith("wiro_nb") else "A1111"
+    return {"written_by": written_by, "settings": settings, "other": other}
 
 
 def _split_pairs(line: str) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ def sign_clip(source: Path, target: Path, *, media_type: str = "video/mp4") -> P
     """Writes a copy of a clip or picture with a manifest signed by a certificate made here."""
     import c2pa
 
-    chain, key = _make_certificates()
+    chain, key = make_certificates()
     manifest = {"claim_generator_info": [{"name": "a video model"}], "assertions": [ASSERTION]}
     signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo("es256", chain, key, None))
     with (
@@ -45,7 +45,7 @@ def read_state(path: Path) -> str:
         return str(reader.get_validation_state())
 
 
-def _make_certificates() -> tuple[bytes, bytes]:
+def make_certificates() -> tuple[bytes, bytes]:
     """Returns the chain (the signer's certificate and its issuer's) and the signer's key, in PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -9,11 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.unit.provenance.clips import make_clip
-from tests.unit.provenance.signing import read_state, sign_clip
+from tests.unit.provenance.signing import make_certificates, read_state, sign_clip
 from tests.unit.provenance.test_hostile_files import box
+from tests.unit.provenance.test_other_tools import make_picture
 from tests.unit.provenance.test_record import make_record
-from wiro_nb.provenance.credentials import C2PA_BOX, describe_credentials
-from wiro_nb.provenance.embed import embed_record
+from wiro_nb.files import hash_file
+from wiro_nb.provenance.credentials import (
+    _SIGNED_TYPES,
+    C2PA_BOX,
+    CERTIFICATE,
+    KEY,
+    RECORD_ASSERTION,
+    describe_credentials,
+    embed_and_sign,
+)
+from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded
 from wiro_nb.reproduce.verify import verify_paths
 
 
@@ -34,7 +44,7 @@ def test_verify_says_whose_credentials_hold(signed: Path) -> None:
     assert "Studio of the tests" in message
     assert "a video model" in message
     assert "valid" in message
-    assert "not on a trust list" in message
+    assert "unknown signer" in message
 
 
 def test_credentials_that_do_not_hold_are_a_problem(signed: Path) -> None:
@@ -89,3 +99,77 @@ def test_a_clip_without_credentials_loads_no_c2pa(tmp_path: Path) -> None:
         f"f(pathlib.Path({str(clip)!r})); assert 'c2pa' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate of one's own that the settings name."""
+    pytest.importorskip("c2pa", reason='pip install "wiro_nb[c2pa]"')
+    chain, key = make_certificates()
+    for name, content in ((CERTIFICATE, chain), (KEY, key)):
+        (tmp_path / f"{name}.pem").write_bytes(content)
+        monkeypatch.setenv(name, str(tmp_path / f"{name}.pem"))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "png", "signed mp4", "signed png"])
+@pytest.mark.parametrize("service", ["cloud", "sandbox"])
+def test_a_file_is_signed_with_its_record_and_its_parent(
+    tmp_path: Path, identity: None, kind: str, service: str
+) -> None:
+    import c2pa
+
+    path = tmp_path / f"a.{kind[-3:]}"
+    if path.suffix == ".png":
+        make_picture(path, {})
+    else:
+        make_clip(path)
+    if kind.startswith("signed"):
+        path.write_bytes(sign_clip(path, tmp_path / "signed", media_type=_SIGNED_TYPES[path.suffix]).read_bytes())
+    media = hash_media(path)
+    record = make_record(service={"name": service, "base_url": "https://a.example"})
+    embedded, unsigned = embed_and_sign(path, record)
+    assert (unsigned, embedded.sha256) == ("", hash_file(path))
+    assert hash_media(path) == media
+    assert (embedded.problem == "") == (kind != "signed png")
+    if not embedded.problem:
+        assert read_embedded(path) == record
+    with c2pa.Reader(str(path)) as reader:
+        assert reader.get_validation_state() == "Valid"
+        manifest = reader.get_active_manifest()
+    assertions = {item["label"]: item["data"] for item in manifest["assertions"]}
+    assert assertions[RECORD_ASSERTION] == record
+    (action,) = assertions["c2pa.actions.v2"]["actions"]
+    assert action["digitalSourceType"].endswith("/trainedAlgorithmicMedia") == (service == "cloud")
+    assert ("wiro/animate-diff" in action["softwareAgent"]["name"]) == (service == "cloud")
+    (parent,) = manifest["ingredients"]
+    assert parent["relationship"] == "parentOf"
+    assert ("active_manifest" in parent) == kind.startswith("signed")
+    ((level, message),) = findings(path)
+    assert level == "note"
+    assert "unknown signer" in message
+    assert [item.name for item in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", None])
+def test_a_key_that_cannot_sign_leaves_the_clip_with_its_record(
+    tmp_path: Path, identity: None, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    key = tmp_path / "bad.pem"
+    if content is not None:
+        key.write_bytes(content)
+    monkeypatch.setenv(KEY, str(key))
+    clip = make_clip(tmp_path / "a.mp4")
+    embedded, unsigned = embed_and_sign(clip, make_record())
+    assert unsigned
+    assert embedded == Embedded("", hash_file(clip))
+    assert describe_credentials(clip) is None
+
+
+def test_without_c2pa_nothing_is_signed_and_that_is_said(
+    tmp_path: Path, identity: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    clip = make_clip(tmp_path / "a.mp4")
+    embedded, unsigned = embed_and_sign(clip, make_record())
+    assert "wiro_nb[c2pa]" in unsigned
+    assert embedded.problem == ""

@@ -1,0 +1,89 @@
+"""What a file says of its making in the words of other programs: IPTC's digital source type, A1111's parameters.
+
+Source: IPTC, "Digital Source Type" (https://cv.iptc.org/newscodes/digitalsourcetype/); Adobe, "XMP Specification
+Part 3: Storage in Files".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+from xml.sax.saxutils import escape
+
+_VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED = f"{_VOCABULARY}trainedAlgorithmicMedia"
+COMPOSITE = f"{_VOCABULARY}compositeWithTrainedAlgorithmicMedia"
+ALGORITHMIC = f"{_VOCABULARY}algorithmicMedia"
+
+INPUT_NAMES = {
+    "prompt": ("prompt",),
+    "negative_prompt": ("negativeprompt",),
+    "seed": ("seed", "noiseseed"),
+    "steps": ("steps", "samplesteps", "samplingsteps", "inferencesteps", "numinferencesteps"),
+    "guidance": ("guidancescale", "guidance", "cfgscale", "cfg", "sampleguidescale", "scale"),
+    "size": ("size",),
+    "width": ("width",),
+    "height": ("height",),
+}
+"""By our name of a setting, how models call it, in lower case without separators; the best first."""
+
+
+def source_type(record: Mapping[str, Any]) -> str:
+    """Returns the IPTC term for a recorded run: placeholder clips of the sandbox are drawn by a program."""
+    parts = [part["record"] for part in (record.get("film") or {}).get("parts", ()) if part.get("record")]
+    if parts:
+        kinds = {source_type(part) for part in parts}
+        return kinds.pop() if len(kinds) == 1 else COMPOSITE
+    is_placeholder = record["service"]["name"] == "sandbox" and not record.get("made_by")
+    return ALGORITHMIC if is_placeholder else TRAINED
+
+
+def describe_maker(record: Mapping[str, Any]) -> str:
+    """Returns the model and the service that made a recorded run, or that none did."""
+    if source_type(record) == ALGORITHMIC:
+        return "wiro_nb sandbox: a placeholder, not made by a model"
+    return f"{record['model']['slug']} on {record['service']['name']}"
+
+
+def xmp_packet(record: Mapping[str, Any]) -> str:
+    """Returns XMP that names the digital source type and the model; of a placeholder only that it is one."""
+    kind = source_type(record)
+    mark = "" if kind == ALGORITHMIC else f"<Iptc4xmpExt:DigitalSourceType>{kind}</Iptc4xmpExt:DigitalSourceType>"
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="wiro_nb">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+        ' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+        f"{mark}<xmp:CreatorTool>{escape(describe_maker(record))}</xmp:CreatorTool>"
+        '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    )
+
+
+def parameters_text(record: Mapping[str, Any]) -> str:
+    """Returns the settings as A1111 writes them and galleries read them; "" for a model without steps."""
+    values = {_plain_name(name): value for name, value in record["parameters"].items()}
+
+    def find(name: str) -> Any:
+        return next((values[item] for item in INPUT_NAMES[name] if values.get(item) not in (None, "")), None)
+
+    if not str(find("steps") or "").isdecimal():
+        return ""
+    size = find("size") or (f"{find('width')}x{find('height')}" if find("width") and find("height") else None)
+    named = {
+        "Steps": find("steps"),
+        "CFG scale": find("guidance"),
+        "Seed": (record["seed"] or {}).get("value"),
+        "Size": str(size).replace("*", "x") if size else None,
+        "Model": "placeholder" if source_type(record) == ALGORITHMIC else record["model"]["slug"],
+        "Version": f"wiro_nb {metadata.version('wiro_nb')}",
+    }
+    negative = find("negative_prompt")
+    lines = [str(find("prompt") or ""), f"Negative prompt: {negative}" if negative else ""]
+    pairs = (f"{name}: {value}" for name, value in named.items() if value is not None)
+    return "\n".join([*filter(None, lines), ", ".join(pairs)])
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

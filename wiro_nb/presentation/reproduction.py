@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wiro_nb.presentation.formatting import format_count, shorten
-from wiro_nb.presentation.html import Child, Html, code, join, line, muted, table
+from wiro_nb.presentation.html import Child, Html, code, details, join, line, muted, name_table, table
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
 from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot
+from wiro_nb.provenance.made_by import made_by_facts, made_by_notes
 from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.diff import Difference
 from wiro_nb.reproduce.verify import Finding
@@ -101,3 +102,14 @@ def setting_text(value: Any, longest: int = _LONGEST) -> str:
 
 def _cell(value: Any) -> Child:
     return muted(setting_text(value)) if value in (None, "") else setting_text(value)
+
+
+def made_by_block(record: Mapping[str, Any]) -> Block:
+    """Returns how a run's outputs were made, where a service on one's own machine says so; else nothing."""
+    facts, notes = made_by_facts(record), made_by_notes(record)
+    if not facts:
+        return Block(Html(""))
+    maker = ", ".join(facts[name] for name in ("engine", "pipeline", "device", "dtype") if name in facts)
+    rows = [(name, value) for name, value in facts.items() if not name.startswith("notes")]
+    html = join([*(line(note) for note in notes), details(f"Made by {maker}", name_table(rows))])
+    return Block(html, (f"  made by {maker}", *(f"  note: {note}" for note in notes)))

@@ -196,6 +196,7 @@ def run_output(
     posters: Mapping[str, bytes] | None = None,
     notice: str = "",
     labels: Mapping[str, str] | None = None,
+    more: Child = "",
 ) -> Output:
     """Returns the static output that shows a run as it is now.
 
@@ -204,12 +205,13 @@ def run_output(
         posters: JPEG bytes by the `poster_path` of an output; missing ones are left out.
         notice: One sentence above everything, such as why nothing was paid this time.
         labels: What people call a chosen value, by parameter; see `models.option_labels`.
+        more: Stands below the settings of a finished run.
     """
     pictures = _affordable(snapshot, posters or {})
     jpeg = ""
     match snapshot.state:
         case RunState.SUCCEEDED:
-            shown: Child = _done(snapshot, pictures, labels or {})
+            shown: Child = _done(snapshot, pictures, labels or {}, more)
             jpeg = next(iter(pictures.values()), "")
         case RunState.FAILED:
             shown = _failed(snapshot)
@@ -246,7 +248,7 @@ def _step(text: str, typed: str) -> Html:
     return line(text, command(typed), style="margin:2px 0 0 0")
 
 
-def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str]) -> Child:
+def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str], more: Child) -> Child:
     when = snapshot.finished or snapshot.created
     title = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 10px 0;white-space:pre-wrap"
     again = "Get the file again, at no cost: " if "download" in next_command(snapshot) else "Run it again: "
@@ -256,6 +258,7 @@ def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, 
         _fact_grid(snapshot),
         (_file_line(output) for output in snapshot.outputs if output.content is None),
         _settings(snapshot, labels),
+        more,
         line(again, command(next_command(snapshot)), style=f"margin:8px 0 0 0;{SMALL}"),
     )
     side = h("div", right, style="flex:1 1 280px;min-width:0")

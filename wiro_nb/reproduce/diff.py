@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.media import decode
+from wiro_nb.provenance.made_by import made_by_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,9 +81,7 @@ def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     sides = []
     for item in (left, right):
         side = settings_of(item["model"]["slug"], item["service"]["name"], item["parameters"], item["files"])
-        made_by = item.get("made_by")
-        facts = made_by.items() if isinstance(made_by, Mapping) else ()
-        sides.append({**side, **{f"made by: {name}": value for name, value in facts}})
+        sides.append({**side, **{f"made by: {name}": value for name, value in made_by_facts(item).items()}})
     return [Difference(name, *values) for name, values in diff_settings(*sides).items()]
 
 

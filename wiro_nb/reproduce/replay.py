@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from wiro_nb.provenance.find import find_records, split_source
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
+from wiro_nb.reproduce.weights import weights_notes
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
@@ -193,6 +194,7 @@ def plan_rerun(
         service=manager.service_name,
         old_schema=find_schema(source.record["model"].get("schema_sha256"), data_dir()),
     )
+    plan = replace(plan, notes=(*plan.notes, *weights_notes(source.record, manager.service_name)))
     if not plan.is_ready:
         return Replay(source, plan, None)
     prepared = manager.prepare(schema.slug, plan.values, origin=origin)

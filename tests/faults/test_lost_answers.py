@@ -179,6 +179,24 @@ def test_several_tasks_that_fit_are_left_to_the_user_and_attach_settles_it(
     assert run.wait(60).task_id == mine
 
 
+@pytest.mark.parametrize(
+    "world", [({}, {"late": Fault(is_held=True), "another": Fault(1, status=502)})], indirect=True
+)
+def test_a_task_that_comes_after_its_run_was_forgotten_is_written_down(
+    world: tuple[Any, FaultProxy, Manager],
+) -> None:
+    service, proxy, manager = world
+    late = manager.submit(manager.prepare(WAN, {"prompt": "late"}))
+    assert late.wait(60, check=False).state is RunState.UNCERTAIN
+    manager.ledger.forget(late.id)
+    proxy.release()
+    manager.submit(manager.prepare(WAN, {"prompt": "another"})).wait(60)  # looks for its task
+    (mine,) = made_by(late, books(service))
+    (again,) = [run for run in manager.resume() if run.id != late.id]
+    assert again.wait(60).state is RunState.SUCCEEDED
+    assert (again.task_id, again.row.parameters["prompt"]) == (mine, "late")
+
+
 @pytest.mark.parametrize("gives_markers", [True, False])
 @pytest.mark.parametrize(
     "world", [({}, {str(flag): Fault(1, status=502) for flag in (True, False)})], indirect=True
@@ -193,6 +211,7 @@ def test_a_task_with_an_input_file_is_adopted_by_its_marker_only(
     (mine,) = made_by(run, books(service))
     if gives_markers:
         assert (run.state, run.task_id) == (RunState.SUCCEEDED, mine)
+        assert "callback" not in json.dumps([run.record, run.row.request]).lower()
         return
     assert isinstance(run.error, SubmitUncertain)
     assert run.error.candidates == [mine]

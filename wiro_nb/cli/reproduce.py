@@ -21,7 +21,9 @@ _DEFAULT_TITLE = "Generated clips"
 
 def rerun(arguments: argparse.Namespace) -> int:
     """Makes runs again, waits for them, prints them; one that was made again already is shown."""
+    from wiro_nb.cli import films
     from wiro_nb.execution.requests import Origin
+    from wiro_nb.films.rebuild import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
 
     manager = open_manager(arguments)
@@ -31,6 +33,9 @@ def rerun(arguments: argparse.Namespace) -> int:
         found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
     else:
         found = [find_source(manager, arguments.source, ignore_hash=arguments.force)]
+    if not arguments.all and is_film(found[0]):
+        return films.rebuild(manager, found[0], arguments)
+    found = [item for item in found if not is_film(item)]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=Origin(kind="cli")) for item in found]
     if arguments.dry_run:
         return _preview(manager, replays, as_json=arguments.json)

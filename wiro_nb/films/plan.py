@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import BudgetExceeded, InputError
+from wiro_nb.errors import BudgetExceeded, InputError, UnknownRun
 from wiro_nb.execution.inputs import RUN_PREFIX
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
@@ -95,8 +95,8 @@ def plan_film(
         source = made.get(names.index(shot.source)) if shot.source else None
         is_ready = not shot.source or (source is not None and source.state is RunState.SUCCEEDED)
         request = prepare_shot(manager, shot, source if is_ready else None, origin)
-        run = None
-        if is_ready and not fresh:
+        run = None if fresh else _known_run(manager, shot, source)
+        if run is None and is_ready and not fresh:
             (run,) = manager.find_made(batch_of(request, origin, list(made.values()), fresh=False))
         if run is not None:
             made[place] = run
@@ -114,6 +114,19 @@ def plan_film(
         manager.choice.free_label,
         fresh,
     )
+
+
+def _known_run(manager: Manager, shot: Shot, source: Run | None) -> Run | None:
+    """Returns the run that made a shot of a film before, if it is here and goes on from the same run."""
+    if not shot.run_id:
+        return None
+    try:
+        run = manager.get(shot.run_id)
+    except UnknownRun:
+        return None
+    parent = (run.row.parent or {}).get("run_id")
+    is_same = not shot.source or (source is not None and source.id == parent)
+    return run if is_same and run.state is RunState.SUCCEEDED else None
 
 
 def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origin) -> Prepared:

@@ -12,7 +12,7 @@ from wiro_nb.errors import NOTHING_SENT, InputError
 PREVIOUS = "previous"
 MOST_SHOTS = 200
 _RESERVED = ("name", "model", "from", "inputs")
-_NAME = re.compile(r"[^\W_][\w.\-]{0,39}\Z")
+SHOT_NAME = re.compile(r"[^\W_][\w.\-]{0,39}\Z")
 _SOURCE = re.compile(r"([^#\s]+)(?:#(-?\d{1,6}))?\Z")
 
 
@@ -26,6 +26,7 @@ class Shot:
         values: Inputs as given, without the picture it goes on from.
         source: Name of the shot it goes on from, or "".
         frame: Of that shot's clip, from 0, or negative from the end.
+        run_id: The run that made it, of a film that is made again from its record, or "".
     """
 
     name: str
@@ -33,6 +34,7 @@ class Shot:
     values: Mapping[str, object]
     source: str = ""
     frame: int = -1
+    run_id: str = ""
 
 
 def read_shots(
@@ -89,7 +91,9 @@ def with_changes(shots: Sequence[Shot], name: str, values: Mapping[str, object])
     """
     if all(shot.name != name for shot in shots):
         raise _no_shot(name, shots)
-    return tuple(replace(shot, values={**shot.values, **values}) if shot.name == name else shot for shot in shots)
+    return tuple(
+        replace(shot, values={**shot.values, **values}, run_id="") if shot.name == name else shot for shot in shots
+    )
 
 
 def _read_shot(
@@ -129,7 +133,7 @@ def _read_source(name: str, given: object, before: Sequence[Shot]) -> tuple[str,
 def _check_names(shots: Sequence[Shot]) -> None:
     names = [shot.name for shot in shots]
     for shot in shots:
-        if _NAME.match(shot.name) is None or shot.name == PREVIOUS:
+        if SHOT_NAME.match(shot.name) is None or shot.name == PREVIOUS:
             raise _refused(f"{shot.name!r} cannot name a shot", "letters, digits, - and _, at most 40")
         if names.count(shot.name) > 1:
             raise _refused(f"two shots are called {shot.name}", "give each its own name")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wiro_nb.config import ANY_NOTEBOOK
+from wiro_nb.errors import InputError
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run import actions
@@ -100,11 +101,17 @@ def plan(
         UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
         InvalidFile: With `all`: one of the runs cannot be sent.
     """
+    from wiro_nb.films.rebuild import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse
 
     manager, text = session.manager(), source_text(source)
     options: dict[str, Any] = {"notebook": context.notebook, "ignore_hash": force}
     found = find_sources(manager, text, **options) if all else [find_source(manager, text, **options)]
+    if not all and is_film(found[0]):
+        raise InputError(
+            f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
+        )
+    found = [item for item in found if not is_film(item)]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, kind)) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
     if all and stopped is not None:

@@ -18,7 +18,7 @@ from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.films.film import Film
+    from wiro_nb.films.film import Film, FilmTarget
     from wiro_nb.films.plan import FilmPlan
 
 
@@ -39,7 +39,7 @@ class FilmOptions:
 
 
 def film(
-    shots: Sequence[Mapping[str, Any]],
+    shots: Sequence[Mapping[str, Any]] | str | Path,
     inputs: Mapping[str, Any] | None = None,
     /,
     *,
@@ -63,7 +63,8 @@ def film(
 
     Args:
         shots: For each its inputs by name, with `name`, `model`, and `from`: "previous" or a shot's name, with
-            "#N" for another frame than the last.
+            "#N" for another frame than the last. Or a film to be made again: its MP4, `film.json` or
+            `NOTEBOOK#FILM`; shots whose runs are here are not made again, and it gets a name of its own.
         inputs: Inputs of all shots of `model` as a mapping, for those whose names are options here.
         model: Of the shots that name none.
         out: The MP4, beside the notebook. The same name is the same film.
@@ -84,11 +85,13 @@ def film(
     """
     from wiro_nb.notebook.film.view import FilmView
 
-    options = FilmOptions(
-        out, crossfade_s, audio, SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
-    )
-    plan = make_plan(shots, options, model=model, shared=merge_inputs(inputs, shared))
-    handle = start(plan, options, yes=yes)
+    submit = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    values = merge_inputs(inputs, shared)
+    if isinstance(shots, (str, Path)):
+        handle = rebuild(str(shots), submit, yes=yes, values=values)
+    else:
+        options = FilmOptions(out, crossfade_s, audio, submit)
+        handle = start(make_plan(shots, options, model=model, shared=values), options, yes=yes)
     if session.should_wait(current_context(), wait):
         wait_for(FilmView(handle))
     return handle
@@ -109,10 +112,10 @@ def make_plan(
 
 
 def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
-    """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
-    from wiro_nb.films.film import Film, FilmTarget
+    """Starts a film as it was asked for. Raises as `film`."""
+    from wiro_nb.films.film import FilmTarget
 
-    folder, limits = current_context().folder, session.preferences
+    folder = current_context().folder
     target = FilmTarget(
         target_path(options.out, folder),
         folder,
@@ -121,6 +124,14 @@ def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
         options.submit.max_cost_usd,
         options.submit.out_dir,
     )
+    return start_at(plan, target, yes=yes)
+
+
+def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
+    """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
+    from wiro_nb.films.film import Film
+
+    limits = session.preferences
     handle = Film.start(
         session.manager(),
         plan,
@@ -132,6 +143,34 @@ def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
     if handle.runs:
         session.last_run = handle.runs[-1]
     return handle
+
+
+def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
+    """Works out how a film is made again; None where the source is no film. Raises as `film`."""
+    from wiro_nb.films.film import FilmTarget
+    from wiro_nb.films.rebuild import free_path, is_film, plan_rebuild
+    from wiro_nb.reproduce.replay import find_source
+
+    context, manager = current_context(), session.manager()
+    found = find_source(manager, source, notebook=context.notebook, ignore_hash=force)
+    if not is_film(found):
+        return None
+    made = plan_rebuild(manager, found, origin=origin_of(context, options.kind), fresh=options.fresh)
+    path = free_path(context.folder, found)
+    limit, out_dir = options.max_cost_usd, options.out_dir
+    return made.plan, FilmTarget(path, context.folder, made.crossfade_s, made.audio, limit, out_dir)
+
+
+def rebuild(source: str, options: SubmitOptions, *, yes: bool, values: Mapping[str, Any]) -> Film:
+    """Makes a film again. Raises as `film`."""
+    if values:
+        raise InputError(
+            "a film is made again as it was, without other inputs", hint="Edit this shot, in its view"
+        )
+    found = plan_again(source, options)
+    if found is None:
+        raise InputError(f"{source} is no film", hint=f"%wiro rerun {source}")
+    return start_at(*found, yes=yes)
 
 
 def join(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
@@ -28,7 +28,7 @@ from wiro_nb.notebook.magic.parser import (
     split_shots,
 )
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.actions import find_run
+from wiro_nb.notebook.run.actions import find_run, source_text
 from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
@@ -40,6 +40,10 @@ from wiro_nb.presentation.request import preview_rerun, preview_run
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
+
+if TYPE_CHECKING:
+    from wiro_nb.films.film import FilmTarget
+    from wiro_nb.films.plan import FilmPlan
 
 
 def call_line(line: str) -> Any:
@@ -245,9 +249,14 @@ def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> An
 
 def _rerun(parsed: Parsed) -> Any:
     from wiro_nb.notebook.compare import reproduce
+    from wiro_nb.notebook.film.actions import plan_again
 
     source, context, is_many = parsed.arguments["RUN|FILE"], current_context(), parsed.has("all")
     _check_variable(parsed)
+    if not is_many:
+        found = plan_again(source_text(source), _submit_options(parsed), force=parsed.has("force"))
+        if found is not None:
+            return _rebuild(parsed, found)
     replays = reproduce.plan(source, parsed.values, context, "magic", all=is_many, force=parsed.has("force"))
     if parsed.has("dry_run"):
         for replay in replays:
@@ -261,6 +270,21 @@ def _rerun(parsed: Parsed) -> Any:
         return reproduce.wait_and_list(handles, _wait_option(parsed), forecast)
     lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
     return _show(RunView(handles[0], " ".join(filter(None, (started[0][1], *lines)))), parsed)
+
+
+def _rebuild(parsed: Parsed, found: tuple[FilmPlan, FilmTarget]) -> Any:
+    """Makes a film again and shows it; None for a dry run."""
+    from wiro_nb.notebook.film.actions import start_at
+    from wiro_nb.notebook.film.view import FilmView
+
+    if parsed.values:
+        _fail("a film is made again as it was; Edit this shot, in its view, changes a shot")
+    if parsed.has("dry_run"):
+        publish(plan_output(found[0]))
+        return None
+    handle = start_at(*found, yes=parsed.has("yes"))
+    _assign(parsed, handle)
+    return _show(FilmView(handle), parsed)
 
 
 def _show(view: View, parsed: Parsed) -> Any:

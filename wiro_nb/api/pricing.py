@@ -31,6 +31,8 @@ _SIZES = ("size", "resolution", "imagesize", "videosize", "dimensions")
 _SIZE = re.compile(r"(\d{2,5})\s*[x*×]\s*(\d{2,5})", re.IGNORECASE)
 _LINES = re.compile(r"(\d{3,4})p", re.IGNORECASE)
 _SLOWEST_FPS, _FASTEST_FPS = Decimal(8), Decimal(30)
+_QUANTITY = "QUANTITY:"
+_NO_PRICE = "the service lists no price for this model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,6 @@ def _pixels(values: Mapping[str, Any], named: Any) -> int | None:
         if found := _LINES.search(text):
             return int(found[1]) ** 2 * 16 // 9  # "720p" without a ratio: the widest usual one
     return None
-
-
-_QUANTITY = "QUANTITY:"
-_NO_PRICE = "the service lists no price for this model"
 
 
 @dataclass(frozen=True, slots=True)

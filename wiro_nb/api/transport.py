@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
     from wiro_nb.api.files import MultipartBody
 
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_DOWNLOADS = 8
+_CONNECT_TIMEOUT_S = 10.0
+_KEEPALIVE_S = 30.0
+_T = TypeVar("_T")
+
 
 def jittered_delays(
     random: Callable[[], float], *, first_s: float = 0.5, longest_s: float = 30.0
@@ -44,14 +50,6 @@ def jittered_delays(
     while True:
         yield span * (0.5 + 0.5 * random())
         span = min(span * 2, longest_s)
-
-
-LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
-MAX_DOWNLOADS = 8
-_CONNECT_TIMEOUT_S = 10.0
-_KEEPALIVE_S = 30.0
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 QUICKSTART = "01-quickstart.ipynb"
 DEFAULT_FOLDER = "wiro_tutorials"
+DEMO_FOLDER = "wiro_demo"
+CELL_TIMEOUT_S = 300
+_POLL_S = 0.5
 
 
 def lab(arguments: argparse.Namespace) -> int:
@@ -90,11 +93,6 @@ def copy_tutorials(target: Path) -> list[Path]:
             f"{target} cannot be written: {error.strerror}", hint="wiro-nb lab OTHER_FOLDER"
         ) from None
     return sorted(target.glob("*.ipynb"))
-
-
-DEMO_FOLDER = "wiro_demo"
-CELL_TIMEOUT_S = 300
-_POLL_S = 0.5
 
 
 def demo(arguments: argparse.Namespace) -> int:

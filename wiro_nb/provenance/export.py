@@ -39,6 +39,10 @@ _STATUS = {
 }
 
 Entity = dict[str, Any]
+_COLUMNS = (
+    "run_id", "model", "service", "status", "created", "finished", "elapsed_s", "seed",
+    "estimated_usd", "cost_usd", "outputs", "sha256",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,12 +327,6 @@ def _replay_notebook(runs: Sequence[CrateRun]) -> bytes:
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
     return (json.dumps(notebook, indent=1) + "\n").encode()
-
-
-_COLUMNS = (
-    "run_id", "model", "service", "status", "created", "finished", "elapsed_s", "seed",
-    "estimated_usd", "cost_usd", "outputs", "sha256",
-)  # fmt: skip
 
 
 def write_csv(records: Sequence[Mapping[str, Any]]) -> str:

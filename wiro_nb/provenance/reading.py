@@ -16,6 +16,8 @@ from wiro_nb.provenance.record import check_record
 
 MAX_DEPTH = 200
 """Levels of lists and objects; deeper ones are none of ours and would exhaust the interpreter's stack."""
+SIDECAR_NAME = "run.json"
+_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def is_there(path: Path) -> bool:
@@ -107,9 +109,6 @@ def _inside(outer: Any) -> Iterable[Any]:
     return outer.values() if isinstance(outer, dict) else outer
 
 
-SIDECAR_NAME = "run.json"
-
-
 def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str, Any] | None = None) -> Path:
     """Writes the record to `run.json` in one step, so that a reader never sees half a file.
 
@@ -139,9 +138,6 @@ def _lay_out(content: Mapping[str, Any]) -> str:
         fields = ",\n".join(f"    {_line(key)}: {_line(item)}" for key, item in sorted(value.items()))
         parts.append(f"  {_line(name)}: {{\n{fields}\n  }}" if value else f"  {_line(name)}: {{}}")
     return "{\n" + ",\n".join(parts) + "\n}"
-
-
-_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:

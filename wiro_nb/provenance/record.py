@@ -34,6 +34,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
+FORMAT = 1
+HASH_FIELD = "record_sha256"
+_LARGEST_EXACT = 2**53
 
 
 @cache
@@ -94,12 +97,6 @@ def _has_type(value: Any, names: str | list[str]) -> bool:
     if isinstance(value, bool):
         return "boolean" in names
     return any(isinstance(value, _TYPES[name]) for name in names)
-
-
-FORMAT = 1
-HASH_FIELD = "record_sha256"
-
-_LARGEST_EXACT = 2**53
 
 
 def canonical_json(value: Any) -> str:

@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     ended INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS tasks_unfinished ON tasks (ended) WHERE ended = 0;
 """
+_EXTENSIONS = frozenset({"jpeg", *accepted_types().split(", ")})
+_TYPES_NOT_EVERYWHERE = {"webp": "image/webp", "heic": "image/heic", "m4a": "audio/mp4", "md": "text/markdown"}
 
 
 class Store:
@@ -149,10 +151,6 @@ class Store:
         with self._db:  # commits, or rolls back on an error
             self._db.execute("BEGIN IMMEDIATE")
             yield
-
-
-_EXTENSIONS = frozenset({"jpeg", *accepted_types().split(", ")})
-_TYPES_NOT_EVERYWHERE = {"webp": "image/webp", "heic": "image/heic", "m4a": "audio/mp4", "md": "text/markdown"}
 
 
 def check_upload(upload: UploadFile) -> None:

@@ -19,6 +19,13 @@ JSON_TYPES = frozenset({"json", "json-array"})
 FLAG_TYPES = frozenset({"checkbox", "boolean"})
 COLOUR_TYPES = frozenset({"color", "colour", "colorpicker"})
 KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | CHOICE_TYPES | JSON_TYPES | FLAG_TYPES | COLOUR_TYPES
+_NAMES_SHOWN = 5
+_ASPECTS: dict[str, Callable[[Parameter], object]] = {
+    "another type": lambda item: item.type,
+    "another default": lambda item: item.default,
+    "other choices": lambda item: frozenset(option.value for option in item.options),
+    "other limits": lambda item: (item.required, item.multiple, item.min, item.max, item.step, item.rule),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +186,6 @@ def _stored_fields(kind: type, data: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(kind)} - {"run_path", "parameters", "options", "free_form"}
     found = {name: data[name] for name in names if data.get(name) is not None}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-
-
-_NAMES_SHOWN = 5
-_ASPECTS: dict[str, Callable[[Parameter], object]] = {
-    "another type": lambda item: item.type,
-    "another default": lambda item: item.default,
-    "other choices": lambda item: frozenset(option.value for option in item.options),
-    "other limits": lambda item: (item.required, item.multiple, item.min, item.max, item.step, item.rule),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _FOLDER = "schemas"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_log = logging.getLogger(__name__)
+_FRESH = timedelta(hours=24)
+_SLUG = re.compile(r"[\w.\-]+/[\w.\-]+")
 
 
 def archive_schema(schema: ModelSchema, folder: Path) -> None:
@@ -65,11 +68,6 @@ def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return archived if archived.sha256 == sha256 else None
-
-
-_log = logging.getLogger(__name__)
-_FRESH = timedelta(hours=24)
-_SLUG = re.compile(r"[\w.\-]+/[\w.\-]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.schema.values import Prepared
 
 MAX_ANCESTORS = 10
+_LARGEST_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,6 @@ def _name(step: Ancestor) -> str:
     if step.row is None:
         return f"{short_id(step.run_id)} (not in this ledger)"
     return f"{step.row.short_id} ({step.row.model})"
-
-
-_LARGEST_BYTES = 100_000_000
 
 
 def list_notebook_runs(notebook: str | None, model: str) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
 
 PROMPT = "prompt"
+_OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
+"""Keywords of `wiro_nb.run` that are no inputs: an input of such a name stands in its mapping."""
+Plain = str | int | float | list[str] | dict[str, Any]
 
 
 def cell_of_run(run: Run, schema: ModelSchema | None) -> str:
@@ -36,12 +39,6 @@ def cell_of_run(run: Run, schema: ModelSchema | None) -> str:
         values[name] = given[0] if len(given) == 1 else given
     prompt = str(values.pop(PROMPT, ""))
     return cell_text(run.model, values, prompt=prompt, names=[parameter.id for parameter in parameters])
-
-
-_OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
-"""Keywords of `wiro_nb.run` that are no inputs: an input of such a name stands in its mapping."""
-
-Plain = str | int | float | list[str] | dict[str, Any]
 
 
 def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "", names: Collection[str] = ()) -> str:

@@ -35,6 +35,9 @@ from wiro_nb.sweeps.sweep import Sweep
 _LONGEST_LABEL = 60
 _MOST_POINTS = 60
 _WAITING = ("slot", "sending", "queued")
+_PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
+_SMALL = f"font-size:11px;{MUTED}"
+_LONGEST_PROMPT = 280
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +229,6 @@ def _share_done(snapshot: Snapshot) -> float:
     if snapshot.state.is_final:
         return 1.0
     return (snapshot.percent or 0.0) / 100.0 if snapshot.stage is Stage.GENERATING else 0.0
-
-
-_PICTURE = "display:block;width:100%;max-width:208px;height:auto;border-radius:2px;margin:0"
-_SMALL = f"font-size:11px;{MUTED}"
-_LONGEST_PROMPT = 280
 
 
 def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:

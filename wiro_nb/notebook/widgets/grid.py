@@ -12,6 +12,8 @@ from wiro_nb.notebook.widgets.base import OutputWidget
 ACTIONS = frozenset({"star", "cancel", "cancel_waiting", "copy", "poster", "handshake"})
 
 GridHandler = Callable[["SweepGrid", str, "int | None"], object]
+COMPARISON_ACTIONS = frozenset({"star", "poster"})
+ComparisonHandler = Callable[["ComparisonWidget", str, int], object]
 
 
 class SweepGrid(OutputWidget):
@@ -85,11 +87,6 @@ class SweepGrid(OutputWidget):
     def __repr__(self) -> str:
         """Returns one line about the sweep."""
         return self._text
-
-
-COMPARISON_ACTIONS = frozenset({"star", "poster"})
-
-ComparisonHandler = Callable[["ComparisonWidget", str, int], object]
 
 
 class ComparisonWidget(OutputWidget):

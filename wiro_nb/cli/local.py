@@ -28,6 +28,7 @@ from wiro_nb.local_models.pull import (
 from wiro_nb.local_models.weights import (
     locate,
     missing,
+    pull_command,
     read_manifest,
     repository_dir,
     weights_dirs,
@@ -188,7 +189,7 @@ def _list(arguments: argparse.Namespace) -> int:
         if arguments.json:
             names = [item.id for item in model.repositories_for()]
             print_json({"model": model.name, "is_here": not lacking, "repositories": names})
-        rows.append((model.name, state, f"wiro-nb local pull {model.name}" if lacking else ""))
+        rows.append((model.name, state, pull_command(model) if lacking else ""))
     if not arguments.json:
         print_table(rows, heads=("model", "weights", "next"))
         print("Weights for the default settings. A setting can need more: wiro-nb local pull MODEL name=value")

@@ -13,7 +13,7 @@ from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import ModelSchema
 from wiro_nb.schema.types import Parameter
 
-_CARD_FACTS = ("slug", "title", "description", "categories", "tags", "cover", "run_count")
+_CARD_FACTS = ("slug", "title", "description", "categories", "tags", "cover", "run_count", "notice")
 _MAX_PAGE_BYTES = 5_000_000
 
 
@@ -26,7 +26,7 @@ def models(arguments: argparse.Namespace) -> int:
     elif not cards and arguments.query:
         print(f"No models match “{' '.join(arguments.query)}”. All models: wiro-nb models")
     else:
-        rows = [(card.slug, ", ".join(card.categories[:3]), card.description) for card in cards]
+        rows = [(card.slug, ", ".join(card.categories[:3]), card.notice or card.description) for card in cards]
         print_table(rows, heads=("model", "categories", "what it does"))
     return EXIT_DONE
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.local_models.catalog import GB, LocalModel, models
-from wiro_nb.local_models.weights import missing, weights_dirs
+from wiro_nb.local_models.weights import missing, pull_command, weights_dirs
 
 PYTHON_VARIABLE = "WIRO_LOCAL_PYTHON"
 NEEDED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "sentencepiece", "ftfy")
@@ -173,6 +173,6 @@ def _check_model(model: LocalModel, machine: Machine) -> Check:
     if lacking := missing(model):
         known = sum(repository.bytes_estimate for repository in lacking)
         size = f", about {known / GB:.0f} GB" if all(repository.bytes_estimate for repository in lacking) else ""
-        return Check(model.name, False, f"its weights are not here{size}", f"wiro-nb local pull {model.name}")
+        return Check(model.name, False, f"its weights are not here{size}", pull_command(model))
     unmet = not machine.gpus or machine.problem or any(name not in machine.versions for name in NEEDED_PACKAGES)
     return Check(model.name, not unmet, "weights are here" + (", but see above" if unmet else ""))

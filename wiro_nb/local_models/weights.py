@@ -74,6 +74,12 @@ def missing(model: LocalModel, parameters: Mapping[str, Any] | None = None) -> t
     return tuple(item for item in model.repositories_for(parameters) if locate(item) is None)
 
 
+def pull_command(model: LocalModel, repository: Repository | None = None) -> str:
+    """Returns what to type to download a model's weights, with the setting that needs the repository."""
+    settings = repository.settings[:1] if repository is not None else ()
+    return " ".join([f"wiro-nb local pull {model.name}", *(f"{name}={value}" for name, value in settings)])
+
+
 def commit_of(folder: Path) -> str | None:
     """Returns the commit whose files a folder of `locate` holds; None for a plain copy."""
     return folder.name if _is_commit(folder.name) and folder.parent.name == "snapshots" else None

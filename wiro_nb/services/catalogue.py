@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
 from wiro_nb.files import write_atomically
+from wiro_nb.local_models.catalog import find
+from wiro_nb.local_models.weights import missing, pull_command
 from wiro_nb.schema.catalog import bundled_models, find_bundled, near_models
 from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict
 from wiro_nb.services.connection import Connection
+from wiro_nb.services.selection import LOCAL
 
 if TYPE_CHECKING:
     from wiro_nb.api.pricing import Pricing
@@ -80,6 +83,7 @@ class ModelCard:
         price: The service's price table, or None when unknown.
         is_bundled: True when its inputs come with the package.
         live: True when the service listed it just now.
+        notice: Why it does not run now, and what to type; "" when it does or nobody knows.
     """
 
     slug: str
@@ -92,6 +96,7 @@ class ModelCard:
     price: Pricing | None = None
     is_bundled: bool = False
     live: bool = False
+    notice: str = ""
 
 
 class Catalogue:
@@ -144,7 +149,9 @@ class Catalogue:
         bundled = find_bundled(model)
         slug = bundled.slug if bundled is not None else model.strip()
         cached = self._cached(slug)
-        if cached is not None and self._now() - cached[0] < _FRESH:
+        # The models on this machine change with a file of it; asking costs nothing there.
+        fresh = timedelta(0) if self._connection.name == LOCAL else _FRESH
+        if cached is not None and self._now() - cached[0] < fresh:
             return cached[1]
         try:
             detail = await self._connection.call(lambda client: client.tool_detail(slug))
@@ -182,7 +189,10 @@ class Catalogue:
         except WiroError as error:
             _log.info("the catalogue cannot be read: %s", error.message)
             return bundled_cards(query, categories)[:limit]
-        return tuple(_card(tool, run_count=tool.run_count, price=tool.price, live=True) for tool in tools)[:limit]
+        cards = (_card(tool, run_count=tool.run_count, price=tool.price, live=True) for tool in tools)
+        if self._connection.name == LOCAL:
+            cards = (replace(card, notice=_weights_notice(card.slug)) for card in cards)
+        return tuple(cards)[:limit]
 
     async def _unknown(self, model: str) -> UnknownModel:
         slugs = [schema.slug for schema in bundled_models()]
@@ -247,6 +257,12 @@ class Catalogue:
         digest = hashlib.sha256(slug.lower().encode()).hexdigest()[:12]
         plain = re.sub(r"[^a-z0-9]+", "-", slug.lower())[:60]
         return self._folder / f"{plain}-{digest}.json"
+
+
+def _weights_notice(slug: str) -> str:
+    """Returns the command that downloads a model's weights where they are not on this machine; else ""."""
+    model = find(slug)
+    return f"weights not here: {pull_command(model)}" if model is not None and missing(model) else ""
 
 
 def bundled_cards(query: str = "", categories: Sequence[str] = ()) -> tuple[ModelCard, ...]:

@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -44,7 +43,6 @@ class SandboxProcess:
         folder: Where it stores tasks and clips.
         name: "sandbox" or "local".
         arguments: Further arguments of its command line.
-        environment: Further variables of its environment.
     """
 
     def __init__(
@@ -53,12 +51,10 @@ class SandboxProcess:
         *,
         name: str = "sandbox",
         arguments: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.name = name
         self._arguments = arguments
-        self._environment = dict(environment or {})
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -111,7 +107,7 @@ class SandboxProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=self.folder,
-                env=_child_environment() | self._environment,
+                env=_child_environment(),
                 text=True,
                 # An interrupt typed at a terminal goes to the whole process group: the sandbox is not meant.
                 start_new_session=True,

@@ -12,6 +12,7 @@ from wiro_nb.api.service import Credentials
 from wiro_nb.config import cache_dir, data_dir, local_dir, sandbox_dir
 from wiro_nb.errors import ConfigError
 from wiro_nb.io_thread import IoThread
+from wiro_nb.local_models.doctor import PYTHON_VARIABLE
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
@@ -19,8 +20,6 @@ from wiro_nb.services.sandbox_process import SandboxProcess
 from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice, addresses_of, resolve_service
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")
-LOCAL_PYTHON_VARIABLE = "WIRO_LOCAL_PYTHON"
-"""Names the interpreter in which the models on this machine run."""
 _LOGIN_TIMEOUT_S = 45.0
 
 
@@ -139,9 +138,9 @@ class Services:
     def _new_process(self, name: str) -> SandboxProcess:
         """Returns the process of a free service; the first request starts it."""
         if name == LOCAL:
-            python = self._local_python()
-            environment = {LOCAL_PYTHON_VARIABLE: python} if python else {}
-            return SandboxProcess(local_dir(), name=LOCAL, arguments=LOCAL_ARGUMENTS, environment=environment)
+            python = self._local_python() or os.environ.get(PYTHON_VARIABLE, "").strip()
+            arguments = (*LOCAL_ARGUMENTS, *(("--python", python) if python else ()))
+            return SandboxProcess(local_dir(), name=LOCAL, arguments=arguments)
         speed = _sandbox_speed()
         arguments = (*(("--speed", speed) if speed else ()), *self._sandbox_arguments)
         return SandboxProcess(sandbox_dir(), arguments=arguments)

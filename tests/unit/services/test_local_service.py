@@ -26,6 +26,8 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
     make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("wiro_nb.services.services.LOCAL_ARGUMENTS", QUICKLY)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("WIRO_LOCAL_WEIGHTS", raising=False)
     manager = make_manager(service="sandbox", sandbox_arguments=QUICKLY)
     request = manager.prepare(WAN, {"prompt": "a cat", "seed": "7"})
     practice = manager.submit(request).wait(60)
@@ -40,6 +42,8 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
     assert run.record["service"] == {"name": "local", "base_url": "http://127.0.0.1/v1"}
     assert format_cost(run.snapshot) == "free, on this machine"
     assert "sandbox" not in run_text(run.snapshot).lower()
+    notices = {card.slug: card.notice for card in manager.models("", limit=50)}
+    assert notices["pruna/vace"] == "weights not here: wiro-nb local pull pruna/vace"
     assert {path.parent.name for path in (tmp_path / "data").glob("*/sandbox.sqlite")} == {"sandbox", "local"}
 
 
@@ -51,7 +55,7 @@ def test_the_setting_local_python_reaches_the_process(
     home = tmp_path / "home"
     home.mkdir()
     (home / "sitecustomize.py").write_text(
-        f"import os, pathlib; pathlib.Path({str(seen)!r}).write_text(os.environ.get('WIRO_LOCAL_PYTHON', ''))"
+        f"import sys, pathlib; pathlib.Path({str(seen)!r}).write_text(' '.join(sys.orig_argv[-8:]))"
     )
     monkeypatch.setenv("PYTHONPATH", str(home))
     manager = make_manager(service="local", settings=Settings(local_python="/opt/torch/bin/python"))
@@ -59,4 +63,4 @@ def test_the_setting_local_python_reaches_the_process(
     with pytest.raises(ConfigError, match="the service local did not start") as caught:
         submit(manager).wait(20)
     assert any("nonsense" in line for line in caught.value.details)
-    assert seen.read_text() == "/opt/torch/bin/python"
+    assert "--engine nonsense --python /opt/torch/bin/python" in seen.read_text()

@@ -110,7 +110,7 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             "title": card.title,
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": list(card.categories),
-            "price": "free" if free else format_default_price(card.price, None, ""),
+            "price": card.notice or "free" if free else format_default_price(card.price, None, ""),
             "runs": card.run_count or None,
             "cover": card.cover,
             "thumb": thumbs.get(card.slug, ""),

@@ -38,7 +38,7 @@ class ModelList(Displayable, list["ModelCard"]):
                 card.title,
                 card.description,
                 card.categories,
-                format_default_price(card.price, None, choice.free_label),
+                card.notice or format_default_price(card.price, None, choice.free_label),
             )
             for card in self
         ]

@@ -154,7 +154,11 @@ COMMANDS: dict[str, Command] = {
             _JSON,
         ),
     ),
-    "show": Command("show one run", "runs:show", _RUN),
+    "show": Command(
+        "show one run",
+        "runs:show",
+        (*_RUN, _switch("--tree", "print the tree of runs it was made from and that were made from it")),
+    ),
     "wait": Command("wait for a run and fetch its files", "runs:wait", _RUN),
     "cancel": Command("cancel a run; it says what that costs", "runs:cancel", _RUN),
     "forget": Command("take a run off the list; its files stay", "runs:forget", _RUN),

@@ -128,10 +128,18 @@ def _cost(snapshot: Snapshot) -> str:
 
 def show(arguments: argparse.Namespace) -> int:
     """Shows one run of the ledger, and what it was made from."""
-    from wiro_nb.session.lineage import chain_text
+    from wiro_nb.presentation.reproduction import tree_output
+    from wiro_nb.session.lineage import chain_text, tree
 
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
+    if arguments.tree:
+        found = tree(manager.ledger, handle.row)
+        if arguments.json:
+            print_json(found.to_dict())
+        else:
+            print_text(tree_output(found, handle.id))
+        return EXIT_DONE
     _report(handle, as_json=arguments.json)
     chain = chain_text(manager.ledger, handle.row)
     if chain:

@@ -209,7 +209,13 @@ COMMANDS: tuple[Command, ...] = (
         ),
         example="%wiro runs --state done --since 7d",
     ),
-    Command("show", "Show a run and its clip", (RUN,), example="%wiro show 8k2qf"),
+    Command(
+        "show",
+        "Show a run and its clip",
+        (RUN,),
+        (Flag("--tree", "Show the tree of runs it was made from and that were made from it"),),
+        example="%wiro show 8k2qf",
+    ),
     Command(
         "rerun",
         "Make a run again with the settings, files and seed it had; name=value changes one",

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wiro_nb.execution.requests import snapshot_from_row
+from wiro_nb.ids import short_id
 from wiro_nb.presentation.formatting import format_count, shorten
-from wiro_nb.presentation.html import Child, Html, code, details, join, line, muted, name_table, table
+from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
-from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot
+from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot, status_of
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes
 from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.diff import Difference
 from wiro_nb.reproduce.verify import Finding
+from wiro_nb.session.lineage import Branch
 
 _LONGEST = 400
 _SPARKLINE_WIDTH = 60
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 60
+_PROMPT, _DEEPEST = 60, 24
 _LEVELS = {"problem": FAILED, "note": LOST, "ok": DONE}
 
 
@@ -52,6 +56,32 @@ def _settings(comparison: Comparison, settings: Sequence[Difference]) -> Block:
     shown = table(("setting", comparison.left.label, comparison.right.label), rows) if rows else ""
     lines = (f"  {item.name}: {setting_text(item.left)}  |  {setting_text(item.right)}" for item in settings)
     return Block(join(line(text, style="margin:8px 0 0 0"), shown), (f"  {text}", *lines))
+
+
+def tree_output(root: Branch, wanted: str) -> Output:
+    """Returns a tree of runs; `wanted` is the id of the run that was asked for, which stands out."""
+    rows = list(_branches(root, wanted, 0))
+    title = f"Runs made from {short_id(root.run_id)}"
+    return card(
+        heading(title, format_count(len(rows), "run")),
+        Block(join(html for html, _ in rows), tuple(text for _, text in rows)),
+    )
+
+
+def _branches(branch: Branch, wanted: str, depth: int) -> Iterator[tuple[Html, str]]:
+    row, name = branch.row, short_id(branch.run_id)
+    about = (
+        "not in this ledger" if row is None else f"{row.model}, {status_of(snapshot_from_row(row)).label.lower()}"
+    )
+    prompt = "" if row is None else shorten(" ".join(str(row.parameters.get("prompt") or "").split()), _PROMPT)
+    link = {"made again from": "made again", "": ""}.get(branch.link, branch.link.removesuffix(" of"))
+    told = ", ".join(filter(None, (link, about, prompt)))
+    mark = h("b", name) if branch.run_id == wanted else code(name)
+    indent = f"margin:2px 0 0 {18 * min(depth, _DEEPEST)}px"
+    text = f"  {'  ' * min(depth, _DEEPEST)}{'* ' if branch.run_id == wanted else '- '}{name}  {told}"
+    yield line(mark, " ", muted(told), style=indent), text
+    for child in branch.children:
+        yield from _branches(child, wanted, depth + 1)
 
 
 def verify_output(findings: Sequence[Finding]) -> Output:

@@ -111,6 +111,7 @@ class _Crate:
         self._find_input = find_input
         self._entities: dict[str, Entity] = {}
         self._parts: list[str] = []
+        self._made: dict[str, list[str]] = {}
         self.left_out: list[str] = []
 
     def add_workflow(self, notebook: Path | None, runs: Sequence[CrateRun]) -> str:
@@ -139,6 +140,8 @@ class _Crate:
         action_id = f"#run-{record['run_id']}"
         objects = [*self._add_settings(record), *self._add_inputs(record)]
         results = self._add_outputs(run, base)
+        self._made[record["run_id"]] = results
+        self._add_lineage(record, results)
         sidecar = f"{base}/{SIDECAR_NAME}"
         write_sidecar(self._folder / base, record)
         self._add_file(
@@ -165,6 +168,24 @@ class _Crate:
             action["actionStatus"] = {"@id": _STATUS[record["status"]]}
         self._add(action)
         return action_id
+
+    def _add_lineage(self, record: Mapping[str, Any], results: Sequence[str]) -> None:
+        """Says which run each output is based on; ancestors that are not in the crate are named."""
+        later, parent = list(results), record.get("parent")
+        while isinstance(parent, Mapping) and parent:
+            run_id = str(parent["run_id"])
+            known = self._made.get(run_id)
+            named = f"#run-{quote(run_id, safe='')}"
+            if not known and named not in self._entities:
+                frame = f", from frame {parent['frame']}" if isinstance(parent.get("frame"), int) else ""
+                self._add(
+                    {"@id": named, "@type": "CreateAction", "name": f"Run {run_id}, not in this crate{frame}"}
+                )
+            for item in later:
+                self._entities[item]["isBasedOn"] = [{"@id": place} for place in known or [named]]
+            if known:
+                return  # its own files say what they are based on
+            later, parent = [named], parent.get("parent")
 
     def add_execution(self, workflow: str, runs: Sequence[CrateRun], actions: Sequence[str]) -> None:
         """Adds the one action that stands for executing the notebook, as the profile asks for."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from wiro_nb.schema.values import Prepared
 
 MAX_ANCESTORS = 10
 _LARGEST_BYTES = 100_000_000
+MAX_NESTED = 50
+"""Ancestors that a record names."""
+MAX_TREE = 200
+"""Runs that a tree shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,27 @@ def find_parent(
     found = next((made for sha256 in hashes if (made := ledger.find_maker(sha256)) is not None), None)
     if found is not None and (given is None or _is_vague(given, found.run_id)):
         frame = {} if found.frame is None else {"frame": found.frame}
-        return {"run_id": found.run_id, "output": found.output, **frame}
-    return dict(given) if given else None
+        given = {"run_id": found.run_id, "output": found.output, **frame}
+    return _with_ancestors(ledger, given) if given else None
+
+
+def _with_ancestors(ledger: Ledger, parent: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a parent with its own parent inside, and so on, so that each record holds the whole line."""
+    try:
+        earlier = ledger.get(str(parent["run_id"])).parent
+    except UnknownRun:
+        earlier = None
+    nested: dict[str, Any] | None = None
+    for step in reversed(list(islice(_line(earlier), MAX_NESTED))):
+        nested = {**step, **({"parent": nested} if nested else {})}
+    return {**parent, **({"parent": nested} if nested else {})}
+
+
+def _line(parent: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """Yields a parent, its parent and so on, each without the next."""
+    while isinstance(parent, Mapping) and parent:
+        yield {name: value for name, value in parent.items() if name != "parent"}
+        parent = parent.get("parent")
 
 
 def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
@@ -117,6 +141,46 @@ def ancestors(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> tup
         found.append(Ancestor(run_id, _link_words(parent), earlier))
         parent = earlier.parent if earlier is not None else None
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A run in a tree of runs.
+
+    Attributes:
+        run_id: Its id. row: None where this ledger does not know it.
+        link: How it uses the run above it: "from the last frame of", "made again from"; "" at the root.
+        children: The runs that were made from it, oldest first.
+    """
+
+    run_id: str
+    row: LedgerRow | None
+    link: str
+    children: tuple[Branch, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the tree as plain JSON data."""
+        model = self.row.model if self.row is not None else None
+        children = [child.to_dict() for child in self.children]
+        return {"run_id": self.run_id, "model": model, "link": self.link, "children": children}
+
+
+def tree(ledger: Ledger, row: LedgerRow) -> Branch:
+    """Returns all runs that share a run's oldest known ancestor, as a tree; at most `MAX_TREE` of them."""
+    line = ancestors(ledger, row, MAX_TREE)
+    root, seen = (line[-1].run_id, line[-1].row) if line else (row.run_id, row), set()
+
+    def grow(run_id: str, found: LedgerRow | None, link: str) -> Branch:
+        seen.add(run_id)
+        later = ledger.list(parent=run_id, limit=None)[::-1] if len(seen) < MAX_TREE else ()
+        children = tuple(
+            grow(item.run_id, item, _link_words(item.parent or {}))
+            for item in later
+            if item.run_id not in seen and len(seen) < MAX_TREE
+        )
+        return Branch(run_id, found, link, children)
+
+    return grow(*root, "")
 
 
 def chain_text(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> str:

@@ -58,7 +58,8 @@ def test_shots_run_in_order_of_what_they_need_and_only_changed_ones_again(manage
     assert [run.state for run in film.runs] == [RunState.SUCCEEDED] * 4
     opening, waves, boat, harbour = film.runs
     parents = [(run.record or {})["parent"] for run in film.runs]
-    assert parents[1:3] == [{"run_id": run.id, "output": 0, "frame": -1} for run in (opening, waves)]
+    line = [{"run_id": run.id, "output": 0, "frame": -1} for run in (opening, waves)]
+    assert parents[1:3] == [line[0], {**line[1], "parent": line[0]}]
     assert parents[0] is parents[3] is None
     assert film.path is not None
     record = read_embedded(film.path)

@@ -37,7 +37,9 @@ def test_a_film_holds_the_records_of_its_parts_and_their_times(
         joining,
         "describe_credentials",
         lambda path: (
-            Credentials(None, "stranger.mp4 with Content Credentials of N") if "stranger" in path.name else None
+            Credentials(None, "stranger.mp4 with Content Credentials of N", "N")
+            if "stranger" in path.name
+            else None
         ),
     )
     film = film_of(manager, [first, second.short_id, "stranger.mp4"])

@@ -418,7 +418,7 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "form": _form,
     "run": lambda parsed: _run(parsed, session.schema(parsed.arguments["MODEL"]), parsed.values),
     "runs": _runs,
-    "show": lambda parsed: actions.show(parsed.arguments["RUN"]),
+    "show": lambda parsed: (actions.tree if parsed.has("tree") else actions.show)(parsed.arguments["RUN"]),
     "rerun": _rerun,
     "extend": _extend,
     "join": _join,

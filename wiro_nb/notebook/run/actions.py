@@ -36,6 +36,7 @@ from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.presentation.output import Output
 
 _CANCEL_TIMEOUT_S = 15.0
 
@@ -198,6 +199,19 @@ def show(query: str | Run) -> Run:
     lineage = chain_text(session.manager(choose=False).ledger, handle.row)
     session.set_notice(handle.id, f"Made from other runs: {lineage}." if lineage else "")
     return handle
+
+
+def tree(query: str | Run) -> Output:
+    """Returns the tree of runs that a run was made from, and that were made from it.
+
+    Raises:
+        UnknownRun: None, or several.
+    """
+    from wiro_nb.presentation.reproduction import tree_output
+    from wiro_nb.session import lineage
+
+    handle = find_run(query)
+    return tree_output(lineage.tree(session.manager(choose=False).ledger, handle.row), handle.id)
 
 
 def wait(query: str | Run | None = None) -> RunMessage:

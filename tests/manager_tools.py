@@ -28,6 +28,7 @@ QUICK = Settings(
     catch_up_s=0.2,
     uncertain_checks_s=(0.05, 0.1, 0.2),
     connect_patience_s=3,
+    download_patience_s=1.0,
 )
 
 

@@ -90,7 +90,7 @@ class Settings:
         unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not a free one).
         uncertain_checks_s: Seconds before each search for a task whose answer was lost.
         slot_retry_s: Seconds between tries while all slots are taken and no run of ours ends.
-        download_tries: Attempts for one file.
+        download_patience_s: How long a download that makes no progress is tried again.
         callbacks_per_s: Most calls a second of one change callback while a run moves.
         local_python: Interpreter in which the service `local` runs its models when it starts next; "" stands for
             `WIRO_LOCAL_PYTHON`, else for this one.
@@ -109,6 +109,6 @@ class Settings:
     unknown_patience_s: float = 60.0
     uncertain_checks_s: tuple[float, ...] = (0.2, 1.0, 3.0, 8.0)
     slot_retry_s: tuple[float, ...] = (2.0, 5.0, 10.0)
-    download_tries: int = 5
+    download_patience_s: float = 600.0
     callbacks_per_s: float = 10.0
     local_python: str = ""

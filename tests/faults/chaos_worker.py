@@ -42,7 +42,7 @@ SETTINGS = Settings(
     connect_patience_s=5,
     unknown_patience_s=30,
     max_download_bytes=200_000,
-    download_tries=3,
+    download_patience_s=2.0,
 )
 KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "insert_plans"),
@@ -130,7 +130,7 @@ def _wait(run: Run | None, deadline: float) -> None:
 
 def _finish_all(manager: Manager, deadline: float) -> None:
     """Goes on with what is left until nothing moves any more; a task that stalls is cancelled."""
-    manager.settings = replace(SETTINGS, download_tries=5)
+    manager.settings = replace(SETTINGS, download_patience_s=20.0)
     while time.monotonic() < deadline:
         rows = [row for row in manager.ledger.unfinished() if row.state is not RunState.UNCERTAIN or not row.error]
         if not rows:

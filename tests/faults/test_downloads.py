@@ -19,7 +19,7 @@ from wiro_nb.execution.download import Downloader
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunOutput
 
-QUICK = Settings(download_tries=3)
+QUICK = Settings(download_patience_s=0.1)
 
 
 def make_png(size: int = 40_000) -> bytes:
@@ -231,7 +231,7 @@ def test_no_key_travels_to_the_file_host(folder: Path, monkeypatch: pytest.Monke
 def test_nothing_but_a_whole_file_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (output,), host = fetch(lambda *_: cut(PNG, 100), folder, monkeypatch=monkeypatch)
     assert "cut off" in output.problem or "broke" in output.problem
-    assert len(host.seen) == QUICK.download_tries
+    assert len(host.seen) > 1
     assert list(folder.iterdir()) == []
 
 
@@ -246,7 +246,7 @@ def test_half_a_file_that_the_host_calls_whole_is_not_kept(folder: Path, monkeyp
     options: dict[str, Any] = {"outputs": [item], "monkeypatch": monkeypatch}
     (output,), host = fetch(lambda *_: response(whole[:40]), folder, **options)
     assert "cut off" in output.problem
-    assert len(host.seen) == QUICK.download_tries
+    assert len(host.seen) > 1
     assert list(folder.iterdir()) == []
     # A size that is wrong in the list does not cost a file whose own structure is whole.
     item["size"] = str(len(whole) * 2)

@@ -27,7 +27,7 @@ from wiro_nb.provenance.reading import read_sidecar
 from wiro_nb.session.manager import Manager
 
 KEY, SECRET, TOKEN = "hostile-key-0001", "hostile-secret-0001", "hostile-task-token-000000001"
-PATIENT = dataclasses.replace(QUICK, unknown_patience_s=0.0, download_tries=1)
+PATIENT = dataclasses.replace(QUICK, unknown_patience_s=0.0, download_patience_s=0.0)
 
 
 class HostileService:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import DownloadFailed, SubmitUncertain
+from wiro_nb.execution import download
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
@@ -123,6 +126,50 @@ def test_a_clip_that_cannot_be_fetched_keeps_the_run_and_can_be_fetched_later(
     run.download()
     assert run.path is not None
     assert run.outputs[0].problem == ""
+    assert run.record is not None
+    assert run.record["outputs"][0]["sha256"] == run.outputs[0].sha256
+
+
+@pytest.mark.parametrize("fault", ["file:503@1-15", "file:404@1-6", "file:reset@1-10"])
+def test_a_download_has_patience_and_says_so(
+    manager: Manager, faults: SetFaults, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(download, "_PAUSES_S", (0.01,))
+    manager.settings = replace(manager.settings, download_patience_s=60.0)
+    faults(fault)
+    run, told = submit(manager, f"waited for through {fault}"), []
+    run.on_change(lambda snapshot: told.append(snapshot.message))
+    run.wait(60)
+    assert run.path is not None
+    assert run.snapshot.message == run.outputs[0].problem == ""
+    assert any("not here yet" in message and "trying again in" in message for message in told)
+
+
+@pytest.mark.parametrize("how", ["wait", "await", "restart", "asked again"])
+def test_a_file_that_could_not_be_had_is_asked_for_again(
+    manager: Manager, faults: SetFaults, make_manager: Any, how: str
+) -> None:
+    manager.settings = replace(manager.settings, download_patience_s=0.0)
+    faults("file:503")
+    run = submit(manager, f"fetched late by {how}").wait(60)
+    assert run.path is None
+    assert manager.ledger.get(run.id).outputs[0].problem
+    assert run.wait(60) is run, "asked in vain, the run is what it was"
+    assert (run.state, run.done, run.error) == (RunState.SUCCEEDED, True, None)
+    faults("")
+    if how == "wait":
+        run.wait(60)
+    elif how == "await":
+        asyncio.run(run.wait_async(60))
+    elif how == "asked again":
+        assert submit(manager, f"fetched late by {how}", fresh=False) is run
+    else:
+        manager.close()
+        later = make_manager()
+        later.resume()
+        (run,) = later.runs(text="fetched late by restart")
+    wait_for(run, lambda run: run.path is not None)
+    wait_for(run, lambda run: not manager.ledger.get(run.id).outputs[0].problem)
     assert run.record is not None
     assert run.record["outputs"][0]["sha256"] == run.outputs[0].sha256
 

@@ -1,11 +1,18 @@
-"""Downloads outputs: to a temporary name, resumed after a broken connection, checked, then renamed."""
+"""Downloads outputs: to a temporary name, resumed after a broken connection, checked, then renamed.
+
+A file is paid, so it is tried again as long as the settings' patience lasts, counted from its last new byte.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -25,14 +32,25 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AT_A_TIME = 4
 _GONE = (403, 404, 410)
-_GONE_TRIES = 3
-_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
+_MAX_LINKS = 5
 _PART = ".part"
+_ABANDONED_S = 3600.0
 
 
 class _Refused(Exception):
     """Trying again would not help; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """How a file is asked for; `fresh_url` asks Detail, `gone_patience_s` is for a host that does not have it."""
+
+    client: WiroClient
+    fresh_url: Callable[[], Awaitable[str | None]]
+    on_retry: Callable[[str], object]
+    gone_patience_s: float
 
 
 class Downloader:
@@ -53,6 +71,8 @@ class Downloader:
         folder: Path,
         *,
         read_again: Callable[[], Awaitable[Task]],
+        on_retry: Callable[[str], object] = _log.info,
+        is_late: bool = False,
     ) -> tuple[RunOutput, ...]:
         """Downloads all outputs of a task.
 
@@ -61,39 +81,45 @@ class Downloader:
             outputs: As Detail lists them.
             folder: The run's folder; made when needed.
             read_again: Reads Detail, for a fresh URL when one has expired.
+            on_retry: Is told why a file is not here yet and when it is tried again.
+            is_late: True long after the end: what the host does not have now will not come any more.
 
         Returns:
             One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
             not be fetched has its `problem` and no hash; nothing is raised for it.
         """
-        names = choose_names(outputs)
-        pairs = list(enumerate(zip(outputs, names, strict=True)))
+
+        async def fresh_url(index: int) -> str | None:
+            try:
+                task = await read_again()
+            except WiroError as error:
+                _log.info("no fresh address: %s", error.message)
+                return None
+            return task.outputs[index].url if index < len(task.outputs) else None
+
+        settings = self._settings()
+        gone_patience_s = 0.0 if is_late else min(settings.unknown_patience_s, settings.download_patience_s)
         return tuple(
             await asyncio.gather(
                 *(
-                    self._fetch_one(client, output, index, name, folder, read_again)
-                    for index, (output, name) in pairs
+                    self._fetch_one(
+                        output,
+                        folder / name,
+                        _Attempts(client, partial(fresh_url, index), on_retry, gone_patience_s),
+                    )
+                    for index, (output, name) in enumerate(zip(outputs, choose_names(outputs), strict=True))
                 )
             )
         )
 
-    async def _fetch_one(
-        self,
-        client: WiroClient,
-        output: Output,
-        index: int,
-        name: str,
-        folder: Path,
-        read_again: Callable[[], Awaitable[Task]],
-    ) -> RunOutput:
+    async def _fetch_one(self, output: Output, target: Path, attempts: _Attempts) -> RunOutput:
         if output.url is None:
             problem = "" if output.content is not None else "the service gave no address for it"
             return RunOutput("", output.content_type, content=output.content, problem=problem)
-        partial = folder / f".{name}{_PART}"  # no output is ever named so
+        name, part = target.name, _part_of(target)
         try:
-            async with self._room:
-                url = await self._to_disk(client, output, index, partial, read_again)
-            return await asyncio.to_thread(_accept, partial, folder / name, output, url)
+            url = await self._to_disk(output, part, attempts)
+            return await asyncio.to_thread(_accept, part, target, output, url)
         except _Refused as refused:
             problem = str(refused)
         except WiroError as error:
@@ -104,50 +130,49 @@ class Downloader:
             _log.exception("%s could not be fetched", name)
             problem = f"it could not be fetched ({type(error).__name__})"
         with contextlib.suppress(OSError):
-            partial.unlink()
+            part.unlink()
         _log.warning("%s could not be fetched: %s", name, problem)
         address = strip_query(output.url)
         return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=address, problem=problem)
 
-    async def _to_disk(
-        self,
-        client: WiroClient,
-        output: Output,
-        index: int,
-        partial: Path,
-        read_again: Callable[[], Awaitable[Task]],
-    ) -> str:
+    async def _to_disk(self, output: Output, part: Path, attempts: _Attempts) -> str:
         """Fetches until the file is whole; returns the URL that served it."""
-        url, reason = output.url or "", "the connection broke"
-        _start_over(partial)
-        tries, gone = self._settings().download_tries, 0
-        for attempt in range(tries):
+        url, most_bytes, tries, links_left = output.url or "", 0, 0, _MAX_LINKS
+        now, patience_s = asyncio.get_running_loop().time, self._settings().download_patience_s
+        began = last_news = now()
+        part.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            is_gone = False
             try:
-                if await self._one_try(client, url, partial, output):
-                    return url
+                async with self._room:
+                    if await self._one_try(attempts.client, url, part, output):
+                        return url
                 reason = "it came cut off each time"
             except DownloadFailed as error:
                 reason = error.message
-                if not _worth_another_try(error, partial):
+                if not _worth_another_try(error, part):
                     raise _Refused(reason) from None
                 if error.status in _GONE:
-                    gone += 1
-                    if gone >= _GONE_TRIES:
-                        raise _Refused(reason) from None
-                    url = await _fresh_url(read_again, index) or url
+                    fresh = await attempts.fresh_url() or url
+                    links_left -= fresh != url
+                    is_gone, url = fresh == url or links_left < 0, fresh
             except WiroError as error:
                 reason = error.message
-            if attempt < tries - 1:
-                await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
-        raise _Refused(reason)
+            if _size_of(part) > most_bytes:
+                most_bytes, last_news = _size_of(part), now()
+            pause, tries = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)], tries + 1
+            if now() + pause > (began + attempts.gone_patience_s if is_gone else last_news + patience_s):
+                raise _Refused(reason)
+            attempts.on_retry(f"the file is not here yet: {reason}; trying again in {pause:g} s")
+            await asyncio.sleep(pause)
 
-    async def _one_try(self, client: WiroClient, url: str, partial: Path, output: Output) -> bool:
+    async def _one_try(self, client: WiroClient, url: str, part: Path, output: Output) -> bool:
         """Continues where the last try stopped; True when the file is complete."""
         limit = self._settings().max_download_bytes
-        start = _size_of(partial)
+        start = _size_of(part)
         async with client.stream_file(url, start=start) as stream:
             if stream.status == 416:
-                _start_over(partial)
+                _start_over(part)
                 return False
             if stream.status >= 400:
                 raise _refused_by_host(url, stream.status)
@@ -155,7 +180,7 @@ class Downloader:
             total = stream.total_bytes
             if total is not None and total > limit:
                 raise _Refused(_too_large(total, limit))
-            with partial.open("ab" if resumed else "wb") as file:
+            with part.open("ab" if resumed else "wb") as file:
                 async for chunk in stream.aiter_bytes():
                     file.write(chunk)
                     if file.tell() > limit:
@@ -163,7 +188,7 @@ class Downloader:
                 size = file.tell()
         if total is not None and size < total:
             return False
-        return await asyncio.to_thread(_is_all, partial, output)
+        return await asyncio.to_thread(_is_all, part, output)
 
 
 def _refused_by_host(url: str, status: int) -> DownloadFailed:
@@ -171,30 +196,31 @@ def _refused_by_host(url: str, status: int) -> DownloadFailed:
     return DownloadFailed(f"{why} (HTTP {status})", url=url, reason="status", run_id=None, status=status)
 
 
-def _start_over(partial: Path) -> None:
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.unlink(missing_ok=True)
+def _part_of(target: Path) -> Path:
+    """Returns a name for the growing file: two processes may fetch it, and a killed one leaves its own behind."""
+    stem = f".{target.name}."  # no output is ever named so
+    with contextlib.suppress(OSError):
+        for left in target.parent.iterdir():
+            is_part = left.name.startswith(stem) and left.suffix == _PART
+            if is_part and time.time() - left.stat().st_mtime > _ABANDONED_S:
+                left.unlink()
+    return target.with_name(f"{stem}{secrets.token_hex(4)}{_PART}")
 
 
-def _size_of(partial: Path) -> int:
-    return partial.stat().st_size if partial.exists() else 0
+def _start_over(part: Path) -> None:
+    part.unlink(missing_ok=True)
 
 
-def _worth_another_try(error: DownloadFailed, partial: Path) -> bool:
+def _size_of(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _worth_another_try(error: DownloadFailed, part: Path) -> bool:
     if error.reason == "range":
-        _start_over(partial)  # the host has another file there now
+        _start_over(part)  # the host has another file there now
         return True
     # Asking a busy or broken host again may help; a foreign address stays foreign.
     return error.reason == "status" and (error.status in _GONE or error.status == 429 or error.status >= 500)
-
-
-async def _fresh_url(read_again: Callable[[], Awaitable[Task]], index: int) -> str | None:
-    try:
-        task = await read_again()
-    except WiroError as error:
-        _log.info("no fresh address: %s", error.message)
-        return None
-    return task.outputs[index].url if index < len(task.outputs) else None
 
 
 def choose_names(outputs: Sequence[Output]) -> list[str]:
@@ -207,30 +233,30 @@ def choose_names(outputs: Sequence[Output]) -> list[str]:
     return chosen
 
 
-def _is_all(partial: Path, output: Output) -> bool:
+def _is_all(part: Path, output: Output) -> bool:
     """False for a file shorter than the service listed, though the host called it whole. Blocks.
 
     A list may name a wrong size: a file that is whole by its own structure is all there is.
     """
-    if output.size_bytes is None or _size_of(partial) >= output.size_bytes:
+    if output.size_bytes is None or _size_of(part) >= output.size_bytes:
         return True
-    _check_type(partial, output)  # reports an error page as such, not as a short clip
-    return is_whole(partial)
+    _check_type(part, output)  # reports an error page as such, not as a short clip
+    return is_whole(part)
 
 
-def _accept(partial: Path, target: Path, output: Output, url: str) -> RunOutput:
+def _accept(part: Path, target: Path, output: Output, url: str) -> RunOutput:
     """Checks a whole file against what it should be, and gives it its name. Blocks."""
-    content_type = _check_type(partial, output)
-    size, digest = _size_of(partial), hash_file(partial)
-    partial.replace(target)
+    content_type = _check_type(part, output)
+    size, digest = _size_of(part), hash_file(part)
+    part.replace(target)
     return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=strip_query(url))
 
 
-def _check_type(partial: Path, output: Output) -> str:
+def _check_type(part: Path, output: Output) -> str:
     """Returns the type of a file by its content, or the announced one when the content is ambiguous."""
-    if _size_of(partial) == 0:
+    if _size_of(part) == 0:
         raise _Refused("it is empty")
-    sniffed = decode.sniff_file(partial)
+    sniffed = decode.sniff_file(part)
     found = None if sniffed in _GENERIC_TYPES else sniffed
     expected = output.content_type.partition(";")[0].strip().lower()
     problem = _wrong_type(found, expected)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,6 +24,7 @@ from wiro_nb.execution.active_run import (
     StateWriter,
     cancelled_before_sending,
     complete_from_row,
+    error_from_dict,
     error_to_dict,
     no_longer_followed,
     session_closed_error,
@@ -46,7 +48,7 @@ _log = logging.getLogger(__name__)
 LEASE_S = 20.0
 _HEARTBEAT_S = 5.0
 _OBSERVE_S = 1.0
-COST_PAUSES_S = (5.0, 30.0, 120.0)
+LATE_PAUSES_S = (5.0, 30.0, 120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Worker:
         self._turn = asyncio.Lock()
         self._observers: dict[str, tuple[asyncio.Task[None], Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._late: set[str] = set()
+        self._refreshing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -110,7 +114,8 @@ class Worker:
     def _follow(self, run: Run, notebook_dir: Path) -> None:
         if self._closing and not run.done and run.id not in self._active:
             run._complete(session_closed_error(run))  # nothing else would wake its waiters
-        if run.done or self._closing or run.id in self._active or run.id in self._observers:
+        is_over = run.done or run.row.state.is_final
+        if is_over or self._closing or run.id in self._active or run.id in self._observers:
             return
         task = asyncio.create_task(self._observe(run, notebook_dir), name=f"wiro-observe-{run.short_id}")
         self._observers[run.id] = task, run
@@ -241,7 +246,7 @@ class Worker:
             return
         await runtime.finisher.finalize(active, task)
         if active.row.is_cost_open and not active.snapshot.is_free:
-            self._spawn(self._read_cost(active.run, active.notebook_dir, COST_PAUSES_S))
+            self._spawn(self._complete_late(active.run, active.notebook_dir, LATE_PAUSES_S))
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
@@ -351,39 +356,55 @@ class Worker:
                 hint=f"%wiro show {run.short_id}",
                 run_id=run.id,
             )
-        runtime = self.runtime(run.row.service)
-        active = ActiveRun(
-            run=run, connection=runtime.connection, notebook_dir=notebook_dir, token=run.row.task_token
-        )
-        task = await runtime.connection.read_task(run.task_id, active.token)
-        outputs = await runtime.finisher.fetch(active, task)
-        await runtime.finisher.rewrite(active, outputs, task)
-        problems = [output for output in outputs if output.problem]
+        await self._refresh(run, notebook_dir, downloads_all=True)
+        problems = [output for output in run.outputs if output.problem]
         if problems:
             raise DownloadFailed(
                 f"{problems[0].name} of run {run.short_id} could not be fetched: {problems[0].problem}",
-                hint="the service keeps files for a limited time only",
+                hint=f"%wiro download {run.short_id}",
+                billed="Downloading again costs nothing; the service keeps files for a limited time only.",
                 url=problems[0].url,
                 reason=problems[0].problem,
                 run_id=run.id,
             )
 
-    async def read_costs(self, runs: Sequence[tuple[Run, Path]]) -> None:
-        """Begins to read what ended runs cost; each has the folder of its notebook beside it."""
-        for run, notebook_dir in runs:
-            self._spawn(self._read_cost(run, notebook_dir, (0.0, *COST_PAUSES_S)))
+    async def _refresh(self, run: Run, notebook_dir: Path, *, downloads_all: bool = False) -> bool:
+        """Asks the service for what an ended run lacks; True when it lacks nothing now."""
+        runtime = self.runtime(run.row.service)
+        active = ActiveRun(run, runtime.connection, notebook_dir, token=run.row.task_token)
+        async with self._refreshing[run.id]:
+            if downloads_all or run.row.is_cost_open or run.row.lacks_downloads:
+                await runtime.finisher.refresh(active, downloads=downloads_all or run.row.lacks_downloads)
+            return not (run.row.is_cost_open or run.row.lacks_downloads)
 
-    async def _read_cost(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
-        """Asks the service some more times what a run cost that has ended: the charge can come after the end."""
-        for pause in pauses_s:
-            await asyncio.sleep(pause)
-            try:
-                runtime = self.runtime(run.row.service)
-                active = ActiveRun(run, runtime.connection, notebook_dir, token=run.row.task_token)
-                if not run.row.is_cost_open or await runtime.finisher.read_cost(active):
-                    return
-            except WiroError as error:
-                _log.info("the cost of run %s was not read: %s", run.short_id, error.message)
+    async def complete_late(self, runs: Sequence[tuple[Run, Path]], *, once: bool = False) -> None:
+        """Begins to ask for what ended runs lack, cost or files; each has the folder of its notebook beside it.
+
+        Args:
+            runs: They may be waited for: each is done again afterwards.
+            once: True asks once; else some more times.
+        """
+        for run, notebook_dir in runs:
+            if self._closing:
+                run._complete(error_from_dict(run.row.error))
+            elif once or run.id not in self._late:
+                self._spawn(self._complete_late(run, notebook_dir, (0.0,) if once else (0.0, *LATE_PAUSES_S)))
+
+    async def _complete_late(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
+        """Asks the service some more times for what an ended run lacks: charge and files can come later."""
+        self._late.add(run.id)
+        try:
+            for pause in pauses_s:
+                await asyncio.sleep(pause)
+                try:
+                    if await self._refresh(run, notebook_dir):
+                        return
+                except WiroError as error:
+                    _log.info("run %s is not complete yet: %s", run.short_id, error.message)
+        finally:
+            self._late.discard(run.id)
+            if not run.done:  # its files are waited for
+                run._complete(error_from_dict(run.row.error))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

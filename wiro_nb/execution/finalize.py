@@ -91,7 +91,7 @@ class Finisher:
             # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
             # the garbage collector to walk through that every thread of the kernel stood still.
             async with self._turns if any(output.url for output in task.outputs) else nullcontext():
-                outputs = await self.fetch(active, task)
+                outputs = await self._download(active, task)
                 await self._end(active, _End(RunState.SUCCEEDED, task, outputs, None, finished))
         elif active.tracker.snapshot.state is RunState.CANCELLED:
             await self._end(active, _End(RunState.CANCELLED, task, (), _cancelled(active, task), finished))
@@ -110,51 +110,59 @@ class Finisher:
                 _log.info("run %s: %s", active.run.short_id, error.message)
         return task
 
-    async def fetch(self, active: ActiveRun, task: Task) -> tuple[RunOutput, ...]:
+    async def _download(self, active: ActiveRun, task: Task, *, is_late: bool = False) -> tuple[RunOutput, ...]:
         """Downloads and measures the outputs of a task into the run's folder."""
         folder = Path(active.row.folder or active.notebook_dir)
 
         async def read_again() -> Task:
             return await self._connection.read_task(active.row.task_id, active.token)
 
-        client = await self._connection.connect()
-        outputs = await self._downloader.fetch(client, task.outputs, folder, read_again=read_again)
+        outputs = await self._downloader.fetch(
+            await self._connection.connect(),
+            task.outputs,
+            folder,
+            read_again=read_again,
+            on_retry=lambda message: self._writer.change(active, message=message),
+            is_late=is_late,
+        )
         return tuple([await self._work(measure_output, output, folder, active.notebook_dir) for output in outputs])
 
     async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs CPU-bound work on a worker thread, two at a time over all runs.
 
-        More would not be faster: it would hold up the cell that computes, the ends still to be noticed and
-        the steps of the ledger, which use the same threads.
+        More would not be faster: it would hold up the cell that computes and the ends still to be noticed.
         """
         async with self._room:
             return await asyncio.to_thread(call, *arguments)
 
-    async def rewrite(self, active: ActiveRun, outputs: tuple[RunOutput, ...], task: Task) -> None:
-        """Writes a run's record anew after its files were fetched again."""
-        final = replace(active.snapshot, outputs=outputs)
-        text, outputs = await self._work(self._write, active, final, task.made_by)
-        await self._writer.step(active, lambda: self._writer.ledger.amend(active.id, outputs=outputs, record=text))
-        self._writer.change(active, outputs=outputs, message=_problem_line(outputs))
+    async def refresh(self, active: ActiveRun, *, downloads: bool) -> None:
+        """Reads Detail again for what an ended run lacks, and writes its record anew when something came.
 
-    async def read_cost(self, active: ActiveRun) -> bool:
-        """Reads Detail again for what an ended run cost; True when it is known now.
+        Args:
+            active: The run.
+            downloads: True downloads its files again; one that cannot be had now stays as it is here.
 
         Raises:
             WiroError: The service cannot be asked, or the ledger not written.
         """
-        task = await self._connection.read_task(active.row.task_id, active.token)
-        cost_usd = _late_cost(task, active.row)
-        if cost_usd is None:
-            return False
-        final = replace(active.snapshot, cost_usd=cost_usd)
-        text, outputs = await self._work(self._write, active, final, task.made_by)
-        ledger = self._writer.ledger
-        await self._writer.step(
-            active, lambda: ledger.amend(active.id, cost_usd=cost_usd, record=text, outputs=outputs)
-        )
-        self._writer.change(active, cost_usd=cost_usd, outputs=outputs)
-        return True
+        row, ledger, before = active.row, self._writer.ledger, active.snapshot
+        task = await self._connection.read_task(row.task_id, active.token)
+        cost_usd = _late_cost(task, row) if row.is_cost_open else row.cost_usd
+        outputs, folder = before.outputs, Path(row.folder or active.notebook_dir)
+        if downloads:
+            here = {output.name: output for output in outputs if not output.problem and output.path}
+            fetched = await self._download(active, task, is_late=True)
+            outputs = tuple(
+                here[new.name] if new.problem and new.name in here and (folder / new.name).is_file() else new
+                for new in fetched
+            )
+        if (cost_usd, outputs) != (row.cost_usd, before.outputs):
+            final = replace(before, outputs=outputs, cost_usd=cost_usd)
+            text, outputs = await self._work(self._write, active, final, task.made_by)
+            changes = {"cost_usd": cost_usd, "outputs": outputs, "record": text}
+            await self._writer.step(active, lambda: ledger.amend(active.id, **changes))
+        message = _problem_line(outputs) if row.state is RunState.SUCCEEDED else before.message
+        self._writer.change(active, cost_usd=cost_usd, outputs=outputs, message=message)
 
     async def _end(self, active: ActiveRun, end: _End) -> None:
         if not await self._is_ours(active):

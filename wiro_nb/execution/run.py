@@ -214,7 +214,7 @@ class Run:
         """Waits for the end and returns the run itself.
 
         A loop that runs in this thread (a kernel's) keeps running meanwhile. An interrupt stops
-        the waiting, never the run.
+        the waiting, never the run. Files whose download failed are asked for again.
 
         Args:
             timeout_s: Seconds to wait; None waits to the end.
@@ -228,7 +228,7 @@ class Run:
         """
         if self._controller.is_io_thread():
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
-        if not self.done or self._stopped_following:
+        if self._may_go_on:
             self._controller.follow(self)
             try:
                 in_time = self._wait_here(timeout_s)
@@ -247,9 +247,10 @@ class Run:
         return await self._wait_on_loop(timeout_s, check=check)
 
     @property
-    def _stopped_following(self) -> bool:
-        """True when nobody here follows the run although it goes on: a fault of this machine ended that."""
-        return self.state in (RunState.SUBMITTED, RunState.PLANNED)
+    def _may_go_on(self) -> bool:
+        """False when nothing more will come: not even by asking again after a fault of machine or network."""
+        unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
+        return not self.done or unfollowed or self._row.lacks_downloads
 
     def _wait_here(self, timeout_s: float | None) -> bool:
         try:
@@ -283,7 +284,7 @@ class Run:
         return True
 
     async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
-        if not self.done or self._stopped_following:
+        if self._may_go_on:
             self._controller.follow(self)
         try:
             in_time = await self._wait_for_end(timeout_s)

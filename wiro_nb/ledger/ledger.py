@@ -116,7 +116,7 @@ class Ledger:
     list = _read(queries.select)
     unfinished = _read(queries.unfinished)
     answer_plans = _read(queries.answer_plans)
-    open_costs = _read(queries.open_costs)
+    incomplete = _read(queries.incomplete)
     find_task = _read(queries.find_task)
     find_maker = _read(queries.find_maker)
     frame_hashes = _read(queries.frame_hashes)

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import index
 
@@ -18,6 +18,7 @@ from wiro_nb.ledger.state import RunState
 
 _UNFINISHED = tuple(state for state in RunState if not state.is_final)
 _NEAR = 5
+_COMPLETE_WITHIN = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,17 +220,31 @@ def _find_answer(
     return None if found is None else row_from_sql(found)
 
 
-def open_costs(connection: sqlite3.Connection, service: str, since: datetime) -> tuple[LedgerRow, ...]:
-    """Returns the runs of a service that ended since then and whose cost is not known yet, latest first."""
+def incomplete(
+    connection: sqlite3.Connection, free: Collection[str], service: str | None = None
+) -> tuple[LedgerRow, ...]:
+    """Returns the runs of a service that ended in the last 30 days and lack their cost or a file, latest first.
+
+    Args:
+        connection: Of the ledger.
+        free: Services that bill nothing: only files are missed.
+        service: Its name; None for all.
+    """
     found = connection.execute(
         f"""
         SELECT {WHOLE_ROW} FROM runs
-        WHERE state IN ('succeeded', 'failed', 'cancelled') AND service = ? AND finished_at >= ?
-        AND task_id IS NOT NULL AND cost_usd IS NULL ORDER BY created DESC, run_id DESC
+        WHERE state IN ('succeeded', 'failed', 'cancelled') AND service = coalesce(?, service) AND finished_at >= ?
+        AND task_id IS NOT NULL
+        AND (cost_usd IS NULL OR replace(outputs, '"problem":""', '') LIKE '%"problem":"%')
+        ORDER BY created DESC, run_id DESC
         """,
-        (service, time_text(since)),
+        (service, time_text(datetime.now(UTC) - _COMPLETE_WITHIN)),
     )
-    return tuple(map(row_from_sql, found))
+    return tuple(
+        row
+        for row in map(row_from_sql, found)
+        if row.lacks_downloads or (row.is_cost_open and row.service not in free)
+    )
 
 
 def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_id: str) -> LedgerRow | None:

@@ -100,6 +100,11 @@ class LedgerRow:
         return self.state.is_final and self.task_id is not None and self.cost_usd is None
 
     @property
+    def lacks_downloads(self) -> bool:
+        """True when the run succeeded and the service still may have a file of it that is not here."""
+        return self.state is RunState.SUCCEEDED and any(output.problem and output.url for output in self.outputs)
+
+    @property
     def wall_s(self) -> float | None:
         """Seconds from submission to the end, the queue included; None while either is unknown."""
         if self.submitted_at is None or self.finished_at is None:

@@ -120,7 +120,7 @@ def spent(by: str = "model") -> Spent:
             f"what was spent can be added up by {', '.join(GROUPS)}, not by {by!r}", hint="%wiro spent --by day"
         )
     manager = session.manager()
-    manager.read_costs()
+    manager.complete_ended()
     rows = tuple(manager.ledger.spending(by, service=manager.service_name))
     here_usd = manager.spent(current_context().notebook)
     return Spent(by, rows, here_usd, manager.service_name)

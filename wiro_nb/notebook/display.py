@@ -198,6 +198,7 @@ def check_saved(runs: Iterable[Run]) -> None:
     raise DownloadFailed(
         f"run {first.short_id} is done, but {lost.name or 'its file'} was not saved: {lost.problem}",
         hint=f"%wiro download {first.short_id}",
+        billed="The clip is billed once; downloading it again costs nothing.",
         details=[f"Not saved either: {', '.join(others)}."] if others else [],
         url=lost.url,
         reason=lost.problem,

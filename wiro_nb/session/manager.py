@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,7 +37,7 @@ from wiro_nb.schema.catalog import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard, archive_schema
-from wiro_nb.services.selection import ServiceChoice
+from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
 from wiro_nb.session.lineage import find_frame, note_frame
@@ -59,8 +59,7 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _ASK_TIMEOUT_S = 45.0
 _FETCH_TIMEOUT_S = 3600.0
-_COSTS_KNOWN_WITHIN = timedelta(days=30)
-_COSTS_AT_A_TIME = 20
+_MOST_INCOMPLETE = 20
 
 
 class Manager:
@@ -275,16 +274,16 @@ class Manager:
         found = [self._handle(row) for row in self.ledger.unfinished(notebook)]
         for run in found:
             self.follow(run)
-        self.read_costs()
+        self.complete_ended()
         return found
 
-    def read_costs(self) -> None:
-        """Asks the service what runs cost that have ended and are not priced yet; returns at once."""
+    def complete_ended(self) -> None:
+        """Asks the service for the costs and files that ended runs lack; returns at once."""
         with contextlib.suppress(ConfigError, LedgerError):  # without a key nothing can be asked
-            rows = self.ledger.open_costs(self.service_name, datetime.now(UTC) - _COSTS_KNOWN_WITHIN)
-            if rows and not self.choice.is_free:
-                runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows[:_COSTS_AT_A_TIME]]
-                self._submit_quietly(self._the_worker().read_costs(runs))
+            rows = self.ledger.incomplete(FREE_SERVICES, self.service_name)[:_MOST_INCOMPLETE]
+            if rows:
+                runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows]
+                self._submit_quietly(self._the_worker().complete_late(runs))
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
@@ -320,14 +319,21 @@ class Manager:
     def follow(self, run: Run) -> None:
         """Keeps a run of the ledger up to date; returns at once.
 
-        One that stopped without an end is taken up again: the service is asked about an uncertain one anew.
+        One that stopped without an end is taken up again: the service is asked about an uncertain one anew, and
+        for the files of a success whose download failed.
         """
-        if run.done and (self._closed or run.row.state.is_final):
+        is_over = run.done and run.row.state.is_final
+        if (run.done and self._closed) or (is_over and not run.row.lacks_downloads):
             return
         if run.done:
             run._reopen()
         try:
-            self._submit_quietly(self._the_worker().follow(run, notebook_dir_of_row(run.row)))
+            worker, notebook_dir = self._the_worker(), notebook_dir_of_row(run.row)
+            self._submit_quietly(
+                worker.complete_late([(run, notebook_dir)], once=True)
+                if is_over
+                else worker.follow(run, notebook_dir)
+            )
         except (ConfigError, RuntimeError):
             if not self._closed:
                 raise
@@ -335,7 +341,7 @@ class Manager:
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
-        if run.done and run.row.state is not RunState.PLANNED:
+        if run.row.state.is_final or (run.done and run.row.state is not RunState.PLANNED):
             return
         self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.row)))
 

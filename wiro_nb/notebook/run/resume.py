@@ -34,11 +34,14 @@ def resume_runs(shell: Any) -> None:
 
 
 def _has_unfinished(notebook: str) -> bool:
+    """True when a run of the notebook is not over, or lacks its cost or a file."""
     from wiro_nb.ledger.ledger import open_ledger
+    from wiro_nb.services.selection import FREE_SERVICES
 
     ledger = open_ledger()
     try:
-        found = any(row.notebook == notebook for row in ledger.unfinished())
+        rows = (*ledger.unfinished(notebook), *ledger.incomplete(FREE_SERVICES))
+        found = any(row.notebook == notebook for row in rows)
         show_messages(ledger.take_notices())
         return found
     finally:

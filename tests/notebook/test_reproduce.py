@@ -15,6 +15,7 @@ from tests.conftest import SandboxProcess
 from tests.notebook.committed import check_tutorial
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from tests.notebook.tutorials import Executed, execute_tutorial
+from tests.unit.provenance.test_other_tools import PARAMETERS, make_picture
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.reading import read_sidecar, write_sidecar
 from wiro_nb.provenance.record import add_hash
@@ -180,6 +181,14 @@ def test_a_form_opens_with_any_source(kernel: LiveKernel, kernel_env: Path) -> N
         answer = kernel.run(f"form = wiro_nb.form({CLIP_MODEL!r}, source={source!r})\nprint(form['seed'].value)")
         assert answer.status == "ok", answer.text
         assert answer.text.strip() == read_embedded(clip)["seed"]["value"]
+    make_picture(kernel_env / "a.png", {"parameters": PARAMETERS})
+    code = (
+        "form = wiro_nb.form('wiro/animate-diff', source='a.png')\nprint(form['seed'].value, form['steps'].value)"
+    )
+    answer = kernel.run(code)
+    assert answer.text.splitlines()[-1] == "1234 20"
+    assert "Written by A1111. Taken: prompt, negativePrompt, seed, steps, " in answer.text
+    assert "Not taken: " in answer.text
     foreign = kernel_env / "foreign"
     foreign.mkdir()
     record: dict[str, Any] = read_embedded(clip)

@@ -54,7 +54,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_tags(path: Path) -> list[tuple[str, str]]:
-    """Returns all texts that are not compressed, with their keywords.
+    """Returns all texts with their keywords, but for iTXt that is compressed, which no known program writes.
 
     Raises:
         PngError: The file is cut or not a PNG, or its texts are larger than 64 MiB.
@@ -64,14 +64,17 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
     left = MAX_TEXT_BYTES
     with path.open("rb") as file:
         for kind, start, size in _chunks(file):
-            if kind not in (b"tEXt", b"iTXt"):
+            if kind not in (b"tEXt", b"zTXt", b"iTXt"):
                 continue
             left -= size
             if left < 0:
                 raise PngError("its texts are larger than 64 MiB")
             file.seek(start + 8)
             keyword, _, text = file.read(size).partition(b"\0")
-            if kind == b"iTXt":
+            if kind == b"zTXt":
+                text = _unpack(text[1:], left)
+                left -= len(text)
+            elif kind == b"iTXt":
                 if text[:1] != b"\0":
                     continue
                 text = text[2:].split(b"\0", 2)[-1]
@@ -79,6 +82,13 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
                 (keyword.decode("latin-1"), text.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace"))
             )
     return tags
+
+
+def _unpack(data: bytes, most: int) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, max(most, 1))
+    except zlib.error:
+        return b""
 
 
 def write_text(path: Path, text: str, extras: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -23,7 +23,7 @@ C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 CERTIFICATE, KEY = "WIRO_SIGN_CERTIFICATE", "WIRO_SIGN_KEY"
 RECORD_ASSERTION = "com.wiro_nb.record"
 _MAX_NAME = 80
-_SIGNED_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".png": "image/png", ".jpg": "image/jpeg"}
+_SIGNED_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".png": "image/png"}
 _ALGORITHMS = {"secp256r1": b"es256", "secp384r1": b"es384", "secp521r1": b"es512"}
 _PARENT = {"title": "as the service sent it", "relationship": "parentOf", "instance_id": "wiro:original"}
 _OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
@@ -47,15 +47,34 @@ def describe_credentials(path: Path) -> Credentials | None:
         hint = 'pip install "wiro_nb[c2pa]" to check them'
         return Credentials(None, f"{path.name} carries Content Credentials; {hint}", "present, not checked")
     try:
-        with (
-            c2pa.Settings.from_dict(_OFFLINE) as settings,
-            c2pa.Context(settings=settings) as context,
-            c2pa.Reader(str(path), context=context) as reader,
-        ):
-            state, manifest = reader.get_validation_state(), reader.get_active_manifest()
+        state, manifest = _read_manifest(path)
     except (c2pa.C2paError, OSError, ValueError):
         return Credentials(False, f"{path.name} carries Content Credentials that cannot be read", "cannot be read")
-    return _describe(path.name, str(state), manifest if isinstance(manifest, dict) else {})
+    return _describe(path.name, state, manifest)
+
+
+def _read_manifest(path: Path) -> tuple[str, dict[str, Any]]:
+    import c2pa
+
+    with (
+        c2pa.Settings.from_dict(_OFFLINE) as settings,
+        c2pa.Context(settings=settings) as context,
+        c2pa.Reader(str(path), context=context) as reader,
+    ):
+        manifest = reader.get_active_manifest()
+        return str(reader.get_validation_state()), manifest if isinstance(manifest, dict) else {}
+
+
+def read_assertions(path: Path) -> dict[str, Any]:
+    """Returns what a file's credentials state, by label; {} where there are none, no c2pa, or they do not hold."""
+    if not has_credentials(path):
+        return {}
+    try:
+        state, manifest = _read_manifest(path)
+    except Exception:  # ImportError, or whatever c2pa finds wrong with a stranger's file
+        return {}
+    assertions = manifest.get("assertions") if state in ("Valid", "Trusted") else None
+    return {str(item.get("label")): item.get("data") for item in assertions or () if isinstance(item, dict)}
 
 
 def has_credentials(path: Path) -> bool:

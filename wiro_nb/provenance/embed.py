@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
-from wiro_nb.media import matroska, mp4, png
+from wiro_nb.media import exif, matroska, mp4, png
 from wiro_nb.media.boxes import BoxError
 from wiro_nb.media.mp4_tags import is_own
 from wiro_nb.provenance.reading import parse_json
@@ -118,7 +118,7 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
     """
     try:
         kind = _format_of(path)
-        return kind.read_tags(path) if kind is not None else _read_matroska(path)
+        return kind.read_tags(path) if kind is not None else _read_matroska(path) or exif.read_tags(path)
     except _DAMAGED:
         return []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, UnknownRun
+from wiro_nb.provenance.credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.other_tools import read_settings
@@ -51,6 +52,9 @@ def find_records(
     try:
         return [FoundRecord(read_embedded(path, ignore_hash=ignore_hash), "clip", path)]
     except BadRecord as error:
+        signed = read_assertions(path).get(RECORD_ASSERTION) if error.reason == "none" else None
+        if signed is not None:
+            return [FoundRecord(check_record(signed, source=path.name, ignore_hash=ignore_hash), "clip", path)]
         beside = path.parent / SIDECAR_NAME
         if error.reason not in ("none", "cut") or not beside.is_file():
             raise
@@ -61,9 +65,14 @@ def find_settings(source: str | Path) -> dict[str, Any] | None:
     """Returns what another program than wiro_nb wrote into a clip or picture of how it was made."""
     path = Path(source)
     try:
-        return read_settings(read_texts(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        if (found := read_settings(read_texts(path))) is not None:
+            return found
+        stated = read_assertions(path)
     except (OSError, ValueError):
         return None
+    return {"written_by": "Content Credentials", "settings": {}, "other": stated} if stated else None
 
 
 def split_source(source: str | Path) -> tuple[Path, str]:

@@ -7,7 +7,8 @@ a JSON comment. Only what is certain gets a name of ours; the rest is listed as 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wiro_nb.provenance.reading import parse_json
@@ -15,6 +16,17 @@ from wiro_nb.provenance.reading import parse_json
 _NEGATIVE = "Negative prompt:"
 _NAMES = {"Seed": "seed", "Steps": "steps", "Size": "size", "CFG scale": "guidance"}
 _SAMPLER_NAMES = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "guidance"}
+INPUT_NAMES = {
+    "prompt": ("prompt",),
+    "negative_prompt": ("negativeprompt",),
+    "seed": ("seed", "noiseseed"),
+    "steps": ("steps", "samplesteps", "samplingsteps", "inferencesteps", "numinferencesteps"),
+    "guidance": ("guidancescale", "guidance", "cfgscale", "cfg", "sampleguidescale"),
+    "size": ("size",),
+    "width": ("width",),
+    "height": ("height",),
+}
+"""By our name of a setting, how models call it, in lower case without separators; the best first."""
 _Graph = dict[str, dict[str, Any]]
 
 
@@ -25,13 +37,41 @@ def read_settings(texts: Iterable[tuple[str, str]]) -> dict[str, Any] | None:
         texts: The file's tags: name and text.
     """
     for name, text in texts:
+        text = text.removeprefix("prompt:") if name in ("make", "model") else text
         content = _parse_object(text)
-        graph = _read_graph(content) if name == "prompt" else _read_graph(_parse_object(content.get("prompt")))
+        graph = _read_graph(content) or _read_graph(_parse_object(content.get("prompt")))
         if graph:
             return {"written_by": "ComfyUI", "settings": _name_inputs(graph), "other": dict(_list_inputs(graph))}
         if name in ("parameters", "comment") and (found := _read_parameters(text)):
             return found
     return None
+
+
+def match_inputs(settings: Mapping[str, Any], choices: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Returns the settings that a model takes, by its own names.
+
+    Args:
+        settings: By our names, from `read_settings`.
+        choices: By the id of each input the values it has to choose from; none for a free one.
+    """
+    ids = {plain_name(name): name for name in choices}
+    width, _, height = str(settings.get("size") or "").partition("x")
+    sizes = {"width": width, "height": height} if width.isdecimal() and height.isdecimal() else {}
+    matched: dict[str, Any] = {}
+    for ours, value in {**settings, **sizes}.items():
+        name = next((ids[item] for item in INPUT_NAMES.get(ours, ()) if item in ids), None)
+        if name is None:
+            continue
+        fitting = {str(value), str(value).replace("x", "*")} if ours == "size" else {str(value)}
+        chosen = next((item for item in choices[name] if item in fitting), None)
+        if not choices[name] or chosen is not None:
+            matched[name] = value if chosen is None else chosen
+    return matched
+
+
+def plain_name(name: str) -> str:
+    """Returns a setting's name in lower case without separators."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _parse_object(text: Any) -> dict[str, Any]:

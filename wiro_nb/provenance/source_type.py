@@ -6,28 +6,17 @@ Part 3: Storage in Files".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 from xml.sax.saxutils import escape
 
+from wiro_nb.provenance.other_tools import INPUT_NAMES, plain_name
+
 _VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = f"{_VOCABULARY}trainedAlgorithmicMedia"
 COMPOSITE = f"{_VOCABULARY}compositeWithTrainedAlgorithmicMedia"
 ALGORITHMIC = f"{_VOCABULARY}algorithmicMedia"
-
-INPUT_NAMES = {
-    "prompt": ("prompt",),
-    "negative_prompt": ("negativeprompt",),
-    "seed": ("seed", "noiseseed"),
-    "steps": ("steps", "samplesteps", "samplingsteps", "inferencesteps", "numinferencesteps"),
-    "guidance": ("guidancescale", "guidance", "cfgscale", "cfg", "sampleguidescale", "scale"),
-    "size": ("size",),
-    "width": ("width",),
-    "height": ("height",),
-}
-"""By our name of a setting, how models call it, in lower case without separators; the best first."""
 
 
 def source_type(record: Mapping[str, Any]) -> str:
@@ -63,7 +52,7 @@ def xmp_packet(record: Mapping[str, Any]) -> str:
 
 def parameters_text(record: Mapping[str, Any]) -> str:
     """Returns the settings as A1111 writes them and galleries read them; "" for a model without steps."""
-    values = {_plain_name(name): value for name, value in record["parameters"].items()}
+    values = {plain_name(name): value for name, value in record["parameters"].items()}
 
     def find(name: str) -> Any:
         return next((values[item] for item in INPUT_NAMES[name] if values.get(item) not in (None, "")), None)
@@ -83,7 +72,3 @@ def parameters_text(record: Mapping[str, Any]) -> str:
     lines = [str(find("prompt") or ""), f"Negative prompt: {negative}" if negative else ""]
     pairs = (f"{name}: {value}" for name, value in named.items() if value is not None)
     return "\n".join([*filter(None, lines), ", ".join(pairs)])
-
-
-def _plain_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -24,6 +24,7 @@ from wiro_nb.provenance.credentials import (
     embed_and_sign,
 )
 from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded
+from wiro_nb.provenance.find import find_records, find_settings
 from wiro_nb.reproduce.verify import verify_paths
 
 
@@ -101,6 +102,14 @@ def test_a_clip_without_credentials_loads_no_c2pa(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_what_the_credentials_of_another_program_state_is_listed(signed: Path) -> None:
+    found = find_settings(signed)
+    assert found is not None
+    assert (found["written_by"], found["settings"]) == ("Content Credentials", {})
+    (action,) = found["other"]["c2pa.actions.v2"]["actions"]
+    assert action["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
+
+
 @pytest.fixture
 def identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A certificate of one's own that the settings name."""
@@ -133,6 +142,8 @@ def test_a_file_is_signed_with_its_record_and_its_parent(
     assert (embedded.problem == "") == (kind != "signed png")
     if not embedded.problem:
         assert read_embedded(path) == record
+    (found,) = find_records(path)
+    assert found.record == record
     with c2pa.Reader(str(path)) as reader:
         assert reader.get_validation_state() == "Valid"
         manifest = reader.get_active_manifest()

@@ -14,7 +14,7 @@ from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_hostile_files import five_seconds
 from tests.unit.provenance.test_others_marks import remux
 from wiro_nb.provenance.embed import read_texts
-from wiro_nb.provenance.other_tools import read_settings
+from wiro_nb.provenance.other_tools import match_inputs, read_settings
 
 __all__ = ["five_seconds"]
 
@@ -42,21 +42,37 @@ GRAPH: dict[str, Any] = {
 COMFY = {"prompt": "a fox in snow", "negative_prompt": "blurry", "seed": 42, "steps": 30, "guidance": 6.0}
 
 
-def make_picture(path: Path, tags: dict[str, str], *, international: bool = False) -> Path:
+def make_picture(path: Path, tags: dict[str, str], *, international: bool = False, packed: bool = False) -> Path:
     from PIL import Image, PngImagePlugin
 
     text = PngImagePlugin.PngInfo()
     for name, value in tags.items():
-        text.add_itxt(name, value) if international else text.add_text(name, value)
+        text.add_itxt(name, value) if international else text.add_text(name, value, zip=packed)
     Image.new("RGB", (8, 8)).save(path, pnginfo=text)
     return path
 
 
-@pytest.mark.parametrize("kind", ["png", "png, iTXt", "mp4", "mov", "mkv"])
+def make_exif_picture(path: Path, comment: bytes = b"", **texts: str) -> Path:
+    """A JPEG or WebP picture with a user comment as A1111 writes it, or with texts by tag."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    if comment:
+        exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + comment
+    exif.update({int(tag[1:], 16): text for tag, text in texts.items()})
+    Image.new("RGB", (8, 8)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", ["png", "png, iTXt", "png, zTXt", "mp4", "mov", "mkv", "jpg", "jpg, little", "webp"]
+)
 def test_parameters_as_galleries_read_them(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"a.{kind[:3]}"
+    path = tmp_path / f"a.{kind.partition(',')[0]}"
     if "png" in kind:
-        make_picture(path, {"parameters": PARAMETERS}, international="iTXt" in kind)
+        make_picture(path, {"parameters": PARAMETERS}, international="iTXt" in kind, packed="zTXt" in kind)
+    elif kind[:3] in ("jpg", "web"):
+        make_exif_picture(path, PARAMETERS.encode("utf-16-le" if "little" in kind else "utf-16-be"))
     elif kind == "mkv":
         remux(make_clip(tmp_path / "a.mp4", comment=PARAMETERS), path)
     else:
@@ -75,11 +91,15 @@ def test_parameters_as_galleries_read_them(tmp_path: Path, kind: str) -> None:
     assert found["other"].items() >= {"Sampler": "Euler a", "Model": "sd15", "Lora hashes": "a: 1, b: 2"}.items()
 
 
-@pytest.mark.parametrize("kind", ["png", "keys", "comment"])
+@pytest.mark.parametrize("kind", ["png", "keys", "comment", "webp"])
 def test_graphs_of_comfyui(tmp_path: Path, kind: str) -> None:
     tags = {"prompt": json.dumps(GRAPH), "workflow": '{"nodes": []}'}
     if kind == "png":
         path = make_picture(tmp_path / "a.png", tags)
+    elif kind == "webp":
+        path = make_exif_picture(
+            tmp_path / "a.webp", x10F=f"workflow:{tags['workflow']}", x110=f"prompt:{tags['prompt']}"
+        )
     elif kind == "keys":
         path = make_clip(tmp_path / "a.mp4", tags=tags, flags="use_metadata_tags")
     else:
@@ -126,6 +146,17 @@ def test_numbers_beyond_measure_are_read_or_left() -> None:
     assert found is not None
     assert found["settings"]["seed"] == 10**400
     assert "guidance" not in found["settings"]
+
+
+def test_settings_are_matched_with_the_inputs_of_a_model_by_name_and_choice() -> None:
+    settings = {**COMFY, "size": "832x480"}
+    free = dict.fromkeys(("prompt", "negativePrompt", "seed", "sampleSteps", "fps"), ())
+    found = match_inputs(settings, {**free, "size": ("480*832", "832*480"), "guidance_scale": ("1", "2")})
+    assert found == {
+        "prompt": "a fox in snow", "negativePrompt": "blurry", "seed": 42, "sampleSteps": 30, "size": "832*480",
+    }  # fmt: skip
+    assert match_inputs(settings, {"width": (), "height": ()}) == {"width": "832", "height": "480"}
+    assert match_inputs({"size": "odd"}, {"width": (), "height": (), "size": ("832*480",)}) == {}
 
 
 JSON = st.recursive(

@@ -6,7 +6,9 @@ python fuzz_readers.py READER -runs=20000 -seed=1
 from __future__ import annotations
 
 import json
+import struct
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +76,45 @@ def record(data: bytes) -> None:
                 pass
 
 
+def media(data: bytes) -> None:
+    import tempfile
+    from pathlib import Path
+
+    from wiro_nb.errors import BadRecord
+    from wiro_nb.media.decode import sniff_file
+    from wiro_nb.provenance.credentials import has_credentials
+    from wiro_nb.provenance.embed import content_hashes, embed_record, read_texts
+    from wiro_nb.provenance.find import find_records, find_settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.bin")
+        path.write_bytes(data)
+        read_texts(path)
+        find_settings(path)
+        has_credentials(path)
+        content_hashes(path)
+        sniff_file(path)
+        for ignore_hash in (False, True):
+            try:
+                find_records(path, ignore_hash=ignore_hash)
+            except BadRecord:
+                pass
+        if embed_record(path, RECORD).problem:
+            assert path.read_bytes() == data
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body), name) + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def box(name: bytes, *parts: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(b"".join(parts)), name) + b"".join(parts)
+
+
+def element(kind: str, *parts: bytes) -> bytes:
+    return bytes.fromhex(kind) + (len(b"".join(parts)) | 1 << 56).to_bytes(8, "big") + b"".join(parts)
+
+
 def json_of(data: bytes) -> list[Any]:
     try:
         return [json.loads(data)]
@@ -82,8 +123,16 @@ def json_of(data: bytes) -> list[Any]:
 
 
 READERS: dict[str, Callable[[bytes], None]] = {
-    reader.__name__: reader for reader in (page, detail, task, event, record)
+    **{reader.__name__: reader for reader in (page, detail, task, event, record)},
+    **dict.fromkeys(("png", "mp4", "matroska", "jpeg", "webp"), media),
 }
+RECORD = {"run_id": "x", "model": {"slug": "a/b"}, "service": {"name": "cloud"}, "parameters": {}, "seed": None}
+CHUNKS = struct.pack(">III", 0, 1, 28)
+COMMENT = b'{"wiro_nb":{"format":1,"run_id":"01JD5Q9W8R7T6Y5V4K3H28K2QF"}}'
+PARAMETERS = b"a fox\nSteps: 20, Seed: 1, Size: 8x8"
+EXIF = b"II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x1a\0\0\0\0\0\0\0" + (
+    struct.pack("<HHHIII", 1, 0x9286, 7, 8 + len(PARAMETERS), 44, 0) + b"ASCII\0\0\0" + PARAMETERS
+)
 SEEDS = {
     "page": b'## Basic tool info\n- name: a/b\n## Model Inputs:\n- name: prompt label: P help: h type: select '
     b'default: ""\noptions: - value: "a" label: A description: d triggerwords: [x] generatesettings: []',
@@ -97,6 +146,18 @@ SEEDS = {
     b'"percentage":"60","stepCurrent":"6","stepTotal":"10","speedType":"it/s","elapsedTime":"5s"},"result":true}',
     "record": b'{"format":1,"run_id":"01JD5Q9W8R7T6Y5V4K3H28K2QF","model":{"slug":"a/b"},"service":{},"files":{},'
     b'"parameters":{},"seed":null,"outputs":[{"name":"a","size_bytes":1}],"price":{},"times":{}}',
+    "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"\0\0\0\x01\0\0\0\x01\x08\0\0\0\0")
+    + chunk(b"tEXt", b"parameters\0" + PARAMETERS) + chunk(b"iTXt", b"wiro_nb\0\0\0\0\0" + COMMENT)
+    + chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b'{"3":{"class_type":"K","inputs":{}}}'))
+    + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b""),
+    "mp4": box(b"ftyp", b"isom\0\0\0\0isom") + box(b"mdat", b"1234") + box(
+        b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", box(b"stco", CHUNKS))))),
+        box(b"udta", box(b"meta", b"\0" * 4, box(b"hdlr", b"\0" * 8 + b"mdirappl" + b"\0" * 9),
+                         box(b"ilst", box(b"\xa9cmt", box(b"data", b"\0\0\0\x01\0\0\0\0", COMMENT)))))),
+    "matroska": element("1a45dfa3") + element("18538067", element("1254c367", element("7373", element(
+        "67c8", element("45a3", b"COMMENT"), element("4487", COMMENT))))),
+    "jpeg": b"\xff\xd8\xff\xe1" + struct.pack(">H", len(EXIF) + 8) + b"Exif\0\0" + EXIF + b"\xff\xd9",
+    "webp": b"RIFF" + struct.pack("<I", len(EXIF) + 12) + b"WEBPEXIF" + struct.pack("<I", len(EXIF)) + EXIF,
 }  # fmt: skip
 
 

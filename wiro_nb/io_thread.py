@@ -29,15 +29,11 @@ _threads: weakref.WeakSet[IoThread] = weakref.WeakSet()
 class IoThread:
     """A daemon thread with an asyncio loop, started at first use.
 
-    Args:
-        name: Of the thread, as debuggers show it.
-
     Nothing that a callback raises ends the thread, not even `SystemExit`: the loop goes on. A process made by
     `fork` inherits this object without its thread; the first use there starts a fresh loop.
     """
 
-    def __init__(self, name: str = "wiro-io") -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -133,7 +129,7 @@ class IoThread:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._serve, args=(self._loop,), name=self._name, daemon=True
+                    target=self._serve, args=(self._loop,), name="wiro-io", daemon=True
                 )
                 self._thread.start()
             return self._loop

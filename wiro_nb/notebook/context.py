@@ -90,16 +90,13 @@ def current_context(shell: Any | None = None) -> ExecutionContext:
     return ExecutionContext(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code), message_id)
 
 
-def injected_parameters(shell: Any | None = None) -> dict[str, Any] | None:
+def injected_parameters() -> dict[str, Any] | None:
     """Returns what papermill put into the running notebook, by name, or None when it put in nothing.
 
     A kernel does not get the notebook's metadata, so the injected cell is recognised by its first line. Names that
     may hold a secret are left out, because records travel with the clips.
-
-    Args:
-        shell: The IPython shell; None asks IPython.
     """
-    shell = shell if shell is not None else current_shell()
+    shell = current_shell()
     inputs = getattr(shell, "user_ns", {}).get("In")
     if not isinstance(inputs, list):
         return None

@@ -59,21 +59,12 @@ def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]
     return found
 
 
-def merge_runs(
-    present: Mapping[str, Any] | None,
-    records: Mapping[str, Mapping[str, Any]],
-    *,
-    limit: int = MAX_RUNS,
-    total: int = 0,
-) -> dict[str, Any]:
-    """Returns notebook metadata with these records added.
+def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns notebook metadata with these records added: the latest `MAX_RUNS`; `omitted` counts the others.
 
     Args:
         present: The notebook's `metadata.wiro`, or None; keys it has beside `runs` stay.
         records: By run id.
-        limit: The latest runs to keep.
-        total: How many runs the ledger knows for this notebook; `omitted` says how many of them
-            are not in the metadata.
 
     Returns:
         New metadata; the same content gives the same result, so that saving twice changes nothing.
@@ -83,9 +74,9 @@ def merge_runs(
     kept = {key: value for key, value in runs.items() if is_record(value)} if isinstance(runs, Mapping) else {}
     for run_id, record in records.items():
         kept[run_id] = pick_newer(kept.get(run_id), dict(record))
-    latest = sorted(kept)[-limit:] if limit else []
+    latest = sorted(kept)[-MAX_RUNS:]
     before = merged.pop("omitted", 0)
-    omitted = max(before if isinstance(before, int) else 0, max(len(kept), total) - len(latest))
+    omitted = max(before if isinstance(before, int) else 0, len(kept) - len(latest))
     merged["format"] = FORMAT
     merged["runs"] = {run_id: kept[run_id] for run_id in latest}
     if omitted > 0:

@@ -182,15 +182,12 @@ def sniff_type(head: bytes, name: str) -> str:
     return _TEXT_TYPES.get(suffix, "") if b"\0" not in head else ""
 
 
-def collect_files(
-    parameter: Parameter, value: object, *, sample_files: bool = False, with_hash: bool = True
-) -> tuple[FileInput, ...]:
+def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True) -> tuple[FileInput, ...]:
     """Returns the files given for an input, checked.
 
     Args:
         parameter: A file input.
         value: Path, URL, `FileInput`, a list of these, or texts separated by commas where several are taken.
-        sample_files: True takes the service's own samples when nothing is given.
         with_hash: False skips hashing.
 
     Returns:
@@ -199,9 +196,9 @@ def collect_files(
     Raises:
         ValueRefused: A file cannot be used, or there are too many or too few.
     """
-    samples = _sample_names(parameter)
     if is_empty(value):
-        return tuple(url_input(parameter.id, name) for name in samples) if sample_files else ()
+        return ()
+    samples = _sample_names(parameter)
     found = tuple(_open(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
     least, most = (int(text) if text and text.isdigit() else None for text in (parameter.min, parameter.max))
     if not parameter.multiple and len(found) > 1:

@@ -89,7 +89,6 @@ class _Draft:
     """The result of typing so far."""
 
     random_seed: Callable[[], int]
-    sample_files: bool
     with_hash: bool
     parameters: dict[str, WireValue] = field(default_factory=dict)
     files: dict[str, tuple[FileInput, ...]] = field(default_factory=dict)
@@ -106,7 +105,6 @@ def prepare(
     raw: Mapping[str, object],
     *,
     random_seed: Callable[[], int] | None = None,
-    sample_files: bool = False,
 ) -> Prepared:
     """Types values by the schema and fills in the defaults.
 
@@ -119,13 +117,12 @@ def prepare(
         schema: The model.
         raw: Values by input id: text as typed, or Python values; paths and URLs (or lists) for file inputs.
         random_seed: Draws a seed; for tests. Default: 1 to 2**31 - 1, from the system's randomness.
-        sample_files: True sends the service's own sample files where none are given.
 
     Raises:
         InvalidParameter: Values do not fit; about the first, with all of them in `problems`.
         InvalidFile: The same, where the first is about a file.
     """
-    draft = _Draft(random_seed or _draw_seed, sample_files, with_hash=True)
+    draft = _Draft(random_seed or _draw_seed, with_hash=True)
     _fill(draft, schema, raw)
     if draft.problems:
         raise _refusal(schema, raw, draft.problems)
@@ -137,7 +134,7 @@ def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
 
     Files are checked but not hashed, so this is cheap enough for every change of a field.
     """
-    draft = _Draft(lambda: 1, sample_files=False, with_hash=False)
+    draft = _Draft(lambda: 1, with_hash=False)
     _fill(draft, schema, raw)
     return {problem.name: problem for problem in reversed(draft.problems)}
 
@@ -255,7 +252,7 @@ def _drawn(draft: _Draft, parameter: Parameter) -> int:
 
 
 def _add_files(draft: _Draft, parameter: Parameter, value: object) -> None:
-    found = collect_files(parameter, value, sample_files=draft.sample_files, with_hash=draft.with_hash)
+    found = collect_files(parameter, value, with_hash=draft.with_hash)
     if found:
         draft.files[parameter.id] = found
     elif parameter.required:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,19 +105,11 @@ class Catalogue:
     Args:
         connection: To the service; its coroutines run on the I/O thread.
         folder: Of this service's cache.
-        now: The clock.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        folder: Path,
-        *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
         self._folder = folder
-        self._now = now
         self._details: dict[str, tuple[datetime, ModelDetail]] = {}
 
     async def schema(self, model: str) -> ModelSchema:
@@ -151,7 +143,7 @@ class Catalogue:
         cached = self._cached(slug)
         # The models on this machine change with a file of it; asking costs nothing there.
         fresh = timedelta(0) if self._connection.name == LOCAL else _FRESH
-        if cached is not None and self._now() - cached[0] < fresh:
+        if cached is not None and datetime.now(UTC) - cached[0] < fresh:
             return cached[1]
         try:
             detail = await self._connection.call(lambda client: client.tool_detail(slug))
@@ -217,7 +209,7 @@ class Catalogue:
         return self._details.get(key)
 
     def _store(self, slug: str, detail: ModelDetail) -> None:
-        now = self._now()
+        now = datetime.now(UTC)
         text = json.dumps(detail.raw, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         source = {**detail.schema.source, "date": now.date().isoformat(), "sha256": digest}

@@ -203,9 +203,9 @@ def _child_environment() -> dict[str, str]:
     return environment
 
 
-def _log_end(path: Path, lines: int = 5) -> list[str]:
+def _log_end(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")[-4000:]
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    return [line for line in text.splitlines() if line.strip()][-5:]

@@ -183,17 +183,17 @@ def tree(ledger: Ledger, row: LedgerRow) -> Branch:
     return grow(*root, "")
 
 
-def chain_text(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> str:
+def chain_text(ledger: Ledger, row: LedgerRow) -> str:
     """Returns a run's history on one line, or "" when it has none.
 
     For example: "9x2kd from the last frame of 8k2qf (pruna/vace), made again from 7abcd (wiro/animate-diff)".
     """
-    steps = ancestors(ledger, row, limit)
+    steps = ancestors(ledger, row)
     if not steps:
         return ""
     history = ", ".join(f"{step.link} {_name(step)}" for step in steps)
     last = steps[-1].row
-    more = ", and further back" if len(steps) == limit and last is not None and last.parent else ""
+    more = ", and further back" if len(steps) == MAX_ANCESTORS and last is not None and last.parent else ""
     return f"{row.short_id} {history}{more}"
 
 

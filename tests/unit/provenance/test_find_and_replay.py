@@ -112,11 +112,11 @@ def test_notebook_metadata_keeps_the_latest_runs_and_counts_the_rest() -> None:
         f"01JD7Z5Q4M8K3T9V2W6X0Y1A{first}{second}" for first in "0123456789ABCDEFGHJK" for second in "0123456789"
     ]
     records = {run_id: {"run_id": run_id, "format": 1, "status": "succeeded"} for run_id in [*ids, OTHER_ID]}
-    merged = merge_runs({"budget": "5"}, records, limit=200)
+    merged = merge_runs({"budget": "5"}, records)
     assert len(merged["runs"]) == 200
     assert merged["omitted"] == 1
     assert merged["budget"] == "5"
-    assert merge_runs(merged, {}, limit=200) == merged
+    assert merge_runs(merged, {}) == merged
     assert ids[0] not in merged["runs"]
 
 

@@ -64,7 +64,8 @@ def test_the_sample_prompt_alone_gives_the_sample_body_of_the_page(name: str) ->
     raw: dict[str, object] = {"prompt": sample["prompt"]} if "prompt" in sample else {}
     required = {parameter.id for parameter in schema.parameters if parameter.required}
     raw |= dict.fromkeys(files & required, "https://example.org/a.png")
-    body = encode(prepare(schema, raw, sample_files=True)).json
+    samples = {parameter.id: parameter.default for parameter in schema.parameters if parameter.is_file}
+    body = encode(prepare(schema, {**samples, **raw})).json
     assert body is not None
     # JSON text, so that 18 and "18" differ, and 18 and 18.0.
     body |= dict.fromkeys(files & required, "")

@@ -250,12 +250,12 @@ def test_what_is_no_file_is_refused(value: object) -> None:
     assert "pic" in check(with_file("combinefileinput"), {"pic": value})
 
 
-def test_the_services_samples_are_sent_only_when_asked_or_named() -> None:
+def test_the_services_samples_are_sent_only_when_they_are_named() -> None:
     vace = bundled("vace")
     prompt = {"prompt": "a fox"}
     assert prepare(vace, prompt).files == {}
     samples = ["pruna-vace-input-3-1.jpg", "pruna-vace-input-3-2.jpg"]
-    body = encode(prepare(vace, prompt, sample_files=True)).json
+    body = encode(prepare(vace, {**prompt, "inputImage": samples})).json
     assert body is not None
     assert body["inputImage"] == samples
     named = encode(prepare(vace, {**prompt, "inputImage": samples[0]})).json

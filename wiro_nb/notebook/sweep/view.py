@@ -54,16 +54,14 @@ class SweepView:
 
     Args:
         handle: The sweep.
-        publish: Takes the static form each time it changes, for a widget that shows the grid; None displays both.
     """
 
     is_moving = True  # also of a finished sweep: its clips are played in the grid
 
-    def __init__(self, handle: Sweep, *, publish: Callable[[Output], object] | None = None) -> None:
+    def __init__(self, handle: Sweep) -> None:
         self.handle, self.runs = handle, handle.runs
         self.display_id = f"wiro-sweep-{handle.id}-{next(_numbers)}"  # of its own: two cells may show one sweep
         self.grid: SweepGrid | None = None
-        self._publish_static = publish
         self._folder = current_context().folder
         self._labels = point_labels(handle.plan)
         # Without the forecast of work: the grid shows the time left, which counts runs side by side.
@@ -141,11 +139,8 @@ class SweepView:
 
     def _publish(self, *, update: bool, is_live: bool = True) -> None:
         output = self.output()
-        if self._publish_static is not None:
-            self._publish_static(output)
-        else:
-            shown = display.with_view_of(self.grid, output) if is_live and self.grid is not None else output
-            display.publish(shown, display_id=self.display_id, update=update)
+        shown = display.with_view_of(self.grid, output) if is_live and self.grid is not None else output
+        display.publish(shown, display_id=self.display_id, update=update)
 
     def _on_change(self) -> None:
         """Handles a change on the I/O thread; changes in quick succession are shown together."""

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from wiro_nb.notebook.magic import handlers
+from wiro_nb.notebook.magic import options
 from wiro_nb.notebook.magic.parser import (
     Expression,
     Word,
@@ -72,12 +72,12 @@ def test_a_value_in_braces_is_a_python_expression(word: str, source: str) -> Non
 
 def test_expressions_take_their_values_from_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        handlers, "current_shell", lambda: SimpleNamespace(ev=lambda source: eval(source, {"n": 6}))
+        options, "current_shell", lambda: SimpleNamespace(ev=lambda source: eval(source, {"n": 6}))
     )
     parsed = parse_cell_line(f"{MODEL} seed={{n + 1}} inputImage={{[n]}} inputImage=b.png prompt='{{n}}'")
-    assert handlers.evaluate_values(parsed).values == {"seed": 7, "inputImage": [[6], "b.png"], "prompt": "{n}"}
+    assert options.evaluate_values(parsed).values == {"seed": 7, "inputImage": [[6], "b.png"], "prompt": "{n}"}
     with pytest.raises(UsageError, match=r"\{m\} raises NameError: name 'm' is not defined"):
-        handlers.evaluate_values(parse_cell_line(f"{MODEL} seed={{m}}"))
+        options.evaluate_values(parse_cell_line(f"{MODEL} seed={{m}}"))
 
 
 @pytest.mark.parametrize("word", ["{", "{}", "{a b}", "{a}/b", '{"a": 1}', "{" * 300])

@@ -131,9 +131,9 @@ class WiroMagics(Magics):
         --- waves from=previous
         the second one: it goes on from the last frame of the shot before
         """
-        from wiro_nb.notebook.magic import handlers
+        from wiro_nb.notebook.magic import films
 
-        return self._call(lambda: handlers.call_film(line, cell))
+        return self._call(lambda: films.call_film(line, cell))
 
     def _call(self, work: Callable[[], Any]) -> Any:
         """Returns the value of a magic; an error is shown as one line, or as a card where a person watches."""

@@ -1,0 +1,130 @@
+"""What the handlers of commands and cells share: values as typed, and the options that many commands have."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from IPython.core.error import UsageError
+
+from wiro_nb.notebook.context import current_shell
+from wiro_nb.notebook.display import View, show_and_wait
+from wiro_nb.notebook.magic.parser import Expression, Parsed, parse_body, read_settings, refuse_keys_in_body
+from wiro_nb.notebook.run.submit import SubmitOptions
+from wiro_nb.presentation.formatting import MAX_USD, parse_usd
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.sweeps.axes import read_axis
+
+
+def evaluate_values(parsed: Parsed) -> Parsed:
+    """Returns what was typed with the Python values of its `name={expression}` settings.
+
+    Raises:
+        UsageError: An expression raises.
+    """
+    shell = current_shell()
+
+    def evaluate(value: Any) -> Any:
+        if isinstance(value, list):
+            return [evaluate(item) for item in value]
+        if not isinstance(value, Expression) or shell is None:
+            return value
+        try:
+            return shell.ev(value.source)
+        except Exception as error:
+            raise UsageError(f"{{{value.source}}} raises {type(error).__name__}: {error}") from None
+
+    return replace(parsed, values={name: evaluate(value) for name, value in parsed.values.items()})
+
+
+def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: bool = False) -> dict[str, Any]:
+    """Joins the settings of line and header block with the prompt; `may_be_bare` True allows for no prompt.
+
+    Raises:
+        UsageError: Something stands twice, or the body is empty or not wanted.
+    """
+    refuse_keys_in_body(body)
+    names = [parameter.id for parameter in schema.parameters]
+    read, values = parse_body(body, names), parsed.values
+    head, prompt = dict(read.values), read.prompt
+    target = schema.prompt_input
+    if target is None and prompt:
+        more = read_settings((line for line in prompt.split("\n") if line.strip()), names)
+        if more is None:
+            _fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
+        head, prompt = {**head, **more}, ""
+    twice = next((name for name in head if name in values), None)
+    if twice is not None:
+        _fail(f"{twice} is given on the first line and again in the body")
+    joined: dict[str, Any] = {**values, **head}
+    varied = [read_axis(text).name for text in parsed.listed("sweep")]
+    if prompt and target is not None:
+        if target in joined:
+            _fail(f"{target} is given as a setting and again as the body of the cell")
+        joined[target] = prompt
+    elif target is not None and target not in (*joined, *varied) and not head and not may_be_bare:
+        _fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
+    return joined
+
+
+def show_view(view: View, parsed: Parsed) -> Any:
+    """Shows a handle in the cell, waits for it where that is wanted, and returns it."""
+    show_and_wait(view, wait=wait_option(parsed))
+    return view.handle
+
+
+def submit_options(parsed: Parsed) -> SubmitOptions:
+    """Returns how runs are submitted.
+
+    Raises:
+        UsageError: `--max-cost` is no amount.
+    """
+    limit = read_amount(parsed.option("max_cost"), "--max-cost")
+    return SubmitOptions("magic", fresh=parsed.has("fresh"), max_cost_usd=limit)
+
+
+def wait_option(parsed: Parsed) -> bool | None:
+    """Returns True with `--wait`, else None, which leaves it to the preferences."""
+    return True if parsed.has("wait") else None
+
+
+def assign(parsed: Parsed, value: Any) -> None:
+    """Assigns a handle to the variable that `--as` names, before anything is waited for."""
+    name, shell = parsed.option("as"), current_shell()
+    if name and shell is not None:
+        shell.user_ns[name] = value
+
+
+def check_variable(parsed: Parsed) -> None:
+    """Refuses a variable that `--as` cannot set.
+
+    Raises:
+        UsageError: It is no name, or would hide one.
+    """
+    name = parsed.option("as")
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        _fail(f"--as needs a variable name, not {name!r}")
+    if name is not None and hasattr(builtins, name):
+        _fail(f"--as {name} would hide Python's own {name}: choose another name")
+    shell = current_shell()
+    if name is not None and (name.startswith("_") or (shell is not None and name in shell.user_ns_hidden)):
+        _fail(f"--as {name} would hide a name that IPython uses: choose another name")
+
+
+def read_amount(text: str | None, what: str) -> Decimal | None:
+    """Reads an amount of US dollars; None stays None.
+
+    Raises:
+        UsageError: It is none.
+    """
+    amount = None if text is None else parse_usd(text)
+    if text is not None and amount is None:
+        _fail(f"{what} needs an amount from 0 to {MAX_USD} USD such as 0.50, not {text!r}")
+    return amount
+
+
+def _fail(message: str) -> NoReturn:
+    raise UsageError(message)

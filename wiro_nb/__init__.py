@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.film.actions import film, join
     from wiro_nb.notebook.form.actions import form
     from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, runs, show, wait
+    from wiro_nb.notebook.run.listing import monitor
     from wiro_nb.notebook.sweep.actions import sweep
     from wiro_nb.sweeps.sweep import Sweep
 
@@ -48,6 +49,7 @@ __all__ = [
     "login",
     "logout",
     "models",
+    "monitor",
     "rerun",
     "run",
     "runs",
@@ -72,6 +74,7 @@ _MODULES = {
     "wiro_nb.notebook.film.actions": "film join",
     "wiro_nb.notebook.form.actions": "form",
     "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run runs show wait",
+    "wiro_nb.notebook.run.listing": "monitor",
     "wiro_nb.notebook.sweep.actions": "sweep",
     "wiro_nb.sweeps.sweep": "Sweep",
 }

@@ -106,6 +106,8 @@ def test_clips_of_a_sweep_play_in_step_loop_and_step_by_keyboard(
     page.wait_for_function(f"() => ({TIMES})().every((at) => Math.abs(at - 9 / 16) < 0.02)")
     page.keyboard.press("Home")
     expect(slider).to_have_value("0")
+    page.get_by_role("button", name="Open seed 1, PanLeft").click()
+    assert page.evaluate("() => window.sent.at(-1)").items() >= {"action": "open", "p": 1}.items()
     page.get_by_role("button", name="Pick seed 1, PanLeft as best").click()
     assert page.evaluate("() => window.sent.at(-1)").items() >= {"action": "star", "p": 1}.items()
 
@@ -117,6 +119,11 @@ def test_only_the_clips_in_sight_are_loaded(static_page: StaticPage, clip_data: 
     expect(page.locator("video")).to_have_count(36)
     count = "() => [...document.querySelectorAll('video')].filter((clip) => clip.src).length"
     page.wait_for_function(f"() => {{ const count = ({count})(); return count > 0 && count < 30; }}")
+
+
+def test_a_tile_whose_clip_is_gone_says_so(static_page: StaticPage) -> None:
+    page = static_page.show(make_grid("seed=1..2"), files={"clip.mp4": b"no clip any more"})
+    expect(page.get_by_text("The file is gone.")).to_have_count(2)
 
 
 def test_a_comparison_plays_in_step_and_wipes(static_page: StaticPage, clip_data: bytes) -> None:

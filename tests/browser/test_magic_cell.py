@@ -68,3 +68,21 @@ def test_the_buttons_of_a_cell_run_again_edit_and_compare(open_notebook: OpenNot
     notebook.shot("cell-card")
     html = "".join(notebook.saved()["cells"][1]["outputs"][0]["data"]["text/html"])
     assert html.count("<video") == 2, "the run made below the card is in the file too"
+
+
+def test_the_monitor_follows_a_run_that_starts_later_and_a_list_opens_it(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext wiro_nb", "%wiro", CELL + "a sea at noon", "%wiro runs"])
+    page = notebook.page
+    notebook.wait_for_runs("succeeded")
+    rows = page.locator(".wiro-list-row")
+    expect(rows).to_have_count(2)
+    for row in rows.all():
+        expect(row).to_contain_text("a sea at noon")
+        expect(row).to_contain_text("Done")
+    rows.nth(1).locator("button").first.press("Enter")
+    opened = page.locator(".wiro-attached .wiro-run")
+    opened.locator("video").wait_for()
+    expect(opened).to_be_in_viewport()
+    notebook.shot("runs")
+    saved = notebook.saved()
+    assert all(WIDGET_VIEW not in output["data"] for cell in saved["cells"] for output in cell["outputs"])

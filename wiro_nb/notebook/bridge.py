@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -43,6 +43,7 @@ class Bridge:
         self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
         self._stale_forms: set[str] = set()
         self.has_document = False  # True once a page has opened the notebook for writing
+        self.on_run: Callable[[Run], object] | None = None  # told of each run that this kernel starts or takes up
 
     def open(self, notebook: str | None) -> None:
         """Makes the widget in a live kernel. Must be called on the thread of a cell.
@@ -71,6 +72,8 @@ class Bridge:
         if run.id in self._followed or self._widget is None:
             return
         self._followed.add(run.id)
+        if self.on_run is not None:
+            self.on_run(run)
         run.on_change(lambda _snapshot: self._on_change(run))
         self._on_change(run)
 

@@ -75,6 +75,7 @@ def unload(shell: Any) -> None:
     steps[:] = [step for step in steps if step is not let_through_without_body]
     for name, end in (
         ("run.view", "end_views"),
+        ("run.listing", "end_lists"),
         ("form.controller", "end_forms"),
         ("sweep.view", "end_grids"),
         ("film.view", "end_films"),

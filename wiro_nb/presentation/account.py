@@ -59,8 +59,9 @@ class AccountStatus(Displayable):
     files: str = ""
     notes: tuple[str, ...] = ()
 
-    def output(self) -> Output:
-        """Returns the answer of `%wiro`."""
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Service, account, money, runs in flight and files, each with its name."""
         service = _SERVICES.get(self.service, self.service)
         budget = f"nothing to spend {format_place(self.service)}"
         if not self.is_free or self.budget_usd is not None:
@@ -70,12 +71,16 @@ class AccountStatus(Displayable):
         rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
         rows += [("Files", self.files)] if self.files else []
         rows += [("Note", note) for note in self.notes]
+        return rows
+
+    def output(self) -> Output:
+        """Returns the answer of `%wiro`."""
         other = ("%wiro use sandbox", "for free practice")
         if self.is_free:
             other = ("%wiro login", "to use your Wiro account")
         return compose(
             heading("Ready", status=DONE),
-            facts(rows),
+            facts(self.facts),
             next_steps(
                 ("%wiro models", "to browse"),
                 ("%wiro form MODEL", "to fill in a form"),

@@ -16,6 +16,7 @@ from wiro_nb.presentation.formatting import (
     format_status,
     format_usd,
     format_when,
+    shorten,
 )
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
 from wiro_nb.presentation.models import value_label
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _KEY_SETTINGS = 3
 _LONGEST_SETTING = 28
+_LONGEST_PROMPT = 90
+FILE_GONE = "File gone. Get it again at no cost: %wiro download {}"
 _AGO = re.compile(r"(\d{1,4})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -134,6 +137,7 @@ def runs_output(
     where: str = "in this notebook",
     filters: str = "",
     schemas: Sequence[ModelSchema] = (),
+    remarks: Mapping[str, str] | None = None,
 ) -> Output:
     """Returns the table of runs.
 
@@ -144,15 +148,20 @@ def runs_output(
         where: Which runs these are.
         filters: The filters in use, as `describe_filters` gives them.
         schemas: The models that are known: they order the settings and name the choices.
+        remarks: By run id: the notebook of a run, or that its file is gone.
     """
     if not snapshots:
         return _no_runs(where, filters)
+    remarks = remarks or {}
     known = {schema.slug: schema for schema in schemas}
     settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
     head, about = f"{format_count(len(snapshots), 'run')} {where}{filters}", f"newest first. {spent}".rstrip()
     shown = table(
-        ("Run", "Clip", "Status, when", "Model, key settings", "Cost, time", "Next command"),
-        [_row(snapshot, key, pictures) for snapshot, key in zip(snapshots, settings, strict=True)],
+        ("Run", "Clip", "Status, when", "Prompt, model, key settings", "Cost, time", "Next command"),
+        [
+            _row(snapshot, key, pictures, remarks.get(snapshot.run_id, ""))
+            for snapshot, key in zip(snapshots, settings, strict=True)
+        ],
         right=frozenset({4}),
     )
     lines = tuple(_text_row(snapshot, key) for snapshot, key in zip(snapshots, settings, strict=True))
@@ -180,39 +189,50 @@ def _next(snapshots: Sequence[Snapshot]) -> Html:
     return line(pair, "All notebooks: ", everywhere, ". Fewer: ", narrower, style=f"margin:8px 0 0 0;{SMALL}")
 
 
-def _row(snapshot: Snapshot, settings: str, pictures: bool) -> list[Child]:
+def _row(snapshot: Snapshot, settings: str, pictures: bool, remark: str) -> list[Child]:
     # A link and not the picture itself: fifty rows of pictures would outweigh the notebook.
     poster = next((output.poster_path for output in snapshot.outputs if output.poster_path), None)
     frame = "display:block;width:64px;height:37px;border-radius:2px"
     picture = h("span", style=f"{frame};box-sizing:border-box;border:1px dashed {LINE}")
-    if poster and pictures:
+    if poster and pictures and FILE_GONE.format(snapshot.short_id) not in remark:
         alt = f"Clip of run {snapshot.short_id}"
         picture = h("img", src=url(poster), alt=alt, width=64, height=37, style=f"{frame};max-width:none;margin:0")
     elapsed = format_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
-    dot, below = status_dot(status_of(snapshot)), h("br")
+    dot, below, when = status_dot(status_of(snapshot)), h("br"), format_run_time(snapshot)
     return [
         h("code", snapshot.short_id, style="background:transparent;padding:0"),
         picture,
-        (dot, format_status(snapshot), below, h("span", _when(snapshot), style=f"margin-left:15px;{SMALL}")),
-        (snapshot.model, below, h("span", settings, style=SMALL)),
-        (_cost(snapshot), below, h("span", elapsed, style=SMALL)),
+        (
+            dot,
+            format_status(snapshot),
+            below,
+            h("span", when, style=f"margin-left:15px;{SMALL}"),
+        ),
+        (
+            (shorten(snapshot.prompt, _LONGEST_PROMPT), below) if snapshot.prompt else "",
+            h("span", ", ".join(filter(None, (snapshot.model, settings))), style=SMALL),
+            (below, h("span", remark, style=SMALL)) if remark else "",
+        ),
+        (format_run_cost(snapshot), below, h("span", elapsed, style=SMALL)),
         h("code", f"%wiro show {snapshot.short_id}", style="font-size:12px;white-space:normal"),
     ]
 
 
 def _text_row(snapshot: Snapshot, settings: str) -> str:
     return (
-        f"  {snapshot.short_id}  {format_status(snapshot):<24} {_when(snapshot):<16} "
-        f"{snapshot.model}  {settings}  {_cost(snapshot)}"
+        f"  {snapshot.short_id}  {format_status(snapshot):<24} {format_run_time(snapshot):<16} "
+        f"{snapshot.model}  {settings}  {format_run_cost(snapshot)}  {shorten(snapshot.prompt, _LONGEST_SETTING)}"
     ).rstrip()
 
 
-def _when(snapshot: Snapshot) -> str:
+def format_run_time(snapshot: Snapshot) -> str:
+    """Returns when a run ended; "now" until then."""
     moment = snapshot.finished or snapshot.created
     return format_when(moment) if snapshot.state.is_final and moment is not None else "now"
 
 
-def _cost(snapshot: Snapshot) -> str:
+def format_run_cost(snapshot: Snapshot) -> str:
+    """Returns the cost in a few characters: "free", "$0.038", "about $0.04"."""
     if snapshot.is_free:
         return "free"
     if snapshot.cost_usd is not None:

@@ -27,6 +27,7 @@ from wiro_nb.notebook.magic.options import (
 from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, parse_line
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.actions import find_run, source_text
+from wiro_nb.notebook.run.listing import monitor
 from wiro_nb.notebook.run.submit import origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
@@ -234,7 +235,7 @@ def _fail(message: str) -> NoReturn:
 
 
 HANDLERS: dict[str, Callable[[Parsed], Any]] = {
-    "status": lambda parsed: account.status(),
+    "status": lambda parsed: monitor(),
     "models": lambda parsed: models(parsed.arguments.get("QUERY", "")),
     "info": lambda parsed: info(parsed.arguments["MODEL"]),
     "form": _form,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError, TimedOut, UnknownRun, WiroError
@@ -13,6 +13,7 @@ from wiro_nb.ids import SHORT_LENGTH
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.display import find_unsaved, wait_for
+from wiro_nb.notebook.run.listing import NotebookRuns
 from wiro_nb.notebook.run.submit import (
     SubmitOptions,
     merge_inputs,
@@ -25,6 +26,7 @@ from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_count
 from wiro_nb.presentation.run_list import (
+    FILE_GONE,
     RunList,
     RunMessage,
     describe_filters,
@@ -165,17 +167,27 @@ def runs(
         session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
     )
     filters = describe_filters(model=model, state=state, text=text, since=since)
-    return RunList(
+    where = "in all notebooks" if notebook is None else "in this notebook"
+    return NotebookRuns(
         found,
         lambda snapshots: runs_output(
             snapshots,
             spent=spent_sentence(),
             pictures=notebook is not None,
-            where="in all notebooks" if notebook is None else "in this notebook",
+            where=where,
             filters=filters,
             schemas=session.known_schemas(),
+            remarks={run.id: remark for run in found if (remark := _remark(run, with_notebook=notebook is None))},
         ),
+        where + filters,
     )
+
+
+def _remark(run: Run, *, with_notebook: bool) -> str:
+    """Returns what a list says of a run besides: its notebook, and that its file is gone."""
+    gone = FILE_GONE.format(run.short_id) if run.state.is_final and run.lacks_files else ""
+    name = PurePath(run.row.notebook).name if with_notebook and run.row.notebook else ""
+    return ". ".join(filter(None, (name, gone)))
 
 
 def last() -> Run | None:

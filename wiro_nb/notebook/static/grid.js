@@ -3,6 +3,7 @@ import { button, clockText, copyText, freshId, h, icon, setAttribute, setMoneyTe
 import { stopKeyPropagation } from "./key_propagation.js";
 import { fileUrl } from "./file_url.js";
 import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
+import { makeAttachment } from "./results.js";
 import { makePlayer, momentText, onPlayerKey } from "./player.js";
 
 const TICK_MS = 500;
@@ -18,6 +19,7 @@ function makeTile(act) {
   tile.star = button("Pick as best", {
     icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted wiro-star", onClick: () => act("star", tile.data.p),
   });
+  tile.open = button("Open", { icon: "open", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("open", tile.data.p) });
   tile.cancel = button("Cancel", {
     icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", tile.data.p),
   });
@@ -27,10 +29,10 @@ function makeTile(act) {
   tile.bar = h("div", { class: "wiro-bar" }, tile.fill);
   tile.text = h("span", {});
   tile.middle = h("div", { class: "wiro-mid" }, tile.percent, tile.step, tile.bar, tile.text);
-  tile.picture = h("div", { class: "wiro-pic" }, tile.middle);
+  tile.picture = h("div", { class: "wiro-pic", on: { click: () => act("open", tile.data.p) } }, tile.middle);
   tile.label = h("div", { class: "wiro-tile-label" });
   tile.node = h("div", { class: "wiro-tile" }, tile.label, tile.picture,
-    h("div", { class: "wiro-tilecap" }, tile.state, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star, tile.cancel)));
+    h("div", { class: "wiro-tilecap" }, tile.state, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star, tile.open, tile.cancel)));
   return tile;
 }
 
@@ -62,6 +64,8 @@ function drawTile(tile, data, isList) {
   setAttribute(tile.star, "aria-pressed", String(Boolean(data.best)));
   setAttribute(tile.star, "aria-label", data.best ? `${data.label} is the best: take it back` : `Pick ${data.label} as best`);
   setAttribute(tile.star, "title", data.best ? "Take back" : "Pick as best");
+  setAttribute(tile.open, "aria-label", `Open ${data.label}`);
+  setAttribute(tile.open, "title", `Open run ${data.run}`);
   setShown(tile.cancel, data.cancel);
   setAttribute(tile.cancel, "aria-label", `Cancel ${data.label}`);
   setAttribute(tile.cancel, "title", data.kind === "running" ? "Cancel run" : "Cancel run, free while it waits");
@@ -88,6 +92,7 @@ function setImage(tile, source) {
     tile.picture.append(tile.image);
   }
   tile.image.src = source;
+  setShown(tile.image, true);
   setShown(tile.middle, false);
 }
 
@@ -100,6 +105,12 @@ async function makeMedia(tile, model, context) {
   const [address, poster] = await Promise.all([fileUrl(model, data.path), fileUrl(model, data.poster)]);
   if (tile.mediaKey !== key || context.closed) return;
   const askForPoster = () => data.poster && model.send({ action: "poster", p: data.p });
+  const showGone = () => {
+    setText(tile.text, "The file is gone.");
+    setShown(tile.middle, true);
+    setShown(tile.image ?? {}, false);
+    askForPoster();
+  };
   if (data.type === "video" && address) {
     const video = h("video", { poster: poster || null, preload: "none", loop: false, playsinline: true,
       disablepictureinpicture: true, "aria-label": `Clip: ${data.label}`, tabindex: "-1" });
@@ -108,7 +119,7 @@ async function makeMedia(tile, model, context) {
     video.addEventListener("error", () => {
       if (!tile.loaded) return;
       context.player.remove(video);
-      askForPoster();
+      showGone();
       setShown(video, false);
     });
     tile.video = video;
@@ -118,10 +129,10 @@ async function makeMedia(tile, model, context) {
     if (tile.shown) load(tile, context);
   } else if (data.type === "image" && address) {
     setImage(tile, address);
-    tile.image.addEventListener("error", askForPoster, { once: true });
+    tile.image.addEventListener("error", showGone, { once: true });
   } else if (poster) {
     setImage(tile, poster);
-    tile.image.addEventListener("error", askForPoster, { once: true });
+    tile.image.addEventListener("error", showGone, { once: true });
   } else askForPoster();
 }
 
@@ -323,9 +334,10 @@ function render({ model, el }) {
     const { time, playing, loop } = context.player;
     return { time, playing, loop, star: star < 0 ? undefined : star };
   });
+  const below = makeAttachment(model);
   const stopWatching = leaveStaticForm(model);
   el.classList.add("wiro");
-  el.replaceChildren(root);
+  el.replaceChildren(root, below.node);
   drawTiles(model.get("tiles"));
   drawAll();
   drawPlaying(foot, false);
@@ -338,6 +350,7 @@ function render({ model, el }) {
     clearInterval(timer);
     watcher.disconnect();
     stopWatching();
+    below.close();
     context.player.close();
     for (const tile of tiles) unload(tile, context);
     for (const url of context.urls ?? []) URL.revokeObjectURL(url);

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run.display import is_settled, read_poster, rebase_outputs
+from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.rendering import best_of, head_data, lay_out, point_labels, sweep_output, tile_data
 from wiro_nb.presentation.output import Output
@@ -62,7 +63,8 @@ class SweepView:
         self.handle, self.runs = handle, handle.runs
         self.display_id = f"wiro-sweep-{handle.id}-{next(_numbers)}"  # of its own: two cells may show one sweep
         self.grid: SweepGrid | None = None
-        self._folder = current_context().folder
+        self._context = current_context()
+        self._folder = self._context.folder
         self._labels = point_labels(handle.plan)
         # Without the forecast of work: the grid shows the time left, which counts runs side by side.
         first = f"{describe_plan(handle.plan, with_time=False)}." if handle.plan.missing else NOTHING_SENT
@@ -183,6 +185,10 @@ class SweepView:
             self._flush()
             if self._has_ended:
                 self._update_static()
+        elif action == "open" and run is not None:
+            opened = LiveCard(run, self._context)
+            grid.attach(opened.card)
+            opened.follow()
         elif action == "cancel" and run is not None:
             run.cancel()
         elif action == "cancel_waiting":

@@ -9,7 +9,7 @@ import traitlets
 
 from wiro_nb.notebook.widgets.base import OutputWidget
 
-ACTIONS = frozenset({"star", "cancel", "cancel_waiting", "copy", "poster", "handshake"})
+ACTIONS = frozenset({"star", "open", "cancel", "cancel_waiting", "copy", "poster", "handshake"})
 
 GridHandler = Callable[["SweepGrid", str, "int | None"], object]
 COMPARISON_ACTIONS = frozenset({"star", "poster"})

@@ -1,0 +1,110 @@
+/** A list of runs: a press on a row opens the run below it; runs in flight move, can be cancelled and can notify. */
+import { button, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { stopKeyPropagation } from "./key_propagation.js";
+import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
+import { makeAttachment } from "./results.js";
+
+const MARK = "● ";
+
+function makeRow(act) {
+  const parts = {
+    thumb: h("span", { class: "wiro-thumb" }), prompt: h("span", { class: "wiro-pick-t", dir: "auto" }), about: h("span", { class: "wiro-muted wiro-pick-t" }),
+    mark: h("span", { class: "wiro-state-i" }), word: h("span", { class: "wiro-num" }), when: h("span", { class: "wiro-muted" }),
+    money: h("span", { class: "wiro-muted wiro-num" }), id: h("code", {}), fill: h("i", {}), note: h("span", { class: "wiro-small" }),
+  };
+  parts.state = h("span", { class: "wiro-state" }, parts.mark, parts.word);
+  parts.bar = h("span", { class: "wiro-bar" }, parts.fill);
+  parts.cancel = button("Cancel run", { icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", parts.data.id) });
+  parts.open = h("button", { type: "button", class: "wiro-list-open", on: { click: () => act("open", parts.data.id) } }, parts.thumb,
+    h("span", { class: "wiro-list-text" }, parts.prompt, parts.about, parts.note),
+    h("span", { class: "wiro-list-state" }, h("span", { class: "wiro-row" }, parts.state, parts.id), parts.bar, h("span", { class: "wiro-row" }, parts.when, parts.money)));
+  parts.node = h("li", { class: "wiro-list-row" }, parts.open, parts.cancel);
+  return parts;
+}
+
+function drawRow(parts, data) {
+  const { percent } = data;
+  const isMoving = percent !== null && percent !== undefined;
+  parts.data = data;
+  setText(parts.prompt, data.prompt || data.about);
+  setText(parts.about, data.prompt ? data.about : "");
+  setText(parts.note, data.note);
+  setAttribute(parts.state, "class", `wiro-state wiro-variant-${data.variant}`);
+  parts.mark.replaceChildren(icon(data.icon, true));
+  setText(parts.word, isMoving ? `${data.label} ${Math.round(percent)}%` : data.label);
+  setText(parts.id, data.run);
+  setText(parts.when, data.when);
+  setMoneyText(parts.money, data.money);
+  setShown(parts.bar, isMoving);
+  parts.fill.style.width = isMoving ? `${percent}%` : "";
+  setShown(parts.cancel, data.cancel);
+  setAttribute(parts.cancel, "aria-label", `Cancel run ${data.run}`);
+  parts.thumb.replaceChildren(data.thumb && !data.note ? h("img", { src: data.thumb, alt: "" }) : icon(data.note ? "lost" : data.icon));
+}
+
+/** Notices at the end of runs: by the browser once it allows them, and by a mark on its tab while it is hidden. */
+function makeNotifier() {
+  const node = button("Notify me when a run ends", { kind: "wiro-btn-s", onClick: async () => {
+    const answer = await Notification.requestPermission();
+    setText(node.lastElementChild, answer === "granted" ? "You will be notified" : "The browser does not allow notices");
+  } });
+  const unmark = () => {
+    if (!document.hidden && document.title.startsWith(MARK)) document.title = document.title.slice(MARK.length);
+  };
+  document.addEventListener("visibilitychange", unmark);
+  const onEnd = (row) => {
+    if (document.hidden && !document.title.startsWith(MARK)) document.title = MARK + document.title;
+    if (globalThis.Notification?.permission === "granted") new Notification(`Run ${row.run}: ${row.label.toLowerCase()}`, { body: row.prompt || row.about });
+  };
+  setShown(node, globalThis.Notification && Notification.permission === "default");
+  return { node, onEnd, close: () => document.removeEventListener("visibilitychange", unmark) };
+}
+
+function render({ model, el }) {
+  const act = (action, id) => model.send({ action, id });
+  const rows = new Map();
+  const list = h("ul", { class: "wiro-list" });
+  const title = h("h3", { class: "wiro-title" });
+  const lines = h("div", { class: "wiro-small wiro-muted" });
+  const empty = h("p", { class: "wiro-small wiro-muted" }, "No runs in flight.");
+  const below = makeAttachment(model);
+  const notifier = model.get("head").notify ? makeNotifier() : null;
+  const draw = (data, isNew) => {
+    const known = rows.get(data.id);
+    const parts = known ?? makeRow(act);
+    if (known && data.final && !known.data.final) notifier?.onEnd(data);
+    rows.set(data.id, parts);
+    drawRow(parts, data);
+    if (!known) list[isNew ? "prepend" : "append"](parts.node);
+    setShown(empty, rows.size === 0);
+  };
+  const drawAll = () => model.get("rows").forEach((data) => draw(data, false));
+  const drawHead = () => {
+    setText(title, model.get("head").title);
+    lines.replaceChildren(...model.get("head").lines.filter(Boolean).map((text) => {
+      const line = h("div", { dir: "auto" });
+      setMoneyText(line, text);
+      return line;
+    }));
+  };
+  model.on("change:head", drawHead);
+  model.on("change:rows", drawAll);
+  model.on("msg:custom", (content) => content?.type === "row" && draw(content.row, true));
+  const stopWatching = leaveStaticForm(model);
+  const root = h("section", { class: "wiro-card", "aria-label": model.get("head").title },
+    h("div", { class: "wiro-sec wiro-head" }, h("div", {}, title, lines), notifier?.node), h("div", { class: "wiro-sec" }, empty, list));
+  el.classList.add("wiro");
+  el.replaceChildren(root, below.node);
+  stopKeyPropagation(root);
+  drawHead();
+  drawAll();
+  setShown(empty, rows.size === 0);
+  act("handshake");
+  return () => {
+    stopWatching();
+    notifier?.close();
+    below.close();
+  };
+}
+
+export default { initialize: ({ model }) => saveOnlyStatic(model), render };

@@ -73,21 +73,18 @@ class AccountStatus(Displayable):
         rows += [("Note", note) for note in self.notes]
         return rows
 
+    @property
+    def next_steps(self) -> list[tuple[str, str]]:
+        """Commands to type next, each with what it is for."""
+        other = ("%wiro login", "to use your Wiro account")
+        if not self.is_free:
+            other = ("%wiro use sandbox", "for free practice")
+        form = ("%wiro form MODEL", "to fill in a form")
+        return [("%wiro models", "to browse"), form, other, ("%wiro help", "for everything")]
+
     def output(self) -> Output:
         """Returns the answer of `%wiro`."""
-        other = ("%wiro use sandbox", "for free practice")
-        if self.is_free:
-            other = ("%wiro login", "to use your Wiro account")
-        return compose(
-            heading("Ready", status=DONE),
-            facts(self.facts),
-            next_steps(
-                ("%wiro models", "to browse"),
-                ("%wiro form MODEL", "to fill in a form"),
-                other,
-                ("%wiro help", "for everything"),
-            ),
-        )
+        return compose(heading("Ready", status=DONE), facts(self.facts), next_steps(*self.next_steps))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -58,8 +58,10 @@ class Monitor(Displayable):
 
     def _ipython_display_(self) -> None:
         def head() -> dict[str, Any]:
-            facts = [f"{name}: {value}" for name, value in account.status().facts]
-            return {"title": "Ready", "lines": facts, "notify": True}
+            status = account.status()
+            lines = [f"{name}: {value}" for name, value in status.facts]
+            steps = ", ".join(f"{typed} {why}" for typed, why in status.next_steps)
+            return {"title": "Ready", "lines": [*lines, f"Next: {steps}."], "notify": True}
 
         found = session.manager().runs(notebook=current_context().notebook, limit=500)
         view = ListView([run for run in found if not run.done], self.output, head)
@@ -68,7 +70,12 @@ class Monitor(Displayable):
 
 
 def monitor() -> Monitor:
-    """Returns what this notebook spends and its runs in flight; it shows them live, with progress and cancel."""
+    """Returns what this notebook spends and its runs in flight; it shows them live, with progress and cancel.
+
+    Raises:
+        ConfigError: The preferred service cannot be used.
+    """
+    session.manager()
     return Monitor()
 
 

@@ -81,8 +81,6 @@ class ModelCard:
         slug: "owner/name". title, description, categories, tags: as the service names them.
         cover: URL of a picture, or "". run_count: how often it ran, or None.
         price: The service's price table, or None when unknown.
-        is_bundled: True when its inputs come with the package.
-        live: True when the service listed it just now.
         notice: Why it does not run now, and what to type; "" when it does or nobody knows.
     """
 
@@ -94,8 +92,6 @@ class ModelCard:
     cover: str = ""
     run_count: int | None = None
     price: Pricing | None = None
-    is_bundled: bool = False
-    live: bool = False
     notice: str = ""
 
 
@@ -181,7 +177,7 @@ class Catalogue:
         except WiroError as error:
             _log.info("the catalogue cannot be read: %s", error.message)
             return bundled_cards(query, categories)[:limit]
-        cards = (_card(tool, run_count=tool.run_count, price=tool.price, live=True) for tool in tools)
+        cards = (_card(tool, run_count=tool.run_count, price=tool.price) for tool in tools)
         if self._connection.name == LOCAL:
             cards = (replace(card, notice=_weights_notice(card.slug)) for card in cards)
         return tuple(cards)[:limit]
@@ -271,4 +267,4 @@ def bundled_cards(query: str = "", categories: Sequence[str] = ()) -> tuple[Mode
 
 def _card(item: ModelSchema | ToolSummary, **more: Any) -> ModelCard:
     words = (item.slug, item.title, item.description, item.categories, item.tags, item.cover)
-    return ModelCard(*words, is_bundled=find_bundled(item.slug) is not None, **more)
+    return ModelCard(*words, **more)

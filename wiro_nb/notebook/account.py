@@ -166,7 +166,10 @@ def logout() -> Output:
 
 def _new_runs_go_to() -> str:
     choice = session.manager(choose=False).choice
-    places = {SANDBOX: "the sandbox (free)", LOCAL: "the models on this machine (free); wiro-nb local doctor"}
+    places = {
+        SANDBOX: "the sandbox (free)",
+        LOCAL: "the models on this machine (free); what it can run: wiro-nb local doctor",
+    }
     return f"new runs go to {places.get(choice.name, choice.name)}"
 
 

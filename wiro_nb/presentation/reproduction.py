@@ -137,7 +137,7 @@ def _cell(value: Any) -> Child:
 def made_by_block(record: Mapping[str, Any]) -> Block:
     """Returns how a run's outputs were made, where a service on one's own machine says so; else nothing."""
     facts, notes = made_by_facts(record), made_by_notes(record)
-    if not facts:
+    if facts.keys() <= {"engine"}:  # a placeholder, which its label says already
         return Block(Html(""))
     maker = ", ".join(facts[name] for name in ("engine", "pipeline", "device", "dtype") if name in facts)
     rows = [(name, value) for name, value in facts.items() if not name.startswith("notes")]

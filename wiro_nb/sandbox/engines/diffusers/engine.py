@@ -116,7 +116,7 @@ def _prepare(model: LocalModel, job: Job) -> tuple[Call, dict[str, Path]]:
 
 
 def _missing(model: LocalModel, repository: Repository) -> str:
-    return f"The weights {repository.id} are not on this machine. Type: wiro-nb local pull {model.name}"
+    return f"The weights {repository.id} are not on this machine. Type: {weights.pull_command(model, repository)}"
 
 
 def for_worker(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:

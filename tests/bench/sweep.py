@@ -53,7 +53,7 @@ def measure(count: int) -> list[str]:
     from wiro_nb.sweeps.sweep import Sweep
 
     manager, origin = get_manager(), Origin(notebook=str(Path.cwd() / "bench.ipynb"))
-    manager.detail(MODEL)  # the connection and the price page are not what is measured
+    manager.prices.detail(MODEL)  # the connection and the price page are not what is measured
     lines = []
 
     def timed(what: str, work: Any) -> Any:

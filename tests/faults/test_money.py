@@ -196,7 +196,7 @@ def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
 
 
 def test_a_forgotten_uncertain_run_no_longer_holds_a_part_of_the_budget(manager: Manager, service: Any) -> None:
-    manager.detail(WAN)  # so that the forecast is known
+    manager.prices.detail(WAN)  # so that the forecast is known
     service.set_faults("Run:reset@1")
     run = submit(manager, "never arrived")
     with pytest.raises(SubmitUncertain):

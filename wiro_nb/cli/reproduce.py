@@ -213,4 +213,4 @@ def _price(manager: Manager, replay: Replay) -> str:
 
     if replay.prepared is None:
         return "no price, as it cannot be sent"
-    return format_estimate(manager.estimate(replay.prepared), manager.choice.free_label)
+    return format_estimate(manager.prices.estimate(replay.prepared), manager.choice.free_label)

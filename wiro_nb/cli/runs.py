@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
     if manager.find_made(batch) == [None]:
-        price = format_estimate(manager.estimate(prepared), manager.choice.free_label)
+        price = format_estimate(manager.prices.estimate(prepared), manager.choice.free_label)
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
     if not submission.is_new:
@@ -83,7 +83,7 @@ def _forecast(manager: Manager, prepared: Prepared) -> dict[str, Any]:
     """Returns a request that is not sent and its price as JSON data."""
     from wiro_nb.presentation.request import describe_request
 
-    ((estimate, seconds),) = manager.forecast([prepared])
+    ((estimate, seconds),) = manager.prices.forecast([prepared])
     low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
     price = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
     return {**describe_request(prepared), "service": manager.service_name, "price": price, "seconds": seconds}

@@ -102,7 +102,7 @@ def plan_film(
             made[place] = run
         else:
             missing[place] = request
-    forecasts = manager.forecast(list(missing.values()))
+    forecasts = manager.prices.forecast(list(missing.values()))
     return FilmPlan(
         _identify(manager.service_name, origin.notebook, title),
         title,

@@ -58,7 +58,7 @@ def explain_estimate(estimate: Estimate, free: str = "") -> str:
 def preview_run(manager: Manager, batch: Batch) -> Output:
     """Returns what the one request of a batch would send, cost and take, and the run that answers it already."""
     (prepared,), (made,) = batch.requests, manager.find_made(batch)
-    ((estimate, seconds),) = manager.forecast([prepared])
+    ((estimate, seconds),) = manager.prices.forecast([prepared])
     rows = [
         ("Request", describe_request(prepared)["endpoint"]),
         ("Service", manager.service_name),
@@ -79,7 +79,7 @@ def preview_rerun(manager: Manager, replay: Replay) -> Output:
     body = None
     if prepared is not None:
         rows.append(("Request", describe_request(prepared)["endpoint"]))
-        rows.append(("Price", explain_estimate(manager.estimate(prepared), manager.choice.free_label)))
+        rows.append(("Price", explain_estimate(manager.prices.estimate(prepared), manager.choice.free_label)))
         body = _body_of(prepared)
     return unsent_output(f"Run {source.short_id} made again", rows, body, notes=replay.lines)
 

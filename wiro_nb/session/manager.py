@@ -6,7 +6,6 @@ deadline; `submit` does not wait for anything but the disk.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import importlib
@@ -14,18 +13,17 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wiro_nb.config import Settings, cache_dir, data_dir
+from wiro_nb.config import Settings, cache_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
-from wiro_nb.execution.inputs import resolve_inputs, store_inputs
+from wiro_nb.execution.inputs import resolve_inputs
 from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
@@ -36,24 +34,17 @@ from wiro_nb.ledger.state import RunState
 from wiro_nb.schema.catalog import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.services.catalogue import ModelCard, archive_schema
+from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
 from wiro_nb.session.lineage import find_frame, note_frame
-from wiro_nb.session.planning import (
-    check_costs,
-    forecast_requests,
-    forecast_usd,
-    make_folder,
-    notebook_dir_of_row,
-    out_folder_of,
-)
-from wiro_nb.session.submission import Batch, Submission
+from wiro_nb.session.planning import notebook_dir_of_row
+from wiro_nb.session.prices import Prices
+from wiro_nb.session.submission import Batch, Planner, Submission
 
 if TYPE_CHECKING:
-    from wiro_nb.api.answers import ModelDetail
-    from wiro_nb.api.pricing import Estimate
+    pass
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -83,6 +74,8 @@ class Manager:
         self._io = IoThread()
         self._ledger: Ledger | None = None
         self.services = Services(self._io, service, sandbox_arguments, lambda: self.settings.local_python)
+        self.prices = Prices(self.services, lambda: self.ledger, self._io)
+        self._planner = Planner(self.services, lambda: self.ledger, self.prices, lambda: self.settings)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self._closed = False
@@ -119,24 +112,6 @@ class Manager:
         """Lists models of the service that fit; the bundled ones when it cannot be asked."""
         return self._ask(self.services.catalogue().models(query, categories, limit))
 
-    def detail(self, model: str) -> ModelDetail | None:
-        """Returns a model's page with its price, or None when the service has none or cannot be asked."""
-        try:
-            return self._ask(self.services.catalogue().detail(model))
-        except WiroError as error:
-            _log.info("no page of %s: %s", model, error.message)
-            return None
-
-    def ask_ahead(self, model: str, then: Callable[[], object]) -> None:
-        """Asks for a model's page without waiting; `then` is called on the I/O thread if it comes."""
-
-        async def work() -> None:
-            with contextlib.suppress(WiroError):
-                await self.services.catalogue().detail(model)
-                then()
-
-        self._submit_quietly(work())
-
     def prepare(self, model: str, values: Mapping[str, object], *, origin: Origin | None = None) -> Prepared:
         """Types values by the model's inputs; what cannot be used is refused before anything is sent.
 
@@ -151,24 +126,6 @@ class Manager:
         schema = self.schema(model)
         folder = notebook_dir_of(origin.notebook) if origin is not None else None
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
-
-    def estimate(self, prepared: Prepared, *, ask: bool = True) -> Estimate:
-        """Forecasts the price of a request; `known` is False when it is unknown.
-
-        Args:
-            prepared: The request.
-            ask: False sends no request: the cached price of the model is used.
-        """
-        ((estimate, _),) = self._forecast([prepared], self.detail if ask else self._cached_detail)
-        return estimate
-
-    def forecast(self, requests: Sequence[Prepared]) -> list[tuple[Estimate, float | None]]:
-        """Forecasts price and seconds of work of several requests; asks the service once for each model.
-
-        Returns:
-            For each request its price and how long it should take, None where no earlier run compares.
-        """
-        return self._forecast(requests, self.detail)
 
     # Runs ------------------------------------------------------------------------------------
 
@@ -214,39 +171,16 @@ class Manager:
         Raises:
             WiroError: As `submit`; then nothing was written and nothing is sent.
         """
-        worker, notebook_dir = self._the_worker(), batch.notebook_dir
-        out_folder = out_folder_of(notebook_dir, out_dir or self.settings.out_dir)
-        plans = batch.plan(self.ledger, self.choice, out_folder)
-        rows = self.ledger.answer_plans(plans, batch.reuse())
-        places = [place for place, plan in enumerate(plans) if rows[place] is plan]
-        stored: dict[str, Prepared] = {}
-        if places:
-            # Price, limits and files concern only what is missing: a run that is there already is never refused.
-            missing = [batch.requests[place] for place in places]
-            prices = self._check_prices(missing, batch.origin, max_cost_usd)
-            make_folder(out_folder, plans[0].scope)
-            stored = {
-                plans[place].run_id: self._store(request, notebook_dir)
-                for place, request in zip(places, missing, strict=True)
-            }
-            new = [
-                worker.own(replace(plans[place], estimated_usd=price))
-                for place, price in zip(places, prices, strict=True)
-            ]
-            reuse = batch.reuse(used=[row.run_id for row in rows])
-            inserted = self.ledger.insert_plans(new, budget_usd=self.settings.budget_usd, reuse=reuse)
-            for place, row in zip(places, inserted, strict=True):
-                rows[place] = row
-        return [self._take_up(row, stored.get(row.run_id), notebook_dir) for row in rows]
+        own = self._the_worker().own
+        planned = self._planner.plan(batch, own, max_cost_usd=max_cost_usd, out_dir=out_dir)
+        return [self._take_up(row, request, batch.notebook_dir) for row, request in planned]
 
     def find_made(self, batch: Batch) -> list[Run | None]:
         """Returns for each request the run that already answers it: done, under way or uncertain; or None.
 
         `submit_many` asks again, inside the transaction that plans what is missing.
         """
-        plans = batch.plan(self.ledger, self.choice, Path(self.settings.out_dir))
-        rows = self.ledger.answer_plans(plans, batch.reuse())
-        return [None if row is plan else self._handle(row) for row, plan in zip(rows, plans, strict=True)]
+        return [None if row is None else self._handle(row) for row in self._planner.find_made(batch)]
 
     def get(self, query: str, notebook: str | None = None) -> Run:
         """Returns the run that an id, its beginning or its short id means.
@@ -311,8 +245,7 @@ class Manager:
 
     def budget(self, notebook: str | None = None) -> Decimal | None:
         """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
-        limits = (self.ledger.get_budget(notebook), self.settings.budget_usd)
-        return min((limit for limit in limits if limit is not None), default=None)
+        return self._planner.budget(notebook)
 
     # For handles -----------------------------------------------------------------------------
 
@@ -417,7 +350,7 @@ class Manager:
                     writer,
                     connection_for=self.services.connection,
                     schema_for=self._schema_of,
-                    price_of=self._price_of,
+                    price_of=self.prices.price_of,
                 )
             return self._worker
 
@@ -454,36 +387,6 @@ class Manager:
         else:
             self.follow(run)
         return Submission(run, is_new=planned is not None)
-
-    def _check_prices(
-        self, requests: Sequence[Prepared], origin: Origin, max_cost_usd: Decimal | None
-    ) -> list[Decimal | None]:
-        """Returns the forecasts in USD; refuses what is over a limit."""
-        limits = [limit for limit in (max_cost_usd, self.settings.max_cost_usd) if limit is not None]
-        # The service is asked for the price only where a limit depends on it.
-        must_know = bool(limits) or self.budget(origin.notebook) is not None
-        forecasts = self._forecast(requests, self.detail if must_know else self._cached_detail)
-        check_costs([estimate for estimate, _ in forecasts], limits)
-        return [forecast_usd(estimate) for estimate, _ in forecasts]
-
-    def _forecast(
-        self, requests: Sequence[Prepared], detail_of: Callable[[str], ModelDetail | None]
-    ) -> list[tuple[Estimate, float | None]]:
-        return forecast_requests(self.ledger, self.service_name, requests, detail_of)
-
-    def _cached_detail(self, model: str) -> ModelDetail | None:
-        return self.services.catalogue().cached_detail(model)
-
-    async def _price_of(self, prepared: Prepared) -> Decimal | None:
-        detail = await self.services.catalogue().detail(prepared.schema.slug)
-        ((estimate, _),) = await asyncio.to_thread(self._forecast, [prepared], lambda _: detail)
-        return forecast_usd(estimate)
-
-    def _store(self, prepared: Prepared, notebook_dir: Path) -> Prepared:
-        """Copies the input files beside the notebook, and the schema into the archive."""
-        stored = store_inputs(prepared, notebook_dir)
-        archive_schema(stored.schema, data_dir())
-        return stored
 
     async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
         if worker is not None:

@@ -1,21 +1,28 @@
-"""Requests that are submitted together, and what comes of them."""
+"""Plans the runs of requests that are submitted together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from wiro_nb.config import Settings, data_dir
+from wiro_nb.execution.inputs import store_inputs
 from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.schema.values import Prepared
+from wiro_nb.services.catalogue import archive_schema
 from wiro_nb.services.selection import ServiceChoice
+from wiro_nb.services.services import Services
 from wiro_nb.session.lineage import find_parent, list_notebook_runs
+from wiro_nb.session.planning import make_folder, out_folder_of
+from wiro_nb.session.prices import Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +92,91 @@ class Submission:
 
     run: Run
     is_new: bool
+
+
+class Planner:
+    """Plans runs: finds those that answer requests already, prices the rest, and writes them into the ledger.
+
+    Args:
+        services: Which service is in use.
+        ledger: Gives the ledger.
+        prices: Of the service.
+        settings: Gives the present settings.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        ledger: Callable[[], Ledger],
+        prices: Prices,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self._services = services
+        self._ledger = ledger
+        self._prices = prices
+        self._settings = settings
+
+    def find_made(self, batch: Batch) -> list[LedgerRow | None]:
+        """Returns for each request the run that answers it already, or None."""
+        ledger = self._ledger()
+        plans = batch.plan(ledger, self._services.choice, Path(self._settings().out_dir))
+        rows = ledger.answer_plans(plans, batch.reuse())
+        return [None if row is plan else row for row, plan in zip(rows, plans, strict=True)]
+
+    def plan(
+        self,
+        batch: Batch,
+        own: Callable[[LedgerRow], LedgerRow],
+        *,
+        max_cost_usd: Decimal | None,
+        out_dir: str | Path | None,
+    ) -> list[tuple[LedgerRow, Prepared | None]]:
+        """Returns for each request the run that answers it already, or a new one with its request, on disk then.
+
+        Args:
+            batch: The requests.
+            own: Puts this process's lease on a new row.
+            max_cost_usd: As in `Manager.submit`.
+            out_dir: As in `Manager.submit`.
+
+        Raises:
+            WiroError: As `Manager.submit`; then nothing was written.
+        """
+        ledger, settings, notebook_dir = self._ledger(), self._settings(), batch.notebook_dir
+        out_folder = out_folder_of(notebook_dir, out_dir or settings.out_dir)
+        plans = batch.plan(ledger, self._services.choice, out_folder)
+        rows = list(ledger.answer_plans(plans, batch.reuse()))
+        places = [place for place, plan in enumerate(plans) if rows[place] is plan]
+        if not places:
+            return [(row, None) for row in rows]
+        # Price, limits and files concern only what is missing: a run that is there already is never refused.
+        missing = [batch.requests[place] for place in places]
+        limits = [limit for limit in (max_cost_usd, settings.max_cost_usd) if limit is not None]
+        # The service is asked for the price only where a limit depends on it.
+        has_limit = limits or self.budget(batch.origin.notebook) is not None
+        prices = self._prices.check(missing, limits, ask=bool(has_limit))
+        make_folder(out_folder, plans[0].scope)
+        stored = {
+            plans[place].run_id: _store(request, notebook_dir)
+            for place, request in zip(places, missing, strict=True)
+        }
+        new = [
+            own(replace(plans[place], estimated_usd=price)) for place, price in zip(places, prices, strict=True)
+        ]
+        reuse = batch.reuse(used=[row.run_id for row in rows])
+        inserted = ledger.insert_plans(new, budget_usd=settings.budget_usd, reuse=reuse)
+        for place, row in zip(places, inserted, strict=True):
+            rows[place] = row
+        return [(row, stored.get(row.run_id)) for row in rows]
+
+    def budget(self, notebook: str | None) -> Decimal | None:
+        """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
+        limits = (self._ledger().get_budget(notebook), self._settings().budget_usd)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _store(prepared: Prepared, notebook_dir: Path) -> Prepared:
+    """Copies the input files beside the notebook, and the schema into the archive."""
+    stored = store_inputs(prepared, notebook_dir)
+    archive_schema(stored.schema, data_dir())
+    return stored

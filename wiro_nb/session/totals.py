@@ -46,11 +46,11 @@ class TotalCost:
 
 def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
     """Returns the forecasts of these requests added up. Sends nothing."""
-    return add_up(manager.forecast(requests))
+    return add_up(manager.prices.forecast(requests))
 
 
 def add_up(forecasts: Sequence[tuple[Estimate, float | None]]) -> TotalCost:
-    """Returns prices and seconds of work from `Manager.forecast` added up."""
+    """Returns prices and seconds of work from `Prices.forecast` added up."""
     low, high, known, seconds = Decimal(0), Decimal(0), True, 0.0
     has_high = has_seconds = True
     for price, expected in forecasts:

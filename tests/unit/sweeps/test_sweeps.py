@@ -290,7 +290,7 @@ def test_forecasts_hold_what_the_sandbox_bills(manager: Manager, sandbox: Any) -
     }
     for model, values in asked.items():
         prepared = manager.prepare(model, values)
-        ((estimate, _),) = manager.forecast([prepared])
+        ((estimate, _),) = manager.prices.forecast([prepared])
         run = manager.submit(prepared).wait(DEADLINE_S)
         assert estimate.known, model
         assert estimate.high_usd is not None, model
@@ -304,20 +304,20 @@ def test_runs_of_several_models_are_forecast_each_by_its_own_price(manager: Mana
         manager.prepare("sandbox/image", {"prompt": "x"}),
         manager.prepare("pruna/vace", {"prompt": "x", "frameNum": "81"}),
     ]
-    prices = [manager.estimate(prepared) for prepared in requests]
+    prices = [manager.prices.estimate(prepared) for prepared in requests]
     assert prices[0].low_usd != prices[1].low_usd
-    assert [price for price, _ in manager.forecast(requests)] == prices
+    assert [price for price, _ in manager.prices.forecast(requests)] == prices
     assert total_of(manager, requests).low_usd == sum(price.low_usd for price in prices)
 
 
 def test_a_price_is_told_from_what_is_known_and_asked_for_ahead(manager: Manager) -> None:
     prepared = manager.prepare("pruna/vace", {"prompt": "x", "frameNum": "17"})
-    assert not manager.estimate(prepared, ask=False).known, "nobody was asked yet, and nobody is asked now"
+    assert not manager.prices.estimate(prepared, ask=False).known, "nobody was asked yet, and nobody is asked now"
     known = threading.Event()
-    manager.ask_ahead("pruna/vace", known.set)
+    manager.prices.ask_ahead("pruna/vace", known.set)
     assert known.wait(DEADLINE_S)
-    assert manager.estimate(prepared, ask=False) == manager.estimate(prepared)
-    assert manager.estimate(prepared).known
+    assert manager.prices.estimate(prepared, ask=False) == manager.prices.estimate(prepared)
+    assert manager.prices.estimate(prepared).known
 
 
 def _picture() -> bytes:

@@ -79,7 +79,7 @@ def info(model: str) -> ModelInfo:
         notes.append("This model has no seed: a clip cannot be repeated exactly.")
     manager = session.manager()
     choice = manager.choice
-    detail = None if choice.is_free else manager.detail(schema.slug)
+    detail = None if choice.is_free else manager.prices.detail(schema.slug)
     price = format_default_price(detail.pricing if detail else None, schema, choice.free_label)
     return ModelInfo(schema, price, tuple(notes))
 
@@ -98,7 +98,7 @@ def _notes(schema: ModelSchema) -> list[str]:
     if source.get("kind") == "bundled" and not manager.choice.is_free:
         from wiro_nb.schema.types import describe_changes
 
-        detail = manager.detail(schema.slug)
+        detail = manager.prices.detail(schema.slug)
         changes = describe_changes(schema, detail.schema) if detail is not None else ()
         if changes:
             notes.append(f"The service lists other inputs than this package: {'; '.join(changes)}.")

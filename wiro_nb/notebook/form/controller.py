@@ -78,7 +78,7 @@ class FormController:
         self._show_budget()
         if context.is_live:
             # A service that does not answer must not delay the form or a key pressed in it.
-            manager.ask_ahead(schema.slug, self._on_price)
+            manager.prices.ask_ahead(schema.slug, self._on_price)
 
     @classmethod
     def of_run(cls, run: Run, context: ExecutionContext, results: Results) -> FormController:
@@ -108,7 +108,7 @@ class FormController:
                 schema, given_values(schema, values), find_run=manager.get, folder=self._context.folder
             ),
         )
-        return format_estimate(manager.estimate(prepared, ask=False))
+        return format_estimate(manager.prices.estimate(prepared, ask=False))
 
     def start(self, values: Mapping[str, Any], *, fresh: bool = False) -> Run:
         """Runs the model and shows the run below the form; an unchanged form shows the run it has already.

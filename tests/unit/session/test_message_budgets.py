@@ -160,23 +160,23 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
     point_at(service)
     manager = make_manager(settings=PATIENT)
     begun: list[str] = []
-    most, fetch, may_end = 0, Finisher.fetch, asyncio.Event()
+    most, download, may_end = 0, Finisher._download, asyncio.Event()
 
     async def answer(self: Finisher, active: ActiveRun, task: Task) -> Task:
         words = Output(name="", content_type="raw", content={"text": "no file"})
         return replace(task, outputs=(words,)) if active.run.parameters["prompt"] == "say it" else task
 
-    async def hold(self: Finisher, active: ActiveRun, task: Task) -> Any:
+    async def hold(self: Finisher, active: ActiveRun, task: Task, **options: Any) -> Any:
         nonlocal most
         if not task.outputs[0].url:
-            return await fetch(self, active, task)
+            return await download(self, active, task, **options)
         begun.append(active.id)
         most = max(most, len([one for one in begun if not runs[one].done]))
         await may_end.wait()
-        return await fetch(self, active, task)
+        return await download(self, active, task, **options)
 
     monkeypatch.setattr(Finisher, "_with_outputs", answer)
-    monkeypatch.setattr(Finisher, "fetch", hold)
+    monkeypatch.setattr(Finisher, "_download", hold)
     runs = {run.id: run for run in (submit(manager, f"[hold] {number}") for number in range(40))}
     until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs.values()))
     for run in runs.values():

@@ -20,6 +20,7 @@ def make_browser() -> ModelBrowser:
             "description": "<b>fast</b>" if number % 2 else "slow",
             "categories": ["text-to-video" if number % 2 else "image-to-video"],
             "price": f"about $0.{20 - number:02}",
+            "usd": (20 - number) / 100 if number else None,
             "runs": number,
             "cover": "",
             "thumb": "",
@@ -42,6 +43,8 @@ def test_models_are_searched_narrowed_down_sorted_and_chosen(static_page: Static
     page.locator('.wiro-filter[data-word=""]').click()
     page.get_by_label("Sort").select_option("name")
     expect(cards.first).to_have_attribute("data-slug", "owner/model-0")
+    page.get_by_label("Sort").select_option("price")
+    expect(cards.first).to_have_attribute("data-slug", "owner/model-11")
     search = page.get_by_label("Search models")
     search.fill("model-1")
     expect(cards).to_have_count(3)

@@ -16,7 +16,7 @@ from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
-    from wiro_nb.api.pricing import Pricing
+    from wiro_nb.api.pricing import Estimate, Pricing
 
 _OPTIONS_SHOWN = 40
 _OPEN_OPTIONS = 8
@@ -40,13 +40,17 @@ def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, fr
     """
     if free:
         return free
-    if pricing is None:
-        return "price not listed"
+    price = estimate_default(pricing, schema)
+    return "price not listed" if price is None else format_estimate(price)
+
+
+def estimate_default(pricing: Pricing | None, schema: ModelSchema | None = None) -> Estimate | None:
+    """Returns the price of a run with a model's default settings; None without a price list."""
     from wiro_nb.api.pricing import estimate
 
     parameters = schema.parameters if schema is not None else ()
     defaults = {item.id: item.default for item in parameters if isinstance(item.default, str)}
-    return format_estimate(estimate(pricing, defaults, {}))
+    return None if pricing is None else estimate(pricing, defaults, {})
 
 
 def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:

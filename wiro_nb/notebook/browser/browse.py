@@ -19,7 +19,7 @@ from wiro_nb.notebook.form.controller import FormController
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.models import format_default_price
+from wiro_nb.presentation.models import estimate_default, format_default_price
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.redaction import redact
@@ -111,12 +111,18 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": list(card.categories),
             "price": card.notice or "free" if free else format_default_price(card.price, None, ""),
+            "usd": 0.0 if free else _lowest_usd(card),
             "runs": card.run_count or None,
             "cover": card.cover,
             "thumb": thumbs.get(card.slug, ""),
         }
         for card in ordered
     ]
+
+
+def _lowest_usd(card: ModelCard) -> float | None:
+    price = estimate_default(card.price)
+    return float(price.low_usd) if price is not None and price.known else None
 
 
 def own_pictures() -> dict[str, str]:

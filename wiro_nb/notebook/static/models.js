@@ -21,12 +21,11 @@ const SORTS = [
   ["price", "lowest price"],
 ];
 
-const amountIn = (text) => Number((text.match(/\$([\d.,]+)/)?.[1] ?? "").replace(/,/g, "")) || (text.startsWith("free") || text.startsWith("under") ? 0 : Infinity);
 const ORDERS = {
   listed: () => 0,
   runs: (a, b) => (b.runs ?? -1) - (a.runs ?? -1),
   name: (a, b) => a.title.localeCompare(b.title),
-  price: (a, b) => amountIn(a.price) - amountIn(b.price),
+  price: (a, b) => (a.usd ?? Infinity) - (b.usd ?? Infinity),
 };
 
 const plainCategory = (word) => word.replaceAll("-", " ").replace(/^./, (letter) => letter.toUpperCase());

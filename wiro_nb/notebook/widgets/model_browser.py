@@ -15,8 +15,8 @@ Handler = Callable[["ModelBrowser", str], object]
 class ModelBrowser(OutputWidget):
     """Shows models; asks for more words to be looked up, and reports which one was chosen.
 
-    Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `runs` (or None),
-    `cover` (URL or "") and `thumb` (data URI of one's own latest clip, or "").
+    Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `usd` (its lowest
+    amount, or None), `runs` (or None), `cover` (URL or "") and `thumb` (data URI of one's own latest clip, or "").
     """
 
     script = "models.js"

@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from wiro_nb.errors import InputError
-from wiro_nb.files import write_atomically
+from wiro_nb.files import hash_file, write_atomically
+from wiro_nb.media.decode import sniff_file
 from wiro_nb.provenance.embed import content_hashes, recorded_hashes
 from wiro_nb.provenance.reading import SIDECAR_NAME, write_sidecar
 
@@ -37,6 +38,8 @@ _STATUS = {
     "failed": "http://schema.org/FailedActionStatus",
     "cancelled": "http://schema.org/FailedActionStatus",
 }
+
+_ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
 
 Entity = dict[str, Any]
 _COLUMNS = (
@@ -96,7 +99,7 @@ def export_crate(
             workflow = crate.add_workflow(notebook, runs)
             actions = [crate.add_run(run) for run in runs]
             crate.add_execution(workflow, runs, actions)
-            path = crate.write(title, workflow, max(run.record["times"]["created"] for run in runs))
+            path = crate.write(title, workflow, _time(max(run.record["times"]["created"] for run in runs)))
             return Export(path, tuple(dict.fromkeys(crate.left_out)))
     except OSError as error:
         problem = f"{target.name} cannot be written: {error.strerror}"
@@ -128,6 +131,7 @@ class _Crate:
                 "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
                 "name": name,
                 "encodingFormat": "application/x-ipynb+json",
+                "version": hash_file(self._folder / name),
                 "programmingLanguage": {"@id": _JUPYTER},
             },
         )
@@ -135,6 +139,7 @@ class _Crate:
     def add_run(self, run: CrateRun) -> str:
         """Adds a run with its model, settings, inputs, outputs and record; returns its action's id."""
         record = run.record
+        times, status = record["times"], record["status"]
         base = f"runs/{record['run_id']}"
         (self._folder / base).mkdir(parents=True)
         action_id = f"#run-{record['run_id']}"
@@ -156,16 +161,20 @@ class _Crate:
             "@id": action_id,
             "@type": "CreateAction",
             "name": f"{record['model']['slug']}, run {record['run_id']}",
+            "description": f"A run of the model {record['model']['slug']} that {_ENDS.get(status, 'is not over')}",
             "instrument": {"@id": self._add_model(record)},
             "object": [{"@id": item} for item in objects],
-            "result": [{"@id": item} for item in results],
-            "startTime": record["times"]["started"] or record["times"]["submitted"] or record["times"]["created"],
+            "startTime": _time(times["started"] or times["submitted"] or times["created"]),
             "subjectOf": {"@id": sidecar},
         }
-        if record["times"]["finished"]:
-            action["endTime"] = record["times"]["finished"]
-        if record["status"] in _STATUS:
-            action["actionStatus"] = {"@id": _STATUS[record["status"]]}
+        if results:
+            action["result"] = [{"@id": item} for item in results]
+        if times["finished"]:
+            action["endTime"] = _time(times["finished"])
+        if status in _STATUS:
+            action["actionStatus"] = {"@id": _STATUS[status]}
+        if status == "failed" and record["exit_code"]:
+            action["error"] = f"The model ended with exit code {record['exit_code']}"
         self._add(action)
         return action_id
 
@@ -190,19 +199,20 @@ class _Crate:
     def add_execution(self, workflow: str, runs: Sequence[CrateRun], actions: Sequence[str]) -> None:
         """Adds the one action that stands for executing the notebook, as the profile asks for."""
         taken = [item for action in actions for item in self._entities[action]["object"]]
-        made = [item for action in actions for item in self._entities[action]["result"]]
+        made = [item for action in actions for item in self._entities[action].get("result", ())]
         ends = [run.record["times"]["finished"] for run in runs if run.record["times"]["finished"]]
         execution: Entity = {
             "@id": "#execution",
             "@type": "CreateAction",
             "name": f"Execution of {workflow}",
+            "description": f"{len(runs)} runs, which made {len(made)} files",
             "instrument": {"@id": workflow},
-            "startTime": min(run.record["times"]["created"] for run in runs),
+            "startTime": _time(min(run.record["times"]["created"] for run in runs)),
             "object": taken,
             "result": made,
         }
         if ends:
-            execution["endTime"] = max(ends)
+            execution["endTime"] = _time(max(ends))
         self._add(execution)
         self._mentions = [{"@id": "#execution"}, *({"@id": action} for action in actions)]
 
@@ -238,13 +248,14 @@ class _Crate:
 
     def _add_model(self, record: Mapping[str, Any]) -> str:
         slug = record["model"]["slug"]
-        entity_id = f"#model-{quote(slug.replace('/', '-'), safe='')}"
+        entity_id = f"{record['service']['base_url']}/Run/{quote(record['model']['run_path'])}"
         where = f"the service {record['service']['name']}, at {record['model']['run_path']}"
         self._add(
             {
                 "@id": entity_id,
                 "@type": "SoftwareApplication",
                 "name": slug,
+                "url": entity_id,
                 "description": f"Model {slug}, run by {where}",
                 "softwareVersion": record["model"]["schema_sha256"] or "not stated",
             }
@@ -274,7 +285,11 @@ class _Crate:
                 source = self._find_input(sha256) if sha256 else None
                 place = f"inputs/{sha256}{source.suffix}" if source is not None else ""
                 if source is not None and self._copy(record, name, source, place, {sha256}):
-                    added.append(self._add_file(place, {"name": name, "sha256": sha256}))
+                    added.append(
+                        self._add_file(
+                            place, {"name": name, "sha256": sha256, "encodingFormat": sniff_file(source)}
+                        )
+                    )
                     continue
                 if source is None:
                     self._leave_out(record, name, "is not here")
@@ -337,6 +352,11 @@ class _Crate:
 
     def _add(self, entity: Entity) -> None:
         self._entities[entity["@id"]] = entity
+
+
+def _time(text: str) -> str:
+    """Returns a record's time with the offset of UTC, which validators want in place of Z."""
+    return f"{text.removesuffix('Z')}+00:00"
 
 
 def _replay_notebook(runs: Sequence[CrateRun]) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -33,9 +35,9 @@ def make_runs(folder: Path) -> list[CrateRun]:
 
 def test_the_crate_is_read_by_the_reference_library(tmp_path: Path) -> None:
     image = tmp_path / "input.png"
-    image.write_bytes(b"pixels")
+    image.write_bytes(b"\x89PNG\r\n\x1a\n")
     runs = make_runs(tmp_path)
-    item = {"name": "input.png", "sha256": hash_file(image), "size_bytes": 6, "url": None}
+    item = {"name": "input.png", "sha256": hash_file(image), "size_bytes": 8, "url": None}
     runs[0] = CrateRun(add_hash({**runs[0].record, "files": {"inputImage": [item]}}), runs[0].files)
     done = export_crate(runs, tmp_path / "crate", title="Two clips", find_input=lambda sha256: image)
     assert done.left_out == ()
@@ -69,6 +71,44 @@ def test_the_crate_keeps_the_profile(tmp_path: Path) -> None:
         for item in [action["instrument"], *action["object"], *action["result"]]:
             assert item["@id"] in graph
     assert {item["@id"] for item in root["hasPart"]} <= set(graph)
+
+
+def test_the_crate_has_what_the_profiles_recommend(tmp_path: Path) -> None:
+    """As the SHACL shapes of rocrate-validator say; who made it (`agent`) is not recorded."""
+    image = tmp_path / "input.png"
+    image.write_bytes(b"\x89PNG\r\n\x1a\n")
+    item = {"name": "input.png", "sha256": hash_file(image), "size_bytes": 8, "url": None}
+    failed = make_record(
+        run_id="01JD7Z5Q4M8K3T9V2W6X0Y1ABE",
+        status="failed",
+        exit_code="1",
+        outputs=[],
+        files={"inputImage": [item]},
+        times={**make_record()["times"], "finished": datetime(2026, 11, 25, 12, 0, tzinfo=UTC)},
+    )
+    runs = [*make_runs(tmp_path), CrateRun(failed)]
+    path = export_crate(runs, tmp_path / "crate", title="x", find_input=lambda sha256: image).path
+    entities = json.loads(path.read_text("utf-8"))["@graph"]
+    graph = {entity["@id"]: entity for entity in entities}
+    moment = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{3})?\+\d{2}:\d{2}")
+    actions = [entity for entity in entities if entity["@type"] == "CreateAction"]
+    for action in actions:
+        assert action["name"]
+        assert action["description"]
+        assert moment.fullmatch(action["startTime"])
+        assert action["instrument"]["@id"] in graph
+    for entity in entities:
+        if entity["@type"] == "SoftwareApplication":
+            assert entity["@id"] == entity["url"]
+            assert entity["url"].startswith("http")
+        if entity["@id"].startswith("inputs/"):
+            assert entity["encodingFormat"] == "image/png"
+    (bad,) = (action for action in actions if "FailedActionStatus" in str(action.get("actionStatus")))
+    assert "result" not in bad
+    assert "exit code 1" in bad["error"]
+    assert bad["endTime"] == graph["#execution"]["endTime"] == "2026-11-25T12:00:00.000+00:00"
+    assert graph[graph["./"]["mainEntity"]["@id"]]["version"]
+    assert graph["#execution"]["description"] == "3 runs, which made 2 files"
 
 
 def test_the_crate_can_make_its_runs_again(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.notebook.tutorials import (
     run_nbval,
     tutorial_names,
 )
+from wiro_nb.cli import main
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.reading import read_sidecar
 from wiro_nb.provenance.record import check_record
@@ -170,6 +171,26 @@ def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
         check_record(record)
         assert record["parameters"]["prompt"] == given["prompt"]
         assert record["cell"]["parameters"] == given
+
+
+def test_sealing_finds_the_runs_that_a_papermill_notebook_made_and_did_not_show(
+    service: SandboxProcess, tmp_path: Path
+) -> None:
+    cells = [
+        nbformat.v4.new_code_cell("prompt = ''", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            "import wiro_nb\nrun = wiro_nb.run('sandbox/plain-clip', prompt=prompt, frames=9, wait=True)"
+        ),
+    ]
+    book = nbformat.v4.new_notebook(cells=cells)
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, tmp_path / "in.ipynb")
+    for name in ("one", "two"):
+        target = tmp_path / f"{name}.ipynb"
+        execute_with_papermill(tmp_path / "in.ipynb", target, parameters={"prompt": f"boat {name}"}, cwd=tmp_path)
+        assert main(["seal", str(target)]) == 0
+        (record,) = records_in_notebook(nbformat.read(target, as_version=4)).values()
+        assert record["parameters"]["prompt"] == f"boat {name}"
 
 
 def test_a_papermill_parameter_that_may_be_a_secret_is_in_no_record(

@@ -103,9 +103,10 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def seal(arguments: argparse.Namespace) -> int:
     """Writes the records of closed notebooks into their metadata."""
-    from wiro_nb.provenance.notebooks import seal_notebook
+    from wiro_nb.reproduce.seal import seal as seal_notebook
 
-    done = [seal_notebook(Path(path)) for path in arguments.notebooks]
+    manager = open_manager(arguments)
+    done = [seal_notebook(manager, Path(path)) for path in arguments.notebooks]
     for item in done:
         if arguments.json:
             facts = {"runs": item.run_ids, "added": item.added, "changed": item.changed}

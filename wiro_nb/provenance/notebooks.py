@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,11 +113,14 @@ class Sealed:
     changed: bool
 
 
-def seal_notebook(path: Path) -> Sealed:
+def seal_notebook(
+    path: Path, find_more: Callable[[dict[str, Any]], Mapping[str, dict[str, Any]]] = lambda notebook: {}
+) -> Sealed:
     """Writes the records of a notebook's outputs into `metadata.wiro`; the file is laid out as Jupyter saves it.
 
     Args:
         path: A notebook that is not open with unsaved changes.
+        find_more: Gives records of the notebook, by run id, that none of its outputs has.
 
     Returns:
         What was done; a notebook that is already sealed is not written again.
@@ -129,7 +132,7 @@ def seal_notebook(path: Path) -> Sealed:
     """
     raw = read_bytes(path)
     notebook = _parse(path, raw)
-    records = records_in_notebook(notebook)
+    records = {**find_more(notebook), **records_in_notebook(notebook)}
     for run_id, record in records.items():
         check_record(record, source=f"{path.name}#{run_id}")
     present = notebook["metadata"].get(KEY)

@@ -181,18 +181,20 @@ def _progress(download: Download) -> Iterator[None]:
 def _list(arguments: argparse.Namespace) -> int:
     rows = []
     for model in models():
-        lacking = missing(model)
+        lacking = missing(model, {})
         known = sum(item.bytes_estimate for item in lacking)
         about = "about" if all(item.bytes_estimate for item in lacking) else "over"
         size = f", {about} {format_size(known)}" if known else ""
         state = f"not here{size}" if lacking else "here"
         if arguments.json:
-            names = [item.id for item in model.repositories_for()]
-            print_json({"model": model.name, "is_here": not lacking, "repositories": names})
-        rows.append((model.name, state, pull_command(model) if lacking else ""))
+            here = {item.id: locate(item) is not None for item in model.repositories}
+            print_json({"model": model.name, "is_here": not lacking, "repositories": here})
+        extra = [item for item in model.repositories if item.settings]
+        present = f"{sum(locate(item) is not None for item in extra)} of {len(extra)}" if extra else ""
+        rows.append((model.name, state, present, pull_command(model) if lacking else ""))
     if not arguments.json:
-        print_table(rows, heads=("model", "weights", "next"))
-        print("Weights for the default settings. A setting can need more: wiro-nb local pull MODEL name=value")
+        print_table(rows, heads=("model", "weights", "for settings", "next"))
+        print("Weights for one setting: wiro-nb local pull MODEL name=value")
     return EXIT_DONE
 
 

@@ -27,6 +27,7 @@ from wiro_nb.cli.terminal import escape_controls
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd
+from wiro_nb.provenance.made_by import made_by_notes
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -274,6 +275,8 @@ def _report(handle: Run, *, as_json: bool) -> int:
         print_json(handle.record or _facts(handle))
     else:
         print(describe_run(handle.snapshot))
+        for note in made_by_notes(handle.record or {}):
+            print(f"  note: {note}")
     if handle.error is not None:
         return report_error(handle.error)
     if handle.state is RunState.SUCCEEDED and handle.lacks_files:

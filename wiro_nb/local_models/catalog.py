@@ -44,6 +44,7 @@ OPENRAIL = "creativeml-openrail-m (its use restrictions apply)"
 HUNYUAN = (
     "Tencent Hunyuan Community License (does not apply in the European Union, United Kingdom and South Korea)"
 )
+_UPSTREAM = "apache-2.0 upstream; see the repository's page"
 NOT_STATED = "not stated on its page"
 
 
@@ -128,6 +129,7 @@ class LocalModel:
 def _motion_lora(name: str, file_id: int) -> Repository:
     return Repository(
         f"guoyww/animatediff-motion-lora-{name}",
+        licence=_UPSTREAM,
         patterns=("diffusion_pytorch_model.safetensors",),
         settings=(("loraType", f"FILE:{file_id}"),),
     )
@@ -142,7 +144,7 @@ _ANIMATE_DIFF = (
     Repository("stabilityai/sd-vae-ft-mse", licence="MIT", patterns=_ONE_PART),
     Repository(
         "guoyww/animatediff-motion-adapter-v1-5-2",
-        licence="apache-2.0 upstream; see the repository's page",
+        licence=_UPSTREAM,
         patterns=_ONE_PART,
     ),
     Repository("Yntec/3DCute", licence=OPENRAIL, patterns=_SD15, settings=(("selectedModel", "969"),)),

@@ -170,7 +170,7 @@ def _check_model(model: LocalModel, machine: Machine) -> Check:
     if machine.gpus and machine.memory_gb < model.min_memory_gb:
         finding = f"needs a GPU with about {model.min_memory_gb:g} GB, found {machine.memory_gb:.0f} GB"
         return Check(model.name, False, finding)
-    if lacking := missing(model):
+    if lacking := missing(model, {}):
         known = sum(repository.bytes_estimate for repository in lacking)
         size = f", about {known / GB:.0f} GB" if all(repository.bytes_estimate for repository in lacking) else ""
         return Check(model.name, False, f"its weights are not here{size}", pull_command(model))

@@ -69,7 +69,7 @@ def missing(model: LocalModel, parameters: Mapping[str, Any] | None = None) -> t
 
     Args:
         model: The model.
-        parameters: The settings of a run; None takes the model's defaults.
+        parameters: The settings of a run; None takes the model's defaults, {} what every run needs.
     """
     return tuple(item for item in model.repositories_for(parameters) if locate(item) is None)
 

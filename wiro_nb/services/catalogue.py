@@ -250,7 +250,7 @@ class Catalogue:
 def _weights_notice(slug: str) -> str:
     """Returns the command that downloads a model's weights where they are not on this machine; else ""."""
     model = find(slug)
-    return f"weights not here: {pull_command(model)}" if model is not None and missing(model) else ""
+    return f"weights not here: {pull_command(model)}" if model is not None and missing(model, {}) else ""
 
 
 def bundled_cards(query: str = "", categories: Sequence[str] = ()) -> tuple[ModelCard, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_table
 from wiro_nb.errors import ConnectFailed, UnreadableSchema
 from wiro_nb.presentation.formatting import shorten
+from wiro_nb.presentation.models import listed_models, task_categories
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import ModelSchema
 from wiro_nb.schema.types import Parameter
@@ -19,14 +20,18 @@ _MAX_PAGE_BYTES = 5_000_000
 
 def models(arguments: argparse.Namespace) -> int:
     """Lists the service's models, or the bundled ones where it cannot be reached."""
-    cards = open_manager(arguments).models(" ".join(arguments.query))
+    query = " ".join(arguments.query)
+    cards = listed_models(open_manager(arguments).models(query), query)
     if arguments.json:
         for card in cards:
             print_json({name: getattr(card, name) for name in _CARD_FACTS})
     elif not cards and arguments.query:
         print(f"No models match “{' '.join(arguments.query)}”. All models: wiro-nb models")
     else:
-        rows = [(card.slug, ", ".join(card.categories[:3]), card.notice or card.description) for card in cards]
+        rows = [
+            (card.slug, ", ".join(task_categories(card.categories)[:3]), card.notice or card.description)
+            for card in cards
+        ]
         print_table(rows, heads=("model", "categories", "what it does"))
     return EXIT_DONE
 

@@ -14,7 +14,7 @@ from wiro_nb import errors
 from wiro_nb.cli.parser import COMMANDS
 from wiro_nb.cli.terminal import clean, escape_controls
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import fit_terminal, format_progress
+from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.presentation.run import run_text
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class ProgressLine:
         if not self._is_terminal:
             self._report_contact(snapshot)
             return
-        text = fit_terminal(f"wiro-nb {snapshot.short_id}: {format_progress(snapshot)}", sys.stderr)
+        text = format_bar(snapshot, sys.stderr)
         if text != self._shown:
             write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
             write(f"\r\033[K{clean(text)}")

@@ -99,6 +99,15 @@ COMMANDS: dict[str, Command] = {
             _JSON,
         ),
     ),
+    "completion": Command(
+        "print the script that completes commands and options in a shell",
+        "parser:completion",
+        (
+            _argument(
+                "shell", nargs="?", choices=("bash", "zsh"), default="bash", metavar="SHELL", help="bash or zsh"
+            ),
+        ),
+    ),
     "models": Command(
         "list or search models",
         "models:models",
@@ -262,6 +271,29 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
 }
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Prints a completion script: `eval "$(wiro-nb completion bash)"`."""
+    cases = []
+    for name, command in COMMANDS.items():
+        options = [option for names, _ in command.arguments for option in names if option.startswith("--")]
+        choices = [str(choice) for _, given in command.arguments for choice in given.get("choices", ())]
+        cases.append(f'    {name}) words="{" ".join([*choices, *options, "--help"])}";;')
+    script = [
+        *(["autoload -U +X bashcompinit && bashcompinit"] if arguments.shell == "zsh" else []),
+        "_wiro_nb() {",
+        '  local words=""',
+        '  case "${COMP_WORDS[1]}" in',
+        *cases,
+        "  esac",
+        f'  [ "$COMP_CWORD" -eq 1 ] && words="{" ".join(COMMANDS)}"',
+        '  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))',
+        "}",
+        "complete -o default -F _wiro_nb wiro-nb",
+    ]
+    print("\n".join(script))
+    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,9 +8,10 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,18 @@ def lab(arguments: argparse.Namespace) -> int:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
-    return subprocess.run(command, cwd=folder, check=False).returncode
+    return run_child(command, folder)
+
+
+def run_child(command: Sequence[str], folder: Path) -> int:
+    """Runs a program in the foreground and ends it when this one is asked to end; returns its exit code."""
+    child = subprocess.Popen(command, cwd=folder)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: child.terminate())
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # the terminal sends Ctrl-C to the program too: it decides
 
 
 def require_lab(*packages: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import fit_terminal, format_progress
+from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _wait_in_terminal(view: View) -> None:
 
     def draw(snapshot: Snapshot) -> None:
         nonlocal width
-        text = fit_terminal(f"wiro {snapshot.short_id}: {format_progress(snapshot)}", sys.stderr)
+        text = format_bar(snapshot, sys.stderr)
         sys.stderr.write("\r" + text.ljust(width))
         sys.stderr.flush()
         width = len(text)

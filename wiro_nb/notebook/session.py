@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, Settings
-from wiro_nb.notebook.context import ExecutionContext
+from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, Settings, ledger_path
+from wiro_nb.notebook.context import ExecutionContext, current_context
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -161,10 +161,10 @@ class Session:
         )
 
     def known_runs(self) -> list[Run]:
-        """Returns runs for completion; nothing when no manager was made yet."""
-        if "wiro_nb.session.manager" not in sys.modules:
+        """Returns this notebook's runs for completion, newest first; asks no service."""
+        if "wiro_nb.session.manager" not in sys.modules and not ledger_path().exists():
             return []
-        return self.manager().runs(limit=20)
+        return self.manager(choose=False).runs(notebook=current_context().notebook, limit=50)
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns messages about the ledger, each once; none when no manager was made yet."""

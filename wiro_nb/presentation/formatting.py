@@ -17,6 +17,7 @@ MAX_USD = 1_000_000
 """A larger amount is a typing error."""
 _SMALL_USD = Decimal("0.10")
 _KB = 1000
+_BAR_CELLS = 14
 
 
 def parse_usd(typed: Decimal | float | str) -> Decimal | None:
@@ -169,6 +170,14 @@ def format_progress(snapshot: Snapshot) -> str:
     if snapshot.remaining_s is not None and (snapshot.step or 0) > 1:
         parts.append(format_time_left(snapshot.remaining_s))
     return ", ".join(parts)
+
+
+def format_bar(snapshot: Snapshot, stream: TextIO) -> str:
+    """Returns a progress bar and its numbers, "8k2qf [###--] Generating 60%, 0:05", in the terminal's width."""
+    full, rest = ("█", "░") if (getattr(stream, "encoding", "") or "").lower().startswith("utf") else ("#", "-")
+    done = round((100 if snapshot.state is RunState.SUCCEEDED else snapshot.percent or 0) / 100 * _BAR_CELLS)
+    bar = full * done + rest * (_BAR_CELLS - done)
+    return fit_terminal(f"{snapshot.short_id} [{bar}] {format_progress(snapshot)}", stream)
 
 
 def format_budget(spent_usd: Decimal, budget_usd: Decimal | None, reserved_usd: Decimal = Decimal(0)) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,11 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
     from wiro_nb.api.pricing import Estimate, Pricing
+    from wiro_nb.services.catalogue import ModelCard
 
 _OPTIONS_SHOWN = 40
 _OPEN_OPTIONS = 8
+_TASK = re.compile(r"-to-|video|image|audio|music|voice|speech|lip|upscal|camera|avatar|text|3d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def models_output(models: Sequence[ModelLine], query: str, service: str) -> Outp
     rows: list[list[Child]] = [
         [
             (h("b", model.title), h("br"), code(model.slug)),
-            (model.description, h("br"), muted(", ".join(model.categories))),
+            (model.description, h("br"), muted(", ".join(task_categories(model.categories)))),
             model.price,
             h("code", f"%wiro form {model.slug}", style="font-size:12px;white-space:nowrap"),
         ]
@@ -162,6 +165,16 @@ def form_output(schema: ModelSchema, cell: str) -> Output:
     lines += [f"    {text}" for text in start.split("\n")]
     lines += [f"  inputs: %wiro info {schema.slug}", f"  next: {again}"]
     return compose(Block(html, tuple(lines)))
+
+
+def task_categories(categories: Iterable[str]) -> list[str]:
+    """Returns the categories that say what a model does, without those that say how it is served."""
+    return [word for word in categories if _TASK.search(word)]
+
+
+def listed_models(cards: Iterable[ModelCard], query: str) -> list[ModelCard]:
+    """Returns the models of a list; the sandbox's own practice models only where a word asks for them."""
+    return [card for card in cards if not card.slug.startswith("sandbox/") or "sandbox" in query.lower()]
 
 
 def value_label(parameter: Parameter, value: object) -> str:

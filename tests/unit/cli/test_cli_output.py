@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +17,7 @@ from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.presentation.formatting import fit_terminal
+from wiro_nb.presentation.formatting import fit_terminal, format_bar
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -87,6 +92,44 @@ def test_a_log_says_once_that_contact_is_lost_and_once_that_it_is_back(
     lost, back = capsys.readouterr().err.splitlines()
     assert "Lost contact with sandbox" in lost
     assert "Connected again" in back
+
+
+def test_a_progress_bar_fills_in_plain_characters_where_others_cannot_be_written() -> None:
+    shot = Snapshot("01JD", "y1abc", "a/b", "sandbox", True, RunState.SUBMITTED, Stage.GENERATING, percent=50.0)
+    plain = format_bar(shot, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert plain == "y1abc [#######-------] Generating 50%"
+    assert "███████░░░░░░░" in format_bar(shot, io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    long = replace(shot, step=500, steps=1000, elapsed_s=36_000.0, remaining_s=36_000.0)
+    assert len(format_bar(long, io.StringIO())) <= 79
+
+
+def test_the_completion_script_offers_commands_and_options_in_bash() -> None:
+    script = subprocess.run(
+        [sys.executable, "-m", "wiro_nb", "completion"], capture_output=True, text=True, check=True
+    ).stdout
+    probe = 'COMP_WORDS=(wiro-nb {}); COMP_CWORD={}; _wiro_nb; echo "${{COMPREPLY[@]}}"'
+    for words, place, wanted in (("ru", 1, "run runs"), ("run --max", 2, "--max-cost")):
+        answer = subprocess.run(
+            ["bash", "-c", f"{script}\n{probe.format(words, place)}"], capture_output=True, text=True, check=True
+        )
+        assert answer.stdout.split() == wanted.split()
+
+
+def test_a_program_in_the_foreground_ends_with_this_one(tmp_path: Path) -> None:
+    child = "import os, sys, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import pathlib, sys; from wiro_nb.cli.tutorials import run_child; "
+        f"sys.exit(run_child([sys.executable, '-c', {child!r}], pathlib.Path('.')))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    parent.terminate()
+    assert parent.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_progress_line_fits_the_terminal() -> None:

@@ -34,6 +34,8 @@ def offered(cell: str) -> tuple[str, ...]:
         ('%%wiro pruna/vace ratio="16|', ['"16:9 (Landscape)"']),
         ("%%wiro pruna/vace ratio=land|", []),
         ("%%wiro pruna/vace nothing=|", []),
+        ("%%wiro pruna/vace --sweep reso|", ["resolution="]),
+        ("%%wiro pruna/vace --sweep resolution=480p,7|", ["720p"]),
         ("%%wiro pruna/vace --w|", ["--wait"]),
         ("%wiro use |", ["sandbox", "local", "cloud"]),
         ("%wiro help bud|", ["budget"]),

@@ -19,7 +19,12 @@ from wiro_nb.notebook.form.controller import FormController
 from wiro_nb.notebook.form.results import FormResults
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.models import estimate_default, format_default_price
+from wiro_nb.presentation.models import (
+    estimate_default,
+    format_default_price,
+    listed_models,
+    task_categories,
+)
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.redaction import redact
@@ -74,7 +79,7 @@ class BrowserController:
 
     def _search(self, browser: ModelBrowser, query: str) -> None:
         try:
-            browser.add(describe_cards(session.manager().models(query, limit=MODELS_ASKED)))
+            browser.add(describe_cards(listed_models(session.manager().models(query, limit=MODELS_ASKED), query)))
         except WiroError as error:
             browser.show_message(error.lines())
 
@@ -102,14 +107,13 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
     """Returns models as the browser shows them."""
     thumbs = own_pictures()
     free = session.manager().choice.is_free
-    # Models one has used come first; the sandbox's own practice models after those that exist.
-    ordered = sorted(cards, key=lambda card: (card.slug not in thumbs, card.slug.startswith("sandbox/")))
+    ordered = sorted(cards, key=lambda card: card.slug not in thumbs)  # models one has used come first
     return [
         {
             "slug": card.slug,
             "title": card.title,
             "description": card.description[:_LONGEST_DESCRIPTION],
-            "categories": list(card.categories),
+            "categories": task_categories(card.categories),
             "price": card.notice or "free" if free else format_default_price(card.price, None, ""),
             "usd": 0.0 if free else _lowest_usd(card),
             "runs": card.run_count or None,

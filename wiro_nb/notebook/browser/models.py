@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.models import ModelInfo, ModelLine, format_default_price, models_output
+from wiro_nb.presentation.models import ModelInfo, ModelLine, format_default_price, listed_models, models_output
 from wiro_nb.presentation.output import Displayable, Output
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def models(query: str = "", *, limit: int | None = None) -> ModelList:
         limit: At most this many; None: a hundred where they can be searched and narrowed down, else twenty.
     """
     limit = limit or (_MANY if current_context().is_live else _FEW)
-    return ModelList(session.manager().models(query, limit=limit), query)
+    return ModelList(listed_models(session.manager().models(query, limit=limit), query), query)
 
 
 def info(model: str) -> ModelInfo:

@@ -11,6 +11,7 @@ import ipywidgets
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
 from wiro_nb.notebook.widgets.field import ChoicesField, Field, FlagField, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField, FileSources
+from wiro_nb.presentation.models import task_categories
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def form_data(schema: ModelSchema, plan: FormPlan, badge: str) -> dict[str, Any]
         "title": schema.title,
         "owner": schema.owner,
         "description": schema.description[:400],
-        "categories": list(schema.categories)[:8],
+        "categories": task_categories(schema.categories),
         "badge": badge,
         "fields": [field.to_dict() for field in plan.fields],
         "notes": [*plan.notes, *([f"Its inputs changed {changed}."] if changed else [])],

@@ -6,8 +6,8 @@ Never asks the service: it knows the bundled models, the ones seen in this kerne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
@@ -21,6 +21,7 @@ from wiro_nb.notebook.magic.parser import (
     read_settings,
 )
 from wiro_nb.notebook.session import session
+from wiro_nb.presentation.formatting import shorten
 from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, Command, find_command
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -30,6 +31,7 @@ _CELL_MODEL = re.compile(rf"^%%{MAGIC}\s+(?P<rest>[^\n]*)")
 _PIECE = re.compile(
     r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
 )
+_LONGEST_PROMPT = 40
 _FLAG_CHOICES = {
     "service": ("sandbox", "local", "cloud"),
     "spent_by": ("model", "day", "notebook"),
@@ -40,12 +42,13 @@ _FLAG_CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What can stand in place of `fragment`, the text before the cursor."""
+    """What can stand in place of `fragment`, the text before the cursor; `about` says a word about some."""
 
     fragment: str
     texts: tuple[str, ...]
     kind: str
     files_too: bool = False
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @context_matcher(identifier="wiro_nb", priority=200)  # type: ignore[untyped-decorator]
@@ -55,7 +58,7 @@ def match_wiro(context: CompletionContext) -> SimpleMatcherResult:
     if offer is None:
         return SimpleMatcherResult(completions=[], suppress=False)
     return SimpleMatcherResult(
-        completions=[SimpleCompletion(text, type=offer.kind) for text in offer.texts],
+        completions=[SimpleCompletion(text, type=offer.about.get(text, offer.kind)) for text in offer.texts],
         matched_fragment=offer.fragment,
         suppress=not offer.files_too,
         ordered=True,
@@ -94,10 +97,13 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
     """Offers what fits the last word, which is empty after a space."""
     typed = words[-1] if words else Word("")
     earlier = words[:-1]
+    is_axis = bool(earlier) and earlier[-1].text == "--sweep"
     if typed.name is not None and command.takes_values:
-        return _choices(_model_in(command, earlier), typed, rest)
+        return _choices(_model_in(command, earlier), typed, rest, is_list=is_axis)
     if typed.text.startswith("--"):
         return _offer(typed.text, (flag.name for flag in command.flags), "keyword")
+    if is_axis and (varied := _model_in(command, earlier)) is not None:
+        return _offer(typed.text, (f"{quote_name(item.id)}=" for item in varied.parameters), "param")
     if earlier and (flag := command.flag(earlier[-1].text)) is not None and flag.value:
         return _of_kind(flag.kind, typed.text)
     given = _positional(command, earlier)
@@ -136,19 +142,23 @@ def _of_kind(kind: str, typed: str) -> Offer | None:
     if kind == "model":
         return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
     if kind in ("run", "source"):
-        return _offer(typed, (run.short_id for run in session.known_runs()), "run", files_too=kind == "source")
+        known = session.known_runs()
+        runs = {run.short_id: shorten(run.snapshot.prompt, _LONGEST_PROMPT) or run.model for run in known}
+        offer = _offer(typed, runs, "run", files_too=kind == "source")
+        return None if offer is None else replace(offer, about=runs)
     if kind == "command":
         return _offer(typed, (command.name for command in COMMANDS), "magic")
     return _offer(typed, _FLAG_CHOICES.get(kind, ()), "keyword")
 
 
-def _choices(schema: ModelSchema | None, typed: Word, rest: str) -> Offer | None:
+def _choices(schema: ModelSchema | None, typed: Word, rest: str, *, is_list: bool = False) -> Offer | None:
+    """Offers the values of a setting; in a list those that stand after the last comma."""
     parameter = schema.get(typed.name or "") if schema else None
     if parameter is None:
         return None
     head = f"{quote_name(parameter.id)}="
     start = rest.rindex(head) + len(head)
-    fragment = rest[start:]
+    fragment = rest[start:].rpartition(",")[2] if is_list else rest[start:]
     values = (quote_word(text) for text in _labels(parameter))
     wanted = fragment.strip("\"'").lower()
     found = tuple(text for text in values if text.strip("\"'").lower().startswith(wanted))

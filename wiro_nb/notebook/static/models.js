@@ -8,11 +8,8 @@ import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 
 const FIRST_SHOWN = 8;
 const CHIPS_SHOWN = 8;
-const PLAIN_CHIPS = 4;
 const ASK_AFTER_MS = 350;
 const COVERS_KEY = "wiro_nb.covers";
-/** Categories that say what a model does come before those that say how it is served. */
-const TELLING = /-to-|video|image|audio|music|voice|speech|lip|upscal|camera|avatar|text|3d/;
 
 const SORTS = [
   ["listed", "as listed"],
@@ -31,14 +28,11 @@ const ORDERS = {
 const plainCategory = (word) => word.replaceAll("-", " ").replace(/^./, (letter) => letter.toUpperCase());
 const haystack = (model) => [model.slug, model.title, model.description, ...model.categories].join(" ").toLowerCase();
 
-/** [category, how many models have it]: the telling ones, and others only where there are few of them. */
+/** [category, how many models have it], the most frequent first. */
 function countCategories(models) {
   const counts = new Map();
   for (const model of models) for (const word of new Set(model.categories)) counts.set(word, (counts.get(word) ?? 0) + 1);
-  const telling = [...counts].filter(([word]) => TELLING.test(word));
-  const plain = [...counts].filter(([word]) => !TELLING.test(word));
-  const byCount = ([a, m], [b, n]) => n - m || a.localeCompare(b);
-  return [...telling.sort(byCount), ...plain.sort(byCount).slice(0, Math.max(0, PLAIN_CHIPS - telling.length))];
+  return [...counts].sort(([a, m], [b, n]) => n - m || a.localeCompare(b));
 }
 
 function readCovers(fallback) {
@@ -89,7 +83,7 @@ function runsText(count) {
 }
 
 function modelNode(model, { withCover, remote, active, choose }) {
-  const word = model.categories.filter((item) => item !== active).sort((a, b) => Number(TELLING.test(b)) - Number(TELLING.test(a)))[0];
+  const word = model.categories.find((item) => item !== active);
   const price = h("b", { class: "wiro-num wiro-push" });
   setMoneyText(price, model.price);
   const node = h("button", { type: "button", class: "wiro-model", on: { click: () => choose(model, node) } },

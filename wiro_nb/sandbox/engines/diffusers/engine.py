@@ -76,8 +76,7 @@ class DiffusersEngine:
             preview = None
             if shown := message["preview"]:
                 preview = Preview(base64.b64decode(shown["jpeg"]), shown["width"], shown["height"])
-            progress = Progress(message["phase"], message["step"], message["steps"], notes=told)
-            await report(progress)
+            await report(Progress(message["phase"], message["step"], message["steps"], notes=told))
             if preview is not None:
                 await report(Progress(message["phase"], message["step"], message["steps"], preview))
 

@@ -116,9 +116,12 @@ class Generator:
         references = len(call["pictures"].get("reference_images", ()))
 
         def on_step(_: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-            self._phase = "decode" if step + 1 == steps else "generate"
+            self._phase = "generate"
             preview = clock.picture(loaded.colours, values["latents"], references)
             channel.report("generate", step + 1, steps, preview)
+            if step + 1 == steps:
+                self._phase = "decode"
+                channel.report("decode")
             return values
 
         arguments = {**call["arguments"], **_read_pictures(call)}

@@ -37,8 +37,8 @@ class WorkerDied(Exception):
 
 
 def worker_command(python: str = "") -> Sequence[str]:
-    """Returns the command of a worker, without its index."""
-    return (python or sys.executable, "-m", "wiro_nb.sandbox.engines.diffusers.worker")
+    """Returns the command of a worker, without its index. What lies in the working folder is not imported."""
+    return (python or sys.executable, "-P", "-m", "wiro_nb.sandbox.engines.diffusers.worker")
 
 
 class _Worker:

@@ -1,0 +1,136 @@
+"""Tiny repositories of all five models, and an engine whose calls are made small enough for a CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wiro_nb.sandbox.engines import Job, Preview, Progress, Result
+from wiro_nb.sandbox.engines.diffusers import engine as engine_module
+from wiro_nb.sandbox.engines.diffusers.calls import Call, Request
+from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, worker_command
+
+SMALL = {"num_frames": 5, "num_inference_steps": 3, "width": 64, "height": 64}
+NEEDED = ("torch", "diffusers", "transformers", "peft")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if any(find_spec(name) is None for name in NEEDED):
+        skip = pytest.mark.skip(reason='pip install "wiro_nb[local]"')
+        for item in items:
+            if "local" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the tiny repositories, in which weights are looked for."""
+    root = tmp_path_factory.mktemp("weights")
+    code = "import sys, pathlib; from tests.local.tiny import make_all; make_all(pathlib.Path(sys.argv[1]))"
+    # One thread: tiny models are slower on many, and a second library in this process is none of theirs.
+    environment = {"OMP_NUM_THREADS": "1", "WIRO_LOCAL_WEIGHTS": str(root), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root)], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield root
+
+
+@dataclass
+class Studio:
+    """The diffusers engine on a loop of its own. `calls` replaces arguments of the next calls."""
+
+    root: Path
+    runner: asyncio.Runner
+    pool: Pool
+    changes: dict[str, Any] = field(default_factory=dict)
+    progress: list[Progress] = field(default_factory=list)
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self.engine = DiffusersEngine(pool=self.pool)
+
+    def shrink(self, request: Request) -> Call:
+        """Makes the call that the engine makes, and lowers what takes time."""
+        call = self._make_call(request)
+        return replace(call, arguments={**call.arguments, **SMALL, **self.changes})
+
+    _make_call = staticmethod(engine_module.make_call)
+
+    async def run_async(
+        self, model: str, parameters: dict[str, Any], pictures: tuple[Path, ...], at: asyncio.Event | None = None
+    ) -> Result:
+        self.count += 1
+        folder = self.root / str(self.count)
+        folder.mkdir()
+        self.progress = []
+
+        async def report(progress: Progress) -> None:
+            self.progress.append(progress)
+            if at is not None and progress.phase == "generate":
+                at.set()
+
+        inputs = {"inputImage": pictures} if pictures else {}
+        return await self.engine.run(Job("1", model, "clip", parameters, inputs, folder), report)
+
+    def run(self, model: str, parameters: dict[str, Any], *pictures: Path, **changes: Any) -> Result:
+        """Generates one clip."""
+        self.changes = changes
+        return self.runner.run(self.run_async(model, parameters, pictures))
+
+    def bytes_of(self, model: str, parameters: dict[str, Any], *pictures: Path, **changes: Any) -> bytes:
+        """Generates one clip and returns its file."""
+        return self.run(model, parameters, *pictures, **changes).outputs[0].path.read_bytes()
+
+    @property
+    def previews(self) -> list[Preview]:
+        """The previews of the last run."""
+        return [progress.preview for progress in self.progress if progress.preview is not None]
+
+    @property
+    def pid(self) -> int:
+        """Of the first worker."""
+        worker = self.pool._slots[0].worker
+        assert worker is not None
+        return worker._process.pid
+
+
+@pytest.fixture(scope="session")
+def studio(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+        pool = Pool(worker_command(), 2)
+        made = Studio(tmp_path_factory.mktemp("clips"), runner, pool)
+        patch.setattr(engine_module, "make_call", made.shrink)
+        yield made
+        runner.run(pool.close())
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("pictures") / "in.png"
+    Image.linear_gradient("L").convert("RGB").resize((96, 64)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("pictures") / "other.png"
+    Image.radial_gradient("L").convert("RGB").resize((64, 96)).save(path)
+    return path

@@ -1,0 +1,234 @@
+"""All five models on the CPU with tiny random weights, through the same code as with real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.local.conftest import Studio
+from wiro_nb.media.mp4 import probe_mp4
+from wiro_nb.sandbox.engines import EngineError
+
+pytestmark = pytest.mark.local
+
+ANIMATE, TI2V, VACE = "wiro/animate-diff", "Wan-AI/Wan2.2-TI2V-5B-text-to-video", "pruna/vace"
+EFFECTS, SKYREELS = "wiro/wan2.2-effects-extra", "wiro/SkyReels-V1"
+SEED = {"seed": "7", "prompt": "a boat"}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "variants"),
+    [
+        (
+            ANIMATE,
+            SEED | {"selectedModel": "485"},
+            [{"selectedModel": "969"}, {"loraType": "FILE:169578"}, {"negativePrompt": "blur"}],
+        ),
+        (TI2V, SEED, [{"scale": "1"}, {"negativePrompt": "blur"}]),
+        (VACE, SEED, [{"sampleSolver": "dpm++"}, {"sampleShift": "2"}, {"guidanceScale": "1"}]),
+        (EFFECTS, SEED | {"effectType": "jungle"}, []),
+        (SKYREELS, SEED, [{"scale": "2"}, {"negativePrompt": "blur"}]),
+    ],
+    ids=["animatediff", "ti2v", "vace", "effects", "skyreels"],
+)
+def test_the_same_request_gives_the_same_bytes_and_every_setting_changes_them(
+    studio: Studio, picture: Path, model: str, base: dict[str, Any], variants: list[dict[str, Any]]
+) -> None:
+    pictures = (picture,) if model in (VACE, EFFECTS, SKYREELS) else ()
+    first = studio.run(model, base, *pictures)
+    clip = first.outputs[0].path.read_bytes()
+    info = probe_mp4(first.outputs[0].path)
+    assert info is not None
+    assert (info.width, info.height, info.frames) == (64, 64, 5)
+    phases = [progress.phase for progress in studio.progress if progress.preview is None]
+    assert phases == ["load", "encode", "generate", "generate", "generate", "decode", "save"]
+    assert digest(studio.bytes_of(model, base, *pictures)) == digest(clip)
+
+    made = first.made_by
+    assert (made["engine"], made["seed"], made["device"], made["dtype"]) == ("diffusers", 7, "CPU", "float32")
+    assert made["versions"]["torch"]
+    assert made["repositories"]["pipeline"]["licence"]
+
+    others = [{"seed": "8"}, *variants] + ([] if model == EFFECTS else [{"prompt": "a lighthouse at night"}])
+    seen = {digest(clip): "the request itself"}
+    for change in others:
+        one = digest(studio.bytes_of(model, base | change, *pictures))
+        assert one not in seen, f"{change} gives the same clip as {seen[one]}"
+        seen[one] = str(change)
+    assert digest(studio.bytes_of(model, base, *pictures, num_inference_steps=4)) not in seen
+
+
+@pytest.mark.parametrize("model", [VACE, EFFECTS, SKYREELS])
+def test_the_input_picture_matters(studio: Studio, picture: Path, other_picture: Path, model: str) -> None:
+    given = SEED | {"effectType": "jungle"}
+    clips = {digest(studio.bytes_of(model, given, path)) for path in (picture, other_picture)}
+    if model == VACE:
+        clips |= {
+            digest(studio.bytes_of(model, given)),
+            digest(studio.bytes_of(model, given, picture, other_picture)),
+        }
+    assert len(clips) == (4 if model == VACE else 2)
+
+
+def test_a_lora_of_an_earlier_run_leaves_no_trace(studio: Studio, picture: Path) -> None:
+    zoom, pan = SEED | {"loraType": "FILE:169584"}, SEED | {"loraType": "FILE:169578"}
+    first, second, again = (digest(studio.bytes_of(ANIMATE, given)) for given in (zoom, pan, zoom))
+    assert first == again != second
+
+
+def test_two_workers_make_the_same_bytes(studio: Studio) -> None:
+    async def both() -> list[bytes]:
+        studio.changes = {"num_inference_steps": 4}
+        runs = [studio.run_async(TI2V, SEED, ()) for _ in range(2)]
+        return [result.outputs[0].path.read_bytes() for result in await asyncio.gather(*runs)]
+
+    one, two = studio.runner.run(both())
+    assert digest(one) == digest(two)
+    assert sum(slot.worker is not None for slot in studio.pool._slots) == 2
+
+
+@pytest.mark.parametrize("model", [ANIMATE, TI2V, VACE, EFFECTS, SKYREELS])
+def test_a_cancel_ends_a_run_within_a_second_and_keeps_the_worker(
+    studio: Studio, picture: Path, model: str
+) -> None:
+    given = SEED | {"effectType": "jungle"}
+    pictures = (picture,) if model in (VACE, EFFECTS, SKYREELS) else ()
+
+    async def cancel() -> float:
+        studio.changes = {"num_inference_steps": 900}
+        generating = asyncio.Event()
+        run = asyncio.ensure_future(studio.run_async(model, given, pictures, generating))
+        await asyncio.wait_for(generating.wait(), 60)
+        started = time.monotonic()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return time.monotonic() - started
+
+    workers = {slot.worker for slot in studio.pool._slots}
+    assert studio.runner.run(cancel()) < 1
+    assert {slot.worker for slot in studio.pool._slots} == workers, "no worker was killed for it"
+    assert list((studio.root / str(studio.count)).iterdir()) == []
+
+
+def test_a_killed_worker_costs_a_second_run_with_the_same_bytes(studio: Studio) -> None:
+    expected = digest(studio.bytes_of(TI2V, SEED, num_inference_steps=30))
+
+    async def kill() -> bytes:
+        generating = asyncio.Event()
+        run = asyncio.ensure_future(studio.run_async(TI2V, SEED, (), generating))
+        await asyncio.wait_for(generating.wait(), 60)
+        os.kill(studio.pid, signal.SIGKILL)
+        return (await run).outputs[0].path.read_bytes()
+
+    assert digest(studio.runner.run(kill())) == expected
+
+
+def test_too_little_memory_is_a_sentence_and_the_next_run_works(studio: Studio) -> None:
+    with pytest.raises(EngineError, match=r"^Out of memory on CPU \(.*40000001 frames\): lower the size"):
+        studio.run(TI2V, SEED, num_frames=40_000_001, width=512, height=512)
+    assert studio.run(TI2V, SEED).outputs[0].frames == 5
+
+
+def test_previews_are_small_pictures_a_few_times_a_second(studio: Studio) -> None:
+    from PIL import Image
+
+    started = time.monotonic()
+    studio.run(TI2V, SEED, num_inference_steps=60)
+    assert 1 <= len(studio.previews) <= 4 * (time.monotonic() - started)
+    for preview in studio.previews:
+        assert len(preview.jpeg) < 14_000
+        with Image.open(io.BytesIO(preview.jpeg)) as image:
+            assert (image.format, image.size) == ("JPEG", (preview.width, preview.height))
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "message"),
+    [
+        (
+            ANIMATE,
+            {"selectedModel": "959"},
+            r"liamhvn/SDVN5-3DCuteWave are not .* wiro-nb local pull wiro/animate-diff",
+        ),
+        (EFFECTS, {"effectType": "crying"}, r"weights Remade-AI/crying are not on this machine"),
+        (SKYREELS, {}, "cannot be read as an image"),
+    ],
+)
+def test_what_is_missing_or_no_picture_is_a_sentence(
+    studio: Studio, picture: Path, tmp_path: Path, model: str, given: dict[str, Any], message: str
+) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    with pytest.raises(EngineError, match=message):
+        studio.run(model, SEED | given, text if model == SKYREELS else picture)
+
+
+_INSIDE = """
+import json, sys, torch, logging
+from transformers import AutoTokenizer
+from wiro_nb.sandbox.engines.diffusers import generate
+from wiro_nb.sandbox.engines.diffusers.pipelines import load_pipeline, plan_for
+root = sys.argv[1]
+folders = {"pipeline": f"{root}/hunyuanvideo-community/HunyuanVideo"}
+folders["transformer"] = f"{root}/Skywork/SkyReels-V1-Hunyuan-I2V"
+sky = {"key": "sky", "pipeline": "HunyuanSkyreelsImageToVideoPipeline", "folders": folders}
+wan = {"key": "wan", "pipeline": "WanPipeline", "folders": {"pipeline": f"{root}/Wan-AI/Wan2.2-TI2V-5B-Diffusers"}}
+generator = generate.Generator(0)
+text = "a boat on a calm lake"
+tokens = generator._load(sky).pipe.tokenizer(text).input_ids
+reference = AutoTokenizer.from_pretrained(f"{root}/hunyuanvideo-community/HunyuanVideo/tokenizer")(text).input_ids
+kept = [list(generator._loaded)]
+generator._load(wan); kept.append(generator.models())
+generator._load(sky); kept.append(generator.models())
+generator._cache_bytes = lambda: 1
+generator._load({**wan, "key": "wan again"}); kept.append(generator.models())
+print(json.dumps({"tokens": tokens, "reference": reference, "kept": kept}))
+"""
+
+
+def test_tokens_are_the_repositorys_and_the_least_recently_used_model_leaves_first(tiny_weights: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _INSIDE, str(tiny_weights)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["tokens"] == found["reference"]
+    assert found["kept"] == [["sky"], ["sky", "wan"], ["wan", "sky"], ["wan again"]]
+
+
+def test_the_service_runs_a_model_bills_nothing_and_says_how(tiny_weights: Path, start_sandbox: Any) -> None:
+    service = start_sandbox("--engine", "diffusers", "--workers", "1")
+    given = {"prompt": "[fail] a boat", "frameNumber": 2, "steps": 2, "width": 64, "height": 64, "seed": "7"}
+    headers = {"x-api-key": service.key_only_api_key}
+    with httpx2.Client(base_url=service.base_url, headers=headers, timeout=60, trust_env=False) as client:
+        refused = client.post("/Run/sandbox/plain-clip", json={"prompt": "x"}).json()
+        assert refused["result"] is False
+        task_id = client.post("/Run/wiro/animate-diff", json=given).json()["taskid"]
+        deadline = time.monotonic() + 120
+        while True:
+            (task,) = client.post("/Task/Detail", json={"taskid": task_id}).json()["tasklist"]
+            if task["status"] == "task_postprocess_end":
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        clip = client.get(task["outputs"][0]["url"]).content
+    assert (task["pexit"], float(task["totalcost"])) == ("0", 0.0), task["debugerror"]
+    assert task["madeby"]["call"]["num_frames"] == 2
+    assert re.search(r"selectedModel 60 has no known public weights: .* stands in for it", task["debugoutput"])
+    assert "on this machine, nothing is charged" in task["debugoutput"]
+    assert clip[4:8] == b"ftyp"

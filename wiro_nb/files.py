@@ -1,13 +1,31 @@
-"""Files as wholes: their hash, and putting a new one in the place of another in one step."""
+"""Files as wholes: their hash, safe names, and putting a new one in the place of another in one step."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
+
+LONGEST_NAME_BYTES = 120
+
+_RESERVED = frozenset(
+    {
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"),
+    }
+)
+_UNSAFE = re.compile(r'[<>:"/\\|?*]')
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
 class Writer(Protocol):
@@ -96,3 +114,65 @@ def _mode_of(path: Path) -> int | None:
         return path.stat().st_mode & 0o777
     except OSError:
         return None
+
+
+def safe_name(name: str, fallback: str = "output") -> str:
+    """Returns a name from outside as a plain file name that any system takes.
+
+    Args:
+        name: As given by the service or a person: may hold separators, dots, control characters.
+        fallback: Used when nothing of it can be kept.
+
+    Returns:
+        One path part: no separator, not hidden, not reserved on Windows, at most 120 bytes of UTF-8 with its
+        suffix kept. Letters of all scripts stay.
+    """
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    text = unicodedata.normalize("NFC", text).replace("\\", "/").rsplit("/", 1)[-1]
+    # Control, format (bidirectional overrides), private-use and unassigned characters can disguise a name.
+    text = "".join(char for char in text if unicodedata.category(char)[0] != "C")
+    text = _UNSAFE.sub("_", text)
+    text = re.sub(r"\s+", " ", text).strip(". ").lstrip("- ")  # a command would take "-rf" for an option
+    if not text.strip("_"):
+        return fallback
+    if text.split(".", 1)[0].strip().lower() in _RESERVED:
+        text = f"_{text}"
+    return _shorten(text) or fallback
+
+
+class UniqueNames:
+    """Gives each name once: the name, or the name with "-2", "-3"...; case does not make a difference.
+
+    Args:
+        taken: Names that are not given at all.
+    """
+
+    def __init__(self, *taken: str) -> None:
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, int] = {}
+
+    def add(self, name: str) -> str:
+        """Returns the name as it is still free."""
+        stem, suffix = _split(name)
+        candidate, number = name, self._numbers.get(name.casefold(), 1)
+        while candidate.casefold() in self._taken:
+            number += 1
+            candidate = _shorten(f"{stem}-{number}{suffix}", f"-{number}{suffix}")
+        self._numbers[name.casefold()] = number
+        self._taken.add(candidate.casefold())
+        return candidate
+
+
+def _split(name: str) -> tuple[str, str]:
+    suffix = PurePosixPath(name).suffix
+    if _SUFFIX.fullmatch(suffix) is None:
+        return name, ""
+    return name[: -len(suffix)], suffix
+
+
+def _shorten(name: str, ending: str | None = None) -> str:
+    end = _split(name)[1] if ending is None else ending
+    stem = name[: len(name) - len(end)] if end else name
+    room = LONGEST_NAME_BYTES - len(end.encode())
+    kept = stem.encode()[:room].decode("utf-8", "ignore")
+    return (kept.rstrip(". ") if kept != stem else kept) + end

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.config import Settings
 from wiro_nb.errors import DownloadFailed, WiroError
-from wiro_nb.execution.run_files import UniqueNames, safe_name
-from wiro_nb.files import hash_file
+from wiro_nb.files import UniqueNames, hash_file, safe_name
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import is_whole

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import InvalidFile
+from wiro_nb.files import safe_name
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.redaction import MASK, redact
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
-from wiro_nb.schema.files import is_url, safe_name, url_input
+from wiro_nb.schema.files import is_url, url_input
 from wiro_nb.schema.types import CHOICE_TYPES, compare_schemas
 
 _LONGEST_SHOWN = 60
@@ -198,7 +199,7 @@ def _collect_files(
         if parameter in skip or (schema.get(parameter) is None and not schema.free_form):
             continue
         for item in items:
-            name = safe_name(str(item["name"]))
+            name = safe_name(str(item["name"]), "file")
             opened = _open_stored(parameter, name, item.get("sha256"), find_file) or _take_address(
                 parameter, item.get("url"), schema
             )

@@ -23,9 +23,10 @@ from urllib.parse import quote, unquote
 
 from starlette.datastructures import UploadFile
 
+from wiro_nb.files import safe_name
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.tasks import Task, new_token
-from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, safe_name
+from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types
 
 FIRST_TASK_ID = 100001
 _TABLES = """
@@ -241,7 +242,7 @@ def _server_path(path: Path) -> str:
 
 def _plain_name(name: str) -> str:
     """Returns a file name without folders and with plain characters only; never empty."""
-    return re.sub(r"[^\w.\-]+", "_", safe_name(name))
+    return re.sub(r"[^\w.\-]+", "_", safe_name(name, "file"))
 
 
 def _extension(name: str) -> str:

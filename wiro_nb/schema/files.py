@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from wiro_nb.errors import InvalidFile
+from wiro_nb.files import safe_name
 from wiro_nb.media.sniffing import sniff
 from wiro_nb.schema.coerce import ValueRefused, is_empty
 from wiro_nb.schema.types import Parameter
@@ -115,15 +116,8 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
 def url_input(parameter: str, url: str) -> FileInput:
     """Returns the input for a URL or for the bare name of a service sample; nothing is fetched."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name if is_url(url) else url
-    name = safe_name(name)
+    name = safe_name(name, "file")
     return FileInput(parameter, name, None, url, mimetypes.guess_type(name)[0] or "", None, None)
-
-
-def safe_name(name: str) -> str:
-    """Returns a file name that cannot break a multipart header or name a folder."""
-    last = re.split(r"[/\\]", name)[-1]
-    cleaned = re.sub(r'[\x00-\x1f\x7f"<>:|?*\ud800-\udfff]', "_", last).strip(". ")
-    return cleaned[-120:] or "file"
 
 
 def _reason(error: Exception) -> str:
@@ -160,7 +154,7 @@ def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
             raise _invalid(parameter, str(path), "is of a type the service does not take", wanted)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest() if with_hash else None
-    return FileInput(parameter, safe_name(path.name), path, None, content_type, size_bytes, digest)
+    return FileInput(parameter, safe_name(path.name, "file"), path, None, content_type, size_bytes, digest)
 
 
 def sniff_type(head: bytes, name: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wiro_nb import files
 from wiro_nb.execution import run_files
 
 RUN_ID = "01KAJ0000000000000000K3F9A"
@@ -70,36 +71,36 @@ def test_model_slugs_are_plain(model: str, slug: str) -> None:
     ],
 )
 def test_safe_names(name: str, safe: str) -> None:
-    assert run_files.safe_name(name) == safe
+    assert files.safe_name(name) == safe
 
 
 @given(st.text(max_size=300))
 def test_any_text_becomes_one_harmless_path_part(name: str) -> None:
-    safe = run_files.safe_name(name)
+    safe = files.safe_name(name)
     assert safe
-    assert len(safe.encode()) <= run_files.LONGEST_NAME_BYTES
+    assert len(safe.encode()) <= files.LONGEST_NAME_BYTES
     assert PurePosixPath(safe).parts == (safe,)
     assert PureWindowsPath(safe).parts == (safe,)
     assert not safe.startswith(".")
     assert safe == safe.rstrip(". ")
-    assert run_files.safe_name(safe) == safe
+    assert files.safe_name(safe) == safe
 
 
 def test_a_long_name_keeps_its_suffix() -> None:
-    safe = run_files.safe_name("ü" * 300 + ".mp4")
+    safe = files.safe_name("ü" * 300 + ".mp4")
     assert safe.endswith("ü.mp4")
-    assert len(safe.encode()) <= run_files.LONGEST_NAME_BYTES
+    assert len(safe.encode()) <= files.LONGEST_NAME_BYTES
 
 
 def test_taken_names_are_counted_up() -> None:
-    names = run_files.UniqueNames("run.json")
+    names = files.UniqueNames("run.json")
     assert [names.add("Clip.mp4") for _ in range(3)] == ["Clip.mp4", "Clip-2.mp4", "Clip-3.mp4"]
     assert names.add("clip.MP4") == "clip-4.MP4"
     assert names.add("RUN.json") == "RUN-2.json"
     long = "x" * 116 + ".mp4"
-    other = run_files.UniqueNames(long).add(long)
+    other = files.UniqueNames(long).add(long)
     assert other != long
-    assert len(other) <= run_files.LONGEST_NAME_BYTES
+    assert len(other) <= files.LONGEST_NAME_BYTES
 
 
 def test_relative_paths_stay_inside(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from typing import IO, Any, Protocol
 import traitlets
 
 from wiro_nb.errors import WiroError
+from wiro_nb.files import safe_name
 from wiro_nb.notebook.widgets.field import Field, FieldValue
-from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, safe_name, sniff_type
+from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
 CHUNK_BYTES = 1_000_000
 _THUMB_LIMIT = 24_000
@@ -175,7 +176,7 @@ class FileField(Field):
 
     def _begin(self, upload_id: str, content: dict[str, Any]) -> None:
         size = int(content.get("size") or 0)
-        name = safe_name(str(content.get("name") or "file"))
+        name = safe_name(str(content.get("name") or ""), "file")
         if size > self.limit_bytes or size <= 0:
             what = "is empty" if size <= 0 else f"is larger than {self.limit_bytes // (1024 * 1024)} MB"
             self._refuse(upload_id, f"{name} {what}.")

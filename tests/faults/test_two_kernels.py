@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
-from wiro_nb.errors import SubmitUncertain
+from wiro_nb.errors import StreamLost, SubmitUncertain
 from wiro_nb.execution import active_run, driver
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
@@ -124,6 +124,26 @@ def test_both_kernels_see_a_run_and_only_one_works_on_it(
     assert told.recv() is RunState.SUCCEEDED
     assert run.path is not None
     assert service.audit()["requests"]["file"] == 1, "one of them fetched the clip"
+
+
+def test_a_defect_while_another_kernels_run_is_followed_wakes_its_waiter(
+    make_manager: Any, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_manager(), make_manager()
+    run = submit(first, "[hold] watched by a broken kernel")
+    wait_for_stage(run, Stage.GENERATING)
+    seen = second.get(run.id)
+
+    def get(run_id: str) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(second.ledger, "get", get)
+        with pytest.raises(StreamLost, match="ZeroDivisionError"):
+            seen.wait(20)
+    assert owner_of(first, run), "it is still the other kernel's"
+    service.release(run.task_id)
+    assert seen.wait(60).state is run.wait(60).state is RunState.SUCCEEDED
 
 
 def test_a_kernel_goes_on_with_the_run_of_one_that_was_killed(

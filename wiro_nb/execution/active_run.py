@@ -186,9 +186,7 @@ class StateWriter:
         except UnknownRun:
             await self.reinsert(active)
             row = await self.ledger_call(call)
-        # Two steps may answer out of order; an end is never taken back.
-        if row.state.is_final or not active.row.state.is_final:
-            active.run._row = row
+        active.run._take_row(row)
 
     async def reinsert(self, active: ActiveRun) -> None:
         """Inserts a run again after its ledger was deleted or moved away: it may have been paid."""

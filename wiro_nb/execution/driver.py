@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, UnknownRun, WiroError
+from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
 from wiro_nb.execution.active_run import (
     ActiveRun,
     LeaseLost,
@@ -114,8 +114,7 @@ class Worker:
     def _follow(self, run: Run, notebook_dir: Path) -> None:
         if self._closing and not run.done and run.id not in self._active:
             run._complete(session_closed_error(run))  # nothing else would wake its waiters
-        is_over = run.done or run.row.state.is_final
-        if is_over or self._closing or run.id in self._active or run.id in self._observers:
+        if run.done or self._closing or run.id in self._active or run.id in self._observers:
             return
         task = asyncio.create_task(self._observe(run, notebook_dir), name=f"wiro-observe-{run.short_id}")
         self._observers[run.id] = task, run
@@ -165,33 +164,27 @@ class Worker:
             while not run.done:
                 async with self._turn:  # one after the other: plans are taken over in the order they were made
                     acquired = await self._acquire_lease(run.id)
-                    run._row = await self.writer.ledger_call(lambda: ledger.get(run.id))
+                    run._take_row(await self.writer.ledger_call(lambda: ledger.get(run.id)))
                     is_over = complete_from_row(run)
                     if acquired and not is_over:
                         await self._take_over(run, notebook_dir)
                 if acquired or is_over:
                     return
                 await asyncio.sleep(_OBSERVE_S)
-        except (LedgerError, UnknownRun) as error:
-            _log.warning("run %s cannot be looked up: %s", run.short_id, error.message)
-            run._complete(no_longer_followed(run, error))
+        except Exception as error:  # whatever it is, waiters must be woken
+            await self._release_lease(run.id)
+            run._complete(_unfollowed(run, error))
 
     async def _take_over(self, run: Run, notebook_dir: Path) -> None:
         if run.state is RunState.PLANNED and run.row.cancel_at is not None:
             await self._cancel_unsent(run)
             return
-        try:
-            runtime = self.runtime(run.row.service)
-            prepared = None
-            if run.state is RunState.PLANNED:
-                schema = await asyncio.to_thread(self._schema_for, run.model)
-                prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, notebook_dir)
-        except WiroError as error:
-            # No key for its service, or an input file is gone: the run stays as it is, and says why.
-            _log.warning("run %s cannot go on: %s", run.short_id, error.message)
-            await self._release_lease(run.id)
-            run._complete(no_longer_followed(run, error))
-            return
+        # No key for its service, or an input file is gone: this raises, and the run stays as it is.
+        runtime = self.runtime(run.row.service)
+        prepared = None
+        if run.state is RunState.PLANNED:
+            schema = await asyncio.to_thread(self._schema_for, run.model)
+            prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, notebook_dir)
         run._reopen()
         self._begin(run, runtime, notebook_dir, prepared)
 
@@ -204,13 +197,8 @@ class Worker:
             raise
         except LeaseLost:
             _log.warning("run %s is followed by another process now", active.run.short_id)
-        except WiroError as error:
-            await self._stop_following(active, no_longer_followed(active.run, error))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever it is, waiters must be woken
-            _log.exception("run %s stopped being followed by a defect", active.run.short_id)
-            message = f"run {active.run.short_id} stopped being followed: {type(error).__name__}: {error}"
-            hint = f"%wiro wait {active.run.short_id}"
-            await self._stop_following(active, StreamLost(message, hint=hint, run_id=active.id))
+            await self._stop_following(active, _unfollowed(active.run, error))
         finally:
             self._active.pop(active.id, None)
             runtime.submitter.queue.slot_freed()
@@ -220,7 +208,6 @@ class Worker:
 
     async def _stop_following(self, active: ActiveRun, error: WiroError) -> None:
         """Gives a run up without an end: its waiters get the error, and any process may go on with it."""
-        _log.error("run %s stopped being followed: %s", active.run.short_id, error.message)
         await self._release_lease(active.id)
         self.writer.conclude(active, replace(active.snapshot, message=error.message), error)
 
@@ -321,7 +308,7 @@ class Worker:
         if run.row.state is not RunState.PLANNED or not await self._acquire_lease(run.id):
             return
         error = cancelled_before_sending(run)
-        run._row = await self.writer.ledger_call(
+        ended = await self.writer.ledger_call(
             lambda: ledger.finish(
                 run.id,
                 RunState.CANCELLED,
@@ -330,6 +317,7 @@ class Worker:
                 message=error.message,
             )
         )
+        run._take_row(ended)
         complete_from_row(run)
 
     async def _cancel_here(self, active: ActiveRun) -> None:
@@ -475,3 +463,13 @@ class Worker:
             _log.warning("leases were not given back: %s", error.message)
         for runtime in self._runtimes.values():
             await runtime.follower.close()
+
+
+def _unfollowed(run: Run, error: BaseException) -> WiroError:
+    """Returns the error that waiters get when a run is not followed any more."""
+    if isinstance(error, WiroError):
+        _log.error("run %s stopped being followed: %s", run.short_id, error.message)
+        return no_longer_followed(run, error)
+    _log.error("run %s stopped being followed by a defect", run.short_id, exc_info=error)
+    message = f"run {run.short_id} stopped being followed: {type(error).__name__}: {error}"
+    return no_longer_followed(run, StreamLost(message, hint=f"%wiro wait {run.short_id}", run_id=run.id))

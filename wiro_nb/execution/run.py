@@ -486,6 +486,11 @@ class Run:
         self._conclude(error)
         self._wake()
 
+    def _take_row(self, row: LedgerRow) -> None:
+        """Takes a newer row. One that was read before the end never takes the end back: only `_renew` may."""
+        if row.state.is_final or not self._row.state.is_final:
+            self._row = row
+
     def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
         """Takes what the ledger says now of a run that this process does not drive; another one may have."""
         if (row.state, row.cost_usd) != (self._row.state, self._row.cost_usd):

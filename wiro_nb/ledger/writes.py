@@ -87,7 +87,7 @@ def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime
     """Takes a run that is free or one's own, or whose lease has ended, or whose owner is dead.
 
     Returns:
-        False when another process holds it.
+        False when another process holds it, or the run has ended.
     """
     held = connection.execute("SELECT lease_owner FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     values = {
@@ -100,7 +100,7 @@ def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime
     changed = connection.execute(
         """
         UPDATE runs SET lease_owner = :owner, lease_until = :until
-        WHERE run_id = :run_id
+        WHERE run_id = :run_id AND state NOT IN ('succeeded', 'failed', 'cancelled')
         AND (lease_owner IS NULL OR lease_owner = :owner OR lease_owner = :dead OR lease_until <= :now)
         """,
         values,

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from wiro_nb.files import Writer, replace_file
 from wiro_nb.media import mp4_tags
 from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxError, BoxHead, Layout, read_box, read_layout
+from wiro_nb.media.sniffing import sniff
 
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
 """First bytes of a text in a `free` box at the end of a file; older versions wrote a `uuid` box of this type."""
@@ -43,10 +44,12 @@ class MediaInfo:
 
 
 def is_mp4(path: Path) -> bool:
-    """True when the file begins as MP4 or QuickTime files do."""
+    """True when the file begins as MP4 or QuickTime files do; AVIF and HEIC pictures only look alike."""
     with path.open("rb") as file:
         head = file.read(12)
-    return head[4:8] in (b"ftyp", b"moov", b"wide") or (head[4:8] in (b"free", b"skip", b"mdat"))
+    if head[4:8] == b"ftyp":
+        return not sniff(head).startswith("image/")
+    return head[4:8] in (b"moov", b"wide", b"free", b"skip", b"mdat")
 
 
 def probe_mp4(path: Path) -> MediaInfo | None:

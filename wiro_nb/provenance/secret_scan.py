@@ -30,7 +30,7 @@ class SecretFinding:
     Attributes:
         label: What it is.
         excerpt: A part of the text that is safe to show.
-        is_secret: False for a path or a field's name in a person's own cells: it may be meant.
+        is_secret: False for a path or a field's name in a person's own cells and settings: it may be meant.
     """
 
     label: str
@@ -49,8 +49,8 @@ def scan_file(path: Path, secrets: Collection[str] = ()) -> list[SecretFinding]:
     cells = content.pop("cells", None) if isinstance(content, dict) else None
     found: list[SecretFinding] = []
     for value, is_own in ((content, True), (cells, False), (list(_records_in(cells)), True)):
-        for text in _texts(value):
-            found += scan_text(text, secrets, is_own=is_own)
+        for text, is_ours in _texts(value, is_own):
+            found += scan_text(text, secrets, is_own=is_ours)
     # A path in a record is a problem, the same path in a person's code only a note: report it once.
     worst = {finding.excerpt for finding in found if finding.is_secret}
     return [item for item in dict.fromkeys(found) if item.is_secret or item.excerpt not in worst]
@@ -92,20 +92,24 @@ def _read(path: Path) -> Any:
         return raw.decode("utf-8", "replace")
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Yields every text and every key of nested JSON, unescaped; the lines of a cell are joined."""
+def _texts(value: Any, is_own: bool, *, is_setting: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yields every text and every key of nested JSON, unescaped; the lines of a cell are joined.
+
+    With each text comes whether this package wrote it. A setting such as the prompt is a person's words, unless it
+    is nothing but a path.
+    """
     if isinstance(value, str):
-        yield value
+        yield value, is_own and not (is_setting and _ABSOLUTE.fullmatch(value) is None)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield str(key)
-            yield from _texts(item)
+            yield str(key), is_own
+            yield from _texts(item, is_own, is_setting=is_setting or key == "parameters")
     elif isinstance(value, list):
         if value and all(isinstance(item, str) for item in value):
-            yield "".join(value)
+            yield from _texts("".join(value), is_own, is_setting=is_setting)
         else:
             for item in value:
-                yield from _texts(item)
+                yield from _texts(item, is_own, is_setting=is_setting)
 
 
 def _records_in(cells: Any) -> Iterator[Any]:

@@ -129,8 +129,9 @@ class ModelSchema:
         """The input that the body of a cell fills, or None for a model without a prompt."""
         if self.free_form or self.get("prompt") is not None:
             return "prompt"
-        texts = (item.id for item in self.parameters if item.type in TEXT_TYPES)
-        return next((name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()), None)
+        texts = [item.id for item in self.parameters if item.type in TEXT_TYPES]
+        prompts = [name for name in texts if "prompt" in name.lower() and "negative" not in name.lower()]
+        return next(iter(prompts or [name for name in texts if name.lower() == "text"]), None)
 
     @property
     def owner(self) -> str:

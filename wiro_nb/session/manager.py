@@ -255,8 +255,8 @@ class Manager:
         One that stopped without an end is taken up again: the service is asked about an uncertain one anew, and
         for the files of a success whose download failed.
         """
-        is_over = run.done and run.row.state.is_final
-        if (run.done and self._closed) or (is_over and not run.row.lacks_downloads):
+        lacks_files = run.row.lacks_downloads
+        if run.done and (self._closed or (run.row.state.is_final and not lacks_files)):
             return
         if run.done:
             run._reopen()
@@ -264,7 +264,7 @@ class Manager:
             worker, notebook_dir = self._the_worker(), notebook_dir_of_row(run.row)
             self._submit_quietly(
                 worker.complete_late([(run, notebook_dir)], once=True)
-                if is_over
+                if lacks_files
                 else worker.follow(run, notebook_dir)
             )
         except (ConfigError, RuntimeError):

@@ -146,7 +146,7 @@ class Sweep:
         for own in self.runs:
             wanted = run is not None and own.id == run.id
             if own.row.starred != wanted:
-                own._row = self._manager.ledger.amend(own.id, starred=wanted)
+                own._take_row(self._manager.ledger.amend(own.id, starred=wanted))
 
     # Waiting and stopping --------------------------------------------------------------------
 

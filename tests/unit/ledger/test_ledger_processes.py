@@ -140,6 +140,8 @@ def test_a_lease_is_taken_over_only_when_it_has_ended(ledger: Ledger) -> None:
     assert ledger.claim(run_id, "c", NOW, 30)
     ledger.finish(run_id, RunState.CANCELLED)
     assert ledger.heartbeat("c", NOW, 30) == frozenset()
+    assert not ledger.claim(run_id, "c", NOW, 30), "a run that has ended is nobody's"
+    assert ledger.get(run_id).lease_owner is None
     assert not ledger.claim("01NOSUCHRUN", "c", NOW, 30)
 
 

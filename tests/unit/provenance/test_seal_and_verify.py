@@ -190,6 +190,17 @@ def test_a_path_in_a_record_is_a_problem_and_in_somebodys_code_a_note(tmp_path: 
     assert kinds([tmp_path / "theirs.ipynb"], "problem") == []
     leaking = make_record(outputs=[], parameters={"prompt": "file:///home/someone/a.png"})
     assert kinds([make_notebook(tmp_path / "ours.ipynb", leaking)], "problem") == ["secret"]
+    prose = make_record(outputs=[], parameters={"prompt": "there is no place like /home/sweet/home"})
+    assert kinds([make_notebook(tmp_path / "prose.ipynb", prose)], "problem") == []
+    assert "secret" in kinds([tmp_path / "prose.ipynb"], "note")
+
+
+def test_pictures_that_look_like_mp4_are_no_damaged_clips(tmp_path: Path) -> None:
+    for name, brand in (("a.avif", b"avif"), ("a.heic", b"heic")):
+        path = tmp_path / name
+        path.write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1miaf" + b"\0\0\0\x08mdat")
+        assert kinds([path], "problem") == []
+        assert embed_record(path, make_record(outputs=[])).problem == "files of this type carry no record"
 
 
 def test_a_token_of_the_ledger_is_found_beside_a_mask(tmp_path: Path) -> None:

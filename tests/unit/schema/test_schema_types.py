@@ -47,6 +47,21 @@ def test_options_are_read_whatever_they_call_value_and_label() -> None:
     assert [option.label for option in look.options] == ["The X", "The Y"]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "wanted"),
+    [
+        ([("text", "text"), ("seed", "number")], "text"),
+        ([("text", "textarea"), ("prompt", "text")], "prompt"),
+        ([("negative_prompt", "text"), ("text", "text"), ("lyrics_prompt", "text")], "lyrics_prompt"),
+        ([("title", "text")], None),
+    ],
+)
+def test_the_body_of_a_cell_fills_the_prompt_or_else_the_text(inputs: list[tuple[str, str]], wanted: str) -> None:
+    items = [{"id": name, "type": kind, "label": name} for name, kind in inputs]
+    schema = read_detail({"slugowner": "x", "slugproject": "y", "parameters": items})
+    assert schema.prompt_input == wanted
+
+
 def test_defaults_travel_as_their_types() -> None:
     assert sent() == {
         "styles": ["a"], "look": "x", "points": [1, 2], "extra": {"a": 1}, "loop": True, "tint": "#112233",

@@ -201,7 +201,11 @@ class ComparisonView(Displayable):
     def _on_action(self, widget: ComparisonWidget, action: str, position: int) -> None:
         run = self.runs[position]
         if action == "star":
-            run._row = session.manager().ledger.amend(run.id, starred=not run.row.starred)
+            is_picked = not run.row.starred
+            for other in self.runs:  # one is the best
+                wanted = is_picked and other is run
+                if other.row.starred != wanted:
+                    other._take_row(session.manager().ledger.amend(other.id, starred=wanted))
             widget.stars = self._stars()
         elif action == "poster" and (picture := read_poster(run)) is not None:
             widget.send_poster(position, picture)

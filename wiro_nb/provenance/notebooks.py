@@ -25,17 +25,27 @@ MAX_RUNS = 200
 
 
 def records_in_outputs(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gives the records of every output that has one, or those of a sweep, in the order of the notebook."""
+    """Gives the records of every output that has one, or those of a sweep or film, in their order."""
     for cell in _items(notebook.get("cells")):
         for output in _items(cell.get("outputs") if isinstance(cell, Mapping) else None):
             metadata = output.get("metadata") if isinstance(output, Mapping) else None
             mark = metadata.get(KEY) if isinstance(metadata, dict) else None
             if isinstance(mark, dict) and is_record(mark):
                 yield mark
+                yield from _records_in_film(mark)
             elif isinstance(mark, dict) and isinstance(mark.get("runs"), dict):
                 yield from (
                     record for record in mark["runs"].values() if isinstance(record, dict) and is_record(record)
                 )
+
+
+def _records_in_film(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Gives the records of a film's parts."""
+    film = record.get("film")
+    for part in _items(film.get("parts")) if isinstance(film, Mapping) else ():
+        inside = part.get("record") if isinstance(part, Mapping) else None
+        if isinstance(inside, dict) and is_record(inside):
+            yield inside
 
 
 def _items(value: Any) -> list[Any]:

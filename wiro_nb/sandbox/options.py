@@ -30,7 +30,7 @@ test directives in a prompt:
   [stderr-then-recover]  task_error before the run until released; then it runs
 
 for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release,
-POST /sandbox/faults, POST /sandbox/teammate {"parameters": {...}} (a task of somebody else in the team).
+POST /sandbox/faults, POST /sandbox/teammate {"parameters": {...}} (a task of another member of the team).
 """
 
 
@@ -99,9 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--stay", action="store_true", help="continue when stdin closes")
     parser.add_argument("--no-host-check", action="store_true", help="accept any Host header")
-    parser.add_argument(
-        "--faults", type=_faults, default="", metavar="SPEC", help="misbehave on purpose, see below"
-    )
+    parser.add_argument("--faults", type=_faults, default="", metavar="SPEC", help="inject faults, see below")
     parser.add_argument(
         "--faults-seed", type=int, default=0, metavar="N", help="selects the calls that a share matches"
     )

@@ -12,7 +12,7 @@ from wiro_nb.presentation.formatting import format_count, shorten
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
 from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot, status_of
-from wiro_nb.provenance.made_by import made_by_facts, made_by_notes
+from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary
 from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.diff import Difference
 from wiro_nb.reproduce.verify import Finding
@@ -136,10 +136,9 @@ def _cell(value: Any) -> Child:
 
 def made_by_block(record: Mapping[str, Any]) -> Block:
     """Returns how a run's outputs were made, where a service on one's own machine says so; else nothing."""
-    facts, notes = made_by_facts(record), made_by_notes(record)
-    if facts.keys() <= {"engine"}:  # a placeholder, which its label says already
+    maker, notes = made_by_summary(record), made_by_notes(record)
+    if not maker:
         return Block(Html(""))
-    maker = ", ".join(facts[name] for name in ("engine", "pipeline", "device", "dtype") if name in facts)
-    rows = [(name, value) for name, value in facts.items() if not name.startswith("notes")]
+    rows = [(name, value) for name, value in made_by_facts(record).items() if not name.startswith("notes")]
     html = join([*(line(note) for note in notes), details(f"Made by {maker}", name_table(rows))])
     return Block(html, (f"  made by {maker}", *(f"  note: {note}" for note in notes)))

@@ -20,6 +20,14 @@ def made_by_facts(record: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for (name, value), _ in zip(found, range(_MOST_FACTS), strict=False)}
 
 
+def made_by_summary(record: Mapping[str, Any]) -> str:
+    """Returns "diffusers, WanPipeline, NVIDIA H100, bfloat16"; "" for a placeholder and for other services."""
+    facts = made_by_facts(record)
+    if facts.keys() <= {"engine"}:  # the label of a placeholder says what it is
+        return ""
+    return ", ".join(facts[name] for name in ("engine", "pipeline", "device", "dtype") if name in facts)
+
+
 def made_by_notes(record: Mapping[str, Any]) -> list[str]:
     """Returns what stood in for a setting that could not be followed, as sentences."""
     facts = record.get("made_by")

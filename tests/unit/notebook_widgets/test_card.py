@@ -183,3 +183,12 @@ def test_a_preview_comes_with_the_moment_in_one_message_and_goes_with_the_end(me
     assert [sorted(content["state"]) for _, content in messages] == [["state"]]
     card.update(replace(GENERATING, version=3, stage=Stage.FETCHING))
     assert card.preview == {}
+
+
+def test_a_finished_card_says_what_made_the_clip_and_what_stands_in_for_a_setting() -> None:
+    done = snapshot(RunState.SUCCEEDED, Stage.DONE, service="local", is_free=True)
+    made_by = {"engine": "diffusers", "pipeline": "WanPipeline", "device": "CPU", "notes": ["a stands in for b."]}
+    view = card_view(done, now=NOW, record={"made_by": made_by})
+    assert view["facts"][-1] == ["Made by", "diffusers, WanPipeline, CPU"]
+    assert [note["text"] for note in view["notes"]] == ["a stands in for b."]
+    assert "Made by" not in dict(card_view(done, now=NOW, record={"made_by": {"engine": "placeholder"}})["facts"])

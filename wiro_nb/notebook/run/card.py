@@ -59,7 +59,8 @@ class CardController:
             pacer.offer(self.card, lambda: self.card.update(snapshot))
         else:  # the end is shown at once
             pacer.drop(self.card)
-            self.card.update(snapshot, poster=_poster_of(self.run) if is_end else None)
+            poster, record = (_poster_of(self.run), self.run.record) if is_end else (None, None)
+            self.card.update(snapshot, poster=poster, record=record)
         if is_end:
             self.on_settled()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from wiro_nb.notebook.widgets.base import OutputWidget
 from wiro_nb.presentation.formatting import format_billed, format_cost, format_place, format_time_left, raw_text
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
+from wiro_nb.provenance.made_by import made_by_notes, made_by_summary
 
 STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
 LOG_LINES = 60
@@ -34,6 +35,7 @@ def card_view(
     *,
     again_price: str = "",
     poster: str = "",
+    record: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Returns what the card shows for a moment of a run.
@@ -42,6 +44,7 @@ def card_view(
         snapshot: The run.
         again_price: Price named on "Run again", or "".
         poster: Data URI of the poster, or "".
+        record: Of the finished run: what made it on one's own machine is told.
         now: The present, UTC; the clock when None. Used for ages and as the anchor of the ticking time.
 
     Returns:
@@ -89,6 +92,9 @@ def card_view(
         view["actions"] = [{"id": "try_now", "label": "Check again"}, _STOP_WATCHING]
     else:
         view |= _ended(snapshot, kind, again_price)
+        if maker := made_by_summary(record or {}):
+            view["facts"] = [*view["facts"], ["Made by", maker]]
+            view["notes"] = [*view["notes"], *(asdict(Note(text=note)) for note in made_by_notes(record or {}))]
     view["valuetext"] = _value_text(view, snapshot)
     view["text"] = f"{status.label} · {snapshot.model} · run {snapshot.short_id}"
     return view
@@ -251,23 +257,28 @@ class RunCard(OutputWidget):
         self._version = snapshot.version
         self._again_price = again_price
         self._poster = poster
+        self._record: Mapping[str, Any] | None = None
         super().__init__(state=self._view(snapshot), log=log_view(snapshot))
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
-        return card_view(snapshot, again_price=self._again_price, poster=self._poster)
+        return card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
 
-    def update(self, snapshot: Snapshot, *, poster: str | None = None) -> None:
+    def update(
+        self, snapshot: Snapshot, *, poster: str | None = None, record: Mapping[str, Any] | None = None
+    ) -> None:
         """Shows a newer moment of the run; an older one is ignored.
 
         Args:
             snapshot: The run; its `version` decides which is newer.
             poster: Data URI of the poster once there is one.
+            record: Of the run once it is finished.
         """
         if snapshot.version < self._version:
             return
         self._version = snapshot.version
         if poster is not None:
             self._poster = poster
+        self._record = record or self._record
         with self.hold_sync():
             self.state = self._view(snapshot)
             self.log = log_view(snapshot)

@@ -61,11 +61,13 @@ class JoinedFilm:
         path: The MP4; `film.json` of the same name lies beside it.
         record: How it was joined, with the records of its parts.
         output: The file's facts; its path starts from the notebook's folder.
+        unsigned: Why it carries no Content Credentials although a certificate is set, or "".
     """
 
     path: Path
     record: dict[str, Any]
     output: RunOutput
+    unsigned: str = ""
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -75,7 +77,8 @@ class JoinedFilm:
     @property
     def sentences(self) -> list[str]:
         """How it was joined, for people."""
-        return describe_join(self.record["film"])
+        unsigned = [f"Not signed: {self.unsigned}."] if self.unsigned else []
+        return [*describe_join(self.record["film"]), *unsigned]
 
 
 def describe_join(film: Mapping[str, Any]) -> list[str]:
@@ -179,13 +182,13 @@ def join_parts(
         if sound is not None and audio is not None:
             files["audio"] = [{**_describe_file(sound), "name": audio.name}]
         record = _build(film, files, recorded_output(output, target.parent), started)
-        stored = embed_and_sign(target, record)[0].sha256
+        embedded, unsigned = embed_and_sign(target, record, components=[part.path for part in parts])
         text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
         write_atomically(target.with_suffix(".json"), f"{text}\n".encode())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{target.name} cannot be written: {reason}", hint="--out FILE.mp4") from None
-    return JoinedFilm(target, record, replace(output, stored_sha256=stored))
+    return JoinedFilm(target, record, replace(output, stored_sha256=embedded.sha256), unsigned)
 
 
 def open_film(path: Path, base: Path) -> JoinedFilm:

@@ -8,7 +8,7 @@ Source: C2PA Technical Specification, "Embedding manifests into BMFF-based asset
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,11 +107,13 @@ def _describe(name: str, state: str, manifest: dict[str, Any]) -> Credentials:
     return Credentials(False, f"{whose}: {changed}", f"{signer}, not valid")
 
 
-def embed_and_sign(path: Path, record: Mapping[str, Any]) -> tuple[Embedded, str]:
+def embed_and_sign(
+    path: Path, record: Mapping[str, Any], *, components: Sequence[Path] = ()
+) -> tuple[Embedded, str]:
     """Writes a record into a file and signs it, where a certificate is set.
 
     The manifest names the digital source type, model and service; the record is an assertion of it, and its parent
-    is the file as it came, with the credentials it carried.
+    is the file as it came, with the credentials it carried. The clips that a film was joined from are components.
 
     Returns:
         What `embed_record` returns, with the hash of the signed file; and why it was not signed, "" where it was
@@ -133,6 +135,10 @@ def embed_and_sign(path: Path, record: Mapping[str, Any]) -> tuple[Embedded, str
         ):
             with path.open("rb") as original:
                 builder.add_ingredient(_PARENT, content_type, original)
+            for part in components:
+                named = {"title": part.name, "relationship": "componentOf"}
+                with part.open("rb") as clip:
+                    builder.add_ingredient(named, _SIGNED_TYPES.get(part.suffix.lower(), "video/mp4"), clip)
             embedded = embed_record(path, record)
             builder.sign_file(path, signed, signer)
         signed.chmod(path.stat().st_mode & 0o777)

@@ -161,6 +161,20 @@ def test_a_file_is_signed_with_its_record_and_its_parent(
     assert [item.name for item in tmp_path.glob(".*")] == []
 
 
+def test_the_clips_of_a_film_are_its_components(tmp_path: Path, identity: None) -> None:
+    import c2pa
+
+    path, own = make_clip(tmp_path / "film.mp4"), make_clip(tmp_path / "a.mp4")
+    foreign = make_clip(tmp_path / "b.mp4")
+    foreign.write_bytes(sign_clip(foreign, tmp_path / "signed", media_type="video/mp4").read_bytes())
+    assert embed_and_sign(path, make_record(), components=[own, foreign])[1] == ""
+    with c2pa.Reader(str(path)) as reader:
+        assert reader.get_validation_state() == "Valid"
+        ingredients = reader.get_active_manifest()["ingredients"]
+    named = [(item["title"], item["relationship"], "active_manifest" in item) for item in ingredients]
+    assert named[1:] == [("a.mp4", "componentOf", False), ("b.mp4", "componentOf", True)]
+
+
 @pytest.mark.parametrize("content", [b"", b"no key", None])
 def test_a_key_that_cannot_sign_leaves_the_clip_with_its_record(
     tmp_path: Path, identity: None, monkeypatch: pytest.MonkeyPatch, content: bytes | None

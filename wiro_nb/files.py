@@ -53,6 +53,14 @@ def relative_path(path: Path, notebook_dir: Path) -> str:
         return path.name
 
 
+def expand_user(path: Path) -> Path:
+    """Returns the path with "~" as the home folder; unchanged where it names nobody on this machine."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replaces a file's content in one step, durable before it returns.
 

@@ -183,7 +183,14 @@ COMMANDS: tuple[Command, ...] = (
         "form",
         "Fill in a model's inputs in a form",
         (MODEL,),
-        (Flag("--source", "Start with the settings of a run or a clip", "RUN|FILE", "source"),),
+        (
+            Flag(
+                "--source",
+                "Start with the settings of a run, clip or picture, also of other tools",
+                "RUN|FILE",
+                "source",
+            ),
+        ),
         takes_values=True,
         example="%wiro form pruna/vace",
     ),

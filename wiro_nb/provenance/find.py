@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, UnknownRun
+from wiro_nb.files import expand_user
 from wiro_nb.provenance.credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.notebooks import records_in_notebook
@@ -63,7 +64,7 @@ def find_records(
 
 def find_settings(source: str | Path) -> dict[str, Any] | None:
     """Returns what another program than wiro_nb wrote into a clip or picture of how it was made."""
-    path = Path(source)
+    path = expand_user(Path(source))
     try:
         if not path.is_file():
             return None
@@ -77,11 +78,11 @@ def find_settings(source: str | Path) -> dict[str, Any] | None:
 
 def split_source(source: str | Path) -> tuple[Path, str]:
     """Returns the file of a source, and the run it names behind a `#` ("" for none)."""
-    whole = Path(source)
+    whole = expand_user(Path(source))
     if "#" not in str(source) or is_there(whole):
         return whole, ""
     text, _, wanted = str(source).rpartition("#")
-    return Path(text), wanted
+    return expand_user(Path(text)), wanted
 
 
 def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:

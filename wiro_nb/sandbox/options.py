@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from wiro_nb.config import sandbox_dir
+from wiro_nb.files import expand_user
 from wiro_nb.sandbox.engines.registry import ENGINE_NAMES
 from wiro_nb.sandbox.faults import HELP, read_rules
 
@@ -110,9 +110,7 @@ def read_options(argv: Sequence[str]) -> Options:
     """Parses the arguments; `--help` and errors end the process as argparse does."""
     given = vars(build_parser().parse_args(argv))
     data = given.pop("data") or sandbox_dir()
-    with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine: a folder of that name
-        data = data.expanduser()
-    return Options(data=data.absolute(), **given)
+    return Options(data=expand_user(data).absolute(), **given)
 
 
 def changed_options(argv: Sequence[str]) -> list[str]:

@@ -48,7 +48,9 @@ def write_notebook(path: Path, *records: dict, cleared: bool = False) -> Path:
     return path
 
 
-def test_every_kind_of_remains_gives_the_record(tmp_path: Path) -> None:
+def test_every_kind_of_remains_gives_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     record = make_record()
     clip = make_clip(tmp_path / "a.mp4")
     embed_record(clip, record)
@@ -59,9 +61,13 @@ def test_every_kind_of_remains_gives_the_record(tmp_path: Path) -> None:
         write_notebook(tmp_path / "full.ipynb", record),
         write_notebook(tmp_path / "cleared.ipynb", record, cleared=True),
         f"{tmp_path / 'full.ipynb'}#1abc",
+        "~/a.mp4",
+        "~/full.ipynb#1abc",
     ]
     for source in sources:
         assert [item.record for item in find_records(source)] == [record]
+    with pytest.raises(BadRecord, match="does not exist"):
+        find_records("~nosuch/a.mp4")
 
 
 def test_a_folder_of_runs_gives_the_records_of_all(tmp_path: Path) -> None:

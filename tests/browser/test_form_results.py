@@ -23,7 +23,7 @@ def run_once(notebook: NotebookPage, count: int) -> None:
     notebook.page.locator(".wiro-btn-run").click()
     notebook.page.wait_for_function(
         """(earlier) => document.querySelectorAll('.wiro-run[data-kind=done]').length === 1
-            && document.querySelectorAll('.wiro-strip button').length === earlier""",
+            && document.querySelectorAll('.wiro-earlier button').length === earlier""",
         arg=count - 1,
         timeout=RUN_DONE_MS,
     )

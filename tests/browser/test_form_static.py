@@ -326,7 +326,7 @@ def test_a_run_comes_into_view_with_the_focus_and_earlier_ones_fold(
     assert page.evaluate("() => window.sent.at(-1).action") == "cancel"
     run.focus()
     static_page.set_trait(form, "cards", [cards[1].model_id, cards[0].model_id])
-    thumb = page.locator(".wiro-strip button")
+    thumb = page.locator(".wiro-earlier button")
     expect(thumb).to_contain_text("Generating")
     expect(card).to_have_count(1)
     expect(card).to_be_focused()

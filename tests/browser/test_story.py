@@ -125,6 +125,6 @@ def test_a_frame_of_an_earlier_run_becomes_an_input(open_notebook: OpenNotebook)
     # What a person chose for one clip holds for the next.
     card.get_by_role("button", name="Loop").click()
     page.locator(".wiro-btn-run").click()
-    page.locator(".wiro-strip button").wait_for()
+    page.locator(".wiro-earlier button").wait_for()
     page.locator(".wiro-run[data-kind=done] video").wait_for()
     assert page.locator(".wiro-run video").first.evaluate("(clip) => clip.loop") is False

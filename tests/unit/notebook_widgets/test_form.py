@@ -200,7 +200,7 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest
     manager = Mock()
     manager.choice.is_free, manager.choice.name = False, "cloud"
     manager.budget.return_value, manager.spent.return_value = Decimal("1.98"), Decimal("1.98")
-    manager.prepare.side_effect = manager.estimate.side_effect = UnknownModel("asked")
+    manager.prepare.side_effect = manager.prices.estimate.side_effect = UnknownModel("asked")
     monkeypatch.setattr(session, "manager", lambda: manager)
     controller = FormController(schema, ExecutionContext("plain"), {"prompt": "fog"})
     with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):

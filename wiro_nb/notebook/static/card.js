@@ -2,7 +2,7 @@
  * The run card. Nodes are made once and changed in place: no flicker, and focus stays where it is.
  * `state` is made by widgets/card.py; this file only draws it and lets the elapsed time tick.
  */
-import { h, icon, button, setText, setShown, setAttribute, setMoneyText, clockText, copyText } from "./dom.js";
+import { h, icon, button, makeState, setText, setShown, setAttribute, setAttributes, setMoneyText, clockText, copyText } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 import { makeAttachment } from "./results.js";
@@ -20,8 +20,7 @@ function makeStage(name) {
 /** Makes the parts of a card; each is filled by `draw`. */
 function makeCard(act) {
   const parts = {
-    icon: h("span", { class: "wiro-state-i" }),
-    word: h("span", {}),
+    state: makeState(),
     id: h("span", { class: "wiro-run-id" }),
     aside: h("span", { class: "wiro-small wiro-aside" }),
     actions: h("span", { class: "wiro-row wiro-acts-top" }),
@@ -56,11 +55,10 @@ function makeCard(act) {
     h("summary", {}, h("span", { class: "wiro-chev" }, icon("chevron", true)), "Log ", parts.logCount),
     parts.logText,
   );
-  parts.state = h("span", { class: "wiro-state" }, parts.icon, parts.word);
   parts.head = h(
     "div",
     { class: "wiro-run-h" },
-    parts.state,
+    parts.state.node,
     parts.id,
     h("span", { class: "wiro-row wiro-push wiro-acts-top" }, parts.aside, parts.actions),
   );
@@ -112,12 +110,10 @@ function drawStepper(parts, state) {
     parts.stages[index].fill.style.width = here && state.percent !== null ? `${state.percent}%` : "";
   });
   const live = state.kind === "queued" || state.kind === "running" || state.kind === "lost";
-  setAttribute(parts.stepperBox, "role", live ? "progressbar" : null);
-  setAttribute(parts.stepperBox, "aria-label", live ? `Run ${state.run}` : null);
-  setAttribute(parts.stepperBox, "aria-valuemin", live ? "0" : null);
-  setAttribute(parts.stepperBox, "aria-valuemax", live ? "100" : null);
-  setAttribute(parts.stepperBox, "aria-valuenow", live && state.percent !== null ? Math.round(state.percent) : null);
-  setAttribute(parts.stepperBox, "aria-valuetext", live ? state.valuetext : null);
+  setAttributes(parts.stepperBox, {
+    role: live ? "progressbar" : null, "aria-label": live ? `Run ${state.run}` : null, "aria-valuemin": live ? "0" : null, "aria-valuemax": live ? "100" : null,
+    "aria-valuenow": live && state.percent !== null ? Math.round(state.percent) : null, "aria-valuetext": live ? state.valuetext : null,
+  });
 }
 
 function drawNotes(parts, state) {
@@ -182,12 +178,7 @@ async function draw(parts, state, anchor, model) {
   if (!state || !state.kind) return;
   setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.label.toLowerCase()}`);
   setAttribute(parts.root, "data-kind", state.kind);
-  setAttribute(parts.state, "class", `wiro-state wiro-variant-${state.variant}`);
-  if (parts.iconName !== state.icon) {
-    parts.iconName = state.icon;
-    parts.icon.replaceChildren(icon(state.icon));
-  }
-  setText(parts.word, state.label);
+  parts.state.draw(state);
   if (parts.idText !== state.model + state.run) {
     parts.idText = state.model + state.run;
     parts.id.replaceChildren(h("code", {}, state.model), " · run ", h("code", {}, state.run));

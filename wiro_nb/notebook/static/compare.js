@@ -1,15 +1,14 @@
 /** Two to four runs: clips in step side by side, or two of them wiped over one another; what differs below. */
-import { button, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { button, h, icon, setAttribute, setMoneyText, setShown } from "./dom.js";
+import { makePosters, makeScrub, makeStar, makeVideo } from "./clips.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { fileUrl } from "./file_url.js";
 import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
-import { makePlayer, momentText, onPlayerKey } from "./player.js";
+import { onPlayerKey } from "./player.js";
 
 function makeClip(data, position, act) {
   const clip = { data, video: null };
-  clip.star = button(`Pick ${data.letter} as best`, {
-    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted wiro-star", onClick: () => act("star", position),
-  });
+  clip.star = makeStar(() => act("star", position));
   clip.text = h("div", { class: "wiro-mid" }, data.type === "video" || data.type === "image" ? "" : data.word);
   clip.picture = h("div", { class: "wiro-pic" }, clip.text);
   if (data.width && data.height) clip.picture.style.setProperty("--wiro-shape", `${data.width} / ${data.height}`);
@@ -31,10 +30,7 @@ async function loadMedia(clip, position, model, context) {
   if (context.closed) return;
   const askForPoster = () => data.poster && model.send({ action: "poster", p: position });
   if (data.type === "video" && address) {
-    const video = h("video", { src: address, poster: poster || null, preload: "auto", playsinline: true,
-      disablepictureinpicture: true, tabindex: "-1", "aria-label": `Clip ${data.letter}` });
-    video.muted = true;
-    video.defaultMuted = true;
+    const video = makeVideo({ src: address, poster: poster || null, preload: "auto", "aria-label": `Clip ${data.letter}` });
     video.addEventListener("error", () => {
       context.player.remove(video);
       setShown(video, false);
@@ -77,21 +73,6 @@ function makeSame(names) {
   return h("details", { class: "wiro-more" }, h("summary", {}, mark, title, h("span", { class: "wiro-muted" }, names.join(", "))));
 }
 
-function makeScrub(context, parts) {
-  const player = () => context.player;
-  parts.play = button("Play all", { icon: "play", kind: "wiro-btn-s wiro-btn-icon", onClick: () => player().toggle() });
-  parts.back = button("Back one frame", { icon: "back", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => player().stepFrames(-1) });
-  parts.forward = button("Forward one frame", { icon: "forward", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => player().stepFrames(1) });
-  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => context.setLoop(!player().loop) });
-  const id = freshId("position");
-  parts.range = h("input", { type: "range", id, min: "0", max: "0", step: "1", value: "0",
-    on: { input: () => player().seek(Number(parts.range.value) / context.fps) } });
-  parts.moment = h("span", { class: "wiro-moment" });
-  parts.frame = h("span", { class: "wiro-moment wiro-muted" });
-  return h("div", { class: "wiro-scrub" }, parts.play, parts.back, parts.forward, parts.loop,
-    h("label", { class: "wiro-vh", for: id }, "Position in all clips"), parts.range, parts.moment, parts.frame);
-}
-
 /** The bar over two clips laid on one another. */
 function makeWipe(clips) {
   const cut = h("input", { type: "range", min: "0", max: "100", value: "50", "aria-label": `Wipe between ${clips[0].data.letter} and ${clips[1].data.letter}` });
@@ -115,11 +96,11 @@ function makeWipe(clips) {
 function arrange(parts, clips, wiped) {
   if (wiped) {
     parts.stage.replaceChildren(...clips.map((clip) => clip.picture));
-    parts.heads.replaceChildren(...clips.map((clip) => h("span", {}, ...clip.name(), clip.star)));
+    parts.heads.replaceChildren(...clips.map((clip) => h("span", {}, ...clip.name(), clip.star.node)));
     parts.clips.replaceChildren(parts.heads, parts.stage, parts.bar);
   } else {
     parts.clips.replaceChildren(h("div", { class: "wiro-pairs" }, ...clips.map((clip) =>
-      h("figure", {}, h("figcaption", {}, ...clip.name(), h("span", { class: "wiro-push" }, clip.star)), clip.picture))));
+      h("figure", {}, h("figcaption", {}, ...clip.name(), h("span", { class: "wiro-push" }, clip.star.node)), clip.picture))));
   }
   setAttribute(parts.side, "aria-pressed", String(!wiped));
   setAttribute(parts.wipe, "aria-pressed", String(wiped));
@@ -128,31 +109,10 @@ function arrange(parts, clips, wiped) {
 function render({ model, el }) {
   const view = model.get("view");
   const act = (action, p) => model.send({ action, p });
-  const context = { closed: false, fps: Math.max(1, ...view.clips.map((clip) => clip.fps)), length: Math.max(0, ...view.clips.map((clip) => clip.duration)) };
+  const { node: scrub, context } = makeScrub({ byFrames: true, playLabel: "Play all", pauseLabel: "Pause all",
+    fps: Math.max(1, ...view.clips.map((clip) => clip.fps)), length: Math.max(0, ...view.clips.map((clip) => clip.duration)) });
   const parts = { heads: h("div", { class: "wiro-cmp-heads" }), clips: h("div", {}) };
   const clips = view.clips.map((data, position) => makeClip(data, position, act));
-  const frames = Math.max(1, Math.round(context.length * context.fps));
-  const onTime = (at) => {
-    const frame = Math.min(frames - 1, Math.round(at * context.fps));
-    setAttribute(parts.range, "max", frames - 1);
-    parts.range.value = String(frame);
-    parts.range.style.setProperty("--wiro-at", `${frames > 1 ? (100 * frame) / (frames - 1) : 0}%`);
-    setText(parts.moment, `${momentText(at)} of ${momentText(context.length)}`);
-    setText(parts.frame, `frame ${frame + 1} of ${frames}`);
-    setAttribute(parts.range, "aria-valuetext", `${momentText(at)}, frame ${frame + 1} of ${frames}`);
-  };
-  const onState = (playing) => {
-    parts.play.firstElementChild.replaceWith(icon(playing ? "pause" : "play", true));
-    setAttribute(parts.play, "aria-label", playing ? "Pause all" : "Play all");
-    setAttribute(parts.play, "title", playing ? "Pause all" : "Play all");
-  };
-  context.player = makePlayer({ length: context.length, fps: context.fps, onTime, onState });
-  const scrub = makeScrub(context, parts);
-  context.setLoop = (on) => {
-    context.player.setLoop(on);
-    setAttribute(parts.loop, "aria-pressed", String(on));
-  };
-  context.setLoop(true);
   parts.side = button("Side by side", { kind: "wiro-btn-s wiro-btn-muted", onClick: () => arrange(parts, clips, false) });
   parts.wipe = button("Wipe", { kind: "wiro-btn-s wiro-btn-muted", onClick: () => arrange(parts, clips, true) });
   if (clips.length === 2) Object.assign(parts, makeWipe(clips));
@@ -165,31 +125,20 @@ function render({ model, el }) {
       clips.length === 2 ? h("div", { class: "wiro-row" }, parts.side, parts.wipe) : null, parts.clips, scrub),
     h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)), makeSame(view.same)));
   stopKeyPropagation(root);
-  const drawStars = () => model.get("stars").forEach((on, index) => {
-    const { star, data } = clips[index];
-    setAttribute(star, "aria-pressed", String(on));
-    setAttribute(star, "title", on ? "Take back" : "Pick as best");
-    setAttribute(star, "aria-label", on ? `${data.letter} is picked: take it back` : `Pick ${data.letter} as best`);
-  });
-  const urls = [];
-  const onMessage = (content, buffers) => {
-    if (content?.type !== "poster" || !clips[content.p] || !buffers?.[0]) return;
-    urls.push(URL.createObjectURL(new Blob([buffers[0].buffer ?? buffers[0]], { type: "image/jpeg" })));
-    showImage(clips[content.p], urls.at(-1));
-  };
+  const drawStars = () => model.get("stars").forEach((on, index) => clips[index].star.draw(clips[index].data.letter, on, "is picked"));
+  const posters = makePosters((position, url) => clips[position] && showImage(clips[position], url));
   model.on("change:stars", drawStars);
-  model.on("msg:custom", onMessage);
+  model.on("msg:custom", posters.onMessage);
   const stopWatching = leaveStaticForm(model);
   el.classList.add("wiro");
   el.replaceChildren(root);
   drawStars();
-  onTime(0);
   clips.forEach((clip, position) => loadMedia(clip, position, model, context));
   return () => {
     context.closed = true;
     stopWatching();
     context.player.close();
-    for (const url of urls) URL.revokeObjectURL(url);
+    posters.close();
   };
 }
 

@@ -87,6 +87,11 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== text) node.setAttribute(name, text);
 }
 
+/** Sets several attributes. @param {Object<string, any>} values */
+export function setAttributes(node, values) {
+  for (const [name, value] of Object.entries(values)) setAttribute(node, name, value);
+}
+
 /** Changes a node's text only when it differs, so that selections and screen readers stay calm. */
 export function setText(node, text) {
   const wanted = String(text ?? "");
@@ -153,6 +158,37 @@ export function setMoneyText(node, text) {
   node.replaceChildren(
     ...wanted.split(/(\$[\d.,]*\d)/).filter(Boolean).map((part) => (part.startsWith("$") ? h("span", {}, part) : part)),
   );
+}
+
+/** A line of text with its amounts of money. @param {string} text */
+export function moneyLine(text, attributes = { dir: "auto" }) {
+  const node = h("div", attributes);
+  setMoneyText(node, text);
+  return node;
+}
+
+/** The icon and word of a status. @param {boolean} [small] */
+export function makeState(small = false) {
+  const mark = h("span", { class: "wiro-state-i" });
+  const word = h("span", { class: "wiro-num" });
+  const node = h("span", { class: "wiro-state" }, mark, word);
+  let shown = "";
+  const draw = (data, text = data.label) => {
+    setAttribute(node, "class", `wiro-state wiro-variant-${data.variant}`);
+    setText(word, text);
+    if (shown !== data.icon) mark.replaceChildren(icon(data.icon, small));
+    shown = data.icon;
+  };
+  return { node, draw };
+}
+
+/** Shows how far something is on a bar with one child; null is none. @param {number|null|undefined} percent */
+export function setProgress(bar, percent, label, text) {
+  const known = percent !== null && percent !== undefined;
+  setShown(bar, known);
+  bar.firstElementChild.style.width = known ? `${percent}%` : "";
+  setAttributes(bar, known ? { role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100",
+    "aria-valuenow": Math.round(percent), "aria-valuetext": text ?? `${label}, ${Math.round(percent)} percent` } : { role: null });
 }
 
 /** @param {number} seconds @returns {string} 0:05, 12:34, 1:02:03 */

@@ -1,7 +1,7 @@
 /**
  * The part below the fields: Run with its price, copying, the budget, and messages.
  */
-import { h, icon, button, setText, setShown, setAttribute, setMoneyText } from "./dom.js";
+import { h, icon, button, makeState, moneyLine, setText, setShown, setAttribute, setMoneyText } from "./dom.js";
 
 const SLOW_KERNEL_MS = 1500;
 const DOUBLE_CLICK_MS = 700;
@@ -24,20 +24,16 @@ function budgetNode() {
 
 /** What the newest run is doing, with buttons that show and cancel it. */
 function makeRunState(results) {
-  const mark = h("span", { class: "wiro-state-i" });
-  const word = h("span", { class: "wiro-num" });
-  const state = h("span", { class: "wiro-state" }, mark, word);
+  const state = makeState(true);
   const id = h("code", { class: "wiro-muted" });
   const cancel = button("Cancel run", { icon: "cross", kind: "wiro-btn-s wiro-btn-muted", onClick: () => card.send({ action: "cancel" }) });
-  const node = h("div", { class: "wiro-row wiro-latest", hidden: true }, state, id,
+  const node = h("div", { class: "wiro-row wiro-latest", hidden: true }, state.node, id,
     button("Show", { kind: "wiro-btn-s", onClick: results.showOpened }), cancel);
   let card = null;
   const draw = () => {
     const now = card.get("state");
     setShown(node, true);
-    setAttribute(state, "class", `wiro-state wiro-variant-${now.variant}`);
-    mark.replaceChildren(icon(now.icon, true));
-    setText(word, now.percent === null || now.final ? now.label : `${now.label} ${Math.round(now.percent)}%`);
+    state.draw(now, now.percent === null || now.final ? now.label : `${now.label} ${Math.round(now.percent)}%`);
     setText(id, now.run);
     setShown(cancel, now.actions.some((action) => action.id === "cancel" && !action.off));
   };
@@ -62,11 +58,7 @@ export function makeFooter(model, form, results) {
   const showMessage = (lines, variant = "") => {
     clearTimeout(slow);
     setAttribute(notice, "class", `wiro-notice${variant === "error" ? " wiro-err" : ""}`);
-    notice.replaceChildren(...lines.map((line) => {
-      const node = h("div", { dir: "auto" });
-      setMoneyText(node, line);
-      return node;
-    }));
+    notice.replaceChildren(...lines.map((line) => moneyLine(line)));
   };
   // A second press counts only once the first was answered and a double click is over: a run costs money.
   let open = 0;

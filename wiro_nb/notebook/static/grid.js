@@ -1,10 +1,11 @@
 /** A sweep: heads, one tile a run, and one bar that plays all finished clips in step. */
-import { button, clockText, copyText, freshId, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { button, clockText, copyText, h, makeState, moneyLine, setAttribute, setAttributes, setMoneyText, setProgress, setShown, setText } from "./dom.js";
+import { makePosters, makeScrub, makeStar, makeVideo } from "./clips.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { fileUrl } from "./file_url.js";
 import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
 import { makeAttachment } from "./results.js";
-import { makePlayer, momentText, onPlayerKey } from "./player.js";
+import { onPlayerKey } from "./player.js";
 
 const TICK_MS = 500;
 /** What a view leaves for the next one of the same grid: an output may be drawn anew at any time. */
@@ -12,27 +13,22 @@ const kept = new WeakMap();
 
 function makeTile(act) {
   const tile = { data: {}, video: null, image: null, shown: false, loaded: false };
-  tile.icon = h("span", { class: "wiro-state-i" });
-  tile.word = h("span", {});
-  tile.state = h("span", { class: "wiro-state" }, tile.icon, tile.word);
+  tile.state = makeState(true);
   tile.facts = h("span", {});
-  tile.star = button("Pick as best", {
-    icon: "star", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted wiro-star", onClick: () => act("star", tile.data.p),
-  });
+  tile.star = makeStar(() => act("star", tile.data.p));
   tile.open = button("Open", { icon: "open", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("open", tile.data.p) });
   tile.cancel = button("Cancel", {
     icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", tile.data.p),
   });
   tile.percent = h("b", {});
   tile.step = h("small", {});
-  tile.fill = h("i", {});
-  tile.bar = h("div", { class: "wiro-bar" }, tile.fill);
+  tile.bar = h("div", { class: "wiro-bar" }, h("i", {}));
   tile.text = h("span", {});
   tile.middle = h("div", { class: "wiro-mid" }, tile.percent, tile.step, tile.bar, tile.text);
   tile.picture = h("div", { class: "wiro-pic", on: { click: () => act("open", tile.data.p) } }, tile.middle);
   tile.label = h("div", { class: "wiro-tile-label" });
   tile.node = h("div", { class: "wiro-tile" }, tile.label, tile.picture,
-    h("div", { class: "wiro-tilecap" }, tile.state, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star, tile.open, tile.cancel)));
+    h("div", { class: "wiro-tilecap" }, tile.state.node, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star.node, tile.open, tile.cancel)));
   return tile;
 }
 
@@ -52,36 +48,20 @@ function drawTile(tile, data, isList) {
   setShown(tile.label, isList);
   setText(tile.label, data.label);
   setAttribute(tile.label, "title", data.label);
-  setAttribute(tile.state, "class", `wiro-state wiro-variant-${data.variant}`);
-  if (tile.iconName !== data.icon) {
-    tile.iconName = data.icon;
-    tile.icon.replaceChildren(icon(data.icon, true));
-  }
-  setText(tile.word, data.word);
-  setAttribute(tile.state, "title", data.kind === "failed" ? `${data.word}. ${data.middle}` : data.word);
+  tile.state.draw(data, data.word);
+  setAttribute(tile.state.node, "title", data.kind === "failed" ? `${data.word}. ${data.middle}` : data.word);
   setMoneyText(tile.facts, factsText(tile, 0));
-  setShown(tile.star, data.kind === "done");
-  setAttribute(tile.star, "aria-pressed", String(Boolean(data.best)));
-  setAttribute(tile.star, "aria-label", data.best ? `${data.label} is the best: take it back` : `Pick ${data.label} as best`);
-  setAttribute(tile.star, "title", data.best ? "Take back" : "Pick as best");
-  setAttribute(tile.open, "aria-label", `Open ${data.label}`);
-  setAttribute(tile.open, "title", `Open run ${data.run}`);
+  setShown(tile.star.node, data.kind === "done");
+  tile.star.draw(data.label, Boolean(data.best), "is the best");
+  setAttributes(tile.open, { "aria-label": `Open ${data.label}`, title: `Open run ${data.run}` });
   setShown(tile.cancel, data.cancel);
-  setAttribute(tile.cancel, "aria-label", `Cancel ${data.label}`);
-  setAttribute(tile.cancel, "title", data.kind === "running" ? "Cancel run" : "Cancel run, free while it waits");
+  setAttributes(tile.cancel, { "aria-label": `Cancel ${data.label}`, title: data.kind === "running" ? "Cancel run" : "Cancel run, free while it waits" });
   const busy = data.percent !== null && data.percent !== undefined;
   setShown(tile.percent, busy);
-  setShown(tile.bar, busy);
   setText(tile.percent, busy ? `${Math.round(data.percent)}%` : "");
+  setProgress(tile.bar, data.percent, data.label);
   setText(tile.step, data.step);
   setShown(tile.step, Boolean(data.step));
-  tile.fill.style.width = busy ? `${data.percent}%` : "";
-  setAttribute(tile.bar, "role", busy ? "progressbar" : null);
-  setAttribute(tile.bar, "aria-label", busy ? data.label : null);
-  setAttribute(tile.bar, "aria-valuemin", busy ? "0" : null);
-  setAttribute(tile.bar, "aria-valuemax", busy ? "100" : null);
-  setAttribute(tile.bar, "aria-valuenow", busy ? Math.round(data.percent) : null);
-  setAttribute(tile.bar, "aria-valuetext", busy ? `${data.label}, ${Math.round(data.percent)} percent` : null);
   setMoneyText(tile.text, data.middle);
 }
 
@@ -112,10 +92,7 @@ async function makeMedia(tile, model, context) {
     askForPoster();
   };
   if (data.type === "video" && address) {
-    const video = h("video", { poster: poster || null, preload: "none", loop: false, playsinline: true,
-      disablepictureinpicture: true, "aria-label": `Clip: ${data.label}`, tabindex: "-1" });
-    video.muted = true;
-    video.defaultMuted = true;
+    const video = makeVideo({ poster: poster || null, preload: "none", "aria-label": `Clip: ${data.label}` });
     video.addEventListener("error", () => {
       if (!tile.loaded) return;
       context.player.remove(video);
@@ -180,43 +157,30 @@ function makeTable(plan, tiles) {
 }
 
 function makeHead(plan, act) {
-  const parts = { icon: h("span", { class: "wiro-state-i" }), title: h("span", {}) };
-  parts.state = h("span", { class: "wiro-state" }, parts.icon, parts.title);
+  const parts = { state: makeState() };
   parts.cancel = button("Cancel", { icon: "cross", kind: "wiro-btn-s", onClick: () => act("cancel_waiting") });
-  parts.fill = h("i", {});
-  parts.bar = h("div", { class: "wiro-bar", role: "progressbar", "aria-label": "Sweep progress", "aria-valuemin": "0", "aria-valuemax": "100" }, parts.fill);
+  parts.bar = h("div", { class: "wiro-bar" }, h("i", {}));
   parts.percent = h("b", {});
   parts.counts = h("span", {});
   parts.left = h("span", {});
   parts.spent = h("span", { class: "wiro-push" });
   parts.live = h("span", { class: "wiro-vh", role: "status" });
   parts.node = h("div", { class: "wiro-sec" },
-    h("div", { class: "wiro-run-h" }, parts.state,
+    h("div", { class: "wiro-run-h" }, parts.state.node,
       h("span", { class: "wiro-run-id" }, h("code", {}, plan.model), ` · ${plan.varied}`),
       h("span", { class: "wiro-row wiro-push" }, parts.cancel)),
     plan.prompt ? h("p", { class: "wiro-sweep-p", title: plan.prompt, dir: "auto" }, plan.prompt) : null,
-    ...plan.notes.map((note) => {
-      const line = h("p", { class: "wiro-small wiro-muted" });
-      setMoneyText(line, note);
-      return line;
-    }),
+    ...plan.notes.map((note) => moneyLine(note, { class: "wiro-small wiro-muted" })),
     h("div", { class: "wiro-prog" }, parts.bar, h("div", { class: "wiro-line" }, parts.percent, parts.counts, parts.left, parts.spent)),
     parts.live);
   return parts;
 }
 
 function drawHead(parts, head) {
-  setAttribute(parts.state, "class", `wiro-state wiro-variant-${head.variant}`);
-  if (parts.iconName !== head.icon) {
-    parts.iconName = head.icon;
-    parts.icon.replaceChildren(icon(head.icon));
-  }
-  setText(parts.title, head.title);
+  parts.state.draw(head, head.title);
   setShown(parts.cancel, head.waiting > 0);
   setText(parts.cancel.lastElementChild, `Cancel the ${head.waiting} waiting`);
-  parts.fill.style.width = `${head.percent}%`;
-  setAttribute(parts.bar, "aria-valuenow", Math.round(head.percent));
-  setAttribute(parts.bar, "aria-valuetext", head.valuetext);
+  setProgress(parts.bar, head.percent, "Sweep progress", head.valuetext);
   setText(parts.percent, `${Math.round(head.percent)}%`);
   setText(parts.counts, head.counts);
   setText(parts.left, head.left);
@@ -225,55 +189,17 @@ function drawHead(parts, head) {
   parts.announced = head.title;
 }
 
-function makeFoot(context, act) {
-  const parts = {};
-  parts.play = button("Play all", { icon: "play", kind: "wiro-btn-s", onClick: () => context.player.toggle() });
-  setAttribute(parts.play, "aria-label", "Play all finished clips together");
-  parts.loop = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => context.setLoop(!context.player.loop) });
-  const id = freshId("position");
-  parts.range = h("input", { type: "range", id, min: "0", max: "0", step: "1", value: "0",
-    on: { input: () => context.player.seek(Number(parts.range.value) / context.fps) } });
-  parts.moment = h("span", { class: "wiro-moment" });
-  parts.best = h("span", {});
-  parts.copy = button("Copy as cell", { icon: "copy", kind: "wiro-btn-s", onClick: () => act("copy") });
-  parts.place = h("div", {});
-  parts.node = h("div", { class: "wiro-sec wiro-foot" },
-    h("div", { class: "wiro-scrub" }, parts.play, parts.loop, h("label", { class: "wiro-vh", for: id }, "Position in all clips"),
-      parts.range, parts.moment, h("span", { class: "wiro-row wiro-push" }, parts.best, parts.copy)), parts.place);
-  return parts;
-}
-
-function drawTime(foot, context, at) {
-  const frames = Math.max(1, Math.round(context.length * context.fps));
-  const frame = Math.min(frames - 1, Math.round(at * context.fps));
-  setAttribute(foot.range, "max", frames - 1);
-  foot.range.value = String(frame);
-  foot.range.style.setProperty("--wiro-at", `${frames > 1 ? (100 * frame) / (frames - 1) : 0}%`);
-  const text = `${momentText(at)} of ${momentText(context.length)}`;
-  setText(foot.moment, text);
-  setAttribute(foot.range, "aria-valuetext", text);
-}
-
-function drawPlaying(foot, playing) {
-  foot.play.firstElementChild.replaceWith(icon(playing ? "pause" : "play", true));
-  setText(foot.play.lastElementChild, playing ? "Pause" : "Play all");
-  setAttribute(foot.play, "aria-label", playing ? "Pause all clips" : "Play all finished clips together");
-}
-
 function render({ model, el }) {
   const plan = model.get("plan");
   const before = kept.get(model)?.() ?? {};
   const act = (action, p) => model.send({ action, p: p ?? null });
   const tiles = model.get("tiles").map(() => makeTile(act));
   const head = makeHead(plan, act);
-  const context = { length: 0, fps: 16, closed: false };
-  context.player = makePlayer({ length: 0, fps: 16, onTime: (at) => drawTime(foot, context, at), onState: (on) => drawPlaying(foot, on) });
-  context.setLoop = (on) => {
-    context.player.setLoop(on);
-    setAttribute(foot.loop, "aria-pressed", String(on));
-  };
-  const foot = makeFoot(context, act);
-  context.setLoop(before.loop ?? true);
+  const { node: scrub, context } = makeScrub({ length: 0, fps: 16, isNamed: true, loop: before.loop,
+    playLabel: "Play all finished clips together", pauseLabel: "Pause all clips" });
+  const foot = { best: h("span", {}), copy: button("Copy as cell", { icon: "copy", kind: "wiro-btn-s", onClick: () => act("copy") }), place: h("div", {}) };
+  scrub.append(h("span", { class: "wiro-row wiro-push" }, foot.best, foot.copy));
+  foot.node = h("div", { class: "wiro-sec wiro-foot" }, scrub, foot.place);
   const root = h("section", { class: "wiro-card wiro-grid-card", "aria-label": `Sweep, ${tiles.length} runs`, tabindex: "-1",
     on: { keydown: (event) => onPlayerKey(event, context) } },
     head.node, h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(plan, tiles))), foot.node);
@@ -288,13 +214,10 @@ function render({ model, el }) {
       makeMedia(tile, model, context);
     }
     const clips = tiles.map((tile) => tile.data).filter((data) => data.kind === "done" && data.type === "video");
-    context.length = Math.max(0, ...clips.map((data) => data.duration));
-    context.fps = Math.max(1, ...clips.map((data) => data.fps));
     const shape = tiles.map((tile) => tile.data).find((data) => data.width && data.height);
     if (shape) root.style.setProperty("--wiro-shape", `${shape.width} / ${shape.height}`);
-    context.player.setLength(context.length, context.fps);
+    context.setLength(Math.max(0, ...clips.map((data) => data.duration)), Math.max(1, ...clips.map((data) => data.fps)));
     setShown(foot.node, clips.length > 0);
-    drawTime(foot, context, context.player.time);
   };
   const drawAll = () => {
     const state = model.get("head");
@@ -309,12 +232,9 @@ function render({ model, el }) {
       setText(foot.copy.lastElementChild, copied ? "Copied" : "Press Ctrl+C");
       setTimeout(() => setText(foot.copy.lastElementChild, "Copy as cell"), 2000);
     }
-    if (content?.type === "poster" && tiles[content.p] && buffers?.[0]) {
-      const url = URL.createObjectURL(new Blob([buffers[0].buffer ?? buffers[0]], { type: "image/jpeg" }));
-      context.urls = [...(context.urls ?? []), url];
-      setImage(tiles[content.p], url);
-    }
+    posters.onMessage(content, buffers);
   };
+  const posters = makePosters((position, url) => tiles[position] && setImage(tiles[position], url));
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       const tile = tiles.find((item) => item.node === entry.target);
@@ -330,7 +250,7 @@ function render({ model, el }) {
   model.on("change:head", drawAll);
   model.on("msg:custom", onMessage);
   kept.set(model, () => {
-    const star = tiles.findIndex((tile) => tile.star === document.activeElement);
+    const star = tiles.findIndex((tile) => tile.star.node === document.activeElement);
     const { time, playing, loop } = context.player;
     return { time, playing, loop, star: star < 0 ? undefined : star };
   });
@@ -340,11 +260,10 @@ function render({ model, el }) {
   el.replaceChildren(root, below.node);
   drawTiles(model.get("tiles"));
   drawAll();
-  drawPlaying(foot, false);
   act("handshake");
   if (before.time) context.player.seek(before.time);
   if (before.playing) context.player.play();
-  if (before.star !== undefined) tiles[before.star]?.star.focus({ preventScroll: true });
+  if (before.star !== undefined) tiles[before.star]?.star.node.focus({ preventScroll: true });
   return () => {
     context.closed = true;
     clearInterval(timer);
@@ -353,7 +272,7 @@ function render({ model, el }) {
     below.close();
     context.player.close();
     for (const tile of tiles) unload(tile, context);
-    for (const url of context.urls ?? []) URL.revokeObjectURL(url);
+    posters.close();
   };
 }
 

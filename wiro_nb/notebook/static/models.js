@@ -2,7 +2,7 @@
  * The model browser: search, category chips, covers, price. The kernel sends the models and opens the form
  * of the one that is chosen; narrowing down, ordering and moving about happen here.
  */
-import { h, icon, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
+import { h, icon, moneyLine, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 
@@ -131,7 +131,7 @@ function render({ model, el }) {
   const tally = h("p", { class: "wiro-small wiro-muted", role: "status" });
   const list = h("ul", { class: "wiro-models" });
   const more = h("button", { type: "button", class: "wiro-btn" });
-  const message = h("p", { class: "wiro-small wiro-announcement", role: "status" });
+  const message = h("div", { class: "wiro-small wiro-announcement", role: "status" });
   const coverSwitch = h("button", { type: "button", class: "wiro-btn wiro-btn-muted", title: "Pictures come from the service's own address" }, "Covers");
 
   const found = () => {
@@ -220,11 +220,7 @@ function render({ model, el }) {
     if (content?.type === "opened") {
       message.replaceChildren("Form below. To use it in its own cell: ", h("code", {}, `%wiro form ${content.slug}`));
     } else if (content?.type === "message") {
-      message.replaceChildren(...content.lines.map((line) => {
-        const node = h("span", { class: "wiro-announcement-line", dir: "auto" });
-        setMoneyText(node, line);
-        return node;
-      }));
+      message.replaceChildren(...content.lines.map((line) => moneyLine(line, { class: "wiro-announcement-line", dir: "auto" })));
     }
   };
   const onGone = () => {

@@ -47,7 +47,7 @@ export function makeAttachment(model) {
 function makeThumb(card, open) {
   const figure = h("span", { class: "wiro-thumb" });
   const word = h("span", { class: "wiro-muted" });
-  const node = h("button", { type: "button", class: "wiro-strip-b", on: { click: open } }, figure,
+  const node = h("button", { type: "button", class: "wiro-earlier-b", on: { click: open } }, figure,
     h("span", {}, h("code", {}, card.get("state").run), " ", word));
   const draw = () => {
     const state = card.get("state");
@@ -66,7 +66,7 @@ function makeThumb(card, open) {
  */
 export function makeResults(model, onNewest) {
   const place = h("div", {});
-  const strip = h("ul", { class: "wiro-strip", "aria-label": "Earlier runs" });
+  const strip = h("ul", { class: "wiro-earlier", "aria-label": "Earlier runs" });
   const node = h("div", { class: "wiro-results", hidden: true }, place, strip);
   const thumbs = new Map();
   let [opened, newest, view, latest] = ["", "", null, 0];

@@ -1,5 +1,5 @@
 /** A list of runs: a press on a row opens the run below it; runs in flight move, can be cancelled and can notify. */
-import { button, h, icon, setAttribute, setMoneyText, setShown, setText } from "./dom.js";
+import { button, h, icon, makeState, moneyLine, setAttribute, setMoneyText, setProgress, setShown, setText } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
 import { makeAttachment } from "./results.js";
@@ -9,15 +9,14 @@ const MARK = "● ";
 function makeRow(act) {
   const parts = {
     thumb: h("span", { class: "wiro-thumb" }), prompt: h("span", { class: "wiro-pick-t", dir: "auto" }), about: h("span", { class: "wiro-muted wiro-pick-t" }),
-    mark: h("span", { class: "wiro-state-i" }), word: h("span", { class: "wiro-num" }), when: h("span", { class: "wiro-muted" }),
-    money: h("span", { class: "wiro-muted wiro-num" }), id: h("code", {}), fill: h("i", {}), note: h("span", { class: "wiro-small" }),
+    state: makeState(true), when: h("span", { class: "wiro-muted" }),
+    money: h("span", { class: "wiro-muted wiro-num" }), id: h("code", {}), note: h("span", { class: "wiro-small" }),
   };
-  parts.state = h("span", { class: "wiro-state" }, parts.mark, parts.word);
-  parts.bar = h("span", { class: "wiro-bar" }, parts.fill);
+  parts.bar = h("span", { class: "wiro-bar" }, h("i", {}));
   parts.cancel = button("Cancel run", { icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", parts.data.id) });
   parts.open = h("button", { type: "button", class: "wiro-list-open", on: { click: () => act("open", parts.data.id) } }, parts.thumb,
     h("span", { class: "wiro-list-text" }, parts.prompt, parts.about, parts.note),
-    h("span", { class: "wiro-list-state" }, h("span", { class: "wiro-row" }, parts.state, parts.id), parts.bar, h("span", { class: "wiro-row" }, parts.when, parts.money)));
+    h("span", { class: "wiro-list-state" }, h("span", { class: "wiro-row" }, parts.state.node, parts.id), parts.bar, h("span", { class: "wiro-row" }, parts.when, parts.money)));
   parts.node = h("li", { class: "wiro-list-row" }, parts.open, parts.cancel);
   return parts;
 }
@@ -29,14 +28,11 @@ function drawRow(parts, data) {
   setText(parts.prompt, data.prompt || data.about);
   setText(parts.about, data.prompt ? data.about : "");
   setText(parts.note, data.note);
-  setAttribute(parts.state, "class", `wiro-state wiro-variant-${data.variant}`);
-  parts.mark.replaceChildren(icon(data.icon, true));
-  setText(parts.word, isMoving ? `${data.label} ${Math.round(percent)}%` : data.label);
+  parts.state.draw(data, isMoving ? `${data.label} ${Math.round(percent)}%` : data.label);
   setText(parts.id, data.run);
   setText(parts.when, data.when);
   setMoneyText(parts.money, data.money);
-  setShown(parts.bar, isMoving);
-  parts.fill.style.width = isMoving ? `${percent}%` : "";
+  setProgress(parts.bar, percent, `Run ${data.run}`);
   setShown(parts.cancel, data.cancel);
   setAttribute(parts.cancel, "aria-label", `Cancel run ${data.run}`);
   parts.thumb.replaceChildren(data.thumb && !data.note ? h("img", { src: data.thumb, alt: "" }) : icon(data.note ? "lost" : data.icon));
@@ -81,11 +77,7 @@ function render({ model, el }) {
   const drawAll = () => model.get("rows").forEach((data) => draw(data, false));
   const drawHead = () => {
     setText(title, model.get("head").title);
-    lines.replaceChildren(...model.get("head").lines.filter(Boolean).map((text) => {
-      const line = h("div", { dir: "auto" });
-      setMoneyText(line, text);
-      return line;
-    }));
+    lines.replaceChildren(...model.get("head").lines.filter(Boolean).map((text) => moneyLine(text)));
   };
   model.on("change:head", drawHead);
   model.on("change:rows", drawAll);

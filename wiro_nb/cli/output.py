@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _SHELL_COMMANDS = {
     "": "wiro-nb runs",
     "info": "wiro-nb schema",
-    "login": "set WIRO_API_KEY",
     "use": "--service",
     "help": "wiro-nb --help",
     "download": "wiro-nb wait",

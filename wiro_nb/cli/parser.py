@@ -52,6 +52,9 @@ class Command:
 
 _ANY_RUN = "RUN, FILE, or NOTEBOOK#RUN"
 _SERVICE = _argument("--service", metavar="NAME|URL", help="sandbox, local, cloud, a named one, or an address")
+_NAME = _argument(
+    "--name", default="cloud", help="the service; a name of your own with --base-url (default: cloud)"
+)
 _JSON = _switch("--json", "print JSON on stdout, one object a line; everything else on stderr")
 _FILE = _argument(
     "--file", action="append", default=[], metavar="NAME=PATH|URL", help="an input file; may be repeated"
@@ -108,6 +111,15 @@ COMMANDS: dict[str, Command] = {
             ),
         ),
     ),
+    "login": Command(
+        "store the API key of a service; it is asked for, or read from stdin",
+        "account:login",
+        (
+            _NAME,
+            _argument("--base-url", metavar="URL", help="address of a service of your own, stored under its name"),
+        ),
+    ),
+    "logout": Command("remove the stored key of a service", "account:logout", (_NAME,)),
     "models": Command(
         "list or search models",
         "models:models",

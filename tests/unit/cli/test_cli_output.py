@@ -31,7 +31,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
         ("next: %wiro", "next: wiro-nb runs"),
         ("next: %wiro, then %wiro show 8k2qf", "next: wiro-nb runs, then wiro-nb show 8k2qf"),
         ("next: %wiro form a/b --source 8k2qf", "next: in a notebook: %wiro form a/b --source 8k2qf"),
-        ("next: %wiro login, or %wiro use sandbox (free)", "next: set WIRO_API_KEY, or --service sandbox (free)"),
+        ("next: %wiro login, or %wiro use sandbox (free)", "next: wiro-nb login, or --service sandbox (free)"),
         ('next: prompt="...", or the text below the %%wiro line', 'next: prompt="..."'),
         ("next: a cell with %%wiro a/b", "next: a cell with %%wiro a/b"),
         ("next: %config WiroMagics.out_dir = 'FOLDER', a folder", "next: --out DIR, a folder"),
@@ -63,7 +63,6 @@ def test_exit_codes_follow_the_kind_of_error(kind: type[errors.WiroError], code:
     ("words", "told"),
     [
         ([], "wiro-nb demo"),
-        (["login"], "next: set WIRO_API_KEY"),
         (["spent", "--by", "day"], "next: in a notebook: %wiro spent"),
         (["help"], "next: wiro-nb --help"),
         (["nosuch"], "invalid choice: 'nosuch'"),

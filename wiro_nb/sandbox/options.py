@@ -48,6 +48,7 @@ class Options:
         no_host_check: True to accept any Host header.
         python: Interpreter of the diffusers engine's workers; "" for this one.
         workers: Their number; 0 for one a GPU.
+        url: Of the server that the videos engine forwards to.
         faults, faults_seed: Fault rules, see `faults`.
     """
 
@@ -60,6 +61,7 @@ class Options:
     no_host_check: bool
     python: str = ""
     workers: int = 0
+    url: str = ""
     faults: str = ""
     faults_seed: int = 0
 
@@ -90,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="auto|N",
         help="diffusers: worker processes; auto: one a GPU",
     )
+    parser.add_argument("--url", default="", help="videos: a server with the /v1/videos API, http://host:port")
     parser.add_argument(
         "--balance",
         type=_usd,
@@ -108,7 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_options(argv: Sequence[str]) -> Options:
     """Parses the arguments; `--help` and errors end the process as argparse does."""
-    given = vars(build_parser().parse_args(argv))
+    parser = build_parser()
+    given = vars(parser.parse_args(argv))
+    if given["engine"] == "videos" and not given["url"].startswith(("http://", "https://")):
+        parser.error("--engine videos needs --url http://host:port")
     data = given.pop("data") or sandbox_dir()
     return Options(data=expand_user(data).absolute(), **given)
 

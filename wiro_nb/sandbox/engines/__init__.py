@@ -3,6 +3,7 @@
     placeholder   paints labelled clips
     instant       writes a prepared clip, for tests and benchmarks
     diffusers     runs open weights on this machine
+    videos        forwards to a server with the /v1/videos API
 
 `registry` creates them by name. The service knows tasks, states and the wire; an engine knows pixels. An engine
 owns its queue: `run` waits until the engine has capacity, and its first report marks the task as accepted.

@@ -10,7 +10,7 @@ from wiro_nb.sandbox.engines import Engine, Kind
 if TYPE_CHECKING:
     from wiro_nb.sandbox.options import Options
 
-ENGINE_NAMES = ("placeholder", "instant", "diffusers")
+ENGINE_NAMES = ("placeholder", "instant", "diffusers", "videos")
 _INSTANT_STEP_S = 0.15
 
 
@@ -20,6 +20,10 @@ def create_engines(options: Options) -> Mapping[Kind, Engine]:
         from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
 
         return {"clip": DiffusersEngine(options.python, options.workers)}
+    if options.engine == "videos":
+        from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
+
+        return {"clip": VideosEngine(options.url)}
     from wiro_nb.sandbox.engines.instant import InstantEngine
 
     instant = InstantEngine(_INSTANT_STEP_S / options.speed)

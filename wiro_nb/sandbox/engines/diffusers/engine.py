@@ -19,7 +19,7 @@ from wiro_nb.sandbox.engines.diffusers.pool import Pool, worker_command
 from wiro_nb.schema.catalog import find_bundled
 from wiro_nb.schema.types import ModelSchema, Parameter
 
-__all__ = ["DiffusersEngine", "describe_call", "for_worker"]
+__all__ = ["DiffusersEngine", "describe_call", "for_worker", "read_request", "schema_of"]
 
 GB = 1_000_000_000
 _TYPES = {bool: "checkbox", int: "integer", float: "float"}
@@ -40,7 +40,7 @@ class DiffusersEngine:
     def __init__(self, python: str = "", workers: int = 0, pool: Pool | None = None) -> None:
         self._pool = pool or Pool(worker_command(python), workers, self._note_worker)
         self._memory_bytes: int | None = None
-        self.schemas: tuple[ModelSchema, ...] | None = tuple(_schema_of(model) for model in catalog.models())
+        self.schemas: tuple[ModelSchema, ...] | None = tuple(schema_of(model) for model in catalog.models())
 
     def unavailable(self, model: str) -> str | None:
         """Returns what keeps a model from running: unknown, weights that every run needs missing, a small card."""
@@ -92,11 +92,11 @@ class DiffusersEngine:
         self._memory_bytes = facts["memory_bytes"]
 
 
-def _prepare(model: LocalModel, job: Job) -> tuple[Call, dict[str, Path]]:
-    """Makes the call and finds its weights. Blocking.
+def read_request(model: LocalModel, job: Job) -> Request:
+    """Returns a job's request, with the sizes of its pictures. Blocking.
 
     Raises:
-        EngineError: The request cannot be done, a picture cannot be read, weights are missing.
+        EngineError: A picture cannot be read.
     """
     from wiro_nb.sandbox.engines.media import read_picture
 
@@ -104,7 +104,16 @@ def _prepare(model: LocalModel, job: Job) -> tuple[Call, dict[str, Path]]:
     for name, paths in job.inputs.items():
         sizes = [(path, read_picture(path).size) for path in paths]
         pictures[name] = tuple(Picture(path, *size) for path, size in sizes)
-    call = make_call(Request(model, job.parameters, pictures, lambda: secrets.randbelow(MAX_SEED) + 1))
+    return Request(model, job.parameters, pictures, lambda: secrets.randbelow(MAX_SEED) + 1)
+
+
+def _prepare(model: LocalModel, job: Job) -> tuple[Call, dict[str, Path]]:
+    """Makes the call and finds its weights. Blocking.
+
+    Raises:
+        EngineError: The request cannot be done, a picture cannot be read, weights are missing.
+    """
+    call = make_call(read_request(model, job))
     folders: dict[str, Path] = {}
     for repository in call.repositories:
         folder = weights.locate(repository)
@@ -175,7 +184,7 @@ def describe_call(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
     return facts
 
 
-def _schema_of(model: LocalModel) -> ModelSchema:
+def schema_of(model: LocalModel) -> ModelSchema:
     """Returns the inputs of a model: its page's, or those that `local.toml` maps."""
     bundled = find_bundled(model.name)
     if bundled is not None and model.adapter != "generic":

@@ -1,0 +1,158 @@
+"""An engine that forwards runs to a server with the `/v1/videos` API, such as vLLM-Omni or SGLang-diffusion.
+
+Such a server runs one model that it was started with, takes at most one picture and chooses its own solver; which
+weights it holds, in which precision and on which card, it does not say, and so the record says that.
+Source: https://docs.vllm.ai/projects/vllm-omni/en/latest/serving/videos_api/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiro_nb.local_models import catalog
+from wiro_nb.sandbox.engines import EngineError, Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines.diffusers.adapters import make_call
+from wiro_nb.sandbox.engines.diffusers.calls import Call, Picture
+from wiro_nb.sandbox.engines.diffusers.engine import read_request, schema_of
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["VideosEngine"]
+
+_ADAPTERS = ("wan_ti2v", "wan_vace")
+_POLL_S = 0.5
+_TIMEOUT_S = 60.0
+_UNKNOWN = "unknown: the server does not say"
+
+
+class VideosEngine:
+    """Runs the Wan models that need no LoRA on a server.
+
+    Args:
+        url: `http://host:port`, without `/v1`.
+    """
+
+    name = "videos"
+    is_placeholder = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/").removesuffix("/v1")
+        self._models = [model for model in catalog.models() if model.adapter in _ADAPTERS]
+        self.schemas = tuple(schema_of(model) for model in self._models) or None
+
+    def unavailable(self, model: str) -> str | None:
+        """Returns why a model cannot be forwarded: it needs LoRAs, or its server API has no such inputs."""
+        found = catalog.find(model)
+        if found is None or found.adapter not in _ADAPTERS:
+            return f"{model} does not fit the /v1/videos API; there are {', '.join(m.name for m in self._models)}."
+        return None
+
+    async def run(self, job: Job, report: Report) -> Result:
+        """Has one clip made.
+
+        Raises:
+            EngineError: The request does not fit, or the server cannot be reached, refuses it, or fails.
+        """
+        import httpx2
+
+        model = catalog.find(job.model)
+        if model is None or model.adapter not in _ADAPTERS:
+            raise EngineError(f"{job.model} does not fit the /v1/videos API.")
+        call = make_call(await asyncio.to_thread(read_request, model, job))
+        form, notes = _form(call)
+        out = job.out_dir / "0.mp4"
+        await report(Progress("load"))
+        try:
+            async with httpx2.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S, trust_env=False) as client:
+                await self._make(client, await asyncio.to_thread(_parts, call, form), out, report, notes)
+        except httpx2.HTTPError as error:
+            raise EngineError(f"The server {self._url} cannot be reached: {type(error).__name__}.") from error
+        facts = {"engine": self.name, "server": self._url, "call": form, "seed": call.seed, "notes": notes}
+        arguments = call.arguments
+        output = Output(out, arguments["width"], arguments["height"], arguments["num_frames"], call.fps)
+        return Result((output,), {**facts, "revision": _UNKNOWN, "dtype": _UNKNOWN, "device": _UNKNOWN})
+
+    async def _make(
+        self,
+        client: httpx2.AsyncClient,
+        parts: dict[str, Any],
+        out: Path,
+        report: Report,
+        notes: list[str],
+    ) -> None:
+        video = _read(await client.post("/v1/videos", files=parts))
+        path = f"/v1/videos/{video['id']}"
+        told = tuple(notes)
+        try:
+            while (status := video.get("status")) not in ("completed", "failed"):
+                if status == "in_progress":
+                    await report(Progress("generate", int(video.get("progress") or 0), 100, notes=told))
+                    told = ()
+                await asyncio.sleep(_POLL_S)
+                video = _read(await client.get(path))
+            if status == "failed":
+                raise EngineError(f"The server could not make it: {_reason(video)}")
+            await report(Progress("save", notes=told))
+            content = await client.get(f"{path}/content")
+            content.raise_for_status()
+            out.write_bytes(content.content)  # noqa: ASYNC240
+        finally:
+            # Deletes what is stored, and ends what still runs.
+            with contextlib.suppress(Exception):
+                await asyncio.shield(client.delete(path))
+
+    async def close(self) -> None:
+        """Does nothing: the server is not ours."""
+
+
+def _form(call: Call) -> tuple[dict[str, str], list[str]]:
+    """Returns the form of a call, and what it cannot carry.
+
+    Raises:
+        EngineError: It has more than one picture.
+    """
+    notes = ["Weights, precision and card are those of the server, which does not name them."]
+    if call.scheduler.name not in ("", "UniPCMultistepScheduler"):
+        notes.append("The server chooses its own solver; sampleSolver is not followed.")
+    if call.cache_threshold:
+        notes.append("speedMode is not followed.")
+    references = call.pictures.get("reference_images", ())
+    if isinstance(references, tuple) and len(references) > 1:
+        raise EngineError("The /v1/videos API takes one picture at most.")
+    names = ("prompt", "negative_prompt", "width", "height", "num_frames", "num_inference_steps", "guidance_scale")
+    form = {name: str(call.arguments[name]) for name in names if call.arguments.get(name) not in (None, "")}
+    form |= {"fps": str(call.fps), "seed": str(call.seed)}
+    if "flow_shift" in call.scheduler.changes:
+        form["flow_shift"] = str(call.scheduler.changes["flow_shift"])
+    return form, [*notes, *call.notes]
+
+
+def _parts(call: Call, form: dict[str, str]) -> dict[str, Any]:
+    """Returns the parts of the multipart body: the form, and the picture where there is one. Blocking."""
+    parts: dict[str, Any] = {name: (None, value) for name, value in form.items()}
+    for value in call.pictures.values():
+        picture = value if isinstance(value, Picture) else value[0]
+        parts["input_reference"] = (picture.path.name, picture.path.read_bytes())
+    return parts
+
+
+def _read(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if response.is_error or not isinstance(answer, dict) or not answer.get("id"):
+        raise EngineError(f"The server refused it (HTTP {response.status_code}): {_reason(answer)}")
+    return answer
+
+
+def _reason(answer: Any) -> str:
+    found = (
+        answer.get("error") or answer.get("detail") or answer.get("message") if isinstance(answer, dict) else None
+    )
+    text = found.get("message") if isinstance(found, dict) else found
+    return str(text or "it gave no reason")[:500]

@@ -146,10 +146,23 @@ class _Worker:
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            code = await self.end()
+            code = await self._exit_code()
             reason = next((line for line in reversed(self._stderr) if line.strip()), "")
             raise WorkerDied(f"{reason[:300]} (exit code {code})".strip())
         return message
+
+    async def _exit_code(self) -> int:
+        """Returns the exit code of a process that closed its output; one that does not end is killed.
+
+        A signal to a process that has ended takes its exit code away from the one who waits for it.
+        """
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                code = await self._process.wait()
+        except TimeoutError:
+            return await self.end()
+        await self._drain
+        return code
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None

@@ -1,4 +1,4 @@
-"""Exports runs: a CSV table, or a Workflow Run RO-Crate with clips, inputs and records, described in JSON-LD.
+"""Exports runs as a Workflow Run RO-Crate: a folder with clips, inputs and records, described in JSON-LD.
 
 The workflow is the notebook the runs were made in; runs without one get a small notebook that makes
 them again from their records.
@@ -8,8 +8,6 @@ Source: RO-Crate 1.1 (https://w3id.org/ro/crate/1.1); Workflow Run Crate 0.5
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -42,10 +40,6 @@ _STATUS = {
 _ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
 
 Entity = dict[str, Any]
-_COLUMNS = (
-    "run_id", "model", "service", "status", "created", "finished", "elapsed_s", "seed",
-    "estimated_usd", "cost_usd", "outputs", "sha256",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,45 +362,3 @@ def _replay_notebook(runs: Sequence[CrateRun]) -> bytes:
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
     return (json.dumps(notebook, indent=1) + "\n").encode()
-
-
-def write_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """Returns one row a run; settings follow the fixed columns as `setting.NAME`.
-
-    Cells that a spreadsheet would read as a formula are written with a leading apostrophe.
-    """
-    settings = sorted({name for record in records for name in record["parameters"]})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"setting.{name}" for name in settings)])
-    for record in records:
-        row = [
-            record["run_id"],
-            record["model"]["slug"],
-            record["service"]["name"],
-            record["status"],
-            record["times"]["created"],
-            record["times"]["finished"],
-            record["elapsed_s"],
-            (record["seed"] or {}).get("value"),
-            record["price"]["estimated_usd"],
-            record["price"]["cost_usd"],
-            " ".join(output["path"] or output["name"] for output in record["outputs"]),
-            " ".join(output.get("sha256") or "" for output in record["outputs"]).strip(),
-        ]
-        values = [record["parameters"].get(name) for name in settings]
-        writer.writerow([_safe_cell(value) for value in [*row, *values]])
-    return text.getvalue()
-
-
-def _safe_cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -15,6 +15,7 @@ import pytest
 from wiro_nb.config import Settings
 from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
+from wiro_nb.io_thread import Completion
 from wiro_nb.ledger.state import Stage
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
@@ -119,7 +120,8 @@ def when_waiting(run: Run, thread: int, act: Callable[[], object]) -> threading.
     def sleeps() -> bool:
         frame = sys._current_frames().get(thread)
         while frame is not None:
-            if frame.f_code is Run._wait_for_event.__code__ and frame.f_locals.get("self") is run:
+            is_wait = frame.f_code is Completion._wait_in_thread.__code__
+            if is_wait and frame.f_locals.get("self") is run._completion:
                 return True
             frame = frame.f_back
         return False

@@ -12,6 +12,7 @@ import concurrent.futures
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from wiro_nb.errors import TimedOut
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
-_TURN_S = 0.2
+_TURN_S = _SLICE_S = 0.2
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
 _threads: weakref.WeakSet[IoThread] = weakref.WeakSet()
 
@@ -152,6 +153,99 @@ class IoThread:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+class Completion:
+    """A completion that threads and event loops wait for; `clear` takes it back."""
+
+    __slots__ = ("_is_set", "_lock", "_wakers")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._wakers: tuple[Callable[[], None], ...] = ()
+
+    def set(self) -> None:
+        """Wakes everybody who waits; who waits later returns at once."""
+        with self._lock:
+            self._is_set = True
+            wakers, self._wakers = self._wakers, ()
+        for wake in wakers:
+            wake()
+
+    def clear(self) -> None:
+        """Makes it incomplete again."""
+        with self._lock:
+            self._is_set = False
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Waits in this thread; a loop that runs in it keeps running meanwhile. False when the time is over."""
+        if self._is_set:
+            return True
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._wait_in_thread(timeout_s)
+        import nest_asyncio2
+
+        try:
+            nest_asyncio2.apply(loop, run_close_loop=True)  # so that `asyncio.run` closes its loops as before
+        except ValueError:  # a loop it cannot enter again, e.g. uvloop
+            return self._wait_in_thread(timeout_s)
+        waiting = loop.create_task(self.wait_async(timeout_s))
+        try:
+            return bool(loop.run_until_complete(waiting))
+        except KeyboardInterrupt:
+            waiting.cancel()
+            raise
+
+    async def wait_async(self, timeout_s: float | None) -> bool:
+        """Waits on the running loop; False when the time is over."""
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(lambda: None if woken.done() else woken.set_result(None))
+            except RuntimeError:
+                _log.debug("a waiting loop was closed before what it waited for")
+
+        with self._woken_by(wake) as is_waiting:
+            if not is_waiting:
+                return True
+            try:
+                with keep_turning():
+                    async with asyncio.timeout(timeout_s):
+                        await woken
+            except TimeoutError:
+                return False
+        return True
+
+    def _wait_in_thread(self, timeout_s: float | None) -> bool:
+        woken = threading.Event()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._woken_by(woken.set) as is_waiting:
+            while is_waiting:
+                # In slices: on Windows a lock does not let an interrupt through.
+                left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+                if woken.wait(max(0.0, left)):
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+        return True
+
+    @contextmanager
+    def _woken_by(self, wake: Callable[[], None]) -> Iterator[bool]:
+        """Calls a function on `set`, if that comes within the block; yields False when it came before."""
+        with self._lock:
+            is_waiting = not self._is_set
+            if is_waiting:
+                self._wakers += (wake,)
+        try:
+            yield is_waiting
+        finally:
+            with self._lock:
+                self._wakers = tuple(waker for waker in self._wakers if waker is not wake)
 
 
 @contextmanager

@@ -260,7 +260,7 @@ def measure(
         runs, done_at = [], {}
         for request in prepared:
             run = manager.submit(request)
-            run._waiters += (lambda run=run: done_at.setdefault(run.id, time.time()),)  # type: ignore[misc]
+            run._completion._wakers += (lambda run=run: done_at.setdefault(run.id, time.time()),)  # type: ignore[misc]
             runs.append(run)
         figures["submit_call_ms"] = (time.perf_counter() - start) * 1e3 / in_flight
         _until(lambda: all(run.task_id for run in runs))

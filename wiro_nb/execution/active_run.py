@@ -228,7 +228,7 @@ class StateWriter:
         active.run._conclude(error)
         self._notify_listeners(active)
         self._notified_at.pop(active.id, None)
-        active.run._wake()
+        active.run._complete(error)
 
     async def end_without_task(self, active: ActiveRun, state: RunState, error: WiroError) -> None:
         """Ends a run that has no task to follow: refused, cancelled before it was sent, or uncertain."""

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.config import Settings
 from wiro_nb.errors import DownloadFailed, WiroError
-from wiro_nb.files import UniqueNames, hash_file, safe_name
+from wiro_nb.files import UniqueNames, hash_file, relative_path, safe_name
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import is_whole
@@ -249,6 +249,34 @@ def _accept(part: Path, target: Path, output: Output, url: str) -> RunOutput:
     size, digest = _size_of(part), hash_file(part)
     part.replace(target)
     return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=strip_query(url))
+
+
+def measure_output(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
+    """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread."""
+    if not output.name or output.problem:
+        return output
+    path = folder / output.name
+    poster_path = None
+    try:
+        info = decode.probe(path)
+        poster = decode.make_poster(path)
+        if poster is not None:
+            poster_file = path.with_name(f"{path.stem}.poster.jpg")
+            poster_file.write_bytes(poster)
+            poster_path = relative_path(poster_file, notebook_dir)
+    except Exception:  # a strange file must not take the run with it
+        _log.exception("%s could not be measured", output.name)
+        return replace(output, path=relative_path(path, notebook_dir))
+    return replace(
+        output,
+        path=relative_path(path, notebook_dir),
+        poster_path=poster_path,
+        width=info.width,
+        height=info.height,
+        duration_s=info.duration_s,
+        fps=info.fps,
+        frames=info.frames,
+    )
 
 
 def _check_type(part: Path, output: Output) -> str:

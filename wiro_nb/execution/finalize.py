@@ -20,11 +20,9 @@ from typing import Any, TypeVar
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, error_to_dict, utc_now
-from wiro_nb.execution.download import Downloader
-from wiro_nb.files import relative_path
+from wiro_nb.execution.download import Downloader, measure_output
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.media import decode
 from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
 from wiro_nb.provenance.reading import write_sidecar
@@ -331,34 +329,6 @@ def _billed(cost_usd: Decimal | None) -> str:
 def _tidy(amount: Decimal | None) -> Decimal | None:
     """Returns an amount without the zeros the service pads it with, and never with an exponent."""
     return None if amount is None else Decimal(format(amount.normalize(), "f"))
-
-
-def measure_output(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
-    """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread."""
-    if not output.name or output.problem:
-        return output
-    path = folder / output.name
-    poster_path = None
-    try:
-        info = decode.probe(path)
-        poster = decode.make_poster(path)
-        if poster is not None:
-            poster_file = path.with_name(f"{path.stem}.poster.jpg")
-            poster_file.write_bytes(poster)
-            poster_path = relative_path(poster_file, notebook_dir)
-    except Exception:  # a strange file must not take the run with it
-        _log.exception("%s could not be measured", output.name)
-        return replace(output, path=relative_path(path, notebook_dir))
-    return replace(
-        output,
-        path=relative_path(path, notebook_dir),
-        poster_path=poster_path,
-        width=info.width,
-        height=info.height,
-        duration_s=info.duration_s,
-        fps=info.fps,
-        frames=info.frames,
-    )
 
 
 def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:

@@ -6,24 +6,21 @@ import asyncio
 import io
 import logging
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from wiro_nb.errors import DownloadFailed, RunCancelled, TimedOut, WiroError
-from wiro_nb.io_thread import keep_turning
+from wiro_nb.errors import RunCancelled, TimedOut, WiroError
+from wiro_nb.io_thread import Completion
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presenters import call, present
 from wiro_nb.services.selection import free_label
 
 _log = logging.getLogger(__name__)
-_SLICE_S = 0.2
 FRAME_OF = "wiro_run_id"
 """Key in the `info` of a picture that `Run.frame` gave: the run it comes from."""
 
@@ -40,11 +37,8 @@ class RunController(Protocol):
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again; returns when done."""
 
-    def find_frame(self, run: Run, index: int) -> bytes | None:
-        """Returns the picture (PNG) that was taken as this frame before, or None."""
-
-    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
-        """Remembers that a picture (PNG) is a frame of a run's clip."""
+    def frame_png(self, run: Run, index: int) -> bytes:
+        """Returns one picture of a run's clip as PNG."""
 
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""
@@ -77,10 +71,9 @@ class Run:
         self._snapshot = snapshot
         self._error: WiroError | None = None
         self._done = False
-        self._is_concluded = False
-        # Tuples, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
+        self._completion = Completion()
+        # A tuple, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
         self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
-        self._waiters: tuple[Callable[[], None], ...] = ()
 
     # What it is ------------------------------------------------------------------------------
 
@@ -230,21 +223,29 @@ class Run:
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
         if self._may_go_on:
             self._controller.follow(self)
-            try:
-                in_time = self._wait_here(timeout_s)
-            except KeyboardInterrupt:
-                raise WaitInterrupted(self.short_id) from None
-            if not in_time:
-                raise self._timed_out(timeout_s)
-        return self._checked() if check else self
+        try:
+            in_time = self._completion.wait(timeout_s) or self.done
+        except KeyboardInterrupt:
+            raise WaitInterrupted(self.short_id) from None
+        return self._result(in_time, timeout_s, check)
 
     def __await__(self) -> Generator[Any, None, Run]:
         """Waits on any asyncio loop; raises as `wait` does."""
-        return self._wait_on_loop(None, check=True).__await__()
+        return self.wait_async().__await__()
 
     async def wait_async(self, timeout_s: float | None = None, *, check: bool = True) -> Run:
         """Waits as `wait` does, for callers inside a coroutine."""
-        return await self._wait_on_loop(timeout_s, check=check)
+        if self._may_go_on:
+            self._controller.follow(self)
+        try:
+            in_time = await self._completion.wait_async(timeout_s) or self.done
+        except asyncio.CancelledError as error:
+            # An interrupted cell is cancelled. The error stays what it is, for timeouts look at its exact kind.
+            interrupted = WaitInterrupted(self.short_id)
+            error.args = interrupted.args
+            vars(error)["_render_traceback_"] = interrupted._render_traceback_
+            raise
+        return self._result(in_time, timeout_s, check)
 
     @property
     def _may_go_on(self) -> bool:
@@ -252,100 +253,17 @@ class Run:
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
         return not self.done or unfollowed or self._row.lacks_downloads
 
-    def _wait_here(self, timeout_s: float | None) -> bool:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return self._wait_for_event(timeout_s)
-        import nest_asyncio2
-
-        try:
-            nest_asyncio2.apply(loop, run_close_loop=True)  # so that `asyncio.run` closes its loops as before
-        except ValueError:  # a loop it cannot enter again, e.g. uvloop
-            return self._wait_for_event(timeout_s)
-        waiting = loop.create_task(self._wait_for_end(timeout_s))
-        try:
-            return bool(loop.run_until_complete(waiting))
-        except KeyboardInterrupt:
-            waiting.cancel()
-            raise
-
-    def _wait_for_event(self, timeout_s: float | None) -> bool:
-        ended = threading.Event()
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._woken_by(ended.set) as is_waiting:
-            while is_waiting:
-                # In slices: on Windows a lock does not let an interrupt through.
-                left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
-                if ended.wait(max(0.0, left)):
-                    break
-                if deadline is not None and time.monotonic() >= deadline:
-                    return False
-        return True
-
-    async def _wait_on_loop(self, timeout_s: float | None, *, check: bool) -> Run:
-        if self._may_go_on:
-            self._controller.follow(self)
-        try:
-            in_time = await self._wait_for_end(timeout_s)
-        except asyncio.CancelledError as error:
-            # An interrupted cell is cancelled. The error stays what it is, for timeouts look at its exact kind.
-            interrupted = WaitInterrupted(self.short_id)
-            error.args = interrupted.args
-            vars(error)["_render_traceback_"] = interrupted._render_traceback_
-            raise
+    def _result(self, in_time: bool, timeout_s: float | None, check: bool) -> Run:
         if not in_time:
-            raise self._timed_out(timeout_s)
-        return self._checked() if check else self
-
-    async def _wait_for_end(self, timeout_s: float | None) -> bool:
-        """Waits on the running loop; False when the time is over. Cancelling it does nothing to the run."""
-        loop = asyncio.get_running_loop()
-        woken = loop.create_future()
-
-        def wake() -> None:
-            try:
-                loop.call_soon_threadsafe(lambda: None if woken.done() else woken.set_result(None))
-            except RuntimeError:
-                _log.debug("a waiting loop was closed before its run ended")
-
-        with self._woken_by(wake) as is_waiting:
-            if not is_waiting:
-                return True
-            try:
-                with keep_turning():
-                    async with asyncio.timeout(timeout_s):
-                        await woken
-            except TimeoutError:
-                return self.done
-        return True
-
-    @contextmanager
-    def _woken_by(self, wake: Callable[[], None]) -> Iterator[bool]:
-        """Calls a function at the end, if it comes within the block; yields False when it came before."""
-        with self._lock:
-            is_waiting = not self._is_concluded
-            if is_waiting:
-                self._waiters += (wake,)
-        try:
-            yield is_waiting
-        finally:
-            with self._lock:
-                self._waiters = tuple(waiter for waiter in self._waiters if waiter is not wake)
-
-    def _checked(self) -> Run:
-        error = self._error
-        if error is not None and not isinstance(error, RunCancelled):
-            raise error
+            raise TimedOut(
+                f"run {self.short_id} is not done after {timeout_s:g} s ({self.status}); it goes on",
+                hint=f"%wiro wait {self.short_id}",
+                billed="",
+                run_id=self.id,
+            )
+        if check and self._error is not None and not isinstance(self._error, RunCancelled):
+            raise self._error
         return self
-
-    def _timed_out(self, timeout_s: float | None) -> TimedOut:
-        return TimedOut(
-            f"run {self.short_id} is not done after {timeout_s:g} s ({self.status}); it goes on",
-            hint=f"%wiro wait {self.short_id}",
-            billed="",
-            run_id=self.id,
-        )
 
     # Acting ----------------------------------------------------------------------------------
 
@@ -380,20 +298,8 @@ class Run:
         return picture
 
     def frame_png(self, index: int = -1) -> bytes:
-        """Returns one picture of the run's clip as the bytes of a PNG; the ledger remembers where it is from.
-
-        Args, Raises: As `frame`.
-        """
-        from wiro_nb.media import decode
-
-        path = self.path
-        if path is None:
-            raise DownloadFailed(
-                f"run {self.short_id} has no file here", hint=f"%wiro download {self.short_id}", run_id=self.id
-            )
-        data = self._controller.find_frame(self, index) or decode.frame(path, index)
-        self._controller.note_frame(self, data, index)
-        return data
+        """Returns what `frame` returns, as the bytes of a PNG; the ledger remembers where it is from."""
+        return self._controller.frame_png(self, index)
 
     def extend(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> Run:
         """Makes a run that goes on from a frame of this run's clip, and returns it; see `wiro_nb.extend`.
@@ -428,8 +334,6 @@ class Run:
     def show(self) -> None:
         """Shows the run in the notebook: a live card, or the result."""
         present("run", self)
-
-    # Display -----------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         parts = [f"<Run {self.short_id} {self.model}: {self.status}"]
@@ -470,21 +374,13 @@ class Run:
         return bool(self._callbacks)
 
     def _conclude(self, error: WiroError | None) -> None:
-        """Marks the end; `_wake` wakes the waiters after the listeners were called."""
-        self._error = error
-        self._done = True
-
-    def _wake(self) -> None:
-        with self._lock:
-            self._is_concluded = True
-            waiters, self._waiters = self._waiters, ()
-        for wake in waiters:
-            wake()
+        """Marks the end; `_complete` wakes the waiters after the listeners were called."""
+        self._error, self._done = error, True
 
     def _complete(self, error: WiroError | None) -> None:
         """Marks the end and wakes the waiters."""
         self._conclude(error)
-        self._wake()
+        self._completion.set()
 
     def _take_row(self, row: LedgerRow) -> None:
         """Takes a newer row. One that was read before the end never takes the end back: only `_renew` may."""
@@ -493,12 +389,12 @@ class Run:
 
     def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
         """Takes what the ledger says now of a run that this process does not drive; another one may have."""
-        if (row.state, row.cost_usd) != (self._row.state, self._row.cost_usd):
+        before = self._row
+        if (row.state, row.cost_usd, row.outputs) != (before.state, before.cost_usd, before.outputs):
             self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
         self._row = row
 
     def _reopen(self) -> None:
         """An uncertain run found its task: it goes on."""
-        with self._lock:
-            self._error, self._done = None, False
-            self._is_concluded = False
+        self._error, self._done = None, False
+        self._completion.clear()

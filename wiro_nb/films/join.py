@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError
-from wiro_nb.execution.finalize import measure_output, recorded_output
+from wiro_nb.execution.download import measure_output
+from wiro_nb.execution.finalize import recorded_output
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_files import keep_input
 from wiro_nb.files import hash_file, write_atomically

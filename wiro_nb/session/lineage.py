@@ -15,10 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import LedgerError, UnknownRun
+from wiro_nb.errors import DownloadFailed, LedgerError, UnknownRun
+from wiro_nb.execution.run import Run
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.media import decode
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.schema.values import Prepared
 
@@ -87,17 +89,33 @@ def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
     return given.get("run_id") == run_id and given.get("output") is not None and "frame" not in given
 
 
-def find_frame(ledger: Ledger, row: LedgerRow, index: int, folders: Sequence[Path]) -> bytes | None:
+def take_frame(ledger: Ledger, run: Run, index: int, folders: Sequence[Path]) -> bytes:
+    """Returns one picture of a run's clip as PNG; the ledger remembers where it is from.
+
+    Args:
+        ledger: Knows the pictures by content.
+        run: The run.
+        index: Of the frame; negative counts from the end.
+        folders: Where pictures are kept under their SHA-256.
+
+    Raises:
+        DownloadFailed: The run has no file here.
+        MissingExtra: PyAV is not installed.
+    """
+    if run.path is None:
+        raise DownloadFailed(
+            f"run {run.short_id} has no file here", hint=f"%wiro download {run.short_id}", run_id=run.id
+        )
+    data = _find_frame(ledger, run.row, index, folders) or decode.frame(run.path, index)
+    _note_frame(ledger, run.row, data, index)
+    return data
+
+
+def _find_frame(ledger: Ledger, row: LedgerRow, index: int, folders: Sequence[Path]) -> bytes | None:
     """Returns the picture that was taken from a run's clip as this frame before, or None.
 
     Encoded anew by another version of a library it could have other bytes, and a run made from it would be
     another request, to be paid again.
-
-    Args:
-        ledger: Knows the pictures by content.
-        row: The run.
-        index: Of the frame; negative counts from the end.
-        folders: Where pictures are kept under their SHA-256.
     """
     output, count = _clip_of(row)
     wanted = {index, *([index - count if index >= 0 else index + count] if count else [])}
@@ -118,7 +136,7 @@ def _clip_of(row: LedgerRow) -> tuple[int, int]:
     return output, (row.outputs[output].frames or 0) if row.outputs else 0
 
 
-def note_frame(ledger: Ledger, row: LedgerRow, picture: bytes, index: int) -> None:
+def _note_frame(ledger: Ledger, row: LedgerRow, picture: bytes, index: int) -> None:
     """Notes that a picture is a frame of the first file of a run; a ledger in trouble loses only the note."""
     output, _ = _clip_of(row)
     try:

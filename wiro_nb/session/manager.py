@@ -38,7 +38,7 @@ from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
-from wiro_nb.session.lineage import find_frame, note_frame
+from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.planning import notebook_dir_of_row
 from wiro_nb.session.prices import Prices
 from wiro_nb.session.submission import Batch, Planner, Submission
@@ -286,14 +286,10 @@ class Manager:
         """
         self._io.run(self._the_worker().fetch(run, notebook_dir_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
 
-    def find_frame(self, run: Run, index: int) -> bytes | None:
-        """Returns the picture (PNG) that was taken from a run's clip as this frame before, or None."""
+    def frame_png(self, run: Run, index: int) -> bytes:
+        """Returns one picture of a run's clip as PNG, with the same bytes each time; see `take_frame`."""
         kept = notebook_dir_of_row(run.row) / OUTPUTS_FOLDER / INPUTS_FOLDER
-        return find_frame(self.ledger, run.row, index, (kept, cache_dir() / "inputs"))
-
-    def note_frame(self, run: Run, picture: bytes, index: int) -> None:
-        """Remembers that a picture (PNG) is a frame of a run's clip, so that a run made from it says so."""
-        note_frame(self.ledger, run.row, picture, index)
+        return take_frame(self.ledger, run, index, (kept, cache_dir() / "inputs"))
 
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""

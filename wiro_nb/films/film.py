@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.errors import BadRecord, RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.files import hash_file
-from wiro_nb.films.join import JoinedFilm, Part, check_target, join_parts, open_film
+from wiro_nb.films.join import JoinedFilm, Part, check_join, join_parts, open_film
 from wiro_nb.films.plan import FilmPlan, batch_of, confirm, prepare_shot
 from wiro_nb.films.shots import Shot
 from wiro_nb.ledger.state import RunState
@@ -29,7 +30,7 @@ from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.5
-_films: dict[str, Film] = {}
+_films: WeakValueDictionary[str, Film] = WeakValueDictionary()
 _submitting = threading.Lock()
 
 
@@ -101,7 +102,7 @@ class Film:
             ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
             WiroError: A shot could not be sent; those sent before it go on.
         """
-        check_target(target.path)  # refused before paying, not after
+        check_join(target.path, target.crossfade_s, target.audio)  # refused before paying, not after
         confirm(manager, plan, yes=yes, limit_usd=limit_usd, limit_runs=limit_runs)
         film = cls(manager, plan, target)
         with _submitting:
@@ -271,8 +272,12 @@ class Film:
                 self._changed.clear()
             if not self._is_stopped and all(run is not None for run in self._runs) and self._failure() is None:
                 self._join()
-        except Exception:
+        except Exception as error:
             _log.exception("the film %s stopped", self.plan.title)
+            self._join_error = WiroError(
+                f"the film stopped: {type(error).__name__}: {error}",
+                hint="run the cell again: it sends only the rest",
+            )
         finally:
             for stop in stops:
                 stop()

@@ -166,9 +166,7 @@ def join_parts(
         MissingExtra: PyAV is not installed.
     """
     started = datetime.now(UTC)
-    if not 0 <= crossfade_s <= 10:
-        raise InputError(f"a crossfade lasts 0 to 10 seconds, not {crossfade_s:g}", hint="--crossfade 0.3")
-    check_target(target)
+    check_join(target, crossfade_s, audio)
     sound = _keep_sound(audio, base) if audio is not None else None
     clips = [read_clip(part.path) for part in parts]
     continues = [False, *(_goes_on(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
@@ -204,12 +202,17 @@ def open_film(path: Path, base: Path) -> JoinedFilm:
     return JoinedFilm(path, record, measure_output(output, path.parent, base))
 
 
-def check_target(target: Path) -> None:
-    """Refuses a file that no film may be written to.
+def check_join(target: Path, crossfade_s: float, audio: Path | None) -> None:
+    """Refuses what no clips can be joined with.
 
     Raises:
-        InputError: It does not end in .mp4, or is there and no film of ours.
+        InputError: The target does not end in .mp4, or is there and no film of ours; the crossfade is no length of
+            0 to 10 seconds; or there is no such sound file.
     """
+    if not 0 <= crossfade_s <= 10:
+        raise InputError(f"a crossfade lasts 0 to 10 seconds, not {crossfade_s:g}", hint="--crossfade 0.3")
+    if audio is not None:
+        _check_sound(audio)
     if target.suffix.lower() != ".mp4":
         raise InputError(f"a film is an MP4, so {target.name} should end in .mp4", hint="--out film.mp4")
     if not is_there(target):
@@ -222,12 +225,19 @@ def check_target(target: Path) -> None:
         raise InputError(f"{target.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
 
 
+def _check_sound(audio: Path) -> None:
+    try:
+        kind = sniff_file(audio)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{audio.name} cannot be read: {reason}", hint="--audio FILE") from None
+    if not kind.startswith(("audio/", "video/")):
+        raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
+
+
 def _keep_sound(audio: Path, base: Path) -> Path:
     """Copies the sound file into the store of inputs, where a film that is made again finds it."""
     try:
-        kind = sniff_file(audio)
-        if not kind.startswith(("audio/", "video/")):
-            raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
         return keep_input(audio, base)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -14,6 +14,7 @@ from typing import Any
 from wiro_nb.config import data_dir
 from wiro_nb.errors import NOTHING_SENT, InputError
 from wiro_nb.execution.requests import Origin, notebook_dir_of
+from wiro_nb.files import safe_name
 from wiro_nb.films.extend import require_picture_input
 from wiro_nb.films.plan import FilmPlan, plan_film
 from wiro_nb.films.shots import SHOT_NAME, Shot
@@ -63,7 +64,7 @@ def plan_rebuild(
 
 def free_path(folder: Path, source: Source) -> Path:
     """Returns a name for the film that no file of a folder has: the first film stays as it is."""
-    stem = Path(source.record["outputs"][0]["name"]).stem
+    stem = Path(safe_name(str(source.record["outputs"][0]["name"]), "film")).stem
     numbered = (folder / f"{stem}-again{f'-{number}' if number > 1 else ''}.mp4" for number in range(1, 10_000))
     return next(path for path in numbered if not path.exists())
 

@@ -152,6 +152,23 @@ def test_an_edited_film_takes_the_place_of_the_one_under_way(manager: Manager, s
     assert runs_asked(sandbox) - before == 5, "the shots behind the replaced one are not sent"
 
 
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (FilmTarget(Path("film.avi"), Path()), "should end in .mp4"),
+        (FilmTarget(Path("film.mp4"), Path(), crossfade_s=99), "0 to 10 seconds"),
+        (FilmTarget(Path("film.mp4"), Path(), audio=Path("none.mp3")), r"none\.mp3 cannot be read"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused_before_anything_is_paid(
+    manager: Manager, sandbox: Any, target: FilmTarget, reason: str
+) -> None:
+    before = runs_asked(sandbox)
+    with pytest.raises(InputError, match=reason):
+        Film.start(manager, plan(manager, STORM, "unjoined"), target)
+    assert runs_asked(sandbox) == before
+
+
 def test_many_shots_are_confirmed_first(manager: Manager) -> None:
     many = [{"prompt": f"shot {number}"} for number in range(13)]
     with pytest.raises(ConfirmationNeeded, match=r"13 runs, .* more than 12 runs"):

@@ -104,3 +104,17 @@ def test_a_missing_sound_file_is_named_and_no_film_is_replaced(manager: Manager)
     (Path.cwd() / "storm-again.mp4").write_bytes(b"mine")
     assert free_path(Path.cwd(), source).name == "storm-again-2.mp4"
     assert film.path == Path.cwd() / "storm.mp4"
+    record["outputs"][0]["name"] = "../a\0b/.mp4"
+    assert free_path(Path.cwd(), Source(record, "storm.mp4", "clip")).parent == Path.cwd()
+
+
+def test_clips_are_joined_from_the_shell(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
+    film = make_film(manager)
+    names = [run.short_id for run in film.runs[:2]]
+    assert main(["join", *names, "--out", "two.mp4", "--crossfade", "0.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [part["name"] for part in found["film"]["parts"]] == names
+    assert main(["join", *names, "--out", "two.mp4"]) == 0
+    assert "The doubled frame was left out at 1 seam." in capsys.readouterr().err
+    assert main(["join", names[0], "none.mp4"]) == 2
+    assert "none.mp4 does not exist" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 from xml.sax.saxutils import escape
 
+from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.other_tools import INPUT_NAMES, plain_name
 
 _VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -20,13 +21,13 @@ ALGORITHMIC = f"{_VOCABULARY}algorithmicMedia"
 
 
 def source_type(record: Mapping[str, Any]) -> str:
-    """Returns the IPTC term for a recorded run: placeholder clips of the sandbox are drawn by a program."""
+    """Returns the IPTC term for a recorded run; placeholders, of which no model is recorded, a program draws."""
     parts = [part["record"] for part in (record.get("film") or {}).get("parts", ()) if part.get("record")]
     if parts:
         kinds = {source_type(part) for part in parts}
         return kinds.pop() if len(kinds) == 1 else COMPOSITE
-    is_placeholder = record["service"]["name"] == "sandbox" and not record.get("made_by")
-    return ALGORITHMIC if is_placeholder else TRAINED
+    is_here = record["service"]["name"] == "sandbox" or bool(record.get("made_by"))
+    return ALGORITHMIC if is_here and not made_by_summary(record) else TRAINED
 
 
 def describe_maker(record: Mapping[str, Any]) -> str:

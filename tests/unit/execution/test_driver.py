@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import VACE, WAN, find_made, submit, wait_for, wait_for_stage
+from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
 from wiro_nb.execution.requests import Origin
+from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.presentation.run import run_text
+from wiro_nb.provenance.credentials import CERTIFICATE, KEY
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.record import check_record
 from wiro_nb.session.manager import Manager
@@ -75,6 +79,26 @@ def test_cancelling_ends_a_queued_and_a_running_task_and_is_a_result(
     assert run.state is RunState.CANCELLED
     task = next(task for task in sandbox.audit()["tasks"] if str(task["task_id"]) == run.task_id)
     assert task["status"] == "task_cancel"
+
+
+def test_a_signed_clip_says_whose_credentials_it_carries(
+    manager: Manager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("c2pa", reason='pip install "wiro_nb[c2pa]"')
+    for name, content in zip((CERTIFICATE, KEY), make_certificates(), strict=True):
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setenv(name, str(tmp_path / name))
+    run = submit(manager).wait(60)
+    shown = "credentials Studio of the tests, valid, unknown signer"
+    assert shown in run_text(run.snapshot)
+    assert shown in run_text(manager.get(run.id).snapshot)
+    assert run.path is not None
+    assert hash_file(run.path) == run.row.outputs[0].stored_sha256
+    assert b"not made by a model" in run.path.read_bytes()
+    assert b"trainedAlgorithmicMedia" not in run.path.read_bytes()
+    monkeypatch.setenv(KEY, str(tmp_path / "none.pem"))
+    again = submit(manager, "another prompt").wait(60)
+    assert "credentials not signed: none.pem: No such file" in run_text(again.snapshot)
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])

@@ -32,9 +32,10 @@ def make_file(path: Path) -> Path:
     [
         ({"service": CLOUD}, True),
         ({"service": SANDBOX}, False),
-        ({"service": SANDBOX, "made_by": {"engine": "diffusers"}}, True),
+        ({"service": SANDBOX, "made_by": {"engine": "placeholder"}}, False),
+        ({"service": SANDBOX, "made_by": {"engine": "diffusers", "pipeline": "WanPipeline"}}, True),
     ],
-    ids=["cloud", "placeholder", "own GPU"],
+    ids=["cloud", "sandbox", "placeholder", "own GPU"],
 )
 def test_the_digital_source_type_stands_in_xmp(
     tmp_path: Path, suffix: str, fields: dict[str, Any], is_trained: bool

@@ -14,6 +14,7 @@ from .test_card_static import every_state
 from .test_form_static import hostile_form
 from .test_grid_static import make_grid
 from .test_models_static import make_browser
+from .test_runs_static import make_table
 
 pytestmark = pytest.mark.browser
 
@@ -36,12 +37,13 @@ PAINTED = """async () => {
 PAGES = """
 import wiro_nb
 done = wiro_nb.run("sandbox/image", prompt="costs $5 and $6").wait()
-display(done, wiro_nb.runs(), wiro_nb.status(), wiro_nb.info("sandbox/plain-clip"))
+display(done, wiro_nb.runs().output(), wiro_nb.status(), wiro_nb.info("sandbox/plain-clip"))
 """
 WIDGETS: dict[str, Callable[[], list[Any]]] = {
     "form": lambda: [hostile_form()],
     "cards": every_state,
     "browser": lambda: [make_browser()],
+    "runs": lambda: [make_table(notify=True)],
     "grid": lambda: [make_grid("seed=1..2", "loraType=ZoomIn,PanLeft,PanRight")],
 }
 

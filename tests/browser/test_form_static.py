@@ -209,6 +209,10 @@ def test_every_setting_and_run_are_reached_by_keyboard(static_page: StaticPage) 
             "() => document.activeElement.closest('[data-name]')?.dataset.name ?? document.activeElement.innerText"
         )
         reached.append(str(name))
+        ring = "() => getComputedStyle(document.activeElement)"
+        if page.evaluate("() => document.activeElement !== document.body"):  # else Tab has left the page
+            assert page.evaluate(f"({ring})().outlineStyle") == "solid", name
+            assert page.evaluate(f"parseInt(({ring})().outlineWidth)") >= 2, name
         if name.startswith("More"):
             page.keyboard.press("Enter")
     assert {"size", "numFrames", "fps", "scale", "steps", "seed", "negativePrompt"} < set(reached)

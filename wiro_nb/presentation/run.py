@@ -377,7 +377,7 @@ def _failed(snapshot: Snapshot) -> Child:
         _head(snapshot, f", {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""),
         _note_lines(snapshot),
         line(_billed(snapshot)),
-        _step("Change its settings: ", f"%wiro form {snapshot.model} --from {snapshot.short_id}"),
+        _step("Change its settings: ", f"%wiro form {snapshot.model} --source {snapshot.short_id}"),
         details(f"Log ({count})", pre(lines)) if lines else "",
     )
 

@@ -3,7 +3,7 @@
  * Each maker takes a context {plan, model, form, id, describedBy} and returns
  * {node, focusNode, show(value), keep?, flush?}. `model` is the field's widget model.
  */
-import { h, icon, button, setText, setShown, setAttribute, freshId } from "./dom.js";
+import { h, icon, button, put, setText, setShown, setAttribute, freshId } from "./dom.js";
 
 const SAVE_AFTER_MS = 250;
 const SHOWN_MATCHES = 200;
@@ -123,8 +123,7 @@ function selectControl(context) {
     "aria-required": plan.required ? "true" : null,
     on: {
       change: () => {
-        model.set("value", node.value);
-        model.save_changes();
+        put(model, "value", node.value);
       },
     },
   });
@@ -220,8 +219,7 @@ function searchControl(context) {
   };
   const choose = (index) => {
     if (matches[index]) {
-      model.set("value", matches[index][0]);
-      model.save_changes();
+      put(model, "value", matches[index][0]);
     }
     close();
   };
@@ -255,8 +253,7 @@ function seedControl(context) {
     saver.save(1 + (crypto.getRandomValues(new Uint32Array(1))[0] % 2147483646), { now: true });
   } });
   const pin = button("Pin this seed", { icon: "pin", kind: "wiro-btn-icon", onClick: () => {
-    model.set("pinned", !model.get("pinned"));
-    model.save_changes();
+    put(model, "pinned", !model.get("pinned"));
   } });
   const show = (value) => {
     typed.show(value);
@@ -271,8 +268,7 @@ function seedControl(context) {
 function checkboxControl(context) {
   const { model, id } = context;
   const node = h("input", { id, type: "checkbox", on: { change: () => {
-    model.set("value", node.checked ? "true" : "false");
-    model.save_changes();
+    put(model, "value", node.checked ? "true" : "false");
   } } });
   const show = (value) => {
     node.checked = String(value) === "true";
@@ -298,8 +294,7 @@ function colourControl(context) {
 function choicesControl(context) {
   const { plan, model, id } = context;
   const boxes = plan.options.map(([value], index) => h("input", { id: index ? null : id, type: "checkbox", value, on: { change: () => {
-    model.set("value", boxes.filter((box) => box.checked).map((box) => box.value));
-    model.save_changes();
+    put(model, "value", boxes.filter((box) => box.checked).map((box) => box.value));
   } } }));
   const labels = plan.options.map(([, label], index) => h("label", { dir: "auto" }, boxes[index], " ", label));
   const show = (value) => {

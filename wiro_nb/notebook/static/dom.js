@@ -87,6 +87,30 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== text) node.setAttribute(name, text);
 }
 
+/** Sets a trait in the browser and in the kernel. */
+export function put(model, name, value) {
+  model.set(name, value);
+  model.save_changes();
+}
+
+/** What the browser remembers under a key, with `fallback` for what it does not; a browser without storage forgets. */
+export function recall(key, fallback) {
+  try {
+    return { ...fallback, ...JSON.parse(localStorage.getItem(key) ?? "{}") };
+  } catch {
+    return fallback;
+  }
+}
+
+/** Remembers values under a key. */
+export function remember(key, values) {
+  try {
+    localStorage.setItem(key, JSON.stringify({ ...recall(key, {}), ...values }));
+  } catch {
+    // A browser without storage starts from the defaults each time.
+  }
+}
+
 /** Sets several attributes. @param {Object<string, any>} values */
 export function setAttributes(node, values) {
   for (const [name, value] of Object.entries(values)) setAttribute(node, name, value);

@@ -1,7 +1,7 @@
 /**
  * One field of a form, and fields in groups: label, control, hint, description, trigger words, problem.
  */
-import { h, icon, setText, setShown, setAttribute, freshId } from "./dom.js";
+import { h, icon, put, setText, setShown, setAttribute, freshId } from "./dom.js";
 import { makeControl, findOption } from "./controls.js";
 import { makeFileControl } from "./files.js";
 
@@ -46,8 +46,7 @@ export function drawField(form, plan, model) {
   const about = h("p", { class: "wiro-hint", hidden: true, dir: "auto" });
   const error = h("div", { class: "wiro-err", id: errorId, hidden: true, role: plan.kind === "files" ? "alert" : null });
   const sample = plan.sample ? h("button", { type: "button", class: "wiro-link", on: { click: () => {
-    model.set("value", plan.sample);
-    model.save_changes();
+    put(model, "value", plan.sample);
     control.focusNode.focus();
   } } }, "Use the sample") : null;
   const wide = ["prompt", "textarea", "files", "pairs", "choices"].includes(plan.kind);
@@ -65,8 +64,7 @@ export function drawField(form, plan, model) {
   setAttribute(control.focusNode, "aria-describedby", describedBy);
   if (isGroup && plan.kind !== "choices") setAttribute(control.focusNode, "aria-label", plan.kind === "files" ? `${plan.label}${plan.required ? ", required" : ""}: choose file` : null);
   back.addEventListener("click", () => {
-    model.set("value", plan.kind === "files" ? [] : plan.kind === "pairs" ? {} : plan.default ?? "");
-    model.save_changes();
+    put(model, "value", plan.kind === "files" ? [] : plan.kind === "pairs" ? {} : plan.default ?? "");
     control.focusNode.focus();
   });
   const showWords = (value) => {
@@ -103,8 +101,7 @@ export function drawField(form, plan, model) {
     if (!problem) return error.replaceChildren();
     return error.replaceChildren(icon("warning", true), h("span", {}, problem.message), ...problem.near.map((near) => h(
       "button", { type: "button", class: "wiro-fix", on: { click: () => {
-        model.set("value", plan.kind === "number" || plan.kind === "range" ? Number(near) : near);
-        model.save_changes();
+        put(model, "value", plan.kind === "number" || plan.kind === "range" ? Number(near) : near);
         control.focusNode.focus();
       } } }, `Use ${near}`)));
   };

@@ -2,25 +2,16 @@
  * The form: puts head, fields, folded part and footer together. The kernel decides whether values fit and
  * what they cost; this file shows it where it belongs.
  */
-import { h, icon, setText, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
+import { h, icon, put, setText, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { drawField, groupNodes, isDefault } from "./fieldset.js";
 import { makeFooter } from "./footer.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
+import { registerForm } from "./form_registry.js";
 import { hasFocusNear, makeResults, whenShown } from "./results.js";
 
-const SHARED = Symbol.for("wiro_nb.forms.1");
 const GROUP_HEADS_FROM = 9;
 const NAMES_SHOWN = 12;
-
-/** Makes this form known to fields that are shown on their own. */
-function registerForm(key, form) {
-  globalThis[SHARED] ??= { forms: new Map(), waiting: new Map() };
-  const registry = globalThis[SHARED];
-  registry.forms.set(key, form);
-  for (const resolve of registry.waiting.get(key) ?? []) resolve(form);
-  registry.waiting.delete(key);
-}
 
 function badgeNode(name) {
   const isFree = name === "sandbox" || name === "local";
@@ -77,8 +68,7 @@ class FormView {
     const model = this.models.get(plan.id);
     const text = String(model.get("value") ?? "");
     if (text.split(/,\s*/).includes(word)) return;
-    model.set("value", text.trim() ? `${text.trimEnd().replace(/,$/, "")}, ${word}` : word);
-    model.save_changes();
+    put(model, "value", text.trim() ? `${text.trimEnd().replace(/,$/, "")}, ${word}` : word);
   }
 
   /** "81 frames make 5.1 s" at the frame rate; null for other fields. */
@@ -136,8 +126,7 @@ function showProblems(model, view, footer) {
 
 /** Scrolls the form into view, ready to be typed into. Once: not after a reload. */
 function takeFocus(model, view, card) {
-  model.set("takes_focus", false);
-  model.save_changes();
+  put(model, "takes_focus", false);
   whenShown(card, () => {
     card.scrollIntoView({ block: "nearest" });
     [...view.fields.values()][0]?.focus();

@@ -2,7 +2,7 @@
  * The model browser: search, category chips, covers, price. The kernel sends the models and opens the form
  * of the one that is chosen; narrowing down, ordering and moving about happen here.
  */
-import { h, icon, moneyLine, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
+import { h, icon, moneyLine, recall, remember, setText, setShown, setAttribute, setMoneyText, freshId } from "./dom.js";
 import { stopKeyPropagation } from "./key_propagation.js";
 import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 
@@ -33,23 +33,6 @@ function countCategories(models) {
   const counts = new Map();
   for (const model of models) for (const word of new Set(model.categories)) counts.set(word, (counts.get(word) ?? 0) + 1);
   return [...counts].sort(([a, m], [b, n]) => n - m || a.localeCompare(b));
-}
-
-function readCovers(fallback) {
-  try {
-    const kept = localStorage.getItem(COVERS_KEY);
-    return kept === null ? fallback : kept === "1";
-  } catch {
-    return fallback;
-  }
-}
-
-function keepCovers(shown) {
-  try {
-    localStorage.setItem(COVERS_KEY, shown ? "1" : "0");
-  } catch {
-    // A browser without storage asks again next time.
-  }
 }
 
 /** The picture of a model: one's own latest clip, else the service's cover, else words. */
@@ -119,7 +102,7 @@ function render({ model, el }) {
   let category = "";
   let limit = FIRST_SHOWN;
   let sort = (model.get("models") ?? []).some((item) => item.runs) ? "runs" : "listed";
-  let covers = readCovers(model.get("remote_covers"));
+  let covers = recall(COVERS_KEY, { shown: model.get("remote_covers") }).shown;
   let chosen = "";
   const searchId = freshId("q");
   const sortId = freshId("s");
@@ -213,7 +196,7 @@ function render({ model, el }) {
   });
   coverSwitch.addEventListener("click", () => {
     covers = !covers;
-    keepCovers(covers);
+    remember(COVERS_KEY, { shown: covers });
     draw();
   });
   const onMessage = (content) => {

@@ -2,7 +2,7 @@
  * What a finished run made: clips, pictures, sound and text, with links that open, download and copy. Several
  * outputs stand in a grid. Whether clips loop and are muted is remembered by the browser.
  */
-import { h, icon, button, setText, setShown, setAttribute } from "./dom.js";
+import { h, icon, button, recall, remember, setText, setShown, setAttribute } from "./dom.js";
 import { fileUrl } from "./file_url.js";
 
 const CLIP_KEY = "wiro_nb.clip";
@@ -11,21 +11,7 @@ const WIDEST_PX = 520;
 /** Smaller pictures are not blown up beyond this. */
 const SMALL_PX = 280;
 
-function clipHabits() {
-  try {
-    return { loop: true, muted: true, volume: 1, ...JSON.parse(localStorage.getItem(CLIP_KEY) ?? "{}") };
-  } catch {
-    return { loop: true, muted: true, volume: 1 };
-  }
-}
-
-function keepHabits(changed) {
-  try {
-    localStorage.setItem(CLIP_KEY, JSON.stringify({ ...clipHabits(), ...changed }));
-  } catch {
-    // A browser without storage starts from the defaults each time.
-  }
-}
+const clipHabits = () => recall(CLIP_KEY, { loop: true, muted: true, volume: 1 });
 
 /** A clip that plays as the last one did. */
 function clipNode(output, state, address, poster) {
@@ -33,7 +19,7 @@ function clipNode(output, state, address, poster) {
   const clip = h("video", { src: address, poster, controls: true, playsinline: true, preload: poster ? "none" : "metadata",
     width: output.width, height: output.height, "aria-label": state.prompt.slice(0, 120) || `Clip of run ${state.run}` });
   Object.assign(clip, habits);
-  clip.addEventListener("volumechange", () => keepHabits({ muted: clip.muted, volume: clip.volume }));
+  clip.addEventListener("volumechange", () => remember(CLIP_KEY, { muted: clip.muted, volume: clip.volume }));
   return clip;
 }
 
@@ -41,7 +27,7 @@ function loopSwitch(clips) {
   const node = button("Loop", { icon: "loop", kind: "wiro-btn-s wiro-btn-muted", onClick: () => {
     const loop = node.getAttribute("aria-pressed") !== "true";
     clips.forEach((clip) => { clip.loop = loop; });
-    keepHabits({ loop });
+    remember(CLIP_KEY, { loop });
     setAttribute(node, "aria-pressed", String(loop));
   } });
   setAttribute(node, "aria-pressed", String(clipHabits().loop));

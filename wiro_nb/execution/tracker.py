@@ -2,8 +2,8 @@
 
 Events can come shuffled, doubled, late or not at all. So nothing here goes backwards: stages and per cent only
 rise, an end is believed only from Task/Detail (events carry neither exit code nor cost), and after an end
-nothing changes any more. One step back is allowed: a model's error is reported only once its files
-were stored, and what failed then was the generating.
+nothing changes any more. One step back is allowed: an error is reported only after the last stage, and what
+failed then was the generating, or the preparing of a model that never started.
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ class Tracker:
             )
             if self._error_since is None and (task.exit_code or "").strip() not in ("", "0"):
                 changes["stage"] = Stage.GENERATING  # the stage where the model stopped
+            elif self._error_since is not None and task.started is None:
+                changes["stage"] = Stage.PREPARING
             return self._end(RunState.FAILED, task, {**changes, "message": message}, now)
         if task.status == _ENDED:
             return self._success(task, changes, now)

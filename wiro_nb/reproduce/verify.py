@@ -16,6 +16,7 @@ from wiro_nb.ledger.state import RunOutput
 from wiro_nb.provenance.credentials import describe_credentials
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
+from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.reading import SIDECAR_NAME, is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
@@ -186,7 +187,9 @@ def _verify_file(
         yield Finding("problem", "record", path.name, bad.message)
     for item in found:
         where = f"{path.name}#{_short(item.record)}"
-        yield Finding("ok", "record", where, "the record is whole and unchanged")
+        maker = made_by_summary(item.record)
+        made = f"; made by {maker}" if maker else ""
+        yield Finding("ok", "record", where, f"the record is whole and unchanged{made}")
         try:
             yield from _verify_outputs(item, path, where, index, read_ledger)
         except (BadRecord, OSError) as error:

@@ -187,18 +187,27 @@ class Runner:
                 raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
             await self._finish(active, result)
         except _NotStarted as error:
-            self._log_error(task, str(error))
-            task.move_to("task_error", time.time())
-            await self._pause(_GIVE_UP_S)
-            task.exit_code = "1"
-            self._end(active, "task_postprocess_end")
+            await self._give_up(active, str(error))
         except EngineError as error:
-            await self._finish(active, None, str(error))
+            if "start" in task.stamps:
+                await self._finish(active, None, str(error))
+            else:
+                await self._give_up(active, str(error))
         except Exception as error:  # a defect of the sandbox must not leave a task hanging
             await self._finish(active, None, f"sandbox: {type(error).__name__}: {error}")
         finally:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    async def _give_up(self, active: _ActiveTask, error: str) -> None:
+        """Ends a task whose model did not start."""
+        task = active.task
+        for line in error.splitlines():
+            self._log_error(task, line)
+        task.move_to("task_error", time.time())
+        await self._pause(_GIVE_UP_S)
+        task.exit_code = "1"
+        self._end(active, "task_postprocess_end")
 
     async def _wait_in_queue(self, active: _ActiveTask) -> None:
         await asyncio.sleep(0)  # lets the answer to Run out first

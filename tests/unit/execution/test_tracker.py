@@ -315,3 +315,11 @@ def test_a_preview_is_live_state_that_moves_no_stage_writes_no_log_and_ends_with
     assert (shown.preview, shown.stage, shown.log_count) == (look, Stage.GENERATING, 0)
     assert followed.feed_event(step(3), at(3)).preview == look
     assert followed.feed_task(won(), at(4)).preview is None
+
+
+def test_a_model_that_never_started_failed_while_preparing_though_its_end_came_first() -> None:
+    followed = tracker()
+    for seconds, status in enumerate(("task_accept", "task_error", "task_postprocess_end")):
+        followed.feed_event(Event(status, "7"), at(seconds))
+    ended = followed.feed_task(task("task_postprocess_end", exit_code="1", error_log="no weights"), at(4))
+    assert (ended.state, ended.stage) == (RunState.FAILED, Stage.PREPARING)

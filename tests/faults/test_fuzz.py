@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.faults.fuzz_readers import READERS, SEEDS, media
 
-RUNS, FILE_RUNS = 100_000, 20_000
+RUNS, FILE_RUNS = 100_000, 10_000
 
 
 @pytest.mark.parametrize("name", sorted(READERS))

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from wiro_nb.errors import InvalidFile
 from wiro_nb.files import safe_name
+from wiro_nb.json_values import as_whole
 from wiro_nb.media.sniffing import sniff
 from wiro_nb.schema.coerce import ValueRefused, is_empty
 from wiro_nb.schema.types import Parameter
@@ -194,7 +195,7 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
         return ()
     samples = _sample_names(parameter)
     found = tuple(_open(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
-    least, most = (int(text) if text and text.isdigit() else None for text in (parameter.min, parameter.max))
+    least, most = as_whole(parameter.min), as_whole(parameter.max)
     if not parameter.multiple and len(found) > 1:
         raise ValueRefused(f"takes one file, not {len(found)}")
     if most is not None and len(found) > most:

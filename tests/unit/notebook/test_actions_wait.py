@@ -71,3 +71,9 @@ def test_a_variable_never_hides_a_name_in_use(monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setattr(options, "current_shell", lambda: shell)
     with pytest.raises(UsageError, match=reason):
         handlers.call_cell(f"pruna/vace --as {name}", "a cat")
+
+
+@pytest.mark.parametrize("limit", ["9" * 5000, "²", "0", "-1", "x"])
+def test_a_limit_that_is_no_count_is_refused(limit: str) -> None:
+    with pytest.raises(UsageError, match="whole number above 0"):
+        handlers.call_line(f"runs --limit {limit}")

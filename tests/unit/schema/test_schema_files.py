@@ -283,3 +283,9 @@ def test_checking_does_not_read_whole_files(png: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("hashlib.file_digest", refuse)
     assert check(bundled("vace"), {"prompt": "a fox", "inputImage": png}) == {}
+
+
+@pytest.mark.parametrize("count", ["²", "9" * 5000, "x", ""])
+def test_a_count_of_files_that_is_none_limits_nothing(png: Path, count: str) -> None:
+    schema = with_file("multifileinput", min=count, max=count)
+    assert len(prepare(schema, {"pic": [png, png]}).files["pic"]) == 2

@@ -178,8 +178,8 @@ def _form(parsed: Parsed) -> Any:
 
 def _runs(parsed: Parsed) -> Any:
     limit = parsed.option("limit") or "50"
-    if not limit.isdigit() or limit == "0":
-        _fail(f"--limit needs a whole number above 0, not {limit!r}")
+    if re.fullmatch(r"0*[1-9][0-9]{0,8}", limit) is None:
+        _fail(f"--limit needs a whole number above 0, not {limit[:20]!r}")
     return actions.runs(
         all=parsed.has("all"),
         model=parsed.option("model"),

@@ -65,6 +65,7 @@ def test_the_same_request_gives_the_same_bytes_and_every_setting_changes_them(
     assert (made["engine"], made["seed"], made["device"], made["dtype"]) == ("diffusers", 7, "CPU", "float32")
     assert made["versions"]["torch"]
     assert made["repositories"]["pipeline"]["licence"]
+    assert made["repositories"]["pipeline"]["revision"] == "a plain copy"
 
     others = [{"seed": "8"}, *variants] + ([] if model == EFFECTS else [{"prompt": "a lighthouse at night"}])
     seen = {digest(clip): "the request itself"}

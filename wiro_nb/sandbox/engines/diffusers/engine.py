@@ -164,7 +164,7 @@ def describe_call(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
     """Returns the facts about a call for the record; the worker adds those about the device."""
 
     def describe(repository: Repository) -> dict[str, str]:
-        revision = weights.commit_of(folders[repository.id]) or "unknown: a plain copy"
+        revision = weights.commit_of(folders[repository.id]) or "a plain copy"
         return {"id": repository.id, "revision": revision, "licence": repository.licence}
 
     facts: dict[str, Any] = {

@@ -24,6 +24,7 @@ LAYERS = (
     {"redaction"},
     {"errors"},
     {"config", "files", "ids", "io_thread", "json_values", "presenters"},
+    {"run_files"},
     {"media"},
     {"schema"},
     {"api", "local_models"},

@@ -323,8 +323,13 @@ def session_closed_error(run: Run) -> WiroError:
     )
 
 
-def no_longer_followed(run: Run, error: WiroError) -> WiroError:
+def no_longer_followed(run: Run, error: BaseException) -> WiroError:
     """Completes an error that ends the following of a run and not the run: what it costs, how to come back."""
+    is_known = isinstance(error, WiroError)
+    _log.error("run %s stopped being followed: %s", run.short_id, error, exc_info=None if is_known else error)
+    if not isinstance(error, WiroError):  # a defect
+        message = f"run {run.short_id} stopped being followed: {type(error).__name__}: {error}"
+        error = StreamLost(message, hint=f"%wiro wait {run.short_id}", run_id=run.id)
     if run.state is RunState.PLANNED:
         error.billed = error.billed or NOTHING_SENT
     elif error.billed in ("", NOTHING_SENT):

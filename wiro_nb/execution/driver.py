@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -17,20 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import DownloadFailed, LedgerError, StreamLost, WiroError
+from wiro_nb.errors import LedgerError, WiroError
 from wiro_nb.execution.active_run import (
     ActiveRun,
     LeaseLost,
     StateWriter,
     cancelled_before_sending,
     complete_from_row,
-    error_from_dict,
     error_to_dict,
     no_longer_followed,
     session_closed_error,
     utc_now,
 )
 from wiro_nb.execution.download import Downloader
+from wiro_nb.execution.ended import EndedRuns
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.requests import prepared_from_row
@@ -48,7 +47,6 @@ _log = logging.getLogger(__name__)
 LEASE_S = 20.0
 _HEARTBEAT_S = 5.0
 _OBSERVE_S = 1.0
-LATE_PAUSES_S = (5.0, 30.0, 120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,7 @@ class Worker:
         self._turn = asyncio.Lock()
         self._observers: dict[str, tuple[asyncio.Task[None], Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._late: set[str] = set()
-        self._refreshing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.ended = EndedRuns(lambda service: self.runtime(service).finisher)
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -173,7 +170,7 @@ class Worker:
                 await asyncio.sleep(_OBSERVE_S)
         except Exception as error:  # whatever it is, waiters must be woken
             await self._release_lease(run.id)
-            run._complete(_unfollowed(run, error))
+            run._complete(no_longer_followed(run, error))
 
     async def _take_over(self, run: Run, notebook_dir: Path) -> None:
         if run.state is RunState.PLANNED and run.row.cancel_at is not None:
@@ -198,7 +195,7 @@ class Worker:
         except LeaseLost:
             _log.warning("run %s is followed by another process now", active.run.short_id)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever it is, waiters must be woken
-            await self._stop_following(active, _unfollowed(active.run, error))
+            await self._stop_following(active, no_longer_followed(active.run, error))
         finally:
             self._active.pop(active.id, None)
             runtime.submitter.queue.slot_freed()
@@ -233,7 +230,7 @@ class Worker:
             return
         await runtime.finisher.finalize(active, task)
         if active.row.is_cost_open and not active.snapshot.is_free:
-            self._spawn(self._complete_late(active.run, active.notebook_dir, LATE_PAUSES_S))
+            self.ended.complete_later(active.run, active.notebook_dir)
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
@@ -288,7 +285,6 @@ class Worker:
         if run.done:
             await self._cancel_unsent(run)
         elif active is None:
-            _log.info("run %s is followed by another process, which reads the request in the ledger", run.short_id)
             await self._cancel_elsewhere(run)
         else:
             await self._cancel_here(active)
@@ -331,68 +327,6 @@ class Worker:
             return
         runtime = self.runtime(run.row.service)
         await runtime.follower.cancel(ActiveRun(run=run, connection=runtime.connection, notebook_dir=Path()))
-
-    async def fetch(self, run: Run, notebook_dir: Path) -> None:
-        """Downloads the files of a run that succeeded once more.
-
-        Raises:
-            DownloadFailed: It did not succeed, or a file cannot be had.
-        """
-        if run.state is not RunState.SUCCEEDED:
-            raise DownloadFailed(
-                f"run {run.short_id} has no files: it is {run.status}",
-                hint=f"%wiro show {run.short_id}",
-                run_id=run.id,
-            )
-        await self._refresh(run, notebook_dir, downloads_all=True)
-        problems = [output for output in run.outputs if output.problem]
-        if problems:
-            raise DownloadFailed(
-                f"{problems[0].name} of run {run.short_id} could not be fetched: {problems[0].problem}",
-                hint=f"%wiro download {run.short_id}",
-                billed="Downloading again costs nothing; the service keeps files for a limited time only.",
-                url=problems[0].url,
-                reason=problems[0].problem,
-                run_id=run.id,
-            )
-
-    async def _refresh(self, run: Run, notebook_dir: Path, *, downloads_all: bool = False) -> bool:
-        """Asks the service for what an ended run lacks; True when it lacks nothing now."""
-        runtime = self.runtime(run.row.service)
-        active = ActiveRun(run, runtime.connection, notebook_dir, token=run.row.task_token)
-        async with self._refreshing[run.id]:
-            if downloads_all or run.row.is_cost_open or run.row.lacks_downloads:
-                await runtime.finisher.refresh(active, downloads=downloads_all or run.row.lacks_downloads)
-            return not (run.row.is_cost_open or run.row.lacks_downloads)
-
-    async def complete_late(self, runs: Sequence[tuple[Run, Path]], *, once: bool = False) -> None:
-        """Begins to ask for what ended runs lack, cost or files; each has the folder of its notebook beside it.
-
-        Args:
-            runs: They may be waited for: each is done again afterwards.
-            once: True asks once; else some more times.
-        """
-        for run, notebook_dir in runs:
-            if self._closing:
-                run._complete(error_from_dict(run.row.error))
-            elif once or run.id not in self._late:
-                self._spawn(self._complete_late(run, notebook_dir, (0.0,) if once else (0.0, *LATE_PAUSES_S)))
-
-    async def _complete_late(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
-        """Asks the service some more times for what an ended run lacks: charge and files can come later."""
-        self._late.add(run.id)
-        try:
-            for pause in pauses_s:
-                await asyncio.sleep(pause)
-                try:
-                    if await self._refresh(run, notebook_dir):
-                        return
-                except WiroError as error:
-                    _log.info("run %s is not complete yet: %s", run.short_id, error.message)
-        finally:
-            self._late.discard(run.id)
-            if not run.done:  # its files are waited for
-                run._complete(error_from_dict(run.row.error))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -451,6 +385,7 @@ class Worker:
         observers = [task for task, _ in self._observers.values()]
         drivers = [active.task for active in self._active.values() if active.task is not None]
         heart = [self._heart] if self._heart is not None else []
+        await self.ended.close()
         for task in [*drivers, *observers, *self._background, *heart]:
             task.cancel()
         await asyncio.gather(*drivers, *observers, *self._background, *heart, return_exceptions=True)
@@ -463,13 +398,3 @@ class Worker:
             _log.warning("leases were not given back: %s", error.message)
         for runtime in self._runtimes.values():
             await runtime.follower.close()
-
-
-def _unfollowed(run: Run, error: BaseException) -> WiroError:
-    """Returns the error that waiters get when a run is not followed any more."""
-    if isinstance(error, WiroError):
-        _log.error("run %s stopped being followed: %s", run.short_id, error.message)
-        return no_longer_followed(run, error)
-    _log.error("run %s stopped being followed by a defect", run.short_id, exc_info=error)
-    message = f"run {run.short_id} stopped being followed: {type(error).__name__}: {error}"
-    return no_longer_followed(run, StreamLost(message, hint=f"%wiro wait {run.short_id}", run_id=run.id))

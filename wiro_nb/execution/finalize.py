@@ -21,6 +21,7 @@ from wiro_nb.api.answers import Task
 from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, error_to_dict, utc_now
 from wiro_nb.execution.download import Downloader, measure_output
+from wiro_nb.execution.run import Run
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
@@ -133,16 +134,18 @@ class Finisher:
         async with self._room:
             return await asyncio.to_thread(call, *arguments)
 
-    async def refresh(self, active: ActiveRun, *, downloads: bool) -> None:
+    async def refresh(self, run: Run, notebook_dir: Path, *, downloads: bool) -> None:
         """Reads Detail again for what an ended run lacks, and writes its record anew when something came.
 
         Args:
-            active: The run.
+            run: The run.
+            notebook_dir: Folder of its notebook.
             downloads: True downloads its files again; one that cannot be had now stays as it is here.
 
         Raises:
             WiroError: The service cannot be asked, or the ledger not written.
         """
+        active = ActiveRun(run, self._connection, notebook_dir, token=run.row.task_token)
         row, ledger, before = active.row, self._writer.ledger, active.snapshot
         task = await self._connection.read_task(row.task_id, active.token)
         cost_usd = _late_cost(task, row) if row.is_cost_open else row.cost_usd

@@ -13,10 +13,10 @@ from typing import Any
 from wiro_nb.config import cache_dir
 from wiro_nb.errors import InvalidFile
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.run_files import keep_input
 from wiro_nb.files import write_atomically
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
+from wiro_nb.run_files import keep_input
 from wiro_nb.schema.files import FileInput, expected_media, sniff_type
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared

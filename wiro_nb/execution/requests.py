@@ -14,10 +14,10 @@ from typing import Any
 from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.inputs import describe_files
-from wiro_nb.execution.run_files import input_path, run_folder_name
 from wiro_nb.ids import new_run_id, short_id
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.run_files import input_path, run_folder_name
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema

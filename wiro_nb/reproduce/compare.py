@@ -9,11 +9,11 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.run_files import resolve_inside
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.reproduce.diff import ClipComparison, Difference, compare_clips, compare_settings, hash_clip
 from wiro_nb.reproduce.replay import Source, find_source
+from wiro_nb.run_files import resolve_inside
 from wiro_nb.session.manager import Manager
 
 _NO_CLIPS = (".ipynb", ".json")

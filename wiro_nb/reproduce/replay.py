@@ -17,13 +17,13 @@ from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.execution.finalize import build_run_record
 from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
-from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.find import find_records, split_source
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
 from wiro_nb.reproduce.weights import weights_notes
+from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema

@@ -26,11 +26,11 @@ from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs
 from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
+from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.schema.catalog import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
@@ -217,7 +217,7 @@ class Manager:
             rows = self.ledger.incomplete(FREE_SERVICES, self.service_name)[:_MOST_INCOMPLETE]
             if rows:
                 runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows]
-                self._submit_quietly(self._the_worker().complete_late(runs))
+                self._submit_quietly(self._the_worker().ended.complete(runs))
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
@@ -263,7 +263,7 @@ class Manager:
         try:
             worker, notebook_dir = self._the_worker(), notebook_dir_of_row(run.row)
             self._submit_quietly(
-                worker.complete_late([(run, notebook_dir)], once=True)
+                worker.ended.complete([(run, notebook_dir)], once=True)
                 if lacks_files
                 else worker.follow(run, notebook_dir)
             )
@@ -284,7 +284,7 @@ class Manager:
         Raises:
             DownloadFailed: They cannot be had.
         """
-        self._io.run(self._the_worker().fetch(run, notebook_dir_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+        self._io.run(self._the_worker().ended.fetch(run, notebook_dir_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
 
     def frame_png(self, run: Run, index: int) -> bytes:
         """Returns one picture of a run's clip as PNG, with the same bytes each time; see `take_frame`."""

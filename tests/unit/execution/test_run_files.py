@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb import files
-from wiro_nb.execution import run_files
+from wiro_nb import files, run_files
 
 RUN_ID = "01KAJ0000000000000000K3F9A"
 

@@ -1,0 +1,114 @@
+"""Asks for what ended runs lack: the charge and the files can come after the end. On the I/O thread only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wiro_nb.errors import DownloadFailed, WiroError
+from wiro_nb.execution.active_run import error_from_dict
+from wiro_nb.execution.finalize import Finisher
+from wiro_nb.execution.run import Run
+from wiro_nb.ledger.state import RunState
+
+_log = logging.getLogger(__name__)
+LATE_PAUSES_S = (5.0, 30.0, 120.0)
+
+
+class EndedRuns:
+    """Completes runs that have ended.
+
+    Args:
+        finisher_of: Gives what finalizes the runs of a service.
+    """
+
+    def __init__(self, finisher_of: Callable[[str], Finisher]) -> None:
+        self._finisher_of = finisher_of
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._completing: set[str] = set()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._closed = False
+
+    async def fetch(self, run: Run, notebook_dir: Path) -> None:
+        """Downloads the files of a run that succeeded once more.
+
+        Raises:
+            DownloadFailed: It did not succeed, or a file cannot be had.
+        """
+        if run.state is not RunState.SUCCEEDED:
+            raise DownloadFailed(
+                f"run {run.short_id} has no files: it is {run.status}",
+                hint=f"%wiro show {run.short_id}",
+                run_id=run.id,
+            )
+        await self._refresh(run, notebook_dir, downloads_all=True)
+        problems = [output for output in run.outputs if output.problem]
+        if problems:
+            raise DownloadFailed(
+                f"{problems[0].name} of run {run.short_id} could not be fetched: {problems[0].problem}",
+                hint=f"%wiro download {run.short_id}",
+                billed="Downloading again costs nothing; the service keeps files for a limited time only.",
+                url=problems[0].url,
+                reason=problems[0].problem,
+                run_id=run.id,
+            )
+
+    def complete_later(self, run: Run, notebook_dir: Path) -> None:
+        """Begins to ask a few times for what a run lacks, from a while after its end."""
+        self._begin(run, notebook_dir, LATE_PAUSES_S)
+
+    async def complete(self, runs: Sequence[tuple[Run, Path]], *, once: bool = False) -> None:
+        """Begins to ask for what runs lack, at once; each has the folder of its notebook beside it.
+
+        Args:
+            runs: They may be waited for: each is done again afterwards.
+            once: True asks once; else some more times.
+        """
+        for run, notebook_dir in runs:
+            if once or run.id not in self._completing:
+                self._begin(run, notebook_dir, (0.0,) if once else (0.0, *LATE_PAUSES_S))
+
+    async def close(self) -> None:
+        """Ends all asking and wakes the waiters."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
+        if self._closed:
+            run._complete(error_from_dict(run.row.error))
+            return
+        task = asyncio.create_task(self._complete(run, notebook_dir, pauses_s))
+        self._tasks.add(task)
+
+        def ended(_: object) -> None:
+            self._tasks.discard(task)
+            if not run.done:  # its files were waited for
+                run._complete(error_from_dict(run.row.error))
+
+        task.add_done_callback(ended)  # not in the task: one that is cancelled before it began wakes nobody
+
+    async def _complete(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
+        self._completing.add(run.id)
+        try:
+            for pause in pauses_s:
+                await asyncio.sleep(pause)
+                try:
+                    if await self._refresh(run, notebook_dir):
+                        return
+                except WiroError as error:
+                    _log.info("run %s is not complete yet: %s", run.short_id, error.message)
+        finally:
+            self._completing.discard(run.id)
+
+    async def _refresh(self, run: Run, notebook_dir: Path, *, downloads_all: bool = False) -> bool:
+        """Asks the service for what a run lacks; True when it lacks nothing now."""
+        async with self._locks[run.id]:
+            if downloads_all or run.row.is_cost_open or run.row.lacks_downloads:
+                downloads = downloads_all or run.row.lacks_downloads
+                await self._finisher_of(run.row.service).refresh(run, notebook_dir, downloads=downloads)
+            return not (run.row.is_cost_open or run.row.lacks_downloads)

@@ -64,7 +64,7 @@ def test_a_replay_says_which_weights_differ(tmp_path: Path, monkeypatch: pytest.
     assert note.startswith(f"The weights {REPOSITORY} are not here: wiro-nb local pull Wan-AI/")
     for commit, expected in (
         (COMMIT, []),
-        (OTHER, [f"{REPOSITORY} was used at aaaaaaaaaaaa; here is bbbbbbbbbbbb"]),
+        (OTHER, [f"the weights {REPOSITORY} were aaaaaaaaaaaa, here are bbbbbbbbbbbb"]),
     ):
         folder = repository_dir(tmp_path / "hub", REPOSITORY)
         (folder / "snapshots" / commit).mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_a_replay_says_which_weights_differ(tmp_path: Path, monkeypatch: pytest.
     assert "cloud makes it with weights of its own" in note
     cloud = record_of("cloud") | {"made_by": {}}
     assert weights_notes(cloud, "cloud") == []
-    assert weights_notes(cloud, "local") == ["Open weights on this machine make it now: other frames than before."]
+    assert weights_notes(cloud, "local") == ["Open weights on this machine make it now: other frames than before"]
 
 
 JSON = st.recursive(

@@ -91,10 +91,7 @@ def card_view(
     elif kind == "uncertain":
         view["actions"] = [{"id": "try_now", "label": "Check again"}, _STOP_WATCHING]
     else:
-        view |= _ended(snapshot, kind, again_price)
-        if maker := made_by_summary(record or {}):
-            view["facts"] = [*view["facts"], ["Made by", maker]]
-            view["notes"] = [*view["notes"], *(asdict(Note(text=note)) for note in made_by_notes(record or {}))]
+        view |= _ended(snapshot, kind, again_price, record or {})
     view["valuetext"] = _value_text(view, snapshot)
     view["text"] = f"{status.label} · {snapshot.model} · run {snapshot.short_id}"
     return view
@@ -186,15 +183,18 @@ def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[s
     }
 
 
-def _ended(snapshot: Snapshot, kind: str, again_price: str) -> dict[str, Any]:
+def _ended(snapshot: Snapshot, kind: str, again_price: str, record: Mapping[str, Any]) -> dict[str, Any]:
     again = {"id": "run_again", "label": ", ".join(filter(None, ("Run again", again_price))), "icon": "play"}
     if kind == "failed":
         elapsed = _elapsed(snapshot, "elapsed", ticking=False)
         return {"elapsed": elapsed, "aside": format_billed(snapshot), "below": [_EDIT | {"muted": False}, again]}
     if kind == "cancelled":
         return {"aside": format_billed(snapshot), "actions": [again]}
+    maker = made_by_summary(record)
+    notes = [*run_notes(snapshot), *(Note(text=text) for text in made_by_notes(record))]
     return {
-        "facts": [list(item) for item in run_facts(snapshot).items()],
+        "facts": [list(item) for item in (run_facts(snapshot) | ({"Made by": maker} if maker else {})).items()],
+        "notes": [asdict(note) for note in notes],
         "settings": [list(item) for item in run_settings(snapshot).items()],
         "outputs": [_output(output) for output in snapshot.outputs],
         "below": [again, _COPY, _EDIT, _COMPARE],

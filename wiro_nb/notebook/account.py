@@ -65,6 +65,7 @@ def _describe_account(choice: ServiceChoice) -> str:
 def budget() -> Budget:
     """Returns the budget of this notebook, what was spent of it, and what is left."""
     manager, notebook = session.manager(), current_context().notebook
+    manager.complete_ended()
     own, setting = manager.ledger.get_budget(notebook), manager.settings.budget_usd
     return Budget(
         limit_usd=manager.budget(notebook),

@@ -9,23 +9,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
-from wiro_nb.errors import BadRecord, RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
+from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file
-from wiro_nb.films.join import JoinedFilm, Part, check_join, join_parts, open_film
+from wiro_nb.films.join import JoinedFilm, Part, check_join, is_joined, join_parts, open_film
 from wiro_nb.films.plan import FilmPlan, batch_of, confirm, prepare_shot
 from wiro_nb.films.shots import Shot
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presenters import present
-from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
@@ -359,7 +356,7 @@ class Film:
                 for shot, run in zip(self.shots, self.runs, strict=True)
                 if run.path is not None
             ]
-            if self._is_joined(parts):
+            if is_joined(target.path, parts, target.crossfade_s, target.audio):
                 self.joined = open_film(target.path, target.base)
             elif len(parts) > 1:
                 self.joined = join_parts(
@@ -373,22 +370,6 @@ class Film:
                 )
         except WiroError as error:
             self._join_error = error
-
-    def _is_joined(self, parts: list[Part]) -> bool:
-        """Returns whether the file is this very film already."""
-        try:
-            record: Mapping[str, Any] = read_embedded(self.target.path)
-            film, audio = record.get("film"), record["files"].get("audio") or []
-            sound = hash_file(self.target.audio) if self.target.audio is not None else None
-        except (BadRecord, OSError):
-            return False
-        return (
-            film is not None
-            and [(part["name"], part["run_id"]) for part in film["parts"]]
-            == [(part.label, (part.record or {}).get("run_id")) for part in parts]
-            and film["crossfade_s"] == self.target.crossfade_s
-            and [item["sha256"] for item in audio] == ([sound] if sound else [])
-        )
 
     def _on_join_progress(self, done: int, total: int) -> None:
         self.progress = (done, total)

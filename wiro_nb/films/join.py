@@ -190,6 +190,23 @@ def join_parts(
     return JoinedFilm(target, record, replace(output, stored_sha256=embedded.sha256), unsigned)
 
 
+def is_joined(path: Path, parts: Sequence[Part], crossfade_s: float, audio: Path | None) -> bool:
+    """Returns whether a file is the film of these very parts, joined this way."""
+    try:
+        record = read_embedded(path)
+        film, sounds = record.get("film"), record["files"].get("audio") or []
+        sound = [hash_file(audio)] if audio is not None else []
+    except (BadRecord, OSError):
+        return False
+    return (
+        film is not None
+        and [(part["name"], part["run_id"]) for part in film["parts"]]
+        == [(part.label, (part.record or {}).get("run_id")) for part in parts]
+        and film["crossfade_s"] == crossfade_s
+        and [item["sha256"] for item in sounds] == sound
+    )
+
+
 def open_film(path: Path, base: Path) -> JoinedFilm:
     """Returns a film that was written before.
 

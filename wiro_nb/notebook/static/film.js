@@ -5,6 +5,9 @@ import { fileUrl } from "./file_url.js";
 import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
 import { momentText } from "./player.js";
 
+/** What a view leaves for the next one of the same film: an output may be drawn anew at any time. */
+const keptFilms = new WeakMap();
+
 function makeShot(number, act) {
   const shot = {};
   shot.image = h("img", { alt: "", hidden: true });
@@ -42,7 +45,7 @@ function drawShot(shot, data, poster, isNow) {
 }
 
 function render({ model, el }) {
-  const view = { chosen: 0, source: "", editing: -1, closed: false };
+  const view = { chosen: 0, editing: -1, time: null, ...keptFilms.get(model)?.(), source: "", closed: false };
   const state = () => model.get("state");
   const send = (action, more = {}) => model.send({ action, ...more });
   const act = (_action, number) => jump(number);
@@ -134,7 +137,10 @@ function render({ model, el }) {
     const chosen = data.shots[view.chosen];
     setText(now, chosen.name);
     setText(moment, chosen.start === null ? chosen.word : `${momentText(chosen.start)} of ${momentText(data.length)}`);
-    if (data.path) load(data.path, data.version, null);
+    if (data.path) {
+      load(data.path, data.version, view.time || null);
+      view.time = null;
+    }
     else if (!view.source) {
       const first = data.shots.findIndex((shot) => shot.path);
       setShown(video, first >= 0);
@@ -164,6 +170,15 @@ function render({ model, el }) {
   const stopWatching = leaveStaticForm(model);
   el.classList.add("wiro");
   el.replaceChildren(root);
+  keptFilms.set(model, () => ({
+    chosen: view.chosen, editing: view.editing, text: area.value, told: price.textContent, time: video.currentTime,
+  }));
+  if (view.editing >= 0) {
+    area.value = view.text;
+    setMoneyText(price, view.told);
+    setShown(editor, true);
+    setAttribute(edit, "aria-expanded", "true");
+  }
   draw();
   return () => {
     view.closed = true;

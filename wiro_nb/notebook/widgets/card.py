@@ -29,6 +29,22 @@ _COPY = {"id": "copy_cell", "label": "Copy as cell", "icon": "copy"}
 _COMPARE = {"id": "compare", "label": "Compare", "muted": True}
 _STOP_WATCHING = {"id": "stop_watching", "label": "Stop watching", "muted": True}
 
+_BLANK: dict[str, Any] = {
+    "numbers": [],
+    "after": [],
+    "left_s": None,
+    "silent_after_s": None,
+    "elapsed": None,
+    "cost": "",
+    "aside": "",
+    "actions": [],
+    "below": [],
+    "facts": [],
+    "outputs": [],
+    "settings": [],
+}
+"""The parts of a card that most states leave empty."""
+
 
 def card_view(
     snapshot: Snapshot,
@@ -56,6 +72,7 @@ def card_view(
     moment, status = now or datetime.now(UTC), status_of(snapshot)
     kind, percent = status.kind, _percent(snapshot, status.kind)
     view: dict[str, Any] = {
+        **_BLANK,
         "kind": kind,
         "label": status.label,
         "variant": status.variant,
@@ -66,26 +83,13 @@ def card_view(
         "final": snapshot.state.is_final,
         "steps": _steps(snapshot, kind),
         "percent": percent,
-        "numbers": [],
-        "after": [],
-        "left_s": None,
-        "silent_after_s": None,
-        "elapsed": None,
-        "cost": "",
-        "aside": "",
-        "actions": [],
-        "below": [],
         "notes": [asdict(note) for note in run_notes(snapshot)],
-        "facts": [],
-        "outputs": [],
-        "settings": [],
         "poster": poster,
         "log_count": snapshot.log_count,
         "at_ms": int(moment.timestamp() * 1000),
     }
     if kind in ("slot", "sending", "queued", "running"):
         view |= _pending(snapshot, kind, percent)
-        view["silent_after_s"] = None if kind == "slot" else _SILENT_S if percent is None else _SILENT_STEPPING_S
     elif kind == "lost":
         view |= _lost(snapshot, percent, moment)
     elif kind == "uncertain":
@@ -133,7 +137,8 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
     cancel: dict[str, Any] = {"id": "cancel", "label": "Cancel run", "icon": "cross"}
     if snapshot.cancel_requested:
         cancel |= {"label": "Cancelling", "off": True}
-    view: dict[str, Any] = {"actions": [cancel]}
+    silent_after_s = None if kind == "slot" else _SILENT_S if percent is None else _SILENT_STEPPING_S
+    view: dict[str, Any] = {"actions": [cancel], "silent_after_s": silent_after_s}
     if kind == "slot":
         runs = "1 run is" if snapshot.ahead == 1 else f"{snapshot.ahead} runs are"
         waits = f"It is sent when a slot frees; {runs} ahead of it." if snapshot.ahead else "It is sent next."

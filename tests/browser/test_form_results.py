@@ -20,6 +20,8 @@ RUN_DONE_MS = 60_000
 
 def run_once(notebook: NotebookPage, count: int) -> None:
     """Presses Run and waits until the cards show so many finished runs."""
+    # An unchanged form would show the run it has.
+    notebook.page.locator('.wiro-form [data-name="prompt"] textarea').fill(f"a paper boat, take {count}")
     notebook.page.locator(".wiro-btn-run").click()
     notebook.page.wait_for_function(
         """(earlier) => document.querySelectorAll('.wiro-run[data-kind=done]').length === 1

@@ -124,6 +124,7 @@ def test_a_frame_of_an_earlier_run_becomes_an_input(open_notebook: OpenNotebook)
     opening.value.close()
     # What a person chose for one clip holds for the next.
     card.get_by_role("button", name="Loop").click()
+    page.locator('.wiro-form [data-name="prompt"] textarea').fill("the boat comes back")
     page.locator(".wiro-btn-run").click()
     page.locator(".wiro-earlier button").wait_for()
     page.locator(".wiro-run[data-kind=done] video").wait_for()

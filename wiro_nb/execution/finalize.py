@@ -218,8 +218,8 @@ class Finisher:
         return dump_normal(record), stored
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
-        if not output.path or output.problem:
-            return output
+        if not output.path or output.problem or output.stored_sha256:
+            return output  # a clip that has its record is left alone: a kill must not part it from the ledger
         path = folder / output.name
         embedded, unsigned = Embedded("switched off", None), ""
         if self._writer.settings.embed_record:

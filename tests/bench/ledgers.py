@@ -41,8 +41,8 @@ def make_rows(first: int, count: int) -> list[Any]:
 
 @cache
 def _pattern() -> Any:
-    from wiro_nb.execution.requests import Origin, plan_row
-    from wiro_nb.schema.catalog import find_bundled
+    from wiro_nb.execution.request_rows import Origin, plan_row
+    from wiro_nb.schema.bundled import find_bundled
     from wiro_nb.schema.values import prepare
 
     schema = find_bundled(MODEL)
@@ -105,7 +105,7 @@ def best_ms(work: Callable[[], object], times: int = 7) -> float:
 def measure(most: int) -> list[Figure]:
     """Fills a ledger step by step, up to `most` rows, and asks it the questions of every day."""
     from wiro_nb.ledger.ledger import Ledger
-    from wiro_nb.ledger.queries import Reuse
+    from wiro_nb.ledger.reuse import Reuse
 
     group, figures, lives = "ledger", [], {}
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ from wiro_nb.config import Settings
 from wiro_nb.errors import WiroError
 from wiro_nb.execution import download, driver
 from wiro_nb.execution import finalize as finish
-from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.request_rows import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState

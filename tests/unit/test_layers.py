@@ -23,7 +23,7 @@ PACKAGE = Path(wiro_nb.__file__).parent
 LAYERS = (
     {"redaction"},
     {"errors"},
-    {"config", "files", "ids", "io_thread", "json_values", "presenters"},
+    {"config", "files", "ids", "io_thread", "json_values", "display_registry"},
     {"run_files"},
     {"media"},
     {"schema"},

@@ -36,7 +36,7 @@ def join(arguments: argparse.Namespace) -> int:
 def rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) -> int:
     """Makes a film again from its record, waits for it, and prints where it is."""
     from wiro_nb.cli.runs import read_amount
-    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.request_rows import Origin
     from wiro_nb.films.film import Film, FilmTarget
     from wiro_nb.films.plan import describe_plan
     from wiro_nb.films.rebuild import free_path, plan_rebuild

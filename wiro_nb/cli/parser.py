@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from wiro_nb.errors import InputError
-from wiro_nb.presentation.grammar import find_command
+from wiro_nb.presentation.commands import find_command
 from wiro_nb.presentation.status import STATE_FILTERS
 
 _EXITS = "Exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"

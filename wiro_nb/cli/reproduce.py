@@ -22,7 +22,7 @@ _DEFAULT_TITLE = "Generated clips"
 def rerun(arguments: argparse.Namespace) -> int:
     """Makes runs again, waits for them, prints them; one that was made again already is shown."""
     from wiro_nb.cli import films
-    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.request_rows import Origin
     from wiro_nb.films.rebuild import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
 

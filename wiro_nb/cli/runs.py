@@ -39,7 +39,7 @@ _POLL_S = 0.2
 
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
-    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.request_rows import Origin
     from wiro_nb.presentation.request import format_estimate, preview_run
     from wiro_nb.session.submission import Batch
 
@@ -178,7 +178,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
-    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.request_rows import Origin
     from wiro_nb.session.manager import get_manager
 
     if not arguments.task.isdigit():

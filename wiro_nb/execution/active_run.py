@@ -18,7 +18,7 @@ from wiro_nb import errors
 from wiro_nb.api.answers import Task
 from wiro_nb.config import Settings
 from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, UnknownRun, WiroError
-from wiro_nb.execution.requests import snapshot_from_row
+from wiro_nb.execution.request_rows import snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.tracker import Tracker
 from wiro_nb.ledger.history import expected_seconds

@@ -13,11 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
+from wiro_nb.display_registry import call, present
 from wiro_nb.errors import RunCancelled, TimedOut, WiroError
 from wiro_nb.io_thread import Completion
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
-from wiro_nb.presenters import call, present
 from wiro_nb.services.selection import free_label
 
 _log = logging.getLogger(__name__)

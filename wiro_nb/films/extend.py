@@ -10,7 +10,7 @@ from wiro_nb.errors import NOTHING_SENT, InputError, WiroError
 from wiro_nb.execution.inputs import RUN_PREFIX
 from wiro_nb.execution.run import Run
 from wiro_nb.media.decode import frame_at
-from wiro_nb.schema.catalog import bundled_models
+from wiro_nb.schema.bundled import bundled_models
 from wiro_nb.schema.files import expected_media
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.manager import Manager

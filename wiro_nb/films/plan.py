@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BudgetExceeded, InputError, UnknownRun
 from wiro_nb.execution.inputs import RUN_PREFIX
-from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.request_rows import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import require_picture_input
 from wiro_nb.films.shots import Shot, ordered

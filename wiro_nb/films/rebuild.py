@@ -13,7 +13,7 @@ from typing import Any
 
 from wiro_nb.config import data_dir
 from wiro_nb.errors import NOTHING_SENT, InputError
-from wiro_nb.execution.requests import Origin, notebook_dir_of
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of
 from wiro_nb.files import safe_name
 from wiro_nb.films.extend import require_picture_input
 from wiro_nb.films.plan import FilmPlan, plan_film

@@ -18,8 +18,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger import queries, writes
+from wiro_nb.ledger.budget import check_budget
 from wiro_nb.ledger.database import BUSY_TIMEOUT_S, Database
-from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.recovery import (
     check_integrity,
     copy_rows,
@@ -27,6 +27,7 @@ from wiro_nb.ledger.recovery import (
     remember_budget,
     rows_from_sidecars,
 )
+from wiro_nb.ledger.reuse import Reuse, answer_plans
 from wiro_nb.ledger.rows import LedgerRow, export_line, insert_missing, insert_row
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
 from wiro_nb.redaction import redact, redact_value, register_secret
@@ -115,7 +116,7 @@ class Ledger:
     find = _read(queries.find)
     list = _read(queries.select)
     unfinished = _read(queries.unfinished)
-    answer_plans = _read(queries.answer_plans)
+    answer_plans = _read(answer_plans)
     incomplete = _read(queries.incomplete)
     find_task = _read(queries.find_task)
     find_maker = _read(queries.find_maker)
@@ -150,7 +151,7 @@ class Ledger:
             reuse: Which earlier runs answer; None inserts every row.
 
         Returns:
-            For each row itself, or the earlier run that answers its request, as `queries.find_made` decides. The
+            For each row itself, or the earlier run that answers its request, as `reuse.answer_plans` decides. The
             look-up and the insert are one transaction: two kernels cannot both pay for one request.
 
         Raises:
@@ -160,10 +161,10 @@ class Ledger:
         """
 
         def work(connection: sqlite3.Connection) -> Sequence[LedgerRow]:
-            result = queries.answer_plans(connection, rows, reuse)
+            result = answer_plans(connection, rows, reuse)
             new = [row for row, answer in zip(rows, result, strict=True) if answer is row]
             if new:
-                writes.check_budget(connection, new, budget_usd)
+                check_budget(connection, new, budget_usd)
             for row in new:
                 insert_row(connection, row)
             return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,21 +38,6 @@ class Made:
     run_id: str
     output: int
     frame: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reuse:
-    """Which earlier runs may answer a request.
-
-    Attributes:
-        also: Ids of runs that count as in scope: those the notebook's file names.
-        exclude: Ids of runs that are no answer: the execution of this cell has them already.
-        is_rerun: True takes only runs with the same parent: the run that is made again is no answer.
-    """
-
-    also: Collection[str] = ()
-    exclude: Collection[str] = ()
-    is_rerun: bool = False
 
 
 def get(connection: sqlite3.Connection, run_id: str) -> LedgerRow:
@@ -156,68 +141,6 @@ def unfinished(
 ) -> tuple[LedgerRow, ...]:
     """Returns the runs that are not over, oldest first."""
     return select(connection, notebook=notebook, service=service, state=_UNFINISHED, limit=None)[::-1]
-
-
-def answer_plans(
-    connection: sqlite3.Connection, rows: Sequence[LedgerRow], reuse: Reuse | None
-) -> list[LedgerRow]:
-    """Returns for each planned run the earlier run that answers its request, else the planned run itself.
-
-    An earlier run answers one of them only: two equal requests of one call mean two runs.
-
-    Args:
-        connection: Of the ledger; inserting asks it inside the transaction.
-        rows: Planned, whether they are in the ledger already or not.
-        reuse: Which earlier runs may answer; None: none.
-    """
-    if reuse is None:
-        return list(rows)
-    result, used = [], set(reuse.exclude)
-    for row in rows:
-        result.append(_find_answer(connection, row, reuse, used) or row)
-        used.add(result[-1].run_id)
-    return result
-
-
-def _find_answer(
-    connection: sqlite3.Connection, plan: LedgerRow, reuse: Reuse, used: Collection[str]
-) -> LedgerRow | None:
-    """Returns the run that already answers a request, or None: the one rule for notebooks, scripts and shells.
-
-    It is a run of the same request, service, account and scope that succeeded, is under way, or is uncertain. One
-    that was asked to be cancelled is no answer while it ends. A success comes before one under way, one of the
-    scope before one that the notebook's file brought along, one that was made for the same point of a sweep before
-    others, and a later one before an earlier one.
-    """
-    # The plus keeps SQLite from the indexes of columns that nearly all rows share.
-    found = connection.execute(
-        f"""
-        SELECT {WHOLE_ROW} FROM runs
-        WHERE request_sha256 = :request AND service = :service AND deleted = 0
-        AND (account IS NULL OR account IS :account)
-        AND +state NOT IN ('failed', 'cancelled')
-        AND (cancel_at IS NULL OR +state IN ('succeeded', 'uncertain'))
-        AND (scope = :scope OR (scope IS NULL AND +notebook IS :notebook)
-             OR +run_id IN (SELECT value FROM json_each(:also)))
-        AND +run_id NOT IN (SELECT value FROM json_each(:used))
-        AND (:parent IS NULL OR json_extract(parent, '$.run_id') = :parent)
-        ORDER BY +state = 'succeeded' DESC, scope IS :scope DESC, sweep_point IS :point DESC,
-            created DESC, run_id DESC
-        LIMIT 1
-        """,
-        {
-            "request": plan.request_sha256,
-            "service": plan.service,
-            "account": plan.account,
-            "scope": plan.scope,
-            "notebook": plan.notebook,
-            "parent": plan.parent["run_id"] if reuse.is_rerun and plan.parent else None,
-            "point": plan.sweep_point,
-            "also": json.dumps(list(reuse.also)),
-            "used": json.dumps(list(used)),
-        },
-    ).fetchone()
-    return None if found is None else row_from_sql(found)
 
 
 def incomplete(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from wiro_nb.presenters import register_presenter
+from wiro_nb.display_registry import register_presenter
 
 register_presenter("run", lambda: import_module("wiro_nb.notebook.run.view").show)
 register_presenter("extend", lambda: import_module("wiro_nb.notebook.run.actions").extend)

@@ -148,7 +148,7 @@ class Session:
 
     def known_schemas(self) -> tuple[ModelSchema, ...]:
         """Returns the schemas that completion may offer: bundled ones and those seen in this kernel."""
-        from wiro_nb.schema.catalog import bundled_models
+        from wiro_nb.schema.bundled import bundled_models
 
         known = {schema.slug.lower(): schema for schema in bundled_models()}
         return tuple({**known, **self._schemas}.values())

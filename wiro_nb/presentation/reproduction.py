@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wiro_nb.execution.requests import snapshot_from_row
+from wiro_nb.execution.request_rows import snapshot_from_row
 from wiro_nb.ids import short_id
 from wiro_nb.presentation.formatting import format_count, shorten
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table

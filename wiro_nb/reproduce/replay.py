@@ -16,7 +16,7 @@ from typing import Any
 from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.execution.finalize import build_run_record
-from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of, snapshot_from_row
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.find import find_records, split_source
 from wiro_nb.provenance.reading import is_there

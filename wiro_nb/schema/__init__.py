@@ -8,7 +8,7 @@ The package needs the standard library only, so that the client and the sandbox 
 widget or video code. Nothing here uses the network; files are read by `files`, bundled schemas by `catalog`.
 """
 
-from wiro_nb.schema.catalog import bundled_models, find_bundled, free_form_schema, near_models
+from wiro_nb.schema.bundled import bundled_models, find_bundled, free_form_schema, near_models
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.encode import encode, request_sha256
 from wiro_nb.schema.files import MAX_FILE_BYTES, FileInput, open_file_input

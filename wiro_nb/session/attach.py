@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, NotAccessible, WiroError
-from wiro_nb.execution.requests import FREE_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
+from wiro_nb.execution.request_rows import FREE_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.schema.catalog import find_bundled, free_form_schema
+from wiro_nb.schema.bundled import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection

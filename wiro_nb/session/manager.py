@@ -24,14 +24,14 @@ from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs
-from wiro_nb.execution.requests import Origin, notebook_dir_of, snapshot_from_row
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
-from wiro_nb.schema.catalog import find_bundled, free_form_schema
+from wiro_nb.schema.bundled import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import NOTHING_SENT, ConfigError
-from wiro_nb.execution.requests import notebook_dir_of
+from wiro_nb.execution.request_rows import notebook_dir_of
 from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.provenance.reading import is_there

@@ -11,10 +11,10 @@ from typing import Any
 
 from wiro_nb.config import Settings, data_dir
 from wiro_nb.execution.inputs import store_inputs
-from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, scope_of
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.queries import Reuse
+from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import archive_schema

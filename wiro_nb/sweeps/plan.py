@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.execution.inputs import resolve_inputs
-from wiro_nb.execution.requests import Origin, notebook_dir_of
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema

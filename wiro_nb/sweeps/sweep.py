@@ -12,10 +12,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.display_registry import present
 from wiro_nb.errors import MissingExtra, RunCancelled, RunFailed, TimedOut, UnknownRun
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.presenters import present
 from wiro_nb.sweeps.plan import SweepPlan
 
 if TYPE_CHECKING:

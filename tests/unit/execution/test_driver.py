@@ -13,7 +13,7 @@ import pytest
 from tests.manager_tools import VACE, WAN, find_made, submit, wait_for, wait_for_stage
 from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
-from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.request_rows import Origin
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.run import run_text

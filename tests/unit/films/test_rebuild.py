@@ -13,7 +13,7 @@ import pytest
 from tests.manager_tools import VACE, WAN
 from wiro_nb.cli import main
 from wiro_nb.errors import InputError
-from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.request_rows import Origin
 from wiro_nb.films.film import Film, FilmTarget
 from wiro_nb.films.plan import plan_film
 from wiro_nb.films.rebuild import free_path, plan_rebuild

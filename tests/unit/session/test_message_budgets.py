@@ -24,7 +24,7 @@ from wiro_nb.api.transport import HttpTransport
 from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
-from wiro_nb.execution.requests import Origin, plan_row, snapshot_from_row
+from wiro_nb.execution.request_rows import Origin, plan_row, snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot, Stage

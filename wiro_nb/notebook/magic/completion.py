@@ -21,8 +21,8 @@ from wiro_nb.notebook.magic.parser import (
     read_settings,
 )
 from wiro_nb.notebook.session import session
+from wiro_nb.presentation.commands import CELL, COMMANDS, MAGIC, Command, find_command
 from wiro_nb.presentation.formatting import shorten
-from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, Command, find_command
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from IPython.core.error import UsageError
 
-from wiro_nb.presentation.grammar import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
+from wiro_nb.presentation.commands import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
 from wiro_nb.redaction import holds_secret, register_secret
 
 NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")

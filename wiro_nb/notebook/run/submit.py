@@ -14,7 +14,7 @@ from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
 if TYPE_CHECKING:
-    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.request_rows import Origin
     from wiro_nb.execution.run import Run
     from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
@@ -136,7 +136,7 @@ def _notice_of(run: Run, context: ExecutionContext) -> str:
 
 def origin_of(context: ExecutionContext, kind: str) -> Origin:
     """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
-    from wiro_nb.execution.requests import Origin
+    from wiro_nb.execution.request_rows import Origin
 
     given = injected_parameters() if context.is_headless else None
     return Origin(context.notebook, context.cell_id, context.source_sha256, kind, given)

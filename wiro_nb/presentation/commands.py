@@ -1,7 +1,7 @@
 """The table of `%wiro` commands. The parser, the help, completion and the README are made from it.
 
-A new command is one entry here and one function in `commands` (`@handles("name")`); a test fails when
-either is missing.
+A new command is one entry here and one function in `notebook/magic/handlers.py`, named in `HANDLERS`; a test fails
+when either is missing.
 """
 
 from __future__ import annotations

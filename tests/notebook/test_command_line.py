@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -141,7 +142,7 @@ def assert_shell_words(text: str) -> None:
         ([*WIRO, "run", "no/such-model", "prompt=x"], {}, 2, "no/such-model"),
         ([*RUN, "prompt=x", "--max-cost", "free"], {}, 2, "--max-cost"),
         ([*RUN, "prompt=x", "--max-cost", "0"], {}, 2, "price"),
-        ([*RUN, "prompt=x"], {"WIRO_API_KEY": ""}, 2, "WIRO_API_KEY"),
+        ([*RUN, "prompt=x"], {"WIRO_API_KEY": ""}, 2, "wiro-nb login"),
         ([*WIRO, "schema", "no/bundled"], {"WIRO_BASE_URL": "http://127.0.0.1:9/v1"}, 3, "next:"),
         ([*WIRO, "show", "zzzzz"], {}, 2, "zzzzz"),
         ([*WIRO, "frobnicate"], {}, 2, "frobnicate"),
@@ -237,7 +238,7 @@ def test_every_command_explains_itself(shell: Shell) -> None:
 
     listing = shell([*WIRO, "--help"]).stdout
     for name in COMMANDS:
-        assert f"\n    {name} " in listing
+        assert re.search(rf"^    {name}\s", listing, re.MULTILINE)
     assert "Exit codes" in listing
 
 

@@ -21,8 +21,8 @@ from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.services.selection import free_label
 
 _log = logging.getLogger(__name__)
-FRAME_OF = "wiro_run_id"
-"""Key in the `info` of a picture that `Run.frame` gave: the run it comes from."""
+FRAME_OF, FRAME_INDEX = "wiro_run_id", "wiro_frame"
+"""Keys in the `info` of a picture that `Run.frame` gave: the run it comes from, its index as given."""
 
 
 class RunController(Protocol):
@@ -294,7 +294,7 @@ class Run:
         from PIL import Image
 
         picture = Image.open(io.BytesIO(data))
-        picture.info[FRAME_OF] = self.id
+        picture.info[FRAME_OF], picture.info[FRAME_INDEX] = self.id, index
         return picture
 
     def frame_png(self, index: int = -1) -> bytes:

@@ -115,26 +115,26 @@ def raw_text(content: Any) -> str:
     return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
 
 
-COST_OPEN = "cost not known yet"
+COST_OPEN = "not known yet"
 
 
 def format_billed(snapshot: Snapshot) -> str:
     """Returns what a run without a result cost: "billed: nothing", "billed: $0.04", "cost not known yet"."""
     if snapshot.is_cost_open and not snapshot.is_free:
-        return COST_OPEN
+        return f"cost {COST_OPEN}"
     return f"billed: {format_usd(snapshot.cost_usd) if snapshot.cost_usd and not snapshot.is_free else 'nothing'}"
 
 
 def format_cost(snapshot: Snapshot) -> str:
-    """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "billed: nothing"."""
+    """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "not known yet", "billed: nothing"."""
     if snapshot.is_free:
         return free_label(snapshot.service)
+    if snapshot.is_cost_open:
+        return COST_OPEN
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):
         return format_billed(snapshot)
     if snapshot.cost_usd is not None:
         return format_usd(snapshot.cost_usd)
-    if snapshot.state is RunState.SUCCEEDED:
-        return COST_OPEN
     if snapshot.estimated_usd is None:
         return "price not listed"
     return f"{format_forecast(snapshot.estimated_usd)} if it succeeds"

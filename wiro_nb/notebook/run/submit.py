@@ -153,7 +153,7 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
         manager: Finds runs.
     """
     from wiro_nb.execution.inputs import read_run_text
-    from wiro_nb.execution.run import FRAME_OF, Run
+    from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
     from wiro_nb.ledger.state import RunOutput
 
     for value in values.values():
@@ -170,5 +170,5 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
                 frame = {} if named[1] is None else {"frame": named[1]}
                 return {"run_id": manager.get(named[0]).id, "output": 0, **frame}
             if isinstance(info, dict) and isinstance(info.get(FRAME_OF), str):
-                return {"run_id": info[FRAME_OF], "output": 0}
+                return {"run_id": info[FRAME_OF], "output": 0, "frame": info.get(FRAME_INDEX, -1)}
     return None

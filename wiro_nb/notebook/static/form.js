@@ -10,6 +10,7 @@ import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 import { registerForm } from "./form_registry.js";
 import { hasFocusNear, makeResults, whenShown } from "./results.js";
 
+const REDRAWN_WITHIN_MS = 1000;
 const GROUP_HEADS_FROM = 9;
 const NAMES_SHOWN = 12;
 
@@ -124,12 +125,15 @@ function showProblems(model, view, footer) {
   ] : []));
 }
 
-/** Scrolls the form into view, ready to be typed into. Once: not after a reload. */
+/**
+ * Scrolls the form into view, ready to be typed into. Once: not after a reload. An output that is drawn anew
+ * in this moment takes the view away; then its next view does this.
+ */
 function takeFocus(model, view, card) {
-  put(model, "takes_focus", false);
   whenShown(card, () => {
     card.scrollIntoView({ block: "nearest" });
     [...view.fields.values()][0]?.focus();
+    setTimeout(() => card.isConnected && put(model, "takes_focus", false), REDRAWN_WITHIN_MS);
   });
 }
 

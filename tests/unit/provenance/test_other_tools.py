@@ -58,7 +58,7 @@ def make_exif_picture(path: Path, comment: bytes = b"", **texts: str) -> Path:
 
     exif = Image.Exif()
     if comment:
-        exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + comment
+        exif[0x8769] = {0x9286: b"UNICODE\0" + comment}
     exif.update({int(tag[1:], 16): text for tag, text in texts.items()})
     Image.new("RGB", (8, 8)).save(path, exif=exif)
     return path

@@ -13,7 +13,7 @@ from wiro_nb.redaction import SecretText, register_secret
 
 def login(arguments: argparse.Namespace) -> int:
     """Checks a key with its service and stores it; from a pipe the first two lines are key and secret."""
-    from wiro_nb.session.manager import get_manager
+    from wiro_nb.session.current import get_manager
 
     key = _read_secret("API key (it is not shown): ")
     if not key:
@@ -28,7 +28,7 @@ def login(arguments: argparse.Namespace) -> int:
 
 def logout(arguments: argparse.Namespace) -> int:
     """Removes a stored key."""
-    from wiro_nb.session.manager import get_manager
+    from wiro_nb.session.current import get_manager
 
     removed = get_manager().services.logout(arguments.name)
     say(f"The key of {arguments.name} is removed." if removed else f"No key of {arguments.name} was stored.")

@@ -179,7 +179,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.session.manager import get_manager
+    from wiro_nb.session.current import get_manager
 
     if not arguments.task.isdigit():
         raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")

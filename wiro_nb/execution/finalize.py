@@ -226,8 +226,11 @@ class Finisher:
             embedded, unsigned = embed_and_sign(path, record)
         if embedded.problem:
             notes[output.name] = embedded.problem
-        carried = describe_credentials(path)
-        words = [f"not signed: {unsigned}" if unsigned else "", carried.short if carried is not None else ""]
+        credentials = describe_credentials(path)
+        words = [
+            f"not signed: {unsigned}" if unsigned else "",
+            credentials.short if credentials is not None else "",
+        ]
         return replace(output, stored_sha256=embedded.sha256, credentials="; ".join(filter(None, words)))
 
 

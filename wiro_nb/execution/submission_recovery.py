@@ -278,6 +278,8 @@ def _double_of(row: LedgerRow, task: Task) -> LedgerRow:
         message=f"made by the request of run {row.short_id}, which does not have this task",
         folder=str(Path(row.folder).parent / run_folder_name(row.model, run_id, created)) if row.folder else None,
         parent=row.parent,
+        scope=row.scope,
+        account=row.account,
     )
 
 

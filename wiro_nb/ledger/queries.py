@@ -210,7 +210,7 @@ def money(
     """
     found = connection.execute(
         f"""
-        SELECT state, deleted, cost_usd, estimated_usd, task_id FROM runs
+        SELECT state, deleted, cost_usd, estimated_usd, task_id, created FROM runs
         WHERE {"1" if everywhere else "notebook IS :notebook"}
         AND {"1" if service is None else "service = :service"}
         """,
@@ -239,6 +239,9 @@ def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
         return Decimal(0), None  # the user forgot it: it never reached the service
     if row["state"] not in _UNFINISHED and row["task_id"] is None:
         return Decimal(0), None  # it never reached the service
+    is_old = datetime.fromisoformat(row["created"]) < datetime.now(UTC) - _COMPLETE_WITHIN
+    if row["state"] in (RunState.FAILED, RunState.CANCELLED) and is_old:
+        return Decimal(0), None
     return Decimal(0), read_money(row["estimated_usd"]) or Decimal(0)
 
 
@@ -254,7 +257,7 @@ def spending(connection: sqlite3.Connection, by: str, *, service: str | None = N
     sums: dict[str, Spending] = {}
     # Summed here, not in SQL: amounts are exact decimals, kept as text.
     for row in connection.execute(
-        f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd, task_id FROM runs "
+        f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd, task_id, created FROM runs "
         "WHERE :service IS NULL OR service = :service",
         {"service": service},
     ):

@@ -11,6 +11,7 @@ Background code never prints and never displays: it only updates what a cell dis
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,6 +64,32 @@ class View(Protocol):
 
     def output(self) -> Output:
         """Returns the static form."""
+
+
+class OpenViews:
+    """The live views that are open. One more than `most` closes the oldest, which leaves its static form."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._most = most
+        self._views: deque[ClosableView] = deque()
+
+    def add(self, view: ClosableView) -> None:
+        """Takes a view that was just opened."""
+        self._views.append(view)
+        while len(self._views) > self._most:
+            self._views.popleft().close()
+
+    def close_all(self) -> None:
+        """Closes every view: the extension is unloaded."""
+        while self._views:
+            self._views.popleft().close()
+
+
+class ClosableView(Protocol):
+    """A live view that can be closed."""
+
+    def close(self) -> None:
+        """Leaves the static form in its place."""
 
 
 def publish(output: Output, *, display_id: str | None = None, update: bool = False) -> None:

@@ -72,7 +72,7 @@ class Session:
         Raises:
             MissingCredentials, ConfigError: The preferred service cannot be used.
         """
-        from wiro_nb.session.manager import get_manager
+        from wiro_nb.session.current import get_manager
 
         manager, present = get_manager(), self.preferences
         manager.settings = replace(
@@ -162,18 +162,18 @@ class Session:
 
     def known_runs(self) -> list[Run]:
         """Returns this notebook's runs for completion, newest first; asks no service."""
-        if "wiro_nb.session.manager" not in sys.modules and not ledger_path().exists():
+        if "wiro_nb.session.current" not in sys.modules and not ledger_path().exists():
             return []
         return self.manager(choose=False).runs(notebook=current_context().notebook, limit=50)
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns messages about the ledger, each once; none when no manager was made yet."""
-        module = sys.modules.get("wiro_nb.session.manager")
+        module = sys.modules.get("wiro_nb.session.current")
         return () if module is None else tuple(module.get_manager().take_notices())
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the manager, if there is one, and forgets everything."""
-        module = sys.modules.get("wiro_nb.session.manager")
+        module = sys.modules.get("wiro_nb.session.current")
         if module is not None:
             module.close_manager(timeout_s)
         self._forget()

@@ -6,11 +6,8 @@ deadline; `submit` does not wait for anything but the disk.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import importlib
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
@@ -291,6 +288,11 @@ class Manager:
         kept = notebook_dir_of_row(run.row) / OUTPUTS_FOLDER / INPUTS_FOLDER
         return take_frame(self.ledger, run, index, (kept, cache_dir() / "inputs"))
 
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called: this manager does nothing more."""
+        return self._closed
+
     def is_io_thread(self) -> bool:
         """True on the thread that must never block."""
         return self._io.is_current
@@ -394,41 +396,3 @@ def _log_failure(future: Any) -> None:
     if not future.cancelled() and future.exception() is not None:
         error = future.exception()
         _log.error("background work failed: %s", error, exc_info=None if isinstance(error, WiroError) else error)
-
-
-_manager: Manager | None = None
-_manager_lock = threading.Lock()
-
-
-def get_manager() -> Manager:
-    """Returns the manager of this process, made at first use."""
-    global _manager
-    with _manager_lock:
-        if _manager is None or _manager._closed:
-            _manager = Manager()
-        return _manager
-
-
-def close_manager(timeout_s: float = 5.0) -> None:
-    """Closes the manager of this process, if there is one; the next `get_manager` makes another."""
-    global _manager
-    with _manager_lock:
-        manager, _manager = _manager, None
-    if manager is not None:
-        manager.close(timeout_s)
-
-
-def _after_fork() -> None:
-    # Thread, sockets and leases belong to the parent; the child makes its own when it needs them.
-    global _manager, _manager_lock
-    _manager = None
-    _manager_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-# Before the interpreter ends its worker threads: a request under way still needs them to write its answer. What
-# was registered last is called first, so the module that ends them, imported late by asyncio, has to be there.
-importlib.import_module("concurrent.futures.thread")
-getattr(threading, "_register_atexit", atexit.register)(close_manager)
-__all__ = ["Manager", "Origin", "close_manager", "get_manager"]

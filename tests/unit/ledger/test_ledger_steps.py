@@ -8,7 +8,7 @@ import stat
 import threading
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -376,6 +376,14 @@ def test_of_several_answers_a_success_comes_first_then_the_place_in_the_sweep_th
     rows = ledger.answer_plans(three, Reuse())
     assert [row.run_id for row in rows[:3]] == [second.run_id, first.run_id, flying.run_id]
     assert rows[3] is three[3]
+
+
+def test_the_unknown_cost_of_a_run_without_a_result_is_reserved_for_a_month(ledger: Ledger) -> None:
+    now = datetime.now(UTC)
+    for age, cents in ((40, 1), (2, 10)):
+        row = submitted(ledger, created=now - timedelta(days=age), estimated_usd=Decimal(cents) / 100)
+        ledger.finish(row.run_id, RunState.CANCELLED)
+    assert ledger.reserved() == Decimal("0.10")
 
 
 def test_a_request_that_is_answered_is_not_planned_and_counts_in_no_budget(ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from wiro_nb.notebook.magic import options
+from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.parser import (
     Expression,
     Word,
@@ -19,7 +20,6 @@ from wiro_nb.notebook.magic.parser import (
     parse_cell_line,
     parse_line,
     quote_word,
-    refuse_keys_in_body,
     split_words,
 )
 from wiro_nb.redaction import redact, register_secret

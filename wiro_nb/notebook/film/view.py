@@ -6,7 +6,6 @@ import base64
 import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +35,7 @@ NOTHING_SENT = "All shots already made. No charge. To run them again: --fresh"
 _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 _PAUSE_S = 0.3
-_MAX_OPEN = 20
-_open: deque[FilmView] = deque()
+_open = display.OpenViews()
 
 
 def show(handle: Film, *, is_value: bool = False) -> None:
@@ -49,8 +47,7 @@ def show(handle: Film, *, is_value: bool = False) -> None:
 
 def end_films() -> None:
     """Closes every strip: the extension is unloaded. The static forms stay."""
-    while _open:
-        _open.popleft().close()
+    _open.close_all()
 
 
 def film_text(film: Film) -> str:
@@ -186,9 +183,7 @@ class FilmView:
         from wiro_nb.notebook.widgets.film import FilmStrip
 
         self.strip = FilmStrip(self._data(), text=repr(self.handle), on_action=self._on_action)
-        _open.append(self)
-        while len(_open) > _MAX_OPEN:
-            _open.popleft().close()
+        _open.add(self)
         bridge.open(current_context().notebook)
         self._publish(update=False)
         self._follow()

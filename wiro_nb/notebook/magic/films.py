@@ -9,8 +9,9 @@ from IPython.core.error import UsageError
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded
 from wiro_nb.notebook.display import publish
+from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.options import assign, check_variable, evaluate_values, show_view, submit_options
-from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, refuse_keys_in_body, split_shots
+from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, split_shots
 from wiro_nb.presentation.commands import FILM, SHOT
 from wiro_nb.presentation.film import plan_output
 

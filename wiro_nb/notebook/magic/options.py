@@ -12,7 +12,8 @@ from IPython.core.error import UsageError
 
 from wiro_nb.notebook.context import current_shell
 from wiro_nb.notebook.display import View, show_and_wait
-from wiro_nb.notebook.magic.parser import Expression, Parsed, parse_body, read_settings, refuse_keys_in_body
+from wiro_nb.notebook.magic.keys import refuse_keys_in_body
+from wiro_nb.notebook.magic.parser import Expression, Parsed, parse_body, read_settings
 from wiro_nb.notebook.run.submit import SubmitOptions
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.schema.types import ModelSchema

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.notebook.widgets.run_table import RunTable
 
-_MOST_OPEN = 5
 _numbers = itertools.count(1)
-_open: deque[ListView] = deque()
+_open = display.OpenViews(most=5)
 
 
 class NotebookRuns(RunList):
@@ -110,9 +108,7 @@ class ListView:
         bridge.open(self._context.notebook)
         rows = [self._row(run) for run in self._runs.values()]
         self._table = RunTable(self._head(), rows, on_action=self._on_action)
-        _open.append(self)
-        if len(_open) > _MOST_OPEN:
-            _open.popleft().close()
+        _open.add(self)
         display.publish(display.with_view_of(self._table, self.static()), display_id=self._display_id)
         for run in list(self._runs.values()):
             self.follow(run)
@@ -161,8 +157,7 @@ class ListView:
 def end_lists() -> None:
     """Closes every list: the extension is unloaded. Their static outputs stay."""
     bridge.on_run = None
-    while _open:
-        _open.popleft().close()
+    _open.close_all()
 
 
 def row_data(run: Run, notebook: str = "") -> dict[str, Any]:

@@ -62,7 +62,7 @@ export function makeFooter(model, form, results) {
   };
   // A second press counts only once the first was answered and a double click is over: a run costs money.
   let open = 0;
-  const settle = () => {
+  const release = () => {
     open -= 1;
     if (open === 0) setAttribute(run, "aria-busy", null);
   };
@@ -76,10 +76,10 @@ export function makeFooter(model, form, results) {
     }
     open = 2;
     setAttribute(run, "aria-busy", "true");
-    setTimeout(settle, DOUBLE_CLICK_MS);
+    setTimeout(release, DOUBLE_CLICK_MS);
     answered = () => {
       answered = () => {};
-      settle();
+      release();
     };
     showMessage([]);
     model.send({ type: "run", ...form.values() });

@@ -11,7 +11,6 @@ import itertools
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +32,7 @@ NOTHING_SENT = "All clips already made. No charge. To run them again: --fresh"
 _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 _MIN_INTERVAL_S = 0.2
-_MAX_OPEN = 20
-_open: deque[SweepView] = deque()
+_open = display.OpenViews()
 
 
 def show(handle: Sweep, *, is_value: bool = False) -> None:
@@ -46,8 +44,7 @@ def show(handle: Sweep, *, is_value: bool = False) -> None:
 
 def end_grids() -> None:
     """Closes every grid: the extension is unloaded. The static forms stay."""
-    while _open:
-        _open.popleft().close()
+    _open.close_all()
 
 
 class SweepView:
@@ -85,9 +82,7 @@ class SweepView:
 
         head, tiles = self._state()
         self.grid = SweepGrid(self._plan(), head, tiles, text=repr(self.handle), on_action=self._on_action)
-        _open.append(self)
-        while len(_open) > _MAX_OPEN:
-            _open.popleft().close()
+        _open.add(self)
         self._has_ended = all(map(is_settled, self.runs))
         self._publish(update=False)
         self._unsubscribe = self.handle.on_change(lambda _position, _run: self._on_change())

@@ -27,13 +27,8 @@ def read_number(parameters: Mapping[str, Any], name: str, default: float) -> flo
         EngineError: The value is no finite number.
     """
     text = read_text(parameters, name)
-    if not text:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = _parse_number(text) if text else default
+    if number is None:
         raise EngineError(f"{name} must be a number, got {text[:40]!r}.")
     return number
 
@@ -45,15 +40,18 @@ def read_whole(parameters: Mapping[str, Any], name: str, default: int) -> int:
         EngineError: The value is none.
     """
     text = read_text(parameters, name)
-    if not text:
-        return default
+    number = _parse_number(text) if text else default
+    if number is None or number != int(number):
+        raise EngineError(f"{name} must be a whole number, got {text[:40]!r}.")
+    return int(number)
+
+
+def _parse_number(text: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number != int(number):
-        raise EngineError(f"{name} must be a whole number, got {text[:40]!r}.")
-    return int(number)
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_size(parameters: Mapping[str, Any], name: str, default: tuple[int, int]) -> tuple[int, int]:

@@ -169,7 +169,11 @@ def test_completion_offers_commands_models_settings_choices_and_runs(loaded: Liv
     assert "%%wiro pruna/vace\nresolution: 720p\n---\na sea" in loaded.complete_whole(cell, cell.index("7") + 1)
     loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} --as clip --wait\na completed sea")
     short_id = loaded.run("print(clip.short_id)").text.strip()
-    assert short_id in loaded.complete("%wiro show ")
+    for command in ("show", "rerun", "compare"):
+        assert loaded.complete(f"%wiro {command} ")[0] == short_id
+    answer = loaded.reply_to(loaded.client.complete("%wiro rerun ", 12))["content"]["metadata"]
+    assert answer["_jupyter_types_experimental"][0]["type"] == "a completed sea"  # beside the id
+    assert "wiro_outputs/" in loaded.complete("%wiro run pruna/vace inputImage=wiro")
 
 
 PROBE = """

@@ -17,7 +17,7 @@ class Argument:
 
     Attributes:
         name: As shown in the usage line, upper case.
-        kind: What completion offers: "model", "run", "service", "command", "text", "usd", "task".
+        kind: What completion offers: "model", "run", "service", "command", "text", "usd", "task", "file".
         help: One line.
         required: False for optional ones, which come last.
         rest: True when the argument takes all remaining words as one text.
@@ -133,9 +133,9 @@ RUN_FLAGS = (
 )
 
 JOIN_FLAGS = (
-    Flag("--out", "The file to write (film.mp4); a film there is replaced, another file never", "FILE"),
+    Flag("--out", "The file to write (film.mp4); a film there is replaced, another file never", "FILE", "file"),
     Flag("--crossfade", "Blend so many seconds at each seam where no clip goes on from the one before", "SECONDS"),
-    Flag("--audio", "Sound in place of that of the clips, cut to the length of the film", "FILE"),
+    Flag("--audio", "Sound in place of that of the clips, cut to the length of the film", "FILE", "file"),
 )
 
 CELL = Command(
@@ -277,7 +277,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "verify",
         "Check that files and records are whole and unchanged, and that no secret is in them",
-        (Argument("PATH", "source", "notebooks, folders, clips; without any this notebook", False, repeats=True),),
+        (Argument("PATH", "file", "notebooks, folders, clips; without any this notebook", False, repeats=True),),
         example="%wiro verify",
     ),
     Command(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from wiro_nb.notebook.magic.completion import complete
@@ -44,12 +47,43 @@ def offered(cell: str) -> tuple[str, ...]:
         ("%%wiro pruna/vace\nres|", []),
         ("%%wiro pruna/vace\nresolution: 480p\n---\nres|", []),
         ("%%wiro pruna/vace\na free line\nres|\n---\nx", []),
+        ("%%wiro_film vace|", ["pruna/vace"]),
         ("%timeit |", []),
         ("wiro |", []),
         ("print('%wiro mo|", []),
     ],
 )
 def test_offers(cell: str, wanted: list[str]) -> None:
+    assert list(offered(cell)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        ("%wiro run pruna/vace inputImage=pic| seed=1", ['"pic one.png"', "pics/", "picture.png"]),
+        ("%wiro form pruna/vace inputImage=pics/|", ["pics/a.png"]),
+        ('%%wiro pruna/vace inputImage="pic o|\na sea', ['"pic one.png"']),
+        ("%%wiro pruna/vace --sweep inputImage=picture.png,PICS|", ["pics/"]),
+        ("%%wiro pruna/vace\ninputImage: pic|\n---\na sea", ["pic one.png", "pics/", "picture.png"]),
+        ("%wiro rerun |", ["8k2qf", "9x2kd", '"pic one.png"', "pics/", "picture.png"]),
+        ("%wiro compare 8k2qf 9|", ["9x2kd"]),
+        ("%wiro compare pict|", ["picture.png"]),
+        ("%wiro show |", ["8k2qf", "9x2kd"]),
+        ("%wiro verify |", ['"pic one.png"', "pics/", "picture.png"]),
+        ("%wiro join 8k2qf --audio pics/|", ["pics/a.png"]),
+        ("%wiro run pruna/vace inputImage=nothing/|", []),
+    ],
+)
+def test_files_and_runs_are_offered(
+    cell: str, wanted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pic one.png", "picture.png", ".picture.swp", "pics/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    run = SimpleNamespace(short_id="8k2qf", model="x/y", snapshot=SimpleNamespace(prompt="a sea"))
+    other = SimpleNamespace(short_id="9x2kd", model="x/y", snapshot=SimpleNamespace(prompt=""))
+    monkeypatch.setattr(type(session), "known_runs", lambda self: [run, other])
     assert list(offered(cell)) == wanted
 
 

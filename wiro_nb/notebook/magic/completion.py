@@ -1,13 +1,15 @@
-"""Tab in `%wiro` and `%%wiro`: commands, models, settings, choices, runs, options.
+"""Tab in `%wiro` and `%%wiro`: commands, models, settings, choices, runs, files, options.
 
 Never asks the service: it knows the bundled models, the ones seen in this kernel, and the ledger's runs.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
@@ -21,17 +23,18 @@ from wiro_nb.notebook.magic.parser import (
     read_settings,
 )
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.commands import CELL, COMMANDS, MAGIC, Command, find_command
+from wiro_nb.presentation.commands import CELL, COMMANDS, FILM, MAGIC, Command, find_command
 from wiro_nb.presentation.formatting import shorten
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
-_CELL = re.compile(rf"^%%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
+_CELL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL_MODEL = re.compile(rf"^%%{MAGIC}\s+(?P<rest>[^\n]*)")
 _PIECE = re.compile(
     r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
 )
 _LONGEST_PROMPT = 40
+_MAX_FILES = 500
 _FLAG_CHOICES = {
     "service": ("sandbox", "local", "cloud"),
     "spent_by": ("model", "day", "notebook"),
@@ -47,7 +50,6 @@ class Offer:
     fragment: str
     texts: tuple[str, ...]
     kind: str
-    files_too: bool = False
     about: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,7 +62,7 @@ def match_wiro(context: CompletionContext) -> SimpleMatcherResult:
     return SimpleMatcherResult(
         completions=[SimpleCompletion(text, type=offer.about.get(text, offer.kind)) for text in offer.texts],
         matched_fragment=offer.fragment,
-        suppress=not offer.files_too,
+        suppress=True,
         ordered=True,
     )
 
@@ -74,7 +76,7 @@ def complete(full_text: str, before: str, line_number: int) -> Offer | None:
         line_number: Of the cursor's line, from 0.
     """
     if line_number == 0 and (match := _CELL.match(before)):
-        return _after_command(CELL, _words(match["rest"]), match["rest"])
+        return _after_command(FILM if match["film"] else CELL, _words(match["rest"]), match["rest"])
     if (match := _LINE.match(before)) and not before.lstrip().startswith("%%"):
         return _after_magic(match["rest"])
     if line_number > 0 and (match := _CELL_MODEL.match(full_text)):
@@ -144,8 +146,12 @@ def _of_kind(kind: str, typed: str) -> Offer | None:
     if kind in ("run", "source"):
         known = session.known_runs()
         runs = {run.short_id: shorten(run.snapshot.prompt, _LONGEST_PROMPT) or run.model for run in known}
-        offer = _offer(typed, runs, "run", files_too=kind == "source")
-        return None if offer is None else replace(offer, about=runs)
+        offer = _offer(typed, [*runs, *(_paths(typed) if kind == "source" else ())], "run")
+        return (
+            None if offer is None else replace(offer, about={text: runs.get(text, "file") for text in offer.texts})
+        )
+    if kind == "file":
+        return _offer(typed, _paths(typed), "file")
     if kind == "command":
         return _offer(typed, (command.name for command in COMMANDS), "magic")
     return _offer(typed, _FLAG_CHOICES.get(kind, ()), "keyword")
@@ -159,17 +165,39 @@ def _choices(schema: ModelSchema | None, typed: Word, rest: str, *, is_list: boo
     head = f"{quote_name(parameter.id)}="
     start = rest.rindex(head) + len(head)
     fragment = rest[start:].rpartition(",")[2] if is_list else rest[start:]
+    if parameter.is_file:
+        return Offer(fragment, tuple(_paths(fragment)), "file")
     values = (quote_word(text) for text in _labels(parameter))
     wanted = fragment.strip("\"'").lower()
     found = tuple(text for text in values if text.strip("\"'").lower().startswith(wanted))
-    return Offer(fragment, found, "value", files_too=parameter.is_file)
+    return Offer(fragment, found, "value")
+
+
+def _paths(typed: str) -> list[str]:
+    """Returns the files and folders a begun path may become, in quotes where the line needs them.
+
+    A folder ends with a slash and its quotes stay open, so that Tab goes on in it.
+    """
+    quote = typed[:1] if typed[:1] in ("'", '"') else ""
+    head, name = os.path.split(typed[len(quote) :])
+    head += "/" if head not in ("", "/") else ""
+    found = []
+    try:
+        with os.scandir(Path(head).expanduser()) as entries:
+            for entry in entries:
+                if entry.name.lower().startswith(name.lower()) and (name or not entry.name.startswith(".")):
+                    path = f"{head}{entry.name}/" if entry.is_dir() else f"{head}{entry.name}"
+                    quoted = quote_word(path)
+                    opening = quote or ("" if quoted == path else quoted[0])
+                    found.append(opening + path + ("" if path.endswith("/") else opening))
+    except (OSError, RuntimeError, ValueError):  # no such folder, no such user, a null character
+        return []
+    return sorted(found, key=str.lower)[:_MAX_FILES]
 
 
 def _labels(parameter: Parameter) -> list[str]:
     return [option.label or option.value for option in parameter.options] or (
-        [parameter.default]
-        if isinstance(parameter.default, str) and parameter.default and not parameter.is_file
-        else []
+        [parameter.default] if isinstance(parameter.default, str) and parameter.default else []
     )
 
 
@@ -186,19 +214,19 @@ def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -
     name, colon, value = before.partition(":")
     if not colon:
         return _offer(name, (f"{item}: " for item in names), "param")
-    parameter = schema.get(name)
-    return _offer(value.lstrip(), _labels(parameter), "value", files_too=parameter.is_file) if parameter else None
+    parameter, typed = schema.get(name), value.lstrip()
+    if parameter is not None and parameter.is_file:
+        return Offer(typed, tuple(path.strip('"') for path in _paths(typed)), "file")
+    return _offer(typed, _labels(parameter), "value") if parameter else None
 
 
-def _offer(
-    typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False, files_too: bool = False
-) -> Offer | None:
-    wanted = typed.lower().lstrip('"')
+def _offer(typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False) -> Offer | None:
+    wanted = typed.lower().lstrip("\"'")
     listed = list(dict.fromkeys(texts))
-    found = [text for text in listed if text.lower().lstrip('"').startswith(wanted)]
+    found = [text for text in listed if text.lower().lstrip("\"'").startswith(wanted)]
     if anywhere:
         found += [text for text in listed if wanted in text.lower() and text not in found]
-    return Offer(typed, tuple(found), kind, files_too) if found or files_too else None
+    return Offer(typed, tuple(found), kind) if found else None
 
 
 def _words(rest: str) -> list[Word]:

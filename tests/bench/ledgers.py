@@ -42,7 +42,7 @@ def make_rows(first: int, count: int) -> list[Any]:
 @cache
 def _pattern() -> Any:
     from wiro_nb.execution.request_rows import Origin, plan_row
-    from wiro_nb.schema.bundled import find_bundled
+    from wiro_nb.schema import find_bundled
     from wiro_nb.schema.values import prepare
 
     schema = find_bundled(MODEL)

@@ -65,7 +65,7 @@ def count_messages() -> list[tuple[str, int]]:
 def measure_forms() -> list[Figure]:
     """Builds the form of every bundled model; the first one pays for imports and is built twice."""
     from wiro_nb.notebook.form.form import ModelForm
-    from wiro_nb.schema.bundled import bundled_models
+    from wiro_nb.schema import bundled_models
 
     sent = count_messages()
     rows = []

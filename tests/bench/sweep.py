@@ -48,7 +48,7 @@ def measure(count: int) -> list[str]:
     """Runs one sweep with its grid and returns the figures as lines."""
     from wiro_nb.execution.request_rows import Origin
     from wiro_nb.notebook.sweep.view import SweepView
-    from wiro_nb.session.current import close_manager, get_manager
+    from wiro_nb.session import close_manager, get_manager
     from wiro_nb.sweeps.plan import plan_sweep
     from wiro_nb.sweeps.sweep import Sweep
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 SETUP = """
 from pathlib import Path
 from wiro_nb.notebook.form.form import ModelForm
-from wiro_nb.schema.bundled import find_bundled
+from wiro_nb.schema import find_bundled
 from wiro_nb.schema.types import ModelSchema, Parameter
 runs = []
 """

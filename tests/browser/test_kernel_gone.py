@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 FORM = """
 from wiro_nb.notebook.form.form import ModelForm
-from wiro_nb.schema.bundled import find_bundled
+from wiro_nb.schema import find_bundled
 ModelForm(
     find_bundled("Wan-AI/Wan2.2-TI2V-5B-text-to-video"), on_run=lambda values: None,
     price=lambda values: ("about $0.04", ""), badge="cloud", values={"prompt": "a harbour at dawn"},

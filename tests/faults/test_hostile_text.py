@@ -20,10 +20,9 @@ from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.presentation.account import AccountStatus
-from wiro_nb.presentation.errors import error_output
-from wiro_nb.presentation.models import ModelInfo, ModelLine, form_output, models_output
+from wiro_nb.presentation.models import ModelInfo, ModelLine, form_output, models_output, unsent_output
+from wiro_nb.presentation.output import error_output
 from wiro_nb.presentation.reproduction import verify_output
-from wiro_nb.presentation.request import unsent_output
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import runs_output
 from wiro_nb.provenance.embed import read_embedded

@@ -38,7 +38,7 @@ CELLS = [
     f"%%wiro {MODEL} seed=7 --as clip --wait\na lighthouse",
     "clip",
     "print(repr(clip), vars(clip), clip.record)",
-    "from wiro_nb.session.current import get_manager\nmanager = get_manager()\nvars(manager), manager.choice",
+    "from wiro_nb.session import get_manager\nmanager = get_manager()\nvars(manager), manager.choice",
     "print(vars(manager.choice.credentials) if hasattr(manager.choice.credentials, '__dict__') else "
     "manager.choice.credentials)",
     f"%%wiro {MODEL} --as held\n[hold] never shown",

@@ -63,8 +63,8 @@ def _run_command(words: list[str]) -> int:
 
 def _close_manager() -> None:
     """Ends the I/O thread; runs in flight stay in the ledger."""
-    manager = sys.modules.get("wiro_nb.session.current")
-    if manager is not None:
-        for notice in manager.get_manager().take_notices():
+    session = sys.modules.get("wiro_nb.session")
+    if session is not None:
+        for notice in session.get_manager().take_notices():
             print(notice, file=sys.stderr)
-        manager.close_manager()
+        session.close_manager()

@@ -34,7 +34,7 @@ from wiro_nb.local_models.weights import (
     weights_dirs,
 )
 from wiro_nb.presentation.formatting import fit_terminal, format_size, format_time_left
-from wiro_nb.schema.bundled import find_bundled, near_models
+from wiro_nb.schema import find_bundled, near_models
 from wiro_nb.schema.coerce import ValueRefused, coerce
 
 ACTIONS = ("pull", "list", "doctor", "rm")

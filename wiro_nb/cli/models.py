@@ -1,16 +1,19 @@
-"""`wiro-nb models` and `wiro-nb schema`."""
+"""`wiro-nb models`, `schema`, `login`, `logout`: what a service offers, and the key to it."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import sys
 from pathlib import Path
 
-from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_table
-from wiro_nb.errors import ConnectFailed, UnreadableSchema
+from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_table, say
+from wiro_nb.errors import ConnectFailed, InputError, UnreadableSchema
 from wiro_nb.presentation.formatting import shorten
 from wiro_nb.presentation.models import listed_models, task_categories
 from wiro_nb.provenance.reading import is_there
+from wiro_nb.redaction import SecretText, register_secret
 from wiro_nb.schema import ModelSchema
 from wiro_nb.schema.types import Parameter
 
@@ -109,3 +112,34 @@ def _fetch(url: str) -> bytes:
     raise ConnectFailed(
         f"{url} cannot be read: {failure}", hint="check the address, or save the page and give the file"
     )
+
+
+def login(arguments: argparse.Namespace) -> int:
+    """Checks a key with its service and stores it; from a pipe the first two lines are key and secret."""
+    from wiro_nb.session import get_manager
+
+    key = _read_secret("API key (it is not shown): ")
+    if not key:
+        raise InputError("no key was given, nothing was changed", hint="wiro-nb login")
+    secret = _read_secret("API secret (Enter if the project has none): ")
+    services = get_manager().services
+    place = services.login(key, secret or None, name=arguments.name, base_url=arguments.base_url)
+    where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
+    say(f"The key works and is kept in the {where}. To use it: --service {arguments.name}")
+    return EXIT_DONE
+
+
+def logout(arguments: argparse.Namespace) -> int:
+    """Removes a stored key."""
+    from wiro_nb.session import get_manager
+
+    removed = get_manager().services.logout(arguments.name)
+    say(f"The key of {arguments.name} is removed." if removed else f"No key of {arguments.name} was stored.")
+    return EXIT_DONE
+
+
+def _read_secret(prompt: str) -> SecretText:
+    text = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()
+    secret = SecretText(text.strip())
+    register_secret(secret)
+    return secret

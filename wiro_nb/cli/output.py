@@ -69,7 +69,7 @@ def as_shell(text: str) -> str:
 
 def open_manager(arguments: argparse.Namespace) -> Manager:
     """Returns the session, with the service that `--service` names."""
-    from wiro_nb.session.current import get_manager
+    from wiro_nb.session import get_manager
 
     manager = get_manager()
     if arguments.service:

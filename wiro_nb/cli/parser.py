@@ -113,13 +113,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "login": Command(
         "store the API key of a service; it is asked for, or read from stdin",
-        "account:login",
+        "models:login",
         (
             _NAME,
             _argument("--base-url", metavar="URL", help="address of a service of your own, stored under its name"),
         ),
     ),
-    "logout": Command("remove the stored key of a service", "account:logout", (_NAME,)),
+    "logout": Command("remove the stored key of a service", "models:logout", (_NAME,)),
     "models": Command(
         "list or search models",
         "models:models",
@@ -217,7 +217,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "join": Command(
         "join clips into one film that holds the record of every part",
-        "films:join",
+        "reproduce:join",
         (
             _argument("sources", nargs="+", metavar="RUN|FILE", help="runs or clips, in order"),
             _argument("--out", default="film.mp4", metavar="FILE", help="the file to write (default: film.mp4)"),

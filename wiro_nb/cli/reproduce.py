@@ -1,8 +1,9 @@
-"""`wiro-nb rerun`, `compare`, `verify`, `seal`, `export`."""
+"""`wiro-nb rerun`, `compare`, `join`, `verify`, `seal`, `export`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
+    from wiro_nb.films.film import Film
+    from wiro_nb.films.join import JoinedFilm
     from wiro_nb.reproduce.replay import Replay, Source
     from wiro_nb.session.manager import Manager
 
@@ -21,9 +24,8 @@ _DEFAULT_TITLE = "Generated clips"
 
 def rerun(arguments: argparse.Namespace) -> int:
     """Makes runs again, waits for them, prints them; one that was made again already is shown."""
-    from wiro_nb.cli import films
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.films.rebuild import is_film
+    from wiro_nb.films.plan import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
 
     manager = open_manager(arguments)
@@ -34,7 +36,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     else:
         found = [find_source(manager, arguments.source, ignore_hash=arguments.force)]
     if not arguments.all and is_film(found[0]):
-        return films.rebuild(manager, found[0], arguments)
+        return _rebuild(manager, found[0], arguments)
     found = [item for item in found if not is_film(item)]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=Origin(kind="cli")) for item in found]
     if arguments.dry_run:
@@ -166,7 +168,7 @@ def _confirm(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
     Raises:
         ConfirmationNeeded: It is more than the limits, and `yes` is False.
     """
-    from wiro_nb.session.totals import confirm_total
+    from wiro_nb.session.prices import confirm_total
 
     total = confirm_total(
         manager,
@@ -180,7 +182,7 @@ def _confirm(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
 
 def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
     """Prints what would be sent; the exit code is 2 when one of the requests cannot be made."""
-    from wiro_nb.presentation.request import preview_rerun
+    from wiro_nb.presentation.models import preview_rerun
 
     for replay in replays:
         if as_json:
@@ -194,7 +196,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
 
 
 def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
-    from wiro_nb.presentation.request import describe_request
+    from wiro_nb.presentation.models import describe_request
 
     return {
         "made_from": replay.source.run_id,
@@ -210,8 +212,71 @@ def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
 
 
 def _price(manager: Manager, replay: Replay) -> str:
-    from wiro_nb.presentation.request import format_estimate
+    from wiro_nb.presentation.models import format_estimate
 
     if replay.prepared is None:
         return "no price, as it cannot be sent"
     return format_estimate(manager.prices.estimate(replay.prepared), manager.choice.free_label)
+
+
+def join(arguments: argparse.Namespace) -> int:
+    """Joins clips into one film and prints where it is."""
+    from wiro_nb.films.join import find_parts, join_parts
+
+    parts = find_parts(open_manager(arguments), arguments.sources)
+    film = join_parts(
+        parts,
+        Path(arguments.out),
+        base=Path.cwd(),
+        crossfade_s=arguments.crossfade,
+        audio=Path(arguments.audio) if arguments.audio else None,
+        on_progress=show_progress,
+    )
+    return _report(film, as_json=arguments.json)
+
+
+def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) -> int:
+    """Makes a film again from its record, waits for it, and prints where it is."""
+    from wiro_nb.cli.runs import read_amount
+    from wiro_nb.execution.request_rows import Origin
+    from wiro_nb.films.film import Film, FilmTarget
+    from wiro_nb.films.plan import describe_plan, free_path, plan_rebuild
+
+    if arguments.values or arguments.file:
+        raise InputError("a film is made again as it was, without other inputs", hint=f"%wiro rerun {source.name}")
+    made = plan_rebuild(manager, source, origin=Origin(kind="cli"), fresh=arguments.fresh)
+    say(f"{source.name}, {len(made.plan.shots)} shots on {manager.service_name}: {describe_plan(made.plan)}")
+    if arguments.dry_run:
+        return EXIT_DONE
+    limit, folder = read_amount(arguments.max_cost), Path.cwd()
+    target = FilmTarget(
+        free_path(folder, source), folder, made.crossfade_s, made.audio, limit, arguments.out or None
+    )
+    film = Film.start(manager, made.plan, target, yes=arguments.yes)
+    film.on_change(lambda: _show_shots(film))
+    film.wait()
+    if film.joined is None:
+        raise InputError(f"{source.name} has one part: it is made, and nothing is joined", hint="%wiro runs")
+    return _report(film.joined, as_json=arguments.json)
+
+
+def _report(film: JoinedFilm, *, as_json: bool) -> int:
+    if as_json:
+        print_json(film.record)
+        return EXIT_DONE
+    print(film.path)
+    for sentence in film.sentences:
+        say(f"  {as_shell(sentence)}")
+    return EXIT_DONE
+
+
+def _show_shots(film: Film) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[Kwiro-nb rerun: {film!r}", end="\n" if film.done else "", file=sys.stderr, flush=True)
+
+
+def show_progress(done: int, total: int) -> None:
+    """Shows how much of a film is written, where stderr is a terminal."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\r\033[Kwiro-nb join: {done} of {total} frames", end=end, file=sys.stderr, flush=True)

@@ -40,7 +40,7 @@ _POLL_S = 0.2
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.presentation.request import format_estimate, preview_run
+    from wiro_nb.presentation.models import format_estimate, preview_run
     from wiro_nb.session.submission import Batch
 
     manager = open_manager(arguments)
@@ -82,7 +82,7 @@ def report_reuse(run: Run) -> None:
 
 def _forecast(manager: Manager, prepared: Prepared) -> dict[str, Any]:
     """Returns a request that is not sent and its price as JSON data."""
-    from wiro_nb.presentation.request import describe_request
+    from wiro_nb.presentation.models import describe_request
 
     ((estimate, seconds),) = manager.prices.forecast([prepared])
     low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
@@ -179,7 +179,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.session.current import get_manager
+    from wiro_nb.session import get_manager
 
     if not arguments.task.isdigit():
         raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")

@@ -72,7 +72,7 @@ class Session:
         Raises:
             MissingCredentials, ConfigError: The preferred service cannot be used.
         """
-        from wiro_nb.session.current import get_manager
+        from wiro_nb.session import get_manager
 
         manager, present = get_manager(), self.preferences
         manager.settings = replace(
@@ -148,7 +148,7 @@ class Session:
 
     def known_schemas(self) -> tuple[ModelSchema, ...]:
         """Returns the schemas that completion may offer: bundled ones and those seen in this kernel."""
-        from wiro_nb.schema.bundled import bundled_models
+        from wiro_nb.schema import bundled_models
 
         known = {schema.slug.lower(): schema for schema in bundled_models()}
         return tuple({**known, **self._schemas}.values())
@@ -162,18 +162,18 @@ class Session:
 
     def known_runs(self) -> list[Run]:
         """Returns this notebook's runs for completion, newest first; asks no service."""
-        if "wiro_nb.session.current" not in sys.modules and not ledger_path().exists():
+        if "wiro_nb.session" not in sys.modules and not ledger_path().exists():
             return []
         return self.manager(choose=False).runs(notebook=current_context().notebook, limit=50)
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns messages about the ledger, each once; none when no manager was made yet."""
-        module = sys.modules.get("wiro_nb.session.current")
+        module = sys.modules.get("wiro_nb.session")
         return () if module is None else tuple(module.get_manager().take_notices())
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the manager, if there is one, and forgets everything."""
-        module = sys.modules.get("wiro_nb.session.current")
+        module = sys.modules.get("wiro_nb.session")
         if module is not None:
             module.close_manager(timeout_s)
         self._forget()

@@ -10,8 +10,8 @@ from wiro_nb.films.plan import FilmPlan, describe_plan
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.presentation.formatting import format_count, format_size, shorten
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, table, url
+from wiro_nb.presentation.models import format_estimate
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
-from wiro_nb.presentation.request import format_estimate
 from wiro_nb.presentation.run import media, poster_base64
 from wiro_nb.presentation.status import SLOT, Status, status_dot
 

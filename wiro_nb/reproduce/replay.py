@@ -28,8 +28,7 @@ from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.planning import notebook_dir_of_row
-from wiro_nb.session.submission import Batch, Submission
+from wiro_nb.session.submission import Batch, Submission, notebook_dir_of_row
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LATEST = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from wiro_nb.sandbox.engines.registry import create_engines
+from wiro_nb.sandbox.engines import Engine, Kind
 from wiro_nb.sandbox.events import EventBroker, SocketEndpoint
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.faults.injection import FaultMiddleware
@@ -29,6 +29,7 @@ from wiro_nb.sandbox.tasks import Task, new_token
 from wiro_nb.schema.normalise import as_decimal
 
 _MAX_LISTED = 1000
+_INSTANT_STEP_S = 0.15
 _TEAMMATES_PROJECT = "799"
 _NO_TASK = "model and parameters of the task are needed"
 _RESERVED = frozenset({"callbackUrl", "projectid"})
@@ -274,6 +275,26 @@ class Endpoints:
         except ValueError as error:
             raise Failure(0, str(error)) from error
         return {}
+
+
+def create_engines(options: Options) -> Mapping[Kind, Engine]:
+    """Returns the engine for each kind of output."""
+    if options.engine == "diffusers":
+        from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
+
+        return {"clip": DiffusersEngine(options.python, options.workers)}
+    if options.engine == "videos":
+        from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
+
+        return {"clip": VideosEngine(options.url)}
+    from wiro_nb.sandbox.engines.instant import InstantEngine
+
+    instant = InstantEngine(_INSTANT_STEP_S / options.speed)
+    if options.engine == "instant":
+        return {"clip": instant, "image": instant, "text": instant}
+    from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
+
+    return {"clip": PlaceholderEngine(), "image": instant, "text": instant}
 
 
 def build_app(options: Options, store: Store, faults: Faults, port: int) -> Starlette:

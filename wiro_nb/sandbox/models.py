@@ -246,7 +246,7 @@ def _bundled_prices() -> dict[str, Price]:
 
 
 def _all_models() -> tuple[Model, ...]:
-    from wiro_nb.schema.bundled import bundled_models  # late: reads files
+    from wiro_nb.schema import bundled_models  # late: reads files
 
     prices = _bundled_prices()
     bundled = [

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from wiro_nb.config import sandbox_dir
 from wiro_nb.files import expand_user
-from wiro_nb.sandbox.engines.registry import ENGINE_NAMES
 from wiro_nb.sandbox.faults import HELP, read_rules
 
 _DESCRIPTION = """\
@@ -19,6 +18,7 @@ A local service with the API of Wiro. It renders labelled clips on this machine,
 connects to no other host. The first line on stdout is JSON: base_url, socket_url, api_key, api_secret,
 key_only_api_key, pid, version.
 """
+ENGINE_NAMES = ("placeholder", "instant", "diffusers", "videos")
 _LAST_PORT = 65_535
 _MOST_WORKERS = 64
 _EPILOG = """\

@@ -22,7 +22,7 @@ from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, Unreadab
 from wiro_nb.files import write_atomically
 from wiro_nb.local_models.catalog import find
 from wiro_nb.local_models.weights import missing, pull_command
-from wiro_nb.schema.bundled import bundled_models, find_bundled, near_models
+from wiro_nb.schema import bundled_models, find_bundled, near_models
 from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import LOCAL

@@ -12,12 +12,12 @@ from wiro_nb.execution.request_rows import FREE_BASE_URL, Origin, notebook_dir_o
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.schema.bundled import find_bundled, free_form_schema
+from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
-from wiro_nb.session.planning import make_folder, out_folder_of
+from wiro_nb.session.submission import make_folder, out_folder_of
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Task

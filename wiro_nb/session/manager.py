@@ -28,7 +28,7 @@ from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState
 from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
-from wiro_nb.schema.bundled import find_bundled, free_form_schema
+from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard
@@ -36,9 +36,8 @@ from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.attach import attach_task, read_task, read_task_id
 from wiro_nb.session.lineage import take_frame
-from wiro_nb.session.planning import notebook_dir_of_row
 from wiro_nb.session.prices import Prices
-from wiro_nb.session.submission import Batch, Planner, Submission
+from wiro_nb.session.submission import Batch, Planner, Submission, notebook_dir_of_row
 
 if TYPE_CHECKING:
     pass

@@ -1,4 +1,7 @@
-"""What requests cost: the service's pages with prices, forecasts, and limits for one run."""
+"""What requests cost, one by one and together, and when the user has to confirm before they are sent.
+
+Sweeps, films and `rerun --all` send many runs for one word typed; all ask by the same rule.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,22 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
-from wiro_nb.errors import BudgetExceeded, WiroError
+from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.schema.values import Prepared
 from wiro_nb.services.services import Services
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail
     from wiro_nb.api.pricing import Estimate
     from wiro_nb.schema.values import Prepared
+    from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
 _ASK_TIMEOUT_S = 45.0
@@ -140,3 +146,150 @@ def forecast_usd(estimate: Estimate) -> Decimal | None:
     if not estimate.known:
         return None
     return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
+
+
+_LEAST_USD = Decimal("0.0005")
+"""Less than this rounds to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TotalCost:
+    """What the runs that are still to be sent may cost and take.
+
+    Attributes:
+        low_usd, high_usd: Together; high is None when it is unknown.
+        known: False when the price of at least one run is unknown.
+        seconds: Of work in all, or None when no earlier run compares.
+    """
+
+    low_usd: Decimal
+    high_usd: Decimal | None
+    known: bool
+    seconds: float | None
+
+    @property
+    def most_usd(self) -> Decimal | None:
+        """The most it should cost, or None when that is unknown."""
+        if not self.known:
+            return None
+        return self.low_usd if self.high_usd is None else self.high_usd
+
+
+def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
+    """Returns the forecasts of these requests added up. Sends nothing."""
+    return add_up(manager.prices.forecast(requests))
+
+
+def add_up(forecasts: Sequence[tuple[Estimate, float | None]]) -> TotalCost:
+    """Returns prices and seconds of work from `Prices.forecast` added up."""
+    low, high, known, seconds = Decimal(0), Decimal(0), True, 0.0
+    has_high = has_seconds = True
+    for price, expected in forecasts:
+        known = known and price.known
+        low += price.low_usd
+        has_high = has_high and price.high_usd is not None
+        high += price.high_usd or Decimal(0)
+        has_seconds = has_seconds and expected is not None
+        seconds += expected or 0.0
+    return TotalCost(low, high if has_high else None, known, seconds if has_seconds and forecasts else None)
+
+
+def check_limits(
+    count: int, cost: TotalCost, *, is_free: bool, limit_usd: Decimal, limit_runs: int, summary: str
+) -> None:
+    """Refuses so many runs, or so much money, that the user should confirm first.
+
+    On a free service only the number of runs counts: nothing is billed there, but this machine does the work.
+
+    Args:
+        count: Runs to be sent.
+        cost: Of all of them.
+        is_free: True where nothing is billed.
+        limit_usd: The most that is sent without being asked, in US dollars.
+        limit_runs: The most runs that are sent without being asked.
+        summary: What would be sent; the reason is put behind it.
+
+    Raises:
+        ConfirmationNeeded: More runs than `limit_runs`, a price above `limit_usd`, or an unknown one.
+    """
+    reason = ""
+    if count > limit_runs:
+        reason = f"more than {limit_runs} run{'' if limit_runs == 1 else 's'}"
+    elif count and not is_free and cost.most_usd is None:
+        reason = "their price is unknown"
+    elif count and not is_free and cost.most_usd is not None and cost.most_usd > limit_usd:
+        reason = f"more than ${limit_usd}"
+    if reason:
+        raise ConfirmationNeeded(
+            f"{summary}: {reason}",
+            runs=count,
+            low_usd=str(cost.low_usd) if cost.known else None,
+            high_usd=str(cost.high_usd) if cost.known and cost.high_usd is not None else None,
+        )
+
+
+def confirm_total(
+    manager: Manager, requests: Sequence[Prepared], *, yes: bool, limit_usd: Decimal, limit_runs: int
+) -> str:
+    """Asks for confirmation before many runs, or expensive ones, are sent; a single one needs none.
+
+    Args:
+        manager: Knows the prices.
+        requests: All that would be sent.
+        yes: True when the user confirmed already.
+        limit_usd: As in `check_limits`.
+        limit_runs: As in `check_limits`.
+
+    Returns:
+        Number, price, time and service of them all as text.
+
+    Raises:
+        ConfirmationNeeded: As in `check_limits`.
+    """
+    cost, choice = total_of(manager, requests), manager.choice
+    summary = f"{describe_total(len(requests), cost, choice.free_label)}, on {manager.service_name}"
+    if not yes and len(requests) > 1:
+        check_limits(
+            len(requests),
+            cost,
+            is_free=choice.is_free,
+            limit_usd=limit_usd,
+            limit_runs=limit_runs,
+            summary=f"that would send {summary}",
+        )
+    return summary
+
+
+def describe_total(count: int, cost: TotalCost, free: str, *, with_time: bool = True) -> str:
+    """Returns number, price (or a free service's label) and time: "6 runs, about $0.24, about 1:30 of work"."""
+    parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
+    if count:
+        parts.append(format_total(cost, free))
+        if with_time and cost.seconds is not None and cost.seconds >= 0.5:
+            parts.append(f"about {_clock(cost.seconds)} of work")
+    return ", ".join(parts)
+
+
+def format_total(cost: TotalCost, free: str) -> str:
+    """Returns the price of all runs together as text; `free` is the label of a free service, else ""."""
+    if not cost.known:
+        price = "price unknown"
+    elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
+        price = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
+    else:
+        price = ("" if 0 < cost.low_usd < _LEAST_USD else "about ") + _usd(cost.low_usd)
+    if free and not cost.high_usd:
+        return free
+    return f"{free} (simulated price: {price})" if free else price
+
+
+def _usd(amount: Decimal) -> str:
+    if 0 < amount < _LEAST_USD:
+        return "under $0.001"
+    return f"${amount:,.3f}" if amount < Decimal("0.1") else f"${amount:,.2f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

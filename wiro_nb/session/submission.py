@@ -1,7 +1,8 @@
-"""Plans the runs of requests that are submitted together."""
+"""Plans the runs of requests that are submitted together, and makes the folder they save to."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,19 +11,67 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.config import Settings, data_dir
+from wiro_nb.errors import NOTHING_SENT, ConfigError
 from wiro_nb.execution.inputs import store_inputs
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import archive_schema
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.lineage import find_parent, list_notebook_runs
-from wiro_nb.session.planning import make_folder, out_folder_of
 from wiro_nb.session.prices import Prices
+
+
+def notebook_dir_of_row(row: LedgerRow) -> Path:
+    """Returns the folder that a run's output paths start from."""
+    if row.notebook is None and row.scope is not None:
+        return Path(row.scope).parent
+    if row.notebook or not row.folder:
+        return notebook_dir_of(row.notebook)
+    # Earlier versions did not note the folder; by default they saved two levels below it.
+    return Path(row.folder).parent.parent
+
+
+def out_folder_of(home: Path, out_dir: str | Path) -> Path:
+    """Returns the folder of all runs' folders; raises ConfigError for "~name" of nobody on this machine."""
+    try:
+        return home / Path(out_dir).expanduser()
+    except RuntimeError:
+        raise _not_writable(
+            f"the folder {str(out_dir)[:80]} cannot be written: its user is not known here"
+        ) from None
+
+
+def make_folder(folder: Path, scope: str | None) -> None:
+    """Makes the folder of all runs' folders and notes what for: better refused now than after paying.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except (OSError, ValueError):
+        writable = False
+    if not writable:
+        is_file = is_there(folder) and folder.is_file()
+        name = folder.name[:80]
+        raise _not_writable(f"{name} is a file" if is_file else f"the folder {name} cannot be written")
+    remember_folder(folder, scope or "")
+
+
+def _not_writable(problem: str) -> ConfigError:
+    return ConfigError(
+        f"clips cannot be saved: {problem}",
+        hint="%config WiroMagics.out_dir = 'FOLDER', a folder you can write to",
+        billed=NOTHING_SENT,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from wiro_nb.execution.run import Run
 from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
+from wiro_nb.session.prices import TotalCost, check_limits, describe_total, format_total, total_of
 from wiro_nb.session.submission import Batch
-from wiro_nb.session.totals import TotalCost, check_limits, describe_total, format_total, total_of
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
     Axis,

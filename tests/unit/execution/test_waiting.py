@@ -30,7 +30,7 @@ def in_a_loop(sandbox: Any, point_at: Any) -> Iterator[InALoop]:
     started: list[subprocess.Popen[str]] = []
 
     def start(code: str) -> subprocess.Popen[str]:
-        head = "import asyncio, time\nfrom wiro_nb.session.current import get_manager\nmanager = get_manager()\n"
+        head = "import asyncio, time\nfrom wiro_nb.session import get_manager\nmanager = get_manager()\n"
         command = [sys.executable, "-c", head + textwrap.dedent(code)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return started[-1]

@@ -8,7 +8,7 @@ import pytest
 
 from wiro_nb.errors import ConfigError
 from wiro_nb.local_models.catalog import find, models
-from wiro_nb.schema.bundled import bundled_models
+from wiro_nb.schema import bundled_models
 
 
 @pytest.fixture(autouse=True)

@@ -17,16 +17,16 @@ from wiro_nb.notebook.magic.help import help_output
 from wiro_nb.presentation import html
 from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.commands import CELL, COMMANDS
-from wiro_nb.presentation.errors import error_output
 from wiro_nb.presentation.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
+from wiro_nb.presentation.output import error_output
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import key_settings, runs_output
-from wiro_nb.schema.bundled import bundled_models
+from wiro_nb.schema import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
-from wiro_nb.session.totals import TotalCost, describe_total
+from wiro_nb.session.prices import TotalCost, describe_total
 
 POSTERS = {str(CLIP.poster_path): POSTER}
 VOID = {"img", "br"}

@@ -16,9 +16,9 @@ from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare.view import compare_runs, mark_words
 from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, render_sweep, tile_data, value_label
 from wiro_nb.presentation.account import Spent
-from wiro_nb.schema.bundled import find_bundled
+from wiro_nb.schema import find_bundled
+from wiro_nb.session.prices import TotalCost
 from wiro_nb.session.submission import Batch
-from wiro_nb.session.totals import TotalCost
 from wiro_nb.sweeps.axes import list_points, read_axis
 from wiro_nb.sweeps.plan import SweepPlan
 

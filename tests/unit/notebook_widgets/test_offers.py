@@ -12,7 +12,7 @@ from wiro_nb.execution.inputs import read_run_text
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import plan_form
 from wiro_nb.notebook.widgets import FileField, ModelBrowser
-from wiro_nb.schema.bundled import bundled_models, find_bundled
+from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.values import prepare
 
 PNG = bytes.fromhex("89504e470d0a1a0a") + bytes(100)

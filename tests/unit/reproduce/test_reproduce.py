@@ -25,7 +25,7 @@ from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
 from wiro_nb.reproduce.diff import compare_clips
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify, verify_paths
-from wiro_nb.schema.bundled import bundled_models, find_bundled
+from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
 from wiro_nb.services import catalogue

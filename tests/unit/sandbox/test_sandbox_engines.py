@@ -23,7 +23,7 @@ from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.options import read_options
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task
-from wiro_nb.schema.bundled import bundled_models
+from wiro_nb.schema import bundled_models
 
 
 def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path: Path) -> None:

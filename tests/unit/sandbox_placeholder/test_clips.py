@@ -254,7 +254,7 @@ def test_zoom_and_roll_match_the_move(make: Make, move: str) -> None:
 
 def test_every_frame_says_sandbox(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     labelled = make(prompt="snow", seed="1", **SMALL).frames
-    monkeypatch.setattr("wiro_nb.sandbox.engines.placeholder.label.Label.draw", lambda self, frame: None)
+    monkeypatch.setattr("wiro_nb.sandbox.engines.placeholder.drawing.Label.draw", lambda self, frame: None)
     bare = make(prompt="snow", seed="1", **SMALL).frames
     band = np.abs(labelled - bare)[:, -16:]
     assert (band.mean((1, 2, 3)) > 30).all()

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageFont
 
-from wiro_nb.sandbox.engines.placeholder.features import read_features
-from wiro_nb.sandbox.engines.placeholder.label import make_label, spell
-from wiro_nb.sandbox.engines.placeholder.request import CAMERA_MOVES
+from wiro_nb.sandbox.engines.placeholder.drawing import make_label, spell
+from wiro_nb.sandbox.engines.placeholder.request import CAMERA_MOVES, read_features
 
 FONT = ImageFont.load_default(24)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wiro_nb.schema.bundled import bundled_models, find_bundled
+from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import Option, Parameter, describe_changes
 
 

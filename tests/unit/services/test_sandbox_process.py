@@ -72,7 +72,7 @@ def test_a_script_that_ends_right_after_submitting_loses_nothing(
 ) -> None:
     point_at(sandbox)
     script = f"""
-        from wiro_nb.session.current import get_manager
+        from wiro_nb.session import get_manager
         manager = get_manager()
         run = manager.submit(manager.prepare({WAN!r}, {{"prompt": "[hold] left behind"}}))
         print(run.id)
@@ -96,7 +96,7 @@ def test_a_forked_child_gets_a_manager_of_its_own(point_at: Any, sandbox: Any) -
     point_at(sandbox)
     script = f"""
         import os, sys, warnings
-        from wiro_nb.session.current import close_manager, get_manager
+        from wiro_nb.session import close_manager, get_manager
         warnings.simplefilter("ignore")
         parent = get_manager()
         parent.models()

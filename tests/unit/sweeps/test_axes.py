@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wiro_nb.errors import InvalidParameter
-from wiro_nb.schema.bundled import find_bundled
+from wiro_nb.schema import find_bundled
 from wiro_nb.sweeps.axes import (
     Axis,
     Span,

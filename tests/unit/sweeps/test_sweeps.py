@@ -29,7 +29,7 @@ from wiro_nb.errors import (
 from wiro_nb.execution.request_rows import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.totals import total_of
+from wiro_nb.session.prices import total_of
 from wiro_nb.sweeps.plan import SweepPlan, confirm, describe_plan, plan_sweep
 from wiro_nb.sweeps.sweep import Sweep
 

@@ -101,7 +101,7 @@ def plan(
         UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
         InvalidFile: With `all`: one of the runs cannot be sent.
     """
-    from wiro_nb.films.rebuild import is_film
+    from wiro_nb.films.plan import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse
 
     manager, text = session.manager(), source_text(source)
@@ -128,7 +128,7 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     Raises:
         ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
     """
-    from wiro_nb.session.totals import confirm_total
+    from wiro_nb.session.prices import confirm_total
 
     limits = session.preferences
     return confirm_total(

@@ -101,8 +101,8 @@ def make_plan(
     given: Sequence[Mapping[str, Any]], options: FilmOptions, *, model: str | None, shared: Mapping[str, Any]
 ) -> FilmPlan:
     """Works a film out for a notebook; sends nothing. Raises as `film`."""
+    from wiro_nb.films.extend import read_shots
     from wiro_nb.films.plan import plan_film
-    from wiro_nb.films.shots import read_shots
 
     context = current_context()
     target = target_path(options.out, context.folder)
@@ -148,7 +148,7 @@ def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
 def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
     """Works out how a film is made again; None where the source is no film. Raises as `film`."""
     from wiro_nb.films.film import FilmTarget
-    from wiro_nb.films.rebuild import free_path, is_film, plan_rebuild
+    from wiro_nb.films.plan import free_path, is_film, plan_rebuild
     from wiro_nb.reproduce.replay import find_source
 
     context, manager = current_context(), session.manager()

@@ -17,7 +17,7 @@ from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.submit import SubmitOptions, parent_of, submit_or_reuse
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_budget, format_usd
-from wiro_nb.presentation.request import format_estimate
+from wiro_nb.presentation.models import format_estimate
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.services.selection import SANDBOX

@@ -32,8 +32,8 @@ from wiro_nb.notebook.run.submit import origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.commands import FILM, find_command
+from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import message
-from wiro_nb.presentation.request import preview_rerun, preview_run
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
@@ -71,7 +71,7 @@ def call_cell(line: str, body: str) -> Any:
 def show_error(error: WiroError) -> WiroError:
     """Shows an error as a card in a live front end, and returns it ready to be raised compactly."""
     if current_context().is_live:
-        from wiro_nb.presentation.errors import error_output
+        from wiro_nb.presentation.output import error_output
 
         publish(error_output(error))
         error.is_shown = True

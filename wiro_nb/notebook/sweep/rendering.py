@@ -24,8 +24,8 @@ from wiro_nb.presentation.formatting import (
     shorten,
 )
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
+from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.request import unsent_output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema

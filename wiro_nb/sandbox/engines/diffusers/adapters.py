@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wiro_nb.local_models.catalog import Repository
-from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines import EngineError, fit_area, read_size
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request, Scheduler
-from wiro_nb.sandbox.engines.parameters import fit_area, read_size
 
 __all__ = ["ADAPTERS", "make_call"]
 

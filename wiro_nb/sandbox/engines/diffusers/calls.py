@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.local_models.catalog import LocalModel, Repository
-from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.parameters import read_number, read_text, read_whole
+from wiro_nb.sandbox.engines import EngineError, read_number, read_text, read_whole
 
 __all__ = ["Call", "Lora", "Picture", "Request", "Scheduler"]
 

@@ -16,7 +16,7 @@ from wiro_nb.sandbox.engines import EngineError, Job, Output, Preview, Progress,
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request
 from wiro_nb.sandbox.engines.diffusers.pool import Pool, worker_command
-from wiro_nb.schema.bundled import find_bundled
+from wiro_nb.schema import find_bundled
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 __all__ = ["DiffusersEngine", "describe_call", "for_worker", "read_request", "schema_of"]

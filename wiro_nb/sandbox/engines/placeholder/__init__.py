@@ -21,7 +21,7 @@ from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, input_files
 if TYPE_CHECKING:
     from PIL import Image
 
-    from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage
+    from wiro_nb.sandbox.engines.media import FloatImage
     from wiro_nb.schema.types import ModelSchema
 
 __all__ = ["PlaceholderEngine"]
@@ -89,7 +89,7 @@ class _Clip:
 
     def __init__(self, job: Job) -> None:
         from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
-        from wiro_nb.sandbox.engines.placeholder.label import make_label
+        from wiro_nb.sandbox.engines.placeholder.drawing import make_label
 
         pictures = [read_picture(path) for path in input_files(job)]
         self.request = request = read_request(job, pictures[0].width / pictures[0].height if pictures else None)

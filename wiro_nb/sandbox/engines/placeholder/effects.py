@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.media import FloatImage
 from wiro_nb.sandbox.engines.placeholder.drawing import (
     STILL,
-    FloatImage,
     Path,
     View,
     camera_path,
@@ -27,8 +27,7 @@ from wiro_nb.sandbox.engines.placeholder.drawing import (
     smoothstep,
     view,
 )
-from wiro_nb.sandbox.engines.placeholder.features import Colour, read_features
-from wiro_nb.sandbox.engines.placeholder.request import ClipRequest
+from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, Colour, read_features
 from wiro_nb.sandbox.engines.placeholder.scene import Weather
 
 __all__ = ["EFFECTS", "Slideshow"]

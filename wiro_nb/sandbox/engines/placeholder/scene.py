@@ -11,16 +11,17 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wiro_nb.sandbox.engines.placeholder.drawing import FloatImage, crop, draw_lines, fbm, make_rng, smoothstep
-from wiro_nb.sandbox.engines.placeholder.features import (
+from wiro_nb.sandbox.engines.media import FloatImage
+from wiro_nb.sandbox.engines.placeholder.drawing import crop, draw_lines, fbm, make_rng, smoothstep
+from wiro_nb.sandbox.engines.placeholder.request import (
     MOODS,
+    ClipRequest,
     Colour,
     Palette,
     PromptFeatures,
     mix,
     read_features,
 )
-from wiro_nb.sandbox.engines.placeholder.request import ClipRequest
 
 __all__ = ["Scene", "Weather"]
 

@@ -26,8 +26,8 @@ from wiro_nb.ledger.recovery import (
     remember_budget,
     rows_from_sidecars,
 )
-from wiro_nb.ledger.reuse import Reuse, answer_plans, check_budget
 from wiro_nb.ledger.rows import LedgerRow, export_line, insert_missing, insert_row
+from wiro_nb.ledger.spending import Reuse, answer_plans, check_budget
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
 from wiro_nb.redaction import redact, redact_value, register_secret
 

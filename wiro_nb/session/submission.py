@@ -17,8 +17,8 @@ from wiro_nb.execution.request_rows import Origin, notebook_dir_of, plan_row, sc
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.recovery import remember_folder
-from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.spending import Reuse
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import archive_schema

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.manager_tools import submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
+from wiro_nb.api import client
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.notebook.widgets.card import card_view
 from wiro_nb.session.manager import Manager
 
 
@@ -149,6 +156,30 @@ def test_a_run_survives_an_unplugged_cable_and_says_so_meanwhile(
     assert run.wait(30).state is RunState.SUCCEEDED
     assert run.snapshot.lost_since is None
     assert len(service.audit()["tasks"]) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+def test_a_service_that_stands_still_is_missed_and_found_again(
+    sandbox: Any, point_at: Any, make_manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is stopped, so that its sockets stay open and nothing is refused: only silence tells."""
+    point_at(sandbox)
+    patience = functools.partialmethod(client.WiroClient.__init__, timeout_s=1.0)
+    monkeypatch.setattr(client.WiroClient, "__init__", patience)
+    manager = make_manager(settings=replace(QUICK, safety_poll_s=0.5))
+    run = held(manager, "a service that stands still")
+    os.kill(sandbox.process.pid, signal.SIGSTOP)
+    try:
+        wait_for(run, lambda run: run.snapshot.lost_since is not None)
+        card = card_view(run.snapshot)
+    finally:
+        os.kill(sandbox.process.pid, signal.SIGCONT)
+    assert (run.state, card["label"]) == (RunState.SUBMITTED, "Lost contact")
+    assert card["notes"][0]["strong"].startswith("Still running")
+    wait_for(run, lambda run: run.snapshot.lost_since is None)
+    sandbox.release(run.task_id)
+    assert run.wait(30).state is RunState.SUCCEEDED
+    assert count(sandbox, "[hold] a service that stands still") == 1
 
 
 def test_a_run_asked_for_without_a_network_is_sent_once_when_it_is_back(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
@@ -247,8 +248,8 @@ class WiroClient:
         return read_envelope(answer.status, answer.headers, answer.body)
 
     async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """Sends a request that may be repeated, up to four times."""
-        delays = jittered_delays(self._random)
+        """Sends a request that may be repeated, up to four times; not after a silence as long as the timeout."""
+        delays, began = jittered_delays(self._random), time.monotonic()
         for tries_left in range(MAX_TRIES - 1, -1, -1):
             failure: WiroError
             try:
@@ -256,7 +257,8 @@ class WiroClient:
             except (TransportError, ApiError) as error:
                 failure = error
             wait_s = max(next(delays), getattr(failure, "retry_after_s", None) or 0.0)
-            if not tries_left or wait_s > LONGEST_RETRY_AFTER_S or not _may_pass(failure):
+            is_late = time.monotonic() - began >= self._http.timeout_s
+            if not tries_left or is_late or wait_s > LONGEST_RETRY_AFTER_S or not _may_pass(failure):
                 # Raised outside the `except` block, so that no earlier try is in the chain.
                 raise failure.with_traceback(None) from None
             await self._sleep(wait_s)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -146,6 +148,17 @@ def test_reading_is_tried_again_with_growing_pauses(step: Any) -> None:
         script.play(detail)
     assert len(script.requests) == MAX_TRIES
     assert_no_secret(caught.value)
+
+
+def test_a_service_that_was_silent_for_the_whole_timeout_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(monotonic=itertools.count(0.0, 30.0).__next__)  # each request takes the 30 s
+    monkeypatch.setattr("wiro_nb.api.client.time", clock)
+    script = Script(httpx2.ReadTimeout("late"), FOUND)
+    with pytest.raises(TimedOut):
+        script.play(detail)
+    assert len(script.requests) == 1
 
 
 @pytest.mark.parametrize("step", [no(0), no(1), no(96), (401, {}, no(0)), (404, {}, b""), (200, {}, b"<html>")])

@@ -6,11 +6,14 @@ later replay can name what has changed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import logging
 import re
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +37,8 @@ _FOLDER = "schemas"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 _FRESH = timedelta(hours=24)
+_REFUSED_S = 300.0
+_UNREACHABLE_S = 10.0
 _SLUG = re.compile(r"[\w.\-]+/[\w.\-]+")
 
 
@@ -107,6 +112,8 @@ class Catalogue:
         self._connection = connection
         self._folder = folder
         self._details: dict[str, tuple[datetime, ModelDetail]] = {}
+        self._failures: dict[str, tuple[float, WiroError]] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def schema(self, model: str) -> ModelSchema:
         """Returns a model's inputs: of a bundled model as they are known here, else as the service says.
@@ -127,8 +134,12 @@ class Catalogue:
         except (NotAccessible, UnreadableSchema):
             raise await self._unknown(model) from None
 
-    async def detail(self, model: str) -> ModelDetail:
+    async def detail(self, model: str, *, ask_again: bool = True) -> ModelDetail:
         """Returns a model's page: from memory or disk while younger than a day, else from the service.
+
+        Args:
+            model: "owner/name".
+            ask_again: False takes a failure of the last minutes as the answer, so that a loop of runs asks once.
 
         Raises:
             NotAccessible: The service does not have it.
@@ -136,20 +147,28 @@ class Catalogue:
         """
         bundled = find_bundled(model)
         slug = bundled.slug if bundled is not None else model.strip()
-        cached = self._cached(slug)
-        # The models on this machine change with a file of it; asking costs nothing there.
-        fresh = timedelta(0) if self._connection.name == LOCAL else _FRESH
-        if cached is not None and datetime.now(UTC) - cached[0] < fresh:
-            return cached[1]
-        try:
-            detail = await self._connection.call(lambda client: client.tool_detail(slug))
-        except TransportError:
-            if cached is None:
-                raise
+        async with self._turns[slug.lower()]:  # one answer serves all who wait for it
+            cached = self._cached(slug)
+            # The models on this machine change with a file of it; asking costs nothing there.
+            fresh = timedelta(0) if self._connection.name == LOCAL else _FRESH
+            if cached is not None and datetime.now(UTC) - cached[0] < fresh:
+                return cached[1]
+            until, failure = self._failures.pop(slug.lower(), (0.0, None))
+            if failure is None or ask_again or time.monotonic() > until:
+                try:
+                    detail = await self._connection.call(lambda client: client.tool_detail(slug))
+                except WiroError as error:
+                    failure = error
+                    is_unreachable = isinstance(error, TransportError)
+                    until = time.monotonic() + (_UNREACHABLE_S if is_unreachable else _REFUSED_S)
+                else:
+                    self._store(slug, detail)
+                    return detail
+            self._failures[slug.lower()] = until, failure
+            if cached is None or not isinstance(failure, TransportError):
+                raise failure.with_traceback(None)
             _log.info("the page of %s is from %s: the service cannot be asked", slug, cached[0].date())
             return cached[1]
-        self._store(slug, detail)
-        return detail
 
     def cached_detail(self, model: str) -> ModelDetail | None:
         """Returns a model's page as far as it is known here, however old; no request is sent."""

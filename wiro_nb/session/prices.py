@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
@@ -46,10 +47,12 @@ class Prices:
         self._ledger = ledger
         self._io = io_thread
 
-    def detail(self, model: str) -> ModelDetail | None:
-        """Returns a model's page with its price, or None when the service has none or cannot be asked."""
+    def detail(self, model: str, *, ask_again: bool = True) -> ModelDetail | None:
+        """Returns a model's page with its price, or None; `ask_again` as in `Catalogue.detail`."""
         try:
-            return self._io.run(self._services.catalogue().detail(model), timeout_s=_ASK_TIMEOUT_S)
+            return self._io.run(
+                self._services.catalogue().detail(model, ask_again=ask_again), timeout_s=_ASK_TIMEOUT_S
+            )
         except WiroError as error:
             _log.info("no page of %s: %s", model, error.message)
             return None
@@ -84,7 +87,8 @@ class Prices:
         Returns:
             For each request its price and how long it should take, None where no earlier run compares.
         """
-        return self._forecast(requests, self.detail if ask else self._services.catalogue().cached_detail)
+        ask_once = partial(self.detail, ask_again=False)
+        return self._forecast(requests, ask_once if ask else self._services.catalogue().cached_detail)
 
     def check(self, requests: Sequence[Prepared], limits: Sequence[Decimal], *, ask: bool) -> list[Decimal | None]:
         """Returns the most that each request is expected to cost, in USD, or None when it is unknown.
@@ -116,7 +120,7 @@ class Prices:
         Raises:
             WiroError: The service cannot be asked.
         """
-        detail = await self._services.catalogue().detail(prepared.schema.slug)
+        detail = await self._services.catalogue().detail(prepared.schema.slug, ask_again=False)
         ((estimate, _),) = await asyncio.to_thread(self._forecast, [prepared], lambda _: detail)
         return forecast_usd(estimate)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.manager_tools import submit
+from tests.manager_tools import WAN, submit
 from wiro_nb.api.answers import ModelDetail, read_task
 from wiro_nb.api.pricing import read_pricing
 from wiro_nb.api.service import Credentials
-from wiro_nb.errors import AuthRejected, ConfigError, MissingCredentials
+from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
 from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.credentials import find_credentials, forget_credentials, save_credentials
 from wiro_nb.services.selection import resolve_service, socket_url_for
@@ -150,6 +150,32 @@ def test_what_the_service_shows_of_a_model_wins_over_the_bundled_inputs_once_it_
     raw["parameters"] = None
     catalogue._store("pruna/vace", ModelDetail(read_detail(raw), read_pricing(raw), raw))
     assert manager.schema("pruna/vace") == bundled
+
+
+def test_a_page_that_the_service_refuses_is_asked_for_once_by_all_runs_and_anew_by_the_user(
+    make_manager: Any, start_sandbox: Any, point_at: Any
+) -> None:
+    service = start_sandbox(
+        "--engine", "instant", "--speed", "50", "--balance", "1000", "--faults", "Tool/Detail:code=1@1-2"
+    )
+    point_at(service)
+    manager = make_manager()
+
+    def asked() -> int:
+        return int(service.audit()["requests"].get("Tool/Detail", 0))
+
+    for run in [submit(manager, f"cat {number}") for number in range(5)]:
+        assert run.wait(60).row.estimated_usd is None
+    submit(manager, "one more").wait(60)
+    assert asked() == 1
+    assert manager.prices.detail(WAN) is None
+    assert asked() == 2
+    with pytest.raises(BudgetExceeded, match="unknown"):
+        submit(manager, "within a limit", max_cost_usd=Decimal(5))
+    assert asked() == 2
+    assert manager.prices.detail(WAN) is not None
+    assert submit(manager, "within a limit", max_cost_usd=Decimal(5)).wait(60).row.estimated_usd is not None
+    assert asked() == 3
 
 
 @pytest.mark.parametrize("as_text", [True, False])

@@ -18,7 +18,7 @@ from wiro_nb.sandbox.engines import Job, Preview, Progress, Result
 from wiro_nb.sandbox.engines.diffusers import engine as engine_module
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Request
 from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter, worker_command
 
 SMALL = {"num_frames": 5, "num_inference_steps": 3, "width": 64, "height": 64}
 NEEDED = ("torch", "diffusers", "transformers", "peft")
@@ -61,7 +61,7 @@ class Studio:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.engine = DiffusersEngine(pool=self.pool)
+        self.engine = DiffusersEngine(self.pool)
 
     def shrink(self, request: Request) -> Call:
         """Makes the call that the engine makes, and lowers what takes time."""
@@ -111,7 +111,7 @@ class Studio:
 @pytest.fixture(scope="session")
 def studio(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        pool = Pool(worker_command(), 2)
+        pool = Pool(process_starter(worker_command()), 2)
         made = Studio(tmp_path_factory.mktemp("clips"), runner, pool)
         patch.setattr(engine_module, "make_call", made.shrink)
         yield made

@@ -281,8 +281,14 @@ def create_engines(options: Options) -> Mapping[Kind, Engine]:
     """Returns the engine for each kind of output."""
     if options.engine == "diffusers":
         from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
+        from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, process_starter, worker_command
+        from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
-        return {"clip": DiffusersEngine(options.python, options.workers)}
+        if options.ray:
+            start: StartWorker = RayCluster(options.ray, options.python).start
+        else:
+            start = process_starter(worker_command(options.python))
+        return {"clip": DiffusersEngine(Pool(start, options.workers))}
     if options.engine == "videos":
         from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
 

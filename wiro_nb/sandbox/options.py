@@ -48,6 +48,7 @@ class Options:
         no_host_check: True to accept any Host header.
         python: Interpreter of the diffusers engine's workers; "" for this one.
         workers: Their number; 0 for one a GPU.
+        ray: Address of the Ray cluster that they run on; "" for this machine.
         url: Of the server that the videos engine forwards to.
         faults, faults_seed: Fault rules, see `faults`.
     """
@@ -61,6 +62,7 @@ class Options:
     no_host_check: bool
     python: str = ""
     workers: int = 0
+    ray: str = ""
     url: str = ""
     faults: str = ""
     faults_seed: int = 0
@@ -91,6 +93,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="auto|N",
         help="diffusers: worker processes; auto: one a GPU",
+    )
+    parser.add_argument(
+        "--ray",
+        type=_ray,
+        default="",
+        metavar="ADDRESS",
+        help="diffusers: put the workers on a Ray cluster, auto or HOST:PORT; needs wiro_nb[ray]",
     )
     parser.add_argument("--url", default="", help="videos: a server with the /v1/videos API, http://host:port")
     parser.add_argument(
@@ -131,6 +140,13 @@ def _workers(text: str) -> int:
     if text != "auto" and not (text.isdecimal() and 0 < int(text) <= _MOST_WORKERS):
         raise argparse.ArgumentTypeError(f"auto, or a whole number from 1 to {_MOST_WORKERS}")
     return 0 if text == "auto" else int(text)
+
+
+def _ray(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text not in ("", "auto") and not (host and "/" not in text and port.isdecimal()):
+        raise argparse.ArgumentTypeError("auto, or HOST:PORT of a cluster that this machine has joined")
+    return text
 
 
 def _port(text: str) -> int:

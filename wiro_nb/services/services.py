@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from wiro_nb.services.sandbox_process import SandboxProcess
 from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice, addresses_of, resolve_service
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")
+OPTIONS_VARIABLE = "WIRO_LOCAL_OPTIONS"
 _LOGIN_TIMEOUT_S = 45.0
 
 
@@ -139,7 +141,7 @@ class Services:
         """Returns the process of a free service; the first request starts it."""
         if name == LOCAL:
             python = self._local_python() or os.environ.get(PYTHON_VARIABLE, "").strip()
-            arguments = (*LOCAL_ARGUMENTS, *(("--python", python) if python else ()))
+            arguments = (*LOCAL_ARGUMENTS, *(("--python", python) if python else ()), *_local_options())
             return SandboxProcess(local_dir(), name=LOCAL, arguments=arguments)
         speed = _sandbox_speed()
         arguments = (*(("--speed", speed) if speed else ()), *self._sandbox_arguments)
@@ -189,6 +191,18 @@ def _sandbox_speed() -> str | None:
         f"WIRO_SANDBOX_SPEED is a number of 0 or more, or 'instant', not {text[:40]!r}",
         hint="WIRO_SANDBOX_SPEED=10",
     )
+
+
+def _local_options() -> list[str]:
+    """Returns `WIRO_LOCAL_OPTIONS`: further options of `wiro-nb sandbox` for the service `local`.
+
+    Raises:
+        ConfigError: A quotation mark is not closed.
+    """
+    try:
+        return shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))
+    except ValueError as error:
+        raise ConfigError(f"{OPTIONS_VARIABLE}: {error}", hint=f'{OPTIONS_VARIABLE}="--workers 2"') from None
 
 
 async def _check_key(choice: ServiceChoice) -> None:

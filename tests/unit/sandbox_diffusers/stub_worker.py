@@ -1,7 +1,7 @@
 """A worker without torch that speaks the pool's protocol. The call's `prompt` says how it behaves.
 
-`ok`, `crash` (ends), `crash once` (ends the first time), `hang` (deaf), `slow` (until cancelled), `fail`, `noise`
-(prints between messages). WIRO_STUB_DEVICES says how many devices it has.
+`ok`, `crash` (ends), `crash once` (ends the first time), `kill host once` (its parent too), `hang` (deaf),
+`slow` (until cancelled), `fail`. WIRO_STUB_DEVICES says how many devices it has.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -32,6 +33,10 @@ def read() -> None:
     os._exit(0)
 
 
+def read_texts(paths: str | list[str]) -> object:
+    return Path(paths).read_text() if isinstance(paths, str) else [Path(path).read_text() for path in paths]
+
+
 def run(message: dict) -> None:
     job, call, out = message["job"], message["call"], Path(message["out"])
     prompt = call["arguments"]["prompt"]
@@ -45,6 +50,10 @@ def run(message: dict) -> None:
         out.with_suffix(".crashed").write_text("")
         print("Killed by the test", file=sys.stderr, flush=True)
         os._exit(9)
+    if prompt == "kill host once" and not (killed := Path(os.environ["WIRO_STUB_LOG"] + ".killed")).exists():
+        killed.write_text("")
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(9)
     if prompt == "hang":
         while True:
             time.sleep(60)
@@ -56,7 +65,9 @@ def run(message: dict) -> None:
         send("failed", job=job, models=models, message="Out of memory on a card of 8 GB: lower the size.")
     else:
         out.write_bytes(b"clip")
-        facts = {"device": f"stub {sys.argv[1]}"}
+        facts: dict[str, object] = {"device": f"stub {sys.argv[1]}"}
+        if pictures := call.get("pictures"):
+            facts["pictures"] = {name: read_texts(value) for name, value in pictures.items()}
         send("done", job=job, models=models, width=64, height=64, frames=5, facts=facts)
 
 

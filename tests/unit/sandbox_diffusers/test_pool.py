@@ -12,7 +12,8 @@ import pytest
 
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers import pool as pool_module
-from wiro_nb.sandbox.engines.diffusers.pool import Pool
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter
+from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("stub_worker.py")))
 
@@ -21,7 +22,7 @@ class Bench:
     """A pool, and what its stub workers wrote down."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.pool = Pool(COMMAND, size)
+        self.pool = Pool(process_starter(COMMAND), size)
         self.folder = folder
         self.progress: list[dict[str, Any]] = []
         self._jobs = 0
@@ -95,7 +96,7 @@ def test_a_failure_is_a_sentence_and_the_worker_goes_on(with_pool: Any) -> None:
 def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(
     with_pool: Any, monkeypatch: pytest.MonkeyPatch, prompt: str, keeps_worker: bool
 ) -> None:
-    monkeypatch.setattr(pool_module, "_GRACE_S", 0.3 if prompt == "hang" else 30)
+    monkeypatch.setattr(pool_module, "GRACE_S", 0.3 if prompt == "hang" else 30)
 
     async def work(bench: Bench) -> None:
         started = asyncio.Event()
@@ -106,7 +107,7 @@ def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
-        assert worker.is_alive is keeps_worker
+        assert await worker.is_alive() is keeps_worker
         await bench.run("ok")
 
     with_pool(work)
@@ -173,9 +174,12 @@ def test_a_worker_that_cannot_work_says_why(with_pool: Any, monkeypatch: pytest.
         for _ in range(2):
             with pytest.raises(EngineError, match="torch is missing"):
                 await bench.run("ok")
-        absent = Pool(("/nowhere/python",), 1)
+        absent = Pool(process_starter(("/nowhere/python",)), 1)
         with pytest.raises(EngineError, match="cannot be started"):
             await absent.run("a", {}, bench.folder / "x.mp4", lambda message: asyncio.sleep(0))
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with pytest.raises(EngineError, match=r"--ray needs ray: python -m pip install"):
+            await RayCluster("auto").start(0)
 
     with_pool(work)
 

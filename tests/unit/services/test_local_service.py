@@ -47,7 +47,7 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
     assert {path.parent.name for path in (tmp_path / "data").glob("*/sandbox.sqlite")} == {"sandbox", "local"}
 
 
-def test_the_setting_local_python_reaches_the_process(
+def test_the_interpreter_and_further_options_reach_the_process(
     make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("wiro_nb.services.services.LOCAL_ARGUMENTS", ("--engine", "nonsense"))
@@ -55,12 +55,13 @@ def test_the_setting_local_python_reaches_the_process(
     home = tmp_path / "home"
     home.mkdir()
     (home / "sitecustomize.py").write_text(
-        f"import sys, pathlib; pathlib.Path({str(seen)!r}).write_text(' '.join(sys.orig_argv[-8:]))"
+        f"import sys, pathlib; pathlib.Path({str(seen)!r}).write_text(' '.join(sys.orig_argv[-12:]))"
     )
     monkeypatch.setenv("PYTHONPATH", str(home))
+    monkeypatch.setenv("WIRO_LOCAL_OPTIONS", "--ray auto --workers 2")
     manager = make_manager(service="local", settings=Settings(local_python="/opt/torch/bin/python"))
     # It says so at once: a service that ends as it starts is no outage to wait for.
     with pytest.raises(ConfigError, match="the service local did not start") as caught:
         submit(manager).wait(20)
     assert any("nonsense" in line for line in caught.value.details)
-    assert "--engine nonsense --python /opt/torch/bin/python" in seen.read_text()
+    assert "--engine nonsense --python /opt/torch/bin/python --ray auto --workers 2" in seen.read_text()

@@ -15,7 +15,7 @@ from wiro_nb.local_models.catalog import LocalModel, Repository
 from wiro_nb.sandbox.engines import EngineError, Job, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool
 from wiro_nb.schema import find_bundled
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -29,17 +29,14 @@ class DiffusersEngine:
     """Runs models of `local_models` in worker processes.
 
     Args:
-        python: Interpreter of the workers, "" for this one.
-        workers: Their number, 0 for one a GPU.
-        pool: For tests; made from the other two without one.
+        pool: Of the workers; closed with the engine.
     """
 
     name = "diffusers"
     is_placeholder = False
 
-    def __init__(self, python: str = "", workers: int = 0, pool: Pool | None = None) -> None:
-        self._pool = pool or Pool(worker_command(python), workers, self._note_worker)
-        self._memory_bytes: int | None = None
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self.schemas: tuple[ModelSchema, ...] | None = tuple(schema_of(model) for model in catalog.models())
 
     def unavailable(self, model: str) -> str | None:
@@ -50,8 +47,9 @@ class DiffusersEngine:
         always = [item for item in found.repositories if not item.settings]
         if any(weights.locate(item) is None for item in always[:1]):
             return _missing(found, always[0])
-        if self._memory_bytes is not None and self._memory_bytes < found.min_memory_gb * GB * 0.9:
-            return f"{model} needs {found.min_memory_gb:g} GB of GPU memory, found {self._memory_bytes / GB:.0f}."
+        memory_bytes = self._pool.facts.get("memory_bytes")
+        if memory_bytes is not None and memory_bytes < found.min_memory_gb * GB * 0.9:
+            return f"{model} needs {found.min_memory_gb:g} GB of GPU memory, found {memory_bytes / GB:.0f}."
         return None
 
     async def run(self, job: Job, report: Report) -> Result:
@@ -87,9 +85,6 @@ class DiffusersEngine:
     async def close(self) -> None:
         """Ends the workers."""
         await self._pool.close()
-
-    def _note_worker(self, facts: Mapping[str, Any]) -> None:
-        self._memory_bytes = facts["memory_bytes"]
 
 
 def read_request(model: LocalModel, job: Job) -> Request:

@@ -1,4 +1,4 @@
-"""A pool of worker processes: one a device, each with one job at a time.
+"""A pool of workers: one a device, each with one job at a time. A worker is a process, here or on a Ray cluster.
 
 A job waits for a worker that has its model; another one takes it when that one is busy. Jobs pass each other by
 a few places at most. A worker that dies takes one run with it: the job runs once more on a new one.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -15,14 +16,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = ["Pool", "worker_command"]
+__all__ = ["Pool", "StartWorker", "Worker", "WorkerDied", "WorkerProcess", "process_starter", "worker_command"]
 
+GRACE_S = 3.0
 _ATTEMPTS = 2
-_GRACE_S = 3.0
 _MAX_PASSED = 4
 _MAX_LINE_BYTES = 1 << 20
 _STDERR_LINES = 40
@@ -41,8 +42,42 @@ def worker_command(python: str = "") -> Sequence[str]:
     return (python or sys.executable, "-P", "-m", "wiro_nb.sandbox.engines.diffusers.worker")
 
 
-class _Worker:
-    """One worker process. `models` are the keys of the models it holds."""
+class Worker(Protocol):
+    """What runs one job at a time. `models` are the keys of the models it holds, `facts` its "ready" message."""
+
+    models: frozenset[str]
+    facts: dict[str, Any]
+
+    async def is_alive(self) -> bool:
+        """Returns whether it can take a job."""
+        ...
+
+    async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
+        """Runs a job to its end and returns the worker's "done" message.
+
+        Raises:
+            EngineError: The job failed; the text says why.
+            WorkerDied: The worker ended.
+            CancelledError: The job was cancelled; nothing writes to `out` any more.
+        """
+        ...
+
+    async def end(self) -> None:
+        """Ends it at once, also when it ended before."""
+        ...
+
+
+StartWorker = Callable[[int], Awaitable[Worker]]
+"""Starts the worker of an index and waits until it is ready; raises `EngineError` when it cannot work."""
+
+
+def process_starter(command: Sequence[str]) -> StartWorker:
+    """Returns what starts workers as processes of this machine."""
+    return functools.partial(WorkerProcess.start, command)
+
+
+class WorkerProcess:
+    """A worker that is a process of this machine."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -53,7 +88,7 @@ class _Worker:
         self._jobs = 0
 
     @classmethod
-    async def start(cls, command: Sequence[str], index: int) -> _Worker:
+    async def start(cls, command: Sequence[str], index: int) -> WorkerProcess:
         """Starts a process and waits until it is ready.
 
         Raises:
@@ -86,26 +121,19 @@ class _Worker:
         worker.facts = message
         return worker
 
-    @property
-    def is_alive(self) -> bool:
-        """True while the process runs."""
+    async def is_alive(self) -> bool:
+        """Returns whether the process runs."""
         return self._process.returncode is None
 
-    async def end(self) -> int:
-        """Ends the process at once and returns its exit code."""
+    async def end(self) -> None:
+        """Ends the process at once."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._drain
-        return await self._process.wait()
+        await self._process.wait()
 
     async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
-        """Runs a job to its end.
-
-        Raises:
-            EngineError: The job failed; the text says why.
-            WorkerDied: The process ended.
-            CancelledError: The job was cancelled; the worker does not write to `out` any more.
-        """
+        """Runs a job; see `Worker.run`."""
         self._jobs += 1
         job = self._jobs
         try:
@@ -126,7 +154,7 @@ class _Worker:
         """Cancels a job; a worker that does not answer in time is killed."""
         self._send({"type": "cancel", "job": job})
         try:
-            async with asyncio.timeout(_GRACE_S):
+            async with asyncio.timeout(GRACE_S):
                 while (message := await self._receive())["type"] == "progress":
                     pass
             self.models = frozenset(message.get("models", ()))
@@ -157,12 +185,12 @@ class _Worker:
         A signal to a process that has ended takes its exit code away from the one who waits for it.
         """
         try:
-            async with asyncio.timeout(_GRACE_S):
-                code = await self._process.wait()
+            async with asyncio.timeout(GRACE_S):
+                await self._process.wait()
         except TimeoutError:
-            return await self.end()
+            await self.end()
         await self._drain
-        return code
+        return self._process.returncode or 0
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None
@@ -176,7 +204,7 @@ class _Slot:
     """A place for one worker, which is started when it is needed first, and again after its death."""
 
     index: int
-    worker: _Worker | None = None
+    worker: Worker | None = None
 
 
 @dataclass
@@ -192,15 +220,16 @@ class Pool:
     """Runs jobs on workers.
 
     Args:
-        command: Of a worker, without its index.
-        size: Number of workers; 0 for one a device.
-        describe: Called with what a worker says about itself when it is ready.
+        start: Starts a worker.
+        size: Number of workers; 0 for one a device, as the first worker counts them.
+
+    Attributes:
+        facts: What the worker started last says about itself; empty before the first one.
     """
 
-    def __init__(
-        self, command: Sequence[str], size: int = 0, describe: Callable[[dict[str, Any]], None] | None = None
-    ) -> None:
-        self._command, self._size, self._describe = command, size, describe
+    def __init__(self, start: StartWorker, size: int = 0) -> None:
+        self._start, self._size = start, size
+        self.facts: dict[str, Any] = {}
         self._free: list[_Slot] = [_Slot(index) for index in range(max(size, 1))]
         self._slots = list(self._free)
         self._waiting: list[_Waiting] = []
@@ -233,12 +262,13 @@ class Pool:
         """Ends all workers."""
         await asyncio.gather(*(slot.worker.end() for slot in self._slots if slot.worker is not None))
 
-    async def _ready(self, slot: _Slot) -> _Worker:
-        if slot.worker is None or not slot.worker.is_alive:
-            slot.worker = None
-            slot.worker = await _Worker.start(self._command, slot.index)
-            if self._describe is not None:
-                self._describe(slot.worker.facts)
+    async def _ready(self, slot: _Slot) -> Worker:
+        if slot.worker is not None and not await slot.worker.is_alive():
+            former, slot.worker = slot.worker, None
+            await former.end()
+        if slot.worker is None:
+            slot.worker = await self._start(slot.index)
+            self.facts = slot.worker.facts
             if self._size == 0:
                 self._size = max(1, int(slot.worker.facts.get("devices", 1)))
                 for index in range(len(self._slots), self._size):

@@ -28,6 +28,11 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
+def reason_of(error: OSError | ValueError) -> str:
+    """Returns why a file cannot be read or written, in the system's words where it has some."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class Writer(Protocol):
     """What a file's content is written to."""
 
@@ -61,24 +66,29 @@ def expand_user(path: Path) -> Path:
         return path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a file's content in one step, durable before it returns.
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Replaces a file's content in one step, durable before it returns; `mode` as in `replace_file`.
 
     Raises:
         OSError: The folder cannot be written; the old file is then untouched.
     """
-    replace_file(path, lambda target: target.write(data))
+    replace_file(path, lambda target: target.write(data), mode=mode)
 
 
 def replace_file(
-    path: Path, write: Callable[[Writer], object], *, check: Callable[[Path], object] | None = None
+    path: Path,
+    write: Callable[[Writer], object],
+    *,
+    check: Callable[[Path], object] | None = None,
+    mode: int | None = None,
 ) -> str:
     """Puts a new file in the place of a file, in one step and durable before it returns.
 
     Args:
-        path: The file; its mode is kept. It may be missing.
+        path: The file. It may be missing.
         write: Writes the new content, to a file beside it.
         check: Looks at the file written, before it takes the place; raises to leave everything as it is.
+        mode: Of the new file, which nobody else can read before; None keeps that of the old one.
 
     Returns:
         The SHA-256 (hex) of what was written.
@@ -86,7 +96,7 @@ def replace_file(
     Raises:
         OSError: The folder cannot be written. The old file is then untouched, as when `write` or `check` raises.
     """
-    mode = _mode_of(path)
+    present = _mode_of(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     copy = Path(name)
     try:
@@ -97,9 +107,9 @@ def replace_file(
             os.fsync(file.fileno())
         if check is not None:
             check(copy)
-        if mode is not None:
+        if present is not None:
             path.stat()  # raises when it was deleted meanwhile: it is not to come back
-        copy.chmod(0o644 if mode is None else mode)
+        copy.chmod(mode or present or 0o644)
         copy.replace(path)
     except BaseException:
         copy.unlink(missing_ok=True)

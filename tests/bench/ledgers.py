@@ -34,6 +34,7 @@ def make_rows(first: int, count: int) -> list[Any]:
             notebook=f"notebook{number % 50}.ipynb",
             request_sha256=hashlib.sha256(str(number).encode()).hexdigest(),
             created=_START + timedelta(seconds=number),
+            estimated_usd=Decimal("0.01"),
         )
         for number in range(first, first + count)
     ]
@@ -55,7 +56,6 @@ def _pattern() -> Any:
         created=_START,
         out_folder=Path("/nowhere"),
         scope="notebook.ipynb",
-        estimated_usd=Decimal("0.01"),
     )
 
 

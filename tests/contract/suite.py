@@ -17,7 +17,7 @@ from wiro_nb.api.client import WiroClient
 from wiro_nb.api.events import EventClient
 from wiro_nb.api.service import Credentials, Service
 from wiro_nb.errors import ApiError, AuthRejected, NotAccessible
-from wiro_nb.schema.encode import WireBody
+from wiro_nb.schema import WireBody
 from wiro_nb.schema.files import open_file_input
 
 PATIENCE_S = 60.0

@@ -20,7 +20,7 @@ from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.presentation.account import AccountStatus
-from wiro_nb.presentation.models import ModelInfo, ModelLine, form_output, models_output, unsent_output
+from wiro_nb.presentation.models import ModelInfo, form_output, models_output, unsent_output
 from wiro_nb.presentation.output import error_output
 from wiro_nb.presentation.reproduction import verify_output
 from wiro_nb.presentation.run import run_output
@@ -31,6 +31,7 @@ from wiro_nb.provenance.reading import read_sidecar
 from wiro_nb.provenance.record import add_hash, check_record
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.schema.types import Option, Parameter, schema_from_dict
+from wiro_nb.services.catalogue import ModelCard
 
 ATTACKS = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(1)>',
@@ -112,8 +113,8 @@ def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts:
 @given(texts=texts)
 def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[str]) -> None:
     draw = itertools.cycle(texts).__next__
-    line = spoil(ModelLine("a/b", "t", "d", ("c", "d"), "p"), draw)
-    check_page(models_output([line, line], draw(), draw()).html)
+    card = spoil(ModelCard("a/b", "t", "d", ("c", "d"), notice="n"), draw)
+    check_page(models_output([card, card], draw(), draw(), draw()).html)
     status = AccountStatus("s", False, "a", Decimal(1), Decimal(2), Decimal(0), (DONE,), "f", ("n",))
     check_page(spoil(status, draw).output().html)
     schema = hostile_schema(draw)

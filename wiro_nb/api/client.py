@@ -31,7 +31,7 @@ from wiro_nb.json_values import as_list, as_whole
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.schema.encode import WireBody
+    from wiro_nb.schema import WireBody
 
 MAX_TRIES = 4
 LONGEST_RETRY_AFTER_S = 60.0

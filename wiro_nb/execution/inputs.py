@@ -13,7 +13,7 @@ from typing import Any
 from wiro_nb.config import cache_dir
 from wiro_nb.errors import InvalidFile
 from wiro_nb.execution.run import Run
-from wiro_nb.files import write_atomically
+from wiro_nb.files import reason_of, write_atomically
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.run_files import keep_input
@@ -106,8 +106,7 @@ def _store(item: FileInput, notebook_dir: Path) -> FileInput:
     try:
         return replace(item, path=keep_input(item.path, notebook_dir, item.sha256))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        problem = f"cannot be copied beside the notebook: {reason}"
+        problem = f"cannot be copied beside the notebook: {reason_of(error)}"
         hint = "check that the notebook's folder can be written to"
         raise InvalidFile.of_input(item.parameter, item.name, problem, hint=hint) from None
 

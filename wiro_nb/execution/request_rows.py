@@ -7,7 +7,6 @@ import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from wiro_nb.ids import new_run_id, short_id
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.run_files import input_path, run_folder_name
-from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema import request_sha256
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, Seed
@@ -86,7 +85,6 @@ def plan_row(
     out_folder: Path,
     scope: str,
     account: str | None = None,
-    estimated_usd: Decimal | None = None,
     parent: Mapping[str, Any] | None = None,
     sweep_id: str | None = None,
     sweep_point: int | None = None,
@@ -114,7 +112,6 @@ def plan_row(
         source_sha256=origin.source_sha256,
         origin=origin.kind,
         schema_sha256=schema.sha256,
-        estimated_usd=estimated_usd,
         folder=str(out_folder / run_folder_name(schema.slug, run_id, created)),
         parent=dict(parent) if parent else None,
         stage=str(Stage.WAITING),

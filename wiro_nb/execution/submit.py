@@ -30,7 +30,7 @@ from wiro_nb.execution.active_run import ActiveRun, StateWriter, cancelled_befor
 from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.execution.submit_queue import SubmitQueue
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.schema.encode import WireBody, encode
+from wiro_nb.schema import WireBody, encode
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
 

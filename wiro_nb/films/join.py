@@ -14,7 +14,7 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
 from wiro_nb.execution.finalize import recorded_output
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file, write_atomically
+from wiro_nb.files import hash_file, reason_of, write_atomically
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
@@ -185,8 +185,7 @@ def join_parts(
         text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
         write_atomically(target.with_suffix(".json"), f"{text}\n".encode())
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{target.name} cannot be written: {reason}", hint="--out FILE.mp4") from None
+        raise InputError(f"{target.name} cannot be written: {reason_of(error)}", hint="--out FILE.mp4") from None
     return JoinedFilm(target, record, replace(output, stored_sha256=embedded.sha256), unsigned)
 
 
@@ -246,8 +245,7 @@ def _check_sound(audio: Path) -> None:
     try:
         kind = sniff_file(audio)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{audio.name} cannot be read: {reason}", hint="--audio FILE") from None
+        raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
     if not kind.startswith(("audio/", "video/")):
         raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
 
@@ -257,8 +255,7 @@ def _keep_sound(audio: Path, base: Path) -> Path:
     try:
         return keep_input(audio, base)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{audio.name} cannot be read: {reason}", hint="--audio FILE") from None
+        raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
 
 
 def _goes_on(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:

@@ -279,15 +279,15 @@ def get_budget(connection: sqlite3.Connection, notebook: str | None) -> Decimal 
     return None if found is None else read_money(found["budget_usd"])
 
 
-def past_runs(connection: sqlite3.Connection, model: str, service: str, limit: int = 50) -> tuple[PastRun, ...]:
+def past_runs(connection: sqlite3.Connection, model: str, service: str) -> tuple[PastRun, ...]:
     """Returns how long the latest successful runs of a model took, latest first."""
     found = connection.execute(
         """
         SELECT compute_s, signature, work FROM runs
         WHERE model = ? COLLATE NOCASE AND service = ? AND +state = 'succeeded' AND compute_s > 0
-        ORDER BY created DESC LIMIT ?
+        ORDER BY created DESC LIMIT 50
         """,
-        (model, service, limit),
+        (model, service),
     )
     return tuple(PastRun(*row) for row in found)
 

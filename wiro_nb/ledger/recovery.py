@@ -25,7 +25,7 @@ from wiro_nb.ledger.rows import COLUMNS, DAMAGE, LedgerRow, insert_missing, inta
 from wiro_nb.ledger.state import RunOutput, RunState, Stage
 from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
-from wiro_nb.schema.encode import hash_request
+from wiro_nb.schema import hash_request
 
 CopyRows = Callable[[sqlite3.Connection, Path], str]
 

@@ -24,8 +24,8 @@ from wiro_nb.presentation.output import (
     paragraphs,
 )
 from wiro_nb.presentation.status import SLOT
+from wiro_nb.schema import encode
 from wiro_nb.schema.coerce import is_free_text
-from wiro_nb.schema.encode import encode
 from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -133,17 +133,6 @@ _OPEN_OPTIONS = 8
 _TASK = re.compile(r"-to-|video|image|audio|music|voice|speech|lip|upscal|camera|avatar|text|3d")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelLine:
-    """One model of a list; `price` is text."""
-
-    slug: str
-    title: str
-    description: str
-    categories: tuple[str, ...]
-    price: str
-
-
 def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, free: str) -> str:
     """Returns what a run with a model's default settings costs; only the price list is used without a schema.
 
@@ -164,22 +153,23 @@ def estimate_default(pricing: Pricing | None, schema: ModelSchema | None = None)
     return None if pricing is None else estimate(pricing, defaults, {})
 
 
-def models_output(models: Sequence[ModelLine], query: str, service: str) -> Output:
-    """Returns the list of models."""
+def models_output(models: Sequence[ModelCard], query: str, service: str, free: str) -> Output:
+    """Returns the list of models; `free` is the label of a free service, else ""."""
     if query and not models:
         return compose(heading(f"No models match “{query}”"), next_steps(("%wiro models", "for all")))
+    prices = [model.notice or format_default_price(model.price, None, free) for model in models]
     head = format_count(len(models), "model") + (f" for “{query}”" if query else "")
     rows: list[list[Child]] = [
         [
             (h("b", model.title), h("br"), code(model.slug)),
             (model.description, h("br"), muted(", ".join(task_categories(model.categories)))),
-            model.price,
+            price,
             h("code", f"%wiro form {model.slug}", style="font-size:12px;white-space:nowrap"),
         ]
-        for model in models
+        for model, price in zip(models, prices, strict=True)
     ]
     shown = table(("Model", "What it does", "Price", "Next command"), rows) if rows else Html("")
-    lines = [f"  {model.slug}  {model.title}, {model.price}" for model in models]
+    lines = [f"  {model.slug}  {model.title}, {price}" for model, price in zip(models, prices, strict=True)]
     lines.append("  next: %wiro info MODEL, or %wiro form MODEL")
     return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), tuple(lines)), style=WIDE)
 

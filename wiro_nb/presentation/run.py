@@ -213,12 +213,8 @@ def run_output(
         case RunState.SUCCEEDED:
             shown: Child = _done(snapshot, pictures, labels or {}, more)
             jpeg = next(iter(pictures.values()), "")
-        case RunState.FAILED:
-            shown = _failed(snapshot)
-        case RunState.CANCELLED:
-            shown = _cancelled(snapshot)
-        case RunState.UNCERTAIN:
-            shown = _uncertain(snapshot)
+        case RunState.FAILED | RunState.CANCELLED | RunState.UNCERTAIN:
+            shown = _without_result(snapshot)
         case _:
             shown = _unfinished(snapshot)
     lead = line(notice, style="margin:0 0 6px 0") if notice else ""
@@ -242,10 +238,6 @@ def _head(snapshot: Snapshot, tail: str = "", *, status: Status | None = None, t
     status = status or status_of(snapshot)
     about = muted(f"{snapshot.model}, run {snapshot.short_id}{tail}")
     return h("div", status_dot(status), h("b", title or status.label), " ", about)
-
-
-def _step(text: str, typed: str) -> Html:
-    return line(text, command(typed), style="margin:2px 0 0 0")
 
 
 def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str], more: Child) -> Child:
@@ -365,38 +357,25 @@ def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
     )
 
 
-def _billed(snapshot: Snapshot) -> Html:
-    text = format_billed(snapshot)
-    return h("b", f"{text[0].upper()}{text[1:]}.")
-
-
-def _failed(snapshot: Snapshot) -> Child:
-    lines = "\n".join(shorten(text, LONGEST_LOG_LINE) for text in snapshot.log_tail[-LOG_LINES:])
+def _without_result(snapshot: Snapshot) -> Child:
+    is_failed, billed = snapshot.state is RunState.FAILED, format_billed(snapshot)
+    step, typed = {
+        RunState.FAILED: ("Change its settings: ", f"%wiro form {snapshot.model} --source {snapshot.short_id}"),
+        RunState.CANCELLED: ("Run it again: ", next_command(snapshot)),
+    }.get(snapshot.state, ("Look again: ", f"%wiro show {snapshot.short_id}"))
+    log = "\n".join(shorten(text, LONGEST_LOG_LINE) for text in snapshot.log_tail[-LOG_LINES:])
     count = format_count(max(snapshot.log_count, len(snapshot.log_tail)), "line")
+    after = f", {format_duration(snapshot.elapsed_s)}" if is_failed and snapshot.elapsed_s is not None else ""
     return (
-        _head(snapshot, f", {format_duration(snapshot.elapsed_s)}" if snapshot.elapsed_s is not None else ""),
-        _note_lines(snapshot),
-        line(_billed(snapshot)),
-        _step("Change its settings: ", f"%wiro form {snapshot.model} --source {snapshot.short_id}"),
-        details(f"Log ({count})", pre(lines)) if lines else "",
+        _head(snapshot, after),
+        [
+            line(f"{note.strong} {note.text} ".lstrip(), command(note.command) if note.command else "")
+            for note in run_notes(snapshot)
+        ],
+        line(h("b", f"{billed[0].upper()}{billed[1:]}.")) if snapshot.state.is_final else "",
+        line(step, command(typed), style="margin:2px 0 0 0"),
+        details(f"Log ({count})", pre(log)) if is_failed and log else "",
     )
-
-
-def _cancelled(snapshot: Snapshot) -> Child:
-    again = _step("Run it again: ", next_command(snapshot))
-    return (_head(snapshot), _note_lines(snapshot), line(_billed(snapshot)), again)
-
-
-def _uncertain(snapshot: Snapshot) -> Child:
-    look = _step("Look again: ", f"%wiro show {snapshot.short_id}")
-    return (_head(snapshot), _note_lines(snapshot), look)
-
-
-def _note_lines(snapshot: Snapshot) -> Child:
-    return [
-        line(f"{note.strong} {note.text} ".lstrip(), command(note.command) if note.command else "")
-        for note in run_notes(snapshot)
-    ]
 
 
 def _unfinished(snapshot: Snapshot) -> Child:

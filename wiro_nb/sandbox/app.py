@@ -64,7 +64,6 @@ class Endpoints:
             "/v1/Task/Kill": self.task_kill,
             "/v1/Tool/List": self.tool_list,
             "/v1/Tool/Detail": self.tool_detail,
-            "/v1/Tool/Explore": self.tool_explore,
             "/sandbox/balance": self.set_balance,
             "/sandbox/release": self.release,
             "/sandbox/teammate": self.add_teammates_task,
@@ -193,22 +192,6 @@ class Endpoints:
         if model.refusal:
             raise Failure(*model.refusal)
         return {"tool": [model.detail]}
-
-    async def tool_explore(self, request: Request, body: Body) -> dict[str, Any]:
-        """Shows the models by owner."""
-        by_owner: dict[str, list[Model]] = {}
-        for model in self.catalogue.models:
-            by_owner.setdefault(model.schema.owner, []).append(model)
-        groups = [
-            {
-                "id": str(number),
-                "title": owner,
-                "total": len(models),
-                "tools": [model.in_explore for model in models],
-            }
-            for number, (owner, models) in enumerate(by_owner.items(), 1)
-        ]
-        return {"explore": groups}
 
     def _find_task(self, body: Body) -> Task:
         """Returns the task that a request names by its id or by either name of its token."""

@@ -113,13 +113,6 @@ class Model:
         return entries if self.price.as_list else json.dumps(entries) if entries else ""
 
     @cached_property
-    def in_explore(self) -> dict[str, Any]:
-        """The model as Tool/Explore shows it."""
-        names = ("id", "cleanslugowner", "cleanslugproject", "image", "description", "categories")
-        counts = {"averagepoint": "0", "commentcount": "0", "ratedusercount": "0", "discount": None}
-        return {**{name: self.summary[name] for name in names}, **counts}
-
-    @cached_property
     def detail(self) -> dict[str, Any]:
         """The model as Tool/Detail shows it."""
         schema = self.schema

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import uvicorn
 
+from wiro_nb.files import write_atomically
 from wiro_nb.sandbox.app import build_app
 from wiro_nb.sandbox.faults import Faults
 from wiro_nb.sandbox.faults.injection import watched_protocol
@@ -69,11 +70,7 @@ class InstanceLock:
 
     def publish(self, info: dict[str, Any]) -> None:
         """Writes the connection info, readable by its owner only."""
-        draft = self._info_path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
-            json.dump(info, target)
-        draft.replace(self._info_path)
+        write_atomically(self._info_path, json.dumps(info).encode(), mode=0o600)
 
     def retire(self) -> None:
         """Removes the address before this sandbox ends: a new process then waits for the lock instead."""

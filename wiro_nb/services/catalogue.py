@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wiro_nb.api.answers import ModelDetail, ToolSummary
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
@@ -29,9 +29,6 @@ from wiro_nb.schema import bundled_models, find_bundled, near_models
 from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import LOCAL
-
-if TYPE_CHECKING:
-    from wiro_nb.api.pricing import Pricing
 
 _FOLDER = "schemas"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -79,24 +76,9 @@ def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCard:
-    """A model in a list.
+class ModelCard(ToolSummary):
+    """A model in a list; `notice` says why it does not run now, and what to type, or is ""."""
 
-    Attributes:
-        slug: "owner/name". title, description, categories, tags: as the service names them.
-        cover: URL of a picture, or "". run_count: how often it ran, or None.
-        price: The service's price table, or None when unknown.
-        notice: Why it does not run now, and what to type; "" when it does or nobody knows.
-    """
-
-    slug: str
-    title: str
-    description: str = ""
-    categories: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    cover: str = ""
-    run_count: int | None = None
-    price: Pricing | None = None
     notice: str = ""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from wiro_nb.api.service import Credentials
 from wiro_nb.errors import ConfigError
+from wiro_nb.files import write_atomically
 from wiro_nb.redaction import SecretText
 
 KEYRING_SERVICE = "wiro_nb"
@@ -163,19 +164,13 @@ def _read_file(data_dir: Path) -> dict[str, Any]:
 
 def _write_file(entries: Mapping[str, Any], data_dir: Path) -> None:
     path = data_dir / FILE_NAME
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         if not entries:
             path.unlink(missing_ok=True)
             return
         data_dir.mkdir(parents=True, exist_ok=True)
-        # Made with 0600 from the start: a later chmod would leave a moment in which others can read it.
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(entries, stream, indent=2)
-        fresh.replace(path)
+        write_atomically(path, json.dumps(entries, indent=2).encode(), mode=0o600)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ConfigError(
             f"the key could not be stored: {FILE_NAME} cannot be written ({error.strerror})",
             hint="set WIRO_API_KEY (and WIRO_API_SECRET) in the environment",

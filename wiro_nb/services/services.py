@@ -15,9 +15,8 @@ from wiro_nb.errors import ConfigError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.local_models.doctor import PYTHON_VARIABLE
 from wiro_nb.services.catalogue import Catalogue
-from wiro_nb.services.connection import Connection
+from wiro_nb.services.connection import Connection, SandboxProcess
 from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
-from wiro_nb.services.sandbox_process import SandboxProcess
 from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice, addresses_of, resolve_service
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")

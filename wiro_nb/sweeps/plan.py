@@ -17,7 +17,7 @@ from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.execution.inputs import resolve_inputs
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
-from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.session.prices import TotalCost, check_limits, describe_total, format_total, total_of

@@ -29,7 +29,7 @@ from wiro_nb.errors import (
     UnknownModel,
     WiroError,
 )
-from wiro_nb.schema.encode import WireBody
+from wiro_nb.schema import WireBody
 
 TASK = {"id": "7", "socketaccesstoken": TOKEN, "status": "task_cancel"}
 FOUND = {"result": True, "errors": [], "total": "1", "tasklist": [TASK]}

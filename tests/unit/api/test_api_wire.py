@@ -41,7 +41,7 @@ from wiro_nb.errors import (
     StreamLost,
     TimedOut,
 )
-from wiro_nb.schema.encode import WireBody
+from wiro_nb.schema import WireBody
 from wiro_nb.schema.files import FileInput
 
 BODY = WireBody(json={"prompt": "a"})

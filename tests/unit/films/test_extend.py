@@ -11,7 +11,7 @@ from wiro_nb.errors import InputError, InvalidFile, WiroError
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.media import decode
 from wiro_nb.presentation.run import run_facts
-from wiro_nb.schema.encode import request_sha256
+from wiro_nb.schema import request_sha256
 from wiro_nb.session.manager import Manager
 
 SMALL: dict[str, Any] = {"prompt": "a storm", "frameNum": "9", "seed": "3"}

@@ -257,13 +257,6 @@ def test_the_audit_log_needs_a_key(caller: Any) -> None:
         assert response.status_code == 401
 
 
-def test_explore_shows_every_listed_model_once(caller: Any) -> None:
-    groups = caller.ok("/Tool/Explore", {})["explore"]
-    shown = [f"{tool['cleanslugowner']}/{tool['cleanslugproject']}" for group in groups for tool in group["tools"]]
-    listed = caller.ok("/Tool/List", {"limit": "100"})["tool"]
-    assert sorted(shown) == sorted(f"{tool['cleanslugowner']}/{tool['cleanslugproject']}" for tool in listed)
-
-
 @pytest.mark.parametrize(
     "values",
     [{"palette": "red"}, {"palette": ["mauve"]}, {"loop": "maybe"}, {"path": {"a": 1}}, {"look": "none"}],

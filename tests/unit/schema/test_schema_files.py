@@ -17,8 +17,8 @@ from wiro_nb.schema import (
     free_form_schema,
     open_file_input,
     prepare,
+    request_sha256,
 )
-from wiro_nb.schema.encode import request_sha256
 from wiro_nb.schema.files import sniff_type
 
 URL = "https://example.org/pics/one%20fox.png?x=1"

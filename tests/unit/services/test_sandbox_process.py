@@ -16,7 +16,7 @@ import pytest
 from tests.manager_tools import WAN, submit, wait_for, wait_for_stage
 from wiro_nb.errors import MissingExtra
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.services.sandbox_process import SandboxProcess, require_sandbox_extra
+from wiro_nb.services.connection import SandboxProcess, require_sandbox_extra
 
 QUICKLY = ("--engine", "instant", "--speed", "20")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.models import ModelInfo, ModelLine, format_default_price, listed_models, models_output
+from wiro_nb.presentation.models import ModelInfo, format_default_price, listed_models, models_output
 from wiro_nb.presentation.output import Displayable, Output
 
 if TYPE_CHECKING:
@@ -32,17 +32,7 @@ class ModelList(Displayable, list["ModelCard"]):
     def output(self) -> Output:
         """Returns the table."""
         choice = session.manager().choice
-        lines = [
-            ModelLine(
-                card.slug,
-                card.title,
-                card.description,
-                card.categories,
-                card.notice or format_default_price(card.price, None, choice.free_label),
-            )
-            for card in self
-        ]
-        return models_output(lines, self._query, choice.label)
+        return models_output(self, self._query, choice.label, choice.free_label)
 
     def _ipython_display_(self) -> None:
         context = current_context()

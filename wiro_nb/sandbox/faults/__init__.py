@@ -41,7 +41,6 @@ ENDPOINTS = (
     "Task/Kill",
     "Tool/List",
     "Tool/Detail",
-    "Tool/Explore",
 )
 HELP = """\
 faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]

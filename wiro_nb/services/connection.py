@@ -1,11 +1,11 @@
 """The connection to one service: its process, HTTP client and event client, made at first use.
 
 For a service that is a process of this machine a connection also brings it back: when the process is gone, the
-next call starts it again, and `generation` says that the addresses are new. It is the sandbox with its placeholder
-clips or, with `--engine diffusers`, the models on this machine; on the kernel's loop it would hang with it. It lives
-while its standard input is open, so it ends with this process however that ends. One serves every process that uses
-the same data folder: a second one prints where the running one is and ends. When its owner closes, the next one to
-need it starts it again, and its tasks go on.
+next call starts it again, and `generation` says that the addresses are new. It is the sandbox with its
+placeholder clips or, with `--engine diffusers`, the models on this machine; on the kernel's loop it would hang with
+it. It lives while its standard input is open, so it ends with this process however that ends. One serves every
+process that uses the same data folder: a second one prints where the running one is and ends. When its owner
+closes, the next one to need it starts it again, and its tasks go on.
 """
 
 from __future__ import annotations

@@ -295,7 +295,7 @@ def test_a_default_is_shown_by_its_label() -> None:
 
 
 def test_no_model_found_and_no_run_found_name_what_to_type() -> None:
-    assert "no models match “zzz”" in models_output([], "zzz", "sandbox").text
+    assert "no models match “zzz”" in models_output([], "zzz", "sandbox", "").text
     error = UnknownRun("No run", near=["01JD5Q9W8R7T6Y5V4K3H28K2QF"])
     assert "8k2qf" in error_output(error).html
     assert "01JD5Q9W8R7T" not in error_output(error).html

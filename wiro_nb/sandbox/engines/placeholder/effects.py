@@ -278,7 +278,7 @@ class Slideshow:
             ).transpose(2, 0, 1)
             for picture, path in zip(pictures, self._paths, strict=True)
         ]
-        self._weather = Weather(detail, read_features(request.prompt), width, height, self._duration_s)
+        self._weather = Weather(detail, read_features(request.prompt), width, height)
         x, y = (
             np.linspace(0, 1, width) - layout.uniform(0.2, 0.8),
             np.linspace(0, 1, height) - layout.uniform(0.1, 0.5),

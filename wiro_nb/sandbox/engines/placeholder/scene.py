@@ -7,6 +7,7 @@ painted once; a frame combines shifted layers.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -23,9 +24,23 @@ from wiro_nb.sandbox.engines.placeholder.request import (
     read_features,
 )
 
-__all__ = ["Scene", "Weather"]
-
 _MAX_TRAVEL = 0.5  # frame widths that the nearest layer moves in one clip, which bounds the layers' width
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the parts of a landscape are painted for: the prompt's words and colours, sizes, and where the sun stands.
+
+    `shore` is the row where water begins, or the height of the canvas.
+    """
+
+    features: PromptFeatures
+    palette: Palette
+    width: int
+    height: int
+    shore: int
+    sun_x: float
+    duration_s: float
 
 
 class Scene:
@@ -48,21 +63,21 @@ class Scene:
         has_water = features.has("water")
         shore = round(height * float(layout.uniform(0.68, 0.75))) if has_water else height
         self._sun_x = float(layout.uniform(0.2, 0.8)) * width
-        self._sky, self._glow = _paint_sky(layout, features, palette, self._sun_x, width, height, shore)
-        self._clouds = _Clouds(layout, detail, features, palette, width, height, shore, request.duration_s)
+        plan = _Plan(features, palette, width, height, shore, self._sun_x, request.duration_s)
+        self._sky, self._glow = _paint_sky(layout, plan)
+        self._clouds = _Clouds(layout, detail, plan)
         count = 3 if has_water else 4
-        for_range = features, palette, self._sun_x, width, height, shore, abs(self._travel)
+        ranges = [make_rng("range", request.layout_key, str(index)) for index in range(count)]
         self._layers = [
-            _Layer(layout, make_rng("range", request.layout_key, str(index)), index / (count - 1), *for_range)
-            for index in range(count)
+            _Layer(layout, rng, index / (count - 1), plan, abs(self._travel)) for index, rng in enumerate(ranges)
         ]
-        self._water = _Water(detail, palette, width, height, shore) if has_water else None
+        self._water = _Water(detail, plan) if has_water else None
         self._foot_y = shore + 0.012 * height if has_water else 0.9 * height
         far_x = 0.27 if self._sun_x > width / 2 else 0.73  # landmarks stand opposite the sun
         self._lighthouse = _paint_landmark("lighthouse", palette, height) if features.has("lighthouse") else None
         self._boat = _paint_landmark("boat", palette, height) if features.has("boat") else None
         self._landmark_x = far_x * width, (1.08 - far_x) * width
-        self._weather = Weather(detail, features, width, height, request.duration_s)
+        self._weather = Weather(detail, features, width, height)
         self._canvas = np.zeros((3, height, width), np.float32)
 
     def frame(self, u: float) -> FloatImage:
@@ -88,21 +103,16 @@ class Scene:
         return canvas
 
 
-def _paint_sky(
-    layout: np.random.Generator,
-    features: PromptFeatures,
-    palette: Palette,
-    sun_x: float,
-    width: int,
-    height: int,
-    rows: int,
-) -> tuple[FloatImage, FloatImage]:
+def _paint_sky(layout: np.random.Generator, plan: _Plan) -> tuple[FloatImage, FloatImage]:
     """Returns gradient, stars, and sun or moon, shape (3, rows, width), and the sun's glow (rows, width)."""
+    features, palette, width, height, rows = plan.features, plan.palette, plan.width, plan.height, plan.shore
     low, night = features.sky in ("sunset", "dawn"), features.sky in ("night", "neon")
     dim = 0.5 if features.has("storm") or features.sky == "fog" else 1.0
     sun_y = float(layout.uniform(0.30, 0.40) if low else layout.uniform(0.13, 0.30)) * height
     radius = float(layout.uniform(0.032, 0.055)) * height
-    away = np.hypot(np.arange(width, dtype=np.float32) - sun_x, np.arange(rows, dtype=np.float32)[:, None] - sun_y)
+    away = np.hypot(
+        np.arange(width, dtype=np.float32) - plan.sun_x, np.arange(rows, dtype=np.float32)[:, None] - sun_y
+    )
     glow = 0.5 * dim * np.exp(-((away / (0.55 * height)) ** 2)) + 0.4 * dim * np.exp(
         -((away / (0.17 * height)) ** 2)
     )
@@ -128,23 +138,14 @@ def _paint_sky(
 class _Clouds:
     """Two sheets of noise at different speeds: a cloud is where both are thick, so clouds change shape."""
 
-    def __init__(
-        self,
-        layout: np.random.Generator,
-        detail: np.random.Generator,
-        features: PromptFeatures,
-        palette: Palette,
-        width: int,
-        height: int,
-        rows: int,
-        duration_s: float,
-    ) -> None:
-        self._travel = min(0.35, 0.010 * duration_s) * width
-        self._light, self._dark = palette.cloud_light, palette.cloud_dark
+    def __init__(self, layout: np.random.Generator, detail: np.random.Generator, plan: _Plan) -> None:
+        width, height, rows = plan.width, plan.height, plan.shore
+        self._travel = min(0.35, 0.010 * plan.duration_s) * width
+        self._light, self._dark = plan.palette.cloud_light, plan.palette.cloud_dark
         sheet_w = width + int(self._travel * 1.7) + 4
         high = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
         # Clouds gather high up and leave the horizon clear.
-        clear = float(layout.uniform(0.15, 0.9)) - (0.8 if features.has("rain") else 0.0)
+        clear = float(layout.uniform(0.15, 0.9)) - (0.8 if plan.features.has("rain") else 0.0)
         self._first = (
             0.8 * fbm(detail, sheet_w, rows, 0.28 * height, 7, 0.54, stretch=2.4) + 0.45 * (high - 0.5) - clear
         )
@@ -178,16 +179,12 @@ class _Layer:
         layout: np.random.Generator,
         rng: np.random.Generator,
         nearness: float,
-        features: PromptFeatures,
-        palette: Palette,
-        sun_x: float,
-        width: int,
-        height: int,
-        bottom: int,
+        plan: _Plan,
         travel_px: float,
     ) -> None:
+        features, palette, height, bottom = plan.features, plan.palette, plan.height, plan.shore
         self._travel_px = travel_px * (0.16 + 0.84 * nearness)
-        columns = width + math.ceil(self._travel_px) + 2
+        columns = plan.width + math.ceil(self._travel_px) + 2
         ridge = _ridge(layout, rng, features, nearness, columns, height)
         if features.has("trees") and nearness > 0.25:
             ridge = _plant_trees(rng, ridge, nearness, height)
@@ -197,7 +194,7 @@ class _Layer:
         self._cover = np.clip(depth + 0.5, 0, 1)
         # Light on the slopes that face the sun, haze towards the foot.
         folds = fbm(rng, columns, bottom - top, 0.10 * height, 5, 0.55, stretch=1.3)
-        side = np.sign(sun_x - np.arange(columns, dtype=np.float32))
+        side = np.sign(plan.sun_x - np.arange(columns, dtype=np.float32))
         slope = np.gradient(folds, axis=1) * np.float32(0.035 * height) + 0.25 * np.gradient(ridge)
         light = np.tanh(-0.8 * slope * side) * 0.11 + folds * 0.018
         light *= 0.2 + 0.8 * np.exp(-np.maximum(depth, 0) / (0.16 * height))
@@ -260,7 +257,8 @@ def _plant_trees(rng: np.random.Generator, ridge: FloatImage, nearness: float, h
 class _Water:
     """A sheet of water below row `shore` that mirrors what is above it."""
 
-    def __init__(self, rng: np.random.Generator, palette: Palette, width: int, height: int, shore: int) -> None:
+    def __init__(self, rng: np.random.Generator, plan: _Plan) -> None:
+        palette, width, height, shore = plan.palette, plan.width, plan.height, plan.shore
         self._shore, self._width, self._spare = shore, width, width // 4
         self._deep, self._glow = mix(palette.near, palette.zenith, 0.5), palette.glow
         rows = height - shore
@@ -294,9 +292,7 @@ class _Water:
 class Weather:
     """Falling rain or snow; does nothing in fair weather."""
 
-    def __init__(
-        self, rng: np.random.Generator, features: PromptFeatures, width: int, height: int, duration_s: float
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, features: PromptFeatures, width: int, height: int) -> None:
         self._rain, self._snow = features.has("rain"), features.land == "snow"
         self._size = width, height
         self._drops = rng.random((160, 3)).astype(np.float32)

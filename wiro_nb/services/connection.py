@@ -2,10 +2,10 @@
 
 For a service that is a process of this machine a connection also brings it back: when the process is gone, the
 next call starts it again, and `generation` says that the addresses are new. It is the sandbox with its
-placeholder clips or, with `--engine diffusers`, the models on this machine; on the kernel's loop it would hang with
-it. It lives while its standard input is open, so it ends with this process however that ends. One serves every
-process that uses the same data folder: a second one prints where the running one is and ends. When its owner
-closes, the next one to need it starts it again, and its tasks go on.
+placeholder clips or, with `--engine diffusers`, the models on this machine; on the kernel's loop it would hang
+with it. It lives while its standard input is open, so it ends with this process however that ends. One serves
+every process that uses the same data folder: a second one prints where the running one is and ends. When its
+owner closes, the next one to need it starts it again, and its tasks go on.
 """
 
 from __future__ import annotations

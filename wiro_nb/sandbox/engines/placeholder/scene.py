@@ -29,7 +29,7 @@ _MAX_TRAVEL = 0.5  # frame widths that the nearest layer moves in one clip, whic
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the parts of a landscape are painted for: the prompt's words and colours, sizes, and where the sun stands.
+    """What the parts of a landscape are painted for: the prompt's words and colours, sizes, the sun's place.
 
     `shore` is the row where water begins, or the height of the canvas.
     """

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.notebook.kernels import CLIP_MODEL, REPLY_TIMEOUT_S, LiveKernel, live_client
+from tests.unit.sandbox_diffusers.stub_python import write_stub_python
+from wiro_nb.sandbox.engines.media import Mp4Writer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -87,3 +91,44 @@ def test_the_next_kernel_goes_on_where_the_killed_one_stopped(
     state = "succeeded" if tasks else "uncertain"
     assert kernel.run("print(clip.status)").text.strip() == state
     assert sum(task["parameters"].get("prompt") == prompt for task in sandbox.audit()["tasks"]) == tasks
+
+
+@pytest.mark.usefixtures("own_data")
+def test_a_run_on_this_machine_is_followed_by_the_next_kernel_and_made_once(
+    kernel_env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service ends with its kernel; the next kernel starts it again, and it takes the same task up anew."""
+    log, clip = tmp_path / "log", tmp_path / "clip.mp4"
+    writer = Mp4Writer(clip, 64, 64, 8, "")
+    for shade in range(5):
+        writer.write(np.full((3, 64, 64), 40 * shade, np.float32))
+    writer.close()
+    (tmp_path / "weights" / "Wan-AI" / "Wan2.2-TI2V-5B-Diffusers").mkdir(parents=True)
+    for name, value in {
+        "WIRO_SERVICE": "local",
+        "WIRO_LOCAL_WEIGHTS": str(tmp_path / "weights"),
+        "WIRO_LOCAL_PYTHON": write_stub_python(tmp_path),
+        "WIRO_STUB_LOG": str(log),
+        "WIRO_STUB_CLIP": str(clip),
+        "WIRO_NOTEBOOK": str(kernel_env / "killed.ipynb"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    cell = f"%%wiro {CLIP_MODEL} numFrames=5 --as clip\nslow once"
+    with live_client(kernel_env) as (manager, client):
+        kernel = LiveKernel(manager, client)
+        kernel.run("%load_ext wiro_nb")
+        kernel.run(cell)
+        deadline = time.monotonic() + REPLY_TIMEOUT_S
+        while not log.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        kernel.restart()  # kill -9
+        assert "Resumed" in kernel.run("%load_ext wiro_nb").text
+        kernel.run("%wiro wait")
+        kernel.run(cell)
+        said = kernel.run(
+            "import wiro_nb; print(clip.wait().status, len(wiro_nb.runs()), clip.record['made_by']['device'])"
+        )
+        assert said.text.strip() == "succeeded 1 stub 0", said.text
+    assert log.read_text().count("slow once") == 2, "begun before the kill, and made after it"
+    assert len(list((kernel_env / "wiro_outputs").glob("*/*.mp4"))) == 1

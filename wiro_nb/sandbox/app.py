@@ -271,7 +271,7 @@ def create_engines(options: Options) -> Mapping[Kind, Engine]:
             start: StartWorker = RayCluster(options.ray, options.python).start
         else:
             start = process_starter(worker_command(options.python))
-        return {"clip": DiffusersEngine(Pool(start, options.workers))}
+        return {"clip": DiffusersEngine(Pool(start, options.workers, 60 * options.idle_minutes))}
     if options.engine == "videos":
         from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
 

@@ -48,6 +48,7 @@ class Options:
         no_host_check: True to accept any Host header.
         python: Interpreter of the diffusers engine's workers; "" for this one.
         workers: Their number; 0 for one a GPU.
+        idle_minutes: A worker without a run for so long is ended; 0 for never.
         ray: Address of the Ray cluster that they run on; "" for this machine.
         url: Of the server that the videos engine forwards to.
         faults, faults_seed: Fault rules, see `faults`.
@@ -62,6 +63,7 @@ class Options:
     no_host_check: bool
     python: str = ""
     workers: int = 0
+    idle_minutes: float = 10.0
     ray: str = ""
     url: str = ""
     faults: str = ""
@@ -93,6 +95,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="auto|N",
         help="diffusers: worker processes; auto: one a GPU",
+    )
+    parser.add_argument(
+        "--idle-minutes",
+        type=_minutes,
+        default=10.0,
+        metavar="N",
+        help="diffusers: free a GPU's memory after so long without a run (default 10); 0: never",
     )
     parser.add_argument(
         "--ray",
@@ -140,6 +149,13 @@ def _workers(text: str) -> int:
     if text != "auto" and not (text.isdecimal() and 0 < int(text) <= _MOST_WORKERS):
         raise argparse.ArgumentTypeError(f"auto, or a whole number from 1 to {_MOST_WORKERS}")
     return 0 if text == "auto" else int(text)
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 <= minutes < math.inf:
+        raise argparse.ArgumentTypeError("a number of minutes, 0 or more")
+    return minutes
 
 
 def _ray(text: str) -> str:

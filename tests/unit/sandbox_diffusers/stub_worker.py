@@ -1,7 +1,8 @@
 """A worker without torch that speaks the pool's protocol. The call's `prompt` says how it behaves.
 
 `ok`, `crash` (ends), `crash once` (ends the first time), `kill host once` (its parent too), `hang` (deaf),
-`slow` (until cancelled), `fail`. WIRO_STUB_DEVICES says how many devices it has.
+`slow` (until cancelled), `slow once` (the first time), `fail`. WIRO_STUB_DEVICES says how many devices it has,
+WIRO_STUB_LOG names a file for what ran, WIRO_STUB_CLIP one that it gives as its clip.
 """
 
 from __future__ import annotations
@@ -57,14 +58,16 @@ def run(message: dict) -> None:
     if prompt == "hang":
         while True:
             time.sleep(60)
-    while prompt == "slow" and job not in cancelled:
+    runs = (Path(os.environ["WIRO_STUB_LOG"])).read_text().count("slow once\n")
+    while (prompt == "slow" or (prompt == "slow once" and runs == 1)) and job not in cancelled:
         time.sleep(0.01)
     if job in cancelled:
         send("cancelled", job=job, models=models)
     elif prompt == "fail":
         send("failed", job=job, models=models, message="Out of memory on a card of 8 GB: lower the size.")
     else:
-        out.write_bytes(b"clip")
+        clip = os.environ.get("WIRO_STUB_CLIP")
+        out.write_bytes(Path(clip).read_bytes() if clip else b"clip")
         facts: dict[str, object] = {"device": f"stub {sys.argv[1]}"}
         if pictures := call.get("pictures"):
             facts["pictures"] = {name: read_texts(value) for name, value in pictures.items()}

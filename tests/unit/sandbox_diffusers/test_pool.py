@@ -12,7 +12,7 @@ import pytest
 
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers import pool as pool_module
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, WorkerProcess, process_starter
 from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("stub_worker.py")))
@@ -21,8 +21,8 @@ COMMAND = (sys.executable, str(Path(__file__).with_name("stub_worker.py")))
 class Bench:
     """A pool, and what its stub workers wrote down."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.pool = Pool(process_starter(COMMAND), size)
+    def __init__(self, folder: Path, size: int, idle_s: float) -> None:
+        self.pool = Pool(process_starter(COMMAND), size, idle_s)
         self.folder = folder
         self.progress: list[dict[str, Any]] = []
         self._jobs = 0
@@ -48,9 +48,9 @@ class Bench:
 def with_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("WIRO_STUB_LOG", str(tmp_path / "log"))
 
-    def run(work: Callable[[Bench], Coroutine[Any, Any, Any]], size: int = 1) -> Bench:
+    def run(work: Callable[[Bench], Coroutine[Any, Any, Any]], size: int = 1, idle_s: float = 0) -> Bench:
         async def main() -> Bench:
-            bench = Bench(tmp_path, size)
+            bench = Bench(tmp_path, size, idle_s)
             try:
                 await asyncio.wait_for(work(bench), 60)
             finally:
@@ -148,6 +148,25 @@ def test_two_models_use_two_workers_and_come_back_to_them(with_pool: Any) -> Non
             await bench.run("ok", "b")
 
     assert [(worker, key) for worker, key, _ in with_pool(work, size=2).log] == [("0", "a"), ("1", "b")] * 2
+
+
+def test_an_idle_worker_is_ended_and_a_busy_one_is_not(with_pool: Any) -> None:
+    idle_s = 0.05
+
+    async def work(bench: Bench) -> None:
+        await bench.run("ok")
+        worker, started = bench.pool._slots[0].worker, asyncio.Event()
+        job = asyncio.ensure_future(bench.run("slow", started=started))
+        await started.wait()
+        await asyncio.sleep(4 * idle_s)
+        assert isinstance(worker, WorkerProcess)
+        assert await worker.is_alive()
+        job.cancel()
+        await worker._process.wait()
+        await bench.run("ok")
+        assert bench.pool._slots[0].worker is not worker
+
+    with_pool(work, idle_s=idle_s)
 
 
 def test_auto_takes_as_many_workers_as_the_first_one_sees_devices(

@@ -201,10 +201,14 @@ class WorkerProcess:
 
 @dataclass
 class _Slot:
-    """A place for one worker, which is started when it is needed first, and again after its death."""
+    """A place for one worker, which is started when it is needed first, and again after its end.
+
+    `timer` ends a worker that is idle.
+    """
 
     index: int
     worker: Worker | None = None
+    timer: asyncio.TimerHandle | None = None
 
 
 @dataclass
@@ -222,17 +226,19 @@ class Pool:
     Args:
         start: Starts a worker.
         size: Number of workers; 0 for one a device, as the first worker counts them.
+        idle_s: A worker without a job for so long is ended, which frees the memory of its models; 0 for never.
 
     Attributes:
         facts: What the worker started last says about itself; empty before the first one.
     """
 
-    def __init__(self, start: StartWorker, size: int = 0) -> None:
-        self._start, self._size = start, size
+    def __init__(self, start: StartWorker, size: int = 0, idle_s: float = 0.0) -> None:
+        self._start, self._size, self._idle_s = start, size, idle_s
         self.facts: dict[str, Any] = {}
         self._free: list[_Slot] = [_Slot(index) for index in range(max(size, 1))]
         self._slots = list(self._free)
         self._waiting: list[_Waiting] = []
+        self._ends: set[asyncio.Task[None]] = set()
 
     async def run(self, key: str, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
         """Runs a job when a worker is free.
@@ -260,7 +266,9 @@ class Pool:
 
     async def close(self) -> None:
         """Ends all workers."""
-        await asyncio.gather(*(slot.worker.end() for slot in self._slots if slot.worker is not None))
+        for slot in self._slots:
+            self._end(slot)
+        await asyncio.gather(*self._ends)
 
     async def _ready(self, slot: _Slot) -> Worker:
         if slot.worker is not None and not await slot.worker.is_alive():
@@ -280,6 +288,8 @@ class Pool:
         if self._free:
             slot = max(self._free, key=lambda slot: (_holds(slot, key), -_model_count(slot), -slot.index))
             self._free.remove(slot)
+            if slot.timer is not None:
+                slot.timer.cancel()
             return slot
         waiting = _Waiting(key, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
@@ -297,6 +307,8 @@ class Pool:
         self._waiting = [item for item in self._waiting if not item.slot.done()]
         if not self._waiting:
             self._free.append(slot)
+            if slot.worker is not None and self._idle_s:
+                slot.timer = asyncio.get_running_loop().call_later(self._idle_s, self._end, slot)
             return
         first = self._waiting[0]
         chosen = first
@@ -305,6 +317,15 @@ class Pool:
         first.passed += chosen is not first
         self._waiting.remove(chosen)
         chosen.slot.set_result(slot)
+
+    def _end(self, slot: _Slot) -> None:
+        """Has the worker of a slot ended; the next job starts another one."""
+        if slot.timer is not None:
+            slot.timer.cancel()
+        if slot.worker is not None:
+            self._ends.add(end := asyncio.ensure_future(slot.worker.end()))
+            end.add_done_callback(self._ends.discard)
+            slot.worker = None
 
 
 def _holds(slot: _Slot, key: str) -> bool:

@@ -16,12 +16,12 @@ from wiro_nb.presentation.status import STATE_FILTERS
 
 _EXITS = "Exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
 
-Argument = tuple[tuple[str, ...], dict[str, Any]]
-"""Names and options of `ArgumentParser.add_argument`."""
+Argument = tuple[str, dict[str, Any]]
+"""Name and options of `ArgumentParser.add_argument`."""
 
 
-def _argument(*names: str, **options: Any) -> Argument:
-    return names, options
+def _argument(name: str, metavar: str, help: str, **options: Any) -> Argument:
+    return name, {"metavar": metavar, "help": help, **options}
 
 
 def read_count(text: str) -> int:
@@ -32,7 +32,7 @@ def read_count(text: str) -> int:
 
 
 def _switch(name: str, help: str) -> Argument:
-    return _argument(name, action="store_true", help=help)
+    return name, {"action": "store_true", "help": help}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +51,29 @@ class Command:
 
 
 _ANY_RUN = "RUN, FILE, or NOTEBOOK#RUN"
-_SERVICE = _argument("--service", metavar="NAME|URL", help="sandbox, local, cloud, a named one, or an address")
+_SERVICE = _argument("--service", "NAME|URL", "sandbox, local, cloud, a named one, or an address")
 _NAME = _argument(
-    "--name", default="cloud", help="the service; a name of your own with --base-url (default: cloud)"
+    "--name", "NAME", "the service; a name of your own with --base-url (default: cloud)", default="cloud"
 )
 _JSON = _switch("--json", "print JSON on stdout, one object a line; everything else on stderr")
-_FILE = _argument(
-    "--file", action="append", default=[], metavar="NAME=PATH|URL", help="an input file; may be repeated"
-)
-_OUT = _argument("--out", metavar="DIR", help="folder for the clips (default: wiro_outputs)")
+_FILE = _argument("--file", "NAME=PATH|URL", "an input file; may be repeated", action="append", default=[])
+_OUT = _argument("--out", "DIR", "folder for the clips (default: wiro_outputs)")
 _FORCE = _switch("--force", "read a record that was changed after it was written")
-_RUN = (_argument("run", metavar="RUN", help="id of a run; its first or last letters are enough"), _JSON)
+_RUN = (_argument("run", "RUN", "id of a run; its first or last letters are enough"), _JSON)
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(
         "run the quickstart notebook against the sandbox, end to end",
         "tutorials:demo",
-        (_argument("--out", metavar="DIR", help="folder for the results (default: a new wiro_demo folder here)"),),
+        (_argument("--out", "DIR", "folder for the results (default: a new wiro_demo folder here)"),),
     ),
     "lab": Command(
         "open the tutorials in JupyterLab",
         "tutorials:lab",
         (
-            _argument(
-                "folder", nargs="?", metavar="DIR", help="where to put the tutorials (default: wiro_tutorials)"
-            ),
+            _argument("folder", "DIR", "where to put the tutorials (default: wiro_tutorials)", nargs="?"),
             _switch("--no-browser", "print the address only"),
-            _argument("--port", type=int, default=0, help="port of JupyterLab (default: a free one)"),
+            _argument("--port", "PORT", "port of JupyterLab (default: a free one)", type=int, default=0),
         ),
     ),
     "sandbox": Command("start the local service: wiro-nb sandbox --help", ""),
@@ -87,16 +83,16 @@ COMMANDS: dict[str, Command] = {
         (
             _argument(
                 "action",
+                "ACTION",
+                "pull MODEL, list, doctor (what this machine can run, and why not), or rm MODEL",
                 choices=("pull", "list", "doctor", "rm"),
-                metavar="ACTION",
-                help="pull MODEL, list, doctor (what this machine can run, and why not), or rm MODEL",
             ),
-            _argument("model", nargs="?", metavar="MODEL", help="owner/name"),
+            _argument("model", "MODEL", "owner/name", nargs="?"),
             _argument(
                 "values",
+                "name=value",
+                "with pull: settings that need weights of their own, for example loraType=PanLeft",
                 nargs="*",
-                metavar="name=value",
-                help="with pull: settings that need weights of their own, for example loraType=PanLeft",
             ),
             _switch("--accept-licence", "with pull: accept the licences that are shown, without being asked"),
             _JSON,
@@ -105,33 +101,27 @@ COMMANDS: dict[str, Command] = {
     "completion": Command(
         "print the script that completes commands and options in a shell",
         "parser:completion",
-        (
-            _argument(
-                "shell", nargs="?", choices=("bash", "zsh"), default="bash", metavar="SHELL", help="bash or zsh"
-            ),
-        ),
+        (_argument("shell", "SHELL", "bash or zsh", nargs="?", choices=("bash", "zsh"), default="bash"),),
     ),
     "login": Command(
         "store the API key of a service; it is asked for, or read from stdin",
         "models:login",
         (
             _NAME,
-            _argument("--base-url", metavar="URL", help="address of a service of your own, stored under its name"),
+            _argument("--base-url", "URL", "address of a service of your own, stored under its name"),
         ),
     ),
     "logout": Command("remove the stored key of a service", "models:logout", (_NAME,)),
     "models": Command(
         "list or search models",
         "models:models",
-        (_argument("query", nargs="*", metavar="QUERY", help="words to look for"), _SERVICE, _JSON),
+        (_argument("query", "QUERY", "words to look for", nargs="*"), _SERVICE, _JSON),
     ),
     "schema": Command(
         "show a model's inputs in normal form",
         "models:schema",
         (
-            _argument(
-                "source", metavar="MODEL|FILE|URL", help="owner/name, a saved page or answer, or its address"
-            ),
+            _argument("source", "MODEL|FILE|URL", "owner/name, a saved page or answer, or its address"),
             _SERVICE,
             _JSON,
         ),
@@ -140,16 +130,11 @@ COMMANDS: dict[str, Command] = {
         "run a model and fetch its files",
         "runs:run",
         (
-            _argument("model", metavar="MODEL", help="owner/name"),
-            _argument(
-                "values",
-                nargs="*",
-                metavar="name=value",
-                help='settings, for example prompt="a lighthouse" seed=7',
-            ),
+            _argument("model", "MODEL", "owner/name"),
+            _argument("values", "name=value", 'settings, for example prompt="a lighthouse" seed=7', nargs="*"),
             _FILE,
             _OUT,
-            _argument("--max-cost", metavar="USD", help="refuse when the price may be higher or is unknown"),
+            _argument("--max-cost", "USD", "refuse when the price may be higher or is unknown"),
             _switch("--fresh", "run again even if this very request is already made"),
             _switch("--dry-run", "show the request and its price; send nothing"),
             _switch("--detach", "do not wait: print the run and come back with wait"),
@@ -161,16 +146,16 @@ COMMANDS: dict[str, Command] = {
         "list runs, newest first",
         "runs:runs",
         (
-            _argument("--model", metavar="MODEL", help="only of this model"),
+            _argument("--model", "MODEL", "only of this model"),
             _argument(
                 "--state",
+                "STATE",
+                f"only in this state: {', '.join(STATE_FILTERS)}",
                 type=str.lower,
                 choices=tuple(STATE_FILTERS),
-                metavar="STATE",
-                help=f"only in this state: {', '.join(STATE_FILTERS)}",
             ),
-            _argument("--text", metavar="TEXT", help="only with this text in model or settings"),
-            _argument("--limit", type=read_count, default=50, metavar="N", help="how many (default 50)"),
+            _argument("--text", "TEXT", "only with this text in model or settings"),
+            _argument("--limit", "N", "how many (default 50)", type=read_count, default=50),
             _switch("--export", "print the whole ledger, one JSON a line, as a backup"),
             _JSON,
         ),
@@ -186,30 +171,26 @@ COMMANDS: dict[str, Command] = {
     "attach": Command(
         "follow a task that was started elsewhere, and fetch its files",
         "runs:attach",
-        (_argument("task", metavar="TASK", help="id of the task, as the service names it"), _SERVICE, _JSON),
+        (_argument("task", "TASK", "id of the task, as the service names it"), _SERVICE, _JSON),
     ),
     "record": Command(
         "print the record found in a clip, notebook, run.json or the ledger",
         "runs:record",
-        (_argument("source", metavar="SOURCE", help="RUN, FILE, or NOTEBOOK#RUN"), _FORCE, _JSON),
+        (_argument("source", "SOURCE", "RUN, FILE, or NOTEBOOK#RUN"), _FORCE, _JSON),
     ),
     "rerun": Command(
         "make a run again with the settings, files and seed it had",
         "reproduce:rerun",
         (
-            _argument("source", metavar="SOURCE", help=_ANY_RUN),
-            _argument("values", nargs="*", metavar="name=value", help="settings to change, for example seed=8"),
+            _argument("source", "SOURCE", _ANY_RUN),
+            _argument("values", "name=value", "settings to change, for example seed=8", nargs="*"),
             _FILE,
             _switch("--all", "every run of a notebook or folder"),
             _switch("--fresh", "run again even if it was made again already"),
             _switch("--yes", "with --all: send more than 12 runs, above 1 USD, or at an unknown price"),
             _switch("--dry-run", "print the request and what has changed; send nothing"),
             _OUT,
-            _argument(
-                "--max-cost",
-                metavar="USD",
-                help="refuse a run whose price may be higher or is unknown; for each run",
-            ),
+            _argument("--max-cost", "USD", "refuse a run whose price may be higher or is unknown; for each run"),
             _FORCE,
             _SERVICE,
             _JSON,
@@ -219,16 +200,16 @@ COMMANDS: dict[str, Command] = {
         "join clips into one film that holds the record of every part",
         "reproduce:join",
         (
-            _argument("sources", nargs="+", metavar="RUN|FILE", help="runs or clips, in order"),
-            _argument("--out", default="film.mp4", metavar="FILE", help="the file to write (default: film.mp4)"),
+            _argument("sources", "RUN|FILE", "runs or clips, in order", nargs="+"),
+            _argument("--out", "FILE", "the file to write (default: film.mp4)", default="film.mp4"),
             _argument(
                 "--crossfade",
+                "SECONDS",
+                "blend so many seconds at each seam where no clip goes on from the one before",
                 type=float,
                 default=0.0,
-                metavar="SECONDS",
-                help="blend so many seconds at each seam where no clip goes on from the one before",
             ),
-            _argument("--audio", metavar="FILE", help="sound in place of that of the clips"),
+            _argument("--audio", "FILE", "sound in place of that of the clips"),
             _JSON,
         ),
     ),
@@ -236,13 +217,8 @@ COMMANDS: dict[str, Command] = {
         "what differs between two runs or clips",
         "reproduce:compare",
         (
-            _argument("left", metavar="A", help=_ANY_RUN),
-            _argument(
-                "right",
-                metavar="B",
-                nargs="?",
-                help="what to compare it with; without it the run it was made from",
-            ),
+            _argument("left", "A", _ANY_RUN),
+            _argument("right", "B", "what to compare it with; without it the run it was made from", nargs="?"),
             _JSON,
         ),
     ),
@@ -251,10 +227,7 @@ COMMANDS: dict[str, Command] = {
         "reproduce:verify",
         (
             _argument(
-                "paths",
-                nargs="*",
-                metavar="PATH",
-                help="notebooks, folders, clips; without any the ledger and its files",
+                "paths", "PATH", "notebooks, folders, clips; without any the ledger and its files", nargs="*"
             ),
             _JSON,
         ),
@@ -263,7 +236,7 @@ COMMANDS: dict[str, Command] = {
         "write the records of a closed notebook into its metadata",
         "reproduce:seal",
         (
-            _argument("notebooks", nargs="+", metavar="NOTEBOOK", help="a notebook that is not open"),
+            _argument("notebooks", "NOTEBOOK", "a notebook that is not open", nargs="+"),
             _JSON,
         ),
     ),
@@ -271,15 +244,10 @@ COMMANDS: dict[str, Command] = {
         "write runs as an RO-Crate or a CSV table",
         "reproduce:export",
         (
-            _argument(
-                "sources",
-                nargs="+",
-                metavar="RUN|NOTEBOOK",
-                help=f"{_ANY_RUN}; a notebook stands for all its runs",
-            ),
-            _argument("--to", metavar="DIR", help="a new folder for the crate: clips, inputs, records"),
+            _argument("sources", "RUN|NOTEBOOK", f"{_ANY_RUN}; a notebook stands for all its runs", nargs="+"),
+            _argument("--to", "DIR", "a new folder for the crate: clips, inputs, records"),
             _switch("--csv", "print a table with one row a run"),
-            _argument("--title", metavar="TEXT", help="title of the crate"),
+            _argument("--title", "TEXT", "title of the crate"),
         ),
     ),
 }
@@ -289,7 +257,7 @@ def completion(arguments: argparse.Namespace) -> int:
     """Prints a completion script: `eval "$(wiro-nb completion bash)"`."""
     cases = []
     for name, command in COMMANDS.items():
-        options = [option for names, _ in command.arguments for option in names if option.startswith("--")]
+        options = [option for option, _ in command.arguments if option.startswith("--")]
         choices = [str(choice) for _, given in command.arguments for choice in given.get("choices", ())]
         cases.append(f'    {name}) words="{" ".join([*choices, *options, "--help"])}";;')
     script = [
@@ -328,8 +296,8 @@ def build_parser() -> argparse.ArgumentParser:
             add_help=bool(command.handler),
         )
         sub.set_defaults(handler=command.handler, service=None)
-        for names, options in command.arguments:
-            sub.add_argument(*names, **options)
+        for argument, options in command.arguments:
+            sub.add_argument(argument, **options)
     return parser
 
 

@@ -179,13 +179,10 @@ def cancel(arguments: argparse.Namespace) -> int:
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.session import get_manager
 
     if not arguments.task.isdigit():
         raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")
-    manager = get_manager()
-    if arguments.service:
-        manager.services.use(arguments.service)
+    manager = open_manager(arguments)
     return follow(manager.attach(arguments.task, origin=Origin(kind="cli")), as_json=arguments.json)
 
 

@@ -17,27 +17,12 @@ from wiro_nb.files import reason_of, write_atomically
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.run_files import keep_input
-from wiro_nb.schema.files import FileInput, expected_media, sniff_type
+from wiro_nb.schema.files import SUFFIXES, FileInput, expected_media, sniff_type
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 
 RUN_PREFIX = "run:"
 """Text that names an earlier run as an input: "run:ID", or "run:ID#FRAME" for one frame of its clip."""
-_SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/gif": ".gif",
-    "image/webp": ".webp",
-    "image/heic": ".heic",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "video/quicktime": ".mov",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "audio/mp4": ".m4a",
-    "application/pdf": ".pdf",
-    "application/zip": ".zip",
-}
 
 
 def resolve_inputs(
@@ -186,7 +171,7 @@ def _path_of_output(name: str, output: RunOutput, folder: Path | None) -> Path:
 def _stage(name: str, data: bytes) -> Path:
     """Writes bytes to a file named by its content in the cache; a run's own copy is made when it is submitted."""
     content_type = sniff_type(data[:4096], name)
-    suffix = _SUFFIXES.get(content_type)
+    suffix = {**SUFFIXES, "application/zip": ".zip"}.get(content_type)
     if suffix is None:
         raise _invalid(
             name, "the bytes are of a type the service does not take", "give a path with the right suffix"

@@ -30,11 +30,21 @@ _ZIPPED = {
     ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     ".epub": "application/epub+zip",
 }
-_TAKEN_TYPES = {
-    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/heic"),
-    *("video/mp4", "video/webm", "video/quicktime"),
-    *("audio/mpeg", "audio/wav", "audio/mp4", "application/pdf"),
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/gif": ".gif",
+    "image/webp": ".webp",
+    "image/heic": ".heic",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "video/quicktime": ".mov",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "audio/mp4": ".m4a",
+    "application/pdf": ".pdf",
 }
+"""Types of content that the service takes, of those that are known by their first bytes."""
 _ACCEPTED = {
     "image": "jpg, png, gif, webp, heic",
     "video": "mp4, webm, mov",
@@ -170,7 +180,7 @@ def sniff_type(head: bytes, name: str) -> str:
     suffix, found = PurePosixPath(name).suffix.lower(), sniff(head)
     if found == "application/zip":
         return _ZIPPED.get(suffix, found)
-    if found in _TAKEN_TYPES:
+    if found in SUFFIXES:
         return found
     if suffix == ".mp3" and head[:1] == b"\xff" and head[1:2] >= b"\xe0":
         return "audio/mpeg"

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from wiro_nb.config import Settings, cache_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
@@ -34,13 +34,17 @@ from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
 from wiro_nb.services.services import Services
-from wiro_nb.session.attach import attach_task, read_task, read_task_id
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
-from wiro_nb.session.submission import Batch, Planner, Submission, notebook_dir_of_row
-
-if TYPE_CHECKING:
-    pass
+from wiro_nb.session.submission import (
+    Batch,
+    Planner,
+    Submission,
+    attach_task,
+    notebook_dir_of_row,
+    read_task,
+    read_task_id,
+)
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")

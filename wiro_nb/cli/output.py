@@ -113,12 +113,11 @@ def describe_run(snapshot: Snapshot) -> str:
 
 
 class ProgressLine:
-    """One line on stderr that follows a run; where stderr is no terminal, only the loss of contact is reported."""
+    """One line on stderr that follows a run; where stderr is no terminal, only a loss of contact is reported."""
 
     def __init__(self) -> None:
         self._shown = ""
         self._is_terminal = sys.stderr.isatty()
-        self._is_lost = False
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Shows a snapshot (called on the I/O thread)."""
@@ -134,15 +133,19 @@ class ProgressLine:
 
     def _report_contact(self, snapshot: Snapshot) -> None:
         """Tells a log why nothing moves: a job may wait long for a service that is unreachable."""
-        is_lost = snapshot.lost_since is not None
-        if is_lost == self._is_lost or snapshot.state.is_final:
+        if snapshot.state.is_final:
             return
-        self._is_lost = is_lost
-        text = f"Lost contact with {snapshot.service}. Trying again." if is_lost else "Connected again."
-        say(f"Run {snapshot.short_id}: {text}")
+        text = "Connected again." if self._shown else ""
+        if snapshot.state is RunState.UNCERTAIN:
+            text = snapshot.message
+        elif snapshot.lost_since is not None:
+            text = f"Lost contact with {snapshot.service}. Trying again."
+        if text != self._shown:
+            say(f"Run {snapshot.short_id}: {text}")
+            self._shown = text
 
     def close(self) -> None:
         """Leaves the cursor on a line of its own."""
-        if self._shown:
+        if self._shown and self._is_terminal:
             say("")
             self._shown = ""

@@ -264,6 +264,8 @@ def follow(handle: Run, *, as_json: bool) -> int:
             line.close()
             say(notice := f"Stopped waiting. The run continues: wiro-nb wait {handle.short_id}")
             raise KeyboardInterrupt(notice) from None
+    if handle.error is not None and not as_json:
+        return report_error(handle.error)  # it says all that the run's text says
     return _report(handle, as_json=as_json)
 
 

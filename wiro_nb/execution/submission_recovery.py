@@ -37,7 +37,7 @@ _MARGIN = timedelta(minutes=10)
 """How much older than its request a task may seem and still be named as a candidate."""
 _LIST_LIMIT = 100
 _MOST_PAGES = 50
-_ASKING = "the answer was lost: asking the service for the task"
+_ASKING = "No answer to Run; looking for the task"
 
 
 def marker_of(run_id: str) -> str:

@@ -32,7 +32,7 @@ from wiro_nb.execution.submit_queue import SubmitQueue
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.schema import WireBody, encode
 from wiro_nb.services.connection import Connection
-from wiro_nb.services.selection import ServiceChoice
+from wiro_nb.services.selection import LOCAL, ServiceChoice
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
@@ -273,4 +273,6 @@ def is_ambiguous(error: WiroError) -> bool:
 def _refused(active: ActiveRun, error: WiroError) -> WiroError:
     if isinstance(error, ApiError) and not error.billed:
         error.billed = "Nothing was billed."
+    if active.row.service == LOCAL and (pull := error.message.partition(" Type: ")[2]):  # its weights are not here
+        error.hint = f"{pull}, then %wiro rerun {active.run.short_id}"
     return error

@@ -87,10 +87,13 @@ def test_a_log_says_once_that_contact_is_lost_and_once_that_it_is_back(
     shot = Snapshot("01JD", "y1abc", "a/b", "sandbox", True, RunState.SUBMITTED, Stage.GENERATING)
     for lost_since in (None, NOW, NOW, None, None):
         line(replace(shot, lost_since=lost_since))
+    line(replace(shot, state=RunState.UNCERTAIN, message="No answer to Run; looking for the task"))
     line(replace(shot, lost_since=NOW, state=RunState.SUCCEEDED))
-    lost, back = capsys.readouterr().err.splitlines()
+    line.close()
+    lost, back, asked = capsys.readouterr().err.splitlines()
     assert "Lost contact with sandbox" in lost
     assert "Connected again" in back
+    assert asked == "Run y1abc: No answer to Run; looking for the task"
 
 
 def test_a_progress_bar_fills_in_plain_characters_where_others_cannot_be_written() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.manager_tools import WAN, find_made, submit
 from wiro_nb.config import Settings
-from wiro_nb.errors import ConfigError
+from wiro_nb.errors import ConfigError, NotAccessible
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presentation.formatting import format_cost
 from wiro_nb.presentation.run import run_text
@@ -65,3 +65,14 @@ def test_the_interpreter_and_further_options_reach_the_process(
         submit(manager).wait(20)
     assert any("nonsense" in line for line in caught.value.details)
     assert "--engine nonsense --python /opt/torch/bin/python --ray auto --workers 2" in seen.read_text()
+
+
+def test_a_model_whose_weights_are_not_here_is_refused_with_the_command_that_downloads_them(
+    make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("WIRO_LOCAL_WEIGHTS", raising=False)
+    run = submit(make_manager(service="local"))
+    with pytest.raises(NotAccessible, match="are not on this machine") as caught:
+        run.wait(30)
+    assert caught.value.hint == f"wiro-nb local pull {WAN}, then %wiro rerun {run.short_id}"

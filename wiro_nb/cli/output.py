@@ -14,7 +14,7 @@ from wiro_nb import errors
 from wiro_nb.cli.parser import COMMANDS
 from wiro_nb.cli.terminal import clean, escape_controls
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import format_bar
+from wiro_nb.presentation.formatting import format_bar, wrap_terminal
 from wiro_nb.presentation.run import run_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def open_manager(arguments: argparse.Namespace) -> Manager:
 
 def say(text: str) -> None:
     """Prints a line on stderr, beside the data on stdout."""
-    print(text, file=sys.stderr, flush=True)
+    print(wrap_terminal(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -95,7 +95,7 @@ def _to_json(value: Any) -> Any:
 
 def print_text(output: Output) -> None:
     """Prints an output as text with the shell's commands."""
-    print(as_shell(output.text.removeprefix("wiro: ")))
+    print(wrap_terminal(as_shell(output.text.removeprefix("wiro: ")), sys.stdout))
 
 
 def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
@@ -104,12 +104,12 @@ def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
     widths = [max(len(row[column]) for row in table) for column in range(len(heads) - 1)]
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]).rstrip())
+        print(wrap_terminal("  ".join([*cells, row[-1]]).rstrip(), sys.stdout))
 
 
 def describe_run(snapshot: Snapshot) -> str:
-    """Returns a run in plain text with the shell's commands."""
-    return as_shell(run_text(snapshot))
+    """Returns a run in plain text with the shell's commands, in the terminal's width."""
+    return wrap_terminal(as_shell(run_text(snapshot)), sys.stdout)
 
 
 class ProgressLine:

@@ -26,7 +26,7 @@ from wiro_nb.cli.output import (
 from wiro_nb.cli.terminal import escape_controls
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd
+from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd, shorten
 from wiro_nb.provenance.made_by import made_by_notes
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
     if manager.find_made(batch) == [None]:
-        price = format_estimate(manager.prices.estimate(prepared), manager.choice.free_label)
+        price = format_estimate(manager.prices.estimate(prepared), "free" if manager.choice.is_free else "")
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
     (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
     if not submission.is_new:
@@ -112,13 +112,13 @@ def runs(arguments: argparse.Namespace) -> int:
     elif not found:
         print('No runs yet. Start one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
     else:
-        print_table([_row(item) for item in found], heads=("run", "when", "state", "model", "cost", "file"))
+        print_table([_row(item) for item in found], heads=("run", "when", "state", "model", "cost", "prompt"))
     return EXIT_DONE
 
 
 def _row(item: Run) -> tuple[str, ...]:
-    created = f"{item.created.astimezone():%Y-%m-%d %H:%M}"
-    return item.short_id, created, item.status, item.model, _cost(item.snapshot), str(item.path or "")
+    created, prompt = f"{item.created.astimezone():%Y-%m-%d %H:%M}", " ".join(item.snapshot.prompt.split())
+    return item.short_id, created, item.status, item.model, _cost(item.snapshot), shorten(prompt, 60)
 
 
 def _cost(snapshot: Snapshot) -> str:

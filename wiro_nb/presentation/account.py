@@ -28,7 +28,7 @@ from wiro_nb.services.selection import LOCAL, SANDBOX
 if TYPE_CHECKING:
     from wiro_nb.ledger.queries import Spending
 
-_SERVICES = {SANDBOX: "sandbox: local, free, no account", LOCAL: "local: models on this machine, free"}
+_SERVICES = {SANDBOX: "sandbox: placeholder clips, free, no account", LOCAL: "local: models on this machine, free"}
 _MAX_ROWS = 40
 _BAR = "#2f80ed"
 

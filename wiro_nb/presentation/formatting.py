@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -153,11 +155,30 @@ def format_status(snapshot: Snapshot) -> str:
 
 def fit_terminal(text: str, stream: TextIO) -> str:
     """Returns text cut to one line of the terminal that a stream writes to; 80 columns where that is unknown."""
+    return shorten(text, (_columns(stream) or 80) - 1)
+
+
+def wrap_terminal(text: str, stream: TextIO) -> str:
+    """Returns text whose lines break between words, indented, where a stream's terminal would break them."""
+    columns = _columns(stream)
+    return "\n".join(_wrap(line, columns) for line in text.split("\n")) if columns else text
+
+
+def _wrap(line: str, columns: int) -> str:
+    """Breaks a line; the last column of a table goes on below itself."""
+    start = re.match(r"\s*", line)
+    column = re.match(r".*\S {2,}(?=\S)", line[: columns // 2])
+    indent = " " * (column.end() if column else start.end() + 2 if start else 0)
+    options = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.wrap(line, columns, subsequent_indent=indent, **options)) or line
+
+
+def _columns(stream: TextIO) -> int:
+    """Returns the width of the terminal a stream writes to; 0 where it is none."""
     try:
-        columns = os.get_terminal_size(stream.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError, AttributeError):
-        columns = 0
-    return shorten(text, (columns or 80) - 1)
+        return 0
 
 
 def format_progress(snapshot: Snapshot) -> str:

@@ -169,7 +169,9 @@ def models_output(models: Sequence[ModelCard], query: str, service: str, free: s
         for model, price in zip(models, prices, strict=True)
     ]
     shown = table(("Model", "What it does", "Price", "Next command"), rows) if rows else Html("")
-    lines = [f"  {model.slug}  {model.title}, {price}" for model, price in zip(models, prices, strict=True)]
+    width = max((len(model.slug) for model in models), default=0)
+    named = zip(models, prices, strict=True)
+    lines = [f"  {model.slug:<{width}}  {model.title}, {price}" for model, price in named]
     lines.append("  next: %wiro info MODEL, or %wiro form MODEL")
     return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), tuple(lines)), style=WIDE)
 

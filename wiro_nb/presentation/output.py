@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wiro_nb.errors import UnknownRun, WiroError
 from wiro_nb.ids import short_id
+from wiro_nb.presentation.formatting import wrap_terminal
 from wiro_nb.presentation.html import (
     CARD,
     PAGE,
@@ -67,7 +69,8 @@ class Output(Displayable):
     def data(self) -> dict[str, Any]:
         """The MIME bundle."""
         picture = {"image/jpeg": self.jpeg} if self.jpeg else {}
-        return {"text/html": self.html, "text/plain": self.text, **picture, **self.view}
+        text = wrap_terminal(self.text, sys.stdout)
+        return {"text/html": self.html, "text/plain": text, **picture, **self.view}
 
 
 # Blocks: each yields its HTML and its lines of text ---------------------------------------------

@@ -176,7 +176,8 @@ def runs_output(
 def _no_runs(where: str, filters: str) -> Output:
     """Returns that there are no runs, or none that fit the filters."""
     if not filters:
-        return compose(heading(f"No runs {where} yet"), next_steps(("%wiro models", ""), ("%wiro form MODEL", "")))
+        others = [("%wiro runs --all", "for those of other notebooks")] if where == "in this notebook" else []
+        return compose(heading(f"No runs {where} yet"), next_steps(("%wiro models", "to start one"), *others))
     all_of_them = "%wiro runs" if where == "in this notebook" else "%wiro runs --all"
     fits = f"No run {where} fits{filters.removeprefix(',')}"
     return compose(heading(fits), next_steps((all_of_them, "for all of them")))

@@ -17,7 +17,7 @@ from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.presentation.formatting import fit_terminal, format_bar
+from wiro_nb.presentation.formatting import fit_terminal, format_bar, wrap_terminal
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -137,3 +137,17 @@ def test_a_program_in_the_foreground_ends_with_this_one(tmp_path: Path) -> None:
 def test_a_progress_line_fits_the_terminal() -> None:
     assert len(fit_terminal("x" * 200, io.StringIO())) == 79
     assert fit_terminal("short", io.StringIO()) == "short"
+
+
+def test_a_terminal_breaks_lines_between_words_and_a_file_gets_them_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "  next    break between words\na-name-that-is-longer-than-the-line\n  a setting that goes on"
+    assert wrap_terminal(text, io.StringIO()) == text
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((22, 5)))
+    with Path(os.devnull).open("w") as terminal:
+        shown = wrap_terminal(text, terminal)
+    assert shown.split("\n") == [
+        "  next    break", "          between", "          words", "a-name-that-is-longer-than-the-line",
+        "  a setting that goes", "    on",
+    ]  # fmt: skip

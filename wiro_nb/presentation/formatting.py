@@ -169,8 +169,9 @@ def _wrap(line: str, columns: int) -> str:
     start = re.match(r"\s*", line)
     column = re.match(r".*\S {2,}(?=\S)", line[: columns // 2])
     indent = " " * (column.end() if column else start.end() + 2 if start else 0)
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    return "\n".join(textwrap.wrap(line, columns, subsequent_indent=indent, **options)) or line
+    wrapper = textwrap.TextWrapper(columns, subsequent_indent=indent, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return "\n".join(wrapper.wrap(line)) or line
 
 
 def _columns(stream: TextIO) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter, LatexExporter, SlidesExporter
 
-from tests.notebook.kernels import CLIP_MODEL, SMALL, convert_executed
+from tests.notebook.kernels import CLIP_MODEL, SMALL
 from wiro_nb.provenance.record import check_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -104,11 +105,20 @@ def test_python_waits_in_its_cell_and_raises(execute: Execute, kernel_env: Path)
         execute(notebook(code.replace("'x'", "'x [fail]'")))
 
 
-def test_nbconvert_exports_a_page_that_finds_its_clip(execute: Execute, kernel_env: Path) -> None:
-    nbformat.write(notebook(CELL), kernel_env / "a.ipynb")
-    done = convert_executed(kernel_env / "a.ipynb", "--to", "html")
-    assert done.returncode == 0, done.stderr.decode()
-    page = (kernel_env / "a.html").read_text("utf-8")
-    video = re.search(r'<video [^>]*?src="([^"]+)"', page)
-    assert video is not None
-    assert (kernel_env / video[1]).exists()
+@pytest.mark.parametrize(("exporter", "mark"), [(HTMLExporter, "jp-Notebook"), (SlidesExporter, "reveal")])
+def test_an_executed_notebook_exports_with_poster_and_relative_clip(
+    execute: Execute, kernel_env: Path, exporter: Any, mark: str
+) -> None:
+    page, _ = exporter().from_notebook_node(execute(notebook(CELL)))
+    assert mark in page
+    (video,) = re.findall(r"<video [^>]*>", page)
+    assert 'poster="data:image/jpeg;base64,' in video
+    source = re.search(r'src="([^"]+)"', video)
+    assert source is not None
+    assert (kernel_env / source[1]).exists()
+
+
+def test_an_executed_notebook_on_paper_has_the_poster(execute: Execute) -> None:
+    paper, resources = LatexExporter().from_notebook_node(execute(notebook(CELL)))
+    (picture,) = [name for name in resources["outputs"] if name.endswith(".jpg")]
+    assert picture in paper

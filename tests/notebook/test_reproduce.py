@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from tests.conftest import SandboxProcess
 from tests.notebook.committed import check_tutorial
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
-from tests.notebook.tutorials import Executed, execute_tutorial
+from tests.notebook.tutorials import Executed, execute_tutorials, point_kernels_at
 from tests.unit.provenance.test_other_tools import PARAMETERS, make_picture
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.reading import read_sidecar, write_sidecar
@@ -23,29 +22,6 @@ from wiro_nb.provenance.record import add_hash
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 REPRODUCE = "03-reproduce.ipynb"
-
-
-@pytest.fixture(scope="module")
-def service(
-    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
-) -> SandboxProcess:
-    """A sandbox whose clips differ by their settings."""
-    data = tmp_path_factory.mktemp("data")
-    return start_sandbox("--speed", "50", "--balance", "1000", data=data / "sandbox")
-
-
-@pytest.fixture(scope="module")
-def painted(service: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
-    """The tutorial, executed on that sandbox."""
-    data = service.data.parent
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("WIRO_", "JPY_"))]:
-            patch.delenv(name)
-        patch.setenv("WIRO_DATA_DIR", str(data))
-        patch.setenv("WIRO_SERVICE", "sandbox")
-        patch.setenv("IPYTHONDIR", str(data / "ipython"))
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(data / "runtime"))
-        yield execute_tutorial(REPRODUCE, tmp_path_factory.mktemp("tutorials"))
 
 
 def shown(done: Executed, cell_id: str) -> str:
@@ -60,13 +36,16 @@ def pages(done: Executed, cell_id: str) -> str:
     return "\n".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
 
 
-def test_the_tutorial_leaves_whole_records_and_shows_what_is_committed(
-    painted: Executed, service: SandboxProcess
+def test_the_tutorial_makes_the_same_clip_from_the_file_alone_and_tells_its_history(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    data = tmp_path / "data"
+    # A sandbox whose clips differ by their settings.
+    service = start_sandbox("--speed", "50", "--balance", "1000", data=data / "sandbox")
+    point_kernels_at(data, monkeypatch)
+    painted = execute_tutorials([REPRODUCE], tmp_path)[REPRODUCE]
     check_tutorial(REPRODUCE, painted, service)
 
-
-def test_the_tutorial_makes_the_same_clip_from_the_file_alone(painted: Executed) -> None:
     friend = read_embedded(painted.folder / "from-a-friend.mp4")
     assert friend["seed"]["pinned"] is False
     assert friend["seed"]["value"] in shown(painted, "dry")
@@ -76,16 +55,10 @@ def test_the_tutorial_makes_the_same_clip_from_the_file_alone(painted: Executed)
         record for record in painted.records if (record["parent"] or {}).get("run_id") == friend["run_id"]
     )
     assert again["outputs"][0]["sha256"] == friend["outputs"][0]["sha256"]
-
-
-def test_the_tutorial_shows_how_far_apart_other_pictures_are(painted: Executed) -> None:
     assert "came out different" in shown(painted, "other")
     assert "mean PSNR" in shown(painted, "other")
     assert "PSNR by frame" in pages(painted, "other")
     assert "PSNR by frame" not in pages(painted, "same")
-
-
-def test_the_tutorial_tells_the_chain_and_finds_no_problem(painted: Executed) -> None:
     told = shown(painted, "history")
     assert "made again from" in told
     assert "from the last frame of" in told

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
-from nbconvert import HTMLExporter, LatexExporter, SlidesExporter
 
 from tests.conftest import SandboxProcess
 from tests.notebook.committed import PICTURE, TEXT, check_tutorial
 from tests.notebook.kernels import execute_with_papermill
 from tests.notebook.tutorials import (
     NOTEBOOKS,
-    Executed,
-    execute_tutorial,
+    execute_tutorials,
+    point_kernels_at,
     read_executed,
     read_tutorial,
-    run_nbval,
     tutorial_names,
 )
 from wiro_nb.cli import main
@@ -34,39 +28,19 @@ from wiro_nb.provenance.record import check_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-QUICKSTART = "01-quickstart.ipynb"
 REPRODUCE = "03-reproduce.ipynb"
 BATCH = "06-batch-and-headless.ipynb"
 
 
-@pytest.fixture(scope="module")
-def service(
-    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SandboxProcess]:
-    """A quick sandbox, and an environment in which every kernel of these tests finds it and no account."""
-    data = tmp_path_factory.mktemp("data")
-    process = start_sandbox("--engine", "instant", "--speed", "20", "--balance", "1000", data=data / "sandbox")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("WIRO_", "JPY_"))]:
-            patch.delenv(name)
-        patch.setenv("WIRO_DATA_DIR", str(data))
-        patch.setenv("WIRO_SERVICE", "sandbox")
-        patch.setenv("IPYTHONDIR", str(data / "ipython"))
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(data / "runtime"))
-        patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        yield process
-
-
-@pytest.fixture(scope="module")
-def execute(service: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Executed]:
-    """Executes a tutorial when it is first asked for."""
-    folder = tmp_path_factory.mktemp("tutorials")
-    return cache(lambda name: execute_tutorial(name, folder))
-
-
 @pytest.fixture
-def quickstart(execute: Callable[[str], Executed]) -> Executed:
-    return execute(QUICKSTART)
+def service(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SandboxProcess:
+    """A quick sandbox, and an environment in which every kernel of a test finds it and no account."""
+    data = tmp_path / "data"
+    process = start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
+    point_kernels_at(data, monkeypatch)
+    return process
 
 
 @pytest.mark.parametrize("name", tutorial_names())
@@ -111,56 +85,30 @@ def test_a_tutorial_names_the_one_after_it(name: str) -> None:
     assert (told is None) if last else (told is not None and int(told[1]) == int(name[:2]) + 1)
 
 
-@pytest.mark.parametrize("name", [name for name in tutorial_names() if name != REPRODUCE])
-def test_a_tutorial_runs_leaves_whole_records_and_shows_what_is_committed(
-    name: str, execute: Callable[[str], Executed], service: SandboxProcess
+def test_the_tutorials_run_leave_whole_records_and_show_what_is_committed(
+    service: SandboxProcess, tmp_path: Path
 ) -> None:
-    """But the one that `test_reproduce.py` executes, where the clips matter."""
-    check_tutorial(name, execute(name), service)
-
-
-@pytest.mark.parametrize(("exporter", "mark"), [(HTMLExporter, "jp-Notebook"), (SlidesExporter, "reveal")])
-def test_an_executed_tutorial_exports_with_poster_and_relative_clip(
-    exporter: Any, mark: str, quickstart: Executed
-) -> None:
-    page, _ = exporter().from_notebook_node(quickstart.notebook)
-    assert mark in page
-    videos = re.findall(r"<video [^>]*>", page)
-    assert len(videos) == len(quickstart.records)
-    for tag, record in zip(videos, quickstart.records, strict=True):
-        assert f'src="{record["outputs"][0]["path"]}"' in tag
-        assert 'poster="data:image/jpeg;base64,' in tag
-
-
-def test_a_tutorial_on_paper_has_the_posters(quickstart: Executed) -> None:
-    code = copy.deepcopy(quickstart.notebook)
-    code.cells = [cell for cell in code.cells if cell.cell_type == "code"]  # the rest needs pandoc
-    paper, resources = LatexExporter().from_notebook_node(code)
-    pictures = [name for name in resources["outputs"] if name.endswith(".jpg")]
-    assert len(pictures) == len(quickstart.records) > 0
-    assert all(name in paper for name in pictures)
-
-
-def test_nbval_finds_an_output_that_changed(service: SandboxProcess, tmp_path: Path) -> None:
-    """The check of the check: a tutorial whose stored output is wrong must not pass."""
-    book = nbformat.v4.new_notebook(
+    """All but the one that `test_reproduce.py` executes, where the clips matter; and a wrong output is found."""
+    wrong = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell("print('run 8k2qf cost $0.10')") for _ in range(2)]
     )
-    for cell, text in zip(book.cells, ("run aaaaa cost $9.99\n", "run aaaaa is lost\n"), strict=True):
+    for cell, text in zip(wrong.cells, ("run aaaaa cost $9.99\n", "run aaaaa is lost\n"), strict=True):
         cell.metadata["tags"] = ["nbval-check-output"]
         cell.execution_count = 1
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
-    nbformat.write(book, tmp_path / "a.ipynb")
-    answer = run_nbval(tmp_path / "a.ipynb")
-    assert "1 failed, 1 passed" in answer.stdout
+    nbformat.write(wrong, tmp_path / "wrong.ipynb")
+    names = [name for name in tutorial_names() if name != REPRODUCE]
+    done = execute_tutorials(names, tmp_path, tmp_path / "wrong.ipynb", failing=["wrong.ipynb::Cell 1"])
+    for name in names:
+        check_tutorial(name, done[name], service)
 
 
-def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
+def test_papermill_runs_the_batch_and_sealing_finds_the_run_of_a_notebook_that_did_not_show_it(
     service: SandboxProcess, tmp_path: Path
 ) -> None:
     given = {"prompt": "a harbour in the rain", "seeds": "11,12", "steps": 3}
-    source, target = NOTEBOOKS / BATCH, tmp_path / "tonight.ipynb"
-    execute_with_papermill(source, target, parameters=given, cwd=tmp_path)
+    target = tmp_path / "tonight.ipynb"
+    execute_with_papermill(NOTEBOOKS / BATCH, target, parameters=given, cwd=tmp_path)
     done = read_executed(target)
     assert done.notebook.metadata.papermill.parameters == given
     assert done.output_of("wait").text == "seed 11 succeeded\nseed 12 succeeded\n"
@@ -172,39 +120,16 @@ def test_papermill_runs_the_batch_with_other_values_and_they_are_recorded(
         assert record["parameters"]["prompt"] == given["prompt"]
         assert record["cell"]["parameters"] == given
 
-
-def test_sealing_finds_the_runs_that_a_papermill_notebook_made_and_did_not_show(
-    service: SandboxProcess, tmp_path: Path
-) -> None:
-    cells = [
-        nbformat.v4.new_code_cell("prompt = ''", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(
-            "import wiro_nb\nrun = wiro_nb.run('sandbox/plain-clip', prompt=prompt, frames=9, wait=True)"
-        ),
-    ]
-    book = nbformat.v4.new_notebook(cells=cells)
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(book, tmp_path / "in.ipynb")
-    for name in ("one", "two"):
-        target = tmp_path / f"{name}.ipynb"
-        execute_with_papermill(tmp_path / "in.ipynb", target, parameters={"prompt": f"boat {name}"}, cwd=tmp_path)
-        assert main(["seal", str(target)]) == 0
-        (record,) = records_in_notebook(nbformat.read(target, as_version=4)).values()
-        assert record["parameters"]["prompt"] == f"boat {name}"
-
-
-def test_a_papermill_parameter_that_may_be_a_secret_is_in_no_record(
-    service: SandboxProcess, tmp_path: Path
-) -> None:
-    code = "%load_ext wiro_nb\nimport wiro_nb\nwiro_nb.run('sandbox/plain-clip', prompt=prompt, frames=9)"
+    code = "import wiro_nb\nrun = wiro_nb.run('sandbox/plain-clip', prompt=prompt, frames=9, wait=True)"
     cells = [nbformat.v4.new_code_cell("prompt = ''", metadata={"tags": ["parameters"]})]
     book = nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell(code)])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, tmp_path / "in.ipynb")
-    given = {"prompt": "a quiet boat", "my_api_key": "not-to-be-kept"}
-    source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
-    execute_with_papermill(source, target, parameters=given, cwd=tmp_path)
-    (record,) = Executed(nbformat.read(target, as_version=4), tmp_path).records
-    assert record["cell"]["parameters"] == {"prompt": "a quiet boat"}
+    secret = {"prompt": "a quiet boat", "my_api_key": "not-to-be-kept"}
+    target = tmp_path / "out.ipynb"
+    execute_with_papermill(tmp_path / "in.ipynb", target, parameters=secret, cwd=tmp_path)
+    assert main(["seal", str(target)]) == 0
+    (record,) = records_in_notebook(nbformat.read(target, as_version=4)).values()
+    assert record["cell"]["parameters"] == {"prompt": "a quiet boat"}, "what may be a secret is in no record"
     clip = tmp_path / record["outputs"][0]["path"]
     assert b"not-to-be-kept" not in clip.read_bytes() + (clip.parent / "run.json").read_bytes()

@@ -45,9 +45,7 @@ _NEXT: Mapping[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
-_AMENDABLE = frozenset(
-    {"outputs", "record", "folder", "starred", "uploaded", "cancel_at", "estimated_usd", "cost_usd"}
-)
+_AMENDABLE = frozenset({"outputs", "record", "folder", "starred", "cancel_at", "estimated_usd", "cost_usd"})
 
 
 def _read(query: Callable[Concatenate[sqlite3.Connection, P], T]) -> Callable[Concatenate[Ledger, P], T]:

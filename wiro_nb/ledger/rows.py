@@ -36,7 +36,7 @@ class LedgerRow:
         outputs: Files made. record: The sealed record as canonical JSON text, or None.
         folder: Absolute folder of the run's files on this machine; never exported.
         parent: {"run_id", "output"} of the run it continues, or None.
-        error: {"kind", "message", "hint", ...} or None. uploaded: uploaded files by parameter, or None.
+        error: {"kind", "message", "hint", ...} or None.
         starred: Picked by the user.
         lease_owner, lease_until: Which process tracks it, and until when (UTC).
         deleted: Forgotten: not listed any more, but still counted as spent.
@@ -78,7 +78,6 @@ class LedgerRow:
     folder: str | None = None
     parent: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
-    uploaded: dict[str, Any] | None = None
     starred: bool = False
     lease_owner: str | None = None
     lease_until: datetime | None = None
@@ -235,7 +234,7 @@ _TIMES = ("created", "submitting_at", "submitted_at", "started_at", "finished_at
 _TO_SQL: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, time_text),
     **dict.fromkeys(("estimated_usd", "cost_usd"), money_text),
-    **dict.fromkeys(("request", "parent", "error", "uploaded"), json_text),
+    **dict.fromkeys(("request", "parent", "error"), json_text),
     **dict.fromkeys(("starred", "deleted"), int),
     **dict.fromkeys(("message", "stage"), clean_text),
     "state": str,
@@ -244,7 +243,7 @@ _TO_SQL: dict[str, Callable[[Any], Any]] = {
 _FROM_SQL: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, read_time),
     **dict.fromkeys(("estimated_usd", "cost_usd"), read_money),
-    **dict.fromkeys(("parent", "error", "uploaded"), _read_object),
+    **dict.fromkeys(("parent", "error"), _read_object),
     "request": _read_request,
     **dict.fromkeys(("starred", "deleted"), bool),
     "state": RunState,

@@ -121,15 +121,20 @@ RUN = Argument("RUN", "run", "id of a run; its first or last letters are enough"
 
 SOURCE = Argument("RUN|FILE", "source", "a run, clip, run.json, or NOTEBOOK#RUN")
 
-RUN_FLAGS = (
+START_FLAGS = (
     Flag("--as", "Keep the run in a variable of this name", "VAR"),
     Flag("--wait", "Wait in this cell until the run ends"),
     Flag("--max-cost", "Refuse to start when the price may be higher", "USD", "usd"),
     Flag("--fresh", "Run again even if this cell's clip is already made"),
-    Flag("--dry-run", "Show the request and its price; send nothing"),
+)
+DRY_RUN = Flag("--dry-run", "Show the request and its price; send nothing")
+YES = Flag("--yes", "Send a large sweep or film without being asked")
+RUN_FLAGS = (
+    *START_FLAGS,
+    DRY_RUN,
     Flag("--sweep", "Run once for each value: seed=1..6, or loraType=ZoomIn,PanLeft", "NAME=A,B", repeats=True),
     Flag("--zip", "Pair the values of several --sweep in place of combining them"),
-    Flag("--yes", "Send a large sweep or film without being asked"),
+    YES,
 )
 
 JOIN_FLAGS = (
@@ -153,7 +158,7 @@ FILM = Command(
     "Make a film of several shots: each begins with a line such as --- waves from=previous seed=7, and its prompt "
     "stands below it",
     (Argument("MODEL", "model", "of the shots that name none", required=False),),
-    (*(flag for flag in RUN_FLAGS if flag.name not in ("--sweep", "--zip")), *JOIN_FLAGS),
+    (*START_FLAGS, DRY_RUN, YES, *JOIN_FLAGS),
     takes_values=True,
     words=f"%%{MAGIC}_film",
     example="%%wiro_film pruna/vace --out storm.mp4",
@@ -228,10 +233,7 @@ COMMANDS: tuple[Command, ...] = (
         "Make a run again with the settings, files and seed it had; name=value changes one",
         (SOURCE,),
         (
-            Flag("--as", "Keep the run in a variable of this name", "VAR"),
-            Flag("--wait", "Wait in this cell until the run ends"),
-            Flag("--max-cost", "Refuse to start when the price may be higher", "USD", "usd"),
-            Flag("--fresh", "Run again even if this cell's clip is already made"),
+            *START_FLAGS,
             Flag("--dry-run", "Show the request and what has changed since; send nothing"),
             Flag("--all", "Every run of a notebook or folder"),
             Flag("--yes", "Send many runs, or expensive ones, without being asked"),
@@ -248,7 +250,8 @@ COMMANDS: tuple[Command, ...] = (
         (
             Flag("--at", "Go on from this moment of the clip, for example 3.2s", "TIME"),
             Flag("--frame", "Go on from this frame, from 0, or from the end: -1 is the last", "N"),
-            *(flag for flag in RUN_FLAGS if flag.name in ("--as", "--wait", "--max-cost", "--fresh", "--dry-run")),
+            *START_FLAGS,
+            DRY_RUN,
         ),
         takes_values=True,
         takes_body=True,

@@ -38,7 +38,6 @@ def test_a_row_comes_back_as_it_was_written(ledger: Ledger) -> None:
     row = plan(
         estimated_usd=Decimal("0.0000001"),
         parent={"run_id": "X", "output": 0},
-        uploaded={"image": ["1"]},
         folder="/somewhere/wiro_outputs/x",
         starred=True,
         outputs=(RunOutput("a.mp4", "video/mp4", size_bytes=5, content={"raw": ["ü"]}),),

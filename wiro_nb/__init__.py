@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wiro_nb.errors import WiroError
     from wiro_nb.execution.run import Run
-    from wiro_nb.films.film import Film
+    from wiro_nb.films import Film
     from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
     from wiro_nb.notebook.browser.models import info, models
     from wiro_nb.notebook.compare.reproduce import compare, rerun, verify
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, runs, show, wait
     from wiro_nb.notebook.run.listing import monitor
     from wiro_nb.notebook.sweep.actions import sweep
-    from wiro_nb.sweeps.sweep import Sweep
+    from wiro_nb.sweeps import Sweep
 
 __version__ = "0.1.0"
 
@@ -67,7 +67,7 @@ __all__ = [
 _MODULES = {
     "wiro_nb.errors": "WiroError",
     "wiro_nb.execution.run": "Run",
-    "wiro_nb.films.film": "Film",
+    "wiro_nb.films": "Film",
     "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
     "wiro_nb.notebook.browser.models": "info models",
     "wiro_nb.notebook.compare.reproduce": "compare rerun verify",
@@ -76,7 +76,7 @@ _MODULES = {
     "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run runs show wait",
     "wiro_nb.notebook.run.listing": "monitor",
     "wiro_nb.notebook.sweep.actions": "sweep",
-    "wiro_nb.sweeps.sweep": "Sweep",
+    "wiro_nb.sweeps": "Sweep",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

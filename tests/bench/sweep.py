@@ -49,8 +49,8 @@ def measure(count: int) -> list[str]:
     from wiro_nb.execution.request_rows import Origin
     from wiro_nb.notebook.sweep.view import SweepView
     from wiro_nb.session import close_manager, get_manager
+    from wiro_nb.sweeps import Sweep
     from wiro_nb.sweeps.plan import plan_sweep
-    from wiro_nb.sweeps.sweep import Sweep
 
     manager, origin = get_manager(), Origin(notebook=str(Path.cwd() / "bench.ipynb"))
     manager.prices.detail(MODEL)  # the connection and the price page are not what is measured

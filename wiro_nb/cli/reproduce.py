@@ -14,7 +14,7 @@ from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from wiro_nb.films.film import Film
+    from wiro_nb.films import Film
     from wiro_nb.films.join import JoinedFilm
     from wiro_nb.reproduce.replay import Replay, Source
     from wiro_nb.session.manager import Manager
@@ -239,7 +239,7 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     """Makes a film again from its record, waits for it, and prints where it is."""
     from wiro_nb.cli.runs import read_amount
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.films.film import Film, FilmTarget
+    from wiro_nb.films import Film, FilmTarget
     from wiro_nb.films.plan import describe_plan, free_path, plan_rebuild
 
     if arguments.values or arguments.file:

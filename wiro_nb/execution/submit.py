@@ -183,7 +183,7 @@ class Submitter:
                 await self._back_to_planned(active)
                 return _Outcome.UNMARKED
             else:
-                await writer.end_without_task(active, RunState.FAILED, _refused(error))
+                await writer.end_without_task(active, RunState.FAILED, _refused(active, error))
             return _Outcome.ENDED
         self._connection.reached = True
         if not active.is_marked:
@@ -270,7 +270,7 @@ def is_ambiguous(error: WiroError) -> bool:
     return isinstance(error, (ApiError, TransportError)) and getattr(error, "ambiguous", True)
 
 
-def _refused(error: WiroError) -> WiroError:
+def _refused(active: ActiveRun, error: WiroError) -> WiroError:
     if isinstance(error, ApiError) and not error.billed:
         error.billed = "Nothing was billed."
     if active.row.service == LOCAL and (pull := error.message.partition(" Type: ")[2]):  # its weights are not here

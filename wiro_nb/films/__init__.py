@@ -1,1 +1,389 @@
-"""Longer films from clips: extend a clip, join clips into one file, and films of several shots."""
+"""Longer films from clips: extend a clip, join clips into one file, and films of several shots.
+
+The shots run as soon as what they need is there, and are joined into a file. A film has no state of its own: its
+runs are rows of the ledger like any others. So a film whose kernel was killed goes on when it is asked for again:
+what was sent is followed, what is made is found, and only the rest is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
+from wiro_nb.display_registry import present
+from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
+from wiro_nb.execution.run import Run
+from wiro_nb.films.extend import Shot
+from wiro_nb.films.join import JoinedFilm, Part, check_join, is_joined, join_parts, open_film
+from wiro_nb.films.plan import FilmPlan, batch_of, confirm, prepare_shot
+from wiro_nb.ledger.state import RunState
+from wiro_nb.session.manager import Manager
+
+_log = logging.getLogger(__name__)
+_SLICE_S = 0.5
+_films: WeakValueDictionary[str, Film] = WeakValueDictionary()
+_submitting = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class FilmTarget:
+    """Where and how the shots are joined.
+
+    Attributes:
+        path: The MP4.
+        base: The notebook's folder.
+        crossfade_s, audio: As in `join_parts`.
+        max_cost_usd: Refuses one shot that may cost more, in USD.
+        out_dir: Folder of the clips; beside the notebook when None.
+    """
+
+    path: Path
+    base: Path
+    crossfade_s: float = 0.0
+    audio: Path | None = None
+    max_cost_usd: Decimal | None = None
+    out_dir: str | None = None
+
+
+class Film:
+    """The handle of a film: iterate over its runs, wait, retry what failed. Safe from any thread.
+
+    Args:
+        manager: That sends and follows the runs.
+        plan: What was asked for.
+        target: Where the shots are joined.
+    """
+
+    def __init__(self, manager: Manager, plan: FilmPlan, target: FilmTarget) -> None:
+        self._manager = manager
+        self.plan, self.target = plan, target
+        self.joined: JoinedFilm | None = None
+        self.progress = (0, 0)
+        self._runs: list[Run | None] = [plan.made.get(place) for place in range(len(plan.shots))]
+        self._problems: list[WiroError | None] = [None] * len(plan.shots)
+        self._join_error: WiroError | None = None
+        self._callbacks: tuple[Callable[[], None], ...] = ()
+        self._changed, self._ended = threading.Event(), threading.Event()
+        self._is_stopped = False
+
+    @classmethod
+    def start(
+        cls,
+        manager: Manager,
+        plan: FilmPlan,
+        target: FilmTarget,
+        *,
+        yes: bool = False,
+        limit_usd: Decimal = SWEEP_LIMIT_USD,
+        limit_runs: int = SWEEP_LIMIT_RUNS,
+    ) -> Film:
+        """Sends the shots that need no other one, and returns the handle at once; the others follow by themselves.
+
+        An earlier handle of the same film sends nothing more.
+
+        Args:
+            manager: Sends them.
+            plan: From `plan_film`.
+            target: Where they are joined.
+            yes: True when the user confirmed already.
+            limit_usd: As in `check_limits`.
+            limit_runs: As in `check_limits`.
+
+        Raises:
+            ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
+            WiroError: A shot could not be sent; those sent before it go on.
+        """
+        check_join(target.path, target.crossfade_s, target.audio)  # refused before paying, not after
+        confirm(manager, plan, yes=yes, limit_usd=limit_usd, limit_runs=limit_runs)
+        film = cls(manager, plan, target)
+        with _submitting:
+            former = _films.get(film.id)
+            _films[film.id] = film
+        if former is not None:
+            former.stop()
+        for run in plan.made.values():
+            manager.follow(run)
+        for place, shot in enumerate(plan.shots):
+            if not shot.source and film._runs[place] is None:
+                film._submit(place)
+        film._drive_in_background()
+        return film
+
+    # What it is ------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The same for the same film in the same notebook."""
+        return self.plan.film_id
+
+    @property
+    def shots(self) -> tuple[Shot, ...]:
+        """Its shots, in order."""
+        return self.plan.shots
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that were sent or found, in the order of the shots."""
+        return tuple(run for run in self._runs if run is not None)
+
+    @property
+    def path(self) -> Path | None:
+        """The joined MP4, or None while there is none."""
+        return self.joined.path if self.joined is not None else None
+
+    @property
+    def done(self) -> bool:
+        """True when nothing more will happen by itself."""
+        return self._ended.is_set()
+
+    @property
+    def error(self) -> WiroError | None:
+        """Why there is no film, or None."""
+        return self._join_error or (self._failure() if self.done and self.joined is None else None)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """What its runs were billed, those of an earlier time included."""
+        return sum((run.cost_usd or Decimal(0) for run in self.runs), Decimal(0))
+
+    def run(self, name: str) -> Run | None:
+        """Returns the run of a shot, or None while it is not sent.
+
+        Raises:
+            UnknownRun: There is no such shot.
+        """
+        for shot, run in zip(self.shots, self._runs, strict=True):
+            if shot.name == name:
+                return run
+        names = ", ".join(shot.name for shot in self.shots)
+        raise UnknownRun(f"no shot is called {name}; there are {names}", hint="film.shots", query=name, near=[])
+
+    def problem(self, place: int) -> str:
+        """Returns why a shot is not sent, or ""."""
+        problem = self._problems[place]
+        return problem.message if problem is not None else ""
+
+    # Waiting and stopping --------------------------------------------------------------------
+
+    def wait(self, timeout_s: float | None = None, *, check: bool = True) -> Film:
+        """Waits until the shots have ended and are joined.
+
+        Args:
+            timeout_s: Seconds; None waits to the end.
+            check: True raises when a shot failed or they could not be joined.
+
+        Raises:
+            TimedOut: The time is over; the film goes on.
+            WaitInterrupted: The wait was interrupted; the film goes on.
+            RunFailed: With `check`: the message counts and names the shots that failed.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self.done:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimedOut(
+                    f"the film is not done after {timeout_s:g} s; it goes on", hint="%wiro wait", billed=""
+                )
+            moving = next((run for run in self.runs if not run.done), None)
+            if moving is None:
+                self._ended.wait(_SLICE_S / 5)
+                continue
+            try:
+                moving.wait(_SLICE_S, check=False)  # it keeps the loop of a kernel turning
+            except TimedOut:
+                continue
+        if check and (error := self.error) is not None:
+            raise error
+        return self
+
+    def stop(self) -> None:
+        """Sends nothing more; what was sent goes on."""
+        self._is_stopped = True
+        self._changed.set()
+
+    def cancel(self) -> Film:
+        """Sends nothing more, and asks for the end of the runs that are not over; returns at once."""
+        self.stop()
+        for run in self.runs:
+            if not run.done:
+                run.cancel()
+        return self
+
+    def retry(self) -> Film:
+        """Sends the shots that failed again, and those that wait for them; what is made stays."""
+        if not self.done:
+            return self
+        for place, run in enumerate(self._runs):
+            if run is None or (run.done and run.state is not RunState.SUCCEEDED):
+                self._runs[place] = self._problems[place] = None
+        self._join_error = None
+        self._is_stopped = False
+        self._ended.clear()
+        self._drive_in_background()
+        return self
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back, on any thread, when a shot changes or the film is joined; returns what ends the calls."""
+        self._callbacks += (callback,)
+
+        def unsubscribe() -> None:
+            self._callbacks = tuple(item for item in self._callbacks if item is not callback)
+
+        return unsubscribe
+
+    def show(self) -> None:
+        """Shows the film in the notebook."""
+        present("film", self)
+
+    def __repr__(self) -> str:
+        made = sum(run.state is RunState.SUCCEEDED for run in self.runs)
+        where = f", {self.path.name}" if self.path is not None else ""
+        return f"<Film {self.plan.title}: {made} of {len(self.shots)} shots done{where}>"
+
+    def _ipython_display_(self) -> None:
+        present("film", self, is_value=True)
+
+    # The shots, one after another --------------------------------------------------------------
+
+    def _drive_in_background(self) -> None:
+        threading.Thread(target=self._drive, name="wiro-film", daemon=True).start()
+
+    def _drive(self) -> None:
+        stops: list[Callable[[], None]] = []
+        followed: set[str] = set()
+        try:
+            while not self._is_stopped and not self._is_settled():
+                for place in range(len(self.shots)):
+                    self._take_step(place)
+                for run in self.runs:
+                    if run.id not in followed:
+                        followed.add(run.id)
+                        stops.append(run.on_change(lambda _: self._on_change()))
+                # Its listeners are told of a run's end a moment before the run counts as done.
+                self._changed.wait(_SLICE_S)
+                self._changed.clear()
+            if not self._is_stopped and all(run is not None for run in self._runs) and self._failure() is None:
+                self._join()
+        except Exception as error:
+            _log.exception("the film %s stopped", self.plan.title)
+            self._join_error = WiroError(
+                f"the film stopped: {type(error).__name__}: {error}",
+                hint="run the cell again: it sends only the rest",
+            )
+        finally:
+            for stop in stops:
+                stop()
+            self._ended.set()
+            self._notify()
+
+    def _is_settled(self) -> bool:
+        return all(
+            problem is not None or (run is not None and run.done)
+            for run, problem in zip(self._runs, self._problems, strict=True)
+        )
+
+    def _take_step(self, place: int) -> None:
+        """Sends a shot whose source is there, or notes why it never will be."""
+        shot = self.shots[place]
+        if self._runs[place] is not None or self._problems[place] is not None or self._is_stopped:
+            return
+        source = self._runs[self.plan.place(shot.source)] if shot.source else None
+        if shot.source and source is None:
+            if self._problems[self.plan.place(shot.source)] is not None:
+                self._problems[place] = RunFailed(f"not sent: it goes on from {shot.source}", billed="")
+            return
+        if source is not None and not source.done:
+            return
+        if source is not None and source.state is not RunState.SUCCEEDED:
+            self._problems[place] = RunFailed(f"not sent: it goes on from {shot.source}", billed="")
+            return
+        try:
+            self._submit(place)
+        except WiroError as error:  # a budget that is used up, a clip that is gone: what exists is kept
+            self._problems[place] = error
+
+    def _submit(self, place: int) -> None:
+        """Sends a shot, unless a run answers it already."""
+        shot, plan = self.shots[place], self.plan
+        source = self._runs[plan.place(shot.source)] if shot.source else None
+        request = prepare_shot(self._manager, shot, source, plan.origin)
+        parent = {"run_id": source.id, "output": 0, "frame": shot.frame} if source is not None else None
+        with _submitting:
+            if self._is_stopped or _films.get(self.id) is not self:
+                return
+            batch = batch_of(request, plan.origin, self.runs, parent=parent, fresh=plan.fresh)
+            (submission,) = self._manager.submit_many(
+                batch, max_cost_usd=self.target.max_cost_usd, out_dir=self.target.out_dir
+            )
+            self._runs[place] = submission.run
+        self._notify()
+
+    def _failure(self) -> WiroError | None:
+        """Returns the error that names what failed, or None."""
+        lines, first = [], None
+        for shot, run, problem in zip(self.shots, self._runs, self._problems, strict=True):
+            error = problem or (run.error if run is not None else None)
+            if error is not None:
+                first = first or error
+                lines.append(f"{shot.name}: {error.message}")
+        if not lines:
+            return None if all(run is not None for run in self._runs) else RunCancelled("the film was stopped")
+        made = sum(run.state is RunState.SUCCEEDED for run in self.runs)
+        return RunFailed(
+            f"{len(lines)} of {len(self.shots)} shots gave no result; {made} are done and kept",
+            details=lines[:8],
+            hint="run the cell again: only what is missing is sent"
+            if not isinstance(first, WiroError) or "budget" not in first.hint
+            else f"{first.hint}, then run the cell again: only what is missing is sent",
+            billed="",
+            run_id=None,
+        )
+
+    def _join(self) -> None:
+        """Joins the clips, unless the file is there already."""
+        target = self.target
+        try:
+            for run in self.runs:
+                if run.lacks_files:
+                    run.download()
+            parts = [
+                Part(shot.name, run.path, run.record)
+                for shot, run in zip(self.shots, self.runs, strict=True)
+                if run.path is not None
+            ]
+            if is_joined(target.path, parts, target.crossfade_s, target.audio):
+                self.joined = open_film(target.path, target.base)
+            elif len(parts) > 1:
+                self.joined = join_parts(
+                    parts,
+                    target.path,
+                    base=target.base,
+                    crossfade_s=target.crossfade_s,
+                    audio=target.audio,
+                    title=self.plan.title,
+                    on_progress=self._on_join_progress,
+                )
+        except WiroError as error:
+            self._join_error = error
+
+    def _on_join_progress(self, done: int, total: int) -> None:
+        self.progress = (done, total)
+        if done == total or done % 25 == 0:
+            self._notify()
+
+    def _on_change(self) -> None:
+        self._changed.set()
+        self._notify()
+
+    def _notify(self) -> None:
+        for callback in self._callbacks:
+            try:
+                callback()
+            except Exception:
+                _log.exception("a change callback of the film %s failed", self.plan.title)

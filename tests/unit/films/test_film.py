@@ -12,8 +12,8 @@ import pytest
 from tests.manager_tools import VACE, WAN, wait_for
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
 from wiro_nb.execution.request_rows import Origin
+from wiro_nb.films import Film, FilmTarget
 from wiro_nb.films.extend import ordered, read_shots
-from wiro_nb.films.film import Film, FilmTarget
 from wiro_nb.films.plan import FilmPlan, confirm, describe_plan, plan_film
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.embed import read_embedded

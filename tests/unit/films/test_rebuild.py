@@ -14,8 +14,8 @@ from tests.manager_tools import VACE, WAN
 from wiro_nb.cli import main
 from wiro_nb.errors import InputError
 from wiro_nb.execution.request_rows import Origin
+from wiro_nb.films import Film, FilmTarget
 from wiro_nb.films.extend import read_shots
-from wiro_nb.films.film import Film, FilmTarget
 from wiro_nb.films.plan import free_path, plan_film, plan_rebuild
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.record import add_hash

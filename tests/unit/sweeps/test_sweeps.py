@@ -30,8 +30,8 @@ from wiro_nb.execution.request_rows import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import total_of
+from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import SweepPlan, confirm, describe_plan, plan_sweep
-from wiro_nb.sweeps.sweep import Sweep
 
 MODEL = "wiro/animate-diff"
 SMALL: dict[str, Any] = {"prompt": "a sea", "frameNumber": 4, "steps": 2, "width": 64, "height": 64}

@@ -18,7 +18,7 @@ from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.films.film import Film, FilmTarget
+    from wiro_nb.films import Film, FilmTarget
     from wiro_nb.films.plan import FilmPlan
 
 
@@ -113,7 +113,7 @@ def make_plan(
 
 def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
     """Starts a film as it was asked for. Raises as `film`."""
-    from wiro_nb.films.film import FilmTarget
+    from wiro_nb.films import FilmTarget
 
     folder = current_context().folder
     target = FilmTarget(
@@ -129,7 +129,7 @@ def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
 
 def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
     """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
-    from wiro_nb.films.film import Film
+    from wiro_nb.films import Film
 
     limits = session.preferences
     handle = Film.start(
@@ -147,7 +147,7 @@ def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
 
 def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
     """Works out how a film is made again; None where the source is no film. Raises as `film`."""
-    from wiro_nb.films.film import FilmTarget
+    from wiro_nb.films import FilmTarget
     from wiro_nb.films.plan import free_path, is_film, plan_rebuild
     from wiro_nb.reproduce.replay import find_source
 

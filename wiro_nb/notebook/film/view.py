@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
+from wiro_nb.films import Film
 from wiro_nb.films.extend import Shot, with_changes
-from wiro_nb.films.film import Film
 from wiro_nb.films.plan import describe_plan, plan_film
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import display

@@ -16,7 +16,7 @@ from wiro_nb.presentation.commands import FILM, SHOT
 from wiro_nb.presentation.film import plan_output
 
 if TYPE_CHECKING:
-    from wiro_nb.films.film import FilmTarget
+    from wiro_nb.films import FilmTarget
     from wiro_nb.films.plan import FilmPlan
 
 

@@ -12,8 +12,8 @@ from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.view import SweepView
+from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, plan_sweep
-from wiro_nb.sweeps.sweep import Sweep
 
 
 def sweep(

@@ -29,8 +29,8 @@ from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
+from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import SweepPlan, describe_plan
-from wiro_nb.sweeps.sweep import Sweep
 
 _LONGEST_LABEL = 60
 _MOST_POINTS = 60

@@ -94,6 +94,24 @@ def test_a_lora_of_an_earlier_run_leaves_no_trace(studio: Studio, picture: Path)
     assert first == again != second
 
 
+def test_a_distilled_lora_has_a_file_for_each_transformer(
+    studio: Studio, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIRO_DATA_DIR", str(tmp_path))
+    given = SEED | {"effectType": "jungle"}
+    clips = [studio.bytes_of(EFFECTS, given, picture)]
+    for files in (("high", "low"), ("low", "high"), ("high",)):
+        names = [f"{name}/diffusion_pytorch_model.safetensors" for name in files]
+        (tmp_path / "local.toml").write_text(
+            f"[models.'{EFFECTS}'.distilled]\nrepository = 'tiny/distilled'\nfiles = {names}\nsteps = 4"
+        )
+        result = studio.run(EFFECTS, given, picture)
+        clips.append(result.outputs[0].path.read_bytes())
+    assert len(set(map(digest, clips))) == 4
+    assert result.made_by["loras"][-1]["id"] == "tiny/distilled"
+    assert "4 steps and guidance 1 in place of" in result.made_by["notes"][-1]
+
+
 def test_two_workers_make_the_same_bytes(studio: Studio) -> None:
     async def both() -> list[bytes]:
         studio.changes = {"num_inference_steps": 4}

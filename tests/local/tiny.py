@@ -32,7 +32,8 @@ def make_all(root: Path) -> None:
         image_encoder=None,
         image_processor=None,
     )
-    _wan_lora(root / "Remade-AI/Jungle")
+    for folder in ("Remade-AI/Jungle", "tiny/distilled/high", "tiny/distilled/low"):
+        _wan_lora(root / folder)
     _skyreels(root)
 
 

@@ -17,6 +17,12 @@ bundled model another repository:
     [models."pruna/vace"]
     repository = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
 
+    [models."wiro/wan2.2-effects-extra".distilled]   # a LoRA for few steps, loaded in every run of the model
+    repository = "lightx2v/Wan2.2-Lightning"
+    files = ["FOLDER/high_noise_model.safetensors", "FOLDER/low_noise_model.safetensors"]  # a transformer each
+    steps = 4                              # in place of those that a run asks for
+    guidance = 1.0                         # optional, 1.0 unless given
+
 Sizes and licences are those of the repositories' pages, read in November 2026. The least memory is an estimate
 from the size of the weights; nobody has measured it yet.
 """
@@ -37,6 +43,7 @@ from wiro_nb.schema.normalise import is_slug
 GB = 1_000_000_000
 LOCAL_TOML = "local.toml"
 _MB = 1_000_000
+_MOST_TRANSFORMERS = 2
 _WEIGHT_FILES = ("diffusion_pytorch_model", "model")
 
 APACHE = "apache-2.0"
@@ -99,6 +106,16 @@ class MappedParameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Distilled:
+    """A LoRA that lets a model do with few steps: its repository, files by transformer, steps and guidance."""
+
+    repository: Repository
+    files: tuple[str, ...]
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True, slots=True)
 class LocalModel:
     """A model that can run on this machine.
 
@@ -109,6 +126,7 @@ class LocalModel:
         min_memory_gb: The least GPU memory to try it with, in units of 1e9 bytes.
         pipeline: Class of diffusers, for "generic".
         parameters: Its inputs, for "generic".
+        distilled: What `local.toml` adds for few steps; its repository is the last one.
     """
 
     name: str
@@ -117,6 +135,7 @@ class LocalModel:
     min_memory_gb: float
     pipeline: str = ""
     parameters: tuple[MappedParameter, ...] = ()
+    distilled: Distilled | None = None
 
     def repositories_for(self, parameters: Mapping[str, Any] | None = None) -> tuple[Repository, ...]:
         """Returns the repositories that a run with these settings needs; None stands for the model's defaults."""
@@ -213,7 +232,11 @@ def models() -> tuple[LocalModel, ...]:
     for name, entry in _read_local_toml(data_dir() / LOCAL_TOML).items():
         bundled = find_bundled(name)
         key = bundled.slug.lower() if bundled is not None else name.lower()
-        found[key] = _model_from(name, entry, found.get(key))
+        model = _model_from(name, entry, found.get(key))
+        distilled = _distilled(name, entry)
+        if distilled is not None:
+            model = replace(model, repositories=(*model.repositories, distilled.repository), distilled=distilled)
+        found[key] = model
     return tuple(found.values())
 
 
@@ -245,6 +268,8 @@ def _model_from(name: str, entry: Any, bundled: LocalModel | None) -> LocalModel
     """Reads one entry: a bundled model with another repository, or a pipeline of its own."""
     if not isinstance(entry, dict) or not is_slug(name):
         raise _wrong(f'{name}: a model is a table named [models."OWNER/NAME"]')
+    if bundled is not None and "distilled" in entry and "repository" not in entry:
+        return bundled
     repository_id = _text(name, entry, "repository")
     if not is_slug(repository_id):
         raise _wrong(f'{name}: repository = "OWNER/NAME" names its weights on the Hugging Face Hub')
@@ -266,6 +291,23 @@ def _model_from(name: str, entry: Any, bundled: LocalModel | None) -> LocalModel
     if not pipeline.isidentifier():
         raise _wrong(f'{name}: pipeline = "CLASS" names a class of diffusers')
     return LocalModel(name, (repository,), "generic", float(memory_gb), pipeline, tuple(_parameters(name, entry)))
+
+
+def _distilled(name: str, entry: Mapping[str, Any]) -> Distilled | None:
+    given = entry.get("distilled")
+    if given is None:
+        return None
+    table = given if isinstance(given, dict) else {}
+    repository_id, files = _text(name, table, "repository"), table.get("files")
+    steps, guidance = table.get("steps"), table.get("guidance", 1.0)
+    are_files = isinstance(files, list) and all(str(file).endswith(".safetensors") for file in files)
+    if not is_slug(repository_id) or not are_files or not 1 <= len(files or ()) <= _MOST_TRANSFORMERS:
+        raise _wrong(f'{name}: distilled has a repository and one or two files = ["NAME.safetensors"]')
+    if type(steps) is not int or steps < 1 or type(guidance) not in (int, float):
+        raise _wrong(f"{name}: distilled has steps = 4, a whole number, and guidance = 1.0")
+    licence, revision = _text(name, table, "licence") or NOT_STATED, _text(name, table, "revision", "main")
+    repository = Repository(repository_id, revision, licence, tuple(files or ()))
+    return Distilled(repository, repository.patterns, steps, float(guidance))
 
 
 def _parameters(name: str, entry: Mapping[str, Any]) -> Iterable[MappedParameter]:

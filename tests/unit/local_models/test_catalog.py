@@ -66,6 +66,23 @@ def test_local_toml_adds_a_pipeline_and_replaces_a_repository(data_folder: Path)
     assert (vace.adapter, vace.repositories[0].id) == ("wan_vace", "Wan-AI/Wan2.1-VACE-1.3B-diffusers")
 
 
+def test_local_toml_adds_a_distilled_lora_that_every_run_of_its_model_needs(data_folder: Path) -> None:
+    (data_folder / "local.toml").write_text(
+        """
+        [models."wiro/wan2.2-effects-extra".distilled]
+        repository = "lightx2v/Wan2.2-Lightning"
+        files = ["I2V/high.safetensors", "I2V/low.safetensors"]
+        steps = 4
+        """
+    )
+    model = find("wiro/wan2.2-effects-extra")
+    assert model is not None
+    assert model.distilled is not None
+    assert (model.adapter, model.repositories[0].id) == ("wan_effects", "Wan-AI/Wan2.2-I2V-A14B-Diffusers")
+    assert (model.distilled.steps, model.distilled.guidance) == (4, 1.0)
+    assert model.repositories_for({})[-1].patterns == ("I2V/high.safetensors", "I2V/low.safetensors")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -79,6 +96,9 @@ def test_local_toml_adds_a_pipeline_and_replaces_a_repository(data_folder: Path)
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nmemory_gb='much'", "memory_gb"),
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nparameters={n={argument='a b'}}", "parameters"),
         ("[models.'me/ltx']\nrepository='a/b'\npipeline='P'\nparameters=3", "parameters"),
+        ("[models.'pruna/vace']\ndistilled=4", "distilled has a repository"),
+        ("[models.'pruna/vace'.distilled]\nrepository='a/b'\nfiles=['x.bin']\nsteps=4", "one or two files"),
+        ("[models.'pruna/vace'.distilled]\nrepository='a/b'\nfiles=['x.safetensors']\nsteps='4'", "steps = 4"),
     ],
 )
 def test_a_wrong_local_toml_is_one_sentence(data_folder: Path, text: str, said: str) -> None:

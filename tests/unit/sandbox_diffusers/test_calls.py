@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wiro_nb.local_models import catalog
-from wiro_nb.local_models.catalog import LocalModel, MappedParameter, Repository
+from wiro_nb.local_models.catalog import Distilled, LocalModel, MappedParameter, Repository
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.adapters import ADAPTERS, make_call
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Picture, Request
@@ -42,6 +43,22 @@ def call(model: str | LocalModel, *pictures: Picture, **parameters: Any) -> Call
     assert found is not None
     name = "still" if found is GENERIC else "inputImage"
     return make_call(Request(found, parameters, {name: pictures} if pictures else {}, lambda: 4711))
+
+
+def test_a_distilled_lora_takes_the_place_of_steps_and_guidance_and_says_so() -> None:
+    files = ("I2V/high.safetensors", "I2V/low.safetensors")
+    repository = Repository("lightx2v/Wan2.2-Lightning", patterns=files)
+    found = catalog.find(EFFECTS)
+    assert found is not None
+    made = call(replace(found, distilled=Distilled(repository, files, 4, 1.0)), WIDE, effectType="jungle")
+    assert (made.arguments["num_inference_steps"], made.arguments["guidance_scale"]) == (4, 1.0)
+    assert [lora.files for lora in made.loras] == [(), files]
+    assert made.notes[-1] == (
+        "lightx2v/Wan2.2-Lightning is loaded, as local.toml says: 4 steps and guidance 1 in place of "
+        "num_inference_steps 40, guidance_scale 3.5."
+    )
+    sent = for_worker(made, {item.id: Path(item.id) for item in made.repositories})
+    assert sent["loras"][1]["files"] == list(files)
 
 
 def test_every_model_of_the_catalogue_has_an_adapter() -> None:

@@ -8,9 +8,10 @@ or the weights' page document.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from wiro_nb.local_models.catalog import Repository
+from wiro_nb.local_models.catalog import Distilled, Repository
 from wiro_nb.sandbox.engines import EngineError, fit_area, read_size
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request, Scheduler
 
@@ -35,7 +36,24 @@ def make_call(request: Request) -> Call:
     Raises:
         EngineError: It asks for something that cannot be done with public weights, or out of bounds.
     """
-    return ADAPTERS[request.model.adapter](request)
+    call = ADAPTERS[request.model.adapter](request)
+    return call if request.model.distilled is None else _distil(call, request.model.distilled)
+
+
+def _distil(call: Call, distilled: Distilled) -> Call:
+    """Returns a call with the few steps and the guidance of a distilled LoRA, and a note that says so."""
+    scales = [name for name in ("guidance_scale", "true_cfg_scale") if name in call.arguments] or [
+        "guidance_scale"
+    ]
+    changes = {"num_inference_steps": distilled.steps, **dict.fromkeys(scales, distilled.guidance)}
+    lora = Lora(distilled.repository, second_transformer=True, files=distilled.files)
+    asked = ", ".join(f"{name} {call.arguments.get(name, 'unset')}" for name in changes)
+    note = (
+        f"{distilled.repository.id} is loaded, as local.toml says: {distilled.steps} steps and guidance "
+        f"{distilled.guidance:g} in place of {asked}."
+    )
+    arguments = {**call.arguments, **changes}
+    return replace(call, arguments=arguments, loras=(*call.loras, lora), notes=(*call.notes, note))
 
 
 def _animatediff(request: Request) -> Call:

@@ -42,11 +42,15 @@ class Scheduler:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA: its repository, its strength, and whether it goes into a second transformer too."""
+    """A LoRA: its repository, its strength, and whether it goes into a second transformer too.
+
+    `files` has one file for each transformer, or one for all; empty stands for the only one of the repository.
+    """
 
     repository: Repository
     strength: float = 1.0
     second_transformer: bool = False
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

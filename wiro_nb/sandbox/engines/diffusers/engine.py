@@ -148,6 +148,7 @@ def for_worker(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
                 "folder": str(folders[lora.repository.id]),
                 "strength": lora.strength,
                 "second_transformer": lora.second_transformer,
+                "files": list(lora.files),
             }
             for lora in call.loras
         ],

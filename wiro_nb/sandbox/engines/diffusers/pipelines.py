@@ -70,13 +70,15 @@ class LoadedPipeline:
             self.pipe.unload_lora_weights()
         names = []
         for number, lora in enumerate(loras):
-            paths = sorted(Path(lora["folder"]).glob("*.safetensors"))
-            if not paths:
-                raise EngineError(f"The LoRA {lora['id']} has no safetensors file.")
-            options = {"weight_name": paths[0].name, "local_files_only": True}
+            folder = Path(lora["folder"])
+            files = lora["files"] or [path.name for path in sorted(folder.glob("*.safetensors"))[:1]]
+            absent = [file for file in files or ["*.safetensors"] if not (folder / file).is_file()]
+            if absent:
+                raise EngineError(f"The LoRA {lora['id']} has no file {absent[0]}.")
+            options = {"weight_name": files[0], "local_files_only": True}
             self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
             if lora["second_transformer"] and getattr(self.pipe, "transformer_2", None) is not None:
-                options["load_into_transformer_2"] = True
+                options |= {"weight_name": files[-1], "load_into_transformer_2": True}
                 self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
             names.append(f"lora{number}")
         if names:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ipywidgets import Widget
+from PIL import Image
 
 from wiro_nb.notebook.widgets.base import OutputWidget
 
@@ -72,6 +74,13 @@ SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
     module.default.initialize?.({ model: window.model });
     await module.default.render({ model: window.model, el });
 }"""
+
+
+def jpeg_uri(colour: tuple[int, int, int]) -> str:
+    """Returns a small picture of one colour as a data URI."""
+    picture = io.BytesIO()
+    Image.new("RGB", (104, 60), colour).save(picture, "JPEG")
+    return f"data:image/jpeg;base64,{base64.b64encode(picture.getvalue()).decode()}"
 
 
 class StaticPage:

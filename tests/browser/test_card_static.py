@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets import RunCard
 
 from .conftest import expect
-from .static_page import StaticPage
+from .static_page import StaticPage, jpeg_uri
 
 pytestmark = pytest.mark.browser
 
@@ -188,10 +185,7 @@ def test_what_a_button_opens_stands_below_the_card_with_the_focus(static_page: S
 
 def test_a_preview_is_replaced_in_place_stays_in_no_model_and_goes_at_the_end(static_page: StaticPage) -> None:
     def look(colour: tuple[int, int, int]) -> dict[str, Any]:
-        picture = io.BytesIO()
-        Image.new("RGB", (104, 60), colour).save(picture, "JPEG")
-        uri = f"data:image/jpeg;base64,{base64.b64encode(picture.getvalue()).decode()}"
-        return {"image": uri, "width": 104, "height": 60}
+        return {"image": jpeg_uri(colour), "width": 104, "height": 60}
 
     generating = {"percent": 12, "step": 3, "steps": 25, "elapsed_s": 40}
     card = RunCard(moment(RunState.SUBMITTED, Stage.GENERATING, **generating))

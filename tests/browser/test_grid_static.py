@@ -10,11 +10,13 @@ import pytest
 
 from tests.unit.notebook.test_sweep_views import CLIP, plan_of, snapshot
 from tests.unit.provenance.clips import make_clip
+from wiro_nb.api.answers import Preview
+from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, tile_data
 from wiro_nb.notebook.widgets.grid import ComparisonWidget, SweepGrid
 
 from .conftest import expect
-from .static_page import StaticPage
+from .static_page import StaticPage, jpeg_uri
 
 pytestmark = pytest.mark.browser
 
@@ -124,6 +126,28 @@ def test_only_the_clips_in_sight_are_loaded(static_page: StaticPage, clip_data: 
 def test_a_tile_whose_clip_is_gone_says_so(static_page: StaticPage) -> None:
     page = static_page.show(make_grid("seed=1..2"), files={"clip.mp4": b"no clip any more"})
     expect(page.get_by_text("The file is gone.")).to_have_count(2)
+
+
+def test_a_tile_under_way_shows_the_latest_look_at_its_clip_until_it_ends(static_page: StaticPage) -> None:
+    grid = make_grid("seed=1..2")
+    page = static_page.show(grid)
+    generating = snapshot(state=RunState.SUBMITTED, stage=Stage.GENERATING, percent=40.0, step=10, steps=25)
+    static_page.receive({"type": "tiles", "tiles": [tile_data(generating, 0, "seed 1", is_best=False)]})
+    sent: list[dict[str, Any]] = []
+    grid.send = sent.append
+    first, second = (Preview(jpeg_uri(colour), 104, 60) for colour in ((200, 40, 40), (40, 40, 200)))
+    for previews in ((first, None), (first, None), (second, None)):
+        grid.send_previews(previews)
+    assert [content["image"] for content in sent] == [first.image, second.image]
+    picture = page.locator(".wiro-tile-preview").first
+    expect(picture).to_be_hidden()
+    for content in sent:
+        static_page.receive(content)
+        expect(picture).to_have_attribute("src", content["image"])
+        expect(picture).to_be_visible()
+    expect(page.get_by_text("step 10 of 25")).to_be_visible()
+    static_page.receive({"type": "tiles", "tiles": [tile_data(snapshot(), 0, "seed 1", is_best=False)]})
+    expect(picture).to_be_hidden()
 
 
 def test_a_comparison_plays_in_step_and_wipes(static_page: StaticPage, clip_data: bytes) -> None:

@@ -25,7 +25,8 @@ function makeTile(act) {
   tile.bar = h("div", { class: "wiro-bar" }, h("i", {}));
   tile.text = h("span", {});
   tile.middle = h("div", { class: "wiro-mid" }, tile.percent, tile.step, tile.bar, tile.text);
-  tile.picture = h("div", { class: "wiro-pic", on: { click: () => act("open", tile.data.p) } }, tile.middle);
+  tile.preview = h("img", { class: "wiro-tile-preview", alt: "", hidden: true });
+  tile.picture = h("div", { class: "wiro-pic", on: { click: () => act("open", tile.data.p) } }, tile.preview, tile.middle);
   tile.label = h("div", { class: "wiro-tile-label" });
   tile.node = h("div", { class: "wiro-tile" }, tile.label, tile.picture,
     h("div", { class: "wiro-tilecap" }, tile.state.node, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star.node, tile.open, tile.cancel)));
@@ -63,6 +64,13 @@ function drawTile(tile, data, isList) {
   setText(tile.step, data.step);
   setShown(tile.step, Boolean(data.step));
   setMoneyText(tile.text, data.middle);
+  drawPreview(tile);
+}
+
+/** Shows the latest look at a clip under way, in place of the one before, behind the progress. */
+function drawPreview(tile, image) {
+  if (image?.startsWith("data:image/")) tile.preview.src = image;
+  setShown(tile.preview, Boolean(tile.preview.src) && ["running", "lost"].includes(tile.data.kind));
 }
 
 /** Shows a picture that stands in for the clip, or is the output itself. */
@@ -227,6 +235,7 @@ function render({ model, el }) {
   };
   const onMessage = async (content, buffers) => {
     if (content?.type === "tiles") drawTiles(content.tiles);
+    if (content?.type === "preview" && tiles[content.p]) drawPreview(tiles[content.p], content.image);
     if (content?.type === "copy") {
       const copied = await copyText(String(content.text ?? ""), foot.place);
       setText(foot.copy.lastElementChild, copied ? "Copied" : "Press Ctrl+C");

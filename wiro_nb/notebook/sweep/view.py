@@ -153,6 +153,7 @@ class SweepView:
         if self._is_closed or self.grid is None:
             return
         self.grid.update(*self._state())
+        self.grid.send_previews(run.snapshot.preview for run in self.runs)
         with self._lock:
             if self._has_ended or not all(map(is_settled, self.runs)):
                 return

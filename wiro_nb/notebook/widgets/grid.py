@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
 from wiro_nb.notebook.widgets.base import OutputWidget
+
+if TYPE_CHECKING:
+    from wiro_nb.api.answers import Preview
 
 ACTIONS = frozenset({"star", "open", "cancel", "cancel_waiting", "copy", "poster", "handshake"})
 
@@ -50,6 +53,7 @@ class SweepGrid(OutputWidget):
         self._text = text
         self._on_action = on_action
         self._now = [dict(tile) for tile in tiles]
+        self._previews: dict[int, Preview] = {}
         super().__init__(plan=dict(plan), head=dict(head), tiles=[dict(tile) for tile in tiles])
 
     def update(self, head: Mapping[str, Any], tiles: Sequence[Mapping[str, Any]]) -> None:
@@ -63,6 +67,13 @@ class SweepGrid(OutputWidget):
             self.send({"type": "tiles", "tiles": changed})
         if dict(head) != self.head:
             self.head = dict(head)
+
+    def send_previews(self, previews: Iterable[Preview | None]) -> None:
+        """Shows the latest looks at clips under way, by position; each is sent once and kept in no trait."""
+        for position, preview in enumerate(previews):
+            if preview is not None and preview is not self._previews.get(position):
+                self._previews[position] = preview
+                self.send({"type": "preview", "p": position, "image": preview.image})
 
     def send_poster(self, position: int, picture: bytes) -> None:
         """Answers a page that cannot fetch files: the poster's bytes."""

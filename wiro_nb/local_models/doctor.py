@@ -15,7 +15,7 @@ from wiro_nb.local_models.catalog import GB, LocalModel, models
 from wiro_nb.local_models.weights import missing, pull_command, weights_dirs
 
 PYTHON_VARIABLE = "WIRO_LOCAL_PYTHON"
-NEEDED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "sentencepiece", "ftfy")
+NEEDED_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "sentencepiece", "ftfy", "wiro_nb")
 _INSTALL = 'PYTHON -m pip install "wiro_nb[local]"'
 _PROBE_TIMEOUT_S = 120.0
 _SMI_TIMEOUT_S = 10.0
@@ -132,7 +132,8 @@ def _check_gpu(machine: Machine) -> Check:
         shown = "; ".join(f"{name}, {memory / GB:.0f} GB" for name, memory in machine.gpus)
         return Check("GPU", True, shown)
     if not machine.seen_gpus:
-        return Check("GPU", False, "none found: models run on the processor, which is very slow")
+        finding = "none found: models run on the processor, which is very slow"
+        return Check("GPU", False, finding, "nvidia-smi must list a card; or %wiro use cloud")
     names, guide = ", ".join(machine.seen_gpus), "see https://pytorch.org/get-started/locally/"
     if "torch" not in machine.versions:
         return Check("GPU", False, f"{names}; torch is not installed", _INSTALL.replace("PYTHON", machine.python))

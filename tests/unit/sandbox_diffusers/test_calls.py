@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -253,13 +254,19 @@ def test_parameters_are_counted_by_part_from_the_files_headers(tmp_path: Path) -
     def write(name: str, *shape: int) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        header = json.dumps({"x": {"dtype": "F32", "shape": shape}, "__metadata__": {}}).encode()
-        path.write_bytes(struct.pack("<Q", len(header)) + header)
+        tensor = {"dtype": "I8", "shape": shape, "data_offsets": [0, math.prod(shape)]}
+        header = json.dumps({"x": tensor, "__metadata__": {}}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(math.prod(shape)))
 
     write("base/vae/model.safetensors", 10)
     write("base/unet/1.safetensors", 3, 4)
     write("base/unet/2.safetensors", 2)
     write("vae/model.safetensors", 7)
-    (tmp_path / "base/unet/cut.safetensors").write_bytes(b"12345678")
-    counted = count_parameters([("pipeline", tmp_path / "base"), ("vae", tmp_path / "vae")])
-    assert counted == {"unet": 18, "vae": 7}
+    folders = [("pipeline", tmp_path / "base"), ("vae", tmp_path / "vae")]
+    assert count_parameters(folders) == {"unet": 14, "vae": 7}
+    cut = tmp_path / "base/unet/1.safetensors"
+    whole = cut.read_bytes()
+    for length in (0, 5, 30, len(whole) - 1):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(EngineError, match=r"unet/1\.safetensors is cut or damaged\. .* wiro-nb local pull"):
+            count_parameters(folders)

@@ -18,6 +18,7 @@ __all__ = ["FloatImage", "Mp4Writer", "read_picture"]
 FloatImage = NDArray[np.floating[Any]]
 """One channel (height, width) or three (3, height, width), float32, 0 to 255 where it holds colours."""
 
+_NO_PICTURE = "The input file {} cannot be read as an image; give a PNG, JPEG or WebP file, or a clip."
 _MAX_PIXELS = 80_000_000
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 # One thread and no CPU-specific code paths: the bytes are the same on every run and every machine of one build.
@@ -44,14 +45,14 @@ def read_picture(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         pass
     except _UNREADABLE as error:
-        raise EngineError(f"The input file {path.name} cannot be read as an image.") from error
+        raise EngineError(_NO_PICTURE.format(path.name)) from error
     try:
         with av.open(str(path)) as container:
             container.streams.video[0].thread_count = 1
             frame = next(container.decode(video=0))
             return Image.fromarray(frame.to_ndarray(format="rgb24"))
     except (av.FFmpegError, IndexError, StopIteration, ValueError, OSError) as error:
-        raise EngineError(f"The input file {path.name} cannot be read as an image.") from error
+        raise EngineError(_NO_PICTURE.format(path.name)) from error
 
 
 class Mp4Writer:

@@ -15,7 +15,7 @@ from wiro_nb.local_models.catalog import LocalModel, Repository
 from wiro_nb.sandbox.engines import EngineError, Job, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request
-from wiro_nb.sandbox.engines.diffusers.pool import Pool
+from wiro_nb.sandbox.engines.diffusers.pool import DOCTOR, Pool
 from wiro_nb.schema import find_bundled
 from wiro_nb.schema.types import ModelSchema, Parameter
 
@@ -49,7 +49,8 @@ class DiffusersEngine:
             return _missing(found, always[0])
         memory_bytes = self._pool.facts.get("memory_bytes")
         if memory_bytes is not None and memory_bytes < found.min_memory_gb * GB * 0.9:
-            return f"{model} needs {found.min_memory_gb:g} GB of GPU memory, found {memory_bytes / GB:.0f}."
+            found_gb = memory_bytes / GB
+            return f"{model} needs {found.min_memory_gb:g} GB of GPU memory, found {found_gb:.0f}. {DOCTOR}"
         return None
 
     async def run(self, job: Job, report: Report) -> Result:
@@ -68,6 +69,8 @@ class DiffusersEngine:
 
         async def on_progress(message: dict[str, Any]) -> None:
             is_running = message["phase"] != "load"
+            if is_running and notes and self._pool.facts.get("device") == "cpu":
+                notes.append(f"It runs on the processor, which is very slow. {DOCTOR}")
             told = tuple(notes) if is_running else ()
             if is_running:
                 notes.clear()

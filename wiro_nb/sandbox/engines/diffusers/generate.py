@@ -158,7 +158,8 @@ class Generator:
         doing = (
             "loading the model" if self._phase == "load" else f"{asked}, {arguments.get('num_frames', '?')} frames"
         )
-        what = "close other programs on it" if self._phase == "load" else "lower the size or the number of frames"
+        others = "close other programs on it" + (" (nvidia-smi lists them)" if held else "")
+        what = others if self._phase == "load" else "lower the size or the number of frames"
         return f"Out of memory on {facts['device_name']}{held} ({self._phase}: {doing}): {what}."
 
 

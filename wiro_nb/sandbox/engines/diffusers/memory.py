@@ -1,4 +1,4 @@
-"""Chooses how a model fits into a device's memory. Standard library only.
+"""Chooses how a model fits into a device's memory. Without torch.
 
 Nobody has measured these choices on real cards yet: they follow from the sizes of the weights and a reserve for
 what a run computes. The record says what was chosen.
@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from wiro_nb.sandbox.engines import EngineError
 
 __all__ = ["MemoryPlan", "count_parameters", "plan_memory"]
 
@@ -71,7 +73,7 @@ def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: i
 
 
 def count_parameters(folders: Iterable[tuple[str, Path]]) -> dict[str, int]:
-    """Counts the parameters of safetensors files by part, from their headers.
+    """Counts the parameters of safetensors files by part, from their headers; `EngineError` for a cut file.
 
     Args:
         folders: A role and its folder. The role "pipeline" has a folder a part; a part that also has a role of
@@ -88,15 +90,23 @@ def count_parameters(folders: Iterable[tuple[str, Path]]) -> dict[str, int]:
 
 
 def _count_in(path: Path) -> int:
-    """Counts one file's parameters; a file that cannot be read counts as its size, and loading it says why."""
+    """Counts one file's parameters.
+
+    Raises:
+        EngineError: The file is shorter than its header says, or has none.
+    """
     try:
         with path.open("rb") as source:
             (length,) = struct.unpack("<Q", source.read(8))
             header = json.loads(source.read(min(length, _MAX_HEADER_BYTES)))
-        shapes = [item["shape"] for name, item in header.items() if name != "__metadata__"]
-        return sum(math.prod(shape) for shape in shapes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return path.stat().st_size // 2
+        tensors = [item for name, item in header.items() if name != "__metadata__"]
+        size = 8 + length + max((item["data_offsets"][1] for item in tensors), default=0)
+        if path.stat().st_size >= size:
+            return sum(math.prod(item["shape"]) for item in tensors)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
+        pass
+    name = f"{path.parent.name}/{path.name}"
+    raise EngineError(f"The weights file {name} is cut or damaged. Delete it and type: wiro-nb local pull")
 
 
 def _is_denoiser(part: str) -> bool:
@@ -104,4 +114,7 @@ def _is_denoiser(part: str) -> bool:
 
 
 def _too_little(kind: str, needed: int, found: int, why: str) -> str:
-    return f"This model needs {needed / GB:.0f} GB of {kind} and this machine has {found / GB:.0f} ({why})."
+    return (
+        f"This model needs {needed / GB:.0f} GB of {kind} and this machine has {found / GB:.0f} ({why}). "
+        "Type: wiro-nb local doctor"
+    )

@@ -20,9 +20,19 @@ from typing import Any, Protocol
 
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = ["Pool", "StartWorker", "Worker", "WorkerDied", "WorkerProcess", "process_starter", "worker_command"]
+__all__ = [
+    "DOCTOR",
+    "Pool",
+    "StartWorker",
+    "Worker",
+    "WorkerDied",
+    "WorkerProcess",
+    "process_starter",
+    "worker_command",
+]
 
 GRACE_S = 3.0
+DOCTOR = "Type: wiro-nb local doctor"
 _ATTEMPTS = 2
 _MAX_PASSED = 4
 _MAX_LINE_BYTES = 1 << 20
@@ -106,18 +116,18 @@ class WorkerProcess:
                 env={**os.environ, **_ENVIRONMENT},
             )
         except OSError as error:
-            raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}.") from error
+            raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}. {DOCTOR}") from error
         worker = cls(process)
         try:
             message = await worker._receive()
         except WorkerDied as error:
-            raise EngineError(f"The worker {command[0]} ended while it started: {error}") from error
+            raise EngineError(f"The worker {command[0]} ended while it started: {error} {DOCTOR}") from error
         except BaseException:
             await worker.end()
             raise
         if message["type"] != "ready":
             await worker.end()
-            raise EngineError(f"The worker cannot work: {message.get('message', 'no reason given')}")
+            raise EngineError(f"The worker cannot work: {message.get('message', 'no reason given')}. {DOCTOR}")
         worker.facts = message
         return worker
 

@@ -114,6 +114,9 @@ def _fetch(url: str) -> bytes:
     )
 
 
+# Keys ----------------------------------------------------------------------------------------
+
+
 def login(arguments: argparse.Namespace) -> int:
     """Checks a key with its service and stores it; from a pipe the first two lines are key and secret."""
     from wiro_nb.session import get_manager

@@ -219,6 +219,9 @@ def _price(manager: Manager, replay: Replay) -> str:
     return format_estimate(manager.prices.estimate(replay.prepared), manager.choice.free_label)
 
 
+# Films ---------------------------------------------------------------------------------------
+
+
 def join(arguments: argparse.Namespace) -> int:
     """Joins clips into one film and prints where it is."""
     from wiro_nb.films.join import find_parts, join_parts

@@ -25,6 +25,11 @@ MOST_SHOTS = 200
 _RESERVED = ("name", "model", "from", "inputs")
 SHOT_NAME = re.compile(r"[^\W_][\w.\-]{0,39}\Z")
 _SOURCE = re.compile(r"([^#\s]+)(?:#(-?\d{1,6}))?\Z")
+_IMAGE_TO_VIDEO = "image-to-video"
+_MOST_NAMED = 8
+
+
+# The shots of a film -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +167,7 @@ def _refused(message: str, hint: str) -> InputError:
     return InputError(message, hint=hint, billed=NOTHING_SENT)
 
 
-_IMAGE_TO_VIDEO = "image-to-video"
-_MOST_NAMED = 8
+# The extension of a clip ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

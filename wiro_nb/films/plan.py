@@ -219,6 +219,9 @@ def _identify(service: str, notebook: str | None, title: str) -> str:
     return hashlib.sha256(json.dumps(["film", service, notebook, title]).encode()).hexdigest()[:16]
 
 
+# A film made again ---------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Rebuild:
     """A film that is made again, not sent yet: what of it is missing, and how it is joined."""

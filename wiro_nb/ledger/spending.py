@@ -93,6 +93,9 @@ def _find_answer(
     return None if found is None else row_from_sql(found)
 
 
+# The budget ----------------------------------------------------------------------------------
+
+
 def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], setting_usd: Decimal | None) -> None:
     """Refuses runs that would go over the budget of their notebook and service together.
 

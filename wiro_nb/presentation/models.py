@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 
 _NOTHING = "Nothing was sent."
 _LONGEST_BODY = 4000
+_OPTIONS_SHOWN = 40
+_OPEN_OPTIONS = 8
+_TASK = re.compile(r"-to-|video|image|audio|music|voice|speech|lip|upscal|camera|avatar|text|3d")
+
+
+# Requests that are not sent ------------------------------------------------------------------
 
 
 def describe_request(prepared: Prepared) -> dict[str, Any]:
@@ -128,9 +134,7 @@ def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, not
     )
 
 
-_OPTIONS_SHOWN = 40
-_OPEN_OPTIONS = 8
-_TASK = re.compile(r"-to-|video|image|audio|music|voice|speech|lip|upscal|camera|avatar|text|3d")
+# Models --------------------------------------------------------------------------------------
 
 
 def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, free: str) -> str:

@@ -142,6 +142,9 @@ def message(text: str) -> Output:
     return compose(Block(escape(text), (f"wiro: {text}",)))
 
 
+# Errors --------------------------------------------------------------------------------------
+
+
 def error_output(error: WiroError) -> Output:
     """Returns the error as HTML and text; the first line of the text is led by "wiro:"."""
     html = h(

@@ -126,6 +126,9 @@ def free_form_schema(slug: str) -> ModelSchema:
     )
 
 
+# The body of a Run ---------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class WireBody:
     """The body of a Run.

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 NEEDED = ("av", "numpy", "PIL", "python_multipart", "starlette", "uvicorn")
 STDERR_NAME = "stderr.log"
 _START_TIMEOUT_S = 30.0
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+_LAST_REQUESTS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +226,7 @@ def _log_end(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-5:]
 
 
-_log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
-_LAST_REQUESTS_S = 1.0
+# The connection ------------------------------------------------------------------------------
 
 
 class Connection:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _ASK_TIMEOUT_S = 45.0
 _SHOWN_USD = Decimal("0.0001")
+_LEAST_USD = Decimal("0.0005")
+"""Less than this rounds to nothing."""
 
 
 class Prices:
@@ -152,8 +154,7 @@ def forecast_usd(estimate: Estimate) -> Decimal | None:
     return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
 
 
-_LEAST_USD = Decimal("0.0005")
-"""Less than this rounds to nothing."""
+# All runs together ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

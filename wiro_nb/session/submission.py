@@ -38,6 +38,8 @@ from wiro_nb.session.prices import Prices
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Task
 
+_LONGEST_ID = 200
+
 
 def notebook_dir_of_row(row: LedgerRow) -> Path:
     """Returns the folder that a run's output paths start from."""
@@ -242,7 +244,7 @@ def _store(prepared: Prepared, notebook_dir: Path) -> Prepared:
     return stored
 
 
-_LONGEST_ID = 200
+# Tasks that exist already --------------------------------------------------------------------
 
 
 def read_task_id(typed: object) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["clip", "image", "text"]
 Phase = Literal["download", "load", "encode", "generate", "decode", "save"]
+_SIZE = re.compile(r"(\d{1,6})\s*[*xX×]\s*(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Engine(Protocol):
         ...
 
 
-_SIZE = re.compile(r"(\d{1,6})\s*[*xX×]\s*(\d{1,6})")
+# Parameters of a job -------------------------------------------------------------------------
 
 
 def read_text(parameters: Mapping[str, Any], name: str) -> str:

@@ -19,6 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 from wiro_nb.sandbox.engines.media import FloatImage
 
 Points = Sequence[tuple[float, float]]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_NOT_A_GLYPH = "\U0010fffd"
+_MAX_CHARACTERS = 400
+_SPELLINGS = 'i o l d d th ss ae oe e ng h \' \' , " " " - - - ...'
+_SPELLED = dict(zip("ıøłđðþßæœəŋħ‘’‚“”„–—−…", _SPELLINGS.split(), strict=True))
 
 
 def make_rng(*keys: str) -> np.random.Generator:
@@ -87,6 +92,9 @@ def draw_lines(width: int, height: int, lines: Sequence[Points], thickness: floa
         points = [((x + 1) / 2 * width, (y + 1) / 2 * height) for x, y in line]
         pen.line(points, fill=255, width=max(1, round(thickness * height)), joint="curve")
     return np.asarray(image, np.float32) / 255
+
+
+# The camera ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -165,12 +173,7 @@ def _coefficients(
     return cos, sin, x, -sin, cos, y
 
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-_NOT_A_GLYPH = "\U0010fffd"
-_MAX_CHARACTERS = 400
-_SPELLINGS = 'i o l d d th ss ae oe e ng h \' \' , " " " - - - ...'
-_SPELLED = dict(zip("ıøłđðþßæœəŋħ‘’‚“”„–—−…", _SPELLINGS.split(), strict=True))
+# The label -----------------------------------------------------------------------------------
 
 
 class Label:

@@ -18,6 +18,13 @@ Colour = tuple[float, float, float]
 """Red, green, blue, 0 to 255."""
 MOODS = ("day", "sunset", "dawn", "night", "spring", "sea", "autumn", "forest")
 """The moods of prompts without any known word."""
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
+MAX_FRAMES = 1000
+MAX_FPS = 120
+MAX_STEPS = 1000
+_IGNORED = {"callbackurl", "projectid"}
+_NAMES_A_FILE = re.compile(r"(image|video|file|audio|mask)s?(url)?$|url$", re.IGNORECASE)
+_FRAME_NAMES = ("frameNumber", "numFrames", "frameNum", "frames")
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
@@ -138,11 +145,6 @@ def _first(words: list[str], moods: Mapping[str, str]) -> str:
     return next((by_word[word] for word in words if word in by_word), "")
 
 
-MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
-MAX_FRAMES = 1000
-MAX_FPS = 120
-MAX_STEPS = 1000
-
 # The option values of animate-diff's loraType, by their labels.
 CAMERA_MOVES: Mapping[str, str] = {
     "FILE:169584": "ZoomIn",
@@ -155,8 +157,8 @@ CAMERA_MOVES: Mapping[str, str] = {
     "FILE:169580": "RollingAnticlockwise",
 }
 
-_IGNORED = {"callbackurl", "projectid"}
-_NAMES_A_FILE = re.compile(r"(image|video|file|audio|mask)s?(url)?$|url$", re.IGNORECASE)
+
+# Parameters ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -254,9 +256,6 @@ def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
         layout_key=_digest([slug, prompt, seed]),
         detail_key=_digest([slug, _visible(parameters), [_hash_input(path) for path in input_files(job)]]),
     )
-
-
-_FRAME_NAMES = ("frameNumber", "numFrames", "frameNum", "frames")
 
 
 def _slug(model: str) -> str:

@@ -31,23 +31,23 @@ def clips_at_hand(example: Any) -> Iterator[None]:
     """Puts a copy of a run's clip where downloads go: nothing is fetched, probed or made a poster of."""
     from wiro_nb.execution.finalize import Finisher
 
-    fetch = Finisher.fetch
+    download = Finisher._download
     ready, source = example.outputs[0], example.path
 
     def copy(folder: Path) -> None:
         folder.mkdir(parents=True)
         shutil.copyfile(source, folder / ready.name)
 
-    async def put(self: Finisher, active: Any, task: Any) -> tuple[Any, ...]:
+    async def put(self: Finisher, active: Any, task: Any, **_: Any) -> tuple[Any, ...]:
         folder = Path(active.row.folder)
         copy(folder)
         return (replace(ready, path=f"{folder.name}/{ready.name}", poster_path=None, url=task.outputs[0].url),)
 
-    Finisher.fetch = put  # type: ignore[method-assign]
+    Finisher._download = put  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Finisher.fetch = fetch  # type: ignore[method-assign]
+        Finisher._download = download  # type: ignore[method-assign]
 
 
 @dataclass

@@ -187,7 +187,9 @@ class Downloader:
                 size = file.tell()
         if total is not None and size < total:
             return False
-        return await asyncio.to_thread(_is_all, part, output)
+        if output.size_bytes is None or size >= output.size_bytes:
+            return True
+        return await asyncio.to_thread(_is_whole, part, output)
 
 
 def _refused_by_host(url: str, status: int) -> DownloadFailed:
@@ -232,13 +234,8 @@ def choose_names(outputs: Sequence[Output]) -> list[str]:
     return chosen
 
 
-def _is_all(part: Path, output: Output) -> bool:
-    """False for a file shorter than the service listed, though the host called it whole. Blocks.
-
-    A list may name a wrong size: a file that is whole by its own structure is all there is.
-    """
-    if output.size_bytes is None or _size_of(part) >= output.size_bytes:
-        return True
+def _is_whole(part: Path, output: Output) -> bool:
+    """Says whether a file shorter than listed is whole by its own structure: a list may be wrong. Blocks."""
     _check_type(part, output)  # reports an error page as such, not as a short clip
     return is_whole(part)
 
@@ -255,21 +252,21 @@ def measure_output(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOu
     """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread."""
     if not output.name or output.problem:
         return output
-    path = folder / output.name
-    poster_path = None
+    path, poster_path = folder / output.name, None
+    shown = PurePosixPath(relative_path(path, notebook_dir))
+    output = replace(output, path=str(shown))
     try:
         info = decode.probe(path)
         poster = decode.make_poster(path)
         if poster is not None:
             poster_file = path.with_name(f"{path.stem}.poster.jpg")
             poster_file.write_bytes(poster)
-            poster_path = relative_path(poster_file, notebook_dir)
+            poster_path = str(shown.with_name(poster_file.name))
     except Exception:  # a strange file must not take the run with it
         _log.exception("%s could not be measured", output.name)
-        return replace(output, path=relative_path(path, notebook_dir))
+        return output
     return replace(
         output,
-        path=relative_path(path, notebook_dir),
         poster_path=poster_path,
         width=info.width,
         height=info.height,

@@ -195,8 +195,9 @@ def open_media(path: Path) -> Iterator[Any]:
 def frames(path: Path) -> Iterator[Any]:
     """Yields the decoded frames of a clip's first video track; nothing where there is none."""
     with open_media(path) as container:
-        if container.streams.video:
-            yield from container.decode(container.streams.video[0])
+        for track in container.streams.video[:1]:
+            track.codec_context.thread_count = 1  # threads take longer to start than they save
+            yield from container.decode(track)
 
 
 def _at(path: Path, index: int) -> Image | None:

@@ -129,6 +129,7 @@ class Task:
             "project_id": self.project_id,
             "model": self.slug,
             "created": self.created,
+            "ended": self.stamps.get(_STAMPS["task_postprocess_end"]),
             "parameters": self.parameters,
             "status": self.status,
             "pexit": self.exit_code,

@@ -86,11 +86,10 @@ def format_datetime(moment: datetime) -> str:
     return f"{local.day} {local:%b %Y %H:%M}"
 
 
-def format_when(moment: datetime, now: datetime | None = None) -> str:
+def format_when(moment: datetime) -> str:
     """Returns "14:02" for today, "yesterday 14:02", else the date."""
     local = moment.astimezone()
-    today = (now or datetime.now(UTC)).astimezone().date()
-    days = (today - local.date()).days
+    days = (datetime.now(UTC).astimezone().date() - local.date()).days
     if days == 0:
         return f"{local:%H:%M}"
     return f"yesterday {local:%H:%M}" if days == 1 else f"{local.day} {local:%b %Y}"

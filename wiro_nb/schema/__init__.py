@@ -84,8 +84,8 @@ def find_bundled(slug: str) -> ModelSchema | None:
     return None
 
 
-def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
-    """Returns the slugs closest to what was typed, best first.
+def near_models(query: str, slugs: Iterable[str]) -> list[str]:
+    """Returns up to three slugs closest to what was typed, best first.
 
     A slug that contains the query counts more than a similar spelling. A query without an owner ("vace") is
     compared with the names alone.
@@ -93,7 +93,6 @@ def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
     Args:
         query: What was typed, with or without the owner.
         slugs: The slugs to choose from.
-        count: How many at most.
     """
     wanted = query.strip().lower()
     if not wanted:
@@ -105,7 +104,7 @@ def near_models(query: str, slugs: Iterable[str], count: int = 3) -> list[str]:
         score = difflib.SequenceMatcher(None, wanted, compared).ratio() + (1.0 if wanted in lower else 0.0)
         if score >= 0.5:
             scored.append((-score, slug))
-    return [slug for _, slug in sorted(scored)[:count]]
+    return [slug for _, slug in sorted(scored)[:3]]
 
 
 def free_form_schema(slug: str) -> ModelSchema:

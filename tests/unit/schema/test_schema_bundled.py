@@ -113,7 +113,7 @@ def test_a_model_is_found_by_slug_or_run_path_in_any_case(text: str) -> None:
 )
 def test_near_models_leads_with_the_one_meant(query: str, first: str) -> None:
     assert near_models(query, SLUGS)[0] == first
-    assert len(near_models(query, SLUGS, count=1)) == 1
+    assert len(near_models(query, SLUGS)) <= 3
 
 
 def test_near_models_is_empty_for_nonsense() -> None:

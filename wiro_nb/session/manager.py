@@ -36,15 +36,7 @@ from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
-from wiro_nb.session.submission import (
-    Batch,
-    Planner,
-    Submission,
-    attach_task,
-    notebook_dir_of_row,
-    read_task,
-    read_task_id,
-)
+from wiro_nb.session.submission import Batch, Planner, Submission, attach_task, notebook_dir_of_row, read_task
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -227,7 +219,7 @@ class Manager:
         Raises:
             NotAccessible: The service has no such task for this account.
         """
-        task = self._ask(read_task(self.services.connection(self.service_name), read_task_id(task_id)))
+        task = self._ask(read_task(self.services.connection(self.service_name), task_id))
         row = attach_task(self.ledger, task, self.choice, origin or Origin(), self.settings.out_dir)
         run = self._handle(row)
         if not run.row.state.is_final:

@@ -247,12 +247,8 @@ def _store(prepared: Prepared, notebook_dir: Path) -> Prepared:
 # Tasks that exist already --------------------------------------------------------------------
 
 
-def read_task_id(typed: object) -> str:
-    """Returns the id of a task as text; whole numbers are taken too.
-
-    Raises:
-        InputError: It is none.
-    """
+def _read_task_id(typed: object) -> str:
+    """Returns the id of a task as text; whole numbers are taken too."""
     try:
         text = typed.strip() if isinstance(typed, str) else str(operator.index(typed))  # type: ignore[arg-type]
         text.encode()
@@ -263,12 +259,14 @@ def read_task_id(typed: object) -> str:
     return text
 
 
-async def read_task(connection: Connection, task_id: str) -> Task:
+async def read_task(connection: Connection, typed: object) -> Task:
     """Reads a task that the user named.
 
     Raises:
+        InputError: What was typed is no id of a task.
         NotAccessible: The service has no such task for this account.
     """
+    task_id = _read_task_id(typed)
     try:
         return await connection.read_task(task_id, None)
     except NotAccessible as error:

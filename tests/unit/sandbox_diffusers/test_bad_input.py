@@ -79,6 +79,15 @@ def test_what_cannot_be_done_is_a_sentence(
         run(**given)
 
 
+def test_a_disk_that_is_nearly_full_is_named_before_anything_runs(
+    run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1_000_000})()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(EngineError, match=r"nearly full\. Free some space, or set WIRO_DATA_DIR"):
+        run()
+
+
 def test_a_picture_that_is_none_is_named(run: Callable[..., list[str]], tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no picture")

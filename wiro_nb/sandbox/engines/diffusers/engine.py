@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 __all__ = ["DiffusersEngine", "describe_call", "for_worker", "read_request", "schema_of"]
 
 GB = 1_000_000_000
+_SPARE_BYTES = 200_000_000
 _TYPES = {bool: "checkbox", int: "integer", float: "float"}
 
 
@@ -109,8 +111,10 @@ def _prepare(model: LocalModel, job: Job) -> tuple[Call, dict[str, Path]]:
     """Makes the call and finds its weights. Blocking.
 
     Raises:
-        EngineError: The request cannot be done, a picture cannot be read, weights are missing.
+        EngineError: The request cannot be done, a picture cannot be read, weights are missing, the disk is full.
     """
+    if shutil.disk_usage(job.out_dir).free < _SPARE_BYTES:
+        raise EngineError("The disk of the data folder is nearly full. Free some space, or set WIRO_DATA_DIR.")
     call = make_call(read_request(model, job))
     folders: dict[str, Path] = {}
     for repository in call.repositories:

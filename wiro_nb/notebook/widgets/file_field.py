@@ -164,7 +164,7 @@ class FileField(Field):
             elif content.get("type") == "recent" and self._sources is not None:
                 self.send({"type": "recent", "runs": self._sources.recent(self.media)})
         except WiroError as error:
-            message = f"{error.message} {error.hint}".strip()
+            message = _sentences(error)
             self.trouble = message if content.get("type") == "add" else self.trouble
             self._refuse(upload_id, message)
         except OSError as error:
@@ -229,7 +229,7 @@ class FileField(Field):
         except WiroError as error:
             final.unlink(missing_ok=True)
             folder.rmdir() if not any(folder.iterdir()) else None
-            self._refuse(upload_id, f"{error.message} {error.hint}".strip())
+            self._refuse(upload_id, _sentences(error))
             return
         self._facts[source] = {
             "name": upload.name,
@@ -289,3 +289,8 @@ def _browser_facts(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(thumb, str) and thumb.startswith("data:image/jpeg;base64,") and len(thumb) <= _THUMB_LIMIT:
         facts["thumb"] = thumb
     return facts
+
+
+def _sentences(error: WiroError) -> str:
+    hint = f" {error.hint[0].upper()}{error.hint[1:]}." if error.hint else ""
+    return error.sentence + hint

@@ -133,7 +133,9 @@ class Request:
         frames = self.whole(name, default, 1, high)
         if frames % 4 != 1:
             below = frames // 4 * 4 + 1 if frames % 4 else frames - 3
-            raise EngineError(f"{name} must be 4n + 1, for example {below} or {below + 4}; {frames} were asked for.")
+            raise EngineError(
+                f"{name} must be 4n + 1, for example {below} or {below + 4}; {frames} were asked for."
+            )
         return frames
 
     def seed(self, name: str = "seed") -> int:

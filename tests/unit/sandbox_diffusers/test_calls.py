@@ -119,7 +119,7 @@ def test_settings_become_arguments(model: Any, given: dict[str, Any], expected: 
         (ANIMATE, (), {"selectedModelPrivate": "mine"}, "not public"),
         (ANIMATE, (), {"loraType": "FILE:1"}, "unknown; there are FILE:169584"),
         (ANIMATE, (), {"steps": "many"}, "steps must be a whole number"),
-        (TI2V, (), {"numFrames": 40}, "4n.1, such as 37 or 41"),
+        (TI2V, (), {"numFrames": 40}, r"4n \+ 1, for example 37 or 41"),
         (TI2V, (), {"size": "830*480"}, "multiples of 32"),
         (TI2V, (), {"size": "wide"}, r"size must read like 832\*480"),
         (VACE, (), {"frameNum": "12.5"}, "whole number"),

@@ -172,7 +172,7 @@ def test_completion_offers_commands_models_settings_choices_and_runs(loaded: Liv
     for command in ("show", "rerun", "compare"):
         assert loaded.complete(f"%wiro {command} ")[0] == short_id
     answer = loaded.reply_to(loaded.client.complete("%wiro rerun ", 12))["content"]["metadata"]
-    assert answer["_jupyter_types_experimental"][0]["type"] == "a completed sea"  # beside the id
+    assert answer["_jupyter_types_experimental"][0]["type"] == "a\N{NO-BREAK SPACE}completed\N{NO-BREAK SPACE}sea"
     assert "wiro_outputs/" in loaded.complete("%wiro run pruna/vace inputImage=wiro")
 
 

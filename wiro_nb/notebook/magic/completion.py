@@ -145,7 +145,12 @@ def _of_kind(kind: str, typed: str) -> Offer | None:
         return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
     if kind in ("run", "source"):
         known = session.known_runs()
-        runs = {run.short_id: shorten(run.snapshot.prompt, _LONGEST_PROMPT) or run.model for run in known}
+        # JupyterLab breaks what stands beside an offer at its spaces, over the rows below.
+        about = (" ".join(run.snapshot.prompt.split()) or run.model for run in known)
+        runs = {
+            run.short_id: shorten(text, _LONGEST_PROMPT).replace(" ", "\N{NO-BREAK SPACE}")
+            for run, text in zip(known, about, strict=True)
+        }
         offer = _offer(typed, [*runs, *(_paths(typed) if kind == "source" else ())], "run")
         return (
             None if offer is None else replace(offer, about={text: runs.get(text, "file") for text in offer.texts})

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -51,13 +52,18 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @dataclass
 class Studio:
-    """The diffusers engine on a loop of its own. `calls` replaces arguments of the next calls."""
+    """The diffusers engine on a loop of its own.
+
+    `size` and `changes` replace arguments of the next calls; `times` are those of the last run's phases and steps.
+    """
 
     root: Path
     runner: asyncio.Runner
     pool: Pool
+    size: dict[str, Any] = field(default_factory=lambda: dict(SMALL))
     changes: dict[str, Any] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
+    times: list[tuple[str, float]] = field(default_factory=list)
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -66,7 +72,7 @@ class Studio:
     def shrink(self, request: Request) -> Call:
         """Makes the call that the engine makes, and lowers what takes time."""
         call = self._make_call(request)
-        return replace(call, arguments={**call.arguments, **SMALL, **self.changes})
+        return replace(call, arguments={**call.arguments, **self.size, **self.changes})
 
     _make_call = staticmethod(engine_module.make_call)
 
@@ -76,10 +82,12 @@ class Studio:
         self.count += 1
         folder = self.root / str(self.count)
         folder.mkdir()
-        self.progress = []
+        self.progress, self.times = [], []
 
         async def report(progress: Progress) -> None:
             self.progress.append(progress)
+            if progress.preview is None:
+                self.times.append((progress.phase, time.monotonic()))
             if at is not None and progress.phase == "generate":
                 at.set()
 
@@ -106,6 +114,13 @@ class Studio:
         worker = self.pool._slots[0].worker
         assert worker is not None
         return worker._process.pid
+
+    @property
+    def device(self) -> str:
+        """What the first worker computes on: "CPU", or the name of a card."""
+        worker = self.pool._slots[0].worker
+        assert worker is not None
+        return str(worker.facts["device_name"])
 
 
 @pytest.fixture(scope="session")

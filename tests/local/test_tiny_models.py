@@ -62,7 +62,8 @@ def test_the_same_request_gives_the_same_bytes_and_every_setting_changes_them(
     assert digest(studio.bytes_of(model, base, *pictures)) == digest(clip)
 
     made = first.made_by
-    assert (made["engine"], made["seed"], made["device"], made["dtype"]) == ("diffusers", 7, "CPU", "float32")
+    dtype = "float32" if studio.device == "CPU" else "bfloat16"
+    assert (made["engine"], made["seed"], made["device"], made["dtype"]) == ("diffusers", 7, studio.device, dtype)
     assert made["versions"]["torch"]
     assert made["repositories"]["pipeline"]["licence"]
     assert made["repositories"]["pipeline"]["revision"] == "a plain copy"
@@ -161,6 +162,8 @@ def test_a_killed_worker_costs_a_second_run_with_the_same_bytes(studio: Studio) 
 
 
 def test_too_little_memory_is_a_sentence_and_the_next_run_works(studio: Studio) -> None:
+    if studio.device != "CPU":
+        pytest.skip("the noise is made in the machine's memory, and fills it before the card's")
     with pytest.raises(EngineError, match=r"^Out of memory on CPU \(.*40000001 frames\): lower the size"):
         studio.run(TI2V, SEED, num_frames=40_000_001, width=512, height=512)
     assert studio.run(TI2V, SEED).outputs[0].frames == 5

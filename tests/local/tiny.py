@@ -72,10 +72,10 @@ def _animatediff(root: Path) -> None:
     motion.save_pretrained(root / "guoyww/animatediff-motion-adapter-v1-5-2")
     full = diffusers.UNetMotionModel.from_unet2d(unet, motion)
     for name in ("zoom-in", "pan-left"):
-        _save_lora(full, root / f"guoyww/animatediff-motion-lora-{name}", "motion_modules", "unet")
+        save_lora(full, root / f"guoyww/animatediff-motion-lora-{name}", "motion_modules", "unet")
 
 
-def _save_lora(module: Any, folder: Path, within: str, prefix: str) -> None:
+def save_lora(module: Any, folder: Path, within: str, prefix: str) -> None:
     """Writes a LoRA for the query projections of a module."""
     from safetensors.torch import save_file
 
@@ -89,7 +89,7 @@ def _save_lora(module: Any, folder: Path, within: str, prefix: str) -> None:
 
 
 def _wan_lora(folder: Path) -> None:
-    _save_lora(_wan_transformer(in_channels=36), folder, "attn", "transformer")
+    save_lora(_wan_transformer(in_channels=36), folder, "attn", "transformer")
 
 
 def _wan_transformer(in_channels: int = 16, out_channels: int = 16) -> Any:

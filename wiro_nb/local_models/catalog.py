@@ -196,7 +196,7 @@ _HUNYUAN_PARTS = pipeline_files("scheduler", "text_encoder", "text_encoder_2", "
 _BUNDLED = (
     LocalModel("wiro/animate-diff", _ANIMATE_DIFF, "animatediff", 8),
     LocalModel(
-        "Wan-AI/Wan2.2-TI2V-5B-text-to-video", (Repository("Wan-AI/Wan2.2-TI2V-5B-Diffusers"),), "wan_ti2v", 16
+        "Wan-AI/Wan2.2-TI2V-5B-text-to-video", (Repository("Wan-AI/Wan2.2-TI2V-5B-Diffusers"),), "wan_ti2v", 12
     ),
     LocalModel(
         "pruna/vace",

@@ -236,12 +236,12 @@ PARTS = {"transformer": 14 * GB, "text_encoder": 6 * GB, "vae": GB // 10}
 @pytest.mark.parametrize(
     ("card_gb", "ram_gb", "expected"),
     [
-        (80, 128, MemoryPlan("none", False, False, 40_200_000_000)),
-        (40, 128, MemoryPlan("model", False, False, 40_200_000_000)),
-        (24, 128, MemoryPlan("model", True, True, 26_200_000_000)),
-        (12, 128, MemoryPlan("group", False, True, 40_200_000_000)),
+        (80, 128, MemoryPlan("none", False, 40_200_000_000)),
+        (50, 128, MemoryPlan("none", True, 40_200_000_000)),
+        (40, 128, MemoryPlan("model", True, 40_200_000_000)),
+        (24, 128, MemoryPlan("group", True, 40_200_000_000)),
         (24, 16, "needs 40 GB of memory and this machine has 16"),
-        (None, 128, MemoryPlan("none", False, False, 80_400_000_000)),
+        (None, 128, MemoryPlan("none", False, 80_400_000_000)),
         (None, 64, "needs 80 GB of memory and this machine has 64"),
     ],
 )

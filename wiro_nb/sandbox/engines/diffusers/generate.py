@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pipelines import LoadedPipeline, load_pipeline, plan_for
+from wiro_nb.sandbox.engines.diffusers.pipelines import LoadedPipeline, card_bytes, load_pipeline, plan_for
 from wiro_nb.sandbox.engines.diffusers.preview import PreviewClock
 from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
 
@@ -40,17 +40,20 @@ class Generator:
     def __init__(self, index: int) -> None:
         count = torch.cuda.device_count()
         self._device = torch.device("cuda", index % count) if count else torch.device("cpu")
+        self._memory_bytes = card_bytes(self._device)
+        if self._memory_bytes is not None:
+            total = torch.cuda.get_device_properties(self._device).total_memory
+            torch.cuda.set_per_process_memory_fraction(self._memory_bytes / total, self._device)
         self._loaded: OrderedDict[str, LoadedPipeline] = OrderedDict()
         self._phase = "load"
 
     def describe(self) -> dict[str, Any]:
         """Returns what the service is told about this worker."""
-        is_card = self._device.type == "cuda"
-        properties = torch.cuda.get_device_properties(self._device) if is_card else None
+        has_card = self._memory_bytes is not None
         return {
             "device": str(self._device),
-            "device_name": properties.name if properties else "CPU",
-            "memory_bytes": properties.total_memory if properties else None,
+            "device_name": torch.cuda.get_device_name(self._device) if has_card else "CPU",
+            "memory_bytes": self._memory_bytes,
             "devices": max(torch.cuda.device_count(), 1),
             "versions": {name: metadata.version(name) for name in _VERSIONS},
         }
@@ -67,6 +70,9 @@ class Generator:
             Cancelled: The job was cancelled.
         """
         self._phase = "load"
+        has_card = self._memory_bytes is not None
+        if has_card:
+            torch.cuda.reset_peak_memory_stats(self._device)
         try:
             channel.report("load")
             loaded = self._load(call)
@@ -82,7 +88,9 @@ class Generator:
             raise EngineError(self._out_of_memory(call)) from error
         facts = {"device": self.describe()["device_name"], "dtype": str(loaded.dtype).removeprefix("torch.")}
         plan = loaded.plan
-        memory = {"offload": plan.offload, "fp8": plan.fp8, "vae_tiling": plan.vae_tiling}
+        memory: dict[str, Any] = {"offload": plan.offload, "vae_tiling": plan.vae_tiling}
+        if has_card:
+            memory["peak_gb"] = round(torch.cuda.max_memory_reserved(self._device) / GB, 1)
         scheduler = type(loaded.pipe.scheduler).__name__
         versions = self.describe()["versions"]
         return {**size, "facts": {**facts, "memory": memory, "scheduler": scheduler, "versions": versions}}
@@ -101,9 +109,7 @@ class Generator:
         return self._loaded[key]
 
     def _cache_bytes(self) -> int:
-        if self._device.type == "cuda":
-            return int(0.8 * torch.cuda.get_device_properties(self._device).total_memory)
-        return 8 * GB
+        return 8 * GB if self._memory_bytes is None else int(0.8 * self._memory_bytes)
 
     def _unload(self) -> None:
         self._loaded.clear()

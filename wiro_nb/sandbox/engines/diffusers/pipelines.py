@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan, count_parameters, plan_memory
 from wiro_nb.sandbox.engines.diffusers.preview import LatentColours
 
-__all__ = ["LoadedPipeline", "load_pipeline", "plan_for"]
+__all__ = ["MEMORY_VARIABLE", "LoadedPipeline", "card_bytes", "load_pipeline", "plan_for"]
+
+MEMORY_VARIABLE = "WIRO_LOCAL_GPU_MEMORY_GB"
 
 _DENOISERS = ("transformer", "transformer_2", "unet")
 
@@ -95,6 +98,20 @@ class LoadedPipeline:
                 yield getattr(self.pipe, name)
 
 
+def card_bytes(device: torch.device) -> int | None:
+    """Returns the memory of a card that may be used, or None for the CPU.
+
+    `WIRO_LOCAL_GPU_MEMORY_GB` lowers it, so that a card can be shared.
+    """
+    if device.type != "cuda":
+        return None
+    total: int = torch.cuda.get_device_properties(device).total_memory
+    try:
+        return min(total, int(float(os.environ[MEMORY_VARIABLE]) * 1e9))
+    except (KeyError, ValueError, OverflowError):
+        return total
+
+
 def plan_for(call: dict[str, Any], device: torch.device) -> MemoryPlan:
     """Returns how a call's weights are held.
 
@@ -102,8 +119,7 @@ def plan_for(call: dict[str, Any], device: torch.device) -> MemoryPlan:
         EngineError: They do not fit on this machine.
     """
     parts = count_parameters((role, Path(folder)) for role, folder in call["folders"].items())
-    card = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
-    plan = plan_memory(parts, card, _ram_bytes())
+    plan = plan_memory(parts, card_bytes(device), _ram_bytes())
     if isinstance(plan, str):
         raise EngineError(plan)
     return plan
@@ -130,9 +146,8 @@ def load_pipeline(call: dict[str, Any], plan: MemoryPlan, device: torch.device) 
     )
     pipe.set_progress_bar_config(disable=True)
     loaded = LoadedPipeline(pipe, pipe.scheduler, plan, dtype, None)
-    if plan.fp8:
-        for module in loaded._denoisers():
-            module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    if hasattr(pipe.vae, "enable_slicing"):
+        pipe.vae.enable_slicing()  # a decoder of pictures takes one frame after the other
     if plan.vae_tiling and hasattr(pipe.vae, "enable_tiling"):
         pipe.vae.enable_tiling()
     if plan.offload == "model":
@@ -175,8 +190,6 @@ def _layers(part: Any) -> Iterator[Any]:
 
 def _ram_bytes() -> int:
     """Returns the memory of the machine; without a figure it counts as unlimited."""
-    import os
-
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -80,12 +80,6 @@ class SandboxProcess:
         """Process id of the sandbox when this process owns it."""
         return self._process.pid if self._process is not None else None
 
-    @property
-    def running(self) -> Service | None:
-        """Address of the sandbox while it is this process's own and runs; else `ensure` has to look."""
-        own, running = self._process, self._running
-        return running.service if running is not None and own is not None and own.poll() is None else None
-
     def ensure(self) -> Service:
         """Returns the address of the running sandbox; starts one when there is none. Blocks up to 30 s.
 
@@ -95,12 +89,11 @@ class SandboxProcess:
             ConnectFailed: It did not answer in time.
         """
         with self._lock:
-            running, self._running = self._running, None
-            if running is None or not self._is_alive(running):
-                self._reap()
-                running = self._start()
-            self._running = running
-            return running.service
+            if self._running is not None and self._is_alive(self._running):
+                return self._running.service
+            self._reap()
+            self._running = self._start()
+            return self._running.service
 
     def close(self, timeout_s: float = 3.0) -> None:
         """Ends the sandbox when this process owns it."""
@@ -333,8 +326,7 @@ class Connection:
     async def _living_service(self) -> Service:
         if self._process is None:
             return self.choice.to_service()
-        running = self._process.running
-        return running if running is not None else await asyncio.to_thread(self._process.ensure)
+        return await asyncio.to_thread(self._process.ensure)
 
     async def _replace(self, service: Service) -> None:
         from wiro_nb.api.client import WiroClient

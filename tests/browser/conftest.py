@@ -25,6 +25,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.conftest import SandboxProcess
+
 from .static_page import StaticPage, open_static_page
 
 INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
@@ -166,8 +168,12 @@ class NotebookPage:
 
 
 @pytest.fixture(scope="session")
-def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_server(tmp_path_factory.mktemp("jupyter")) as server:
+def jupyter_server(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    base = tmp_path_factory.mktemp("jupyter")
+    start_sandbox("--speed", "20", "--balance", "1000", data=base / "wiro" / "sandbox")
+    with run_server(base) as server:
         yield server
 
 
@@ -321,7 +327,7 @@ IS_OPEN = """(path) => {
 
 
 class Desk:
-    """One page for JupyterLab and one for Notebook 7, the same for all notebooks of a test."""
+    """One page for JupyterLab, loaded once for all tests, and one for Notebook 7."""
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
@@ -364,11 +370,13 @@ class Desk:
         return True
 
     def tidy(self) -> None:
-        """Ends the kernels of a test and closes its pages: what one leaves behind must not meet the next."""
-        while self._pages:
-            page = self._pages.popitem()[1]
+        """Ends the kernels of a test, forgets what a person chose, and closes all pages but JupyterLab's."""
+        for (url, app), page in list(self._pages.items()):
             page.evaluate(CLOSE_ALL)
-            page.context.close()
+            page.evaluate("() => localStorage.clear()")
+            if app != "lab":
+                del self._pages[url, app]
+                page.context.close()
 
 
 @pytest.fixture

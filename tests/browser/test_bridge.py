@@ -18,7 +18,7 @@ bridge = BridgeWidget(handshakes.append)
 """
 
 
-def test_records_reach_the_file_once_and_outputs_are_repaired(
+def test_records_reach_the_file_once_outputs_are_repaired_and_a_reload_dirties_nothing(
     open_notebook: OpenNotebook, jupyter_server: Server
 ) -> None:
     path = jupyter_server.root / "bridge.ipynb"
@@ -65,26 +65,15 @@ def test_records_reach_the_file_once_and_outputs_are_repaired(
     assert len(saved["metadata"]["wiro"]["runs"]) == 200
     assert "".join(saved["cells"][0]["outputs"][0]["data"]["text/plain"]) == "done now", "nothing older overwrites"
 
-
-def test_the_bridge_repeats_its_handshake_after_a_reload_and_dirties_nothing(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook([SETUP])
-    notebook.wait_for_answer("len(handshakes)", "1")
-    notebook.execute("bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})")
-    notebook.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['01A']"
-    )
-    notebook.saved()
     notebook.page.reload()
     notebook.wait_for_kernel()
     notebook.wait_for_answer("len(handshakes)", "2")
-    notebook.execute("bridge.send_runs({'01A': {'status': 'succeeded', 'format': 1, 'run_id': '01A'}})")
-    notebook.wait_for_answer("handshakes[1]['known']", "{'01A': 'succeeded'}")
+    notebook.wait_for_answer("handshakes[1]['known']['020229']", "'succeeded'")
+    notebook.execute("bridge.send_runs({'020229': {'status': 'succeeded', **done, 'run_id': '020229'}})")
+    notebook.wait_for_answer("len(handshakes)", "2")
     assert notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty") is False
 
-
-def test_where_several_pages_share_a_notebook_a_later_one_waits_for_its_turn(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook([SETUP])
-    notebook.wait_for_answer("len(handshakes)", "1")
+    # Where several pages share a notebook, a later one waits for its turn.
     notebook.page.evaluate(
         """() => {
             const {model} = window.jupyterapp.shell.currentWidget.context;
@@ -99,10 +88,10 @@ def test_where_several_pages_share_a_notebook_a_later_one_waits_for_its_turn(ope
     )
     notebook.execute(
         "bridge._receive(bridge, {'type': 'handshake', 'page': 'of somebody who opened it later'}, [])\n"
-        "bridge.send_runs({'01A': {'format': 1, 'run_id': '01A', 'status': 'succeeded'}})"
+        "bridge.send_runs({'03': {'format': 1, 'run_id': '03', 'status': 'succeeded'}})"
     )
     notebook.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['01A']"
+        "() => window.jupyterapp.shell.currentWidget.context.model.sharedModel.getMetadata('wiro')?.runs?.['03']"
     )
     (after_ms,) = notebook.page.evaluate("() => window.writes")
     assert after_ms >= 1990, "the other page could have written before"

@@ -15,15 +15,7 @@ BUDGET = (
 )
 
 
-def test_a_budget_is_written_into_the_notebook_and_taken_out_again(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook(["%load_ext wiro_nb", "%wiro budget 5"])
-    notebook.page.wait_for_function(f"() => ({BUDGET})() === '5'")
-    assert notebook.saved()["metadata"]["wiro"]["budget"] == "5"
-    notebook.execute("get_ipython().run_line_magic('wiro', 'budget none')")
-    notebook.page.wait_for_function(f"() => ({BUDGET})() === 'none'")
-
-
-def test_a_notebook_that_comes_from_elsewhere_brings_its_budget(open_notebook: OpenNotebook) -> None:
+def test_a_notebook_brings_its_budget_which_is_changed_and_taken_out_again(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook(["%load_ext wiro_nb", "1"], run=False)
     notebook.page.evaluate(
         """() => window.jupyterapp.shell.currentWidget.context.model.sharedModel
@@ -42,3 +34,8 @@ def test_a_notebook_that_comes_from_elsewhere_brings_its_budget(open_notebook: O
         ".get_budget(current_context().notebook))",
         "'2.50'",
     )
+    notebook.execute("get_ipython().run_line_magic('wiro', 'budget 5')")
+    notebook.page.wait_for_function(f"() => ({BUDGET})() === '5'")
+    assert notebook.saved()["metadata"]["wiro"]["budget"] == "5"
+    notebook.execute("get_ipython().run_line_magic('wiro', 'budget none')")
+    notebook.page.wait_for_function(f"() => ({BUDGET})() === 'none'")

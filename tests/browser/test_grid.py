@@ -8,7 +8,6 @@ from .conftest import NotebookPage, OpenNotebook, expect
 
 pytestmark = pytest.mark.browser
 
-LOAD = 'import os\nos.environ["WIRO_SANDBOX_SPEED"] = "30"\n%load_ext wiro_nb'
 SMALL = "frameNumber=32 steps=4 width=256 height=144"
 MODEL = "wiro/animate-diff"
 SWEEP = f"%%wiro {MODEL} --sweep seed=1..2 --sweep loraType=ZoomIn,PanLeft,PanRight {SMALL} --as grid\na calm sea"
@@ -38,10 +37,10 @@ def wait_until_done(notebook: NotebookPage) -> None:
     )
 
 
-def test_a_favourite_is_recorded_and_stays_in_the_static_form(
+def test_a_favourite_is_recorded_and_stays_in_the_static_form_that_outlives_the_kernel(
     open_notebook: OpenNotebook,
 ) -> None:
-    notebook = open_notebook([LOAD, SWEEP])
+    notebook = open_notebook(["%load_ext wiro_nb", SWEEP])
     notebook.page.wait_for_selector(".wiro-grid-card", timeout=DONE_MS)
     wait_until_done(notebook)
     notebook.page.get_by_role("button", name="Pick seed 1, PanLeft as best").click()
@@ -64,11 +63,7 @@ def test_a_favourite_is_recorded_and_stays_in_the_static_form(
     size = sum(len("".join(value) if isinstance(value, list) else str(value)) for value in output["data"].values())
     assert size < 6 * 30_000
 
-
-def test_when_the_kernel_goes_the_static_form_takes_the_place_of_the_grid(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook([LOAD, SWEEP])
-    notebook.page.wait_for_selector(".wiro-grid-card", timeout=DONE_MS)
-    wait_until_done(notebook)
+    # When the kernel goes, the static form takes the place of the grid.
     page = notebook.page
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     page.wait_for_selector(".jp-RenderedHTML table", timeout=DONE_MS)

@@ -1,22 +1,28 @@
-"""As JupyterHub serves it: an address below a path, a token, a notebook in a sub-folder with blanks."""
+"""The main job as a person does it in Notebook 7: a form, Run, the clip plays, save, come back.
+
+Served as JupyterHub does it: an address below a path, a token, a notebook in a sub-folder with blanks.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
-from .conftest import OpenNotebook, Server, expect, run_server
+from wiro_nb.provenance.record import check_record
+
+from .conftest import NotebookPage, OpenNotebook, Server, expect, run_server
 
 pytestmark = pytest.mark.browser
 
-CELLS = [
-    "%load_ext wiro_nb",
-    "%%wiro sandbox/plain-clip frames=9 seed=7 --as clip --wait\na paper boat",
-    "%wiro form sandbox/plain-clip",
-]
+CELLS = ["%load_ext wiro_nb", "%wiro form wiro/animate-diff steps=8 seed=7"]
+VIDEO = ".jp-OutputArea video"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @pytest.fixture(scope="module")
@@ -26,32 +32,85 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield server
 
 
-def test_clip_form_and_metadata_work_below_a_path(open_notebook: OpenNotebook, jupyter_server: Server) -> None:
+def play(notebook: NotebookPage) -> float:
+    """Plays the clip that is to be seen and returns how far it got, in seconds."""
+    video = notebook.page.locator(VIDEO).locator("visible=true").first
+    expect(video).to_have_attribute("src", re.compile("/files/"))
+    video.scroll_into_view_if_needed()
+    video.evaluate("(node) => { node.muted = true; window.playing = node; return node.play(); }")
+    notebook.page.wait_for_function("() => window.playing.currentTime > 0.3")
+    return float(video.evaluate("(node) => node.currentTime"))
+
+
+# Every word about the progress of a run, also one that is there for a moment only.
+KEEP_PROGRESS = """() => {
+    window.seen = new Set();
+    new MutationObserver((changes) => {
+        const bars = [...document.querySelectorAll('.wiro-run [role=progressbar]')];
+        const now = bars.map((bar) => bar.getAttribute('aria-valuetext'));
+        const before = changes.map((change) => change.oldValue);
+        for (const words of [...before, ...now].filter(Boolean)) window.seen.add(words);
+    }).observe(document.body, {
+        subtree: true, childList: true, attributeFilter: ['aria-valuetext'], attributeOldValue: true,
+    });
+}"""
+
+
+def outputs_with_record(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        output
+        for cell in saved["cells"]
+        for output in cell.get("outputs", [])
+        if "wiro" in output.get("metadata", {})
+    ]
+
+
+def test_from_form_to_a_clip_that_outlives_the_kernel_in_notebook_7_below_a_path(
+    open_notebook: OpenNotebook, jupyter_server: Server
+) -> None:
     folder = jupyter_server.root / "my films"
     folder.mkdir(parents=True)
-    notebook_file = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
+    cells = [nbformat.v4.new_code_cell(text) for text in CELLS]
+    notebook_file = nbformat.v4.new_notebook(cells=cells)
     notebook_file.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook_file, folder / "film.ipynb")
+    notebook = open_notebook(folder / "film.ipynb", app="notebook")
+    page = notebook.page
+    prompt = page.locator('.wiro-form [data-name="prompt"] textarea')
+    prompt.wait_for()
+    prompt.fill("a lighthouse")
+    page.evaluate(KEEP_PROGRESS)
+    page.locator(".wiro-btn-run").click()
+    page.locator(".wiro-run video").first.wait_for()
+    assert len(page.evaluate("() => [...window.seen]")) >= 3
+    assert play(notebook) > 0.3
+    assert page.evaluate("() => window.playing.src").startswith(f"{jupyter_server.url}files/")
+    notebook.shot("story-done")
 
-    notebook = open_notebook(folder / "film.ipynb")
-    video = notebook.page.locator(".jp-OutputArea video").first
-    video.wait_for()
-    expect(video).to_have_attribute("src", re.compile("/files/"))
-    # Asked for as the player asks: from below the path, with the page's cookie. Not every Chromium has H.264.
-    answer = video.evaluate(
-        """async (video) => {
-            const answer = await fetch(video.src);
-            const data = await answer.arrayBuffer();
-            const type = answer.headers.get('Content-Type');
-            return {url: answer.url, status: answer.status, type, size: data.byteLength};
-        }"""
-    )
-    assert (answer["status"], answer["type"]) == (200, "video/mp4")
-    assert answer["url"].startswith(f"{jupyter_server.url}files/")
-    clip = next((folder / "wiro_outputs").glob("*/0.mp4"))
-    assert answer["size"] == clip.stat().st_size
-    notebook.page.get_by_role("button", name="Run").first.wait_for()
+    notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "1")
     notebook.wait_for_runs("succeeded")
-    (record,) = notebook.saved()["metadata"]["wiro"]["runs"].values()
-    assert record["status"] == "succeeded"
-    assert (folder / record["outputs"][0]["path"]).exists()
+    saved = notebook.saved()
+    (record,) = saved["metadata"]["wiro"]["runs"].values()
+    assert check_record(record)["parameters"]["prompt"] == "a lighthouse"
+    assert page.locator(".wiro-form-results").is_hidden(), "the card shows the result already"
+    (output,) = outputs_with_record(saved)
+    assert output["metadata"]["wiro"] == record
+    assert WIDGET_VIEW not in output["data"]
+    assert (notebook.path.parent / record["outputs"][0]["path"]).is_file()
+
+    # Somebody else opens a copy: not trusted, no kernel needed for the clip to play.
+    copy = notebook.path.with_name(f"copy-of-{notebook.path.name}")
+    content = json.loads(notebook.path.read_text("utf-8"))
+    content["metadata"].pop("signature", None)
+    content["cells"][0]["source"] = "# opened by somebody else"
+    copy.write_text(json.dumps(content), "utf-8")
+    again = open_notebook(Path(copy), app="notebook", run=False)
+    again.page.locator(VIDEO).first.wait_for()
+    trusted = again.page.evaluate(
+        "() => [...window.jupyterapp.shell.currentWidget.content.model.cells].every((cell) => cell.trusted)"
+    )
+    assert not trusted
+    assert play(again) > 0.3
+    again.use_theme("JupyterLab Dark")
+    again.shot("story-untrusted-dark")
+    again.use_theme("JupyterLab Light")

@@ -15,27 +15,38 @@ CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def test_the_card_keeps_its_buttons_and_the_file_has_result_and_record(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook(["%load_ext wiro_nb", CELL + "costs $5 and $6", "%wiro runs", "%wiro nothing"])
+def test_the_file_has_result_and_record_and_a_list_follows_and_opens_the_run(open_notebook: OpenNotebook) -> None:
+    cells = ["%load_ext wiro_nb", "%wiro", CELL + "costs $5 and $6", "%wiro runs", "%wiro nothing"]
+    notebook = open_notebook(cells)
+    page = notebook.page
     # From here on nothing is drawn anew.
     notebook.wait_for_runs("succeeded")
-    video = notebook.page.locator(".jp-OutputArea video")
+    video = page.locator(".jp-OutputArea video")
     expect(video).to_have_count(1)
     expect(video).to_have_attribute("src", re.compile("/files/"))
-    notebook.page.locator(".jp-OutputArea").get_by_text("costs $5 and $6").first.wait_for()
+    # The clip plays from beside the notebook.
+    video.evaluate("(video) => { video.preload = 'auto'; video.load(); }")
+    page.wait_for_function("() => document.querySelector('.jp-OutputArea video').readyState >= 1")
     notebook.shot("magic")
+    rows = page.locator(".wiro-list-row")
+    expect(rows).to_have_count(2)
+    for row in rows.all():
+        expect(row).to_contain_text("costs $5 and $6")
+        expect(row).to_contain_text("Done")
+    rows.nth(1).locator("button").first.press("Enter")
+    opened = page.locator(".wiro-attached .wiro-run")
+    opened.locator("video").wait_for()
+    expect(opened).to_be_in_viewport()
+    notebook.shot("runs")
     saved = notebook.saved()
-    (output,) = saved["cells"][1]["outputs"]
-    assert WIDGET_VIEW not in output["data"]
+    assert all(WIDGET_VIEW not in output.get("data", {}) for cell in saved["cells"] for output in cell["outputs"])
+    (output,) = saved["cells"][2]["outputs"]
     record = output["metadata"]["wiro"]
     assert record["status"] == "succeeded"
     assert saved["metadata"]["wiro"]["runs"][record["run_id"]] == record
     html = "".join(output["data"]["text/html"])
     assert "<video" in html
     assert "Run again" not in html
-    # The clip plays from beside the notebook.
-    video.evaluate("(video) => { video.preload = 'auto'; video.load(); }")
-    notebook.page.wait_for_function("() => document.querySelector('.jp-OutputArea video').readyState >= 1")
 
 
 def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook: OpenNotebook) -> None:
@@ -68,21 +79,3 @@ def test_the_buttons_of_a_cell_run_again_edit_and_compare(open_notebook: OpenNot
     notebook.shot("cell-card")
     html = "".join(notebook.saved()["cells"][1]["outputs"][0]["data"]["text/html"])
     assert html.count("<video") == 2, "the run made below the card is in the file too"
-
-
-def test_the_monitor_follows_a_run_that_starts_later_and_a_list_opens_it(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook(["%load_ext wiro_nb", "%wiro", CELL + "a sea at noon", "%wiro runs"])
-    page = notebook.page
-    notebook.wait_for_runs("succeeded")
-    rows = page.locator(".wiro-list-row")
-    expect(rows).to_have_count(2)
-    for row in rows.all():
-        expect(row).to_contain_text("a sea at noon")
-        expect(row).to_contain_text("Done")
-    rows.nth(1).locator("button").first.press("Enter")
-    opened = page.locator(".wiro-attached .wiro-run")
-    opened.locator("video").wait_for()
-    expect(opened).to_be_in_viewport()
-    notebook.shot("runs")
-    saved = notebook.saved()
-    assert all(WIDGET_VIEW not in output["data"] for cell in saved["cells"] for output in cell["outputs"])

@@ -242,10 +242,11 @@ def test_json_is_cut_at_64_levels_and_texts_with_brackets_are_not_levels() -> No
     assert levels <= 64
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def cpu_seconds_of(call: Callable[[], object]) -> float:
+    """Measures this thread alone: what else the machine does makes no difference."""
+    started = time.thread_time()
     call()
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 LARGE = 20_000_000
@@ -268,7 +269,7 @@ def test_a_message_of_20_mb_is_cut_where_it_enters(name: str) -> None:
             read_envelope(200, {}, body)
         assert len(str(caught.value)) < 2000
 
-    assert seconds_of(refused) < 2.0
+    assert cpu_seconds_of(refused) < 2.0
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -280,7 +281,7 @@ def test_logs_of_20_mb_are_cut_where_they_enter(name: str) -> None:
         for text in (task.log, task.error_log, event.text or ""):
             clean_lines(text)
 
-    assert seconds_of(read) < 2.0
+    assert cpu_seconds_of(read) < 2.0
 
 
 def test_many_errors_of_one_answer_are_few() -> None:
@@ -293,6 +294,6 @@ def test_many_errors_of_one_answer_are_few() -> None:
 def test_5000_outputs_of_one_name_get_names_in_linear_time() -> None:
     same = [Output("clip.mp4", "video/mp4")] * 5000
     names: list[str] = []
-    assert seconds_of(lambda: names.extend(choose_names(same))) < 1.0
+    assert cpu_seconds_of(lambda: names.extend(choose_names(same))) < 1.0
     assert len({name.casefold() for name in names}) == 5000
     assert names[:3] == ["clip.mp4", "clip-2.mp4", "clip-3.mp4"]

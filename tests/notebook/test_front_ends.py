@@ -22,17 +22,20 @@ CELL = "%%wiro sandbox/plain-clip frames=9 seed=7 --as clip --wait\na paper boat
 DEADLINE_S = 90
 
 
+@pytest.fixture(scope="module")
+def service(
+    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+) -> SandboxProcess:
+    words = ("--engine", "instant", "--speed", "50", "--balance", "1000")
+    return start_sandbox(*words, data=tmp_path_factory.mktemp("data") / "sandbox")
+
+
 @pytest.fixture
-def env(
-    start_sandbox: Callable[..., SandboxProcess],
-    tmp_path_factory: pytest.TempPathFactory,
-    tmp_path: Path,
-) -> dict[str, str]:
-    data = tmp_path_factory.mktemp("data")
-    start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
+def env(service: SandboxProcess, tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WIRO_", "JPY_"))}
     (tmp_path / "ipython").mkdir()
-    return {**kept, "WIRO_DATA_DIR": str(data), "WIRO_SERVICE": "sandbox", "IPYTHONDIR": str(tmp_path / "ipython")}
+    own = {"WIRO_DATA_DIR": str(service.data.parent), "IPYTHONDIR": str(tmp_path / "ipython")}
+    return {**kept, **own, "WIRO_SERVICE": "sandbox"}
 
 
 def ipython(script: str, folder: Path) -> list[str]:

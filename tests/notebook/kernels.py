@@ -198,6 +198,12 @@ class LiveKernel:
                 return message
         raise AssertionError("the message did not come")
 
+    def tell(self, comm_id: str, content: dict[str, Any]) -> None:
+        """Sends a message of a page to a widget of the kernel."""
+        data = {"method": "custom", "content": content}
+        message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        self.client.shell_channel.send(message)
+
     def reset(self, folder: Path) -> None:
         """Makes the kernel as good as new: extension unloaded, no variables, this process's environment."""
         code = _RESET.format(environment=dict(os.environ), folder=str(folder))

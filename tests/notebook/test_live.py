@@ -30,20 +30,35 @@ def is_update(message: dict[str, Any], display_id: str) -> bool:
     return message["msg_type"] == "update_display_data" and content["transient"]["display_id"] == display_id
 
 
-def test_a_card_is_shown_at_once_and_replaced_by_the_result(
+def test_a_card_keeps_its_buttons_until_a_page_says_that_it_has_no_document(
     loaded: LiveKernel, shared_sandbox: SandboxProcess
 ) -> None:
-    answer = loaded.run(f"%%wiro {CLIP_MODEL} {SMALL} seed=7 --as clip\na live sea [hold]")
+    cell = f"%%wiro {CLIP_MODEL} {SMALL} seed=7 --as clip\na live sea [hold]"
+    answer = loaded.run(cell)
     card = answer.shown[0]
     assert WIDGET_VIEW in card["data"]
     assert "Not finished when this notebook was saved" in card["data"]["text/html"]
     shown_id = card["transient"]["display_id"]
     shared_sandbox.release(shared_sandbox.task_of("a live sea [hold]"))
+    ended = loaded.wait_for(lambda message: is_update(message, shown_id))["content"]
+    assert WIDGET_VIEW in ended["data"], "no page has answered: the kernel may only be busy"
+    assert "<video " in ended["data"]["text/html"]
+    again = loaded.run(cell).shown[0]
+    assert WIDGET_VIEW in again["data"], "a run that is shown again has its buttons too"
+    assert "Already made here" in again["data"]["text/html"]
+
+    (bridge,) = (
+        message["content"]["comm_id"]
+        for message in answer.heard
+        if message["msg_type"] == "comm_open"
+        and "BridgeWidget" in message["content"]["data"]["state"].get("_anywidget_id", "")
+    )
+    loaded.tell(bridge, {"type": "handshake", "notebook_ok": False})
     final = loaded.wait_for(lambda message: is_update(message, shown_id))["content"]
-    assert WIDGET_VIEW not in final["data"]
-    assert "<video " in final["data"]["text/html"]
+    assert WIDGET_VIEW not in final["data"], "a dead card would be saved there"
     check_record(final["metadata"]["wiro"])
     assert final["metadata"]["wiro"]["status"] == "succeeded"
+    assert WIDGET_VIEW not in loaded.run(cell).shown[0]["data"]
     assert loaded.run("print(clip.status)").text.strip() == "succeeded"
 
 

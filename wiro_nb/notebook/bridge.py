@@ -42,7 +42,8 @@ class Bridge:
         self._stale: set[str] = set()
         self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
         self._stale_forms: set[str] = set()
-        self.has_document = False  # True once a page has opened the notebook for writing
+        self.has_document: bool | None = None  # can a page write into the notebook? None: no page has answered
+        self.on_no_document: Callable[[], object] = lambda: None  # called when a page answers that none can
         self.on_run: Callable[[Run], object] | None = None  # told of each run that this kernel starts or takes up
 
     def open(self, notebook: str | None) -> None:
@@ -116,7 +117,7 @@ class Bridge:
         """Closes the widget."""
         with self._lock:
             widget, self._widget = self._widget, None
-            self.has_document = False
+            self.has_document = None
         if widget is not None:
             widget.close()
 
@@ -129,12 +130,12 @@ class Bridge:
 
     def _answer(self, handshake: Mapping[str, Any]) -> None:
         widget = self._widget
-        if (
-            widget is None
-            or self._notebook is None
-            or not handshake.get("notebook_ok")
-            or handshake.get("read_only")
-        ):
+        if widget is None or self._notebook is None:
+            return
+        if not handshake.get("notebook_ok") or handshake.get("read_only"):
+            if self.has_document is None:
+                self.has_document = False
+                self.on_no_document()
             return
         self.has_document = True
         manager = session.manager()

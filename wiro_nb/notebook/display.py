@@ -74,13 +74,14 @@ class OpenViews:
         self._views: deque[ClosableView] = deque()
 
     def add(self, view: ClosableView) -> None:
-        """Takes a view that was just opened."""
-        self._views.append(view)
+        """Takes a view that was just opened; one that is here already stays in its place."""
+        if view not in self._views:
+            self._views.append(view)
         while len(self._views) > self._most:
             self._views.popleft().close()
 
     def close_all(self) -> None:
-        """Closes every view: the extension is unloaded."""
+        """Closes every view."""
         while self._views:
             self._views.popleft().close()
 

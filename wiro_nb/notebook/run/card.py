@@ -22,13 +22,15 @@ class CardController:
 
     Args:
         run: The run.
+        notice: One sentence, such as why nothing was paid this time.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, notice: str = "") -> None:
         from wiro_nb.notebook.widgets import RunCard
 
         self.run = run
-        self.card = RunCard(run.snapshot, again_price=_again_price(run.snapshot), poster=_poster_of(run) or "")
+        price, poster = _again_price(run.snapshot), _poster_of(run) or ""
+        self.card = RunCard(run.snapshot, again_price=price, poster=poster, notice=notice)
         self._stops: list[Callable[[], None]] = [self.card.on_action(lambda _card, action: self._act(action))]
 
     def follow(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.notebook.form.controller import FormController
 
-_MOST_ENDED = 20
 _numbers = itertools.count(1)
 
 
@@ -43,7 +41,7 @@ class LiveCard(CardController):
 
     def __init__(self, run: Run, context: ExecutionContext, view: RunView | None = None) -> None:
         self._context, self._view = context, view
-        super().__init__(run)
+        super().__init__(run, view.notice if view is not None else "")
 
     def edit(self) -> None:
         """Opens the form, ready to be typed into."""
@@ -76,8 +74,9 @@ class LiveCard(CardController):
 class RunView:
     """A run in one output.
 
-    In a notebook that this kernel can write into, the card keeps its buttons after the end, and the file has only
-    the static output. Elsewhere the static output replaces the card at the end, so that no dead widget is saved.
+    The card keeps its buttons after the end, and the file has only the static output. Where a page answers that it
+    has no notebook to write into, the static output replaces the card at the end, so that no dead widget is saved.
+    A kernel that is busy with the next cells hears that answer late: until then the card stays.
 
     Args:
         run: The run.
@@ -91,12 +90,13 @@ class RunView:
         self._context = current_context()
         self._later: list[Run] = []  # started below the card, newest first
         self._live: LiveCard | None = None
+        self._shown: Output | None = None
         self._lock = threading.RLock()
 
     @property
     def is_moving(self) -> bool:
-        """True where a card is shown: until the run is done, and after that where its view is not saved."""
-        return not self.handle.done or bridge.has_document
+        """True where a card is shown: until the run is done, and after that unless its view would be saved."""
+        return not self.handle.done or bridge.has_document is not False
 
     def output(self) -> Output:
         """Returns the static output of the run, and above it of those started from its card."""
@@ -107,9 +107,11 @@ class RunView:
 
     def show_live(self) -> None:
         """Displays the card and follows the run, which may already have ended or end meanwhile."""
+        bridge.open(self._context.notebook)
         live = self._live = LiveCard(self.handle, self._context, self)
         _views.add(self)  # first: an interrupt may strike at any time
-        display.publish(display.with_view_of(live.card, self.output()), display_id=self.display_id)
+        self._shown = display.with_view_of(live.card, self.output())
+        display.publish(self._shown, display_id=self.display_id)
         live.follow()
 
     def add(self, run: Run) -> None:
@@ -122,16 +124,13 @@ class RunView:
             live = self._live
             if live is None:
                 return
-            if not bridge.has_document:
-                self.close()
-                return
-            display.publish(
-                display.with_view_of(live.card, self.output()), display_id=self.display_id, update=True
-            )
-        if self not in _ended:
-            _ended.append(self)
-        if len(_ended) > _MOST_ENDED:
-            _ended.popleft().close()
+            shown = display.with_view_of(live.card, self.output())
+            if shown != self._shown and bridge.has_document is not False:
+                self._shown = shown
+                display.publish(shown, display_id=self.display_id, update=True)
+        _ended.add(self)
+        if bridge.has_document is False:
+            self.close()
 
     def close(self) -> None:
         """Replaces the card by the static output; a second call does nothing."""
@@ -145,7 +144,8 @@ class RunView:
 
 
 _views: WeakSet[RunView] = WeakSet()
-_ended: deque[RunView] = deque()
+_ended = display.OpenViews()
+bridge.on_no_document = _ended.close_all
 
 
 def end_views() -> None:

@@ -250,14 +250,16 @@ class RunCard(OutputWidget):
         sync=True
     )
 
-    def __init__(self, snapshot: Snapshot, *, again_price: str = "", poster: str = "") -> None:
+    def __init__(self, snapshot: Snapshot, *, again_price: str = "", poster: str = "", notice: str = "") -> None:
         """Makes a card.
 
         Args:
             snapshot: The run now.
             again_price: Price on the "Run again" button, for example "about $0.04", or "".
             poster: Data URI of the finished clip's poster, or "".
+            notice: One sentence above what the run itself has to say, or "".
         """
+        self._notice = [asdict(Note(text=notice))] if notice else []
         self._handlers: list[ActionHandler] = []
         self._version = snapshot.version
         self._again_price = again_price
@@ -266,7 +268,8 @@ class RunCard(OutputWidget):
         super().__init__(state=self._view(snapshot), log=log_view(snapshot))
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
-        return card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
+        view = card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
+        return view | {"notes": [*self._notice, *view["notes"]]}
 
     def update(
         self, snapshot: Snapshot, *, poster: str | None = None, record: Mapping[str, Any] | None = None

@@ -8,6 +8,7 @@ from .conftest import NotebookPage, OpenNotebook, expect
 
 pytestmark = pytest.mark.browser
 
+COMPARE = "import wiro_nb\ngrid.wait()\nwiro_nb.compare(grid[1], grid[0])"
 SMALL = "frameNumber=32 steps=4 width=256 height=144"
 MODEL = "wiro/animate-diff"
 SWEEP = f"%%wiro {MODEL} --sweep seed=1..2 --sweep loraType=ZoomIn,PanLeft,PanRight {SMALL} --as grid\na calm sea"
@@ -40,10 +41,14 @@ def wait_until_done(notebook: NotebookPage) -> None:
 def test_a_favourite_is_recorded_and_stays_in_the_static_form_that_outlives_the_kernel(
     open_notebook: OpenNotebook,
 ) -> None:
-    notebook = open_notebook(["%load_ext wiro_nb", SWEEP])
+    notebook = open_notebook(["%load_ext wiro_nb", SWEEP, "%wiro runs", COMPARE, "grid[1].show()"])
     notebook.page.wait_for_selector(".wiro-grid-card", timeout=DONE_MS)
     wait_until_done(notebook)
     notebook.page.get_by_role("button", name="Pick seed 1, PanLeft as best").click()
+    # One star, wherever the run is shown.
+    expect(notebook.page.locator(".wiro-list-row", has_text="Done, best")).to_have_count(1)
+    expect(notebook.page.get_by_role("button", name="A is picked: take it back")).to_be_attached()
+    expect(notebook.page.locator(".wiro-run .wiro-aside")).to_have_text("Picked as best")
     notebook.wait_for_answer("grid.best is grid[1]", "True")
     notebook.wait_for_answer("[r.row.starred for r in grid]", "[False, True, False, False, False, False]")
     wait_for_static(notebook, "<b>Best</b>")

@@ -270,6 +270,12 @@ class Manager:
             return
         self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.row)))
 
+    def star(self, run: Run, is_starred: bool) -> None:
+        """Picks a run as the best, or takes that back; what listens to the run is told."""
+        if run.row.starred != is_starred:
+            run._take_row(self.ledger.amend(run.id, starred=is_starred))
+            self._io.call_soon(run._notify, run.snapshot)
+
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again.
 

@@ -144,9 +144,7 @@ class Sweep:
         if run is not None and all(run.id != own.id for own in self.runs):
             raise UnknownRun(f"run {run.short_id} is not one of this sweep", query=run.id, near=[])
         for own in self.runs:
-            wanted = run is not None and own.id == run.id
-            if own.row.starred != wanted:
-                own._take_row(self._manager.ledger.amend(own.id, starred=wanted))
+            self._manager.star(own, run is not None and own.id == run.id)
 
     # Waiting and stopping --------------------------------------------------------------------
 

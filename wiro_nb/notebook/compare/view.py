@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,7 @@ class ComparisonView(Displayable):
         labels = [option_labels(shot, session.known_schema(shot.model)) for shot in self.snapshots]
         self.differences = compare_runs(self.snapshots, labels)
         self._widget: ComparisonWidget | None = None
+        self._stops: list[Callable[[], None]] = []
 
     def output(self) -> Output:
         """Returns the static form, with the widget in a live kernel."""
@@ -167,6 +168,7 @@ class ComparisonView(Displayable):
         if self._widget is None:
             text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"
             self._widget = ComparisonWidget(self._data(), self._stars(), text=text, on_action=self._on_action)
+            self._stops = [run.on_change(self._on_change) for run in self.runs]
         return self._widget
 
     def __repr__(self) -> str:
@@ -198,15 +200,20 @@ class ComparisonView(Displayable):
     def _stars(self) -> list[bool]:
         return [run.row.starred for run in self.runs]
 
+    def _on_change(self, _snapshot: Snapshot) -> None:
+        """Shows the stars as they are now, while the widget is open."""
+        if self._widget is not None and self._widget.comm is not None:
+            self._widget.stars = self._stars()
+        else:
+            while self._stops:
+                self._stops.pop()()
+
     def _on_action(self, widget: ComparisonWidget, action: str, position: int) -> None:
         run = self.runs[position]
         if action == "star":
             is_picked = not run.row.starred
             for other in self.runs:  # one is the best
-                wanted = is_picked and other is run
-                if other.row.starred != wanted:
-                    other._take_row(session.manager().ledger.amend(other.id, starred=wanted))
-            widget.stars = self._stars()
+                session.manager().star(other, is_picked and other is run)
         elif action == "poster" and (picture := read_poster(run)) is not None:
             widget.send_poster(position, picture)
 

@@ -13,6 +13,7 @@ from wiro_nb.ids import SHORT_LENGTH
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.display import find_unsaved, wait_for
+from wiro_nb.notebook.run.display import is_gone
 from wiro_nb.notebook.run.listing import NotebookRuns
 from wiro_nb.notebook.run.submit import (
     SubmitOptions,
@@ -185,7 +186,7 @@ def runs(
 
 def _remark(run: Run, *, with_notebook: bool) -> str:
     """Returns what a list says of a run besides: its notebook, and that its file is gone."""
-    gone = FILE_GONE.format(run.short_id) if run.state.is_final and run.lacks_files else ""
+    gone = FILE_GONE.format(run.short_id) if is_gone(run) else ""
     name = PurePath(run.row.notebook).name if with_notebook and run.row.notebook else ""
     return ". ".join(filter(None, (name, gone)))
 

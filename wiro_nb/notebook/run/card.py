@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from wiro_nb.errors import WiroError
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.notebook.pacing import pacer
-from wiro_nb.notebook.run.display import is_settled, read_poster
+from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_forecast
 from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.run_list import FILE_GONE
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -30,7 +31,10 @@ class CardController:
 
         self.run = run
         price, poster = _again_price(run.snapshot), _poster_of(run) or ""
-        self.card = RunCard(run.snapshot, again_price=price, poster=poster, notice=notice)
+        notice = notice or (FILE_GONE.format(run.short_id) if is_gone(run) else "")
+        self.card = RunCard(
+            run.snapshot, again_price=price, poster=poster, notice=notice, is_starred=run.row.starred
+        )
         self._stops: list[Callable[[], None]] = [self.card.on_action(lambda _card, action: self._act(action))]
 
     def follow(self) -> None:
@@ -62,7 +66,7 @@ class CardController:
         else:  # the end is shown at once
             pacer.drop(self.card)
             poster, record = (_poster_of(self.run), self.run.record) if is_end else (None, None)
-            self.card.update(snapshot, poster=poster, record=record)
+            self.card.update(snapshot, poster=poster, record=record, is_starred=self.run.row.starred)
         if is_end:
             self.on_settled()
 

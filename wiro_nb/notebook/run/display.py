@@ -79,6 +79,11 @@ def is_settled(run: Run) -> bool:
     return run.state.is_final and (run.done or run.error is not None or run.record is not None)
 
 
+def is_gone(run: Run) -> bool:
+    """True when a run has ended and a file that it made is not on this machine."""
+    return run.state.is_final and run.lacks_files
+
+
 def stack_outputs(outputs: Sequence[Output]) -> Output:
     """Returns static outputs one below the other, with the picture and metadata of the first."""
     html = "".join(f'<div style="margin:0 0 8px 0">{output.html}</div>' for output in outputs)

@@ -12,7 +12,7 @@ from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.pacing import pacer
-from wiro_nb.notebook.run.display import is_settled, make_thumb, read_poster
+from wiro_nb.notebook.run.display import is_gone, is_settled, make_thumb, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_count, format_duration
@@ -100,6 +100,7 @@ class ListView:
         self.static, self._head, self._context = static, head, current_context()
         self._display_id = f"wiro-list-{next(_numbers)}"
         self._table: RunTable | None = None
+        self._stops: list[Callable[[], None]] = []
 
     def show(self) -> None:
         """Displays the table in the running cell and follows its runs."""
@@ -111,18 +112,22 @@ class ListView:
         _open.add(self)
         display.publish(display.with_view_of(self._table, self.static()), display_id=self._display_id)
         for run in list(self._runs.values()):
-            self.follow(run)
+            (self._watch if is_settled(run) else self.follow)(run)
 
     def follow(self, run: Run) -> None:
         """Keeps the row of a run up to date (any thread)."""
         self._runs[run.id] = run
-        if not is_settled(run):
-            run.on_change(lambda _snapshot: self._on_change(run))
+        self._watch(run)
         self._on_change(run)
+
+    def _watch(self, run: Run) -> None:
+        self._stops.append(run.on_change(lambda _snapshot: self._on_change(run)))
 
     def close(self) -> None:
         """Leaves the static output."""
         table, self._table = self._table, None
+        while self._stops:
+            self._stops.pop()()
         if table is not None:
             display.publish(self.static(), display_id=self._display_id, update=True)
             table.close()
@@ -164,7 +169,6 @@ def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
     """Returns what one row shows, as plain JSON data; `notebook` is the name of another notebook."""
     snapshot: Snapshot = run.snapshot
     status, poster = status_of(snapshot), read_poster(run)
-    lacks = snapshot.state.is_final and run.lacks_files
     about = ", ".join(filter(None, (run.model, key_settings(snapshot, session.known_schema(run.model)), notebook)))
     elapsed = format_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
     return {
@@ -172,14 +176,14 @@ def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
         "run": run.short_id,
         "icon": status.icon,
         "variant": status.variant,
-        "label": status.label,
+        "label": f"{status.label}, best" if run.row.starred else status.label,
         "percent": None if snapshot.state.is_final else snapshot.percent,
         "when": format_run_time(snapshot),
         "prompt": snapshot.prompt[:300],
         "about": about,
         "money": ", ".join(filter(None, (format_run_cost(snapshot), elapsed))),
         "thumb": f"data:image/jpeg;base64,{poster_base64(make_thumb(poster))}" if poster else "",
-        "note": FILE_GONE.format(run.short_id) if lacks else "",
+        "note": FILE_GONE.format(run.short_id) if is_gone(run) else "",
         "final": snapshot.state.is_final,
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested,
     }

@@ -88,13 +88,21 @@ function setImage(tile, source) {
 async function makeMedia(tile, model, context) {
   const { data } = tile;
   const key = `${data.kind}|${data.path}|${data.poster}`;
-  if (data.kind !== "done" || tile.mediaKey === key || !(data.path || data.poster)) return;
+  if (data.kind !== "done" || tile.mediaKey === key) return;
+  const isNew = tile.mediaKey === undefined;
   tile.mediaKey = key;
+  if (!isNew) { // its file is gone, or there again
+    unload(tile, context);
+    tile.picture.replaceChildren(tile.preview, tile.middle);
+    tile.video = tile.image = null;
+    setShown(tile.middle, true);
+  }
+  if (!data.path && !data.poster) return;
   const [address, poster] = await Promise.all([fileUrl(model, data.path), fileUrl(model, data.poster)]);
   if (tile.mediaKey !== key || context.closed) return;
   const askForPoster = () => data.poster && model.send({ action: "poster", p: data.p });
   const showGone = () => {
-    setText(tile.text, "The file is gone.");
+    setText(tile.text, `The file is gone. Get it again at no cost: %wiro download ${data.run}`);
     setShown(tile.middle, true);
     setShown(tile.image ?? {}, false);
     askForPoster();

@@ -5,14 +5,14 @@ The static output is a table of posters with links and one line of text a run, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
 from wiro_nb.ledger.state import Snapshot, Stage
-from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
+from wiro_nb.notebook.run.display import clip_data, is_gone, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.presentation.formatting import (
     format_billed,
     format_count,
@@ -27,6 +27,7 @@ from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, 
 from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.run_list import FILE_GONE
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps import Sweep
@@ -128,7 +129,9 @@ def value_label(schema: ModelSchema, name: str, value: object) -> str:
     return shorten(next(fitting, text), _LONGEST_LABEL)
 
 
-def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -> dict[str, Any]:
+def tile_data(
+    snapshot: Snapshot, position: int, label: str, *, is_best: bool, is_lost: bool = False
+) -> dict[str, Any]:
     """Returns what one tile shows, as plain JSON data.
 
     Args:
@@ -136,6 +139,7 @@ def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -
         position: Of the point, from 0.
         label: Name of the point.
         is_best: True when it was picked.
+        is_lost: True when its file is not on this machine.
     """
     status = status_of(snapshot)
     is_moving = status.kind in ("running", "lost")
@@ -155,9 +159,10 @@ def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool) -
         "elapsed": snapshot.elapsed_s if status.kind not in _WAITING else None,
         "ticking": status.kind == "running",
         "cost": tile_cost(snapshot),
-        "middle": _placeholder(snapshot, status.kind),
+        "middle": FILE_GONE.format(snapshot.short_id) if is_lost else _placeholder(snapshot, status.kind),
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested and status.kind != "uncertain",
         **clip_data(snapshot),
+        **({"path": "", "poster": ""} if is_lost else {}),
     }
 
 
@@ -236,7 +241,9 @@ def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Outpu
     metadata = _metadata(sweep)  # first: an output must not be older than the records beside it
     posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
     snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
-    return render_sweep(sweep.plan, snapshots, posters, best=best_of(sweep), notes=notes, metadata=metadata)
+    gone = [at for at, run in enumerate(sweep.runs) if is_gone(run)]
+    best = best_of(sweep)
+    return render_sweep(sweep.plan, snapshots, posters, best=best, notes=notes, metadata=metadata, gone=gone)
 
 
 def best_of(sweep: Sweep) -> int | None:
@@ -258,6 +265,7 @@ def render_sweep(
     best: int | None = None,
     notes: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
+    gone: Collection[int] = (),
 ) -> Output:
     """Returns the static output of a sweep.
 
@@ -268,10 +276,11 @@ def render_sweep(
         best: Position of the picked point, or None.
         notes: Sentences above the table.
         metadata: Of the output.
+        gone: Positions of the runs whose file is not on this machine.
     """
     layout, labels = lay_out(plan), point_labels(plan)
     tiles = [
-        _tile(snapshot, labels[position], posters.get(position), position == best)
+        _tile(snapshot, labels[position], posters.get(position), position == best, position in gone)
         for position, snapshot in enumerate(snapshots)
     ]
     head = head_data(plan, snapshots)
@@ -324,14 +333,15 @@ def _head(
     )
 
 
-def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool) -> Html:
-    output, status = main_output(snapshot), status_of(snapshot)
+def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, is_lost: bool) -> Html:
+    output, status = None if is_lost else main_output(snapshot), status_of(snapshot)
     picture: Child = ""
     if poster is not None:
         source = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster))}"
         picture = h("img", src=source, alt=label, style=_PICTURE)
     elif not snapshot.state.is_final or not (output and output.path):
-        reason = snapshot.message[:160] if snapshot.state.is_final else ""
+        ended = FILE_GONE.format(snapshot.short_id) if is_lost else snapshot.message[:160]
+        reason = ended if snapshot.state.is_final else ""
         picture = h("div", reason, style=f"{_SMALL};white-space:normal;max-width:208px")
     if output is not None and output.path:
         picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run.display import is_settled, read_poster, rebase_outputs
+from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.rendering import best_of, head_data, lay_out, point_labels, sweep_output, tile_data
@@ -70,6 +70,7 @@ class SweepView:
         self._flushed_at, self._is_scheduled = 0.0, False
         self._opened_at, self._done_before = time.monotonic(), sum(run.done for run in self.runs)
         self._has_ended = self._is_closed = False
+        self._static_best: int | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def output(self) -> Output:
@@ -83,7 +84,7 @@ class SweepView:
         head, tiles = self._state()
         self.grid = SweepGrid(self._plan(), head, tiles, text=repr(self.handle), on_action=self._on_action)
         _open.add(self)
-        self._has_ended = all(map(is_settled, self.runs))
+        self._has_ended, self._static_best = all(map(is_settled, self.runs)), best_of(self.handle)
         self._publish(update=False)
         self._unsubscribe = self.handle.on_change(lambda _position, _run: self._on_change())
         self._flush()
@@ -123,7 +124,13 @@ class SweepView:
         name = self._labels[best] if best is not None else ""
         head = head_data(self.handle.plan, snapshots, best=name, left_s=self._left_s())
         tiles = [
-            tile_data(snapshot, position, self._labels[position], is_best=position == best)
+            tile_data(
+                snapshot,
+                position,
+                self._labels[position],
+                is_best=position == best,
+                is_lost=is_gone(self.runs[position]),
+            )
             for position, snapshot in enumerate(snapshots)
         ]
         return head, tiles
@@ -154,10 +161,11 @@ class SweepView:
             return
         self.grid.update(*self._state())
         self.grid.send_previews(run.snapshot.preview for run in self.runs)
+        best = best_of(self.handle)
         with self._lock:
-            if self._has_ended or not all(map(is_settled, self.runs)):
+            if not all(map(is_settled, self.runs)) or (self._has_ended and best == self._static_best):
                 return
-            self._has_ended = True
+            self._has_ended, self._static_best = True, best
         self._update_static()
 
     def _update_static(self) -> None:
@@ -178,9 +186,6 @@ class SweepView:
         run = self.runs[position] if position is not None else None
         if action == "star" and run is not None:
             self.handle.best = None if run.row.starred else run
-            self._flush()
-            if self._has_ended:
-                self._update_static()
         elif action == "open" and run is not None:
             opened = LiveCard(run, self._context)
             grid.attach(opened.card)
@@ -190,7 +195,9 @@ class SweepView:
         elif action == "cancel_waiting":
             self.handle.cancel(waiting_only=True)
         elif action == "poster" and run is not None and position is not None:
-            if (poster := read_poster(run)) is not None:
+            if run.lacks_files:
+                self._flush()  # the tile says so
+            elif (poster := read_poster(run)) is not None:
                 grid.send_poster(position, poster)
         elif action == "copy" and self.handle.best is not None:
             from wiro_nb.notebook.magic.cells import cell_of_run

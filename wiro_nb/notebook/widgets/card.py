@@ -250,7 +250,15 @@ class RunCard(OutputWidget):
         sync=True
     )
 
-    def __init__(self, snapshot: Snapshot, *, again_price: str = "", poster: str = "", notice: str = "") -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        *,
+        again_price: str = "",
+        poster: str = "",
+        notice: str = "",
+        is_starred: bool = False,
+    ) -> None:
         """Makes a card.
 
         Args:
@@ -258,7 +266,9 @@ class RunCard(OutputWidget):
             again_price: Price on the "Run again" button, for example "about $0.04", or "".
             poster: Data URI of the finished clip's poster, or "".
             notice: One sentence above what the run itself has to say, or "".
+            is_starred: True when it was picked as the best one.
         """
+        self._is_starred = is_starred
         self._notice = [asdict(Note(text=notice))] if notice else []
         self._handlers: list[ActionHandler] = []
         self._version = snapshot.version
@@ -269,10 +279,16 @@ class RunCard(OutputWidget):
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
         view = card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
-        return view | {"notes": [*self._notice, *view["notes"]]}
+        best = {"aside": "Picked as best"} if self._is_starred else {}
+        return view | {"notes": [*self._notice, *view["notes"]]} | best
 
     def update(
-        self, snapshot: Snapshot, *, poster: str | None = None, record: Mapping[str, Any] | None = None
+        self,
+        snapshot: Snapshot,
+        *,
+        poster: str | None = None,
+        record: Mapping[str, Any] | None = None,
+        is_starred: bool = False,
     ) -> None:
         """Shows a newer moment of the run; an older one is ignored.
 
@@ -280,10 +296,11 @@ class RunCard(OutputWidget):
             snapshot: The run; its `version` decides which is newer.
             poster: Data URI of the poster once there is one.
             record: Of the run once it is finished.
+            is_starred: True when it was picked as the best one.
         """
         if snapshot.version < self._version:
             return
-        self._version = snapshot.version
+        self._version, self._is_starred = snapshot.version, is_starred
         if poster is not None:
             self._poster = poster
         self._record = record or self._record

@@ -319,22 +319,24 @@ def check_outcome(storm: Storm, found: dict[str, Any]) -> None:
     assert found["faults"] == len(all_faults())
 
 
-def make_storm(start_sandbox: Any, own_folders: Path, *, seed: int, squalls: int = 1) -> Storm:
-    """Prepares squalls of at least 300 runs and 40 kills each."""
+def make_storm(
+    start_sandbox: Any, own_folders: Path, *, seed: int, kernels: int, runs: int, kills: int, squalls: int = 1
+) -> Storm:
+    """Prepares squalls of at least so many kernels, runs and kills each."""
     service = start_sandbox("--engine", "instant", "--speed", "60", "--balance", "100000")
     (own_folders / NOTEBOOK).write_text("{}")
     (own_folders.parent / "data").mkdir(exist_ok=True)
     folder = own_folders.parent
     (folder / NOTEBOOK).write_text("{}")
-    return Storm(service, folder, random.Random(seed), squalls, 54, RUNS_EACH, runs=300, kills=40)
+    return Storm(service, folder, random.Random(seed), squalls, kernels, RUNS_EACH, runs, kills)
 
 
 def test_nothing_is_lost_and_nothing_is_paid_twice_in_a_storm(
     start_sandbox: Any, own_folders: Path, context: Any, make_manager: Any, point_at: Any
 ) -> None:
-    """At least 300 runs under every fault, kernels killed at random points at least 40 times."""
+    """At least 120 runs under every fault, kernels killed at random points at least 16 times."""
     seed = int(os.environ.get("WIRO_CHAOS_SEED", "4"))
-    storm = make_storm(start_sandbox, own_folders, seed=seed)
+    storm = make_storm(start_sandbox, own_folders, seed=seed, kernels=24, runs=120, kills=16)
     check_outcome(storm, run_storm(storm, context, make_manager, point_at))
 
 
@@ -342,6 +344,6 @@ def test_nothing_is_lost_and_nothing_is_paid_twice_in_a_storm(
 def test_nothing_is_lost_in_a_long_storm(
     start_sandbox: Any, own_folders: Path, context: Any, make_manager: Any, point_at: Any
 ) -> None:
-    """The same ten times over on one ledger: 3,000 runs, 400 kills."""
-    storm = make_storm(start_sandbox, own_folders, seed=5, squalls=10)
+    """Ten larger ones on one ledger: 3,000 runs, 400 kills."""
+    storm = make_storm(start_sandbox, own_folders, seed=5, kernels=54, runs=300, kills=40, squalls=10)
     check_outcome(storm, run_storm(storm, context, make_manager, point_at))

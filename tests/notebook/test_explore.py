@@ -21,11 +21,9 @@ SWEEP = f"%%wiro {CLIP_MODEL} --sweep seed=1..3 {SMALL}"
 
 
 @pytest.fixture
-def service(
-    start_sandbox: Callable[..., Any], kernel_env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Any:
-    """A sandbox of this test alone as the cloud, so that prices, limits and budgets count as they would there."""
-    sandbox = start_sandbox()
+def service(sandbox: Any, kernel_env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The sandbox as the cloud, so that prices, limits and budgets count as they would there."""
+    monkeypatch.setattr(sandbox, "sent_before", int(sandbox.audit()["requests"].get("Run", 0)), raising=False)
     monkeypatch.setenv("WIRO_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WIRO_SERVICE", "cloud")
     monkeypatch.setenv("WIRO_BASE_URL", sandbox.base_url)
@@ -36,7 +34,8 @@ def service(
 
 
 def sent(service: Any) -> int:
-    return int(service.audit()["requests"].get("Run", 0))
+    """Counts the Run requests of this test."""
+    return int(service.audit()["requests"].get("Run", 0)) - int(service.sent_before)
 
 
 def notebook(*cells: str) -> Any:

@@ -190,7 +190,7 @@ COMMANDS: tuple[Command, ...] = (
         (MODEL,),
         (
             Flag(
-                "--source",
+                "--from",
                 "Start with the settings of a run, clip or picture, also of other tools",
                 "RUN|FILE",
                 "source",

@@ -360,7 +360,7 @@ def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
 def _without_result(snapshot: Snapshot) -> Child:
     is_failed, billed = snapshot.state is RunState.FAILED, format_billed(snapshot)
     step, typed = {
-        RunState.FAILED: ("Change its settings: ", f"%wiro form {snapshot.model} --source {snapshot.short_id}"),
+        RunState.FAILED: ("Change its settings: ", f"%wiro form {snapshot.model} --from {snapshot.short_id}"),
         RunState.CANCELLED: ("Run it again: ", next_command(snapshot)),
     }.get(snapshot.state, ("Look again: ", f"%wiro show {snapshot.short_id}"))
     log = "\n".join(shorten(text, LONGEST_LOG_LINE) for text in snapshot.log_tail[-LOG_LINES:])

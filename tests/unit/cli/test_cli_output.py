@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
         ("next: %wiro info pruna/vace", "next: wiro-nb schema pruna/vace"),
         ("next: %wiro", "next: wiro-nb runs"),
         ("next: %wiro, then %wiro show 8k2qf", "next: wiro-nb runs, then wiro-nb show 8k2qf"),
-        ("next: %wiro form a/b --source 8k2qf", "next: in a notebook: %wiro form a/b --source 8k2qf"),
+        ("next: %wiro form a/b --from 8k2qf", "next: in a notebook: %wiro form a/b --from 8k2qf"),
         ("next: %wiro login, or %wiro use sandbox (free)", "next: wiro-nb login, or --service sandbox (free)"),
         ('next: prompt="...", or the text below the %%wiro line', 'next: prompt="..."'),
         ("next: a cell with %%wiro a/b", "next: a cell with %%wiro a/b"),

@@ -173,7 +173,7 @@ def _rerun(parsed: Parsed) -> Any:
 def _form(parsed: Parsed) -> Any:
     from wiro_nb.notebook.form.actions import form
 
-    return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("source"))
+    return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("from"))
 
 
 def _runs(parsed: Parsed) -> Any:

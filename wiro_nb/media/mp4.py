@@ -17,14 +17,13 @@ from typing import BinaryIO
 from wiro_nb.files import Writer, replace_file
 from wiro_nb.media import mp4_tags
 from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxError, BoxHead, Layout, read_box, read_layout
+from wiro_nb.media.marks import KEYWORD, XMP_MARK, is_record
 from wiro_nb.media.sniffing import sniff
 
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
 """First bytes of a text in a `free` box at the end of a file; older versions wrote a `uuid` box of this type."""
 
 _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-_XMP_MARK = b'x:xmptk="wiro_nb"'
-"""Stands in XMP of our own; that of others stays, and none of ours is added to it."""
 
 _PLAIN_BOXES = frozenset({b"ftyp", b"styp", b"pdin", b"moov", b"mdat", b"free", b"skip", b"wide"})
 """Top-level boxes that name no position in the file and vouch for no bytes of it, `moov` apart."""
@@ -88,23 +87,25 @@ def read_comment(path: Path) -> str | None:
         OSError: It cannot be read.
     """
     tags, cut = _read_tags(path)
-    text = next((text for _, text in tags if mp4_tags.is_own(text)), None)
+    text = next((text for _, text in tags if is_record(text)), None)
     if text is None and cut:
         raise BoxError(cut)
     return text
 
 
-def write_comment(path: Path, text: str, xmp: str = "") -> str:
+def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") -> str:
     """Adds a text beside the media; media data and the texts of others stay as they are.
 
-    The text becomes the comment; where another program's comment stands, the synopsis, or a tag called "wiro_nb".
+    The text becomes the comment; where another program's comment stands, the album, the synopsis, or a tag called
+    "wiro_nb".
     Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content
     Credentials, unknown ones), it goes into a `free` box at the end of the file, before which no byte changes.
 
     Args:
         path: An MP4 or QuickTime file; replaced in one step by a copy with the text.
         text: JSON that begins with the key "wiro_nb"; it takes the place of an older one.
-        xmp: XMP with `x:xmptk="wiro_nb"`, added where the file has no other box that may depend on its bytes.
+        xmp: XMP with `marks.XMP_MARK`, added where the file has no other box that may depend on its bytes.
+        parameters: Settings with `marks.PARAMETERS_MARK`, added where the text goes into `moov`.
 
     Returns:
         The SHA-256 (hex) of the file with the text.
@@ -123,7 +124,7 @@ def write_comment(path: Path, text: str, xmp: str = "") -> str:
         while _is_own_box(source, layout.boxes[-1]) or _is_own_xmp(source, layout.boxes[-1]):
             layout.boxes.pop()
         is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in layout.boxes)
-        if is_plain and mp4_tags.set_text(moov, text):
+        if is_plain and mp4_tags.set_texts(moov, text, parameters):
             return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file, xmp), check=check)
         return replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
 
@@ -157,12 +158,12 @@ def _read_tags(path: Path) -> tuple[list[tuple[str, str]], str]:
     with path.open("rb") as file:
         layout, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
         own = next((head for head in reversed(layout.boxes) if _is_own_box(file, head)), None)
-        tags = [(tag.name, tag.text) for tag in mp4_tags.read_tags(moov)]
+        tags = [(tag.name, tag.text) for tag in mp4_tags.read_tags(moov) if tag.text]
         if own is not None:
             start = own.head_bytes + len(OWN_BOX)
             file.seek(own.start + start)
             text = file.read(min(own.size - start, MAX_MOOV_BYTES)).decode("utf-8", "replace")
-            tags.insert(0, (mp4_tags.KEYWORD, text))
+            tags.insert(0, (KEYWORD, text))
     return tags, layout.cut
 
 
@@ -178,7 +179,7 @@ def _is_own_xmp(file: BinaryIO, head: BoxHead) -> bool:
         return False
     file.seek(head.start + head.head_bytes)
     content = file.read(head.size - head.head_bytes)
-    return content.startswith(_XMP_BOX) and _XMP_MARK in content
+    return content.startswith(_XMP_BOX) and XMP_MARK.encode() in content
 
 
 def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer, xmp: str) -> None:

@@ -1,6 +1,6 @@
 """Text tags inside a `moov` box: metadata keys, tags as iTunes writes them, and QuickTime's user data.
 
-A text of our own begins with `{"wiro_nb"`; every other text belongs to another program and stays.
+Every text that is not one of ours (`marks`) belongs to another program and stays.
 Source: the QuickTime File Format Specification, "Metadata" and "User data atoms".
 """
 
@@ -11,56 +11,69 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wiro_nb.media.boxes import Box
+from wiro_nb.media.marks import KEYWORD, PARAMETERS, is_own, is_record
 
-KEYWORD = "wiro_nb"
-_COMMENT = b"\xa9cmt"
-_SYNOPSIS = b"ldes"
 _FREEFORM = b"----"
-_STANDARD_NAMES = {"\xa9cmt": "comment", "com.apple.quicktime.comment": "comment", "ldes": "synopsis"}
-_OWN_NAMES = ("comment", "synopsis", KEYWORD)
-"""Names for a text of our own, best first; ffmpeg keeps the first two when it copies streams to MP4."""
+_ITEMS = {"comment": b"\xa9cmt", "album": b"\xa9alb", "synopsis": b"ldes"}
+"""Names for a record, best first. ffmpeg copies the first two into MP4 and MOV, the third into MP4."""
+_STANDARD_NAMES = {item.decode("latin-1"): name for name, item in _ITEMS.items()} | {
+    "com.apple.quicktime.comment": "comment",
+    "com.apple.quicktime.album": "album",
+}
 _TEXT = 1
 
 
 class Tag(NamedTuple):
-    """A text, its name ("comment" for comments of every kind), and the box that holds it."""
+    """A text ("" for other data), its name ("comment" for comments of every kind), and the box that holds it."""
 
     name: str
     text: str
     box: Box
 
 
-def is_own(text: str) -> bool:
-    """True for the text of a record."""
-    return text.startswith(f'{{"{KEYWORD}"')
-
-
 def read_tags(moov: Box) -> list[Tag]:
-    """Returns all texts: keys first, then those of iTunes, then those of QuickTime's user data."""
+    """Returns all tags: keys first, then those of iTunes, then those of QuickTime's user data."""
     keyed = [tag for meta in _list_metas(moov) for tag in _read_keyed(meta)]
     listed = [tag for meta in _list_metas(moov) for tag in _read_listed(meta)]
     return [*keyed, *listed, *_read_user_data(moov)]
 
 
-def set_text(moov: Box, text: str) -> bool:
-    """Puts a text of our own into `moov`, in place of an older one and beside the texts of others.
+def set_texts(moov: Box, record: str, parameters: str = "") -> bool:
+    """Puts texts of our own into `moov`, in place of older ones and beside the texts of others.
+
+    Args:
+        moov: Changed in place.
+        record: The text of a record.
+        parameters: Settings as A1111 writes them, for a metadata key of that name; left out where another
+            program has one, or `moov` has a list of another kind.
 
     Returns:
-        False where there is no place that leaves everything else as it is; `moov` is then unchanged.
+        False where no place for the record leaves everything else as it is; `moov` is then unchanged.
     """
     tags = read_tags(moov)
-    taken = {tag.name for tag in tags if not is_own(tag.text)}
-    own = [tag.box for tag in tags if is_own(tag.text) and tag.box.children is not None]
-    item = own[0] if own else _add_key(moov, taken) or _add_item(moov, taken)
+    taken = {tag.name for tag in tags if not is_record(tag.text)}
+    own = [tag for tag in tags if is_own(tag.name, tag.text) and tag.box.children is not None]
+    name = next((name for name in _ITEMS if name not in taken), KEYWORD)
+    item = next((tag.box for tag in own if is_record(tag.text)), None) or _add_key(moov, name)
+    item = item or _add_item(moov, name)
     if item is None:
         return False
-    item.children = [child for child in item.children or () if child.type != b"data"]
-    item.children.append(Box(b"data", struct.pack(">II", _TEXT, 0) + text.encode()))
-    outdated = {id(tag.box) for tag in tags if is_own(tag.text) and tag.box.children is None}
+    _set_data(item, record)
+    settings = next((tag.box for tag in own if tag.name == PARAMETERS), None)
+    if settings is None and parameters and PARAMETERS not in taken:
+        settings = _add_key(moov, PARAMETERS) or _add_key_list(moov, PARAMETERS)
+    if settings is not None:
+        _set_data(settings, parameters)
+    outdated = {id(tag.box) for tag in tags if is_record(tag.text) and tag.box.children is None}
     for user_data in moov.all(b"udta"):
         if user_data.children is not None:
             user_data.children = [child for child in user_data.children if id(child) not in outdated]
     return True
+
+
+def _set_data(item: Box, text: str) -> None:
+    item.children = [child for child in item.children or () if child.type != b"data"]
+    item.children.append(Box(b"data", struct.pack(">II", _TEXT, 0) + text.encode()))
 
 
 def _list_metas(moov: Box) -> list[Box]:
@@ -79,9 +92,8 @@ def _read_keyed(meta: Box) -> Iterator[Tag]:
     numbered = {item.type: item for item in reversed(items.children or ())}
     for number, key in enumerate(_read_keys(keys.payload), start=1):
         item = numbered.get(struct.pack(">I", number))
-        text = _read_text(item) if item else None
-        if item is not None and text is not None:
-            yield Tag(_normal_name(key.decode("utf-8", "replace")), text, item)
+        if item is not None:
+            yield Tag(_normal_name(key.decode("utf-8", "replace")), _read_text(item), item)
 
 
 def _read_listed(meta: Box) -> Iterator[Tag]:
@@ -91,23 +103,22 @@ def _read_listed(meta: Box) -> Iterator[Tag]:
     for item in items.children or ():
         label = item.find(b"name") if item.type == _FREEFORM else None
         name = label.payload[4:].decode("utf-8", "replace") if label else item.type.decode("latin-1")
-        if (text := _read_text(item)) is not None:
-            yield Tag(_normal_name(name), text, item)
+        yield Tag(_normal_name(name), _read_text(item), item)
 
 
 def _read_user_data(moov: Box) -> Iterator[Tag]:
     for user_data in moov.all(b"udta"):
         for box in user_data.children or ():
-            if box.type[:1] == _COMMENT[:1] and box.children is None and len(box.payload) >= 4:
+            if box.type[:1] == b"\xa9" and box.children is None and len(box.payload) >= 4:
                 size = int.from_bytes(box.payload[:2], "big")
                 text = box.payload[4 : 4 + size].decode("utf-8", "replace")
                 yield Tag(_normal_name(box.type.decode("latin-1")), text, box)
 
 
-def _read_text(item: Box) -> str | None:
+def _read_text(item: Box) -> str:
     data = item.find(b"data")
     is_text = data is not None and data.payload[:4] in (b"\0\0\0\0", struct.pack(">I", _TEXT))
-    return data.payload[8:].decode("utf-8", "replace") if data and is_text else None
+    return data.payload[8:].decode("utf-8", "replace") if data and is_text else ""
 
 
 def _normal_name(name: str) -> str:
@@ -126,11 +137,7 @@ def _read_keys(payload: bytes) -> list[bytes]:
     return keys
 
 
-def _choose_name(taken: set[str]) -> str:
-    return next((name for name in _OWN_NAMES if name not in taken), KEYWORD)
-
-
-def _add_key(moov: Box, taken: set[str]) -> Box | None:
+def _add_key(moov: Box, name: str) -> Box | None:
     """Adds an item to a list with keys, as ffmpeg's `use_metadata_tags` and cameras write."""
     for meta in _list_metas(moov):
         keys, items = meta.find(b"keys"), meta.find(b"ilst")
@@ -138,11 +145,10 @@ def _add_key(moov: Box, taken: set[str]) -> Box | None:
             continue
         names = _read_keys(keys.payload)
         count = struct.pack(">I", len(names))
-        if keys.payload[4:8] != count or len(keys.payload) != 8 + sum(8 + len(name) for name in names):
+        if keys.payload[4:8] != count or len(keys.payload) != 8 + sum(8 + len(key) for key in names):
             continue
-        name = _choose_name(taken | {key.decode("utf-8", "replace") for key in names}).encode()
         number = struct.pack(">I", len(names) + 1)
-        key = struct.pack(">I4s", 8 + len(name), b"mdta") + name
+        key = struct.pack(">I4s", 8 + len(name), b"mdta") + name.encode()
         keys.payload = keys.payload[:4] + number + keys.payload[8:] + key
         item = Box(number, children=[])
         items.children.append(item)
@@ -150,18 +156,24 @@ def _add_key(moov: Box, taken: set[str]) -> Box | None:
     return None
 
 
-def _add_item(moov: Box, taken: set[str]) -> Box | None:
+def _add_key_list(moov: Box, name: str) -> Box | None:
+    """Adds a list with one key to a `moov` that has no metadata of its own; that in its user data stays."""
+    if moov.find(b"meta") is not None or moov.children is None:
+        return None
+    moov.children.append(_new_meta(b"mdta", b"\0" * 4, Box(b"keys", b"\0" * 8), Box(b"ilst", children=[])))
+    return _add_key(moov, name)
+
+
+def _add_item(moov: Box, name: str) -> Box | None:
     """Adds an item to `udta/meta/ilst`, and the boxes around it where there are none."""
     parents = [box for box in moov.all(b"udta") if box.children is not None]
     metas = [meta for parent in parents for meta in parent.all(b"meta")]
     meta = next((meta for meta in metas if _has_handler(meta, b"mdir")), None)
     if meta is None and metas:
         return None  # metadata of an unknown kind; user data may have one `meta` only
-    name = _choose_name(taken)
-    item = Box(_SYNOPSIS if name == "synopsis" else _COMMENT, children=[])
-    if name == KEYWORD:
-        label = [Box(b"mean", b"\0\0\0\0com.apple.iTunes"), Box(b"name", b"\0\0\0\0" + KEYWORD.encode())]
-        item = Box(_FREEFORM, children=label)
+    item = Box(_ITEMS.get(name, _FREEFORM), children=[])
+    if name not in _ITEMS:
+        item.children = [Box(b"mean", b"\0\0\0\0com.apple.iTunes"), Box(b"name", b"\0\0\0\0" + name.encode())]
     items = meta.find(b"ilst") if meta else None
     if items is not None:
         if items.children is None:
@@ -172,10 +184,14 @@ def _add_item(moov: Box, taken: set[str]) -> Box | None:
     if meta is not None and meta.children is not None:
         meta.children.append(items)
         return item
-    handler = Box(b"hdlr", struct.pack(">II4s4sIIB", 0, 0, b"mdir", b"appl", 0, 0, 0))
-    meta = Box(b"meta", children=[handler, items], prefix=b"\0\0\0\0")
+    meta = _new_meta(b"mdir", b"appl", items)
     if parents and parents[0].children is not None:
         parents[0].children.append(meta)
     elif moov.children is not None:
         moov.children.append(Box(b"udta", children=[meta]))
     return item
+
+
+def _new_meta(handler: bytes, maker: bytes, *boxes: Box) -> Box:
+    head = Box(b"hdlr", struct.pack(">II4s4sIIB", 0, 0, handler, maker, 0, 0, 0))
+    return Box(b"meta", children=[head, *boxes], prefix=b"\0\0\0\0")

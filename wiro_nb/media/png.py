@@ -9,26 +9,23 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO
 
 from wiro_nb.files import Writer, replace_file
+from wiro_nb.media.marks import KEYWORD, PARAMETERS, PARAMETERS_MARK, XMP_MARK
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-KEYWORD = b"wiro_nb"
 
 MAX_CHUNKS = 200_000
 MAX_TEXT_BYTES = 64 * 2**20
 
-XMP, PARAMETERS = "XML:com.adobe.xmp", "parameters"
-OWN_MARKS = (b'x:xmptk="wiro_nb"', b"Version: wiro_nb")
-"""One of them stands in each text of ours that others read."""
+XMP = "XML:com.adobe.xmp"
+_OWN_MARKS = (XMP_MARK.encode(), PARAMETERS_MARK.encode())
 
 _NO_OPTIONS = b"\0\0\0\0\0"
 """Of an iTXt chunk: no compression, no language, no translated keyword."""
-_HEAD = KEYWORD + _NO_OPTIONS
+_HEAD = KEYWORD.encode() + _NO_OPTIONS
 
 
 class PngError(ValueError):
@@ -91,14 +88,14 @@ def _unpack(data: bytes, most: int) -> bytes:
         return b""
 
 
-def write_text(path: Path, text: str, extras: Mapping[str, str] = MappingProxyType({})) -> str:
+def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> str:
     """Sets the text under our keyword in a copy that takes the file's place once it reads back.
 
     Args:
         path: The file.
         text: Takes the place of an older one.
-        extras: Further texts by keyword, with one of `OWN_MARKS` in each; where another program's text stands
-            under the keyword, that one stays alone.
+        xmp: XMP with `marks.XMP_MARK`; left out where the file has some of another program.
+        parameters: Settings with `marks.PARAMETERS_MARK`, left out likewise.
 
     Returns:
         The SHA-256 (hex) of the file with the text.
@@ -112,13 +109,15 @@ def write_text(path: Path, text: str, extras: Mapping[str, str] = MappingProxyTy
         if has_credentials(source):
             raise PngError("it carries Content Credentials, which a text would make invalid")
         target.write(SIGNATURE)
-        added = {KEYWORD.decode(): text, **extras}
+        added = {KEYWORD: text} | ({XMP: xmp} if xmp else {}) | ({PARAMETERS: parameters} if parameters else {})
         for kind, start, size in _chunks(source):
             source.seek(start)
             raw = source.read(size + 12)
             if kind in (b"tEXt", b"zTXt", b"iTXt"):
                 keyword = raw[8:].partition(b"\0")[0].decode("latin-1")
-                if raw[8:].startswith(_HEAD) or (keyword in extras and any(mark in raw for mark in OWN_MARKS)):
+                if raw[8:].startswith(_HEAD) or (
+                    keyword in (XMP, PARAMETERS) and any(mark in raw for mark in _OWN_MARKS)
+                ):
                     continue
                 added.pop(keyword, None)
             if kind == b"IEND":
@@ -134,8 +133,10 @@ def write_text(path: Path, text: str, extras: Mapping[str, str] = MappingProxyTy
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:
-    body = keyword.encode("latin-1") + _NO_OPTIONS + text.encode()
-    return struct.pack(">I4s", len(body), b"iTXt") + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
+    kind, body = b"iTXt", keyword.encode() + _NO_OPTIONS + text.encode()
+    if keyword == PARAMETERS and not any(ord(letter) > 0xFF for letter in text):  # galleries read iTXt seldom
+        kind, body = b"tEXt", keyword.encode() + b"\0" + text.encode("latin-1")
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def has_credentials(file: BinaryIO) -> bool:

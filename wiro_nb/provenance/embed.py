@@ -1,14 +1,14 @@
 """Writes a record into the file it describes, and reads it back.
 
-MP4 and QuickTime files carry it as the comment; where another program's comment stands, as the synopsis or a
-tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_comment`). PNG files carry it as a text
-chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
-comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and,
-in PNG, the settings as A1111 writes them (`source_type`).
+MP4 and QuickTime files carry it as the comment; where another program's comment stands, as the album, the
+synopsis or a tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_comment`). PNG files carry it as
+a text chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
+comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and
+the settings as A1111 writes them (`source_type`), in MP4 as the metadata key `parameters`.
 
-Copying the streams into another file (`ffmpeg -c copy`) keeps the comment in MP4, MOV and Matroska, the synopsis
-in MP4 and Matroska, every tag in Matroska and with `-movflags use_metadata_tags`. It loses the box at the end.
-A clip with Content Credentials has nothing but that box, because a change of `moov` would make them invalid.
+Copying the streams into another file (`ffmpeg -c copy`) keeps comment and album in MP4, MOV and Matroska, the
+synopsis in MP4 and Matroska, every tag in Matroska and with `-movflags use_metadata_tags`. It loses the box at the
+end. A clip with Content Credentials has nothing but that box, because a change of `moov` would make them invalid.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.media import exif, matroska, mp4, png
 from wiro_nb.media.boxes import BoxError
-from wiro_nb.media.mp4_tags import is_own
+from wiro_nb.media.marks import KEYWORD, is_own, is_record
+from wiro_nb.provenance.other_tools import read_settings
 from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import check_record, dump_normal
 from wiro_nb.provenance.source_type import parameters_text, xmp_packet
 
-KEY = "wiro_nb"
 _DAMAGED = (BoxError, png.PngError, matroska.MatroskaError)
 
 
@@ -34,22 +34,13 @@ class _Format(NamedTuple):
     """How a type of file carries a text beside its media data."""
 
     read: Callable[[Path], str | None]
-    write: Callable[[Path, str, Mapping[str, Any]], str]
+    write: Callable[[Path, str, str, str], str]
     hash_media: Callable[[Path], str]
     read_tags: Callable[[Path], list[tuple[str, str]]]
 
 
-def _write_mp4(path: Path, text: str, record: Mapping[str, Any]) -> str:
-    return mp4.write_comment(path, text, xmp_packet(record))
-
-
-def _write_png(path: Path, text: str, record: Mapping[str, Any]) -> str:
-    extras = {png.XMP: xmp_packet(record), png.PARAMETERS: parameters_text(record)}
-    return png.write_text(path, text, {keyword: extra for keyword, extra in extras.items() if extra})
-
-
-_MP4 = _Format(mp4.read_comment, _write_mp4, mp4.hash_media, mp4.read_tags)
-_PNG = _Format(png.read_text, _write_png, png.hash_media, png.read_tags)
+_MP4 = _Format(mp4.read_comment, mp4.write_comment, mp4.hash_media, mp4.read_tags)
+_PNG = _Format(png.read_text, png.write_text, png.hash_media, png.read_tags)
 
 
 class Embedded(NamedTuple):
@@ -71,10 +62,13 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
         path: The file; replaced in one step, or left as it was.
         record: A hashed record.
     """
-    text = dump_normal({KEY: record})
+    text = dump_normal({KEYWORD: record})
     try:
         if (kind := _format_of(path)) is not None:
-            return Embedded("", kind.write(path, text, record))
+            # Galleries would read ours in place of settings that another program wrote elsewhere in the file.
+            others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
+            parameters = "" if others else parameters_text(record)
+            return Embedded("", kind.write(path, text, xmp_packet(record), parameters))
     except _DAMAGED as error:
         return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:
@@ -91,7 +85,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     try:
         kind = _format_of(path)
         tags = _read_matroska(path) if kind is None else []
-        text = kind.read(path) if kind is not None else next((text for _, text in tags if is_own(text)), None)
+        text = kind.read(path) if kind is not None else next((text for _, text in tags if is_record(text)), None)
     except _DAMAGED as error:
         raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="cut") from None
     except OSError as error:
@@ -178,7 +172,7 @@ def _parse(text: str | None) -> Any:
         content = parse_json(text)
     except ValueError:
         return None
-    return content.get(KEY) if isinstance(content, dict) else None
+    return content.get(KEYWORD) if isinstance(content, dict) else None
 
 
 def _read_matroska(path: Path) -> list[tuple[str, str]]:

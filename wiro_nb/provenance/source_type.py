@@ -6,11 +6,13 @@ Part 3: Storage in Files".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 from xml.sax.saxutils import escape
 
+from wiro_nb.media.marks import KEYWORD, XMP_MARK
 from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.other_tools import INPUT_NAMES, plain_name
 
@@ -43,7 +45,7 @@ def xmp_packet(record: Mapping[str, Any]) -> str:
     mark = "" if kind == ALGORITHMIC else f"<Iptc4xmpExt:DigitalSourceType>{kind}</Iptc4xmpExt:DigitalSourceType>"
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="wiro_nb">'
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/" {XMP_MARK}>'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
         ' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
         f"{mark}<xmp:CreatorTool>{escape(describe_maker(record))}</xmp:CreatorTool>"
@@ -63,13 +65,20 @@ def parameters_text(record: Mapping[str, Any]) -> str:
     size = find("size") or (f"{find('width')}x{find('height')}" if find("width") and find("height") else None)
     named = {
         "Steps": find("steps"),
+        "Sampler": values.get("sampler"),
         "CFG scale": find("guidance"),
         "Seed": (record["seed"] or {}).get("value"),
         "Size": str(size).replace("*", "x") if size else None,
         "Model": "placeholder" if source_type(record) == ALGORITHMIC else record["model"]["slug"],
-        "Version": f"wiro_nb {metadata.version('wiro_nb')}",
+        "Version": f"{KEYWORD} {metadata.version('wiro_nb')}",
     }
     negative = find("negative_prompt")
     lines = [str(find("prompt") or ""), f"Negative prompt: {negative}" if negative else ""]
-    pairs = (f"{name}: {value}" for name, value in named.items() if value is not None)
+    pairs = (f"{name}: {_quote(value)}" for name, value in named.items() if value not in (None, ""))
     return "\n".join([*filter(None, lines), ", ".join(pairs)])
+
+
+def _quote(value: Any) -> str:
+    """Returns a value as one of the pairs of A1111: in quotes where it would end its pair."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(letter in text for letter in ',:\n"') else text

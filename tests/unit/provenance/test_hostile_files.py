@@ -12,6 +12,7 @@ import pytest
 from wiro_nb.errors import BadRecord
 from wiro_nb.media import decode, mp4, png
 from wiro_nb.media.boxes import BoxError
+from wiro_nb.media.marks import KEYWORD
 from wiro_nb.provenance.find import find_records, find_settings
 from wiro_nb.provenance.secret_scan import scan_file, scan_text
 
@@ -78,7 +79,7 @@ def test_a_record_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path, name
     with path.open("wb") as file:
         if name == "a.png":
             size = 3 * 2**30
-            file.write(png.SIGNATURE + struct.pack(">I4s", size, b"iTXt") + png.KEYWORD + b"\0" * 5)
+            file.write(png.SIGNATURE + struct.pack(">I4s", size, b"iTXt") + KEYWORD.encode() + b"\0" * 5)
             file.seek(size + 16)
             file.write(b"\0" * 4 + struct.pack(">I4s", 0, b"IEND") + b"\0" * 4)
         os.truncate(path, 6 * 2**30)

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.provenance.clips import make_clip
+from tests.unit.provenance.clips import GRAPH, make_clip, remux
 from tests.unit.provenance.test_hostile_files import five_seconds
-from tests.unit.provenance.test_others_marks import remux
 from wiro_nb.provenance.embed import read_texts
 from wiro_nb.provenance.other_tools import match_inputs, read_settings
 
@@ -22,23 +21,6 @@ PARAMETERS = (
     "a lighthouse, stormy sea\nat dusk\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, "
     'Seed: 1234, Size: 512x768, Model: sd15, Lora hashes: "a: 1, b: 2"'
 )
-GRAPH: dict[str, Any] = {
-    "3": {
-        "class_type": "KSampler",
-        "inputs": {
-            "seed": 42,
-            "steps": 30,
-            "cfg": 6.0,
-            "sampler_name": "euler",
-            "positive": ["6", 0],
-            "negative": ["7", 0],
-            "latent_image": ["5", 0],
-        },
-    },
-    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 832, "height": 480, "length": 81}},
-    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox in snow", "clip": ["4", 1]}},
-    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["4", 1]}},
-}
 COMFY = {"prompt": "a fox in snow", "negative_prompt": "blurry", "seed": 42, "steps": 30, "guidance": 6.0}
 
 

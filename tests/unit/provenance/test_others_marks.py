@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.provenance.clips import make_clip, media_data, metadata_of
+from tests.unit.provenance.clips import GRAPH, make_clip, media_data, metadata_of, remux
 from tests.unit.provenance.signing import read_state, sign_clip
 from tests.unit.provenance.test_hostile_files import box
 from tests.unit.provenance.test_record import make_record
@@ -20,17 +22,54 @@ from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.media import mp4
 from wiro_nb.media.boxes import Box
-from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded
+from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded, read_texts
+from wiro_nb.provenance.other_tools import read_settings
 from wiro_nb.sandbox.engines import Job, Progress
 from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
 
-COMFY = {"workflow": '{"nodes": []}', "prompt": '{"3": {"class_type": "KSampler"}}'}
 KEYS = "+use_metadata_tags"
-FLAGS = {
-    "moov last": "",
-    "moov first": "+faststart",
-    "keys": KEYS,
-    "keys, moov first": "+faststart+use_metadata_tags",
+COMFY = {"workflow": '{"nodes": []}', "prompt": json.dumps(GRAPH)}
+ALL = (".mp4", ".mov", ".mkv", ".webm.mkv")
+PARAMETERS = (
+    "a fox in snow\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x48"
+)
+CODECS = {".webm": "libvpx"}
+
+
+class Origin(NamedTuple):
+    """Who wrote a clip: its type, tags and flags; and where its record is found after a plain stream copy.
+
+    `galleries` is what programs that know `parameters` read afterwards: "ours", "theirs" or "" for nothing.
+    """
+
+    suffix: str
+    tags: dict[str, str]
+    flags: str = ""
+    copies: Sequence[str] = ALL
+    galleries: str = "ours"
+
+
+ORIGINS = {
+    "ffmpeg": Origin(".mp4", {"title": "a title"}),
+    "ffmpeg, moov first": Origin(".mp4", {"title": "a title"}, "+faststart"),
+    "ComfyUI": Origin(".mp4", COMFY, KEYS, galleries=""),
+    "ComfyUI, moov first": Origin(".mp4", COMFY, f"{KEYS}+faststart", galleries=""),
+    "VideoHelperSuite": Origin(".mp4", {"comment": json.dumps(COMFY)}, galleries=""),
+    "A1111, comment": Origin(".mp4", {"comment": PARAMETERS}, galleries=""),
+    "A1111, key": Origin(".mp4", {"parameters": PARAMETERS}, KEYS, galleries="theirs"),
+    "comment, album": Origin(
+        ".mp4", {"comment": "theirs", "album": "a set"}, copies=(".mp4", ".mkv", ".webm.mkv")
+    ),
+    "comment, album, synopsis": Origin(
+        ".mp4", {"comment": "theirs", "album": "a set", "synopsis": "a story"}, copies=(".mkv", ".webm.mkv")
+    ),
+    "fragmented": Origin(".mp4", {"title": "a title"}, "frag_keyframe+empty_moov", (), ""),
+    "MOV": Origin(".mov", {"title": "a title"}),
+    "MOV, comment": Origin(".mov", {"comment": "theirs"}),
+    "MOV, keys": Origin(".mov", COMFY | {"comment": "theirs"}, KEYS, galleries=""),
+    "Matroska": Origin(".mkv", {"COMMENT": PARAMETERS}, copies=(), galleries=""),
+    "WebM": Origin(".webm", {"COMMENT": PARAMETERS}, copies=(), galleries=""),
+    "signed": Origin(".mp4", {}, copies=(), galleries=""),
 }
 
 
@@ -39,26 +78,13 @@ def embed_twice(clip: Path) -> None:
     media, hashed = media_data(clip), hash_media(clip)
     assert embed_record(clip, make_record(parameters={"prompt": "an older one"})).problem == ""
     size = clip.stat().st_size
-    record = make_record(parameters={"prompt": "a longer one 😀 " * 40})
+    record = make_record(parameters={"prompt": "a longer one 😀 " * 20, "steps": 16})
     for _ in range(2):
         assert embed_record(clip, record) == Embedded("", hash_file(clip))
         assert read_embedded(clip) == record
     assert (media_data(clip), hash_media(clip)) == (media, hashed)
     assert clip.read_bytes().count(b'{"wiro_nb":{') == 1
     assert clip.stat().st_size < size + 1000
-
-
-def remux(clip: Path, target: Path, *, flags: str = "") -> Path:
-    """Copies the streams into another container, as `ffmpeg -c copy` does."""
-    options = {"movflags": flags} if flags else {}
-    with av.open(str(clip)) as source, av.open(str(target), "w", options=options) as copy:
-        copy.metadata.update(source.metadata)
-        stream = copy.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                copy.mux(packet)
-    return target
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +101,42 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return sign_clip(clip, folder / "signed.mp4").read_bytes()
 
 
-def test_credentials_hold_with_a_record_in_the_clip(tmp_path: Path, signed: bytes) -> None:
-    clip = tmp_path / "a.mp4"
-    clip.write_bytes(signed)
-    assert read_state(clip) == "Valid"
+@pytest.mark.parametrize("name", ORIGINS)
+def test_a_saved_clip_keeps_what_others_wrote(tmp_path: Path, request: pytest.FixtureRequest, name: str) -> None:
+    origin = ORIGINS[name]
+    clip = tmp_path / f"a{origin.suffix}"
+    if name == "signed":
+        clip.write_bytes(request.getfixturevalue("signed"))
+    else:
+        make_clip(clip, tags=origin.tags, flags=origin.flags, codec=CODECS.get(origin.suffix, "libx264"))
+    before, kept, settings = clip.read_bytes(), metadata_of(clip), read_settings(read_texts(clip))
+    assert kept.items() >= origin.tags.items()
+    if origin.suffix in (".mkv", ".webm"):
+        assert embed_record(clip, make_record()).problem == "files of this type carry no record"
+        assert clip.read_bytes() == before
+        return
     embed_twice(clip)
-    assert read_state(clip) == "Valid"
-    assert clip.read_bytes().startswith(signed)
+    after = metadata_of(clip)
+    assert after.items() >= kept.items()
+    assert settings is None or read_settings(read_texts(clip)) == settings
+    text = after.get("parameters", "")
+    assert {"": "", PARAMETERS: "theirs"}.get(text, "ours") == origin.galleries
+    assert ("wiro_nb" in text) == (origin.galleries == "ours")
+    if name in ("signed", "fragmented"):
+        assert clip.read_bytes().startswith(before)
+    if name == "signed":
+        assert read_state(clip) == "Valid"
+    for suffix in ALL:
+        copy = remux(clip, tmp_path / f"copy{suffix}")
+        if suffix in origin.copies:
+            assert read_embedded(copy) == read_embedded(clip), suffix
+            if suffix in (".mp4", ".mov"):
+                embed_twice(copy)
+        else:
+            with pytest.raises(BadRecord, match="no run record"):
+                read_embedded(copy)
+    if origin.copies:
+        assert read_embedded(remux(clip, tmp_path / "keys.mp4", flags=KEYS)) == read_embedded(clip)
 
 
 @pytest.mark.parametrize("name", [b"jumb", b"uuid", b"meta", b"abcd"])
@@ -93,51 +148,6 @@ def test_a_clip_with_unknown_boxes_stays_the_same_up_to_its_end(tmp_path: Path, 
     embed_twice(clip)
     assert clip.read_bytes().startswith(before)
     assert clip.read_bytes()[len(before) + 4 :].startswith(b"free")
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS.keys())
-@pytest.mark.parametrize("comment", [None, "theirs"])
-def test_comments_and_keys_of_others_stay(tmp_path: Path, suffix: str, flags: str, comment: str | None) -> None:
-    theirs = COMFY | {"title": "a title"} | ({"comment": comment} if comment else {})
-    clip = make_clip(tmp_path / f"a{suffix}", flags=flags, tags=theirs)
-    kept = metadata_of(clip)
-    assert ("workflow" in kept) == ("use_metadata_tags" in flags)
-    embed_twice(clip)
-    assert metadata_of(clip).items() >= kept.items()
-    again = tmp_path / "again.mkv"
-    assert read_embedded(remux(clip, again)) == read_embedded(clip)
-    assert metadata_of(again).get("COMMENT", "theirs") == comment or comment is None
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm.mkv"])
-def test_a_record_is_found_after_a_remux(tmp_path: Path, suffix: str) -> None:
-    record = make_record()
-    for name, flags in FLAGS.items():
-        clip = make_clip(tmp_path / f"{name}.mp4", flags=flags, tags=COMFY)
-        assert embed_record(clip, record).problem == ""
-        copy = remux(clip, tmp_path / f"{name} copy{suffix}")
-        assert read_embedded(copy) == record
-        if suffix in (".mp4", ".mov"):
-            embed_twice(copy)
-
-
-@pytest.mark.parametrize(("suffix", "copy_flags"), [(".mp4", ""), (".mp4", KEYS), (".mov", KEYS), (".mkv", "")])
-@pytest.mark.parametrize("flags", ["", KEYS])
-@pytest.mark.parametrize("tags", [{"comment": "theirs"}, {"comment": "theirs", "synopsis": "a story"}])
-def test_a_record_beside_a_comment_survives_a_remux(
-    tmp_path: Path, suffix: str, copy_flags: str, flags: str, tags: dict[str, str]
-) -> None:
-    """It is the synopsis then, which ffmpeg keeps in MP4; with both taken it is where all names are kept."""
-    clip = make_clip(tmp_path / "a.mp4", tags=tags, flags=flags)
-    embed_twice(clip)
-    copy = remux(clip, tmp_path / f"copy{suffix}", flags=copy_flags)
-    assert {name.lower(): text for name, text in metadata_of(copy).items()}.items() >= tags.items()
-    if "synopsis" in tags and not copy_flags and suffix == ".mp4":
-        with pytest.raises(BadRecord, match="no run record"):
-            read_embedded(copy)
-    else:
-        assert read_embedded(copy) == read_embedded(clip)
 
 
 def test_a_moov_without_room_for_both_gets_a_box_at_the_end(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from wiro_nb import errors
 from wiro_nb.cli import main
-from wiro_nb.cli.output import ProgressLine, as_shell, error_code
+from wiro_nb.cli.output import ProgressLine, as_shell, error_code, exit_code
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.presentation.formatting import fit_terminal, format_bar, wrap_terminal
 
@@ -151,3 +151,9 @@ def test_a_terminal_breaks_lines_between_words_and_a_file_gets_them_as_they_are(
         "  next    break", "          between", "          words", "a-name-that-is-longer-than-the-line",
         "  a setting that goes", "    on",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_a_run_that_gave_no_result_or_an_unknown_one_is_no_success_for_a_shell(state: RunState) -> None:
+    is_failure = state in (RunState.FAILED, RunState.CANCELLED, RunState.UNCERTAIN, RunState.SUBMITTING)
+    assert (exit_code(state) != 0) is is_failure

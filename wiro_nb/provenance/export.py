@@ -166,7 +166,7 @@ class _Crate:
         if times["finished"]:
             action["endTime"] = _time(times["finished"])
         if status in _STATUS:
-            action["actionStatus"] = {"@id": _STATUS[status]}
+            action["actionStatus"] = _STATUS[status]
         if status == "failed" and record["exit_code"]:
             action["error"] = f"The model ended with exit code {record['exit_code']}"
         self._add(action)
@@ -182,7 +182,7 @@ class _Crate:
             if not known and named not in self._entities:
                 frame = f", from frame {parent['frame']}" if isinstance(parent.get("frame"), int) else ""
                 self._add(
-                    {"@id": named, "@type": "CreateAction", "name": f"Run {run_id}, not in this crate{frame}"}
+                    {"@id": named, "@type": "CreativeWork", "name": f"Run {run_id}, not in this crate{frame}"}
                 )
             for item in later:
                 self._entities[item]["isBasedOn"] = [{"@id": place} for place in known or [named]]
@@ -216,13 +216,15 @@ class _Crate:
             self._add(
                 {"@id": profile, "@type": "CreativeWork", "name": name, "version": profile.rpartition("/")[2]}
             )
+        note = "Add the licence of the clips before publishing."
+        self._add({"@id": "#license", "@type": "CreativeWork", "name": "Not stated", "description": note})
         root: Entity = {
             "@id": "./",
             "@type": "Dataset",
             "name": title,
             "description": "Clips made with generative video models, with the requests that made them.",
             "datePublished": published,
-            "license": "Not stated: add the licence of the clips before publishing.",
+            "license": {"@id": "#license"},
             "conformsTo": [{"@id": profile} for profile in _PROFILES],
             "hasPart": [{"@id": part} for part in self._parts],
             "mainEntity": {"@id": workflow},

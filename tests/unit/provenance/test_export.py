@@ -84,6 +84,7 @@ def test_the_crate_has_what_the_profiles_recommend(tmp_path: Path) -> None:
         status="failed",
         exit_code="1",
         outputs=[],
+        parent={"run_id": "01JD7Z5Q4M8K3T9V2W6X0Y1ZZZ"},
         files={"inputImage": [item]},
         times={**make_record()["times"], "finished": datetime(2026, 11, 25, 12, 0, tzinfo=UTC)},
     )
@@ -104,7 +105,9 @@ def test_the_crate_has_what_the_profiles_recommend(tmp_path: Path) -> None:
             assert entity["url"].startswith("http")
         if entity["@id"].startswith("inputs/"):
             assert entity["encodingFormat"] == "image/png"
-    (bad,) = (action for action in actions if "FailedActionStatus" in str(action.get("actionStatus")))
+    assert graph[graph["./"]["license"]["@id"]]["@type"] == "CreativeWork"
+    assert graph["#run-01JD7Z5Q4M8K3T9V2W6X0Y1ZZZ"]["@type"] == "CreativeWork", "it is not in the crate"
+    (bad,) = (item for item in actions if item.get("actionStatus") == "http://schema.org/FailedActionStatus")
     assert "result" not in bad
     assert "exit code 1" in bad["error"]
     assert bad["endTime"] == graph["#execution"]["endTime"] == "2026-11-25T12:00:00.000+00:00"

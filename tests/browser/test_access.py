@@ -36,8 +36,9 @@ PAINTED = """async () => {
 }"""
 PAGES = """
 import wiro_nb
+from wiro_nb.notebook.run.display import static_output
 done = wiro_nb.run("sandbox/image", prompt="costs $5 and $6").wait()
-display(done, wiro_nb.runs().output(), wiro_nb.status(), wiro_nb.info("sandbox/plain-clip"))
+display(static_output(done), wiro_nb.runs().output(), wiro_nb.status(), wiro_nb.info("sandbox/plain-clip"))
 """
 WIDGETS: dict[str, Callable[[], list[Any]]] = {
     "form": lambda: [hostile_form()],

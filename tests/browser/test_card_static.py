@@ -125,7 +125,8 @@ def test_the_time_ticks_without_messages(static_page: StaticPage) -> None:
 
 def test_the_time_left_counts_down_and_silence_is_said(static_page: StaticPage) -> None:
     page = static_page.page
-    page.clock.install()
+    page.clock.install(time=0)
+    page.clock.pause_at(1)  # from here on it moves by `run_for` alone
     steps: dict[str, Any] = {"percent": 20, "step": 2, "steps": 10, "remaining_s": 8, "elapsed_s": 2}
     card = RunCard(moment(RunState.SUBMITTED, Stage.GENERATING, **steps))
     static_page.show(card)

@@ -93,8 +93,8 @@ class Film:
             plan: From `plan_film`.
             target: Where they are joined.
             yes: True when the user confirmed already.
-            limit_usd: As in `check_limits`.
-            limit_runs: As in `check_limits`.
+            limit_usd: As in `require_confirmation`.
+            limit_runs: As in `require_confirmation`.
 
         Raises:
             ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.

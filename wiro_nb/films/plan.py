@@ -33,7 +33,7 @@ from wiro_nb.reproduce.replay import Replay, Source, find_input, refuse
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import TotalCost, add_up, check_limits, describe_total
+from wiro_nb.session.prices import TotalCost, add_up, describe_total, require_confirmation
 from wiro_nb.session.submission import Batch
 
 if TYPE_CHECKING:
@@ -180,11 +180,11 @@ def confirm(manager: Manager, plan: FilmPlan, *, yes: bool, limit_usd: Decimal, 
     """Refuses a film that is to be confirmed first, or that the budget does not cover as a whole.
 
     Raises:
-        ConfirmationNeeded: As `check_limits`, unless `yes`.
+        ConfirmationNeeded: As `require_confirmation`, unless `yes`.
         BudgetExceeded: All missing shots together would go over the budget; none is sent then.
     """
     if not yes:
-        check_limits(
+        require_confirmation(
             len(plan.missing),
             plan.cost,
             is_free=bool(plan.free_label),

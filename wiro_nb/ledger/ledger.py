@@ -148,8 +148,8 @@ class Ledger:
             reuse: Which earlier runs answer; None inserts every row.
 
         Returns:
-            For each row itself, or the earlier run that answers its request, as `reuse.answer_plans` decides. The
-            look-up and the insert are one transaction: two kernels cannot both pay for one request.
+            For each row itself, or the earlier run that answers its request, as `spending.answer_plans` decides.
+            The look-up and the insert are one transaction: two kernels cannot both pay for one request.
 
         Raises:
             BudgetExceeded: Billed and reserved money with these estimates would go over. The check and the

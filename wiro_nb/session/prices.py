@@ -199,7 +199,7 @@ def add_up(forecasts: Sequence[tuple[Estimate, float | None]]) -> TotalCost:
     return TotalCost(low, high if has_high else None, known, seconds if has_seconds and forecasts else None)
 
 
-def check_limits(
+def require_confirmation(
     count: int, cost: TotalCost, *, is_free: bool, limit_usd: Decimal, limit_runs: int, summary: str
 ) -> None:
     """Refuses so many runs, or so much money, that the user should confirm first.
@@ -242,19 +242,19 @@ def confirm_total(
         manager: Knows the prices.
         requests: All that would be sent.
         yes: True when the user confirmed already.
-        limit_usd: As in `check_limits`.
-        limit_runs: As in `check_limits`.
+        limit_usd: As in `require_confirmation`.
+        limit_runs: As in `require_confirmation`.
 
     Returns:
         Number, price, time and service of them all as text.
 
     Raises:
-        ConfirmationNeeded: As in `check_limits`.
+        ConfirmationNeeded: As in `require_confirmation`.
     """
     cost, choice = total_of(manager, requests), manager.choice
     summary = f"{describe_total(len(requests), cost, choice.free_label)}, on {manager.service_name}"
     if not yes and len(requests) > 1:
-        check_limits(
+        require_confirmation(
             len(requests),
             cost,
             is_free=choice.is_free,

@@ -20,7 +20,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.session.prices import TotalCost, check_limits, describe_total, format_total, total_of
+from wiro_nb.session.prices import TotalCost, describe_total, format_total, require_confirmation, total_of
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
@@ -132,13 +132,13 @@ def plan_sweep(
 
 
 def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
-    """Refuses a plan that the user should confirm first; see `check_limits`.
+    """Refuses a plan that the user should confirm first; see `require_confirmation`.
 
     Raises:
         ConfirmationNeeded: More runs to send than `limit_runs`, a price above `limit_usd`, or an unknown one.
     """
     summary = f"this sweep would send {describe_plan(plan)}"
-    check_limits(
+    require_confirmation(
         len(plan.missing),
         plan.cost,
         is_free=bool(plan.free_label),

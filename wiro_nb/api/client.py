@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
@@ -22,6 +21,7 @@ from wiro_nb.errors import (
     BadAnswer,
     NotAccessible,
     RateLimited,
+    TimedOut,
     TransportError,
     UnknownModel,
     WiroError,
@@ -249,7 +249,7 @@ class WiroClient:
 
     async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Sends a request that may be repeated, up to four times; not after a silence as long as the timeout."""
-        delays, began = jittered_delays(self._random), time.monotonic()
+        delays = jittered_delays(self._random)
         for tries_left in range(MAX_TRIES - 1, -1, -1):
             failure: WiroError
             try:
@@ -257,8 +257,8 @@ class WiroClient:
             except (TransportError, ApiError) as error:
                 failure = error
             wait_s = max(next(delays), getattr(failure, "retry_after_s", None) or 0.0)
-            is_late = time.monotonic() - began >= self._http.timeout_s
-            if not tries_left or is_late or wait_s > LONGEST_RETRY_AFTER_S or not _may_pass(failure):
+            is_silent = isinstance(failure, TimedOut)
+            if not tries_left or is_silent or wait_s > LONGEST_RETRY_AFTER_S or not _may_pass(failure):
                 # Raised outside the `except` block, so that no earlier try is in the chain.
                 raise failure.with_traceback(None) from None
             await self._sleep(wait_s)

@@ -64,7 +64,7 @@ def _run_command(words: list[str]) -> int:
 def _close_manager() -> None:
     """Ends the I/O thread; runs in flight stay in the ledger."""
     session = sys.modules.get("wiro_nb.session")
-    if session is not None:
+    if session is not None and session.has_manager():
         for notice in session.get_manager().take_notices():
             print(notice, file=sys.stderr)
         session.close_manager()

@@ -162,14 +162,17 @@ class Session:
 
     def known_runs(self) -> list[Run]:
         """Returns this notebook's runs for completion, newest first; asks no service."""
-        if "wiro_nb.session" not in sys.modules and not ledger_path().exists():
+        if not _has_manager() and not ledger_path().exists():
             return []
         return self.manager(choose=False).runs(notebook=current_context().notebook, limit=50)
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns messages about the ledger, each once; none when no manager was made yet."""
-        module = sys.modules.get("wiro_nb.session")
-        return () if module is None else tuple(module.get_manager().take_notices())
+        if not _has_manager():
+            return ()
+        from wiro_nb.session import get_manager
+
+        return tuple(get_manager().take_notices())
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the manager, if there is one, and forgets everything."""
@@ -177,6 +180,11 @@ class Session:
         if module is not None:
             module.close_manager(timeout_s)
         self._forget()
+
+
+def _has_manager() -> bool:
+    module = sys.modules.get("wiro_nb.session")
+    return module is not None and module.has_manager()
 
 
 session = Session()

@@ -176,7 +176,8 @@ def _wrap(line: str, columns: int) -> str:
 def _columns(stream: TextIO) -> int:
     """Returns the width of the terminal a stream writes to; 0 where it is none."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns
+        # In a kernel the number is of the terminal that Jupyter was started in, and the stream is none.
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except (OSError, ValueError, AttributeError):
         return 0
 

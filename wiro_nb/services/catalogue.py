@@ -141,8 +141,8 @@ class Catalogue:
                     detail = await self._connection.call(lambda client: client.tool_detail(slug))
                 except WiroError as error:
                     failure = error
-                    is_unreachable = isinstance(error, TransportError)
-                    until = time.monotonic() + (_UNREACHABLE_S if is_unreachable else _REFUSED_S)
+                    is_refusal = isinstance(error, (NotAccessible, UnreadableSchema))
+                    until = time.monotonic() + (_REFUSED_S if is_refusal else _UNREACHABLE_S)
                 else:
                     self._store(slug, detail)
                     return detail

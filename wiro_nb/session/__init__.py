@@ -25,6 +25,11 @@ def get_manager() -> Manager:
         return _manager
 
 
+def has_manager() -> bool:
+    """Returns True when this process has made its manager."""
+    return _manager is not None
+
+
 def close_manager(timeout_s: float = 5.0) -> None:
     """Closes the manager of this process, if there is one; the next `get_manager` makes another."""
     global _manager

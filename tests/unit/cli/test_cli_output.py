@@ -145,8 +145,10 @@ def test_a_terminal_breaks_lines_between_words_and_a_file_gets_them_as_they_are(
     text = "  next    break between words\na-name-that-is-longer-than-the-line\n  a setting that goes on"
     assert wrap_terminal(text, io.StringIO()) == text
     monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((22, 5)))
-    with Path(os.devnull).open("w") as terminal:
-        shown = wrap_terminal(text, terminal)
+    with Path(os.devnull).open("w") as stream:
+        assert wrap_terminal(text, stream) == text, "it has the number of a terminal and is none"
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        shown = wrap_terminal(text, stream)
     assert shown.split("\n") == [
         "  next    break", "          between", "          words", "a-name-that-is-longer-than-the-line",
         "  a setting that goes", "    on",

@@ -126,7 +126,7 @@ def test_settings_of_other_programs_are_printed(command: Command, own_folders: P
 
 def test_bad_input_ends_with_2_and_says_what_to_do(command: Command, clip: Path, own_folders: Path) -> None:
     bare = own_folders / "bare.mp4"
-    bare.write_bytes(clip.read_bytes().replace(b'{"wiro_nb"', b'{"holiday"'))
+    bare.write_bytes(clip.read_bytes().replace(b'{"wiro_nb"', b'{"holiday"').replace(b"parameters", b"ingredient"))
     (own_folders / "cut.mp4").write_bytes(clip.read_bytes()[:500])
     (own_folders / "text.ipynb").write_text("hello")
     (own_folders / "later.json").write_text('{"format": 9, "run_id": "01JD7Z5Q4M8K3T9V2W6X0Y1ABC"}')

@@ -190,3 +190,14 @@ def test_a_price_table_and_parameters_may_be_text_or_values(as_text: bool) -> No
     assert [entry.price for entry in read_pricing(raw).entries] == [Decimal("0.5")]
     assert read_detail(raw).get("prompt") is not None
     assert read_task({"id": "1", "parameters": given({"prompt": "a fox"})}).parameters == {"prompt": "a fox"}
+
+
+def test_a_busy_service_is_asked_for_a_price_again_soon(
+    make_manager: Any, start_sandbox: Any, point_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a price nothing is reserved from the budget; only "there is no such model" may last minutes."""
+    monkeypatch.setattr("wiro_nb.services.catalogue._UNREACHABLE_S", 0.0)
+    point_at(start_sandbox("--engine", "instant", "--speed", "50", "--faults", "Tool/Detail:503@1-4"))
+    manager = make_manager()
+    assert manager.prices.detail(WAN) is None
+    assert submit(manager, "a cat").wait(60).row.estimated_usd is not None

@@ -64,7 +64,7 @@ def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: i
         return MemoryPlan("none", vae_tiling=True, weights_bytes=2 * total)
     if 2 * total > ram_bytes:
         return _too_little(2 * total, ram_bytes, "parts that do not fit on the card wait in memory")
-    offload = "model" if 2 * max(parts.values()) <= room else "group"
+    offload = "model" if 2 * max(parts.values(), default=0) <= room else "group"
     return MemoryPlan(offload, vae_tiling=True, weights_bytes=2 * total)
 
 

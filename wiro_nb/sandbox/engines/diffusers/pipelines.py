@@ -14,7 +14,7 @@ import torch
 from transformers import AutoTokenizer
 
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan, count_parameters, plan_memory
+from wiro_nb.sandbox.engines.diffusers.memory import GB, MemoryPlan, count_parameters, plan_memory
 from wiro_nb.sandbox.engines.diffusers.preview import LatentColours
 
 __all__ = ["MEMORY_VARIABLE", "LoadedPipeline", "card_bytes", "load_pipeline", "plan_for"]
@@ -107,7 +107,8 @@ def card_bytes(device: torch.device) -> int | None:
         return None
     total: int = torch.cuda.get_device_properties(device).total_memory
     try:
-        return min(total, int(float(os.environ[MEMORY_VARIABLE]) * 1e9))
+        allowed = int(float(os.environ[MEMORY_VARIABLE]) * GB)
+        return min(total, allowed) if allowed > 0 else total
     except (KeyError, ValueError, OverflowError):
         return total
 

@@ -125,7 +125,7 @@ def test_only_the_clips_in_sight_are_loaded(static_page: StaticPage, clip_data: 
 
 def test_a_tile_whose_clip_is_gone_says_so(static_page: StaticPage) -> None:
     page = static_page.show(make_grid("seed=1..2"), files={"clip.mp4": b"no clip any more"})
-    expect(page.get_by_text("The file is gone. Get it again at no cost: %wiro download")).to_have_count(2)
+    expect(page.get_by_text("File gone. Get it again at no cost: %wiro download")).to_have_count(2)
 
 
 def test_a_tile_under_way_shows_the_latest_look_at_its_clip_until_it_ends(static_page: StaticPage) -> None:

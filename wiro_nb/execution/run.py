@@ -178,7 +178,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The sealed record, or None until the end."""
+        """The hashed record, or None until the end."""
         return self._row.load_record()
 
     @property

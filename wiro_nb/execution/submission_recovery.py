@@ -90,7 +90,7 @@ class SubmissionRecovery:
             await asyncio.sleep(pause)
             candidates, mine = await self._search(active) or (candidates, None)
             if mine is not None and marked_run(mine) == active.id:
-                break  # without a marker a rival may show up until the last look
+                break  # without a marker a competing run may show up until the last check
         if mine is None:
             await self._leave_uncertain(active, candidates, cause)
         return mine
@@ -128,11 +128,11 @@ class SubmissionRecovery:
             _log.info("run %s: the task list cannot be read yet: %s", active.run.short_id, error.message)
             return None
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
-        has_rival = await self._writer.ledger_call(lambda: self._has_rival(row))
+        has_competitor = await self._writer.ledger_call(lambda: self._has_competitor(row))
         possible = find_candidates(listed.tasks, row, listed.clock_lead)
         free = [task for task in possible if not await self._is_owned(active, task)]
         self._writer.change(active, lost_since=None)
-        return free, choose_task(free, row, listed.clock_lead, has_rival=has_rival)
+        return free, choose_task(free, row, listed.clock_lead, has_competitor=has_competitor)
 
     async def _tasks_since(self, sent: datetime) -> _Listed:
         """Lists the service's tasks since a request; runs that ask at the same time share one list."""
@@ -153,7 +153,7 @@ class SubmissionRecovery:
                 break
         return _Listed(begun, sent, list(tasks.values()), lead)
 
-    def _has_rival(self, row: LedgerRow) -> bool:
+    def _has_competitor(self, row: LedgerRow) -> bool:
         """True when the task of another run of the same request is not known either."""
         return any(
             other.run_id != row.run_id
@@ -226,7 +226,7 @@ def find_candidates(tasks: Sequence[Task], row: LedgerRow, clock_lead: timedelta
 
 
 def choose_task(
-    candidates: Sequence[Task], row: LedgerRow, clock_lead: timedelta | None, *, has_rival: bool
+    candidates: Sequence[Task], row: LedgerRow, clock_lead: timedelta | None, *, has_competitor: bool
 ) -> Task | None:
     """Chooses the task that is certainly a run's; None when none is.
 
@@ -234,7 +234,7 @@ def choose_task(
         candidates: Those of `find_candidates` that no run owns.
         row: The run.
         clock_lead: How far the service's clock is ahead; None when that is unknown.
-        has_rival: Another run of the same request looks for its task.
+        has_competitor: Another run of the same request looks for its task.
 
     Returns:
         The first one with the run's marker: a proxy may have sent the request twice. Without a marker the only
@@ -244,7 +244,7 @@ def choose_task(
     marked = [task for task in candidates if marked_run(task) == row.run_id]
     if marked:
         return min(marked, key=lambda task: (len(task.id), task.id))
-    if has_rival or clock_lead is None or row.request.get("files"):
+    if has_competitor or clock_lead is None or row.request.get("files"):
         return None
     sent = (_sent(row) + clock_lead).replace(microsecond=0)  # tasks have whole seconds
     in_time = [task for task in candidates if task.created is None or task.created >= sent]

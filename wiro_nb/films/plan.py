@@ -252,11 +252,11 @@ def plan_rebuild(
         UnknownModel, InvalidParameter, InvalidFile: A shot cannot be made as it was.
     """
     origin = origin or Origin()
-    film, home = source.record["film"], notebook_dir_of(origin.notebook)
-    shots = _read_shots(manager, source, home)
+    film, notebook_dir = source.record["film"], notebook_dir_of(origin.notebook)
+    shots = _read_shots(manager, source, notebook_dir)
     title = str(film.get("title") or Path(source.name).stem)
     plan = plan_film(manager, shots, title=f"{title} again", origin=origin, fresh=fresh)
-    return Rebuild(plan, float(film["crossfade_s"]), _find_sound(manager, source, home))
+    return Rebuild(plan, float(film["crossfade_s"]), _find_sound(manager, source, notebook_dir))
 
 
 def free_path(folder: Path, source: Source) -> Path:
@@ -266,7 +266,7 @@ def free_path(folder: Path, source: Source) -> Path:
     return next(path for path in numbered if not path.exists())
 
 
-def _read_shots(manager: Manager, source: Source, home: Path) -> tuple[Shot, ...]:
+def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[Shot, ...]:
     shots: list[Shot] = []
     names: dict[str, str] = {}
     for number, part in enumerate(source.record["film"]["parts"], start=1):
@@ -281,14 +281,14 @@ def _read_shots(manager: Manager, source: Source, home: Path) -> tuple[Shot, ...
         parent = record.get("parent") or {}
         before = names.get(str(parent.get("run_id")), "") if isinstance(parent.get("frame"), int) else ""
         names[str(record["run_id"])] = name
-        values = _values_of(manager, Source(record, name, "clip", source.path), home, goes_on=bool(before))
+        values = _values_of(manager, Source(record, name, "clip", source.path), notebook_dir, goes_on=bool(before))
         frame = int(parent["frame"]) if before else -1
         model = str(record["model"]["slug"])
         shots.append(Shot(name, model, values, before, frame, str(record["run_id"])))
     return tuple(shots)
 
 
-def _values_of(manager: Manager, source: Source, home: Path, *, goes_on: bool) -> dict[str, object]:
+def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on: bool) -> dict[str, object]:
     """Returns the inputs of a recorded run, without the picture of one that goes on from another."""
     record = source.record
     schema = manager.schema(str(record["model"]["slug"]))
@@ -297,7 +297,7 @@ def _values_of(manager: Manager, source: Source, home: Path, *, goes_on: bool) -
         record,
         schema,
         overrides=picture,
-        find_file=find_input(manager, home, source),
+        find_file=find_input(manager, notebook_dir, source),
         service=manager.service_name,
         old_schema=find_schema(record["model"].get("schema_sha256"), data_dir()),
     )
@@ -306,9 +306,9 @@ def _values_of(manager: Manager, source: Source, home: Path, *, goes_on: bool) -
     return {name: value for name, value in plan.values.items() if name not in picture}
 
 
-def _find_sound(manager: Manager, source: Source, home: Path) -> Path | None:
+def _find_sound(manager: Manager, source: Source, notebook_dir: Path) -> Path | None:
     for item in source.record["files"].get("audio") or ():
-        found = find_input(manager, home, source)(str(item.get("sha256")))
+        found = find_input(manager, notebook_dir, source)(str(item.get("sha256")))
         if found is None:
             raise _refused(f"the sound file {item.get('name')} of {source.name} is in no store of inputs here")
         return found

@@ -33,7 +33,7 @@ class LedgerRow:
         created, submitting_at, submitted_at, started_at, finished_at: UTC or None.
         compute_s: Seconds of work as the service counts them, or from start to end; without the queue.
         stage, percent (0..100), message: The latest progress.
-        outputs: Files made. record: The sealed record as canonical JSON text, or None.
+        outputs: Files made. record: The hashed record as canonical JSON text, or None.
         folder: Absolute folder of the run's files on this machine; never exported.
         parent: {"run_id", "output"} of the run it continues, or None.
         error: {"kind", "message", "hint", ...} or None.

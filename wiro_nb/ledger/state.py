@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunState(StrEnum):
-    """States of a run in the ledger, in the order of its life."""
+    """States of a run in the ledger, from planned to ended."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -44,7 +44,7 @@ class Stage(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Position in the order of a run's life, from 0."""
+        """Position in the order of stages, from 0."""
         return _RANKS[self]
 
 

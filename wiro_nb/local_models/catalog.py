@@ -24,7 +24,7 @@ bundled model another repository:
     guidance = 1.0                         # optional, 1.0 unless given
 
 Sizes and licences are those of the repositories' pages, read in November 2026. The least memory is an estimate
-from the size of the weights; nobody has measured it yet.
+from the size of the weights; that of TI2V-5B was measured.
 """
 
 from __future__ import annotations

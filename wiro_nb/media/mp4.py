@@ -97,8 +97,7 @@ def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") ->
     """Adds a text beside the media; media data and the texts of others stay as they are.
 
     The text becomes the comment; where another program's comment stands, the album, the synopsis, or a tag called
-    "wiro_nb".
-    Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content
+    "wiro_nb". Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content
     Credentials, unknown ones), it goes into a `free` box at the end of the file, before which no byte changes.
 
     Args:

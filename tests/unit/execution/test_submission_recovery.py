@@ -48,15 +48,15 @@ def choose(
     *tasks: Task,
     row: LedgerRow = ROW,
     lead: timedelta | None = timedelta(0),
-    has_rival: bool = False,
+    has_competitor: bool = False,
 ) -> Task | None:
-    return choose_task(find_candidates(tasks, row, lead), row, lead, has_rival=has_rival)
+    return choose_task(find_candidates(tasks, row, lead), row, lead, has_competitor=has_competitor)
 
 
 def test_a_marked_task_is_the_runs_own_whatever_the_clocks_and_the_others_say() -> None:
     stranger = task(5)
     for mine in (task(run=OURS, after_s=-36_000), task(run=OURS, after_s=36_000), task(run=OURS, parameters={})):
-        assert choose(stranger, mine, has_rival=True, lead=None) is mine
+        assert choose(stranger, mine, has_competitor=True, lead=None) is mine
     slashed = task(callbackurl=f"HTTPS://WIRO-NB.invalid/runs/{OURS.lower()}/")
     assert choose(slashed) is slashed
 
@@ -89,7 +89,7 @@ def test_where_markers_come_back_a_task_without_one_is_somebody_elses() -> None:
         (task(after_s=-1), {}),
         (task(), {"lead": None}),
         (task(), {"lead": timedelta(hours=1)}),
-        (task(), {"has_rival": True}),
+        (task(), {"has_competitor": True}),
         (task(), {"row": replace(ROW, request={**ROW.request, "files": {"inputImage": [{"name": "a.png"}]}})}),
         (task(parameters={"prompt": "a", "steps": "4", "inputImage": "https://x/b.png"}), {}),
         (task(parameters={"prompt": "b", "steps": "4"}), {}),

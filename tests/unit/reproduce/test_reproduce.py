@@ -22,7 +22,7 @@ from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.provenance.record import add_hash, check_record
 from wiro_nb.reproduce import replay
 from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
-from wiro_nb.reproduce.diff import compare_clips
+from wiro_nb.reproduce.diff import compare_clips, diff_settings
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema import bundled_models, find_bundled
@@ -415,3 +415,8 @@ def test_a_recorded_empty_choice_is_planned_as_it_was_sent() -> None:
     }  # fmt: skip
     plan = plan_replay(record, schema)
     assert check_prepared(plan, prepare(schema, plan.values)).drift == ()
+
+
+def test_settings_are_compared_over_all_runs_not_the_first_two() -> None:
+    requests = ({"seed": 1, "steps": 4}, {"seed": 1, "steps": 4}, {"seed": 2, "steps": 4, "fps": 8})
+    assert diff_settings(*requests) == {"seed": (1, 1, 2), "fps": (None, None, 8)}

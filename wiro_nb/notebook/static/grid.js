@@ -67,7 +67,7 @@ function drawTile(tile, data, isList) {
   drawPreview(tile);
 }
 
-/** Shows the latest look at a clip under way, in place of the one before, behind the progress. */
+/** Shows the latest preview of a clip that is generated, behind the progress. */
 function drawPreview(tile, image) {
   if (image?.startsWith("data:image/")) tile.preview.src = image;
   setShown(tile.preview, Boolean(tile.preview.src) && ["running", "lost"].includes(tile.data.kind));
@@ -102,7 +102,7 @@ async function makeMedia(tile, model, context) {
   if (tile.mediaKey !== key || context.closed) return;
   const askForPoster = () => data.poster && model.send({ action: "poster", p: data.p });
   const showGone = () => {
-    setText(tile.text, `The file is gone. Get it again at no cost: %wiro download ${data.run}`);
+    setText(tile.text, `File gone. Get it again at no cost: %wiro download ${data.run}`);
     setShown(tile.middle, true);
     setShown(tile.image ?? {}, false);
     askForPoster();

@@ -19,9 +19,10 @@ from wiro_nb.sandbox.engines import EngineError
 __all__ = ["MemoryPlan", "count_parameters", "plan_memory"]
 
 GB = 1_000_000_000
-_VIDEO_RESERVE_BYTES, _TILED_RESERVE_BYTES = 16 * GB, 8 * GB
-_UNET_RESERVE_BYTES = 3 * GB
-"""A U-Net's decoder takes one picture after the other."""
+_VIDEO_RESERVES = (16 * GB, 8 * GB)
+"""Bytes beside the weights, for a decoder that takes the clip whole and one that takes it in tiles."""
+_UNET_RESERVES = (3 * GB, 3 * GB)
+"""The same for AnimateDiff, whose decoder takes one picture after the other; an estimate."""
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -56,12 +57,10 @@ def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: i
         if 4 * total > ram_bytes:
             return _too_little(4 * total, ram_bytes, "without a GPU the weights take 4 bytes a parameter")
         return MemoryPlan("none", vae_tiling=False, weights_bytes=4 * total)
-    has_unet = "unet" in parts
-    if 2 * total + (_UNET_RESERVE_BYTES if has_unet else _VIDEO_RESERVE_BYTES) <= device_bytes:
-        return MemoryPlan("none", vae_tiling=False, weights_bytes=2 * total)
-    room = device_bytes - (_UNET_RESERVE_BYTES if has_unet else _TILED_RESERVE_BYTES)
+    whole, tiled = _UNET_RESERVES if "unet" in parts else _VIDEO_RESERVES
+    room = device_bytes - tiled
     if 2 * total <= room:
-        return MemoryPlan("none", vae_tiling=True, weights_bytes=2 * total)
+        return MemoryPlan("none", vae_tiling=2 * total + whole > device_bytes, weights_bytes=2 * total)
     if 2 * total > ram_bytes:
         return _too_little(2 * total, ram_bytes, "parts that do not fit on the card wait in memory")
     offload = "model" if 2 * max(parts.values(), default=0) <= room else "group"

@@ -69,8 +69,8 @@ class PreviewClock:
         now = time.monotonic()
         typical_s = self._spent_s / max(self._count, 1)
         too_soon = now - self._last < _MIN_GAP_S
-        too_dear = self._spent_s + typical_s > _MAX_SHARE * (now - self._started)
-        if colours is None or latents.dim() != 5 or too_soon or too_dear:
+        too_expensive = self._spent_s + typical_s > _MAX_SHARE * (now - self._started)
+        if colours is None or latents.dim() != 5 or too_soon or too_expensive:
             return None
         frames = latents.shape[2] - skip
         frame = latents[0, :, skip + self._count % frames].detach().float().cpu().numpy()

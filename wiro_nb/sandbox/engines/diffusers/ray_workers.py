@@ -21,6 +21,7 @@ from typing import Any
 
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.pool import GRACE_S, OnProgress, WorkerDied, WorkerProcess, worker_command
+from wiro_nb.sandbox.engines.diffusers.worker import first_line
 
 __all__ = ["RayCluster", "RayWorker", "WorkerHost"]
 
@@ -179,7 +180,7 @@ class RayCluster:
         except ray.exceptions.RayError as error:
             await worker.end()
             cause = getattr(error, "cause", None)
-            reason = cause if isinstance(cause, EngineError) else f"{type(error).__name__}: {_first_line(error)}"
+            reason = cause if isinstance(cause, EngineError) else f"{type(error).__name__}: {first_line(error)}"
             raise EngineError(f"The worker on the Ray cluster cannot start: {reason}") from error
         except BaseException:
             await worker.end()
@@ -209,7 +210,7 @@ def _connect(address: str) -> Any:
         ray.init(address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # ray raises errors of many classes here
         join = "ray start --address HOST:PORT joins this machine to a cluster"
-        raise EngineError(f"The Ray cluster {address} cannot be reached: {_first_line(error)}; {join}.") from error
+        raise EngineError(f"The Ray cluster {address} cannot be reached: {first_line(error)}; {join}.") from error
     return ray
 
 
@@ -243,10 +244,6 @@ def _write_pictures(pictures: Mapping[str, Any], folder: Path) -> dict[str, Any]
             path.write_bytes(content)
         paths[name] = [str(path) for path in written] if isinstance(value, list) else str(written[0])
     return paths
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]
 
 
 async def _ignore(message: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import wiro_nb
 from wiro_nb import errors
-from wiro_nb.presentation.commands import find_command
+from wiro_nb.presentation.command_table import find_command
 
 PACKAGE = Path(wiro_nb.__file__).parent
 ROOT = PACKAGE.parent

@@ -1,27 +1,21 @@
-"""The grammar of the command line: one table of commands and options with their help."""
+"""The grammar of the command line, made from the table of commands in `commands.toml`."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import InputError
-from wiro_nb.presentation.commands import find_command
-from wiro_nb.presentation.status import STATE_FILTERS
+from wiro_nb.presentation.command_table import find_command
 
 _EXITS = "Exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
-
-Argument = tuple[str, dict[str, Any]]
-"""Name and options of `ArgumentParser.add_argument`."""
-
-
-def _argument(name: str, metavar: str, help: str, **options: Any) -> Argument:
-    return name, {"metavar": metavar, "help": help, **options}
 
 
 def read_count(text: str) -> int:
@@ -31,8 +25,7 @@ def read_count(text: str) -> int:
     return int(text)
 
 
-def _switch(name: str, help: str) -> Argument:
-    return name, {"action": "store_true", "help": help}
+_TYPES = {"count": read_count, "int": int, "float": float, "lower": str.lower}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,216 +34,33 @@ class Command:
 
     Attributes:
         summary: One line for the help.
-        handler: "module:function" in `wiro_nb.cli`, imported when the command is called.
-        arguments: In order.
+        arguments: Name and options of `ArgumentParser.add_argument`, in order.
+        handler: "module:function" in `wiro_nb.cli`; "" where the command has a parser of its own.
     """
 
     summary: str
-    handler: str
-    arguments: tuple[Argument, ...] = ()
+    arguments: tuple[tuple[str, dict[str, Any]], ...]
+    handler: str = ""
 
 
-_ANY_RUN = "RUN, FILE, or NOTEBOOK#RUN"
-_SERVICE = _argument("--service", "NAME|URL", "sandbox, local, cloud, a named one, or an address")
-_NAME = _argument(
-    "--name", "NAME", "the service; a name of your own with --base-url (default: cloud)", default="cloud"
-)
-_JSON = _switch("--json", "print JSON on stdout, one object a line; everything else on stderr")
-_FILE = _argument("--file", "NAME=PATH|URL", "an input file; may be repeated", action="append", default=[])
-_OUT = _argument("--out", "DIR", "folder for the clips (default: wiro_outputs)")
-_FORCE = _switch("--force", "read a record that was changed after it was written")
-_RUN = (_argument("run", "RUN", "id of a run; its first or last letters are enough"), _JSON)
+def _read_commands() -> dict[str, Command]:
+    table = tomllib.loads(Path(__file__).with_name("commands.toml").read_text("utf-8"))
 
-COMMANDS: dict[str, Command] = {
-    "demo": Command(
-        "run the quickstart notebook against the sandbox, end to end",
-        "tutorials:demo",
-        (_argument("--out", "DIR", "folder for the results (default: a new wiro_demo folder here)"),),
-    ),
-    "lab": Command(
-        "open the tutorials in JupyterLab",
-        "tutorials:lab",
-        (
-            _argument("folder", "DIR", "where to put the tutorials (default: wiro_tutorials)", nargs="?"),
-            _switch("--no-browser", "print the address only"),
-            _argument("--port", "PORT", "port of JupyterLab (default: a free one)", type=int, default=0),
-        ),
-    ),
-    "sandbox": Command("start the local service: wiro-nb sandbox --help", ""),
-    "local": Command(
-        "models on this machine: download their weights, list, delete; what the machine can run",
-        "local:local",
-        (
-            _argument(
-                "action",
-                "ACTION",
-                "pull MODEL, list, doctor (what this machine can run, and why not), or rm MODEL",
-                choices=("pull", "list", "doctor", "rm"),
-            ),
-            _argument("model", "MODEL", "owner/name", nargs="?"),
-            _argument(
-                "values",
-                "name=value",
-                "with pull: settings that need weights of their own, for example loraType=PanLeft",
-                nargs="*",
-            ),
-            _switch("--accept-licence", "with pull: accept the licences that are shown, without being asked"),
-            _JSON,
-        ),
-    ),
-    "completion": Command(
-        "print the script that completes commands and options in a shell",
-        "parser:completion",
-        (_argument("shell", "SHELL", "bash or zsh", nargs="?", choices=("bash", "zsh"), default="bash"),),
-    ),
-    "login": Command(
-        "store the API key of a service; it is asked for, or read from stdin",
-        "models:login",
-        (
-            _NAME,
-            _argument("--base-url", "URL", "address of a service of your own, stored under its name"),
-        ),
-    ),
-    "logout": Command("remove the stored key of a service", "models:logout", (_NAME,)),
-    "models": Command(
-        "list or search models",
-        "models:models",
-        (_argument("query", "QUERY", "words to look for", nargs="*"), _SERVICE, _JSON),
-    ),
-    "schema": Command(
-        "show a model's inputs in normal form",
-        "models:schema",
-        (
-            _argument("source", "MODEL|FILE|URL", "owner/name, a saved page or answer, or its address"),
-            _SERVICE,
-            _JSON,
-        ),
-    ),
-    "run": Command(
-        "run a model and fetch its files",
-        "runs:run",
-        (
-            _argument("model", "MODEL", "owner/name"),
-            _argument("values", "name=value", 'settings, for example prompt="a lighthouse" seed=7', nargs="*"),
-            _FILE,
-            _OUT,
-            _argument("--max-cost", "USD", "refuse when the price may be higher or is unknown"),
-            _switch("--fresh", "run again even if this very request is already made"),
-            _switch("--dry-run", "show the request and its price; send nothing"),
-            _switch("--detach", "do not wait: print the run and come back with wait"),
-            _SERVICE,
-            _JSON,
-        ),
-    ),
-    "runs": Command(
-        "list runs, newest first",
-        "runs:runs",
-        (
-            _argument("--model", "MODEL", "only of this model"),
-            _argument(
-                "--state",
-                "STATE",
-                f"only in this state: {', '.join(STATE_FILTERS)}",
-                type=str.lower,
-                choices=tuple(STATE_FILTERS),
-            ),
-            _argument("--text", "TEXT", "only with this text in model or settings"),
-            _argument("--limit", "N", "how many (default 50)", type=read_count, default=50),
-            _switch("--export", "print the whole ledger, one JSON a line, as a backup"),
-            _JSON,
-        ),
-    ),
-    "show": Command(
-        "show one run",
-        "runs:show",
-        (*_RUN, _switch("--tree", "print the tree of runs it was made from and that were made from it")),
-    ),
-    "wait": Command("wait for a run and fetch its files", "runs:wait", _RUN),
-    "cancel": Command("cancel a run; it says what that costs", "runs:cancel", _RUN),
-    "forget": Command("take a run off the list; its files stay", "runs:forget", _RUN),
-    "attach": Command(
-        "follow a task that was started elsewhere, and fetch its files",
-        "runs:attach",
-        (_argument("task", "TASK", "id of the task, as the service names it"), _SERVICE, _JSON),
-    ),
-    "record": Command(
-        "print the record found in a clip, notebook, run.json or the ledger",
-        "runs:record",
-        (_argument("source", "SOURCE", "RUN, FILE, or NOTEBOOK#RUN"), _FORCE, _JSON),
-    ),
-    "rerun": Command(
-        "make a run again with the settings, files and seed it had",
-        "reproduce:rerun",
-        (
-            _argument("source", "SOURCE", _ANY_RUN),
-            _argument("values", "name=value", "settings to change, for example seed=8", nargs="*"),
-            _FILE,
-            _switch("--all", "every run of a notebook or folder"),
-            _switch("--fresh", "run again even if it was made again already"),
-            _switch("--yes", "with --all: send more than 12 runs, above 1 USD, or at an unknown price"),
-            _switch("--dry-run", "print the request and what has changed; send nothing"),
-            _OUT,
-            _argument("--max-cost", "USD", "refuse a run whose price may be higher or is unknown; for each run"),
-            _FORCE,
-            _SERVICE,
-            _JSON,
-        ),
-    ),
-    "join": Command(
-        "join clips into one film that holds the record of every part",
-        "reproduce:join",
-        (
-            _argument("sources", "RUN|FILE", "runs or clips, in order", nargs="+"),
-            _argument("--out", "FILE", "the file to write (default: film.mp4)", default="film.mp4"),
-            _argument(
-                "--crossfade",
-                "SECONDS",
-                "blend so many seconds at each seam where no clip goes on from the one before",
-                type=float,
-                default=0.0,
-            ),
-            _argument("--audio", "FILE", "sound in place of that of the clips"),
-            _JSON,
-        ),
-    ),
-    "compare": Command(
-        "what differs between two runs or clips",
-        "reproduce:compare",
-        (
-            _argument("left", "A", _ANY_RUN),
-            _argument("right", "B", "what to compare it with; without it the run it was made from", nargs="?"),
-            _JSON,
-        ),
-    ),
-    "verify": Command(
-        "check hashes, files, records, and that no secret is in them",
-        "reproduce:verify",
-        (
-            _argument(
-                "paths", "PATH", "notebooks, folders, clips; without any the ledger and its files", nargs="*"
-            ),
-            _JSON,
-        ),
-    ),
-    "seal": Command(
-        "write the records of a closed notebook into its metadata",
-        "reproduce:seal",
-        (
-            _argument("notebooks", "NOTEBOOK", "a notebook that is not open", nargs="+"),
-            _JSON,
-        ),
-    ),
-    "export": Command(
-        "write runs as an RO-Crate or a CSV table",
-        "reproduce:export",
-        (
-            _argument("sources", "RUN|NOTEBOOK", f"{_ANY_RUN}; a notebook stands for all its runs", nargs="+"),
-            _argument("--to", "DIR", "a new folder for the crate: clips, inputs, records"),
-            _switch("--csv", "print a table with one row a run"),
-            _argument("--title", "TEXT", "title of the crate"),
-        ),
-    ),
-}
+    def read(given: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        options = {"name": given, **table["shared"][given]} if isinstance(given, str) else dict(given)
+        if "metavar" not in options:
+            options["action"] = "store_true"
+        if "type" in options:
+            options["type"] = _TYPES[options["type"]]
+        return options.pop("name"), options
+
+    return {
+        name: Command(**{**facts, "arguments": tuple(map(read, facts.get("arguments", ())))})
+        for name, facts in table["commands"].items()
+    }
+
+
+COMMANDS = _read_commands()
 
 
 def completion(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.run.resume import resume_runs, show_messages
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.commands import CELL, FILM
+from wiro_nb.presentation.command_table import CELL, FILM
 
 HINT = (
     "Forms and cards in Colab need: from google.colab import output; output.enable_custom_widget_manager(). "

@@ -9,6 +9,8 @@ import pytest
 
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
+from wiro_nb.cli.parser import build_parser
+from wiro_nb.presentation.status import STATE_FILTERS
 
 
 def test_a_missing_prompt_is_told_for_the_shell(command: Command) -> None:
@@ -31,6 +33,8 @@ def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command
     assert command("run", WAN, "prompt=a cat")[0] == 0
     assert "No runs match: state failed" in command("runs", "--state", "failed")[1]
     assert WAN in command("runs", "--state", "done")[1]
+    for state in STATE_FILTERS:
+        assert build_parser().parse_args(["runs", "--state", state]).state == state
     assert command("runs", "--limit", "0")[0] == 2
     with pytest.raises(SystemExit) as refused:
         command("runs", "--state", "nosuch")

@@ -9,7 +9,7 @@ import pytest
 
 from wiro_nb.notebook.magic.completion import complete
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.commands import COMMANDS
+from wiro_nb.presentation.command_table import COMMANDS
 from wiro_nb.schema import ModelSchema, Option, Parameter
 
 

@@ -9,7 +9,7 @@ from wiro_nb.notebook.extension import let_through_without_body
 from wiro_nb.notebook.magic.handlers import HANDLERS
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.magic.parser import parse_cell_line, parse_line
-from wiro_nb.presentation.commands import CELL, COMMANDS, FILM, SHOT, Command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command
 
 
 def test_every_command_has_a_function_and_every_function_a_command() -> None:

@@ -16,7 +16,7 @@ from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.help import help_output
 from wiro_nb.presentation import html
 from wiro_nb.presentation.account import AccountStatus
-from wiro_nb.presentation.commands import CELL, COMMANDS
+from wiro_nb.presentation.command_table import CELL, COMMANDS
 from wiro_nb.presentation.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels

@@ -23,7 +23,7 @@ from wiro_nb.notebook.magic.parser import (
     read_settings,
 )
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.commands import CELL, COMMANDS, FILM, MAGIC, Command, find_command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, Command, find_command
 from wiro_nb.presentation.formatting import shorten
 from wiro_nb.schema.types import ModelSchema, Parameter
 

@@ -12,7 +12,7 @@ from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.options import assign, check_variable, evaluate_values, show_view, submit_options
 from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, split_shots
-from wiro_nb.presentation.commands import FILM, SHOT
+from wiro_nb.presentation.command_table import FILM, SHOT
 from wiro_nb.presentation.film import plan_output
 
 if TYPE_CHECKING:

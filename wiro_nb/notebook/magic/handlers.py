@@ -31,7 +31,7 @@ from wiro_nb.notebook.run.listing import monitor
 from wiro_nb.notebook.run.submit import origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.commands import FILM, find_command
+from wiro_nb.presentation.command_table import FILM, find_command
 from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import message
 from wiro_nb.schema.types import ModelSchema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wiro_nb.presentation.commands import CELL, COMMANDS, FILM, Command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, Command
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.output import Block, Output, compose
 

@@ -23,7 +23,7 @@ from typing import NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.notebook.magic.keys import KEY_REFUSED, refuse_keys
-from wiro_nb.presentation.commands import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
 from wiro_nb.redaction import register_secret
 
 NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")

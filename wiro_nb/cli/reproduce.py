@@ -121,7 +121,7 @@ def seal(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Writes a crate, and prints a table."""
-    from wiro_nb.provenance.table import write_csv
+    from wiro_nb.provenance.export import write_csv
     from wiro_nb.reproduce.replay import find_sources
 
     if not (arguments.to or arguments.csv):

@@ -1,4 +1,4 @@
-"""Exports runs as a Workflow Run RO-Crate: a folder with clips, inputs and records, described in JSON-LD.
+"""Exports runs: as a Workflow Run RO-Crate (clips, inputs and records, described in JSON-LD), and as a CSV table.
 
 The workflow is the notebook the runs were made in; runs without one get a small notebook that makes
 them again from their records.
@@ -8,9 +8,11 @@ Source: RO-Crate 1.1 (https://w3id.org/ro/crate/1.1); Workflow Run Crate 0.5
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,11 +20,12 @@ from urllib.parse import quote
 
 from wiro_nb.errors import InputError
 from wiro_nb.files import hash_file, write_atomically
+from wiro_nb.ids import short_id
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.provenance.embed import content_hashes, recorded_hashes
 from wiro_nb.provenance.reading import SIDECAR_NAME, write_sidecar
+from wiro_nb.run_files import OUTPUTS_FOLDER
 
-_OUTPUTS_FOLDER = "wiro_outputs"
 METADATA_NAME = "ro-crate-metadata.json"
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
 _PROFILES = {
@@ -31,15 +34,12 @@ _PROFILES = {
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
 }
 _JUPYTER = "https://jupyter.org/"
-_STATUS = {
-    "succeeded": "http://schema.org/CompletedActionStatus",
-    "failed": "http://schema.org/FailedActionStatus",
-    "cancelled": "http://schema.org/FailedActionStatus",
+_ENDS = {
+    "succeeded": ("succeeded", "http://schema.org/CompletedActionStatus"),
+    "failed": ("failed", "http://schema.org/FailedActionStatus"),
+    "cancelled": ("was cancelled", "http://schema.org/FailedActionStatus"),
 }
-
-_ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
-
-Entity = dict[str, Any]
+"""By the status of a run that is over: how a sentence says it, and the action's status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _Crate:
     def __init__(self, folder: Path, find_input: Callable[[str], Path | None]) -> None:
         self._folder = folder
         self._find_input = find_input
-        self._entities: dict[str, Entity] = {}
+        self._entities: dict[str, dict[str, Any]] = {}
         self._parts: list[str] = []
         self._made: dict[str, list[str]] = {}
         self.left_out: list[str] = []
@@ -117,60 +117,49 @@ class _Crate:
             shutil.copyfile(notebook, self._folder / name)
         else:
             write_atomically(self._folder / name, _replay_notebook(runs))
-        language = {"name": "Jupyter Notebook", "url": {"@id": _JUPYTER}}
-        self._add({"@id": _JUPYTER, "@type": "ComputerLanguage", **language})
+        self._add(_JUPYTER, "ComputerLanguage", name="Jupyter Notebook", url={"@id": _JUPYTER})
         return self._add_file(
             name,
-            {
-                "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
-                "name": name,
-                "encodingFormat": "application/x-ipynb+json",
-                "version": hash_file(self._folder / name),
-                "programmingLanguage": {"@id": _JUPYTER},
-            },
+            ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
+            name=name,
+            encodingFormat="application/x-ipynb+json",
+            version=hash_file(self._folder / name),
+            programmingLanguage={"@id": _JUPYTER},
         )
 
     def add_run(self, run: CrateRun) -> str:
         """Adds a run with its model, settings, inputs, outputs and record; returns its action's id."""
         record = run.record
-        times, status = record["times"], record["status"]
-        base = f"runs/{record['run_id']}"
+        run_id, slug, times = record["run_id"], record["model"]["slug"], record["times"]
+        base = f"runs/{run_id}"
         (self._folder / base).mkdir(parents=True)
-        action_id = f"#run-{record['run_id']}"
+        action_id = f"#run-{run_id}"
         objects = [*self._add_settings(record), *self._add_inputs(record)]
-        results = self._add_outputs(run, base)
-        self._made[record["run_id"]] = results
+        results = self._made[run_id] = self._add_outputs(run, base)
         self._add_lineage(record, results)
-        sidecar = f"{base}/{SIDECAR_NAME}"
         write_sidecar(self._folder / base, record)
-        self._add_file(
-            sidecar,
-            {
-                "name": f"Record of run {record['run_id']}",
-                "encodingFormat": "application/json",
-                "about": {"@id": action_id},
-            },
+        sidecar = self._add_file(
+            f"{base}/{SIDECAR_NAME}",
+            name=f"Record of run {run_id}",
+            encodingFormat="application/json",
+            about={"@id": action_id},
         )
-        action: Entity = {
-            "@id": action_id,
-            "@type": "CreateAction",
-            "name": f"{record['model']['slug']}, run {record['run_id']}",
-            "description": f"A run of the model {record['model']['slug']} that {_ENDS.get(status, 'is not over')}",
-            "instrument": {"@id": self._add_model(record)},
-            "object": [{"@id": item} for item in objects],
-            "startTime": _time(times["started"] or times["submitted"] or times["created"]),
-            "subjectOf": {"@id": sidecar},
-        }
-        if results:
-            action["result"] = [{"@id": item} for item in results]
-        if times["finished"]:
-            action["endTime"] = _time(times["finished"])
-        if status in _STATUS:
-            action["actionStatus"] = _STATUS[status]
-        if status == "failed" and record["exit_code"]:
-            action["error"] = f"The model ended with exit code {record['exit_code']}"
-        self._add(action)
-        return action_id
+        ended, action_status = _ENDS.get(record["status"], ("is not over", None))
+        has_failed = record["status"] == "failed" and record["exit_code"]
+        return self._add(
+            action_id,
+            "CreateAction",
+            name=f"{slug}, run {run_id}",
+            description=f"A run of the model {slug} that {ended}",
+            instrument={"@id": self._add_model(record)},
+            object=_refer(objects),
+            startTime=_time(times["started"] or times["submitted"] or times["created"]),
+            subjectOf={"@id": sidecar},
+            result=_refer(results) or None,
+            endTime=_time(times["finished"]),
+            actionStatus=action_status,
+            error=f"The model ended with exit code {record['exit_code']}" if has_failed else None,
+        )
 
     def _add_lineage(self, record: Mapping[str, Any], results: Sequence[str]) -> None:
         """Says which run each output is based on; ancestors that are not in the crate are named."""
@@ -181,186 +170,203 @@ class _Crate:
             named = f"#run-{quote(run_id, safe='')}"
             if not known and named not in self._entities:
                 frame = f", from frame {parent['frame']}" if isinstance(parent.get("frame"), int) else ""
-                self._add(
-                    {"@id": named, "@type": "CreativeWork", "name": f"Run {run_id}, not in this crate{frame}"}
-                )
+                self._add(named, "CreativeWork", name=f"Run {run_id}, not in this crate{frame}")
             for item in later:
-                self._entities[item]["isBasedOn"] = [{"@id": place} for place in known or [named]]
+                self._entities[item]["isBasedOn"] = _refer(known or [named])
             if known:
                 return  # its own files say what they are based on
             later, parent = [named], parent.get("parent")
 
     def add_execution(self, workflow: str, runs: Sequence[CrateRun], actions: Sequence[str]) -> None:
         """Adds the one action that stands for executing the notebook, as the profile asks for."""
-        taken = [item for action in actions for item in self._entities[action]["object"]]
         made = [item for action in actions for item in self._entities[action].get("result", ())]
-        ends = [run.record["times"]["finished"] for run in runs if run.record["times"]["finished"]]
-        execution: Entity = {
-            "@id": "#execution",
-            "@type": "CreateAction",
-            "name": f"Execution of {workflow}",
-            "description": f"{len(runs)} runs, which made {len(made)} files",
-            "instrument": {"@id": workflow},
-            "startTime": _time(min(run.record["times"]["created"] for run in runs)),
-            "object": taken,
-            "result": made,
-        }
-        if ends:
-            execution["endTime"] = _time(max(ends))
-        self._add(execution)
-        self._mentions = [{"@id": "#execution"}, *({"@id": action} for action in actions)]
+        times = [run.record["times"] for run in runs]
+        execution = self._add(
+            "#execution",
+            "CreateAction",
+            name=f"Execution of {workflow}",
+            description=f"{len(runs)} runs, which made {len(made)} files",
+            instrument={"@id": workflow},
+            startTime=_time(min(item["created"] for item in times)),
+            object=[item for action in actions for item in self._entities[action]["object"]],
+            result=made,
+            endTime=_time(max((item["finished"] for item in times if item["finished"]), default=None)),
+        )
+        self._mentions = _refer([execution, *actions])
 
-    def write(self, title: str, workflow: str, published: str) -> Path:
+    def write(self, title: str, workflow: str, published: str | None) -> Path:
         """Writes the metadata file and returns its path."""
         for profile, name in _PROFILES.items():
-            self._add(
-                {"@id": profile, "@type": "CreativeWork", "name": name, "version": profile.rpartition("/")[2]}
-            )
+            self._add(profile, "CreativeWork", name=name, version=profile.rpartition("/")[2])
         note = "Add the licence of the clips before publishing."
-        self._add({"@id": "#license", "@type": "CreativeWork", "name": "Not stated", "description": note})
-        root: Entity = {
-            "@id": "./",
-            "@type": "Dataset",
-            "name": title,
-            "description": "Clips made with generative video models, with the requests that made them.",
-            "datePublished": published,
-            "license": {"@id": "#license"},
-            "conformsTo": [{"@id": profile} for profile in _PROFILES],
-            "hasPart": [{"@id": part} for part in self._parts],
-            "mainEntity": {"@id": workflow},
-            "mentions": self._mentions,
-        }
-        descriptor: Entity = {
-            "@id": METADATA_NAME,
-            "@type": "CreativeWork",
-            "about": {"@id": "./"},
-            "conformsTo": [{"@id": "https://w3id.org/ro/crate/1.1"}, {"@id": list(_PROFILES)[-1]}],
-        }
-        graph = [descriptor, root, *self._entities.values()]
-        text = json.dumps({"@context": _CONTEXT, "@graph": graph}, indent=2, ensure_ascii=False)
+        self._add("#license", "CreativeWork", name="Not stated", description=note)
+        self._add(
+            "./",
+            "Dataset",
+            name=title,
+            description="Clips made with generative video models, with the requests that made them.",
+            datePublished=published,
+            license={"@id": "#license"},
+            conformsTo=_refer(_PROFILES),
+            hasPart=_refer(self._parts),
+            mainEntity={"@id": workflow},
+            mentions=self._mentions,
+        )
+        profiles = _refer(["https://w3id.org/ro/crate/1.1", list(_PROFILES)[-1]])
+        self._add(METADATA_NAME, "CreativeWork", about={"@id": "./"}, conformsTo=profiles)
+        content = {"@context": _CONTEXT, "@graph": list(self._entities.values())}
         path = self._folder / METADATA_NAME
-        write_atomically(path, (text + "\n").encode())
+        write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
         return path
 
     def _add_model(self, record: Mapping[str, Any]) -> str:
-        slug = record["model"]["slug"]
-        entity_id = f"{record['service']['base_url']}/Run/{quote(record['model']['run_path'])}"
-        where = f"the service {record['service']['name']}, at {record['model']['run_path']}"
-        self._add(
-            {
-                "@id": entity_id,
-                "@type": "SoftwareApplication",
-                "name": slug,
-                "url": entity_id,
-                "description": f"Model {slug}, run by {where}",
-                "softwareVersion": record["model"]["schema_sha256"] or "not stated",
-            }
+        slug, run_path, service = record["model"]["slug"], record["model"]["run_path"], record["service"]
+        url = f"{service['base_url']}/Run/{quote(run_path)}"
+        return self._add(
+            url,
+            "SoftwareApplication",
+            name=slug,
+            url=url,
+            description=f"Model {slug}, run by the service {service['name']}, at {run_path}",
+            softwareVersion=record["model"]["schema_sha256"] or "not stated",
         )
-        return entity_id
 
     def _add_settings(self, record: Mapping[str, Any]) -> list[str]:
         added = []
         for name, value in record["parameters"].items():
             entity_id = f"#run-{record['run_id']}-{quote(name, safe='')}"
-            self._add(
-                {
-                    "@id": entity_id,
-                    "@type": "PropertyValue",
-                    "name": name,
-                    "value": value if isinstance(value, (str, int, float, bool)) else json.dumps(value),
-                }
-            )
-            added.append(entity_id)
+            plain = value if isinstance(value, (str, int, float, bool)) else json.dumps(value)
+            added.append(self._add(entity_id, "PropertyValue", name=name, value=plain))
         return added
 
     def _add_inputs(self, record: Mapping[str, Any]) -> list[str]:
         added = []
-        for parameter, items in record["files"].items():
-            for item in items:
-                name, sha256 = item["name"], item.get("sha256")
-                source = self._find_input(sha256) if sha256 else None
-                place = f"inputs/{sha256}{source.suffix}" if source is not None else ""
-                if source is not None and self._copy(record, name, source, place, {sha256}):
-                    added.append(
-                        self._add_file(
-                            place, {"name": name, "sha256": sha256, "encodingFormat": sniff_file(source)}
-                        )
-                    )
-                    continue
-                if source is None:
-                    self._leave_out(record, name, "is not here")
-                entity_id = f"#input-{quote(sha256 or name, safe='')}"
-                note = f"Input {parameter}: {name}" + (f" from {item['url']}" if item.get("url") else "")
-                self._add({"@id": entity_id, "@type": "CreativeWork", "name": name, "description": note})
-                added.append(entity_id)
+        for parameter, item in ((name, item) for name, items in record["files"].items() for item in items):
+            name, sha256 = item["name"], item.get("sha256")
+            source = self._find_input(sha256) if sha256 else None
+            place = f"inputs/{sha256}{source.suffix if source else ''}"
+            if self._copy(record, name, source, place, {sha256}) and source is not None:
+                added.append(self._add_file(place, name=name, sha256=sha256, encodingFormat=sniff_file(source)))
+                continue
+            note = f"Input {parameter}: {name}" + (f" from {item['url']}" if item.get("url") else "")
+            entity_id = f"#input-{quote(sha256 or name, safe='')}"
+            added.append(self._add(entity_id, "CreativeWork", name=name, description=note))
         return added
 
     def _add_outputs(self, run: CrateRun, base: str) -> list[str]:
         added = []
         for number, output in enumerate(run.record["outputs"]):
             source = run.files[number] if number < len(run.files) else None
-            if source is None or not source.is_file():
-                self._leave_out(run.record, output["name"], "is not here")
-                continue
-            place = self._place_of(output.get("path")) or f"{base}/{number}-{source.name}"
-            if not self._copy(run.record, output["name"], source, place, recorded_hashes(output)):
-                continue
-            facts = {"name": output["name"], "encodingFormat": output["content_type"]}
-            if output.get("sha256"):
-                facts["description"] = f"As sent by the service: SHA-256 {output['sha256']}"
-            added.append(self._add_file(place, facts))
+            place = self._place_of(output.get("path")) or f"{base}/{number}-{source.name if source else ''}"
+            if self._copy(run.record, output["name"], source, place, recorded_hashes(output)):
+                sent = f"As sent by the service: SHA-256 {output['sha256']}" if output.get("sha256") else None
+                facts = {"name": output["name"], "encodingFormat": output["content_type"], "description": sent}
+                added.append(self._add_file(place, **facts))
         return added
 
     def _copy(
-        self, record: Mapping[str, Any], name: str, source: Path, place: str, known: Collection[str]
+        self, record: Mapping[str, Any], name: str, source: Path | None, place: str, known: Collection[str]
     ) -> bool:
-        if source.is_symlink():
-            self._leave_out(record, name, "is a link")
+        """Copies a file whose content is recorded; False for others, with the reason in `left_out`."""
+        if source is None or not source.is_file():
+            reason = "is not here"
+        elif source.is_symlink():
+            reason = "is a link"
         elif content_hashes(source).isdisjoint(known):
-            self._leave_out(record, name, "does not have the recorded content")
+            reason = "does not have the recorded content"
         else:
             (self._folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self._folder / place)
             return True
+        run = short_id(record["run_id"])
+        self.left_out.append(f"run {run}: {name or 'an output'} {reason}; the crate only names it")
         return False
-
-    def _leave_out(self, record: Mapping[str, Any], name: str, reason: str) -> None:
-        run_id = str(record["run_id"])[-5:].lower()
-        self.left_out.append(f"run {run_id}: {name or 'an output'} {reason}; the crate only names it")
 
     def _place_of(self, recorded: str | None) -> str | None:
         """Returns where a clip lies beside its notebook, so that the copied notebook still shows it."""
         if not recorded:
             return None
         parts = PurePosixPath(recorded).parts
-        is_safe = len(parts) > 1 and parts[0] == _OUTPUTS_FOLDER and not {"..", "/"} & set(parts)
+        is_safe = len(parts) > 1 and parts[0] == OUTPUTS_FOLDER and not {"..", "/"} & set(parts)
         is_plain = not any(letter in recorded for letter in "\\:\0")
         return recorded if is_safe and is_plain and not (self._folder / recorded).exists() else None
 
-    def _add_file(self, place: str, facts: Mapping[str, Any]) -> str:
+    def _add_file(self, place: str, kind: str | list[str] = "File", **facts: Any) -> str:
         """Adds a file of the crate and returns its id: the path, with what a URI does not take encoded."""
-        entity_id = quote(place)
         size = str((self._folder / place).stat().st_size)
-        self._add({"@id": entity_id, "@type": "File", "contentSize": size, **facts})
+        entity_id = self._add(quote(place), kind, contentSize=size, **facts)
         if entity_id not in self._parts:
             self._parts.append(entity_id)
         return entity_id
 
-    def _add(self, entity: Entity) -> None:
-        self._entities[entity["@id"]] = entity
+    def _add(self, entity_id: str, kind: str | list[str], **facts: Any) -> str:
+        """Adds an entity with the facts that are not None, and returns its id."""
+        known = {name: value for name, value in facts.items() if value is not None}
+        self._entities[entity_id] = {"@id": entity_id, "@type": kind, **known}
+        return entity_id
 
 
-def _time(text: str) -> str:
+def _refer(ids: Iterable[str]) -> list[dict[str, str]]:
+    return [{"@id": entity_id} for entity_id in ids]
+
+
+def _time(text: str | None) -> str | None:
     """Returns a record's time with the offset of UTC, which validators want in place of Z."""
-    return f"{text.removesuffix('Z')}+00:00"
+    return f"{text.removesuffix('Z')}+00:00" if text else None
 
 
 def _replay_notebook(runs: Sequence[CrateRun]) -> bytes:
     sources = {"load": "%load_ext wiro_nb"}
     for number, run in enumerate(runs, start=1):
         sources[f"run-{number}"] = f"%wiro rerun runs/{run.record['run_id']}/{SIDECAR_NAME}"
-    empty: Entity = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    empty: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
     cells = [{**empty, "id": name, "source": [source]} for name, source in sources.items()]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
     return (json.dumps(notebook, indent=1) + "\n").encode()
+
+
+def write_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """Returns one row a run; settings follow the fixed columns as `setting.NAME`.
+
+    Cells that a spreadsheet would read as a formula are written with a leading apostrophe.
+    """
+    settings = sorted({name for record in records for name in record["parameters"]})
+    rows = [
+        _columns(record) | {f"setting.{name}": record["parameters"].get(name) for name in settings}
+        for record in records
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0] if rows else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _safe_cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
+    outputs = record["outputs"]
+    return {
+        "run_id": record["run_id"],
+        "model": record["model"]["slug"],
+        "service": record["service"]["name"],
+        "status": record["status"],
+        "created": record["times"]["created"],
+        "finished": record["times"]["finished"],
+        "elapsed_s": record["elapsed_s"],
+        "seed": (record["seed"] or {}).get("value"),
+        "estimated_usd": record["price"]["estimated_usd"],
+        "cost_usd": record["price"]["cost_usd"],
+        "outputs": " ".join(output["path"] or output["name"] for output in outputs),
+        "sha256": " ".join(output.get("sha256") or "" for output in outputs).strip(),
+    }
+
+
+def _safe_cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    if text[:1] not in ("=", "+", "-", "@", "\t", "\r"):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

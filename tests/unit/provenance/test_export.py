@@ -18,10 +18,9 @@ from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import InputError
 from wiro_nb.files import hash_file
-from wiro_nb.provenance.export import CrateRun, export_crate
+from wiro_nb.provenance.export import CrateRun, export_crate, write_csv
 from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.record import add_hash
-from wiro_nb.provenance.table import write_csv
 
 OTHER_ID = "01JD7Z5Q4M8K3T9V2W6X0Y1ABD"
 

@@ -206,9 +206,12 @@ class UnreadableSchema(InputError):
 
 
 class BadRecord(InputError):
-    """A run record is missing, cut, altered or of an unknown format. Fields: `source`, `reason`."""
+    """A run record cannot be used. Field: `reason` ("none", "cut", "altered", "format" or "shape")."""
 
     default_hint = "%wiro runs, or give another file of the run: its clip, run.json or notebook"
+
+    def __init__(self, message: str, *, reason: str = "shape", **more: Any) -> None:
+        super().__init__(message, reason=reason, **more)
 
 
 class BudgetExceeded(InputError):

@@ -11,15 +11,13 @@ import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from wiro_nb.media import MediaError
+
 MAX_MOOV_BYTES = 64 * 2**20
 MAX_BOXES = 100_000
 """Boxes at the top of a file or in its `moov`; hours of fragments stay far below."""
 _CONTAINERS = frozenset({b"moov", b"udta", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"ilst"})
 _MAX_DEPTH = 8
-
-
-class BoxError(ValueError):
-    """The file is cut, or is not built of boxes as the standard says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +92,24 @@ def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layou
         may_be_cut: True returns the whole boxes before the place where the file breaks off.
 
     Raises:
-        BoxError: A box reaches past the end of the file, or is smaller than its own head.
+        MediaError: A box reaches past the end of the file, or is smaller than its own head.
     """
     layout = Layout()
     at = 0
     while at < size:
         try:
             head = _read_head(file, at, size)
-        except BoxError as error:
+        except MediaError as error:
             if not may_be_cut:
                 raise
             layout.cut = str(error)
             return layout
         layout.boxes.append(head)
         if len(layout.boxes) > MAX_BOXES:
-            raise BoxError("it has too many boxes")
+            raise MediaError("it has too many boxes")
         at = head.end
     if not layout.boxes:
-        raise BoxError("the file is empty")
+        raise MediaError("the file is empty")
     return layout
 
 
@@ -119,19 +117,19 @@ def _read_head(file: BinaryIO, at: int, limit: int) -> BoxHead:
     file.seek(at)
     raw = file.read(16)
     if len(raw) < 8:
-        raise BoxError(f"the file ends inside the head of a box at byte {at}")
+        raise MediaError(f"the file ends inside the head of a box at byte {at}")
     size, name = struct.unpack(">I4s", raw[:8])
     head_bytes = 8
     if size == 1:
         if len(raw) < 16:
-            raise BoxError(f"the file ends inside the head of a box at byte {at}")
+            raise MediaError(f"the file ends inside the head of a box at byte {at}")
         size, head_bytes = struct.unpack(">Q", raw[8:16])[0], 16
     elif size == 0:
         size = limit - at
     if size < head_bytes:
-        raise BoxError(f"the box at byte {at} is smaller than its own head")
+        raise MediaError(f"the box at byte {at} is smaller than its own head")
     if at + size > limit:
-        raise BoxError(f"the box at byte {at} reaches {at + size - limit} bytes past the end")
+        raise MediaError(f"the box at byte {at} reaches {at + size - limit} bytes past the end")
     return BoxHead(name, at, head_bytes, size)
 
 
@@ -139,14 +137,14 @@ def read_box(file: BinaryIO, head: BoxHead) -> Box:
     """Returns a top-level box with its children.
 
     Raises:
-        BoxError: It is larger than 64 MiB, cut, or its children do not fill it.
+        MediaError: It is larger than 64 MiB, cut, or its children do not fill it.
     """
     if head.size > MAX_MOOV_BYTES:
-        raise BoxError(f"its {head.type.decode('latin-1')} box is too large to read")
+        raise MediaError(f"its {head.type.decode('latin-1')} box is too large to read")
     file.seek(head.start + head.head_bytes)
     payload = file.read(head.size - head.head_bytes)
     if len(payload) != head.size - head.head_bytes:
-        raise BoxError("the file is cut")
+        raise MediaError("the file is cut")
     return parse_box(head.type, payload)
 
 
@@ -157,7 +155,7 @@ def parse_box(name: bytes, payload: bytes) -> Box:
     changes nothing; only `moov` itself must parse.
 
     Raises:
-        BoxError: The `moov` box does not parse, or there are more than `MAX_BOXES`.
+        MediaError: The `moov` box does not parse, or there are more than `MAX_BOXES`.
     """
     return _parse(name, payload, b"", 0, [MAX_BOXES])
 
@@ -177,7 +175,7 @@ def _parse(name: bytes, payload: bytes, parent: bytes, depth: int, left: list[in
     return Box(name, children=children, prefix=payload[:start])
 
 
-class _Unusual(BoxError):
+class _Unusual(MediaError):
     """Bytes that `Box.to_bytes` would not write in the same way."""
 
 
@@ -192,7 +190,7 @@ def _split(payload: bytes, at: int, left: list[int]) -> list[tuple[bytes, int, i
             raise _Unusual("a box does not fit its container")
         left[0] -= 1
         if left[0] < 0:
-            raise BoxError("it has too many boxes")
+            raise MediaError("it has too many boxes")
         parts.append((name, at + 8, at + size))
         at += size
     return parts

@@ -15,25 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InvalidFile, MissingExtra
-from wiro_nb.media.boxes import BoxError
+from wiro_nb.media import MediaError
 from wiro_nb.media.mp4 import MediaInfo, probe_mp4
-from wiro_nb.media.sniffing import HTML, image_size, sniff
+from wiro_nb.media.other_formats import image_size
+from wiro_nb.media.sniffing import sniff
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = [
-    "HTML",
-    "MediaInfo",
-    "frame",
-    "frame_at",
-    "last_frame",
-    "make_poster",
-    "open_media",
-    "probe",
-    "sniff",
-    "sniff_file",
-]
 
 POSTER_WIDTH = 416
 POSTER_BYTES = 8 * 1024
@@ -66,7 +54,7 @@ def probe(path: Path) -> MediaInfo:
     if content_type in ("video/mp4", "video/quicktime"):
         try:
             found = probe_mp4(path)
-        except (BoxError, ValueError):
+        except MediaError:
             found = None
         if found is not None:
             return found

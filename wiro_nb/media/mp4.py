@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wiro_nb.files import Writer, replace_file
-from wiro_nb.media import mp4_tags
-from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxError, BoxHead, Layout, read_box, read_layout
-from wiro_nb.media.marks import KEYWORD, XMP_MARK, is_record
+from wiro_nb.media import KEYWORD, XMP_MARK, MediaError, mp4_tags
+from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxHead, Layout, read_box, read_layout
 from wiro_nb.media.sniffing import sniff
 
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
@@ -55,7 +54,7 @@ def probe_mp4(path: Path) -> MediaInfo | None:
     """Returns the facts of the first video track, or None when there is none.
 
     Raises:
-        BoxError: The file is cut or not an MP4.
+        MediaError: The file is cut or not an MP4.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
@@ -73,24 +72,19 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
     A clip that broke off behind its `moov`, as an interrupted copy does, still has what stands there.
 
     Raises:
-        BoxError: The file is not an MP4, or cut so that its `moov` is gone.
+        MediaError: The file is not an MP4, or cut so that its `moov` is gone.
         OSError: It cannot be read.
     """
-    return _read_tags(path)[0]
-
-
-def read_comment(path: Path) -> str | None:
-    """Returns the text that `write_comment` wrote, or None when there is none.
-
-    Raises:
-        BoxError: The file is not an MP4, or cut and without the text.
-        OSError: It cannot be read.
-    """
-    tags, cut = _read_tags(path)
-    text = next((text for _, text in tags if is_record(text)), None)
-    if text is None and cut:
-        raise BoxError(cut)
-    return text
+    with path.open("rb") as file:
+        layout, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
+        tags = [(tag.name, tag.text) for tag in mp4_tags.read_tags(moov) if tag.text]
+        own = next((head for head in reversed(layout.boxes) if _is_own_box(file, head)), None)
+        if own is not None:
+            start = own.head_bytes + len(OWN_BOX)
+            file.seek(own.start + start)
+            text = file.read(min(own.size - start, MAX_MOOV_BYTES)).decode("utf-8", "replace")
+            tags.insert(0, (KEYWORD, text))
+    return tags
 
 
 def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") -> str:
@@ -110,13 +104,13 @@ def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") ->
         The SHA-256 (hex) of the file with the text.
 
     Raises:
-        BoxError: The file is cut, not an MP4, or did not read back; it is then untouched.
+        MediaError: The file is cut, not an MP4, or did not read back; it is then untouched.
         OSError: The folder cannot be written; the file is then untouched.
     """
 
     def check(copy: Path) -> None:
-        if read_comment(copy) != text:
-            raise BoxError("the tag did not read back")
+        if all(found != text for _, found in read_tags(copy)):
+            raise MediaError("the tag did not read back")
 
     with path.open("rb") as source:
         layout, moov = _read_moov(source, path.stat().st_size)
@@ -132,7 +126,7 @@ def hash_media(path: Path) -> str:
     """Returns the SHA-256 (hex) over the content of the file's `mdat` boxes.
 
     Raises:
-        BoxError: The file is cut or not an MP4.
+        MediaError: The file is cut or not an MP4.
         OSError: It cannot be read.
     """
     digest = hashlib.sha256()
@@ -148,22 +142,8 @@ def _read_moov(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> tuple[
     layout = read_layout(file, size, may_be_cut=may_be_cut)
     head = layout.only(b"moov")
     if head is None:
-        raise BoxError(layout.cut or "it has no single moov box, so it is not a whole MP4")
+        raise MediaError(layout.cut or "it has no single moov box, so it is not a whole MP4")
     return layout, read_box(file, head)
-
-
-def _read_tags(path: Path) -> tuple[list[tuple[str, str]], str]:
-    """Returns the texts, and where the file breaks off."""
-    with path.open("rb") as file:
-        layout, moov = _read_moov(file, path.stat().st_size, may_be_cut=True)
-        own = next((head for head in reversed(layout.boxes) if _is_own_box(file, head)), None)
-        tags = [(tag.name, tag.text) for tag in mp4_tags.read_tags(moov) if tag.text]
-        if own is not None:
-            start = own.head_bytes + len(OWN_BOX)
-            file.seek(own.start + start)
-            text = file.read(min(own.size - start, MAX_MOOV_BYTES)).decode("utf-8", "replace")
-            tags.insert(0, (KEYWORD, text))
-    return tags, layout.cut
 
 
 def _is_own_box(file: BinaryIO, head: BoxHead) -> bool:
@@ -210,7 +190,7 @@ def _read_range(source: BinaryIO, start: int, size: int) -> Iterator[bytes]:
     while size > 0:
         chunk = source.read(min(size, _COPY_BYTES))
         if not chunk:
-            raise BoxError("the file is cut")
+            raise MediaError("the file is cut")
         yield chunk
         size -= len(chunk)
 
@@ -225,12 +205,12 @@ def _shift_chunks(moov: Box, *, after: int, by: int) -> None:
                 continue
             count = _uint(child.payload, 4)
             if len(child.payload) < 8 + count * width:
-                raise BoxError("a table of chunk positions is cut")
+                raise MediaError("a table of chunk positions is cut")
             shape = f">{count}{'I' if width == 4 else 'Q'}"
             places = struct.unpack_from(shape, child.payload, 8)
             moved = [place + by if place > after else place for place in places]
             if width == 4 and moved and max(moved) >= 2**32:
-                raise BoxError("it is too large for a tag before its media data")
+                raise MediaError("it is too large for a tag before its media data")
             child.payload = child.payload[:8] + struct.pack(shape, *moved) + child.payload[8 + count * width :]
 
 
@@ -269,5 +249,5 @@ def _read_times(payload: bytes) -> tuple[int, int]:
 
 def _uint(data: bytes, at: int, width: int = 4) -> int:
     if at + width > len(data):
-        raise BoxError("a box is cut")
+        raise MediaError("a box is cut")
     return int.from_bytes(data[at : at + width], "big")

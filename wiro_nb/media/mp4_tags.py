@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wiro_nb.media import KEYWORD, PARAMETERS, is_own, is_record
 from wiro_nb.media.boxes import Box
-from wiro_nb.media.marks import KEYWORD, PARAMETERS, is_own, is_record
 
 _FREEFORM = b"----"
 _ITEMS = {"comment": b"\xa9cmt", "album": b"\xa9alb", "synopsis": b"ldes"}

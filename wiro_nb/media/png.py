@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wiro_nb.files import Writer, replace_file
-from wiro_nb.media.marks import KEYWORD, PARAMETERS, PARAMETERS_MARK, XMP_MARK
+from wiro_nb.media import KEYWORD, PARAMETERS, PARAMETERS_MARK, XMP_MARK, MediaError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -28,33 +28,11 @@ _NO_OPTIONS = b"\0\0\0\0\0"
 _HEAD = KEYWORD.encode() + _NO_OPTIONS
 
 
-class PngError(ValueError):
-    """The file is not a whole PNG."""
-
-
-def read_text(path: Path) -> str | None:
-    """Returns the text under our keyword, or None.
-
-    Raises:
-        PngError: The file is cut or not a PNG.
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        for name, start, size in _chunks(file):
-            if name == b"iTXt" and size >= len(_HEAD):
-                file.seek(start + 8)
-                if file.read(len(_HEAD)) == _HEAD:
-                    if size > MAX_TEXT_BYTES:
-                        raise PngError("its text is larger than 64 MiB")
-                    return file.read(size - len(_HEAD)).decode("utf-8", "replace")
-    return None
-
-
 def read_tags(path: Path) -> list[tuple[str, str]]:
     """Returns all texts with their keywords, but for iTXt that is compressed, which no known program writes.
 
     Raises:
-        PngError: The file is cut or not a PNG, or its texts are larger than 64 MiB.
+        MediaError: The file is cut or not a PNG, or its texts are larger than 64 MiB.
         OSError: It cannot be read.
     """
     tags: list[tuple[str, str]] = []
@@ -65,7 +43,7 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
                 continue
             left -= size
             if left < 0:
-                raise PngError("its texts are larger than 64 MiB")
+                raise MediaError("its texts are larger than 64 MiB")
             file.seek(start + 8)
             keyword, _, text = file.read(size).partition(b"\0")
             if kind == b"zTXt":
@@ -101,13 +79,13 @@ def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> st
         The SHA-256 (hex) of the file with the text.
 
     Raises:
-        PngError: The file is cut or not a PNG; it is then untouched.
+        MediaError: The file is cut or not a PNG; it is then untouched.
         OSError: The folder cannot be written; the file is then untouched.
     """
 
     def copy_with_text(target: Writer) -> None:
         if has_credentials(source):
-            raise PngError("it carries Content Credentials, which a text would make invalid")
+            raise MediaError("it carries Content Credentials, which a text would make invalid")
         target.write(SIGNATURE)
         added = {KEYWORD: text} | ({XMP: xmp} if xmp else {}) | ({PARAMETERS: parameters} if parameters else {})
         for kind, start, size in _chunks(source):
@@ -125,8 +103,8 @@ def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> st
             target.write(raw)
 
     def check(copy: Path) -> None:
-        if read_text(copy) != text:
-            raise PngError("the text did not read back")
+        if (KEYWORD, text) not in read_tags(copy):
+            raise MediaError("the text did not read back")
 
     with path.open("rb") as source:
         return replace_file(path, copy_with_text, check=check)
@@ -143,7 +121,7 @@ def has_credentials(file: BinaryIO) -> bool:
     """True where a PNG carries a C2PA manifest, whose hash covers all other chunks.
 
     Raises:
-        PngError: The file is cut or not a PNG.
+        MediaError: The file is cut or not a PNG.
     """
     return any(kind == b"caBX" for kind, _, _ in _chunks(file))
 
@@ -152,7 +130,7 @@ def hash_media(path: Path) -> str:
     """Returns the SHA-256 (hex) over the content of the picture's `IDAT` chunks.
 
     Raises:
-        PngError: The file is cut or not a PNG.
+        MediaError: The file is cut or not a PNG.
         OSError: It cannot be read.
     """
     digest = hashlib.sha256()
@@ -167,7 +145,7 @@ def hash_media(path: Path) -> str:
 def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
     file.seek(0)
     if file.read(8) != SIGNATURE:
-        raise PngError("it does not begin as a PNG does")
+        raise MediaError("it does not begin as a PNG does")
     size_all = file.seek(0, os.SEEK_END)
     chunks: list[tuple[bytes, int, int]] = []
     at = len(SIGNATURE)
@@ -181,8 +159,8 @@ def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
             break
         chunks.append((kind, at, size))
         if len(chunks) > MAX_CHUNKS:
-            raise PngError("it has too many chunks")
+            raise MediaError("it has too many chunks")
         if kind == b"IEND":
             return chunks
         at += size + 12
-    raise PngError("the file is cut")
+    raise MediaError("the file is cut")

@@ -1,10 +1,8 @@
-"""What a file is, by its first bytes, and how large an image is, by its header. Standard library only."""
+"""What a file is, by its first bytes. Standard library only."""
 
 from __future__ import annotations
 
 import re
-import struct
-from typing import BinaryIO
 
 HTML = "text/html"
 UNKNOWN = "application/octet-stream"
@@ -30,7 +28,6 @@ _BRANDS = {
     b"qt  ": "video/quicktime",
 }
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|meta|script|h1|center)\b", re.IGNORECASE)
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def sniff(head: bytes) -> str:
@@ -74,62 +71,3 @@ def _sniff_text(head: bytes) -> str:
     except UnicodeDecodeError:
         return UNKNOWN
     return "text/plain"
-
-
-def image_size(stream: BinaryIO) -> tuple[int, int] | None:
-    """Returns width and height in pixels of a PNG, JPEG, GIF or WebP, or None.
-
-    Args:
-        stream: At the start of the file, seekable.
-    """
-    head = stream.read(32)
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
-        width, height = struct.unpack(">II", head[16:24])
-    elif head.startswith((b"GIF87a", b"GIF89a")) and len(head) >= 10:
-        width, height = struct.unpack("<HH", head[6:10])
-    elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _webp_size(head)
-    elif head.startswith(b"\xff\xd8"):
-        return _jpeg_size(stream)
-    else:
-        return None
-    return (width, height) if width and height else None
-
-
-def _webp_size(head: bytes) -> tuple[int, int] | None:
-    kind = head[12:16]
-    if kind == b"VP8X" and len(head) >= 30:
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    if kind == b"VP8L" and len(head) >= 25 and head[20] == 0x2F:
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 " and len(head) >= 30 and head[23:26] == b"\x9d\x01\x2a":
-        width, height = struct.unpack("<HH", head[26:30])
-        return width & 0x3FFF, height & 0x3FFF
-    return None
-
-
-def _jpeg_size(stream: BinaryIO) -> tuple[int, int] | None:
-    stream.seek(2)
-    while True:
-        marker = stream.read(2)
-        while len(marker) == 2 and marker[0] == 0xFF and marker[1] == 0xFF:
-            marker = marker[1:] + stream.read(1)
-        if len(marker) < 2 or marker[0] != 0xFF:
-            return None
-        kind = marker[1]
-        if kind == 0x01 or 0xD0 <= kind <= 0xD8:
-            continue
-        length = stream.read(2)
-        if len(length) < 2 or kind in (0xD9, 0xDA):
-            return None
-        size = int.from_bytes(length, "big")
-        if kind in _JPEG_SIZES:
-            data = stream.read(5)
-            if len(data) < 5:
-                return None
-            height, width = struct.unpack(">HH", data[1:5])
-            return (width, height) if width and height else None
-        if size < 2:
-            return None
-        stream.seek(size - 2, 1)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wiro_nb.files import hash_file
-from wiro_nb.media import mp4, png
-from wiro_nb.media.boxes import BoxError, read_layout
+from wiro_nb.media import MediaError, mp4, png
+from wiro_nb.media.boxes import read_layout
 from wiro_nb.provenance.embed import Embedded, embed_record
 from wiro_nb.provenance.source_type import describe_maker, source_type
 
@@ -87,7 +87,7 @@ def has_credentials(path: Path) -> bool:
                 file.seek(head.start + head.head_bytes)
                 if head.type == b"jumb" or (head.type == b"uuid" and file.read(16) == C2PA_BOX):
                     return True
-    except (BoxError, png.PngError, OSError):
+    except (MediaError, OSError):
         return False
     return False
 

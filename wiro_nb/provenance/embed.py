@@ -19,28 +19,23 @@ from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
-from wiro_nb.media import exif, matroska, mp4, png
-from wiro_nb.media.boxes import BoxError
-from wiro_nb.media.marks import KEYWORD, is_own, is_record
+from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, other_formats, png
 from wiro_nb.provenance.other_tools import read_settings
 from wiro_nb.provenance.reading import parse_json
 from wiro_nb.provenance.record import check_record, dump_normal
 from wiro_nb.provenance.source_type import parameters_text, xmp_packet
 
-_DAMAGED = (BoxError, png.PngError, matroska.MatroskaError)
-
 
 class _Format(NamedTuple):
     """How a type of file carries a text beside its media data."""
 
-    read: Callable[[Path], str | None]
     write: Callable[[Path, str, str, str], str]
     hash_media: Callable[[Path], str]
     read_tags: Callable[[Path], list[tuple[str, str]]]
 
 
-_MP4 = _Format(mp4.read_comment, mp4.write_comment, mp4.hash_media, mp4.read_tags)
-_PNG = _Format(png.read_text, png.write_text, png.hash_media, png.read_tags)
+_MP4 = _Format(mp4.write_comment, mp4.hash_media, mp4.read_tags)
+_PNG = _Format(png.write_text, png.hash_media, png.read_tags)
 
 
 class Embedded(NamedTuple):
@@ -69,7 +64,7 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
             others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
             parameters = "" if others else parameters_text(record)
             return Embedded("", kind.write(path, text, xmp_packet(record), parameters))
-    except _DAMAGED as error:
+    except MediaError as error:
         return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:
         return Embedded(f"the file was left as it came: {error.strerror or 'it cannot be written'}", None)
@@ -84,21 +79,19 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
     """
     try:
         kind = _format_of(path)
-        tags = _read_matroska(path) if kind is None else []
-        text = kind.read(path) if kind is not None else next((text for _, text in tags if is_record(text)), None)
-    except _DAMAGED as error:
-        raise BadRecord(f"{path.name} cannot be read: {error}", source=path.name, reason="cut") from None
+        text = next((text for _, text in _read_tags(path) if is_record(text)), None)
+        if text is None and kind is not None:
+            kind.hash_media(path)  # raises where the file is cut, perhaps before its record
+    except MediaError as error:
+        raise BadRecord(f"{path.name} cannot be read: {error}", reason="cut") from None
     except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
+        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None
     content = _parse(text)
     if content is None:
         raise BadRecord(
             f"{path.name} carries no run record",
             details=["it was not made by wiro_nb, or its metadata was removed"],
             hint="wiro-nb runs, or give its run.json or notebook",
-            source=path.name,
             reason="none",
         )
     return check_record(content, source=path.name, ignore_hash=ignore_hash)
@@ -111,9 +104,8 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
         OSError: The file cannot be read.
     """
     try:
-        kind = _format_of(path)
-        return kind.read_tags(path) if kind is not None else _read_matroska(path) or exif.read_tags(path)
-    except _DAMAGED:
+        return _read_tags(path)
+    except MediaError:
         return []
 
 
@@ -146,7 +138,7 @@ def hash_media(path: Path) -> str | None:
     try:
         kind = _format_of(path)
         return kind.hash_media(path) if kind is not None else None
-    except _DAMAGED:
+    except MediaError:
         return None
 
 
@@ -175,11 +167,9 @@ def _parse(text: str | None) -> Any:
     return content.get(KEYWORD) if isinstance(content, dict) else None
 
 
-def _read_matroska(path: Path) -> list[tuple[str, str]]:
-    """Returns the tags of a clip that was copied into Matroska."""
-    with path.open("rb") as file:
-        is_matroska = file.read(4) == matroska.SIGNATURE
-    return matroska.read_tags(path) if is_matroska else []
+def _read_tags(path: Path) -> list[tuple[str, str]]:
+    kind = _format_of(path)
+    return kind.read_tags(path) if kind is not None else other_formats.read_tags(path)
 
 
 def _format_of(path: Path) -> _Format | None:

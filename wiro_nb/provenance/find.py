@@ -42,7 +42,7 @@ def find_records(
     """
     path, wanted = split_source(source)
     if not is_there(path):
-        raise BadRecord(f"{path.name} does not exist", source=path.name, reason="none")
+        raise BadRecord(f"{path.name} does not exist", reason="none")
     if path.is_dir():
         return _in_folder(path, ignore_hash)
     require_file(path)
@@ -93,7 +93,6 @@ def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
             f"the folder {folder.resolve().name} holds no run",
             details=[f"neither it nor a folder in it has a {SIDECAR_NAME}"],
             hint="%wiro runs",
-            source=str(folder),
             reason="none",
         )
     return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path) for path in sidecars]
@@ -107,7 +106,6 @@ def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRe
             f"{path.name} holds no run record",
             details=["no output was made by wiro_nb, or outputs and metadata were cleared"],
             hint="wiro-nb runs",
-            source=path.name,
             reason="none",
         )
     if wanted:

@@ -184,7 +184,7 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
         problem = f": {str(error).splitlines()[0]}"
     except (TypeError, AttributeError, KeyError, AssertionError):  # of a layout that nbformat does not expect
         pass
-    raise BadRecord(f"{path.name} is not a notebook{problem}", hint=hint, source=path.name, reason="shape")
+    raise BadRecord(f"{path.name} is not a notebook{problem}", hint=hint)
 
 
 def _dump(path: Path, notebook: dict[str, Any]) -> bytes:
@@ -196,8 +196,6 @@ def _dump(path: Path, notebook: dict[str, Any]) -> bytes:
     except ValueError:
         raise BadRecord(
             f"{path.name} holds values that no saved notebook can have (NaN, infinity, half a character)",
-            source=path.name,
-            reason="shape",
         ) from None
 
 

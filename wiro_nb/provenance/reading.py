@@ -36,7 +36,7 @@ def require_file(path: Path) -> None:
     """
     if is_there(path) and not path.is_file():
         what = "a folder" if path.is_dir() else "not a regular file"
-        raise BadRecord(f"{path.name} is {what}", source=path.name, reason="shape")
+        raise BadRecord(f"{path.name} is {what}")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -52,10 +52,8 @@ def read_bytes(path: Path) -> bytes:
             if path.stat().st_size <= limit_mb * 1_000_000:
                 return file.read(limit_mb * 1_000_000)
     except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
-    raise BadRecord(f"{path.name} is larger than {limit_mb} MB", source=path.name, reason="shape")
+        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None
+    raise BadRecord(f"{path.name} is larger than {limit_mb} MB")
 
 
 def read_json(path: Path, *, what: str = "") -> Any:
@@ -72,7 +70,7 @@ def read_json(path: Path, *, what: str = "") -> Any:
         return parse_json(read_bytes(path))
     except ValueError as error:
         problem = f"is not {what}" if what else "cannot be read"
-        raise BadRecord(f"{path.name} {problem}: {error}", source=path.name, reason="shape") from None
+        raise BadRecord(f"{path.name} {problem}: {error}") from None
 
 
 def parse_json(raw: bytes | str) -> Any:

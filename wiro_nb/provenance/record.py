@@ -49,47 +49,36 @@ def record_schema() -> dict[str, Any]:
 
 def validate_record(record: Any) -> list[str]:
     """Returns what does not fit, one line each ("outputs/0/sha256: ..."); empty when all fits."""
-    root = record_schema()
-    return list(_problems(record, root, root, ""))
+    return list(_problems(record, record_schema(), ""))
 
 
-def _problems(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str) -> Iterator[str]:
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    if "anyOf" in schema:
-        if not any(not list(_problems(value, option, root, where)) for option in schema["anyOf"]):
-            yield f"{where or 'record'}: fits none of the allowed forms"
+def _problems(value: Any, rule: Mapping[str, Any], where: str) -> Iterator[str]:
+    if "$ref" in rule:
+        rule = record_schema()["$defs"][rule["$ref"].rpartition("/")[2]]
+    name = where or "record"
+    if "anyOf" in rule and all(any(_problems(value, option, where)) for option in rule["anyOf"]):
+        yield f"{name}: fits none of the allowed forms"
+    if "const" in rule and value != rule["const"]:
+        yield f"{name}: must be {rule['const']!r}"
+    if "enum" in rule and value not in rule["enum"]:
+        yield f"{name}: must be one of {rule['enum']}"
+    if "type" in rule and not _has_type(value, rule["type"]):
+        yield f"{name}: must be of type {rule['type']}"
         return
-    if "const" in schema and value != schema["const"]:
-        yield f"{where or 'record'}: must be {schema['const']!r}"
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{where or 'record'}: must be one of {schema['enum']}"
-    if "type" in schema and not _has_type(value, schema["type"]):
-        yield f"{where or 'record'}: must be of type {schema['type']}"
-        return
-    if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
-        yield f"{where}: must match {schema['pattern']}"
-    if _has_type(value, "number") and "minimum" in schema and value < schema["minimum"]:
-        yield f"{where}: must be at least {schema['minimum']}"
+    if isinstance(value, str) and "pattern" in rule and not re.search(rule["pattern"], value):
+        yield f"{name}: must match {rule['pattern']}"
+    if _has_type(value, "number") and "minimum" in rule and value < rule["minimum"]:
+        yield f"{name}: must be at least {rule['minimum']}"
+    inside: list[tuple[Any, Any, Any]] = []
     if isinstance(value, dict):
-        yield from _object_problems(value, schema, root, where)
-    if isinstance(value, list) and "items" in schema:
-        for index, item in enumerate(value):
-            yield from _problems(item, schema["items"], root, f"{where}/{index}".lstrip("/"))
-
-
-def _object_problems(
-    value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], where: str
-) -> Iterator[str]:
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{where or 'record'}: {name} is missing"
-    known = schema.get("properties", {})
-    others = schema.get("additionalProperties", True)
-    for name, item in value.items():
-        rule = known.get(name, others)
-        if isinstance(rule, dict):
-            yield from _problems(item, rule, root, f"{where}/{name}".lstrip("/"))
+        yield from (f"{name}: {key} is missing" for key in rule.get("required", ()) if key not in value)
+        known, others = rule.get("properties", {}), rule.get("additionalProperties")
+        inside = [(key, item, known.get(key, others)) for key, item in value.items()]
+    elif isinstance(value, list):
+        inside = [(index, item, rule.get("items")) for index, item in enumerate(value)]
+    for key, item, inner in inside:
+        if isinstance(inner, dict):
+            yield from _problems(item, inner, f"{where}/{key}".lstrip("/"))
 
 
 def _has_type(value: Any, names: str | list[str]) -> bool:
@@ -118,18 +107,10 @@ def dump_normal(normal: Any) -> str:
 
 def normalise(value: Any) -> Any:
     """Returns the value as JSON data that survives a trip through JavaScript unchanged."""
-    kind = type(value)
-    if kind is str and value.isascii():  # nearly all of a record: not worth the questions below
-        return value
-    if kind is dict:
-        return {
-            normalise(key) if type(key) is str else str(normalise(key)): normalise(item)
-            for key, item in value.items()
-        }
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, bool) or value is None:
         return value
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, int):
         return value if abs(value) <= _LARGEST_EXACT else str(value)
     if isinstance(value, float):
@@ -137,25 +118,14 @@ def normalise(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, datetime):
-        return utc_text(value)
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone cannot be recorded")
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Mapping):
         return {str(normalise(key)): normalise(item) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [normalise(item) for item in value]
     raise TypeError(f"a record cannot hold {type(value).__name__}")
-
-
-def utc_text(moment: datetime | None) -> str | None:
-    """Returns ISO 8601 in UTC with milliseconds and a Z, or None.
-
-    Raises:
-        ValueError: The moment has no time zone.
-    """
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise ValueError("a moment without a time zone cannot be recorded")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def hash_record(record: Mapping[str, Any]) -> str:
@@ -166,11 +136,7 @@ def hash_record(record: Mapping[str, Any]) -> str:
 
 def add_hash(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the record in normal form with its hash."""
-    return _add_hash(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
-
-
-def _add_hash(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, HASH_FIELD: hashlib.sha256(dump_normal(body).encode()).hexdigest()}
+    return {**normalise(record), HASH_FIELD: hash_record(record)}
 
 
 def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
@@ -205,7 +171,7 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
     """
     content = {"format": FORMAT, "run_id": run_id, "parent": None, "cell": None, **fields}
     content["environment"] = fields.get("environment") or _environment()
-    record = _add_hash(redact_value(normalise(content)))
+    record = add_hash(redact_value(normalise(content)))
     if problems := validate_record(record):
         raise BadRecord(f"the record of run {run_id} does not fit its format", details=problems[:5])
     return record
@@ -234,43 +200,27 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
             one of "shape", "format", "altered".
     """
     if not isinstance(record, dict) or not isinstance(record.get("format"), int):
-        raise BadRecord(f"{source} holds no run record", source=source, reason="shape")
-    if record["format"] < FORMAT:
-        raise BadRecord(f"records of format {record['format']} are not known", source=source, reason="format")
-    if record["format"] > FORMAT:
+        raise BadRecord(f"{source} holds no run record")
+    if record["format"] != FORMAT:
         raise BadRecord(
             f"{source} holds a record of format {record['format']}; this version reads up to {FORMAT}",
             hint="python -m pip install --upgrade wiro_nb",
-            source=source,
             reason="format",
         )
-    own_hash = _hash_or_none(record)
-    if own_hash is None and ignore_hash:
-        raise BadRecord(
-            f"{source} holds values that no record can hold (NaN, infinity, too many levels)",
-            source=source,
-            reason="shape",
-        )
+    try:
+        own_hash = hash_record(record)
+    except (ValueError, TypeError, RecursionError):  # NaN, infinity, too deep: no record of ours has them
+        if ignore_hash:
+            reason = "NaN, infinity, too many levels"
+            raise BadRecord(f"{source} holds values that no record can hold ({reason})") from None
+        own_hash = ""
     if not ignore_hash and record.get(HASH_FIELD) != own_hash:
         raise BadRecord(
             f"{source} holds a record that was changed after it was written",
             details=["its content does not match its record_sha256"],
             hint="record and rerun read it all the same with --force",
-            source=source,
             reason="altered",
         )
     if problems := validate_record(record):
-        raise BadRecord(
-            f"{source} holds a record that does not fit its format",
-            details=problems[:5],
-            source=source,
-            reason="shape",
-        )
+        raise BadRecord(f"{source} holds a record that does not fit its format", details=problems[:5])
     return record
-
-
-def _hash_or_none(record: Mapping[str, Any]) -> str | None:
-    try:
-        return hash_record(record)
-    except (ValueError, TypeError, RecursionError):
-        return None  # NaN, infinity, half a surrogate pair, too deep: no record of ours has them

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 from xml.sax.saxutils import escape
 
-from wiro_nb.media.marks import KEYWORD, XMP_MARK
+from wiro_nb.media import KEYWORD, XMP_MARK
 from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.other_tools import INPUT_NAMES, plain_name
 

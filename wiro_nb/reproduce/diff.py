@@ -150,9 +150,9 @@ def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
             is_clip = True
             yield frame.to_ndarray(format="rgb24")
     except decode.DECODE_ERRORS:
-        raise BadRecord(f"{path.name} cannot be decoded", source=path.name, reason="shape") from None
+        raise BadRecord(f"{path.name} cannot be decoded") from None
     if not is_clip:
-        raise BadRecord(f"{path.name} has no pictures to compare", source=path.name, reason="shape")
+        raise BadRecord(f"{path.name} has no pictures to compare")
 
 
 def hash_clip(path: Path) -> str:
@@ -164,6 +164,4 @@ def hash_clip(path: Path) -> str:
     try:
         return hash_file(path)
     except OSError as error:
-        raise BadRecord(
-            f"{path.name} cannot be read: {error.strerror}", source=path.name, reason="shape"
-        ) from None
+        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None

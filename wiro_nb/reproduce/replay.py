@@ -137,7 +137,6 @@ def find_sources(
         raise BadRecord(
             f"{path.name} does not exist here",
             hint="check the path, or name the run: %wiro runs",
-            source=path.name,
             reason="none",
         )
     return [_from_row(manager.ledger.find(text, notebook))]

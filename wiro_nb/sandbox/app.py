@@ -102,7 +102,7 @@ class Endpoints:
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
     def _check_account(self, model: Model) -> None:
-        if model.price.is_free:
+        if model.is_free:
             return
         balance = self.store.balance_usd
         if balance < model.least_balance_usd:
@@ -134,7 +134,7 @@ class Endpoints:
             parameters=parameters,
             categories=list(model.schema.categories),
             callback_url=callback_url,
-            cps=str(model.price.cps),
+            cps=model.cps,
             model_id=str(model.number),
             model_title=model.schema.description,
         )

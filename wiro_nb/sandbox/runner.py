@@ -16,7 +16,7 @@ from typing import Any
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Preview, Progress, Result
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.models import Model, Usage, cost_usd
+from wiro_nb.sandbox.models import Model
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.store import Files, Store
 from wiro_nb.sandbox.tasks import Task, server_paths
@@ -30,6 +30,7 @@ _QUEUE_S, _ACCEPT_S, _PREPROCESS_S, _ASSIGN_S, _STORE_S = 0.3, 0.1, 0.2, 0.5, 0.
 # A step of a [slow] task takes ten times longer, and at least this at any speed.
 _SLOW_FACTOR, _SLOW_STEP_S = 10, 0.2
 _MAX_RESTARTS = 5
+_TIER_PIXELS = 1_048_576
 _CHARGE_S = 20.0
 
 
@@ -287,26 +288,29 @@ class Runner:
         self._announce(task, "task_end")
         self._announce(task, "task_postprocess_start")
         await self._pause(_STORE_S)
-        billed = cost_usd(active.model.price, self._store_result(active, result)) if result else Decimal(0)
+        billed = Decimal(0)
+        if result:
+            billed = active.model.cost_usd(task.parameters, self._store_result(active, result))
         self._end(active, "task_postprocess_end", billed=billed)
 
-    def _store_result(self, active: _ActiveTask, result: Result) -> Usage:
-        task = active.task
+    def _store_result(self, active: _ActiveTask, result: Result) -> dict[str, float]:
+        """Stores the outputs and returns how much is billed, by pricing method."""
+        task, outputs = active.task, result.outputs
         task.made_by = dict(result.made_by)
         elapsed_s = round(task.elapsed_s, 4)
         if active.model.kind == "text":
-            prompt, reply = str(task.parameters.get("prompt", "")), result.outputs[0].path.read_text("utf-8")
+            prompt, reply = str(task.parameters.get("prompt", "")), outputs[0].path.read_text("utf-8")
             content = {"prompt": prompt, "raw": reply, "thinking": [], "answer": [reply]}
             task.outputs = [{"contenttype": "raw", "content": content}]
-            return Usage(elapsed_s, tokens=len(prompt.split()) + len(reply.split()))
-        task.outputs = [self._files.add_output(output.path) for output in result.outputs]
-        return Usage(
-            elapsed_s,
-            outputs=len(result.outputs),
-            clip_s=sum(output.duration_s for output in result.outputs),
-            pixels=max((output.width * output.height for output in result.outputs), default=0),
-            parameters=task.parameters,
-        )
+            return {"cps": elapsed_s, "cpt": len(prompt.split()) + len(reply.split())}
+        task.outputs = [self._files.add_output(output.path) for output in outputs]
+        pixels = max((output.width * output.height for output in outputs), default=0)
+        return {
+            "cps": elapsed_s,
+            "cpo": len(outputs),
+            "cp-pixel": max(1, math.ceil(pixels / _TIER_PIXELS)),
+            "cp-outputVideoLength": round(sum(output.duration_s for output in outputs), 3),
+        }
 
     def _inputs_of(self, task: Task) -> dict[str, tuple[Any, ...]]:
         named = {
@@ -319,8 +323,8 @@ class Runner:
         """Writes the final state and the bill, frees the slot, then publishes the last event."""
         task = active.task
         if "charge-late" in active.directives and (began := task.stamps.get("start")):
-            work = Usage(round(time.time() - began, 4), parameters=task.parameters)
-            charge = self._charge_late(task, billed or cost_usd(active.model.price, work))
+            used = {"cps": round(time.time() - began, 4)}
+            charge = self._charge_late(task, billed or active.model.cost_usd(task.parameters, used))
             billed = Decimal(0)
             self._coroutines.add(charging := asyncio.get_running_loop().create_task(charge))
             charging.add_done_callback(self._coroutines.discard)

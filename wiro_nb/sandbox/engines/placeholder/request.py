@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
@@ -48,52 +49,13 @@ class Palette:
     cloud_dark: Colour
 
 
-#                zenith middle horizon sun    glow   far    near   cloud light, dark
-_PALETTES: Mapping[str, Palette] = {
-    name: Palette(
-        *((float(n >> 16), float(n >> 8 & 255), float(n & 255)) for n in (int(c, 16) for c in line.split()))
-    )
-    for name, line in {
-        "day": "2f6fbe 7fb2e6 e3eff6 fffbe8 fff3d0 94b0cc 1f4150 ffffff b4c4d6",
-        "sunset": "3d4178 d9705c ffc27c fff2cc ffb45e b57f86 241a33 ffc49a 87526f",
-        "dawn": "52739f c39dbd ffd6b4 fff5df ffc79a a29cbd 2b3857 ffe3d8 9f8bb0",
-        "night": "050818 121a42 343d78 eef2ff 6675cc 3a4272 080b1c 56609a 1a2148",
-        "neon": "0a0520 36105e c43a8c ffe6f7 ff55b8 5a2b80 10071f 9a48ac 2b1154",
-        "storm": "262e38 515d69 a3adac e6e9e2 c2c8bd 6c7981 161e25 98a2a6 333c45",
-        "fog": "8d99a3 b4bdc3 d9dcd9 fbf8ec f2eddc aab4b9 3c4a52 e8eae8 a4aeb5",
-        "snow": "5b8cc2 a6c6e4 eef3f8 fffdf0 fff6df b3c5db 41576f ffffff b5c6d9",
-        "desert": "3f88bd a3c6d0 f9deb0 fff6d6 ffe0a0 d9a26c 6b3219 fff3dd cfae8c",
-        "autumn": "5f93b8 cfc5a4 fbdca0 fff3cf ffd086 bc9a68 4a2010 fff0d6 c2a583",
-        "spring": "4a9cd6 a2d6ec f2f8dc fffbe0 fff0bd a2cdb0 1f5c38 ffffff b7d3d6",
-        "forest": "6aa7b8 b0d5ca eaf3da fffae0 fbf0b8 8cb6a2 0e2f24 fbfff4 a9c4bb",
-        "sea": "2279bf 74bce4 dff3f2 fffbe6 fff0c4 86b2c8 163f56 ffffff b0cbd8",
-    }.items()
-}
-_SKY_WORDS = {
-    "neon": "neon cyberpunk synthwave vaporwave hologram futuristic disco",
-    "night": "night midnight moon moonlight moonlit stars starry star galaxy cosmos nebula space gece yildiz",
-    "sunset": "sunset dusk evening golden twilight sundown batimi aksam gunbatimi",
-    "dawn": "dawn sunrise morning daybreak sabah safak",
-    "fog": "fog foggy mist misty haze hazy smoke sis",
-    "day": "noon sunny day daylight gunes gunesli",
-}
-_LAND_WORDS = {
-    "snow": "snow snowy snowing winter ice icy arctic glacier frost frozen christmas kar kis",
-    "desert": "desert dune dunes sahara sand sandy canyon mars cactus col",
-    "autumn": "autumn fall october maple sonbahar",
-    "spring": "spring meadow blossom blossoms flower flowers garden cherry ilkbahar cicek",
-    "forest": "forest woods woodland jungle tree trees pine deer bear wolf fox rainforest orman agac",
-    "sea": "sea ocean beach coast island wave waves surf whale dolphin deniz sahil",
-}
-_OTHER_WORDS = {
-    "storm": "storm stormy thunder lightning hurricane tempest overcast war battle firtina",
-    "rain": "rain rainy raining drizzle downpour storm stormy thunder hurricane tempest firtina yagmur",
-    "water": "water lake river pond boat ship harbour harbor lighthouse fjord bay reflection pier swan sail "
-    "sailboat tekne gemi gol nehir sea ocean beach coast island wave waves surf whale dolphin deniz sahil",
-    "trees": "forest woods woodland jungle tree trees pine fir deer bear wolf fox rainforest orman agac",
-    "lighthouse": "lighthouse fener",
-    "boat": "boat ship sail sailboat tekne gemi",
-}
+def _colour(text: str) -> Colour:
+    red, green, blue = bytes.fromhex(text)
+    return (float(red), float(green), float(blue))
+
+
+_TABLES = tomllib.loads(Path(__file__).with_name("moods.toml").read_text("utf-8"))
+_PALETTES = {mood: Palette(*map(_colour, line.split())) for mood, line in _TABLES["palettes"].items()}
 
 
 @dataclass(frozen=True)
@@ -103,7 +65,7 @@ class PromptFeatures:
     Attributes:
         sky: Mood of the sky, or "" when the prompt names none.
         land: Mood of the land, or "".
-        others: The names in `_OTHER_WORDS` that the prompt mentions.
+        others: The names of `[others]` in `moods.toml` that the prompt mentions.
     """
 
     sky: str
@@ -136,8 +98,8 @@ def read_features(prompt: str) -> PromptFeatures:
     """Reads a prompt. The first word that names a mood decides; unknown words are ignored."""
     plain = unicodedata.normalize("NFKD", prompt.lower().replace("ı", "i"))
     words = re.findall(r"[a-z]+", "".join(char for char in plain if not unicodedata.combining(char)))
-    others = frozenset(name for name, line in _OTHER_WORDS.items() if set(words) & set(line.split()))
-    return PromptFeatures(_first(words, _SKY_WORDS), _first(words, _LAND_WORDS), others)
+    others = frozenset(name for name, line in _TABLES["others"].items() if set(words) & set(line.split()))
+    return PromptFeatures(_first(words, _TABLES["sky"]), _first(words, _TABLES["land"]), others)
 
 
 def _first(words: list[str], moods: Mapping[str, str]) -> str:

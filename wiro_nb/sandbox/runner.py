@@ -15,13 +15,13 @@ from typing import Any
 
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Preview, Progress, Result
 from wiro_nb.sandbox.events import EventBroker
-from wiro_nb.sandbox.faults import Faults
+from wiro_nb.sandbox.faults import DIRECTIVES, Faults
 from wiro_nb.sandbox.models import Model
 from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.store import Files, Store
 from wiro_nb.sandbox.tasks import Task, server_paths
 
-_DIRECTIVE = re.compile(r"\[(fail|crash|slow|queue|hold|stderr-then-recover|charge-late)\]")
+_DIRECTIVE = re.compile(rf"\[({'|'.join(DIRECTIVES)})\]")
 _DIRECTIVE_OF_FAULT = {"error": "crash", "fail": "fail", "stall": "hold", "stderr": "stderr"}
 _ENDING = frozenset({"task_end", "task_postprocess_start"})
 # Seconds at speed 1.

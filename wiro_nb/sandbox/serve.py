@@ -18,7 +18,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -163,29 +163,16 @@ def _serve(options: Options, lock: InstanceLock) -> int:
     # uvicorn 0.54 calls a refused handshake (the fault `socket:refuse`) an error of the application.
     logging.getLogger("uvicorn.error").addFilter(lambda entry: "completing handshake" not in entry.getMessage())
 
-    server = _Server(config)
+    server = uvicorn.Server(config)
     if not options.stay:
         _end_with_stdin(server, lock)
     # The socket listens already: who connects now is served in a moment.
     lock.publish(info)
     _print_line(info)
-    asyncio.run(server.serve(sockets=[listener]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises a signal again once it has shut down
+        asyncio.run(server.serve(sockets=[listener]))
     return 0
-
-
-class _Server(uvicorn.Server):
-    """Treats Ctrl-C as a normal end instead of raising it again."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Ends the server on SIGINT and SIGTERM."""
-        names = [signal.SIGINT, signal.SIGTERM]
-        kept = {number: signal.signal(number, self.handle_exit) for number in names}
-        try:
-            yield
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
 
 
 def _bind(port: int, port_used_last: int) -> socket.socket:

@@ -1,11 +1,37 @@
-"""Fault injection: rules that say which calls go wrong and how. Deterministic for a spec and a seed.
+"""Faults on purpose: test directives in prompts, and rules that say which calls go wrong and how.
 
-    SPEC   RULE[; RULE ...]
-    RULE   PLACE:KIND[=VALUE][@WHEN]
-    WHEN   3 (the third call only), 2-4, 2+ (from the second on), 0.25 (that share, by the seed);
-           always when left out
+test directives in a prompt:
+  [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
+  [slow]   ten times longer, 2 s or more                  [queue]  stays queued until cancelled or released
+  [hold]   stays running until killed or released (POST /sandbox/release with the taskid)
+  [charge-late]         costs nothing at its end and is billed a moment later, also when it was killed
+  [stderr-then-recover]  task_error before the run until released; then it runs
 
-This module selects faults; `injection` applies them to requests, files and sockets, and `runner` to tasks.
+for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release,
+POST /sandbox/faults, POST /sandbox/teammate {"parameters": {...}} (a task of another member of the team).
+
+faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
+  WHEN    3 the third time only, 2-4, 2+ from the second on, 0.25 that share of times (by --faults-seed);
+          always when left out
+  accept  (every TCP connection)  refuse: closed at once
+  Run, Task/Detail, Task/List, Tool/List, ... or * for every endpoint:
+          delay=SECONDS  hang (no answer)  reset (before anything is done)  reset-after (done, but never answered)
+          429[=RETRY_AFTER_S]  408 500 502 503 504 (each may have =RETRY_AFTER_S too)
+          code=N (result: false with that code)
+          html (a web page)  empty  cut (half the JSON)  cut-body (the connection ends half-way)
+          wrong-types (numbers for texts, maps for lists)
+          unknown-status (running tasks show an unknown status)
+          late-outputs[=N] (the first N Details of a finished task list no files; 1)
+  socket  (every WebSocket)  refuse  silent  drop[=N] (cut off after N events; 1)  binary (binary frames between)
+          shuffle[=N] (events in groups of N, mixed; 4)  double  unknown (events of unknown type between)
+          garbage (text that is no JSON between)  wrong-types  late-outputs (the last event names no files)
+  task    (every task)  error (task_error before the run)  stderr (error lines in a run that succeeds)
+          fail[=CODE] (pexit CODE; 1)  stall (stops moving until killed)
+  file    (every GET of a file)  403  404  429[=RETRY_AFTER_S]  500  503  delay=SECONDS  reset
+          cut (the connection ends half-way)  short (half the file, declared complete)  wrong-type (a web page)
+          slow[=BYTES_PER_S] (2000)  endless  no-range (Range is ignored)  redirect=URL
+  at run time, behind the key: POST /sandbox/faults {"spec": "...", "seed": 1}
+example: --faults "Run:reset-after@1; Task/Detail:503@0.2; socket:drop=3@1-2"
 """
 
 from __future__ import annotations
@@ -14,8 +40,11 @@ import random
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["ENDPOINTS", "HELP", "KINDS", "Fault", "Faults", "Rule", "read_rules"]
+__all__ = ["DIRECTIVES", "ENDPOINTS", "KINDS", "Fault", "Faults", "Rule", "read_rules"]
 
+# `injection` applies the rules to requests, files and sockets; `runner` applies rules and directives to tasks.
+# The docstring of this module is the end of `wiro-nb sandbox --help`.
+DIRECTIVES = ("fail", "crash", "slow", "queue", "hold", "stderr-then-recover", "charge-late")
 _ANSWERS = {"delay", "reset", "429", "500", "503"}
 KINDS: dict[str, frozenset[str]] = {
     "accept": frozenset({"refuse"}),
@@ -42,30 +71,6 @@ ENDPOINTS = (
     "Tool/List",
     "Tool/Detail",
 )
-HELP = """\
-faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
-  WHEN    3 the third time only, 2-4, 2+ from the second on, 0.25 that share of times (by --faults-seed);
-          always when left out
-  accept  (every TCP connection)  refuse: closed at once
-  Run, Task/Detail, Task/List, Tool/List, ... or * for every endpoint:
-          delay=SECONDS  hang (no answer)  reset (before anything is done)  reset-after (done, but never answered)
-          429[=RETRY_AFTER_S]  408 500 502 503 504 (each may have =RETRY_AFTER_S too)
-          code=N (result: false with that code)
-          html (a web page)  empty  cut (half the JSON)  cut-body (the connection ends half-way)
-          wrong-types (numbers for texts, maps for lists)
-          unknown-status (running tasks show an unknown status)
-          late-outputs[=N] (the first N Details of a finished task list no files; 1)
-  socket  (every WebSocket)  refuse  silent  drop[=N] (cut off after N events; 1)  binary (binary frames between)
-          shuffle[=N] (events in groups of N, mixed; 4)  double  unknown (events of unknown type between)
-          garbage (text that is no JSON between)  wrong-types  late-outputs (the last event names no files)
-  task    (every task)  error (task_error before the run)  stderr (error lines in a run that succeeds)
-          fail[=CODE] (pexit CODE; 1)  stall (stops moving until killed)
-  file    (every GET of a file)  403  404  429[=RETRY_AFTER_S]  500  503  delay=SECONDS  reset
-          cut (the connection ends half-way)  short (half the file, declared complete)  wrong-type (a web page)
-          slow[=BYTES_PER_S] (2000)  endless  no-range (Range is ignored)  redirect=URL
-  at run time, behind the key: POST /sandbox/faults {"spec": "...", "seed": 1}
-example: --faults "Run:reset-after@1; Task/Detail:503@0.2; socket:drop=3@1-2"
-"""
 _RULE = re.compile(r"(?P<place>[\w/*]+):(?P<kind>[\w-]+)(=(?P<value>[^@;]*))?(@(?P<when>[\d.+-]+))?\Z")
 _WHEN = re.compile(r"(?P<first>\d+)((?P<onward>\+)|-(?P<last>\d+))?\Z")
 _SHARE = re.compile(r"[01]?\.\d+\Z")
@@ -140,7 +145,7 @@ class Faults:
 
 
 def read_rules(spec: str, seed: int) -> list[Rule]:
-    """Parses a spec.
+    """Parses a spec. The same spec and seed select the same calls.
 
     Raises:
         ValueError: Names the rule that cannot be read, and what is allowed there.

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, print_json, print_table, say
+from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, StatusLine, print_json, print_table, say
 from wiro_nb.errors import ConfirmationNeeded, InputError, UnknownModel
 from wiro_nb.local_models.catalog import LocalModel, Repository, find, models
 from wiro_nb.local_models.doctor import Check, check_machine, check_models, probe_machine
@@ -33,7 +33,7 @@ from wiro_nb.local_models.weights import (
     repository_dir,
     weights_dirs,
 )
-from wiro_nb.presentation.formatting import fit_terminal, format_size, format_time_left
+from wiro_nb.presentation.formatting import format_size, format_time_left
 from wiro_nb.schema import find_bundled, near_models
 from wiro_nb.schema.coerce import ValueRefused, coerce
 
@@ -146,9 +146,7 @@ def _accept(downloads: Sequence[Download], *, given: bool) -> None:
 @contextmanager
 def _progress(download: Download) -> Iterator[None]:
     """Shows the bytes on disk while a repository is fetched: one line in a terminal, else its begin and end."""
-    ended, total = threading.Event(), format_size(download.total_bytes)
-    write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
-    is_terminal = sys.stderr.isatty()
+    ended, total, line = threading.Event(), format_size(download.total_bytes), StatusLine()
 
     def follow() -> None:
         began, first = time.monotonic(), download.stored_bytes
@@ -156,22 +154,18 @@ def _progress(download: Download) -> Iterator[None]:
             stored = download.stored_bytes
             rate = (stored - first) / (time.monotonic() - began)
             left = f", {format_time_left((download.total_bytes - stored) / rate)}" if rate > 0 else ""
-            text = f"{download.repository.id}: {format_size(stored)} of {total}{left}"
-            write(f"\r\033[K{fit_terminal(text, sys.stderr)}")
-            sys.stderr.flush()
+            line.rewrite(f"{download.repository.id}: {format_size(stored)} of {total}{left}")
 
     follower = threading.Thread(target=follow, name="wiro-pull-progress", daemon=True)
-    if is_terminal:
-        follower.start()
-    else:
+    follower.start()
+    if not line.is_terminal:
         say(f"{download.repository.id}: {total}")
     try:
         yield
     finally:
         ended.set()
-        if is_terminal:
-            follower.join()
-            write("\r\033[K")
+        follower.join()
+        line.rewrite("")
     say(f"{download.repository.id}: {total}, whole")
 
 

@@ -8,14 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_table, say
+from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_text, say
 from wiro_nb.errors import ConnectFailed, InputError, UnreadableSchema
-from wiro_nb.presentation.formatting import shorten
-from wiro_nb.presentation.models import listed_models, task_categories
+from wiro_nb.presentation.models import ModelInfo, listed_models, models_output
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.redaction import SecretText, register_secret
 from wiro_nb.schema import ModelSchema
-from wiro_nb.schema.types import Parameter
 
 _CARD_FACTS = ("slug", "title", "description", "categories", "tags", "cover", "run_count", "notice")
 _MAX_PAGE_BYTES = 5_000_000
@@ -24,18 +22,13 @@ _MAX_PAGE_BYTES = 5_000_000
 def models(arguments: argparse.Namespace) -> int:
     """Lists the service's models, or the bundled ones where it cannot be reached."""
     query = " ".join(arguments.query)
-    cards = listed_models(open_manager(arguments).models(query), query)
+    manager = open_manager(arguments)
+    cards, choice = listed_models(manager.models(query), query), manager.choice
     if arguments.json:
         for card in cards:
             print_json({name: getattr(card, name) for name in _CARD_FACTS})
-    elif not cards and arguments.query:
-        print(f"No models match “{' '.join(arguments.query)}”. All models: wiro-nb models")
     else:
-        rows = [
-            (card.slug, ", ".join(task_categories(card.categories)[:3]), card.notice or card.description)
-            for card in cards
-        ]
-        print_table(rows, heads=("model", "categories", "what it does"))
+        print_text(models_output(cards, query, choice.label, choice.free_label).text)
     return EXIT_DONE
 
 
@@ -44,22 +37,9 @@ def schema(arguments: argparse.Namespace) -> int:
     found = _read(arguments)
     if arguments.json:
         print_json(found.to_dict())
-        return EXIT_DONE
-    print(f"{found.slug}: {found.description or found.title}")
-    if found.free_form:
-        print("this model publishes no inputs: any name=value is sent as it stands")
-        return EXIT_DONE
-    rows = [_input_row(parameter) for parameter in found.parameters]
-    print_table(rows, heads=("input", "type", "default", "help and choices"))
+    else:
+        print_text(ModelInfo(found).output().text)
     return EXIT_DONE
-
-
-def _input_row(parameter: Parameter) -> tuple[str, str, str, str]:
-    name = parameter.id + (" (required)" if parameter.required else "")
-    default = parameter.default if isinstance(parameter.default, str) else ", ".join(parameter.default or ())
-    choices = ", ".join(option.label for option in parameter.options)
-    about = "; ".join(filter(None, (parameter.help, choices, parameter.rule)))
-    return name, parameter.type, shorten(default, 24), about
 
 
 def _read(arguments: argparse.Namespace) -> ModelSchema:

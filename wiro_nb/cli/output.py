@@ -14,11 +14,10 @@ from wiro_nb import errors
 from wiro_nb.cli.parser import COMMANDS
 from wiro_nb.cli.terminal import clean, escape_controls
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import format_bar, wrap_terminal
-from wiro_nb.presentation.run import run_text
+from wiro_nb.presentation.formatting import fit_terminal, format_bar, wrap_terminal
+from wiro_nb.presentation.output import text_table
 
 if TYPE_CHECKING:
-    from wiro_nb.presentation.output import Output
     from wiro_nb.session.manager import Manager
 
 _SHELL_COMMANDS = {
@@ -32,6 +31,7 @@ _SHELL_COMMANDS = {
 """What a shell has in place of the magic commands; the others are for notebooks."""
 _SHELL_PHRASES = {
     "%config WiroMagics.out_dir = 'FOLDER'": "--out DIR",
+    "%wiro runs --all": "wiro-nb runs",
     ", or the text below the %%wiro line": "",
 }
 _MAGIC = re.compile(r"(?<!%)%wiro(?: ([a-z]\w*))?")
@@ -93,43 +93,49 @@ def _to_json(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def print_text(output: Output) -> None:
-    """Prints an output as text with the shell's commands."""
-    print(wrap_terminal(as_shell(output.text.removeprefix("wiro: ")), sys.stdout))
+def print_text(text: str) -> None:
+    """Prints a text of the notebook with the shell's commands, in the terminal's width."""
+    text = re.sub(r"\A[a-z]+(?=[ ,:;])", lambda word: word[0].capitalize(), as_shell(text.removeprefix("wiro: ")))
+    print(wrap_terminal(text, sys.stdout))
 
 
 def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
     """Prints aligned columns; the last one may be long."""
-    table = [list(heads), *(list(row) for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(heads) - 1)]
-    for row in table:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print(wrap_terminal("  ".join([*cells, row[-1]]).rstrip(), sys.stdout))
+    for row in text_table([heads, *rows]):
+        print(wrap_terminal(row[2:], sys.stdout))
 
 
-def describe_run(snapshot: Snapshot) -> str:
-    """Returns a run in plain text with the shell's commands, in the terminal's width."""
-    return wrap_terminal(as_shell(run_text(snapshot)), sys.stdout)
-
-
-class ProgressLine:
-    """One line on stderr that follows a run; where stderr is no terminal, only a loss of contact is reported."""
+class StatusLine:
+    """One line on stderr that is rewritten in place; nothing is written where stderr is no terminal."""
 
     def __init__(self) -> None:
         self._shown = ""
-        self._is_terminal = sys.stderr.isatty()
+        self.is_terminal = sys.stderr.isatty()
+
+    def rewrite(self, text: str) -> None:
+        """Replaces the line (any thread)."""
+        if self.is_terminal and text != self._shown:
+            write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
+            write(f"\r\033[K{clean(fit_terminal(text, sys.stderr))}")
+            sys.stderr.flush()
+            self._shown = text
+
+    def close(self) -> None:
+        """Leaves the cursor on a line of its own."""
+        if self._shown and self.is_terminal:
+            say("")
+            self._shown = ""
+
+
+class ProgressLine(StatusLine):
+    """A line that follows a run; where stderr is no terminal, only a loss of contact is reported."""
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Shows a snapshot (called on the I/O thread)."""
-        if not self._is_terminal:
+        if self.is_terminal:
+            self.rewrite(format_bar(snapshot, sys.stderr))
+        else:
             self._report_contact(snapshot)
-            return
-        text = format_bar(snapshot, sys.stderr)
-        if text != self._shown:
-            write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
-            write(f"\r\033[K{clean(text)}")
-            sys.stderr.flush()
-            self._shown = text
 
     def _report_contact(self, snapshot: Snapshot) -> None:
         """Tells a log why nothing moves: a job may wait long for a service that is unreachable."""
@@ -143,9 +149,3 @@ class ProgressLine:
         if text != self._shown:
             say(f"Run {snapshot.short_id}: {text}")
             self._shown = text
-
-    def close(self) -> None:
-        """Leaves the cursor on a line of its own."""
-        if self._shown and self._is_terminal:
-            say("")
-            self._shown = ""

@@ -83,12 +83,13 @@ def compare(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found.to_dict())
     else:
-        print_text(comparison_output(found))
+        print_text(comparison_output(found).text)
     return EXIT_DONE
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Checks paths, or the ledger; the exit code is 1 when there is a problem."""
+    from wiro_nb.presentation.reproduction import verify_output
     from wiro_nb.reproduce.verify import verify as check
 
     paths = [Path(path) for path in arguments.paths]
@@ -97,9 +98,7 @@ def verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"ok": not has_problem, "findings": [asdict(item) for item in findings]})
     else:
-        for item in findings:
-            print(f"{item.level:8} {item.kind:7} {item.where}: {as_shell(item.message)}")
-        print("a problem was found" if has_problem else "no problem was found")
+        print_text(verify_output(findings).text)
     return EXIT_RUN if has_problem else EXIT_DONE
 
 
@@ -188,7 +187,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
         if as_json:
             print_json(_facts(manager, replay))
         else:
-            print_text(preview_rerun(manager, replay))
+            print_text(preview_rerun(manager, replay).text)
     if len(replays) > 1:
         _confirm(manager, replays, yes=True)
     say("nothing was sent")

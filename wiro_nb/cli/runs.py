@@ -14,11 +14,9 @@ from wiro_nb.cli.output import (
     EXIT_DONE,
     EXIT_SERVICE,
     ProgressLine,
-    describe_run,
     exit_code,
     open_manager,
     print_json,
-    print_table,
     print_text,
     report_error,
     say,
@@ -26,7 +24,8 @@ from wiro_nb.cli.output import (
 from wiro_nb.cli.terminal import escape_controls
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import MAX_USD, format_cost, format_usd, parse_usd, shorten
+from wiro_nb.presentation.formatting import MAX_USD, parse_usd
+from wiro_nb.presentation.run import run_text
 from wiro_nb.provenance.made_by import made_by_notes
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(_forecast(manager, prepared))
         else:
-            print_text(preview_run(manager, batch))
+            print_text(preview_run(manager, batch).text)
         return EXIT_DONE
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
@@ -92,7 +91,7 @@ def _forecast(manager: Manager, prepared: Prepared) -> dict[str, Any]:
 
 def runs(arguments: argparse.Namespace) -> int:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
-    from wiro_nb.presentation.run_list import describe_filters, runs_in_state
+    from wiro_nb.presentation.run_list import describe_filters, runs_in_state, runs_output
 
     manager = open_manager(arguments)
     if arguments.export:
@@ -106,25 +105,11 @@ def runs(arguments: argparse.Namespace) -> int:
     if arguments.json:
         for item in found:
             print_json(_facts(item))
-        return EXIT_DONE
-    if not found and (filters := describe_filters(**chosen, state=arguments.state)):
-        print(f"No runs match:{filters.removeprefix(',')}. All runs: wiro-nb runs")
-    elif not found:
-        print('No runs yet. Start one: wiro-nb run wiro/animate-diff prompt="a lighthouse"')
     else:
-        print_table([_row(item) for item in found], heads=("run", "when", "state", "model", "cost", "prompt"))
+        filters = describe_filters(**chosen, state=arguments.state)
+        snapshots = [item.snapshot for item in found]
+        print_text(runs_output(snapshots, where="in the ledger", filters=filters).text)
     return EXIT_DONE
-
-
-def _row(item: Run) -> tuple[str, ...]:
-    created, prompt = f"{item.created.astimezone():%Y-%m-%d %H:%M}", " ".join(item.snapshot.prompt.split())
-    return item.short_id, created, item.status, item.model, _cost(item.snapshot), shorten(prompt, 60)
-
-
-def _cost(snapshot: Snapshot) -> str:
-    if snapshot.is_free:
-        return format_cost(snapshot)
-    return "-" if snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -139,7 +124,7 @@ def show(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(found.to_dict())
         else:
-            print_text(tree_output(found, handle.id))
+            print_text(tree_output(found, handle.id).text)
         return EXIT_DONE
     _report(handle, as_json=arguments.json)
     chain = chain_text(manager.ledger, handle.row)
@@ -273,7 +258,7 @@ def _report(handle: Run, *, as_json: bool) -> int:
     if as_json:
         print_json(handle.record or _facts(handle))
     else:
-        print(describe_run(handle.snapshot))
+        print_text(run_text(handle.snapshot))
         for note in made_by_notes(handle.record or {}):
             print(f"  note: {note}")
     if handle.error is not None:

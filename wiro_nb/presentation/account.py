@@ -21,6 +21,7 @@ from wiro_nb.presentation.output import (
     message,
     next_steps,
     paragraphs,
+    text_table,
 )
 from wiro_nb.presentation.status import DONE, tally
 from wiro_nb.services.selection import LOCAL, SANDBOX
@@ -160,9 +161,8 @@ class Spent(Displayable):
             [name, str(row.runs), format_usd(row.spent_usd), _bar(row.spent_usd, most, self.total_usd)]
             for name, row in zip(names, shown, strict=True)
         ]
-        width = max(map(len, names))
-        lines = tuple(
-            f"  {name:<{width}}  {format_count(row.runs, 'run'):>9}  {format_usd(row.spent_usd):>9}"
+        lines = text_table(
+            (name, f"{format_count(row.runs, 'run'):>9}", f"{format_usd(row.spent_usd):>9}")
             for name, row in zip(names, shown, strict=True)
         )
         more = len(self.rows) - len(shown)

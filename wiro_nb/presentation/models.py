@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_count, format_duration, format_forecast, format_usd
+from wiro_nb.presentation.formatting import format_count, format_duration, format_forecast, format_usd, shorten
 from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
 from wiro_nb.presentation.output import (
     Block,
@@ -22,6 +22,7 @@ from wiro_nb.presentation.output import (
     listing,
     next_steps,
     paragraphs,
+    text_table,
 )
 from wiro_nb.presentation.status import SLOT
 from wiro_nb.schema import encode
@@ -41,6 +42,7 @@ _NOTHING = "Nothing was sent."
 _LONGEST_BODY = 4000
 _OPTIONS_SHOWN = 40
 _OPEN_OPTIONS = 8
+_LONGEST_DEFAULT = 40
 _TASK = re.compile(r"-to-|video|image|audio|music|voice|speech|lip|upscal|camera|avatar|text|3d")
 
 
@@ -173,11 +175,12 @@ def models_output(models: Sequence[ModelCard], query: str, service: str, free: s
         for model, price in zip(models, prices, strict=True)
     ]
     shown = table(("Model", "What it does", "Price", "Next command"), rows) if rows else Html("")
-    width = max((len(model.slug) for model in models), default=0)
-    named = zip(models, prices, strict=True)
-    lines = [f"  {model.slug:<{width}}  {model.title}, {price}" for model, price in named]
-    lines.append("  next: %wiro info MODEL, or %wiro form MODEL")
-    return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), tuple(lines)), style=WIDE)
+    texts = text_table(
+        (model.slug, price, ": ".join(filter(None, (model.title, model.description))))
+        for model, price in zip(models, prices, strict=True)
+    )
+    lines = (*texts, "  next: %wiro info MODEL, or %wiro form MODEL")
+    return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), lines), style=WIDE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -191,7 +194,7 @@ class ModelInfo(Displayable):
     """
 
     schema: ModelSchema
-    price: str
+    price: str = ""
     notes: tuple[str, ...] = ()
 
     def output(self) -> Output:
@@ -202,19 +205,18 @@ class ModelInfo(Displayable):
             for item in schema.parameters
         ]
         shown: Child = "This model publishes no inputs: every name=value pair is sent as it is."
+        inputs = (f"  {shown}",)
         if rows:
             shown = table(("Input", "Type", "Default", "Choices and rules"), rows)
+            inputs = text_table(map(_input_texts, schema.parameters))
         typed, form = command(f"%%wiro {schema.slug}"), f"%wiro form {schema.slug}"
         head = (
             h("div", schema.title, style="font-size:15px;font-weight:600"),
             h("div", code(schema.slug), " ", muted(self.price)),
         )
-        inputs = tuple(
-            f"  {item.id}  ({item.type}, default {_default(item) or 'empty'})  {_rules_text(item)}".rstrip()
-            for item in schema.parameters
-        )
+        about = ", ".join(filter(None, (schema.slug, self.price)))
         return compose(
-            Block(h("div", head), (f"wiro: {schema.title}  {schema.slug}, {self.price}",)),
+            Block(h("div", head), (f"wiro: {schema.title}  {about}",)),
             paragraphs((schema.description, *self.notes)),
             Block(line(shown, style="margin:8px 0 0 0"), inputs),
             Block(line("Run it: ", typed, ". Fill in a form: ", command(form)), (f"  next: {form}",)),
@@ -229,9 +231,12 @@ def _default(parameter: Parameter) -> str:
     return text
 
 
-def _rules_text(parameter: Parameter) -> str:
+def _input_texts(parameter: Parameter) -> tuple[str, str, str]:
     choices = ", ".join(option.label or option.value for option in parameter.options[:_OPTIONS_SHOWN])
-    return "; ".join(filter(None, (_limits(parameter), choices)))
+    about = (
+        f"{parameter.type}, {'required' if parameter.required else 'default ' + (_default(parameter) or 'empty')}"
+    )
+    return parameter.id, shorten(about, _LONGEST_DEFAULT), "; ".join(filter(None, (_limits(parameter), choices)))
 
 
 def _rules(parameter: Parameter) -> Child:

@@ -111,6 +111,14 @@ def heading(title: str, about: str = "", *, status: Status | None = None, text: 
     )
 
 
+def text_table(rows: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Returns rows as lines of text with aligned columns; the last column may be long."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=False) if width] for row in rows)
+    return tuple(f"  {'  '.join([*cells, row[-1]])}".rstrip() for cells, row in zip(padded, rows, strict=True))
+
+
 def paragraphs(texts: Iterable[str], *, label: str = "") -> Block:
     """Returns lines of prose; `label` stands before each in the text."""
     shown = [text for text in texts if text]

@@ -94,7 +94,7 @@ def verify_output(findings: Sequence[Finding]) -> Output:
     rows: list[list[Child]] = [
         [(status_dot(_LEVELS[item.level]), item.level), item.where, item.message] for item in shown
     ]
-    lines = tuple(f"  {item.level}  {item.where}: {item.message}" for item in shown)
+    lines = tuple(f"  {item.level}  {item.where}: {item.message}" for item in order)
     return card(
         heading(title, about, status=FAILED if count["problem"] else DONE, text=f"{title.lower()}; {about}"),
         Block(table(("", "where", "what"), rows) if rows else Html(""), lines),

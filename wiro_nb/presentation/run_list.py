@@ -20,7 +20,16 @@ from wiro_nb.presentation.formatting import (
 )
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
 from wiro_nb.presentation.models import value_label
-from wiro_nb.presentation.output import Block, Displayable, Output, compose, heading, message, next_steps
+from wiro_nb.presentation.output import (
+    Block,
+    Displayable,
+    Output,
+    compose,
+    heading,
+    message,
+    next_steps,
+    text_table,
+)
 from wiro_nb.presentation.status import STATE_FILTERS, status_dot, status_of
 from wiro_nb.schema.normalise import as_decimal
 from wiro_nb.schema.types import ModelSchema
@@ -164,10 +173,10 @@ def runs_output(
         ],
         right=frozenset({4}),
     )
-    lines = tuple(_text_row(snapshot, key) for snapshot, key in zip(snapshots, settings, strict=True))
+    lines = map(_text_row, snapshots, settings)
     return compose(
         heading(head, about),
-        Block(line(shown, style="margin:6px 0 0 0"), lines),
+        Block(line(shown, style="margin:6px 0 0 0"), text_table(lines)),
         Block(_next(snapshots)),
         style=WIDE,
     )
@@ -219,11 +228,10 @@ def _row(snapshot: Snapshot, settings: str, pictures: bool, remark: str) -> list
     ]
 
 
-def _text_row(snapshot: Snapshot, settings: str) -> str:
-    return (
-        f"  {snapshot.short_id}  {format_status(snapshot):<24} {format_run_time(snapshot):<16} "
-        f"{snapshot.model}  {settings}  {format_run_cost(snapshot)}  {shorten(snapshot.prompt, _LONGEST_SETTING)}"
-    ).rstrip()
+def _text_row(snapshot: Snapshot, settings: str) -> tuple[str, ...]:
+    prompt = shorten(" ".join(snapshot.prompt.split()), _LONGEST_PROMPT)
+    status, when, cost = format_status(snapshot), format_run_time(snapshot), format_run_cost(snapshot)
+    return snapshot.short_id, status, when, cost, snapshot.model, "; ".join(filter(None, (prompt, settings)))
 
 
 def format_run_time(snapshot: Snapshot) -> str:

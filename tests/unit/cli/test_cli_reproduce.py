@@ -51,7 +51,7 @@ def test_a_clip_is_made_again_and_came_out_the_same(command: Command, record: di
     found = json.loads(out)
     assert (code, found["same"], found["settings"]) == (0, True, [])
     code, out, _ = command("compare", again["run_id"])
-    assert "came out the same" in out
+    assert "Came out the same" in out
     code, out, _ = command("show", again["run_id"])
     assert "made again from" in out
 

@@ -29,9 +29,10 @@ def test_a_folder_that_is_a_file_is_refused_with_the_shells_option(command: Comm
 
 
 def test_filters_that_fit_nothing_are_told_from_an_empty_ledger(command: Command) -> None:
-    assert "No runs yet" in command("runs")[1]
+    assert "No runs in the ledger yet" in command("runs")[1]
     assert command("run", WAN, "prompt=a cat")[0] == 0
-    assert "No runs match: state failed" in command("runs", "--state", "failed")[1]
+    told = command("runs", "--state", "failed")[1]
+    assert told == "No run in the ledger fits state failed\n  next: wiro-nb runs for all of them\n"
     assert WAN in command("runs", "--state", "done")[1]
     for state in STATE_FILTERS:
         assert build_parser().parse_args(["runs", "--state", state]).state == state

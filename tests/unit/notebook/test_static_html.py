@@ -290,7 +290,7 @@ def test_key_settings_are_those_that_differ_from_the_default_by_their_label() ->
 def test_a_default_is_shown_by_its_label() -> None:
     ratio = Parameter("ratio", "select", "Ratio", default="a:1", options=(Option("a:1", "Square"),))
     page = ModelInfo(ModelSchema("a/b", "a/b", "B", parameters=(ratio,)), "").output()
-    assert "default Square)" in page.text
+    assert "default Square" in page.text
     assert "a:1" not in page.html
 
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb import config
-from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, as_shell, open_manager, print_json, print_text, say
+from wiro_nb.cli.output import (
+    EXIT_DONE,
+    EXIT_INPUT,
+    EXIT_RUN,
+    StatusLine,
+    as_shell,
+    open_manager,
+    print_json,
+    print_text,
+    say,
+)
 from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from wiro_nb.films import Film
     from wiro_nb.films.join import JoinedFilm
     from wiro_nb.reproduce.replay import Replay, Source
     from wiro_nb.session.manager import Manager
+    from wiro_nb.session.prices import Limits
 
 _DEFAULT_TITLE = "Generated clips"
 
@@ -25,7 +34,6 @@ _DEFAULT_TITLE = "Generated clips"
 def rerun(arguments: argparse.Namespace) -> int:
     """Makes runs again, waits for them, prints them; one that was made again already is shown."""
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.films.plan import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
 
     manager = open_manager(arguments)
@@ -35,9 +43,9 @@ def rerun(arguments: argparse.Namespace) -> int:
         found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
     else:
         found = [find_source(manager, arguments.source, ignore_hash=arguments.force)]
-    if not arguments.all and is_film(found[0]):
+    if not arguments.all and found[0].is_film:
         return _rebuild(manager, found[0], arguments)
-    found = [item for item in found if not is_film(item)]  # its shots are runs of their own
+    found = [item for item in found if not item.is_film]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=Origin(kind="cli")) for item in found]
     if arguments.dry_run:
         return _preview(manager, replays, as_json=arguments.json)
@@ -45,7 +53,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     if stopped is not None:
         raise refuse(stopped)
     if arguments.all:
-        _confirm(manager, replays, yes=arguments.yes)
+        _confirm(manager, replays, _limits(arguments.yes))
     codes = []
     for replay in replays:
         say(f"{replay.plan.model} on {manager.service_name}: {_price(manager, replay)}")
@@ -161,22 +169,22 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
     return done.path
 
 
-def _confirm(manager: Manager, replays: list[Replay], *, yes: bool) -> None:
-    """Prints what all of them together may cost; asks for `--yes` above the limits of a sweep.
+def _confirm(manager: Manager, replays: list[Replay], limits: Limits | None) -> None:
+    """Prints what all of them together may cost; asks for `--yes` above the limits.
 
     Raises:
-        ConfirmationNeeded: It is more than the limits, and `yes` is False.
+        ConfirmationNeeded: It is more than the limits.
     """
     from wiro_nb.session.prices import confirm_total
 
-    total = confirm_total(
-        manager,
-        [item.prepared for item in replays if item.prepared is not None],
-        yes=yes,
-        limit_usd=config.SWEEP_LIMIT_USD,
-        limit_runs=config.SWEEP_LIMIT_RUNS,
-    )
-    say(f"in all {total}")
+    requests = [item.prepared for item in replays if item.prepared is not None]
+    say(f"in all {confirm_total(manager, requests, limits)}")
+
+
+def _limits(yes: bool) -> Limits | None:
+    from wiro_nb.session.prices import Limits
+
+    return None if yes else Limits(config.SWEEP_LIMIT_USD, config.SWEEP_LIMIT_RUNS)
 
 
 def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
@@ -189,7 +197,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
         else:
             print_text(preview_rerun(manager, replay).text)
     if len(replays) > 1:
-        _confirm(manager, replays, yes=True)
+        _confirm(manager, replays, None)
     say("nothing was sent")
     return EXIT_DONE if all(replay.prepared is not None for replay in replays) else EXIT_INPUT
 
@@ -225,38 +233,37 @@ def join(arguments: argparse.Namespace) -> int:
     """Joins clips into one film and prints where it is."""
     from wiro_nb.films.join import find_parts, join_parts
 
-    parts = find_parts(open_manager(arguments), arguments.sources)
+    parts, line = find_parts(open_manager(arguments), arguments.sources), StatusLine()
     film = join_parts(
         parts,
         Path(arguments.out),
         base=Path.cwd(),
         crossfade_s=arguments.crossfade,
         audio=Path(arguments.audio) if arguments.audio else None,
-        on_progress=show_progress,
+        on_progress=lambda done, total: line.rewrite(f"{done} of {total} frames"),
     )
+    line.close()
     return _report(film, as_json=arguments.json)
 
 
 def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) -> int:
     """Makes a film again from its record, waits for it, and prints where it is."""
-    from wiro_nb.cli.runs import read_amount
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.films import Film, FilmTarget
-    from wiro_nb.films.plan import describe_plan, free_path, plan_rebuild
+    from wiro_nb.films import Film
+    from wiro_nb.films.plan import plan_rebuild
+    from wiro_nb.session.prices import describe_plan
 
     if arguments.values or arguments.file:
         raise InputError("a film is made again as it was, without other inputs", hint=f"%wiro rerun {source.name}")
-    made = plan_rebuild(manager, source, origin=Origin(kind="cli"), fresh=arguments.fresh)
-    say(f"{source.name}, {len(made.plan.shots)} shots on {manager.service_name}: {describe_plan(made.plan)}")
+    plan, target = plan_rebuild(manager, source, origin=Origin(kind="cli"), fresh=arguments.fresh)
+    say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {describe_plan(plan)}")
     if arguments.dry_run:
         return EXIT_DONE
-    limit, folder = read_amount(arguments.max_cost), Path.cwd()
-    target = FilmTarget(
-        free_path(folder, source), folder, made.crossfade_s, made.audio, limit, arguments.out or None
-    )
-    film = Film.start(manager, made.plan, target, yes=arguments.yes)
-    film.on_change(lambda: _show_shots(film))
+    target = replace(target, max_cost_usd=read_amount(arguments.max_cost), out_dir=arguments.out)
+    film, line = Film.start(manager, plan, target, _limits(arguments.yes)), StatusLine()
+    film.on_change(lambda: line.rewrite(f"{film!r}"))
     film.wait()
+    line.close()
     if film.joined is None:
         raise InputError(f"{source.name} has one part: it is made, and nothing is joined", hint="%wiro runs")
     return _report(film.joined, as_json=arguments.json)
@@ -270,15 +277,3 @@ def _report(film: JoinedFilm, *, as_json: bool) -> int:
     for sentence in film.sentences:
         say(f"  {as_shell(sentence)}")
     return EXIT_DONE
-
-
-def _show_shots(film: Film) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[Kwiro-nb rerun: {film!r}", end="\n" if film.done else "", file=sys.stderr, flush=True)
-
-
-def show_progress(done: int, total: int) -> None:
-    """Shows how much of a film is written, where stderr is a terminal."""
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r\033[Kwiro-nb join: {done} of {total} frames", end=end, file=sys.stderr, flush=True)

@@ -11,45 +11,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.display_registry import present
 from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import Shot
 from wiro_nb.films.join import JoinedFilm, Part, check_join, is_joined, join_parts, open_film
-from wiro_nb.films.plan import FilmPlan, batch_of, confirm, prepare_shot
+from wiro_nb.films.plan import FilmPlan, FilmTarget, batch_of, confirm, prepare_shot
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
+from wiro_nb.session.prices import Limits
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.5
 _films: WeakValueDictionary[str, Film] = WeakValueDictionary()
 _submitting = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class FilmTarget:
-    """Where and how the shots are joined.
-
-    Attributes:
-        path: The MP4.
-        base: The notebook's folder.
-        crossfade_s, audio: As in `join_parts`.
-        max_cost_usd: Refuses one shot that may cost more, in USD.
-        out_dir: Folder of the clips; beside the notebook when None.
-    """
-
-    path: Path
-    base: Path
-    crossfade_s: float = 0.0
-    audio: Path | None = None
-    max_cost_usd: Decimal | None = None
-    out_dir: str | None = None
 
 
 class Film:
@@ -79,10 +58,7 @@ class Film:
         manager: Manager,
         plan: FilmPlan,
         target: FilmTarget,
-        *,
-        yes: bool = False,
-        limit_usd: Decimal = SWEEP_LIMIT_USD,
-        limit_runs: int = SWEEP_LIMIT_RUNS,
+        limits: Limits | None,
     ) -> Film:
         """Sends the shots that need no other one, and returns the handle at once; the others follow by themselves.
 
@@ -92,16 +68,14 @@ class Film:
             manager: Sends them.
             plan: From `plan_film`.
             target: Where they are joined.
-            yes: True when the user confirmed already.
-            limit_usd: As in `require_confirmation`.
-            limit_runs: As in `require_confirmation`.
+            limits: What is sent without being asked; None where the user confirmed already.
 
         Raises:
             ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
             WiroError: A shot could not be sent; those sent before it go on.
         """
         check_join(target.path, target.crossfade_s, target.audio)  # refused before paying, not after
-        confirm(manager, plan, yes=yes, limit_usd=limit_usd, limit_runs=limit_runs)
+        confirm(manager, plan, limits)
         film = cls(manager, plan, target)
         with _submitting:
             former = _films.get(film.id)

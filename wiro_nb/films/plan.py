@@ -33,7 +33,7 @@ from wiro_nb.reproduce.replay import Replay, Source, find_input, refuse
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import TotalCost, add_up, describe_total, require_confirmation
+from wiro_nb.session.prices import Limits, TotalCost, add_up, confirm_plan, describe_plan
 from wiro_nb.session.submission import Batch
 
 if TYPE_CHECKING:
@@ -78,6 +78,26 @@ class FilmPlan:
     def place(self, name: str) -> int:
         """Returns the position of a shot."""
         return next(place for place, shot in enumerate(self.shots) if shot.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class FilmTarget:
+    """Where and how the shots are joined.
+
+    Attributes:
+        path: The MP4.
+        base: The notebook's folder.
+        crossfade_s, audio: As in `join_parts`.
+        max_cost_usd: Refuses one shot that may cost more, in USD.
+        out_dir: Folder of the clips; beside the notebook when None.
+    """
+
+    path: Path
+    base: Path
+    crossfade_s: float = 0.0
+    audio: Path | None = None
+    max_cost_usd: Decimal | None = None
+    out_dir: str | None = None
 
 
 def plan_film(
@@ -176,22 +196,14 @@ def batch_of(
     return Batch([request], origin, [parent], fresh=fresh, exclude=frozenset(run.id for run in used))
 
 
-def confirm(manager: Manager, plan: FilmPlan, *, yes: bool, limit_usd: Decimal, limit_runs: int) -> None:
+def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
     """Refuses a film that is to be confirmed first, or that the budget does not cover as a whole.
 
     Raises:
-        ConfirmationNeeded: As `require_confirmation`, unless `yes`.
+        ConfirmationNeeded: As `require_confirmation`.
         BudgetExceeded: All missing shots together would go over the budget; none is sent then.
     """
-    if not yes:
-        require_confirmation(
-            len(plan.missing),
-            plan.cost,
-            is_free=bool(plan.free_label),
-            limit_usd=limit_usd,
-            limit_runs=limit_runs,
-            summary=f"this film would send {describe_plan(plan)}",
-        )
+    confirm_plan(plan, limits, what="this film")
     budget, notebook, most = manager.budget(plan.origin.notebook), plan.origin.notebook, plan.cost.most_usd
     if budget is None or not plan.missing or most is None:
         return  # of an unknown price only the ledger can tell, run by run
@@ -208,13 +220,6 @@ def confirm(manager: Manager, plan: FilmPlan, *, yes: bool, limit_usd: Decimal, 
         )
 
 
-def describe_plan(plan: FilmPlan, *, with_time: bool = True) -> str:
-    """Returns what a plan would send as text: "3 runs, about $0.24; 9 of 12 shots already made or under way"."""
-    text = describe_total(len(plan.missing), plan.cost, plan.free_label, with_time=with_time)
-    count = len(plan.made)
-    return f"{text}; {count} of {len(plan.shots)} shots already made or under way" if count else text
-
-
 def _identify(service: str, notebook: str | None, title: str) -> str:
     return hashlib.sha256(json.dumps(["film", service, notebook, title]).encode()).hexdigest()[:16]
 
@@ -222,24 +227,10 @@ def _identify(service: str, notebook: str | None, title: str) -> str:
 # A film made again ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """A film that is made again, not sent yet: what of it is missing, and how it is joined."""
-
-    plan: FilmPlan
-    crossfade_s: float
-    audio: Path | None
-
-
-def is_film(source: Source) -> bool:
-    """True for the record of joined clips."""
-    return isinstance(source.record.get("film"), dict)
-
-
 def plan_rebuild(
     manager: Manager, source: Source, *, origin: Origin | None = None, fresh: bool = False
-) -> Rebuild:
-    """Works out how a film is made again. Sends nothing.
+) -> tuple[FilmPlan, FilmTarget]:
+    """Works out how a film is made again, in a file that does not exist yet. Sends nothing.
 
     Args:
         manager: Knows models, prices and runs.
@@ -252,14 +243,15 @@ def plan_rebuild(
         UnknownModel, InvalidParameter, InvalidFile: A shot cannot be made as it was.
     """
     origin = origin or Origin()
-    film, notebook_dir = source.record["film"], notebook_dir_of(origin.notebook)
-    shots = _read_shots(manager, source, notebook_dir)
+    film, folder = source.record["film"], notebook_dir_of(origin.notebook)
+    shots = _read_shots(manager, source, folder)
     title = str(film.get("title") or Path(source.name).stem)
     plan = plan_film(manager, shots, title=f"{title} again", origin=origin, fresh=fresh)
-    return Rebuild(plan, float(film["crossfade_s"]), _find_sound(manager, source, notebook_dir))
+    sound = _find_sound(manager, source, folder)
+    return plan, FilmTarget(_free_path(folder, source), folder, float(film["crossfade_s"]), sound)
 
 
-def free_path(folder: Path, source: Source) -> Path:
+def _free_path(folder: Path, source: Source) -> Path:
     """Returns a name for the film that no file of a folder has: the first film stays as it is."""
     stem = Path(safe_name(str(source.record["outputs"][0]["name"]), "film")).stem
     numbered = (folder / f"{stem}-again{f'-{number}' if number > 1 else ''}.mp4" for number in range(1, 10_000))

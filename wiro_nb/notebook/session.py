@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.schema.types import ModelSchema
     from wiro_nb.session.manager import Manager
+    from wiro_nb.session.prices import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ class Preferences(Settings):
     wait: str = "auto"
     sweep_limit_usd: Decimal = SWEEP_LIMIT_USD
     sweep_limit_runs: int = SWEEP_LIMIT_RUNS
+
+    def limits(self, yes: bool = False) -> Limits | None:
+        """Returns what is sent without being asked; None where the user confirmed already."""
+        from wiro_nb.session.prices import Limits
+
+        return None if yes else Limits(self.sweep_limit_usd, self.sweep_limit_runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ class ModelInfo(Displayable):
             for item in schema.parameters
         ]
         shown: Child = "This model publishes no inputs: every name=value pair is sent as it is."
-        inputs = (f"  {shown}",)
+        inputs: tuple[str, ...] = (f"  {shown}",)
         if rows:
             shown = table(("Input", "Type", "Default", "Choices and rules"), rows)
             inputs = text_table(map(_input_texts, schema.parameters))

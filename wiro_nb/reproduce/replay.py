@@ -62,6 +62,11 @@ class Source:
         return str(self.record["run_id"])
 
     @property
+    def is_film(self) -> bool:
+        """True for the record of joined clips; its shots are runs of their own."""
+        return isinstance(self.record.get("film"), dict)
+
+    @property
     def short_id(self) -> str:
         """Its last five letters, lower case."""
         return self.run_id[-5:].lower()

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.history import expected_seconds
@@ -199,8 +200,43 @@ def add_up(forecasts: Sequence[tuple[Estimate, float | None]]) -> TotalCost:
     return TotalCost(low, high if has_high else None, known, seconds if has_seconds and forecasts else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that is sent without being asked: US dollars, and runs."""
+
+    usd: Decimal = SWEEP_LIMIT_USD
+    runs: int = SWEEP_LIMIT_RUNS
+
+
+class SendPlan(Protocol):
+    """The plan of a sweep or film: the runs that answer parts of it already, and what is missing."""
+
+    @property
+    def made(self) -> Mapping[int, object]:
+        """Runs by position."""
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Positions."""
+
+    @property
+    def cost(self) -> TotalCost:
+        """Of what is missing."""
+
+    @property
+    def free_label(self) -> str:
+        """What a free service's price is called, else ""."""
+
+
+def describe_plan(plan: SendPlan, *, with_time: bool = True) -> str:
+    """Returns what a plan would send as text: "6 runs, about $0.24; 2 of 8 already made or under way"."""
+    text = describe_total(len(plan.missing), plan.cost, plan.free_label, with_time=with_time)
+    made, count = len(plan.made), len(plan.made) + len(plan.missing)
+    return f"{text}; {made} of {count} already made or under way" if made else text
+
+
 def require_confirmation(
-    count: int, cost: TotalCost, *, is_free: bool, limit_usd: Decimal, limit_runs: int, summary: str
+    count: int, cost: TotalCost, limits: Limits | None, *, is_free: bool, summary: str
 ) -> None:
     """Refuses so many runs, or so much money, that the user should confirm first.
 
@@ -209,21 +245,22 @@ def require_confirmation(
     Args:
         count: Runs to be sent.
         cost: Of all of them.
+        limits: None where the user confirmed already.
         is_free: True where nothing is billed.
-        limit_usd: The most that is sent without being asked, in US dollars.
-        limit_runs: The most runs that are sent without being asked.
         summary: What would be sent; the reason is put behind it.
 
     Raises:
-        ConfirmationNeeded: More runs than `limit_runs`, a price above `limit_usd`, or an unknown one.
+        ConfirmationNeeded: More runs or US dollars than `limits`, or an unknown price.
     """
+    if limits is None:
+        return
     reason = ""
-    if count > limit_runs:
-        reason = f"more than {limit_runs} run{'' if limit_runs == 1 else 's'}"
+    if count > limits.runs:
+        reason = f"more than {limits.runs} run{'' if limits.runs == 1 else 's'}"
     elif count and not is_free and cost.most_usd is None:
         reason = "their price is unknown"
-    elif count and not is_free and cost.most_usd is not None and cost.most_usd > limit_usd:
-        reason = f"more than ${limit_usd}"
+    elif count and not is_free and cost.most_usd is not None and cost.most_usd > limits.usd:
+        reason = f"more than ${limits.usd}"
     if reason:
         raise ConfirmationNeeded(
             f"{summary}: {reason}",
@@ -233,17 +270,25 @@ def require_confirmation(
         )
 
 
-def confirm_total(
-    manager: Manager, requests: Sequence[Prepared], *, yes: bool, limit_usd: Decimal, limit_runs: int
-) -> str:
+def confirm_plan(plan: SendPlan, limits: Limits | None, *, what: str) -> None:
+    """Refuses a plan that the user should confirm first; raises as `require_confirmation`.
+
+    Args:
+        plan: Of a sweep or film.
+        limits: None where the user confirmed already.
+        what: "this sweep" or "this film".
+    """
+    summary = f"{what} would send {describe_plan(plan)}"
+    require_confirmation(len(plan.missing), plan.cost, limits, is_free=bool(plan.free_label), summary=summary)
+
+
+def confirm_total(manager: Manager, requests: Sequence[Prepared], limits: Limits | None) -> str:
     """Asks for confirmation before many runs, or expensive ones, are sent; a single one needs none.
 
     Args:
         manager: Knows the prices.
         requests: All that would be sent.
-        yes: True when the user confirmed already.
-        limit_usd: As in `require_confirmation`.
-        limit_runs: As in `require_confirmation`.
+        limits: None where the user confirmed already.
 
     Returns:
         Number, price, time and service of them all as text.
@@ -253,15 +298,9 @@ def confirm_total(
     """
     cost, choice = total_of(manager, requests), manager.choice
     summary = f"{describe_total(len(requests), cost, choice.free_label)}, on {manager.service_name}"
-    if not yes and len(requests) > 1:
-        require_confirmation(
-            len(requests),
-            cost,
-            is_free=choice.is_free,
-            limit_usd=limit_usd,
-            limit_runs=limit_runs,
-            summary=f"that would send {summary}",
-        )
+    if len(requests) > 1:
+        would = f"that would send {summary}"
+        require_confirmation(len(requests), cost, limits, is_free=choice.is_free, summary=would)
     return summary
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
@@ -20,7 +19,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.session.prices import TotalCost, describe_total, format_total, require_confirmation, total_of
+from wiro_nb.session.prices import TotalCost, format_total, total_of
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
@@ -129,29 +128,6 @@ def plan_sweep(
         manager.choice.free_label,
         tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
     )
-
-
-def confirm(plan: SweepPlan, *, limit_usd: Decimal, limit_runs: int) -> None:
-    """Refuses a plan that the user should confirm first; see `require_confirmation`.
-
-    Raises:
-        ConfirmationNeeded: More runs to send than `limit_runs`, a price above `limit_usd`, or an unknown one.
-    """
-    summary = f"this sweep would send {describe_plan(plan)}"
-    require_confirmation(
-        len(plan.missing),
-        plan.cost,
-        is_free=bool(plan.free_label),
-        limit_usd=limit_usd,
-        limit_runs=limit_runs,
-        summary=summary,
-    )
-
-
-def describe_plan(plan: SweepPlan, *, with_time: bool = True) -> str:
-    """Returns what a plan would send as text: "6 runs, about $0.24, about 1:30 of work; 2 of 8 ..."."""
-    text = describe_total(len(plan.missing), plan.cost, plan.free_label, with_time=with_time)
-    return f"{text}; {len(plan.made)} of {len(plan.points)} already made or under way" if plan.made else text
 
 
 def _axes_of(schema: ModelSchema, grid: Grid) -> list[Axis]:

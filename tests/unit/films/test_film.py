@@ -12,12 +12,13 @@ import pytest
 from tests.manager_tools import VACE, WAN, wait_for
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
 from wiro_nb.execution.request_rows import Origin
-from wiro_nb.films import Film, FilmTarget
+from wiro_nb.films import Film
 from wiro_nb.films.extend import ordered, read_shots
-from wiro_nb.films.plan import FilmPlan, confirm, describe_plan, plan_film
+from wiro_nb.films.plan import FilmPlan, FilmTarget, confirm, plan_film
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.session.manager import Manager
+from wiro_nb.session.prices import Limits, describe_plan
 
 DEADLINE_S = 60
 Given = list[dict[str, Any]]
@@ -36,7 +37,7 @@ def plan(manager: Manager, given: Given, name: str = "film", **options: Any) -> 
 
 def start(manager: Manager, given: Given, name: str = "film", **options: Any) -> Film:
     target = FilmTarget(Path.cwd() / f"{name}.mp4", Path.cwd())
-    return Film.start(manager, plan(manager, given, name, **options), target)
+    return Film.start(manager, plan(manager, given, name, **options), target, Limits())
 
 
 def changed(given: Given, name: str, **values: Any) -> Given:
@@ -48,7 +49,7 @@ def runs_asked(sandbox: Any) -> int:
 
 
 def confirmed(manager: Manager, found: FilmPlan) -> None:
-    confirm(manager, found, yes=False, limit_usd=Decimal(1), limit_runs=12)
+    confirm(manager, found, Limits())
 
 
 def test_shots_run_in_order_of_what_they_need_and_only_changed_ones_again(manager: Manager, sandbox: Any) -> None:
@@ -76,7 +77,7 @@ def test_shots_run_in_order_of_what_they_need_and_only_changed_ones_again(manage
 
     other = changed(STORM, "waves", prompt="higher waves")
     assert plan(manager, other).missing == [1, 2]
-    assert "2 of 4 shots already made" in describe_plan(plan(manager, other))
+    assert "2 of 4 already made" in describe_plan(plan(manager, other))
     third = start(manager, other).wait(DEADLINE_S)
     assert [run.id for run in third.runs][::3] == [opening.id, harbour.id]
     assert third.runs[1].id != waves.id
@@ -165,7 +166,7 @@ def test_what_cannot_be_joined_is_refused_before_anything_is_paid(
 ) -> None:
     before = runs_asked(sandbox)
     with pytest.raises(InputError, match=reason):
-        Film.start(manager, plan(manager, STORM, "unjoined"), target)
+        Film.start(manager, plan(manager, STORM, "unjoined"), target, Limits())
     assert runs_asked(sandbox) == before
 
 

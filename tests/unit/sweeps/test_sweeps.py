@@ -29,9 +29,9 @@ from wiro_nb.errors import (
 from wiro_nb.execution.request_rows import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import total_of
+from wiro_nb.session.prices import Limits, confirm_plan, describe_plan, total_of
 from wiro_nb.sweeps import Sweep
-from wiro_nb.sweeps.plan import SweepPlan, confirm, describe_plan, plan_sweep
+from wiro_nb.sweeps.plan import SweepPlan, plan_sweep
 
 MODEL = "wiro/animate-diff"
 SMALL: dict[str, Any] = {"prompt": "a sea", "frameNumber": 4, "steps": 2, "width": 64, "height": 64}
@@ -204,11 +204,12 @@ def test_large_or_dear_sweeps_need_a_yes(
     manager: Manager, grid: Any, limit_usd: str, limit_runs: int, reason: str | None
 ) -> None:
     planned = plan(manager, grid, prompt="never sent")
+    limits = Limits(Decimal(limit_usd), limit_runs)
     if reason is None:
-        confirm(planned, limit_usd=Decimal(limit_usd), limit_runs=limit_runs)
+        confirm_plan(planned, limits, what="this sweep")
         return
     with pytest.raises(ConfirmationNeeded, match=reason) as caught:
-        confirm(planned, limit_usd=Decimal(limit_usd), limit_runs=limit_runs)
+        confirm_plan(planned, limits, what="this sweep")
     assert caught.value.runs == len(planned.points)
     assert "--yes" in caught.value.hint
 
@@ -217,7 +218,7 @@ def test_an_unknown_price_needs_a_yes(manager: Manager) -> None:
     planned = plan_sweep(manager, "sandbox/text", {"prompt": ["one", "two"]}, {}, origin=HERE)
     assert not planned.cost.known
     with pytest.raises(ConfirmationNeeded, match="price is unknown"):
-        confirm(planned, limit_usd=Decimal(1), limit_runs=12)
+        confirm_plan(planned, Limits(), what="this sweep")
 
 
 def test_a_sweep_fits_the_budget_as_a_whole_or_is_refused_as_a_whole(manager: Manager, sandbox: Any) -> None:

@@ -101,17 +101,16 @@ def plan(
         UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
         InvalidFile: With `all`: one of the runs cannot be sent.
     """
-    from wiro_nb.films.plan import is_film
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse
 
     manager, text = session.manager(), source_text(source)
     options: dict[str, Any] = {"notebook": context.notebook, "ignore_hash": force}
     found = find_sources(manager, text, **options) if all else [find_source(manager, text, **options)]
-    if not all and is_film(found[0]):
+    if not all and found[0].is_film:
         raise InputError(
             f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
         )
-    found = [item for item in found if not is_film(item)]  # its shots are runs of their own
+    found = [item for item in found if not item.is_film]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, kind)) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
     if all and stopped is not None:
@@ -130,14 +129,8 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     """
     from wiro_nb.session.prices import confirm_total
 
-    limits = session.preferences
-    return confirm_total(
-        session.manager(),
-        [item.prepared for item in replays if item.prepared is not None],
-        yes=yes,
-        limit_usd=limits.sweep_limit_usd,
-        limit_runs=limits.sweep_limit_runs,
-    )
+    requests = [item.prepared for item in replays if item.prepared is not None]
+    return confirm_total(session.manager(), requests, session.preferences.limits(yes))
 
 
 def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> tuple[Run, str]:

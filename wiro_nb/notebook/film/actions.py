@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ from wiro_nb.notebook.session import session
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.films import Film, FilmTarget
-    from wiro_nb.films.plan import FilmPlan
+    from wiro_nb.films import Film
+    from wiro_nb.films.plan import FilmPlan, FilmTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def make_plan(
 
 def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
     """Starts a film as it was asked for. Raises as `film`."""
-    from wiro_nb.films import FilmTarget
+    from wiro_nb.films.plan import FilmTarget
 
     folder = current_context().folder
     target = FilmTarget(
@@ -131,15 +131,7 @@ def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
     """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
     from wiro_nb.films import Film
 
-    limits = session.preferences
-    handle = Film.start(
-        session.manager(),
-        plan,
-        target,
-        yes=yes,
-        limit_usd=limits.sweep_limit_usd,
-        limit_runs=limits.sweep_limit_runs,
-    )
+    handle = Film.start(session.manager(), plan, target, session.preferences.limits(yes))
     if handle.runs:
         session.last_run = handle.runs[-1]
     return handle
@@ -147,18 +139,15 @@ def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
 
 def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
     """Works out how a film is made again; None where the source is no film. Raises as `film`."""
-    from wiro_nb.films import FilmTarget
-    from wiro_nb.films.plan import free_path, is_film, plan_rebuild
+    from wiro_nb.films.plan import plan_rebuild
     from wiro_nb.reproduce.replay import find_source
 
     context, manager = current_context(), session.manager()
     found = find_source(manager, source, notebook=context.notebook, ignore_hash=force)
-    if not is_film(found):
+    if not found.is_film:
         return None
-    made = plan_rebuild(manager, found, origin=origin_of(context, options.kind), fresh=options.fresh)
-    path = free_path(context.folder, found)
-    limit, out_dir = options.max_cost_usd, options.out_dir
-    return made.plan, FilmTarget(path, context.folder, made.crossfade_s, made.audio, limit, out_dir)
+    plan, target = plan_rebuild(manager, found, origin=origin_of(context, options.kind), fresh=options.fresh)
+    return plan, replace(target, max_cost_usd=options.max_cost_usd, out_dir=options.out_dir)
 
 
 def rebuild(source: str, options: SubmitOptions, *, yes: bool, values: Mapping[str, Any]) -> Film:

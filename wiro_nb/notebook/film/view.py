@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import WiroError
 from wiro_nb.films import Film
 from wiro_nb.films.extend import Shot, with_changes
-from wiro_nb.films.plan import describe_plan, plan_film
+from wiro_nb.films.plan import plan_film
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import display
 from wiro_nb.notebook.bridge import bridge
@@ -25,6 +25,7 @@ from wiro_nb.presentation.film import ShotTile, film_output
 from wiro_nb.presentation.formatting import format_progress, format_usd
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, SLOT, Status, status_of
+from wiro_nb.session.prices import describe_plan
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -305,18 +306,12 @@ class FilmView:
 
     def _edit(self, strip: FilmStrip, name: str, prompt: str, *, is_sent: bool) -> None:
         """Prices a shot with another prompt, or makes the film anew with it."""
-        film, limits = self.handle, session.preferences
+        film = self.handle
         shots = with_changes(film.shots, name, {"prompt": prompt})
         plan = plan_film(session.manager(), shots, title=film.plan.title, origin=film.plan.origin)
         if not is_sent:
             strip.reply("price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=plan.place(name))
             return
-        self.handle = Film.start(
-            session.manager(),
-            plan,
-            film.target,
-            limit_usd=limits.sweep_limit_usd,
-            limit_runs=limits.sweep_limit_runs,
-        )
+        self.handle = Film.start(session.manager(), plan, film.target, session.preferences.limits())
         self._note = f"{self._first_note()} The cell holds the former prompt: copy the new cell."
         self._follow()

@@ -16,8 +16,7 @@ from wiro_nb.presentation.command_table import FILM, SHOT
 from wiro_nb.presentation.film import plan_output
 
 if TYPE_CHECKING:
-    from wiro_nb.films import FilmTarget
-    from wiro_nb.films.plan import FilmPlan
+    from wiro_nb.films.plan import FilmPlan, FilmTarget
 
 
 def call_film(line: str, body: str) -> Any:

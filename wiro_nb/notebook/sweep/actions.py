@@ -12,8 +12,9 @@ from wiro_nb.notebook.display import wait_for
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.view import SweepView
+from wiro_nb.session.prices import confirm_plan
 from wiro_nb.sweeps import Sweep
-from wiro_nb.sweeps.plan import Grid, SweepPlan, confirm, plan_sweep
+from wiro_nb.sweeps.plan import Grid, SweepPlan, plan_sweep
 
 
 def sweep(
@@ -80,9 +81,7 @@ def make_plan(
 def start(plan: SweepPlan, options: SubmitOptions, *, yes: bool) -> Sweep:
     """Checks a plan against the limits and sends what is missing. Raises as `sweep`."""
     manager = session.manager()
-    if not yes:
-        limits = session.preferences
-        confirm(plan, limit_usd=limits.sweep_limit_usd, limit_runs=limits.sweep_limit_runs)
+    confirm_plan(plan, session.preferences.limits(yes), what="this sweep")
     handle = Sweep.start(
         manager,
         plan,

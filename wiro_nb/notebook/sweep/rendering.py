@@ -30,8 +30,9 @@ from wiro_nb.presentation.run import poster_base64
 from wiro_nb.presentation.run_list import FILE_GONE
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
+from wiro_nb.session.prices import describe_plan
 from wiro_nb.sweeps import Sweep
-from wiro_nb.sweeps.plan import SweepPlan, describe_plan
+from wiro_nb.sweeps.plan import SweepPlan
 
 _LONGEST_LABEL = 60
 _MOST_POINTS = 60

@@ -21,8 +21,8 @@ from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.sweep.rendering import best_of, head_data, lay_out, point_labels, sweep_output, tile_data
 from wiro_nb.presentation.output import Output
+from wiro_nb.session.prices import describe_plan
 from wiro_nb.sweeps import Sweep
-from wiro_nb.sweeps.plan import describe_plan
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.grid import SweepGrid

@@ -17,7 +17,7 @@ from wiro_nb.files import hash_file
 from wiro_nb.media import MediaError, mp4, png
 from wiro_nb.media.boxes import read_layout
 from wiro_nb.provenance.embed import Embedded, embed_record
-from wiro_nb.provenance.source_type import describe_maker, source_type
+from wiro_nb.provenance.made_by import describe_maker, source_type
 
 C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 CERTIFICATE, KEY = "WIRO_SIGN_CERTIFICATE", "WIRO_SIGN_KEY"

@@ -4,7 +4,7 @@ MP4 and QuickTime files carry it as the comment; where another program's comment
 synopsis or a tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_comment`). PNG files carry it as
 a text chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
 comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and
-the settings as A1111 writes them (`source_type`), in MP4 as the metadata key `parameters`.
+the settings as A1111 writes them (`other_tools`), in MP4 as the metadata key `parameters`.
 
 Copying the streams into another file (`ffmpeg -c copy`) keeps comment and album in MP4, MOV and Matroska, the
 synopsis in MP4 and Matroska, every tag in Matroska and with `-movflags use_metadata_tags`. It loses the box at the
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, other_formats, png
-from wiro_nb.provenance.other_tools import read_settings
-from wiro_nb.provenance.reading import parse_json
+from wiro_nb.provenance.made_by import xmp_packet
+from wiro_nb.provenance.other_tools import parameters_text, read_settings
+from wiro_nb.provenance.reading import parse_object
 from wiro_nb.provenance.record import check_record, dump_normal
-from wiro_nb.provenance.source_type import parameters_text, xmp_packet
 
 
 class _Format(NamedTuple):
@@ -86,7 +86,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
         raise BadRecord(f"{path.name} cannot be read: {error}", reason="cut") from None
     except OSError as error:
         raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None
-    content = _parse(text)
+    content = parse_object(text).get(KEYWORD)
     if content is None:
         raise BadRecord(
             f"{path.name} carries no run record",
@@ -155,16 +155,6 @@ def content_hashes(path: Path) -> frozenset[str]:
 def recorded_hashes(output: Mapping[str, Any]) -> frozenset[str]:
     """Returns the hashes by which a recorded output is known, without and with a record in it."""
     return frozenset(filter(None, (output.get("sha256"), output.get("media_sha256"))))
-
-
-def _parse(text: str | None) -> Any:
-    if not text:
-        return None
-    try:
-        content = parse_json(text)
-    except ValueError:
-        return None
-    return content.get(KEYWORD) if isinstance(content, dict) else None
 
 
 def _read_tags(path: Path) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.files import expand_user
+from wiro_nb.ids import match_ids
 from wiro_nb.provenance.credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.notebooks import records_in_notebook
@@ -109,27 +110,22 @@ def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRe
             reason="none",
         )
     if wanted:
-        records = {run_id: record for run_id, record in records.items() if _is_named(run_id, wanted)}
-        if len(records) != 1:
-            problem = "no run" if not records else f"{len(records)} runs"
+        named = match_ids(wanted, records)
+        if len(named) != 1:
             raise UnknownRun(
-                f"{path.name} has {problem} called {wanted}",
+                f"{path.name} has {f'{len(named)} runs' if named else 'no run'} called {wanted}",
                 query=wanted,
-                near=sorted(records),
+                near=named,
                 hint=f"wiro-nb record {path.name}",
             )
+        records = {named[0]: records[named[0]]}
     found = []
     for run_id, record in sorted(records.items()):
         try:
             checked = check_record(record, source=f"{path.name}#{run_id}", ignore_hash=ignore_hash)
+            found.append(FoundRecord(checked, "notebook", path))
         except BadRecord as error:
             if refused is None:
                 raise
             refused.append(error)
-            continue
-        found.append(FoundRecord(checked, "notebook", path))
     return found
-
-
-def _is_named(run_id: str, wanted: str) -> bool:
-    return run_id.startswith(wanted.upper()) or run_id.endswith(wanted.upper())

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +25,31 @@ MAX_RUNS = 200
 """The latest runs a notebook keeps; older ones stay in the ledger."""
 
 
-def records_in_outputs(notebook: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gives the records of every output that has one, or those of a sweep or film, in their order."""
-    for cell in _items(notebook.get("cells")):
-        for output in _items(cell.get("outputs") if isinstance(cell, Mapping) else None):
-            metadata = output.get("metadata") if isinstance(output, Mapping) else None
-            mark = metadata.get(KEY) if isinstance(metadata, dict) else None
-            if isinstance(mark, dict) and is_record(mark):
+def output_marks(notebook: Any) -> Iterator[dict[str, Any]]:
+    """Gives the `metadata.wiro` of every output that has one, in their order."""
+    for cell in _items(_fields(notebook).get("cells")):
+        for output in _items(_fields(cell).get("outputs")):
+            if mark := _fields(_fields(_fields(output).get("metadata")).get(KEY)):
                 yield mark
-                yield from _records_in_film(mark)
-            elif isinstance(mark, dict) and isinstance(mark.get("runs"), dict):
-                yield from (
-                    record for record in mark["runs"].values() if isinstance(record, dict) and is_record(record)
-                )
 
 
-def _records_in_film(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gives the records of a film's parts."""
-    film = record.get("film")
-    for part in _items(film.get("parts")) if isinstance(film, Mapping) else ():
-        inside = part.get("record") if isinstance(part, Mapping) else None
-        if isinstance(inside, dict) and is_record(inside):
-            yield inside
+def records_in_outputs(notebook: Any) -> Iterator[dict[str, Any]]:
+    """Gives the records of every output that has one, or those of a sweep or film, in their order."""
+    for mark in output_marks(notebook):
+        if is_record(mark):
+            yield mark
+            inside = (_fields(part).get("record") for part in _items(_fields(mark.get("film")).get("parts")))
+        else:
+            inside = iter(_fields(mark.get("runs")).values())
+        yield from (record for record in inside if is_record(record))
 
 
 def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -59,11 +59,8 @@ def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]
         notebook: JSON of an nbformat 4 notebook. Records are not checked here.
     """
     found: dict[str, dict[str, Any]] = {}
-    metadata = notebook.get("metadata")
-    gathered = metadata.get(KEY) if isinstance(metadata, Mapping) else None
-    runs = gathered.get("runs") if isinstance(gathered, Mapping) else None
-    kept = list(runs.values()) if isinstance(runs, Mapping) else []
-    for record in [*kept, *records_in_outputs(notebook)]:
+    gathered = _fields(_fields(notebook.get("metadata")).get(KEY))
+    for record in [*_fields(gathered.get("runs")).values(), *records_in_outputs(notebook)]:
         if is_record(record):
             found[record["run_id"]] = pick_newer(found.get(record["run_id"]), record)
     return found
@@ -80,8 +77,7 @@ def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[
         New metadata; the same content gives the same result, so that saving twice changes nothing.
     """
     merged = dict(present or {})
-    runs = merged.get("runs")
-    kept = {key: value for key, value in runs.items() if is_record(value)} if isinstance(runs, Mapping) else {}
+    kept = {key: value for key, value in _fields(merged.get("runs")).items() if is_record(value)}
     for run_id, record in records.items():
         kept[run_id] = pick_newer(kept.get(run_id), dict(record))
     latest = sorted(kept)[-MAX_RUNS:]
@@ -97,14 +93,12 @@ def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[
 
 def is_record(value: Any) -> bool:
     """True for what has the outline of a record: a format and a run id."""
-    return isinstance(value, Mapping) and isinstance(value.get("run_id"), str) and "format" in value
+    return isinstance(_fields(value).get("run_id"), str) and "format" in value
 
 
 def pick_newer(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
     """Returns the one of two records of a run that is further along."""
-    if old is None:
-        return new
-    return old if _progress(old) > _progress(new) else new
+    return old if old is not None and _progress(old) > _progress(new) else new
 
 
 def _progress(record: Mapping[str, Any]) -> int:
@@ -140,17 +134,23 @@ def seal_notebook(
         InputError: The file changed while it was being sealed; it is then left as it is.
         MissingExtra: nbformat is not installed.
     """
+    if find_spec("nbformat") is None:
+        raise MissingExtra(
+            "sealing a notebook needs the package nbformat",
+            hint='python -m pip install "wiro_nb[lab]"',
+            extra="lab",
+            package="nbformat",
+        )
     raw = read_bytes(path)
     notebook = _parse(path, raw)
     records = {**find_more(notebook), **records_in_notebook(notebook)}
     for run_id, record in records.items():
         check_record(record, source=f"{path.name}#{run_id}")
-    present = notebook["metadata"].get(KEY)
-    present = present if isinstance(present, dict) else None
+    present = _fields(notebook["metadata"].get(KEY))
     merged = merge_runs(present, records) if records else present
-    run_ids = tuple(sorted((merged or {}).get("runs", {})))
-    added = tuple(run_id for run_id in run_ids if run_id not in ((present or {}).get("runs") or {}))
-    if merged is None or merged == present:
+    run_ids = tuple(sorted(merged.get("runs", {})))
+    added = tuple(run_id for run_id in run_ids if run_id not in _fields(present.get("runs")))
+    if merged == present:
         return Sealed(path, run_ids, (), False)
     notebook["metadata"][KEY] = merged
     data = _dump(path, notebook)
@@ -170,7 +170,8 @@ def seal_notebook(
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    nbformat = _import_nbformat()
+    import nbformat
+
     problem, hint = "", None
     try:
         notebook = parse_json(raw)
@@ -188,25 +189,12 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
 
 
 def _dump(path: Path, notebook: dict[str, Any]) -> bytes:
-    nbformat = _import_nbformat()
+    import nbformat
+
     try:
         with warnings.catch_warnings(action="ignore"):
             text: str = nbformat.writes(nbformat.from_dict(notebook), allow_nan=False)
         return text.encode() + b"\n"
     except ValueError:
-        raise BadRecord(
-            f"{path.name} holds values that no saved notebook can have (NaN, infinity, half a character)",
-        ) from None
-
-
-def _import_nbformat() -> Any:
-    try:
-        import nbformat
-    except ImportError:
-        raise MissingExtra(
-            "sealing a notebook needs the package nbformat",
-            hint='python -m pip install "wiro_nb[lab]"',
-            extra="lab",
-            package="nbformat",
-        ) from None
-    return nbformat
+        problem = "values that no saved notebook can have (NaN, infinity, half a character)"
+        raise BadRecord(f"{path.name} holds {problem}") from None

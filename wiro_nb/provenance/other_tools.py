@@ -1,4 +1,4 @@
-"""Reads the settings that other programs write into clips and pictures.
+"""Reads the settings that other programs write into clips and pictures, and writes ours as they read them.
 
 Known are the text `parameters` of A1111 and Civitai, and the graph that ComfyUI writes as `prompt`, also inside
 a JSON comment. Only what is certain gets a name of ours; the rest is listed as it stands.
@@ -6,14 +6,20 @@ a JSON comment. Only what is certain gets a name of ours; the rest is listed as 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
-from wiro_nb.provenance.reading import parse_json
+from wiro_nb.media import KEYWORD
+from wiro_nb.provenance.made_by import ALGORITHMIC, source_type
+from wiro_nb.provenance.reading import parse_object
 
 _NEGATIVE = "Negative prompt:"
+_PAIR = re.compile(r'(?:^|,)([^:,]+):\s*("(?:\\.|[^\\"])*"(?=,|$)|[^,]*)')
+"""`name: value` or `name: "quoted, value"`, between commas."""
 _NAMES = {"Seed": "seed", "Steps": "steps", "Size": "size", "CFG scale": "guidance"}
 _SAMPLER_NAMES = {"seed": "seed", "noise_seed": "seed", "steps": "steps", "cfg": "guidance"}
 INPUT_NAMES = {
@@ -38,8 +44,8 @@ def read_settings(texts: Iterable[tuple[str, str]]) -> dict[str, Any] | None:
     """
     for name, text in texts:
         text = text.removeprefix("prompt:") if name in ("make", "model") else text
-        content = _parse_object(text)
-        graph = _read_graph(content) or _read_graph(_parse_object(content.get("prompt")))
+        content = parse_object(text)
+        graph = _read_graph(content) or _read_graph(parse_object(content.get("prompt")))
         if graph:
             return {"written_by": "ComfyUI", "settings": _name_inputs(graph), "other": dict(_list_inputs(graph))}
         if name in ("parameters", "comment") and (found := _read_parameters(text)):
@@ -74,14 +80,35 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _parse_object(text: Any) -> dict[str, Any]:
-    if not isinstance(text, str) or not text.startswith("{"):
-        return text if isinstance(text, dict) else {}
-    try:
-        content = parse_json(text)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+def parameters_text(record: Mapping[str, Any]) -> str:
+    """Returns the settings as A1111 writes them and galleries read them; "" for a model without steps."""
+    values = {plain_name(name): value for name, value in record["parameters"].items()}
+
+    def find(name: str) -> Any:
+        return next((values[item] for item in INPUT_NAMES[name] if values.get(item) not in (None, "")), None)
+
+    if not str(find("steps") or "").isdecimal():
+        return ""
+    size = find("size") or (f"{find('width')}x{find('height')}" if find("width") and find("height") else None)
+    named = {
+        "Steps": find("steps"),
+        "Sampler": values.get("sampler"),
+        "CFG scale": find("guidance"),
+        "Seed": (record["seed"] or {}).get("value"),
+        "Size": str(size).replace("*", "x") if size else None,
+        "Model": "placeholder" if source_type(record) == ALGORITHMIC else record["model"]["slug"],
+        "Version": f"{KEYWORD} {metadata.version('wiro_nb')}",
+    }
+    negative = find("negative_prompt")
+    lines = [str(find("prompt") or ""), f"Negative prompt: {negative}" if negative else ""]
+    pairs = (f"{name}: {_quote(value)}" for name, value in named.items() if value not in (None, ""))
+    return "\n".join([*filter(None, lines), ", ".join(pairs)])
+
+
+def _quote(value: Any) -> str:
+    """Returns a value as one of the pairs of A1111: in quotes where it would end its pair."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(letter in text for letter in ',:\n"') else text
 
 
 def _read_parameters(text: str) -> dict[str, Any] | None:
@@ -91,7 +118,8 @@ def _read_parameters(text: str) -> dict[str, Any] | None:
     prompt, _, negative = prompts.partition(f"\n{_NEGATIVE}")
     if prompt.startswith(_NEGATIVE):
         prompt, negative = "", prompt.removeprefix(_NEGATIVE)
-    other = dict(_split_pairs(last))
+    pairs = ((name.strip(), value.strip()) for name, value in _PAIR.findall(last))
+    other = {name: value[1:-1] if re.fullmatch('".*"', value) else value for name, value in pairs}
     found = {ours: _number(other.pop(theirs)) for theirs, ours in _NAMES.items() if theirs in other}
     if not isinstance(found["steps"], int):
         return None
@@ -99,22 +127,6 @@ def _read_parameters(text: str) -> dict[str, Any] | None:
     settings = {name: value for name, value in named.items() if value != ""}
     written_by = "wiro_nb" if other.get("Version", "").startswith("wiro_nb") else "A1111"
     return {"written_by": written_by, "settings": settings, "other": other}
-
-
-def _split_pairs(line: str) -> Iterator[tuple[str, str]]:
-    """Yields the pairs of `name: value, name: "quoted, value"`."""
-    part: list[str] = []
-    is_quoted = False
-    for piece in (*line.split(","), None):
-        if part and (piece is None or not is_quoted):
-            name, colon, value = ",".join(part).partition(":")
-            if colon:
-                value = value.strip()
-                yield name.strip(), value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-            part = []
-        if piece is not None:
-            part.append(piece)
-            is_quoted ^= (piece.count('"') - piece.count('\\"')) % 2 == 1
 
 
 def _number(text: str) -> int | float | str:

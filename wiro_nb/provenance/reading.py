@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,22 +89,23 @@ def parse_json(raw: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from None
     except ValueError:
         raise ValueError("it is not JSON") from None
-    if _is_deep(value):
+    if isinstance(value, (dict, list)) and _is_deep(value):
         raise ValueError("it is nested too deeply")
     return value
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(MAX_DEPTH):
-        if not level:
-            return False
-        level = [item for outer in level for item in _inside(outer) if isinstance(item, (dict, list))]
-    return bool(level)
+def parse_object(text: Any) -> dict[str, Any]:
+    """Returns the object of a JSON text, an object as it is, and {} for anything else."""
+    try:
+        content = parse_json(text) if isinstance(text, str) and text.startswith("{") else text
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _inside(outer: Any) -> Iterable[Any]:
-    return outer.values() if isinstance(outer, dict) else outer
+def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
+    inside = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(item, left - 1) for item in inside if isinstance(item, (dict, list)))
 
 
 def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str, Any] | None = None) -> Path:
@@ -122,9 +123,7 @@ def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str
         OSError: The folder cannot be written.
     """
     path = folder / SIDECAR_NAME
-    content: dict[str, Any] = {"wiro": record}
-    if notes:
-        content["notes"] = dict(notes)
+    content = {"wiro": record} | ({"notes": notes} if notes else {})
     write_atomically(path, f"{_lay_out(content)}\n".encode())
     return path
 

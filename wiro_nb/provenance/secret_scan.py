@@ -13,6 +13,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance.find import find_records
+from wiro_nb.provenance.notebooks import output_marks
 from wiro_nb.provenance.reading import parse_json, read_bytes
 from wiro_nb.redaction import MASK, redact
 
@@ -46,9 +47,10 @@ def scan_file(path: Path, secrets: Collection[str] = ()) -> list[SecretFinding]:
         secrets: Keys, secrets and task tokens to search for, beside those this process has registered.
     """
     content = _read(path)
+    marks = list(output_marks(content))
     cells = content.pop("cells", None) if isinstance(content, dict) else None
     found: list[SecretFinding] = []
-    for value, is_own in ((content, True), (cells, False), (list(_records_in(cells)), True)):
+    for value, is_own in ((content, True), (cells, False), (marks, True)):
         for text, is_ours in _texts(value, is_own):
             found += scan_text(text, secrets, is_own=is_ours)
     # A path in a record is a problem, the same path in a person's code only a note: report it once.
@@ -105,17 +107,6 @@ def _texts(value: Any, is_own: bool, *, is_setting: bool = False) -> Iterator[tu
             yield str(key), is_own
             yield from _texts(item, is_own, is_setting=is_setting or key == "parameters")
     elif isinstance(value, list):
-        if value and all(isinstance(item, str) for item in value):
-            yield from _texts("".join(value), is_own, is_setting=is_setting)
-        else:
-            for item in value:
-                yield from _texts(item, is_own, is_setting=is_setting)
-
-
-def _records_in(cells: Any) -> Iterator[Any]:
-    for cell in cells if isinstance(cells, list) else ():
-        outputs = cell.get("outputs") if isinstance(cell, dict) else None
-        for output in outputs if isinstance(outputs, list) else ():
-            metadata = output.get("metadata") if isinstance(output, dict) else None
-            if isinstance(metadata, dict) and "wiro" in metadata:
-                yield metadata["wiro"]
+        is_text = value and all(isinstance(item, str) for item in value)
+        for item in ["".join(value)] if is_text else value:
+            yield from _texts(item, is_own, is_setting=is_setting)

@@ -38,6 +38,7 @@ fields. Standard library only.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -151,6 +152,18 @@ class MissingCredentials(ConfigError):
 
 class MissingExtra(ConfigError):
     """A package of an optional extra is not installed. Fields: `extra`, `package`."""
+
+    @classmethod
+    def require(cls, what: str, extra: str, *packages: str) -> None:
+        """Raises where one of the packages that something needs is not installed; imports none of them."""
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        if missing:
+            raise cls(
+                f"{what} needs packages that are not installed: {', '.join(missing)}",
+                hint=f'python -m pip install "wiro_nb[{extra}]"',
+                extra=extra,
+                package=missing[0],
+            )
 
 
 class InputError(WiroError):

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +59,7 @@ def require_lab(*packages: str) -> None:
     Raises:
         MissingExtra: With the command that installs it.
     """
-    for package in packages:
-        if find_spec(package) is None:
-            raise MissingExtra(
-                f"this needs the package {package}",
-                hint='python -m pip install "wiro_nb[lab]"',
-                extra="lab",
-                package=package,
-            )
+    MissingExtra.require("this", "lab", *packages)
 
 
 def find_tutorials() -> Path:

@@ -155,14 +155,7 @@ def _installed(package: str) -> bool:
 
 def require_decoder() -> None:
     """Raises `MissingExtra` when PyAV or Pillow is not installed."""
-    for package in ("av", "PIL"):
-        if not _installed(package):
-            raise MissingExtra(
-                "Reading frames of a clip needs PyAV and Pillow.",
-                hint='python -m pip install "wiro_nb[sandbox]"',
-                extra="sandbox",
-                package=package,
-            )
+    MissingExtra.require("Reading frames with PyAV and Pillow", "sandbox", "av", "PIL")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,8 @@ def output_marks(notebook: Any) -> Iterator[dict[str, Any]]:
 def records_in_outputs(notebook: Any) -> Iterator[dict[str, Any]]:
     """Gives the records of every output that has one, or those of a sweep or film, in their order."""
     for mark in output_marks(notebook):
-        if is_record(mark):
-            yield mark
-            inside = (_fields(part).get("record") for part in _items(_fields(mark.get("film")).get("parts")))
-        else:
-            inside = iter(_fields(mark.get("runs")).values())
-        yield from (record for record in inside if is_record(record))
+        parts = (_fields(part).get("record") for part in _items(_fields(mark.get("film")).get("parts")))
+        yield from filter(is_record, [mark, *parts, *_fields(mark.get("runs")).values()])
 
 
 def _items(value: Any) -> list[Any]:
@@ -134,13 +129,7 @@ def seal_notebook(
         InputError: The file changed while it was being sealed; it is then left as it is.
         MissingExtra: nbformat is not installed.
     """
-    if find_spec("nbformat") is None:
-        raise MissingExtra(
-            "sealing a notebook needs the package nbformat",
-            hint='python -m pip install "wiro_nb[lab]"',
-            extra="lab",
-            package="nbformat",
-        )
+    MissingExtra.require("sealing a notebook", "lab", "nbformat")
     raw = read_bytes(path)
     notebook = _parse(path, raw)
     records = {**find_more(notebook), **records_in_notebook(notebook)}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -23,7 +22,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -43,12 +41,6 @@ _START_TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _LAST_REQUESTS_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    service: Service
-    shared: bool
 
 
 class SandboxProcess:
@@ -73,7 +65,7 @@ class SandboxProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._running: _Running | None = None
+        self._service: Service | None = None
 
     @property
     def pid(self) -> int | None:
@@ -89,30 +81,29 @@ class SandboxProcess:
             ConnectFailed: It did not answer in time.
         """
         with self._lock:
-            if self._running is not None and self._is_alive(self._running):
-                return self._running.service
-            self._reap()
-            self._running = self._start()
-            return self._running.service
+            if self._service is None or not self._is_alive(self._service):
+                self._reap()
+                self._service = self._start()
+            return self._service
 
     def close(self, timeout_s: float = 3.0) -> None:
         """Ends the sandbox when this process owns it."""
         with self._lock:
-            self._running = None
+            self._service = None
             self._reap(timeout_s)
 
-    def _is_alive(self, running: _Running) -> bool:
-        if not running.shared:
-            return self._process is not None and self._process.poll() is None
-        parts = urlsplit(running.service.base_url)
+    def _is_alive(self, service: Service) -> bool:
+        if self._process is not None:
+            return self._process.poll() is None
+        parts = urlsplit(service.base_url)
         try:
             with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 80), timeout=1.0):
                 return True
         except OSError:
             return False
 
-    def _start(self) -> _Running:
-        require_sandbox_extra()
+    def _start(self) -> Service:
+        MissingExtra.require("the sandbox", "sandbox", *NEEDED)
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "wiro_nb", "sandbox", *self._arguments]
         with (self.folder / STDERR_NAME).open("ab") as errors:
@@ -144,28 +135,23 @@ class SandboxProcess:
                 hint=shlex.join(["python", *command[1:]]),
                 billed=NOTHING_SENT,
             ) from None
-        shared = bool(facts.get("shared"))
-        if shared:
+        if facts.get("shared"):  # it belongs to another process, and this one has ended
             self._reap()
-        return _Running(service, shared)
+        return service
 
     def _reap(self, timeout_s: float = 3.0) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        if process.stdin is not None:
-            try:
-                process.stdin.close()
-            except OSError:
-                pass
-        for end in (None, process.terminate, process.kill):
-            if end is not None:
-                end()
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        for end in (process.terminate, process.kill, process.kill):
             try:
                 process.wait(timeout_s)
                 break
             except subprocess.TimeoutExpired:
-                continue
+                end()
         if self._reader is not None:  # it sees the end of the output a moment after the process has ended
             self._reader.join(timeout_s)
             self._reader = None
@@ -184,22 +170,6 @@ class SandboxProcess:
         self._reader = threading.Thread(target=read, name="wiro-sandbox-stdout", daemon=True)
         self._reader.start()
         return lines.get(timeout=_START_TIMEOUT_S)
-
-
-def require_sandbox_extra() -> None:
-    """Checks that the sandbox's packages are installed, without importing them.
-
-    Raises:
-        MissingExtra: One is not.
-    """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtra(
-            f"the sandbox needs packages that are not installed: {', '.join(missing)}",
-            hint='python -m pip install "wiro_nb[sandbox]"',
-            extra="sandbox",
-            package=missing[0],
-        )
 
 
 def _service_from(name: str, facts: dict[str, object]) -> Service:
@@ -237,6 +207,7 @@ class Connection:
         process: The process to keep alive, for a free service.
 
     Attributes:
+        choice, process: As given.
         generation: Counts the clients made so far; event streams of an earlier one lead to an old address.
         reached: True once the service answered in this process.
     """
@@ -245,7 +216,7 @@ class Connection:
         self.choice = choice
         self.generation = 0
         self.reached = False
-        self._process = process
+        self.process = process
         self._lock = asyncio.Lock()
         self._service: Service | None = None
         self._made_for: ServiceChoice | None = None
@@ -264,12 +235,19 @@ class Connection:
         Raises:
             MissingExtra, ConfigError, ConnectFailed: The process cannot be started.
         """
-        if self._client is not None and self._process is None and self._made_for is self.choice:
+        from wiro_nb.api.client import WiroClient
+        from wiro_nb.api.events import EventClient
+
+        if self._client is not None and self.process is None and self._made_for is self.choice:
             return self._client  # nothing to start and nothing changed: no need to wait for others
         async with self._lock:
-            service = await self._living_service()
+            process = self.process
+            service = self.choice.to_service() if process is None else await asyncio.to_thread(process.ensure)
             if self._client is None or service != self._service:
-                await self._replace(service)
+                await self._drop()
+                self._client = await WiroClient(service).__aenter__()
+                self._service, self._events = service, EventClient(service)
+                self.generation += 1
             self._made_for = self.choice
             assert self._client is not None
             return self._client
@@ -322,22 +300,6 @@ class Connection:
             request.cancel()
         async with self._lock:
             await self._drop()
-
-    async def _living_service(self) -> Service:
-        if self._process is None:
-            return self.choice.to_service()
-        return await asyncio.to_thread(self._process.ensure)
-
-    async def _replace(self, service: Service) -> None:
-        from wiro_nb.api.client import WiroClient
-        from wiro_nb.api.events import EventClient
-
-        await self._drop()
-        client = WiroClient(service)
-        await client.__aenter__()
-        self._service, self._client = service, client
-        self._events = EventClient(service)
-        self.generation += 1
 
     async def _drop(self) -> None:
         client, self._client, self._events = self._client, None, None

@@ -11,7 +11,7 @@ import contextlib
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,6 @@ class FoundCredentials:
     looked_in: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NamedService:
-    """A service named by the user: its addresses, as stored in the credentials file."""
-
-    base_url: str
-    socket_url: str | None
-
-
 def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | None = None) -> FoundCredentials:
     """Looks for the key of a service.
 
@@ -57,45 +49,63 @@ def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | 
         data_dir: Folder of the credentials file.
         environ: In place of the process's environment.
     """
-    environ = os.environ if environ is None else environ
     looked: list[tuple[str, str]] = []
+    for source, place, credentials, finding in _search(name, data_dir, os.environ if environ is None else environ):
+        looked.append((place, finding))
+        if credentials is not None:
+            return FoundCredentials(credentials, source, tuple(looked))
+    return FoundCredentials(None, "", tuple(looked))
+
+
+def _search(
+    name: str, data_dir: Path, environ: Mapping[str, str]
+) -> Iterator[tuple[str, str, Credentials | None, str]]:
+    yield "environment", "WIRO_API_KEY", *_find_in_environment(name, environ)
+    yield "keyring", "keyring", *_find_in_keyring(name)
+    yield "file", FILE_NAME, *_find_in_file(name, data_dir)
+
+
+def _find_in_environment(name: str, environ: Mapping[str, str]) -> tuple[Credentials | None, str]:
     key = SecretText(environ.get("WIRO_API_KEY", "").strip())
-    if key and not _is_for_environment_key(name, environ):
-        looked.append(("WIRO_API_KEY", "set, but it is for the cloud or the address in WIRO_BASE_URL"))
-    elif key:
-        secret = SecretText(environ.get("WIRO_API_SECRET", "").strip()) or None
-        return FoundCredentials(Credentials(key, secret), "environment", (("WIRO_API_KEY", "set"),))
-    else:
-        looked.append(("WIRO_API_KEY", "not set"))
-    stored, finding = _read_keyring(name)
-    looked.append(("keyring", finding))
-    if stored is not None:
-        return FoundCredentials(stored, "keyring", tuple(looked))
-    entry, finding = _file_entry(name, data_dir)
-    looked.append((FILE_NAME, finding))
-    return FoundCredentials(entry, "file" if entry else "", tuple(looked))
-
-
-def _is_for_environment_key(name: str, environ: Mapping[str, str]) -> bool:
-    """True for the cloud and the address that stands in for it: no other service may see the cloud's key."""
+    if not key:
+        return None, "not set"
+    # No other service may see the cloud's key, but for an address that stands in for the cloud.
     address = environ.get("WIRO_BASE_URL", "").strip().rstrip("/")
-    return name.lower() == CLOUD or (bool(address) and name.rstrip("/") == address)
+    if name.lower() != CLOUD and (not address or name.rstrip("/") != address):
+        return None, "set, but it is for the cloud or the address in WIRO_BASE_URL"
+    return Credentials(key, SecretText(environ.get("WIRO_API_SECRET", "").strip()) or None), "set"
 
 
-def find_named(name: str, data_dir: Path) -> NamedService | None:
-    """Returns the addresses of a service named at login, or None."""
-    entry = _read_file(data_dir).get(name)
-    if not isinstance(entry, dict) or not entry.get("base_url"):
-        return None
-    return NamedService(str(entry["base_url"]), entry.get("socket_url") or None)
+def _find_in_keyring(name: str) -> tuple[Credentials | None, str]:
+    try:
+        keyring = _keyring()
+        if keyring is None:
+            return None, "not installed"
+        return _to_credentials(name, json.loads(keyring.get_password(KEYRING_SERVICE, name) or "null"))
+    except Exception as error:  # a locked or broken keyring must not stop the search
+        return None, f"not readable ({type(error).__name__})"
 
 
-def named_services(data_dir: Path) -> tuple[str, ...]:
-    """Returns the names of the user's own services, for `%wiro use`."""
-    entries = _read_file(data_dir)
-    return tuple(
-        sorted(name for name, entry in entries.items() if isinstance(entry, dict) and entry.get("base_url"))
-    )
+def _find_in_file(name: str, data_dir: Path) -> tuple[Credentials | None, str]:
+    if not (data_dir / FILE_NAME).exists():
+        return None, "no such file"
+    return _to_credentials(name, _read_file(data_dir).get(name))
+
+
+def _to_credentials(name: str, entry: Any) -> tuple[Credentials | None, str]:
+    if not isinstance(entry, dict) or not entry.get("key"):
+        return None, f"no key for {name}"
+    return Credentials(str(entry["key"]), entry.get("secret") or None), "found"
+
+
+def named_services(data_dir: Path) -> dict[str, tuple[str, str | None]]:
+    """Returns the base URL and, where one was given, the WebSocket address of each service named at login."""
+    entries = ((name, entry) for name, entry in sorted(_read_file(data_dir).items()) if isinstance(entry, dict))
+    return {
+        name: (str(entry["base_url"]), entry.get("socket_url") or None)
+        for name, entry in entries
+        if entry.get("base_url")
+    }
 
 
 def save_credentials(
@@ -105,7 +115,6 @@ def save_credentials(
     *,
     base_url: str | None = None,
     socket_url: str | None = None,
-    use_keyring: bool = True,
 ) -> str:
     """Stores a key for later sessions and returns where ("keyring" or "file").
 
@@ -115,17 +124,16 @@ def save_credentials(
         data_dir: Folder of the credentials file.
         base_url: Address of a named service; None for the cloud.
         socket_url: Its WebSocket address; None derives it from `base_url`.
-        use_keyring: False writes the file even where a keyring is at hand.
 
     Raises:
         ConfigError: The file cannot be written.
     """
     entries = _read_file(data_dir)
     entry: dict[str, Any] = {"base_url": base_url, "socket_url": socket_url} if base_url else {}
-    place = "keyring"
-    if not (use_keyring and _write_keyring(name, credentials)):
-        entry |= {"key": credentials.key, "secret": credentials.secret}
-        place = "file"
+    secrets = {"key": credentials.key, "secret": credentials.secret}
+    place = "keyring" if _store_in_keyring(name, json.dumps(secrets)) else "file"
+    if place == "file":
+        entry |= secrets
     if entry:
         entries[name] = entry
     else:
@@ -136,22 +144,12 @@ def save_credentials(
 
 def forget_credentials(name: str, data_dir: Path) -> bool:
     """Removes a stored key from keyring and file; True when there was one. The environment stays as it is."""
-    removed = _delete_keyring(name)
+    removed = _store_in_keyring(name, None)
     entries = _read_file(data_dir)
     if entries.pop(name, None) is not None:
         _write_file(entries, data_dir)
         removed = True
     return removed
-
-
-def _file_entry(name: str, data_dir: Path) -> tuple[Credentials | None, str]:
-    path = data_dir / FILE_NAME
-    if not path.exists():
-        return None, "no such file"
-    entry = _read_file(data_dir).get(name)
-    if not isinstance(entry, dict) or not entry.get("key"):
-        return None, f"no key for {name}"
-    return Credentials(str(entry["key"]), entry.get("secret") or None), "found"
 
 
 def _read_file(data_dir: Path) -> dict[str, Any]:
@@ -186,33 +184,13 @@ def _keyring() -> Any | None:
     return None if keyring.get_keyring().priority <= 0 else keyring
 
 
-def _read_keyring(name: str) -> tuple[Credentials | None, str]:
-    try:
-        keyring = _keyring()
-        if keyring is None:
-            return None, "not installed"
-        text = keyring.get_password(KEYRING_SERVICE, name)
-        if not text:
-            return None, f"no key for {name}"
-        entry = json.loads(text)
-        return Credentials(str(entry["key"]), entry.get("secret") or None), "found"
-    except Exception as error:  # a locked or broken keyring must not stop the search
-        return None, f"not readable ({type(error).__name__})"
-
-
-def _write_keyring(name: str, credentials: Credentials) -> bool:
+def _store_in_keyring(name: str, text: str | None) -> bool:
+    """Sets what the keyring holds, or removes it; True where it was there to be set or removed."""
     with contextlib.suppress(Exception):
         keyring = _keyring()
-        if keyring is not None:
-            text = json.dumps({"key": credentials.key, "secret": credentials.secret})
+        if keyring is not None and text is not None:
             keyring.set_password(KEYRING_SERVICE, name, text)
             return True
-    return False
-
-
-def _delete_keyring(name: str) -> bool:
-    with contextlib.suppress(Exception):
-        keyring = _keyring()
         if keyring is not None and keyring.get_password(KEYRING_SERVICE, name):
             keyring.delete_password(KEYRING_SERVICE, name)
             return True

@@ -16,7 +16,7 @@ from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Cred
 from wiro_nb.config import data_dir
 from wiro_nb.errors import ConfigError, MissingCredentials
 from wiro_nb.redaction import SecretText
-from wiro_nb.services.credentials import CLOUD, find_credentials, find_named, named_services
+from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
 
 SANDBOX = "sandbox"
 LOCAL = "local"
@@ -96,44 +96,32 @@ def resolve_service(
     environ = _our_part(os.environ if environ is None else environ)
     folder = data_dir() if folder is None else folder
     asked = (name or environ.get("WIRO_SERVICE", "")).strip()
-    if not asked:
-        return _default_choice(folder, environ)
-    reason = "asked for" if name else "WIRO_SERVICE"
     if asked.lower() in FREE_SERVICES:
-        return ServiceChoice(asked.lower(), True, reason)
-    return _keyed_choice(asked, reason, folder, environ)
+        return ServiceChoice(asked.lower(), True, "asked for" if name else "WIRO_SERVICE")
+    service = asked if asked and asked.lower() != CLOUD else CLOUD
+    found = find_credentials(service, folder, environ=environ)
+    if not asked and found.credentials is None:
+        return ServiceChoice(SANDBOX, True, "no key was found", looked_in=found.looked_in)
+    base_url, socket_url = addresses_of(service, folder, environ)
+    if found.credentials is None:
+        looked_in = [*map(list, found.looked_in)]
+        raise MissingCredentials(f"{service} needs an API key and none was found", looked_in=looked_in)
+    return ServiceChoice(
+        service,
+        False,
+        "asked for" if name else "WIRO_SERVICE" if asked else f"a key was found ({found.source})",
+        base_url,
+        socket_url,
+        found.source,
+        found.looked_in,
+        found.credentials,
+    )
 
 
 def _our_part(environ: Mapping[str, str]) -> Mapping[str, str]:
     # Not the whole environment: a traceback that lists variables would show whatever else stands in it.
     ours = {name: value for name, value in environ.items() if name.startswith("WIRO_")}
     return {name: SecretText(value) if "_API_" in name else value for name, value in ours.items()}
-
-
-def _default_choice(folder: Path, environ: Mapping[str, str]) -> ServiceChoice:
-    found = find_credentials(CLOUD, folder, environ=environ)
-    if found.credentials is None:
-        return ServiceChoice(SANDBOX, True, "no key was found", looked_in=found.looked_in)
-    return _keyed_choice(CLOUD, f"a key was found ({found.source})", folder, environ)
-
-
-def _keyed_choice(name: str, reason: str, folder: Path, environ: Mapping[str, str]) -> ServiceChoice:
-    base_url, socket_url = addresses_of(name, folder, environ)
-    found = find_credentials(name, folder, environ=environ)
-    if found.credentials is None:
-        raise MissingCredentials(
-            f"{name} needs an API key and none was found", looked_in=[*map(list, found.looked_in)]
-        )
-    return ServiceChoice(
-        name.lower() if name.lower() == CLOUD else name,
-        False,
-        reason,
-        base_url=base_url,
-        socket_url=socket_url,
-        key_source=found.source,
-        looked_in=found.looked_in,
-        credentials=found.credentials,
-    )
 
 
 def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
@@ -170,13 +158,14 @@ def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tupl
         return base_url, asked or (CLOUD_SOCKET_URL if base_url == CLOUD_BASE_URL else socket_url_for(base_url))
     if "://" in name:
         return name, socket_url_for(name)
-    named = find_named(name, folder)
-    if named is None:
-        known = ", ".join((SANDBOX, LOCAL, CLOUD, *named_services(folder)))
+    named = named_services(folder)
+    if name not in named:
+        known = ", ".join((SANDBOX, LOCAL, CLOUD, *named))
         raise ConfigError(
             f"there is no service named {name}", details=[f"known: {known}"], hint="%wiro use sandbox"
         )
-    return named.base_url, named.socket_url or socket_url_for(named.base_url)
+    base_url, socket_url = named[name]
+    return base_url, socket_url or socket_url_for(base_url)
 
 
 def socket_url_for(base_url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -47,10 +48,8 @@ class Services:
         self._local_python = local_python
         self._lock = threading.RLock()
         self._choice: ServiceChoice | None = None
-        self._choices: dict[str, ServiceChoice] = {}
         self._connections: dict[str, Connection] = {}
         self._catalogues: dict[str, Catalogue] = {}
-        self._processes: dict[str, SandboxProcess] = {}
 
     def use(self, name: str) -> ServiceChoice:
         """Sends the runs to come to another service; those in flight stay where they are.
@@ -59,10 +58,15 @@ class Services:
             MissingCredentials: It needs a key and none was found.
             ConfigError: There is no such service.
         """
-        choice = resolve_service(name)
+        return self._choose(resolve_service(name))
+
+    def _choose(self, choice: ServiceChoice) -> ServiceChoice:
+        """Uses a service; a connection to it reconnects at its next call, for its key or address may be new."""
         with self._lock:
-            self._choice = self._choices[choice.name] = choice
-            self._refresh_connection(choice.name)
+            self._choice = choice
+            if choice.name in self._connections:
+                self._connections[choice.name].choice = choice
+                self._catalogues.pop(choice.name, None)
         return choice
 
     @property
@@ -75,7 +79,6 @@ class Services:
         with self._lock:
             if self._choice is None:
                 self._choice = resolve_service(self._wanted)
-                self._choices[self._choice.name] = self._choice
             return self._choice
 
     def login(
@@ -105,19 +108,14 @@ class Services:
         place = save_credentials(
             name, credentials, data_dir(), base_url=None if name == CLOUD else base, socket_url=choice.socket_url
         )
-        choice = replace(choice, key_source=place)
-        with self._lock:
-            self._choice = self._choices[choice.name] = choice
-            self._refresh_connection(choice.name)
+        self._choose(replace(choice, key_source=place))
         return place
 
     def logout(self, name: str = CLOUD) -> bool:
         """Removes the stored key of a service; the sandbox is used from now on. True when there was one."""
         removed = forget_credentials(name, data_dir())
-        with self._lock:
-            if self._choice is not None and self._choice.name == name:
-                self._choice = resolve_service(SANDBOX)
-                self._choices[SANDBOX] = self._choice
+        if self._choice is not None and self._choice.name == name:
+            self.use(SANDBOX)
         return removed
 
     def connection(self, name: str) -> Connection:
@@ -127,14 +125,13 @@ class Services:
             MissingCredentials, ConfigError: As `use`.
         """
         with self._lock:
-            connection = self._connections.get(name)
-            if connection is None:
-                choice = self._choices.get(name) or resolve_service(name)
-                self._choices[name] = choice
-                if choice.is_free:
-                    self._processes[name] = self._new_process(name)
-                connection = self._connections[name] = Connection(choice, self._processes.get(name))
-            return connection
+            if name not in self._connections:
+                choice = self._choice
+                if choice is None or choice.name != name:
+                    choice = resolve_service(name)
+                process = self._new_process(name) if choice.is_free else None
+                self._connections[name] = Connection(choice, process)
+            return self._connections[name]
 
     def _new_process(self, name: str) -> SandboxProcess:
         """Returns the process of a free service; the first request starts it."""
@@ -142,26 +139,16 @@ class Services:
             python = self._local_python() or os.environ.get(PYTHON_VARIABLE, "").strip()
             arguments = (*LOCAL_ARGUMENTS, *(("--python", python) if python else ()), *_local_options())
             return SandboxProcess(local_dir(), name=LOCAL, arguments=arguments)
-        speed = _sandbox_speed()
-        arguments = (*(("--speed", speed) if speed else ()), *self._sandbox_arguments)
-        return SandboxProcess(sandbox_dir(), arguments=arguments)
-
-    def _refresh_connection(self, name: str) -> None:
-        """Has a connection reconnect at its next call after a change of key or address."""
-        connection = self._connections.get(name)
-        if connection is not None:
-            connection.choice = self._choices[name]
-            self._catalogues.pop(name, None)
+        return SandboxProcess(sandbox_dir(), arguments=(*_sandbox_speed(), *self._sandbox_arguments))
 
     def catalogue(self) -> Catalogue:
         """Returns the models of the present service."""
         name = self.choice.name
         with self._lock:
-            found = self._catalogues.get(name)
-            if found is None:
+            if name not in self._catalogues:
                 folder = cache_dir() / "models" / _folder_name(self.choice)
-                found = self._catalogues[name] = Catalogue(self.connection(name), folder)
-            return found
+                self._catalogues[name] = Catalogue(self.connection(name), folder)
+            return self._catalogues[name]
 
     async def close_connections(self) -> None:
         """Closes all connections; on the I/O thread."""
@@ -170,22 +157,21 @@ class Services:
 
     def close_processes(self) -> None:
         """Ends the services that this process started."""
-        for process in self._processes.values():
-            process.close()
+        for connection in self._connections.values():
+            if connection.process is not None:
+                connection.process.close()
 
 
-def _sandbox_speed() -> str | None:
-    """Returns `WIRO_SANDBOX_SPEED`, or None where it is not set.
+def _sandbox_speed() -> tuple[str, ...]:
+    """Returns `WIRO_SANDBOX_SPEED` as an option, or nothing where it is not set.
 
     Raises:
         ConfigError: It is no speed; the sandbox would not start.
     """
     text = os.environ.get("WIRO_SANDBOX_SPEED", "").strip()
-    try:
+    with contextlib.suppress(ValueError):
         if not text or text == "instant" or float(text) >= 0:
-            return text or None
-    except ValueError:
-        pass
+            return ("--speed", text) if text else ()
     raise ConfigError(
         f"WIRO_SANDBOX_SPEED is a number of 0 or more, or 'instant', not {text[:40]!r}",
         hint="WIRO_SANDBOX_SPEED=10",

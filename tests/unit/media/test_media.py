@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 
@@ -212,6 +213,7 @@ def test_without_decoders_posters_are_left_out_and_frames_say_what_to_install(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode, "_installed", lambda package: False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert decode.make_poster(clip) is None
     assert decode.probe(clip).frames == 8
     with pytest.raises(MissingExtra, match="PyAV") as caught:

@@ -16,7 +16,7 @@ import pytest
 from tests.manager_tools import WAN, submit, wait_for, wait_for_stage
 from wiro_nb.errors import MissingExtra
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.services.connection import SandboxProcess, require_sandbox_extra
+from wiro_nb.services.connection import NEEDED, SandboxProcess
 
 QUICKLY = ("--engine", "instant", "--speed", "20")
 
@@ -26,7 +26,7 @@ def test_a_first_run_needs_nothing_and_a_killed_sandbox_comes_back_with_its_task
     run = submit(manager, "[queue] a cat")
     wait_for_stage(run, Stage.QUEUED)
     assert run.snapshot.is_free
-    process: SandboxProcess = manager.services._processes["sandbox"]
+    process: SandboxProcess = manager.services.connection("sandbox").process
     pid = process.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -62,7 +62,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name))
     with pytest.raises(MissingExtra) as caught:
-        require_sandbox_extra()
+        MissingExtra.require("the sandbox", "sandbox", *NEEDED)
     assert caught.value.package == "uvicorn"
     assert "wiro_nb[sandbox]" in caught.value.hint
 

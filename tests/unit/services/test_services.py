@@ -50,9 +50,7 @@ def test_addresses_of_the_environment_stand_in_for_the_cloud(tmp_path: Path) -> 
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    save_credentials(
-        "studio", Credentials(KEY, SECRET), tmp_path, base_url="https://studio.example/v1", use_keyring=False
-    )
+    save_credentials("studio", Credentials(KEY, SECRET), tmp_path, base_url="https://studio.example/v1")
     with pytest.raises(ConfigError) as caught:
         resolve_service("studios", folder=tmp_path, environ={})
     assert "studio" in caught.value.details[0]
@@ -60,7 +58,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(tmp_path: Path) -> None:
-    save_credentials("cloud", Credentials(KEY, SECRET), tmp_path, use_keyring=False)
+    save_credentials("cloud", Credentials(KEY, SECRET), tmp_path)
     path = tmp_path / "credentials.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     found = find_credentials("cloud", tmp_path, environ={})
@@ -72,7 +70,7 @@ def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(
 
 def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(tmp_path: Path) -> None:
     own = "own-key-for-tests-99"
-    save_credentials("studio", Credentials(own), tmp_path, base_url="https://studio.example/v1", use_keyring=False)
+    save_credentials("studio", Credentials(own), tmp_path, base_url="https://studio.example/v1")
     environ = {"WIRO_API_KEY": KEY, "WIRO_API_SECRET": SECRET}
     studio = resolve_service("studio", folder=tmp_path, environ=environ)
     assert (studio.credentials, studio.key_source) == (Credentials(own), "file")

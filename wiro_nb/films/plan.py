@@ -19,7 +19,6 @@ from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.config import data_dir
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, InputError, UnknownRun
 from wiro_nb.execution.inputs import RUN_PREFIX
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of
@@ -28,10 +27,8 @@ from wiro_nb.files import safe_name
 from wiro_nb.films.extend import SHOT_NAME, Shot, ordered, require_picture_input
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.record import check_record
-from wiro_nb.reproduce.plan import plan_replay
-from wiro_nb.reproduce.replay import Replay, Source, find_input, refuse
+from wiro_nb.reproduce.replay import Replay, Source, find_input, plan_source, refuse
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits, TotalCost, add_up, confirm_plan, describe_plan
 from wiro_nb.session.submission import Batch
@@ -282,17 +279,9 @@ def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[S
 
 def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on: bool) -> dict[str, object]:
     """Returns the inputs of a recorded run, without the picture of one that goes on from another."""
-    record = source.record
-    schema = manager.schema(str(record["model"]["slug"]))
+    schema = manager.schema(str(source.record["model"]["slug"]))
     picture: Mapping[str, Any] = {require_picture_input(manager, schema): ""} if goes_on else {}
-    plan = plan_replay(
-        record,
-        schema,
-        overrides=picture,
-        find_file=find_input(manager, notebook_dir, source),
-        service=manager.service_name,
-        old_schema=find_schema(record["model"].get("schema_sha256"), data_dir()),
-    )
+    plan = plan_source(manager, source, schema, picture, notebook_dir)
     if not plan.is_ready:
         raise refuse(Replay(source, plan, None))
     return {name: value for name, value in plan.values.items() if name not in picture}

@@ -13,8 +13,7 @@ from wiro_nb.presentation.html import Child, Html, code, details, h, join, line,
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
 from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot, status_of
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary
-from wiro_nb.reproduce.compare import Comparison
-from wiro_nb.reproduce.diff import Difference
+from wiro_nb.reproduce.compare import Comparison, Difference
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.session.lineage import Branch
 
@@ -103,7 +102,7 @@ def verify_output(findings: Sequence[Finding]) -> Output:
 
 
 def _title_of(comparison: Comparison) -> str:
-    if any(pair.clips is not None and pair.clips.verdict == "different" for pair in comparison.outputs):
+    if any(item.verdict == "different" for item in comparison.outputs):
         return "Came out different"
     return "Not all of it could be compared"
 
@@ -111,9 +110,9 @@ def _title_of(comparison: Comparison) -> str:
 def _sparklines(comparison: Comparison) -> list[str]:
     """Returns one line for each pair of clips that differ: the PSNR of their frames as a row of bars."""
     lines = []
-    for pair in comparison.outputs:
-        values = pair.clips.psnr_db if pair.clips is not None and pair.clips.verdict == "different" else ()
-        if len(values) < 2:
+    for item in comparison.outputs:
+        values = item.psnr_db
+        if item.verdict != "different" or len(values) < 2:
             continue
         step = -(-len(values) // _SPARKLINE_WIDTH)
         shown = [min(values[start : start + step]) for start in range(0, len(values), step)]

@@ -1,23 +1,78 @@
-"""Compares two runs, or files of them: their settings and their outputs."""
+"""Compares two runs, or files of them: their settings and their outputs.
+
+Clips are compared in three steps, each only when the one before says no: the same bytes; the same
+decoded frames; else how far apart, frame by frame. Decoding needs PyAV (the sandbox extra).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.execution.run import Run
+from wiro_nb.files import hash_file
+from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
+from wiro_nb.provenance.made_by import made_by_facts
 from wiro_nb.provenance.reading import is_there
-from wiro_nb.reproduce.diff import ClipComparison, Difference, compare_clips, compare_settings, hash_clip
 from wiro_nb.reproduce.replay import Source, find_source
 from wiro_nb.run_files import resolve_inside
 from wiro_nb.session.manager import Manager
 
+if TYPE_CHECKING:
+    import numpy as np
+
+IDENTICAL_DB = 99.0
+"""PSNR given to a pair of equal frames, for which the formula has no finite value."""
 _NO_CLIPS = (".ipynb", ".json")
 _ONLY_THE_RECORD = "the files differ only in the record they carry"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that differs; None where a side does not have it."""
+
+    name: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True, slots=True)
+class OutputComparison:
+    """How an output of one side compares with that of the other.
+
+    Attributes:
+        name: Of the file.
+        verdict: "same bytes", "same frames" or "different"; None where they could not be compared.
+        mean_psnr_db, worst_psnr_db: Over the frames both have, in decibels; higher is closer, above
+            about 40 the eye sees no difference. None for same bytes.
+        note: What kept them from being compared, or from frame by frame, or what else is to be said, or "".
+        psnr_db: One value a frame pair.
+    """
+
+    name: str
+    verdict: str | None
+    mean_psnr_db: float | None = None
+    worst_psnr_db: float | None = None
+    note: str = ""
+    psnr_db: tuple[float, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The result in one line for people."""
+        found = {
+            None: "",
+            "same bytes": "the same, byte for byte",
+            "same frames": "the files differ, every frame is the same",
+            "different": "the clips differ",
+        }[self.verdict]
+        if self.verdict == "different" and self.mean_psnr_db is not None:
+            found += f": mean PSNR {self.mean_psnr_db:.1f} dB, worst frame {self.worst_psnr_db:.1f} dB"
+        return f"{self.name}: {'; '.join(filter(None, (found, self.note)))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +93,29 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputPair:
-    """One output of each side; `clips` is None where they could not be compared, and `problem` says why."""
-
-    name: str
-    clips: ClipComparison | None
-    problem: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The result in one line for people."""
-        return f"{self.name}: {self.clips.sentence if self.clips is not None else self.problem}"
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """What a comparison found.
 
     Attributes:
         left, right: The sides.
         settings: What differs in the request; None where a side has no record.
-        outputs: Pairs of outputs, by position.
+        outputs: By position.
     """
 
     left: Side
     right: Side
     settings: tuple[Difference, ...] | None
-    outputs: tuple[OutputPair, ...]
+    outputs: tuple[OutputComparison, ...]
 
     @property
     def is_same(self) -> bool:
         """True when every output came out the same, at least frame by frame."""
-        pairs = [pair.clips for pair in self.outputs]
-        return bool(pairs) and all(clips is not None and clips.verdict != "different" for clips in pairs)
+        return bool(self.outputs) and all(item.verdict not in (None, "different") for item in self.outputs)
 
     @property
     def sentences(self) -> list[str]:
         """The result for people: outputs, then what kept the settings from being compared."""
-        lines = [pair.sentence for pair in self.outputs] or ["neither side has a file to compare"]
+        lines = [item.sentence for item in self.outputs] or ["neither side has a file to compare"]
         if self.settings is None:
             bare = ", ".join(side.label for side in (self.left, self.right) if side.record is None)
             lines.append(f"settings cannot be compared: {bare} carries no record")
@@ -89,14 +129,7 @@ class Comparison:
             "same": self.is_same,
             "settings": None if self.settings is None else [asdict(item) for item in self.settings],
             "outputs": [
-                {
-                    "name": pair.name,
-                    "verdict": pair.clips.verdict if pair.clips is not None else None,
-                    "mean_psnr_db": pair.clips.mean_psnr_db if pair.clips is not None else None,
-                    "worst_psnr_db": pair.clips.worst_psnr_db if pair.clips is not None else None,
-                    "note": pair.clips.note if pair.clips is not None else pair.problem,
-                }
-                for pair in self.outputs
+                {name: value for name, value in asdict(item).items() if name != "psnr_db"} for item in self.outputs
             ],
         }
 
@@ -148,7 +181,7 @@ def compare_sides(left: Side, right: Side) -> Comparison:
     return Comparison(left, right, settings, tuple(_compare_outputs(left, right, at) for at in range(count)))
 
 
-def _compare_outputs(left: Side, right: Side, position: int) -> OutputPair:
+def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison:
     files = [side.files[position] if position < len(side.files) else None for side in (left, right)]
     name = next((file.name for file in files if file is not None), f"output {position}")
     if len(left.files) == len(right.files) == 1:
@@ -156,14 +189,14 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputPair:
     one, two = files
     if one is None or two is None:
         absent = left if one is None else right
-        return OutputPair(name, None, f"{absent.label} has no such file here")
+        return OutputComparison(name, None, note=f"{absent.label} has no such file here")
     try:
         if _came_the_same(left, right, position, one, two):
             note = "" if hash_clip(one) == hash_clip(two) else _ONLY_THE_RECORD
-            return OutputPair(name, ClipComparison("same bytes", note=note))
-        return OutputPair(name, compare_clips(one, two))
+            return OutputComparison(name, "same bytes", note=note)
+        return replace(compare_clips(one, two), name=name)
     except BadRecord as error:
-        return OutputPair(name, None, error.message)
+        return OutputComparison(name, None, note=error.message)
 
 
 def _came_the_same(left: Side, right: Side, position: int, one: Path, two: Path) -> bool:
@@ -238,3 +271,108 @@ def _locate(source: Source, output: Mapping[str, Any], run: Run | None) -> Path 
 def _is_inside(path: Path, folders: Sequence[Path]) -> bool:
     """False for a path of a record that leads out of its folder through a link."""
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+
+
+# Settings -------------------------------------------------------------------------------------
+
+
+def diff_settings(*requests: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Returns each setting that differs between requests with its value in every one, None where it has none."""
+    names = dict.fromkeys(name for request in requests for name in request)
+    values = {name: tuple(request.get(name) for request in requests) for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+    """Returns what differs between two records' requests, and in how their outputs were made.
+
+    That is: model, service, parameters, input files, and each fact of `made_by` ("made by: device").
+    """
+    sides = []
+    for item in (left, right):
+        side = settings_of(item["model"]["slug"], item["service"]["name"], item["parameters"], item["files"])
+        sides.append({**side, **{f"made by: {name}": value for name, value in made_by_facts(item).items()}})
+    return [Difference(name, *values) for name, values in diff_settings(*sides).items()]
+
+
+def settings_of(
+    model: str, service: str, parameters: Mapping[str, Any], files: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Returns what a request asks for, by name; a file by name and hash, as one name may stand for two files."""
+    named = {
+        name: [f"{item['name']} {(item.get('sha256') or item.get('url') or '')[:8]}".strip() for item in items]
+        for name, items in files.items()
+    }
+    return {"model": model, "service": service, **parameters, **named}
+
+
+# Clips ----------------------------------------------------------------------------------------
+
+
+def compare_clips(left: Path, right: Path) -> OutputComparison:
+    """Compares two files as clips; the result has the name of the first.
+
+    Raises:
+        BadRecord: A file is missing or is no clip.
+        MissingExtra: The bytes differ and PyAV is not installed.
+    """
+    if hash_clip(left) == hash_clip(right):
+        return OutputComparison(left.name, "same bytes")
+    decode.require_decoder()
+    return _compare_frames(left, right)
+
+
+def _compare_frames(left: Path, right: Path) -> OutputComparison:
+    values: list[float] = []
+    counts = [0, 0]
+    sides = [_frames(left), _frames(right)]
+    while True:
+        pair = [next(side, None) for side in sides]
+        for index, frame in enumerate(pair):
+            counts[index] += frame is not None
+        one, two = pair
+        if one is None and two is None:
+            break
+        if one is None or two is None:
+            continue
+        if one.shape != two.shape:
+            sizes = " and ".join(f"{frame.shape[1]}x{frame.shape[0]}" for frame in (one, two))
+            return OutputComparison(left.name, "different", note=f"their sizes are {sizes}")
+        values.append(_psnr(one, two))
+    note = "" if counts[0] == counts[1] else f"their frame counts are {counts[0]} and {counts[1]}"
+    if not values:
+        return OutputComparison(left.name, "different", note=note)
+    verdict = "same frames" if not note and min(values) == IDENTICAL_DB else "different"
+    return OutputComparison(left.name, verdict, sum(values) / len(values), min(values), note, tuple(values))
+
+
+def _psnr(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> float:
+    """Peak signal-to-noise ratio in dB over all channels of 8-bit frames."""
+    import numpy as np
+
+    error = float(np.mean((one.astype(np.int16) - two.astype(np.int16)).astype(np.float64) ** 2))
+    return IDENTICAL_DB if error == 0 else min(10 * math.log10(255**2 / error), IDENTICAL_DB)
+
+
+def _frames(path: Path) -> Iterator[np.ndarray[Any, Any]]:
+    is_clip = False
+    try:
+        for frame in decode.frames(path):
+            is_clip = True
+            yield frame.to_ndarray(format="rgb24")
+    except decode.DECODE_ERRORS:
+        raise BadRecord(f"{path.name} cannot be decoded") from None
+    if not is_clip:
+        raise BadRecord(f"{path.name} has no pictures to compare")
+
+
+def hash_clip(path: Path) -> str:
+    """Returns the SHA-256 (hex) of a file's bytes.
+
+    Raises:
+        BadRecord: It cannot be read.
+    """
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None

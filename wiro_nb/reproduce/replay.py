@@ -17,20 +17,25 @@ from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.execution.finalize import build_run_record
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of, snapshot_from_row
+from wiro_nb.ids import short_id
 from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.provenance.find import find_records, split_source
+from wiro_nb.local_models import catalog
+from wiro_nb.local_models.weights import commit_of, locate
+from wiro_nb.provenance.find import FoundRecord, find_records, split_source
+from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
-from wiro_nb.reproduce.weights import weights_notes
 from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
+from wiro_nb.services.selection import LOCAL
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.submission import Batch, Submission, notebook_dir_of_row
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST_COMMIT = 12
 _LATEST = 500
 """How many runs of the ledger may point to further stores of inputs."""
 
@@ -69,7 +74,7 @@ class Source:
     @property
     def short_id(self) -> str:
         """Its last five letters, lower case."""
-        return self.run_id[-5:].lower()
+        return short_id(self.run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +129,21 @@ def find_sources(
     path, wanted = split_source(text)
     if text and is_there(path):
         found = find_records(text, ignore_hash=ignore_hash)
-        is_one = len(found) == 1 and not wanted
-        return [
-            Source(
-                item.record,
-                text
-                if is_one
-                else f"{path}#{item.record['run_id'][-5:].lower()}"
-                if item.kind == "notebook"
-                else str(item.path),
-                item.kind,
-                item.path,
-            )
-            for item in found
-        ]
+        if len(found) == 1 and not wanted:
+            return [Source(found[0].record, text, found[0].kind, found[0].path)]
+        return [Source(item.record, _name_of(item, path), item.kind, item.path) for item in found]
     if wanted or "/" in text or "\\" in text or path.suffix:
         raise BadRecord(
             f"{path.name} does not exist here",
             hint="check the path, or name the run: %wiro runs",
             reason="none",
         )
-    return [_from_row(manager.ledger.find(text, notebook))]
+    row = manager.ledger.find(text, notebook)
+    return [Source(record_of(row), row.short_id, "ledger")]
+
+
+def _name_of(found: FoundRecord, path: Path) -> str:
+    return f"{path}#{short_id(found.record['run_id'])}" if found.kind == "notebook" else str(found.path)
 
 
 def find_source(
@@ -189,19 +188,26 @@ def plan_rerun(
     """
     origin = origin or Origin()
     schema = _present_schema(manager, source.record)
-    plan = plan_replay(
-        source.record,
-        schema,
-        overrides=overrides,
-        find_file=find_input(manager, notebook_dir_of(origin.notebook), source),
-        service=manager.service_name,
-        old_schema=find_schema(source.record["model"].get("schema_sha256"), data_dir()),
-    )
+    plan = plan_source(manager, source, schema, overrides, notebook_dir_of(origin.notebook))
     plan = replace(plan, notes=(*plan.notes, *weights_notes(source.record, manager.service_name)))
     if not plan.is_ready:
         return Replay(source, plan, None)
     prepared = manager.prepare(schema.slug, plan.values, origin=origin)
     return Replay(source, check_prepared(plan, prepared), prepared)
+
+
+def plan_source(
+    manager: Manager, source: Source, schema: ModelSchema, overrides: Mapping[str, object] | None, folder: Path
+) -> ReplayPlan:
+    """Works out the request of a record by the model's present inputs; `folder` is the notebook's."""
+    return plan_replay(
+        source.record,
+        schema,
+        overrides=overrides,
+        find_file=find_input(manager, folder, source),
+        service=manager.service_name,
+        old_schema=find_schema(source.record["model"].get("schema_sha256"), data_dir()),
+    )
 
 
 def refuse(replay: Replay) -> InvalidParameter:
@@ -330,10 +336,39 @@ def _present_schema(manager: Manager, record: Mapping[str, Any]) -> ModelSchema:
         ) from None
 
 
-def _from_row(row: LedgerRow) -> Source:
-    return Source(record_of(row), row.short_id, "ledger")
-
-
 def _missing_line(parameter: str, name: str, sha256: str | None) -> str:
     known = f" (sha256 {sha256[:8]})" if sha256 else ""
     return f"{parameter}: the file {name}{known} is in no store of inputs here; give {parameter}=PATH"
+
+
+def weights_notes(record: Mapping[str, Any], service: str) -> list[str]:
+    """Returns what differs between the weights of a record and those that a replay would use, as sentences.
+
+    Args:
+        record: Of the run to be made again.
+        service: That a replay would go to.
+
+    Raises:
+        ConfigError: `local.toml` is wrong.
+    """
+    used = used_repositories(record)
+    if not used:
+        is_moving = service == LOCAL and record["service"]["name"] != LOCAL
+        return ["Open weights on this machine make it now: other frames than before"] if is_moving else []
+    if service != LOCAL:
+        return [f"It was made with {used[0][0]} on one's own machine; {service} makes it with weights of its own"]
+    model = catalog.find(str(record["model"]["slug"]))
+    present = {item.id: item for item in model.repositories} if model is not None else {}
+    notes = []
+    for name, revision in used:
+        folder = locate(present[name]) if name in present else None
+        if name not in present:
+            notes.append(
+                f"the weights {name} are not what this machine makes the model with; local.toml can name them"
+            )
+        elif folder is None:
+            notes.append(f"The weights {name} are not here: wiro-nb local pull {record['model']['slug']}")
+        elif (commit := commit_of(folder) or "a plain copy") != revision:
+            then, now = revision[:_LONGEST_COMMIT], commit[:_LONGEST_COMMIT]
+            notes.append(f"the weights {name} were {then}, here are {now}: frames may differ")
+    return notes

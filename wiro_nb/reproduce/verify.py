@@ -10,6 +10,7 @@ from typing import Any
 from wiro_nb.config import data_dir
 from wiro_nb.errors import BadRecord, UnknownRun, WiroError
 from wiro_nb.files import hash_file
+from wiro_nb.ids import short_id
 from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.provenance.credentials import describe_credentials
@@ -98,11 +99,8 @@ def _check_output(row: LedgerRow, output: RunOutput) -> str:
     except OSError as error:
         return f"{output.path}: {error.strerror or error}."
     # Writing the record into a clip changes its bytes, so the file has a hash of its own beside the service's.
-    return (
-        ""
-        if found == (output.stored_sha256 or output.sha256)
-        else f"{output.path} was changed after it was saved."
-    )
+    is_same = found == (output.stored_sha256 or output.sha256)
+    return "" if is_same else f"{output.path} was changed after it was saved."
 
 
 def _known_secrets(manager: Manager) -> frozenset[str]:
@@ -142,9 +140,8 @@ def verify_paths(
         targets = list(_targets(path))
         if not targets:
             nothing = "nothing to verify: no notebook, clip or run.json here"
-            findings.append(
-                Finding("problem", "file", path.name, nothing if is_there(path) else "there is no such file")
-            )
+            nothing = nothing if is_there(path) else "there is no such file"
+            findings.append(Finding("problem", "file", path.name, nothing))
         for target in targets:
             findings += _verify_file(target, index, read_ledger, secrets)
     return findings
@@ -157,16 +154,12 @@ def _targets(path: Path) -> Iterator[Path]:
         yield path
         return
     for item in sorted(path.rglob("*")):
-        if not item.is_file() or _is_hidden(item, path):
+        if not item.is_file() or any(part.startswith(".") for part in item.relative_to(path).parts):
             continue
         suffix = item.suffix.lower()
         is_lone_clip = suffix in _CLIP_SUFFIXES and not (item.parent / SIDECAR_NAME).exists()
         if suffix == ".ipynb" or item.name == SIDECAR_NAME or is_lone_clip:
             yield item
-
-
-def _is_hidden(item: Path, top: Path) -> bool:
-    return any(part.startswith(".") for part in item.relative_to(top).parts)
 
 
 def _verify_file(
@@ -186,7 +179,7 @@ def _verify_file(
     for bad in refused:
         yield Finding("problem", "record", path.name, bad.message)
     for item in found:
-        where = f"{path.name}#{_short(item.record)}"
+        where = f"{path.name}#{short_id(item.record['run_id'])}"
         maker = made_by_summary(item.record)
         made = f"; made by {maker}" if maker else ""
         yield Finding("ok", "record", where, f"the record is whole and unchanged{made}")
@@ -195,10 +188,6 @@ def _verify_file(
         except (BadRecord, OSError) as error:
             yield Finding("problem", "file", where, getattr(error, "message", None) or "a file cannot be read")
         yield from _verify_ledger(item.record, where, read_ledger)
-
-
-def _short(record: Mapping[str, Any]) -> str:
-    return str(record["run_id"])[-5:].lower()
 
 
 def _verify_outputs(
@@ -223,7 +212,11 @@ def _verify_outputs(
             yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
         elif place is None:
             is_known = read_ledger(item.record["run_id"]) is not None
-            again = f"%wiro download {_short(item.record)}" if is_known else f"make it again: %wiro rerun {where}"
+            again = (
+                f"%wiro download {short_id(item.record['run_id'])}"
+                if is_known
+                else f"make it again: %wiro rerun {where}"
+            )
             yield Finding("problem", "file", where, f"{name} is missing; {again}")
         else:
             yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
@@ -248,14 +241,11 @@ def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Fin
         yield Finding(level, "record", where, error.message)
         return
     if inside["run_id"] != item.record["run_id"]:
-        yield Finding("problem", "record", where, f"{place.name} carries the record of run {_short(inside)}")
+        other = short_id(inside["run_id"])
+        yield Finding("problem", "record", where, f"{place.name} carries the record of run {other}")
     elif inside[HASH_FIELD] != item.record[HASH_FIELD]:
-        yield Finding(
-            _level_of_difference(inside, item.record),
-            "record",
-            where,
-            f"{place.name} carries another record of the run",
-        )
+        level = _level_of_difference(inside, item.record)
+        yield Finding(level, "record", where, f"{place.name} carries another record of the run")
 
 
 def _verify_credentials(path: Path, where: str) -> Iterator[Finding]:

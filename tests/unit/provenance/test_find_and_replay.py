@@ -20,7 +20,7 @@ from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook, seal_notebook
 from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.redaction import MASK
-from wiro_nb.reproduce.diff import compare_clips, compare_settings
+from wiro_nb.reproduce.compare import compare_clips, compare_settings
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify_paths
 from wiro_nb.schema.types import ModelSchema, Option, Parameter

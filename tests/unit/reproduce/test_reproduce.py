@@ -21,8 +21,7 @@ from wiro_nb.provenance.notebooks import merge_runs
 from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.provenance.record import add_hash, check_record
 from wiro_nb.reproduce import replay
-from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
-from wiro_nb.reproduce.diff import compare_clips, diff_settings
+from wiro_nb.reproduce.compare import compare_clips, compare_sides, diff_settings, find_side, parent_side
 from wiro_nb.reproduce.plan import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema import bundled_models, find_bundled

@@ -21,7 +21,7 @@ from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.reproduction import setting_text
 from wiro_nb.presentation.run import media, poster_base64
 from wiro_nb.presentation.status import status_of
-from wiro_nb.reproduce.diff import diff_settings, settings_of
+from wiro_nb.reproduce.compare import diff_settings, settings_of
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.grid import ComparisonWidget

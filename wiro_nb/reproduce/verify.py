@@ -211,12 +211,9 @@ def _verify_outputs(
             seen = f"{moved.parent.name}/{moved.name}"
             yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
         elif place is None:
-            is_known = read_ledger(item.record["run_id"]) is not None
-            again = (
-                f"%wiro download {short_id(item.record['run_id'])}"
-                if is_known
-                else f"make it again: %wiro rerun {where}"
-            )
+            run_id, again = item.record["run_id"], f"make it again: %wiro rerun {where}"
+            if read_ledger(run_id) is not None:
+                again = f"%wiro download {short_id(run_id)}"
             yield Finding("problem", "file", where, f"{name} is missing; {again}")
         else:
             yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")

@@ -10,6 +10,8 @@ from pathlib import Path
 from wiro_nb.errors import ConfigError
 
 DATA_DIR_VARIABLE = "WIRO_DATA_DIR"
+FREE_SERVICES = frozenset({"sandbox", "local"})
+"""The services that this package starts as processes of its own. They bill nothing."""
 ANY_NOTEBOOK = "*"
 """The file name where no front end gives one: all work in one folder belongs together."""
 SWEEP_LIMIT_USD, SWEEP_LIMIT_RUNS = Decimal("1.00"), 12

@@ -100,6 +100,17 @@ class WiroError(Exception):
             text = text[:1].upper() + text[1:]
         return text if not text or text.endswith((".", "?", "!", "…")) else f"{text}."
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the error as JSON data, which `error_from_dict` reads; fields of other types are left out."""
+        return {
+            "kind": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "billed": self.billed,
+            "details": list(self.details),
+            "fields": {name: value for name, value in self.fields.items() if _is_plain(value)},
+        }
+
     def lines(self) -> list[str]:
         """Returns message, details, cost and next command for display."""
         lines = [self.sentence, *(f"  {line}" for line in self.details)]
@@ -135,6 +146,29 @@ def _rebuild(
     fields: dict[str, Any],
 ) -> WiroError:
     return kind(message, hint=hint, billed=billed, details=details, **fields)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def error_from_dict(data: Mapping[str, Any] | None) -> WiroError | None:
+    """Builds an error from the data of `to_dict`; kinds of a later version become their common base."""
+    if not data:
+        return None
+    kind = globals().get(str(data.get("kind")))
+    if not (isinstance(kind, type) and issubclass(kind, WiroError)):
+        kind = WiroError
+    message = str(data.get("message", ""))
+    texts: dict[str, Any] = {name: data.get(name) for name in ("hint", "billed")}
+    try:
+        return kind(message, details=data.get("details") or (), **texts, **(data.get("fields") or {}))
+    except TypeError:  # damaged in the ledger
+        return WiroError(message)
 
 
 class ConfigError(WiroError):

@@ -39,7 +39,7 @@ def clips_at_hand(example: Any) -> Iterator[None]:
         shutil.copyfile(source, folder / ready.name)
 
     async def put(self: Finisher, active: Any, task: Any, **_: Any) -> tuple[Any, ...]:
-        folder = Path(active.row.folder)
+        folder = Path(active.snapshot.folder)
         copy(folder)
         return (replace(ready, path=f"{folder.name}/{ready.name}", poster_path=None, url=task.outputs[0].url),)
 

@@ -143,13 +143,13 @@ def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
     on_event, show = Follower._on_event, StateWriter.show
 
     def hear(self: Follower, active: ActiveRun, event: Any) -> None:
-        if event.status == "task_postprocess_end" and active.row.task_id:
-            heard.setdefault(active.row.task_id, time.time())
+        if event.status == "task_postprocess_end" and active.snapshot.task_id:
+            heard.setdefault(active.snapshot.task_id, time.time())
         on_event(self, active, event)
 
     def see(self: StateWriter, active: ActiveRun, snapshot: Any) -> None:
-        if snapshot.stage in (Stage.FETCHING, Stage.DONE) and active.row.task_id:
-            known.setdefault(active.row.task_id, time.time())
+        if snapshot.stage in (Stage.FETCHING, Stage.DONE) and active.snapshot.task_id:
+            known.setdefault(active.snapshot.task_id, time.time())
         show(self, active, snapshot)
 
     Follower._on_event, StateWriter.show = hear, see  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.snapshots import make_snapshot
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets import RunCard
 
@@ -23,16 +24,13 @@ _versions = count(1)
 def moment(state: RunState, stage: Stage, **changes: Any) -> Snapshot:
     base: dict[str, Any] = {
         "run_id": "01J00000000000000000008C41",
-        "short_id": "08c41",
         "model": "a/b",
-        "service": "cloud",
-        "is_free": False,
         "prompt": "a lighthouse <b>above</b> a stormy sea",
         "estimated_usd": Decimal("0.04"),
-        "submitted": datetime.now(UTC),
+        "submitted_at": datetime.now(UTC),
         "version": next(_versions),
     }
-    return Snapshot(state=state, stage=stage, **{**base, **changes})
+    return make_snapshot(state, stage, **{**base, **changes})
 
 
 def every_state() -> list[RunCard]:
@@ -44,8 +42,8 @@ def every_state() -> list[RunCard]:
     lost_since = datetime.now(UTC) - timedelta(seconds=38)
     submitted = RunState.SUBMITTED
     snapshots = [
-        moment(RunState.PLANNED, Stage.WAITING, submitted=None, ahead=1),
-        moment(RunState.SUBMITTING, Stage.WAITING, submitted=None),
+        moment(RunState.PLANNED, Stage.WAITING, submitted_at=None, ahead=1),
+        moment(RunState.SUBMITTING, Stage.WAITING, submitted_at=None),
         moment(submitted, Stage.QUEUED, elapsed_s=12),
         moment(submitted, Stage.GENERATING, elapsed_s=5, percent=60, **steps),
         moment(submitted, Stage.SAVING, elapsed_s=9),
@@ -53,7 +51,7 @@ def every_state() -> list[RunCard]:
         moment(RunState.FAILED, Stage.GENERATING, elapsed_s=7, percent=30, **failure),
         moment(RunState.CANCELLED, Stage.QUEUED, elapsed_s=4),
         moment(submitted, Stage.GENERATING, percent=60, lost_since=lost_since, retry_in_s=4),
-        moment(RunState.UNCERTAIN, Stage.WAITING, submitted=None),
+        moment(RunState.UNCERTAIN, Stage.WAITING, submitted_at=None),
     ]
     return [RunCard(snapshot, again_price="about $0.04") for snapshot in snapshots]
 

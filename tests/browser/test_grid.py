@@ -50,7 +50,7 @@ def test_a_favourite_is_recorded_and_stays_in_the_static_form_that_outlives_the_
     expect(notebook.page.get_by_role("button", name="A is picked: take it back")).to_be_attached()
     expect(notebook.page.locator(".wiro-run .wiro-aside")).to_have_text("Picked as best")
     notebook.wait_for_answer("grid.best is grid[1]", "True")
-    notebook.wait_for_answer("[r.row.starred for r in grid]", "[False, True, False, False, False, False]")
+    notebook.wait_for_answer("[r.snapshot.starred for r in grid]", "[False, True, False, False, False, False]")
     wait_for_static(notebook, "<b>Best</b>")
     notebook.page.wait_for_selector(".wiro-tile-best")
     notebook.use_theme("JupyterLab Dark")

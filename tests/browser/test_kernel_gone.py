@@ -22,9 +22,10 @@ CARD = """
 from datetime import UTC, datetime
 from wiro_nb.notebook.widgets import RunCard
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
+now = datetime.now(UTC)
 RunCard(Snapshot(
-    run_id="01J00000000000000000008C41", short_id="08c41", model="a/b", service="cloud", is_free=False,
-    prompt="a lighthouse", submitted=datetime.now(UTC), version=1,
+    run_id="01J00000000000000000008C41", model="a/b", run_path="a/b", service="cloud", base_url="", created=now,
+    request={"parameters": {"prompt": "a lighthouse"}}, submitted_at=now, version=1,
     state=RunState.SUBMITTED, stage=Stage.GENERATING, elapsed_s=5,
 ))
 """

@@ -24,8 +24,7 @@ import pytest
 from tests.faults import chaos_worker
 from tests.faults.chaos_worker import NOTEBOOK, Orders
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.reproduce.verify import verify
 from wiro_nb.sandbox.faults import KINDS
 

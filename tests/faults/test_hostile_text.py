@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.snapshots import change
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
@@ -97,9 +98,7 @@ def check_address(tag: str, name: str, value: str) -> None:
 def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts: list[str]) -> None:
     draw = itertools.cycle(texts).__next__
     text = RunOutput("", "raw", content={"answer": ["x"], "thinking": ["y"], "raw": "z"})
-    full = dataclasses.replace(
-        snapshot, outputs=(CLIP, text), files={"inputImage": [{"name": "a.png", "url": "u"}]}
-    )
+    full = change(snapshot, outputs=(CLIP, text), files={"inputImage": [{"name": "a.png", "url": "u"}]})
     bad = spoil(full, draw)
     # The kinds that decide how an output is shown stay, so that each way of showing is tried.
     outputs = (dataclasses.replace(bad.outputs[0], content_type="video/mp4"), bad.outputs[1])

@@ -194,7 +194,7 @@ def test_a_task_that_comes_after_its_run_was_forgotten_is_written_down(
     (mine,) = made_by(late, books(service))
     (again,) = [run for run in manager.resume() if run.id != late.id]
     assert again.wait(60).state is RunState.SUCCEEDED
-    assert (again.task_id, again.row.parameters["prompt"]) == (mine, "late")
+    assert (again.task_id, again.snapshot.parameters["prompt"]) == (mine, "late")
 
 
 @pytest.mark.parametrize("gives_markers", [True, False])
@@ -211,7 +211,7 @@ def test_a_task_with_an_input_file_is_adopted_by_its_marker_only(
     (mine,) = made_by(run, books(service))
     if gives_markers:
         assert (run.state, run.task_id) == (RunState.SUCCEEDED, mine)
-        assert "callback" not in json.dumps([run.record, run.row.request]).lower()
+        assert "callback" not in json.dumps([run.record, run.snapshot.request]).lower()
         return
     assert isinstance(run.error, SubmitUncertain)
     assert run.error.candidates == [mine]

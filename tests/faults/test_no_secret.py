@@ -195,7 +195,7 @@ def test_the_search_would_find_a_token(place: Path, sandbox: Any, make_manager: 
     from tests.manager_tools import submit
 
     run = submit(make_manager()).wait(20)
-    token = run.row.task_token
+    token = run.snapshot.task_token
     assert token in secrets_of(sandbox, tasks=1).values()
     ledger = ledger_path()
     kept = b"".join(path.read_bytes() for path in ledger.parent.glob(f"{ledger.name}*"))

@@ -347,7 +347,7 @@ def test_a_lease_from_before_the_clock_was_set_back_is_asked_about(
 ) -> None:
     run = submit(make_manager(), "a clock").wait(60)
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    run._row = replace(run.row, lease_owner="me", lease_until=now + timedelta(seconds=20))
+    run._snapshot = replace(run.snapshot, lease_owner="me", lease_until=now + timedelta(seconds=20))
 
     async def holds(clock: datetime, heard_until: datetime | None = None) -> bool:
         monkeypatch.setattr(active_run, "utc_now", lambda: clock)

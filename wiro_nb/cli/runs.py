@@ -120,14 +120,14 @@ def show(arguments: argparse.Namespace) -> int:
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
     if arguments.tree:
-        found = tree(manager.ledger, handle.row)
+        found = tree(manager.ledger, handle.snapshot)
         if arguments.json:
             print_json(found.to_dict())
         else:
             print_text(tree_output(found, handle.id).text)
         return EXIT_DONE
     _report(handle, as_json=arguments.json)
-    chain = chain_text(manager.ledger, handle.row)
+    chain = chain_text(manager.ledger, handle.snapshot)
     if chain:
         print(f"  made from  {chain}", file=sys.stderr if arguments.json else sys.stdout)
     return EXIT_DONE

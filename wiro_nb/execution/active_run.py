@@ -9,22 +9,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wiro_nb import errors
 from wiro_nb.api.answers import Task
 from wiro_nb.config import Settings
 from wiro_nb.errors import NOTHING_SENT, LedgerError, RunCancelled, StreamLost, UnknownRun, WiroError
-from wiro_nb.execution.request_rows import snapshot_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.tracker import Tracker
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.ledger.state import LedgerRow, RunState, Snapshot, Stage
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
 
@@ -69,7 +66,6 @@ class ActiveRun:
     notebook_dir: Path
     prepared: Prepared | None = None
     tracker: Tracker | None = None
-    token: str | None = field(default=None, repr=False)
     ended: asyncio.Future[None] = field(default_factory=_new_future)
     cancelled: asyncio.Future[None] = field(default_factory=_new_future)
     task: asyncio.Task[None] | None = None
@@ -91,7 +87,8 @@ class ActiveRun:
 
         A lease that seems to last longer than any can is one from before the clock was set back.
         """
-        of_row = self.row.lease_until if self.row.lease_owner == owner else None
+        row = self.snapshot
+        of_row = row.lease_until if row.lease_owner == owner else None
         until = self.held_until or of_row
         return until is not None and 0.0 < (until - utc_now()).total_seconds() <= lease_s
 
@@ -109,11 +106,6 @@ class ActiveRun:
     def id(self) -> str:
         """The run's id."""
         return self.run.id
-
-    @property
-    def row(self) -> LedgerRow:
-        """The run as the ledger has it."""
-        return self.run.row
 
     @property
     def snapshot(self) -> Snapshot:
@@ -151,8 +143,7 @@ class StateWriter:
         if active.tracker is not None:
             self.show(active, active.tracker.update(utc_now(), **fields))
         else:
-            present = active.snapshot
-            self.show(active, replace(present, version=present.version + 1, **fields))
+            self.show(active, active.snapshot.with_changes(fields))
 
     def show(self, active: ActiveRun, snapshot: Snapshot) -> None:
         """Publishes a newer snapshot; listeners get it at once, or after a short pause."""
@@ -177,30 +168,40 @@ class StateWriter:
         if timer is not None:
             timer.cancel()
         self._notified_at[active.id] = time.monotonic()
-        active.run._notify(active.snapshot)
+        active.run._notify()
 
-    async def step(self, active: ActiveRun, call: Callable[[], LedgerRow]) -> None:
-        """Takes a step of the run in the ledger, durable when this returns; the handle then shows the new row."""
+    async def step(self, active: ActiveRun, call: Callable[[], LedgerRow], **live: Any) -> None:
+        """Takes a step of the run in the ledger, durable when this returns; then shows the new row.
+
+        Args:
+            active: The run, not tracked.
+            call: Takes the step; returns the new row.
+            live: Fields of the snapshot that change with it.
+        """
+        self.show(active, active.snapshot.with_row(await self._write(active, call)).with_changes(live))
+
+    async def end(self, active: ActiveRun, call: Callable[[], LedgerRow], error: WiroError | None) -> None:
+        """Takes the last step of the run as `step` does, and marks it as done here."""
+        row = await self._write(active, call)
+        latest = active.snapshot if active.tracker is None else active.tracker.snapshot
+        self.conclude(active, latest.with_row(row), error)
+
+    async def _write(self, active: ActiveRun, call: Callable[[], LedgerRow]) -> LedgerRow:
         try:
-            row = await self.ledger_call(call)
+            return await self.ledger_call(call)
         except UnknownRun:
             await self.reinsert(active)
-            row = await self.ledger_call(call)
-        active.run._take_row(row)
+            return await self.ledger_call(call)
 
     async def reinsert(self, active: ActiveRun) -> None:
         """Inserts a run again after its ledger was deleted or moved away: it may have been paid."""
-        if await self.ledger_call(lambda: self.ledger.reinsert([active.row])):
+        if await self.ledger_call(lambda: self.ledger.reinsert([active.snapshot])):
             _log.warning("the ledger no longer knew run %s: it was written down again", active.run.short_id)
 
     def note_progress(self, active: ActiveRun) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""
-        snapshot = active.snapshot
-        noted = {"percent": snapshot.percent, "message": snapshot.message, "started_at": snapshot.started}
-        self._progress[active.id] = {
-            "stage": str(snapshot.stage),
-            **{name: value for name, value in noted.items() if value is not None},
-        }
+        noted = {name: getattr(active.snapshot, name) for name in ("stage", "percent", "message", "started_at")}
+        self._progress[active.id] = {name: value for name, value in noted.items() if value is not None}
         if self._progress_timer is None:
             loop = asyncio.get_running_loop()
             self._progress_timer = loop.call_later(_PROGRESS_INTERVAL_S, self._write_progress)
@@ -220,11 +221,8 @@ class StateWriter:
 
     def conclude(self, active: ActiveRun, final: Snapshot, error: WiroError | None) -> None:
         """Marks the run as done here: notifies the listeners, then wakes the waiters."""
-        present = active.snapshot
         active.tracker = None
-        active.run._publish(
-            final if final.version > present.version else replace(final, version=present.version + 1)
-        )
+        active.run._publish(final)
         active.run._conclude(error)
         self._notify_listeners(active)
         self._notified_at.pop(active.id, None)
@@ -232,66 +230,14 @@ class StateWriter:
 
     async def end_without_task(self, active: ActiveRun, state: RunState, error: WiroError) -> None:
         """Ends a run that has no task to follow: refused, cancelled before it was sent, or uncertain."""
-        now = utc_now()
-        kept, message = error_to_dict(error), error.message
-        if state is RunState.UNCERTAIN:
-            await self.step(active, lambda: self.ledger.mark_uncertain(active.id, message, kept))
-        else:
-            await self.step(
-                active, lambda: self.ledger.finish(active.id, state, finished_at=now, error=kept, message=message)
-            )
-        final = replace(
-            active.snapshot,
-            state=state,
-            stage=Stage.DONE if state is RunState.CANCELLED else active.snapshot.stage,
-            message=message,
-            ahead=None,
-            percent=None,
-            lost_since=None,
-            retry_in_s=None,
-            finished=now if state.is_final else None,
-        )
-        self.conclude(active, final, error)
+        now, kept, message = utc_now(), error.to_dict(), error.message
 
+        def write() -> LedgerRow:
+            if state is RunState.UNCERTAIN:
+                return self.ledger.mark_uncertain(active.id, message, kept)
+            return self.ledger.finish(active.id, state, finished_at=now, error=kept, message=message)
 
-def error_to_dict(error: WiroError) -> dict[str, Any]:
-    """Returns an error as the ledger keeps it."""
-    fields = {name: value for name, value in error.fields.items() if _is_plain(value)}
-    return {
-        "kind": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "billed": error.billed,
-        "details": list(error.details),
-        "fields": fields,
-    }
-
-
-def error_from_dict(data: dict[str, Any] | None) -> WiroError | None:
-    """Builds an error from `error_to_dict`'s form; kinds of a later version become their common base."""
-    if not data:
-        return None
-    kind = getattr(errors, str(data.get("kind")), None)
-    if not (isinstance(kind, type) and issubclass(kind, WiroError)):
-        kind = WiroError
-    message = str(data.get("message", ""))
-    try:
-        texts: dict[str, Any] = {
-            "hint": data.get("hint"),
-            "billed": data.get("billed"),
-            "details": data.get("details") or (),
-        }
-        return kind(message, **texts, **(data.get("fields") or {}))
-    except TypeError:  # damaged in the ledger
-        return WiroError(message)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_is_plain(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, (str, int, float, bool))
+        await self.end(active, write, error)
 
 
 def cancelled_before_sending(run: Run) -> RunCancelled:
@@ -302,15 +248,6 @@ def cancelled_before_sending(run: Run) -> RunCancelled:
         run_id=run.id,
         task_id=None,
     )
-
-
-def complete_from_row(run: Run) -> bool:
-    """Brings a handle in step with its row; True when the row says it is over."""
-    run._publish_from_ledger(snapshot_from_row(run.row))
-    if run.row.state.is_final:
-        run._complete(error_from_dict(run.row.error))
-        return True
-    return False
 
 
 def session_closed_error(run: Run) -> WiroError:

@@ -22,8 +22,6 @@ from wiro_nb.execution.active_run import (
     LeaseLost,
     StateWriter,
     cancelled_before_sending,
-    complete_from_row,
-    error_to_dict,
     no_longer_followed,
     session_closed_error,
     utc_now,
@@ -36,8 +34,7 @@ from wiro_nb.execution.request_rows import prepared_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.submit import Submitter
 from wiro_nb.execution.tracker import Tracker
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.ledger.writes import new_owner
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
@@ -102,7 +99,7 @@ class Worker:
         """Starts driving a run that was just planned."""
         if run.id in self._active or self._closing:
             return
-        self._begin(run, self.runtime(run.row.service), notebook_dir, prepared)
+        self._begin(run, self.runtime(run.snapshot.service), notebook_dir, prepared)
 
     async def follow(self, run: Run, notebook_dir: Path) -> None:
         """Takes a run of the ledger over, or observes it while another process drives it."""
@@ -145,9 +142,8 @@ class Worker:
             connection=runtime.connection,
             notebook_dir=notebook_dir,
             prepared=prepared,
-            token=run.row.task_token,
         )
-        if run.row.cancel_at is not None:
+        if run.snapshot.cancel_at is not None:
             active.cancel()
         self._active[run.id] = active
         active.task = asyncio.create_task(self._drive(active, runtime), name=f"wiro-run-{run.short_id}")
@@ -161,8 +157,7 @@ class Worker:
             while not run.done:
                 async with self._turn:  # one after the other: plans are taken over in the order they were made
                     acquired = await self._acquire_lease(run.id)
-                    run._take_row(await self.writer.ledger_call(lambda: ledger.get(run.id)))
-                    is_over = complete_from_row(run)
+                    is_over = run._take_row(await self.writer.ledger_call(lambda: ledger.get(run.id)))
                     if acquired and not is_over:
                         await self._take_over(run, notebook_dir)
                 if acquired or is_over:
@@ -173,15 +168,15 @@ class Worker:
             run._complete(no_longer_followed(run, error))
 
     async def _take_over(self, run: Run, notebook_dir: Path) -> None:
-        if run.state is RunState.PLANNED and run.row.cancel_at is not None:
+        if run.state is RunState.PLANNED and run.snapshot.cancel_at is not None:
             await self._cancel_unsent(run)
             return
         # No key for its service, or an input file is gone: this raises, and the run stays as it is.
-        runtime = self.runtime(run.row.service)
+        runtime = self.runtime(run.snapshot.service)
         prepared = None
         if run.state is RunState.PLANNED:
             schema = await asyncio.to_thread(self._schema_for, run.model)
-            prepared = await asyncio.to_thread(prepared_from_row, run.row, schema, notebook_dir)
+            prepared = await asyncio.to_thread(prepared_from_row, run.snapshot, schema, notebook_dir)
         run._reopen()
         self._begin(run, runtime, notebook_dir, prepared)
 
@@ -206,21 +201,21 @@ class Worker:
     async def _stop_following(self, active: ActiveRun, error: WiroError) -> None:
         """Gives a run up without an end: its waiters get the error, and any process may go on with it."""
         await self._release_lease(active.id)
-        self.writer.conclude(active, replace(active.snapshot, message=error.message), error)
+        self.writer.conclude(active, active.snapshot.with_changes({"message": error.message}), error)
 
     async def _steps(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
         if not await self._ensure_lease(active):
             return  # another process was faster: `_drive` observes it from here
-        state = active.row.state
+        state = active.snapshot.state
         if state is RunState.PLANNED:
             await runtime.submitter.submit(active)
         elif state in (RunState.SUBMITTING, RunState.UNCERTAIN):
             await runtime.submitter.recover(active)
-        if active.row.state is not RunState.SUBMITTED:
+        if active.snapshot.state is not RunState.SUBMITTED:
             await self._release_lease(active.id)
             return
-        active.tracker = Tracker(active.snapshot, expected_s=await self.writer.expected_s(active.row))
-        if active.prepared is not None and active.row.estimated_usd is None:
+        active.tracker = Tracker(active.snapshot, expected_s=await self.writer.expected_s(active.snapshot))
+        if active.prepared is not None and active.snapshot.estimated_usd is None:
             self._spawn(self._forecast_price(active, active.prepared))
         active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
         if active.cancelled.done():
@@ -229,13 +224,13 @@ class Worker:
         if not await self._ensure_lease(active):
             return
         await runtime.finisher.finalize(active, task)
-        if active.row.is_cost_open and not active.snapshot.is_free:
+        if active.snapshot.is_cost_open and not active.snapshot.is_free:
             self.ended.complete_later(active.run, active.notebook_dir)
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
         if active.is_surely_held_by(self.owner, LEASE_S):
-            return not active.row.state.is_final
+            return not active.snapshot.state.is_final
         await self.writer.reinsert(active)
         ledger = self.writer.ledger
         row = await self.writer.ledger_call(lambda: ledger.get(active.id))
@@ -258,15 +253,14 @@ class Worker:
 
     async def _forecast_price(self, active: ActiveRun, prepared: Prepared) -> None:
         """Forecasts the price of a run whose model's page was not known yet when it was planned."""
+        ledger = self.writer.ledger
         try:
             price = await self._price_of(prepared)
+            if price is not None and not active.run.done:
+                self.writer.change(active, estimated_usd=price)
+                await self.writer.ledger_call(lambda: ledger.amend(active.id, estimated_usd=price))
         except WiroError as error:
             _log.info("no forecast for run %s: %s", active.run.short_id, error.message)
-            return
-        if price is not None and not active.run.done:
-            self.writer.change(active, estimated_usd=price)
-            ledger = self.writer.ledger
-            await self.writer.step(active, lambda: ledger.amend(active.id, estimated_usd=price))
 
     # Cancelling, downloading -----------------------------------------------------------------
 
@@ -301,37 +295,37 @@ class Worker:
     async def _cancel_unsent(self, run: Run) -> None:
         """Ends a planned run that no process drives; does nothing when one does, or when it was sent."""
         ledger = self.writer.ledger
-        if run.row.state is not RunState.PLANNED or not await self._acquire_lease(run.id):
+        if run.snapshot.state is not RunState.PLANNED or not await self._acquire_lease(run.id):
             return
         error = cancelled_before_sending(run)
-        ended = await self.writer.ledger_call(
-            lambda: ledger.finish(
-                run.id,
-                RunState.CANCELLED,
-                finished_at=utc_now(),
-                error=error_to_dict(error),
-                message=error.message,
-            )
-        )
-        run._take_row(ended)
-        complete_from_row(run)
+        changes = {"finished_at": utc_now(), "error": error.to_dict(), "message": error.message}
+        run._take_row(await self.writer.ledger_call(lambda: ledger.finish(run.id, RunState.CANCELLED, **changes)))
 
     async def _cancel_here(self, active: ActiveRun) -> None:
         active.cancel()
-        self.writer.change(active, cancel_requested=True, message="cancelling")
-        if active.row.state is RunState.SUBMITTED and active.tracker is not None:
-            await self.runtime(active.row.service).follower.cancel(active)
+        self.writer.change(active, cancel_at=active.snapshot.cancel_at or utc_now(), message="cancelling")
+        if active.snapshot.state is RunState.SUBMITTED and active.tracker is not None:
+            await self.runtime(active.snapshot.service).follower.cancel(active)
 
     async def _cancel_elsewhere(self, run: Run) -> None:
-        if run.row.task_id is None:
+        if run.snapshot.task_id is None:
             return
-        runtime = self.runtime(run.row.service)
+        runtime = self.runtime(run.snapshot.service)
         await runtime.follower.cancel(ActiveRun(run=run, connection=runtime.connection, notebook_dir=Path()))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def star(self, run: Run, is_starred: bool) -> None:
+        """Shows that the user picked a run as the best, or took that back."""
+        active = self._active.get(run.id)
+        if active is not None:
+            self.writer.change(active, starred=is_starred)
+        else:
+            run._publish(run.snapshot.with_changes({"starred": is_starred}))
+            run._notify()
 
     # Leases ----------------------------------------------------------------------------------
 
@@ -359,9 +353,9 @@ class Worker:
         active = self._active.get(run_id)
         if (
             active is None
-            or active.row.state.is_final
+            or active.snapshot.state.is_final
             or active.run.done
-            or active.row.state is RunState.SUBMITTING
+            or active.snapshot.state is RunState.SUBMITTING
         ):
             return  # the answer of a run that is being sent says more than the service could
         await self.writer.reinsert(active)

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wiro_nb.errors import DownloadFailed, WiroError
-from wiro_nb.execution.active_run import error_from_dict
+from wiro_nb.errors import DownloadFailed, WiroError, error_from_dict
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
@@ -80,7 +79,7 @@ class EndedRuns:
 
     def _begin(self, run: Run, notebook_dir: Path, pauses_s: Sequence[float]) -> None:
         if self._closed:
-            run._complete(error_from_dict(run.row.error))
+            run._complete(error_from_dict(run.snapshot.error))
             return
         task = asyncio.create_task(self._complete(run, notebook_dir, pauses_s))
         self._tasks.add(task)
@@ -88,7 +87,7 @@ class EndedRuns:
         def ended(_: object) -> None:
             self._tasks.discard(task)
             if not run.done:  # its files were waited for
-                run._complete(error_from_dict(run.row.error))
+                run._complete(error_from_dict(run.snapshot.error))
 
         task.add_done_callback(ended)  # not in the task: one that is cancelled before it began wakes nobody
 
@@ -108,7 +107,7 @@ class EndedRuns:
     async def _refresh(self, run: Run, notebook_dir: Path, *, downloads_all: bool = False) -> bool:
         """Asks the service for what a run lacks; True when it lacks nothing now."""
         async with self._locks[run.id]:
-            if downloads_all or run.row.is_cost_open or run.row.lacks_downloads:
-                downloads = downloads_all or run.row.lacks_downloads
-                await self._finisher_of(run.row.service).refresh(run, notebook_dir, downloads=downloads)
-            return not (run.row.is_cost_open or run.row.lacks_downloads)
+            if downloads_all or run.snapshot.is_cost_open or run.snapshot.lacks_downloads:
+                downloads = downloads_all or run.snapshot.lacks_downloads
+                await self._finisher_of(run.snapshot.service).refresh(run, notebook_dir, downloads=downloads)
+            return not (run.snapshot.is_cost_open or run.snapshot.lacks_downloads)

@@ -10,20 +10,18 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
-from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, error_to_dict, utc_now
+from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, utc_now
 from wiro_nb.execution.download import Downloader, measure_output
 from wiro_nb.execution.run import Run
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
+from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
 from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
 from wiro_nb.provenance.reading import write_sidecar
@@ -40,17 +38,6 @@ _LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
 _NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _AT_A_TIME = 2
 _TURNS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a run came out."""
-
-    state: RunState
-    task: Task | None
-    outputs: tuple[RunOutput, ...]
-    error: WiroError | None
-    finished: datetime
 
 
 class Finisher:
@@ -79,23 +66,20 @@ class Finisher:
 
     async def finalize(self, active: ActiveRun, task: Task | None) -> None:
         """Writes the end of a task to the run's folder, the ledger and the handle."""
-        if task is None:
-            await self._end(active, _End(RunState.FAILED, None, (), _vanished(active), utc_now()))
-            return
         assert active.tracker is not None
-        finished = _finished(active, task)
-        if active.tracker.succeeded:
+        if task is None:
+            await self._end(active, RunState.FAILED, None, _vanished(active))
+        elif active.tracker.succeeded:
             self._writer.show(active, active.tracker.snapshot)
             task = await self._with_outputs(active, task)
             # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
             # the garbage collector to walk through that every thread of the kernel stood still.
             async with self._turns if any(output.url for output in task.outputs) else nullcontext():
-                outputs = await self._download(active, task)
-                await self._end(active, _End(RunState.SUCCEEDED, task, outputs, None, finished))
+                await self._end(active, RunState.SUCCEEDED, task, outputs=await self._download(active, task))
         elif active.tracker.snapshot.state is RunState.CANCELLED:
-            await self._end(active, _End(RunState.CANCELLED, task, (), _cancelled(active, task), finished))
+            await self._end(active, RunState.CANCELLED, task, _cancelled(active, task))
         else:
-            await self._end(active, _End(RunState.FAILED, task, (), _failed(active, task), finished))
+            await self._end(active, RunState.FAILED, task, _failed(active, task))
 
     async def _with_outputs(self, active: ActiveRun, task: Task) -> Task:
         """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
@@ -104,17 +88,17 @@ class Finisher:
                 break
             await asyncio.sleep(pause)
             try:
-                task = await self._connection.read_task(active.row.task_id, active.token)
+                task = await self._connection.read_task(active.snapshot.task_id, active.snapshot.task_token)
             except WiroError as error:
                 _log.info("run %s: %s", active.run.short_id, error.message)
         return task
 
     async def _download(self, active: ActiveRun, task: Task, *, is_late: bool = False) -> tuple[RunOutput, ...]:
         """Downloads and measures the outputs of a task into the run's folder."""
-        folder = Path(active.row.folder or active.notebook_dir)
+        folder = Path(active.snapshot.folder or active.notebook_dir)
 
         async def read_again() -> Task:
-            return await self._connection.read_task(active.row.task_id, active.token)
+            return await self._connection.read_task(active.snapshot.task_id, active.snapshot.task_token)
 
         outputs = await self._downloader.fetch(
             await self._connection.connect(),
@@ -145,11 +129,11 @@ class Finisher:
         Raises:
             WiroError: The service cannot be asked, or the ledger not written.
         """
-        active = ActiveRun(run, self._connection, notebook_dir, token=run.row.task_token)
-        row, ledger, before = active.row, self._writer.ledger, active.snapshot
-        task = await self._connection.read_task(row.task_id, active.token)
-        cost_usd = _late_cost(task, row) if row.is_cost_open else row.cost_usd
-        outputs, folder = before.outputs, Path(row.folder or active.notebook_dir)
+        active = ActiveRun(run, self._connection, notebook_dir)
+        ledger, before = self._writer.ledger, active.snapshot
+        task = await self._connection.read_task(before.task_id, before.task_token)
+        cost_usd = _late_cost(task, before) if before.is_cost_open else before.cost_usd
+        outputs, folder = before.outputs, Path(before.folder or notebook_dir)
         if downloads:
             here = {output.name: output for output in outputs if not output.problem and output.path}
             fetched = await self._download(active, task, is_late=True)
@@ -157,60 +141,50 @@ class Finisher:
                 here[new.name] if new.problem and new.name in here and (folder / new.name).is_file() else new
                 for new in fetched
             )
-        if (cost_usd, outputs) != (row.cost_usd, before.outputs):
-            final = replace(before, outputs=outputs, cost_usd=cost_usd)
-            text, outputs = await self._work(self._write, active, final, task.made_by)
-            changes = {"cost_usd": cost_usd, "outputs": outputs, "record": text}
-            await self._writer.step(active, lambda: ledger.amend(active.id, **changes))
-        message = _problem_line(outputs) if row.state is RunState.SUCCEEDED else before.message
-        self._writer.change(active, cost_usd=cost_usd, outputs=outputs, message=message)
+        message = _problem_line(outputs) if before.state is RunState.SUCCEEDED else before.message
+        if (cost_usd, outputs) == (before.cost_usd, before.outputs):
+            self._writer.change(active, message=message)
+            return
+        final = before.with_changes({"outputs": outputs, "cost_usd": cost_usd})
+        text, stored = await self._work(self._write, notebook_dir, final, task.made_by)
+        changes = {"cost_usd": cost_usd, "outputs": stored, "record": text, "message": message}
+        await self._writer.step(active, lambda: ledger.amend(active.id, **changes))
 
-    async def _end(self, active: ActiveRun, end: _End) -> None:
+    async def _end(
+        self,
+        active: ActiveRun,
+        state: RunState,
+        task: Task | None,
+        error: WiroError | None = None,
+        *,
+        outputs: tuple[RunOutput, ...] = (),
+    ) -> None:
         if not await self._is_ours(active):
             raise LeaseLost
-        final = _final_snapshot(active, end)
-        text = None
+        changes = _end_changes(active, state, task, error, outputs)
         try:
-            made_by = end.task.made_by if end.task is not None else {}
-            text, outputs = await self._work(self._write, active, final, made_by)
-            final = replace(final, outputs=outputs)
+            final = active.snapshot.with_changes({"state": state, **changes})
+            made_by = task.made_by if task is not None else {}
+            text, stored = await self._work(self._write, active.notebook_dir, final, made_by)
+            changes |= {"record": text, "outputs": stored}
         except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
             _log.exception("the record of run %s could not be written", active.run.short_id)
         try:
-            await self._writer.step(active, partial(self._write_end, active, end, final, text))
-        except LedgerError as error:
-            if getattr(error, "reason", "") == "transition":
+            await self._writer.end(active, lambda: self._writer.ledger.finish(active.id, state, **changes), error)
+        except LedgerError as failure:
+            if getattr(failure, "reason", "") == "transition":
                 raise LeaseLost from None  # somebody else ended it, by hand or in another process
             raise
-        self._writer.conclude(active, final, end.error)
-
-    def _write_end(self, active: ActiveRun, end: _End, final: Snapshot, text: str | None) -> LedgerRow:
-        return self._writer.ledger.finish(
-            active.id,
-            end.state,
-            finished_at=end.finished,
-            started_at=final.started,
-            compute_s=end.task.compute_s if end.task is not None else None,
-            exit_code=final.exit_code,
-            cost_usd=final.cost_usd,
-            outputs=final.outputs,
-            record=text,
-            error=error_to_dict(end.error) if end.error else None,
-            message=final.message,
-            stage=str(final.stage),
-        )
 
     def _write(
-        self, active: ActiveRun, final: Snapshot, made_by: Mapping[str, Any]
+        self, notebook_dir: Path, final: Snapshot, made_by: Mapping[str, Any]
     ) -> tuple[str, tuple[RunOutput, ...]]:
         """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
-        base = Path(active.row.folder or active.notebook_dir)
-        outputs = [recorded_output(output, base) for output in final.outputs]
-        record = build_run_record(active.row, final, outputs, made_by)
+        folder = Path(final.folder or notebook_dir)
+        record = build_run_record(final, [recorded_output(output, folder) for output in final.outputs], made_by)
         if final.state is not RunState.SUCCEEDED:
             return dump_normal(record), final.outputs
-        folder = Path(active.row.folder or active.notebook_dir)
         folder.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
         stored = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
@@ -235,72 +209,69 @@ class Finisher:
 
 
 def build_run_record(
-    row: LedgerRow, final: Snapshot, outputs: list[dict[str, Any]], made_by: Mapping[str, Any] | None = None
+    run: LedgerRow, outputs: list[dict[str, Any]], made_by: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Builds the record of a run: what was asked for from its row, what came of it from its snapshot.
+    """Builds the record of a run.
 
     `made_by` says how a service on this machine made the outputs; other services say nothing.
     """
-    cell: dict[str, Any] = {"id": row.cell_id, "source_sha256": row.source_sha256}
-    if given := row.request.get("cell_parameters"):
+    cell: dict[str, Any] = {"id": run.cell_id, "source_sha256": run.source_sha256}
+    if given := run.request.get("cell_parameters"):
         cell["parameters"] = given
-    times = {"submitted": row.submitted_at, "started": final.started, "finished": final.finished}
+    times = {"submitted": run.submitted_at, "started": run.started_at, "finished": run.finished_at}
     return build_record(
-        run_id=row.run_id,
-        model={"slug": row.model, "run_path": row.run_path, "schema_sha256": row.schema_sha256},
-        service={"name": row.service, "base_url": row.base_url},
-        parameters=row.parameters,
-        files=row.request.get("files") or {},
-        seed=row.request.get("seed"),
-        task_id=row.task_id,
-        status=str(final.state),
-        exit_code=final.exit_code,
+        run_id=run.run_id,
+        model={"slug": run.model, "run_path": run.run_path, "schema_sha256": run.schema_sha256},
+        service={"name": run.service, "base_url": run.base_url},
+        parameters=run.parameters,
+        files=run.files,
+        seed=run.seed,
+        task_id=run.task_id,
+        status=str(run.state),
+        exit_code=run.exit_code,
         outputs=outputs,
-        price={"estimated_usd": final.estimated_usd, "cost_usd": final.cost_usd},
-        times={"created": row.created, **times},
-        elapsed_s=final.elapsed_s,
-        parent=row.parent,
+        price={"estimated_usd": run.estimated_usd, "cost_usd": run.cost_usd},
+        times={"created": run.created, **times},
+        elapsed_s=None if run.wall_s is None else round(run.wall_s, 3),
+        parent=run.parent,
         cell=cell if any(cell.values()) else None,
         **({"made_by": made_by} if made_by else {}),
     )
 
 
-def _finished(active: ActiveRun, task: Task) -> datetime:
-    """Returns when a task ended: as seen here, else as the service says, which counts whole seconds."""
-    finished = active.ended_at or task.finished or task.cancelled or utc_now()
-    return max(finished, active.row.submitted_at or finished)
-
-
-def _final_snapshot(active: ActiveRun, end: _End) -> Snapshot:
+def _end_changes(
+    active: ActiveRun, state: RunState, task: Task | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
+) -> dict[str, Any]:
+    """Returns what the end changes of the run's row."""
     assert active.tracker is not None
-    present, task = active.tracker.snapshot, end.task
-    submitted = active.row.submitted_at
-    started = max(present.started, submitted) if present.started and submitted else present.started
-    return replace(
-        present,
-        version=max(present.version, active.snapshot.version) + 1,
-        state=end.state,
-        stage=Stage.DONE if end.state is not RunState.FAILED else present.stage,
-        outputs=end.outputs,
-        exit_code=task.exit_code if task is not None else None,
-        cost_usd=_cost_of(task, present, end.state) if task is not None else None,
-        started=min(started, end.finished) if started else None,
-        finished=end.finished,
-        elapsed_s=round((end.finished - submitted).total_seconds(), 3) if submitted else present.elapsed_s,
-        remaining_s=None,
-        lost_since=None,
-        retry_in_s=None,
-        ahead=None,
-        message=_message(present, end),
-    )
+    seen, submitted = active.tracker.snapshot, active.snapshot.submitted_at
+    # As seen here, else as the service says, which counts whole seconds.
+    said = (task.finished or task.cancelled) if task is not None else None
+    finished = active.ended_at or said or utc_now()
+    finished = max(finished, submitted or finished)
+    started = max(seen.started_at, submitted) if seen.started_at and submitted else seen.started_at
+    return {
+        "stage": seen.stage,
+        "percent": seen.percent,
+        "outputs": outputs,
+        "exit_code": task.exit_code if task is not None else None,
+        "compute_s": task.compute_s if task is not None else None,
+        "cost_usd": _cost_of(task, seen, state) if task is not None else None,
+        "started_at": min(started, finished) if started else None,
+        "finished_at": finished,
+        "message": _message(seen, state, task, error, outputs),
+        "error": error.to_dict() if error else None,
+    }
 
 
-def _message(present: Snapshot, end: _End) -> str:
+def _message(
+    seen: Snapshot, state: RunState, task: Task | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
+) -> str:
     """Returns what every view says beside the run's name and state, so neither is in it."""
-    if end.error is None:
-        return _problem_line(end.outputs)
-    is_told = end.state is RunState.FAILED and end.task is not None and present.message
-    return present.message if is_told else end.error.message
+    if error is None:
+        return _problem_line(outputs)
+    is_told = state is RunState.FAILED and task is not None and seen.message
+    return seen.message if is_told else error.message
 
 
 def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
@@ -313,7 +284,7 @@ def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
     if cost_usd:
         return cost_usd
     is_free_failure = state is RunState.FAILED and (task.exit_code or "").strip() not in ("", "0")
-    never_started = state is RunState.CANCELLED and present.started is None and task.started is None
+    never_started = state is RunState.CANCELLED and present.started_at is None and task.started is None
     is_listed_free = cost_usd is not None and (present.is_free or present.estimated_usd == 0)
     return Decimal(0) if is_free_failure or never_started or is_listed_free else None
 
@@ -369,11 +340,11 @@ def _problem_line(outputs: tuple[RunOutput, ...]) -> str:
 
 def _vanished(active: ActiveRun) -> RunFailed:
     return RunFailed(
-        f"the service does not know task {active.row.task_id} of run {active.run.short_id} any more",
+        f"the service does not know task {active.snapshot.task_id} of run {active.run.short_id} any more",
         billed="What it cost is unknown: the service has no record of it.",
         hint=f"%wiro rerun {active.run.short_id}",
         run_id=active.id,
-        task_id=active.row.task_id,
+        task_id=active.snapshot.task_id,
     )
 
 

@@ -19,7 +19,6 @@ from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.services.connection import Connection
-from wiro_nb.services.selection import FREE_SERVICES
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_ANSWERS = 3
@@ -54,7 +53,7 @@ class Follower:
         Returns:
             The task as the service shows it at the end; None when the service does not know it any more.
         """
-        task_id = active.row.task_id
+        task_id = active.snapshot.task_id
         assert task_id is not None
         self._active[task_id] = active
         self._poll_within(active, self._writer.settings.catch_up_s)
@@ -80,7 +79,7 @@ class Follower:
 
     def _start_reader(self, active: ActiveRun) -> None:
         self._stop_reader(active)
-        if active.token is not None:  # without it only polling can follow the task
+        if active.snapshot.task_token is not None:  # without it only polling can follow the task
             active.generation = self._connection.generation
             active.reader = asyncio.create_task(self._read_events(active), name="wiro-events")
             self._readers.add(active.reader)
@@ -94,11 +93,12 @@ class Follower:
         active.reader = None
 
     async def _read_events(self, active: ActiveRun) -> None:
-        assert active.token is not None
+        token = active.snapshot.task_token
+        assert token is not None
         try:
             events = await self._connection.events()
             active.generation = self._connection.generation
-            async with aclosing(events.stream(active.token, active.row.task_id or "")) as stream:
+            async with aclosing(events.stream(token, active.snapshot.task_id or "")) as stream:
                 async for item in stream:
                     if isinstance(item, SocketState):
                         self._on_socket_state(active, item)
@@ -194,7 +194,7 @@ class Follower:
     async def _read_detail(self, active: ActiveRun) -> None:
         """Reads one task's Detail; counts it when the service does not know the task."""
         try:
-            task = await self._connection.read_task(active.row.task_id, active.token)
+            task = await self._connection.read_task(active.snapshot.task_id, active.snapshot.task_token)
         except NotAccessible as error:
             if error.code is None:
                 raise  # a page of somebody in between, not the service's own word
@@ -204,7 +204,7 @@ class Follower:
 
     async def _read_list(self, due: Sequence[ActiveRun]) -> None:
         """Reads the newest tasks, page by page while due runs may still come; then reads the rest one by one."""
-        missing, seen = {active.row.task_id or "": active for active in due}, 0
+        missing, seen = {active.snapshot.task_id or "": active for active in due}, 0
         reach = len(self._active) + 20
         limit = min(_LIST_LIMIT, reach)
         while len(missing) > (_FEW if seen else 0) and seen < reach:
@@ -253,7 +253,7 @@ class Follower:
 
     def _is_gone(self, active: ActiveRun) -> bool:
         """Says whether to believe that a task is gone: a service in trouble knows nothing of paid tasks either."""
-        patience = 0.0 if active.row.service in FREE_SERVICES else self._writer.settings.unknown_patience_s
+        patience = 0.0 if active.snapshot.is_free else self._writer.settings.unknown_patience_s
         return active.unknown_count >= _UNKNOWN_ANSWERS and time.monotonic() - active.unknown_since >= patience
 
     def _lose_contact(self, runs: Sequence[ActiveRun], error: WiroError) -> None:
@@ -286,7 +286,7 @@ class Follower:
 
     async def cancel(self, active: ActiveRun) -> None:
         """Ends a submitted task: cancel while it queues, else kill. Detail tells whether the run ended first."""
-        task_id = active.row.task_id
+        task_id = active.snapshot.task_id
         assert task_id is not None
         for pause in _CANCEL_PAUSES_S:
             try:

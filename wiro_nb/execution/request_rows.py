@@ -10,18 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.config import ANY_NOTEBOOK
+from wiro_nb.config import ANY_NOTEBOOK, FREE_SERVICES
 from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.inputs import describe_files
-from wiro_nb.ids import new_run_id, short_id
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.ids import new_run_id
+from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.run_files import input_path, run_folder_name
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, Seed
-from wiro_nb.services.selection import FREE_SERVICES
 
 FREE_BASE_URL = "http://127.0.0.1/v1"
 """Address of a free service in records and ledger; its real port changes with each start."""
@@ -114,7 +112,6 @@ def plan_row(
         schema_sha256=schema.sha256,
         folder=str(out_folder / run_folder_name(schema.slug, run_id, created)),
         parent=dict(parent) if parent else None,
-        stage=str(Stage.WAITING),
         sweep_id=sweep_id,
         sweep_point=sweep_point,
         scope=scope,
@@ -153,37 +150,3 @@ def _file_from(parameter: str, item: Mapping[str, Any], notebook_dir: Path, row:
             hint=f"%wiro rerun {row.short_id} {parameter}=PATH",
         )
     return FileInput(parameter, name, path, None, content_type, path.stat().st_size, str(sha256))
-
-
-def snapshot_from_row(row: LedgerRow) -> Snapshot:
-    """Returns a run of the ledger as a snapshot for display."""
-    stages = {str(stage): stage for stage in Stage}
-    stage = Stage.DONE if row.state is RunState.SUCCEEDED else stages.get(row.stage, Stage.WAITING)
-    return Snapshot(
-        run_id=row.run_id,
-        short_id=short_id(row.run_id),
-        model=row.model,
-        service=row.service,
-        is_free=row.service in FREE_SERVICES,
-        state=row.state,
-        stage=stage,
-        prompt=str(row.parameters.get("prompt") or ""),
-        percent=100.0 if row.state is RunState.SUCCEEDED else row.percent,
-        created=row.created,
-        submitted=row.submitted_at,
-        started=row.started_at,
-        finished=row.finished_at,
-        elapsed_s=None if row.wall_s is None else round(row.wall_s, 1),
-        message=row.message,
-        estimated_usd=row.estimated_usd,
-        cost_usd=row.cost_usd,
-        outputs=row.outputs,
-        exit_code=row.exit_code,
-        task_id=row.task_id,
-        parameters=dict(row.parameters),
-        files={name: [dict(item) for item in items] for name, items in (row.request.get("files") or {}).items()},
-        seed=row.request.get("seed"),
-        parent=row.parent,
-        cancel_requested=row.cancel_at is not None
-        and row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED),
-    )

@@ -7,17 +7,15 @@ import io
 import logging
 import threading
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
 from wiro_nb.display_registry import call, present
-from wiro_nb.errors import RunCancelled, TimedOut, WiroError
+from wiro_nb.errors import RunCancelled, TimedOut, WiroError, error_from_dict
 from wiro_nb.io_thread import Completion
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
+from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
 from wiro_nb.services.selection import free_label
 
 _log = logging.getLogger(__name__)
@@ -64,43 +62,39 @@ class Run:
     `run.wait()`, `await run` and `run.on_change(...)` follow it; `run.path` is its first file.
     """
 
-    def __init__(self, controller: RunController, row: LedgerRow, snapshot: Snapshot) -> None:
+    def __init__(self, controller: RunController, row: LedgerRow) -> None:
         self._controller = controller
         self._lock = threading.Lock()
-        self._row = row
-        self._snapshot = snapshot
+        self._snapshot = Snapshot.of(row)
         self._error: WiroError | None = None
         self._done = False
         self._completion = Completion()
         # A tuple, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
         self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
+        if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
+            self._complete(error_from_dict(row.error))
 
     # What it is ------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
         """The run's id (ULID)."""
-        return self._row.run_id
+        return self._snapshot.run_id
 
     @property
     def short_id(self) -> str:
         """The last five letters of the id, lower case."""
-        return self._row.short_id
+        return self._snapshot.short_id
 
     @property
     def model(self) -> str:
         """The model's slug."""
-        return self._row.model
+        return self._snapshot.model
 
     @property
     def snapshot(self) -> Snapshot:
-        """The run at this moment; immutable."""
+        """The run at this moment; immutable. It holds the task token: not to be displayed as a whole."""
         return self._snapshot
-
-    @property
-    def row(self) -> LedgerRow:
-        """The run as the ledger keeps it (holds the task token: not for display)."""
-        return self._row
 
     @property
     def state(self) -> RunState:
@@ -127,14 +121,12 @@ class Run:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters as sent, files excluded."""
-        return dict(self._row.parameters)
+        return dict(self._snapshot.parameters)
 
     @property
     def files(self) -> dict[str, list[dict[str, Any]]]:
         """The input files by parameter: name, sha256, size_bytes, url."""
-        return {
-            name: [dict(item) for item in items] for name, items in (self._row.request.get("files") or {}).items()
-        }
+        return {name: [dict(item) for item in items] for name, items in self._snapshot.files.items()}
 
     @property
     def outputs(self) -> tuple[RunOutput, ...]:
@@ -144,7 +136,7 @@ class Run:
     @property
     def folder(self) -> Path | None:
         """Folder of the run's files on this machine, or None."""
-        return Path(self._row.folder) if self._row.folder else None
+        return Path(self._snapshot.folder) if self._snapshot.folder else None
 
     @property
     def path(self) -> Path | None:
@@ -179,7 +171,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any] | None:
         """The hashed record, or None until the end."""
-        return self._row.load_record()
+        return self._snapshot.load_record()
 
     @property
     def error(self) -> WiroError | None:
@@ -189,12 +181,12 @@ class Run:
     @property
     def task_id(self) -> str | None:
         """The service's id, or None while not submitted."""
-        return self._row.task_id
+        return self._snapshot.task_id
 
     @property
     def created(self) -> datetime:
         """When the run was asked for (UTC)."""
-        return self._row.created
+        return self._snapshot.created
 
     @property
     def log(self) -> list[str]:
@@ -251,7 +243,7 @@ class Run:
     def _may_go_on(self) -> bool:
         """False when nothing more will come: not even by asking again after a fault of machine or network."""
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
-        return not self.done or unfollowed or self._row.lacks_downloads
+        return not self.done or unfollowed or self._snapshot.lacks_downloads
 
     def _result(self, in_time: bool, timeout_s: float | None, check: bool) -> Run:
         if not in_time:
@@ -354,18 +346,25 @@ class Run:
         """Takes a newer snapshot; `_notify` calls the listeners."""
         self._snapshot = snapshot
 
-    def _publish_from_ledger(self, snapshot: Snapshot) -> None:
-        """Takes what another process wrote, when it is news; I/O thread only."""
-        before = self._snapshot
-        if replace(snapshot, version=before.version) != before:
-            self._snapshot = replace(snapshot, version=before.version + 1)
-            self._notify(self._snapshot)
+    def _take_row(self, row: LedgerRow) -> bool:
+        """Takes what another process wrote and calls the listeners when it is news; True when the run is over.
 
-    def _notify(self, snapshot: Snapshot) -> None:
+        I/O thread only. A row that was read before the end never takes the end back: only `_renew` may.
+        """
+        before = self._snapshot
+        if row.state.is_final or not before.state.is_final:
+            self._snapshot = before.with_row(row)
+            if self._snapshot != before:
+                self._notify()
+        if row.state.is_final:
+            self._complete(error_from_dict(row.error))
+        return row.state.is_final
+
+    def _notify(self) -> None:
         """Calls the listeners; I/O thread only."""
         for callback in self._callbacks:
             try:
-                callback(snapshot)
+                callback(self._snapshot)
             except BaseException:  # also SystemExit: it would end the run's own task
                 _log.exception("a change callback of run %s failed", self.short_id)
 
@@ -382,17 +381,11 @@ class Run:
         self._conclude(error)
         self._completion.set()
 
-    def _take_row(self, row: LedgerRow) -> None:
-        """Takes a newer row. One that was read before the end never takes the end back: only `_renew` may."""
-        if row.state.is_final or not self._row.state.is_final:
-            self._row = row
-
-    def _renew(self, row: LedgerRow, snapshot: Snapshot, error: WiroError | None) -> None:
+    def _renew(self, row: LedgerRow) -> None:
         """Takes what the ledger says now of a run that this process does not drive; another one may have."""
-        before = self._row
-        if (row.state, row.cost_usd, row.outputs) != (before.state, before.cost_usd, before.outputs):
-            self._snapshot, self._error = replace(snapshot, version=self._snapshot.version + 1), error
-        self._row = row
+        if (row.state, row.error) != (self._snapshot.state, self._snapshot.error):
+            self._error = error_from_dict(row.error)
+        self._snapshot = self._snapshot.with_row(row)
 
     def _reopen(self) -> None:
         """An uncertain run found its task: it goes on."""

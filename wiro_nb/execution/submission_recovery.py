@@ -21,8 +21,7 @@ from wiro_nb.api.answers import Task
 from wiro_nb.errors import SubmitUncertain, UnknownRun, WiroError
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
 from wiro_nb.ids import new_run_id
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.run_files import run_folder_name
 from wiro_nb.services.connection import Connection
 
@@ -83,7 +82,6 @@ class SubmissionRecovery:
             cause: What came in place of an answer, when it came just now.
         """
         await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
-        self._writer.change(active, state=RunState.UNCERTAIN, message=_ASKING)
         candidates: list[Task] | None = None
         mine: Task | None = None
         for pause in self._writer.settings.uncertain_checks_s:
@@ -120,7 +118,7 @@ class SubmissionRecovery:
 
     async def _search(self, active: ActiveRun) -> tuple[list[Task], Task | None] | None:
         """Asks for tasks that may be this run's, and the one that certainly is; None while nobody answers."""
-        row = active.row
+        row = active.snapshot
         try:
             listed = await self._tasks_since(_sent(row))
         except WiroError as error:
@@ -166,7 +164,7 @@ class SubmissionRecovery:
         ledger = self._writer.ledger
         # By the row's address: the sandbox's own is another one each time it starts.
         row = await self._writer.ledger_call(
-            lambda: ledger.find_task(active.row.service, active.row.base_url, task.id)
+            lambda: ledger.find_task(active.snapshot.service, active.snapshot.base_url, task.id)
         )
         return row is not None and row.run_id != active.id
 
@@ -274,7 +272,7 @@ def _double_of(row: LedgerRow, task: Task) -> LedgerRow:
         estimated_usd=row.estimated_usd,
         submitting_at=row.submitting_at,
         submitted_at=row.submitting_at,
-        stage=Stage.QUEUED.value,
+        stage=Stage.QUEUED,
         message=f"made by the request of run {row.short_id}, which does not have this task",
         folder=str(Path(row.folder).parent / run_folder_name(row.model, run_id, created)) if row.folder else None,
         parent=row.parent,

@@ -29,7 +29,7 @@ from wiro_nb.errors import (
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, cancelled_before_sending, utc_now
 from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.execution.submit_queue import SubmitQueue
-from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.ledger.state import RunState
 from wiro_nb.schema import WireBody, encode
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import LOCAL, ServiceChoice
@@ -117,7 +117,7 @@ class Submitter:
             outcome = await self._send_once(active)
             return outcome
         finally:
-            self.queue.leave(sent=active.row.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
+            self.queue.leave(sent=active.snapshot.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
 
     async def _send_once(self, active: ActiveRun) -> _Outcome:
         writer = self._writer
@@ -156,13 +156,16 @@ class Submitter:
         moment = utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
         try:
-            await writer.step(active, lambda: writer.ledger.mark_submitting(active.id, moment))
+            await writer.step(
+                active,
+                lambda: writer.ledger.mark_submitting(active.id, moment),
+                **dict.fromkeys(("ahead", "lost_since", "retry_in_s")),
+            )
         except LedgerError as error:
             if getattr(error, "reason", "") != "cancelled":
                 raise
             await writer.end_without_task(active, RunState.CANCELLED, cancelled_before_sending(active.run))
             return _Outcome.ENDED
-        writer.change(active, state=RunState.SUBMITTING, message="", ahead=None, lost_since=None, retry_in_s=None)
         if any(file.path is not None for files in active.prepared.files.values() for file in files):
             self.queue.skip_ahead()
         try:
@@ -194,18 +197,17 @@ class Submitter:
     async def _run(self, client: WiroClient, active: ActiveRun, body: WireBody, moment: datetime) -> Submitted:
         if utc_now() - moment > _SEND_WITHIN:
             # The machine slept in between: another kernel may have asked for the task, found none, and said so.
-            raise ConnectFailed("this machine was asleep before the run was sent", host=active.row.service)
+            raise ConnectFailed("this machine was asleep before the run was sent", host=active.snapshot.service)
         active.is_marked = active.is_marked and self._takes_no_marker != self._connection.choice
         return await client.run(
-            active.row.run_path,
+            active.snapshot.run_path,
             body,
             callback_url=marker_of(active.id) if active.is_marked else None,
             on_progress=lambda sent, total: self._show_upload(active, sent, total),
         )
 
     async def _adopt(self, active: ActiveRun, task_id: str, token: str, *, moment: datetime | None = None) -> None:
-        moment = moment or active.row.submitting_at or utc_now()
-        active.token = token
+        moment = moment or active.snapshot.submitting_at or utc_now()
         for attempt in range(_WRITE_TRIES):
             try:
                 await self._writer.step(
@@ -217,19 +219,9 @@ class Submitter:
                 if attempt == _WRITE_TRIES - 1:
                     raise
                 await asyncio.sleep(1.0)
-        self._writer.change(
-            active,
-            state=RunState.SUBMITTED,
-            stage=Stage.QUEUED,
-            task_id=task_id,
-            submitted=moment,
-            message="",
-            percent=None,
-        )
 
     async def _back_to_planned(self, active: ActiveRun) -> None:
         await self._writer.step(active, lambda: self._writer.ledger.mark_planned(active.id))
-        self._writer.change(active, state=RunState.PLANNED)
 
     async def _wait_to_retry(self, active: ActiveRun, started: float, pause: float) -> bool:
         """Waits before the next try; fails the run and returns False when it has waited too long already."""
@@ -238,7 +230,7 @@ class Submitter:
         waited = time.monotonic() - started
         if waited + pause > patience:
             error = ConnectFailed(
-                f"{active.row.service} could not be reached for {waited:.0f} s",
+                f"{active.snapshot.service} could not be reached for {waited:.0f} s",
                 hint=f"%wiro, then %wiro rerun {active.run.short_id}",
                 run_id=active.id,
             )
@@ -248,7 +240,7 @@ class Submitter:
             active,
             lost_since=active.snapshot.lost_since or utc_now(),
             retry_in_s=pause,
-            message=f"{active.row.service} cannot be reached: nothing was sent, trying again",
+            message=f"{active.snapshot.service} cannot be reached: nothing was sent, trying again",
         )
         await asyncio.wait({active.cancelled}, timeout=pause)
         return True
@@ -273,6 +265,8 @@ def is_ambiguous(error: WiroError) -> bool:
 def _refused(active: ActiveRun, error: WiroError) -> WiroError:
     if isinstance(error, ApiError) and not error.billed:
         error.billed = "Nothing was billed."
-    if active.row.service == LOCAL and (pull := error.message.partition(" Type: ")[2]):  # its weights are not here
+    if active.snapshot.service == LOCAL and (
+        pull := error.message.partition(" Type: ")[2]
+    ):  # its weights are not here
         error.hint = f"{pull}, then %wiro rerun {active.run.short_id}"
     return error

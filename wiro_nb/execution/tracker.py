@@ -113,7 +113,7 @@ class Tracker:
             return current
         changes: dict[str, Any] = {"lost_since": None, "retry_in_s": None, "task_id": current.task_id or task.id}
         if task.started is not None:
-            changes["started"] = task.started
+            changes["started_at"] = task.started
         if task.log:
             changes |= self._whole_log(task.log)
         if task.status == _CANCELLED:
@@ -154,15 +154,7 @@ class Tracker:
         return self._apply({"lost_since": self._snapshot.lost_since or now, "retry_in_s": retry_in_s}, now)
 
     def update(self, now: datetime, **changes: Any) -> Snapshot:
-        """Takes what this side knows: state, message, ahead, task_id, submitted, cancel_requested and so on.
-
-        The rules hold here too: after an end nothing changes, and the stage only rises.
-        """
-        stage, state = changes.get("stage"), changes.get("state")
-        if stage is not None and stage.rank < self._snapshot.stage.rank:
-            del changes["stage"]
-        if state is not None and state.is_final and changes.get("finished") is None:
-            changes["finished"] = self._snapshot.finished or now
+        """Takes what this side knows: message, cancel_at, estimated_usd and so on; nothing after an end."""
         return self._apply(changes, now)
 
     def _is_mine(self, task_id: str | None) -> bool:
@@ -199,7 +191,7 @@ class Tracker:
             "percent": 100.0,
             "exit_code": task.exit_code,
             "cost_usd": task.total_cost_usd,
-            "finished": task.finished or now,
+            "finished_at": task.finished or now,
             "message": "" if task.outputs else "The service lists no files for this run.",
         }
         return self._apply(changes, now)
@@ -211,7 +203,7 @@ class Tracker:
             "preview": None,
             "exit_code": task.exit_code,
             "cost_usd": task.total_cost_usd,
-            "finished": task.finished or task.cancelled or now,
+            "finished_at": task.finished or task.cancelled or now,
             "outputs": tuple(_output(output) for output in task.outputs),
         }
         return self._apply({**changes, **end}, now)
@@ -221,8 +213,8 @@ class Tracker:
         if stage is None or stage.rank <= current.stage.rank:
             return {}
         changes: dict[str, Any] = {"stage": stage, "ahead": None}
-        if stage.rank >= Stage.GENERATING.rank and current.started is None:
-            changes["started"] = now
+        if stage.rank >= Stage.GENERATING.rank and current.started_at is None:
+            changes["started_at"] = now
         return changes
 
     def _progress(self, progress: Progress, now: datetime) -> dict[str, Any]:
@@ -268,15 +260,16 @@ class Tracker:
         # A thousand runs send many events a second: what stays as it is must not be built anew.
         elapsed_s, remaining_s = _elapsed(current, differing, now), self._remaining(current, differing, now)
         if differing or elapsed_s != current.elapsed_s or remaining_s != current.remaining_s:
-            moved = {"elapsed_s": elapsed_s, "remaining_s": remaining_s, "version": current.version + 1}
-            self._snapshot = current.with_changes({**differing, **moved})
+            self._snapshot = current.with_changes(
+                {**differing, "elapsed_s": elapsed_s, "remaining_s": remaining_s}
+            )
         return self._snapshot
 
     def _remaining(self, snapshot: Snapshot, changes: Mapping[str, Any], now: datetime) -> float | None:
         if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
             return None
         state, stage = changes.get("state", snapshot.state), changes.get("stage", snapshot.stage)
-        started = changes.get("started", snapshot.started)
+        started = changes.get("started_at", snapshot.started_at)
         if stage is not Stage.GENERATING or state.is_final or changes.get("lost_since", snapshot.lost_since):
             return None
         if self._service_remaining is not None:
@@ -329,8 +322,8 @@ def _percent(progress: Progress) -> float | None:
 
 
 def _elapsed(snapshot: Snapshot, changes: Mapping[str, Any], now: datetime) -> float | None:
-    submitted: datetime | None = changes.get("submitted", snapshot.submitted)
-    finished: datetime | None = changes.get("finished", snapshot.finished)
+    submitted: datetime | None = changes.get("submitted_at", snapshot.submitted_at)
+    finished: datetime | None = changes.get("finished_at", snapshot.finished_at)
     if submitted is None:
         return None
     if finished is not None:

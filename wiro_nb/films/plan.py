@@ -151,7 +151,7 @@ def _known_run(manager: Manager, shot: Shot, source: Run | None) -> Run | None:
         run = manager.get(shot.run_id)
     except UnknownRun:
         return None
-    parent = (run.row.parent or {}).get("run_id")
+    parent = (run.snapshot.parent or {}).get("run_id")
     is_same = not shot.source or (source is not None and source.id == parent)
     return run if is_same and run.state is RunState.SUCCEEDED else None
 

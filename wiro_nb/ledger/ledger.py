@@ -26,9 +26,9 @@ from wiro_nb.ledger.recovery import (
     remember_budget,
     rows_from_sidecars,
 )
-from wiro_nb.ledger.rows import LedgerRow, export_line, insert_missing, insert_row
+from wiro_nb.ledger.rows import export_line, insert_missing, insert_row
 from wiro_nb.ledger.spending import Reuse, answer_plans, check_budget
-from wiro_nb.ledger.state import RunOutput, RunState, Stage
+from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.redaction import redact, redact_value, register_secret
 
 P = ParamSpec("P")
@@ -45,7 +45,17 @@ _NEXT: Mapping[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
 }
-_AMENDABLE = frozenset({"outputs", "record", "folder", "starred", "cancel_at", "estimated_usd", "cost_usd"})
+_AMENDABLE = frozenset(
+    {"outputs", "record", "message", "folder", "starred", "cancel_at", "estimated_usd", "cost_usd"}
+)
+_TOLD = frozenset({"message", "error", "request"})
+"""Texts of the service and the user, which are masked when a step writes them."""
+_OF_THE_END = frozenset(
+    {
+        *("started_at", "finished_at", "compute_s", "exit_code", "cost_usd", "outputs", "record"),
+        *("error", "message", "stage", "percent"),
+    }
+)
 
 
 def _read(query: Callable[Concatenate[sqlite3.Connection, P], T]) -> Callable[Concatenate[Ledger, P], T]:
@@ -254,56 +264,36 @@ class Ledger:
 
     def mark_uncertain(self, run_id: str, message: str = "", error: dict[str, Any] | None = None) -> LedgerRow:
         """Writes that the answer to Run was lost: the task may exist."""
-        return self._step(run_id, RunState.UNCERTAIN, message=redact(message), error=redact_value(error))
+        return self._step(run_id, RunState.UNCERTAIN, message=message, error=error)
 
-    def finish(
-        self,
-        run_id: str,
-        state: RunState,
-        *,
-        finished_at: datetime | None = None,
-        started_at: datetime | None = None,
-        compute_s: float | None = None,
-        exit_code: str | None = None,
-        cost_usd: Decimal | None = None,
-        outputs: tuple[RunOutput, ...] | None = None,
-        record: str | None = None,
-        error: dict[str, Any] | None = None,
-        message: str | None = None,
-        stage: str | None = None,
-    ) -> LedgerRow:
-        """Writes the end of a run; what is None stays as it is. Writing the same end again only fills in more.
+    def finish(self, run_id: str, state: RunState, **changes: Any) -> LedgerRow:
+        """Writes the end of a run. Writing the same end again only fills in more.
+
+        Args:
+            run_id: The run.
+            state: How it ended.
+            changes: Fields of the row that are known now; what is None stays as it is.
 
         Raises:
-            LedgerError: `state` is not final, or the run has ended in another way.
+            LedgerError: `state` is not final, the run has ended in another way, or a field is not of the end.
         """
-        if not state.is_final:
-            raise LedgerError(f"A run does not end as {state}.", reason="transition")
-        if compute_s is None and started_at is not None and finished_at is not None:
-            compute_s = max(0.0, (finished_at - started_at).total_seconds())
-        given: dict[str, Any] = {
-            "finished_at": finished_at,
-            "started_at": started_at,
-            "compute_s": compute_s,
-            "exit_code": exit_code,
-            "cost_usd": cost_usd,
-            "outputs": outputs,
-            "record": record,
-            "error": redact_value(error),
-            "message": None if message is None else redact(message),
-            "stage": stage,
-        }
-        changes = {name: value for name, value in given.items() if value is not None}
-        return self._step(run_id, state, **changes, lease_owner=None, lease_until=None)
+        forbidden = sorted(set(changes) - _OF_THE_END)
+        if forbidden or not state.is_final:
+            raise LedgerError(f"A run does not end as {state}, {forbidden}.", reason="transition")
+        known = {name: value for name, value in changes.items() if value is not None}
+        if "compute_s" not in known and {"started_at", "finished_at"} <= known.keys():
+            known["compute_s"] = max(0.0, (known["finished_at"] - known["started_at"]).total_seconds())
+        known |= {} if state is RunState.FAILED else {"stage": Stage.DONE}
+        return self._step(run_id, state, **known, lease_owner=None, lease_until=None)
 
     def _step(self, run_id: str, state: RunState, **changes: Any) -> LedgerRow:
         def work(connection: sqlite3.Connection) -> LedgerRow:
             row = queries.get(connection, run_id)
             if row.state is not state:
                 _check_step(row, state)
-            if state.is_final:
-                changes["request"] = redact_value(row.request)
-            return writes.change(connection, run_id, state=state, **changes)
+            told = {**changes, "request": row.request} if state.is_final else changes
+            masked = {name: redact_value(told[name]) for name in _TOLD & told.keys()}
+            return writes.change(connection, run_id, state=state, **{**told, **masked})
 
         return self._database.write(work)
 

@@ -13,8 +13,8 @@ from operator import index
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.ids import match_ids, normalise_query
 from wiro_nb.ledger.history import PastRun
-from wiro_nb.ledger.rows import WHOLE_ROW, LedgerRow, read_money, row_from_sql, time_text
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.rows import WHOLE_ROW, read_money, row_from_sql, time_text
+from wiro_nb.ledger.state import LedgerRow, RunState
 
 _UNFINISHED = tuple(state for state in RunState if not state.is_final)
 _NEAR = 5
@@ -143,15 +143,10 @@ def unfinished(
     return select(connection, notebook=notebook, service=service, state=_UNFINISHED, limit=None)[::-1]
 
 
-def incomplete(
-    connection: sqlite3.Connection, free: Collection[str], service: str | None = None
-) -> tuple[LedgerRow, ...]:
+def incomplete(connection: sqlite3.Connection, service: str | None = None) -> tuple[LedgerRow, ...]:
     """Returns the runs of a service that ended in the last 30 days and lack their cost or a file, latest first.
 
-    Args:
-        connection: Of the ledger.
-        free: Services that bill nothing: only files are missed.
-        service: Its name; None for all.
+    Free services bill nothing: of their runs only files are missed. `service` None stands for all.
     """
     found = connection.execute(
         f"""
@@ -163,11 +158,8 @@ def incomplete(
         """,
         (service, time_text(datetime.now(UTC) - _COMPLETE_WITHIN)),
     )
-    return tuple(
-        row
-        for row in map(row_from_sql, found)
-        if row.lacks_downloads or (row.is_cost_open and row.service not in free)
-    )
+    rows = map(row_from_sql, found)
+    return tuple(row for row in rows if row.lacks_downloads or (row.is_cost_open and not row.is_free))
 
 
 def find_task(connection: sqlite3.Connection, service: str, base_url: str, task_id: str) -> LedgerRow | None:

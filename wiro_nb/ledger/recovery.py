@@ -21,8 +21,8 @@ from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file, relative_path
 from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
-from wiro_nb.ledger.rows import COLUMNS, DAMAGE, LedgerRow, insert_missing, intact_row, money_text, read_money
-from wiro_nb.ledger.state import RunOutput, RunState, Stage
+from wiro_nb.ledger.rows import COLUMNS, DAMAGE, insert_missing, intact_row, money_text, read_money
+from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.schema import hash_request
@@ -302,7 +302,7 @@ def _row_from_record(
         finished_at=finished_at,
         # The record's own `elapsed_s` counts from submission: it includes the queue.
         compute_s=(finished_at - started_at).total_seconds() if started_at and finished_at else None,
-        stage=str(Stage.DONE),
+        stage=Stage.DONE,
         outputs=tuple(_read_output(item, folder, notebook_dir) for item in record.get("outputs") or ()),
         record=canonical_json(dict(record)),
         folder=str(folder),

@@ -5,139 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wiro_nb.ids import short_id
 from wiro_nb.ledger.history import work_signature, work_units
-from wiro_nb.ledger.state import RunOutput, RunState
+from wiro_nb.ledger.state import ROW_FIELDS, LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.redaction import SecretText, redact, redact_value
 
-
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
-    """One run in the ledger.
-
-    Attributes:
-        run_id: ULID. state: see `RunState`. model: slug. run_path: path after `/Run/`.
-        service: "sandbox", "local", "cloud" or a name. base_url: where it was sent.
-        notebook: Path of the notebook as the host gives it, or None. cell_id: or None.
-        source_sha256: Hash of the cell's source, or None. origin: "magic", "form", "python" or "cli".
-        request_sha256: Identity of the request. request: `parameters` as sent, `files`, `seed`.
-        schema_sha256: Of the model's schema, or None.
-        task_id: The service's id, or None. task_token: bearer secret; never shown, never exported.
-        exit_code: The service's `pexit`, or None. estimated_usd, cost_usd: or None when unknown.
-        created, submitting_at, submitted_at, started_at, finished_at: UTC or None.
-        compute_s: Seconds of work as the service counts them, or from start to end; without the queue.
-        stage, percent (0..100), message: The latest progress.
-        outputs: Files made. record: The hashed record as canonical JSON text, or None.
-        folder: Absolute folder of the run's files on this machine; never exported.
-        parent: {"run_id", "output"} of the run it continues, or None.
-        error: {"kind", "message", "hint", ...} or None.
-        starred: Picked by the user.
-        lease_owner, lease_until: Which process tracks it, and until when (UTC).
-        deleted: Forgotten: not listed any more, but still counted as spent.
-        sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
-        cancel_at: When the user asked to cancel it (UTC), in any process; or None.
-        scope: Where it answers the same request again: its notebook, else `FOLDER/*`; None in rows of earlier
-            versions without a notebook. account: Hash that tells the accounts of a service apart, or None.
-    """
-
-    run_id: str
-    state: RunState
-    model: str
-    run_path: str
-    service: str
-    base_url: str
-    created: datetime
-    request_sha256: str = ""
-    request: dict[str, Any] = field(default_factory=dict)
-    notebook: str | None = None
-    cell_id: str | None = None
-    source_sha256: str | None = None
-    origin: str = "python"
-    schema_sha256: str | None = None
-    task_id: str | None = None
-    task_token: str | None = field(default=None, repr=False)
-    exit_code: str | None = None
-    estimated_usd: Decimal | None = None
-    cost_usd: Decimal | None = None
-    submitting_at: datetime | None = None
-    submitted_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    compute_s: float | None = None
-    stage: str = ""
-    percent: float | None = None
-    message: str = ""
-    outputs: tuple[RunOutput, ...] = ()
-    record: str | None = None
-    folder: str | None = None
-    parent: dict[str, Any] | None = None
-    error: dict[str, Any] | None = None
-    starred: bool = False
-    lease_owner: str | None = None
-    lease_until: datetime | None = None
-    deleted: bool = False
-    sweep_id: str | None = None
-    sweep_point: int | None = None
-    cancel_at: datetime | None = None
-    scope: str | None = None
-    account: str | None = None
-
-    @property
-    def short_id(self) -> str:
-        """The last five letters of the id, lower case."""
-        return short_id(self.run_id)
-
-    @property
-    def is_cost_open(self) -> bool:
-        """True when the run has ended and the service may still bill it, or has not said what it cost."""
-        return self.state.is_final and self.task_id is not None and self.cost_usd is None
-
-    @property
-    def lacks_downloads(self) -> bool:
-        """True when the run succeeded and the service still may have a file of it that is not here."""
-        return self.state is RunState.SUCCEEDED and any(output.problem and output.url for output in self.outputs)
-
-    @property
-    def wall_s(self) -> float | None:
-        """Seconds from submission to the end, the queue included; None while either is unknown."""
-        if self.submitted_at is None or self.finished_at is None:
-            return None
-        return max(0.0, (self.finished_at - self.submitted_at).total_seconds())
-
-    def locate(self, output: RunOutput) -> Path | None:
-        """Returns where an output lies on this machine, or None when that is not known."""
-        if not output.path:
-            return None
-        relative = PurePosixPath(output.path)
-        if self.folder is None:
-            return Path(relative) if relative.is_absolute() else None
-        # The folder is the run's own; the path begins at the notebook's folder, which holds the run's.
-        beside = Path(self.folder, relative.name)
-        inside = Path(self.folder, relative)
-        return beside if beside.exists() or not inside.exists() else inside
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters as sent."""
-        value = self.request.get("parameters")
-        return value if isinstance(value, dict) else {}
-
-    def load_record(self) -> dict[str, Any] | None:
-        """Returns the record; None where there is none, or its text is damaged."""
-        try:
-            return _read_object(self.record)
-        except DAMAGE:
-            return None
-
-
 _OUTPUT_FIELDS = frozenset(item.name for item in fields(RunOutput))
-COLUMNS = tuple(item.name for item in fields(LedgerRow))
+COLUMNS = ROW_FIELDS
 WHOLE_ROW = ", ".join(COLUMNS)
 """What to select for `row_from_sql`."""
 _LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until", "scope", "account"})
@@ -216,6 +94,13 @@ def _read_request(text: str) -> dict[str, Any]:
     return request
 
 
+_STAGES = {stage.value: stage for stage in Stage}
+
+
+def _read_stage(text: str) -> Stage:
+    return _STAGES.get(text, Stage.WAITING)  # "" before there is one; a later version may have others
+
+
 def _outputs_text(outputs: tuple[RunOutput, ...]) -> str | None:
     return json_text([asdict(output) for output in outputs])
 
@@ -236,8 +121,8 @@ _TO_SQL: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("estimated_usd", "cost_usd"), money_text),
     **dict.fromkeys(("request", "parent", "error"), json_text),
     **dict.fromkeys(("starred", "deleted"), int),
-    **dict.fromkeys(("message", "stage"), clean_text),
-    "state": str,
+    **dict.fromkeys(("state", "stage"), str),
+    "message": clean_text,
     "outputs": _outputs_text,
 }
 _FROM_SQL: dict[str, Callable[[Any], Any]] = {
@@ -247,6 +132,7 @@ _FROM_SQL: dict[str, Callable[[Any], Any]] = {
     "request": _read_request,
     **dict.fromkeys(("starred", "deleted"), bool),
     "state": RunState,
+    "stage": _read_stage,
     "outputs": _read_outputs,
     "task_token": lambda text: None if text is None else SecretText(text),
 }

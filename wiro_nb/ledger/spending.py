@@ -13,7 +13,8 @@ from decimal import ROUND_UP, Decimal
 
 from wiro_nb.errors import BudgetExceeded
 from wiro_nb.ledger import queries
-from wiro_nb.ledger.rows import WHOLE_ROW, LedgerRow, money_text, row_from_sql
+from wiro_nb.ledger.rows import WHOLE_ROW, money_text, row_from_sql
+from wiro_nb.ledger.state import LedgerRow
 
 
 @dataclass(frozen=True, slots=True)

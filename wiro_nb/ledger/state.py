@@ -1,13 +1,18 @@
-"""What can be known of a run at one moment: the state that views show and the ledger stores."""
+"""What is known of a run: its row in the ledger, and the snapshot that adds live progress to it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+from wiro_nb.config import FREE_SERVICES
+from wiro_nb.ids import short_id
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Preview
@@ -88,77 +93,204 @@ class RunOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A run at one moment. Immutable: a change makes a new one with a higher `version`.
+class LedgerRow:
+    """One run in the ledger.
 
     Attributes:
-        run_id: ULID. short_id: its last five letters, lower case.
-        model: Slug. service: "sandbox", "local", "cloud" or a name; is_free: nothing is billed.
-        state: Ledger state. stage: What the service is doing; also where a failed run failed.
-        percent: 0..100 or None when unknown. step, steps: of the model's loop. rate with rate_unit ("it/s").
-        created, submitted, started, finished: UTC or None.
-        elapsed_s: Seconds since submission (final value when finished). remaining_s: estimate or None.
-        log_tail: The latest log lines (at most 200). log_count: all lines seen.
-        message: One line for people about the present state (why it waits, what went wrong).
-        ahead: Runs ahead of this one while waiting for a slot, or None.
-        lost_since: When contact was lost, or None. retry_in_s: seconds to the next try at that moment.
-        estimated_usd: Forecast or None (unknown). cost_usd: What the service billed, None until known.
-        outputs: Files made. exit_code: The service's `pexit`, or None.
-        cancel_requested: True once the user asked for it.
-        preview: The latest look at the clip while it is generated, where the service shows one.
-        parent: The run this one was made from, as the record has it; None for none.
+        run_id: ULID. state: see `RunState`. model: slug. run_path: path after `/Run/`.
+        service: "sandbox", "local", "cloud" or a name. base_url: where it was sent.
+        notebook: Path of the notebook as the host gives it, or None. cell_id: or None.
+        source_sha256: Hash of the cell's source, or None. origin: "magic", "form", "python" or "cli".
+        request_sha256: Identity of the request. request: `parameters` as sent, `files`, `seed`.
+        schema_sha256: Of the model's schema, or None.
+        task_id: The service's id, or None. task_token: bearer secret; never shown, never exported.
+        exit_code: The service's `pexit`, or None. estimated_usd, cost_usd: or None when unknown.
+        created, submitting_at, submitted_at, started_at, finished_at: UTC or None.
+        compute_s: Seconds of work as the service counts them, or from start to end; without the queue.
+        stage, percent (0..100), message: The latest progress.
+        outputs: Files made. record: The hashed record as canonical JSON text, or None.
+        folder: Absolute folder of the run's files on this machine; never exported.
+        parent: {"run_id", "output"} of the run it continues, or None.
+        error: {"kind", "message", "hint", ...} or None.
+        starred: Picked by the user.
+        lease_owner, lease_until: Which process tracks it, and until when (UTC).
+        deleted: Forgotten: not listed any more, but still counted as spent.
+        sweep_id, sweep_point: The sweep it was started for and its place in it from 0, or None.
+        cancel_at: When the user asked to cancel it (UTC), in any process; or None.
+        scope: Where it answers the same request again: its notebook, else `FOLDER/*`; None in rows of earlier
+            versions without a notebook. account: Hash that tells the accounts of a service apart, or None.
     """
 
     run_id: str
-    short_id: str
-    model: str
-    service: str
-    is_free: bool
     state: RunState
-    stage: Stage
-    prompt: str = ""
-    percent: float | None = None
-    step: int | None = None
-    steps: int | None = None
-    rate: float | None = None
-    rate_unit: str = ""
-    created: datetime | None = None
-    submitted: datetime | None = None
-    started: datetime | None = None
-    finished: datetime | None = None
-    elapsed_s: float | None = None
-    remaining_s: float | None = None
-    log_tail: tuple[str, ...] = ()
-    log_count: int = 0
-    message: str = ""
-    ahead: int | None = None
-    lost_since: datetime | None = None
-    retry_in_s: float | None = None
+    model: str
+    run_path: str
+    service: str
+    base_url: str
+    created: datetime
+    request_sha256: str = ""
+    request: dict[str, Any] = field(default_factory=dict)
+    notebook: str | None = None
+    cell_id: str | None = None
+    source_sha256: str | None = None
+    origin: str = "python"
+    schema_sha256: str | None = None
+    task_id: str | None = None
+    task_token: str | None = field(default=None, repr=False)
+    exit_code: str | None = None
     estimated_usd: Decimal | None = None
     cost_usd: Decimal | None = None
+    submitting_at: datetime | None = None
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    compute_s: float | None = None
+    stage: Stage = Stage.WAITING
+    percent: float | None = None
+    message: str = ""
     outputs: tuple[RunOutput, ...] = ()
-    exit_code: str | None = None
-    task_id: str | None = None
-    cancel_requested: bool = False
-    parameters: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    seed: dict[str, Any] | None = None
+    record: str | None = None
+    folder: str | None = None
     parent: dict[str, Any] | None = None
-    preview: Preview | None = None
-    version: int = 0
+    error: dict[str, Any] | None = None
+    starred: bool = False
+    lease_owner: str | None = field(default=None, compare=False)
+    lease_until: datetime | None = field(default=None, compare=False)
+    deleted: bool = False
+    sweep_id: str | None = None
+    sweep_point: int | None = None
+    cancel_at: datetime | None = None
+    scope: str | None = None
+    account: str | None = None
+
+    @property
+    def short_id(self) -> str:
+        """The last five letters of the id, lower case."""
+        return short_id(self.run_id)
 
     @property
     def is_cost_open(self) -> bool:
         """True when the run has ended and the service may still bill it, or has not said what it cost."""
         return self.state.is_final and self.task_id is not None and self.cost_usd is None
 
+    @property
+    def lacks_downloads(self) -> bool:
+        """True when the run succeeded and the service still may have a file of it that is not here."""
+        return self.state is RunState.SUCCEEDED and any(output.problem and output.url for output in self.outputs)
+
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds from submission to the end, the queue included; None while either is unknown."""
+        if self.submitted_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.submitted_at).total_seconds())
+
+    def locate(self, output: RunOutput) -> Path | None:
+        """Returns where an output lies on this machine, or None when that is not known."""
+        if not output.path:
+            return None
+        relative = PurePosixPath(output.path)
+        if self.folder is None:
+            return Path(relative) if relative.is_absolute() else None
+        # The folder is the run's own; the path begins at the notebook's folder, which holds the run's.
+        beside = Path(self.folder, relative.name)
+        inside = Path(self.folder, relative)
+        return beside if beside.exists() or not inside.exists() else inside
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as sent."""
+        value = self.request.get("parameters")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def prompt(self) -> str:
+        """The prompt among the parameters, or ""."""
+        return str(self.parameters.get("prompt") or "")
+
+    @property
+    def files(self) -> dict[str, list[dict[str, Any]]]:
+        """The input files by parameter: name, sha256, size_bytes, url."""
+        return self.request.get("files") or {}
+
+    @property
+    def seed(self) -> dict[str, Any] | None:
+        """The seed: `parameter`, `value` and whether it is `pinned`; None for a model without one."""
+        return self.request.get("seed")
+
+    @property
+    def is_free(self) -> bool:
+        """True when its service bills nothing."""
+        return self.service in FREE_SERVICES
+
+    @property
+    def cancel_requested(self) -> bool:
+        """True while a run that the user asked to be cancelled goes on."""
+        is_open = self.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED)
+        return is_open and self.cancel_at is not None
+
+    def load_record(self) -> dict[str, Any] | None:
+        """Returns the record; None where there is none, or its text is damaged."""
+        try:
+            record = json.loads(self.record or "null")
+        except (ValueError, RecursionError):
+            return None
+        return record if isinstance(record, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(LedgerRow):
+    """A run at one moment: its row in the ledger with what the row does not keep, and progress that is newer.
+
+    Immutable: a change makes a new one with a higher `version`.
+
+    Attributes:
+        step, steps: Of the model's loop. rate with rate_unit ("it/s").
+        elapsed_s: Seconds since submission (final value when finished). remaining_s: estimate or None.
+        log_tail: The latest log lines (at most 200). log_count: all lines seen.
+        ahead: Runs ahead of this one while waiting for a slot, or None.
+        lost_since: When contact was lost, or None. retry_in_s: seconds to the next try at that moment.
+        preview: The latest look at the clip while it is generated, where the service shows one.
+    """
+
+    step: int | None = None
+    steps: int | None = None
+    rate: float | None = None
+    rate_unit: str = ""
+    elapsed_s: float | None = None
+    remaining_s: float | None = None
+    log_tail: tuple[str, ...] = ()
+    log_count: int = 0
+    ahead: int | None = None
+    lost_since: datetime | None = None
+    retry_in_s: float | None = None
+    preview: Preview | None = None
+    version: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, row: LedgerRow) -> Snapshot:
+        """Returns a run as its row shows it."""
+        return cls(*(getattr(row, name) for name in ROW_FIELDS)).with_row(row)
+
+    def with_row(self, row: LedgerRow) -> Snapshot:
+        """Returns the run with a newer row; what rows do not keep stays, as far as it still holds."""
+        changes = {name: getattr(row, name) for name in ROW_FIELDS}
+        if row.state is RunState.SUCCEEDED:
+            changes |= {"stage": Stage.DONE, "percent": 100.0}
+        if row.state.is_final or row.state is RunState.UNCERTAIN:
+            changes |= dict.fromkeys(("remaining_s", "ahead", "lost_since", "retry_in_s", "preview"))
+            changes |= {} if row.wall_s is None else {"elapsed_s": round(row.wall_s, 3)}
+        return self.with_changes(changes)
+
     def with_changes(self, changes: Mapping[str, Any]) -> Snapshot:
         """Returns a copy with other values: what `dataclasses.replace` does, in a third of its time."""
         changed = object.__new__(Snapshot)
         for name in _SNAPSHOT_FIELDS:
             _set(changed, name, changes[name] if name in changes else getattr(self, name))
+        _set(changed, "version", self.version + 1)
         return changed
 
 
 _set = object.__setattr__
-_SNAPSHOT_FIELDS = tuple(item.name for item in fields(Snapshot))
+ROW_FIELDS = tuple(item.name for item in fields(LedgerRow))
+_SNAPSHOT_FIELDS = tuple(item.name for item in fields(Snapshot) if item.name != "version")

@@ -18,8 +18,8 @@ from typing import Any
 
 from wiro_nb.errors import LedgerError
 from wiro_nb.ledger import queries
-from wiro_nb.ledger.rows import LedgerRow, money_text, time_text, to_sql
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.rows import money_text, time_text, to_sql
+from wiro_nb.ledger.state import LedgerRow, RunState
 
 
 def change(connection: sqlite3.Connection, run_id: str, **changes: Any) -> LedgerRow:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wiro_nb.execution.request_rows import snapshot_from_row
 from wiro_nb.ids import short_id
+from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.formatting import format_count, shorten
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
 from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
@@ -69,9 +69,7 @@ def tree_output(root: Branch, wanted: str) -> Output:
 
 def _branches(branch: Branch, wanted: str, depth: int) -> Iterator[tuple[Html, str]]:
     row, name = branch.row, short_id(branch.run_id)
-    about = (
-        "not in this ledger" if row is None else f"{row.model}, {status_of(snapshot_from_row(row)).label.lower()}"
-    )
+    about = "not in this ledger" if row is None else f"{row.model}, {status_of(Snapshot.of(row)).label.lower()}"
     prompt = "" if row is None else shorten(" ".join(str(row.parameters.get("prompt") or "").split()), _PROMPT)
     link = {"made again from": "made again", "": ""}.get(branch.link, branch.link.removesuffix(" of"))
     told = ", ".join(filter(None, (link, about, prompt)))

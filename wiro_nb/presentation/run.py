@@ -164,7 +164,7 @@ def poster_base64(picture: bytes) -> str:
 def run_text(snapshot: Snapshot, notice: str = "") -> str:
     """Returns the run in plain text, for terminals and for viewers without HTML."""
     lines = [f"wiro: {notice}"] if notice else []
-    when = snapshot.finished or snapshot.submitted or snapshot.created
+    when = snapshot.finished_at or snapshot.submitted_at or snapshot.created
     at = f", {format_datetime(when)}" if when else ""
     state = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
     lines.append(f"wiro: {state.lower()}  {snapshot.model}, run {snapshot.short_id}{at}")
@@ -241,7 +241,7 @@ def _head(snapshot: Snapshot, tail: str = "", *, status: Status | None = None, t
 
 
 def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str], more: Child) -> Child:
-    when = snapshot.finished or snapshot.created
+    when = snapshot.finished_at or snapshot.created
     title = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 10px 0;white-space:pre-wrap"
     again = "Get the file again, at no cost: " if "download" in next_command(snapshot) else "Run it again: "
     right = (

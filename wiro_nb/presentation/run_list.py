@@ -236,7 +236,7 @@ def _text_row(snapshot: Snapshot, settings: str) -> tuple[str, ...]:
 
 def format_run_time(snapshot: Snapshot) -> str:
     """Returns when a run ended; "now" until then."""
-    moment = snapshot.finished or snapshot.created
+    moment = snapshot.finished_at or snapshot.created
     return format_when(moment) if snapshot.state.is_final and moment is not None else "now"
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.execution.finalize import build_run_record
-from wiro_nb.execution.request_rows import Origin, notebook_dir_of, snapshot_from_row
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of
 from wiro_nb.ids import short_id
-from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.local_models import catalog
 from wiro_nb.local_models.weights import commit_of, locate
 from wiro_nb.provenance.find import FoundRecord, find_records, split_source
@@ -263,7 +263,7 @@ def record_of(row: LedgerRow) -> dict[str, Any]:
     """
     if (record := row.load_record()) is not None:
         return check_record(record, source=f"run {row.short_id}")
-    return build_run_record(row, snapshot_from_row(row), [])
+    return build_run_record(row, [])
 
 
 def find_input(manager: Manager, home: Path, source: Source | None = None) -> Callable[[str], Path | None]:

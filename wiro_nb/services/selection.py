@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Credentials, Service
-from wiro_nb.config import data_dir
+from wiro_nb.config import FREE_SERVICES, data_dir
 from wiro_nb.errors import ConfigError, MissingCredentials
 from wiro_nb.redaction import SecretText
 from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
@@ -21,8 +21,6 @@ from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
 SANDBOX = "sandbox"
 LOCAL = "local"
 _FREE_LABELS = {SANDBOX: "free, sandbox", LOCAL: "free, on this machine"}
-FREE_SERVICES = frozenset(_FREE_LABELS)
-"""The services that this package starts as processes of its own. They bill nothing."""
 ALLOW_HTTP = "WIRO_ALLOW_HTTP"
 """Set to anything, it lets the key travel over plain http to other machines."""
 

@@ -19,7 +19,7 @@ from wiro_nb.errors import DownloadFailed, LedgerError, UnknownRun
 from wiro_nb.execution.run import Run
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow
+from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.media import decode
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.schema.values import Prepared
@@ -106,8 +106,8 @@ def take_frame(ledger: Ledger, run: Run, index: int, folders: Sequence[Path]) ->
         raise DownloadFailed(
             f"run {run.short_id} has no file here", hint=f"%wiro download {run.short_id}", run_id=run.id
         )
-    data = _find_frame(ledger, run.row, index, folders) or decode.frame(run.path, index)
-    _note_frame(ledger, run.row, data, index)
+    data = _find_frame(ledger, run.snapshot, index, folders) or decode.frame(run.path, index)
+    _note_frame(ledger, run.snapshot, data, index)
     return data
 
 

@@ -18,21 +18,20 @@ from typing import Any, TypeVar
 
 from wiro_nb.config import Settings, cache_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
-from wiro_nb.execution.active_run import StateWriter, error_from_dict, session_closed_error
+from wiro_nb.execution.active_run import StateWriter, session_closed_error
 from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs
-from wiro_nb.execution.request_rows import Origin, notebook_dir_of, snapshot_from_row
+from wiro_nb.execution.request_rows import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
 from wiro_nb.services.catalogue import ModelCard
-from wiro_nb.services.selection import FREE_SERVICES, ServiceChoice
+from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.services.services import Services
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
@@ -206,7 +205,7 @@ class Manager:
     def complete_ended(self) -> None:
         """Asks the service for the costs and files that ended runs lack; returns at once."""
         with contextlib.suppress(ConfigError, LedgerError):  # without a key nothing can be asked
-            rows = self.ledger.incomplete(FREE_SERVICES, self.service_name)[:_MOST_INCOMPLETE]
+            rows = self.ledger.incomplete(self.service_name)[:_MOST_INCOMPLETE]
             if rows:
                 runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows]
                 self._submit_quietly(self._the_worker().ended.complete(runs))
@@ -222,7 +221,7 @@ class Manager:
         task = self._ask(read_task(self.services.connection(self.service_name), task_id))
         row = attach_task(self.ledger, task, self.choice, origin or Origin(), self.settings.out_dir)
         run = self._handle(row)
-        if not run.row.state.is_final:
+        if not run.snapshot.state.is_final:
             run._reopen()
             self.follow(run)
         return run
@@ -247,13 +246,13 @@ class Manager:
         One that stopped without an end is taken up again: the service is asked about an uncertain one anew, and
         for the files of a success whose download failed.
         """
-        lacks_files = run.row.lacks_downloads
-        if run.done and (self._closed or (run.row.state.is_final and not lacks_files)):
+        lacks_files = run.snapshot.lacks_downloads
+        if run.done and (self._closed or (run.snapshot.state.is_final and not lacks_files)):
             return
         if run.done:
             run._reopen()
         try:
-            worker, notebook_dir = self._the_worker(), notebook_dir_of_row(run.row)
+            worker, notebook_dir = self._the_worker(), notebook_dir_of_row(run.snapshot)
             self._submit_quietly(
                 worker.ended.complete([(run, notebook_dir)], once=True)
                 if lacks_files
@@ -266,15 +265,15 @@ class Manager:
 
     def cancel(self, run: Run) -> None:
         """Asks for the end of a run; returns at once."""
-        if run.row.state.is_final or (run.done and run.row.state is not RunState.PLANNED):
+        if run.snapshot.state.is_final or (run.done and run.snapshot.state is not RunState.PLANNED):
             return
-        self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.row)))
+        self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.snapshot)))
 
     def star(self, run: Run, is_starred: bool) -> None:
         """Picks a run as the best, or takes that back; what listens to the run is told."""
-        if run.row.starred != is_starred:
-            run._take_row(self.ledger.amend(run.id, starred=is_starred))
-            self._io.call_soon(run._notify, run.snapshot)
+        if run.snapshot.starred != is_starred:
+            self.ledger.amend(run.id, starred=is_starred)
+            self._io.run(self._the_worker().star(run, is_starred))
 
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again.
@@ -282,11 +281,13 @@ class Manager:
         Raises:
             DownloadFailed: They cannot be had.
         """
-        self._io.run(self._the_worker().ended.fetch(run, notebook_dir_of_row(run.row)), timeout_s=_FETCH_TIMEOUT_S)
+        self._io.run(
+            self._the_worker().ended.fetch(run, notebook_dir_of_row(run.snapshot)), timeout_s=_FETCH_TIMEOUT_S
+        )
 
     def frame_png(self, run: Run, index: int) -> bytes:
         """Returns one picture of a run's clip as PNG, with the same bytes each time; see `take_frame`."""
-        kept = notebook_dir_of_row(run.row) / OUTPUTS_FOLDER / INPUTS_FOLDER
+        kept = notebook_dir_of_row(run.snapshot) / OUTPUTS_FOLDER / INPUTS_FOLDER
         return take_frame(self.ledger, run, index, (kept, cache_dir() / "inputs"))
 
     @property
@@ -368,14 +369,12 @@ class Manager:
         with self._lock:
             run = self._runs.get(row.run_id)
             if run is None:
-                run = self._runs[row.run_id] = Run(self, row, snapshot_from_row(row))
-                if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
-                    run._complete(error_from_dict(row.error))
+                run = self._runs[row.run_id] = Run(self, row)
             elif run.done:
-                if row.state is not run.row.state:
+                if row.state is not run.snapshot.state:
                     # The row may have been read before the run's last step: what it says now is true of both.
                     row = self.ledger.get(row.run_id)
-                run._renew(row, snapshot_from_row(row), error_from_dict(row.error))
+                run._renew(row)
             return run
 
     def _take_up(self, row: LedgerRow, planned: Prepared | None, notebook_dir: Path) -> Submission:

@@ -21,9 +21,8 @@ from wiro_nb.execution.request_rows import FREE_BASE_URL, Origin, notebook_dir_o
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.recovery import remember_folder
-from wiro_nb.ledger.rows import LedgerRow
 from wiro_nb.ledger.spending import Reuse
-from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
@@ -347,5 +346,5 @@ def _row_of_task(task: Task, choice: ServiceChoice, base_url: str, origin: Origi
         task_id=task.id,
         task_token=task.token or None,
         submitted_at=task.created or row.created,
-        stage=str(Stage.QUEUED),
+        stage=Stage.QUEUED,
     )

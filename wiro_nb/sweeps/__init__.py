@@ -136,7 +136,7 @@ class Sweep:
     @property
     def best(self) -> Run | None:
         """The run that was picked, or None. Assign a run (or its place) to pick it; None takes it back."""
-        return next((run for run in self.runs if run.row.starred), None)
+        return next((run for run in self.runs if run.snapshot.starred), None)
 
     @best.setter
     def best(self, chosen: Run | int | None) -> None:
@@ -218,7 +218,7 @@ class Sweep:
                 "estimated_usd": run.estimate,
                 "cost_usd": run.cost_usd,
                 "path": str(run.path) if run.path else None,
-                "best": run.row.starred,
+                "best": run.snapshot.starred,
             }
             listed.append(
                 {**point.values, **{name: value for name, value in facts.items() if name not in point.values}}

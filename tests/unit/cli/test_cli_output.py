@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.snapshots import make_snapshot
 from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code, exit_code
-from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.formatting import fit_terminal, format_bar, wrap_terminal
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -84,7 +85,7 @@ def test_a_log_says_once_that_contact_is_lost_and_once_that_it_is_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     line = ProgressLine()
-    shot = Snapshot("01JD", "y1abc", "a/b", "sandbox", True, RunState.SUBMITTED, Stage.GENERATING)
+    shot = make_snapshot(RunState.SUBMITTED, Stage.GENERATING, run_id="01JDY1ABC", service="sandbox")
     for lost_since in (None, NOW, NOW, None, None):
         line(replace(shot, lost_since=lost_since))
     line(replace(shot, state=RunState.UNCERTAIN, message="No answer to Run; looking for the task"))
@@ -97,7 +98,7 @@ def test_a_log_says_once_that_contact_is_lost_and_once_that_it_is_back(
 
 
 def test_a_progress_bar_fills_in_plain_characters_where_others_cannot_be_written() -> None:
-    shot = Snapshot("01JD", "y1abc", "a/b", "sandbox", True, RunState.SUBMITTED, Stage.GENERATING, percent=50.0)
+    shot = make_snapshot(RunState.SUBMITTED, Stage.GENERATING, run_id="01JDY1ABC", percent=50.0)
     plain = format_bar(shot, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     assert plain == "y1abc [#######-------] Generating 50%"
     assert "███████░░░░░░░" in format_bar(shot, io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))

@@ -93,7 +93,7 @@ def test_a_signed_clip_says_whose_credentials_it_carries(
     assert shown in run_text(run.snapshot)
     assert shown in run_text(manager.get(run.id).snapshot)
     assert run.path is not None
-    assert hash_file(run.path) == run.row.outputs[0].stored_sha256
+    assert hash_file(run.path) == run.snapshot.outputs[0].stored_sha256
     assert b"not made by a model" in run.path.read_bytes()
     assert b"trainedAlgorithmicMedia" not in run.path.read_bytes()
     monkeypatch.setenv(KEY, str(tmp_path / "none.pem"))
@@ -238,7 +238,7 @@ def test_a_task_that_shows_an_error_is_watched_until_it_recovers(manager: Manage
     assert "The worker was lost" in run.snapshot.message
     sandbox.release(run.snapshot.task_id)
     assert run.wait(60).state is RunState.SUCCEEDED
-    assert run.row.cost_usd
+    assert run.snapshot.cost_usd
 
 
 def test_inputs_of_every_type_reach_the_service_as_they_are(manager: Manager, sandbox: Any) -> None:

@@ -11,8 +11,7 @@ import pytest
 from wiro_nb.api.answers import Task, read_task
 from wiro_nb.execution.submission_recovery import choose_task, find_candidates, marker_of, may_be_of
 from wiro_nb.ids import new_run_id
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.state import LedgerRow, RunState
 
 MODEL = "owner/model"
 SENT = datetime(2026, 1, 1, 12, 0, 0, 900_000, tzinfo=UTC)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.snapshots import make_snapshot
 from wiro_nb.api.answers import Event, Output, Preview, Progress, Task
 from wiro_nb.execution.tracker import LOG_LINES, STAGE_OF_STATUS, Tracker, clean_lines, failure_sentence
-from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.redaction import register_secret
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -30,16 +31,12 @@ def at(seconds: float) -> datetime:
 def tracker(expected_s: float | None = None, **changes: Any) -> Tracker:
     values: dict[str, Any] = {
         "run_id": "01KAJ0000000000000000K3F9A",
-        "short_id": "k3f9a",
         "model": "wiro/animate-diff",
-        "service": "sandbox",
-        "is_free": True,
-        "state": RunState.SUBMITTED,
-        "stage": Stage.WAITING,
         "task_id": "7",
-        "submitted": START,
+        "submitted_at": START,
     }
-    return Tracker(Snapshot(**{**values, **changes}), expected_s=expected_s)
+    started = make_snapshot(RunState.SUBMITTED, **{"stage": Stage.WAITING, **values, **changes})
+    return Tracker(started, expected_s=expected_s)
 
 
 def step(number: int, of: int = 10, **changes: Any) -> Event:
@@ -86,7 +83,7 @@ def test_a_whole_life_ends_with_the_files_to_fetch_and_then_done() -> None:
     assert (fetching.cost_usd, fetching.exit_code, fetching.elapsed_s) == (Decimal("0.1"), "0", 20.0)
     assert followed.succeeded
     assert not followed.needs_detail
-    assert (fetching.finished, fetching.outputs[0].name) == (at(20), CLIP.name)
+    assert (fetching.finished_at, fetching.outputs[0].name) == (at(20), CLIP.name)
 
 
 @pytest.mark.parametrize("exit_code", ["1", "137", "00", "-1", "ok"])
@@ -153,7 +150,7 @@ def test_a_cancel_event_asks_detail_which_ends_the_run_where_it_was() -> None:
     followed.feed_event(Event("task_cancel", "7"), at(3))
     assert followed.needs_detail
     snapshot = followed.feed_task(task("task_cancel", cancelled=at(2)), at(4))
-    assert (snapshot.state, snapshot.stage, snapshot.finished) == (RunState.CANCELLED, Stage.QUEUED, at(2))
+    assert (snapshot.state, snapshot.stage, snapshot.finished_at) == (RunState.CANCELLED, Stage.QUEUED, at(2))
 
 
 def test_messages_of_another_task_are_ignored() -> None:
@@ -225,12 +222,10 @@ def test_a_version_rises_only_with_a_change() -> None:
     assert followed.update(at(2)).version == first.version + 1
 
 
-def test_what_this_side_says_follows_the_same_rules() -> None:
+def test_what_this_side_says_changes_a_run_until_its_end() -> None:
     followed = tracker(stage=Stage.GENERATING)
-    snapshot = followed.update(at(4), stage=Stage.QUEUED, cancel_requested=True)
-    assert (snapshot.stage, snapshot.cancel_requested) == (Stage.GENERATING, True)
-    ended = followed.update(at(5), state=RunState.FAILED, message="refused")
-    assert ended.finished == at(5)
+    assert followed.update(at(4), cancel_at=at(4)).cancel_requested
+    ended = followed.feed_task(task("task_cancel"), at(5))
     assert followed.update(at(6), message="later") is ended
 
 

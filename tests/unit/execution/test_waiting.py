@@ -201,7 +201,7 @@ def test_closing_wakes_whoever_looks_on_too_and_nobody_waits_in_vain_afterwards(
     run = submit(manager, "[hold] a cat")
     wait_for_stage(run, Stage.GENERATING)
     other = make_manager()
-    seen, late = other.get(run.short_id), Run(other, run.row, run.snapshot)
+    seen, late = other.get(run.short_id), Run(other, run.snapshot)
     caught: list[BaseException] = []
 
     def wait() -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.state import LedgerRow, RunState
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 TOKEN = "tok-8d2f61c07a"

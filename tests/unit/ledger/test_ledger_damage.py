@@ -21,8 +21,8 @@ from tests.unit.ledger.ledger_tools import TOKEN, done, insert, plan, submitted
 from wiro_nb.errors import InputError, LedgerError
 from wiro_nb.ledger import connection as ledger_connection
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.rows import LedgerRow, export_line
-from wiro_nb.ledger.state import RunState
+from wiro_nb.ledger.rows import export_line
+from wiro_nb.ledger.state import LedgerRow, RunState
 
 
 def opened_with(*pragmas: str, uri: str = "") -> Callable[[Path], sqlite3.Connection]:

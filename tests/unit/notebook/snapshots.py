@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from tests.snapshots import CREATED, change, make_snapshot
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 
 CLIP = RunOutput(
@@ -24,18 +24,15 @@ CLIP = RunOutput(
 )
 POSTER = b"\xff\xd8\xff" + bytes(range(256)) * 30
 
-DONE = Snapshot(
+DONE = make_snapshot(
+    RunState.SUCCEEDED,
+    Stage.DONE,
     run_id="01JD5Q9W8R7T6Y5V4K3H28K2QF",
-    short_id="8k2qf",
     model="pruna/vace",
     service="cloud",
-    is_free=False,
-    state=RunState.SUCCEEDED,
-    stage=Stage.DONE,
-    prompt="a lighthouse above a stormy sea",
     percent=100.0,
-    created=datetime(2026, 11, 21, 14, 2, tzinfo=UTC),
-    finished=datetime(2026, 11, 21, 14, 2, 9, tzinfo=UTC),
+    created=CREATED,
+    finished_at=datetime(2026, 11, 21, 14, 2, 9, tzinfo=UTC),
     elapsed_s=9.0,
     cost_usd=Decimal("0.038"),
     estimated_usd=Decimal("0.04"),
@@ -47,7 +44,7 @@ DONE = Snapshot(
 
 def at(snapshot: Snapshot = DONE, **changes: Any) -> Snapshot:
     """Returns the run with other values."""
-    return replace(snapshot, **changes)
+    return change(snapshot, **changes)
 
 
 FAILED = at(

@@ -115,7 +115,7 @@ def test_any_text_reads_back_the_same_and_stays_text(text: str) -> None:
 @given(st.text(), st.text(), st.text())
 def test_hostile_texts_of_a_run_make_no_tag_and_no_attribute(prompt: str, name: str, value: str) -> None:
     evil = '"><script>alert(1)</script>'
-    snapshot = at(prompt=prompt + evil, parameters={name + evil: value + evil}, model=evil, short_id=evil)
+    snapshot = at(prompt=prompt + evil, parameters={name + evil: value + evil}, model=evil, run_id=evil)
     read = Page(run_output(snapshot).html)
     assert "script" not in read.tags
     assert {attribute for _, attribute, _ in read.attributes} <= ATTRIBUTES
@@ -207,7 +207,7 @@ def test_other_states_say_what_happened_and_what_it_cost(snapshot: Snapshot, sai
 
 
 def test_a_sandbox_run_is_free_and_says_so() -> None:
-    assert "costfree, sandbox" in Page(run_output(at(is_free=True, service="sandbox")).html).text.lower()
+    assert "costfree, sandbox" in Page(run_output(at(service="sandbox")).html).text.lower()
 
 
 def test_an_error_names_near_values_cost_and_one_command() -> None:

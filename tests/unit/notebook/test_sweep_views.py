@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from tests.snapshots import change, make_snapshot
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare.view import compare_runs, mark_words
@@ -40,16 +40,13 @@ def plan_of(*axes: str, zipped: bool = False, free_label: str = "", **changes: A
 def snapshot(state: RunState = RunState.SUCCEEDED, stage: Stage = Stage.DONE, **changes: Any) -> Snapshot:
     values: dict[str, Any] = {
         "run_id": "01KAJ0000000000000000K3F9A",
-        "short_id": "k3f9a",
         "model": "wiro/animate-diff",
-        "service": "cloud",
-        "is_free": False,
         "prompt": "a <b>sea</b> for $5",
         "elapsed_s": 9.0,
         "cost_usd": Decimal("0.038") if state is RunState.SUCCEEDED else None,
         "outputs": (CLIP,) if state is RunState.SUCCEEDED else (),
     }
-    return Snapshot(state=state, stage=stage, **{**values, **changes})
+    return make_snapshot(state, stage, **{**values, **changes})
 
 
 def poster(colour: str = "teal") -> bytes:
@@ -172,7 +169,7 @@ def test_unfinished_sweeps_say_how_to_go_on() -> None:
 
 def test_only_what_differs_is_listed_and_changed_words_are_marked() -> None:
     first = snapshot(parameters={"prompt": "a lighthouse above a stormy sea", "seed": "7", "steps": 10})
-    second = replace(first, parameters={"prompt": "a lighthouse above a calm sea", "seed": "12", "steps": 10})
+    second = change(first, parameters={"prompt": "a lighthouse above a calm sea", "seed": "12", "steps": 10})
     found = compare_runs([first, second])
     assert [row.name for row in found.differ] == ["prompt", "seed"]
     assert [piece for piece in found.differ[0].cells[0] if piece[1]] == [("stormy ", True)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.snapshots import make_snapshot
 from wiro_nb.api.answers import Preview
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.widgets import RunCard, card_view
@@ -20,15 +21,12 @@ NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
 def snapshot(state: RunState, stage: Stage, **changes: Any) -> Snapshot:
     base: dict[str, Any] = {
         "run_id": "01JD00000000000000000ABCDE",
-        "short_id": "abcde",
         "model": "a/b",
-        "service": "cloud",
-        "is_free": False,
-        "submitted": NOW,
+        "submitted_at": NOW,
         "estimated_usd": Decimal("0.04"),
         "prompt": "a lighthouse",
     }
-    return Snapshot(**{**base, "state": state, "stage": stage, **changes})
+    return make_snapshot(state, stage, **{**base, **changes})
 
 
 GENERATING = snapshot(
@@ -44,8 +42,8 @@ GENERATING = snapshot(
 )
 
 EXPECTED = {
-    "slot": (snapshot(RunState.PLANNED, Stage.WAITING, ahead=1, submitted=None), "Waiting for a slot", "off"),
-    "sending": (snapshot(RunState.SUBMITTING, Stage.WAITING, submitted=None), "Sending", "brand"),
+    "slot": (snapshot(RunState.PLANNED, Stage.WAITING, ahead=1, submitted_at=None), "Waiting for a slot", "off"),
+    "sending": (snapshot(RunState.SUBMITTING, Stage.WAITING, submitted_at=None), "Sending", "brand"),
     "queued": (snapshot(RunState.SUBMITTED, Stage.QUEUED, elapsed_s=12.0), "Queued", "brand"),
     "running": (GENERATING, "Generating", "brand"),
     "lost": (
@@ -106,7 +104,7 @@ def test_a_lost_run_keeps_its_last_number_and_its_age() -> None:
 
 
 def test_cancelling_is_said_on_the_button() -> None:
-    view = card_view(snapshot(RunState.SUBMITTED, Stage.QUEUED, cancel_requested=True), now=NOW)
+    view = card_view(snapshot(RunState.SUBMITTED, Stage.QUEUED, cancel_at=NOW), now=NOW)
     assert view["actions"][0]["label"] == "Cancelling"
     assert view["actions"][0]["off"] is True
 
@@ -186,7 +184,7 @@ def test_a_preview_comes_with_the_moment_in_one_message_and_goes_with_the_end(me
 
 
 def test_a_finished_card_says_what_made_the_clip_and_what_stands_in_for_a_setting() -> None:
-    done = snapshot(RunState.SUCCEEDED, Stage.DONE, service="local", is_free=True)
+    done = snapshot(RunState.SUCCEEDED, Stage.DONE, service="local")
     made_by = {"engine": "diffusers", "pipeline": "WanPipeline", "device": "CPU", "notes": ["a stands in for b."]}
     view = card_view(done, now=NOW, record={"made_by": made_by})
     assert view["facts"][-1] == ["Made by", "diffusers, WanPipeline, CPU"]

@@ -169,7 +169,7 @@ def test_every_kind_of_remains_makes_the_same_request(manager: Manager, own_fold
         assert (image.name, image.sha256) == (photo.name, first.files["inputImage"][0]["sha256"])
     second = again(manager, notebook)
     assert second.files == first.files
-    assert second.row.parent == {"run_id": first.id, "output": None}
+    assert second.snapshot.parent == {"run_id": first.id, "output": None}
 
 
 def test_without_its_ledger_a_clip_and_its_store_are_enough(
@@ -237,7 +237,7 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
     plan = replay.plan_rerun(manager, source)
     assert "made on elsewhere; this would go to cloud" in plan.lines
     second = replay.send(manager, plan).run.wait(300)
-    assert second.row.base_url == manager.choice.base_url
+    assert second.snapshot.base_url == manager.choice.base_url
     assert "collector" not in json.dumps(second.record)
     assert sandbox.audit()["requests"]["Run"] == asked + 1
 
@@ -337,30 +337,30 @@ def test_a_run_made_from_another_names_it_and_the_chain_is_told(manager: Manager
     first = submit(manager)
     frame = first.frame(-1)
     second = submit(manager, VACE, inputImage=frame)
-    assert second.row.parent == {"run_id": first.id, "output": 0, "frame": -1}
+    assert second.snapshot.parent == {"run_id": first.id, "output": 0, "frame": -1}
     assert second.record is not None
-    assert second.record["parent"] == second.row.parent
+    assert second.record["parent"] == second.snapshot.parent
     saved = own_folders / "saved by hand.png"
     frame.save(saved)
     by_file = submit(manager, VACE, inputImage=saved)
-    assert by_file.row.parent == second.row.parent
+    assert by_file.snapshot.parent == second.snapshot.parent
     third = again(manager, second.short_id)
-    told = chain_text(manager.ledger, third.row)
+    told = chain_text(manager.ledger, third.snapshot)
     assert told == (
         f"{third.short_id} made again from {second.short_id} ({VACE}), "
         f"from the last frame of {first.short_id} ({WAN})"
     )
-    assert chain_text(manager.ledger, first.row) == ""
+    assert chain_text(manager.ledger, first.snapshot) == ""
     effects = submit(manager, VACE, inputImage=f"run:{first.short_id}")
-    assert effects.row.parent == second.row.parent
+    assert effects.snapshot.parent == second.snapshot.parent
 
 
 def test_a_chain_ends_after_ten_and_never_runs_in_a_circle(manager: Manager) -> None:
-    rows = [submit(manager).row]
+    rows = [submit(manager).snapshot]
     for _ in range(12):
         parent = {"run_id": rows[-1].run_id, "output": None}
         run = manager.submit(manager.prepare(WAN, {"prompt": "a cat"}), parent=parent, fresh=True).wait(300)
-        rows.append(run.row)
+        rows.append(run.snapshot)
     told = chain_text(manager.ledger, rows[-1])
     assert told.count("made again from") == 10
     assert told.endswith("and further back")
@@ -395,10 +395,10 @@ def test_comparing_by_what_was_sent_and_what_is_missing(manager: Manager, own_fo
 def test_verify_knows_the_tokens_of_the_ledger_and_damaged_files(manager: Manager, own_folders: Path) -> None:
     run = submit(manager)
     assert run.path is not None
-    assert run.row.task_token
+    assert run.snapshot.task_token
     assert {item.level for item in verify(manager, [own_folders], ledger=True)} == {"ok"}
     leaking = own_folders / "leaking.ipynb"
-    leaking.write_text(json.dumps({"cells": [{"source": f"token = '{run.row.task_token}'"}], "metadata": {}}))
+    leaking.write_text(json.dumps({"cells": [{"source": f"token = '{run.snapshot.task_token}'"}], "metadata": {}}))
     assert [item.kind for item in verify(manager, [leaking]) if item.level == "problem"] == ["secret"]
     run.path.write_bytes(run.path.read_bytes() + b"\0")
     problems = [item for item in verify(manager, [], ledger=True) if item.level == "problem"]

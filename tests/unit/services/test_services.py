@@ -163,7 +163,7 @@ def test_a_page_that_the_service_refuses_is_asked_for_once_by_all_runs_and_anew_
         return int(service.audit()["requests"].get("Tool/Detail", 0))
 
     for run in [submit(manager, f"cat {number}") for number in range(5)]:
-        assert run.wait(60).row.estimated_usd is None
+        assert run.wait(60).snapshot.estimated_usd is None
     submit(manager, "one more").wait(60)
     assert asked() == 1
     assert manager.prices.detail(WAN) is None
@@ -172,7 +172,7 @@ def test_a_page_that_the_service_refuses_is_asked_for_once_by_all_runs_and_anew_
         submit(manager, "within a limit", max_cost_usd=Decimal(5))
     assert asked() == 2
     assert manager.prices.detail(WAN) is not None
-    assert submit(manager, "within a limit", max_cost_usd=Decimal(5)).wait(60).row.estimated_usd is not None
+    assert submit(manager, "within a limit", max_cost_usd=Decimal(5)).wait(60).snapshot.estimated_usd is not None
     assert asked() == 3
 
 
@@ -198,4 +198,4 @@ def test_a_busy_service_is_asked_for_a_price_again_soon(
     point_at(start_sandbox("--engine", "instant", "--speed", "50", "--faults", "Tool/Detail:503@1-4"))
     manager = make_manager()
     assert manager.prices.detail(WAN) is None
-    assert submit(manager, "a cat").wait(60).row.estimated_usd is not None
+    assert submit(manager, "a cat").wait(60).snapshot.estimated_usd is not None

@@ -38,8 +38,8 @@ def test_record_tree_and_crate_say_the_whole_line(manager: Manager, capsys: Any)
     line = {"run_id": first.id, "output": 0, "frame": -1}
     assert third.record["parent"] == {"run_id": second.id, "output": 0, "frame": -1, "parent": line}
 
-    found = tree(manager.ledger, third.row)
-    assert found == tree(manager.ledger, first.row)
+    found = tree(manager.ledger, third.snapshot)
+    assert found.to_dict() == tree(manager.ledger, first.snapshot).to_dict()
     assert found.run_id == first.id
     assert [child.run_id for child in found.children] == [second.id, other.id]
     assert [child.run_id for child in found.children[0].children] == [third.id]

@@ -24,7 +24,7 @@ from wiro_nb.api.transport import HttpTransport
 from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
-from wiro_nb.execution.request_rows import Origin, plan_row, snapshot_from_row
+from wiro_nb.execution.request_rows import Origin, plan_row
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot, Stage
@@ -243,7 +243,7 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
             pass
 
     async def burst() -> list[float | None]:
-        run = Run(Controller(), row, snapshot_from_row(row))  # type: ignore[arg-type]
+        run = Run(Controller(), row)  # type: ignore[arg-type]
         writer = StateWriter(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
         active = ActiveRun(run=run, connection=None, notebook_dir=Path())  # type: ignore[arg-type]
         heard: list[float | None] = []

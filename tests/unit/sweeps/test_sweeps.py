@@ -258,7 +258,7 @@ def test_the_best_is_one_run_and_survives_a_restart(
     assert sweep.best is None
     sweep.best = 0
     sweep.best = sweep[2]
-    assert [run.row.starred for run in sweep] == [False, False, True]
+    assert [run.snapshot.starred for run in sweep] == [False, False, True]
     first.close()
     again = start(make_manager(), {"seed": "41..43"})
     assert again.best is not None

@@ -198,7 +198,7 @@ class ComparisonView(Displayable):
         return {"clips": clips, **data, "same": list(found.same)}
 
     def _stars(self) -> list[bool]:
-        return [run.row.starred for run in self.runs]
+        return [run.snapshot.starred for run in self.runs]
 
     def _on_change(self, _snapshot: Snapshot) -> None:
         """Shows the stars as they are now, while the widget is open."""
@@ -211,7 +211,7 @@ class ComparisonView(Displayable):
     def _on_action(self, widget: ComparisonWidget, action: str, position: int) -> None:
         run = self.runs[position]
         if action == "star":
-            is_picked = not run.row.starred
+            is_picked = not run.snapshot.starred
             for other in self.runs:  # one is the best
                 session.manager().star(other, is_picked and other is run)
         elif action == "poster" and (picture := read_poster(run)) is not None:

@@ -238,7 +238,7 @@ def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
     from wiro_nb.reproduce.replay import Source, record_of
 
-    return fitting_values(Source(record_of(handle.row), handle.short_id, "ledger"), schema)
+    return fitting_values(Source(record_of(handle.snapshot), handle.short_id, "ledger"), schema)
 
 
 def fitting_values(source: Source, schema: ModelSchema) -> dict[str, Any]:

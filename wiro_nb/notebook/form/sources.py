@@ -80,7 +80,7 @@ def _kind(run: Run) -> str:
 def _entry(run: Run, kind: str) -> dict[str, Any]:
     snapshot = run.snapshot
     poster = next(iter(read_posters(run, snapshot).values()), None)
-    moment = snapshot.finished or snapshot.created
+    moment = snapshot.finished_at or snapshot.created
     return {
         "id": run.short_id,
         "kind": kind,

@@ -187,7 +187,7 @@ def runs(
 def _remark(run: Run, *, with_notebook: bool) -> str:
     """Returns what a list says of a run besides: its notebook, and that its file is gone."""
     gone = FILE_GONE.format(run.short_id) if is_gone(run) else ""
-    name = PurePath(run.row.notebook).name if with_notebook and run.row.notebook else ""
+    name = PurePath(run.snapshot.notebook).name if with_notebook and run.snapshot.notebook else ""
     return ". ".join(filter(None, (name, gone)))
 
 
@@ -209,7 +209,7 @@ def show(query: str | Run) -> Run:
         session.manager().follow(handle)
         bridge.follow(handle)
     session.last_run = handle
-    lineage = chain_text(session.manager(choose=False).ledger, handle.row)
+    lineage = chain_text(session.manager(choose=False).ledger, handle.snapshot)
     session.set_notice(handle.id, f"Made from other runs: {lineage}." if lineage else "")
     return handle
 
@@ -224,7 +224,7 @@ def tree(query: str | Run) -> Output:
     from wiro_nb.session import lineage
 
     handle = find_run(query)
-    return tree_output(lineage.tree(session.manager(choose=False).ledger, handle.row), handle.id)
+    return tree_output(lineage.tree(session.manager(choose=False).ledger, handle.snapshot), handle.id)
 
 
 def wait(query: str | Run | None = None) -> RunMessage:
@@ -342,7 +342,7 @@ def find_run(query: str | Run, *, ends_it: bool = False) -> Run:
         return held
     context = current_context()
     found = session.manager().get(query, context.notebook)
-    if ends_it and found.row.notebook != context.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
+    if ends_it and found.snapshot.notebook != context.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
         raise UnknownRun(
             f"{query!r} fits run {found.short_id}, which is not of this notebook",
             hint=f"give its whole short id: {found.short_id}",

@@ -33,7 +33,7 @@ class CardController:
         price, poster = _again_price(run.snapshot), _poster_of(run) or ""
         notice = notice or (FILE_GONE.format(run.short_id) if is_gone(run) else "")
         self.card = RunCard(
-            run.snapshot, again_price=price, poster=poster, notice=notice, is_starred=run.row.starred
+            run.snapshot, again_price=price, poster=poster, notice=notice, is_starred=run.snapshot.starred
         )
         self._stops: list[Callable[[], None]] = [self.card.on_action(lambda _card, action: self._act(action))]
 
@@ -66,7 +66,7 @@ class CardController:
         else:  # the end is shown at once
             pacer.drop(self.card)
             poster, record = (_poster_of(self.run), self.run.record) if is_end else (None, None)
-            self.card.update(snapshot, poster=poster, record=record, is_starred=self.run.row.starred)
+            self.card.update(snapshot, poster=poster, record=record, is_starred=self.run.snapshot.starred)
         if is_end:
             self.on_settled()
 
@@ -113,10 +113,10 @@ class CardController:
 
 def _find_other(run: Run) -> Run | None:
     """Returns the run that one was made from, else the latest finished one before it, same model first."""
-    manager, parent = session.manager(), (run.row.parent or {}).get("run_id")
+    manager, parent = session.manager(), (run.snapshot.parent or {}).get("run_id")
     if parent is not None:
         return manager.get(str(parent))
-    done = manager.runs(notebook=run.row.notebook, state=RunState.SUCCEEDED, limit=50)
+    done = manager.runs(notebook=run.snapshot.notebook, state=RunState.SUCCEEDED, limit=50)
     others = sorted((other for other in done if other.id != run.id), key=lambda other: other.id > run.id)
     return next((other for other in others if other.model == run.model), others[0] if others else None)
 

@@ -144,8 +144,8 @@ class ListView:
             pacer.offer(key, lambda: table.update(self._row(run)))
 
     def _row(self, run: Run) -> dict[str, Any]:
-        is_here = run.row.notebook == self._context.notebook
-        return row_data(run, "" if is_here or not run.row.notebook else PurePath(run.row.notebook).name)
+        is_here = run.snapshot.notebook == self._context.notebook
+        return row_data(run, "" if is_here or not run.snapshot.notebook else PurePath(run.snapshot.notebook).name)
 
     def _on_action(self, action: str, run_id: str) -> None:
         run, table = self._runs[run_id], self._table
@@ -176,7 +176,7 @@ def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
         "run": run.short_id,
         "icon": status.icon,
         "variant": status.variant,
-        "label": f"{status.label}, best" if run.row.starred else status.label,
+        "label": f"{status.label}, best" if run.snapshot.starred else status.label,
         "percent": None if snapshot.state.is_final else snapshot.percent,
         "when": format_run_time(snapshot),
         "prompt": snapshot.prompt[:300],

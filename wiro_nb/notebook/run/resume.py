@@ -36,11 +36,10 @@ def resume_runs(shell: Any) -> None:
 def _has_unfinished(notebook: str) -> bool:
     """True when a run of the notebook is not over, or lacks its cost or a file."""
     from wiro_nb.ledger.ledger import open_ledger
-    from wiro_nb.services.selection import FREE_SERVICES
 
     ledger = open_ledger()
     try:
-        rows = (*ledger.unfinished(notebook), *ledger.incomplete(FREE_SERVICES))
+        rows = (*ledger.unfinished(notebook), *ledger.incomplete())
         found = any(row.notebook == notebook for row in rows)
         show_messages(ledger.take_notices())
         return found

@@ -124,8 +124,8 @@ def _notice_of(run: Run, context: ExecutionContext) -> str:
     """Returns what to say of a run that answers a request; without a front end its files are downloaded."""
     from wiro_nb.ledger.state import RunState
 
-    if run.row.state is not RunState.SUCCEEDED:
-        return MAY_BE_RUNNING if run.row.state is RunState.UNCERTAIN else ALREADY_RUNNING
+    if run.snapshot.state is not RunState.SUCCEEDED:
+        return MAY_BE_RUNNING if run.snapshot.state is RunState.UNCERTAIN else ALREADY_RUNNING
     if not run.lacks_files:
         return ALREADY_MADE
     if not context.is_headless:

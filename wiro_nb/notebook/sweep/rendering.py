@@ -249,7 +249,7 @@ def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Outpu
 
 def best_of(sweep: Sweep) -> int | None:
     """Returns the position of the picked run, or None."""
-    return next((position for position, run in enumerate(sweep.runs) if run.row.starred), None)
+    return next((position for position, run in enumerate(sweep.runs) if run.snapshot.starred), None)
 
 
 def _metadata(sweep: Sweep) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class SweepView:
         """Does what a button asks for. May run on any thread; displays nothing."""
         run = self.runs[position] if position is not None else None
         if action == "star" and run is not None:
-            self.handle.best = None if run.row.starred else run
+            self.handle.best = None if run.snapshot.starred else run
         elif action == "open" and run is not None:
             opened = LiveCard(run, self._context)
             grid.attach(opened.card)

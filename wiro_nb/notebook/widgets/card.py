@@ -109,7 +109,7 @@ def log_view(snapshot: Snapshot) -> list[str]:
 def _steps(snapshot: Snapshot, kind: str) -> list[dict[str, str]]:
     """Returns the stages of the stepper; none for a run that was not sent or has ended well."""
     marker = _STEP_STATES.get(kind)
-    if marker is None or (kind == "failed" and snapshot.submitted is None):
+    if marker is None or (kind == "failed" and snapshot.submitted_at is None):
         return []
     here = max((index for index, stage in enumerate(STEPS) if stage.rank <= snapshot.stage.rank), default=0)
     return [

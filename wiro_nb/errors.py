@@ -40,10 +40,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from wiro_nb.redaction import redact, redact_value
+from wiro_nb.terminal import wrap_terminal
 
 NOTHING_SENT = "Nothing was sent and nothing was billed."
 
@@ -134,7 +136,7 @@ class WiroError(Exception):
         if self.is_shown:
             return [type(self).__name__]
         first, *rest = self.lines()
-        return [f"{type(self).__name__}: {first}", *rest]
+        return [wrap_terminal(line, sys.stdout) for line in (f"{type(self).__name__}: {first}", *rest)]
 
 
 def _rebuild(

@@ -21,7 +21,7 @@ import wiro_nb
 PACKAGE = Path(wiro_nb.__file__).parent
 
 LAYERS = (
-    {"redaction"},
+    {"redaction", "terminal"},
     {"errors"},
     {"config", "files", "ids", "io_thread", "json_values", "display_registry"},
     {"run_files"},

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from wiro_nb.cli.terminal import safe_streams
+    from wiro_nb.terminal import safe_streams
 
     with safe_streams():
         return _run_command(list(sys.argv[1:] if argv is None else argv))
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_command(words: list[str]) -> int:
     from wiro_nb.cli.parser import build_parser, parse_words
-    from wiro_nb.cli.terminal import discard
     from wiro_nb.errors import WiroError
+    from wiro_nb.terminal import discard
 
     try:
         if words[:1] == ["sandbox"]:

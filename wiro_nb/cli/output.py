@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb import errors
 from wiro_nb.cli.parser import COMMANDS
-from wiro_nb.cli.terminal import clean, escape_controls
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import fit_terminal, format_bar, wrap_terminal
+from wiro_nb.presentation.formatting import fit_terminal, format_bar
 from wiro_nb.presentation.output import text_table
+from wiro_nb.terminal import clean, escape_controls, wrap_terminal
 
 if TYPE_CHECKING:
     from wiro_nb.session.manager import Manager

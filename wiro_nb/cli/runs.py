@@ -21,12 +21,12 @@ from wiro_nb.cli.output import (
     report_error,
     say,
 )
-from wiro_nb.cli.terminal import escape_controls
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.presentation.run import run_text
 from wiro_nb.provenance.made_by import made_by_notes
+from wiro_nb.terminal import escape_controls
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -14,6 +11,7 @@ from typing import Any, TextIO
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.status import status_of
 from wiro_nb.services.selection import LOCAL, SANDBOX, free_label
+from wiro_nb.terminal import terminal_columns
 
 MAX_USD = 1_000_000
 """A larger amount is a typing error."""
@@ -154,32 +152,7 @@ def format_status(snapshot: Snapshot) -> str:
 
 def fit_terminal(text: str, stream: TextIO) -> str:
     """Returns text cut to one line of the terminal that a stream writes to; 80 columns where that is unknown."""
-    return shorten(text, (_columns(stream) or 80) - 1)
-
-
-def wrap_terminal(text: str, stream: TextIO) -> str:
-    """Returns text whose lines break between words, indented, where a stream's terminal would break them."""
-    columns = _columns(stream)
-    return "\n".join(_wrap(line, columns) for line in text.split("\n")) if columns else text
-
-
-def _wrap(line: str, columns: int) -> str:
-    """Breaks a line; the last column of a table goes on below itself."""
-    start = re.match(r"\s*", line)
-    column = re.match(r".*\S {2,}(?=\S)", line[: columns // 2])
-    indent = " " * (column.end() if column else start.end() + 2 if start else 0)
-    wrapper = textwrap.TextWrapper(columns, subsequent_indent=indent, break_long_words=False)
-    wrapper.break_on_hyphens = False
-    return "\n".join(wrapper.wrap(line)) or line
-
-
-def _columns(stream: TextIO) -> int:
-    """Returns the width of the terminal a stream writes to; 0 where it is none."""
-    try:
-        # In a kernel the number is of the terminal that Jupyter was started in, and the stream is none.
-        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
-    except (OSError, ValueError, AttributeError):
-        return 0
+    return shorten(text, (terminal_columns(stream) or 80) - 1)
 
 
 def format_progress(snapshot: Snapshot) -> str:

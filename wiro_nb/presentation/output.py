@@ -9,7 +9,6 @@ from typing import Any
 
 from wiro_nb.errors import UnknownRun, WiroError
 from wiro_nb.ids import short_id
-from wiro_nb.presentation.formatting import wrap_terminal
 from wiro_nb.presentation.html import (
     CARD,
     PAGE,
@@ -26,6 +25,7 @@ from wiro_nb.presentation.html import (
     pre,
 )
 from wiro_nb.presentation.status import FAILED, Status, status_dot
+from wiro_nb.terminal import wrap_terminal
 
 
 class Displayable:

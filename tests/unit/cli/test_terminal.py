@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.cli.commands import Command
 from wiro_nb.cli.output import print_json, print_table, say
-from wiro_nb.cli.terminal import safe_streams
+from wiro_nb.terminal import safe_streams
 
 EVIL = "a\x1b[2Jb\x9b31mc\x07d\u202ee\u2066f\re\x00g\x7fh"
 PLAIN = "a[2Jb31mcdefegh"

@@ -14,6 +14,7 @@ from pathlib import Path
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from wiro_nb.notebook.magic.parser import (
+    LIST_FLAGS,
     NAME,
     SEPARATOR,
     SPACED_NAME,
@@ -23,13 +24,13 @@ from wiro_nb.notebook.magic.parser import (
     read_settings,
 )
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, Command, find_command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, SHOT, Command, find_command
 from wiro_nb.presentation.formatting import shorten
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
-_CELL_MODEL = re.compile(rf"^%%{MAGIC}\s+(?P<rest>[^\n]*)")
+_CELL_MODEL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<rest>[^\S\n][^\n]*|)$", re.MULTILINE)
 _PIECE = re.compile(
     r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
 )
@@ -80,7 +81,8 @@ def complete(full_text: str, before: str, line_number: int) -> Offer | None:
     if (match := _LINE.match(before)) and not before.lstrip().startswith("%%"):
         return _after_magic(match["rest"])
     if line_number > 0 and (match := _CELL_MODEL.match(full_text)):
-        return _in_body(full_text.split("\n"), line_number, before, match["rest"])
+        inside = _in_film if match["film"] else _in_body
+        return inside(full_text.split("\n"), line_number, before, match["rest"])
     return None
 
 
@@ -136,7 +138,7 @@ def _positional(command: Command, words: list[Word]) -> list[str]:
 
 
 def _model_in(command: Command, words: list[Word]) -> ModelSchema | None:
-    given = _positional(command, words)
+    given = [text for text in _positional(command, words) if "/" in text]
     return session.known_schema(given[0]) if given else None
 
 
@@ -225,6 +227,26 @@ def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -
     return _offer(typed, _labels(parameter), "value") if parameter else None
 
 
+def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -> Offer | None:
+    """Offers what fits a line that begins a shot: `from=`, its model's settings, models; a prompt gets nothing."""
+    start = f"{SEPARATOR} "
+    if not before.startswith(start):
+        return None
+    rest = before.removeprefix(SEPARATOR)
+    words = _words(rest)
+    typed, schema = words[-1], _model_in(SHOT, words[:-1]) or _model_in(FILM, _words(first_line))
+    if typed.name == "from":
+        heads = (line.split()[1:2] for line in lines[1:line_number] if line.startswith(start))
+        names = (word for head in heads for word in head if "=" not in word and "/" not in word)
+        return _offer(typed.text, ["previous", *names], "value")
+    if typed.name is not None:
+        return _choices(schema, typed, rest)
+    taken = {word.name for word in words}
+    settings = [quote_name(item.id) for item in schema.parameters if item.id not in taken] if schema else []
+    offer = _offer(typed.text, (f"{name}=" for name in ("from", *settings)), "param")
+    return offer or _of_kind("model", typed.text)
+
+
 def _offer(typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False) -> Offer | None:
     wanted = typed.lower().lstrip("\"'")
     listed = list(dict.fromkeys(texts))
@@ -239,6 +261,9 @@ def _words(rest: str) -> list[Word]:
     words: list[Word] = []
     for piece in _PIECE.findall(rest):
         name, equals, value = piece.partition("=")
+        if equals and name in LIST_FLAGS:
+            words.append(Word(name))
+            piece, (name, equals, value) = value, value.partition("=")
         if equals and (NAME.match(name) or SPACED_NAME.match(name.strip('"'))):
             words.append(Word(value.strip("\"'"), name.strip('"')))
         else:

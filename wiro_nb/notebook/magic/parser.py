@@ -32,7 +32,7 @@ SEPARATOR = "---"
 
 _HEADER_LINE = re.compile(r"[A-Za-z_][\w.\-]*:(?:[ \t]+.*)?\Z")
 _WORD_NAME = re.compile(r"""([A-Za-z_][\w.\-]*)=|(["'])([^\W\d][\w.\-]*(?: +[\w.\-]+)*)\2=""")
-_LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
+LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,10 @@ def split_words(line: str) -> list[Word]:
         if line[position].isspace():
             position += 1
             continue
-        if words and words[-1].text in _LIST_FLAGS and not words[-1].quoted and line[position] not in "\"'":
+        if words and words[-1].text in LIST_FLAGS and not words[-1].quoted and line[position] not in "\"'":
             word, position = _read_list(line, position)
         elif (
-            flag := next((name for name in _LIST_FLAGS if line.startswith(f"{name}=", position)), None)
+            flag := next((name for name in LIST_FLAGS if line.startswith(f"{name}=", position)), None)
         ) is not None:
             word, position = Word(flag), position + len(flag) + 1
         else:

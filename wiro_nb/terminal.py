@@ -1,4 +1,4 @@
-"""Standard output and error of the command: no control characters of others, and no failure after a paid run."""
+"""Text for a terminal: broken between words, without control characters of others, no failure after a paid run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +23,31 @@ def clean(text: str) -> str:
 def escape_controls(json_text: str) -> str:
     """Returns the same JSON value as text that cannot control a terminal."""
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
+def wrap_terminal(text: str, stream: TextIO) -> str:
+    """Returns text whose lines break between words, indented, where a stream's terminal would break them."""
+    columns = terminal_columns(stream)
+    return "\n".join(_wrap(line, columns) for line in text.split("\n")) if columns else text
+
+
+def _wrap(line: str, columns: int) -> str:
+    """Breaks a line; the last column of a table goes on below itself."""
+    start = re.match(r"\s*", line)
+    column = re.match(r".*\S {2,}(?=\S)", line[: columns // 2])
+    indent = " " * (column.end() if column else start.end() + 2 if start else 0)
+    wrapper = textwrap.TextWrapper(columns, subsequent_indent=indent, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return "\n".join(wrapper.wrap(line)) or line
+
+
+def terminal_columns(stream: TextIO) -> int:
+    """Returns the width of the terminal a stream writes to; 0 where it is none."""
+    try:
+        # In a kernel the number is of the terminal that Jupyter was started in, and the stream is none.
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 class SafeStream:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.films import Film
     from wiro_nb.notebook.account import budget, login, logout, set_budget, spent, status, use
-    from wiro_nb.notebook.browser.models import info, models
-    from wiro_nb.notebook.compare.reproduce import compare, rerun, verify
     from wiro_nb.notebook.film.actions import film, join
-    from wiro_nb.notebook.form.actions import form
+    from wiro_nb.notebook.form.controller import form
+    from wiro_nb.notebook.models import info, models
+    from wiro_nb.notebook.reproduce import compare, rerun, verify
     from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, runs, show, wait
     from wiro_nb.notebook.run.listing import monitor
-    from wiro_nb.notebook.sweep.actions import sweep
+    from wiro_nb.notebook.sweep.view import sweep
     from wiro_nb.sweeps import Sweep
 
 __version__ = "0.1.0"
@@ -69,13 +69,13 @@ _MODULES = {
     "wiro_nb.execution.run": "Run",
     "wiro_nb.films": "Film",
     "wiro_nb.notebook.account": "budget login logout set_budget spent status use",
-    "wiro_nb.notebook.browser.models": "info models",
-    "wiro_nb.notebook.compare.reproduce": "compare rerun verify",
+    "wiro_nb.notebook.models": "info models",
+    "wiro_nb.notebook.reproduce": "compare rerun verify",
     "wiro_nb.notebook.film.actions": "film join",
-    "wiro_nb.notebook.form.actions": "form",
+    "wiro_nb.notebook.form.controller": "form",
     "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run runs show wait",
     "wiro_nb.notebook.run.listing": "monitor",
-    "wiro_nb.notebook.sweep.actions": "sweep",
+    "wiro_nb.notebook.sweep.view": "sweep",
     "wiro_nb.sweeps": "Sweep",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

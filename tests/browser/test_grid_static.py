@@ -13,7 +13,7 @@ from tests.unit.provenance.clips import make_clip
 from wiro_nb.api.answers import Preview
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, tile_data
-from wiro_nb.notebook.widgets.grid import ComparisonWidget, SweepGrid
+from wiro_nb.notebook.widgets.views import ComparisonWidget, SweepGrid
 
 from .conftest import expect
 from .static_page import StaticPage, jpeg_uri

@@ -35,7 +35,7 @@ asked = []
 model = dict.fromkeys(["title", "description", "price", "cover", "thumb"], "") | {
     "slug": "a/b", "categories": [], "runs": None,
 }
-note = lambda browser, word: asked.append(word)
+note = lambda word: asked.append(word)
 ModelBrowser([model], on_search=note, on_choose=note, service="sandbox")
 """
 CLOCK = re.compile(r"\d:\d\d")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.notebook.widgets.run_table import RunTable
+from wiro_nb.notebook.widgets.views import RunTable
 
 from .conftest import expect
 from .static_page import StaticPage

@@ -5,9 +5,9 @@
     form/        the form of a model
     sweep/       the grid of a sweep
     film/        joined clips and films of several shots
-    compare/     comparing and reproducing runs
-    browser/     the model browser
-    document/    the open notebook's metadata and saved outputs
+    live         outputs that show a widget beside their static form
+    compare      runs side by side; `reproduce`: reruns, comparisons, verification
+    models       the model browser
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    `%load_ext` and `%unload_ext`
     context      where the code runs: live kernel, headless kernel, terminal, plain Python

@@ -1,4 +1,4 @@
-"""Policy of the bridge: which records the open notebook gets, and which outputs are repaired.
+"""Policy of the bridge: which records the notebook gets, which outputs are repaired, and the results of forms.
 
 Output metadata always has the record; the notebook's own metadata is the index that survives cleared
 outputs. An update by display id never lands after a page was loaded again, so the handshake of a
@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from wiro_nb.ledger.rows import read_money
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run.display import is_settled, static_output
+from wiro_nb.notebook.display import publish
+from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
 from wiro_nb.notebook.session import session
+from wiro_nb.presentation.output import Output
 from wiro_nb.provenance.notebooks import pick_newer
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.form.results import FormResults
     from wiro_nb.notebook.widgets import BridgeWidget
-    from wiro_nb.presentation.output import Output
     from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class Bridge:
         """Closes the widget."""
         with self._lock:
             widget, self._widget = self._widget, None
-            self.has_document = None
+            self.has_document = self.on_run = None
         if widget is not None:
             widget.close()
 
@@ -178,3 +180,65 @@ def _is_newer(record: Mapping[str, Any], status: str | None) -> bool:
 
 
 bridge = Bridge()
+
+
+MARK = "wiro-form-results"
+FORM_KEY = "wiro_form"
+MOST_RESULTS = 5
+
+
+class Results(Protocol):
+    """What keeps the runs of a form in the saved notebook."""
+
+    def add(self, run: Run, /) -> None:
+        """Puts a run on top (any thread)."""
+
+    def refresh(self) -> None:
+        """Brings the static output up to date (any thread)."""
+
+
+class FormResults:
+    """The static output under one form."""
+
+    def __init__(self) -> None:
+        self.key = uuid.uuid4().hex
+        self._display_id = f"wiro-form-{self.key}"
+        self._runs: list[Run] = []  # newest first
+        self._lock = threading.Lock()
+        self._is_placed = False
+
+    def place(self) -> None:
+        """Displays the output in the running cell, empty while there is no run."""
+        self._is_placed = True
+        bridge.register_form(self)
+        self._publish(update=False)
+
+    def add(self, run: Run) -> None:
+        """Puts a run on top (any thread)."""
+        with self._lock:
+            self._runs = [run, *self._runs][:MOST_RESULTS]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Brings the output up to date (any thread); does nothing where the form was never displayed."""
+        if self._is_placed:
+            self._publish(update=True)
+
+    def repair(self) -> None:
+        """Brings the output up to date in pages that were loaded again (any thread)."""
+        with self._lock:
+            if self._runs:
+                bridge.send_form(self.key, self._output())
+
+    def _publish(self, *, update: bool) -> None:
+        with self._lock:
+            output = self._output()
+            publish(output, display_id=self._display_id, update=update)
+            if update:
+                bridge.send_form(self.key, output)
+
+    def _output(self) -> Output:
+        """Returns the results, newest first, with the newest one's picture and record, and the form's key."""
+        stacked = stack_outputs([static_output(run) for run in self._runs])
+        metadata = {**stacked.metadata, FORM_KEY: self.key}
+        return replace(stacked, html=f'<div class="{MARK}">{stacked.html}</div>', metadata=metadata)

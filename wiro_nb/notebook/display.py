@@ -11,86 +11,22 @@ Background code never prints and never displays: it only updates what a cell dis
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_bar
-from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.output import Output, message
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.ledger.state import RunOutput, Snapshot
+    from wiro_nb.notebook.live import LiveView
 
-
-class LiveWidget(Protocol):
-    """A widget that an output shows beside its static form."""
-
-    view_key: Any
-
-    @property
-    def model_id(self) -> Any:
-        """Its id in the browser."""
-
-    def _repr_mimebundle_(self) -> Any:
-        """Returns the MIME bundle with the view."""
-
-
-class View(Protocol):
-    """A run or a sweep in a notebook, with its live and its static form.
-
-    Attributes:
-        handle: The run or sweep.
-        display_id: Where it is displayed.
-    """
-
-    handle: Any
-    display_id: str
-
-    @property
-    def runs(self) -> Iterable[Run]:
-        """All its runs."""
-
-    @property
-    def is_moving(self) -> bool:
-        """True when a live kernel shows the live form."""
-
-    def show_live(self) -> None:
-        """Displays the live form."""
-
-    def output(self) -> Output:
-        """Returns the static form."""
-
-
-class OpenViews:
-    """The live views that are open. One more than `most` closes the oldest, which leaves its static form."""
-
-    def __init__(self, most: int = 20) -> None:
-        self._most = most
-        self._views: deque[ClosableView] = deque()
-
-    def add(self, view: ClosableView) -> None:
-        """Takes a view that was just opened; one that is here already stays in its place."""
-        if view not in self._views:
-            self._views.append(view)
-        while len(self._views) > self._most:
-            self._views.popleft().close()
-
-    def close_all(self) -> None:
-        """Closes every view."""
-        while self._views:
-            self._views.popleft().close()
-
-
-class ClosableView(Protocol):
-    """A live view that can be closed."""
-
-    def close(self) -> None:
-        """Leaves the static form in its place."""
+Handle = TypeVar("Handle")
 
 
 def publish(output: Output, *, display_id: str | None = None, update: bool = False) -> None:
@@ -103,7 +39,13 @@ def publish(output: Output, *, display_id: str | None = None, update: bool = Fal
     shell.display_pub.publish(data=output.data, metadata=dict(output.metadata), transient=transient, update=update)
 
 
-def with_view_of(widget: LiveWidget, static: Output) -> Output:
+def show_messages(messages: Iterable[str]) -> None:
+    """Displays messages, each as a line: a damaged ledger was replaced, widgets need a setting."""
+    for text in messages:
+        publish(message(text))
+
+
+def with_view_of(widget: Any, static: Output) -> Output:
     """Returns an output that shows a widget, and its static form wherever no widget can run.
 
     Args:
@@ -117,7 +59,7 @@ def with_view_of(widget: LiveWidget, static: Output) -> Output:
     return replace(static, view=view, metadata={**static.metadata, "wiro_view": note})
 
 
-def show(view: View, *, wait: bool | None = None) -> None:
+def show(view: LiveView[Any], *, wait: bool | None = None) -> None:
     """Shows a run or sweep in the running cell: live where a person watches, else as it is now.
 
     Args:
@@ -136,8 +78,8 @@ def show(view: View, *, wait: bool | None = None) -> None:
         publish(view.output(), display_id=view.display_id)
 
 
-def show_and_wait(view: View, *, wait: bool | None = None) -> None:
-    """Shows a run or sweep in the running cell, and waits for it there.
+def show_and_wait(view: LiveView[Handle], *, wait: bool | None = None) -> Handle:
+    """Shows a run or sweep in the running cell, waits for it there, and returns it.
 
     Args:
         view: The run or sweep.
@@ -146,19 +88,19 @@ def show_and_wait(view: View, *, wait: bool | None = None) -> None:
     Raises:
         WiroError: As `wait_for`; the result is displayed all the same.
     """
-    context = current_context()
+    context, handle = current_context(), cast("Any", view.handle)
     waits = session.should_wait(context, wait)
-    session.displayed_in(context).add(view.handle.id)
+    session.displayed_in(context).add(handle.id)
     try:
-        if waits and not context.is_live and not view.handle.done:
+        if waits and not context.is_live and not handle.done:
             try:
                 wait_for(view)
             finally:
                 publish(view.output(), display_id=view.display_id)
-            return
-        show(view, wait=False)
-        if waits:
-            wait_for(view)
+        else:
+            show(view, wait=False)
+            if waits:
+                wait_for(view)
     except KeyboardInterrupt:
         # Wherever it struck, the runs go on: one line says so in place of a traceback.
         from wiro_nb.execution.run import WaitInterrupted
@@ -167,9 +109,17 @@ def show_and_wait(view: View, *, wait: bool | None = None) -> None:
         if others:
             raise
         raise WaitInterrupted(first.short_id) from None
+    return view.handle
 
 
-def wait_for(view: View) -> None:
+def finish(view: LiveView[Handle], wait: bool | None) -> Handle:
+    """Waits for a run or sweep where that is wanted, and returns it; `wait` and errors as in `show_and_wait`."""
+    if session.should_wait(view.context, wait):
+        wait_for(view)
+    return view.handle
+
+
+def wait_for(view: LiveView[Any]) -> None:
     """Waits for a run or sweep in the running cell.
 
     Raises:
@@ -190,7 +140,7 @@ def wait_for(view: View) -> None:
     check_saved(view.runs)
 
 
-def _wait_in_terminal(view: View) -> None:
+def _wait_in_terminal(view: LiveView[Any]) -> None:
     """Waits with one moving line on stderr."""
     width = 0
 

@@ -6,16 +6,20 @@ Source: `google/colab/output/_widgets.py` in googlecolab/colabtools.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
+from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.magic.magics import WiroMagics
-from wiro_nb.notebook.run.resume import resume_runs, show_messages
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.command_table import CELL, FILM
 
+_log = logging.getLogger(__name__)
+CLOSE_TIMEOUT_S = 5.0
 HINT = (
     "Forms and cards in Colab need: from google.colab import output; output.enable_custom_widget_manager(). "
     "It loads their script from a public CDN; without it runs end as poster and text all the same."
@@ -28,9 +32,6 @@ def missing_widgets_hint() -> str | None:
         return None
     enabled = getattr(sys.modules.get("google.colab.output._widgets"), "_installed_url", None)
     return None if enabled else HINT
-
-
-CLOSE_TIMEOUT_S = 5.0
 
 
 def load(shell: Any) -> None:
@@ -73,16 +74,9 @@ def unload(shell: Any) -> None:
         completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
     steps = shell.input_transformer_manager.line_transforms
     steps[:] = [step for step in steps if step is not let_through_without_body]
-    for name, end in (
-        ("run.view", "end_views"),
-        ("run.listing", "end_lists"),
-        ("form.controller", "end_forms"),
-        ("sweep.view", "end_grids"),
-        ("film.view", "end_films"),
-    ):
-        module = sys.modules.get(f"wiro_nb.notebook.{name}")
-        if module is not None:
-            getattr(module, end)()
+    live = sys.modules.get("wiro_nb.notebook.live")
+    if live is not None:
+        live.end_views()
     bridge = sys.modules.get("wiro_nb.notebook.bridge")
     if bridge is not None:
         bridge.bridge.close()
@@ -102,3 +96,48 @@ def let_through_without_body(lines: list[str]) -> list[str]:
 
 def _find_magics(shell: Any) -> WiroMagics | None:
     return next((item for item in shell.configurables if isinstance(item, WiroMagics)), None)
+
+
+def resume_runs(shell: Any) -> None:
+    """Follows unfinished runs again and displays one line about them; displays nothing when there are none.
+
+    Args:
+        shell: The IPython shell. A ledger that cannot be read does not keep the extension from loading.
+    """
+    notebook = current_context(shell).notebook
+    if notebook is None or not ledger_path().exists():
+        return
+    try:
+        if _has_unfinished(notebook):
+            _resume(notebook)
+    except WiroError as error:
+        # The first command raises the same error with its hint; here it would only be in the way.
+        _log.warning("unfinished runs were not resumed: %s", error.message)
+
+
+def _has_unfinished(notebook: str) -> bool:
+    """True when a run of the notebook is not over, or lacks its cost or a file."""
+    from wiro_nb.ledger.ledger import open_ledger
+
+    ledger = open_ledger()
+    try:
+        rows = (*ledger.unfinished(notebook), *ledger.incomplete())
+        found = any(row.notebook == notebook for row in rows)
+        show_messages(ledger.take_notices())
+        return found
+    finally:
+        ledger.close()
+
+
+def _resume(notebook: str) -> None:
+    from wiro_nb.notebook.bridge import bridge
+    from wiro_nb.notebook.session import session
+    from wiro_nb.presentation.formatting import format_count
+
+    runs = session.manager().resume(notebook)
+    for run in runs:
+        bridge.follow(run)
+    if runs:
+        count = format_count(len(runs), "unfinished run")
+        names = ", ".join(run.short_id for run in runs)
+        show_messages([f"Resumed {count}: {names}. See them with %wiro runs"])

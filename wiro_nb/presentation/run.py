@@ -161,6 +161,11 @@ def poster_base64(picture: bytes) -> str:
     return base64.b64encode(picture).decode("ascii")
 
 
+def jpeg_uri(picture: bytes | None) -> str:
+    """Returns a JPEG as a data URI; "" for None."""
+    return f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else ""
+
+
 def run_text(snapshot: Snapshot, notice: str = "") -> str:
     """Returns the run in plain text, for terminals and for viewers without HTML."""
     lines = [f"wiro: {notice}"] if notice else []

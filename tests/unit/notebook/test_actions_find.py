@@ -10,9 +10,9 @@ import pytest
 
 from wiro_nb.errors import UnknownRun
 from wiro_nb.execution.run import Run
+from wiro_nb.notebook import session
 from wiro_nb.notebook.context import ExecutionContext
-from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.actions import find_run
+from wiro_nb.notebook.session import find_run
 
 
 def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:
@@ -21,9 +21,9 @@ def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:
     row = SimpleNamespace(notebook=here if mine else str(Path("/n/other.ipynb")))
     run = SimpleNamespace(id="01M7YPHYZZBRH1WDB364PR7WNT", short_id="r7wnt", row=row)
     manager = SimpleNamespace(get=lambda query, notebook: run)
-    monkeypatch.setattr(actions, "current_context", lambda: ExecutionContext("kernel-live", here))
-    monkeypatch.setattr(actions, "current_shell", lambda: SimpleNamespace(user_ns={"seven": 7}))
-    monkeypatch.setattr(type(actions.session), "manager", lambda self: manager)
+    monkeypatch.setattr(session, "current_context", lambda: ExecutionContext("kernel-live", here))
+    monkeypatch.setattr(session, "current_shell", lambda: SimpleNamespace(user_ns={"seven": 7}))
+    monkeypatch.setattr(type(session.session), "manager", lambda self: manager)
     return run
 
 
@@ -47,6 +47,6 @@ def test_this_notebooks_run_is_ended_by_a_part_of_its_id(monkeypatch: pytest.Mon
 def test_a_variable_that_holds_a_run_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     run = foreign_run(monkeypatch, mine=False)
     held = Run.__new__(Run)
-    monkeypatch.setattr(actions, "current_shell", lambda: SimpleNamespace(user_ns={"boat": held, "wnt": 3}))
+    monkeypatch.setattr(session, "current_shell", lambda: SimpleNamespace(user_ns={"boat": held, "wnt": 3}))
     assert find_run("boat", ends_it=True) is held
     assert find_run("wnt") is run

@@ -33,7 +33,7 @@ def test_a_limit_may_be_text_or_a_number() -> None:
 
 @pytest.mark.parametrize("source", [None, 5, object()])
 def test_what_can_hold_no_run_is_refused(source: object) -> None:
-    from wiro_nb.notebook.run.actions import source_text
+    from wiro_nb.notebook.session import source_text
 
     with pytest.raises(InputError, match="a run, its id or a file is wanted"):
         source_text(source)  # type: ignore[arg-type]

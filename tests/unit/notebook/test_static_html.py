@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, UnknownRun
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.notebook.magic.help import help_output
+from wiro_nb.notebook.magic.handlers import help_output
 from wiro_nb.presentation import html
 from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.command_table import CELL, COMMANDS

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.snapshots import change, make_snapshot
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.notebook.compare.view import compare_runs, mark_words
+from wiro_nb.notebook.compare import compare_runs, mark_words
 from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, render_sweep, tile_data, value_label
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema import find_bundled

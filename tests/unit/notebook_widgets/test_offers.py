@@ -121,8 +121,8 @@ def test_the_model_browser_reports_and_adds_each_model_once() -> None:
     asked: list[tuple[str, str]] = []
     browser = ModelBrowser(
         [{"slug": "a/b"}],
-        on_search=lambda _browser, words: asked.append(("search", words)),
-        on_choose=lambda _browser, slug: asked.append(("choose", slug)),
+        on_search=lambda words: asked.append(("search", words)),
+        on_choose=lambda slug: asked.append(("choose", slug)),
     )
     browser._receive(browser, {"type": "search", "query": "fox"}, [])
     browser._receive(browser, {"type": "choose", "slug": "a/b"}, [])

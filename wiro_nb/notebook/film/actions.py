@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.display import wait_for
+from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
-from wiro_nb.notebook.run.actions import source_text
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import session, source_text
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -92,9 +91,7 @@ def film(
     else:
         options = FilmOptions(out, crossfade_s, audio, submit)
         handle = start(make_plan(shots, options, model=model, shared=values), options, yes=yes)
-    if session.should_wait(current_context(), wait):
-        wait_for(FilmView(handle))
-    return handle
+    return finish(FilmView(handle), wait)
 
 
 def make_plan(

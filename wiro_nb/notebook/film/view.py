@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
-import logging
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
@@ -14,41 +10,23 @@ from wiro_nb.films import Film
 from wiro_nb.films.extend import Shot, with_changes
 from wiro_nb.films.plan import plan_film
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.notebook import display
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.film.joined import make_strip_thumb, read_film_poster
+from wiro_nb.notebook.live import LiveView, presenter
 from wiro_nb.notebook.magic.parser import quote_name, quote_word
 from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.film import ShotTile, film_output
 from wiro_nb.presentation.formatting import format_progress, format_usd
 from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, SLOT, Status, status_of
 from wiro_nb.session.prices import describe_plan
 
 if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.widgets.film import FilmStrip
+    from wiro_nb.notebook.widgets.views import FilmStrip
 
 NOTHING_SENT = "All shots already made. No charge. To run them again: --fresh"
-
-_log = logging.getLogger(__name__)
-_numbers = itertools.count(1)
-_PAUSE_S = 0.3
-_open = display.OpenViews()
-
-
-def show(handle: Film, *, is_value: bool = False) -> None:
-    """Shows a film on `film.show()`, or as the value of a cell that has not displayed it yet."""
-    if is_value and handle.id in session.displayed_in(current_context()):
-        return
-    display.show(FilmView(handle))
-
-
-def end_films() -> None:
-    """Closes every strip: the extension is unloaded. The static forms stay."""
-    _open.close_all()
 
 
 def film_text(film: Film) -> str:
@@ -68,30 +46,16 @@ def _shot_text(shot: Shot) -> str:
     return "\n".join(filter(None, (" ".join(["---", shot.name, shot.model, *source, *pairs]), prompt)))
 
 
-class FilmView:
+class FilmView(LiveView[Film]):
     """A film in one output: the live strip in a live kernel, else its static form.
 
     Args:
         handle: The film.
     """
 
-    is_moving = True  # also of a finished film: it is played and edited in the strip
-
     def __init__(self, handle: Film) -> None:
-        self.handle = handle
-        self.display_id = f"wiro-film-{handle.id}-{next(_numbers)}"
-        self.strip: FilmStrip | None = None
-        self._folder = current_context().folder
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
-        self._is_closed = False
+        super().__init__(handle, f"film-{handle.id}")
         self._note = self._first_note()
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """The runs that were sent or found."""
-        return self.handle.runs
 
     def _first_note(self) -> str:
         plan = self.handle.plan
@@ -142,7 +106,7 @@ class FilmView:
 
     def _snapshot(self, place: int) -> Snapshot | None:
         run = self.handle.run(self.handle.shots[place].name)
-        return None if run is None else rebase_outputs(run, self._folder)
+        return None if run is None else rebase_outputs(run, self.context.folder)
 
     def _poster(self, place: int) -> bytes | None:
         run = self.handle.run(self.handle.shots[place].name)
@@ -179,31 +143,27 @@ class FilmView:
 
     # The live form -----------------------------------------------------------------------------
 
-    def show_live(self) -> None:
-        """Displays strip and static form under one display id, and follows the film."""
-        from wiro_nb.notebook.widgets.film import FilmStrip
+    def make_widget(self) -> FilmStrip:
+        """Returns the strip."""
+        from wiro_nb.notebook.widgets.views import FilmStrip
 
-        self.strip = FilmStrip(self._data(), text=repr(self.handle), on_action=self._on_action)
-        _open.add(self)
-        bridge.open(current_context().notebook)
-        self._publish(update=False)
-        self._follow()
+        return FilmStrip(self._data(), text=repr(self.handle), on_action=self._on_action)
 
-    def close(self) -> None:
-        """Ends the strip; its static form takes its place."""
-        self._unsubscribe()
-        with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-        self._publish(update=True, is_live=False)
-        if self.strip is not None:
-            self.strip.close()
+    def follow(self) -> None:
+        """Follows the film, or another one in its place."""
+        self.unsubscribe()
+        self.unsubscribe = self.handle.on_change(self.schedule)
+        self.schedule()
 
-    def _follow(self) -> None:
-        self._unsubscribe()
-        self._unsubscribe = self.handle.on_change(self._on_change)
-        self._on_change()
+    def flush(self) -> None:
+        """Shows shots and pictures that have changed, and at the end the static form."""
+        is_end = self.handle.done
+        for run in self.runs:
+            bridge.watch(run)
+        self.widget.posters = self._posters() or self.widget.posters
+        self.widget.state = self._data()
+        if is_end:
+            self.refresh()
 
     def _data(self) -> dict[str, Any]:
         status, title, about = self._head()
@@ -245,73 +205,43 @@ class FilmView:
         }
 
     def _posters(self) -> dict[str, str]:
-        """Returns the pictures that are not shown yet, as data URIs by run."""
-        shown = self.strip.posters if self.strip is not None else {}
-        found = {}
-        for place, shot in enumerate(self.handle.shots):
-            run = self.handle.run(shot.name)
-            if run is not None and (poster := self._poster(place)) is not None:
-                text = f"data:image/jpeg;base64,{base64.b64encode(poster).decode()}"
-                found[str(place)] = text
-        return {} if found == shown else found
+        """Returns the pictures as data URIs, by position."""
+        posters = ((place, self._poster(place)) for place in range(len(self.handle.shots)))
+        return {str(place): jpeg_uri(poster) for place, poster in posters if poster is not None}
 
-    def _publish(self, *, update: bool, is_live: bool = True) -> None:
-        output = self.output()
-        shown = display.with_view_of(self.strip, output) if is_live and self.strip is not None else output
-        display.publish(shown, display_id=self.display_id, update=update)
-
-    def _on_change(self) -> None:
-        """Handles a change on any thread; changes in quick succession are shown together."""
-        with self._lock:
-            if self._timer is not None or self._is_closed:
-                return
-            self._timer = threading.Timer(_PAUSE_S, self._flush)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _flush(self) -> None:
-        with self._lock:
-            self._timer = None
-            if self._is_closed or self.strip is None:
-                return
-            is_end = self.handle.done
-        try:
-            for run in self.runs:
-                bridge.watch(run)
-            self.strip.update(self._data(), self._posters())
-            if is_end:
-                self._publish(update=True)
-        except Exception:
-            _log.exception("the view of a film could not be updated")
-
-    def _on_action(self, strip: FilmStrip, action: str, place: int | None, prompt: str) -> None:
+    def _on_action(self, action: str, place: int | None, prompt: str) -> None:
         """Does what a button asks for, outside the thread of the kernel's messages: it may ask the service."""
         threading.Thread(
-            target=self._act, args=(strip, action, place, prompt), name="wiro-film-action", daemon=True
+            target=self._act, args=(action, place, prompt), name="wiro-film-action", daemon=True
         ).start()
 
-    def _act(self, strip: FilmStrip, action: str, place: int | None, prompt: str) -> None:
+    def _act(self, action: str, place: int | None, prompt: str) -> None:
         try:
             if action == "retry":
                 self.handle.retry()
-                self._on_change()
+                self.schedule()
             elif action == "cancel":
                 self.handle.cancel()
             elif action == "copy":
-                strip.reply("copy", text=film_text(self.handle))
+                self.widget.reply("copy", text=film_text(self.handle))
             elif place is not None and action in ("price", "run"):
-                self._edit(strip, self.handle.shots[place].name, prompt, is_sent=action == "run")
+                self._edit(self.handle.shots[place].name, prompt, is_sent=action == "run")
         except WiroError as error:
-            strip.reply("price", text=f"{error.sentence} {error.hint}", p=place)
+            self.widget.reply("price", text=f"{error.sentence} {error.hint}", p=place)
 
-    def _edit(self, strip: FilmStrip, name: str, prompt: str, *, is_sent: bool) -> None:
+    def _edit(self, name: str, prompt: str, *, is_sent: bool) -> None:
         """Prices a shot with another prompt, or makes the film anew with it."""
         film = self.handle
         shots = with_changes(film.shots, name, {"prompt": prompt})
         plan = plan_film(session.manager(), shots, title=film.plan.title, origin=film.plan.origin)
         if not is_sent:
-            strip.reply("price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=plan.place(name))
+            self.widget.reply(
+                "price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=plan.place(name)
+            )
             return
         self.handle = Film.start(session.manager(), plan, film.target, session.preferences.limits())
         self._note = f"{self._first_note()} The cell holds the former prompt: copy the new cell."
-        self._follow()
+        self.follow()
+
+
+show = presenter(FilmView)

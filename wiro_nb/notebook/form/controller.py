@@ -1,4 +1,4 @@
-"""Prices a form and starts its runs."""
+"""Opens forms, prices them and starts their runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import BudgetExceeded, InvalidParameter, WiroError
-from wiro_nb.notebook.bridge import bridge
+from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroError
+from wiro_nb.notebook.bridge import FormResults, Results, bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context
-from wiro_nb.notebook.form.fields import given_values
-from wiro_nb.notebook.form.results import FormResults, Results
-from wiro_nb.notebook.form.sources import RunSources
+from wiro_nb.notebook.display import show_messages
+from wiro_nb.notebook.form.fields import RunSources, given_values
+from wiro_nb.notebook.live import open_views
 from wiro_nb.notebook.run.card import CardController
-from wiro_nb.notebook.run.submit import SubmitOptions, parent_of, submit_or_reuse
-from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import format_budget, format_usd
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
+from wiro_nb.notebook.session import session, source_text
+from wiro_nb.presentation.formatting import format_budget, format_usd, shorten
 from wiro_nb.presentation.models import format_estimate
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
@@ -24,15 +24,68 @@ from wiro_nb.services.selection import SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
+    from wiro_nb.notebook.form.form import ModelForm
     from wiro_nb.reproduce.replay import Source
 
-_open_forms: list[FormController] = []
+_LISTED = 8
 
 
-def end_forms() -> None:
-    """Closes every open form: the extension is unloaded."""
-    while _open_forms:
-        _open_forms[-1].close()
+def form(
+    model: str, inputs: Mapping[str, Any] | None = None, /, *, source: str | None = None, **values: Any
+) -> ModelForm:
+    """Returns the form of a model.
+
+    Args:
+        model: "owner/name".
+        inputs: First values as a mapping, as in `run`.
+        source: A run id, a file with a record in it (clip, sidecar, notebook), or a clip or picture with the
+            settings of another program, to start from.
+        **values: First values, over those of `source`.
+
+    Raises:
+        UnknownRun, BadRecord: `source` is neither a run nor a file with a record.
+        InvalidParameter: A value names an input that the model does not have.
+    """
+    schema = session.schema(model)
+    context, first = current_context(), merge_inputs(inputs, values)
+    if source:
+        from wiro_nb.provenance.find import find_settings
+        from wiro_nb.reproduce.replay import find_source
+
+        text = source_text(source)
+        try:
+            found = find_source(session.manager(), text, notebook=context.notebook)
+            taken = fitting_values(found, schema)
+        except BadRecord as error:
+            settings = find_settings(text) if error.reason == "none" else None
+            if settings is None:
+                raise
+            taken = _take_settings(settings, schema)
+        first = {**taken, **first}
+    return FormController(schema, context, first).form
+
+
+def _take_settings(found: Mapping[str, Any], schema: ModelSchema) -> dict[str, Any]:
+    """Returns the settings of another program that the model takes, and says which those are and which not."""
+    from wiro_nb.provenance.other_tools import match_inputs
+
+    inputs = [item for item in schema.parameters if not item.is_file]
+    taken = match_inputs(
+        found["settings"], {item.id: [option.value for option in item.options] for item in inputs}
+    )
+    left = [
+        f"{name} {shorten(str(value), 60)}"
+        for name, value in {**found["settings"], **found["other"]}.items()
+        if value not in taken.values()
+    ]
+    more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
+    show_messages(
+        [
+            f"Written by {found['written_by']}. Taken: {', '.join(taken) or 'nothing'}.",
+            *([f"Not taken: {'; '.join(left[:_LISTED])}{more}."] if left else []),
+        ]
+    )
+    return taken
 
 
 class FormController:
@@ -74,7 +127,7 @@ class FormController:
             sources=RunSources(schema, context),
             results=below if context.is_live and results is None else None,
         )
-        _open_forms.append(self)
+        open_views.append(self)
         self._show_budget()
         if context.is_live:
             # A service that does not answer must not delay the form or a key pressed in it.
@@ -126,9 +179,9 @@ class FormController:
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         options = SubmitOptions("form", fresh)
-        handle, notice = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
+        handle = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
         self._show_run(handle)
-        if not notice:
+        if not session.take_notice(handle.id):
             self.form.show_message([])  # the press is answered; the card of the run says the rest
         elif handle.done:
             self.form.show_message(
@@ -167,8 +220,8 @@ class FormController:
     def close(self) -> None:
         """Closes the form; a second call does nothing."""
         self._is_closed = True
-        if self in _open_forms:
-            _open_forms.remove(self)
+        if self in open_views:
+            open_views.remove(self)
         self.form.close()
 
     def _on_price(self) -> None:

@@ -36,7 +36,7 @@ from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.results import FormResults
+    from wiro_nb.notebook.bridge import FormResults
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5

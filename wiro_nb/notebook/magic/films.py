@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
-from wiro_nb.notebook.magic.options import assign, check_variable, evaluate_values, show_view, submit_options
+from wiro_nb.notebook.magic.options import check_variable, evaluate_values, show_view, submit_options
 from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, split_shots
 from wiro_nb.presentation.command_table import FILM, SHOT
 from wiro_nb.presentation.film import plan_output
@@ -48,7 +48,6 @@ def call_film(line: str, body: str) -> Any:
     except (ConfirmationNeeded, BudgetExceeded):
         publish(plan_output(plan))  # the question is about these shots and prices
         raise
-    assign(parsed, handle)
     return show_view(FilmView(handle), parsed)
 
 
@@ -81,9 +80,7 @@ def rebuild(parsed: Parsed, found: tuple[FilmPlan, FilmTarget]) -> Any:
     if parsed.has("dry_run"):
         publish(plan_output(found[0]))
         return None
-    handle = start_at(*found, yes=parsed.has("yes"))
-    assign(parsed, handle)
-    return show_view(FilmView(handle), parsed)
+    return show_view(FilmView(start_at(*found, yes=parsed.has("yes"))), parsed)
 
 
 def join(parsed: Parsed) -> Any:

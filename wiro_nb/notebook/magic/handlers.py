@@ -10,7 +10,6 @@ from IPython.core.error import UsageError
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook import account
-from wiro_nb.notebook.browser.models import info, models
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.magic import films
@@ -22,18 +21,18 @@ from wiro_nb.notebook.magic.options import (
     read_amount,
     show_view,
     submit_options,
-    wait_option,
 )
 from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, parse_line
+from wiro_nb.notebook.models import info, models
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.actions import find_run, source_text
 from wiro_nb.notebook.run.listing import monitor
 from wiro_nb.notebook.run.submit import origin_of
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import session
-from wiro_nb.presentation.command_table import FILM, find_command
+from wiro_nb.notebook.session import find_run, session, source_text
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, Command, find_command
+from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
-from wiro_nb.presentation.output import message
+from wiro_nb.presentation.output import Block, Output, compose, message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
@@ -97,9 +96,7 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
         manager, origin = session.manager(), origin_of(current_context(), "magic")
         publish(preview_run(manager, Batch([manager.prepare(schema.slug, values, origin=origin)], origin)))
         return None
-    handle, notice = actions.start(schema.slug, values, submit_options(parsed))
-    assign(parsed, handle)
-    return show_view(RunView(handle, notice), parsed)
+    return show_view(RunView(actions.start(schema.slug, values, submit_options(parsed))), parsed)
 
 
 def _extend(parsed: Parsed, body: str = "") -> Any:
@@ -126,9 +123,8 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
 
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
-    from wiro_nb.notebook.sweep.actions import make_plan, start
     from wiro_nb.notebook.sweep.rendering import preview_sweep
-    from wiro_nb.notebook.sweep.view import SweepView
+    from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 
     context, axes = current_context(), [read_axis(text) for text in parsed.listed("sweep")]
     plan = make_plan(
@@ -137,13 +133,11 @@ def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> An
     if parsed.has("dry_run"):
         publish(preview_sweep(plan))
         return None
-    handle = start(plan, submit_options(parsed), yes=parsed.has("yes"))
-    assign(parsed, handle)
-    return show_view(SweepView(handle), parsed)
+    return show_view(SweepView(start(plan, submit_options(parsed), yes=parsed.has("yes"))), parsed)
 
 
 def _rerun(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.compare import reproduce
+    from wiro_nb.notebook import reproduce
     from wiro_nb.notebook.film.actions import plan_again
 
     source, context, is_many = parsed.arguments["RUN|FILE"], current_context(), parsed.has("all")
@@ -158,20 +152,21 @@ def _rerun(parsed: Parsed) -> Any:
             publish(preview_rerun(session.manager(), replay))
         return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
     forecast = reproduce.confirm(replays, parsed.has("yes"))
-    started = [reproduce.start(replay, context, submit_options(parsed)) for replay in replays]
-    handles = [handle for handle, _ in started]
-    assign(parsed, handles if is_many else handles[0])
+    handles = [reproduce.start(replay, context, submit_options(parsed)) for replay in replays]
     if is_many:
-        return reproduce.wait_and_list(handles, wait_option(parsed), forecast)
+        assign(parsed, handles)
+        return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)
     lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
-    return show_view(RunView(handles[0], " ".join(filter(None, (started[0][1], *lines)))), parsed)
+    notice = session.take_notice(handles[0].id)
+    session.set_notice(handles[0].id, " ".join(filter(None, (notice, *lines))))
+    return show_view(RunView(handles[0]), parsed)
 
 
 # Other commands -----------------------------------------------------------------------------
 
 
 def _form(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.form.actions import form
+    from wiro_nb.notebook.form.controller import form
 
     return form(parsed.arguments["MODEL"], parsed.values, source=parsed.option("from"))
 
@@ -191,13 +186,13 @@ def _runs(parsed: Parsed) -> Any:
 
 
 def _compare(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.compare.reproduce import compare
+    from wiro_nb.notebook.reproduce import compare
 
     return compare(*parsed.arguments.values())
 
 
 def _verify(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.compare.reproduce import verify
+    from wiro_nb.notebook.reproduce import verify
 
     return verify(*parsed.listed("PATH"))
 
@@ -217,7 +212,6 @@ def _budget(parsed: Parsed) -> Any:
 
 
 def _help(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.magic.help import help_output
 
     name = parsed.arguments.get("COMMAND")
     if name is None:
@@ -260,3 +254,39 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "help": _help,
 }
 """The function of each command."""
+
+
+def help_output(about: Command | None = None) -> Output:
+    """Returns the list of commands, or everything about one."""
+    return _one_command(about) if about is not None else _all_commands()
+
+
+def _all_commands() -> Output:
+    listed = (CELL, FILM, *COMMANDS)
+    width = max(len(item.title) for item in listed)
+    shown = join(h("b", "Commands"), name_table((code(item.title), item.summary) for item in listed))
+    lines = (f"  {item.title:<{width}}  {item.summary}" for item in listed)
+    more = "%wiro help COMMAND"
+    return compose(
+        Block(shown, ("wiro: commands", *lines)),
+        Block(line("More about one: ", command(more)), (f"  next: {more}",)),
+    )
+
+
+def _one_command(about: Command) -> Output:
+    rows = [(argument.name, argument.help) for argument in about.arguments]
+    if about.takes_values:
+        rows.append(
+            (
+                "name=value",
+                "a setting of the model; quotes around values with spaces, name={expression} for a Python value",
+            )
+        )
+    rows += [(f"{flag.name} {flag.value}".strip(), flag.help) for flag in about.flags]
+    head = join(code(about.usage), line(about.summary))
+    table = name_table((code(name), text) for name, text in rows) if rows else join()
+    return compose(
+        Block(head, (f"wiro: {about.usage}", f"  {about.summary}")),
+        Block(table, tuple(f"  {name}: {text}" for name, text in rows)),
+        Block(line("For example: ", command(about.example)), (f"  next: {about.example}",)),
+    )

@@ -12,7 +12,7 @@ from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe,
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.run import resume
+from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.session import Preferences, session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
@@ -144,7 +144,7 @@ class WiroMagics(Magics):
         except WiroError as error:
             caught = error
         finally:
-            resume.show_messages(session.take_notices())
+            show_messages(session.take_notices())
         # Outside the handler: a group of exceptions in the context would bring the long traceback back.
         if self.debug:
             raise caught

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.notebook.context import current_shell
-from wiro_nb.notebook.display import View, show_and_wait
+from wiro_nb.notebook.display import show_and_wait
+from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.parser import Expression, Parsed, parse_body, read_settings
 from wiro_nb.notebook.run.submit import SubmitOptions
@@ -71,10 +72,10 @@ def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: 
     return joined
 
 
-def show_view(view: View, parsed: Parsed) -> Any:
-    """Shows a handle in the cell, waits for it where that is wanted, and returns it."""
-    show_and_wait(view, wait=wait_option(parsed))
-    return view.handle
+def show_view(view: LiveView[Any], parsed: Parsed) -> Any:
+    """Assigns a handle to the variable of `--as`, shows it, waits for it where that is wanted, and returns it."""
+    assign(parsed, view.handle)
+    return show_and_wait(view, wait=parsed.has("wait") or None)
 
 
 def submit_options(parsed: Parsed) -> SubmitOptions:
@@ -85,11 +86,6 @@ def submit_options(parsed: Parsed) -> SubmitOptions:
     """
     limit = read_amount(parsed.option("max_cost"), "--max-cost")
     return SubmitOptions("magic", fresh=parsed.has("fresh"), max_cost_usd=limit)
-
-
-def wait_option(parsed: Parsed) -> bool | None:
-    """Returns True with `--wait`, else None, which leaves it to the preferences."""
-    return True if parsed.has("wait") else None
 
 
 def assign(parsed: Parsed, value: Any) -> None:

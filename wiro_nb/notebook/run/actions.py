@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.errors import InputError, TimedOut, UnknownRun, WiroError
-from wiro_nb.ids import SHORT_LENGTH
+from wiro_nb.errors import TimedOut, WiroError
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import current_context, current_shell
-from wiro_nb.notebook.display import find_unsaved, wait_for
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.display import find_unsaved, finish, wait_for
 from wiro_nb.notebook.run.display import is_gone
 from wiro_nb.notebook.run.listing import NotebookRuns
 from wiro_nb.notebook.run.submit import (
@@ -24,7 +23,7 @@ from wiro_nb.notebook.run.submit import (
     submit_or_reuse,
 )
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import find_run, session
 from wiro_nb.presentation.formatting import format_count
 from wiro_nb.presentation.run_list import (
     FILE_GONE,
@@ -75,15 +74,11 @@ def run(
         RunFailed: Where it waits, when the run gave no result.
     """
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
-    handle, notice = start(model, merge_inputs(inputs, values), options)
-    session.set_notice(handle.id, notice)
-    if session.should_wait(current_context(), wait):
-        wait_for(RunView(handle))
-    return handle
+    return finish(RunView(start(model, merge_inputs(inputs, values), options)), wait)
 
 
-def start(model: str, values: Mapping[str, Any], options: SubmitOptions) -> tuple[Run, str]:
-    """Runs a model; returns the run and, where an earlier run answers the request, a notice about that.
+def start(model: str, values: Mapping[str, Any], options: SubmitOptions) -> Run:
+    """Runs a model, or returns the earlier run that answers the request.
 
     Raises:
         WiroError: As `run`.
@@ -131,11 +126,7 @@ def extend(
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     given = merge_inputs(inputs, values)
     plan = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
-    handle, notice = start(plan.model, plan.values, options)
-    session.set_notice(handle.id, notice)
-    if session.should_wait(current_context(), wait):
-        wait_for(RunView(handle))
-    return handle
+    return finish(RunView(start(plan.model, plan.values, options)), wait)
 
 
 def runs(
@@ -313,58 +304,3 @@ def download(query: str | Run) -> Run:
         DownloadFailed: The service does not have them any more, or cannot be reached.
     """
     return find_run(query).download()
-
-
-def run_in_variable(name: str) -> Run | None:
-    """Returns the run that a variable of this kernel holds, or None."""
-    from wiro_nb.execution.run import Run
-
-    held = getattr(current_shell(), "user_ns", {}).get(name)
-    return held if isinstance(held, Run) else None
-
-
-def find_run(query: str | Run, *, ends_it: bool = False) -> Run:
-    """Returns the run of an id, of a variable that holds one, or the handle itself.
-
-    Args:
-        query: A handle, "last", the name of a variable, or an id.
-        ends_it: True asks for the whole short id where the run is not of this notebook.
-
-    Raises:
-        UnknownRun: None, or several; or too little of the id of another notebook's run.
-    """
-    if not isinstance(query, str):
-        return query
-    last = session.last_run
-    if query in ("last", "_") and last is not None:
-        return last
-    if (held := run_in_variable(query)) is not None:
-        return held
-    context = current_context()
-    found = session.manager().get(query, context.notebook)
-    if ends_it and found.snapshot.notebook != context.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
-        raise UnknownRun(
-            f"{query!r} fits run {found.short_id}, which is not of this notebook",
-            hint=f"give its whole short id: {found.short_id}",
-            query=query,
-            near=[found.id],
-        )
-    return found
-
-
-def source_text(source: str | Path | Run) -> str:
-    """Returns a path or address as text, and the id of the run that a handle, "last" or a variable means.
-
-    Raises:
-        InputError: It can hold no run.
-    """
-    if not isinstance(source, (str, Path)):
-        run_id: object = getattr(source, "id", None)
-        if not isinstance(run_id, str):
-            raise InputError(f"a run, its id or a file is wanted, not {type(source).__name__}", hint="%wiro runs")
-        return run_id
-    last = session.last_run
-    if source in ("last", "_") and last is not None:
-        return last.id
-    held = run_in_variable(str(source))
-    return str(source) if held is None else held.id

@@ -11,7 +11,7 @@ from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_forecast
-from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE
 
 if TYPE_CHECKING:
@@ -30,22 +30,26 @@ class CardController:
         from wiro_nb.notebook.widgets import RunCard
 
         self.run = run
-        price, poster = _again_price(run.snapshot), _poster_of(run) or ""
+        price, poster = _again_price(run.snapshot), jpeg_uri(read_poster(run))
         notice = notice or (FILE_GONE.format(run.short_id) if is_gone(run) else "")
         self.card = RunCard(
-            run.snapshot, again_price=price, poster=poster, notice=notice, is_starred=run.snapshot.starred
+            run.snapshot,
+            again_price=price,
+            poster=poster,
+            notice=notice,
+            is_starred=run.snapshot.starred,
+            on_action=self._act,
         )
-        self._stops: list[Callable[[], None]] = [self.card.on_action(lambda _card, action: self._act(action))]
+        self._stop_listening: Callable[[], None] = lambda: None
 
     def follow(self) -> None:
         """Follows the run, which may have ended already or end meanwhile."""
-        self._stops.append(self.run.on_change(self._update))
+        self._stop_listening = self.run.on_change(self._update)
         self._update(self.run.snapshot, is_paced=False)
 
     def close(self) -> None:
         """Closes the card; a second call does nothing."""
-        while self._stops:
-            self._stops.pop()()
+        self._stop_listening()
         pacer.drop(self.card)
         self.card.close()
 
@@ -65,7 +69,7 @@ class CardController:
             pacer.offer(self.card, lambda: self.card.update(snapshot))
         else:  # the end is shown at once
             pacer.drop(self.card)
-            poster, record = (_poster_of(self.run), self.run.record) if is_end else (None, None)
+            poster, record = (jpeg_uri(read_poster(self.run)), self.run.record) if is_end else ("", None)
             self.card.update(snapshot, poster=poster, record=record, is_starred=self.run.snapshot.starred)
         if is_end:
             self.on_settled()
@@ -74,7 +78,7 @@ class CardController:
         try:
             getattr(self, action)()
         except WiroError as error:
-            self.card.reply(" ".join(error.lines()))
+            self.card.reply("notice", text=" ".join(error.lines()))
 
     def cancel(self) -> None:
         """Cancels the run."""
@@ -98,15 +102,17 @@ class CardController:
         """Copies the cell that makes the run."""
         from wiro_nb.notebook.magic.cells import cell_of_run
 
-        self.card.reply(cell_of_run(self.run, session.known_schema(self.run.model)), copy=True)
+        self.card.reply("copy", text=cell_of_run(self.run, session.known_schema(self.run.model)))
 
     def compare(self) -> None:
         """Compares it with the run it was made from, else with the one before it, below the card."""
-        from wiro_nb.notebook.compare.view import ComparisonView
+        from wiro_nb.notebook.compare import ComparisonView
 
         other = _find_other(self.run)
         if other is None:
-            self.card.reply("There is no other finished run to compare it with: %wiro compare RUN RUN")
+            self.card.reply(
+                "notice", text="There is no other finished run to compare it with: %wiro compare RUN RUN"
+            )
         else:
             self.card.attach(ComparisonView([other, self.run]).widget())
 
@@ -119,11 +125,6 @@ def _find_other(run: Run) -> Run | None:
     done = manager.runs(notebook=run.snapshot.notebook, state=RunState.SUCCEEDED, limit=50)
     others = sorted((other for other in done if other.id != run.id), key=lambda other: other.id > run.id)
     return next((other for other in others if other.model == run.model), others[0] if others else None)
-
-
-def _poster_of(run: Run) -> str | None:
-    picture = read_poster(run)
-    return f"data:image/jpeg;base64,{poster_base64(picture)}" if picture else None
 
 
 def _again_price(snapshot: Snapshot) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,22 +10,20 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import is_gone, is_settled, make_thumb, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_count, format_duration
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE, RunList, format_run_cost, format_run_time, key_settings
 from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.widgets.run_table import RunTable
-
-_numbers = itertools.count(1)
-_open = display.OpenViews(most=5)
+    from wiro_nb.notebook.widgets.views import RunTable
 
 
 class NotebookRuns(RunList):
@@ -63,7 +60,7 @@ class Monitor(Displayable):
 
         found = session.manager().runs(notebook=current_context().notebook, limit=500)
         view = ListView([run for run in found if not run.done], self.output, head)
-        bridge.on_run = view.follow
+        bridge.on_run = view.follow_run
         _show(view)
 
 
@@ -79,12 +76,12 @@ def monitor() -> Monitor:
 
 def _show(view: ListView) -> None:
     if current_context().is_live:
-        view.show()
+        view.show_live()
     else:
-        display.publish(view.static())
+        display.publish(view.output())
 
 
-class ListView:
+class ListView(LiveView[None]):
     """A list of runs in one output.
 
     Args:
@@ -93,28 +90,34 @@ class ListView:
         head: Returns what stands above the rows.
     """
 
+    most_open = 5
+
     def __init__(
         self, runs: Sequence[Run], static: Callable[[], Output], head: Callable[[], dict[str, Any]]
     ) -> None:
+        super().__init__(None, "list")
         self._runs = {run.id: run for run in runs}
-        self.static, self._head, self._context = static, head, current_context()
-        self._display_id = f"wiro-list-{next(_numbers)}"
-        self._table: RunTable | None = None
+        self._static, self._head = static, head
         self._stops: list[Callable[[], None]] = []
+        self.unsubscribe = self._stop
 
-    def show(self) -> None:
-        """Displays the table in the running cell and follows its runs."""
-        from wiro_nb.notebook.widgets.run_table import RunTable
+    def output(self) -> Output:
+        """Returns the static output."""
+        return self._static()
 
-        bridge.open(self._context.notebook)
+    def make_widget(self) -> RunTable:
+        """Returns the table."""
+        from wiro_nb.notebook.widgets.views import RunTable
+
         rows = [self._row(run) for run in self._runs.values()]
-        self._table = RunTable(self._head(), rows, on_action=self._on_action)
-        _open.add(self)
-        display.publish(display.with_view_of(self._table, self.static()), display_id=self._display_id)
-        for run in list(self._runs.values()):
-            (self._watch if is_settled(run) else self.follow)(run)
+        return RunTable(self._head(), rows, on_action=self._on_action)
 
-    def follow(self, run: Run) -> None:
+    def follow(self) -> None:
+        """Follows the runs."""
+        for run in list(self._runs.values()):
+            (self._watch if is_settled(run) else self.follow_run)(run)
+
+    def follow_run(self, run: Run) -> None:
         """Keeps the row of a run up to date (any thread)."""
         self._runs[run.id] = run
         self._watch(run)
@@ -123,17 +126,12 @@ class ListView:
     def _watch(self, run: Run) -> None:
         self._stops.append(run.on_change(lambda _snapshot: self._on_change(run)))
 
-    def close(self) -> None:
-        """Leaves the static output."""
-        table, self._table = self._table, None
+    def _stop(self) -> None:
         while self._stops:
             self._stops.pop()()
-        if table is not None:
-            display.publish(self.static(), display_id=self._display_id, update=True)
-            table.close()
 
     def _on_change(self, run: Run) -> None:
-        table, key = self._table, (id(self), run.id)
+        table, key = self.widget, (id(self), run.id)
         if table is None:
             pacer.drop(key)
         elif is_settled(run):
@@ -144,25 +142,19 @@ class ListView:
             pacer.offer(key, lambda: table.update(self._row(run)))
 
     def _row(self, run: Run) -> dict[str, Any]:
-        is_here = run.snapshot.notebook == self._context.notebook
+        is_here = run.snapshot.notebook == self.context.notebook
         return row_data(run, "" if is_here or not run.snapshot.notebook else PurePath(run.snapshot.notebook).name)
 
     def _on_action(self, action: str, run_id: str) -> None:
-        run, table = self._runs[run_id], self._table
+        run, table = self._runs[run_id], self.widget
         if action == "cancel":
             run.cancel()
         elif table is not None:
-            opened = LiveCard(run, self._context)
+            opened = LiveCard(run, self.context)
             table.attach(opened.card)
             opened.follow()
             if not run.done:
                 session.manager().follow(run)
-
-
-def end_lists() -> None:
-    """Closes every list: the extension is unloaded. Their static outputs stay."""
-    bridge.on_run = None
-    _open.close_all()
 
 
 def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
@@ -182,7 +174,7 @@ def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
         "prompt": snapshot.prompt[:300],
         "about": about,
         "money": ", ".join(filter(None, (format_run_cost(snapshot), elapsed))),
-        "thumb": f"data:image/jpeg;base64,{poster_base64(make_thumb(poster))}" if poster else "",
+        "thumb": jpeg_uri(poster and make_thumb(poster)),
         "note": FILE_GONE.format(run.short_id) if is_gone(run) else "",
         "final": snapshot.state.is_final,
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested,

@@ -85,8 +85,8 @@ def submit_or_reuse(
     *,
     parent: dict[str, Any] | None = None,
     is_rerun: bool = False,
-) -> tuple[Run, str]:
-    """Submits a request, unless a run answers it already; returns the run and a notice about that.
+) -> Run:
+    """Submits a request, unless a run answers it already; returns the run, and keeps a notice about that.
 
     Args:
         prepared: The request.
@@ -117,7 +117,8 @@ def submit_or_reuse(
     returned.add(run.id)
     session.last_run = run
     bridge.follow(run)
-    return run, "" if submission.is_new else _notice_of(run, context)
+    session.set_notice(run.id, "" if submission.is_new else _notice_of(run, context))
+    return run
 
 
 def _notice_of(run: Run, context: ExecutionContext) -> str:

@@ -26,7 +26,7 @@ from wiro_nb.presentation.formatting import (
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.run import poster_base64
+from wiro_nb.presentation.run import jpeg_uri, poster_base64
 from wiro_nb.presentation.run_list import FILE_GONE
 from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
@@ -338,8 +338,7 @@ def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, i
     output, status = None if is_lost else main_output(snapshot), status_of(snapshot)
     picture: Child = ""
     if poster is not None:
-        source = f"data:image/jpeg;base64,{poster_base64(make_thumb(poster))}"
-        picture = h("img", src=source, alt=label, style=_PICTURE)
+        picture = h("img", src=jpeg_uri(make_thumb(poster)), alt=label, style=_PICTURE)
     elif not snapshot.state.is_final or not (output and output.path):
         ended = FILE_GONE.format(snapshot.short_id) if is_lost else snapshot.message[:160]
         reason = ended if snapshot.state.is_final else ""

@@ -14,6 +14,6 @@ from wiro_nb.notebook.widgets.bridge_widget import BridgeWidget
 from wiro_nb.notebook.widgets.card import RunCard, card_view
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
 from wiro_nb.notebook.widgets.file_field import FileField
-from wiro_nb.notebook.widgets.model_browser import ModelBrowser
+from wiro_nb.notebook.widgets.views import ModelBrowser
 
 __all__ = ["BridgeWidget", "Field", "FileField", "ModelBrowser", "PairsField", "RunCard", "SeedField", "card_view"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -95,13 +96,47 @@ class OwnWidget(anywidget.AnyWidget):
 
 
 class OutputWidget(OwnWidget):
-    """A widget that stands in an output of its own, beside its static form."""
+    """A widget that stands in an output of its own, beside its static form.
+
+    Attributes:
+        actions: The words of its buttons; a message with another one is ignored.
+    """
 
     styles: ClassVar[tuple[str, ...]] = ("wiro.css",)
+    actions: ClassVar[frozenset[str]] = frozenset()
     view_key = traitlets.Unicode(help="Finds its output in the notebook.").tag(sync=True)
-
     attached = traitlets.Unicode(help="Model id of a widget that is shown below, or none.").tag(sync=True)
     _below: anywidget.AnyWidget | None = None
+
+    def __init__(
+        self, *, text: str = "", on_action: Callable[..., object] = lambda *_: None, **traits: Any
+    ) -> None:
+        """Makes a widget.
+
+        Args:
+            text: One line for where no widget can be shown.
+            on_action: Called with a word of `actions`, and what `target` reads of the message.
+            **traits: Values of traits.
+        """
+        self._text, self._on_action = text, on_action
+        super().__init__(**traits)
+
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Passes the action of a button on."""
+        if content.get("action") in self.actions:
+            self._on_action(content["action"], *self.target(content))
+
+    def target(self, content: dict[str, Any]) -> tuple[Any, ...]:
+        """Returns what an action is about, as arguments of `on_action`."""
+        return ()
+
+    def reply(self, kind: str, **content: Any) -> None:
+        """Answers an action of the page."""
+        self.send({"type": kind, **content})
+
+    def send_poster(self, position: int, picture: bytes) -> None:
+        """Answers a page that cannot fetch files: the poster's bytes."""
+        self.send({"type": "poster", "p": position}, buffers=[picture])
 
     def attach(self, widget: anywidget.AnyWidget | None) -> None:
         """Shows a widget below this one, in place of the one before, which is closed."""
@@ -115,6 +150,15 @@ class OutputWidget(OwnWidget):
         self.attach(None)
         super().close()
 
+    def __repr__(self) -> str:
+        return self._text
+
     @traitlets.default("view_key")
     def _default_view_key(self) -> str:
         return uuid.uuid4().hex
+
+
+def read_position(content: dict[str, Any], count: int) -> int | None:
+    """Returns the position that a message is about, from 0; None where it names none of `count`."""
+    position = content.get("p")
+    return position if isinstance(position, int) and 0 <= position < count else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -231,11 +231,6 @@ def _value_text(view: dict[str, Any], snapshot: Snapshot) -> str:
     return ", ".join(parts)
 
 
-ACTIONS = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "compare"})
-
-ActionHandler = Callable[["RunCard", str], object]
-
-
 class RunCard(OutputWidget):
     """Live view of one run.
 
@@ -244,6 +239,7 @@ class RunCard(OutputWidget):
     """
 
     script = "card.js"
+    actions = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "compare"})
     state = traitlets.Dict(help="What the card shows: see `card_view`.").tag(sync=True)
     log: traitlets.List[str] = traitlets.List(help="Latest log lines, text.").tag(sync=True)
     preview = traitlets.Dict(help="The latest look at the clip: `image`, `width`, `height`; or empty.").tag(
@@ -258,6 +254,7 @@ class RunCard(OutputWidget):
         poster: str = "",
         notice: str = "",
         is_starred: bool = False,
+        **options: Any,
     ) -> None:
         """Makes a card.
 
@@ -267,15 +264,15 @@ class RunCard(OutputWidget):
             poster: Data URI of the finished clip's poster, or "".
             notice: One sentence above what the run itself has to say, or "".
             is_starred: True when it was picked as the best one.
+            **options: As `OutputWidget` takes them.
         """
         self._is_starred = is_starred
         self._notice = [asdict(Note(text=notice))] if notice else []
-        self._handlers: list[ActionHandler] = []
         self._version = snapshot.version
         self._again_price = again_price
         self._poster = poster
         self._record: Mapping[str, Any] | None = None
-        super().__init__(state=self._view(snapshot), log=log_view(snapshot))
+        super().__init__(state=self._view(snapshot), log=log_view(snapshot), **options)
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
         view = card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
@@ -286,7 +283,7 @@ class RunCard(OutputWidget):
         self,
         snapshot: Snapshot,
         *,
-        poster: str | None = None,
+        poster: str = "",
         record: Mapping[str, Any] | None = None,
         is_starred: bool = False,
     ) -> None:
@@ -301,34 +298,12 @@ class RunCard(OutputWidget):
         if snapshot.version < self._version:
             return
         self._version, self._is_starred = snapshot.version, is_starred
-        if poster is not None:
-            self._poster = poster
+        self._poster = poster or self._poster
         self._record = record or self._record
         with self.hold_sync():
             self.state = self._view(snapshot)
             self.log = log_view(snapshot)
             self.preview = {} if snapshot.preview is None else asdict(snapshot.preview)
-
-    def on_action(self, handler: ActionHandler) -> Callable[[], None]:
-        """Calls `handler(card, action)` when a button is pressed, with one of `ACTIONS`; returns what stops it."""
-        self._handlers.append(handler)
-        return lambda: self._handlers.remove(handler)
-
-    def reply(self, text: str, *, copy: bool = False) -> None:
-        """Shows one line on the card, or puts the text on the clipboard.
-
-        Args:
-            text: The line, or what to copy.
-            copy: True: the answer to "copy_cell".
-        """
-        self.send({"type": "copy" if copy else "notice", "text": text})
-
-    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Passes the action of a button on."""
-        action = content.get("action")
-        if action in ACTIONS:
-            for handler in tuple(self._handlers):
-                handler(self, action)
 
     def __repr__(self) -> str:
         """Returns one line about the run: it stands in for the card where no widget can be shown."""

@@ -24,7 +24,7 @@ from wiro_nb.presentation.status import status_of
 from wiro_nb.reproduce.compare import diff_settings, settings_of
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.widgets.grid import ComparisonWidget
+    from wiro_nb.notebook.widgets.views import ComparisonWidget
 
 LETTERS = "ABCD"
 _LONGEST_VALUE = 1200
@@ -163,7 +163,7 @@ class ComparisonView(Displayable):
 
     def widget(self) -> ComparisonWidget:
         """Returns the live form, made at first use."""
-        from wiro_nb.notebook.widgets.grid import ComparisonWidget
+        from wiro_nb.notebook.widgets.views import ComparisonWidget
 
         if self._widget is None:
             text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"
@@ -208,14 +208,16 @@ class ComparisonView(Displayable):
             while self._stops:
                 self._stops.pop()()
 
-    def _on_action(self, widget: ComparisonWidget, action: str, position: int) -> None:
+    def _on_action(self, action: str, position: int | None) -> None:
+        if position is None:
+            return
         run = self.runs[position]
         if action == "star":
             is_picked = not run.snapshot.starred
             for other in self.runs:  # one is the best
                 session.manager().star(other, is_picked and other is run)
         elif action == "poster" and (picture := read_poster(run)) is not None:
-            widget.send_poster(position, picture)
+            self.widget().send_poster(position, picture)
 
     def _count(self) -> str:
         count = len(self.differences.differ)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import InputError
 from wiro_nb.notebook.context import ExecutionContext, current_context
-from wiro_nb.notebook.display import wait_for
+from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.actions import source_text
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import session, source_text
 from wiro_nb.presentation.output import Displayable, Output
 
 if TYPE_CHECKING:
@@ -74,16 +73,10 @@ def rerun(
     values = merge_inputs(overrides, values)
     replays = plan(source, values, context, "python", all=all, force=force)
     total = confirm(replays, yes) if all else ""
-    handles = []
-    for replay in replays:
-        handle, notice = start(replay, context, options)
-        session.set_notice(handle.id, notice)
-        handles.append(handle)
+    handles = [start(replay, context, options) for replay in replays]
     if all:
         return wait_and_list(handles, wait, total)
-    if session.should_wait(context, wait):
-        wait_for(RunView(handles[0]))
-    return handles[0]
+    return finish(RunView(handles[0]), wait)
 
 
 def plan(
@@ -133,8 +126,8 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     return confirm_total(session.manager(), requests, session.preferences.limits(yes))
 
 
-def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> tuple[Run, str]:
-    """Makes a run again, unless this notebook has done so already; returns the run and a notice about that.
+def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> Run:
+    """Makes a run again, unless this notebook has done so already.
 
     Raises:
         WiroError: It cannot be sent.
@@ -205,7 +198,7 @@ class Compared:
 
     def _side_by_side(self) -> Any | None:
         """Returns the clips in step, where this machine has the runs themselves."""
-        from wiro_nb.notebook.compare.view import ComparisonView
+        from wiro_nb.notebook.compare import ComparisonView
 
         runs = [self.found[0].left.run, *(item.right.run for item in self.found)]
         known = [run for run in runs if run is not None]

@@ -1,1 +1,0 @@
-"""Comparing and reproducing runs in a notebook."""

@@ -1,0 +1,147 @@
+"""Live views: outputs that show a widget beside their static form, until they are closed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from wiro_nb.notebook import display
+from wiro_nb.notebook.bridge import bridge
+from wiro_nb.notebook.context import current_context
+from wiro_nb.notebook.session import session
+from wiro_nb.presentation.output import Output
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
+    from wiro_nb.notebook.form.controller import FormController
+
+_log = logging.getLogger(__name__)
+_numbers = itertools.count(1)
+_INTERVAL_S = 0.2
+Handle = TypeVar("Handle")
+open_views: list[LiveView[Any] | FormController] = []
+"""What is open, oldest first; it ends when the extension is unloaded."""
+
+
+class LiveView(Generic[Handle]):
+    """A run, sweep, film or list in one output: a widget in a live kernel, else its static form.
+
+    Args:
+        handle: What is shown.
+        name: Part of its display id, which is its own: two cells may show one run.
+    """
+
+    most_open = 20
+    """One more closes the oldest that `can_close`, which leaves its static form."""
+    can_close = True
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        self.handle, self.context = handle, current_context()
+        self.display_id = f"wiro-{name}-{next(_numbers)}"
+        self.widget: Any = None
+        self.unsubscribe: Callable[[], None] = lambda: None
+        self._shown: Output | None = None
+        self._is_scheduled = False
+        self._lock, self._timer_lock = threading.RLock(), threading.Lock()
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """All its runs."""
+        handle: Any = self.handle
+        return tuple(handle.runs)
+
+    @property
+    def is_moving(self) -> bool:
+        """True when a live kernel shows the widget: also at the end where clips are played in it."""
+        return True
+
+    def output(self) -> Output:
+        """Returns the static form."""
+        raise NotImplementedError
+
+    def make_widget(self) -> Any:
+        """Returns the widget."""
+        raise NotImplementedError
+
+    def follow(self) -> None:
+        """Follows the runs, which may have ended or end meanwhile; sets `unsubscribe`."""
+
+    def flush(self) -> None:
+        """Shows in the widget what has changed; called some time after `schedule`, on a thread of its own."""
+
+    def show_live(self) -> None:
+        """Displays widget and static form under one display id, and follows the runs."""
+        bridge.open(self.context.notebook)
+        self.widget = self.make_widget()
+        open_views.append(self)  # first: an interrupt may strike at any time
+        self._publish(update=False)
+        self.follow()
+        self.close_oldest()
+
+    def close_oldest(self) -> None:
+        """Closes the oldest views of this kind where too many are open."""
+        ended = [view for view in list(open_views) if type(view) is type(self) and view.can_close]
+        for view in ended[: -self.most_open]:
+            view.close()
+
+    def refresh(self) -> None:
+        """Brings the static form up to date while the widget is open (any thread)."""
+        with self._lock:
+            if self.widget is not None:
+                self._publish(update=True)
+
+    def close(self) -> None:
+        """Puts the static form in the place of the widget; a second call does nothing."""
+        with self._lock:
+            widget, self.widget = self.widget, None
+            if widget is None:
+                return
+            open_views.remove(self)
+            self._publish(update=True)
+        self.unsubscribe()
+        widget.close()
+
+    def schedule(self) -> None:
+        """Shows soon what has changed; changes in quick succession are shown together (any thread)."""
+        with self._timer_lock:
+            if self._is_scheduled or self.widget is None:
+                return
+            self._is_scheduled = True
+        timer = threading.Timer(_INTERVAL_S, self._flush)
+        timer.daemon = True
+        timer.start()
+
+    def _flush(self) -> None:
+        self._is_scheduled = False
+        try:
+            with self._lock:
+                if self.widget is not None:
+                    self.flush()
+        except Exception:
+            _log.exception("a view could not be updated")
+
+    def _publish(self, *, update: bool) -> None:
+        output = self.output()
+        shown = output if self.widget is None else display.with_view_of(self.widget, output)
+        if shown != self._shown or not update:
+            self._shown = shown
+            display.publish(shown, display_id=self.display_id, update=update)
+
+
+def presenter(make_view: Callable[[Any], LiveView[Any]]) -> Callable[..., None]:
+    """Returns the function that shows a handle on `handle.show()`, or as the value of a cell that has not yet."""
+
+    def show(handle: Any, *, is_value: bool = False) -> None:
+        if not is_value or handle.id not in session.displayed_in(current_context()):
+            display.show(make_view(handle))
+
+    return show
+
+
+def end_views() -> None:
+    """Closes every view and form: the extension is unloaded. Their static outputs stay."""
+    for view in list(open_views):
+        view.close()

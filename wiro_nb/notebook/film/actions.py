@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.films import Film
     from wiro_nb.films.plan import FilmPlan, FilmTarget
-
-
-@dataclass(frozen=True, slots=True)
-class FilmOptions:
-    """How a film is made.
-
-    Attributes:
-        out: The MP4, beside the notebook.
-        crossfade_s, audio: As in `join`.
-        submit: How its shots are submitted.
-    """
-
-    out: str | Path
-    crossfade_s: float
-    audio: str | Path | None
-    submit: SubmitOptions
 
 
 def film(
@@ -84,47 +68,51 @@ def film(
     """
     from wiro_nb.notebook.film.view import FilmView
 
-    submit = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     values = merge_inputs(inputs, shared)
-    if isinstance(shots, (str, Path)):
-        handle = rebuild(str(shots), submit, yes=yes, values=values)
+    if not isinstance(shots, (str, Path)):
+        target = make_target(out, crossfade_s, audio, options)
+        found = make_plan(shots, target, options, model=model, shared=values), target
+    elif values:
+        raise InputError(
+            "a film is made again as it was, without other inputs", hint="Edit this shot, in its view"
+        )
+    elif (again := plan_again(str(shots), options)) is None:
+        raise InputError(f"{shots} is no film", hint=f"%wiro rerun {shots}")
     else:
-        options = FilmOptions(out, crossfade_s, audio, submit)
-        handle = start(make_plan(shots, options, model=model, shared=values), options, yes=yes)
-    return finish(FilmView(handle), wait)
+        found = again
+    return finish(FilmView(start(*found, yes=yes)), wait)
+
+
+def make_target(
+    out: str | Path, crossfade_s: float, audio: str | Path | None, options: SubmitOptions
+) -> FilmTarget:
+    """Returns where and how a film is joined. Raises as `film`."""
+    from wiro_nb.films.plan import FilmTarget
+
+    folder = current_context().folder
+    path, sound = target_path(out, folder), None if audio is None else target_path(audio, folder)
+    return FilmTarget(path, folder, crossfade_s, sound, options.max_cost_usd, options.out_dir)
 
 
 def make_plan(
-    given: Sequence[Mapping[str, Any]], options: FilmOptions, *, model: str | None, shared: Mapping[str, Any]
+    given: Sequence[Mapping[str, Any]],
+    target: FilmTarget,
+    options: SubmitOptions,
+    *,
+    model: str | None,
+    shared: Mapping[str, Any],
 ) -> FilmPlan:
     """Works a film out for a notebook; sends nothing. Raises as `film`."""
     from wiro_nb.films.extend import read_shots
     from wiro_nb.films.plan import plan_film
 
-    context = current_context()
-    target = target_path(options.out, context.folder)
-    origin = origin_of(context, options.submit.kind)
+    origin = origin_of(current_context(), options.kind)
     shots = read_shots(given, model=model, shared=shared)
-    return plan_film(session.manager(), shots, title=target.stem, origin=origin, fresh=options.submit.fresh)
+    return plan_film(session.manager(), shots, title=target.path.stem, origin=origin, fresh=options.fresh)
 
 
-def start(plan: FilmPlan, options: FilmOptions, *, yes: bool) -> Film:
-    """Starts a film as it was asked for. Raises as `film`."""
-    from wiro_nb.films.plan import FilmTarget
-
-    folder = current_context().folder
-    target = FilmTarget(
-        target_path(options.out, folder),
-        folder,
-        options.crossfade_s,
-        None if options.audio is None else target_path(options.audio, folder),
-        options.submit.max_cost_usd,
-        options.submit.out_dir,
-    )
-    return start_at(plan, target, yes=yes)
-
-
-def start_at(plan: FilmPlan, target: FilmTarget, *, yes: bool) -> Film:
+def start(plan: FilmPlan, target: FilmTarget, *, yes: bool = False) -> Film:
     """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
     from wiro_nb.films import Film
 
@@ -145,18 +133,6 @@ def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> t
         return None
     plan, target = plan_rebuild(manager, found, origin=origin_of(context, options.kind), fresh=options.fresh)
     return plan, replace(target, max_cost_usd=options.max_cost_usd, out_dir=options.out_dir)
-
-
-def rebuild(source: str, options: SubmitOptions, *, yes: bool, values: Mapping[str, Any]) -> Film:
-    """Makes a film again. Raises as `film`."""
-    if values:
-        raise InputError(
-            "a film is made again as it was, without other inputs", hint="Edit this shot, in its view"
-        )
-    found = plan_again(source, options)
-    if found is None:
-        raise InputError(f"{source} is no film", hint=f"%wiro rerun {source}")
-    return start_at(*found, yes=yes)
 
 
 def join(

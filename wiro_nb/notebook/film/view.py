@@ -156,14 +156,17 @@ class FilmView(LiveView[Film]):
         self.schedule()
 
     def flush(self) -> None:
-        """Shows shots and pictures that have changed, and at the end the static form."""
-        is_end = self.handle.done
+        """Shows shots and pictures that have changed, and at the end the static form.
+
+        The static form goes first: a page draws the widget anew with it, which would stop a film that plays.
+        """
         for run in self.runs:
             bridge.watch(run)
-        self.widget.posters = self._posters() or self.widget.posters
-        self.widget.state = self._data()
-        if is_end:
+        posters, state = self._posters(), self._data()
+        if self.handle.done:
             self.refresh()
+        self.widget.posters = posters or self.widget.posters
+        self.widget.state = state
 
     def _data(self) -> dict[str, Any]:
         status, title, about = self._head()

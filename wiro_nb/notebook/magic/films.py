@@ -26,25 +26,30 @@ def call_film(line: str, body: str) -> Any:
         UsageError: The line or the body cannot be read.
         WiroError: The film could not start, or failed in a cell that waits.
     """
-    from wiro_nb.notebook.film.actions import FilmOptions, make_plan, start
-    from wiro_nb.notebook.film.view import FilmView
+    from wiro_nb.notebook.film.actions import make_plan, make_target
 
     refuse_keys_in_body(body)
     parsed = evaluate_values(parse_cell_line(line, FILM))
     check_variable(parsed)
     shots = [read_shot(head, prompt) for head, prompt in split_shots(body)]
-    options = FilmOptions(
-        parsed.option("out") or "film.mp4",
-        _read_crossfade(parsed),
-        parsed.option("audio"),
-        submit_options(parsed),
+    options = submit_options(parsed)
+    target = make_target(
+        parsed.option("out") or "film.mp4", _read_crossfade(parsed), parsed.option("audio"), options
     )
-    plan = make_plan(shots, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
+    plan = make_plan(shots, target, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
+    return _make(parsed, plan, target)
+
+
+def _make(parsed: Parsed, plan: FilmPlan, target: FilmTarget) -> Any:
+    """Makes a film and shows it; None for a dry run."""
+    from wiro_nb.notebook.film.actions import start
+    from wiro_nb.notebook.film.view import FilmView
+
     if parsed.has("dry_run"):
         publish(plan_output(plan))
         return None
     try:
-        handle = start(plan, options, yes=parsed.has("yes"))
+        handle = start(plan, target, yes=parsed.has("yes"))
     except (ConfirmationNeeded, BudgetExceeded):
         publish(plan_output(plan))  # the question is about these shots and prices
         raise
@@ -72,15 +77,9 @@ def read_shot(head: str, prompt: str) -> dict[str, Any]:
 
 def rebuild(parsed: Parsed, found: tuple[FilmPlan, FilmTarget]) -> Any:
     """Makes a film again and shows it; None for a dry run."""
-    from wiro_nb.notebook.film.actions import start_at
-    from wiro_nb.notebook.film.view import FilmView
-
     if parsed.values:
         _fail("a film is made again as it was; Edit this shot, in its view, changes a shot")
-    if parsed.has("dry_run"):
-        publish(plan_output(found[0]))
-        return None
-    return show_view(FilmView(start_at(*found, yes=parsed.has("yes"))), parsed)
+    return _make(parsed, *found)
 
 
 def join(parsed: Parsed) -> Any:

@@ -40,7 +40,7 @@ LAYERS = (
     {"cli"},
 )
 """Lowest first: a package imports from those below it only."""
-SANDBOX_MAY_IMPORT = {"redaction", "errors", "config", "schema", "media", "files", "local_models"}
+SANDBOX_MAY_IMPORT = {"redaction", "errors", "config", "files", "json_values", "schema", "media", "local_models"}
 FRONT_END = {"IPython", "ipywidgets", "anywidget"}
 MAY_SHOW = {"notebook", "cli"}
 STANDARD_ONLY = {

@@ -171,7 +171,7 @@ def _path_of_output(name: str, output: RunOutput, folder: Path | None) -> Path:
 def _stage(name: str, data: bytes) -> Path:
     """Writes bytes to a file named by its content in the cache; a run's own copy is made when it is submitted."""
     content_type = sniff_type(data[:4096], name)
-    suffix = {**SUFFIXES, "application/zip": ".zip"}.get(content_type)
+    suffix = SUFFIXES.get(content_type)
     if suffix is None:
         raise _invalid(
             name, "the bytes are of a type the service does not take", "give a path with the right suffix"

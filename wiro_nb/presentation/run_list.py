@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
+from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import (
     format_count,
@@ -31,7 +32,6 @@ from wiro_nb.presentation.output import (
     text_table,
 )
 from wiro_nb.presentation.status import STATE_FILTERS, status_dot, status_of
-from wiro_nb.schema.normalise import as_decimal
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:

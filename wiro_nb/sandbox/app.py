@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from wiro_nb.json_values import as_decimal
 from wiro_nb.sandbox.engines import Engine, Kind
 from wiro_nb.sandbox.events import EventBroker, SocketEndpoint
 from wiro_nb.sandbox.faults import Faults
@@ -26,7 +27,6 @@ from wiro_nb.sandbox.requests import Authenticator, Body, Failure, answer, check
 from wiro_nb.sandbox.runner import Runner
 from wiro_nb.sandbox.store import Files, Store, check_upload, content_type
 from wiro_nb.sandbox.tasks import Task, new_token
-from wiro_nb.schema.normalise import as_decimal
 
 _MAX_LISTED = 1000
 _INSTANT_STEP_S = 0.15

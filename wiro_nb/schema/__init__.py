@@ -20,22 +20,18 @@ from typing import Any
 
 from wiro_nb.errors import UnknownModel
 from wiro_nb.schema.detail import read_detail
-from wiro_nb.schema.files import MAX_FILE_BYTES, FileInput, is_url, open_file_input
-from wiro_nb.schema.normalise import Rule, is_slug
+from wiro_nb.schema.files import FileInput, is_url, open_file_input
+from wiro_nb.schema.normalise import is_slug
 from wiro_nb.schema.page import read_page
 from wiro_nb.schema.types import JSON_TYPES, ModelSchema, Option, Parameter, schema_from_dict
-from wiro_nb.schema.values import Prepared, Problem, Seed, check, prepare
+from wiro_nb.schema.values import Prepared, check, prepare
 
 __all__ = [
-    "MAX_FILE_BYTES",
     "FileInput",
     "ModelSchema",
     "Option",
     "Parameter",
     "Prepared",
-    "Problem",
-    "Rule",
-    "Seed",
     "bundled_models",
     "check",
     "encode",
@@ -47,7 +43,6 @@ __all__ = [
     "read_detail",
     "read_page",
     "request_sha256",
-    "schema_from_dict",
 ]
 
 
@@ -128,6 +123,10 @@ def free_form_schema(slug: str) -> ModelSchema:
 # The body of a Run ---------------------------------------------------------------------------
 
 
+_ONE_TEXT = JSON_TYPES | {"multiselect"}
+"""Types whose lists travel as one JSON text in a multipart body."""
+
+
 @dataclass(frozen=True, slots=True)
 class WireBody:
     """The body of a Run.
@@ -163,14 +162,14 @@ def encode(prepared: Prepared) -> WireBody:
     texts: list[tuple[str, Any]] = list(prepared.parameters.items())
     parts: list[tuple[str, FileInput]] = []
     for parameter, inputs in prepared.files.items():
-        texts += _url_fields(_file_type(prepared, parameter), parameter, [item.url for item in inputs if item.url])
+        texts += _url_fields(_type_of(prepared, parameter), parameter, [item.url for item in inputs if item.url])
         parts += [(parameter, item) for item in inputs if item.path is not None]
     if not parts:
         return WireBody(json=dict(texts))
     fields = [
         (name, _as_text(item))
         for name, value in texts
-        for item in (value if isinstance(value, list) and not _is_json(prepared, name) else [value])
+        for item in (value if isinstance(value, list) and _type_of(prepared, name) not in _ONE_TEXT else [value])
     ]
     return WireBody(json=None, fields=tuple(fields), parts=tuple(parts))
 
@@ -210,13 +209,7 @@ def hash_request(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_json(prepared: Prepared, parameter: str) -> bool:
-    """True for lists that travel as one JSON text in a multipart body."""
-    known = prepared.schema.get(parameter)
-    return known is not None and (known.type in JSON_TYPES or known.type == "multiselect")
-
-
-def _file_type(prepared: Prepared, parameter: str) -> str:
+def _type_of(prepared: Prepared, parameter: str) -> str:
     known = prepared.schema.get(parameter)
     return known.type if known else ""
 

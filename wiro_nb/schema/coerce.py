@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from wiro_nb.schema.normalise import Rule, as_decimal, is_seed
+from wiro_nb.json_values import as_decimal
+from wiro_nb.schema.normalise import Rule, is_seed
 from wiro_nb.schema.types import (
     CHOICE_TYPES,
     COLOUR_TYPES,

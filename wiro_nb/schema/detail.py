@@ -7,16 +7,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from wiro_nb.errors import UnreadableSchema
-from wiro_nb.json_values import as_list, as_words
+from wiro_nb.json_values import as_decimal, as_list, as_words
 from wiro_nb.schema.normalise import (
     Rule,
-    as_decimal,
     file_counts,
     human_help,
     human_label,
     is_slug,
     mark_required,
+    unreadable,
 )
 from wiro_nb.schema.types import FILE_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Option, Parameter
 
@@ -39,11 +38,7 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
     tool = _find_tool(answer, source_name)
     slug, run_path = _slugs(tool)
     if not slug:
-        raise UnreadableSchema(
-            f"{source_name}: the answer has no model of the form owner/name in it.",
-            hint="%wiro models",
-            source=source_name,
-        )
+        raise unreadable(source_name, "the answer has no model of the form owner/name in it", "%wiro models")
     items = list(_items(tool.get("parameters")))
     parameters = read_parameters(items)
     schema = ModelSchema(
@@ -63,15 +58,11 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
 
 
 def _find_tool(answer: Mapping[str, Any], source_name: str) -> Mapping[str, Any]:
-    tool: Any = answer
-    if isinstance(answer, Mapping) and "tool" in answer:
-        tool = answer["tool"]
-        if isinstance(tool, list):
-            tool = tool[0] if tool else None
+    tool: Any = answer.get("tool", answer) if isinstance(answer, Mapping) else answer
+    if isinstance(tool, list):
+        tool = tool[0] if tool else None
     if not isinstance(tool, Mapping):
-        raise UnreadableSchema(
-            f"{source_name}: the answer has no model in it.", hint="%wiro models", source=source_name
-        )
+        raise unreadable(source_name, "the answer has no model in it", "%wiro models")
     return tool
 
 
@@ -141,14 +132,13 @@ def _default(kind: str, value: Any) -> str | tuple[str, ...] | None:
         return None
     if kind in JSON_TYPES:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    if kind == "multiselect":
-        names = as_list(value) or (_text(value).split(",") if not isinstance(value, list) else [])
-        return tuple(name for name in (_text(name).strip() for name in names) if name) or None
-    if kind not in FILE_TYPES:
-        return tuple(map(_text, value)) if isinstance(value, list) else _text(value)
-    names = value if isinstance(value, list) else _text(value).split(",")
-    kept = tuple(name for name in (_text(name).strip() for name in names) if name)
-    return (kept if kind != "fileinput" else kept[0]) if kept else None
+    is_list = isinstance(value, list)
+    if kind not in FILE_TYPES and kind != "multiselect":
+        return tuple(map(_text, value)) if is_list else _text(value)
+    listed = as_list(value) if kind == "multiselect" or is_list else []
+    names = (_text(name).strip() for name in listed or ([] if is_list else _text(value).split(",")))
+    kept = tuple(name for name in names if name)
+    return (kept[0] if kind == "fileinput" else kept) if kept else None
 
 
 def _read_option(entry: Any) -> Option | None:

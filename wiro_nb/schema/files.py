@@ -23,34 +23,31 @@ from wiro_nb.schema.types import Parameter
 MAX_FILE_BYTES = 100 * 1024 * 1024
 """The service takes up to 100 MB a file."""
 
-_TEXT_TYPES = {".csv": "text/csv", ".txt": "text/plain", ".md": "text/markdown"}
-_ZIPPED = {
+_TYPES = {
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".heic": "image/heic",
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".wav": "audio/wav",
+    ".m4a": "audio/mp4",
+    ".pdf": "application/pdf",
+    ".csv": "text/csv",
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".txt": "text/plain",
+    ".md": "text/markdown",
     ".epub": "application/epub+zip",
+    ".zip": "application/zip",
 }
-SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/gif": ".gif",
-    "image/webp": ".webp",
-    "image/heic": ".heic",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "video/quicktime": ".mov",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "audio/mp4": ".m4a",
-    "application/pdf": ".pdf",
-}
-"""Types of content that the service takes, of those that are known by their first bytes."""
-_ACCEPTED = {
-    "image": "jpg, png, gif, webp, heic",
-    "video": "mp4, webm, mov",
-    "audio": "mp3, wav, m4a",
-    "other": "pdf, csv, docx, xlsx, pptx, txt, md, epub, zip",
-}
+"""The types that the service takes, by their suffix."""
+SUFFIXES = {content_type: suffix for suffix, content_type in _TYPES.items()}
+_ZIPPED = frozenset({".docx", ".xlsx", ".pptx", ".epub"})
 _HEAD_BYTES = 4096
 _MEDIA_WORDS = {
     "image": ("image", "picture", "photo", "portrait", "selfie"),
@@ -84,7 +81,7 @@ class FileInput:
 
 def accepted_types(media: str = "") -> str:
     """Returns the suffixes that are taken: of "image", "video" or "audio" files, or all of them."""
-    return _ACCEPTED.get(media) or ", ".join(_ACCEPTED.values())
+    return ", ".join(suffix[1:] for suffix, content_type in _TYPES.items() if content_type.startswith(media))
 
 
 def is_url(text: str) -> bool:
@@ -119,8 +116,12 @@ def open_file_input(parameter: str, value: str | Path, *, with_hash: bool = True
         return _read(parameter, path, with_hash, media)
     except InvalidFile:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
+    except FileNotFoundError:
+        reason = "no such file"
+    except OSError as error:
+        reason = "may not be read" if isinstance(error, PermissionError) else error.strerror or "cannot be read"
+    except (ValueError, RuntimeError):
+        reason = "is not a usable path"
     raise _invalid(parameter, text, reason, "check the path; it is read from the notebook's folder")
 
 
@@ -131,38 +132,29 @@ def url_input(parameter: str, url: str) -> FileInput:
     return FileInput(parameter, name, None, url, mimetypes.guess_type(name)[0] or "", None, None)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return "may not be read"
-    return (error.strerror or "cannot be read") if isinstance(error, OSError) else "is not a usable path"
-
-
-def _invalid(parameter: str, value: str, what: str, hint: str) -> InvalidFile:
+def _invalid(parameter: str, value: str | Path, what: str, hint: str) -> InvalidFile:
     # An absolute path is long, and for an uploaded file the user did not type it.
-    shown = (Path(value).name if Path(value).is_absolute() else value)[:80]
+    shown = (Path(value).name if Path(value).is_absolute() else str(value))[:80]
     return InvalidFile.of_input(parameter, shown, what, hint=hint)
 
 
 def _read(parameter: str, path: Path, with_hash: bool, media: str) -> FileInput:
     kind = path.stat().st_mode
-    if stat.S_ISDIR(kind):
-        raise _invalid(parameter, str(path), "is a folder", "give a file")
     if not stat.S_ISREG(kind):  # checked before opening: a pipe would block until another process writes
-        raise _invalid(parameter, str(path), "is not a regular file", "give a file")
+        what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
+        raise _invalid(parameter, path, f"is {what}", "give a file")
     with path.open("rb") as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
         if size_bytes == 0:
-            raise _invalid(parameter, str(path), "is empty", "give a file with content")
+            raise _invalid(parameter, path, "is empty", "give a file with content")
         if size_bytes > MAX_FILE_BYTES:
-            size_mb = math.ceil(size_bytes / 1024 / 1024 * 10) / 10
-            raise _invalid(
-                parameter, str(path), f"has {size_mb:.1f} MB; the service takes 100 MB", "give a smaller file"
-            )
+            what = f"has {math.ceil(size_bytes / 1024 / 1024 * 10) / 10:.1f} MB; the service takes 100 MB"
+            raise _invalid(parameter, path, what, "give a smaller file")
         head = stream.read(_HEAD_BYTES)
         content_type = sniff_type(head, path.name)
         if not content_type:
             wanted = f"this input takes {accepted_types(media)}" if media else f"it takes {accepted_types()}"
-            raise _invalid(parameter, str(path), "is of a type the service does not take", wanted)
+            raise _invalid(parameter, path, "is of a type the service does not take", wanted)
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest() if with_hash else None
     return FileInput(parameter, safe_name(path.name, "file"), path, None, content_type, size_bytes, digest)
@@ -178,13 +170,14 @@ def sniff_type(head: bytes, name: str) -> str:
         name: The file name.
     """
     suffix, found = PurePosixPath(name).suffix.lower(), sniff(head)
-    if found == "application/zip":
-        return _ZIPPED.get(suffix, found)
-    if found in SUFFIXES:
+    if found == "application/zip" and suffix in _ZIPPED:
+        return _TYPES[suffix]
+    if found in SUFFIXES and found != "text/plain":
         return found
     if suffix == ".mp3" and head[:1] == b"\xff" and head[1:2] >= b"\xe0":
         return "audio/mpeg"
-    return _TEXT_TYPES.get(suffix, "") if b"\0" not in head else ""
+    named = _TYPES.get(suffix, "")
+    return named if named.startswith("text/") and b"\0" not in head else ""
 
 
 def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True) -> tuple[FileInput, ...]:
@@ -216,9 +209,8 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
 
 
 def _sample_names(parameter: Parameter) -> tuple[str, ...]:
-    if isinstance(parameter.default, tuple):
-        return parameter.default
-    return (parameter.default,) if parameter.default else ()
+    default = parameter.default or ()
+    return (default,) if isinstance(default, str) else default
 
 
 def _items(parameter: Parameter, value: object, samples: tuple[str, ...]) -> Iterator[object]:
@@ -236,8 +228,7 @@ def _split(text: str, samples: tuple[str, ...]) -> list[str]:
     """Splits at commas, but keeps the commas inside a URL."""
     pieces: list[str] = []
     for piece in (part.strip() for part in text.split(",")):
-        starts_new = not pieces or not is_url(pieces[-1]) or is_url(piece) or piece in samples or _exists(piece)
-        if starts_new:
+        if not pieces or not is_url(pieces[-1]) or is_url(piece) or piece in samples or _exists(piece):
             pieces.append(piece)
         else:
             pieces[-1] += "," + piece

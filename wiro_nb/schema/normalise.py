@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 
+from wiro_nb.errors import UnreadableSchema
 from wiro_nb.schema.types import NUMBER_TYPES, ModelSchema, Parameter
 
 _PLACEHOLDER_HELP = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-help")
@@ -94,6 +94,11 @@ class Rule:
         return [number for step in range(-2, 3) if self.fits(number := below + step * self.factor)]
 
 
+def unreadable(source_name: str, what: str, hint: str) -> UnreadableSchema:
+    """Returns the error about a page or an answer that has no usable model in it."""
+    return UnreadableSchema(f"{source_name}: {what}.", hint=hint, source=source_name)
+
+
 def is_slug(text: str) -> bool:
     """True for "owner/name" in the letters the service uses; false for template placeholders and paths."""
     return _SLUG.fullmatch(text) is not None
@@ -136,15 +141,6 @@ def file_counts(help_text: str) -> tuple[str | None, str | None]:
         return found[1], found[2]
     limit = _FILE_LIMIT.search(help_text)
     return (None, limit[1]) if limit else (None, None)
-
-
-def as_decimal(text: str) -> Decimal | None:
-    """Returns the finite number in a text, or None."""
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
 
 
 def is_seed(parameter: Parameter) -> bool:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
 from wiro_nb.schema.detail import read_parameters
-from wiro_nb.schema.normalise import is_slug, mark_required
+from wiro_nb.schema.normalise import is_slug, mark_required, unreadable
 from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Parameter
 
 MAX_PAGE_CHARS = 500_000
@@ -35,18 +35,8 @@ _HEADER_KEY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How keys are recognised: at the start of a line, or after any blank."""
-
-    before: str
-
-    def find(self, key: str, text: str, start: int = 0) -> re.Match[str] | None:
-        return re.compile(rf"{self.before}{key}(?=\s|$)").search(text, start)
-
-
-_LINES = _Form(r"(?:^|\n)[ \t]*")
-_FLAT = _Form(r"(?:^|(?<=\s))")
+_LINES, _FLAT = r"(?:^|\n)[ \t]*", r"(?:^|(?<=\s))"
+"""What stands before a key: the start of a line, or any blank."""
 
 
 def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
@@ -85,44 +75,36 @@ def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
 
 
 def _clean(text: str, source_name: str) -> str:
-    if not text.strip("\ufeff \t\r\n"):
-        raise _unreadable(source_name, "is empty", "fetch the model's llms.txt again")
-    if len(text) > MAX_PAGE_CHARS:
-        raise _unreadable(source_name, "is far longer than a model page", "give the model's llms.txt")
-    if "\0" in text or text.count("\ufffd") > len(text) // 20:
-        raise _unreadable(source_name, "is not text", "give the model's llms.txt")
-    if re.match(r"\s*<(?:!doctype|html|\?xml|head|body)\b", text.lstrip("\ufeff"), re.IGNORECASE):
-        raise _unreadable(source_name, "is an HTML page, not the model's text page", "give the model's llms.txt")
+    is_html = re.match(r"\s*<(?:!doctype|html|\?xml|head|body)\b", text.lstrip("\ufeff"), re.IGNORECASE)
+    for is_wrong, what, hint in (
+        (not text.strip("\ufeff \t\r\n"), "is empty", "fetch the model's llms.txt again"),
+        (len(text) > MAX_PAGE_CHARS, "is far longer than a model page", "give the model's llms.txt"),
+        ("\0" in text or text.count("\ufffd") > len(text) // 20, "is not text", "give the model's llms.txt"),
+        (is_html, "is an HTML page, not the model's text page", "give the model's llms.txt"),
+    ):
+        if is_wrong:
+            raise unreadable(source_name, what, hint)
     return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _unreadable(source_name: str, what: str, hint: str) -> UnreadableSchema:
-    return UnreadableSchema(f"{source_name}: {what}.", hint=hint, source=source_name)
-
-
 def _no_model(text: str, source_name: str) -> UnreadableSchema:
+    what = "names no model (no 'Model name:' and no Run endpoint)"
     if "{{toolSlug" in text:
         what = "has only template placeholders where the model's name should be"
-    else:
-        what = "names no model (no 'Model name:' and no Run endpoint)"
-    return _unreadable(
-        source_name, what, "give the model's llms.txt, or name the model itself: %wiro info OWNER/MODEL"
-    )
+    hint = "give the model's llms.txt, or name the model itself: %wiro info OWNER/MODEL"
+    return unreadable(source_name, what, hint)
 
 
 def _read_header(text: str) -> dict[str, str]:
-    """Returns the header's values. A repeated key counts once: the name first, the others last."""
+    """Returns the header's values. A repeated key counts once: name and description first, the others last."""
     start = _HEADER_START.search(text)
-    found = list(_HEADER_KEY.finditer(text, start.end())) if start else []
     chosen: dict[str, re.Match[str]] = {}
-    for match in found:
-        key = next(group for group in match.groups() if group)
-        if key not in {"name", "description"} or key not in chosen:
-            chosen[key] = match
-    kept = sorted(chosen.items(), key=lambda item: item[1].start())
-    values = _values_between([match for _, match in kept], text)
-    header = dict(zip((key for key, _ in kept), values, strict=True))
-    return header if header else _read_sheet(text)
+    for match in _HEADER_KEY.finditer(text, start.end()) if start else ():
+        key = match[match.lastindex or 0]
+        if key not in {"name", "description"}:
+            chosen.pop(key, None)
+        chosen.setdefault(key, match)
+    return dict(zip(chosen, _values_between(list(chosen.values()), text), strict=True)) or _read_sheet(text)
 
 
 def _read_sheet(text: str) -> dict[str, str]:
@@ -142,19 +124,13 @@ def _read_sheet(text: str) -> dict[str, str]:
 def _paths(text: str, header: dict[str, str]) -> tuple[str, str]:
     """Returns run path and slug; each empty when unknown."""
     name = header.get("name", "").split(" ")[0].strip()
-    slug = name if is_slug(name) else ""
-    run_path = ""
-    for place in (header.get("Run", ""), text):
-        found = _RUN_URL.search(place)
-        if found and is_slug(found[1].rstrip("/")):
-            run_path = found[1].rstrip("/")
-            break
-    return run_path, slug or run_path
+    found = (_RUN_URL.search(place) for place in (header.get("Run", ""), text))
+    run_path = next((path for match in found if match and is_slug(path := match[1].rstrip("/"))), "")
+    return run_path, name if is_slug(name) else run_path
 
 
 def _url(text: str) -> str:
-    first = text.split()[0] if text.split() else ""
-    return first if first.startswith(("https://", "http://")) else ""
+    return next((word for word in text.split()[:1] if word.startswith(("https://", "http://"))), "")
 
 
 def _bullets(text: str) -> tuple[str, ...]:
@@ -165,28 +141,30 @@ def _bullets(text: str) -> tuple[str, ...]:
 def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ...]:
     ending = _INPUTS_END.search(text, start)
     section = text[start : ending.start() if ending else len(text)]
-    form = _LINES if _LINES.find("type:", section) else _FLAT
-    chunks = _split_entries(section, form, _sample_prose(text))
+    before = _LINES if _find(_LINES, "type:", section) else _FLAT
+    chunks = _split_entries(section, before, _sample_prose(text))
     items: list[tuple[str, dict[str, Any]]] = []
-    for position, (name, chunk) in enumerate(chunks):
-        item = _read_entry(name, chunk, form)
+    for name, chunk in chunks:
+        item = _read_entry(name, chunk, before)
         if item is None:
-            last = position == len(chunks) - 1
-            what = (
-                f"is cut inside the input {name}" if last and not ending else f"has no type for the input {name}"
-            )
-            raise _unreadable(source_name, what, "fetch the model's llms.txt again")
+            is_cut = len(items) == len(chunks) - 1 and not ending
+            what = f"is cut inside the input {name}" if is_cut else f"has no type for the input {name}"
+            raise unreadable(source_name, what, "fetch the model's llms.txt again")
         items.append(("", item))
     return read_parameters(items)
 
 
-def _split_entries(section: str, form: _Form, sample: str) -> list[tuple[str, str]]:
+def _find(before: str, key: str, text: str, start: int = 0) -> re.Match[str] | None:
+    return re.compile(rf"{before}{key}(?=\s|$)").search(text, start)
+
+
+def _split_entries(section: str, before: str, sample: str) -> list[tuple[str, str]]:
     """Returns (id, rest) of each input.
 
     In the flattened form a prompt may hold text that looks like an input. The Run sample of the same page
     tells: what stands inside a sample's value is part of that value.
     """
-    marker = re.compile(rf"{form.before}- name:\s+(\S+)(?=\s+(?:label|help|type):)")
+    marker = re.compile(rf"{before}- name:\s+(\S+)(?=\s+(?:label|help|type):)")
     starts = [
         match
         for match in marker.finditer(section)
@@ -195,30 +173,22 @@ def _split_entries(section: str, form: _Form, sample: str) -> list[tuple[str, st
     return list(zip((match[1] for match in starts), _values_between(starts, section), strict=True))
 
 
-def _read_entry(name: str, chunk: str, form: _Form) -> dict[str, Any] | None:
+def _read_entry(name: str, chunk: str, before: str) -> dict[str, Any] | None:
     """Returns an input as Tool/Detail describes it, or None when it has no type."""
-    kind = re.compile(rf"{form.before}type:\s+([\w\-]+)(?=\s|$)").search(chunk)
+    kind = _find(before, r"type:\s+([\w\-]+)", chunk)
     if kind is None:
         return None
-    label, help_text = _read_head(chunk[: kind.start()], form)
-    item: dict[str, Any] = {"id": name, "type": kind[1], "label": label, "help": help_text}
-    if default_key := form.find("default:", chunk, kind.end()):
-        tail = chunk[default_key.end() :]
-        options_key = None if kind[1] == "textarea" else _options_key(tail, form)
-        item["default"] = _default(kind[1], tail[: options_key.start()] if options_key else tail)
-        item["options"] = _read_options(tail[options_key.end() :], form) if options_key else ()
+    head, item = chunk[: kind.start()], {"id": name, "type": kind[1]}
+    keys = {key: match for key in ("label", "help") if (match := _find(before, f"{key}:", head))}
+    found = sorted(keys, key=lambda key: keys[key].start())
+    item |= zip(found, _values_between([keys[key] for key in found], head), strict=True)
+    if default_key := _find(before, "default:", chunk, kind.end()):
+        text, options = chunk[default_key.end() :], ""
+        choices = re.search(rf"{before}options:(?=\s*(?:- value:|$))", text) if kind[1] != "textarea" else None
+        if choices:
+            text, options = text[: choices.start()], text[choices.end() :]
+        return {**item, "default": _default(kind[1], text), "options": _read_options(options, before)}
     return item
-
-
-def _read_head(head: str, form: _Form) -> tuple[str, str]:
-    label, help_text = form.find("label:", head), form.find("help:", head)
-    found = sorted((match for match in (label, help_text) if match), key=lambda match: match.start())
-    values = dict(zip(found, _values_between(found, head), strict=True))
-    return values[label] if label else "", values[help_text] if help_text else ""
-
-
-def _options_key(tail: str, form: _Form) -> re.Match[str] | None:
-    return re.compile(rf"{form.before}options:(?=\s*(?:- value:|$))").search(tail)
 
 
 def _default(kind: str, text: str) -> str:
@@ -228,8 +198,8 @@ def _default(kind: str, text: str) -> str:
     return text if kind == "textarea" and text != '""' else _unquote(text)
 
 
-def _read_options(text: str, form: _Form) -> list[dict[str, Any]]:
-    marker = re.compile(rf"{form.before}- value:\s*")
+def _read_options(text: str, before: str) -> list[dict[str, Any]]:
+    marker = re.compile(rf"{before}- value:\s*")
     return [_read_option(value) for value in _values_between(list(marker.finditer(text)), text)]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wiro_nb.errors import InvalidFile, InvalidParameter
+from wiro_nb.json_values import as_decimal
 from wiro_nb.schema.coerce import (
     ValueRefused,
     WireValue,
@@ -21,7 +22,7 @@ from wiro_nb.schema.coerce import (
     shown,
 )
 from wiro_nb.schema.files import FileInput, collect_files
-from wiro_nb.schema.normalise import as_decimal, is_seed
+from wiro_nb.schema.normalise import is_seed
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 LARGEST_DRAWN_SEED = 2**31 - 1

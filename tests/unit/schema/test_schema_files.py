@@ -9,7 +9,6 @@ import pytest
 from tests.unit.schema.helpers import MP4, PNG, bundled
 from wiro_nb.errors import InvalidFile, InvalidParameter
 from wiro_nb.schema import (
-    MAX_FILE_BYTES,
     ModelSchema,
     Parameter,
     check,
@@ -19,7 +18,7 @@ from wiro_nb.schema import (
     prepare,
     request_sha256,
 )
-from wiro_nb.schema.files import sniff_type
+from wiro_nb.schema.files import MAX_FILE_BYTES, sniff_type
 
 URL = "https://example.org/pics/one%20fox.png?x=1"
 

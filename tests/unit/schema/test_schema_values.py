@@ -11,19 +11,18 @@ from hypothesis import strategies as st
 
 from tests.unit.schema.helpers import PAGE_SLUGS, bundled
 from wiro_nb.errors import InvalidParameter
+from wiro_nb.json_values import as_decimal
 from wiro_nb.schema import (
     ModelSchema,
     Option,
     Parameter,
-    Rule,
-    Seed,
     check,
     encode,
     free_form_schema,
     prepare,
 )
-from wiro_nb.schema.normalise import as_decimal
-from wiro_nb.schema.values import NO_SEED_NOTE
+from wiro_nb.schema.normalise import Rule
+from wiro_nb.schema.values import NO_SEED_NOTE, Seed
 
 WAN = "Wan2.2-TI2V-5B-text-to-video"
 

@@ -7,7 +7,6 @@ import hmac
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -18,7 +17,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.forked import CommandProcess
+
 PATIENCE_S = 60.0
+QUICK_IMPORTS = str(Path(__file__).with_name("quick_imports"))
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -32,10 +34,14 @@ class SandboxProcess:
 
     def start(self) -> None:
         """Starts the process and reads its first line."""
-        command = [sys.executable, "-m", "wiro_nb", "sandbox", "--data", str(self.data), *self.args]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        words = ["sandbox", "--data", str(self.data), *self.args]
+        stdin, self._input = os.pipe()
+        self._output, stdout = os.pipe()
+        self.process = CommandProcess(words, stdin=stdin, stdout=stdout, stderr=2)
+        os.close(stdin)
+        os.close(stdout)
+        with open(self._output, encoding="utf-8", closefd=False) as output:
+            line = output.readline()
         assert line, "the sandbox did not start"
         self.info: dict[str, Any] = json.loads(line)
         self.base_url: str = self.info["base_url"]
@@ -57,17 +63,19 @@ class SandboxProcess:
 
     def end_input(self) -> None:
         """Tells the process to end."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        if self._input >= 0:
+            os.close(self._input)
+        self._input = -1
 
     def stop(self, *, kill: bool = False) -> int:
         """Ends the process: by closing its stdin, or as kill -9 does."""
         if kill:
             self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-        return self.process.wait(timeout=PATIENCE_S)
+        self.end_input()
+        if self._output >= 0:
+            os.close(self._output)
+        self._output = -1
+        return self.process.wait(PATIENCE_S)
 
     def restart(self, *, kill: bool = True) -> None:
         """Ends the process, by default as kill -9 does, and starts it again on the same data."""
@@ -134,8 +142,11 @@ def pytest_configure() -> None:
     """Has properties tried on the same examples each time, however slow the machine is just now.
 
     `--hypothesis-profile=default` draws others. Interrupts arrive in what the tests start, also where the shell
-    runs the suite in the background.
+    runs the suite in the background. Processes start quickly: compiled modules are kept, and see `quick_imports`.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.path.insert(0, QUICK_IMPORTS)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [QUICK_IMPORTS, os.environ.get("PYTHONPATH")]))
     settings.register_profile(
         "steady", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
     )

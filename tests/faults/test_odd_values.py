@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.forked import run_command
 from tests.manager_tools import WAN
 from wiro_nb.errors import ConfigError, InputError, InvalidFile, WiroError
 from wiro_nb.ledger.state import RunState
@@ -67,11 +68,7 @@ COMMANDS = {
 
 
 def call(words: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "WIRO_SERVICE": "sandbox", **changes}
-    return subprocess.run(
-        [sys.executable, "-m", "wiro_nb", *words],
-        env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return run_command(words, env={**os.environ, "WIRO_SERVICE": "sandbox", **changes})
 
 
 def check_sentence(done: subprocess.CompletedProcess[str]) -> None:

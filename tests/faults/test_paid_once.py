@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -13,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.forked import CommandProcess
 from tests.manager_tools import WAN
 
-SHELL = (sys.executable, "-m", "wiro_nb", "run", WAN, "--json")
+SHELL = ("run", WAN, "--json")
 SCRIPT = """
 import wiro_nb
 for number in range({times}):
@@ -45,13 +45,28 @@ def service(start_sandbox: Any, point_at: Any) -> Any:
 
 
 @pytest.fixture
-def start(own_folders: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts processes in the test's folder; those still alive at the end are ended."""
+def command(own_folders: Path) -> Iterator[Callable[..., CommandProcess]]:
+    """Starts `wiro-nb` in the test's folder; what is alive at the end is ended."""
+    started: list[CommandProcess] = []
+
+    def begin(*words: str, cwd: Path = own_folders) -> CommandProcess:
+        started.append(CommandProcess(words, cwd=cwd))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def python(own_folders: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts Python in the test's folder; what is alive at the end is ended."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*words: str) -> subprocess.Popen[str]:
+    def begin(code: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(words, text=True, cwd=own_folders, **pipes))
+        started.append(subprocess.Popen([sys.executable, "-c", code], text=True, cwd=own_folders, **pipes))
         return started[-1]
 
     yield begin
@@ -61,11 +76,18 @@ def start(own_folders: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
+def run_of(process: CommandProcess) -> str:
+    """Waits for a command; returns the run whose record it printed."""
+    done = process.result()
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["run_id"])
+
+
 def ids(process: subprocess.Popen[str]) -> list[str]:
-    """Waits for a process; returns the runs it printed."""
+    """Waits for a script; returns the runs it printed."""
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    return [json.loads(line)["run_id"] if line.startswith("{") else line for line in out.split("\n") if line]
+    return [line for line in out.split("\n") if line]
 
 
 def wait_for_tasks(service: Any, count: int) -> list[Any]:
@@ -76,64 +98,62 @@ def wait_for_tasks(service: Any, count: int) -> list[Any]:
     return list(tasks)
 
 
-def test_a_shell_command_is_paid_once_however_often_it_is_repeated(start: Any, service: Any) -> None:
+def test_a_shell_command_is_paid_once_however_often_it_is_repeated(command: Any, service: Any) -> None:
     words = (*SHELL, "prompt=a lake", "seed=7")
-    first, second = start(*words), start(*words)  # at once
-    (made,) = ids(first)
-    assert ids(second) == [made]
-    assert ids(start(*words, "--detach")) == ids(start(*words)) == [made]
+    first, second = command(*words), command(*words)  # at once
+    made = run_of(first)
+    assert run_of(second) == made
+    assert run_of(command(*words, "--detach")) == run_of(command(*words)) == made
     assert len(service.audit()["tasks"]) == 1
-    (fresh,) = ids(start(*words, "--fresh"))
-    assert fresh != made
+    assert run_of(command(*words, "--fresh")) != made
     assert len(service.audit()["tasks"]) == 2
 
 
-def test_a_command_that_was_killed_is_followed_when_it_is_repeated(start: Any, service: Any) -> None:
+def test_a_command_that_was_killed_is_followed_when_it_is_repeated(command: Any, service: Any) -> None:
     words = (*SHELL, "prompt=[hold] a lake")  # the seed is open: any seed is the same request
-    first = start(*words)
+    first = command(*words)
     (task,) = wait_for_tasks(service, 1)
-    first.send_signal(signal.SIGKILL)
+    first.kill()
     first.wait()
-    again = start(*words)
+    again = command(*words)
     service.release(task["task_id"])
-    assert len(ids(again)) == 1
+    run_of(again)
     assert len(service.audit()["tasks"]) == 1
 
 
-def test_a_command_whose_answer_was_lost_is_looked_up_when_it_is_repeated(start: Any, service: Any) -> None:
+def test_a_command_whose_answer_was_lost_is_looked_up_when_it_is_repeated(command: Any, service: Any) -> None:
     service.set_faults("Run:reset-after@1;Task/List:500@1-400")
     words = (*SHELL, "prompt=a lake", "seed=7")
-    first = start(*words)
+    first = command(*words)
     wait_for_tasks(service, 1)
-    first.send_signal(signal.SIGKILL)
+    first.kill()
     first.wait()
     service.set_faults("")
-    assert len(ids(start(*words))) == 1
+    run_of(command(*words))
     assert len(service.audit()["tasks"]) == 1
 
 
 def test_a_script_that_asks_three_times_has_three_runs_and_the_same_three_the_next_time(
-    start: Any, service: Any
+    python: Any, service: Any
 ) -> None:
     code = SCRIPT.format(times=3, model=WAN, prompt="a lake", values={"seed": 7})
-    made = ids(start(sys.executable, "-c", code))
+    made = ids(python(code))
     assert len(set(made)) == 3
-    assert set(ids(start(sys.executable, "-c", code))) == set(made)
+    assert set(ids(python(code))) == set(made)
     assert len(service.audit()["tasks"]) == 3
 
 
-def test_another_folder_is_another_place(start: Any, service: Any, tmp_path: Path) -> None:
+def test_another_folder_is_another_place(command: Any, service: Any, tmp_path: Path) -> None:
     words = (*SHELL, "prompt=a lake")
-    ids(start(*words))
+    run_of(command(*words))
     (tmp_path / "elsewhere").mkdir()
-    elsewhere = subprocess.run(words, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True)
-    assert elsewhere.stdout
+    run_of(command(*words, cwd=tmp_path / "elsewhere"))
     assert len(service.audit()["tasks"]) == 2
 
 
-def test_two_kernels_that_run_the_same_cell_at_once_have_one_run(start: Any, service: Any) -> None:
+def test_two_kernels_that_run_the_same_cell_at_once_have_one_run(python: Any, service: Any) -> None:
     code = CELL.format(model=WAN, prompt="a lake at dawn")
-    kernels = [start(sys.executable, "-c", code) for _ in range(2)]
+    kernels = [python(code) for _ in range(2)]
     for kernel in kernels:
         while (line := kernel.stdout.readline()) != "ready\n":
             assert line, kernel.stderr.read()
@@ -145,10 +165,10 @@ def test_two_kernels_that_run_the_same_cell_at_once_have_one_run(start: Any, ser
     assert len(service.audit()["tasks"]) == 1
 
 
-def test_a_run_made_again_is_not_made_again_twice(start: Any, service: Any) -> None:
-    (made,) = ids(start(*SHELL, "prompt=a lake", "seed=7"))
-    words = (sys.executable, "-m", "wiro_nb", "rerun", made, "--json")
-    (again,) = ids(start(*words))
+def test_a_run_made_again_is_not_made_again_twice(command: Any, service: Any) -> None:
+    made = run_of(command(*SHELL, "prompt=a lake", "seed=7"))
+    words = ("rerun", made, "--json")
+    again = run_of(command(*words))
     assert again != made
-    assert ids(start(*words)) == [again]
+    assert run_of(command(*words)) == again
     assert len(service.audit()["tasks"]) == 2

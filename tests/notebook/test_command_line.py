@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import SandboxProcess
+from tests.forked import CommandProcess, run_command
 from wiro_nb.provenance.record import check_record
 
-WIRO = [sys.executable, "-m", "wiro_nb"]
-RUN = [*WIRO, "run", "sandbox/plain-clip", "frames=9"]
+RUN = ["run", "sandbox/plain-clip", "frames=9"]
 DEADLINE_S = 60.0
 
 
@@ -54,16 +54,7 @@ def shell(env: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.Compl
     """Runs a command in an empty folder."""
 
     def run(words: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            cwd=tmp_path,
-            env={**env, **changes},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
+        return run_command(words, cwd=tmp_path, env={**env, **changes})
 
     return run
 
@@ -95,7 +86,7 @@ def test_progress_goes_to_a_terminal_and_only_there(
 ) -> None:
     controller, terminal = pty.openpty()
     words = [*RUN, "prompt=a watched boat [hold]", "--json"]
-    job = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=terminal, text=True)
+    job = CommandProcess(words, cwd=tmp_path, env=env, stderr=terminal)
     os.close(terminal)
     told = b""
     while b"\r\x1b[K" not in told:
@@ -106,10 +97,9 @@ def test_progress_goes_to_a_terminal_and_only_there(
     while read_terminal(controller):
         pass
     os.close(controller)
-    assert job.stdout is not None
-    with job.stdout:
-        (record,) = values(job.stdout.read())
-    assert job.wait(DEADLINE_S) == 0
+    done = job.result()
+    assert done.returncode == 0
+    (record,) = values(done.stdout)
     assert record["status"] == "succeeded"
 
 
@@ -139,13 +129,13 @@ def assert_shell_words(text: str) -> None:
         ([*RUN, "prompt=a boat [fail]"], {}, 1, "next:"),
         ([*RUN, "prompt=a boat", "style=blue"], {}, 2, "style"),
         ([*RUN, "prompt=a boat", "frames"], {}, 2, "name=value"),
-        ([*WIRO, "run", "no/such-model", "prompt=x"], {}, 2, "no/such-model"),
+        (["run", "no/such-model", "prompt=x"], {}, 2, "no/such-model"),
         ([*RUN, "prompt=x", "--max-cost", "free"], {}, 2, "--max-cost"),
         ([*RUN, "prompt=x", "--max-cost", "0"], {}, 2, "price"),
         ([*RUN, "prompt=x"], {"WIRO_API_KEY": ""}, 2, "wiro-nb login"),
-        ([*WIRO, "schema", "no/bundled"], {"WIRO_BASE_URL": "http://127.0.0.1:9/v1"}, 3, "next:"),
-        ([*WIRO, "show", "zzzzz"], {}, 2, "zzzzz"),
-        ([*WIRO, "frobnicate"], {}, 2, "frobnicate"),
+        (["schema", "no/bundled"], {"WIRO_BASE_URL": "http://127.0.0.1:9/v1"}, 3, "next:"),
+        (["show", "zzzzz"], {}, 2, "zzzzz"),
+        (["frobnicate"], {}, 2, "frobnicate"),
     ],
 )
 def test_exit_codes_and_no_tracebacks(
@@ -180,12 +170,12 @@ def test_detach_returns_when_the_service_knows_and_wait_comes_back(shell: Shell,
     assert facts["status"] == "submitted"
     assert facts["task_id"]
     service.release(facts["task_id"])
-    done = shell([*WIRO, "wait", facts["run_id"], "--json"])
+    done = shell(["wait", facts["run_id"], "--json"])
     (record,) = values(done.stdout)
     assert (done.returncode, record["status"], record["run_id"]) == (0, "succeeded", facts["run_id"])
-    listed = shell([*WIRO, "runs", "--json"])
+    listed = shell(["runs", "--json"])
     assert values(listed.stdout)[0]["run_id"] == facts["run_id"]
-    assert values(shell([*WIRO, "record", facts["run_id"]]).stdout) == [record]
+    assert values(shell(["record", facts["run_id"]]).stdout) == [record]
 
 
 def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
@@ -193,18 +183,19 @@ def test_an_interrupt_stops_the_waiting_and_the_run_can_be_fetched_later(
 ) -> None:
     before = {task["task_id"] for task in service.audit()["tasks"]}
     words = [*RUN, "prompt=an interrupted boat [hold]"]
-    job = subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job = CommandProcess(words, cwd=tmp_path, env=env)
     task_id = wait_for_task(service, before)
-    wait_until(lambda: values(shell([*WIRO, "runs", "--limit", "1", "--json"]).stdout)[0]["task_id"] == task_id)
+    wait_until(lambda: values(shell(["runs", "--limit", "1", "--json"]).stdout)[0]["task_id"] == task_id)
     job.send_signal(signal.SIGINT)
-    _, told = job.communicate(timeout=DEADLINE_S)
-    assert job.returncode == 130
+    done = job.result()
+    told = done.stderr
+    assert done.returncode == 130
     assert told.count("The run continues: wiro-nb wait") == 1
     assert "wiro-nb runs" not in told
     assert "Traceback" not in told
     service.release(task_id)
     short_id = told.split("wiro-nb wait ")[1].split()[0]
-    assert shell([*WIRO, "wait", short_id]).returncode == 0
+    assert shell(["wait", short_id]).returncode == 0
 
 
 def wait_for_task(service: SandboxProcess, before: set[str]) -> str:
@@ -225,9 +216,9 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_reader_that_leaves_early_is_no_error(shell: Shell) -> None:
-    words = " ".join(f"'{word}'" for word in [*WIRO, "models"])
-    done = shell(["bash", "-c", f"{words} | true; echo ${{PIPESTATUS[0]}}"])
+def test_a_reader_that_leaves_early_is_no_error(env: dict[str, str], tmp_path: Path) -> None:
+    command = f"'{sys.executable}' -m wiro_nb models | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert done.stdout.strip() in ("0", "141")
@@ -236,7 +227,7 @@ def test_a_reader_that_leaves_early_is_no_error(shell: Shell) -> None:
 def test_every_command_explains_itself(shell: Shell) -> None:
     from wiro_nb.cli.parser import COMMANDS
 
-    listing = shell([*WIRO, "--help"]).stdout
+    listing = shell(["--help"]).stdout
     for name in COMMANDS:
         assert re.search(rf"^    {name}\s", listing, re.MULTILINE)
     assert "Exit codes" in listing

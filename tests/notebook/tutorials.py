@@ -16,6 +16,8 @@ import nbformat
 import pytest
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
+from tests.conftest import QUICK_IMPORTS
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
@@ -83,7 +85,11 @@ def run_nbval(folder: Path, *paths: Path) -> subprocess.CompletedProcess[str]:
     command += ["--nbval-lax", f"--nbval-sanitize-with={SANITIZE}", f"--nbval-cell-timeout={CELL_TIMEOUT_S}"]
     return subprocess.run(
         [*command, *map(str, paths)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), QUICK_IMPORTS]),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         timeout=600,

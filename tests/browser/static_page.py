@@ -43,6 +43,19 @@ SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
         listeners(event) { return this.handlers.get(event) ?? []; }
         fire(event, ...values) { for (const handler of this.listeners(event)) handler(...values); }
     }
+    /** As anywidget does: a view's listeners end with it. */
+    const viewOf = (model, signal) => {
+        const own = [];
+        signal.addEventListener('abort', () => own.forEach(([events, handler]) => model.off(events, handler)));
+        const { get, set, save_changes, send, off } = Object.fromEntries(
+            ['get', 'set', 'save_changes', 'send', 'off'].map((name) => [name, model[name].bind(model)]));
+        const on = (events, handler) => { own.push([events, handler]); model.on(events, handler); };
+        return { get, set, save_changes, send, on, off, widget_manager: manager };
+    };
+    const render = (module, model, el, { signal }) => {
+        const getModel = async (ref) => viewOf(models.get(ref.replace(/^anywidget:/, '')), signal);
+        return module.default.render({ model: viewOf(model, signal), el, signal, host: { getModel } });
+    };
     const models = new Map();
     const urls = {};
     for (const [path, base64] of Object.entries(files)) {
@@ -55,8 +68,9 @@ SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
     const load = (id) => import(URL.createObjectURL(new Blob([scripts[id]], { type: 'text/javascript' })));
     const create_view = async (model) => {
         const el = document.createElement('div');
-        const end = await (await load(model.id)).default.render({ model, el });
-        return { el, remove: () => { end?.(); el.remove(); } };
+        const ending = new AbortController();
+        const end = await render(await load(model.id), model, el, ending);
+        return { el, remove: () => { ending.abort(); end?.(); el.remove(); } };
     };
     const manager = {
         get_model: async (id) => models.get(id), all: () => models.values(), create_view, context: { urlResolver },
@@ -71,8 +85,9 @@ SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
     const el = document.createElement('div');
     document.body.append(el);
     const module = await load(shown);
-    module.default.initialize?.({ model: window.model });
-    await module.default.render({ model: window.model, el });
+    const { signal } = new AbortController();
+    module.default.initialize?.({ model: viewOf(window.model, signal), signal });
+    await render(module, window.model, el, { signal });
 }"""
 
 

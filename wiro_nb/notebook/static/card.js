@@ -2,24 +2,18 @@
  * The run card. Nodes are made once and changed in place: no flicker, and focus stays where it is.
  * `state` is made by widgets/card.py; this file only draws it and lets the elapsed time tick.
  */
-import { h, icon, button, makeState, setText, setShown, setAttribute, setAttributes, setMoneyText, clockText, copyText } from "./dom.js";
-import { stopKeyPropagation } from "./key_propagation.js";
-import { markWhenGone, saveOnlyStatic } from "./live_views.js";
+import { h, icon, button, disclosure, drawList, hasChanged, makeState, moneyNode, mount, setText, setShown, setAttribute, setAttributes, setMoneyText, setProgressRole, clockText, copyText } from "./dom.js";
+import { markWhenGone, saveOnlyStatic } from "./document.js";
 import { makeAttachment } from "./results.js";
-import { drawResult, drawSettings } from "./result.js";
+import { drawResult } from "./result.js";
 
 const TICK_MS = 1000;
 const DAY_MS = 86_400_000;
 
-/** One stage of the stepper: marker, segment, name. */
-function makeStage(name) {
-  const fill = h("i", {});
-  return { node: h("li", {}, fill, icon("done", true), h("span", {}, name)), fill };
-}
-
 /** Makes the parts of a card; each is filled by `draw`. */
 function makeCard(act) {
   const parts = {
+    act,
     state: makeState(),
     id: h("span", { class: "wiro-run-id" }),
     aside: h("span", { class: "wiro-small wiro-aside" }),
@@ -27,134 +21,92 @@ function makeCard(act) {
     prompt: h("p", { class: "wiro-prompt", dir: "auto" }),
     stepper: h("ol", { class: "wiro-stepper" }),
     preview: h("img", { class: "wiro-preview", hidden: true }),
-    stepperBox: null,
     numbers: h("span", { class: "wiro-numbers" }),
-    elapsed: h("span", {}),
-    after: h("span", {}),
+    elapsed: h("span"),
+    after: h("span"),
     money: h("span", { class: "wiro-muted wiro-push" }),
-    line: null,
     notes: h("div", { class: "wiro-notes" }),
     media: h("div", { class: "wiro-vid" }),
     facts: h("dl", { class: "wiro-facts" }),
     files: h("div", { class: "wiro-files" }),
     loopBox: h("div", { class: "wiro-loop", hidden: true }),
     settingsCount: h("span", { class: "wiro-muted" }),
-    settingsBody: h("tbody", {}),
+    settingsBody: h("tbody"),
     below: h("span", { class: "wiro-row" }),
     logCount: h("span", { class: "wiro-muted" }),
     logText: h("pre", { class: "wiro-log", tabindex: "0", "aria-label": "Log" }),
     reply: h("p", { class: "wiro-small wiro-reply", role: "status" }),
-    copyPlace: h("div", {}),
+    copyPlace: h("div"),
     live: h("p", { class: "wiro-vh", role: "status", "aria-live": "polite" }),
   };
-  parts.stepperBox = h("div", { class: "wiro-stepper-box" }, parts.stepper);
+  parts.stepperBox = h("div", {}, parts.stepper);
   parts.line = h("div", { class: "wiro-line" }, parts.numbers, parts.elapsed, parts.after, parts.money);
-  parts.log = h(
-    "details",
-    { class: "wiro-more" },
-    h("summary", {}, h("span", { class: "wiro-chev" }, icon("chevron", true)), "Log ", parts.logCount),
-    parts.logText,
-  );
-  parts.head = h(
-    "div",
-    { class: "wiro-run-h" },
-    parts.state.node,
-    parts.id,
-    h("span", { class: "wiro-row wiro-push wiro-acts-top" }, parts.aside, parts.actions),
-  );
-  parts.settings = h("details", { class: "wiro-more wiro-settings", hidden: true },
-    h("summary", {}, h("span", { class: "wiro-chev" }, icon("chevron", true)), "Settings ", parts.settingsCount),
-    h("table", {}, parts.settingsBody));
-  parts.text = h("div", { class: "wiro-run-text" }, parts.head, parts.prompt, parts.facts, parts.files, parts.settings);
+  parts.log = disclosure("Log ", parts.logCount, parts.logText);
+  parts.settings = disclosure("Settings ", parts.settingsCount, h("table", {}, parts.settingsBody));
+  parts.settings.classList.add("wiro-settings");
   parts.acts = h("div", { class: "wiro-acts" }, parts.below, parts.log);
-  parts.text.append(parts.preview, parts.stepperBox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
-  parts.body = h("div", { class: "wiro-run-body" }, h("div", { class: "wiro-run-media" }, parts.media, parts.loopBox), parts.text);
-  parts.root = h("article", { class: "wiro-card wiro-sec wiro-run", tabindex: "-1" }, parts.body, parts.live);
-  parts.act = act;
+  const head = h("div", { class: "wiro-run-h" }, parts.state.node, parts.id, h("span", { class: "wiro-row wiro-push wiro-acts-top" }, parts.aside, parts.actions));
+  const text = h("div", { class: "wiro-run-text" }, head, parts.prompt, parts.facts, parts.files, parts.settings,
+    parts.preview, parts.stepperBox, parts.line, parts.notes, parts.acts, parts.reply, parts.copyPlace);
+  const body = h("div", { class: "wiro-run-body" }, h("div", { class: "wiro-run-media" }, parts.media, parts.loopBox), text);
+  parts.root = h("article", { class: "wiro-card wiro-sec wiro-run", tabindex: "-1" }, body, parts.live);
   return parts;
 }
 
 /** Puts buttons for `actions` into a place, keeping those that stay; returns true when a focused one went. */
 function drawActions(place, actions, act) {
   const old = new Map([...place.children].map((node) => [node.dataset.action, node]));
-  const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+  const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : undefined;
   const wanted = actions.map((action) => {
-    const kept = old.get(action.id);
     const kind = `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}`;
-    const node = kept ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
-      if (event.currentTarget.getAttribute("aria-disabled") !== "true" && event.detail < 2) act(action.id);
+    const node = old.get(action.id) ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
+      if (node.ariaDisabled !== "true" && event.detail < 2) act(action.id);
     } });
     node.dataset.action = action.id;
     setMoneyText(node.querySelector("span"), action.label);
     setAttribute(node, "aria-disabled", action.off ? "true" : null);
     return node;
   });
-  const same = wanted.length === place.children.length && wanted.every((node, index) => place.children[index] === node);
-  if (!same) place.replaceChildren(...wanted);
-  return had !== null && !actions.some((action) => action.id === had);
+  if (wanted.length !== old.size || wanted.some((node, index) => place.children[index] !== node)) place.replaceChildren(...wanted);
+  return had !== undefined && !actions.some((action) => action.id === had);
 }
 
 function drawStepper(parts, state) {
-  const names = state.steps.map((stage) => stage.name).join("|");
-  if (parts.stepNames !== names) {
-    parts.stepNames = names;
-    parts.stages = state.steps.map((stage) => makeStage(stage.name));
-    parts.stepper.replaceChildren(...parts.stages.map((stage) => stage.node));
+  const { stepper, stepperBox } = parts;
+  if (hasChanged(stepper, state.steps.map((stage) => stage.name))) {
+    stepper.replaceChildren(...state.steps.map((stage) => h("li", {}, h("i"), icon("done", true), h("span", {}, stage.name))));
   }
-  setShown(parts.stepperBox, state.steps.length > 0);
-  setAttribute(parts.stepper, "class", `wiro-stepper${["failed", "lost"].includes(state.kind) ? " wiro-off" : ""}`);
+  setShown(stepperBox, state.steps.length > 0);
+  setAttribute(stepper, "class", `wiro-stepper${["failed", "lost"].includes(state.kind) ? " wiro-off" : ""}`);
   state.steps.forEach((stage, index) => {
+    const node = stepper.children[index];
     const waits = stage.state === "now" && state.percent === null;
-    setAttribute(parts.stages[index].node, "class", `wiro-st-${stage.state || "todo"}${waits ? " wiro-st-wait" : ""}`);
-    const here = ["now", "bad", "lost"].includes(stage.state);
-    parts.stages[index].fill.style.width = here && state.percent !== null ? `${state.percent}%` : "";
+    setAttribute(node, "class", `wiro-st-${stage.state || "todo"}${waits ? " wiro-st-wait" : ""}`);
+    const isHere = ["now", "bad", "lost"].includes(stage.state);
+    node.firstElementChild.style.width = isHere && state.percent !== null ? `${state.percent}%` : "";
   });
-  const live = state.kind === "queued" || state.kind === "running" || state.kind === "lost";
-  setAttributes(parts.stepperBox, {
-    role: live ? "progressbar" : null, "aria-label": live ? `Run ${state.run}` : null, "aria-valuemin": live ? "0" : null, "aria-valuemax": live ? "100" : null,
-    "aria-valuenow": live && state.percent !== null ? Math.round(state.percent) : null, "aria-valuetext": live ? state.valuetext : null,
-  });
+  setProgressRole(stepperBox, ["queued", "running", "lost"].includes(state.kind) ? state.percent : undefined, `Run ${state.run}`, state.valuetext);
 }
 
-function drawNotes(parts, state) {
-  const key = JSON.stringify(state.notes);
-  if (parts.notesKey === key) return;
-  parts.notesKey = key;
-  parts.notes.replaceChildren(
-    ...state.notes.map((note) => {
-      const text = h("span", {});
-      setMoneyText(text, note.text);
-      return h("p", { class: "wiro-note" }, note.strong ? h("b", {}, note.strong) : null, note.strong ? " " : null, text,
-        note.command ? " " : null, note.command ? h("code", {}, note.command) : null);
-    }),
-  );
+function noteNode(note) {
+  return h("p", { class: "wiro-note" }, note.strong && h("b", {}, note.strong), note.strong && " ", moneyNode("span", note.text),
+    note.command && " ", note.command && h("code", {}, note.command));
 }
 
-function drawFacts(parts, state) {
-  const key = JSON.stringify(state.facts);
-  if (parts.factsKey === key) return;
-  parts.factsKey = key;
-  setShown(parts.facts, state.facts.length > 0);
-  parts.facts.replaceChildren(
-    ...state.facts.map(([label, value]) => {
-      const text = h("dd", {});
-      if (label === "sha256") text.append(h("code", {}, value));
-      else setMoneyText(text, value);
-      return h("div", {}, h("dt", {}, label), text);
-    }),
-  );
+function factNode([label, value]) {
+  return h("div", {}, h("dt", {}, label), label === "sha256" ? h("dd", {}, h("code", {}, value)) : moneyNode("dd", value));
+}
+
+function settingNode([name, value]) {
+  return h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), h("td", { dir: "auto", class: value === "" && "wiro-muted" }, value === "" ? "empty" : value));
 }
 
 /** Percent, step and rate: the nodes stay, their texts change. */
 function drawNumbers(parts, state) {
-  while (parts.numbers.children.length > state.numbers.length) parts.numbers.lastChild.remove();
-  state.numbers.forEach((text, index) => {
-    const bold = index === 0 && state.percent !== null;
-    const old = parts.numbers.children[index];
-    if (old?.tagName === (bold ? "B" : "SPAN")) return setText(old, text);
-    const node = h(bold ? "b" : "span", {}, text);
-    return old ? old.replaceWith(node) : parts.numbers.append(node);
-  });
+  if (hasChanged(parts.numbers, [state.numbers.length, state.percent === null])) {
+    parts.numbers.replaceChildren(...state.numbers.map((_text, index) => h(index === 0 && state.percent !== null ? "b" : "span")));
+  }
+  state.numbers.forEach((text, index) => setText(parts.numbers.children[index], text));
 }
 
 /** "about 12 s left" or "about 3 min left"; "" once that time is over. */
@@ -175,25 +127,23 @@ function drawTimes(parts, state, anchor) {
 }
 
 async function draw(parts, state, anchor, model) {
-  if (!state || !state.kind) return;
-  setAttribute(parts.root, "aria-label", `Run ${state.run}, ${state.label.toLowerCase()}`);
-  setAttribute(parts.root, "data-kind", state.kind);
+  if (!state?.kind) return;
+  setAttributes(parts.root, { "aria-label": `Run ${state.run}, ${state.label.toLowerCase()}`, "data-kind": state.kind });
   parts.state.draw(state);
-  if (parts.idText !== state.model + state.run) {
-    parts.idText = state.model + state.run;
-    parts.id.replaceChildren(h("code", {}, state.model), " · run ", h("code", {}, state.run));
-  }
+  if (hasChanged(parts.id, [state.model, state.run])) parts.id.replaceChildren(h("code", {}, state.model), " · run ", h("code", {}, state.run));
   setMoneyText(parts.aside, state.aside);
   setText(parts.prompt, state.prompt);
-  setShown(parts.prompt, Boolean(state.prompt));
+  setShown(parts.prompt, state.prompt);
   drawStepper(parts, state);
   drawNumbers(parts, state);
   drawTimes(parts, state, anchor);
   setMoneyText(parts.money, state.cost);
-  setShown(parts.line, Boolean(state.numbers.length || state.elapsed || state.cost || parts.after.textContent));
-  drawNotes(parts, state);
-  drawFacts(parts, state);
-  drawSettings(parts, state);
+  setShown(parts.line, state.numbers.length || state.elapsed || state.cost || parts.after.textContent);
+  drawList(parts.notes, state.notes, noteNode);
+  drawList(parts.facts, state.facts, factNode);
+  drawList(parts.settingsBody, state.settings, settingNode);
+  setShown(parts.settings, state.settings.length);
+  setText(parts.settingsCount, state.settings.length);
   const drawn = drawResult(parts, state, model);
   const lost = [drawActions(parts.actions, state.actions, parts.act), drawActions(parts.below, state.below, parts.act)];
   if (lost.some(Boolean)) parts.root.focus({ preventScroll: true });
@@ -201,22 +151,20 @@ async function draw(parts, state, anchor, model) {
 }
 
 /** Shows the latest look at the clip, in place of the one before. */
-function drawPreview(parts, preview, run) {
+function drawPreview({ preview: node }, preview, run) {
   if (!preview?.image?.startsWith("data:image/")) return;
-  setAttribute(parts.preview, "width", preview.width);
-  setAttribute(parts.preview, "height", preview.height);
-  setAttribute(parts.preview, "alt", `Preview of run ${run}`);
-  parts.preview.src = preview.image;
+  setAttributes(node, { width: preview.width, height: preview.height, alt: `Preview of run ${run}` });
+  node.src = preview.image;
 }
 
 function drawLog(parts, lines, state) {
   const count = state?.log_count || lines.length;
   setShown(parts.log, count > 0);
-  const failed = state?.kind === "failed" && lines.length;
-  setText(parts.logCount, failed ? `last line: ${lines[lines.length - 1].slice(0, 120)}` : `${count} ${count === 1 ? "line" : "lines"}`);
-  const atEnd = parts.logText.scrollTop + parts.logText.clientHeight >= parts.logText.scrollHeight - 4;
+  const hasFailed = state?.kind === "failed" && lines.length;
+  setText(parts.logCount, hasFailed ? `last line: ${lines.at(-1).slice(0, 120)}` : `${count} ${count === 1 ? "line" : "lines"}`);
+  const isAtEnd = parts.logText.scrollTop + parts.logText.clientHeight >= parts.logText.scrollHeight - 4;
   setText(parts.logText, lines.join("\n"));
-  if (atEnd) parts.logText.scrollTop = parts.logText.scrollHeight;
+  if (isAtEnd) parts.logText.scrollTop = parts.logText.scrollHeight;
   setShown(parts.acts, state?.below?.length || count > 0);
 }
 
@@ -250,7 +198,7 @@ function ageMs(state) {
   return age > 0 && age < DAY_MS ? age : 0;
 }
 
-function render({ model, el }) {
+function render({ model, el, signal }) {
   const parts = makeCard((action) => model.send({ action }));
   let anchor = performance.now() - ageMs(model.get("state"));
   const redraw = () => {
@@ -267,50 +215,39 @@ function render({ model, el }) {
     const isWatched = was && was !== state.kind && parts.root.contains(document.activeElement);
     if (isWatched) drawn.then(() => parts.root.scrollIntoView({ block: "nearest" }));
   };
-  const onState = () => {
-    anchor = performance.now();
-    redraw();
-  };
   const onPreview = () => {
     drawPreview(parts, model.get("preview"), model.get("state")?.run);
     redraw();
     // A notebook can save the state of its widgets: the picture does not stay in it. After the other views had it.
     queueMicrotask(() => model.set("preview", {}));
   };
-  const onMessage = async (content) => {
-    if (content?.type === "notice") setMoneyText(parts.reply, content.text);
-    if (content?.type === "copy") {
-      const copied = await copyText(String(content.text ?? ""), parts.copyPlace);
-      setText(parts.reply, copied ? "Copied. Paste it into a cell." : "Press Ctrl+C or Cmd+C to copy.");
-    }
-  };
   parts.log.addEventListener("toggle", () => {
     if (parts.log.open) parts.logText.scrollTop = parts.logText.scrollHeight;
   });
-  model.on("change:state", onState);
+  model.on("change:state", () => {
+    anchor = performance.now();
+    redraw();
+  });
   model.on("change:log", redraw);
-  model.on("change:preview", onPreview);
-  model.on("msg:custom", onMessage);
   model.on("change:gone", redraw);
+  model.on("change:preview", onPreview);
+  model.on("msg:custom", async (content) => {
+    if (content?.type === "notice") setMoneyText(parts.reply, content.text);
+    if (content?.type === "copy") setText(parts.reply, (await copyText(content.text, parts.copyPlace)) ? "Copied. Paste it into a cell." : "Press Ctrl+C or Cmd+C to copy.");
+  });
   const timer = setInterval(() => {
     const state = model.get("state");
     if (!state?.kind || state.final || model.get("gone")) return;
     if (drawTimes(parts, state, anchor)) announce(parts, { ...state, label: "No news" });
   }, TICK_MS);
-  el.classList.add("wiro");
-  const below = makeAttachment(model);
-  el.replaceChildren(parts.root, below.node);
-  stopKeyPropagation(parts.root);
+  mount(el, parts.root, makeAttachment(model, signal));
   onPreview();
-  return () => {
-    clearInterval(timer);
-    below.close();
-  };
+  return () => clearInterval(timer);
 }
 
-function initialize({ model }) {
+function initialize({ model, signal }) {
   saveOnlyStatic(model);
-  return markWhenGone(model);
+  markWhenGone(model, signal);
 }
 
 export default { initialize, render };

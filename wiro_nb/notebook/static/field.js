@@ -2,9 +2,8 @@
 import { formByKey } from "./form_registry.js";
 
 export default {
-  async render({ model, el, signal }) {
-    const form = await formByKey(model.get("form_key"));
-    if (signal?.aborted) return undefined;
-    return form.drawAlone(model.get("name"), el);
+  async render({ model, ...view }) {
+    const drawField = await formByKey(model.get("form_key"));
+    if (!view.signal.aborted) await drawField(model.get("name"), view);
   },
 };

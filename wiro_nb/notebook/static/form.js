@@ -2,11 +2,10 @@
  * The form: puts head, fields, folded part and footer together. The kernel decides whether values fit and
  * what they cost; this file shows it where it belongs.
  */
-import { h, icon, put, setText, setAttribute, setMoneyText, copyText, freshId } from "./dom.js";
-import { stopKeyPropagation } from "./key_propagation.js";
+import { h, icon, copyText, disclosure, freshId, hasChanged, mount, put, setText, setAttribute, setMoneyText } from "./dom.js";
+import { markWhenGone, saveOnlyStatic } from "./document.js";
 import { drawField, groupNodes, isDefault } from "./fieldset.js";
 import { makeFooter } from "./footer.js";
-import { markWhenGone, saveOnlyStatic } from "./live_views.js";
 import { registerForm } from "./form_registry.js";
 import { hasFocusNear, makeResults, whenShown } from "./results.js";
 
@@ -38,35 +37,27 @@ function nameList(names) {
 /** The folded part; its summary names what inside still stands at its default. */
 function moreNode(plans, fields) {
   const names = h("span", { class: "wiro-muted" });
-  const node = h("details", { class: "wiro-more" },
-    h("summary", {}, h("span", { class: "wiro-chev" }, icon("chevron", true)), "More ", names),
-    ...groupNodes(plans, fields, plans.length >= GROUP_HEADS_FROM));
+  const node = disclosure("More ", names, ...groupNodes(plans, fields, plans.length >= GROUP_HEADS_FROM));
   const show = () => {
-    const label = (plan) => (plan.label === plan.label.toUpperCase() ? plan.label : plan.label.toLowerCase());
-    const still = plans.filter((plan) => isDefault(plan, fields.get(plan.id).model.get("value"))).map(label);
-    const changed = plans.filter((plan) => !isDefault(plan, fields.get(plan.id).model.get("value"))).map(label);
+    const [still, changed] = [true, false].map((isWanted) => plans.filter((plan) => isDefault(plan, fields.get(plan.id).model.get("value")) === isWanted)
+      .map(({ label }) => (label === label.toUpperCase() ? label : label.toLowerCase())));
     if (changed.length === 0) setText(names, `${nameList(still)}; all at default`);
-    else setText(names, [`changed: ${nameList(changed)}`, still.length ? `at default: ${nameList(still)}` : ""].filter(Boolean).join("; "));
+    else setText(names, `changed: ${nameList(changed)}${still.length ? `; at default: ${nameList(still)}` : ""}`);
   };
   return { node, show };
 }
 
 /** Everything one rendered form needs; also used by fields shown on their own. */
 class FormView {
-  constructor(model, models) {
-    this.model = model;
+  constructor(model, models, signal) {
     this.plan = model.get("plan");
-    this.models = models;
+    Object.assign(this, { model, models, signal });
     this.fields = new Map();
-  }
-
-  hasPrompt() {
-    return this.plan.fields.some((plan) => plan.kind === "prompt");
+    this.promptPlan = this.plan.fields.find((plan) => plan.kind === "prompt");
   }
 
   addToPrompt(word) {
-    const plan = this.plan.fields.find((item) => item.kind === "prompt");
-    const model = this.models.get(plan.id);
+    const model = this.models.get(this.promptPlan.id);
     const text = String(model.get("value") ?? "");
     if (text.split(/,\s*/).includes(word)) return;
     put(model, "value", text.trim() ? `${text.trimEnd().replace(/,$/, "")}, ${word}` : word);
@@ -85,7 +76,7 @@ class FormView {
    * What stands in the fields now, and the paths typed but not sent: the kernel decides by these alone. Files that
    * the kernel was asked to take and has not answered for are its own to know: it reads the question first.
    */
-  values = () => {
+  values() {
     this.fields.forEach((field) => field.flush());
     const typed = [...this.fields].map(([name, field]) => [name, field.takeAddress()]).filter(([, text]) => text);
     const settled = [...this.fields].filter(([, field]) => !field.isAhead());
@@ -93,33 +84,31 @@ class FormView {
       values: Object.fromEntries(settled.map(([name, field]) => [name, field.model.get("value")])),
       addresses: Object.fromEntries(typed),
     };
-  };
-
-  /** The field whose file is still on its way, or undefined. */
-  waitingField = () => [...this.fields.values()].find((field) => field.isBusy());
+  }
 
   draw(name) {
     const plan = this.plan.fields.find((item) => item.id === name);
     const field = drawField(this, plan, this.models.get(name));
+    const showProblem = () => field.showProblem((this.model.get("problems") ?? {})[name]);
     this.fields.set(name, field);
-    field.showProblem((this.model.get("problems") ?? {})[name]);
+    this.model.on("change:problems", showProblem);
+    this.signal.addEventListener("abort", () => this.model.off("change:problems", showProblem));
+    showProblem();
     return field;
   }
 }
 
-async function loadModels(model) {
-  const entries = Object.entries(model.get("field_models"));
-  const found = await Promise.all(entries.map(([, id]) => model.widget_manager.get_model(id)));
-  return new Map(entries.map(([name], index) => [name, found[index]]));
+/** The view of a form with the models of its fields; their listeners end with the view that `host` and `signal` belong to. */
+async function makeView(model, { host, signal }) {
+  const models = Object.entries(model.get("field_models")).map(async ([name, id]) => [name, await host.getModel(`anywidget:${id}`)]);
+  return new FormView(model, new Map(await Promise.all(models)), signal);
 }
 
-function showProblems(model, view, footer) {
-  const problems = model.get("problems") ?? {};
-  for (const [name, field] of view.fields) field.showProblem(problems[name]);
+function showProblems(view, place) {
+  const problems = view.model.get("problems") ?? {};
   const wrong = view.plan.fields.filter((plan) => problems[plan.id]);
-  if (footer.problems.shownKey === wrong.map((plan) => plan.id).join("|")) return;
-  footer.problems.shownKey = wrong.map((plan) => plan.id).join("|");
-  footer.problems.replaceChildren(...(wrong.length ? [
+  if (!hasChanged(place, wrong.map((plan) => plan.id))) return;
+  place.replaceChildren(...(wrong.length ? [
     h("span", {}, `${wrong.length} ${wrong.length === 1 ? "setting" : "settings"} to fix before running:`),
     ...wrong.map((plan) => h("button", { type: "button", class: "wiro-link", on: { click: () => view.fields.get(plan.id).focus() } }, plan.label)),
   ] : []));
@@ -150,23 +139,23 @@ function endForm(card, footer) {
   showGone();
 }
 
-async function render({ model, el }) {
-  const view = new FormView(model, await loadModels(model));
+async function render({ model, el, signal, host }) {
+  const view = await makeView(model, { host, signal });
   const { plan } = view;
   plan.fields.forEach((item) => view.draw(item.id));
+  const nodes = (plans) => groupNodes(plans, view.fields, plans.length >= GROUP_HEADS_FROM);
   const titleId = freshId("t");
   const amount = h("b", { class: "wiro-num" });
-  const billed = h("span", {});
+  const billed = h("span");
   const head = headNode(plan, titleId, h("p", { class: "wiro-price" }, amount, billed));
   const prompt = plan.fields.filter((item) => item.kind === "prompt");
-  const shown = plan.fields.filter((item) => item.kind !== "prompt" && !item.more);
   const folded = plan.fields.filter((item) => item.more);
   const more = folded.length ? moreNode(folded, view.fields) : null;
-  const results = makeResults(model, (card) => footer.follow(card));
+  const results = makeResults(model, { host, signal }, (card) => footer.follow(card));
   const footer = makeFooter(model, view, results);
   const body = h("div", { class: "wiro-sec" },
-    prompt.length ? h("div", { class: "wiro-fieldset-prompt" }, ...prompt.map((item) => view.fields.get(item.id).node)) : null,
-    ...groupNodes(shown, view.fields, shown.length >= GROUP_HEADS_FROM), more?.node);
+    prompt.length > 0 && h("div", { class: "wiro-fieldset-prompt" }, ...prompt.map((item) => view.fields.get(item.id).node)),
+    ...nodes(plan.fields.filter((item) => item.kind !== "prompt" && !item.more)), more?.node);
   const card = h("div", { class: "wiro-card wiro-form", role: "form", "aria-labelledby": titleId, on: { keydown: (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -179,8 +168,9 @@ async function render({ model, el }) {
     setMoneyText(billed, model.get("price_note") || (model.get("price").includes("$") ? "per run, billed if it succeeds" : ""));
     footer.show();
   };
+  const showAllProblems = () => showProblems(view, footer.problems);
   model.on("change:price change:price_note change:budget", showPrice);
-  model.on("change:problems", () => showProblems(model, view, footer));
+  model.on("change:problems", showAllProblems);
   model.on("change:cards", results.update);
   model.on("change:takes_focus", () => model.get("takes_focus") && hasFocusNear(box) && takeFocus(model, view, card));
   model.on("change:gone", () => model.get("gone") && endForm(card, footer));
@@ -190,53 +180,28 @@ async function render({ model, el }) {
       footer.showMessage([]);
       view.fields.get(content.first)?.focus();
     } else if (content?.type === "message") footer.showMessage(content.lines, content.variant);
-    else if (content?.type === "copy") {
-      const copied = await copyText(content.text, footer.copyPlace);
-      footer.showMessage([copied ? "Copied." : "Press Ctrl+C or Cmd+C to copy."]);
-    }
+    else if (content?.type === "copy") footer.showMessage([(await copyText(content.text, footer.copyPlace)) ? "Copied." : "Press Ctrl+C or Cmd+C to copy."]);
   });
   const refresh = () => {
     more?.show();
     view.fields.forEach((field) => view.derivedHint(field.plan) !== null && field.show());
   };
   view.models.forEach((field) => field.on("change:value", refresh));
-  el.classList.add("wiro");
-  el.replaceChildren(box);
-  stopKeyPropagation(el);
+  mount(el, box);
   showPrice();
-  showProblems(model, view, footer);
+  showAllProblems();
   more?.show();
   results.update();
   if (model.get("gone")) endForm(card, footer);
   else if (model.get("takes_focus")) takeFocus(model, view, card);
-  return () => {
-    view.fields.forEach((field) => field.flush());
-    view.models.forEach((field) => field.off("change:value", refresh));
-    view.fields.forEach((field) => field.dispose());
-    results.close();
-  };
+  return () => view.fields.forEach((field) => field.flush());
 }
 
-/** Fields shown on their own are drawn by a view of their own, so that ids and listeners stay apart. */
-function initialize({ model }) {
+function initialize({ model, signal }) {
   saveOnlyStatic(model);
-  const stopWatching = markWhenGone(model);
-  registerForm(model.get("form_key"), {
-    async drawAlone(name, el) {
-      const view = new FormView(model, await loadModels(model));
-      const field = view.draw(name);
-      const onProblems = () => field.showProblem((model.get("problems") ?? {})[name]);
-      model.on("change:problems", onProblems);
-      el.classList.add("wiro");
-      el.replaceChildren(field.node);
-      stopKeyPropagation(el);
-      return () => {
-        model.off("change:problems", onProblems);
-        field.dispose();
-      };
-    },
-  });
-  return stopWatching;
+  markWhenGone(model, signal);
+  // Fields shown on their own are drawn by a view of their own, so that ids and listeners stay apart.
+  registerForm(model.get("form_key"), async (name, field) => mount(field.el, (await makeView(model, field)).draw(name).node));
 }
 
 export default { initialize, render };

@@ -1,16 +1,17 @@
-/** The forms of this page by key, for fields that are shown on their own; each widget's script finds the same registry. */
-const SHARED = Symbol.for("wiro_nb.forms.1");
-const registry = () => (globalThis[SHARED] ??= { forms: new Map(), waiting: new Map() });
+/** What draws the fields of a form, by the form's key, for fields shown on their own; each widget's script finds the same registry. */
+const forms = (globalThis[Symbol.for("wiro_nb.forms.2")] ??= new Map());
 
-export function registerForm(key, form) {
-  const { forms, waiting } = registry();
-  forms.set(key, form);
-  for (const resolve of waiting.get(key) ?? []) resolve(form);
-  waiting.delete(key);
+function entryOf(key) {
+  if (!forms.has(key)) forms.set(key, Promise.withResolvers());
+  return forms.get(key);
 }
 
-export function formByKey(key) {
-  const { forms, waiting } = registry();
-  if (forms.has(key)) return Promise.resolve(forms.get(key));
-  return new Promise((resolve) => waiting.set(key, [...(waiting.get(key) ?? []), resolve]));
+/** Keeps the function that draws a form's fields; a later one takes its place. */
+export function registerForm(key, drawField) {
+  entryOf(key).resolve(drawField);
+  forms.delete(key);
+  entryOf(key).resolve(drawField);
 }
+
+/** @returns {Promise<Function>} resolves once the form is there */
+export const formByKey = async (key) => entryOf(key).promise;

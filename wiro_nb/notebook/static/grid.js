@@ -1,51 +1,44 @@
 /** A sweep: heads, one tile a run, and one bar that plays all finished clips in step. */
-import { button, clockText, copyText, h, makeState, moneyLine, setAttribute, setAttributes, setMoneyText, setProgress, setShown, setText } from "./dom.js";
-import { makePosters, makeScrub, makeStar, makeVideo } from "./clips.js";
-import { stopKeyPropagation } from "./key_propagation.js";
-import { fileUrl } from "./file_url.js";
-import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
+import { button, clockText, h, makeCopyButton, makeState, moneyNode, mount, setAttribute, setAttributes, setMoneyText, setProgress, setShown, setText, SMALL_ICON } from "./dom.js";
+import { makeMedia, makeScrub, makeStar, watchMedia } from "./clips.js";
+import { leaveStaticForm, saveOnlyStatic } from "./document.js";
 import { makeAttachment } from "./results.js";
-import { onPlayerKey } from "./player.js";
 
 const TICK_MS = 500;
-/** What a view leaves for the next one of the same grid: an output may be drawn anew at any time. */
-const kept = new WeakMap();
+/** What a view leaves for the next one of the same grid, by its key: an output may be drawn anew at any time. */
+const kept = new Map();
 
-function makeTile(act) {
-  const tile = { data: {}, video: null, image: null, shown: false, loaded: false };
-  tile.state = makeState(true);
-  tile.facts = h("span", {});
-  tile.star = makeStar(() => act("star", tile.data.p));
-  tile.open = button("Open", { icon: "open", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("open", tile.data.p) });
-  tile.cancel = button("Cancel", {
-    icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", tile.data.p),
-  });
-  tile.percent = h("b", {});
-  tile.step = h("small", {});
-  tile.bar = h("div", { class: "wiro-bar" }, h("i", {}));
-  tile.text = h("span", {});
-  tile.middle = h("div", { class: "wiro-mid" }, tile.percent, tile.step, tile.bar, tile.text);
+function makeTile(data, act, { model, player, signal }) {
+  const { p } = data;
+  const tile = { data, at: 0, state: makeState(true), star: makeStar(() => act("star", p)) };
+  const bare = (label, name, action) => button(label, { icon: name, kind: SMALL_ICON, onClick: () => act(action, p) });
+  tile.facts = h("span");
+  tile.open = bare("Open", "open", "open");
+  tile.cancel = bare("Cancel", "cross", "cancel");
+  tile.percent = h("b");
+  tile.step = h("small");
+  tile.bar = h("div", { class: "wiro-bar" }, h("i"));
+  tile.text = h("span");
   tile.preview = h("img", { class: "wiro-tile-preview", alt: "", hidden: true });
-  tile.picture = h("div", { class: "wiro-pic", on: { click: () => act("open", tile.data.p) } }, tile.preview, tile.middle);
+  const middle = h("div", { class: "wiro-mid" }, tile.percent, tile.step, tile.bar, tile.text);
+  tile.media = makeMedia({ model, player, p, middle, text: tile.text, signal });
+  tile.media.node.prepend(tile.preview);
+  tile.media.node.addEventListener("click", () => act("open", p));
   tile.label = h("div", { class: "wiro-tile-label" });
-  tile.node = h("div", { class: "wiro-tile" }, tile.label, tile.picture,
+  tile.node = h("div", { class: "wiro-tile" }, tile.label, tile.media.node,
     h("div", { class: "wiro-tilecap" }, tile.state.node, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star.node, tile.open, tile.cancel)));
   return tile;
 }
 
-function factsText(tile, since) {
-  const { elapsed, ticking, cost } = tile.data;
-  const parts = [];
-  if (elapsed !== null && elapsed !== undefined) parts.push(clockText(elapsed + (ticking ? since : 0.5)));
-  if (cost) parts.push(cost);
-  return parts.join(", ");
+function factsText({ data: { elapsed, ticking, cost } }, since) {
+  const time = (elapsed ?? null) === null ? "" : clockText(elapsed + (ticking ? since : 0.5));
+  return [time, cost].filter(Boolean).join(", ");
 }
 
 function drawTile(tile, data, isList) {
   tile.data = data;
   tile.at = performance.now();
-  setAttribute(tile.node, "class", `wiro-tile${data.best ? " wiro-tile-best" : ""}`);
-  setAttribute(tile.node, "data-kind", data.kind);
+  setAttributes(tile.node, { class: `wiro-tile${data.best ? " wiro-tile-best" : ""}`, "data-kind": data.kind });
   setShown(tile.label, isList);
   setText(tile.label, data.label);
   setAttribute(tile.label, "title", data.label);
@@ -57,14 +50,15 @@ function drawTile(tile, data, isList) {
   setAttributes(tile.open, { "aria-label": `Open ${data.label}`, title: `Open run ${data.run}` });
   setShown(tile.cancel, data.cancel);
   setAttributes(tile.cancel, { "aria-label": `Cancel ${data.label}`, title: data.kind === "running" ? "Cancel run" : "Cancel run, free while it waits" });
-  const busy = data.percent !== null && data.percent !== undefined;
-  setShown(tile.percent, busy);
-  setText(tile.percent, busy ? `${Math.round(data.percent)}%` : "");
+  const isBusy = (data.percent ?? null) !== null;
+  setShown(tile.percent, isBusy);
+  setText(tile.percent, isBusy ? `${Math.round(data.percent)}%` : "");
   setProgress(tile.bar, data.percent, data.label);
   setText(tile.step, data.step);
-  setShown(tile.step, Boolean(data.step));
+  setShown(tile.step, data.step);
   setMoneyText(tile.text, data.middle);
   drawPreview(tile);
+  if (data.kind === "done") tile.media.draw(data);
 }
 
 /** Shows the latest preview of a clip that is generated, behind the progress. */
@@ -73,112 +67,30 @@ function drawPreview(tile, image) {
   setShown(tile.preview, Boolean(tile.preview.src) && ["running", "lost"].includes(tile.data.kind));
 }
 
-/** Shows a picture that stands in for the clip, or is the output itself. */
-function setImage(tile, source) {
-  if (!tile.image) {
-    tile.image = h("img", { alt: `${tile.data.label}, a frame of the clip`, loading: "lazy" });
-    tile.picture.append(tile.image);
-  }
-  tile.image.src = source;
-  setShown(tile.image, true);
-  setShown(tile.middle, false);
-}
-
-/** Makes the media of a finished tile, once; the clip itself loads when the tile is seen. */
-async function makeMedia(tile, model, context) {
-  const { data } = tile;
-  const key = `${data.kind}|${data.path}|${data.poster}`;
-  if (data.kind !== "done" || tile.mediaKey === key) return;
-  const isNew = tile.mediaKey === undefined;
-  tile.mediaKey = key;
-  if (!isNew) { // its file is gone, or there again
-    unload(tile, context);
-    tile.picture.replaceChildren(tile.preview, tile.middle);
-    tile.video = tile.image = null;
-    setShown(tile.middle, true);
-  }
-  if (!data.path && !data.poster) return;
-  const [address, poster] = await Promise.all([fileUrl(model, data.path), fileUrl(model, data.poster)]);
-  if (tile.mediaKey !== key || context.closed) return;
-  const askForPoster = () => data.poster && model.send({ action: "poster", p: data.p });
-  const showGone = () => {
-    setText(tile.text, `File gone. Get it again at no cost: %wiro download ${data.run}`);
-    setShown(tile.middle, true);
-    setShown(tile.image ?? {}, false);
-    askForPoster();
-  };
-  if (data.type === "video" && address) {
-    const video = makeVideo({ poster: poster || null, preload: "none", "aria-label": `Clip: ${data.label}` });
-    video.addEventListener("error", () => {
-      if (!tile.loaded) return;
-      context.player.remove(video);
-      showGone();
-      setShown(video, false);
-    });
-    tile.video = video;
-    tile.address = address;
-    tile.picture.append(video);
-    setShown(tile.middle, false);
-    if (tile.shown) load(tile, context);
-  } else if (data.type === "image" && address) {
-    setImage(tile, address);
-    tile.image.addEventListener("error", showGone, { once: true });
-  } else if (poster) {
-    setImage(tile, poster);
-    tile.image.addEventListener("error", showGone, { once: true });
-  } else askForPoster();
-}
-
-function load(tile, context) {
-  if (!tile.video || tile.loaded) return;
-  tile.loaded = true;
-  tile.video.preload = "auto";
-  tile.video.src = tile.address;
-  context.player.add(tile.video, tile.data.duration || tile.video.duration || 0);
-}
-
-function unload(tile, context) {
-  if (!tile.video || !tile.loaded) return;
-  tile.loaded = false;
-  context.player.remove(tile.video);
-  tile.video.removeAttribute("src");
-  tile.video.preload = "none";
-  tile.video.load();
-}
-
 function makeTable(plan, tiles) {
-  const list = !plan.rows.length;
-  const root = h("div", { class: `wiro-sweep${list ? " wiro-sweep-list" : ""}`, role: list ? "list" : "table",
-    "aria-label": list ? plan.column_name : `${plan.row_name} by ${plan.column_name}` });
-  if (list) {
-    for (const tile of tiles) {
-      setAttribute(tile.node, "role", "listitem");
-      root.append(tile.node);
-    }
+  const isList = !plan.rows.length;
+  const root = h("div", { class: `wiro-sweep${isList ? " wiro-sweep-list" : ""}`, role: isList ? "list" : "table",
+    "aria-label": isList ? plan.column_name : `${plan.row_name} by ${plan.column_name}` });
+  for (const tile of tiles) setAttribute(tile.node, "role", isList ? "listitem" : "cell");
+  if (isList) {
+    root.append(...tiles.map((tile) => tile.node));
     return root;
   }
   root.style.setProperty("--wiro-columns", String(plan.columns.length));
-  root.append(h("div", { role: "row" }, h("span", { class: "wiro-ax", role: "columnheader" }, h("span", { class: "wiro-vh" }, plan.row_name)),
-    ...plan.columns.map((name, index) => h("div", { class: "wiro-ax", role: "columnheader" },
-      h("small", {}, index ? "" : plan.column_name), name))));
-  plan.rows.forEach((name, row) => {
-    const cells = plan.cells[row].map((position) => {
-      if (position === null) return h("div", { role: "cell" });
-      setAttribute(tiles[position].node, "role", "cell");
-      return tiles[position].node;
-    });
-    root.append(h("div", { role: "row" }, h("div", { class: "wiro-ay", role: "rowheader" }, h("small", {}, plan.row_name), name), ...cells));
-  });
+  const heads = plan.columns.map((name, index) => h("div", { class: "wiro-ax", role: "columnheader" }, h("small", {}, index ? "" : plan.column_name), name));
+  const rows = plan.rows.map((name, row) => h("div", { role: "row" }, h("div", { class: "wiro-ay", role: "rowheader" }, h("small", {}, plan.row_name), name),
+    ...plan.cells[row].map((p) => (p === null ? h("div", { role: "cell" }) : tiles[p].node))));
+  root.append(h("div", { role: "row" }, h("span", { class: "wiro-ax", role: "columnheader" }, h("span", { class: "wiro-vh" }, plan.row_name)), ...heads), ...rows);
   return root;
 }
 
 function makeHead(plan, act) {
   const parts = { state: makeState() };
   parts.cancel = button("Cancel", { icon: "cross", kind: "wiro-btn-s", onClick: () => act("cancel_waiting") });
-  parts.bar = h("div", { class: "wiro-bar" }, h("i", {}));
-  parts.percent = h("b", {});
-  parts.counts = h("span", {});
-  parts.left = h("span", {});
+  parts.bar = h("div", { class: "wiro-bar" }, h("i"));
+  parts.percent = h("b");
+  parts.counts = h("span");
+  parts.left = h("span");
   parts.spent = h("span", { class: "wiro-push" });
   parts.live = h("span", { class: "wiro-vh", role: "status" });
   parts.node = h("div", { class: "wiro-sec" },
@@ -186,7 +98,7 @@ function makeHead(plan, act) {
       h("span", { class: "wiro-run-id" }, h("code", {}, plan.model), ` · ${plan.varied}`),
       h("span", { class: "wiro-row wiro-push" }, parts.cancel)),
     plan.prompt ? h("p", { class: "wiro-sweep-p", title: plan.prompt, dir: "auto" }, plan.prompt) : null,
-    ...plan.notes.map((note) => moneyLine(note, { class: "wiro-small wiro-muted" })),
+    ...plan.notes.map((note) => moneyNode("div", note, { class: "wiro-small wiro-muted" })),
     h("div", { class: "wiro-prog" }, parts.bar, h("div", { class: "wiro-line" }, parts.percent, parts.counts, parts.left, parts.spent)),
     parts.live);
   return parts;
@@ -205,92 +117,62 @@ function drawHead(parts, head) {
   parts.announced = head.title;
 }
 
-function render({ model, el }) {
+function render({ model, el, signal }) {
   const plan = model.get("plan");
-  const before = kept.get(model)?.() ?? {};
+  const key = model.get("view_key");
   const act = (action, p) => model.send({ action, p: p ?? null });
-  const tiles = model.get("tiles").map(() => makeTile(act));
+  const { node: scrub, player, setLoop, setClips, onKey } = makeScrub({ isNamed: true, playLabel: "Play all finished clips together", pauseLabel: "Pause all clips" }, signal);
+  const tiles = model.get("tiles").map((data) => makeTile(data, act, { model, player, signal }));
   const head = makeHead(plan, act);
-  const { node: scrub, context } = makeScrub({ length: 0, fps: 16, isNamed: true, loop: before.loop,
-    playLabel: "Play all finished clips together", pauseLabel: "Pause all clips" });
-  const foot = { best: h("span", {}), copy: button("Copy as cell", { icon: "copy", kind: "wiro-btn-s", onClick: () => act("copy") }), place: h("div", {}) };
-  scrub.append(h("span", { class: "wiro-row wiro-push" }, foot.best, foot.copy));
-  foot.node = h("div", { class: "wiro-sec wiro-foot" }, scrub, foot.place);
-  const root = h("section", { class: "wiro-card wiro-grid-card", "aria-label": `Sweep, ${tiles.length} runs`, tabindex: "-1",
-    on: { keydown: (event) => onPlayerKey(event, context) } },
-    head.node, h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(plan, tiles))), foot.node);
-  stopKeyPropagation(root);
-
-  const isList = !plan.rows.length;
+  const best = h("span");
+  const place = h("div");
+  const copy = makeCopyButton("Copy as cell", () => act("copy"), place);
+  scrub.append(h("span", { class: "wiro-row wiro-push" }, best, copy.node));
+  const foot = h("div", { class: "wiro-sec wiro-foot" }, scrub, place);
+  const root = h("section", { class: "wiro-card wiro-grid-card", "aria-label": `Sweep, ${tiles.length} runs`, tabindex: "-1", on: { keydown: onKey } },
+    head.node, h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(plan, tiles))), foot);
   const drawTiles = (changed) => {
-    for (const data of changed) {
-      const tile = tiles[data.p];
-      if (!tile) continue;
-      drawTile(tile, data, isList);
-      makeMedia(tile, model, context);
-    }
-    const clips = tiles.map((tile) => tile.data).filter((data) => data.kind === "done" && data.type === "video");
-    const shape = tiles.map((tile) => tile.data).find((data) => data.width && data.height);
+    for (const data of changed) if (tiles[data.p]) drawTile(tiles[data.p], data, !plan.rows.length);
+    const all = tiles.map((tile) => tile.data);
+    const clips = all.filter((data) => data.kind === "done" && data.type === "video");
+    const shape = all.find((data) => data.width && data.height);
     if (shape) root.style.setProperty("--wiro-shape", `${shape.width} / ${shape.height}`);
-    context.setLength(Math.max(0, ...clips.map((data) => data.duration)), Math.max(1, ...clips.map((data) => data.fps)));
-    setShown(foot.node, clips.length > 0);
+    setClips(clips);
+    setShown(foot, clips.length > 0);
   };
   const drawAll = () => {
     const state = model.get("head");
     drawHead(head, state);
-    setText(foot.best, state.best ? `Best: ${state.best}` : "");
-    setShown(foot.copy, Boolean(state.best));
+    setText(best, state.best ? `Best: ${state.best}` : "");
+    setShown(copy.node, state.best);
   };
-  const onMessage = async (content, buffers) => {
+  model.on("change:head", drawAll);
+  model.on("msg:custom", (content) => {
     if (content?.type === "tiles") drawTiles(content.tiles);
     if (content?.type === "preview" && tiles[content.p]) drawPreview(tiles[content.p], content.image);
-    if (content?.type === "copy") {
-      const copied = await copyText(String(content.text ?? ""), foot.place);
-      setText(foot.copy.lastElementChild, copied ? "Copied" : "Press Ctrl+C");
-      setTimeout(() => setText(foot.copy.lastElementChild, "Copy as cell"), 2000);
-    }
-    posters.onMessage(content, buffers);
-  };
-  const posters = makePosters((position, url) => tiles[position] && setImage(tiles[position], url));
-  const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      const tile = tiles.find((item) => item.node === entry.target);
-      tile.shown = entry.isIntersecting;
-      if (tile.shown) load(tile, context);
-      else unload(tile, context);
-    }
-  }, { rootMargin: "120px" });
-  for (const tile of tiles) watcher.observe(tile.node);
+    if (content?.type === "copy") copy.answer(content.text);
+  });
+  watchMedia(model, tiles.map((tile) => tile.media), signal);
   const timer = setInterval(() => {
     for (const tile of tiles) if (tile.data.ticking) setMoneyText(tile.facts, factsText(tile, (performance.now() - tile.at) / 1000));
   }, TICK_MS);
-  model.on("change:head", drawAll);
-  model.on("msg:custom", onMessage);
-  kept.set(model, () => {
-    const star = tiles.findIndex((tile) => tile.star.node === document.activeElement);
-    const { time, playing, loop } = context.player;
-    return { time, playing, loop, star: star < 0 ? undefined : star };
-  });
-  const below = makeAttachment(model);
-  const stopWatching = leaveStaticForm(model);
-  el.classList.add("wiro");
-  el.replaceChildren(root, below.node);
+  leaveStaticForm(model, signal);
+  mount(el, root, makeAttachment(model, signal));
   drawTiles(model.get("tiles"));
   drawAll();
   act("handshake");
-  if (before.time) context.player.seek(before.time);
-  if (before.playing) context.player.play();
-  if (before.star !== undefined) tiles[before.star]?.star.node.focus({ preventScroll: true });
-  return () => {
-    context.closed = true;
-    clearInterval(timer);
-    watcher.disconnect();
-    stopWatching();
-    below.close();
-    context.player.close();
-    for (const tile of tiles) unload(tile, context);
-    posters.close();
-  };
+  const before = kept.get(key)?.();
+  if (before) {
+    setLoop(before.loop);
+    if (before.time) player.seek(before.time);
+    if (before.playing) player.play();
+    tiles[before.star]?.star.node.focus({ preventScroll: true });
+  }
+  kept.set(key, () => {
+    const { time, playing, loop } = player;
+    return { time, playing, loop, star: tiles.findIndex((tile) => tile.star.node === document.activeElement) };
+  });
+  return () => clearInterval(timer);
 }
 
 export default { initialize: ({ model }) => saveOnlyStatic(model), render };

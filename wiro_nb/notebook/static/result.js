@@ -2,8 +2,8 @@
  * What a finished run made: clips, pictures, sound and text, with links that open, download and copy. Several
  * outputs stand in a grid. Whether clips loop and are muted is remembered by the browser.
  */
-import { h, icon, button, recall, remember, setText, setShown, setAttribute } from "./dom.js";
-import { fileUrl } from "./file_url.js";
+import { h, icon, button, hasChanged, recall, remember, setText, setShown, setAttribute, SMALL_ICON } from "./dom.js";
+import { fileUrl } from "./document.js";
 
 const CLIP_KEY = "wiro_nb.clip";
 const HIGHEST_PX = 400;
@@ -52,25 +52,23 @@ function boxWidth(output) {
 
 /** Puts the outputs of a state into the card's place for media; does nothing when they are there already. */
 export async function drawResult(parts, state, model) {
-  const key = JSON.stringify([state.outputs, state.poster]);
-  if (parts.mediaKey === key) return;
-  parts.mediaKey = key;
+  if (!hasChanged(parts.media, [state.outputs, state.poster])) return;
+  const key = parts.media.shownKey;
   const poster = state.poster.startsWith("data:image/") ? state.poster : null;
-  const shown = state.outputs.filter((output) => /^(video|image|audio)\//.test(output.type) && output.path);
   const addresses = await Promise.all(state.outputs.map((output) => fileUrl(model, output.path)));
-  if (parts.mediaKey !== key) return;
-  drawFiles(parts, state, addresses);
+  if (parts.media.shownKey !== key) return;
+  parts.files.replaceChildren(...state.outputs.map((output, index) => fileNode(parts, output, addresses[index])).filter(Boolean));
+  const shown = state.outputs.filter((output) => /^(video|image|audio)\//.test(output.type) && output.path);
   const views = shown.map((output, index) => viewOf(output, state, addresses[state.outputs.indexOf(output)], index === 0 ? poster : null)).filter(Boolean);
   const refresh = () => {
-    const any = parts.media.querySelector("video, img, audio");
-    setShown(parts.media, Boolean(any));
-    setAttribute(parts.root, "data-media", any ? (parts.media.querySelector("video, img") ? "yes" : "sound") : null);
+    const has = (kinds) => parts.media.querySelector(kinds) !== null;
+    setShown(parts.media, has("video, img, audio"));
+    setAttribute(parts.root, "data-media", has("video, img") ? "yes" : has("audio") && "sound");
   };
   for (const view of views) {
     // A file that was moved or deleted: the poster stays, or nothing.
     view.addEventListener("error", () => {
-      if (view.tagName === "VIDEO" && view.poster) view.replaceWith(h("img", { src: view.poster, alt: `Poster of run ${state.run}` }));
-      else view.remove();
+      view.replaceWith(...(view.poster ? [h("img", { src: view.poster, alt: `Poster of run ${state.run}` })] : []));
       refresh();
     });
   }
@@ -79,40 +77,23 @@ export async function drawResult(parts, state, model) {
   parts.media.style.width = views.length === 1 ? boxWidth(shown[0]) : "";
   parts.media.replaceChildren(...views);
   setShown(parts.loopBox, clips.length > 0);
-  parts.loopBox.replaceChildren(...(clips.length ? [loopSwitch(clips)] : []));
+  parts.loopBox.replaceChildren(loopSwitch(clips));
   refresh();
-}
-
-function drawFiles(parts, state, addresses) {
-  parts.files.replaceChildren(...state.outputs.map((output, index) => fileNode(parts, output, addresses[index])).filter(Boolean));
 }
 
 /** One output's file: its path, and what can be done with it; text stands as it is. */
 function fileNode(parts, output, address) {
+  const { path, problem } = output;
   if (output.text) return h("p", { class: "wiro-prewrap wiro-rawtext", dir: "auto", tabindex: "0" }, output.text);
-  if (!output.path) return output.problem ? h("p", { class: "wiro-file" }, icon("file"), h("code", {}, output.name), h("span", {}, output.problem)) : null;
-  const name = output.path.split("/").pop();
-  const small = "wiro-btn wiro-btn-s wiro-btn-icon wiro-btn-muted";
-  const copy = button(`Copy the path of ${name}`, { icon: "copy", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", title: "Copy the path", onClick: async () => {
-    const copied = await navigator.clipboard?.writeText(output.path).then(() => true, () => false);
-    setText(parts.reply, copied ? "The path is copied." : output.path);
+  if (!path) return problem ? h("p", { class: "wiro-file" }, icon("file"), h("code", {}, output.name), h("span", {}, problem)) : null;
+  const name = path.split("/").pop();
+  const copy = button(`Copy the path of ${name}`, { icon: "copy", kind: SMALL_ICON, title: "Copy the path", onClick: async () => {
+    const copied = await navigator.clipboard?.writeText(path).then(() => true, () => false);
+    setText(parts.reply, copied ? "The path is copied." : path);
   } });
+  const download = { class: `wiro-btn ${SMALL_ICON}`, href: address, download: name, "aria-label": `Download ${name}`, title: "Download" };
   return h("p", { class: "wiro-file" }, icon("file"),
-    address ? h("a", { href: address, target: "_blank", rel: "noopener", title: "Open in a new tab" }, output.path) : h("code", {}, output.path),
-    h("span", { class: "wiro-file-acts" }, copy,
-      address ? h("a", { class: small, href: address, download: name, "aria-label": `Download ${name}`, title: "Download" }, icon("download", true)) : null),
-    output.problem ? h("span", {}, output.problem) : null);
-}
-
-/** The closed table of settings. */
-export function drawSettings(parts, state) {
-  const rows = state.settings ?? [];
-  const key = JSON.stringify(rows);
-  if (parts.settingsKey === key) return;
-  parts.settingsKey = key;
-  setShown(parts.settings, rows.length > 0);
-  setText(parts.settingsCount, String(rows.length));
-  parts.settingsBody.replaceChildren(...rows.map(([name, value]) => h("tr", {},
-    h("th", { scope: "row" }, h("code", {}, name)),
-    h("td", { dir: "auto", class: value === "" ? "wiro-muted" : null }, value === "" ? "empty" : value))));
+    address ? h("a", { href: address, target: "_blank", rel: "noopener", title: "Open in a new tab" }, path) : h("code", {}, path),
+    h("span", { class: "wiro-file-acts" }, copy, address && h("a", download, icon("download", true))),
+    problem && h("span", {}, problem));
 }

@@ -1,4 +1,4 @@
-/** The runs of a form: the newest one open, earlier ones as a strip of thumbnails that open with a press. */
+/** Views below others: what a button opened, and the runs of a form, the newest open and earlier ones as thumbnails. */
 import { h, icon, setText, setShown, setAttribute } from "./dom.js";
 
 /** True when the focus is in `node` or around it: a person is at work here, not in another cell. */
@@ -10,37 +10,37 @@ export function whenShown(node, act, frames = 60) {
 }
 
 /** Scrolls a node into view and gives it the focus, unless something in it took it already. */
-export const reveal = (node) => whenShown(node, () => {
+const reveal = (node) => whenShown(node, () => {
   if (node.contains(document.activeElement)) return;
   node.scrollIntoView({ block: "nearest" });
   node.focus({ preventScroll: true });
 });
 
-/**
- * The place below a view for the widget that its trait `attached` names: a form, a comparison, another run.
- * @param {any} model
- */
-export function makeAttachment(model) {
-  const node = h("div", { class: "wiro-attached", tabindex: "-1", role: "group", "aria-label": "Opened below", hidden: true });
-  let [view, turn] = [null, 0];
-  const update = async () => {
-    const mine = (turn += 1);
-    const id = model.get("attached");
+/** Returns a function that shows the view of a widget, named by its model id, in `place`; the latest call wins. */
+function makeViewer(model, place, signal) {
+  let [view, latest] = [null, null];
+  signal.addEventListener("abort", () => {
+    latest = null;
+    view?.remove();
+  });
+  return async (id) => {
+    latest = id;
     const fresh = id ? await model.widget_manager.create_view(await model.widget_manager.get_model(id)) : null;
-    if (mine !== turn) return fresh?.remove();
+    if (latest !== id) return fresh?.remove();
     view?.remove();
     view = fresh;
-    node.replaceChildren(...(view ? [view.el] : []));
-    setShown(node, view);
+    return place.replaceChildren(...(view ? [view.el] : []));
   };
-  const onChange = () => update().then(() => view && reveal(node));
-  model.on("change:attached", onChange);
+}
+
+/** The place below a view for the widget that its trait `attached` names: a form, a comparison, another run. */
+export function makeAttachment(model, signal) {
+  const node = h("div", { class: "wiro-attached", tabindex: "-1", role: "group", "aria-label": "Opened below", hidden: true });
+  const show = makeViewer(model, node, signal);
+  const update = () => show(model.get("attached")).then(() => setShown(node, node.firstChild));
+  model.on("change:attached", () => update().then(() => node.firstChild && reveal(node)));
   update();
-  return { node, close: () => {
-    turn += 1;
-    model.off("change:attached", onChange);
-    view?.remove();
-  } };
+  return node;
 }
 
 /** A small picture of a run with its id and state; it follows the run. */
@@ -57,39 +57,34 @@ function makeThumb(card, open) {
   };
   card.on("change:state", draw);
   draw();
-  return { card, node: h("li", {}, node), dispose: () => card.off("change:state", draw) };
+  return h("li", {}, node);
 }
 
 /**
  * @param {any} model a form's model: its trait `cards` lists the cards, newest first
+ * @param {{host: any, signal: AbortSignal}} view of the form
  * @param {(card: any) => void} onNewest called with the newest card's model
  */
-export function makeResults(model, onNewest) {
+export function makeResults(model, { host, signal }, onNewest) {
   const place = h("div", {});
   const strip = h("ul", { class: "wiro-earlier", "aria-label": "Earlier runs" });
   const node = h("div", { class: "wiro-results", hidden: true }, place, strip);
-  const thumbs = new Map();
-  let [opened, newest, view, latest] = ["", "", null, 0];
+  const show = makeViewer(model, place, signal);
+  let thumbs = new Map();
+  let [opened, newest, latest] = ["", "", 0];
   const showOpened = () => reveal(place.querySelector(".wiro-run") ?? place);
   const open = async (id) => {
     if (opened === id) return;
     opened = id;
-    const fresh = await model.widget_manager.create_view(thumbs.get(id).card);
-    if (opened !== id) return fresh.remove();
-    view?.remove();
-    view = fresh;
-    place.replaceChildren(view.el);
-    strip.replaceChildren(...[...thumbs].filter(([other]) => other !== id).map(([, thumb]) => thumb.node));
+    await show(id);
+    strip.replaceChildren(...[...thumbs].filter(([other]) => other !== opened).map(([, thumb]) => thumb));
   };
   const update = async () => {
     const turn = (latest += 1);
     const ids = model.get("cards") ?? [];
-    const cards = await Promise.all(ids.map((id) => model.widget_manager.get_model(id)));
+    const cards = await Promise.all(ids.map((id) => host.getModel(`anywidget:${id}`)));
     if (turn !== latest) return;
-    const old = new Map(thumbs);
-    thumbs.clear();
-    ids.forEach((id, index) => thumbs.set(id, old.get(id) ?? makeThumb(cards[index], () => open(id).then(showOpened))));
-    for (const [id, thumb] of old) if (!thumbs.has(id)) thumb.dispose();
+    thumbs = new Map(ids.map((id, index) => [id, thumbs.get(id) ?? makeThumb(cards[index], () => open(id).then(showOpened))]));
     setShown(node, ids.length > 0);
     if (!ids.length || ids[0] === newest) return;
     newest = ids[0];
@@ -99,9 +94,5 @@ export function makeResults(model, onNewest) {
     const isAsked = turn > 1 ? hasFocusNear(node.parentNode ?? node) : here?.classList.contains("wiro-attached") && here.contains(node);
     if (isAsked) showOpened();
   };
-  const close = () => {
-    view?.remove();
-    thumbs.forEach((thumb) => thumb.dispose());
-  };
-  return { node, update, showOpened: () => open(newest).then(showOpened), close };
+  return { node, update, showOpened: () => open(newest).then(showOpened) };
 }

@@ -1,7 +1,6 @@
 /** A list of runs: a press on a row opens the run below it; runs in flight move, can be cancelled and can notify. */
-import { button, h, icon, makeState, moneyLine, setAttribute, setMoneyText, setProgress, setShown, setText } from "./dom.js";
-import { stopKeyPropagation } from "./key_propagation.js";
-import { leaveStaticForm, saveOnlyStatic } from "./live_views.js";
+import { button, h, icon, makeState, moneyNode, mount, setAttribute, setMoneyText, setProgress, setShown, setText, SMALL_ICON } from "./dom.js";
+import { leaveStaticForm, saveOnlyStatic } from "./document.js";
 import { makeAttachment } from "./results.js";
 
 const MARK = "● ";
@@ -13,7 +12,7 @@ function makeRow(act) {
     money: h("span", { class: "wiro-muted wiro-num" }), id: h("code", {}), note: h("span", { class: "wiro-small" }),
   };
   parts.bar = h("span", { class: "wiro-bar" }, h("i", {}));
-  parts.cancel = button("Cancel run", { icon: "cross", kind: "wiro-btn-s wiro-btn-icon wiro-btn-muted", onClick: () => act("cancel", parts.data.id) });
+  parts.cancel = button("Cancel run", { icon: "cross", kind: SMALL_ICON, onClick: () => act("cancel", parts.data.id) });
   parts.open = h("button", { type: "button", class: "wiro-list-open", on: { click: () => act("open", parts.data.id) } }, parts.thumb,
     h("span", { class: "wiro-list-text" }, parts.prompt, parts.about, parts.note),
     h("span", { class: "wiro-list-state" }, h("span", { class: "wiro-row" }, parts.state.node, parts.id), parts.bar, h("span", { class: "wiro-row" }, parts.when, parts.money)));
@@ -39,7 +38,7 @@ function drawRow(parts, data) {
 }
 
 /** Notices at the end of runs: by the browser once it allows them, and by a mark on its tab while it is hidden. */
-function makeNotifier() {
+function makeNotifier(signal) {
   const node = button("Notify me when a run ends", { kind: "wiro-btn-s", onClick: async () => {
     const answer = await Notification.requestPermission();
     setText(node.lastElementChild, answer === "granted" ? "You will be notified" : "The browser does not allow notices");
@@ -47,24 +46,23 @@ function makeNotifier() {
   const unmark = () => {
     if (!document.hidden && document.title.startsWith(MARK)) document.title = document.title.slice(MARK.length);
   };
-  document.addEventListener("visibilitychange", unmark);
+  document.addEventListener("visibilitychange", unmark, { signal });
   const onEnd = (row) => {
     if (document.hidden && !document.title.startsWith(MARK)) document.title = MARK + document.title;
     if (globalThis.Notification?.permission === "granted") new Notification(`Run ${row.run}: ${row.label.toLowerCase()}`, { body: row.prompt || row.about });
   };
   setShown(node, globalThis.Notification && Notification.permission === "default");
-  return { node, onEnd, close: () => document.removeEventListener("visibilitychange", unmark) };
+  return { node, onEnd };
 }
 
-function render({ model, el }) {
+function render({ model, el, signal }) {
   const act = (action, id) => model.send({ action, id });
   const rows = new Map();
   const list = h("ul", { class: "wiro-list" });
   const title = h("h3", { class: "wiro-title" });
   const lines = h("div", { class: "wiro-small wiro-muted" });
   const empty = h("p", { class: "wiro-small wiro-muted" }, "No runs in flight.");
-  const below = makeAttachment(model);
-  const notifier = model.get("head").notify ? makeNotifier() : null;
+  const notifier = model.get("head").notify ? makeNotifier(signal) : null;
   const draw = (data, isNew) => {
     const known = rows.get(data.id);
     const parts = known ?? makeRow(act);
@@ -72,31 +70,23 @@ function render({ model, el }) {
     rows.set(data.id, parts);
     drawRow(parts, data);
     if (!known) list[isNew ? "prepend" : "append"](parts.node);
-    setShown(empty, rows.size === 0);
+    setShown(empty, false);
   };
   const drawAll = () => model.get("rows").forEach((data) => draw(data, false));
   const drawHead = () => {
     setText(title, model.get("head").title);
-    lines.replaceChildren(...model.get("head").lines.filter(Boolean).map((text) => moneyLine(text)));
+    lines.replaceChildren(...model.get("head").lines.filter(Boolean).map((text) => moneyNode("div", text)));
   };
   model.on("change:head", drawHead);
   model.on("change:rows", drawAll);
   model.on("msg:custom", (content) => content?.type === "row" && draw(content.row, true));
-  const stopWatching = leaveStaticForm(model);
-  const root = h("section", { class: "wiro-card", "aria-label": model.get("head").title },
-    h("div", { class: "wiro-sec wiro-head" }, h("div", {}, title, lines), notifier?.node), h("div", { class: "wiro-sec" }, empty, list));
-  el.classList.add("wiro");
-  el.replaceChildren(root, below.node);
-  stopKeyPropagation(root);
+  leaveStaticForm(model, signal);
+  mount(el, h("section", { class: "wiro-card", "aria-label": model.get("head").title },
+    h("div", { class: "wiro-sec wiro-head" }, h("div", {}, title, lines), notifier?.node), h("div", { class: "wiro-sec" }, empty, list)),
+  makeAttachment(model, signal));
   drawHead();
   drawAll();
-  setShown(empty, rows.size === 0);
   act("handshake");
-  return () => {
-    stopWatching();
-    notifier?.close();
-    below.close();
-  };
 }
 
 export default { initialize: ({ model }) => saveOnlyStatic(model), render };

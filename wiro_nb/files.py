@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 LONGEST_NAME_BYTES = 120
+_PATHS_OFFERED = 500
 
 _RESERVED = frozenset(
     {
@@ -48,6 +49,22 @@ def hash_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def complete_path(typed: str) -> list[str]:
+    """Returns the files and folders a begun path may become, at most 500; folders end with a slash."""
+    head, name = os.path.split(typed)
+    head += "/" if head not in ("", "/") else ""
+    try:
+        with os.scandir(Path(head).expanduser()) as entries:
+            found = [
+                f"{head}{entry.name}{'/' if entry.is_dir() else ''}"
+                for entry in entries
+                if entry.name.lower().startswith(name.lower()) and (name or not entry.name.startswith("."))
+            ]
+    except (OSError, RuntimeError, ValueError):  # no such folder, no such user, a null character
+        return []
+    return sorted(found, key=str.lower)[:_PATHS_OFFERED]
 
 
 def relative_path(path: Path, notebook_dir: Path) -> str:

@@ -5,14 +5,13 @@ Never asks the service: it knows the bundled models, the ones seen in this kerne
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
+from wiro_nb.files import complete_path
 from wiro_nb.notebook.magic.parser import (
     LIST_FLAGS,
     NAME,
@@ -35,7 +34,6 @@ _PIECE = re.compile(
     r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
 )
 _LONGEST_PROMPT = 40
-_MAX_FILES = 500
 _FLAG_CHOICES = {
     "service": ("sandbox", "local", "cloud"),
     "spent_by": ("model", "day", "notebook"),
@@ -186,20 +184,12 @@ def _paths(typed: str) -> list[str]:
     A folder ends with a slash and its quotes stay open, so that Tab goes on in it.
     """
     quote = typed[:1] if typed[:1] in ("'", '"') else ""
-    head, name = os.path.split(typed[len(quote) :])
-    head += "/" if head not in ("", "/") else ""
     found = []
-    try:
-        with os.scandir(Path(head).expanduser()) as entries:
-            for entry in entries:
-                if entry.name.lower().startswith(name.lower()) and (name or not entry.name.startswith(".")):
-                    path = f"{head}{entry.name}/" if entry.is_dir() else f"{head}{entry.name}"
-                    quoted = quote_word(path)
-                    opening = quote or ("" if quoted == path else quoted[0])
-                    found.append(opening + path + ("" if path.endswith("/") else opening))
-    except (OSError, RuntimeError, ValueError):  # no such folder, no such user, a null character
-        return []
-    return sorted(found, key=str.lower)[:_MAX_FILES]
+    for path in complete_path(typed[len(quote) :]):
+        quoted = quote_word(path)
+        opening = quote or ("" if quoted == path else quoted[0])
+        found.append(opening + path + ("" if path.endswith("/") else opening))
+    return found
 
 
 def _labels(parameter: Parameter) -> list[str]:

@@ -1,6 +1,6 @@
 /**
  * The controls of a form: text, number, range, choice, searchable list, seed, free pairs.
- * Each maker takes a context {plan, model, form, id, describedBy} and returns
+ * Each maker takes a context {plan, model, id, labelId, count, countText, hint} and returns
  * {node, focusNode, show(value), keep?, flush?}. `model` is the field's widget model.
  */
 import { h, icon, button, put, setText, setShown, setAttribute, freshId } from "./dom.js";
@@ -8,9 +8,10 @@ import { h, icon, button, put, setText, setShown, setAttribute, freshId } from "
 const SAVE_AFTER_MS = 250;
 const SHOWN_MATCHES = 200;
 const SAMPLE_SHOWN = 240;
+const HELP = "Up and Down to move, Enter to choose, Esc to close";
 
 /** A number when writing it out gives the same text again, else the text. */
-export function plainValue(text, isNumber) {
+function plainValue(text, isNumber) {
   if (!isNumber) return text;
   const trimmed = text.trim();
   const number = Number(trimmed);
@@ -30,12 +31,11 @@ function valueSaver(model) {
     timer = null;
     model.save_changes();
   };
-  const save = (value, { now = false } = {}) => {
+  const save = (value) => {
     unsent = value;
     clearTimeout(timer);
     timer = setTimeout(flush, SAVE_AFTER_MS);
     model.set("value", value);
-    if (now) flush();
   };
   const keep = () => {
     if (timer !== null && model.get("value") !== unsent) model.set("value", unsent);
@@ -43,35 +43,27 @@ function valueSaver(model) {
   return { save, flush, keep };
 }
 
-function textControl(context, isNumber, saver = valueSaver(context.model)) {
-  const { plan, id } = context;
-  const large = plan.kind === "prompt" || plan.kind === "textarea";
-  const node = h(large ? "textarea" : "input", {
-    id,
-    class: `wiro-in${plan.kind === "prompt" ? " wiro-big" : ""}${isNumber ? " wiro-num" : ""}`,
-    rows: large ? (plan.kind === "prompt" ? "3" : "2") : null,
-    type: large ? null : "text",
-    inputmode: isNumber ? (plan.step?.includes(".") || String(plan.default ?? "").includes(".") ? "decimal" : "numeric") : null,
-    dir: isNumber ? "ltr" : "auto",
-    autocomplete: "off",
-    spellcheck: large ? "true" : "false",
-    placeholder: plan.sample ? `For example: ${plan.sample.slice(0, SAMPLE_SHOWN)}${plan.sample.length > SAMPLE_SHOWN ? "…" : ""}` : null,
-    "aria-required": plan.required ? "true" : null,
-    on: {
-      input: () => saver.save(plainValue(node.value, isNumber)),
-      change: saver.flush,
-      blur: saver.flush,
-    },
+function textControl({ plan, id, model }, isNumber = false) {
+  const saver = valueSaver(model);
+  const isPrompt = plan.kind === "prompt";
+  const isLarge = isPrompt || plan.kind === "textarea";
+  const hasPoint = [plan.step, plan.default].some((text) => String(text ?? "").includes("."));
+  const sample = plan.sample && `For example: ${plan.sample.slice(0, SAMPLE_SHOWN)}${plan.sample.length > SAMPLE_SHOWN ? "…" : ""}`;
+  const node = h(isLarge ? "textarea" : "input", {
+    id, class: `wiro-in${isPrompt ? " wiro-big" : ""}${isNumber ? " wiro-num" : ""}`, dir: isNumber ? "ltr" : "auto",
+    rows: isLarge && (isPrompt ? "3" : "2"), type: !isLarge && "text", inputmode: isNumber && (hasPoint ? "decimal" : "numeric"),
+    autocomplete: "off", spellcheck: String(isLarge), placeholder: sample || null, "aria-required": plan.required && "true",
+    on: { input: () => saver.save(plainValue(node.value, isNumber)), change: saver.flush, blur: saver.flush,
+      keydown: (event) => isNumber && stepNumber(event, node, plan, saver) },
   });
-  if (isNumber) node.addEventListener("keydown", (event) => stepNumber(event, node, plan, saver));
-  // Keys typed here are not shortcuts of the notebook.
   const show = (value) => {
     const text = String(value ?? "");
     if (plainValue(node.value, isNumber) !== plainValue(text, isNumber)) node.value = text;
   };
-  const unit = plan.unit ? h("span", { class: "wiro-unit" }, plan.unit) : null;
-  return { node: unit ? h("div", { class: "wiro-join" }, node, unit) : node, focusNode: node, show, keep: saver.keep, flush: saver.flush };
+  return { node: plan.unit ? h("div", { class: "wiro-join" }, node, h("span", { class: "wiro-unit" }, plan.unit)) : node, focusNode: node, show, ...saver };
 }
+
+const numberControl = (context) => textControl(context, true);
 
 /** Up and Down change a number by its step, within its bounds. */
 function stepNumber(event, node, plan, saver) {
@@ -81,60 +73,39 @@ function stepNumber(event, node, plan, saver) {
   event.preventDefault();
   const step = Number(plan.step) || plan.rule_step || (node.value.includes(".") ? 0.1 : 1);
   const places = Math.max(...[String(step), node.value].map((text) => (text.split(".")[1] ?? "").length));
-  const low = plan.min === undefined ? -Infinity : Number(plan.min);
-  const high = plan.max === undefined ? Infinity : Number(plan.max);
+  const [low, high] = [Number(plan.min ?? -Infinity), Number(plan.max ?? Infinity)];
   node.value = Math.min(high, Math.max(low, present + sign * step)).toFixed(places);
   saver.save(plainValue(node.value, true));
 }
 
 function rangeControl(context) {
-  const { plan, model } = context;
-  const saver = valueSaver(model);
-  const typed = textControl(context, true, saver);
-  const slider = h("input", {
-    type: "range",
-    min: plan.min,
-    max: plan.max,
-    step: plan.step ?? (plan.min.includes(".") || plan.max.includes(".") ? "any" : "1"),
-    "aria-label": plan.label,
-    on: { input: () => saver.save(plainValue(slider.value, true)), change: saver.flush },
-  });
+  const { plan } = context;
+  const typed = numberControl(context);
+  const step = plan.step ?? (plan.min.includes(".") || plan.max.includes(".") ? "any" : "1");
+  const slider = h("input", { type: "range", min: plan.min, max: plan.max, step, "aria-label": plan.label,
+    on: { input: () => typed.save(plainValue(slider.value, true)), change: typed.flush } });
   const show = (value) => {
     typed.show(value);
     const number = Number(value);
     if (Number.isFinite(number) && Number(slider.value) !== number) slider.value = String(number);
   };
-  return { node: h("div", { class: "wiro-range" }, slider, typed.node), focusNode: typed.focusNode, show, keep: saver.keep, flush: saver.flush };
+  return { ...typed, node: h("div", { class: "wiro-range" }, slider, typed.node), show };
 }
 
 /** The option whose value is `value`, else one that says so. */
 export function findOption(plan, value) {
   const text = String(value ?? "");
   const found = (plan.options ?? []).find((option) => option[0] === text);
-  if (found) return found;
-  return [text, text === "" ? plan.empty ?? "none" : `${text} (not in the list)`, "", []];
+  return found ?? [text, text === "" ? plan.empty ?? "none" : `${text} (not in the list)`, "", []];
 }
 
-function selectControl(context) {
-  const { plan, model, id } = context;
-  const node = h("select", {
-    id,
-    class: "wiro-in",
-    "aria-required": plan.required ? "true" : null,
-    on: {
-      change: () => {
-        put(model, "value", node.value);
-      },
-    },
-  });
-  node.append(...plan.options.map(([value, label]) => h("option", { value }, label)));
-  if (plan.empty) node.prepend(h("option", { value: "" }, plan.empty));
+function selectControl({ plan, model, id }) {
+  const node = h("select", { id, class: "wiro-in", "aria-required": plan.required && "true", on: { change: () => put(model, "value", node.value) } },
+    plan.empty && h("option", { value: "" }, plan.empty), ...plan.options.map(([value, label]) => h("option", { value }, label)));
   const show = (value) => {
     const [wanted, label] = findOption(plan, value);
     for (const extra of node.querySelectorAll("[data-extra]")) if (extra.value !== wanted) extra.remove();
-    if (![...node.options].some((option) => option.value === wanted)) {
-      node.prepend(h("option", { value: wanted, "data-extra": true }, label));
-    }
+    if (![...node.options].some((option) => option.value === wanted)) node.prepend(h("option", { value: wanted, "data-extra": true }, label));
     if (node.value !== wanted || node.selectedIndex < 0) node.value = wanted;
   };
   return { node: h("div", { class: "wiro-sel" }, node, icon("down")), focusNode: node, show };
@@ -148,128 +119,90 @@ function markedLabel(label, wanted) {
   return h("span", { dir: "auto" }, label.slice(0, start), h("mark", {}, label.slice(start, end)), label.slice(end));
 }
 
-function searchControl(context) {
-  const { plan, model, id } = context;
+function searchControl({ plan, model, id, count, countText }) {
   const listId = freshId("list");
   const options = plan.empty ? [["", plan.empty, "", []], ...plan.options] : plan.options;
-  let matches = [];
-  let here = -1;
-  let isOpen = false;
+  let [matches, here] = [[], -1];
   const list = h("div", { role: "listbox", id: listId, "aria-label": plan.label });
-  const cap = h("div", { class: "wiro-cap" }, "Up and Down to move, Enter to choose, Esc to close");
+  const cap = h("div", { class: "wiro-cap" });
   const pop = h("div", { class: "wiro-pop", hidden: true }, list, cap);
-  const input = h("input", {
-    id,
-    class: "wiro-in",
-    type: "text",
-    role: "combobox",
-    autocomplete: "off",
-    spellcheck: "false",
-    dir: "auto",
-    "aria-expanded": "false",
-    "aria-autocomplete": "list",
-    "aria-controls": listId,
-    "aria-required": plan.required ? "true" : null,
-  });
-  const rest = () => {
-    input.value = findOption(plan, model.get("value"))[1];
+  const input = h("input", { id, class: "wiro-in", type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", dir: "auto",
+    "aria-expanded": "false", "aria-autocomplete": "list", "aria-controls": listId, "aria-required": plan.required && "true" });
+  const show = () => {
+    if (pop.hidden) input.value = findOption(plan, model.get("value"))[1];
+  };
+  const setOpen = (isOpen) => {
+    setShown(pop, isOpen);
+    setAttribute(input, "aria-expanded", String(isOpen));
   };
   const move = (index) => {
-    list.children[here]?.classList.remove("wiro-here");
-    list.children[here]?.setAttribute("aria-selected", "false");
-    here = matches.length ? Math.max(0, Math.min(matches.length - 1, index)) : -1;
-    const option = list.children[here];
-    option?.classList.add("wiro-here");
-    option?.setAttribute("aria-selected", "true");
-    option?.scrollIntoView({ block: "nearest" });
-    setAttribute(input, "aria-activedescendant", option?.id ?? null);
-  };
-  const fill = (wanted) => {
-    const word = wanted.trim().toLowerCase();
-    const all = options.filter((option) => [option[0], option[1], option[2], ...option[3]].some((text) => text.toLowerCase().includes(word)));
-    matches = all.slice(0, SHOWN_MATCHES);
-    here = -1;
-    list.replaceChildren(...matches.map((option, index) => h(
-      "div",
-      { class: "wiro-opt", role: "option", id: `${listId}-${index}`, "aria-selected": "false", on: { mousedown: (event) => {
-        event.preventDefault();
-        choose(index);
-      } } },
-      markedLabel(option[1], word),
-      option[2] ? h("span", { class: "wiro-muted" }, option[2]) : null,
-    )));
-    setText(context.count, `${all.length} of ${plan.options.length} match`);
-    setText(cap, all.length ? "Up and Down to move, Enter to choose, Esc to close" : "Nothing matches. Esc to close");
-    const now = matches.findIndex((option) => option[0] === String(model.get("value")));
-    move(word ? 0 : Math.max(0, now));
+    here = Math.min(matches.length - 1, Math.max(0, index));
+    [...list.children].forEach((option, place) => {
+      option.classList.toggle("wiro-here", place === here);
+      setAttribute(option, "aria-selected", String(place === here));
+    });
+    list.children[here]?.scrollIntoView({ block: "nearest" });
+    setAttribute(input, "aria-activedescendant", list.children[here]?.id);
   };
   const open = (wanted) => {
-    isOpen = true;
-    setShown(pop, true);
-    setAttribute(input, "aria-expanded", "true");
-    fill(wanted);
+    const word = wanted.trim().toLowerCase();
+    const all = options.filter((option) => option.flat().some((text) => text.toLowerCase().includes(word)));
+    matches = all.slice(0, SHOWN_MATCHES);
+    list.replaceChildren(...matches.map((option, index) => h("div", { class: "wiro-opt", role: "option", id: `${listId}-${index}`, on: { mousedown: (event) => {
+      event.preventDefault();
+      choose(index);
+    } } }, markedLabel(option[1], word), option[2] && h("span", { class: "wiro-muted" }, option[2]))));
+    setText(count, `${all.length} of ${plan.options.length} match`);
+    setText(cap, all.length ? HELP : "Nothing matches. Esc to close");
+    setOpen(true);
+    move(word ? 0 : matches.findIndex((option) => option[0] === String(model.get("value"))));
   };
   const close = () => {
-    isOpen = false;
-    setShown(pop, false);
-    setAttribute(input, "aria-expanded", "false");
+    setOpen(false);
     setAttribute(input, "aria-activedescendant", null);
-    setText(context.count, context.countText);
-    rest();
+    setText(count, countText);
+    show();
   };
   const choose = (index) => {
-    if (matches[index]) {
-      put(model, "value", matches[index][0]);
-    }
+    if (matches[index]) put(model, "value", matches[index][0]);
     close();
   };
   input.addEventListener("focus", () => input.select());
-  input.addEventListener("click", () => isOpen || open(""));
+  input.addEventListener("click", () => pop.hidden && open(""));
   input.addEventListener("input", () => open(input.value));
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
-    if (step) {
-      event.preventDefault();
-      if (isOpen) move(here + step);
-      else open("");
-    } else if (event.key === "Enter" && isOpen) {
-      event.preventDefault();
-      choose(here);
-    } else if (event.key === "Escape" && isOpen) {
-      event.preventDefault();
-      close();
-    }
+    if (!step && (pop.hidden || !["Enter", "Escape"].includes(event.key))) return;
+    event.preventDefault();
+    if (step && pop.hidden) open("");
+    else if (step) move(here + step);
+    else if (event.key === "Enter") choose(here);
+    else close();
   });
-  const node = h("div", {}, h("div", { class: "wiro-sel" }, input, icon("search")), pop);
-  return { node, focusNode: input, show: () => isOpen || rest() };
+  return { node: h("div", {}, h("div", { class: "wiro-sel" }, input, icon("search")), pop), focusNode: input, show };
 }
 
 function seedControl(context) {
-  const { model } = context;
-  const saver = valueSaver(model);
-  const typed = textControl(context, true, saver);
+  const { model, hint } = context;
+  const typed = numberControl(context);
   const dice = button("Random seed", { icon: "dice", kind: "wiro-btn-icon", onClick: () => {
-    saver.save(1 + (crypto.getRandomValues(new Uint32Array(1))[0] % 2147483646), { now: true });
+    typed.save(1 + (crypto.getRandomValues(new Uint32Array(1))[0] % 2147483646));
+    typed.flush();
   } });
-  const pin = button("Pin this seed", { icon: "pin", kind: "wiro-btn-icon", onClick: () => {
-    put(model, "pinned", !model.get("pinned"));
-  } });
+  const pin = button("Pin this seed", { icon: "pin", kind: "wiro-btn-icon", onClick: () => put(model, "pinned", !model.get("pinned")) });
   const show = (value) => {
     typed.show(value);
-    const pinned = model.get("pinned") && String(value) !== "";
-    setAttribute(pin, "aria-pressed", pinned ? "true" : "false");
-    setText(context.hint, pinned ? `Pinned: every run uses ${value}.` : "New one each run. Pin to repeat.");
-    setShown(context.hint, true);
+    const isPinned = model.get("pinned") && String(value) !== "";
+    setAttribute(pin, "aria-pressed", String(isPinned));
+    setText(hint, isPinned ? `Pinned: every run uses ${value}.` : "New one each run. Pin to repeat.");
+    setShown(hint, true);
   };
-  return { node: h("div", { class: "wiro-join" }, typed.focusNode, dice, pin), focusNode: typed.focusNode, show, keep: saver.keep, flush: saver.flush };
+  return { ...typed, node: h("div", { class: "wiro-join" }, typed.focusNode, dice, pin), show };
 }
 
-function checkboxControl(context) {
-  const { model, id } = context;
-  const node = h("input", { id, type: "checkbox", on: { change: () => {
-    put(model, "value", node.checked ? "true" : "false");
-  } } });
+function checkboxControl({ model, id }) {
+  const node = h("input", { id, type: "checkbox", on: { change: () => put(model, "value", String(node.checked)) } });
   const show = (value) => {
     node.checked = String(value) === "true";
   };
@@ -277,12 +210,8 @@ function checkboxControl(context) {
 }
 
 function colourControl(context) {
-  const saver = valueSaver(context.model);
-  const typed = textControl(context, false, saver);
-  const picker = h("input", { type: "color", "aria-label": `${context.plan.label}: choose a colour`, on: {
-    input: () => saver.save(picker.value),
-    change: saver.flush,
-  } });
+  const typed = textControl(context);
+  const picker = h("input", { type: "color", "aria-label": `${context.plan.label}: choose a colour`, on: { input: () => typed.save(picker.value), change: typed.flush } });
   const show = (value) => {
     typed.show(value);
     if (/^#[0-9a-f]{6}$/i.test(String(value))) picker.value = String(value).toLowerCase();
@@ -291,51 +220,40 @@ function colourControl(context) {
 }
 
 /** Several choices of a list, each a checkbox. */
-function choicesControl(context) {
-  const { plan, model, id } = context;
-  const boxes = plan.options.map(([value], index) => h("input", { id: index ? null : id, type: "checkbox", value, on: { change: () => {
-    put(model, "value", boxes.filter((box) => box.checked).map((box) => box.value));
-  } } }));
+function choicesControl({ plan, model, id, labelId }) {
+  const onChange = () => put(model, "value", boxes.filter((box) => box.checked).map((box) => box.value));
+  const boxes = plan.options.map(([value], index) => h("input", { id: index === 0 && id, type: "checkbox", value, on: { change: onChange } }));
   const labels = plan.options.map(([, label], index) => h("label", { dir: "auto" }, boxes[index], " ", label));
   const show = (value) => {
     for (const box of boxes) box.checked = (value ?? []).includes(box.value);
   };
-  return { node: h("div", { class: "wiro-row", role: "group", "aria-labelledby": context.labelId }, ...labels), focusNode: boxes[0], show };
+  return { node: h("div", { class: "wiro-row", role: "group", "aria-labelledby": labelId }, ...labels), focusNode: boxes[0], show };
 }
 
 /** Free names and values, for a model without published inputs. */
-function pairsControl(context) {
-  const { model } = context;
+function pairsControl({ model }) {
   const saver = valueSaver(model);
-  const rows = h("div", {});
+  const rows = h("div");
   const read = () => {
-    const pairs = {};
-    for (const row of rows.children) {
-      const [name, value] = row.querySelectorAll("input");
-      if (name.value.trim()) pairs[name.value.trim()] = value.value;
-    }
-    return pairs;
+    const pairs = [...rows.children].map((row) => [...row.querySelectorAll("input")].map((input) => input.value));
+    return Object.fromEntries(pairs.map(([name, value]) => [name.trim(), value]).filter(([name]) => name));
   };
   const save = () => saver.save(read());
   const addRow = (name = "", value = "") => {
-    const listeners = { input: save, blur: saver.flush };
-    const row = h(
-      "div",
-      { class: "wiro-pair" },
-      h("input", { class: "wiro-in wiro-mono", "aria-label": "Name", placeholder: "name", autocomplete: "off", spellcheck: "false", on: listeners }),
-      h("input", { class: "wiro-in", "aria-label": "Value", placeholder: "value", dir: "auto", autocomplete: "off", on: listeners }),
+    const input = (label, text, kind) => {
+      const node = h("input", { class: kind, "aria-label": label, placeholder: label.toLowerCase(), dir: "auto", autocomplete: "off", spellcheck: "false", on: { input: save, blur: saver.flush } });
+      node.value = String(text);
+      return node;
+    };
+    const row = h("div", { class: "wiro-pair" }, input("Name", name, "wiro-in wiro-mono"), input("Value", value, "wiro-in"),
       button("Remove", { icon: "cross", kind: "wiro-btn-icon wiro-btn-muted", onClick: () => {
         const next = row.nextElementSibling ?? row.previousElementSibling;
         row.remove();
         save();
         (next?.querySelector("input") ?? add).focus();
-      } }),
-    );
-    const [nameInput, valueInput] = row.querySelectorAll("input");
-    nameInput.value = name;
-    valueInput.value = String(value);
+      } }));
     rows.append(row);
-    return nameInput;
+    return row.querySelector("input");
   };
   const add = button("Add a parameter", { icon: "plus", kind: "wiro-btn-s", onClick: () => addRow().focus() });
   const show = (value) => {
@@ -343,31 +261,11 @@ function pairsControl(context) {
     rows.replaceChildren();
     for (const [name, item] of Object.entries(value ?? {})) addRow(name, item);
   };
-  return { node: h("div", {}, rows, add), focusNode: add, show, keep: saver.keep, flush: saver.flush };
+  return { node: h("div", {}, rows, add), focusNode: add, show, ...saver };
 }
 
+const CONTROLS = { number: numberControl, range: rangeControl, select: selectControl, search: searchControl, seed: seedControl,
+  checkbox: checkboxControl, colour: colourControl, choices: choicesControl, pairs: pairsControl };
+
 /** @returns the control for a plan's kind; unknown kinds get a text field. */
-export function makeControl(context) {
-  switch (context.plan.kind) {
-    case "number":
-      return textControl(context, true);
-    case "range":
-      return rangeControl(context);
-    case "select":
-      return selectControl(context);
-    case "search":
-      return searchControl(context);
-    case "seed":
-      return seedControl(context);
-    case "checkbox":
-      return checkboxControl(context);
-    case "colour":
-      return colourControl(context);
-    case "choices":
-      return choicesControl(context);
-    case "pairs":
-      return pairsControl(context);
-    default:
-      return textControl(context, false);
-  }
-}
+export const makeControl = (context) => (CONTROLS[context.plan.kind] ?? ((text) => textControl(text)))(context);

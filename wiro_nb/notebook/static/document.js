@@ -152,7 +152,8 @@ function watchKernel(model, signal, onGone) {
   const changed = model.widget_manager?.context?.sessionContext?.statusChanged;
   const onStatus = (_session, status) => GONE.has(status) && onGone(status);
   changed?.connect(onStatus);
-  signal.addEventListener("abort", () => changed?.disconnect(onStatus));
+  // The end of a kernel also ends its views, maybe first: `onStatus` still hears of it.
+  signal.addEventListener("abort", () => queueMicrotask(() => changed?.disconnect(onStatus)));
 }
 
 /** When the kernel goes, its widgets are dead: this leaves the static form in the notebook instead. */

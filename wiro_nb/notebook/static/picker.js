@@ -1,5 +1,5 @@
 /** Takes an input from an earlier run: its clip or picture, or one frame of a clip. */
-import { h, icon, button, setShown } from "./dom.js";
+import { h, icon, button, setAttribute, setShown } from "./dom.js";
 
 /** What can be taken of a run for an input: [label, text for the kernel]. */
 function takes(run, media) {
@@ -19,48 +19,42 @@ function runNode(run, media, take) {
     h("div", {},
       h("div", { class: "wiro-pick-t", dir: "auto" }, run.prompt || run.model),
       h("div", { class: "wiro-muted wiro-small" }, h("code", {}, run.id), ` · ${run.when}`),
-      h("div", { class: "wiro-row" }, ...takes(run, media).map(([label, source]) => button(label, {
-        kind: "wiro-btn-s",
-        title: `${label} of run ${run.id}`,
-        onClick: () => take(source),
-      })))));
+      h("div", { class: "wiro-row" }, ...takes(run, media).map(([label, source]) =>
+        button(label, { kind: "wiro-btn-s", title: `${label} of run ${run.id}`, onClick: () => take(source) })))));
 }
 
 /** @returns {{open: HTMLElement, panel: HTMLElement}} a button and the panel it opens */
 export function makeRunPicker(model, plan, add) {
-  const panel = h("div", { class: "wiro-pick", role: "group", "aria-label": `Earlier runs for ${plan.label}`, hidden: true });
-  const close = () => {
-    setShown(panel, false);
-    open.setAttribute("aria-expanded", "false");
+  const show = (isOpen) => {
+    setShown(panel, isOpen);
+    setAttribute(open, "aria-expanded", String(isOpen));
   };
-  const open = button("From a run", { icon: "film", kind: "wiro-btn-s", onClick: () => {
-    if (!panel.hidden) return close();
-    panel.replaceChildren(h("p", { class: "wiro-hint", role: "status" }, "Reading the runs of this notebook"));
-    setShown(panel, true);
-    open.setAttribute("aria-expanded", "true");
-    return model.send({ type: "recent" });
-  } });
-  open.setAttribute("aria-expanded", "false");
-  const take = (source) => {
-    add(source);
-    close();
+  const say = (text) => panel.replaceChildren(h("p", { class: "wiro-hint", role: "status" }, text));
+  const close = () => {
+    show(false);
     open.focus();
   };
-  panel.addEventListener("keydown", (event) => {
+  const panel = h("div", { class: "wiro-pick", role: "group", "aria-label": `Earlier runs for ${plan.label}`, hidden: true, on: { keydown: (event) => {
     if (event.key !== "Escape") return;
     event.stopPropagation();
     close();
-    open.focus();
-  });
+  } } });
+  const open = button("From a run", { icon: "film", kind: "wiro-btn-s", onClick: () => {
+    if (!panel.hidden) return close();
+    say("Reading the runs of this notebook");
+    show(true);
+    return model.send({ type: "recent" });
+  } });
+  const take = (source) => {
+    add(source);
+    close();
+  };
+  show(false);
   model.on("msg:custom", (content) => {
     if (content?.type !== "recent" || panel.hidden) return;
-    const runs = content.runs ?? [];
-    if (!runs.length) {
-      panel.replaceChildren(h("p", { class: "wiro-hint", role: "status" }, "No finished run of this notebook has a file that fits here. A run of another notebook: type run:ID in the box."));
-      return;
-    }
-    panel.replaceChildren(h("ul", { class: "wiro-items wiro-pick-list" }, ...runs.map((run) => runNode(run, plan.media, take))));
-    panel.querySelector("button")?.focus();
+    if (!content.runs?.length) return say("No finished run of this notebook has a file that fits here. A run of another notebook: type run:ID in the box.");
+    panel.replaceChildren(h("ul", { class: "wiro-items wiro-pick-list" }, ...content.runs.map((run) => runNode(run, plan.media, take))));
+    panel.querySelector("button").focus();
   });
   return { open, panel };
 }

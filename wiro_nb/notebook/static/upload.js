@@ -10,13 +10,13 @@ const THUMB_WIDTH = 176;
 const SILENCE_MS = 4000;
 const PEEK_MS = 3000;
 
-/** A small JPEG of a picture or of a video's present frame. */
-function thumbOf(source, width, height) {
+/** Size of a picture or of a video's present frame, and a small JPEG of it. */
+function pictureFacts(source, width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.min(THUMB_WIDTH, width);
   canvas.height = Math.max(1, Math.round((canvas.width * height) / width));
   canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL("image/jpeg", 0.7);
+  return { width, height, thumb: canvas.toDataURL("image/jpeg", 0.7) };
 }
 
 /** Resolves when `event` comes; rejects on an error or when it takes too long. */
@@ -28,95 +28,77 @@ function heard(node, event) {
   });
 }
 
-async function pictureFacts(file) {
-  const bitmap = await createImageBitmap(file);
-  const { width, height } = bitmap;
-  const facts = { width, height, thumb: thumbOf(bitmap, width, height) };
-  bitmap.close();
-  return facts;
-}
-
 async function clipFacts(file) {
-  const address = URL.createObjectURL(file);
-  const clip = document.createElement(file.type.startsWith("audio/") ? "audio" : "video");
-  clip.muted = true;
-  clip.preload = "auto";
+  const isAudio = file.type.startsWith("audio/");
+  const clip = document.createElement(isAudio ? "audio" : "video");
+  Object.assign(clip, { muted: true, preload: "auto", src: URL.createObjectURL(file) });
   try {
-    const ready = heard(clip, clip.tagName === "AUDIO" ? "loadedmetadata" : "loadeddata");
-    clip.src = address;
-    await ready;
+    await heard(clip, isAudio ? "loadedmetadata" : "loadeddata");
     const facts = { duration_s: Number.isFinite(clip.duration) ? clip.duration : null };
-    if (clip.tagName === "AUDIO") return facts;
-    const there = heard(clip, "seeked");
+    if (isAudio) return facts;
+    const seeked = heard(clip, "seeked");
     clip.currentTime = Math.min(0.5, (clip.duration || 0) / 2);
-    await there;
-    return { ...facts, width: clip.videoWidth, height: clip.videoHeight, thumb: thumbOf(clip, clip.videoWidth, clip.videoHeight) };
+    await seeked;
+    return { ...facts, ...pictureFacts(clip, clip.videoWidth, clip.videoHeight) };
   } finally {
+    URL.revokeObjectURL(clip.src);
     clip.removeAttribute("src");
     clip.load();
-    URL.revokeObjectURL(address);
   }
 }
 
 /** What the browser can tell of a file; nothing when it cannot read it. */
 export async function fileFacts(file) {
   try {
-    if (file.type.startsWith("image/")) return await pictureFacts(file);
     if (/^(video|audio)\//.test(file.type)) return await clipFacts(file);
+    if (!file.type.startsWith("image/")) return {};
+    const bitmap = await createImageBitmap(file);
+    return pictureFacts(bitmap, bitmap.width, bitmap.height);
   } catch {
-    // A type this browser cannot decode: the file goes without a picture.
+    return {}; // a type this browser cannot decode
   }
-  return {};
 }
 
 /** Sends one file; resolves when the kernel has it, rejects with the reason in words. */
 export function sendFile(model, file, facts, { onProgress, onSilence, signal }) {
   const upload = freshId("upload");
   const size = model.get("chunk_bytes");
-  return new Promise((resolve, reject) => {
-    let sent = 0;
-    let seq = 0;
-    let acknowledged = 0;
-    let silence = null;
-    const listen = () => {
-      clearTimeout(silence);
-      silence = setTimeout(() => onSilence(true), SILENCE_MS);
-    };
-    const finish = (settle, value) => {
-      clearTimeout(silence);
-      model.off("msg:custom", onMessage);
-      settle(value);
-    };
-    const pump = async () => {
-      while (sent < file.size && sent - acknowledged < IN_FLIGHT * size) {
-        const piece = file.slice(sent, sent + size);
-        const number = seq;
-        sent += piece.size;
-        seq += 1;
-        const bytes = await piece.arrayBuffer();
-        if (signal.aborted) return;
-        model.send({ type: "chunk", upload, seq: number }, undefined, [bytes]);
-      }
-    };
+  let [seq, silence, onMessage] = [0, null, null];
+  const listen = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => onSilence(true), SILENCE_MS);
+  };
+  const sendPiece = async () => {
+    if (seq * size >= file.size) return;
+    const number = seq;
+    seq += 1;
+    const bytes = await file.slice(number * size, seq * size).arrayBuffer();
+    if (!signal.aborted) model.send({ type: "chunk", upload, seq: number }, undefined, [bytes]);
+  };
+  const sent = new Promise((resolve, reject) => {
     // Pieces are read one after another, so that they leave in order.
     let queue = Promise.resolve();
-    const onMessage = (content) => {
+    onMessage = (content) => {
       if (content?.upload !== upload) return;
       onSilence(false);
       listen();
       if (content.type === "ack") {
-        acknowledged = content.received;
-        onProgress(acknowledged / file.size);
-        queue = queue.then(pump).catch((error) => finish(reject, error));
-      } else if (content.type === "done") finish(resolve, undefined);
-      else if (content.type === "refused") finish(reject, new Error(content.message));
+        onProgress(content.received / file.size);
+        for (let count = content.received ? 1 : IN_FLIGHT; count > 0; count -= 1) queue = queue.then(sendPiece);
+        queue.catch(reject);
+      } else if (content.type === "done") resolve();
+      else if (content.type === "refused") reject(new Error(content.message));
     };
     signal.addEventListener("abort", () => {
       model.send({ type: "abort", upload });
-      finish(reject, new Error(""));
+      reject(new Error(""));
     });
-    model.on("msg:custom", onMessage);
-    listen();
-    model.send({ type: "begin", upload, name: file.name, size: file.size, ...facts });
+  });
+  model.on("msg:custom", onMessage);
+  listen();
+  model.send({ type: "begin", upload, name: file.name, size: file.size, ...facts });
+  return sent.finally(() => {
+    clearTimeout(silence);
+    model.off("msg:custom", onMessage);
   });
 }

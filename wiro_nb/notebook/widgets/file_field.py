@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 import traitlets
 
 from wiro_nb.errors import WiroError
-from wiro_nb.files import safe_name
+from wiro_nb.files import complete_path, safe_name
 from wiro_nb.notebook.widgets.field import Field, FieldValue
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
@@ -161,6 +161,8 @@ class FileField(Field):
                 self.send({"type": "added", "source": source})
             elif content.get("type") == "clear":
                 self.trouble = ""
+            elif content.get("type") == "paths":
+                self.send({"type": "paths", "paths": complete_path(str(content.get("typed", "")))})
             elif content.get("type") == "recent" and self._sources is not None:
                 self.send({"type": "recent", "runs": self._sources.recent(self.media)})
         except WiroError as error:

@@ -173,7 +173,12 @@ def test_what_a_button_opens_stands_below_the_card_with_the_focus(static_page: S
     page = static_page.show(card, other)
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("button", name="Edit in form").dblclick()
-    assert [message["action"] for message in page.evaluate("() => window.sent")] == ["compare", "edit"]
+    star = page.get_by_role("button", name="Pick as best").first
+    star.click()
+    assert [message["action"] for message in page.evaluate("() => window.sent")] == ["compare", "edit", "star"]
+    card.update(moment(RunState.SUCCEEDED, Stage.DONE, elapsed_s=9, starred=True))
+    static_page.set_trait(card, "state", card.state)
+    expect(page.get_by_role("button", name="Picked as best", pressed=True)).to_be_focused()
     static_page.set_trait(card, "attached", other.model_id)
     below = page.get_by_role("group", name="Opened below")
     expect(below.locator(".wiro-run")).to_be_in_viewport()

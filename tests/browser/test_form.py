@@ -146,7 +146,7 @@ def test_files_come_by_drop_dialog_and_path_up_to_a_hundred_megabytes(
     with too_big.open("wb") as stream:
         stream.truncate(101 * 1024 * 1024)
     image.locator("input[type=file]").set_input_files(str(too_big))
-    image.get_by_role("alert").get_by_text("at most 100 MB are taken").wait_for()
+    image.get_by_role("alert").get_by_text("over.png is larger than 100 MB.").wait_for()
 
     page.get_by_role("button", name="Move ninety-nine.png earlier").click()
     notebook.wait_for_answer("[Path(p).name for p in form['image'].value]", "['ninety-nine.png', 'dropped.png']")

@@ -157,7 +157,8 @@ def test_a_comparison_plays_in_step_and_wipes(static_page: StaticPage, clip_data
     }  # fmt: skip
     clips = [{"letter": letter, "run": f"run{letter}", **shown} for letter in "AB"]
     differ = [{"name": "loraType", "cells": [[["ZoomIn", False]], [["PanLeft", False]]]}]
-    view = {"clips": clips, "differ": differ, "results": [], "same": ["seed"]}
+    titles = {"title": "1 setting differs", "same_title": "1 setting is the same"}
+    view = {"clips": clips, "differ": differ, "results": [], "same": ["seed"], **titles}
     widget = ComparisonWidget(view, [False, False], text="", on_action=print)
     page = static_page.show(widget, files={"clip.mp4": clip_data})
     wait_until_loaded(page, 2)

@@ -91,6 +91,7 @@ def select(
     since: datetime | None = None,
     service: str | None = None,
     parent: str | None = None,
+    sweep_id: str | None = None,
     limit: int | None = 50,
 ) -> tuple[LedgerRow, ...]:
     """Returns the runs that fit all that is given, latest first, without the forgotten ones.
@@ -104,6 +105,7 @@ def select(
         since: When they were planned at the earliest.
         service: Its name.
         parent: Id of the run they continue.
+        sweep_id: The sweep they were started for.
         limit: Most runs; None for all.
     """
     states = [state] if isinstance(state, str) else list(state or ())
@@ -114,6 +116,7 @@ def select(
         "created >= ?": time_text(since),
         "service = ?": service,
         "json_extract(parent, '$.run_id') = ?": parent,
+        "sweep_id = ?": sweep_id,
     }
     used = {clause: value for clause, value in given.items() if value is not None}
     of_states = [f"state IN ({', '.join('?' * len(states))})"] if states else []

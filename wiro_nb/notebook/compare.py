@@ -195,7 +195,13 @@ class ComparisonView(Displayable):
         found = self.differences
         rows = {"differ": found.differ, "results": found.results}
         data = {name: [{"name": row.name, "cells": row.cells} for row in listed] for name, listed in rows.items()}
-        return {"clips": clips, **data, "same": list(found.same)}
+        return {
+            "clips": clips,
+            **data,
+            "title": self._count(),
+            "same": list(found.same),
+            "same_title": self._count_same(),
+        }
 
     def _stars(self) -> list[bool]:
         return [run.snapshot.starred for run in self.runs]
@@ -225,6 +231,10 @@ class ComparisonView(Displayable):
             f"{format_count(count, 'setting') if count else 'no setting'} {'differ' if count > 1 else 'differs'}"
         )
 
+    def _count_same(self) -> str:
+        count = len(self.differences.same)
+        return f"{format_count(count, 'setting')} {'is' if count == 1 else 'are'} the same"
+
     def _html(self) -> Html:
         figures = (
             _figure(letter, run, shot)
@@ -233,12 +243,11 @@ class ComparisonView(Displayable):
         found, width = self.differences, len(self.runs)
         rows: list[list[Child]] = [[code(row.name), *map(_cell, row.cells)] for row in found.differ]
         rows += [[muted(row.name), *map(_cell, row.cells)] for row in found.results]
-        same = f"{format_count(len(found.same), 'setting')} {'is' if len(found.same) == 1 else 'are'} the same"
         return h(
             "div",
             h("div", figures, style=f"display:grid;grid-template-columns:repeat({width},1fr);gap:12px"),
             h("div", table([self._count(), *LETTERS[:width]], rows), style="margin:10px 0 0 0"),
-            details(same, line(", ".join(found.same))) if found.same else "",
+            details(self._count_same(), line(", ".join(found.same))) if found.same else "",
             style=CARD,
         )
 

@@ -270,10 +270,13 @@ class Manager:
         self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.snapshot)))
 
     def star(self, run: Run, is_starred: bool) -> None:
-        """Picks a run as the best, or takes that back; what listens to the run is told."""
-        if run.snapshot.starred != is_starred:
-            self.ledger.amend(run.id, starred=is_starred)
-            self._io.run(self._the_worker().star(run, is_starred))
+        """Picks a run as the best, in place of another of its sweep, or takes that back; tells listeners."""
+        sweep_id = run.snapshot.sweep_id if is_starred else None
+        siblings = self.ledger.list(sweep_id=sweep_id, limit=None) if sweep_id else ()
+        before = [self._handle(row) for row in siblings if row.starred and row.run_id != run.id]
+        for changed in before if run.snapshot.starred == is_starred else [*before, run]:
+            self.ledger.amend(changed.id, starred=changed is run and is_starred)
+            self._io.run(self._the_worker().star(changed, changed is run and is_starred))
 
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again.

@@ -259,6 +259,9 @@ def test_the_best_is_one_run_and_survives_a_restart(
     sweep.best = 0
     sweep.best = sweep[2]
     assert [run.snapshot.starred for run in sweep] == [False, False, True]
+    first.star(sweep[1], True)  # as a card or a comparison does
+    assert [run.snapshot.starred for run in sweep] == [False, True, False]
+    first.star(sweep[2], True)
     first.close()
     again = start(make_manager(), {"seed": "41..43"})
     assert again.best is not None

@@ -64,7 +64,6 @@ class FieldPlan:
         unit: "px", "s" or "". min, max, step: decimal text or None. max_length: characters or None.
         rule_step: distance of the numbers that fit the rule (4 for 4n+1), or None.
         media: "image", "video" or "audio" where a file input takes only these. most: largest number of files.
-        accepts: the suffixes of the files it takes.
     """
 
     id: str
@@ -87,7 +86,6 @@ class FieldPlan:
     max_length: int | None = None
     rule_step: int | None = None
     media: str = ""
-    accepts: str = ""
     most: int | None = None
 
     @property
@@ -183,7 +181,6 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         max_length=_max_length(parameter, kind),
         rule_step=rule.factor if (rule := Rule.parse(parameter.rule or "")) else None,
         media=expected_media(parameter) if kind == "files" else "",
-        accepts=accepted_types(expected_media(parameter)) if kind == "files" else "",
         most=_whole(parameter.max) if kind == "files" and parameter.multiple else None,
     )
 

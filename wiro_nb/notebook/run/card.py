@@ -37,7 +37,6 @@ class CardController:
             again_price=price,
             poster=poster,
             notice=notice,
-            is_starred=run.snapshot.starred,
             on_action=self._act,
         )
         self._stop_listening: Callable[[], None] = lambda: None
@@ -70,7 +69,7 @@ class CardController:
         else:  # the end is shown at once
             pacer.drop(self.card)
             poster, record = (jpeg_uri(read_poster(self.run)), self.run.record) if is_end else ("", None)
-            self.card.update(snapshot, poster=poster, record=record, is_starred=self.run.snapshot.starred)
+            self.card.update(snapshot, poster=poster, record=record)
         if is_end:
             self.on_settled()
 
@@ -103,6 +102,10 @@ class CardController:
         from wiro_nb.notebook.magic.cells import cell_of_run
 
         self.card.reply("copy", text=cell_of_run(self.run, session.known_schema(self.run.model)))
+
+    def star(self) -> None:
+        """Picks the run as the best, or takes that back."""
+        session.manager().star(self.run, not self.run.snapshot.starred)
 
     def compare(self) -> None:
         """Compares it with the run it was made from, else with the one before it, below the card."""

@@ -90,9 +90,6 @@ function handshake(notebook, context, page) {
 
 const CHANGES = { runs: mergeRuns, repair, repair_form: repairForm, budget: setBudget };
 
-/** The page that ran the cell hears of its outputs by itself and brings them up to date. */
-const OUTPUTS = new Set(["repair", "repair_form"]);
-
 /** What a message changes: a later one with the same key says it anew. */
 const keyOf = ({ type, runs, run_id: run, form }) => [type, run, form, ...Object.keys(runs ?? {})].join(" ");
 
@@ -116,7 +113,7 @@ function initialize({ model }) {
       } catch (error) {
         console.warn("wiro_nb: the notebook was not changed", error);
       }
-    }, OUTPUTS.has(content.type) ? 1 : 0);
+    }, content.type.startsWith("repair") ? 1 : 0); // the page that ran the cell hears of its outputs by itself
   });
   Promise.resolve(context.ready).then(() => {
     model.send(handshake(notebook, context, page));

@@ -12,38 +12,23 @@ const DAY_MS = 86_400_000;
 
 /** Makes the parts of a card; each is filled by `draw`. */
 function makeCard(act) {
+  const span = (kind) => h("span", { class: kind });
   const parts = {
-    act,
-    state: makeState(),
-    id: h("span", { class: "wiro-run-id" }),
-    aside: h("span", { class: "wiro-small wiro-aside" }),
-    actions: h("span", { class: "wiro-row wiro-acts-top" }),
-    prompt: h("p", { class: "wiro-prompt", dir: "auto" }),
-    stepper: h("ol", { class: "wiro-stepper" }),
-    preview: h("img", { class: "wiro-preview", hidden: true }),
-    numbers: h("span", { class: "wiro-numbers" }),
-    elapsed: h("span"),
-    after: h("span"),
-    money: h("span", { class: "wiro-muted wiro-push" }),
-    notes: h("div", { class: "wiro-notes" }),
-    media: h("div", { class: "wiro-vid" }),
-    facts: h("dl", { class: "wiro-facts" }),
-    files: h("div", { class: "wiro-files" }),
-    loopBox: h("div", { class: "wiro-loop", hidden: true }),
-    settingsCount: h("span", { class: "wiro-muted" }),
-    settingsBody: h("tbody"),
-    below: h("span", { class: "wiro-row" }),
-    logCount: h("span", { class: "wiro-muted" }),
-    logText: h("pre", { class: "wiro-log", tabindex: "0", "aria-label": "Log" }),
-    reply: h("p", { class: "wiro-small wiro-reply", role: "status" }),
-    copyPlace: h("div"),
-    live: h("p", { class: "wiro-vh", role: "status", "aria-live": "polite" }),
+    act, live: h("p", { class: "wiro-vh", role: "status", "aria-live": "polite" }),
+    state: makeState(), id: span("wiro-run-id"), aside: span("wiro-small wiro-aside"), actions: span("wiro-row wiro-acts-top"),
+    prompt: h("p", { class: "wiro-prompt", dir: "auto" }), facts: h("dl", { class: "wiro-facts" }), files: h("div", { class: "wiro-files" }),
+    media: h("div", { class: "wiro-vid" }), loopBox: h("div", { class: "wiro-loop", hidden: true }),
+    settingsCount: span("wiro-muted"), settingsBody: h("tbody"),
+    preview: h("img", { class: "wiro-preview", hidden: true }), stepper: h("ol", { class: "wiro-stepper" }),
+    numbers: span("wiro-numbers"), elapsed: h("span"), after: h("span"), money: span("wiro-muted wiro-push"),
+    notes: h("div", { class: "wiro-notes" }), below: span("wiro-row"),
+    logCount: span("wiro-muted"), logText: h("pre", { class: "wiro-log", tabindex: "0", "aria-label": "Log" }),
+    reply: h("p", { class: "wiro-small wiro-reply", role: "status" }), copyPlace: h("div"),
   };
   parts.stepperBox = h("div", {}, parts.stepper);
   parts.line = h("div", { class: "wiro-line" }, parts.numbers, parts.elapsed, parts.after, parts.money);
   parts.log = disclosure("Log ", parts.logCount, parts.logText);
-  parts.settings = disclosure("Settings ", parts.settingsCount, h("table", {}, parts.settingsBody));
-  parts.settings.classList.add("wiro-settings");
+  parts.settings = disclosure("Settings ", parts.settingsCount, h("table", { class: "wiro-diff wiro-settings" }, parts.settingsBody));
   parts.acts = h("div", { class: "wiro-acts" }, parts.below, parts.log);
   const head = h("div", { class: "wiro-run-h" }, parts.state.node, parts.id, h("span", { class: "wiro-row wiro-push wiro-acts-top" }, parts.aside, parts.actions));
   const text = h("div", { class: "wiro-run-text" }, head, parts.prompt, parts.facts, parts.files, parts.settings,
@@ -58,13 +43,13 @@ function drawActions(place, actions, act) {
   const old = new Map([...place.children].map((node) => [node.dataset.action, node]));
   const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : undefined;
   const wanted = actions.map((action) => {
-    const kind = `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}`;
+    const kind = `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}${action.id === "star" ? " wiro-star" : ""}`;
     const node = old.get(action.id) ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
       if (node.ariaDisabled !== "true" && event.detail < 2) act(action.id);
     } });
     node.dataset.action = action.id;
     setMoneyText(node.querySelector("span"), action.label);
-    setAttribute(node, "aria-disabled", action.off ? "true" : null);
+    setAttributes(node, { "aria-disabled": action.off && "true", "aria-pressed": action.pressed?.toString() });
     return node;
   });
   if (wanted.length !== old.size || wanted.some((node, index) => place.children[index] !== node)) place.replaceChildren(...wanted);

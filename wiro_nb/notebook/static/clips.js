@@ -77,8 +77,7 @@ export function makeMedia({ model, player, p, middle, text, signal }) {
   };
   const see = (isNow) => {
     isSeen = isNow;
-    if (isSeen) load();
-    else unload();
+    (isSeen ? load : unload)();
   };
   signal.addEventListener("abort", unload);
   return { node, draw, see, showImage };
@@ -149,11 +148,9 @@ export function makeScrub({ byFrames, playLabel, pauseLabel, isNamed }, signal) 
     const control = event.target.closest("button, input, a, textarea, summary");
     const isRange = control?.type === "range";
     if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const moves = { ArrowLeft: step(-1), ArrowRight: step(1), Home: () => player.seek(0), End: () => player.seek(player.length) };
     if (event.key === " " && (!control || isRange)) player.toggle();
-    else if (event.key === "ArrowLeft" && !isRange) player.stepFrames(-1);
-    else if (event.key === "ArrowRight" && !isRange) player.stepFrames(1);
-    else if (event.key === "Home" && !isRange) player.seek(0);
-    else if (event.key === "End" && !isRange) player.seek(player.length);
+    else if (event.key in moves && !isRange) moves[event.key]();
     else if (event.key.toLowerCase() === "l" && control?.tagName !== "TEXTAREA") setLoop(!player.loop);
     else return;
     event.preventDefault();

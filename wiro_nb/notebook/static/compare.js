@@ -16,20 +16,13 @@ function makeClip(data, p, { model, player, signal }) {
 
 function makeTable(view) {
   const letters = view.clips.map((clip) => clip.letter);
-  const count = view.differ.length;
-  const title = count === 0 ? "no setting differs" : count === 1 ? "1 setting differs" : `${count} settings differ`;
   const cell = (pieces) => h("td", { dir: "auto" }, ...pieces.map(([text, isMarked]) => moneyNode(isMarked ? "u" : "span", text)));
   const line = (row) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, row.name)), ...row.cells.map(cell));
   return h("table", { class: "wiro-diff" }, h("caption", { class: "wiro-vh" }, "Settings that differ, and results"),
-    h("thead", {}, h("tr", {}, ...[title, ...letters].map((word) => h("th", { scope: "col" }, word)))),
+    h("thead", {}, h("tr", {}, ...[view.title, ...letters].map((word) => h("th", { scope: "col" }, word)))),
     h("tbody", {}, ...view.differ.map(line),
       view.results.length > 0 && h("tr", { class: "wiro-diff-group" }, h("th", { colspan: String(letters.length + 1), scope: "colgroup" }, "Results")),
       ...view.results.map(line)));
-}
-
-function makeSame(names) {
-  if (!names.length) return null;
-  return disclosure(names.length === 1 ? "1 setting is the same" : `${names.length} settings are the same`, h("span", { class: "wiro-muted" }, names.join(", ")));
 }
 
 /** The bar over two clips laid on one another. */
@@ -83,7 +76,7 @@ function render({ model, el, signal }) {
   mount(el, h("section", { class: "wiro-card wiro-compare", tabindex: "-1",
     "aria-label": `Compare ${view.clips.map((clip) => `run ${clip.run}`).join(" with ")}`, on: { keydown: onKey } },
   h("div", { class: "wiro-sec wiro-below" }, clips.length === 2 && h("div", { class: "wiro-row" }, parts.side, parts.wipe), parts.clips, scrub),
-  h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)), makeSame(view.same))));
+  h("div", { class: "wiro-sec" }, h("div", { class: "wiro-scroll" }, makeTable(view)), view.same.length > 0 && disclosure(view.same_title, h("span", { class: "wiro-muted" }, view.same.join(", "))))));
   drawStars();
 }
 

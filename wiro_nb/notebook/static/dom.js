@@ -44,13 +44,8 @@ const ICONS = {
 /** The classes of a small button that shows its icon alone. */
 export const SMALL_ICON = "wiro-btn-s wiro-btn-icon wiro-btn-muted";
 
-let lastId = 0;
-
 /** @param {string} stem @returns {string} an id no other node has */
-export function freshId(stem) {
-  lastId += 1;
-  return `wiro-${stem}-${lastId}-${Math.random().toString(36).slice(2, 7)}`;
-}
+export const freshId = (stem) => `wiro-${stem}-${Math.random().toString(36).slice(2)}`;
 
 /**
  * Makes an element. Attributes are set as text, `on` holds listeners; attributes and children that are null or false are left out.

@@ -3,18 +3,9 @@
  */
 import { h, icon, button, clockText, drawList, freshId, setAttribute, setProgress, setShown, setText, sizeText } from "./dom.js";
 import { fileFacts, sendFile } from "./upload.js";
-import { makeRunPicker } from "./picker.js";
 
 const ADD_AFTER_MS = 300;
 const ITEM = "application/x-wiro-item";
-
-/** Why a file cannot be taken, or "". */
-function refusal(file, limit, { media, accepts }) {
-  if (file.size === 0) return `${file.name} is empty.`;
-  if (file.size > limit) return `${file.name} has ${sizeText(file.size)}; at most ${Math.floor(limit / 1048576)} MB are taken.`;
-  if (media && file.type && !file.type.startsWith(`${media}/`)) return `${file.name} is ${file.type}; this input takes ${accepts}.`;
-  return "";
-}
 
 function iconOf(item) {
   const type = item.type ?? "";
@@ -132,14 +123,6 @@ function makeDropZone(zone, rest, invite, { onFiles, onLink }) {
   });
 }
 
-/** The longest text that all of several begin with. */
-function sharedStart(texts) {
-  const [first = "", ...others] = texts;
-  let length = first.length;
-  while (length && !others.every((text) => text.startsWith(first.slice(0, length)))) length -= 1;
-  return first.slice(0, length);
-}
-
 /**
  * The box for a URL or a path; its content goes to the kernel when it loses focus, at the latest with a press of Run.
  * Paths on the kernel's machine are listed while one types, and Tab completes what they have in common.
@@ -148,7 +131,7 @@ function makeAddressBox(model, add, showError) {
   const [id, listId] = ["url", "paths"].map(freshId);
   const node = h("input", { id, list: listId, class: "wiro-in", type: "text", dir: "ltr", placeholder: "https://", autocomplete: "off", spellcheck: "false" });
   const list = h("datalist", { id: listId });
-  let [sent, later, paths] = ["", null, []];
+  let [sent, later, common] = ["", null, ""];
   /** What was typed and not sent yet, once. */
   const take = () => {
     clearTimeout(later);
@@ -162,8 +145,7 @@ function makeAddressBox(model, add, showError) {
   };
   const askPaths = () => node.value && !node.value.includes("://") && model.send({ type: "paths", typed: node.value });
   node.addEventListener("keydown", (event) => {
-    const common = event.key === "Tab" && !event.shiftKey ? sharedStart(paths.filter((path) => path.startsWith(node.value))) : "";
-    if (common.length > node.value.length) {
+    if (event.key === "Tab" && !event.shiftKey && common.startsWith(node.value) && common !== node.value) {
       event.preventDefault();
       node.value = common;
       askPaths();
@@ -183,16 +165,74 @@ function makeAddressBox(model, add, showError) {
     sent = "";
     return model.send({ type: "clear" });
   });
-  /** Lists the paths that begin as the box does. */
-  const offer = (found) => {
-    paths = found;
-    list.replaceChildren(...paths.map((value) => h("option", { value })));
+  /** Lists the paths that begin as the box does, and keeps what they have in common. */
+  const offer = (content) => {
+    common = content.common;
+    list.replaceChildren(...content.paths.map((value) => h("option", { value })));
   };
   /** Empties the box when the kernel took what it holds; text typed since then stays. */
   const clear = (source) => {
     if (node.value.trim() === source) node.value = sent = "";
   };
   return { id, take, clear, offer, node: h("div", { class: "wiro-url" }, h("label", { for: id }, "or a URL or path"), node, list) };
+}
+
+/** What can be taken of a run for an input: [label, text for the kernel]. */
+function takes(run, media) {
+  const source = `run:${run.id}`;
+  if (run.kind !== "video") return [["Use", source]];
+  const frames = [["First frame", `${source}#0`], ["Last frame", `${source}#-1`]];
+  if (media === "image") return frames;
+  return media === "video" ? [["Clip", source]] : [["Clip", source], ...frames];
+}
+
+function runNode(run, media, take) {
+  const picture = run.thumb
+    ? h("img", { src: run.thumb, alt: "", draggable: "false" })
+    : icon(run.kind === "audio" ? "sound" : run.kind === "video" ? "film" : "file");
+  return h("li", {},
+    h("figure", { class: "wiro-thumb" }, picture),
+    h("div", {},
+      h("div", { class: "wiro-pick-t", dir: "auto" }, run.prompt || run.model),
+      h("div", { class: "wiro-muted wiro-small" }, h("code", {}, run.id), ` · ${run.when}`),
+      h("div", { class: "wiro-row" }, ...takes(run, media).map(([label, source]) =>
+        button(label, { kind: "wiro-btn-s", title: `${label} of run ${run.id}`, onClick: () => take(source) })))));
+}
+
+/** Takes an input from an earlier run: its clip or picture, or one frame of a clip. @returns {{open: HTMLElement, panel: HTMLElement}} a button and the panel it opens */
+function makeRunPicker(model, plan, add) {
+  const show = (isOpen) => {
+    setShown(panel, isOpen);
+    setAttribute(open, "aria-expanded", String(isOpen));
+  };
+  const say = (text) => panel.replaceChildren(h("p", { class: "wiro-hint", role: "status" }, text));
+  const close = () => {
+    show(false);
+    open.focus();
+  };
+  const panel = h("div", { class: "wiro-pick", role: "group", "aria-label": `Earlier runs for ${plan.label}`, hidden: true, on: { keydown: (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    close();
+  } } });
+  const open = button("From a run", { icon: "film", kind: "wiro-btn-s", onClick: () => {
+    if (!panel.hidden) return close();
+    say("Reading the runs of this notebook");
+    show(true);
+    return model.send({ type: "recent" });
+  } });
+  const take = (source) => {
+    add(source);
+    close();
+  };
+  show(false);
+  model.on("msg:custom", (content) => {
+    if (content?.type !== "recent" || panel.hidden) return;
+    if (!content.runs?.length) return say("No finished run of this notebook has a file that fits here. A run of another notebook: type run:ID in the box.");
+    panel.replaceChildren(h("ul", { class: "wiro-items wiro-pick-list" }, ...content.runs.map((run) => runNode(run, plan.media, take))));
+    panel.querySelector("button").focus();
+  });
+  return { open, panel };
 }
 
 /** @returns {{node: Node, focusNode: HTMLElement, show: () => void}} */
@@ -219,7 +259,7 @@ export function makeFileControl({ plan, model, id, labelId, describedBy }) {
     const refused = files.length > room && isMultiple ? [`At most ${most} files are taken here.`] : [];
     showError(refused.join(" "));
     for (const file of files.slice(0, room)) {
-      const reason = refusal(file, model.get("limit_bytes"), plan) || (await upload(file));
+      const reason = await upload(file);
       if (reason) refused.push(reason);
       showError(refused.join(" "));
     }
@@ -244,7 +284,7 @@ export function makeFileControl({ plan, model, id, labelId, describedBy }) {
   const zone = h("div", { class: "wiro-drop", role: "group", "aria-labelledby": labelId, "aria-describedby": describedBy }, rest, invite);
   makeDropZone(zone, rest, invite, { onFiles: take, onLink: add });
   model.on("msg:custom", (content) => {
-    if (content?.type === "paths") return address.offer(content.paths);
+    if (content?.type === "paths") return address.offer(content);
     if (content?.type !== "added" && (content?.type !== "refused" || content.upload)) return null;
     asked = Math.max(0, asked - 1);
     if (content.type === "added") address.clear(content.source);

@@ -6,12 +6,8 @@ import { fileUrl, leaveStaticForm, saveOnlyStatic } from "./document.js";
 const keptFilms = new Map();
 
 function makeShot(number, jump) {
-  const shot = { state: makeState(true) };
-  shot.image = h("img", { alt: "", hidden: true });
-  shot.word = h("div", { class: "wiro-mid" });
-  shot.bar = h("div", { class: "wiro-bar" }, h("i"));
-  shot.name = h("b");
-  shot.about = h("span");
+  const shot = { image: h("img", { alt: "", hidden: true }), word: h("div", { class: "wiro-mid" }), bar: h("div", { class: "wiro-bar" }, h("i")),
+    name: h("b"), state: makeState(true), about: h("span") };
   shot.jump = h("button", { type: "button", class: "wiro-shot", on: { click: () => jump(number) } },
     h("span", { class: "wiro-pic" }, shot.image, shot.word), shot.bar,
     h("span", { class: "wiro-shot-name" }, h("span", {}, `${number + 1}. `), shot.name),

@@ -10,21 +10,17 @@ const kept = new Map();
 
 function makeTile(data, act, { model, player, signal }) {
   const { p } = data;
-  const tile = { data, at: 0, state: makeState(true), star: makeStar(() => act("star", p)) };
   const bare = (label, name, action) => button(label, { icon: name, kind: SMALL_ICON, onClick: () => act(action, p) });
-  tile.facts = h("span");
-  tile.open = bare("Open", "open", "open");
-  tile.cancel = bare("Cancel", "cross", "cancel");
-  tile.percent = h("b");
-  tile.step = h("small");
-  tile.bar = h("div", { class: "wiro-bar" }, h("i"));
-  tile.text = h("span");
-  tile.preview = h("img", { class: "wiro-tile-preview", alt: "", hidden: true });
+  const tile = {
+    data, at: 0, state: makeState(true), facts: h("span"),
+    star: makeStar(() => act("star", p)), open: bare("Open", "open", "open"), cancel: bare("Cancel", "cross", "cancel"),
+    percent: h("b"), step: h("small"), bar: h("div", { class: "wiro-bar" }, h("i")), text: h("span"),
+    preview: h("img", { class: "wiro-tile-preview", alt: "", hidden: true }), label: h("div", { class: "wiro-tile-label" }),
+  };
   const middle = h("div", { class: "wiro-mid" }, tile.percent, tile.step, tile.bar, tile.text);
   tile.media = makeMedia({ model, player, p, middle, text: tile.text, signal });
   tile.media.node.prepend(tile.preview);
   tile.media.node.addEventListener("click", () => act("open", p));
-  tile.label = h("div", { class: "wiro-tile-label" });
   tile.node = h("div", { class: "wiro-tile" }, tile.label, tile.media.node,
     h("div", { class: "wiro-tilecap" }, tile.state.node, h("span", { class: "wiro-tile-right" }, tile.facts, tile.star.node, tile.open, tile.cancel)));
   return tile;
@@ -85,14 +81,11 @@ function makeTable(plan, tiles) {
 }
 
 function makeHead(plan, act) {
-  const parts = { state: makeState() };
-  parts.cancel = button("Cancel", { icon: "cross", kind: "wiro-btn-s", onClick: () => act("cancel_waiting") });
-  parts.bar = h("div", { class: "wiro-bar" }, h("i"));
-  parts.percent = h("b");
-  parts.counts = h("span");
-  parts.left = h("span");
-  parts.spent = h("span", { class: "wiro-push" });
-  parts.live = h("span", { class: "wiro-vh", role: "status" });
+  const parts = {
+    state: makeState(), cancel: button("Cancel", { icon: "cross", kind: "wiro-btn-s", onClick: () => act("cancel_waiting") }),
+    bar: h("div", { class: "wiro-bar" }, h("i")), percent: h("b"), counts: h("span"), left: h("span"), spent: h("span", { class: "wiro-push" }),
+    live: h("span", { class: "wiro-vh", role: "status" }),
+  };
   parts.node = h("div", { class: "wiro-sec" },
     h("div", { class: "wiro-run-h" }, parts.state.node,
       h("span", { class: "wiro-run-id" }, h("code", {}, plan.model), ` · ${plan.varied}`),
@@ -124,8 +117,7 @@ function render({ model, el, signal }) {
   const { node: scrub, player, setLoop, setClips, onKey } = makeScrub({ isNamed: true, playLabel: "Play all finished clips together", pauseLabel: "Pause all clips" }, signal);
   const tiles = model.get("tiles").map((data) => makeTile(data, act, { model, player, signal }));
   const head = makeHead(plan, act);
-  const best = h("span");
-  const place = h("div");
+  const [best, place] = [h("span"), h("div")];
   const copy = makeCopyButton("Copy as cell", () => act("copy"), place);
   scrub.append(h("span", { class: "wiro-row wiro-push" }, best, copy.node));
   const foot = h("div", { class: "wiro-sec wiro-foot" }, scrub, place);

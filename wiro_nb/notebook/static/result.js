@@ -77,7 +77,7 @@ export async function drawResult(parts, state, model) {
   parts.media.style.width = views.length === 1 ? boxWidth(shown[0]) : "";
   parts.media.replaceChildren(...views);
   setShown(parts.loopBox, clips.length > 0);
-  parts.loopBox.replaceChildren(loopSwitch(clips));
+  parts.loopBox.replaceChildren(...(clips.length ? [loopSwitch(clips)] : []));
   refresh();
 }
 

@@ -27,6 +27,8 @@ _STEP_STATES = {"queued": "now", "running": "now", "failed": "bad", "lost": "los
 _EDIT = {"id": "edit", "label": "Edit in form", "muted": True}
 _COPY = {"id": "copy_cell", "label": "Copy as cell", "icon": "copy"}
 _COMPARE = {"id": "compare", "label": "Compare", "muted": True}
+_STAR = {"id": "star", "label": "Pick as best", "icon": "star", "muted": True, "pressed": False}
+_STARRED = _STAR | {"label": "Picked as best", "pressed": True}
 _STOP_WATCHING = {"id": "stop_watching", "label": "Stop watching", "muted": True}
 
 _BLANK: dict[str, Any] = {
@@ -202,6 +204,7 @@ def _ended(snapshot: Snapshot, kind: str, again_price: str, record: Mapping[str,
         "notes": [asdict(note) for note in notes],
         "settings": [list(item) for item in run_settings(snapshot).items()],
         "outputs": [_output(output) for output in snapshot.outputs],
+        "actions": [_STARRED if snapshot.starred else _STAR],
         "below": [again, _COPY, _EDIT, _COMPARE],
     }
 
@@ -239,7 +242,9 @@ class RunCard(OutputWidget):
     """
 
     script = "card.js"
-    actions = frozenset({"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "compare"})
+    actions = frozenset(
+        {"cancel", "try_now", "stop_watching", "run_again", "edit", "copy_cell", "compare", "star"}
+    )
     state = traitlets.Dict(help="What the card shows: see `card_view`.").tag(sync=True)
     log: traitlets.List[str] = traitlets.List(help="Latest log lines, text.").tag(sync=True)
     preview = traitlets.Dict(help="The latest look at the clip: `image`, `width`, `height`; or empty.").tag(
@@ -253,7 +258,6 @@ class RunCard(OutputWidget):
         again_price: str = "",
         poster: str = "",
         notice: str = "",
-        is_starred: bool = False,
         **options: Any,
     ) -> None:
         """Makes a card.
@@ -263,10 +267,8 @@ class RunCard(OutputWidget):
             again_price: Price on the "Run again" button, for example "about $0.04", or "".
             poster: Data URI of the finished clip's poster, or "".
             notice: One sentence above what the run itself has to say, or "".
-            is_starred: True when it was picked as the best one.
             **options: As `OutputWidget` takes them.
         """
-        self._is_starred = is_starred
         self._notice = [asdict(Note(text=notice))] if notice else []
         self._version = snapshot.version
         self._again_price = again_price
@@ -276,8 +278,7 @@ class RunCard(OutputWidget):
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
         view = card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
-        best = {"aside": "Picked as best"} if self._is_starred else {}
-        return view | {"notes": [*self._notice, *view["notes"]]} | best
+        return view | {"notes": [*self._notice, *view["notes"]]}
 
     def update(
         self,
@@ -285,7 +286,6 @@ class RunCard(OutputWidget):
         *,
         poster: str = "",
         record: Mapping[str, Any] | None = None,
-        is_starred: bool = False,
     ) -> None:
         """Shows a newer moment of the run; an older one is ignored.
 
@@ -293,11 +293,10 @@ class RunCard(OutputWidget):
             snapshot: The run; its `version` decides which is newer.
             poster: Data URI of the poster once there is one.
             record: Of the run once it is finished.
-            is_starred: True when it was picked as the best one.
         """
         if snapshot.version < self._version:
             return
-        self._version, self._is_starred = snapshot.version, is_starred
+        self._version = snapshot.version
         self._poster = poster or self._poster
         self._record = record or self._record
         with self.hold_sync():

@@ -70,7 +70,7 @@ class FileField(Field):
     items: traitlets.List[dict[str, Any]] = traitlets.List(help="What is shown of each value.").tag(sync=True)
     multiple = traitlets.Bool(False, help="Whether several files are taken.").tag(sync=True)
     trouble = traitlets.Unicode(help="Why what stands in the URL box could not be taken; stops a run.")
-    limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.").tag(sync=True)
+    limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.")
     chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
     has_runs = traitlets.Bool(False, help="Whether earlier runs can be chosen.").tag(sync=True)
     media = traitlets.Unicode(help='"image", "video" or "audio" where only these are taken.')
@@ -162,7 +162,9 @@ class FileField(Field):
             elif content.get("type") == "clear":
                 self.trouble = ""
             elif content.get("type") == "paths":
-                self.send({"type": "paths", "paths": complete_path(str(content.get("typed", "")))})
+                paths = complete_path(str(content.get("typed", "")))
+                common = os.path.commonprefix(paths)  # noqa: RUF071 - letters, not folders
+                self.send({"type": "paths", "paths": paths, "common": common})
             elif content.get("type") == "recent" and self._sources is not None:
                 self.send({"type": "recent", "runs": self._sources.recent(self.media)})
         except WiroError as error:

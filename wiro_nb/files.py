@@ -1,30 +1,35 @@
-"""Files as wholes: their hash, safe names, and putting a new one in the place of another in one step."""
+"""Files as wholes: their hash, safe names, putting a new one in the place of another; and where runs keep theirs.
+
+    wiro_outputs/<YYYY-MM-DD>-<model>-<short id>/   what a run made, with its poster and run.json
+    wiro_outputs/.inputs/<sha256><ext>              what it was made from, each file once
+
+Names from the service are never used as paths: `safe_name` comes first.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from shutil import copyfileobj
+from typing import BinaryIO
+
+from wiro_nb.ids import short_id
 
 LONGEST_NAME_BYTES = 120
 _PATHS_OFFERED = 500
+OUTPUTS_FOLDER = "wiro_outputs"
+INPUTS_FOLDER = ".inputs"
 
-_RESERVED = frozenset(
-    {
-        "con",
-        "prn",
-        "aux",
-        "nul",
-        "conin$",
-        "conout$",
-        *(f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"),
-    }
-)
+_RESERVED = frozenset(["con", "prn", "aux", "nul", "conin$", "conout$"]) | {
+    f"{port}{digit}" for port in ("com", "lpt") for digit in "123456789¹²³"
+}
 _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
@@ -32,13 +37,6 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 def reason_of(error: OSError | ValueError) -> str:
     """Returns why a file cannot be read or written, in the system's words where it has some."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-class Writer(Protocol):
-    """What a file's content is written to."""
-
-    def write(self, data: bytes) -> int:
-        """Adds bytes at the end."""
 
 
 def hash_file(path: Path) -> str:
@@ -94,11 +92,11 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
 
 def replace_file(
     path: Path,
-    write: Callable[[Writer], object],
+    write: Callable[[BinaryIO], object],
     *,
     check: Callable[[Path], object] | None = None,
     mode: int | None = None,
-) -> str:
+) -> None:
     """Puts a new file in the place of a file, in one step and durable before it returns.
 
     Args:
@@ -106,9 +104,6 @@ def replace_file(
         write: Writes the new content, to a file beside it.
         check: Looks at the file written, before it takes the place; raises to leave everything as it is.
         mode: Of the new file, which nobody else can read before; None keeps that of the old one.
-
-    Returns:
-        The SHA-256 (hex) of what was written.
 
     Raises:
         OSError: The folder cannot be written. The old file is then untouched, as when `write` or `check` raises.
@@ -118,8 +113,7 @@ def replace_file(
     copy = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            hashing = _HashingWriter(file)
-            write(hashing)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         if check is not None:
@@ -131,17 +125,6 @@ def replace_file(
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
-    return hashing.digest.hexdigest()
-
-
-class _HashingWriter:
-    def __init__(self, file: Writer) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        return self._file.write(data)
 
 
 def _mode_of(path: Path) -> int | None:
@@ -184,16 +167,14 @@ class UniqueNames:
 
     def __init__(self, *taken: str) -> None:
         self._taken = {name.casefold() for name in taken}
-        self._numbers: dict[str, int] = {}
 
     def add(self, name: str) -> str:
         """Returns the name as it is still free."""
         stem, suffix = _split(name)
-        candidate, number = name, self._numbers.get(name.casefold(), 1)
+        candidate, numbers = name, itertools.count(2)
         while candidate.casefold() in self._taken:
-            number += 1
-            candidate = _shorten(f"{stem}-{number}{suffix}", f"-{number}{suffix}")
-        self._numbers[name.casefold()] = number
+            ending = f"-{next(numbers)}{suffix}"
+            candidate = _shorten(stem + ending, ending)
         self._taken.add(candidate.casefold())
         return candidate
 
@@ -211,3 +192,67 @@ def _shorten(name: str, ending: str | None = None) -> str:
     room = LONGEST_NAME_BYTES - len(end.encode())
     kept = stem.encode()[:room].decode("utf-8", "ignore")
     return (kept.rstrip(". ") if kept != stem else kept) + end
+
+
+def model_slug(model: str) -> str:
+    """Returns a model's slug as part of a folder name: letters, digits and single dashes, at most 60."""
+    name = model.rsplit("/", 1)[-1]
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "model"
+
+
+def run_folder_name(model: str, run_id: str, created: datetime) -> str:
+    """Returns the name of a run's folder: date in local time, model, short id."""
+    return f"{created.astimezone():%Y-%m-%d}-{model_slug(model)}-{short_id(run_id)}"
+
+
+def resolve_inside(relative: str, base: Path) -> Path:
+    """Returns the file that a relative path of a record means.
+
+    Raises:
+        ValueError: It is absolute or leads out of `base`.
+    """
+    parts = PurePosixPath(relative)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in relative or ":" in relative:
+        raise ValueError(f"{relative!r} leads out of the folder")
+    return base.joinpath(*parts.parts)
+
+
+def input_path(base: Path, sha256: str, name: str) -> Path:
+    """Returns where an input file of this content is kept under `base` (the notebook's folder)."""
+    if re.fullmatch(r"[0-9a-f]{64}", sha256) is None:
+        raise ValueError("sha256 is 64 hexadecimal digits")
+    suffix = PurePosixPath(safe_name(name)).suffix.lower()
+    return base / OUTPUTS_FOLDER / INPUTS_FOLDER / f"{sha256}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+
+
+def keep_input(source: Path, base: Path, sha256: str | None = None) -> Path:
+    """Copies an input file into the store of inputs; a file that is there already is kept.
+
+    A link would not do: an editor that writes into the original would change what the run was made from.
+
+    Args:
+        source: The file.
+        base: The notebook's folder.
+        sha256: Of its content, when known.
+
+    Returns:
+        The kept file. It appears whole or not at all.
+
+    Raises:
+        OSError: It cannot be read or written.
+        ValueError: The file has changed since `sha256` was taken.
+    """
+    wanted = sha256 or hash_file(source)
+    target = input_path(base, wanted, source.name)
+    if target.is_file() and hash_file(target) == wanted:
+        return target
+
+    def check(copy: Path) -> None:
+        if hash_file(copy) != wanted:
+            raise ValueError(f"{source.name} changed while it was read")
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as original:
+        replace_file(target, lambda copy: copyfileobj(original, copy), check=check)
+    return target

@@ -14,12 +14,9 @@ MASK = "[redacted]"
 
 _SHORTEST_SECRET = 6
 _PATTERNS = (
-    re.compile(r"(?i)(?<=socketaccesstoken)([\"'\s:=]+)([A-Za-z0-9_\-]{8,})"),
-    re.compile(r"(?i)(?<=tasktoken)([\"'\s:=]+)([A-Za-z0-9_\-]{8,})"),
-    re.compile(r"(?i)(?<=x-api-key)([\"'\s:=]+)([^\s\"',;]{6,})"),
-    re.compile(r"(?i)(?<=x-signature)([\"'\s:=]+)([0-9a-f]{16,})"),
-    re.compile(r"(?i)(?<=WIRO_API_KEY)([\"'\s:=]+)([^\s\"',;]{6,})"),
-    re.compile(r"(?i)(?<=WIRO_API_SECRET)([\"'\s:=]+)([^\s\"',;]{6,})"),
+    re.compile(r"(?i)((?:socketaccesstoken|tasktoken)[\"'\s:=]+)([A-Za-z0-9_\-]{8,})"),
+    re.compile(r"(?i)((?:x-api-key|WIRO_API_KEY|WIRO_API_SECRET)[\"'\s:=]+)([^\s\"',;]{6,})"),
+    re.compile(r"(?i)(x-signature[\"'\s:=]+)([0-9a-f]{16,})"),
     re.compile(r"(://)([^/\s:@]+:[^/\s@]+)(?=@)"),
 )
 _QUERY = re.compile(r"(?i)(https?://[^\s\"'<>?#]{1,1000})\?([^\s\"'<>]{1,8000})")

@@ -22,9 +22,8 @@ PACKAGE = Path(wiro_nb.__file__).parent
 
 LAYERS = (
     {"redaction", "terminal"},
-    {"errors"},
-    {"config", "files", "ids", "io_thread", "json_values", "display_registry"},
-    {"run_files"},
+    {"errors", "ids"},
+    {"config", "files", "io_thread", "json_values", "display_registry"},
     {"media"},
     {"schema"},
     {"api", "local_models"},
@@ -40,7 +39,17 @@ LAYERS = (
     {"cli"},
 )
 """Lowest first: a package imports from those below it only."""
-SANDBOX_MAY_IMPORT = {"redaction", "errors", "config", "files", "json_values", "schema", "media", "local_models"}
+SANDBOX_MAY_IMPORT = {
+    "redaction",
+    "errors",
+    "config",
+    "files",
+    "ids",
+    "json_values",
+    "schema",
+    "media",
+    "local_models",
+}
 FRONT_END = {"IPython", "ipywidgets", "anywidget"}
 MAY_SHOW = {"notebook", "cli"}
 STANDARD_ONLY = {

@@ -13,10 +13,9 @@ from typing import Any
 from wiro_nb.config import cache_dir
 from wiro_nb.errors import InvalidFile
 from wiro_nb.execution.run import Run
-from wiro_nb.files import reason_of, write_atomically
+from wiro_nb.files import keep_input, reason_of, write_atomically
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
-from wiro_nb.run_files import keep_input
 from wiro_nb.schema.files import SUFFIXES, FileInput, expected_media, sniff_type
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
@@ -124,7 +123,7 @@ def _resolve(
         # The clip goes on where it ended.
         if not wants_picture or not decode.sniff_file(path).startswith("video/"):
             return path
-        return _stage(name, value.frame_png(-1) if isinstance(value, Run) else decode.last_frame(path))
+        return _stage(name, value.frame_png(-1) if isinstance(value, Run) else decode.frame(path, -1))
     if isinstance(value, FileInput):
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):

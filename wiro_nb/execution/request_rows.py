@@ -13,9 +13,9 @@ from typing import Any
 from wiro_nb.config import ANY_NOTEBOOK, FREE_SERVICES
 from wiro_nb.errors import ConfigError, WiroError
 from wiro_nb.execution.inputs import describe_files
+from wiro_nb.files import input_path, run_folder_name
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import LedgerRow, RunState
-from wiro_nb.run_files import input_path, run_folder_name
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import SubmitUncertain, UnknownRun, WiroError
 from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
+from wiro_nb.files import run_folder_name
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
-from wiro_nb.run_files import run_folder_name
 from wiro_nb.services.connection import Connection
 
 if TYPE_CHECKING:

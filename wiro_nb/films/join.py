@@ -14,7 +14,7 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
 from wiro_nb.execution.finalize import recorded_output
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file, reason_of, write_atomically
+from wiro_nb.files import hash_file, keep_input, reason_of, write_atomically
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
@@ -24,7 +24,6 @@ from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_has
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import build_record
 from wiro_nb.reproduce.compare import Side, find_side
-from wiro_nb.run_files import keep_input
 from wiro_nb.session.manager import Manager
 
 JOIN_MODEL = "wiro_nb/join"

@@ -143,11 +143,6 @@ def frame_at(path: Path, at_s: float) -> int:
     )
 
 
-def last_frame(path: Path) -> bytes:
-    """Returns the last frame of a clip as PNG. Raises as `frame`."""
-    return frame(path, -1)
-
-
 @cache
 def _installed(package: str) -> bool:
     return find_spec(package) is not None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from wiro_nb.files import Writer, replace_file
+from wiro_nb.files import replace_file
 from wiro_nb.media import KEYWORD, XMP_MARK, MediaError, mp4_tags
 from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxHead, Layout, read_box, read_layout
 from wiro_nb.media.sniffing import sniff
@@ -87,7 +87,7 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
     return tags
 
 
-def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") -> str:
+def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") -> None:
     """Adds a text beside the media; media data and the texts of others stay as they are.
 
     The text becomes the comment; where another program's comment stands, the album, the synopsis, or a tag called
@@ -99,9 +99,6 @@ def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") ->
         text: JSON that begins with the key "wiro_nb"; it takes the place of an older one.
         xmp: XMP with `marks.XMP_MARK`, added where the file has no other box that may depend on its bytes.
         parameters: Settings with `marks.PARAMETERS_MARK`, added where the text goes into `moov`.
-
-    Returns:
-        The SHA-256 (hex) of the file with the text.
 
     Raises:
         MediaError: The file is cut, not an MP4, or did not read back; it is then untouched.
@@ -118,8 +115,9 @@ def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") ->
             layout.boxes.pop()
         is_plain = all(head.type in _PLAIN_BOXES and not _is_own_box(source, head) for head in layout.boxes)
         if is_plain and mp4_tags.set_texts(moov, text, parameters):
-            return replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file, xmp), check=check)
-        return replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
+            replace_file(path, lambda file: _copy_with_moov(source, layout, moov, file, xmp), check=check)
+        else:
+            replace_file(path, lambda file: _copy_with_own_box(source, layout, file, text), check=check)
 
 
 def hash_media(path: Path) -> str:
@@ -161,7 +159,7 @@ def _is_own_xmp(file: BinaryIO, head: BoxHead) -> bool:
     return content.startswith(_XMP_BOX) and XMP_MARK.encode() in content
 
 
-def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer, xmp: str) -> None:
+def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: BinaryIO, xmp: str) -> None:
     head = layout.only(b"moov")
     assert head is not None
     content = moov.to_bytes()
@@ -175,12 +173,12 @@ def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: Writer,
         target.write(Box(b"uuid", _XMP_BOX + xmp.encode()).to_bytes())
 
 
-def _copy_with_own_box(source: BinaryIO, layout: Layout, target: Writer, text: str) -> None:
+def _copy_with_own_box(source: BinaryIO, layout: Layout, target: BinaryIO, text: str) -> None:
     _copy_range(source, target, 0, layout.boxes[-1].end)
     target.write(Box(b"free", OWN_BOX + text.encode()).to_bytes())
 
 
-def _copy_range(source: BinaryIO, target: Writer, start: int, size: int) -> None:
+def _copy_range(source: BinaryIO, target: BinaryIO, start: int, size: int) -> None:
     for chunk in _read_range(source, start, size):
         target.write(chunk)
 

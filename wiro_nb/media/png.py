@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from wiro_nb.files import Writer, replace_file
+from wiro_nb.files import replace_file
 from wiro_nb.media import KEYWORD, PARAMETERS, PARAMETERS_MARK, XMP_MARK, MediaError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -66,7 +66,7 @@ def _unpack(data: bytes, most: int) -> bytes:
         return b""
 
 
-def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> str:
+def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> None:
     """Sets the text under our keyword in a copy that takes the file's place once it reads back.
 
     Args:
@@ -75,15 +75,12 @@ def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> st
         xmp: XMP with `marks.XMP_MARK`; left out where the file has some of another program.
         parameters: Settings with `marks.PARAMETERS_MARK`, left out likewise.
 
-    Returns:
-        The SHA-256 (hex) of the file with the text.
-
     Raises:
         MediaError: The file is cut or not a PNG; it is then untouched.
         OSError: The folder cannot be written; the file is then untouched.
     """
 
-    def copy_with_text(target: Writer) -> None:
+    def copy_with_text(target: BinaryIO) -> None:
         if has_credentials(source):
             raise MediaError("it carries Content Credentials, which a text would make invalid")
         target.write(SIGNATURE)
@@ -107,7 +104,7 @@ def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> st
             raise MediaError("the text did not read back")
 
     with path.open("rb") as source:
-        return replace_file(path, copy_with_text, check=check)
+        replace_file(path, copy_with_text, check=check)
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:

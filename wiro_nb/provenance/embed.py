@@ -29,7 +29,7 @@ from wiro_nb.provenance.record import check_record, dump_normal
 class _Format(NamedTuple):
     """How a type of file carries a text beside its media data."""
 
-    write: Callable[[Path, str, str, str], str]
+    write: Callable[[Path, str, str, str], None]
     hash_media: Callable[[Path], str]
     read_tags: Callable[[Path], list[tuple[str, str]]]
 
@@ -63,7 +63,8 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
             # Galleries would read ours in place of settings that another program wrote elsewhere in the file.
             others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
             parameters = "" if others else parameters_text(record)
-            return Embedded("", kind.write(path, text, xmp_packet(record), parameters))
+            kind.write(path, text, xmp_packet(record), parameters)
+            return Embedded("", hash_file(path))
     except MediaError as error:
         return Embedded(f"the file was left as it came: {error}", None)
     except OSError as error:

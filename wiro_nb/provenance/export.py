@@ -19,12 +19,11 @@ from typing import Any
 from urllib.parse import quote
 
 from wiro_nb.errors import InputError
-from wiro_nb.files import hash_file, write_atomically
+from wiro_nb.files import OUTPUTS_FOLDER, hash_file, write_atomically
 from wiro_nb.ids import short_id
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.provenance.embed import content_hashes, recorded_hashes
 from wiro_nb.provenance.reading import SIDECAR_NAME, write_sidecar
-from wiro_nb.run_files import OUTPUTS_FOLDER
 
 METADATA_NAME = "ro-crate-metadata.json"
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]

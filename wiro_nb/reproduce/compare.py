@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file
+from wiro_nb.files import hash_file, resolve_inside
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.made_by import made_by_facts
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.reproduce.replay import Source, find_source
-from wiro_nb.run_files import resolve_inside
 from wiro_nb.session.manager import Manager
 
 if TYPE_CHECKING:

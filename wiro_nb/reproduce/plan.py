@@ -17,7 +17,7 @@ from wiro_nb.provenance.record import canonical_json
 from wiro_nb.redaction import MASK, redact
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
 from wiro_nb.schema.files import is_url, url_input
-from wiro_nb.schema.types import CHOICE_TYPES, compare_schemas
+from wiro_nb.schema.types import CHOICE_TYPES, changed_inputs
 
 _LONGEST_SHOWN = 60
 _LONGEST_URL = 200
@@ -288,15 +288,12 @@ def _compare_schemas(record: Mapping[str, Any], now: ModelSchema, then: ModelSch
         text = "the model's inputs have changed since; every value is still sent as recorded"
         return [Drift("", "inputs changed", text)]
     changes: list[Drift] = []
-    for change in compare_schemas(then, now):
-        if change.old is None or change.new is None:
-            continue
-        name, was, is_now = change.name, change.old, change.new
-        if change.kind == "another type":
-            changes.append(Drift(name, "type changed", f"{name} was {was.type}, is {is_now.type} now"))
-        elif change.kind == "another default":
-            text = f"the default of {name} was {_shown(was.default)}, is {_shown(is_now.default)} now"
-            changes.append(Drift(name, "default changed", f"{text}; the recorded value is sent"))
+    for kind, was, is_now in changed_inputs(then, now):
+        if kind == "another type":
+            changes.append(Drift(was.id, "type changed", f"{was.id} was {was.type}, is {is_now.type} now"))
+        elif kind == "another default":
+            text = f"the default of {was.id} was {_shown(was.default)}, is {_shown(is_now.default)} now"
+            changes.append(Drift(was.id, "default changed", f"{text}; the recorded value is sent"))
     return changes
 
 

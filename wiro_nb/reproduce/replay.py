@@ -17,6 +17,7 @@ from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
 from wiro_nb.execution.finalize import build_run_record
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of
+from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.local_models import catalog
@@ -26,7 +27,6 @@ from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
-from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema

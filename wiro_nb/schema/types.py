@@ -189,49 +189,31 @@ def _stored_fields(kind: type, data: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of an input.
-
-    Attributes:
-        kind: "new", "gone", "another type", "another default", "other choices" or "other limits".
-        old, new: The input before and after; None where there is none.
-    """
-
-    kind: str
-    old: Parameter | None
-    new: Parameter | None
-
-    @property
-    def name(self) -> str:
-        """The input's id."""
-        parameter = self.new or self.old
-        return parameter.id if parameter else ""
-
-
-def compare_schemas(old: ModelSchema, new: ModelSchema) -> tuple[Change, ...]:
-    """Returns the changes that can affect a request, by kind; labels, help and order cannot.
+def changed_inputs(old: ModelSchema, new: ModelSchema) -> list[tuple[str, Parameter, Parameter]]:
+    """Returns the changes of inputs that can affect a request; those of labels, help and order cannot.
 
     Args:
         old: The earlier reading.
         new: The later reading.
+
+    Returns:
+        By kind ("another type", "another default", "other choices", "other limits") the input before and after.
     """
-    before = {parameter.id: parameter for parameter in old.parameters}
-    after = {parameter.id: parameter for parameter in new.parameters}
-    changes = [Change("new", None, after[name]) for name in after if name not in before]
-    changes += [Change("gone", before[name], None) for name in before if name not in after]
-    both = [(before[name], after[name]) for name in after if name in before]
-    for kind, aspect in _ASPECTS.items():
-        changes += [Change(kind, was, now) for was, now in both if aspect(was) != aspect(now)]
-    return tuple(changes)
+    both = [(was, now) for was in old.parameters if (now := new.get(was.id)) is not None]
+    return [
+        (kind, was, now) for kind, aspect in _ASPECTS.items() for was, now in both if aspect(was) != aspect(now)
+    ]
 
 
 def describe_changes(old: ModelSchema, new: ModelSchema) -> tuple[str, ...]:
     """Returns the changes as text, one line for each kind of change; empty when there are none."""
-    names: dict[str, list[str]] = {}
-    for change in compare_schemas(old, new):
-        names.setdefault(change.kind, []).append(change.name)
-    return tuple(f"{kind}: {_shorten(found)}" for kind, found in names.items())
+    names = {
+        "new": [item.id for item in new.parameters if old.get(item.id) is None],
+        "gone": [item.id for item in old.parameters if new.get(item.id) is None],
+    }
+    for kind, was, _ in changed_inputs(old, new):
+        names.setdefault(kind, []).append(was.id)
+    return tuple(f"{kind}: {_shorten(found)}" for kind, found in names.items() if found)
 
 
 def _shorten(names: list[str]) -> str:

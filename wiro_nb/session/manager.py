@@ -23,10 +23,10 @@ from wiro_nb.execution.driver import Worker
 from wiro_nb.execution.inputs import resolve_inputs
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of
 from wiro_nb.execution.run import Run
+from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
 from wiro_nb.ledger.state import LedgerRow, RunState
-from wiro_nb.run_files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb import files, run_files
+from wiro_nb import files
 
 RUN_ID = "01KAJ0000000000000000K3F9A"
 
@@ -29,7 +29,7 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("tokyo")
 def test_a_run_folder_has_the_persons_date_the_model_and_the_short_id() -> None:
     created = datetime(2026, 11, 21, 22, 30, tzinfo=UTC)
-    name = run_files.run_folder_name("wiro/wan2.2-effects-extra", RUN_ID, created)
+    name = files.run_folder_name("wiro/wan2.2-effects-extra", RUN_ID, created)
     assert name == "2026-11-22-wan2-2-effects-extra-k3f9a"
 
 
@@ -44,7 +44,7 @@ def test_a_run_folder_has_the_persons_date_the_model_and_the_short_id() -> None:
     ],
 )
 def test_model_slugs_are_plain(model: str, slug: str) -> None:
-    assert run_files.model_slug(model) == slug
+    assert files.model_slug(model) == slug
 
 
 @pytest.mark.parametrize(
@@ -104,19 +104,19 @@ def test_taken_names_are_counted_up() -> None:
 
 def test_relative_paths_stay_inside(tmp_path: Path) -> None:
     path = tmp_path / "wiro_outputs" / "x" / "a.mp4"
-    assert run_files.resolve_inside("wiro_outputs/x/a.mp4", tmp_path) == path
+    assert files.resolve_inside("wiro_outputs/x/a.mp4", tmp_path) == path
     for wrong in ("../a", "/etc/passwd", "a/../../b", "C:\\x", "a\\..\\b"):
         with pytest.raises(ValueError, match="leads out"):
-            run_files.resolve_inside(wrong, tmp_path)
+            files.resolve_inside(wrong, tmp_path)
 
 
 def test_an_input_is_kept_once_and_apart_from_the_original(tmp_path: Path) -> None:
     source = tmp_path / "my photo.PNG"
     source.write_bytes(b"pixels")
     digest = hashlib.sha256(b"pixels").hexdigest()
-    kept = run_files.keep_input(source, tmp_path)
+    kept = files.keep_input(source, tmp_path)
     assert kept == tmp_path / "wiro_outputs" / ".inputs" / f"{digest}.png"
-    assert run_files.keep_input(source, tmp_path, digest) == kept
+    assert files.keep_input(source, tmp_path, digest) == kept
     source.write_bytes(b"edited")
     assert kept.read_bytes() == b"pixels"
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
@@ -126,15 +126,15 @@ def test_an_input_that_changed_on_the_way_is_refused_and_leaves_nothing(tmp_path
     source = tmp_path / "a.png"
     source.write_bytes(b"edited")
     with pytest.raises(ValueError, match="changed"):
-        run_files.keep_input(source, tmp_path, hashlib.sha256(b"pixels").hexdigest())
+        files.keep_input(source, tmp_path, hashlib.sha256(b"pixels").hexdigest())
     assert list((tmp_path / "wiro_outputs" / ".inputs").iterdir()) == []
     with pytest.raises(ValueError, match="64"):
-        run_files.input_path(tmp_path, "../../x", "a.png")
+        files.input_path(tmp_path, "../../x", "a.png")
 
 
 def test_a_damaged_kept_input_is_replaced(tmp_path: Path) -> None:
     source = tmp_path / "a.png"
     source.write_bytes(b"pixels")
-    kept = run_files.keep_input(source, tmp_path)
+    kept = files.keep_input(source, tmp_path)
     kept.write_bytes(b"half")
-    assert run_files.keep_input(source, tmp_path).read_bytes() == b"pixels"
+    assert files.keep_input(source, tmp_path).read_bytes() == b"pixels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,22 +11,29 @@ from hypothesis import strategies as st
 
 from wiro_nb import config as paths
 from wiro_nb.errors import ConfigError
-from wiro_nb.ids import ALPHABET, UlidMaker, match_ids, new_run_id, short_id
+from wiro_nb.ids import ALPHABET, match_ids, new_run_id, short_id
 from wiro_nb.ledger.history import PastRun, expected_seconds, work_signature, work_units
+
+
+def make_ids(moments_ms: Sequence[int], randomness: bytes) -> list[str]:
+    """Makes an id at each moment, in a process that has made none."""
+    clock = iter(moments_ms)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wiro_nb.ids._last", -1)
+        patch.setattr("time.time_ns", lambda: next(clock) * 1_000_000)
+        patch.setattr("os.urandom", lambda count: randomness)
+        return [new_run_id() for _ in moments_ms]
 
 
 def test_an_id_spells_its_time_and_randomness() -> None:
     # Source: the example of the ULID specification, 01ARZ3NDEKTSV4RRFFQ69G5FAV.
     randomness = 0xD6764C61EFB99302BD5B
-    maker = UlidMaker(lambda: 1469922850259, lambda count: randomness.to_bytes(count, "big"))
-    assert maker.new() == "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    assert make_ids([1469922850259], randomness.to_bytes(10, "big")) == ["01ARZ3NDEKTSV4RRFFQ69G5FAV"]
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=30))
 def test_ids_rise_even_when_the_clock_stands_or_goes_back(moments: list[int]) -> None:
-    clock = iter(moments)
-    maker = UlidMaker(lambda: next(clock), lambda count: b"\xff" * count)
-    made = [maker.new() for _ in moments]
+    made = make_ids(moments, b"\xff" * 10)
     assert made == sorted(set(made))
     assert all(len(one) == 26 and set(one) <= set(ALPHABET) for one in made)
 

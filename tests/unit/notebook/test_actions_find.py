@@ -19,7 +19,7 @@ def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:
     """A ledger whose one run is of this notebook or of another."""
     here = str(Path("/n/here.ipynb"))
     row = SimpleNamespace(notebook=here if mine else str(Path("/n/other.ipynb")))
-    run = SimpleNamespace(id="01M7YPHYZZBRH1WDB364PR7WNT", short_id="r7wnt", row=row)
+    run = SimpleNamespace(id="01M7YPHYZZBRH1WDB364PR7WNT", short_id="r7wnt", snapshot=row)
     manager = SimpleNamespace(get=lambda query, notebook: run)
     monkeypatch.setattr(session, "current_context", lambda: ExecutionContext("kernel-live", here))
     monkeypatch.setattr(session, "current_shell", lambda: SimpleNamespace(user_ns={"seven": 7}))

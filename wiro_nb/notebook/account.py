@@ -5,9 +5,9 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from wiro_nb.errors import ConfigError, InputError
+from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
@@ -15,11 +15,7 @@ from wiro_nb.presentation.account import AccountStatus, Budget, Spent
 from wiro_nb.presentation.formatting import MAX_USD, format_count, format_size, parse_usd
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.redaction import SecretText, register_secret
-from wiro_nb.services.selection import LOCAL, SANDBOX
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
-    from wiro_nb.services.selection import ServiceChoice
+from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice
 
 GROUPS = ("model", "day", "notebook")
 KEY_PAGE = "wiro.ai/panel/project"

@@ -29,11 +29,11 @@ from wiro_nb.presentation.models import (
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.redaction import redact
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.services.catalogue import ModelCard
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import FormController
-    from wiro_nb.schema.types import ModelSchema
-    from wiro_nb.services.catalogue import ModelCard
 
 _MANY, _FEW = 100, 20
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import InputError
+from wiro_nb.execution.run import Run
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.run import actions
@@ -16,13 +17,13 @@ from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, 
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session, source_text
 from wiro_nb.presentation.output import Displayable, Output
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
-    from wiro_nb.presentation.run_list import RunList
-    from wiro_nb.reproduce.compare import Comparison, Side
-    from wiro_nb.reproduce.replay import Replay
-    from wiro_nb.reproduce.verify import Finding
+from wiro_nb.presentation.reproduction import comparison_output, verify_output
+from wiro_nb.presentation.run_list import RunList, runs_output
+from wiro_nb.reproduce.compare import Comparison, Side, compare_sides, find_side, parent_side
+from wiro_nb.reproduce.replay import Replay, find_source, find_sources, plan_rerun, refuse
+from wiro_nb.reproduce.verify import Finding
+from wiro_nb.reproduce.verify import verify as check
+from wiro_nb.session.prices import confirm_total
 
 
 @overload
@@ -94,8 +95,6 @@ def plan(
         UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
         InvalidFile: With `all`: one of the runs cannot be sent.
     """
-    from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse
-
     manager, text = session.manager(), source_text(source)
     options: dict[str, Any] = {"notebook": context.notebook, "ignore_hash": force}
     found = find_sources(manager, text, **options) if all else [find_source(manager, text, **options)]
@@ -120,8 +119,6 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     Raises:
         ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
     """
-    from wiro_nb.session.prices import confirm_total
-
     requests = [item.prepared for item in replays if item.prepared is not None]
     return confirm_total(session.manager(), requests, session.preferences.limits(yes))
 
@@ -132,8 +129,6 @@ def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> 
     Raises:
         WiroError: It cannot be sent.
     """
-    from wiro_nb.reproduce.replay import refuse
-
     if replay.prepared is None:
         raise refuse(replay)
     return submit_or_reuse(replay.prepared, context, options, parent=replay.parent, is_rerun=True)
@@ -150,8 +145,6 @@ def wait_and_list(handles: list[Run], wait: bool | None, forecast: str) -> RunLi
     Raises:
         WiroError: One gave no result, where it waits.
     """
-    from wiro_nb.presentation.run_list import RunList, runs_output
-
     if session.should_wait(current_context(), wait):
         actions.wait_for_all(handles)
     return RunList(
@@ -182,13 +175,10 @@ class Compared:
         return all(item.is_same for item in self.found)
 
     def __repr__(self) -> str:
-        from wiro_nb.presentation.reproduction import comparison_output
-
         return "\n".join(comparison_output(item).text for item in self.found)
 
     def _ipython_display_(self) -> None:
         from wiro_nb.notebook.display import publish
-        from wiro_nb.presentation.reproduction import comparison_output
 
         view = self._side_by_side()
         for item in self.found:
@@ -218,8 +208,6 @@ def compare(*sources: str | Path | Run) -> Compared:
         UnknownRun, BadRecord: One of them is not there.
         MissingExtra: Files differ, and PyAV is not installed to look at their pictures.
     """
-    from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
-
     manager, notebook = session.manager(choose=False), current_context().notebook
 
     def side_of(source: str | Path | Run) -> Side:
@@ -249,8 +237,6 @@ class Verified(Displayable):
 
     def output(self) -> Output:
         """Returns the table of what is not well."""
-        from wiro_nb.presentation.reproduction import verify_output
-
         return verify_output(self.findings)
 
 
@@ -260,8 +246,6 @@ def verify(*paths: str | Path) -> Verified:
     Args:
         *paths: What to check; without any, this notebook and its outputs, and the ledger itself.
     """
-    from wiro_nb.reproduce.verify import verify as check
-
     manager = session.manager(choose=False)
     if paths:
         return Verified(check(manager, [Path(path) for path in paths]))

@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wiro_nb.errors import InputError
+from wiro_nb.execution.run import Run
+from wiro_nb.films import Film
+from wiro_nb.films.extend import read_shots
+from wiro_nb.films.join import find_parts, join_parts
+from wiro_nb.films.plan import FilmPlan, FilmTarget, plan_film, plan_rebuild
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
 from wiro_nb.notebook.session import session, source_text
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
-    from wiro_nb.films import Film
-    from wiro_nb.films.plan import FilmPlan, FilmTarget
+from wiro_nb.reproduce.replay import find_source
 
 
 def film(
@@ -88,8 +89,6 @@ def make_target(
     out: str | Path, crossfade_s: float, audio: str | Path | None, options: SubmitOptions
 ) -> FilmTarget:
     """Returns where and how a film is joined. Raises as `film`."""
-    from wiro_nb.films.plan import FilmTarget
-
     folder = current_context().folder
     path, sound = target_path(out, folder), None if audio is None else target_path(audio, folder)
     return FilmTarget(path, folder, crossfade_s, sound, options.max_cost_usd, options.out_dir)
@@ -104,9 +103,6 @@ def make_plan(
     shared: Mapping[str, Any],
 ) -> FilmPlan:
     """Works a film out for a notebook; sends nothing. Raises as `film`."""
-    from wiro_nb.films.extend import read_shots
-    from wiro_nb.films.plan import plan_film
-
     origin = origin_of(current_context(), options.kind)
     shots = read_shots(given, model=model, shared=shared)
     return plan_film(session.manager(), shots, title=target.path.stem, origin=origin, fresh=options.fresh)
@@ -114,8 +110,6 @@ def make_plan(
 
 def start(plan: FilmPlan, target: FilmTarget, *, yes: bool = False) -> Film:
     """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
-    from wiro_nb.films import Film
-
     handle = Film.start(session.manager(), plan, target, session.preferences.limits(yes))
     if handle.runs:
         session.last_run = handle.runs[-1]
@@ -124,9 +118,6 @@ def start(plan: FilmPlan, target: FilmTarget, *, yes: bool = False) -> Film:
 
 def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
     """Works out how a film is made again; None where the source is no film. Raises as `film`."""
-    from wiro_nb.films.plan import plan_rebuild
-    from wiro_nb.reproduce.replay import find_source
-
     context, manager = current_context(), session.manager()
     found = find_source(manager, source, notebook=context.notebook, ignore_hash=force)
     if not found.is_film:
@@ -158,8 +149,6 @@ def join(
         UnknownRun, BadRecord: There is no such run or file.
         MissingExtra: PyAV is not installed.
     """
-    from wiro_nb.films.join import find_parts, join_parts
-
     context = current_context()
     named = [str(source) if isinstance(source, Path) else source_text(source) for source in sources]
     parts = find_parts(session.manager(choose=False), named, context.notebook)

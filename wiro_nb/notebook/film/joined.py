@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from wiro_nb.films.join import JoinedFilm
+from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run.display import make_thumb
@@ -72,8 +73,6 @@ class FilmFile(Displayable):
 
 def read_film_poster(path: Path) -> bytes | None:
     """Returns a picture of a film as JPEG, small enough to be saved with a strip of shots, or None."""
-    from wiro_nb.media.decode import make_poster
-
     try:
         return make_poster(path, _POSTER_BYTES)
     except OSError:
@@ -87,8 +86,6 @@ def make_strip_thumb(poster: bytes) -> bytes:
 
 def make_posters(paths: list[Path]) -> list[bytes | None]:
     """Returns a picture of each clip, small enough for a strip of many."""
-    from wiro_nb.media.decode import make_poster
-
     return [make_strip_thumb(poster) if (poster := make_poster(path)) else None for path in paths]
 
 

@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroError
+from wiro_nb.execution.inputs import resolve_inputs
+from wiro_nb.execution.run import Run
 from wiro_nb.notebook.bridge import FormResults, Results, bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import show_messages
@@ -18,14 +20,16 @@ from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, 
 from wiro_nb.notebook.session import session, source_text
 from wiro_nb.presentation.formatting import format_budget, format_usd, shorten
 from wiro_nb.presentation.models import format_estimate
+from wiro_nb.provenance.other_tools import match_inputs
+from wiro_nb.reproduce.plan import plan_replay
+from wiro_nb.reproduce.replay import Source, find_input, record_of
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
+from wiro_nb.schema.values import prepare
 from wiro_nb.services.selection import SANDBOX
 
 if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
     from wiro_nb.notebook.form.form import ModelForm
-    from wiro_nb.reproduce.replay import Source
 
 _LISTED = 8
 
@@ -67,8 +71,6 @@ def form(
 
 def _take_settings(found: Mapping[str, Any], schema: ModelSchema) -> dict[str, Any]:
     """Returns the settings of another program that the model takes, and says which those are and which not."""
-    from wiro_nb.provenance.other_tools import match_inputs
-
     inputs = [item for item in schema.parameters if not item.is_file]
     taken = match_inputs(
         found["settings"], {item.id: [option.value for option in item.options] for item in inputs}
@@ -151,9 +153,6 @@ class FormController:
         return choice.free_label, f"simulated price: {words}" if "$" in words and choice.name == SANDBOX else ""
 
     def _estimate(self, values: Mapping[str, Any]) -> str:
-        from wiro_nb.execution.inputs import resolve_inputs
-        from wiro_nb.schema.values import prepare
-
         manager, schema = session.manager(), self._priced
         prepared = prepare(
             schema,
@@ -289,16 +288,11 @@ def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
 
 
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
-    from wiro_nb.reproduce.replay import Source, record_of
-
     return fitting_values(Source(record_of(handle.snapshot), handle.short_id, "ledger"), schema)
 
 
 def fitting_values(source: Source, schema: ModelSchema) -> dict[str, Any]:
     """Returns what of a record fits a model: files from stores of inputs or the web, never a path it names."""
-    from wiro_nb.reproduce.plan import plan_replay
-    from wiro_nb.reproduce.replay import find_input
-
     find_file = find_input(session.manager(), current_context().folder, source)
     plan = plan_replay(source.record, schema, find_file=find_file)
     return {name: _field_value(value, schema.get(name)) for name, value in plan.values.items()}

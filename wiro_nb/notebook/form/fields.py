@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 
@@ -13,6 +13,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.execution.inputs import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
+from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
 from wiro_nb.notebook.run.display import read_posters
@@ -23,9 +24,7 @@ from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.models import task_categories
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.schema.types import ModelSchema
-
-if TYPE_CHECKING:
-    from wiro_nb.schema.values import Problem
+from wiro_nb.schema.values import Problem, check
 
 Values = dict[str, Any]
 _NEAR_SHOWN = 4
@@ -155,8 +154,6 @@ def find_problems(
         values: What they hold.
         shown: Fields whose problems are shown: a field not yet reached shows none.
     """
-    from wiro_nb.schema.values import check
-
     given = given_values(schema, values)
     for name, field in fields.items():
         if isinstance(field, FileField) and name in given:
@@ -230,8 +227,6 @@ class RunSources:
 
     def picture(self, path: Path) -> bytes | None:
         """Returns a small JPEG of a picture or clip, where there is a decoder for it."""
-        from wiro_nb.media.decode import make_poster
-
         try:
             return make_poster(path, _THUMB_BYTES)
         except (OSError, WiroError):

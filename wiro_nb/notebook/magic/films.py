@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded
+from wiro_nb.films.plan import FilmPlan, FilmTarget
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.options import check_variable, evaluate_values, show_view, submit_options
 from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, split_shots
 from wiro_nb.presentation.command_table import FILM, SHOT
 from wiro_nb.presentation.film import plan_output
-
-if TYPE_CHECKING:
-    from wiro_nb.films.plan import FilmPlan, FilmTarget
 
 
 def call_film(line: str, body: str) -> Any:

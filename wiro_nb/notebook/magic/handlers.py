@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from IPython.core.error import UsageError
 
 from wiro_nb.errors import WiroError
+from wiro_nb.films.extend import plan_extension
 from wiro_nb.notebook import account
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import publish
@@ -101,8 +102,6 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
 
 def _extend(parsed: Parsed, body: str = "") -> Any:
     """Starts the run that goes on from a clip; the body of a cell holds settings and the prompt."""
-    from wiro_nb.films.extend import plan_extension
-
     check_variable(parsed)
     handle, model = find_run(parsed.arguments["RUN"]), parsed.arguments.get("MODEL")
     frame, at = parsed.option("frame"), parsed.option("at")

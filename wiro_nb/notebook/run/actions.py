@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wiro_nb.errors import TimedOut, WiroError
+from wiro_nb.execution.run import Run
+from wiro_nb.films.extend import plan_extension
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import find_unsaved, finish, wait_for
@@ -25,6 +27,8 @@ from wiro_nb.notebook.run.submit import (
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import find_run, session
 from wiro_nb.presentation.formatting import format_count
+from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run_list import (
     FILE_GONE,
     RunList,
@@ -35,10 +39,8 @@ from wiro_nb.presentation.run_list import (
     runs_output,
 )
 from wiro_nb.presentation.status import status_of
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
-    from wiro_nb.presentation.output import Output
+from wiro_nb.session import lineage
+from wiro_nb.session.lineage import chain_text
 
 _CANCEL_TIMEOUT_S = 15.0
 
@@ -121,8 +123,6 @@ def extend(
         UnknownRun, UnknownModel, InvalidParameter, InvalidFile, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits, when the run gave no result.
     """
-    from wiro_nb.films.extend import plan_extension
-
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     given = merge_inputs(inputs, values)
     plan = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
@@ -193,8 +193,6 @@ def show(query: str | Run) -> Run:
     Raises:
         UnknownRun: None, or several.
     """
-    from wiro_nb.session.lineage import chain_text
-
     handle = find_run(query)
     if not handle.done:
         session.manager().follow(handle)
@@ -211,9 +209,6 @@ def tree(query: str | Run) -> Output:
     Raises:
         UnknownRun: None, or several.
     """
-    from wiro_nb.presentation.reproduction import tree_output
-    from wiro_nb.session import lineage
-
     handle = find_run(query)
     return tree_output(lineage.tree(session.manager(choose=False).ledger, handle.snapshot), handle.id)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from wiro_nb.errors import WiroError
+from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
@@ -13,9 +13,6 @@ from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_forecast
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
 
 
 class CardController:

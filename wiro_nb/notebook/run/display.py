@@ -7,17 +7,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.reproduction import made_by_block
 from wiro_nb.presentation.run import run_output
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
 
 _POSTER_LIMIT_BYTES = 16_000
 _FALLBACK_FPS = 16.0
@@ -33,8 +32,6 @@ def static_output(run: Run, notice: str = "") -> Output:
     posters = read_posters(run, snapshot)
     if not record or "made_by" not in record:
         return replace(run_output(snapshot, posters, notice, labels), metadata=metadata)
-    from wiro_nb.presentation.reproduction import made_by_block
-
     made_by = made_by_block(record)
     shown = run_output(snapshot, posters, notice, labels, made_by.html)
     return replace(shown, text="\n".join((shown.text, *made_by.lines)), metadata=metadata)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
@@ -22,7 +23,6 @@ from wiro_nb.presentation.run_list import FILE_GONE, RunList, format_run_cost, f
 from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
     from wiro_nb.notebook.widgets.views import RunTable
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wiro_nb.errors import InputError
+from wiro_nb.execution.inputs import read_run_text
+from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
+from wiro_nb.ledger.state import RunOutput, RunState
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext, injected_parameters
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.execution.run import Run
-    from wiro_nb.schema.values import Prepared
-    from wiro_nb.session.manager import Manager
+from wiro_nb.schema.values import Prepared
+from wiro_nb.session.manager import Manager
+from wiro_nb.session.submission import Batch
 
 ALREADY_MADE = "Already made here: shown at no cost. To run it again: --fresh"
 ALREADY_RUNNING = "Already under way: this is the run started before. To start another one: --fresh"
@@ -98,8 +99,6 @@ def submit_or_reuse(
     Raises:
         BudgetExceeded: It could cost more than `max_cost_usd` or the notebook's budget.
     """
-    from wiro_nb.session.submission import Batch
-
     session.remember_schema(prepared.schema)
     # Pressing Run twice in a form is no loop: only a cell or script that asks twice means two runs.
     returned = set() if options.kind == "form" else session.returned_in(context)
@@ -123,8 +122,6 @@ def submit_or_reuse(
 
 def _notice_of(run: Run, context: ExecutionContext) -> str:
     """Returns what to say of a run that answers a request; without a front end its files are downloaded."""
-    from wiro_nb.ledger.state import RunState
-
     if run.snapshot.state is not RunState.SUCCEEDED:
         return MAY_BE_RUNNING if run.snapshot.state is RunState.UNCERTAIN else ALREADY_RUNNING
     if not run.lacks_files:
@@ -137,8 +134,6 @@ def _notice_of(run: Run, context: ExecutionContext) -> str:
 
 def origin_of(context: ExecutionContext, kind: str) -> Origin:
     """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
-    from wiro_nb.execution.request_rows import Origin
-
     given = injected_parameters() if context.is_headless else None
     return Origin(context.notebook, context.cell_id, context.source_sha256, kind, given)
 
@@ -153,10 +148,6 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
         values: As given: a `Run`, "run:ID", an output or a picture from `run.frame()` names its run.
         manager: Finds runs.
     """
-    from wiro_nb.execution.inputs import read_run_text
-    from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
-    from wiro_nb.ledger.state import RunOutput
-
     for value in values.values():
         for item in value if isinstance(value, (list, tuple)) else (value,):
             info = getattr(item, "info", None)

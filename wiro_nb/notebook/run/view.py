@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from wiro_nb.execution.run import Run
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.live import LiveView, open_views, presenter
@@ -15,7 +16,6 @@ from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
     from wiro_nb.notebook.form.controller import FormController
     from wiro_nb.notebook.widgets import RunCard
 

@@ -69,12 +69,10 @@ def rerun(
             `sweep_limit_usd` together, or their price is unknown; nothing was sent.
         RunFailed: Where it waits, when a run gave no result.
     """
-    context = current_context()
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
-    values = merge_inputs(overrides, values)
-    replays = plan(source, values, context, "python", all=all, force=force)
+    replays = plan(source, merge_inputs(overrides, values), options, all=all, force=force)
     total = confirm(replays, yes) if all else ""
-    handles = [start(replay, context, options) for replay in replays]
+    handles = [start(replay, options) for replay in replays]
     if all:
         return wait_and_list(handles, wait, total)
     return finish(RunView(handles[0]), wait)
@@ -83,8 +81,7 @@ def rerun(
 def plan(
     source: str | Path | Run,
     overrides: Mapping[str, Any],
-    context: ExecutionContext,
-    kind: str,
+    submit: SubmitOptions,
     *,
     all: bool = False,
     force: bool = False,
@@ -95,7 +92,7 @@ def plan(
         UnknownRun, BadRecord, UnknownModel, InvalidParameter: There is no such run, or it does not fit the model.
         InvalidFile: With `all`: one of the runs cannot be sent.
     """
-    manager, text = session.manager(), source_text(source)
+    manager, text, context = session.manager(), source_text(source), current_context()
     options: dict[str, Any] = {"notebook": context.notebook, "ignore_hash": force}
     found = find_sources(manager, text, **options) if all else [find_source(manager, text, **options)]
     if not all and found[0].is_film:
@@ -103,7 +100,7 @@ def plan(
             f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
         )
     found = [item for item in found if not item.is_film]  # its shots are runs of their own
-    replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, kind)) for item in found]
+    replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, submit.kind)) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
     if all and stopped is not None:
         raise refuse(stopped)
@@ -123,7 +120,7 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     return confirm_total(session.manager(), requests, session.preferences.limits(yes))
 
 
-def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> Run:
+def start(replay: Replay, options: SubmitOptions) -> Run:
     """Makes a run again, unless this notebook has done so already.
 
     Raises:
@@ -131,7 +128,7 @@ def start(replay: Replay, context: ExecutionContext, options: SubmitOptions) -> 
     """
     if replay.prepared is None:
         raise refuse(replay)
-    return submit_or_reuse(replay.prepared, context, options, parent=replay.parent, is_rerun=True)
+    return submit_or_reuse(replay.prepared, current_context(), options, parent=replay.parent, is_rerun=True)
 
 
 def wait_and_list(handles: list[Run], wait: bool | None, forecast: str) -> RunList:

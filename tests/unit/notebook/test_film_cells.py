@@ -16,7 +16,7 @@ from wiro_nb.films.plan import FilmTarget
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.notebook.film.joined import make_strip_thumb
 from wiro_nb.notebook.film.view import film_text
-from wiro_nb.notebook.magic import films
+from wiro_nb.notebook.magic.handlers import read_shot
 from wiro_nb.notebook.magic.parser import split_shots
 from wiro_nb.presentation.film import ShotTile, film_output
 from wiro_nb.presentation.status import DONE
@@ -34,7 +34,7 @@ waves
 
 
 def shots_of(body: str) -> Any:
-    return [films.read_shot(head, prompt) for head, prompt in split_shots(body)]
+    return [read_shot(head, prompt) for head, prompt in split_shots(body)]
 
 
 def test_a_body_is_read_as_shots_and_written_again() -> None:

@@ -17,6 +17,7 @@ from wiro_nb.films.plan import FilmPlan, FilmTarget, plan_film, plan_rebuild
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
+from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
 from wiro_nb.notebook.session import session, source_text
 from wiro_nb.reproduce.replay import find_source
@@ -67,21 +68,17 @@ def film(
         ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits: a shot gave no result; what is made is kept.
     """
-    from wiro_nb.notebook.film.view import FilmView
-
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     values = merge_inputs(inputs, shared)
-    if not isinstance(shots, (str, Path)):
+    if isinstance(shots, (str, Path)):
+        if values:
+            raise InputError("a film is made again as it was", hint="Edit this shot, in its view")
+        found = plan_again(str(shots), options)
+        if found is None:
+            raise InputError(f"{shots} is no film", hint=f"%wiro rerun {shots}")
+    else:
         target = make_target(out, crossfade_s, audio, options)
         found = make_plan(shots, target, options, model=model, shared=values), target
-    elif values:
-        raise InputError(
-            "a film is made again as it was, without other inputs", hint="Edit this shot, in its view"
-        )
-    elif (again := plan_again(str(shots), options)) is None:
-        raise InputError(f"{shots} is no film", hint=f"%wiro rerun {shots}")
-    else:
-        found = again
     return finish(FilmView(start(*found, yes=yes)), wait)
 
 

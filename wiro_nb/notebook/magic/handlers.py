@@ -1,39 +1,43 @@
-"""The handlers of the `%wiro` commands and of `%%wiro` cells: they call the public functions."""
+"""The handlers of the `%wiro` commands and of `%%wiro` and `%%wiro_film` cells: they call the public functions."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from IPython.core.error import UsageError
-
-from wiro_nb.errors import WiroError
+from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.films.extend import plan_extension
-from wiro_nb.notebook import account
+from wiro_nb.films.plan import FilmPlan, FilmTarget
+from wiro_nb.notebook import account, reproduce
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import publish
-from wiro_nb.notebook.magic import films
+from wiro_nb.notebook.film import actions as film
+from wiro_nb.notebook.film.view import FilmView
+from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.options import (
     assign,
     cell_values,
     check_variable,
     evaluate_values,
     read_amount,
+    read_option,
     show_view,
     submit_options,
 )
-from wiro_nb.notebook.magic.parser import Parsed, parse_cell_line, parse_line
+from wiro_nb.notebook.magic.parser import Parsed, fail, parse_cell_line, parse_line, split_shots
 from wiro_nb.notebook.models import info, models
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.listing import monitor
 from wiro_nb.notebook.run.submit import origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import find_run, session, source_text
-from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, Command, find_command
+from wiro_nb.notebook.sweep.rendering import preview_sweep
+from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
+from wiro_nb.presentation.film import plan_output
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
-from wiro_nb.presentation.output import Block, Output, compose, message
+from wiro_nb.presentation.output import Block, Output, compose, error_output, message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
@@ -63,7 +67,7 @@ def call_cell(line: str, body: str) -> Any:
     parsed = evaluate_values(parse_cell_line(line))
     model = parsed.arguments["MODEL"]
     if "/" not in model and find_command(model) is not None:
-        _fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
+        fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
     schema = session.schema(model)
     return _run(parsed, schema, cell_values(schema, parsed, body))
 
@@ -71,8 +75,6 @@ def call_cell(line: str, body: str) -> Any:
 def show_error(error: WiroError) -> WiroError:
     """Shows an error as a card in a live front end, and returns it ready to be raised compactly."""
     if current_context().is_live:
-        from wiro_nb.presentation.output import error_output
-
         publish(error_output(error))
         error.is_shown = True
     return error
@@ -87,12 +89,12 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         parameter = schema.get(name)
         if isinstance(value, list) and parameter is not None and not parameter.multiple:
-            _fail(f"{name} is given {len(value)} times; it takes one value")
+            fail(f"{name} is given {len(value)} times; it takes one value")
     if parsed.listed("sweep"):
         return _sweep(parsed, schema, values)
     stray = next((name for name in ("zip", "yes") if parsed.has(name)), None)
     if stray is not None:
-        _fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
+        fail(f"--{stray} belongs to a sweep: --sweep seed=1..6")
     if parsed.has("dry_run"):
         manager, origin = session.manager(), origin_of(current_context(), "magic")
         publish(preview_run(manager, Batch([manager.prepare(schema.slug, values, origin=origin)], origin)))
@@ -104,11 +106,8 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
     """Starts the run that goes on from a clip; the body of a cell holds settings and the prompt."""
     check_variable(parsed)
     handle, model = find_run(parsed.arguments["RUN"]), parsed.arguments.get("MODEL")
-    frame, at = parsed.option("frame"), parsed.option("at")
-    if frame is not None and re.fullmatch(r"-?\d{1,6}", frame) is None:
-        _fail(f"--frame needs a whole number, not {frame!r}")
-    if at is not None and re.fullmatch(r"\d{1,6}(\.\d{1,6})?s?", at) is None:
-        _fail(f"--at needs a time in seconds such as 3.2s, not {at!r}")
+    frame = read_option(parsed, "frame", r"-?\d{1,6}", "a whole number")
+    at = read_option(parsed, "at", r"\d{1,6}(\.\d{1,6})?s?", "a time in seconds such as 3.2s")
     schema = session.schema(model or handle.model)
     plan = plan_extension(
         session.manager(),
@@ -122,36 +121,30 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
 
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
-    from wiro_nb.notebook.sweep.rendering import preview_sweep
-    from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
-
-    context, axes = current_context(), [read_axis(text) for text in parsed.listed("sweep")]
-    plan = make_plan(
-        schema.slug, axes, values, context, "magic", zipped=parsed.has("zip"), fresh=parsed.has("fresh")
-    )
+    axes, options = [read_axis(text) for text in parsed.listed("sweep")], submit_options(parsed)
+    plan = make_plan(schema.slug, axes, values, options, zipped=parsed.has("zip"))
     if parsed.has("dry_run"):
         publish(preview_sweep(plan))
         return None
-    return show_view(SweepView(start(plan, submit_options(parsed), yes=parsed.has("yes"))), parsed)
+    return show_view(SweepView(start(plan, options, yes=parsed.has("yes"))), parsed)
 
 
 def _rerun(parsed: Parsed) -> Any:
-    from wiro_nb.notebook import reproduce
-    from wiro_nb.notebook.film.actions import plan_again
-
-    source, context, is_many = parsed.arguments["RUN|FILE"], current_context(), parsed.has("all")
+    source, is_many, force = parsed.arguments["RUN|FILE"], parsed.has("all"), parsed.has("force")
     check_variable(parsed)
-    if not is_many:
-        found = plan_again(source_text(source), submit_options(parsed), force=parsed.has("force"))
-        if found is not None:
-            return films.rebuild(parsed, found)
-    replays = reproduce.plan(source, parsed.values, context, "magic", all=is_many, force=parsed.has("force"))
+    options = submit_options(parsed)
+    found = None if is_many else film.plan_again(source_text(source), options, force=force)
+    if found is not None:
+        if parsed.values:
+            fail("a film is made again as it was; Edit this shot, in its view, changes a shot")
+        return _make_film(parsed, *found)
+    replays = reproduce.plan(source, parsed.values, options, all=is_many, force=force)
     if parsed.has("dry_run"):
         for replay in replays:
             publish(preview_rerun(session.manager(), replay))
         return message(f"in all {reproduce.confirm(replays, yes=True)}; nothing was sent") if is_many else None
     forecast = reproduce.confirm(replays, parsed.has("yes"))
-    handles = [reproduce.start(replay, context, submit_options(parsed)) for replay in replays]
+    handles = [reproduce.start(replay, options) for replay in replays]
     if is_many:
         assign(parsed, handles)
         return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)
@@ -159,6 +152,73 @@ def _rerun(parsed: Parsed) -> Any:
     notice = session.take_notice(handles[0].id)
     session.set_notice(handles[0].id, " ".join(filter(None, (notice, *lines))))
     return show_view(RunView(handles[0]), parsed)
+
+
+# Films ---------------------------------------------------------------------------------------
+
+
+def call_film(line: str, body: str) -> Any:
+    """Makes the film of a `%%wiro_film` cell and returns the handle, which is displayed already.
+
+    Raises:
+        UsageError: The line or the body cannot be read.
+        WiroError: The film could not start, or failed in a cell that waits.
+    """
+    refuse_keys_in_body(body)
+    parsed = evaluate_values(parse_cell_line(line, FILM))
+    check_variable(parsed)
+    shots = [read_shot(head, prompt) for head, prompt in split_shots(body)]
+    options = submit_options(parsed)
+    out = parsed.option("out") or "film.mp4"
+    target = film.make_target(out, _read_crossfade(parsed), parsed.option("audio"), options)
+    plan = film.make_plan(shots, target, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
+    return _make_film(parsed, plan, target)
+
+
+def _make_film(parsed: Parsed, plan: FilmPlan, target: FilmTarget) -> Any:
+    """Makes a film and shows it; None for a dry run."""
+    if parsed.has("dry_run"):
+        publish(plan_output(plan))
+        return None
+    try:
+        handle = film.start(plan, target, yes=parsed.has("yes"))
+    except (ConfirmationNeeded, BudgetExceeded):
+        publish(plan_output(plan))  # the question is about these shots and prices
+        raise
+    return show_view(FilmView(handle), parsed)
+
+
+def read_shot(head: str, prompt: str) -> dict[str, Any]:
+    """Returns a shot as `wiro_nb.film` takes it: from the words behind `---` and the prompt below.
+
+    Raises:
+        UsageError: The words cannot be read.
+    """
+    parsed = evaluate_values(parse_cell_line(head, SHOT))
+    name, model = parsed.arguments.get("NAME", ""), parsed.arguments.get("MODEL", "")
+    if "/" in name and not model:
+        name, model = "", name
+    found: dict[str, Any] = {"name": name, "model": model}
+    values = dict(parsed.values)
+    if "from" in values:
+        found["from"] = values.pop("from")
+    if prompt and "prompt" in values:
+        fail(f"the prompt of shot {name} is given as a setting and again below it")
+    return {**found, "inputs": {**values, **({"prompt": prompt} if prompt else {})}}
+
+
+def _join(parsed: Parsed) -> Any:
+    return film.join(
+        *parsed.listed("RUN|FILE"),
+        out=parsed.option("out") or "film.mp4",
+        crossfade_s=_read_crossfade(parsed),
+        audio=parsed.option("audio"),
+    )
+
+
+def _read_crossfade(parsed: Parsed) -> float:
+    text = read_option(parsed, "crossfade", r"\d{1,2}(\.\d{1,4})?s?", "seconds such as 0.3")
+    return float((text or "0").rstrip("s"))
 
 
 # Other commands -----------------------------------------------------------------------------
@@ -171,9 +231,7 @@ def _form(parsed: Parsed) -> Any:
 
 
 def _runs(parsed: Parsed) -> Any:
-    limit = parsed.option("limit") or "50"
-    if re.fullmatch(r"0*[1-9][0-9]{0,8}", limit) is None:
-        _fail(f"--limit needs a whole number above 0, not {limit[:20]!r}")
+    limit = read_option(parsed, "limit", r"0*[1-9][0-9]{0,8}", "a whole number above 0") or "50"
     return actions.runs(
         all=parsed.has("all"),
         model=parsed.option("model"),
@@ -184,22 +242,10 @@ def _runs(parsed: Parsed) -> Any:
     )
 
 
-def _compare(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.reproduce import compare
-
-    return compare(*parsed.arguments.values())
-
-
-def _verify(parsed: Parsed) -> Any:
-    from wiro_nb.notebook.reproduce import verify
-
-    return verify(*parsed.listed("PATH"))
-
-
 def _attach(parsed: Parsed) -> Any:
     task = parsed.arguments["TASK"]
     if not task.isdigit():
-        _fail(f"%wiro attach needs a task id, which is digits only, not {task!r}")
+        fail(f"%wiro attach needs a task id, which is digits only, not {task!r}")
     return actions.attach(task)
 
 
@@ -211,7 +257,6 @@ def _budget(parsed: Parsed) -> Any:
 
 
 def _help(parsed: Parsed) -> Any:
-
     name = parsed.arguments.get("COMMAND")
     if name is None:
         return help_output()
@@ -219,12 +264,8 @@ def _help(parsed: Parsed) -> Any:
     if command is None:
         if session.known_schema(name) is not None:
             return info(name)
-        _fail(f"no command {name!r}. All commands: %wiro help")
+        fail(f"no command {name!r}. All commands: %wiro help")
     return help_output(command)
-
-
-def _fail(message: str) -> NoReturn:
-    raise UsageError(message)
 
 
 HANDLERS: dict[str, Callable[[Parsed], Any]] = {
@@ -237,9 +278,9 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "show": lambda parsed: (actions.tree if parsed.has("tree") else actions.show)(parsed.arguments["RUN"]),
     "rerun": _rerun,
     "extend": _extend,
-    "join": films.join,
-    "compare": _compare,
-    "verify": _verify,
+    "join": _join,
+    "compare": lambda parsed: reproduce.compare(*parsed.arguments.values()),
+    "verify": lambda parsed: reproduce.verify(*parsed.listed("PATH")),
     "wait": lambda parsed: actions.wait(parsed.arguments.get("RUN")),
     "cancel": lambda parsed: actions.cancel(parsed.arguments["RUN"]),
     "attach": _attach,
@@ -257,10 +298,8 @@ HANDLERS: dict[str, Callable[[Parsed], Any]] = {
 
 def help_output(about: Command | None = None) -> Output:
     """Returns the list of commands, or everything about one."""
-    return _one_command(about) if about is not None else _all_commands()
-
-
-def _all_commands() -> Output:
+    if about is not None:
+        return _one_command(about)
     listed = (CELL, FILM, *COMMANDS)
     width = max(len(item.title) for item in listed)
     shown = join(h("b", "Commands"), name_table((code(item.title), item.summary) for item in listed))
@@ -275,12 +314,8 @@ def _all_commands() -> Output:
 def _one_command(about: Command) -> Output:
     rows = [(argument.name, argument.help) for argument in about.arguments]
     if about.takes_values:
-        rows.append(
-            (
-                "name=value",
-                "a setting of the model; quotes around values with spaces, name={expression} for a Python value",
-            )
-        )
+        what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
+        rows.append(("name=value", what))
     rows += [(f"{flag.name} {flag.value}".strip(), flag.help) for flag in about.flags]
     head = join(code(about.usage), line(about.summary))
     table = name_table((code(name), text) for name, text in rows) if rows else join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -116,9 +115,7 @@ class WiroMagics(Magics):
         Without an account everything runs in the sandbox, a free service on this machine; %wiro login asks for
         a key.
         """
-        from wiro_nb.notebook.magic import handlers
-
-        return self._call(lambda: handlers.call_cell(line, cell) if cell is not None else handlers.call_line(line))
+        return self._call("call_line", line) if cell is None else self._call("call_cell", line, cell)
 
     @no_var_expand
     @cell_magic
@@ -131,16 +128,14 @@ class WiroMagics(Magics):
         --- waves from=previous
         the second one: it goes on from the last frame of the shot before
         """
-        from wiro_nb.notebook.magic import films
+        return self._call("call_film", line, cell)
 
-        return self._call(lambda: films.call_film(line, cell))
-
-    def _call(self, work: Callable[[], Any]) -> Any:
-        """Returns the value of a magic; an error is shown as one line, or as a card where a person watches."""
+    def _call(self, handler: str, *texts: str) -> Any:
+        """Returns the value of a handler; an error is shown as one line, or as a card where a person watches."""
         from wiro_nb.notebook.magic import handlers
 
         try:
-            return keep_displayed(self.shell, work())
+            return keep_displayed(self.shell, getattr(handlers, handler)(*texts))
         except WiroError as error:
             caught = error
         finally:

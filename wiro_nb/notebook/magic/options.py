@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 from IPython.core.error import UsageError
 
@@ -14,7 +15,7 @@ from wiro_nb.notebook.context import current_shell
 from wiro_nb.notebook.display import show_and_wait
 from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
-from wiro_nb.notebook.magic.parser import Expression, Parsed, parse_body, read_settings
+from wiro_nb.notebook.magic.parser import Expression, Parsed, fail, parse_body, read_settings
 from wiro_nb.notebook.run.submit import SubmitOptions
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.schema.types import ModelSchema
@@ -56,19 +57,19 @@ def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: 
     if target is None and prompt:
         more = read_settings((line for line in prompt.split("\n") if line.strip()), names)
         if more is None:
-            _fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
+            fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
         head, prompt = {**head, **more}, ""
     twice = next((name for name in head if name in values), None)
     if twice is not None:
-        _fail(f"{twice} is given on the first line and again in the body")
+        fail(f"{twice} is given on the first line and again in the body")
     joined: dict[str, Any] = {**values, **head}
     varied = [read_axis(text).name for text in parsed.listed("sweep")]
     if prompt and target is not None:
         if target in joined:
-            _fail(f"{target} is given as a setting and again as the body of the cell")
+            fail(f"{target} is given as a setting and again as the body of the cell")
         joined[target] = prompt
     elif target is not None and target not in (*joined, *varied) and not head and not may_be_bare:
-        _fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
+        fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
     return joined
 
 
@@ -103,12 +104,12 @@ def check_variable(parsed: Parsed) -> None:
     """
     name = parsed.option("as")
     if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
-        _fail(f"--as needs a variable name, not {name!r}")
+        fail(f"--as needs a variable name, not {name!r}")
     if name is not None and hasattr(builtins, name):
-        _fail(f"--as {name} would hide Python's own {name}: choose another name")
+        fail(f"--as {name} would hide Python's own {name}: choose another name")
     shell = current_shell()
     if name is not None and (name.startswith("_") or (shell is not None and name in shell.user_ns_hidden)):
-        _fail(f"--as {name} would hide a name that IPython uses: choose another name")
+        fail(f"--as {name} would hide a name that IPython uses: choose another name")
 
 
 def read_amount(text: str | None, what: str) -> Decimal | None:
@@ -119,9 +120,17 @@ def read_amount(text: str | None, what: str) -> Decimal | None:
     """
     amount = None if text is None else parse_usd(text)
     if text is not None and amount is None:
-        _fail(f"{what} needs an amount from 0 to {MAX_USD} USD such as 0.50, not {text!r}")
+        fail(f"{what} needs an amount from 0 to {MAX_USD} USD such as 0.50, not {text!r}")
     return amount
 
 
-def _fail(message: str) -> NoReturn:
-    raise UsageError(message)
+def read_option(parsed: Parsed, key: str, pattern: str, what: str) -> str | None:
+    """Returns the text of an option, or None.
+
+    Raises:
+        UsageError: It does not match the pattern.
+    """
+    text = parsed.option(key)
+    if text is not None and re.fullmatch(pattern, text) is None:
+        fail(f"--{key} needs {what}, not {text[:20]!r}")
+    return text

@@ -142,7 +142,7 @@ def _read_list(line: str, start: int) -> tuple[Word, int]:
     assert match is not None
     text = match.group()
     if len(re.findall('"', re.sub(r"'[^']*'", "", text))) % 2:
-        _fail(f"a quote is not closed: {line[start:]}")
+        fail(f"a quote is not closed: {line[start:]}")
     name, equals, values = text.partition("=")
     return (Word(values, name) if equals and NAME.match(name) else Word(text)), match.end()
 
@@ -173,7 +173,7 @@ def _read_quoted(line: str, start: int) -> tuple[str, int]:
         raise UsageError(f"a quote is not closed: {line[start:]}")
     position += 1
     if position < len(line) and not line[position].isspace():
-        _fail(f"text follows the closing quote: {line[start : position + 1]}... Use the other quotes around it")
+        fail(f"text follows the closing quote: {line[start : position + 1]}... Use the other quotes around it")
     return "".join(pieces), position
 
 
@@ -221,11 +221,11 @@ def parse_line(line: str) -> Parsed:
     first = words.pop(0)
     command = None if first.name or first.quoted else find_command(first.text)
     if command is None:
-        _fail(_unknown_command(first))
+        fail(_unknown_command(first))
     if command.name == "login" and words:
         for word in words:
             register_secret(word.text)
-        _fail(KEY_REFUSED)
+        fail(KEY_REFUSED)
     return _parse_words(command, words)
 
 
@@ -269,7 +269,7 @@ def split_shots(body: str) -> list[tuple[str, str]]:
         elif shots:
             shots[-1][1].append(line)
         elif head:
-            _fail(f"a shot begins with a line such as: {SEPARATOR} opening. The film begins with: {line}")
+            fail(f"a shot begins with a line such as: {SEPARATOR} opening. The film begins with: {line}")
     return [(head, _trim_blank_lines(lines)) for head, lines in shots]
 
 
@@ -285,7 +285,7 @@ def read_settings(lines: Iterable[str], names: Collection[str] = ()) -> dict[str
         if _HEADER_LINE.match(line.rstrip()) is None and (name not in names or value[:1] not in ("", " ", "\t")):
             return None
         if name in values:
-            _fail(f"{name} is given twice above the {SEPARATOR} line")
+            fail(f"{name} is given twice above the {SEPARATOR} line")
         values[name] = value.strip()
     return values
 
@@ -321,12 +321,12 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: Options)
         known = [item.name for item in command.flags]
         near = get_close_matches(name, known, 1)
         tail = f" Did you mean {near[0]}?" if near else f" It takes: {', '.join(known) or 'no options'}"
-        _fail(f"{command.title} has no option {name}.{tail}")
+        fail(f"{command.title} has no option {name}.{tail}")
     if flag.key in options and not flag.repeats:
-        _fail(f"{name} is given twice")
+        fail(f"{name} is given twice")
     if not flag.value:
         if equals:
-            _fail(f"{name} takes no value")
+            fail(f"{name} takes no value")
         options[flag.key] = True
     elif equals:
         options[flag.key] = inline
@@ -335,7 +335,7 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: Options)
         earlier = present if isinstance(present, list) else []
         options[flag.key] = [*earlier, given] if flag.repeats else given
     else:
-        _fail(f"{name} needs a value: {name} {flag.value}")
+        fail(f"{name} needs a value: {name} {flag.value}")
 
 
 def _bind(command: Command, rest: list[str], options: Options) -> dict[str, str]:
@@ -351,10 +351,10 @@ def _bind(command: Command, rest: list[str], options: Options) -> dict[str, str]
         elif rest:
             bound[argument.name] = rest.pop(0)
         elif argument.required:
-            _fail(f"{command.title} needs {argument.name}: {argument.help}. For example: {command.example}")
+            fail(f"{command.title} needs {argument.name}: {argument.help}. For example: {command.example}")
     if rest:
         hint = " A setting is written name=value" if command.takes_values else ""
-        _fail(f"{command.title} does not understand {rest[0]!r}.{hint} Usage: {command.usage}")
+        fail(f"{command.title} does not understand {rest[0]!r}.{hint} Usage: {command.usage}")
     return bound
 
 
@@ -367,6 +367,6 @@ def _unknown_command(word: Word) -> str:
     return f"no command {typed!r}. {tail}"
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
     """Raises exactly `UsageError`: IPython prints one line for it and a traceback for its subclasses."""
     raise UsageError(message)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import ExecutionContext, current_context
+from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.live import LiveView, presenter
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebase_outputs
@@ -64,25 +64,17 @@ def sweep(
         RunFailed: Where it waits: one gave no result. All others have ended by then.
         DownloadFailed: Where it waits in a headless kernel: a file is not on this machine.
     """
-    context = current_context()
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
-    plan = make_plan(model, grid or {}, merge_inputs(inputs, fixed), context, "python", zipped=zip, fresh=fresh)
+    plan = make_plan(model, grid or {}, merge_inputs(inputs, fixed), options, zipped=zip)
     return finish(SweepView(start(plan, options, yes=yes)), wait)
 
 
 def make_plan(
-    model: str,
-    grid: Grid,
-    fixed: Mapping[str, Any],
-    context: ExecutionContext,
-    kind: str,
-    *,
-    zipped: bool,
-    fresh: bool,
+    model: str, grid: Grid, fixed: Mapping[str, Any], options: SubmitOptions, *, zipped: bool
 ) -> SweepPlan:
     """Works a sweep out for a notebook; sends nothing. Raises as `sweep`."""
-    manager = session.manager()
-    plan = plan_sweep(manager, model, grid, fixed, zipped=zipped, origin=origin_of(context, kind), fresh=fresh)
+    origin = origin_of(current_context(), options.kind)
+    plan = plan_sweep(session.manager(), model, grid, fixed, zipped=zipped, origin=origin, fresh=options.fresh)
     session.remember_schema(plan.schema)
     return plan
 

@@ -43,9 +43,9 @@ def _run_command(words: list[str]) -> int:
             return sandbox.main(words[1:])
         arguments = parse_words(build_parser(), words)
         module, _, function = arguments.handler.partition(":")
-        code = int(getattr(import_module(f"wiro_nb.cli.{module}"), function)(arguments))
+        code = getattr(import_module(f"wiro_nb.cli.{module}"), function)(arguments) or 0
         sys.stdout.flush()  # here a reader that left early is no error; at the interpreter's exit it would be one
-        return code
+        return int(code)
     except WiroError as error:
         from wiro_nb.cli.output import report_error
 

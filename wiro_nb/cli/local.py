@@ -14,25 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, StatusLine, print_json, print_table, say
+from wiro_nb.cli.runs import read_values
 from wiro_nb.errors import ConfirmationNeeded, InputError, UnknownModel
+from wiro_nb.local_models import pull, weights
 from wiro_nb.local_models.catalog import LocalModel, Repository, find, models
 from wiro_nb.local_models.doctor import Check, check_machine, check_models, probe_machine
-from wiro_nb.local_models.pull import (
-    Download,
-    accept_licences,
-    check_space,
-    fetch,
-    open_licences,
-    plan_download,
-)
-from wiro_nb.local_models.weights import (
-    locate,
-    missing,
-    pull_command,
-    read_manifest,
-    repository_dir,
-    weights_dirs,
-)
+from wiro_nb.local_models.pull import Download
+from wiro_nb.local_models.weights import locate, missing
 from wiro_nb.presentation.formatting import format_size, format_time_left
 from wiro_nb.schema import find_bundled, near_models
 from wiro_nb.schema.coerce import ValueRefused, coerce
@@ -45,11 +33,12 @@ def local(arguments: argparse.Namespace) -> int:
     """Performs one of `ACTIONS`."""
     if arguments.action in ("pull", "rm") and not arguments.model:
         raise InputError("a model is missing", hint=f"wiro-nb local {arguments.action} wiro/animate-diff")
-    if arguments.action == "pull":
-        return _pull(arguments)
     if arguments.action == "rm":
         return _remove(_find(arguments.model))
-    return _doctor(arguments) if arguments.action == "doctor" else _list(arguments)
+    if arguments.action == "doctor":
+        return _doctor(arguments)
+    (_pull if arguments.action == "pull" else _list)(arguments)
+    return EXIT_DONE
 
 
 def _find(name: str) -> LocalModel:
@@ -67,31 +56,30 @@ def _find(name: str) -> LocalModel:
 # pull --------------------------------------------------------------------------------------------
 
 
-def _pull(arguments: argparse.Namespace) -> int:
+def _pull(arguments: argparse.Namespace) -> None:
     model = _find(arguments.model)
     lacking = missing(model, _settings(model, arguments.values))
     if not lacking:
         print(f"The weights of {model.name} are here.")
-        return EXIT_DONE
-    root = weights_dirs()[0]
-    downloads = [plan_download(repository, root) for repository in lacking]
+        return
+    root = weights.weights_dirs()[0]
+    downloads = [pull.plan_download(repository, root) for repository in lacking]
     _show(downloads, root)
-    check_space(downloads, root)
-    _accept(open_licences(downloads), given=arguments.accept_licence)
+    pull.check_space(downloads, root)
+    _accept(pull.open_licences(downloads), given=arguments.accept_licence)
     for download in downloads:
         with _progress(download):
-            fetch(download, root)
+            pull.fetch(download, root)
     print(f"The weights of {model.name} are here. Next: wiro-nb local doctor")
-    return EXIT_DONE
 
 
-def _settings(model: LocalModel, values: Sequence[str]) -> Mapping[str, Any]:
+def _settings(model: LocalModel, values: list[str]) -> Mapping[str, Any]:
     """Returns the settings of a run: the defaults, and the given ones typed as for a run."""
     schema = find_bundled(model.name)
     parameters = {item.id: item for item in schema.parameters} if schema is not None else {}
     chosen: dict[str, Any] = {name: item.default for name, item in parameters.items()}
-    for name, separator, value in (item.partition("=") for item in values):
-        if not separator or name not in parameters:
+    for name, value in read_values(values, []).items():
+        if name not in parameters:
             raise InputError(f"{name} is no input of {model.name}", hint=f"wiro-nb schema {model.name}", name=name)
         try:
             chosen[name] = coerce(parameters[name], value)
@@ -140,7 +128,7 @@ def _accept(downloads: Sequence[Download], *, given: bool) -> None:
             print(f"{licence}: https://huggingface.co/{item.repository.id}")
         if input("Do you accept these licences? [yes/no] ").strip().lower() not in ("y", "yes"):
             raise InputError("the licences were not accepted, so nothing was downloaded", hint="")
-    accept_licences(downloads)
+    pull.accept_licences(downloads)
 
 
 @contextmanager
@@ -172,7 +160,7 @@ def _progress(download: Download) -> Iterator[None]:
 # list, doctor, rm --------------------------------------------------------------------------------
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> None:
     rows = []
     for model in models():
         lacking = missing(model, {})
@@ -185,11 +173,10 @@ def _list(arguments: argparse.Namespace) -> int:
             print_json({"model": model.name, "is_here": not lacking, "repositories": here})
         extra = [item for item in model.repositories if item.settings]
         present = f"{sum(locate(item) is not None for item in extra)} of {len(extra)}" if extra else ""
-        rows.append((model.name, state, present, pull_command(model) if lacking else ""))
+        rows.append((model.name, state, present, weights.pull_command(model) if lacking else ""))
     if not arguments.json:
         print_table(rows, heads=("model", "weights", "for settings", "next"))
         print("Weights for one setting: wiro-nb local pull MODEL name=value")
-    return EXIT_DONE
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -221,8 +208,8 @@ def _remove(model: LocalModel) -> int:
     }
     freed, left = 0, []
     for repository in model.repositories:
-        for folder in (repository_dir(root, repository.id) for root in weights_dirs()):
-            manifest = read_manifest(folder)
+        for folder in (weights.repository_dir(root, repository.id) for root in weights.weights_dirs()):
+            manifest = weights.read_manifest(folder)
             if manifest is not None and repository.id not in others:
                 freed += sum(manifest.files.values())
                 shutil.rmtree(folder)

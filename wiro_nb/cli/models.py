@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from wiro_nb.cli.output import EXIT_DONE, open_manager, print_json, print_text, say
+from wiro_nb.cli.output import open_manager, print_json, print_text, say
 from wiro_nb.errors import ConnectFailed, InputError, UnreadableSchema
 from wiro_nb.presentation.models import ModelInfo, listed_models, models_output
 from wiro_nb.provenance.reading import is_there
@@ -19,7 +19,7 @@ _CARD_FACTS = ("slug", "title", "description", "categories", "tags", "cover", "r
 _MAX_PAGE_BYTES = 5_000_000
 
 
-def models(arguments: argparse.Namespace) -> int:
+def models(arguments: argparse.Namespace) -> None:
     """Lists the service's models, or the bundled ones where it cannot be reached."""
     query = " ".join(arguments.query)
     manager = open_manager(arguments)
@@ -29,17 +29,15 @@ def models(arguments: argparse.Namespace) -> int:
             print_json({name: getattr(card, name) for name in _CARD_FACTS})
     else:
         print_text(models_output(cards, query, choice.label, choice.free_label).text)
-    return EXIT_DONE
 
 
-def schema(arguments: argparse.Namespace) -> int:
+def schema(arguments: argparse.Namespace) -> None:
     """Prints a model's inputs, read from the service, a file or an address."""
     found = _read(arguments)
     if arguments.json:
         print_json(found.to_dict())
     else:
         print_text(ModelInfo(found).output().text)
-    return EXIT_DONE
 
 
 def _read(arguments: argparse.Namespace) -> ModelSchema:
@@ -97,7 +95,7 @@ def _fetch(url: str) -> bytes:
 # Keys ----------------------------------------------------------------------------------------
 
 
-def login(arguments: argparse.Namespace) -> int:
+def login(arguments: argparse.Namespace) -> None:
     """Checks a key with its service and stores it; from a pipe the first two lines are key and secret."""
     from wiro_nb.session import get_manager
 
@@ -109,16 +107,14 @@ def login(arguments: argparse.Namespace) -> int:
     place = services.login(key, secret or None, name=arguments.name, base_url=arguments.base_url)
     where = "system's keyring" if place == "keyring" else "data folder of wiro_nb, readable by you alone"
     say(f"The key works and is kept in the {where}. To use it: --service {arguments.name}")
-    return EXIT_DONE
 
 
-def logout(arguments: argparse.Namespace) -> int:
+def logout(arguments: argparse.Namespace) -> None:
     """Removes a stored key."""
     from wiro_nb.session import get_manager
 
     removed = get_manager().services.logout(arguments.name)
     say(f"The key of {arguments.name} is removed." if removed else f"No key of {arguments.name} was stored.")
-    return EXIT_DONE
 
 
 def _read_secret(prompt: str) -> SecretText:

@@ -37,6 +37,7 @@ _SHELL_PHRASES = {
 _MAGIC = re.compile(r"(?<!%)%wiro(?: ([a-z]\w*))?")
 
 EXIT_DONE, EXIT_RUN, EXIT_INPUT, EXIT_SERVICE = 0, 1, 2, 3
+"""What the function of a command returns; None is `EXIT_DONE`."""
 
 
 def report_error(error: errors.WiroError) -> int:

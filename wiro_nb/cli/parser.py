@@ -63,7 +63,7 @@ def _read_commands() -> dict[str, Command]:
 COMMANDS = _read_commands()
 
 
-def completion(arguments: argparse.Namespace) -> int:
+def completion(arguments: argparse.Namespace) -> None:
     """Prints a completion script: `eval "$(wiro-nb completion bash)"`."""
     cases = []
     for name, command in COMMANDS.items():
@@ -83,7 +83,6 @@ def completion(arguments: argparse.Namespace) -> int:
         "complete -o default -F _wiro_nb wiro-nb",
     ]
     print("\n".join(script))
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

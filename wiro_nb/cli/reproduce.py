@@ -44,7 +44,8 @@ def rerun(arguments: argparse.Namespace) -> int:
     else:
         found = [find_source(manager, arguments.source, ignore_hash=arguments.force)]
     if not arguments.all and found[0].is_film:
-        return _rebuild(manager, found[0], arguments)
+        _rebuild(manager, found[0], arguments)
+        return EXIT_DONE
     found = [item for item in found if not item.is_film]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=Origin(kind="cli")) for item in found]
     if arguments.dry_run:
@@ -76,7 +77,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     return max(codes)
 
 
-def compare(arguments: argparse.Namespace) -> int:
+def compare(arguments: argparse.Namespace) -> None:
     """Prints what differs between two runs or clips; the exit code is 0 whatever came out."""
     from wiro_nb.presentation.reproduction import comparison_output
     from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
@@ -92,7 +93,6 @@ def compare(arguments: argparse.Namespace) -> int:
         print_json(found.to_dict())
     else:
         print_text(comparison_output(found).text)
-    return EXIT_DONE
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -110,7 +110,7 @@ def verify(arguments: argparse.Namespace) -> int:
     return EXIT_RUN if has_problem else EXIT_DONE
 
 
-def seal(arguments: argparse.Namespace) -> int:
+def seal(arguments: argparse.Namespace) -> None:
     """Writes the records of closed notebooks into their metadata."""
     from wiro_nb.reproduce.seal import seal as seal_notebook
 
@@ -123,10 +123,9 @@ def seal(arguments: argparse.Namespace) -> int:
         else:
             state = f"{len(item.added)} added" if item.changed else "nothing to add"
             print(f"{item.path}: {len(item.run_ids)} runs in its metadata, {state}")
-    return EXIT_DONE
 
 
-def export(arguments: argparse.Namespace) -> int:
+def export(arguments: argparse.Namespace) -> None:
     """Writes a crate, and prints a table."""
     from wiro_nb.provenance.export import write_csv
     from wiro_nb.reproduce.replay import find_sources
@@ -143,7 +142,6 @@ def export(arguments: argparse.Namespace) -> int:
         say(f"crate written: {_write_crate(manager, found, arguments)}")
     if arguments.csv:
         print(write_csv([item.record for item in found]), end="")
-    return EXIT_DONE
 
 
 def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Namespace) -> Path:
@@ -229,7 +227,7 @@ def _price(manager: Manager, replay: Replay) -> str:
 # Films ---------------------------------------------------------------------------------------
 
 
-def join(arguments: argparse.Namespace) -> int:
+def join(arguments: argparse.Namespace) -> None:
     """Joins clips into one film and prints where it is."""
     from wiro_nb.films.join import find_parts, join_parts
 
@@ -243,10 +241,10 @@ def join(arguments: argparse.Namespace) -> int:
         on_progress=lambda done, total: line.rewrite(f"{done} of {total} frames"),
     )
     line.close()
-    return _report(film, as_json=arguments.json)
+    _report(film, as_json=arguments.json)
 
 
-def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) -> int:
+def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) -> None:
     """Makes a film again from its record, waits for it, and prints where it is."""
     from wiro_nb.execution.request_rows import Origin
     from wiro_nb.films import Film
@@ -258,7 +256,7 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     plan, target = plan_rebuild(manager, source, origin=Origin(kind="cli"), fresh=arguments.fresh)
     say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {describe_plan(plan)}")
     if arguments.dry_run:
-        return EXIT_DONE
+        return
     target = replace(target, max_cost_usd=read_amount(arguments.max_cost), out_dir=arguments.out)
     film, line = Film.start(manager, plan, target, _limits(arguments.yes)), StatusLine()
     film.on_change(lambda: line.rewrite(f"{film!r}"))
@@ -266,14 +264,13 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     line.close()
     if film.joined is None:
         raise InputError(f"{source.name} has one part: it is made, and nothing is joined", hint="%wiro runs")
-    return _report(film.joined, as_json=arguments.json)
+    _report(film.joined, as_json=arguments.json)
 
 
-def _report(film: JoinedFilm, *, as_json: bool) -> int:
+def _report(film: JoinedFilm, *, as_json: bool) -> None:
     if as_json:
         print_json(film.record)
-        return EXIT_DONE
+        return
     print(film.path)
     for sentence in film.sentences:
         say(f"  {as_shell(sentence)}")
-    return EXIT_DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from wiro_nb.cli.output import (
     say,
 )
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
-from wiro_nb.ledger.state import RunState, Snapshot
+from wiro_nb.ledger.state import RunState
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 from wiro_nb.presentation.run import run_text
 from wiro_nb.provenance.made_by import made_by_notes
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
-_POLL_S = 0.2
+_POLL_S = 0.05
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,7 +89,7 @@ def _forecast(manager: Manager, prepared: Prepared) -> dict[str, Any]:
     return {**describe_request(prepared), "service": manager.service_name, "price": price, "seconds": seconds}
 
 
-def runs(arguments: argparse.Namespace) -> int:
+def runs(arguments: argparse.Namespace) -> None:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
     from wiro_nb.presentation.run_list import describe_filters, runs_in_state, runs_output
 
@@ -97,7 +97,7 @@ def runs(arguments: argparse.Namespace) -> int:
     if arguments.export:
         for line in manager.ledger.export_lines():
             print(escape_controls(line))
-        return EXIT_DONE
+        return
     if arguments.limit < 1:
         raise InputError(f"--limit {arguments.limit} lists nothing", hint="wiro-nb runs --limit 50")
     chosen = {"model": arguments.model, "text": arguments.text}
@@ -109,10 +109,9 @@ def runs(arguments: argparse.Namespace) -> int:
         filters = describe_filters(**chosen, state=arguments.state)
         snapshots = [item.snapshot for item in found]
         print_text(runs_output(snapshots, where="in the ledger", filters=filters).text)
-    return EXIT_DONE
 
 
-def show(arguments: argparse.Namespace) -> int:
+def show(arguments: argparse.Namespace) -> None:
     """Shows one run of the ledger, and what it was made from."""
     from wiro_nb.presentation.reproduction import tree_output
     from wiro_nb.session.lineage import chain_text, tree
@@ -125,12 +124,11 @@ def show(arguments: argparse.Namespace) -> int:
             print_json(found.to_dict())
         else:
             print_text(tree_output(found, handle.id).text)
-        return EXIT_DONE
+        return
     _report(handle, as_json=arguments.json)
     chain = chain_text(manager.ledger, handle.snapshot)
     if chain:
         print(f"  made from  {chain}", file=sys.stderr if arguments.json else sys.stdout)
-    return EXIT_DONE
 
 
 def wait(arguments: argparse.Namespace) -> int:
@@ -144,7 +142,7 @@ def wait(arguments: argparse.Namespace) -> int:
     return follow(handle, as_json=arguments.json)
 
 
-def cancel(arguments: argparse.Namespace) -> int:
+def cancel(arguments: argparse.Namespace) -> None:
     """Cancels a run that is waiting or running."""
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
@@ -158,7 +156,6 @@ def cancel(arguments: argparse.Namespace) -> int:
     handle.cancel()
     handle.wait(check=False)
     _report(handle, as_json=arguments.json)
-    return EXIT_DONE
 
 
 def attach(arguments: argparse.Namespace) -> int:
@@ -171,7 +168,7 @@ def attach(arguments: argparse.Namespace) -> int:
     return follow(manager.attach(arguments.task, origin=Origin(kind="cli")), as_json=arguments.json)
 
 
-def forget(arguments: argparse.Namespace) -> int:
+def forget(arguments: argparse.Namespace) -> None:
     """Takes a run off the list; what it cost still counts, its files stay."""
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
@@ -179,10 +176,9 @@ def forget(arguments: argparse.Namespace) -> int:
     say(f"Removed run {handle.short_id} from the list. Its files are kept.")
     if arguments.json:
         print_json(handle.record or _facts(handle))
-    return EXIT_DONE
 
 
-def record(arguments: argparse.Namespace) -> int:
+def record(arguments: argparse.Namespace) -> None:
     """Prints the records of a source, one JSON value a line, or the settings that another program wrote."""
     from wiro_nb.provenance.find import find_settings
     from wiro_nb.reproduce.replay import find_sources
@@ -195,7 +191,7 @@ def record(arguments: argparse.Namespace) -> int:
         if settings is None:
             raise
         print_json(settings)
-        return EXIT_DONE
+        return
     for item in found:
         if item.kind == "ledger" and manager.get(item.run_id).record is None:
             raise UnknownRun(
@@ -203,7 +199,6 @@ def record(arguments: argparse.Namespace) -> int:
                 hint=f"%wiro wait {item.short_id}",
             )
         print_json(item.record)
-    return EXIT_DONE
 
 
 def _download_missing(handle: Run) -> None:
@@ -219,19 +214,11 @@ def _download_missing(handle: Run) -> None:
 
 def _wait_until_sent(handle: Run) -> None:
     """Waits until the service knows the run, for a process that ends must not leave one half sent."""
-    known = threading.Event()
-
-    def look(snapshot: Snapshot) -> None:
-        if snapshot.state not in (RunState.PLANNED, RunState.SUBMITTING):
-            known.set()
-
     line = ProgressLine()
-    stops = [handle.on_change(look), handle.on_change(line)]
-    look(handle.snapshot)
-    while not known.wait(_POLL_S):
-        look(handle.snapshot)
-    for stop in stops:
-        stop()
+    stop = handle.on_change(line)
+    while handle.state in (RunState.PLANNED, RunState.SUBMITTING):
+        time.sleep(_POLL_S)
+    stop()
     line.close()
 
 

@@ -232,8 +232,9 @@ class Film:
         stops: list[Callable[[], None]] = []
         followed: set[str] = set()
         try:
-            while not self._is_stopped and not self._is_settled():
-                for place in range(len(self.shots)):
+            places = range(len(self.shots))
+            while not self._is_stopped and not all(map(self._has_ended, places)):
+                for place in places:
                     self._take_step(place)
                 for run in self.runs:
                     if run.id not in followed:
@@ -256,27 +257,23 @@ class Film:
             self._ended.set()
             self._notify()
 
-    def _is_settled(self) -> bool:
-        return all(
-            problem is not None or (run is not None and run.done)
-            for run, problem in zip(self._runs, self._problems, strict=True)
-        )
+    def _has_ended(self, place: int) -> bool:
+        """Returns whether nothing more will happen to a shot."""
+        run = self._runs[place]
+        return self._problems[place] is not None or (run is not None and run.done)
 
     def _take_step(self, place: int) -> None:
         """Sends a shot whose source is there, or notes why it never will be."""
         shot = self.shots[place]
         if self._runs[place] is not None or self._problems[place] is not None or self._is_stopped:
             return
-        source = self._runs[self.plan.place(shot.source)] if shot.source else None
-        if shot.source and source is None:
-            if self._problems[self.plan.place(shot.source)] is not None:
+        if shot.source:
+            before = self.plan.place(shot.source)
+            source, has_ended = self._runs[before], self._has_ended(before)
+            if has_ended and (source is None or source.state is not RunState.SUCCEEDED):
                 self._problems[place] = RunFailed(f"not sent: it goes on from {shot.source}", billed="")
-            return
-        if source is not None and not source.done:
-            return
-        if source is not None and source.state is not RunState.SUCCEEDED:
-            self._problems[place] = RunFailed(f"not sent: it goes on from {shot.source}", billed="")
-            return
+            if not has_ended or self._problems[place] is not None:
+                return
         try:
             self._submit(place)
         except WiroError as error:  # a budget that is used up, a clip that is gone: what exists is kept

@@ -170,21 +170,6 @@ def _refused(message: str, hint: str) -> InputError:
 # The extension of a clip ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """The request that extends a run.
-
-    Attributes:
-        model: Slug of the model that continues.
-        values: Its inputs, the picture as "run:ID#FRAME".
-        frame: Of the clip, from 0, or negative from the end.
-    """
-
-    model: str
-    values: dict[str, object]
-    frame: int
-
-
 def plan_extension(
     manager: Manager,
     run: Run,
@@ -193,7 +178,7 @@ def plan_extension(
     model: str | None = None,
     frame: int | None = None,
     at_s: float | None = None,
-) -> Extension:
+) -> tuple[str, dict[str, object]]:
     """Works out the request that goes on from a frame of a run's clip. Sends nothing.
 
     Args:
@@ -203,6 +188,9 @@ def plan_extension(
         model: The model that continues; None for the run's own.
         frame: From 0, or negative from the end; the last one when None.
         at_s: Seconds into the clip, in place of `frame`.
+
+    Returns:
+        Slug of the model that continues, and its inputs, the picture as "run:ID#FRAME".
 
     Raises:
         InputError: The model takes no picture; the message names some that do. Or both
@@ -218,7 +206,7 @@ def plan_extension(
         frame = frame_at(_clip_of(run), at_s)
     frame = -1 if frame is None else frame
     given = {**_settings_of(run, schema), **values}
-    return Extension(schema.slug, {**given, name: f"{RUN_PREFIX}{run.id}#{frame}"}, frame)
+    return schema.slug, {**given, name: f"{RUN_PREFIX}{run.id}#{frame}"}
 
 
 def picture_input(schema: ModelSchema) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -166,7 +167,10 @@ def join_parts(
     """
     started = datetime.now(UTC)
     check_join(target, crossfade_s, audio)
-    sound = _keep_sound(audio, base) if audio is not None else None
+    sound = None
+    if audio is not None:
+        with _reading(audio):
+            sound = keep_input(audio, base)  # where a film that is made again finds it
     clips = [read_clip(part.path) for part in parts]
     continues = [False, *(_goes_on(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
     plan = plan_join(clips, continues, crossfade_s=crossfade_s, has_audio=sound is not None)
@@ -227,7 +231,10 @@ def check_join(target: Path, crossfade_s: float, audio: Path | None) -> None:
     if not 0 <= crossfade_s <= 10:
         raise InputError(f"a crossfade lasts 0 to 10 seconds, not {crossfade_s:g}", hint="--crossfade 0.3")
     if audio is not None:
-        _check_sound(audio)
+        with _reading(audio):
+            kind = sniff_file(audio)
+        if not kind.startswith(("audio/", "video/")):
+            raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
     if target.suffix.lower() != ".mp4":
         raise InputError(f"a film is an MP4, so {target.name} should end in .mp4", hint="--out film.mp4")
     if not is_there(target):
@@ -240,19 +247,10 @@ def check_join(target: Path, crossfade_s: float, audio: Path | None) -> None:
         raise InputError(f"{target.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
 
 
-def _check_sound(audio: Path) -> None:
+@contextmanager
+def _reading(audio: Path) -> Iterator[None]:
     try:
-        kind = sniff_file(audio)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
-    if not kind.startswith(("audio/", "video/")):
-        raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
-
-
-def _keep_sound(audio: Path, base: Path) -> Path:
-    """Copies the sound file into the store of inputs, where a film that is made again finds it."""
-    try:
-        return keep_input(audio, base)
+        yield
     except (OSError, ValueError) as error:
         raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
 

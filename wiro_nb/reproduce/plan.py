@@ -57,6 +57,13 @@ class MissingFile:
     name: str
     sha256: str | None
 
+    @property
+    def message(self) -> str:
+        """One line for people."""
+        known = f" (sha256 {self.sha256[:8]})" if self.sha256 else ""
+        name = self.parameter
+        return f"{name}: the file {self.name}{known} is in no store of inputs here; give {name}=PATH"
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:

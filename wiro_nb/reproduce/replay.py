@@ -26,7 +26,7 @@ from wiro_nb.provenance.find import FoundRecord, find_records, split_source
 from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
-from wiro_nb.reproduce.plan import ReplayPlan, check_prepared, plan_replay
+from wiro_nb.reproduce.plan import Drift, MissingFile, ReplayPlan, check_prepared, plan_replay
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services.catalogue import find_schema
@@ -99,10 +99,9 @@ class Replay:
     @property
     def lines(self) -> list[str]:
         """Everything a person should know before it is sent, one line each."""
-        drift = [item.message for item in self.plan.drift]
-        missing = [_missing_line(item.parameter, item.name, item.sha256) for item in self.plan.missing]
+        problems: list[Drift | MissingFile] = [*self.plan.drift, *self.plan.missing]
         notes = self.prepared.notes if self.prepared is not None else ()
-        return list(dict.fromkeys([*drift, *missing, *self.plan.notes, *notes]))
+        return list(dict.fromkeys([*(item.message for item in problems), *self.plan.notes, *notes]))
 
 
 def quote_name(text: str) -> str:
@@ -214,9 +213,8 @@ def refuse(replay: Replay) -> InvalidParameter:
     """Returns the error that says why a replay cannot be sent, and what to type."""
     plan = replay.plan
     blocking = [item for item in plan.drift if item.blocks]
-    lines = [item.message for item in blocking]
-    lines += [_missing_line(item.parameter, item.name, item.sha256) for item in plan.missing]
-    names = [item.parameter for item in blocking] + [item.parameter for item in plan.missing]
+    problems: list[Drift | MissingFile] = [*blocking, *plan.missing]
+    lines, names = [item.message for item in problems], [item.parameter for item in problems]
     settings = [f"{item.parameter}={'' if item.kind == 'gone' else '...'}" for item in blocking]
     settings += [f"{item.parameter}=PATH" for item in plan.missing]
     kind = InvalidFile if plan.missing and not blocking else InvalidParameter
@@ -334,11 +332,6 @@ def _present_schema(manager: Manager, record: Mapping[str, Any]) -> ModelSchema:
             model=slug,
             near=list(error.near),
         ) from None
-
-
-def _missing_line(parameter: str, name: str, sha256: str | None) -> str:
-    known = f" (sha256 {sha256[:8]})" if sha256 else ""
-    return f"{parameter}: the file {name}{known} is in no store of inputs here; give {parameter}=PATH"
 
 
 def weights_notes(record: Mapping[str, Any], service: str) -> list[str]:

@@ -19,8 +19,8 @@ SMALL: dict[str, Any] = {"prompt": "a storm", "frameNum": "9", "seed": "3"}
 
 def test_the_last_frame_is_the_input_of_a_run_with_the_same_settings(manager: Manager) -> None:
     run = manager.submit(manager.prepare(VACE, SMALL)).wait(60)
-    plan = plan_extension(manager, run, {"prompt": "the storm is over"})
-    handle = manager.submit(manager.prepare(plan.model, plan.values)).wait(60)
+    request = plan_extension(manager, run, {"prompt": "the storm is over"})
+    handle = manager.submit(manager.prepare(*request)).wait(60)
     assert handle.model == VACE
     assert handle.parameters == {**run.parameters, "prompt": "the storm is over"}
     assert handle.record is not None
@@ -31,16 +31,15 @@ def test_the_last_frame_is_the_input_of_a_run_with_the_same_settings(manager: Ma
 
 def test_another_model_takes_the_prompt_and_a_frame_by_its_time(manager: Manager) -> None:
     run = submit(manager, "a cat").wait(60)
-    plan = plan_extension(manager, run, {}, model=VACE, at_s=0.3)  # 8 frames in a second
-    assert (plan.model, plan.frame) == (VACE, 2)
-    assert plan.values == {"prompt": "a cat", "inputImage": f"run:{run.id}#2"}
+    request = plan_extension(manager, run, {}, model=VACE, at_s=0.3)  # 8 frames in a second
+    assert request == (VACE, {"prompt": "a cat", "inputImage": f"run:{run.id}#2"})
 
 
 def test_a_frame_keeps_its_bytes_so_that_nothing_is_paid_twice(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = submit(manager, "a dog").wait(60)
-    values = plan_extension(manager, run, {}, model=VACE).values
+    _, values = plan_extension(manager, run, {}, model=VACE)
     first = request_sha256(manager.prepare(VACE, values))
 
     def encode_otherwise(*_: Any) -> bytes:
@@ -67,8 +66,7 @@ def test_what_cannot_be_continued_is_a_sentence(
     run = submit(manager, "a hen").wait(60)
 
     def prepare() -> None:
-        plan = plan_extension(manager, run, {}, **options)
-        manager.prepare(plan.model, plan.values)
+        manager.prepare(*plan_extension(manager, run, {}, **options))
 
     with pytest.raises(kind, match=reason) as caught:
         prepare()

@@ -29,8 +29,8 @@ def test_a_film_holds_the_records_of_its_parts_and_their_times(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = manager.submit(manager.prepare(VACE, {"prompt": "a storm"})).wait(60)
-    plan = plan_extension(manager, first, {"prompt": "it clears up"})
-    second = manager.submit(manager.prepare(plan.model, plan.values)).wait(60)
+    request = plan_extension(manager, first, {"prompt": "it clears up"})
+    second = manager.submit(manager.prepare(*request)).wait(60)
     assert first.path is not None
     shutil.copyfile(first.path, "stranger.mp4")
     monkeypatch.setattr(

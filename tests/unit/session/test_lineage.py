@@ -25,9 +25,9 @@ def test_an_output_given_as_an_input_names_the_run_that_made_it(manager: Manager
 
 
 def extend(manager: Manager, run: Run, prompt: str) -> Run:
-    plan = plan_extension(manager, run, {"prompt": prompt}, model=VACE)
+    request = plan_extension(manager, run, {"prompt": prompt}, model=VACE)
     parent = {"run_id": run.id, "output": 0, "frame": -1}
-    return manager.submit(manager.prepare(plan.model, plan.values), parent=parent).wait(60)
+    return manager.submit(manager.prepare(*request), parent=parent).wait(60)
 
 
 def test_record_tree_and_crate_say_the_whole_line(manager: Manager, capsys: Any) -> None:

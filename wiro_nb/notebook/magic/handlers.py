@@ -109,7 +109,7 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
     frame = read_option(parsed, "frame", r"-?\d{1,6}", "a whole number")
     at = read_option(parsed, "at", r"\d{1,6}(\.\d{1,6})?s?", "a time in seconds such as 3.2s")
     schema = session.schema(model or handle.model)
-    plan = plan_extension(
+    _, inputs = plan_extension(
         session.manager(),
         handle,
         cell_values(schema, parsed, body, may_be_bare=True),
@@ -117,7 +117,7 @@ def _extend(parsed: Parsed, body: str = "") -> Any:
         frame=None if frame is None else int(frame),
         at_s=None if at is None else float(at.rstrip("s")),
     )
-    return _run(parsed, schema, plan.values)
+    return _run(parsed, schema, inputs)
 
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:

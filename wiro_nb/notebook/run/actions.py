@@ -125,8 +125,8 @@ def extend(
     """
     options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
     given = merge_inputs(inputs, values)
-    plan = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
-    return finish(RunView(start(plan.model, plan.values, options)), wait)
+    request = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
+    return finish(RunView(start(*request, options)), wait)
 
 
 def runs(

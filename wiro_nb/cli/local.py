@@ -16,11 +16,10 @@ from typing import Any
 from wiro_nb.cli.output import EXIT_DONE, EXIT_INPUT, EXIT_RUN, StatusLine, print_json, print_table, say
 from wiro_nb.cli.runs import read_values
 from wiro_nb.errors import ConfirmationNeeded, InputError, UnknownModel
-from wiro_nb.local_models import pull, weights
+from wiro_nb.local_models import weights
 from wiro_nb.local_models.catalog import LocalModel, Repository, find, models
 from wiro_nb.local_models.doctor import Check, check_machine, check_models, probe_machine
-from wiro_nb.local_models.pull import Download
-from wiro_nb.local_models.weights import locate, missing
+from wiro_nb.local_models.weights import Download, locate, missing
 from wiro_nb.presentation.formatting import format_size, format_time_left
 from wiro_nb.schema import find_bundled, near_models
 from wiro_nb.schema.coerce import ValueRefused, coerce
@@ -63,13 +62,13 @@ def _pull(arguments: argparse.Namespace) -> None:
         print(f"The weights of {model.name} are here.")
         return
     root = weights.weights_dirs()[0]
-    downloads = [pull.plan_download(repository, root) for repository in lacking]
+    downloads = [weights.plan_download(repository, root) for repository in lacking]
     _show(downloads, root)
-    pull.check_space(downloads, root)
-    _accept(pull.open_licences(downloads), given=arguments.accept_licence)
+    weights.check_space(downloads, root)
+    _accept(weights.open_licences(downloads), given=arguments.accept_licence)
     for download in downloads:
         with _progress(download):
-            pull.fetch(download, root)
+            weights.fetch(download, root)
     print(f"The weights of {model.name} are here. Next: wiro-nb local doctor")
 
 
@@ -128,7 +127,7 @@ def _accept(downloads: Sequence[Download], *, given: bool) -> None:
             print(f"{licence}: https://huggingface.co/{item.repository.id}")
         if input("Do you accept these licences? [yes/no] ").strip().lower() not in ("y", "yes"):
             raise InputError("the licences were not accepted, so nothing was downloaded", hint="")
-    pull.accept_licences(downloads)
+    weights.accept_licences(downloads)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The models that can run on this machine, and the repositories on the Hugging Face Hub that hold their weights.
 
-The five bundled models are listed here. `local.toml` in the data folder adds other diffusers pipelines, or gives a
-bundled model another repository:
+`models.toml` lists the five bundled models. `local.toml` in the data folder adds other pipelines of diffusers, or
+gives a bundled model another repository:
 
     [models."me/ltx"]                      # owner/name, as %%wiro takes it
     repository = "Lightricks/LTX-Video"
@@ -22,9 +22,6 @@ bundled model another repository:
     files = ["FOLDER/high_noise_model.safetensors", "FOLDER/low_noise_model.safetensors"]  # a transformer each
     steps = 4                              # in place of those that a run asks for
     guidance = 1.0                         # optional, 1.0 unless given
-
-Sizes and licences are those of the repositories' pages, read in November 2026. The least memory is an estimate
-from the size of the weights; that of TI2V-5B was measured.
 """
 
 from __future__ import annotations
@@ -32,6 +29,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +40,9 @@ from wiro_nb.schema.normalise import is_slug
 
 GB = 1_000_000_000
 LOCAL_TOML = "local.toml"
-_MB = 1_000_000
 _MOST_TRANSFORMERS = 2
 _WEIGHT_FILES = ("diffusion_pytorch_model", "model")
 
-APACHE = "apache-2.0"
-OPENRAIL = "creativeml-openrail-m (its use restrictions apply)"
-HUNYUAN = (
-    "Tencent Hunyuan Community License (does not apply in the European Union, United Kingdom and South Korea)"
-)
-_UPSTREAM = "apache-2.0 upstream; see the repository's page"
 NOT_STATED = "not stated on its page"
 
 
@@ -63,12 +54,6 @@ def pipeline_files(*folders: str) -> tuple[str, ...]:
     endings = ["*.json", "*.txt", "*.model"]
     endings += [f"{name}{part}.safetensors" for name in _WEIGHT_FILES for part in ("", "-*-of-*")]
     return ("model_index.json", *(f"{folder}/{ending}" for folder in folders for ending in endings))
-
-
-_ANY_PART = pipeline_files("*")
-_SD15 = pipeline_files("scheduler", "text_encoder", "tokenizer", "unet", "vae")
-_ONE_PART = ("config.json", "diffusion_pytorch_model.safetensors")
-_LORA = ("*.safetensors",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +71,8 @@ class Repository:
 
     id: str
     revision: str = "main"
-    licence: str = APACHE
-    patterns: tuple[str, ...] = _ANY_PART
+    licence: str = "apache-2.0"
+    patterns: tuple[str, ...] = pipeline_files("*")
     bytes_estimate: int = 0
     settings: tuple[tuple[str, str], ...] = ()
 
@@ -145,81 +130,20 @@ class LocalModel:
         return tuple(repository for repository in self.repositories if repository.is_needed(parameters))
 
 
-def _motion_lora(name: str, file_id: int) -> Repository:
-    return Repository(
-        f"guoyww/animatediff-motion-lora-{name}",
-        licence=_UPSTREAM,
-        patterns=("diffusion_pytorch_model.safetensors",),
-        settings=(("loraType", f"FILE:{file_id}"),),
+@cache
+def _bundled_models() -> tuple[LocalModel, ...]:
+    content = tomllib.loads(Path(__file__).with_name("models.toml").read_text("utf-8"))
+    return tuple(
+        LocalModel(**{**entry, "repositories": tuple(map(_bundled_repository, entry["repositories"]))})
+        for entry in content["models"]
     )
 
 
-def _effect_lora(repository: str, effect: str) -> Repository:
-    return Repository(repository, patterns=_LORA, bytes_estimate=359 * _MB, settings=(("effectType", effect),))
-
-
-_ANIMATE_DIFF = (
-    Repository("SG161222/Realistic_Vision_V5.1_noVAE", licence=OPENRAIL, patterns=_SD15),
-    Repository("stabilityai/sd-vae-ft-mse", licence="MIT", patterns=_ONE_PART),
-    Repository(
-        "guoyww/animatediff-motion-adapter-v1-5-2",
-        licence=_UPSTREAM,
-        patterns=_ONE_PART,
-    ),
-    Repository("Yntec/3DCute", licence=OPENRAIL, patterns=_SD15, settings=(("selectedModel", "969"),)),
-    Repository(
-        "liamhvn/SDVN5-3DCuteWave", licence=NOT_STATED, patterns=_SD15, settings=(("selectedModel", "959"),)
-    ),
-    _motion_lora("zoom-in", 169584),
-    _motion_lora("zoom-out", 169585),
-    _motion_lora("pan-left", 169578),
-    _motion_lora("pan-right", 169579),
-    _motion_lora("tilt-up", 169583),
-    _motion_lora("tilt-down", 169582),
-    _motion_lora("rolling-clockwise", 169581),
-    _motion_lora("rolling-anticlockwise", 169580),
-)
-_EFFECTS = (
-    Repository("Wan-AI/Wan2.2-I2V-A14B-Diffusers", bytes_estimate=126 * GB),
-    _effect_lora("Remade-AI/Assassin", "assassin"),
-    _effect_lora("Remade-AI/Jungle", "jungle"),
-    _effect_lora("Remade-AI/crying", "crying"),
-    _effect_lora("Remade-AI/angry-face", "angry-face"),
-    _effect_lora("Remade-AI/Hulk-Transformation", "hulk-transformation"),
-    _effect_lora("Remade-AI/Gun-Shooting", "gun-shooting"),
-    _effect_lora("Remade/Laughing", "laughing"),
-    _effect_lora("Remade-AI/Eye-Close-Up", "eye-close-up"),
-    _effect_lora("Remade-AI/Crash-zoom-in", "crash"),
-    _effect_lora("Remade-AI/360-Orbit", "camera-controls"),
-)
-_HUNYUAN_PARTS = pipeline_files("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae")
-_BUNDLED = (
-    LocalModel("wiro/animate-diff", _ANIMATE_DIFF, "animatediff", 8),
-    LocalModel(
-        "Wan-AI/Wan2.2-TI2V-5B-text-to-video", (Repository("Wan-AI/Wan2.2-TI2V-5B-Diffusers"),), "wan_ti2v", 12
-    ),
-    LocalModel(
-        "pruna/vace",
-        (Repository("Wan-AI/Wan2.1-VACE-14B-diffusers", bytes_estimate=75_200 * _MB),),
-        "wan_vace",
-        24,
-    ),
-    LocalModel("wiro/wan2.2-effects-extra", _EFFECTS, "wan_effects", 24),
-    LocalModel(
-        "wiro/SkyReels-V1",
-        (
-            Repository("hunyuanvideo-community/HunyuanVideo", licence=HUNYUAN, patterns=_HUNYUAN_PARTS),
-            Repository(
-                "Skywork/SkyReels-V1-Hunyuan-I2V",
-                licence=HUNYUAN,
-                patterns=("*.json", "*.safetensors"),
-                bytes_estimate=25_600 * _MB,
-            ),
-        ),
-        "skyreels",
-        24,
-    ),
-)
+def _bundled_repository(entry: Mapping[str, Any]) -> Repository:
+    patterns = entry.get("files") or pipeline_files(*entry.get("parts", "*"))
+    size = round(entry.get("gb", 0) * GB)
+    licence, setting = entry.get("licence", "apache-2.0"), entry.get("setting", {})
+    return Repository(entry["id"], "main", licence, tuple(patterns), size, tuple(setting.items()))
 
 
 def models() -> tuple[LocalModel, ...]:
@@ -228,7 +152,7 @@ def models() -> tuple[LocalModel, ...]:
     Raises:
         ConfigError: `local.toml` cannot be read, or an entry of it is wrong.
     """
-    found = {model.name.lower(): model for model in _BUNDLED}
+    found = {model.name.lower(): model for model in _bundled_models()}
     for name, entry in _read_local_toml(data_dir() / LOCAL_TOML).items():
         bundled = find_bundled(name)
         key = bundled.slug.lower() if bundled is not None else name.lower()

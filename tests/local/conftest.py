@@ -113,7 +113,7 @@ class Studio:
         """Of the first worker."""
         worker = self.pool._slots[0].worker
         assert worker is not None
-        return worker._process.pid
+        return worker.connection.process.pid
 
     @property
     def device(self) -> str:

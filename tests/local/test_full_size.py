@@ -23,7 +23,7 @@ from tests.local.conftest import Studio
 from tests.local.test_tiny_models import ANIMATE, EFFECTS, SKYREELS, TI2V, VACE
 from wiro_nb.sandbox.engines import Result
 from wiro_nb.sandbox.engines.diffusers import engine as engine_module
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter, worker_command
 
 pytestmark = [
     pytest.mark.local,
@@ -59,7 +59,7 @@ def studio_for(
 ) -> Iterator[Callable[[str, int], Studio]]:
     """Returns what makes a studio of one worker with a model's weights, on a card of so many GB (0: all)."""
     with asyncio.Runner() as runner:
-        pool = Pool(worker_command(), 1)
+        pool = Pool(process_starter(worker_command()), 1)
         studio = Studio(tmp_path, runner, pool, size={})
 
         def make(model: str, card_gb: int) -> Studio:

@@ -12,7 +12,7 @@ import pytest
 
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers import pool as pool_module
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, WorkerProcess, process_starter
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter
 from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("stub_worker.py")))
@@ -107,7 +107,7 @@ def test_a_cancel_ends_the_job_and_a_deaf_worker_with_it(
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
-        assert await worker.is_alive() is keeps_worker
+        assert await worker.connection.is_alive() is keeps_worker
         await bench.run("ok")
 
     with_pool(work)
@@ -159,10 +159,10 @@ def test_an_idle_worker_is_ended_and_a_busy_one_is_not(with_pool: Any) -> None:
         job = asyncio.ensure_future(bench.run("slow", started=started))
         await started.wait()
         await asyncio.sleep(4 * idle_s)
-        assert isinstance(worker, WorkerProcess)
-        assert await worker.is_alive()
+        assert worker is not None
+        assert await worker.connection.is_alive()
         job.cancel()
-        await worker._process.wait()
+        await worker.connection.process.wait()
         await bench.run("ok")
         assert bench.pool._slots[0].worker is not worker
 

@@ -1,4 +1,4 @@
-"""A pool of workers: one a device, each with one job at a time. A worker is a process, here or on a Ray cluster.
+"""A pool of workers: one a device, each a process with one job at a time, here or on a Ray cluster.
 
 A job waits for a worker that has its model; another one takes it when that one is busy. Jobs pass each other by
 a few places at most. A worker that dies takes one run with it: the job runs once more on a new one.
@@ -20,16 +20,7 @@ from typing import Any, Protocol
 
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = [
-    "DOCTOR",
-    "Pool",
-    "StartWorker",
-    "Worker",
-    "WorkerDied",
-    "WorkerProcess",
-    "process_starter",
-    "worker_command",
-]
+__all__ = ["DOCTOR", "Connection", "Pool", "Worker", "WorkerDied", "process_starter", "worker_command"]
 
 GRACE_S = 3.0
 DOCTOR = "Type: wiro-nb local doctor"
@@ -52,15 +43,45 @@ def worker_command(python: str = "") -> Sequence[str]:
     return (python or sys.executable, "-P", "-m", "wiro_nb.sandbox.engines.diffusers.worker")
 
 
-class Worker(Protocol):
-    """What runs one job at a time. `models` are the keys of the models it holds, `facts` its "ready" message."""
+class Connection(Protocol):
+    """Carries the messages of `worker` to and from one worker process, here or on another machine."""
 
-    models: frozenset[str]
-    facts: dict[str, Any]
+    async def send(self, message: dict[str, Any]) -> None:
+        """Sends a message; that the process has ended shows when the answer is received."""
+        ...
+
+    async def receive(self) -> dict[str, Any]:
+        """Waits for the next message; a cancelled call loses none.
+
+        Raises:
+            WorkerDied: The process ended.
+        """
+        ...
 
     async def is_alive(self) -> bool:
-        """Returns whether it can take a job."""
+        """Returns whether the process can take a job."""
         ...
+
+    async def end(self) -> None:
+        """Ends the process at once, also when it ended before."""
+        ...
+
+
+class Worker:
+    """A worker process that runs one job at a time.
+
+    Args:
+        connection: To the process.
+        facts: Its "ready" message.
+
+    Attributes:
+        models: Keys of the models it holds.
+    """
+
+    def __init__(self, connection: Connection, facts: dict[str, Any]) -> None:
+        self.connection, self.facts = connection, facts
+        self.models: frozenset[str] = frozenset()
+        self._jobs = 0
 
     async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
         """Runs a job to its end and returns the worker's "done" message.
@@ -70,85 +91,11 @@ class Worker(Protocol):
             WorkerDied: The worker ended.
             CancelledError: The job was cancelled; nothing writes to `out` any more.
         """
-        ...
-
-    async def end(self) -> None:
-        """Ends it at once, also when it ended before."""
-        ...
-
-
-StartWorker = Callable[[int], Awaitable[Worker]]
-"""Starts the worker of an index and waits until it is ready; raises `EngineError` when it cannot work."""
-
-
-def process_starter(command: Sequence[str]) -> StartWorker:
-    """Returns what starts workers as processes of this machine."""
-    return functools.partial(WorkerProcess.start, command)
-
-
-class WorkerProcess:
-    """A worker that is a process of this machine."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._drain = asyncio.ensure_future(self._read_stderr())
-        self.models: frozenset[str] = frozenset()
-        self.facts: dict[str, Any] = {}
-        self._jobs = 0
-
-    @classmethod
-    async def start(cls, command: Sequence[str], index: int) -> WorkerProcess:
-        """Starts a process and waits until it is ready.
-
-        Raises:
-            EngineError: It cannot work; the text says why.
-        """
-        pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                str(index),
-                stdin=pipe,
-                stdout=pipe,
-                stderr=pipe,
-                limit=_MAX_LINE_BYTES,
-                env={**os.environ, **_ENVIRONMENT},
-            )
-        except OSError as error:
-            raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}. {DOCTOR}") from error
-        worker = cls(process)
-        try:
-            message = await worker._receive()
-        except WorkerDied as error:
-            raise EngineError(f"The worker {command[0]} ended while it started: {error} {DOCTOR}") from error
-        except BaseException:
-            await worker.end()
-            raise
-        if message["type"] != "ready":
-            await worker.end()
-            raise EngineError(f"The worker cannot work: {message.get('message', 'no reason given')}. {DOCTOR}")
-        worker.facts = message
-        return worker
-
-    async def is_alive(self) -> bool:
-        """Returns whether the process runs."""
-        return self._process.returncode is None
-
-    async def end(self) -> None:
-        """Ends the process at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._drain
-        await self._process.wait()
-
-    async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
-        """Runs a job; see `Worker.run`."""
         self._jobs += 1
         job = self._jobs
         try:
-            self._send({"type": "run", "job": job, "call": call, "out": str(out)})
-            while (message := await self._receive())["type"] == "progress":
+            await self.connection.send({"type": "run", "job": job, "call": call, "out": str(out)})
+            while (message := await self.connection.receive())["type"] == "progress":
                 await on_progress(message)
         except WorkerDied:
             raise
@@ -161,25 +108,77 @@ class WorkerProcess:
         raise EngineError(str(message.get("message") or "the worker gave no reason"))
 
     async def _stop(self, job: int) -> None:
-        """Cancels a job; a worker that does not answer in time is killed."""
-        self._send({"type": "cancel", "job": job})
+        """Cancels a job; a worker that does not answer in time is ended."""
         try:
             async with asyncio.timeout(GRACE_S):
-                while (message := await self._receive())["type"] == "progress":
+                await self.connection.send({"type": "cancel", "job": job})
+                while (message := await self.connection.receive())["type"] == "progress":
                     pass
             self.models = frozenset(message.get("models", ()))
         except (TimeoutError, WorkerDied):
-            await self.end()
+            await self.connection.end()
 
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError, RuntimeError):  # its end is seen when the answer is read
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
-    async def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
+StartWorker = Callable[[int], Awaitable[Worker]]
+"""Starts the worker of an index and waits until it is ready; raises `EngineError` when it cannot work."""
+
+
+def process_starter(command: Sequence[str]) -> StartWorker:
+    """Returns what starts workers as processes of this machine."""
+    return functools.partial(start_process, command)
+
+
+async def start_process(command: Sequence[str], index: int) -> Worker:
+    """Starts a worker as a process of this machine and waits until it is ready.
+
+    Raises:
+        EngineError: It cannot work; the text says why.
+    """
+    pipe = asyncio.subprocess.PIPE
+    pipes: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "limit": _MAX_LINE_BYTES}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, str(index), **pipes, env={**os.environ, **_ENVIRONMENT}
+        )
+    except OSError as error:
+        raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}. {DOCTOR}") from error
+    connection = _ProcessConnection(process)
+    try:
+        message = await connection.receive()
+        if message["type"] != "ready":
+            raise EngineError(f"The worker cannot work: {message.get('message', 'no reason given')}. {DOCTOR}")
+    except WorkerDied as error:
+        raise EngineError(f"The worker {command[0]} ended while it started: {error} {DOCTOR}") from error
+    except BaseException:
+        await connection.end()
+        raise
+    return Worker(connection, message)
+
+
+class _ProcessConnection:
+    """A connection over the pipes of a process of this machine."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process: Any = process
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._drain = asyncio.ensure_future(self._read_stderr())
+
+    async def is_alive(self) -> bool:
+        return self.process.returncode is None
+
+    async def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self._drain
+        await self.process.wait()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def receive(self) -> dict[str, Any]:
         try:
-            line = await self._process.stdout.readline()
+            line = await self.process.stdout.readline()
             message = json.loads(line) if line else None
         except ValueError:
             message = None
@@ -196,16 +195,15 @@ class WorkerProcess:
         """
         try:
             async with asyncio.timeout(GRACE_S):
-                await self._process.wait()
+                await self.process.wait()
         except TimeoutError:
             await self.end()
         await self._drain
-        return self._process.returncode or 0
+        return int(self.process.returncode or 0)
 
     async def _read_stderr(self) -> None:
-        assert self._process.stderr is not None
         with contextlib.suppress(ValueError):
-            async for line in self._process.stderr:
+            async for line in self.process.stderr:
                 self._stderr.append(line.decode(errors="replace").rstrip())
 
 
@@ -281,9 +279,9 @@ class Pool:
         await asyncio.gather(*self._ends)
 
     async def _ready(self, slot: _Slot) -> Worker:
-        if slot.worker is not None and not await slot.worker.is_alive():
+        if slot.worker is not None and not await slot.worker.connection.is_alive():
             former, slot.worker = slot.worker, None
-            await former.end()
+            await former.connection.end()
         if slot.worker is None:
             slot.worker = await self._start(slot.index)
             self.facts = slot.worker.facts
@@ -333,7 +331,7 @@ class Pool:
         if slot.timer is not None:
             slot.timer.cancel()
         if slot.worker is not None:
-            self._ends.add(end := asyncio.ensure_future(slot.worker.end()))
+            self._ends.add(end := asyncio.ensure_future(slot.worker.connection.end()))
             end.add_done_callback(self._ends.discard)
             slot.worker = None
 

@@ -1,12 +1,12 @@
 """Workers on a Ray cluster: an actor a GPU, each with one worker process. Needs `wiro_nb[ray]` in the service.
 
-    pool > RayWorker (here) ~ WorkerHost (in an actor) > WorkerProcess
+    pool > Worker > _RayConnection (here) ~ WorkerHost (in an actor) > worker process
 
 The service runs on a machine that has joined the cluster. The cluster's machines have wiro_nb and ray in the same
 versions, and the weights under the same paths. Pictures travel to an actor and clips come back as bytes.
 
 Ray never restarts an actor by itself: the pool runs a job again, on an actor that it starts anew, and so a job has
-one end whatever happens to the first one. The methods of an actor interleave, so that `cancel` reaches a job.
+one end whatever happens to the first one. The methods of an actor interleave, so that "cancel" reaches a job.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import asyncio
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pool import GRACE_S, OnProgress, WorkerDied, WorkerProcess, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Worker, WorkerDied, start_process, worker_command
 from wiro_nb.sandbox.engines.diffusers.worker import first_line
 
-__all__ = ["RayCluster", "RayWorker", "WorkerHost"]
+__all__ = ["RayCluster", "WorkerHost"]
 
 _INSTALL = 'python -m pip install "wiro_nb[ray]"'
 _CONNECT_S = 5.0
@@ -31,7 +31,7 @@ _START_S = 300.0
 
 
 class WorkerHost:
-    """Runs jobs in a worker process of its machine, one at a time; an instance is a Ray actor.
+    """Has a worker process on its machine and carries its messages; an instance is a Ray actor.
 
     Args:
         python: Interpreter of the process; "" for the actor's own.
@@ -39,62 +39,50 @@ class WorkerHost:
 
     def __init__(self, python: str) -> None:
         self._command = worker_command(python)
-        self._worker: WorkerProcess | None = None
-        self._job: asyncio.Future[dict[str, Any]] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="wiro-nb-")
+        self._refusal: dict[str, Any] | None = None
 
     async def start(self, index: int) -> dict[str, Any]:
         """Starts the process and returns its "ready" message."""
-        self._worker = await WorkerProcess.start(self._command, index)
-        return self._worker.facts
+        worker = await start_process(self._command, index)
+        self._connection = worker.connection
+        return worker.facts
 
     async def is_alive(self) -> bool:
         """Returns whether the process runs."""
-        return self._worker is not None and await self._worker.is_alive()
+        return await self._connection.is_alive()
 
-    async def run(self, call: dict[str, Any], pictures: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yields a job's progress, then its end: "done" with the clip as `file`, "failed", "died", "cancelled"."""
-        assert self._worker is not None
-        if absent := _absent(call):
-            yield {"type": "failed", "message": absent}
-            return
-        with tempfile.TemporaryDirectory(prefix="wiro-nb-") as folder:
-            out, messages = Path(folder, "0.mp4"), asyncio.Queue[dict[str, Any] | None]()
-            local = {**call, "pictures": _write_pictures(pictures, Path(folder))}
-            self._job = asyncio.ensure_future(self._worker.run(local, out, messages.put))
-            self._job.add_done_callback(lambda _: messages.put_nowait(None))
-            while (message := await messages.get()) is not None:
-                yield message
-            try:
-                end = {**await self._job, "file": out.read_bytes()}  # noqa: ASYNC240
-            except EngineError as error:
-                end = {"type": "failed", "message": str(error)}
-            except WorkerDied as error:
-                end = {"type": "died", "message": str(error)}
-            except asyncio.CancelledError:
-                end = {"type": "cancelled"}
-            yield {**end, "models": sorted(self._worker.models)}
+    async def send(self, message: dict[str, Any], pictures: Mapping[str, Any]) -> None:
+        """Sends a message. A job's pictures come as bytes, and its file is written on this machine."""
+        if message["type"] == "run":
+            if absent := _absent(message["call"]):
+                self._refusal = {"type": "failed", "message": absent}
+                return
+            folder = Path(self._folder.name)
+            call = {**message["call"], "pictures": _write_pictures(pictures, folder)}
+            message = {**message, "call": call, "out": str(folder / "0.mp4")}
+        await self._connection.send(message)
 
-    async def cancel(self) -> None:
-        """Cancels the job under way."""
-        if self._job is not None:
-            self._job.cancel()
+    async def receive(self) -> dict[str, Any]:
+        """Waits for the next message; "done" comes with the clip as `file`."""
+        if (refusal := self._refusal) is not None:
+            self._refusal = None
+            return refusal
+        message = await self._connection.receive()
+        if message["type"] == "done":
+            message["file"] = Path(self._folder.name, "0.mp4").read_bytes()  # noqa: ASYNC240
+        return message
 
 
-class RayWorker:
-    """A worker in an actor.
+class _RayConnection:
+    """A connection to the process of an actor."""
 
-    Args:
-        ray: The module.
-        actor: Handle of a `WorkerHost`.
-        facts: Its "ready" message.
-    """
-
-    def __init__(self, ray: Any, actor: Any, facts: dict[str, Any]) -> None:
-        self._ray, self._actor, self.facts = ray, actor, facts
-        self.models: frozenset[str] = frozenset()
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray, self._actor = ray, actor
+        self._out = Path()
+        self._next: Any = None
 
     async def is_alive(self) -> bool:
-        """Returns whether the actor answers and its process runs."""
         try:
             async with asyncio.timeout(_CONNECT_S):
                 return bool(await self._actor.is_alive.remote())
@@ -102,48 +90,37 @@ class RayWorker:
             return False
 
     async def end(self) -> None:
-        """Ends the actor; its process ends with it."""
-        self._ray.kill(self._actor)
+        self._ray.kill(self._actor)  # its process ends with it
 
-    async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
-        """Runs a job; see `Worker.run`."""
-        pictures = await asyncio.to_thread(_read_pictures, call.get("pictures", {}))
-        stream = self._actor.run.remote(call, pictures)
+    async def send(self, message: dict[str, Any]) -> None:
+        pictures: dict[str, Any] = {}
+        if message["type"] == "run":
+            self._out = Path(message["out"])
+            pictures = await asyncio.to_thread(_read_pictures, message["call"].get("pictures", {}))
+        await self._wait(self._actor.send.remote(message, pictures))
+
+    async def receive(self) -> dict[str, Any]:
+        # A cancelled wait leaves its answer to the next one.
+        self._next = self._next or self._actor.receive.remote()
+        message: dict[str, Any] = await self._wait(self._next)
+        self._next = None
+        if message["type"] == "done":
+            await asyncio.to_thread(self._out.write_bytes, message.pop("file"))
+        return message
+
+    async def _wait(self, answer: Any) -> Any:
+        """Waits for an answer of the actor.
+
+        Raises:
+            WorkerDied: The process ended, or the actor cannot be reached.
+        """
         try:
-            end = await self._follow(stream, on_progress)
+            return await answer
         except self._ray.exceptions.RayError as error:
             await self.end()  # one that cannot be reached may still run; nobody waits for it
-            raise WorkerDied(f"its machine or actor is gone: {type(error).__name__}") from error
-        except BaseException:
-            await self._stop(stream)
-            raise
-        self.models = frozenset(end.get("models", ()))
-        if end["type"] == "done":
-            await asyncio.to_thread(out.write_bytes, end.pop("file"))
-            return end
-        if end["type"] == "died":
-            raise WorkerDied(end["message"])
-        raise EngineError(str(end.get("message") or "the job was cancelled on the cluster"))
-
-    async def _follow(self, stream: Any, on_progress: OnProgress) -> dict[str, Any]:
-        end: dict[str, Any] = {"type": "died", "message": "it gave no answer"}
-        async for reference in stream:
-            message = await reference
-            if message["type"] == "progress":
-                await on_progress(message)
-            else:
-                end = message
-        return end
-
-    async def _stop(self, stream: Any) -> None:
-        """Cancels the job; an actor that does not end it in time is ended."""
-        try:
-            async with asyncio.timeout(2 * GRACE_S):  # within it the actor ends a process that does not answer
-                await self._actor.cancel.remote()
-                end = await self._follow(stream, _ignore)
-            self.models = frozenset(end.get("models", ()))
-        except (self._ray.exceptions.RayError, TimeoutError):
-            await self.end()
+            cause = getattr(error, "cause", None)
+            reason = cause if isinstance(cause, WorkerDied) else f"its actor is gone: {type(error).__name__}"
+            raise WorkerDied(str(reason)) from error
 
 
 class RayCluster:
@@ -158,7 +135,7 @@ class RayCluster:
         self._address, self._python = address, python
         self._lock = asyncio.Lock()
 
-    async def start(self, index: int) -> RayWorker:
+    async def start(self, index: int) -> Worker:
         """Starts an actor and waits until it is ready; on a GPU where the cluster has any.
 
         Raises:
@@ -169,24 +146,26 @@ class RayCluster:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "scheduling_strategy": "SPREAD"}
         actor = ray.remote(max_restarts=0, max_task_retries=0, **needs)(WorkerHost).remote(self._python)
-        worker = RayWorker(ray, actor, {})
         try:
             async with asyncio.timeout(_START_S):
-                worker.facts = await actor.start.remote(index)
-        except TimeoutError:
-            await worker.end()
-            what = "GPU" if gpus else "processor"
-            raise EngineError(f"No {what} of the Ray cluster was free within 5 minutes; see: ray status") from None
-        except ray.exceptions.RayError as error:
-            await worker.end()
-            cause = getattr(error, "cause", None)
-            reason = cause if isinstance(cause, EngineError) else f"{type(error).__name__}: {first_line(error)}"
-            raise EngineError(f"The worker on the Ray cluster cannot start: {reason}") from error
-        except BaseException:
-            await worker.end()
+                facts = await actor.start.remote(index)
+        except BaseException as error:
+            ray.kill(actor)
+            if isinstance(error, TimeoutError):
+                what = "GPU" if gpus else "processor"
+                reason = f"No {what} of the Ray cluster was free within 5 minutes; see: ray status"
+                raise EngineError(reason) from None
+            if isinstance(error, ray.exceptions.RayError):
+                cause = getattr(error, "cause", None)
+                reason = (
+                    str(cause)
+                    if isinstance(cause, EngineError)
+                    else f"{type(error).__name__}: {first_line(error)}"
+                )
+                raise EngineError(f"The worker on the Ray cluster cannot start: {reason}") from error
             raise
-        worker.facts["devices"] = gpus or sum(node["Alive"] for node in ray.nodes())
-        return worker
+        devices = gpus or sum(node["Alive"] for node in ray.nodes())
+        return Worker(_RayConnection(ray, actor), {**facts, "devices": devices})
 
 
 def _connect(address: str) -> Any:
@@ -244,7 +223,3 @@ def _write_pictures(pictures: Mapping[str, Any], folder: Path) -> dict[str, Any]
             path.write_bytes(content)
         paths[name] = [str(path) for path in written] if isinstance(value, list) else str(written[0])
     return paths
-
-
-async def _ignore(message: dict[str, Any]) -> None:
-    """Takes progress that nobody waits for."""

@@ -59,7 +59,7 @@ def test_a_distilled_lora_takes_the_place_of_steps_and_guidance_and_says_so() ->
         "num_inference_steps 40, guidance_scale 3.5."
     )
     sent = for_worker(made, {item.id: Path(item.id) for item in made.repositories})
-    assert sent["loras"][1]["files"] == list(files)
+    assert sent["loras"][1]["files"] == files
 
 
 def test_every_model_of_the_catalogue_has_an_adapter() -> None:

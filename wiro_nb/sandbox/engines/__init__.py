@@ -207,3 +207,24 @@ def fit_area(area: int, aspect: float) -> tuple[int, int]:
     aspect = min(max(aspect, 0.4), 2.5)
     width = math.sqrt(area * aspect)
     return max(64, round(width / 16) * 16), max(64, round(width / aspect / 16) * 16)
+
+
+def read_resolution(parameters: Mapping[str, Any], aspect: float | None) -> tuple[int, int]:
+    """Returns the size that `resolution` and `ratio` ask for.
+
+    Args:
+        parameters: Of the job.
+        aspect: Width over height of the first picture, which the ratio "auto" follows; None without one.
+
+    Raises:
+        EngineError: A value is none of those there are.
+    """
+    resolution, ratio = read_text(parameters, "resolution"), read_text(parameters, "ratio")
+    width, height = {"": (832, 480), "480p": (832, 480), "720p": (1280, 720)}.get(resolution.lower(), (0, 0))
+    if not width:
+        raise EngineError(f"resolution must be 480p or 720p, got {resolution[:40]!r}.")
+    if ratio.lower() in ("", "auto"):
+        return (width, height) if aspect is None else fit_area(width * height, aspect)
+    if ratio not in ("16:9", "9:16"):
+        raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {ratio[:40]!r}.")
+    return (width, height) if ratio == "16:9" else (height, width)

@@ -1,6 +1,6 @@
 """The diffusers engine: runs open weights on this machine's GPUs, or without one on the CPU.
 
-    engine > adapters (request to call) | pool > worker > generate > pipelines, preview   (with torch)
+    engine > adapters (request to call) | pool > worker > generate > pipelines   (with torch)
                                           pool > ray_workers: workers on the machines of a Ray cluster
 
 Only the worker imports torch and diffusers; it may be another interpreter (`--python`) with `wiro_nb[local]`.

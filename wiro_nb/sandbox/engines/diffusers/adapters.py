@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from wiro_nb.local_models.catalog import Distilled, Repository
-from wiro_nb.sandbox.engines import EngineError, fit_area, read_size
+from wiro_nb.sandbox.engines import EngineError, fit_area, read_resolution, read_size
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request, Scheduler
 
 __all__ = ["ADAPTERS", "make_call"]
@@ -42,10 +42,11 @@ def make_call(request: Request) -> Call:
 
 def _distil(call: Call, distilled: Distilled) -> Call:
     """Returns a call with the few steps and the guidance of a distilled LoRA, and a note that says so."""
-    scales = [name for name in ("guidance_scale", "true_cfg_scale") if name in call.arguments] or [
-        "guidance_scale"
-    ]
-    changes = {"num_inference_steps": distilled.steps, **dict.fromkeys(scales, distilled.guidance)}
+    scales = [name for name in ("guidance_scale", "true_cfg_scale") if name in call.arguments]
+    changes = {
+        "num_inference_steps": distilled.steps,
+        **dict.fromkeys(scales or ["guidance_scale"], distilled.guidance),
+    }
     lora = Lora(distilled.repository, second_transformer=True, files=distilled.files)
     asked = ", ".join(f"{name} {call.arguments.get(name, 'unset')}" for name in changes)
     note = (
@@ -140,7 +141,7 @@ def _wan_vace(request: Request) -> Call:
     references = request.pictures.get("inputImage", ())
     if len(references) > 3:
         raise EngineError(f"inputImage takes at most 3 pictures; {len(references)} were given.")
-    width, height = _resolution(request, references)
+    width, height = read_resolution(request.parameters, references[0].aspect if references else None)
     return Call(
         pipeline="WanVACEPipeline",
         parts={"pipeline": request.model.repositories[0]},
@@ -313,18 +314,3 @@ def _size(request: Request, name: str, default: tuple[int, int], multiple: int) 
             f"{size[0]}*{size[1]} was asked for."
         )
     return size
-
-
-def _resolution(request: Request, references: tuple[Picture, ...]) -> tuple[int, int]:
-    wide = {"480p": (832, 480), "720p": (1280, 720)}.get(request.text("resolution", "480p"))
-    if wide is None:
-        raise EngineError(f"resolution must be 480p or 720p, got {request.text('resolution')[:40]!r}.")
-    match request.text("ratio", "auto"):
-        case "auto":
-            return fit_area(wide[0] * wide[1], references[0].aspect) if references else wide
-        case "16:9":
-            return wide
-        case "9:16":
-            return wide[1], wide[0]
-        case other:
-            raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {other[:40]!r}.")

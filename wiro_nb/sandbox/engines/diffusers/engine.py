@@ -8,11 +8,12 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.local_models import catalog, weights
-from wiro_nb.local_models.catalog import LocalModel, Repository
+from wiro_nb.local_models.catalog import GB, LocalModel, Repository
 from wiro_nb.sandbox.engines import EngineError, Job, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request
@@ -22,7 +23,6 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 
 __all__ = ["DiffusersEngine", "describe_call", "for_worker", "read_request", "schema_of"]
 
-GB = 1_000_000_000
 _SPARE_BYTES = 200_000_000
 _TYPES = {bool: "checkbox", int: "integer", float: "float"}
 
@@ -70,18 +70,17 @@ class DiffusersEngine:
         out = job.out_dir / "0.mp4"
 
         async def on_progress(message: dict[str, Any]) -> None:
-            is_running = message["phase"] != "load"
-            if is_running and notes and self._pool.facts.get("device") == "cpu":
-                notes.append(f"It runs on the processor, which is very slow. {DOCTOR}")
-            told = tuple(notes) if is_running else ()
-            if is_running:
+            phase, step, steps = message["phase"], message["step"], message["steps"]
+            told: tuple[str, ...] = ()
+            if phase != "load" and notes:
+                if self._pool.facts.get("device") == "cpu":
+                    notes.append(f"It runs on the processor, which is very slow. {DOCTOR}")
+                told = tuple(notes)
                 notes.clear()
-            preview = None
+            await report(Progress(phase, step, steps, notes=told))
             if shown := message["preview"]:
                 preview = Preview(base64.b64decode(shown["jpeg"]), shown["width"], shown["height"])
-            await report(Progress(message["phase"], message["step"], message["steps"], notes=told))
-            if preview is not None:
-                await report(Progress(message["phase"], message["step"], message["steps"], preview))
+                await report(Progress(phase, step, steps, preview))
 
         done = await self._pool.run(sent["key"], sent, out, on_progress)
         output = Output(out, done["width"], done["height"], done["frames"], call.fps)
@@ -137,29 +136,20 @@ def for_worker(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
         folders: Where each of its repositories is, by id.
     """
     by_role = {role: str(folders[item.id]) for role, item in call.parts.items()}
-    return {
-        "key": json.dumps([call.pipeline, by_role], sort_keys=True),
-        "pipeline": call.pipeline,
+    loras = [
+        {**asdict(lora), "id": lora.repository.id, "folder": str(folders[lora.repository.id])}
+        for lora in call.loras
+    ]
+    pictures = {
+        name: str(value.path) if isinstance(value, Picture) else [str(item.path) for item in value]
+        for name, value in call.pictures.items()
+    }
+    key = json.dumps([call.pipeline, by_role], sort_keys=True)
+    return asdict(replace(call, parts={}, pictures={})) | {
+        "key": key,
         "folders": by_role,
-        "arguments": dict(call.arguments),
-        "seed": call.seed,
-        "fps": call.fps,
-        "pictures": {
-            name: str(value.path) if isinstance(value, Picture) else [str(item.path) for item in value]
-            for name, value in call.pictures.items()
-        },
-        "scheduler": {"name": call.scheduler.name, "changes": dict(call.scheduler.changes)},
-        "loras": [
-            {
-                "id": lora.repository.id,
-                "folder": str(folders[lora.repository.id]),
-                "strength": lora.strength,
-                "second_transformer": lora.second_transformer,
-                "files": list(lora.files),
-            }
-            for lora in call.loras
-        ],
-        "cache_threshold": call.cache_threshold,
+        "loras": loras,
+        "pictures": pictures,
     }
 
 
@@ -175,16 +165,12 @@ def describe_call(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
         "repositories": {role: describe(item) for role, item in call.parts.items()},
         "call": dict(call.arguments),
         "seed": call.seed,
+        "loras": [{**describe(lora.repository), "strength": lora.strength} for lora in call.loras],
+        "scheduler_changes": dict(call.scheduler.changes),
+        "first_block_cache": call.cache_threshold,
+        "notes": list(call.notes),
     }
-    if call.loras:
-        facts["loras"] = [{**describe(lora.repository), "strength": lora.strength} for lora in call.loras]
-    if call.scheduler.changes:
-        facts["scheduler_changes"] = dict(call.scheduler.changes)
-    if call.cache_threshold:
-        facts["first_block_cache"] = call.cache_threshold
-    if call.notes:
-        facts["notes"] = list(call.notes)
-    return facts
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def schema_of(model: LocalModel) -> ModelSchema:

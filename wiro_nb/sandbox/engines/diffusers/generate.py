@@ -15,9 +15,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from wiro_nb.local_models.catalog import GB
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pipelines import LoadedPipeline, card_bytes, load_pipeline, plan_for
-from wiro_nb.sandbox.engines.diffusers.preview import PreviewClock
+from wiro_nb.sandbox.engines.diffusers.pipelines import (
+    LoadedPipeline,
+    PreviewClock,
+    card_bytes,
+    load_pipeline,
+    plan_for,
+)
 from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
 
 if TYPE_CHECKING:
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Generator"]
 
-GB = 1_000_000_000
 _VERSIONS = ("diffusers", "transformers", "torch", "accelerate", "peft", "av")
 _CRF = 17
 
@@ -86,14 +91,18 @@ class Generator:
                 raise
             self._unload()
             raise EngineError(self._out_of_memory(call)) from error
-        facts = {"device": self.describe()["device_name"], "dtype": str(loaded.dtype).removeprefix("torch.")}
-        plan = loaded.plan
+        about, plan = self.describe(), loaded.plan
         memory: dict[str, Any] = {"offload": plan.offload, "vae_tiling": plan.vae_tiling}
         if has_card:
             memory["peak_gb"] = round(torch.cuda.max_memory_reserved(self._device) / GB, 1)
-        scheduler = type(loaded.pipe.scheduler).__name__
-        versions = self.describe()["versions"]
-        return {**size, "facts": {**facts, "memory": memory, "scheduler": scheduler, "versions": versions}}
+        facts = {
+            "device": about["device_name"],
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "memory": memory,
+            "scheduler": type(loaded.pipe.scheduler).__name__,
+            "versions": about["versions"],
+        }
+        return {**size, "facts": facts}
 
     def _load(self, call: dict[str, Any]) -> LoadedPipeline:
         key = call["key"]

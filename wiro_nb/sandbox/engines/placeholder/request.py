@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.files import hash_file
-from wiro_nb.sandbox.engines import EngineError, Job, fit_area, read_size, read_text, read_whole
+from wiro_nb.sandbox.engines import EngineError, Job, fit_area, read_resolution, read_size, read_text, read_whole
 
 Colour = tuple[float, float, float]
 """Red, green, blue, 0 to 255."""
@@ -274,21 +274,8 @@ def _size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | No
 def _asked_size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
     if read_text(parameters, "size"):
         return read_size(parameters, "size", (defaults.width, defaults.height))
-    resolution, ratio = read_text(parameters, "resolution"), read_text(parameters, "ratio")
-    if resolution or ratio:
-        return _from_resolution(resolution, ratio, aspect)
+    if read_text(parameters, "resolution") or read_text(parameters, "ratio"):
+        return read_resolution(parameters, aspect)
     if defaults.follows_picture and aspect is not None and not read_text(parameters, "width"):
         return fit_area(832 * 480, aspect)
     return _whole(parameters, ("width",), defaults.width), _whole(parameters, ("height",), defaults.height)
-
-
-def _from_resolution(resolution: str, ratio: str, aspect: float | None) -> tuple[int, int]:
-    lines = {"": 480, "480p": 480, "720p": 720}.get(resolution.lower())
-    if lines is None:
-        raise EngineError(f"resolution must be 480p or 720p, got {resolution[:40]!r}.")
-    wide = (832, 480) if lines == 480 else (1280, 720)
-    if ratio.lower() in ("", "auto"):
-        return wide if aspect is None else fit_area(wide[0] * wide[1], aspect)
-    if ratio not in ("16:9", "9:16"):
-        raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {ratio[:40]!r}.")
-    return wide if ratio == "16:9" else (wide[1], wide[0])

@@ -72,7 +72,7 @@ def test_the_wheel_is_whole(release: Release) -> None:
     sources = [
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "wiro_nb").rglob("*")
-        if path.is_file() and path.suffix in {".py", ".js", ".css", ".json", ".toml", ".typed"}
+        if path.is_file() and path.suffix in {".py", ".js", ".css", ".json", ".mp4", ".toml", ".typed"}
     ]
     tutorials = [f"wiro_nb/tutorials/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")]
     assert set(sources) | set(tutorials) <= set(names)

@@ -1,7 +1,7 @@
 """Runs the sandbox as a process, one a data folder: binds the port, prints the first line, shuts down cleanly.
 
-`sandbox.json` holds the address of the running sandbox. The operating system releases the lock on the folder
-when the process ends in any way, so there are no stale locks.
+`sandbox.json` holds the address of the running sandbox. The lock on the folder is a transaction of SQLite's, which
+the operating system releases when the process ends in any way, so there are no stale locks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import uvicorn
 
@@ -45,9 +45,8 @@ class InstanceLock:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        self._lock_path = folder / "lock"
         self._info_path = folder / "sandbox.json"
-        self._handle: IO[bytes] | None = None
+        self._lock = sqlite3.connect(folder / "lock", timeout=0, isolation_level=None, check_same_thread=False)
 
     def acquire(self) -> dict[str, Any] | None:
         """Locks the folder, or reads the address of the sandbox that holds it.
@@ -57,16 +56,22 @@ class InstanceLock:
 
         Raises:
             TimeoutError: Another process holds the lock and publishes no address.
+            sqlite3.Error: The lock file cannot be written.
         """
         deadline = time.monotonic() + _WAIT_S
         while time.monotonic() < deadline:
-            if self._try_lock():
+            try:
+                self._lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+            else:
                 self._info_path.unlink(missing_ok=True)
                 return None
-            if info := self._read():
-                return info
+            with contextlib.suppress(OSError, ValueError):
+                return dict(json.loads(self._info_path.read_text()))
             time.sleep(0.05)  # the other process is still starting
-        raise TimeoutError(f"{self._lock_path.parent.name}: in use by a process that does not answer")
+        raise TimeoutError(f"{self._info_path.parent.name}: in use by a process that does not answer")
 
     def publish(self, info: dict[str, Any]) -> None:
         """Writes the connection info, readable by its owner only."""
@@ -74,40 +79,13 @@ class InstanceLock:
 
     def retire(self) -> None:
         """Removes the address before this sandbox ends: a new process then waits for the lock instead."""
-        if self._handle:
+        if self._lock.in_transaction:
             self._info_path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Releases the lock."""
-        if self._handle:
-            self.retire()
-            self._handle.close()
-            self._handle = None
-
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            info = json.loads(self._info_path.read_text())
-        except (OSError, ValueError):
-            return None
-        return info if isinstance(info, dict) else None
-
-    def _try_lock(self) -> bool:
-        handle = self._lock_path.open("ab")
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                handle.seek(0)
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            return False
-        self._handle = handle
-        return True
+        self.retire()
+        self._lock.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

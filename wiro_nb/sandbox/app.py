@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -56,12 +57,12 @@ class Endpoints:
 
     def routes(self) -> list[Route]:
         """Returns the HTTP routes."""
-        post = {
+        post: dict[str, Handler] = {
             "/v1/Run/{path:path}": self.run,
             "/v1/Task/Detail": self.task_detail,
             "/v1/Task/List": self.task_list,
-            "/v1/Task/Cancel": self.task_cancel,
-            "/v1/Task/Kill": self.task_kill,
+            "/v1/Task/Cancel": partial(self.stop_task, self.runner.cancel),
+            "/v1/Task/Kill": partial(self.stop_task, self.runner.kill),
             "/v1/Tool/List": self.tool_list,
             "/v1/Tool/Detail": self.tool_detail,
             "/sandbox/balance": self.set_balance,
@@ -161,16 +162,10 @@ class Endpoints:
         shown = [self.runner.newest(task).on_wire(self.origin) for task in tasks]
         return {"total": str(total), "tasklist": shown}
 
-    async def task_cancel(self, request: Request, body: Body) -> dict[str, Any]:
-        """Cancels a queued task."""
+    async def stop_task(self, stop: Callable[[Task], None], request: Request, body: Body) -> dict[str, Any]:
+        """Cancels a queued task or kills a running one."""
         task = self._find_task(body)
-        self.runner.cancel(task)
-        return {"tasklist": [task.on_wire(self.origin)]}
-
-    async def task_kill(self, request: Request, body: Body) -> dict[str, Any]:
-        """Kills a running task."""
-        task = self._find_task(body)
-        self.runner.kill(task)
+        stop(task)
         return {"tasklist": [task.on_wire(self.origin)]}
 
     async def tool_list(self, request: Request, body: Body) -> dict[str, Any]:

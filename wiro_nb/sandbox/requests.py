@@ -15,7 +15,7 @@ from typing import Any
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Parameter
 
@@ -40,17 +40,12 @@ class Failure(Exception):
     def response(self) -> Response:
         """Returns the answer for this failure."""
         errors = [{"code": self.code, "message": self.message}]
-        return _json({"result": False, "errors": errors}, self.http_status)
+        return JSONResponse({"result": False, "errors": errors}, self.http_status)
 
 
 def answer(payload: Mapping[str, Any]) -> Response:
     """Returns a successful answer; the payload stands beside `result`, not under a key of its own."""
-    return _json({**payload, "errors": [], "result": True}, 200)
-
-
-def _json(body: dict[str, Any], http_status: int) -> Response:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode(), http_status, media_type="application/json")
+    return JSONResponse({**payload, "errors": [], "result": True})
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from wiro_nb.schema.types import ModelSchema
@@ -112,7 +113,7 @@ Report = Callable[[Progress], Awaitable[None]]
 """Receives progress in order. The service may delay or abort the job here: let its exceptions propagate."""
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Makes the outputs of jobs.
 
     Attributes:
@@ -123,13 +124,14 @@ class Engine(Protocol):
     """
 
     name: str
-    is_placeholder: bool
-    schemas: tuple[ModelSchema, ...] | None
+    is_placeholder = True
+    schemas: tuple[ModelSchema, ...] | None = None
 
     def unavailable(self, model: str) -> str | None:
         """Returns why this engine cannot run a model, or None when it can."""
-        ...
+        return None
 
+    @abstractmethod
     async def run(self, job: Job, report: Report) -> Result:
         """Waits for capacity and does the job.
 
@@ -137,11 +139,9 @@ class Engine(Protocol):
             EngineError: The job cannot be done, or an input cannot be read.
             asyncio.CancelledError: The task was cancelled; nothing writes to `out_dir` any more.
         """
-        ...
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """Releases threads and processes."""
-        ...
 
 
 # Parameters of a job -------------------------------------------------------------------------

@@ -12,8 +12,7 @@ import json
 import struct
 from pathlib import Path
 
-from wiro_nb.sandbox.engines import Job, Output, Progress, Report, Result
-from wiro_nb.schema.types import ModelSchema
+from wiro_nb.sandbox.engines import Engine, Job, Output, Progress, Report, Result
 
 __all__ = ["InstantEngine"]
 
@@ -22,7 +21,7 @@ _IMAGE_SIDE_PX = 256
 _CLIP = Path(__file__).with_name("instant.mp4")
 
 
-class InstantEngine:
+class InstantEngine(Engine):
     """Waits through a fixed number of steps and writes a prepared clip, a PNG, or a text.
 
     Args:
@@ -30,15 +29,9 @@ class InstantEngine:
     """
 
     name = "instant"
-    is_placeholder = True
-    schemas: tuple[ModelSchema, ...] | None = None
 
     def __init__(self, step_s: float = 0.0) -> None:
         self._step_s = step_s
-
-    def unavailable(self, model: str) -> str | None:
-        """Returns None: it runs any model."""
-        return None
 
     async def run(self, job: Job, report: Report) -> Result:
         """Makes one output whose bytes depend on the model and the parameters alone."""
@@ -60,9 +53,6 @@ class InstantEngine:
                 free_box = struct.pack(">I4s", 40, b"free") + hashlib.sha256(request.encode()).digest()
                 output.path.write_bytes(_CLIP.read_bytes() + free_box)
         return Result((output,), {"engine": self.name})
-
-    async def close(self) -> None:
-        """Does nothing: it holds no resources."""
 
 
 def _write_png(path: Path, seed: str) -> None:

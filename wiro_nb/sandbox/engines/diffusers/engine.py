@@ -14,7 +14,7 @@ from typing import Any
 
 from wiro_nb.local_models import catalog, weights
 from wiro_nb.local_models.catalog import GB, LocalModel, Repository
-from wiro_nb.sandbox.engines import EngineError, Job, Output, Preview, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request
 from wiro_nb.sandbox.engines.diffusers.pool import DOCTOR, Pool
@@ -27,7 +27,7 @@ _SPARE_BYTES = 200_000_000
 _TYPES = {bool: "checkbox", int: "integer", float: "float"}
 
 
-class DiffusersEngine:
+class DiffusersEngine(Engine):
     """Runs models of `local_models` in worker processes.
 
     Args:
@@ -39,7 +39,7 @@ class DiffusersEngine:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.schemas: tuple[ModelSchema, ...] | None = tuple(schema_of(model) for model in catalog.models())
+        self.schemas = tuple(schema_of(model) for model in catalog.models())
 
     def unavailable(self, model: str) -> str | None:
         """Returns what keeps a model from running: unknown, weights that every run needs missing, a small card."""

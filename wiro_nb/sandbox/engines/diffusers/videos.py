@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.local_models import catalog
-from wiro_nb.sandbox.engines import EngineError, Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Picture
 from wiro_nb.sandbox.engines.diffusers.engine import read_request, schema_of
@@ -29,7 +29,7 @@ _TIMEOUT_S = 60.0
 _UNKNOWN = "unknown: the server does not say"
 
 
-class VideosEngine:
+class VideosEngine(Engine):
     """Runs the Wan models that need no LoRA on a server.
 
     Args:
@@ -104,9 +104,6 @@ class VideosEngine:
             # Deletes what is stored, and ends what still runs.
             with contextlib.suppress(Exception):
                 await asyncio.shield(client.delete(path))
-
-    async def close(self) -> None:
-        """Does nothing: the server is not ours."""
 
 
 def _form(call: Call) -> tuple[dict[str, str], list[str]]:

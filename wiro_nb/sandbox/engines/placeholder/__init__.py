@@ -15,14 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from wiro_nb.sandbox.engines import Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, Job, Output, Progress, Report, Result
 from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, input_files, read_request, read_steps
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from wiro_nb.sandbox.engines.media import FloatImage
-    from wiro_nb.schema.types import ModelSchema
 
 __all__ = ["PlaceholderEngine"]
 
@@ -30,20 +29,14 @@ _MAX_JOBS = 2
 T = TypeVar("T")
 
 
-class PlaceholderEngine:
+class PlaceholderEngine(Engine):
     """Paints landscapes, or moves the given pictures; two jobs at a time, each in one thread."""
 
     name = "placeholder"
-    is_placeholder = True
-    schemas: tuple[ModelSchema, ...] | None = None
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(_MAX_JOBS)
         self._threads = ThreadPoolExecutor(_MAX_JOBS, thread_name_prefix="placeholder")
-
-    def unavailable(self, model: str) -> str | None:
-        """Returns None: it stands in for any model."""
-        return None
 
     async def run(self, job: Job, report: Report) -> Result:
         """Renders one MP4.

@@ -14,6 +14,7 @@ from typing import Any
 
 from wiro_nb.files import hash_file
 from wiro_nb.sandbox.engines import EngineError, Job, fit_area, read_resolution, read_size, read_text, read_whole
+from wiro_nb.schema import find_bundled
 
 Colour = tuple[float, float, float]
 """Red, green, blue, 0 to 255."""
@@ -107,17 +108,14 @@ def _first(words: list[str], moods: Mapping[str, str]) -> str:
     return next((by_word[word] for word in words if word in by_word), "")
 
 
-# The option values of animate-diff's loraType, by their labels.
-CAMERA_MOVES: Mapping[str, str] = {
-    "FILE:169584": "ZoomIn",
-    "FILE:169585": "ZoomOut",
-    "FILE:169578": "PanLeft",
-    "FILE:169579": "PanRight",
-    "FILE:169583": "TiltUp",
-    "FILE:169582": "TiltDown",
-    "FILE:169581": "RollingClockwise",
-    "FILE:169580": "RollingAnticlockwise",
-}
+def _camera_moves() -> dict[str, str]:
+    """Returns the values of animate-diff's loraType with their labels, such as ZoomIn."""
+    schema = find_bundled("wiro/animate-diff")
+    setting = schema.get("loraType") if schema else None
+    return {option.value: option.label for option in setting.options} if setting else {}
+
+
+CAMERA_MOVES = _camera_moves()
 
 
 # Parameters ----------------------------------------------------------------------------------

@@ -38,10 +38,16 @@ def clips_at_hand(example: Any) -> Iterator[None]:
         folder.mkdir(parents=True)
         shutil.copyfile(source, folder / ready.name)
 
-    async def put(self: Finisher, active: Any, task: Any, **_: Any) -> tuple[Any, ...]:
-        folder = Path(active.snapshot.folder)
-        copy(folder)
-        return (replace(ready, path=f"{folder.name}/{ready.name}", poster_path=None, url=task.outputs[0].url),)
+    async def put(self: Finisher, active: Any, task: Any, private: Path) -> tuple[Any, ...]:
+        copy(private)
+        return (
+            replace(
+                ready,
+                path=f"{Path(active.snapshot.folder).name}/{ready.name}",
+                poster_path=None,
+                url=task.outputs[0].url,
+            ),
+        )
 
     Finisher._download = put  # type: ignore[method-assign]
     try:

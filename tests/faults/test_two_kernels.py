@@ -20,8 +20,9 @@ import pytest
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import StreamLost, SubmitUncertain
-from wiro_nb.execution import active_run, driver
+from wiro_nb.execution import active_run, download, driver, finalize
 from wiro_nb.execution.run import Run
+from wiro_nb.files import hash_file
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.ledger.writes import is_dead, new_owner
@@ -57,11 +58,30 @@ def service(start_sandbox: Any, point_at: Any) -> Any:
     return made
 
 
-def be_a_kernel(environment: dict[str, str], folder: str, prompt: str, lease_s: float, told: Any) -> None:
-    """Another kernel: starts a run, says its id, and lives until it is killed."""
+def be_a_kernel(
+    environment: dict[str, str], folder: str, prompt: str, lease_s: float, told: Any, frozen_at: str = ""
+) -> None:
+    """Another kernel: starts a run, says its id, and lives until it is killed.
+
+    With `frozen_at`, "MODULE.FUNCTION" of the package `execution`, the process is stopped before the first call.
+    """
     os.environ.update(environment)
     os.chdir(folder)
     hurry(setattr, lease_s)
+    if frozen_at:
+        place, _, name = frozen_at.partition(".")
+        module = {"finalize": finalize, "download": download}[place]
+        call = getattr(module, name)
+
+        def freeze(*given: Any, **options: Any) -> Any:
+            setattr(module, name, call)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            try:
+                return call(*given, **options)
+            finally:
+                told.send("written")
+
+        setattr(module, name, freeze)
     manager = Manager(settings=chaos_worker.SETTINGS)
     run = submit(manager, prompt)
     wait_for(run, lambda run: run.task_id is not None)
@@ -75,11 +95,13 @@ def other_kernel(context: Any, service: Any, own_folders: Path) -> Iterator[Call
     """Starts kernels that submit one run each; gives the process and the end of its pipe."""
     started: list[BaseProcess] = []
 
-    def start(prompt: str, lease_s: float = LEASE_S) -> tuple[Any, Any]:
+    def start(prompt: str, lease_s: float = LEASE_S, frozen_at: str = "") -> tuple[Any, Any]:
         here, there = context.Pipe(duplex=False)
         environment = {name: value for name, value in os.environ.items() if name.startswith("WIRO_")}
         process = context.Process(
-            target=be_a_kernel, args=(environment, str(own_folders), prompt, lease_s, there), daemon=True
+            target=be_a_kernel,
+            args=(environment, str(own_folders), prompt, lease_s, there, frozen_at),
+            daemon=True,
         )
         process.start()
         started.append(process)
@@ -175,6 +197,27 @@ def test_a_laptop_that_was_closed_finds_its_run_done_by_another_kernel(
     assert told.recv() is RunState.SUCCEEDED
     assert len(service.audit()["tasks"]) == 1
     assert manager.ledger.check_integrity() == "ok"
+
+
+@pytest.mark.parametrize("frozen_at", ["download._accept", "finalize.embed_and_sign", "finalize.write_sidecar"])
+def test_a_kernel_that_was_frozen_while_it_saved_a_clip_changes_nothing_that_another_one_saved(
+    make_manager: Any, service: Any, other_kernel: Any, frozen_at: str
+) -> None:
+    process, told = other_kernel("saved once", frozen_at=frozen_at)
+    manager = make_manager()
+    run = look_on(manager, told)
+    run.wait(40)
+    assert run.path is not None
+    files = [run.path, run.path.with_name("run.json")]
+    written = [path.stat().st_mtime_ns for path in files]
+    os.kill(process.pid, signal.SIGCONT)
+    assert told.poll(20)
+    heard = {told.recv(), told.recv()}
+    assert heard == {"written", RunState.SUCCEEDED}
+    assert [path.stat().st_mtime_ns for path in files] == written
+    row = manager.ledger.get(run.id)
+    assert (row.record, row.outputs) == (run.snapshot.record, run.outputs)
+    assert hash_file(run.path) == row.outputs[0].stored_sha256
 
 
 def test_a_laptop_that_was_closed_alone_goes_on_when_it_is_opened(

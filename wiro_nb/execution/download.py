@@ -1,4 +1,4 @@
-"""Downloads outputs: to a temporary name, resumed after a broken connection, checked, then renamed.
+"""Downloads outputs: to a folder of their own, resumed after a broken connection, checked, then moved.
 
 A file is paid, so it is tried again as long as the settings' patience lasts, counted from its last new byte.
 """
@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.config import Settings
 from wiro_nb.errors import DownloadFailed, WiroError
-from wiro_nb.files import UniqueNames, hash_file, relative_path, safe_name
+from wiro_nb.files import UniqueNames, hash_file, reason_of, safe_name
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import is_whole
@@ -78,7 +79,7 @@ class Downloader:
         Args:
             client: Of the service that made them.
             outputs: As Detail lists them.
-            folder: The run's folder; made when needed.
+            folder: Where they are saved; made when needed.
             read_again: Reads Detail, for a fresh URL when one has expired.
             on_retry: Is told why a file is not here yet and when it is tried again.
             is_late: True long after the end: what the host does not have now will not come any more.
@@ -115,21 +116,21 @@ class Downloader:
         if output.url is None:
             problem = "" if output.content is not None else "the service gave no address for it"
             return RunOutput("", output.content_type, content=output.content, problem=problem)
-        name, part = target.name, _part_of(target)
+        name = target.name
         try:
-            url = await self._to_disk(output, part, attempts)
-            return await asyncio.to_thread(_accept, part, target, output, url)
+            url = await self._to_disk(output, target, attempts)
+            return await asyncio.to_thread(_accept, target, output, url)
         except _Refused as refused:
             problem = str(refused)
         except WiroError as error:
             problem = error.message
         except OSError as error:
-            problem = f"it cannot be written: {error.strerror or error}"
+            problem = f"it cannot be written: {reason_of(error)}"
         except Exception as error:  # whatever is wrong with one file, the run was paid and goes on to its end
             _log.exception("%s could not be fetched", name)
             problem = f"it could not be fetched ({type(error).__name__})"
         with contextlib.suppress(OSError):
-            part.unlink()
+            _start_over(target)
         _log.warning("%s could not be fetched: %s", name, problem)
         address = strip_query(output.url)
         return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=address, problem=problem)
@@ -197,15 +198,37 @@ def _refused_by_host(url: str, status: int) -> DownloadFailed:
     return DownloadFailed(f"{why} (HTTP {status})", url=url, reason="status", run_id=None, status=status)
 
 
-def _part_of(target: Path) -> Path:
-    """Returns a name for the growing file: two processes may fetch it, and a killed one leaves its own behind."""
-    stem = f".{target.name}."  # no output is ever named so
-    with contextlib.suppress(OSError):
-        for left in target.parent.iterdir():
-            is_part = left.name.startswith(stem) and left.suffix == _PART
-            if is_part and time.time() - left.stat().st_mtime > _ABANDONED_S:
-                left.unlink()
-    return target.with_name(f"{stem}{secrets.token_hex(4)}{_PART}")
+@contextlib.contextmanager
+def private_folder(folder: Path) -> Iterator[Path]:
+    """Gives a folder inside a run's for files that are not finished; removes it, and those of killed processes.
+
+    Two processes may fetch the files of one run: nothing has its final name until the ledger says whose they are.
+    """
+    for left in folder.glob(f".*{_PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - max(path.stat().st_mtime for path in (left, *left.iterdir())) > _ABANDONED_S:
+                shutil.rmtree(left)
+    private = folder / f".{secrets.token_hex(4)}{_PART}"
+    try:
+        yield private
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def move_files(private: Path, folder: Path, outputs: Sequence[RunOutput]) -> tuple[RunOutput, ...]:
+    """Moves finished files to the run's folder; returns the outputs, with the problem of what cannot be moved."""
+    problem = "it is gone"
+    for path in sorted(private.glob("*")):
+        try:
+            path.replace(folder / path.name)
+        except OSError as error:
+            problem = f"it cannot be written: {reason_of(error)}"
+    return tuple(
+        replace(output, problem=problem, path=None, poster_path=None, sha256=None, stored_sha256=None)
+        if output.path and not output.problem and not (folder / output.name).is_file()
+        else output
+        for output in outputs
+    )
 
 
 def _start_over(part: Path) -> None:
@@ -240,28 +263,32 @@ def _is_whole(part: Path, output: Output) -> bool:
     return is_whole(part)
 
 
-def _accept(part: Path, target: Path, output: Output, url: str) -> RunOutput:
-    """Checks a whole file against what it should be, and gives it its name. Blocks."""
-    content_type = _check_type(part, output)
-    size, digest = _size_of(part), hash_file(part)
-    part.replace(target)
+def _accept(target: Path, output: Output, url: str) -> RunOutput:
+    """Checks a whole file against what it should be. Blocks."""
+    content_type = _check_type(target, output)
+    size, digest = _size_of(target), hash_file(target)
     return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=strip_query(url))
 
 
-def measure_output(output: RunOutput, folder: Path, notebook_dir: Path) -> RunOutput:
-    """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread."""
+def measure_output(output: RunOutput, path: Path, shown: str) -> RunOutput:
+    """Adds size, duration and a poster, read from the file. Blocks: call it on a worker thread.
+
+    Args:
+        output: Without a file, or with a problem, it is returned as it is.
+        path: The file.
+        shown: Its path for people and records, relative to the notebook's folder.
+    """
     if not output.name or output.problem:
         return output
-    path, poster_path = folder / output.name, None
-    shown = PurePosixPath(relative_path(path, notebook_dir))
-    output = replace(output, path=str(shown))
+    poster_path = None
+    output = replace(output, path=shown)
     try:
         info = decode.probe(path)
         poster = decode.make_poster(path)
         if poster is not None:
             poster_file = path.with_name(f"{path.stem}.poster.jpg")
             poster_file.write_bytes(poster)
-            poster_path = str(shown.with_name(poster_file.name))
+            poster_path = str(PurePosixPath(shown).with_name(poster_file.name))
     except Exception:  # a strange file must not take the run with it
         _log.exception("%s could not be measured", output.name)
         return output

@@ -131,7 +131,7 @@ class Worker:
                 connection,
                 Submitter(self.writer, connection),
                 Follower(self.writer, connection),
-                Finisher(self.writer, connection, self._downloader, self._ensure_lease),
+                Finisher(self.writer, connection, self._downloader),
             )
             self._runtimes[service] = found
         return found

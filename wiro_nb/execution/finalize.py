@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, utc_now
-from wiro_nb.execution.download import Downloader, measure_output
+from wiro_nb.execution.download import Downloader, measure_output, move_files, private_folder
 from wiro_nb.execution.run import Run
+from wiro_nb.files import relative_path
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
 from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
@@ -47,7 +48,6 @@ class Finisher:
         writer: Where changes pass.
         connection: The service.
         downloader: Fetches files; one for all runs, so that only a few are fetched at a time.
-        is_ours: Makes sure that no other process took a run over meanwhile.
     """
 
     def __init__(
@@ -55,14 +55,12 @@ class Finisher:
         writer: StateWriter,
         connection: Connection,
         downloader: Downloader,
-        is_ours: Callable[[ActiveRun], Awaitable[bool]],
     ) -> None:
         self._writer = writer
         self._connection = connection
         self._downloader = downloader
         self._room = asyncio.Semaphore(_AT_A_TIME)
         self._turns = asyncio.Semaphore(_TURNS)
-        self._is_ours = is_ours
 
     async def finalize(self, active: ActiveRun, task: Task | None) -> None:
         """Writes the end of a task to the run's folder, the ledger and the handle."""
@@ -75,7 +73,9 @@ class Finisher:
             # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
             # the garbage collector to walk through that every thread of the kernel stood still.
             async with self._turns if any(output.url for output in task.outputs) else nullcontext():
-                await self._end(active, RunState.SUCCEEDED, task, outputs=await self._download(active, task))
+                with private_folder(_folder_of(active)) as private:
+                    outputs = await self._download(active, task, private)
+                    await self._end(active, RunState.SUCCEEDED, task, outputs=outputs, private=private)
         elif active.tracker.snapshot.state is RunState.CANCELLED:
             await self._end(active, RunState.CANCELLED, task, _cancelled(active, task))
         else:
@@ -93,9 +93,10 @@ class Finisher:
                 _log.info("run %s: %s", active.run.short_id, error.message)
         return task
 
-    async def _download(self, active: ActiveRun, task: Task, *, is_late: bool = False) -> tuple[RunOutput, ...]:
-        """Downloads and measures the outputs of a task into the run's folder."""
-        folder = Path(active.snapshot.folder or active.notebook_dir)
+    async def _download(
+        self, active: ActiveRun, task: Task, private: Path, *, is_late: bool = False
+    ) -> tuple[RunOutput, ...]:
+        """Downloads and measures the outputs of a task into a private folder."""
 
         async def read_again() -> Task:
             return await self._connection.read_task(active.snapshot.task_id, active.snapshot.task_token)
@@ -103,12 +104,16 @@ class Finisher:
         outputs = await self._downloader.fetch(
             await self._connection.connect(),
             task.outputs,
-            folder,
+            private,
             read_again=read_again,
             on_retry=lambda message: self._writer.change(active, message=message),
             is_late=is_late,
         )
-        return tuple([await self._work(measure_output, output, folder, active.notebook_dir) for output in outputs])
+        measured = []
+        for output in outputs:
+            shown = relative_path(_folder_of(active) / output.name, active.notebook_dir)
+            measured.append(await self._work(measure_output, output, private / output.name, shown))
+        return tuple(measured)
 
     async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs CPU-bound work on a worker thread, two at a time over all runs.
@@ -130,25 +135,33 @@ class Finisher:
             WiroError: The service cannot be asked, or the ledger not written.
         """
         active = ActiveRun(run, self._connection, notebook_dir)
-        ledger, before = self._writer.ledger, active.snapshot
+        before, folder = active.snapshot, _folder_of(active)
         task = await self._connection.read_task(before.task_id, before.task_token)
-        cost_usd = _late_cost(task, before) if before.is_cost_open else before.cost_usd
-        outputs, folder = before.outputs, Path(before.folder or notebook_dir)
-        if downloads:
-            here = {output.name: output for output in outputs if not output.problem and output.path}
-            fetched = await self._download(active, task, is_late=True)
-            outputs = tuple(
-                here[new.name] if new.problem and new.name in here and (folder / new.name).is_file() else new
-                for new in fetched
-            )
-        message = _problem_line(outputs) if before.state is RunState.SUCCEEDED else before.message
-        if (cost_usd, outputs) == (before.cost_usd, before.outputs):
-            self._writer.change(active, message=message)
-            return
-        final = before.with_changes({"outputs": outputs, "cost_usd": cost_usd})
-        text, stored = await self._work(self._write, notebook_dir, final, task.made_by)
-        changes = {"cost_usd": cost_usd, "outputs": stored, "record": text, "message": message}
-        await self._writer.step(active, lambda: ledger.amend(active.id, **changes))
+        with private_folder(folder) as private:
+            outputs = before.outputs
+            if downloads:
+                here = {output.name: output for output in outputs if not output.problem and output.path}
+                fetched = await self._download(active, task, private, is_late=True)
+                outputs = tuple(
+                    here[new.name] if new.problem and new.name in here and (folder / new.name).is_file() else new
+                    for new in fetched
+                )
+            cost_usd = _late_cost(task, before) if before.is_cost_open else before.cost_usd
+            if (cost_usd, outputs) == (before.cost_usd, before.outputs):
+                self._writer.change(active, message=before.message)
+                return
+            final = before.with_changes({"outputs": outputs, "cost_usd": cost_usd})
+            text, stored = await self._work(self._write, final, private, folder, task.made_by)
+
+            def write() -> LedgerRow:
+                row = self._writer.ledger.amend(active.id, cost_usd=cost_usd)  # takes the write lock
+                if row.outputs != before.outputs:
+                    return row  # another process was faster
+                moved = move_files(private, folder, stored)
+                message = _problem_line(moved) if row.state is RunState.SUCCEEDED else row.message
+                return self._writer.ledger.amend(active.id, outputs=moved, record=text, message=message)
+
+            await self._writer.step(active, write)
 
     async def _end(
         self,
@@ -158,37 +171,53 @@ class Finisher:
         error: WiroError | None = None,
         *,
         outputs: tuple[RunOutput, ...] = (),
+        private: Path = Path(),
     ) -> None:
-        if not await self._is_ours(active):
-            raise LeaseLost
+        ledger, folder = self._writer.ledger, _folder_of(active)
         changes = _end_changes(active, state, task, error, outputs)
         try:
             final = active.snapshot.with_changes({"state": state, **changes})
             made_by = task.made_by if task is not None else {}
-            text, stored = await self._work(self._write, active.notebook_dir, final, made_by)
+            text, stored = await self._work(self._write, final, private, folder, made_by)
             changes |= {"record": text, "outputs": stored}
         except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
             _log.exception("the record of run %s could not be written", active.run.short_id)
+
+        def write() -> LedgerRow:
+            # Refuses a run that another process ended. Until it is committed no process can end it, so that the
+            # files are those that the ledger tells of, however long this process was frozen before.
+            row = ledger.finish(active.id, state, **changes)
+            moved = move_files(private, folder, row.outputs) if outputs else ()
+            if moved == row.outputs:
+                return row
+            return ledger.amend(active.id, outputs=moved, message=_problem_line(moved))
+
         try:
-            await self._writer.end(active, lambda: self._writer.ledger.finish(active.id, state, **changes), error)
+            await self._writer.end(active, write, error)
         except LedgerError as failure:
             if getattr(failure, "reason", "") == "transition":
                 raise LeaseLost from None  # somebody else ended it, by hand or in another process
             raise
 
     def _write(
-        self, notebook_dir: Path, final: Snapshot, made_by: Mapping[str, Any]
+        self, final: Snapshot, private: Path, folder: Path, made_by: Mapping[str, Any]
     ) -> tuple[str, tuple[RunOutput, ...]]:
-        """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored."""
-        folder = Path(final.folder or notebook_dir)
-        record = build_run_record(final, [recorded_output(output, folder) for output in final.outputs], made_by)
+        """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored.
+
+        What is new is in the private folder, the rest in the run's.
+        """
+        homes = [private if (private / output.name).is_file() else folder for output in final.outputs]
+        recorded = [recorded_output(output, home) for output, home in zip(final.outputs, homes, strict=True)]
+        record = build_run_record(final, recorded, made_by)
         if final.state is not RunState.SUCCEEDED:
             return dump_normal(record), final.outputs
-        folder.mkdir(parents=True, exist_ok=True)
+        private.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
-        stored = tuple(self._embed(folder, output, record, notes) for output in final.outputs)
-        write_sidecar(folder, record, notes={"record_not_in": notes} if notes else None)
+        stored = tuple(
+            self._embed(home, output, record, notes) for output, home in zip(final.outputs, homes, strict=True)
+        )
+        write_sidecar(private, record, notes={"record_not_in": notes} if notes else None)
         return dump_normal(record), stored
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
@@ -206,6 +235,10 @@ class Finisher:
             credentials.short if credentials is not None else "",
         ]
         return replace(output, stored_sha256=embedded.sha256, credentials="; ".join(filter(None, words)))
+
+
+def _folder_of(active: ActiveRun) -> Path:
+    return Path(active.snapshot.folder or active.notebook_dir)
 
 
 def build_run_record(

@@ -15,7 +15,7 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
 from wiro_nb.execution.finalize import recorded_output
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file, keep_input, reason_of, write_atomically
+from wiro_nb.files import hash_file, keep_input, reason_of, relative_path, write_atomically
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
@@ -178,7 +178,7 @@ def join_parts(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_join(plan, target, audio=sound, on_progress=on_progress)
         output = RunOutput(target.name, "video/mp4", target.stat().st_size, hash_file(target))
-        output = measure_output(output, target.parent, base)
+        output = measure_output(output, target, relative_path(target, base))
         film = {"title": title, "crossfade_s": crossfade_s, **_film_fields(plan, parts)}
         files = {"parts": [_describe_file(part.path) for part in parts]}
         if sound is not None and audio is not None:
@@ -218,7 +218,7 @@ def open_film(path: Path, base: Path) -> JoinedFilm:
     record = read_embedded(path)
     facts = {name: record["outputs"][0].get(name) for name in ("sha256", "url")}
     output = RunOutput(path.name, "video/mp4", path.stat().st_size, **facts, stored_sha256=hash_file(path))
-    return JoinedFilm(path, record, measure_output(output, path.parent, base))
+    return JoinedFilm(path, record, measure_output(output, path, relative_path(path, base)))
 
 
 def check_join(target: Path, crossfade_s: float, audio: Path | None) -> None:

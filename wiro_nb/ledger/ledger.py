@@ -267,7 +267,7 @@ class Ledger:
         return self._step(run_id, RunState.UNCERTAIN, message=message, error=error)
 
     def finish(self, run_id: str, state: RunState, **changes: Any) -> LedgerRow:
-        """Writes the end of a run. Writing the same end again only fills in more.
+        """Writes the end of a run.
 
         Args:
             run_id: The run.
@@ -275,7 +275,7 @@ class Ledger:
             changes: Fields of the row that are known now; what is None stays as it is.
 
         Raises:
-            LedgerError: `state` is not final, the run has ended in another way, or a field is not of the end.
+            LedgerError: `state` is not final, the run has ended, or a field is not of the end.
         """
         forbidden = sorted(set(changes) - _OF_THE_END)
         if forbidden or not state.is_final:
@@ -289,7 +289,7 @@ class Ledger:
     def _step(self, run_id: str, state: RunState, **changes: Any) -> LedgerRow:
         def work(connection: sqlite3.Connection) -> LedgerRow:
             row = queries.get(connection, run_id)
-            if row.state is not state:
+            if row.state is not state or state.is_final:
                 _check_step(row, state)
             told = {**changes, "request": row.request} if state.is_final else changes
             masked = {name: redact_value(told[name]) for name in _TOLD & told.keys()}

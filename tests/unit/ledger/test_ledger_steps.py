@@ -115,9 +115,9 @@ ALLOWED = {
     "submitting": {"planned", "submitted", "uncertain", "failed"},
     "submitted": {"succeeded", "failed", "cancelled"},
     "uncertain": {"uncertain", "submitted", "failed", "cancelled"},
-    "succeeded": {"succeeded"},
-    "failed": {"failed"},
-    "cancelled": {"cancelled"},
+    "succeeded": set(),
+    "failed": set(),
+    "cancelled": set(),
 }
 
 

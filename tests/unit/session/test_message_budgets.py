@@ -166,14 +166,14 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
         words = Output(name="", content_type="raw", content={"text": "no file"})
         return replace(task, outputs=(words,)) if active.run.parameters["prompt"] == "say it" else task
 
-    async def hold(self: Finisher, active: ActiveRun, task: Task, **options: Any) -> Any:
+    async def hold(self: Finisher, active: ActiveRun, task: Task, *given: Any) -> Any:
         nonlocal most
         if not task.outputs[0].url:
-            return await download(self, active, task, **options)
+            return await download(self, active, task, *given)
         begun.append(active.id)
         most = max(most, len([one for one in begun if not runs[one].done]))
         await may_end.wait()
-        return await download(self, active, task, **options)
+        return await download(self, active, task, *given)
 
     monkeypatch.setattr(Finisher, "_with_outputs", answer)
     monkeypatch.setattr(Finisher, "_download", hold)

@@ -11,7 +11,7 @@ import pytest
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.execution import ended, finalize
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.presentation.formatting import COST_OPEN, format_cost
+from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
 from wiro_nb.session.manager import Manager
 
 
@@ -41,7 +41,7 @@ def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_re
     run.wait(30)
     assert run.state is RunState.CANCELLED
     assert run.cost_usd is None
-    assert format_cost(run.snapshot) == COST_OPEN
+    assert describe_cost(run.snapshot) == COST_OPEN
     assert "nothing" not in str(run.error.billed if run.error else "").lower()
     estimate = run.estimate
     assert estimate is None or manager.reserved() == estimate
@@ -78,7 +78,7 @@ def test_what_is_cancelled_in_the_queue_and_what_fails_costs_nothing(manager: Ma
     failed = submit(manager, "[fail] a lake")
     for run in (queued, failed):
         assert run.wait(30, check=False).cost_usd == 0
-        assert format_cost(run.snapshot) == "billed: nothing"
+        assert describe_cost(run.snapshot) == "billed: nothing"
 
 
 def test_an_hour_after_the_end_no_charge_is_none(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:

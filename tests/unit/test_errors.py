@@ -42,3 +42,14 @@ def test_a_shown_error_is_only_named_and_debug_gives_the_traceback_back(monkeypa
     assert error._render_traceback_() == ["UnknownRun"]
     monkeypatch.setattr(WiroError, "debug", True)
     assert not hasattr(error, "_render_traceback_")
+
+
+def test_in_a_terminal_an_error_breaks_between_words_and_elsewhere_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = UnknownRun("There is no run of this name in the ledger.", hint="%wiro runs --all shows every run")
+    assert error._render_traceback_()[0] == "UnknownRun: There is no run of this name in the ledger."
+    monkeypatch.setattr("wiro_nb.terminal.terminal_columns", lambda _: 30)
+    lines = "\n".join(error._render_traceback_()).split("\n")
+    assert max(map(len, lines)) <= 30
+    assert " ".join(" ".join(lines).split()) == f"UnknownRun: {error.message} next: {error.hint}"

@@ -23,7 +23,7 @@ from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
 from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from wiro_nb.films.join import JoinedFilm
+    from wiro_nb.films.film_file import JoinedFilm
     from wiro_nb.reproduce.replay import Replay, Source
     from wiro_nb.session.manager import Manager
     from wiro_nb.session.prices import Limits
@@ -229,7 +229,7 @@ def _price(manager: Manager, replay: Replay) -> str:
 
 def join(arguments: argparse.Namespace) -> None:
     """Joins clips into one film and prints where it is."""
-    from wiro_nb.films.join import find_parts, join_parts
+    from wiro_nb.films.film_file import find_parts, join_parts
 
     parts, line = find_parts(open_manager(arguments), arguments.sources), StatusLine()
     film = join_parts(

@@ -30,7 +30,7 @@ _POLL_S = 0.5
 
 def lab(arguments: argparse.Namespace) -> int:
     """Opens the tutorials; ends when JupyterLab ends."""
-    require_lab("jupyterlab")
+    MissingExtra.require("this", "lab", "jupyterlab")
     folder = Path(arguments.folder or DEFAULT_FOLDER)
     copy_tutorials(folder)
     print(f"tutorials are in {folder}; stop JupyterLab with Ctrl-C", file=sys.stderr)
@@ -51,15 +51,6 @@ def run_child(command: Sequence[str], folder: Path) -> int:
             return child.wait()
         except KeyboardInterrupt:
             continue  # the terminal sends Ctrl-C to the program too: it decides
-
-
-def require_lab(*packages: str) -> None:
-    """Raises when a package of the lab extra is not installed.
-
-    Raises:
-        MissingExtra: With the command that installs it.
-    """
-    MissingExtra.require("this", "lab", *packages)
 
 
 def find_tutorials() -> Path:
@@ -101,7 +92,7 @@ def copy_tutorials(target: Path) -> list[Path]:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Executes the quickstart and prints where notebook, HTML copy and clips are."""
-    require_lab("nbclient", "nbconvert", "ipykernel", "av", "uvicorn")
+    MissingExtra.require("this", "lab", "nbclient", "nbconvert", "ipykernel", "av", "uvicorn")
     source = find_tutorials() / QUICKSTART
     folder = _make_folder(arguments.out)
     target = folder / QUICKSTART

@@ -19,7 +19,7 @@ from wiro_nb.display_registry import present
 from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import Shot
-from wiro_nb.films.join import JoinedFilm, Part, check_join, is_joined, join_parts, open_film
+from wiro_nb.films.film_file import JoinedFilm, Part, check_join, is_joined, join_parts, open_film
 from wiro_nb.films.plan import FilmPlan, FilmTarget, batch_of, confirm, prepare_shot
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager

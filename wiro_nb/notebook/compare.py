@@ -14,7 +14,7 @@ from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import with_view_of
 from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import format_cost, format_count, format_duration
+from wiro_nb.presentation.formatting import describe_cost, format_count, format_duration
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
@@ -109,7 +109,7 @@ def _pieces(words_of: Sequence[str], shared: set[int]) -> Pieces:
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
     rows = {
         "state": [status_of(snapshot).label for snapshot in snapshots],
-        "cost": [format_cost(snapshot) for snapshot in snapshots],
+        "cost": [describe_cost(snapshot) for snapshot in snapshots],
         "elapsed": ["" if item.elapsed_s is None else format_duration(item.elapsed_s) for item in snapshots],
         "clip": [_clip_words(snapshot) for snapshot in snapshots],
     }

@@ -124,7 +124,7 @@ def format_billed(snapshot: Snapshot) -> str:
     return f"billed: {format_usd(snapshot.cost_usd) if snapshot.cost_usd and not snapshot.is_free else 'nothing'}"
 
 
-def format_cost(snapshot: Snapshot) -> str:
+def describe_cost(snapshot: Snapshot) -> str:
     """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "not known yet", "billed: nothing"."""
     if snapshot.is_free:
         return free_label(snapshot.service)

@@ -295,13 +295,8 @@ def value_label(parameter: Parameter, value: object) -> str:
 
 def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, str]:
     """Returns the labels of chosen values where they differ from the value that was sent."""
-    found: dict[str, str] = {}
-    if schema is None:
-        return found
-    for name, value in snapshot.parameters.items():
-        parameter = schema.get(name)
-        options = parameter.options if parameter is not None else ()
-        label = next((option.label for option in options if option.value == value), "")
-        if label and label != value:
-            found[name] = label
-    return found
+    given = snapshot.parameters if schema is not None else {}
+    known = {item.id: item for item in schema.parameters} if schema is not None else {}
+    chosen = {name: value for name, value in given.items() if name in known and isinstance(value, str)}
+    labels = {name: value_label(known[name], value) for name, value in chosen.items()}
+    return {name: label for name, label in labels.items() if label != chosen[name]}

@@ -15,8 +15,8 @@ from typing import Any
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.formatting import (
+    describe_cost,
     format_billed,
-    format_cost,
     format_count,
     format_datetime,
     format_duration,
@@ -78,7 +78,7 @@ def run_facts(snapshot: Snapshot) -> dict[str, str]:
         "Elapsed": format_duration(snapshot.elapsed_s)
         if snapshot.elapsed_s is not None and snapshot.state.is_final
         else "",
-        "Cost": format_cost(snapshot),
+        "Cost": describe_cost(snapshot),
         "Forecast": _forecast(snapshot),
         "File size": format_size(first.size_bytes) if first and first.size_bytes is not None else "",
         "Credentials": next((output.credentials for output in outputs if output.credentials), ""),

@@ -270,14 +270,10 @@ def _telling_first(given: Mapping[str, object], schema: ModelSchema | None) -> l
     """Returns settings as people read them; those that are not the model's default come first."""
     if schema is None:
         return [(name, str(value)) for name, value in given.items()]
-    telling: list[tuple[str, str]] = []
-    usual: list[tuple[str, str]] = []
-    for item in schema.parameters:
-        if item.id in given:
-            pair = (item.id, value_label(item, given[item.id]))
-            (usual if _same(given[item.id], item.default) else telling).append(pair)
+    known = [item for item in schema.parameters if item.id in given]
+    known.sort(key=lambda item: _same(given[item.id], item.default))
     unknown = [(name, str(value)) for name, value in given.items() if schema.get(name) is None]
-    return telling + usual + unknown
+    return [(item.id, value_label(item, given[item.id])) for item in known] + unknown
 
 
 def _same(value: object, default: str | tuple[str, ...] | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -292,8 +293,7 @@ class _FileIndex:
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
-        self._hashes: dict[Path, frozenset[str]] = {}
-        self._clips: list[Path] | None = None
+        self._hashes_of = cache(content_hashes)
 
     def matches(self, path: Path, output: Mapping[str, Any]) -> bool:
         """True when the file is the recorded output, with or without a tag."""
@@ -301,11 +301,13 @@ class _FileIndex:
 
     def find(self, output: Mapping[str, Any]) -> Path | None:
         """Returns a clip with the recorded content, or None."""
-        if self._clips is None:
-            self._clips = sorted(set(self._list_clips()))
         least = output.get("size_bytes") or 0  # a tag only ever adds to a file
         large_enough = (path for path in self._clips if path.stat().st_size >= least)
         return next((path for path in large_enough if self.matches(path, output)), None)
+
+    @cached_property
+    def _clips(self) -> list[Path]:
+        return sorted(set(self._list_clips()))
 
     def _list_clips(self) -> Iterator[Path]:
         """A named folder is searched through; beside a named file only its own folder and its outputs."""
@@ -315,8 +317,3 @@ class _FileIndex:
                 folders = [path.parent.glob("*"), (path.parent / OUTPUTS_FOLDER).rglob("*")]
             for items in folders:
                 yield from (item for item in items if item.suffix.lower() in _CLIP_SUFFIXES and item.is_file())
-
-    def _hashes_of(self, path: Path) -> frozenset[str]:
-        if path not in self._hashes:
-            self._hashes[path] = content_hashes(path)
-        return self._hashes[path]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -196,13 +197,10 @@ class Sweep:
         def watch(position: int, run: Run) -> Callable[[], None]:
             return run.on_change(lambda _snapshot: callback(position, run))
 
-        stops = [watch(position, run) for position, run in enumerate(self.runs)]
-
-        def stop_all() -> None:
-            for stop in stops:
-                stop()
-
-        return stop_all
+        stops = ExitStack()
+        for position, run in enumerate(self.runs):
+            stops.callback(watch(position, run))
+        return stops.close
 
     # What comes out --------------------------------------------------------------------------
 

@@ -67,13 +67,7 @@ class Axis:
 
     def values(self) -> list[object]:
         """Returns every value. Only for an axis whose length was checked."""
-        listed: list[object] = []
-        for part in self.parts:
-            if isinstance(part, Span):
-                listed.extend(part)
-            else:
-                listed.append(part)
-        return listed
+        return [value for part in self.parts for value in (part if isinstance(part, Span) else (part,))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +170,8 @@ def list_points(axes: Sequence[Axis], *, zipped: bool) -> list[Point]:
 
 def first_point(axes: Sequence[Axis]) -> Point:
     """Returns the first point, of a sweep that may be too large to list."""
-    values: dict[str, object] = {}
-    for axis in axes:
-        part = axis.parts[0]
-        values[axis.name] = next(iter(part)) if isinstance(part, Span) else part
-    return Point(0, values)
+    firsts = {axis.name: axis.parts[0] for axis in axes}
+    return Point(0, {name: next(iter(part)) if isinstance(part, Span) else part for name, part in firsts.items()})
 
 
 def plain_number(number: Decimal) -> str:

@@ -11,9 +11,9 @@ import pytest
 
 from tests.manager_tools import VACE, submit
 from wiro_nb.errors import InputError, UnknownRun
-from wiro_nb.films import join as joining
+from wiro_nb.films import film_file
 from wiro_nb.films.extend import plan_extension
-from wiro_nb.films.join import find_parts, join_parts
+from wiro_nb.films.film_file import find_parts, join_parts
 from wiro_nb.provenance.credentials import Credentials
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.find import find_records
@@ -21,7 +21,7 @@ from wiro_nb.reproduce.verify import verify
 from wiro_nb.session.manager import Manager
 
 
-def film_of(manager: Manager, sources: list[Any], name: str = "film.mp4", **options: Any) -> joining.JoinedFilm:
+def film_of(manager: Manager, sources: list[Any], name: str = "film.mp4", **options: Any) -> film_file.JoinedFilm:
     return join_parts(find_parts(manager, sources), Path.cwd() / name, base=Path.cwd(), **options)
 
 
@@ -34,7 +34,7 @@ def test_a_film_holds_the_records_of_its_parts_and_their_times(
     assert first.path is not None
     shutil.copyfile(first.path, "stranger.mp4")
     monkeypatch.setattr(
-        joining,
+        film_file,
         "describe_credentials",
         lambda path: (
             Credentials(None, "stranger.mp4 with Content Credentials of N", "N")

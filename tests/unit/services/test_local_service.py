@@ -11,7 +11,7 @@ from tests.manager_tools import WAN, find_made, submit
 from wiro_nb.config import Settings
 from wiro_nb.errors import ConfigError, NotAccessible
 from wiro_nb.ledger.state import RunState
-from wiro_nb.presentation.formatting import format_cost
+from wiro_nb.presentation.formatting import describe_cost
 from wiro_nb.presentation.run import run_text
 from wiro_nb.services.services import LOCAL_ARGUMENTS
 
@@ -40,7 +40,7 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
     assert (run.state, run.snapshot.service, run.snapshot.is_free) == (RunState.SUCCEEDED, "local", True)
     assert run.record is not None
     assert run.record["service"] == {"name": "local", "base_url": "http://127.0.0.1/v1"}
-    assert format_cost(run.snapshot) == "free, on this machine"
+    assert describe_cost(run.snapshot) == "free, on this machine"
     assert "sandbox" not in run_text(run.snapshot).lower()
     notices = {card.slug: card.notice for card in manager.models("", limit=50)}
     assert notices["pruna/vace"] == "weights not here: wiro-nb local pull pruna/vace"

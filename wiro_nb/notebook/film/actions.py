@@ -12,7 +12,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.films import Film
 from wiro_nb.films.extend import read_shots
-from wiro_nb.films.join import find_parts, join_parts
+from wiro_nb.films.film_file import find_parts, join_parts
 from wiro_nb.films.plan import FilmPlan, FilmTarget, plan_film, plan_rebuild
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import finish

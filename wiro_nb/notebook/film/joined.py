@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from wiro_nb.films.join import JoinedFilm
+from wiro_nb.films.film_file import JoinedFilm
 from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook import display
 from wiro_nb.notebook.context import current_context

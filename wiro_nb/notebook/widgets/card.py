@@ -11,7 +11,7 @@ import traitlets
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook.widgets.base import OutputWidget
-from wiro_nb.presentation.formatting import format_billed, format_cost, format_place, format_time_left, raw_text
+from wiro_nb.presentation.formatting import describe_cost, format_billed, format_place, format_time_left, raw_text
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.status import status_of
 from wiro_nb.provenance.made_by import made_by_notes, made_by_summary
@@ -147,10 +147,10 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
         notes = {} if snapshot.message else {"notes": [asdict(Note(text=waits))]}
         return view | {"aside": "free: nothing sent yet", **notes}
     if kind == "sending":
-        return view | {"aside": format_cost(snapshot), "notes": []}
+        return view | {"aside": describe_cost(snapshot), "notes": []}
     if kind == "queued":
         elapsed = _elapsed(snapshot, "in the queue for")
-        return view | {"aside": "free while queued", "elapsed": elapsed, "cost": format_cost(snapshot)}
+        return view | {"aside": "free while queued", "elapsed": elapsed, "cost": describe_cost(snapshot)}
     numbers = [f"{percent:.0f}%"] if percent is not None else []
     numbers += _step_text(snapshot)
     numbers += [f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip()] if snapshot.rate is not None else []
@@ -159,7 +159,7 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
         "numbers": numbers,
         "elapsed": _elapsed(snapshot, "elapsed"),
         "left_s": _remaining(snapshot),
-        "cost": format_cost(snapshot),
+        "cost": describe_cost(snapshot),
     }
 
 

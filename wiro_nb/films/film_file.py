@@ -1,4 +1,4 @@
-"""Joins runs and clips into one film that carries the record of every part."""
+"""The file of a film: runs and clips joined into one MP4 that carries the record of every part."""
 
 from __future__ import annotations
 

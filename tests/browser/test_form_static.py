@@ -291,6 +291,29 @@ def test_a_path_typed_while_another_is_added_is_kept_and_goes_with_the_press(sta
     assert [message["source"] for message in static_page.sent("add")] == sent
 
 
+def test_tab_completes_a_path_on_the_machine_of_the_kernel(static_page: StaticPage) -> None:
+    page = show(static_page, hostile_form())
+    address = field(page, "image").get_by_label("or a URL or path")
+    address.press_sequentially("clips/o")
+    assert static_page.sent("paths")[-1]["typed"] == "clips/o"
+    page.evaluate(
+        """(content) => {
+            const image = [...window.model.widget_manager.all()].find((model) => model.get('name') === 'image');
+            image.fire('msg:custom', content);
+        }""",
+        {"type": "paths", "paths": ["clips/one.png", "clips/one two.png"], "common": "clips/one"},
+    )
+    assert page.locator("datalist option").evaluate_all("(all) => all.map((node) => node.value)") == [
+        "clips/one.png",
+        "clips/one two.png",
+    ]
+    address.press("Tab")
+    expect(address).to_have_value("clips/one")
+    expect(address).to_be_focused()
+    address.press("Tab")
+    expect(address).not_to_be_focused()
+
+
 def test_ctrl_enter_runs_once_however_long_it_is_held(static_page: StaticPage) -> None:
     page = show(static_page, wan_form())
     field(page, "prompt").locator("textarea").focus()

@@ -121,6 +121,19 @@ def test_urls_and_paths_can_be_added_and_wrong_ones_are_refused(
         field.add(tmp_path / "nothing.png")
 
 
+def test_a_begun_path_is_answered_by_those_there_are(
+    field: FileField, messages: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    for name in ("one.png", "two.png", ".hidden"):
+        (tmp_path / name).touch()
+    send(field, {"type": "paths", "typed": f"{tmp_path}/o"})
+    paths = [f"{tmp_path}/one.png", f"{tmp_path}/one/"]
+    assert custom(messages)[-1] == {"type": "paths", "paths": paths, "common": f"{tmp_path}/one"}
+    send(field, {"type": "paths", "typed": f"{tmp_path}/none\0"})
+    assert custom(messages)[-1] == {"type": "paths", "paths": [], "common": ""}
+
+
 def test_values_are_texts_or_paths(field: FileField, tmp_path: Path) -> None:
     field.value = tmp_path / "x.png"
     assert field.value == (str(tmp_path / "x.png"),)

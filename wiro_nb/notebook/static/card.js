@@ -2,7 +2,7 @@
  * The run card. Nodes are made once and changed in place: no flicker, and focus stays where it is.
  * `state` is made by widgets/card.py; this file only draws it and lets the elapsed time tick.
  */
-import { h, icon, button, disclosure, drawList, hasChanged, makeState, moneyNode, mount, setText, setShown, setAttribute, setAttributes, setMoneyText, setProgressRole, clockText, copyText } from "./dom.js";
+import { h, icon, button, disclosure, drawList, hasChanged, makeState, moneyNode, mount, setText, setShown, setAttribute, setAttributes, setMoneyText, setProgressRole, clockText, copyText, SMALL_ICON } from "./dom.js";
 import { markWhenGone, saveOnlyStatic } from "./document.js";
 import { makeAttachment } from "./results.js";
 import { drawResult } from "./result.js";
@@ -43,12 +43,13 @@ function drawActions(place, actions, act) {
   const old = new Map([...place.children].map((node) => [node.dataset.action, node]));
   const had = place.contains(document.activeElement) ? document.activeElement.dataset.action : undefined;
   const wanted = actions.map((action) => {
-    const kind = `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}${action.id === "star" ? " wiro-star" : ""}`;
+    const kind = action.id === "star" ? `${SMALL_ICON} wiro-star` : `wiro-btn-s${action.muted ? " wiro-btn-muted" : ""}`;
     const node = old.get(action.id) ?? button(action.label, { icon: action.icon, kind, onClick: (event) => {
       if (node.ariaDisabled !== "true" && event.detail < 2) act(action.id);
     } });
     node.dataset.action = action.id;
-    setMoneyText(node.querySelector("span"), action.label);
+    if (action.id === "star") setAttributes(node, { "aria-label": action.label, title: action.label });
+    else setMoneyText(node.querySelector("span"), action.label);
     setAttributes(node, { "aria-disabled": action.off && "true", "aria-pressed": action.pressed?.toString() });
     return node;
   });
@@ -135,13 +136,6 @@ async function draw(parts, state, anchor, model) {
   await drawn;
 }
 
-/** Shows the latest look at the clip, in place of the one before. */
-function drawPreview({ preview: node }, preview, run) {
-  if (!preview?.image?.startsWith("data:image/")) return;
-  setAttributes(node, { width: preview.width, height: preview.height, alt: `Preview of run ${run}` });
-  node.src = preview.image;
-}
-
 function drawLog(parts, lines, state) {
   const count = state?.log_count || lines.length;
   setShown(parts.log, count > 0);
@@ -201,7 +195,8 @@ function render({ model, el, signal }) {
     if (isWatched) drawn.then(() => parts.root.scrollIntoView({ block: "nearest" }));
   };
   const onPreview = () => {
-    drawPreview(parts, model.get("preview"), model.get("state")?.run);
+    const { image, width, height } = model.get("preview") ?? {};
+    if (image?.startsWith("data:image/")) setAttributes(parts.preview, { src: image, width, height, alt: `Preview of run ${model.get("state").run}` });
     redraw();
     // A notebook can save the state of its widgets: the picture does not stay in it. After the other views had it.
     queueMicrotask(() => model.set("preview", {}));

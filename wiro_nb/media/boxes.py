@@ -78,10 +78,6 @@ class Layout:
         found = [box for box in self.boxes if box.type == name]
         return found[0] if len(found) == 1 else None
 
-    def has(self, name: bytes) -> bool:
-        """True when there is at least one box of this type."""
-        return any(box.type == name for box in self.boxes)
-
 
 def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layout:
     """Returns the top-level boxes, reading only their heads.
@@ -96,20 +92,18 @@ def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layou
     """
     layout = Layout()
     at = 0
-    while at < size:
-        try:
-            head = _read_head(file, at, size)
-        except MediaError as error:
-            if not may_be_cut:
-                raise
-            layout.cut = str(error)
-            return layout
-        layout.boxes.append(head)
-        if len(layout.boxes) > MAX_BOXES:
-            raise MediaError("it has too many boxes")
-        at = head.end
-    if not layout.boxes:
-        raise MediaError("the file is empty")
+    try:
+        while at < size or not layout.boxes:
+            layout.boxes.append(_read_head(file, at, size))
+            at = layout.boxes[-1].end
+            if len(layout.boxes) > MAX_BOXES:
+                break
+    except MediaError as error:
+        if not may_be_cut:
+            raise
+        layout.cut = str(error)
+    if len(layout.boxes) > MAX_BOXES:
+        raise MediaError("it has too many boxes")
     return layout
 
 

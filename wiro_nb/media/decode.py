@@ -97,7 +97,7 @@ def frame(path: Path, index: int) -> bytes:
         InvalidFile: There is no such frame, or the file has none.
     """
     require_decoder()
-    picture = _last(path, -index) if index < 0 else _at(path, index)
+    picture = _find_frame(path, index)
     if picture is None:
         raise InvalidFile(
             f"{path.name} has no frame {index}.",
@@ -176,27 +176,18 @@ def frames(path: Path) -> Iterator[Any]:
             yield from container.decode(track)
 
 
-def _at(path: Path, index: int) -> Image | None:
-    try:
-        for number, decoded in enumerate(frames(path)):
-            if number == index:
-                return _picture(decoded)
-    except DECODE_ERRORS:
-        pass
-    return None
-
-
-def _last(path: Path, back: int) -> Image | None:
-    # Counted first and read again: keeping all frames of a long clip would fill the memory.
+def _find_frame(path: Path, index: int) -> Image | None:
     count, newest = 0, None
     try:
-        for decoded in frames(path):
-            count, newest = count + 1, decoded
+        for count, newest in enumerate(frames(path), start=1):
+            if count - 1 == index:
+                return _picture(newest)
     except DECODE_ERRORS:
         pass
-    if back == 1:
+    if index == -1:
         return None if newest is None else _picture(newest)
-    return _at(path, count - back) if back <= count else None
+    # Read again: keeping all frames of a long clip would fill the memory.
+    return _find_frame(path, count + index) if -count <= index < 0 else None
 
 
 def _bright_frame(path: Path) -> Image | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,7 +89,6 @@ class Prepared:
 class _Draft:
     """The result of typing so far."""
 
-    random_seed: Callable[[], int]
     with_hash: bool
     parameters: dict[str, WireValue] = field(default_factory=dict)
     files: dict[str, tuple[FileInput, ...]] = field(default_factory=dict)
@@ -104,8 +103,6 @@ class _Draft:
 def prepare(
     schema: ModelSchema,
     raw: Mapping[str, object],
-    *,
-    random_seed: Callable[[], int] | None = None,
 ) -> Prepared:
     """Types values by the schema and fills in the defaults.
 
@@ -117,13 +114,12 @@ def prepare(
     Args:
         schema: The model.
         raw: Values by input id: text as typed, or Python values; paths and URLs (or lists) for file inputs.
-        random_seed: Draws a seed; for tests. Default: 1 to 2**31 - 1, from the system's randomness.
 
     Raises:
         InvalidParameter: Values do not fit; about the first, with all of them in `problems`.
         InvalidFile: The same, where the first is about a file.
     """
-    draft = _Draft(random_seed or _draw_seed, with_hash=True)
+    draft = _Draft(with_hash=True)
     _fill(draft, schema, raw)
     if draft.problems:
         raise _refusal(schema, raw, draft.problems)
@@ -135,13 +131,9 @@ def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
 
     Files are checked but not hashed, so this is cheap enough for every change of a field.
     """
-    draft = _Draft(lambda: 1, with_hash=False)
+    draft = _Draft(with_hash=False)
     _fill(draft, schema, raw)
     return {problem.name: problem for problem in reversed(draft.problems)}
-
-
-def _draw_seed() -> int:
-    return 1 + secrets.randbelow(LARGEST_DRAWN_SEED)
 
 
 def _fill(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> None:
@@ -190,12 +182,14 @@ def _match_names(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) 
 
 def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
     """Returns up to three ids whose id or label is close to what was typed."""
-    wanted = re.sub(r"[\W_]", "", name).lower()[:80]
-    words: dict[str, str] = {}
-    for parameter in schema.parameters:
-        words.setdefault(parameter.id.lower(), parameter.id)
-        words.setdefault(re.sub(r"[\W_]", "", parameter.label).lower(), parameter.id)
-    return near_values(wanted, words, cutoff=0.55, shortest=3)
+
+    def plain(text: str) -> str:
+        return re.sub(r"[\W_]", "", text).lower()
+
+    pairs = [
+        pair for item in schema.parameters for pair in ((item.id.lower(), item.id), (plain(item.label), item.id))
+    ]
+    return near_values(plain(name)[:80], dict(reversed(pairs)), cutoff=0.55, shortest=3)
 
 
 def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:
@@ -230,7 +224,7 @@ def _add_seed(draft: _Draft, parameter: Parameter, value: object, *, given: bool
     """
     wanted = parameter.default if value is None or not given else value
     pinned = not _means_random(parameter, wanted)
-    sent = coerce(parameter, wanted if pinned else _drawn(draft, parameter))
+    sent = coerce(parameter, wanted if pinned else _drawn(parameter))
     draft.parameters[parameter.id] = sent
     draft.seed = Seed(parameter.id, str(sent), pinned)
 
@@ -243,13 +237,12 @@ def _means_random(parameter: Parameter, value: object) -> bool:
     return number is not None and (number == -1 or (named is not None and number == int(named[1])))
 
 
-def _drawn(draft: _Draft, parameter: Parameter) -> int:
-    """Draws a seed and brings it into the input's bounds."""
+def _drawn(parameter: Parameter) -> int:
+    """Draws a seed within the input's bounds, from the system's randomness."""
     least, most = as_decimal(parameter.min or "1"), as_decimal(parameter.max or str(LARGEST_DRAWN_SEED))
     low = max(1, int(least)) if least is not None else 1
     high = min(LARGEST_DRAWN_SEED, int(most)) if most is not None else LARGEST_DRAWN_SEED
-    number = draft.random_seed()
-    return low + (number - low) % (high - low + 1) if high >= low else low
+    return low + secrets.randbelow(high - low + 1) if high >= low else low
 
 
 def _add_files(draft: _Draft, parameter: Parameter, value: object) -> None:

@@ -14,7 +14,7 @@ import logging
 import re
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,8 +127,7 @@ class Catalogue:
             NotAccessible: The service does not have it.
             TransportError: It cannot be asked, and nothing is cached here.
         """
-        bundled = find_bundled(model)
-        slug = bundled.slug if bundled is not None else model.strip()
+        slug = _slug_of(model)
         async with self._turns[slug.lower()]:  # one answer serves all who wait for it
             cached = self._cached(slug)
             # The models on this machine change with a file of it; asking costs nothing there.
@@ -154,18 +153,16 @@ class Catalogue:
 
     def cached_detail(self, model: str) -> ModelDetail | None:
         """Returns a model's page as far as it is known here, however old; no request is sent."""
-        bundled = find_bundled(model)
-        cached = self._cached(bundled.slug if bundled is not None else model.strip())
+        cached = self._cached(_slug_of(model))
         return cached[1] if cached is not None else None
 
     def known_schema(self, model: str) -> ModelSchema | None:
         """Returns a model's inputs as the service showed them last, else the bundled ones; no request is sent."""
         bundled, cached = find_bundled(model), self.cached_detail(model)
-        live = cached.schema if cached is not None else None
-        if bundled is None or live is None:
-            return bundled or live
-        is_same = live.sha256 == bundled.sha256
-        return bundled if live.free_form or is_same else replace(live, slug=bundled.slug)
+        if cached is None or bundled is None:
+            return bundled if cached is None else cached.schema
+        is_newer = not cached.schema.free_form and cached.schema.sha256 != bundled.sha256
+        return replace(cached.schema, slug=bundled.slug) if is_newer else bundled
 
     async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
         """Lists the service's models; when it cannot be asked, the bundled ones that fit."""
@@ -199,26 +196,19 @@ class Catalogue:
 
     def _cached(self, slug: str) -> tuple[datetime, ModelDetail] | None:
         key = slug.lower()
-        if key not in self._details:
-            read = self._read(slug)
-            if read is not None:
-                self._details[key] = read
+        if key not in self._details and (read := self._read(slug)) is not None:
+            self._details[key] = read
         return self._details.get(key)
 
     def _store(self, slug: str, detail: ModelDetail) -> None:
-        now = datetime.now(UTC)
+        now, old = datetime.now(UTC), self._cached(slug)
         text = json.dumps(detail.raw, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-        source = {**detail.schema.source, "date": now.date().isoformat(), "sha256": digest}
-        old = self._cached(slug)
-        changes = "; ".join(describe_changes(old[1].schema, detail.schema)) if old is not None else ""
-        if old is not None and changes:
-            source["changed"] = f"since {old[0].date().isoformat()}: {changes}"
-        detail = replace(detail, schema=replace(detail.schema, source=source))
-        self._details[slug.lower()] = (now, detail)
-        path = self._path(slug)
         content = {"fetched": now.isoformat(), "sha256": digest, "tool": detail.raw}
-        content |= {"changed": source["changed"]} if changes else {}
+        if old is not None and (changes := "; ".join(describe_changes(old[1].schema, detail.schema))):
+            content["changed"] = f"since {old[0].date().isoformat()}: {changes}"
+        self._details[slug.lower()] = now, _with_source(detail, now, content)
+        path = self._path(slug)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(path, json.dumps(content, ensure_ascii=True).encode())
@@ -232,20 +222,29 @@ class Catalogue:
         try:
             content = json.loads(self._path(slug).read_text(encoding="utf-8"))
             fetched, raw = datetime.fromisoformat(content["fetched"]), content["tool"]
-            schema = read_detail(raw)
+            detail = ModelDetail(read_detail(raw), read_pricing(raw), raw)
         except (OSError, ValueError, KeyError, TypeError, UnreadableSchema):
             return None
-        source = {**schema.source, "date": fetched.date().isoformat(), "sha256": str(content.get("sha256", ""))}
-        if isinstance(content.get("changed"), str):
-            source["changed"] = content["changed"]
-        schema = replace(schema, source=source)
-        return fetched, ModelDetail(schema, read_pricing(raw), raw)
+        return fetched, _with_source(detail, fetched, content)
 
     def _path(self, slug: str) -> Path:
         # A hash beside the readable part: two slugs must never share a file, on no file system.
         digest = hashlib.sha256(slug.lower().encode()).hexdigest()[:12]
         plain = re.sub(r"[^a-z0-9]+", "-", slug.lower())[:60]
         return self._folder / f"{plain}-{digest}.json"
+
+
+def _slug_of(model: str) -> str:
+    bundled = find_bundled(model)
+    return bundled.slug if bundled is not None else model.strip()
+
+
+def _with_source(detail: ModelDetail, fetched: datetime, content: Mapping[str, Any]) -> ModelDetail:
+    """Returns a page whose schema says when it was read, and what had changed then."""
+    source = {**detail.schema.source, "date": fetched.date().isoformat(), "sha256": str(content.get("sha256", ""))}
+    if isinstance(content.get("changed"), str):
+        source["changed"] = content["changed"]
+    return replace(detail, schema=replace(detail.schema, source=source))
 
 
 def _weights_notice(slug: str) -> str:

@@ -214,9 +214,9 @@ class Connection:
 
     def __init__(self, choice: ServiceChoice, process: SandboxProcess | None = None) -> None:
         self.choice = choice
+        self.process = process
         self.generation = 0
         self.reached = False
-        self.process = process
         self._lock = asyncio.Lock()
         self._service: Service | None = None
         self._made_for: ServiceChoice | None = None

@@ -8,6 +8,7 @@ that UTF-8 can hold, at most `DEEPEST_LEVEL` levels.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -61,6 +62,20 @@ def load_json(text: str | bytes) -> Any:
     except (ValueError, RecursionError):
         return None
     return _clean(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def dump_json(value: Any) -> str:
+    """Returns the one text form of JSON data that hashes are taken over.
+
+    Raises:
+        ValueError: A float is not finite.
+    """
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def hash_json(value: Any) -> str:
+    """Returns the SHA-256 (hex) of JSON data. Raises as `dump_json`."""
+    return hashlib.sha256(dump_json(value).encode()).hexdigest()
 
 
 def _cut_levels(text: str) -> str:

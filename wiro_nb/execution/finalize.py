@@ -22,11 +22,12 @@ from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, utc_
 from wiro_nb.execution.download import Downloader, measure_output, move_files, private_folder
 from wiro_nb.execution.run import Run
 from wiro_nb.files import relative_path
+from wiro_nb.json_values import dump_json
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
 from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
 from wiro_nb.provenance.reading import write_sidecar
-from wiro_nb.provenance.record import build_record, dump_normal
+from wiro_nb.provenance.record import build_record
 from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
@@ -211,14 +212,14 @@ class Finisher:
         recorded = [recorded_output(output, home) for output, home in zip(final.outputs, homes, strict=True)]
         record = build_run_record(final, recorded, made_by)
         if final.state is not RunState.SUCCEEDED:
-            return dump_normal(record), final.outputs
+            return dump_json(record), final.outputs
         private.mkdir(parents=True, exist_ok=True)
         notes: dict[str, str] = {}
         stored = tuple(
             self._embed(home, output, record, notes) for output, home in zip(final.outputs, homes, strict=True)
         )
         write_sidecar(private, record, notes={"record_not_in": notes} if notes else None)
-        return dump_normal(record), stored
+        return dump_json(record), stored
 
     def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
         if not output.path or output.problem or output.stored_sha256:

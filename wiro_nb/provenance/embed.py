@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
+from wiro_nb.json_values import dump_json
 from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, other_formats, png
 from wiro_nb.provenance.made_by import xmp_packet
 from wiro_nb.provenance.other_tools import parameters_text, read_settings
 from wiro_nb.provenance.reading import parse_object
-from wiro_nb.provenance.record import check_record, dump_normal
+from wiro_nb.provenance.record import check_record
 
 
 class _Format(NamedTuple):
@@ -57,7 +58,7 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
         path: The file; replaced in one step, or left as it was.
         record: A hashed record.
     """
-    text = dump_normal({KEYWORD: record})
+    text = dump_json({KEYWORD: record})
     try:
         if (kind := _format_of(path)) is not None:
             # Galleries would read ours in place of settings that another program wrote elsewhere in the file.

@@ -11,7 +11,6 @@ Source: JSON Schema 2020-12, https://json-schema.org/draft/2020-12.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import re
@@ -23,6 +22,7 @@ from importlib import metadata, resources
 from typing import Any
 
 from wiro_nb.errors import BadRecord
+from wiro_nb.json_values import dump_json, hash_json
 from wiro_nb.redaction import redact_value
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -97,12 +97,7 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: A float is not finite.
     """
-    return dump_normal(normalise(value))
-
-
-def dump_normal(normal: Any) -> str:
-    """Returns the canonical text of data that is in normal form already, as a hashed record is."""
-    return json.dumps(normal, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return dump_json(normalise(value))
 
 
 def normalise(value: Any) -> Any:
@@ -130,8 +125,7 @@ def normalise(value: Any) -> Any:
 
 def hash_record(record: Mapping[str, Any]) -> str:
     """Returns the SHA-256 (hex) over the canonical form of everything but the hash itself."""
-    body = canonical_json({key: value for key, value in record.items() if key != HASH_FIELD})
-    return hashlib.sha256(body.encode()).hexdigest()
+    return hash_json(normalise({key: value for key, value in record.items() if key != HASH_FIELD}))
 
 
 def add_hash(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.reading import SIDECAR_NAME, is_there
 from wiro_nb.provenance.record import HASH_FIELD, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
-from wiro_nb.services.credentials import CLOUD, find_credentials, named_services
+from wiro_nb.services.selection import CLOUD, find_credentials, named_services
 from wiro_nb.session.manager import Manager
 
 ReadLedger = Callable[[str], Mapping[str, Any] | None]

@@ -11,7 +11,6 @@ widget or video code. Nothing here uses the network; files are read by `files`.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from wiro_nb.errors import UnknownModel
+from wiro_nb.json_values import hash_json
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.files import FileInput, is_url, open_file_input
 from wiro_nb.schema.normalise import is_slug
@@ -204,9 +204,7 @@ def hash_request(
         open_seed: The parameter of a seed that was drawn, or None.
     """
     known = {**parameters, open_seed: None} if open_seed is not None else dict(parameters)
-    core = {"run_path": run_path, "parameters": known, "files": files}
-    text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hash_json({"run_path": run_path, "parameters": known, "files": files})
 
 
 def _type_of(prepared: Prepared, parameter: str) -> str:

@@ -223,10 +223,7 @@ def _cut_at(key: str, text: str) -> tuple[str, str]:
 def _trigger_words(text: str) -> list[str]:
     if not text.startswith("["):
         return []
-    try:
-        words, _ = json.JSONDecoder(strict=False).raw_decode(text)
-    except (ValueError, RecursionError):
-        words = re.findall(r'"([^"]*)"', text.partition("]")[0])
+    words = _decode_at(text, 0) or re.findall(r'"([^"]*)"', text.partition("]")[0])
     return [word for word in words if isinstance(word, str)]
 
 
@@ -236,12 +233,17 @@ def _sample_prose(text: str) -> str:
     start = _BODY.search(text, call.end()) if call else None
     if start is None:
         return ""
-    try:
-        body, _ = json.JSONDecoder(strict=False).raw_decode(text, start.end())
-    except (ValueError, RecursionError):
-        return ""
+    body = _decode_at(text, start.end())
     values = body.values() if isinstance(body, dict) else ()
     return " ".join(" ".join(str(value) for value in values).split())
+
+
+def _decode_at(text: str, at: int) -> Any:
+    """Returns the JSON value that begins here, or None."""
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text, at)[0]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _unquote(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any
+
+from wiro_nb.json_values import hash_json
 
 FILE_TYPES = frozenset({"fileinput", "multifileinput", "combinefileinput"})
 JSON_NUMBER_TYPES = frozenset({"number", "range", "integer", "numeric"})
@@ -153,9 +154,7 @@ class ModelSchema:
 @lru_cache(maxsize=256)
 def _hash_inputs(run_path: str, parameters: tuple[Parameter, ...]) -> str:
     # Kept: every run asks for it, and taking hundreds of fields apart costs a millisecond.
-    core = {"run_path": run_path, "parameters": [asdict(parameter) for parameter in parameters]}
-    text = json.dumps(core, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hash_json({"run_path": run_path, "parameters": [asdict(parameter) for parameter in parameters]})
 
 
 def schema_from_dict(data: dict[str, Any]) -> ModelSchema:

@@ -17,8 +17,16 @@ from wiro_nb.io_thread import IoThread
 from wiro_nb.local_models.doctor import PYTHON_VARIABLE
 from wiro_nb.services.catalogue import Catalogue
 from wiro_nb.services.connection import Connection, SandboxProcess
-from wiro_nb.services.credentials import CLOUD, forget_credentials, save_credentials
-from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice, addresses_of, resolve_service
+from wiro_nb.services.selection import (
+    CLOUD,
+    LOCAL,
+    SANDBOX,
+    ServiceChoice,
+    addresses_of,
+    forget_credentials,
+    resolve_service,
+    save_credentials,
+)
 
 LOCAL_ARGUMENTS = ("--engine", "diffusers")
 OPTIONS_VARIABLE = "WIRO_LOCAL_OPTIONS"
@@ -102,7 +110,7 @@ class Services:
         credentials = Credentials(key, secret)
         asked = base_url or (name if "://" in name else None)
         base, socket = addresses_of(asked or name, data_dir(), os.environ)
-        choice = ServiceChoice(name, False, "login", base, socket_url or socket, credentials=credentials)
+        choice = ServiceChoice(name, "login", base, socket_url or socket, credentials=credentials)
         # Before anything is stored: a mistyped key must not take the place of one that works.
         self._io.run(_check_key(choice), timeout_s=_LOGIN_TIMEOUT_S)
         place = save_credentials(

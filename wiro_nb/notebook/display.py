@@ -59,20 +59,20 @@ def with_view_of(widget: Any, static: Output) -> Output:
     return replace(static, view=view, metadata={**static.metadata, "wiro_view": note})
 
 
-def show(view: LiveView[Any], *, wait: bool | None = None) -> None:
-    """Shows a run or sweep in the running cell: live where a person watches, else as it is now.
+def show(view: LiveView[Any]) -> None:
+    """Shows a run or sweep in the running cell, in a headless kernel at its end."""
+    context = current_context()
+    if not context.is_live and not view.handle.done and session.should_wait(context):
+        view.handle.wait(check=False)
+    _display(view)
 
-    Args:
-        view: The run or sweep.
-        wait: True waits for the end first where it cannot be updated later; None does so in a headless kernel.
-    """
+
+def _display(view: LiveView[Any]) -> None:
+    """Displays the widget where a person watches, else the static form as it is now."""
     context = current_context()
     if context.kind == "plain":
         print(repr(view.handle))
-        return
-    if not view.handle.done and not context.is_live and session.should_wait(context, wait):
-        view.handle.wait(check=False)
-    if context.is_live and view.is_moving:
+    elif context.is_live and view.is_moving:
         view.show_live()
     else:
         publish(view.output(), display_id=view.display_id)
@@ -90,17 +90,16 @@ def show_and_wait(view: LiveView[Handle], *, wait: bool | None = None) -> Handle
     """
     context, handle = current_context(), cast("Any", view.handle)
     waits = session.should_wait(context, wait)
+    is_shown_last = waits and not context.is_live and not handle.done
     session.displayed_in(context).add(handle.id)
     try:
-        if waits and not context.is_live and not handle.done:
-            try:
+        try:
+            if is_shown_last:
                 wait_for(view)
-            finally:
-                publish(view.output(), display_id=view.display_id)
-        else:
-            show(view, wait=False)
-            if waits:
-                wait_for(view)
+        finally:
+            _display(view)
+        if waits and not is_shown_last:
+            wait_for(view)
     except KeyboardInterrupt:
         # Wherever it struck, the runs go on: one line says so in place of a traceback.
         from wiro_nb.execution.run import WaitInterrupted

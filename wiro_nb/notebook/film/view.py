@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
@@ -79,7 +80,7 @@ class FilmView(LiveView[Film]):
         return film_output(
             title,
             about,
-            [self._tile(place) for place in range(len(film.shots))],
+            self._tiles(self._snapshots()),
             status=status,
             film=joined.output if joined is not None else None,
             poster=read_film_poster(joined.path) if joined is not None else None,
@@ -99,47 +100,49 @@ class FilmView(LiveView[Film]):
         spent = film.plan.free_label or f"spent {format_usd(film.cost_usd)}"
         return status, title, f"{film.target.path.name}, {spent}"
 
-    def _times(self) -> list[float | None]:
-        joined = self.handle.joined
+    def _snapshots(self) -> list[Snapshot | None]:
+        """Returns the run of each shot as it is now; None where none was sent."""
+        runs = [self.handle.run(shot.name) for shot in self.handle.shots]
+        return [None if run is None else rebase_outputs(run, self.context.folder) for run in runs]
+
+    def _tiles(self, snapshots: Sequence[Snapshot | None]) -> list[ShotTile]:
+        joined, shots = self.handle.joined, self.handle.shots
         starts = [part["start_s"] for part in joined.parts] if joined is not None else []
-        return starts if len(starts) == len(self.handle.shots) else [None] * len(self.handle.shots)
+        if len(starts) != len(shots):
+            starts = [None] * len(shots)
+        return [
+            self._tile(place, snapshot, start)
+            for place, (snapshot, start) in enumerate(zip(snapshots, starts, strict=True))
+        ]
 
-    def _snapshot(self, place: int) -> Snapshot | None:
-        run = self.handle.run(self.handle.shots[place].name)
-        return None if run is None else rebase_outputs(run, self.context.folder)
-
-    def _poster(self, place: int) -> bytes | None:
-        run = self.handle.run(self.handle.shots[place].name)
-        poster = read_poster(run) if run is not None and is_settled(run) else None
-        return make_strip_thumb(poster) if poster is not None else None
-
-    def _tile(self, place: int) -> ShotTile:
-        shot, snapshot, start = self.handle.shots[place], self._snapshot(place), self._times()[place]
-        facts = [f"from {shot.source}"] if shot.source else []
-        status, word = self._state(place, snapshot)
+    def _tile(self, place: int, snapshot: Snapshot | None, start_s: float | None) -> ShotTile:
+        shot = self.handle.shots[place]
+        facts, path, poster = [f"from {shot.source}" if shot.source else ""], "", None
         if snapshot is not None:
-            facts += [f"run {snapshot.short_id}", *self._cost(snapshot)]
+            status, run = status_of(snapshot), self.handle.run(shot.name)
+            word = status.label if snapshot.state.is_final else format_progress(snapshot)
+            facts += [f"run {snapshot.short_id}", self._cost(snapshot)]
+            path = str(clip_data(snapshot)["path"])
+            poster = read_poster(run) if run is not None and is_settled(run) else None
+        elif word := self.handle.problem(place):
+            status = FAILED
+        else:
+            status, word = SLOT, f"Waits for {shot.source}" if shot.source else "Not sent"
         return ShotTile(
             shot.name,
             status,
             word,
             prompt=str(shot.values.get("prompt") or ""),
-            about=", ".join(facts),
-            path=str(clip_data(snapshot)["path"]) if snapshot is not None else "",
-            start_s=start,
-            poster=self._poster(place),
+            about=", ".join(filter(None, facts)),
+            path=path,
+            start_s=start_s,
+            poster=make_strip_thumb(poster) if poster is not None else None,
         )
 
-    def _cost(self, snapshot: Snapshot) -> list[str]:
-        return [] if self.handle.plan.free_label or snapshot.cost_usd is None else [format_usd(snapshot.cost_usd)]
-
-    def _state(self, place: int, snapshot: Snapshot | None) -> tuple[Status, str]:
-        if snapshot is not None:
-            status = status_of(snapshot)
-            return status, status.label if snapshot.state.is_final else format_progress(snapshot)
-        problem = self.handle.problem(place)
-        source = self.handle.shots[place].source
-        return (FAILED, problem) if problem else (SLOT, f"Waits for {source}" if source else "Not sent")
+    def _cost(self, snapshot: Snapshot | None) -> str:
+        if snapshot is None or self.handle.plan.free_label or snapshot.cost_usd is None:
+            return ""
+        return format_usd(snapshot.cost_usd)
 
     # The live form -----------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class FilmView(LiveView[Film]):
         """Returns the strip."""
         from wiro_nb.notebook.widgets.views import FilmStrip
 
-        return FilmStrip(self._data(), text=repr(self.handle), on_action=self._on_action)
+        return FilmStrip(self._data()[0], text=repr(self.handle), on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the film, or another one in its place."""
@@ -162,38 +165,35 @@ class FilmView(LiveView[Film]):
         """
         for run in self.runs:
             bridge.watch(run)
-        posters, state = self._posters(), self._data()
+        state, posters = self._data()
         if self.handle.done:
             self.refresh()
         self.widget.posters = posters or self.widget.posters
         self.widget.state = state
 
-    def _data(self) -> dict[str, Any]:
+    def _data(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Returns what the strip shows, and the pictures of the shots by position."""
         status, title, about = self._head()
-        film, joined = self.handle, self.handle.joined
-        starts = self._times()
-        shots = []
-        for place, shot in enumerate(film.shots):
-            snapshot = self._snapshot(place)
-            state, word = self._state(place, snapshot)
-            clip = clip_data(snapshot) if snapshot is not None else {"path": "", "width": 0, "height": 0}
-            is_running = state.kind == "running" and snapshot is not None
-            shots.append(
-                {
-                    "name": shot.name,
-                    "prompt": str(shot.values.get("prompt") or ""),
-                    "source": shot.source,
-                    "icon": state.icon,
-                    "variant": state.variant,
-                    "word": word,
-                    "percent": snapshot.percent if is_running and snapshot is not None else None,
-                    "path": clip["path"],
-                    "start": starts[place],
-                    "cost": ", ".join(self._cost(snapshot)) if snapshot is not None else "",
-                }
-            )
+        film, joined, snapshots = self.handle, self.handle.joined, self._snapshots()
+        tiles = self._tiles(snapshots)
+        shots = [
+            {
+                "name": tile.name,
+                "prompt": tile.prompt,
+                "source": shot.source,
+                "icon": tile.status.icon,
+                "variant": tile.status.variant,
+                "word": tile.word,
+                "percent": snapshot.percent if snapshot and tile.status.kind == "running" else None,
+                "path": tile.path,
+                "start": tile.start_s,
+                "cost": self._cost(snapshot),
+            }
+            for shot, tile, snapshot in zip(film.shots, tiles, snapshots, strict=True)
+        ]
+        posters = {str(place): jpeg_uri(tile.poster) for place, tile in enumerate(tiles) if tile.poster}
         has_failed = film.done and film.error is not None
-        return {
+        state = {
             "title": title,
             "about": about,
             "icon": status.icon,
@@ -206,11 +206,7 @@ class FilmView(LiveView[Film]):
             "retry": has_failed,
             "cancel": not film.done,
         }
-
-    def _posters(self) -> dict[str, str]:
-        """Returns the pictures as data URIs, by position."""
-        posters = ((place, self._poster(place)) for place in range(len(self.handle.shots)))
-        return {str(place): jpeg_uri(poster) for place, poster in posters if poster is not None}
+        return state, posters
 
     def _on_action(self, action: str, place: int | None, prompt: str) -> None:
         """Does what a button asks for, outside the thread of the kernel's messages: it may ask the service."""

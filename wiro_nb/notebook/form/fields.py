@@ -19,7 +19,7 @@ from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
 from wiro_nb.notebook.widgets.field import ChoicesField, Field, FlagField, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField, FileSources
+from wiro_nb.notebook.widgets.file_field import FileField
 from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.models import task_categories
 from wiro_nb.presentation.run import jpeg_uri
@@ -35,7 +35,7 @@ def make_fields(
     layout: ipywidgets.Layout,
     form_key: str,
     upload_dir: Path | None,
-    sources: FileSources | None = None,
+    sources: RunSources | None = None,
 ) -> dict[str, Field]:
     """Returns a widget for each field of a plan, holding its default.
 

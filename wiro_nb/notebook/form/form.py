@@ -18,6 +18,7 @@ import traitlets
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.display import publish, with_view_of
 from wiro_nb.notebook.form.fields import (
+    RunSources,
     Values,
     changed_values,
     collect_values,
@@ -29,7 +30,7 @@ from wiro_nb.notebook.form.layout import FormPlan, plan_form
 from wiro_nb.notebook.magic.cells import cell_text, python_text
 from wiro_nb.notebook.widgets.base import OutputWidget
 from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField, FileSources
+from wiro_nb.notebook.widgets.file_field import FileField
 from wiro_nb.presentation.models import form_output
 from wiro_nb.presentation.output import Output
 from wiro_nb.redaction import redact
@@ -69,7 +70,7 @@ class ModelForm(OutputWidget):
         values: Mapping[str, Any] | None = None,
         folder: Path | None = None,
         upload_dir: Path | None = None,
-        sources: FileSources | None = None,
+        sources: RunSources | None = None,
         results: FormResults | None = None,
     ) -> None:
         """Makes the form of a model.

@@ -33,6 +33,7 @@ SEPARATOR = "---"
 _HEADER_LINE = re.compile(r"[A-Za-z_][\w.\-]*:(?:[ \t]+.*)?\Z")
 _WORD_NAME = re.compile(r"""([A-Za-z_][\w.\-]*)=|(["'])([^\W\d][\w.\-]*(?: +[\w.\-]+)*)\2=""")
 LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
+_QUOTED = re.compile(r'"((?:\\["\\]|[^"])*+)"' + r"|'([^']*)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +164,13 @@ def _read_word(line: str, start: int) -> tuple[Word, int]:
 
 
 def _read_quoted(line: str, start: int) -> tuple[str, int]:
-    quote, pieces, position = line[start], [], start + 1
-    while position < len(line) and line[position] != quote:
-        if line[position] == "\\" and line[position + 1 : position + 2] in (quote, "\\") and quote == '"':
-            position += 1
-        pieces.append(line[position])
-        position += 1
-    if position >= len(line):
-        raise UsageError(f"a quote is not closed: {line[start:]}")
-    position += 1
-    if position < len(line) and not line[position].isspace():
-        fail(f"text follows the closing quote: {line[start : position + 1]}... Use the other quotes around it")
-    return "".join(pieces), position
+    match = _QUOTED.match(line, start)
+    if match is None:
+        fail(f"a quote is not closed: {line[start:]}")
+    end = match.end()
+    if end < len(line) and not line[end].isspace():
+        fail(f"text follows the closing quote: {line[start : end + 1]}... Use the other quotes around it")
+    return match[2] if match[1] is None else re.sub(r'\\(["\\])', r"\1", match[1]), end
 
 
 def _read_expression(line: str, start: int) -> tuple[str, int]:

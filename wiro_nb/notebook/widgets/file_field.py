@@ -10,10 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 import traitlets
 
@@ -22,27 +21,13 @@ from wiro_nb.files import complete_path, safe_name
 from wiro_nb.notebook.widgets.field import Field, FieldValue
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, is_url, open_file_input, sniff_type
 
+if TYPE_CHECKING:
+    from wiro_nb.notebook.form.fields import RunSources
+
 CHUNK_BYTES = 1_000_000
 _THUMB_LIMIT = 24_000
 _INLINE_IMAGE = 40_000
 _SHOWN_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
-
-
-class FileSources(Protocol):
-    """Where a file field finds earlier runs and pictures of files; it knows neither a ledger nor a decoder."""
-
-    def recent(self, media: str) -> list[dict[str, Any]]:
-        """Returns finished runs with a file that fits, newest first: id, kind, prompt, model, when, thumb."""
-
-    def resolve(self, parameter: str, text: str) -> str:
-        """Returns the path that "run:ID" or "run:ID#FRAME" stands for, and any other text as it is.
-
-        Raises:
-            WiroError: There is no such run, or it has no such file.
-        """
-
-    def picture(self, path: Path) -> bytes | None:
-        """Returns a small JPEG of a picture or clip, or None."""
 
 
 @dataclass(slots=True)
@@ -76,7 +61,7 @@ class FileField(Field):
     media = traitlets.Unicode(help='"image", "video" or "audio" where only these are taken.')
 
     def __init__(
-        self, *, upload_dir: Path | None = None, sources: FileSources | None = None, **traits: Any
+        self, *, upload_dir: Path | None = None, sources: RunSources | None = None, **traits: Any
     ) -> None:
         """Makes a file input.
 
@@ -103,9 +88,7 @@ class FileField(Field):
         """
         if value is None or value == "":
             return ()
-        values = [value] if isinstance(value, (str, os.PathLike)) else value
-        if not isinstance(values, Iterable) or isinstance(values, (dict, bytes)):
-            raise traitlets.TraitError(f"{self.name} takes a path, a URL or a list of them")
+        values = value if isinstance(value, (list, tuple)) else [value]
         texts = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in values)
         if not all(isinstance(text, str) for text in texts):
             raise traitlets.TraitError(f"{self.name} takes a path, a URL or a list of them")
@@ -137,12 +120,10 @@ class FileField(Field):
         return self._sources.resolve(self.name, text) if self._sources is not None else text
 
     def _show_items(self, _change: Any) -> None:
-        self.items = [self._item(text) for text in self.value]
-
-    def _item(self, text: str) -> dict[str, Any]:
-        if text not in self._facts:
-            self._facts[text] = self._describe(text)
-        return {"source": text, **self._facts[text]}
+        for text in self.value:
+            if text not in self._facts:
+                self._facts[text] = self._describe(text)
+        self.items = [{"source": text, **self._facts[text]} for text in self.value]
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Takes a chunk of an upload, a path or URL, or a request for earlier runs."""
@@ -235,11 +216,8 @@ class FileField(Field):
             folder.rmdir() if not any(folder.iterdir()) else None
             self._refuse(upload_id, _sentences(error))
             return
-        self._facts[source] = {
-            "name": upload.name,
-            "type": described.content_type,
-            "size": upload.size_bytes,
-        } | upload.facts
+        facts = {"name": upload.name, "type": described.content_type, "size": upload.size_bytes}
+        self._facts[source] = facts | upload.facts
         self.value = (*(text for text in self.value if text != source), source) if self.multiple else (source,)
         self.send({"type": "done", "upload": upload_id})
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.ledger.rows import read_money
@@ -185,16 +185,6 @@ bridge = Bridge()
 MARK = "wiro-form-results"
 FORM_KEY = "wiro_form"
 MOST_RESULTS = 5
-
-
-class Results(Protocol):
-    """What keeps the runs of a form in the saved notebook."""
-
-    def add(self, run: Run, /) -> None:
-        """Puts a run on top (any thread)."""
-
-    def refresh(self) -> None:
-        """Brings the static output up to date (any thread)."""
 
 
 class FormResults:

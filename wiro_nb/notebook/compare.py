@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
@@ -34,8 +36,7 @@ _POSTER_BYTES = 16_000
 Pieces = list[tuple[str, bool]]
 
 
-@dataclass(frozen=True, slots=True)
-class DiffRow:
+class DiffRow(NamedTuple):
     """One setting that differs: its name, and for each run the text in pieces; True marks what differs."""
 
     name: str
@@ -86,24 +87,19 @@ def mark_words(texts: Sequence[str]) -> list[Pieces]:
     base = split[0]
     kept_in_base = set(range(len(base)))
     marked: list[Pieces] = []
-    for words_of in split[1:]:
-        blocks = SequenceMatcher(None, base, words_of, autojunk=False).get_matching_blocks()
-        shared = {block.b + offset for block in blocks for offset in range(block.size)}
-        kept_in_base &= {block.a + offset for block in blocks for offset in range(block.size)}
-        marked.append(_pieces(words_of, shared))
+    for words in split[1:]:
+        blocks = SequenceMatcher(None, base, words, autojunk=False).get_matching_blocks()
+        pairs = [(block.a + offset, block.b + offset) for block in blocks for offset in range(block.size)]
+        kept_in_base &= {place for place, _ in pairs}
+        marked.append(_pieces(words, {place for _, place in pairs}))
     return [_pieces(base, kept_in_base), *marked]
 
 
-def _pieces(words_of: Sequence[str], shared: set[int]) -> Pieces:
-    pieces: Pieces = []
-    for index, word in enumerate(words_of):
-        is_other = index not in shared
-        text = word + (" " if index < len(words_of) - 1 else "")
-        if pieces and pieces[-1][1] == is_other:
-            pieces[-1] = (pieces[-1][0] + text, is_other)
-        else:
-            pieces.append((text, is_other))
-    return pieces or [("", False)]
+def _pieces(words: Sequence[str], shared: set[int]) -> Pieces:
+    ends = [" "] * (len(words) - 1) + [""]
+    marked = ((index not in shared, word + end) for index, (word, end) in enumerate(zip(words, ends, strict=True)))
+    grouped = groupby(marked, key=itemgetter(0))
+    return [("".join(text for _, text in group), is_other) for is_other, group in grouped]
 
 
 def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
@@ -227,9 +223,7 @@ class ComparisonView(Displayable):
 
     def _count(self) -> str:
         count = len(self.differences.differ)
-        return (
-            f"{format_count(count, 'setting') if count else 'no setting'} {'differ' if count > 1 else 'differs'}"
-        )
+        return f"{format_count(count, 'setting')} differ" if count > 1 else f"{count or 'no'} setting differs"
 
     def _count_same(self) -> str:
         count = len(self.differences.same)

@@ -79,15 +79,19 @@ def current_context(shell: Any | None = None) -> ExecutionContext:
     if shell is None:
         return ExecutionContext("plain")
     if getattr(shell, "kernel", None) is None:
-        source = _sha256(_last_input(shell))
-        return ExecutionContext(
-            "terminal", _folder_identity(), None, source, f"in-{getattr(shell, 'execution_count', 0)}"
-        )
-    parent = _parent_request(shell)
+        inputs = getattr(shell, "user_ns", {}).get("In")
+        source = _sha256(inputs[-1]) if isinstance(inputs, list) and inputs else None
+        execution_id = f"in-{getattr(shell, 'execution_count', 0)}"
+        return ExecutionContext("terminal", _folder_identity(), None, source, execution_id)
+    get_parent = getattr(shell, "get_parent", None)
+    parent = get_parent() if get_parent is not None else None
+    parent = parent if isinstance(parent, Mapping) else {}
     kind: Kind = "kernel-headless" if _is_headless(parent) else "kernel-live"
     code = parent.get("content", {}).get("code") if _is_execute(parent) else None
     message_id = parent.get("header", {}).get("msg_id")
-    return ExecutionContext(kind, _notebook(shell, kind), _cell_id(parent), _sha256(code), message_id)
+    cell_id = parent.get("metadata", {}).get("cellId")
+    cell_id = cell_id if isinstance(cell_id, str) and cell_id else None
+    return ExecutionContext(kind, _notebook(shell, kind), cell_id, _sha256(code), message_id)
 
 
 def injected_parameters() -> dict[str, Any] | None:
@@ -113,12 +117,6 @@ def injected_parameters() -> dict[str, Any] | None:
     except (SyntaxError, ValueError):
         return None  # a cell of the person's own that only begins like an injected one
     return {name: value for name, value in given.items() if not _SECRET_NAME.search(name)} or None
-
-
-def _parent_request(shell: Any) -> Mapping[str, Any]:
-    get_parent = getattr(shell, "get_parent", None)
-    parent = get_parent() if get_parent is not None else None
-    return parent if isinstance(parent, Mapping) else {}
 
 
 def _is_execute(parent: Mapping[str, Any]) -> bool:
@@ -147,16 +145,6 @@ def _notebook(shell: Any, kind: Kind) -> str | None:
 
 def _folder_identity() -> str:
     return str(Path.cwd() / ANY_NOTEBOOK)
-
-
-def _cell_id(parent: Mapping[str, Any]) -> str | None:
-    cell_id = parent.get("metadata", {}).get("cellId")
-    return cell_id if isinstance(cell_id, str) and cell_id else None
-
-
-def _last_input(shell: Any) -> str | None:
-    inputs = getattr(shell, "user_ns", {}).get("In")
-    return inputs[-1] if isinstance(inputs, list) and inputs else None
 
 
 def _sha256(text: object) -> str | None:

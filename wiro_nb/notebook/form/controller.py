@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroError
 from wiro_nb.execution.inputs import resolve_inputs
 from wiro_nb.execution.run import Run
-from wiro_nb.notebook.bridge import FormResults, Results, bridge
+from wiro_nb.notebook.bridge import FormResults, bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.fields import RunSources, given_values
+from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.live import open_views
 from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
@@ -29,7 +30,7 @@ from wiro_nb.schema.values import prepare
 from wiro_nb.services.selection import SANDBOX
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.form import ModelForm
+    from wiro_nb.notebook.run.view import RunView
 
 _LISTED = 8
 
@@ -106,10 +107,8 @@ class FormController:
         context: ExecutionContext,
         values: Mapping[str, Any],
         *,
-        results: Results | None = None,
+        results: FormResults | RunView | None = None,
     ) -> None:
-        from wiro_nb.notebook.form.form import ModelForm
-
         self._schema, self._context = schema, replace(context, source_sha256=None)
         self._priced, self._is_closed = without_required(schema), False
         below = FormResults()
@@ -136,7 +135,7 @@ class FormController:
             manager.prices.ask_ahead(schema.slug, self._on_price)
 
     @classmethod
-    def of_run(cls, run: Run, context: ExecutionContext, results: Results) -> FormController:
+    def of_run(cls, run: Run, context: ExecutionContext, results: FormResults | RunView) -> FormController:
         """Returns the form of a run's model with the settings of the run."""
         schema = session.schema(run.model)
         return cls(schema, context, _values_of(run, schema), results=results)

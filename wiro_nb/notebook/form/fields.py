@@ -49,23 +49,19 @@ def make_fields(
     fields: dict[str, Field] = {}
     for field in plan.fields:
         common: dict[str, Any] = {"name": field.id, "form_key": form_key, "layout": layout}
+        default = field.default if isinstance(field.default, str) else ", ".join(field.default)
         if field.kind == "files":
-            limits = {"multiple": field.multiple, "media": field.media}
-            fields[field.id] = FileField(upload_dir=upload_dir, sources=sources, **limits, **common)
+            common |= {"multiple": field.multiple, "media": field.media}
+            fields[field.id] = FileField(upload_dir=upload_dir, sources=sources, **common)
+        elif field.kind == "pairs":
+            fields[field.id] = PairsField(**common)
+        elif field.kind == "choices":
+            fields[field.id] = ChoicesField(value=list(field.default), **common)
+        elif field.kind == "seed":
+            fields[field.id] = SeedField(value=default, pinned=default not in ("", "0", "-1"), **common)
         else:
-            fields[field.id] = _make_field(field, common)
+            fields[field.id] = (FlagField if field.kind == "checkbox" else Field)(value=default, **common)
     return fields
-
-
-def _make_field(plan: FieldPlan, common: dict[str, Any]) -> Field:
-    if plan.kind == "pairs":
-        return PairsField(**common)
-    if plan.kind == "choices":
-        return ChoicesField(value=list(plan.default), **common)
-    default = plan.default if isinstance(plan.default, str) else ", ".join(plan.default)
-    if plan.kind == "seed":
-        return SeedField(value=default, pinned=default not in ("", "0", "-1"), **common)
-    return (FlagField if plan.kind == "checkbox" else Field)(value=default, **common)
 
 
 def collect_values(fields: Mapping[str, Field]) -> Values:
@@ -238,10 +234,8 @@ class RunSources:
 
 
 def _kind(run: Run) -> str:
-    if run.path is None:
-        return ""
     kind = next((item.content_type.partition("/")[0] for item in run.outputs if item.path), "")
-    return kind if kind in ("image", "video", "audio") else ""
+    return kind if run.path is not None and kind in ("image", "video", "audio") else ""
 
 
 def _entry(run: Run, kind: str) -> dict[str, Any]:

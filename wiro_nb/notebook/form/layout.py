@@ -125,14 +125,9 @@ def plan_form(schema: ModelSchema) -> FormPlan:
 def find_prompt(parameters: Iterable[Parameter]) -> Parameter | None:
     """Returns the input that is the prompt: by its name, else the only large text."""
     texts = [parameter for parameter in parameters if parameter.type in ("textarea", "text")]
-    for name in _PROMPT_NAMES:
-        for parameter in texts:
-            if parameter.id.lower() == name:
-                return parameter
-    large = [
-        parameter for parameter in texts if parameter.type == "textarea" and not _ADVANCED.search(parameter.id)
-    ]
-    return large[0] if len(large) == 1 else None
+    named = [item for name in _PROMPT_NAMES for item in texts if item.id.lower() == name]
+    large = [item for item in texts if item.type == "textarea" and not _ADVANCED.search(item.id)]
+    return named[0] if named else large[0] if len(large) == 1 else None
 
 
 def label_text(parameter: Parameter) -> str:
@@ -148,12 +143,7 @@ def is_seed(parameter: Parameter) -> bool:
 
 def _unique(parameters: Iterable[Parameter]) -> tuple[list[Parameter], tuple[str, ...]]:
     seen: dict[str, Parameter] = {}
-    twice: list[str] = []
-    for parameter in parameters:
-        if parameter.id in seen:
-            twice.append(parameter.id)
-        else:
-            seen[parameter.id] = parameter
+    twice = [item.id for item in parameters if seen.setdefault(item.id, item) is not item]
     return list(seen.values()), tuple(f"The model lists {name} twice; the first is used." for name in twice)
 
 
@@ -178,7 +168,7 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         min=parameter.min,
         max=parameter.max,
         step=parameter.step,
-        max_length=_max_length(parameter, kind),
+        max_length=_whole(parameter.max) if kind in ("prompt", "textarea", "text") else None,
         rule_step=rule.factor if (rule := Rule.parse(parameter.rule or "")) else None,
         media=expected_media(parameter) if kind == "files" else "",
         most=_whole(parameter.max) if kind == "files" and parameter.multiple else None,
@@ -206,41 +196,29 @@ def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]
 
 
 def _open_plan(plans: list[FieldPlan]) -> FieldPlan:
-    names = {plan.id for plan in plans}
-    name = OPEN_FIELD if OPEN_FIELD not in names else f"{OPEN_FIELD}_"
-    return FieldPlan(
-        id=name,
-        label="Parameters",
-        kind="pairs",
-        group=ESSENTIALS,
-        hint="name and value, as the service spells them",
-    )
+    name = f"{OPEN_FIELD}_" if OPEN_FIELD in {plan.id for plan in plans} else OPEN_FIELD
+    return FieldPlan(name, "Parameters", "pairs", ESSENTIALS, hint="name and value, as the service spells them")
 
 
 def _kind(parameter: Parameter) -> str:
-    if parameter.is_file:
-        return "files"
-    if is_seed(parameter):
-        return "seed"
-    if parameter.type in FLAG_TYPES:
-        return "checkbox"
-    if parameter.type in COLOUR_TYPES:
-        return "colour"
-    if parameter.type in JSON_TYPES:
-        return "textarea"
-    if parameter.type == "multiselect" and parameter.options:
-        return "choices"
-    if parameter.options:
-        return "search" if len(parameter.options) >= SEARCH_FROM else "select"
-    if parameter.type == "range" and parameter.min is not None and parameter.max is not None:
-        return "range"
-    if parameter.type in NUMBER_TYPES:
-        return "number"
-    if parameter.type == "textarea":
-        return "textarea"
-    # Some models type their numbers as text; a number as default gives them away.
-    is_number = isinstance(parameter.default, str) and _NUMBER.fullmatch(parameter.default.strip())
-    return "number" if parameter.type == "text" and is_number else "text"
+    default, options, of_type = parameter.default, parameter.options, parameter.type
+    has_bounds = parameter.min is not None and parameter.max is not None
+    kinds = (
+        ("files", parameter.is_file),
+        ("seed", is_seed(parameter)),
+        ("checkbox", of_type in FLAG_TYPES),
+        ("colour", of_type in COLOUR_TYPES),
+        ("textarea", of_type in JSON_TYPES),
+        ("choices", of_type == "multiselect" and options),
+        ("search", len(options) >= SEARCH_FROM),
+        ("select", options),
+        ("range", of_type == "range" and has_bounds),
+        ("number", of_type in NUMBER_TYPES),
+        ("textarea", of_type == "textarea"),
+        # Some models type their numbers as text; a number as default gives them away.
+        ("number", of_type == "text" and isinstance(default, str) and _NUMBER.fullmatch(default.strip())),
+    )
+    return next((kind for kind, fits in kinds if fits), "text")
 
 
 def _group(parameter: Parameter, kind: str, own_groups: bool) -> str:
@@ -270,10 +248,8 @@ def _hint(parameter: Parameter, kind: str) -> str:
     rule = Rule.parse(parameter.rule) if parameter.rule else None
     if rule is not None:
         around = _whole(parameter.default)
-        examples = [
-            str(number) for number in rule.examples(around if around is not None else rule.offset + rule.factor)
-        ]
-        parts = [f"{rule.text}, for example {' or '.join(examples[-2:])}"]
+        examples = rule.examples(around if around is not None else rule.offset + rule.factor)
+        parts = [f"{rule.text}, for example {' or '.join(map(str, examples[-2:]))}"]
     if kind in ("number", "range", "seed"):
         if parameter.min is not None and parameter.max is not None:
             parts.append(f"{parameter.min} to {parameter.max}")
@@ -311,10 +287,6 @@ def _note(parameter: Parameter) -> str:
 
 def _whole(text: object) -> int | None:
     return int(text) if isinstance(text, str) and re.fullmatch(r"-?\d{1,12}", text.strip()) else None
-
-
-def _max_length(parameter: Parameter, kind: str) -> int | None:
-    return _whole(parameter.max) if kind in ("prompt", "textarea", "text") and parameter.max else None
 
 
 def _option(option: Option) -> tuple[str, str, str, tuple[str, ...]]:

@@ -28,7 +28,7 @@ from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import jpeg_uri, poster_base64
 from wiro_nb.presentation.run_list import FILE_GONE
-from wiro_nb.presentation.status import DONE, FAILED, RUNNING, status_dot, status_of, tally
+from wiro_nb.presentation.status import DONE, FAILED, RUNNING, Status, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.prices import describe_plan
 from wiro_nb.sweeps import Sweep
@@ -202,7 +202,7 @@ def head_data(
     done, count = kinds.count("done"), len(kinds)
     ended = sum(snapshot.state.is_final for snapshot in snapshots)
     percent = 100.0 * sum(map(_share_done, snapshots)) / max(1, count)
-    status = RUNNING if ended < count else DONE if done else FAILED
+    status = _status(snapshots)
     in_order = sorted(snapshots, key=lambda snapshot: (not snapshot.state.is_final, -snapshot.stage.rank))
     return {
         "title": f"Sweep: all {count} done" if done == count else f"Sweep: {done} of {count} done",
@@ -217,6 +217,12 @@ def head_data(
         "final": ended == count,
         "valuetext": f"Sweep, {percent:.0f} percent, {done} of {format_count(count, 'run')} done",
     }
+
+
+def _status(snapshots: Sequence[Snapshot]) -> Status:
+    if not all(snapshot.state.is_final for snapshot in snapshots):
+        return RUNNING
+    return DONE if any(status_of(snapshot).kind == "done" for snapshot in snapshots) else FAILED
 
 
 def _spent(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
@@ -314,9 +320,6 @@ def _head(
     plan: SweepPlan, layout: Layout, snapshots: Sequence[Snapshot], head: Mapping[str, Any], notes: Sequence[str]
 ) -> Child:
     unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
-    status = RUNNING if unfinished else DONE
-    if not unfinished and not any(output.path for snapshot in snapshots for output in snapshot.outputs):
-        status = FAILED
     varied = f"{layout.row_name} by {layout.column_name}" if layout.is_table else layout.column_name
     prompt = next((snapshot.prompt for snapshot in snapshots if snapshot.prompt), "")
     is_shared = "prompt" not in (axis.name for axis in plan.axes)
@@ -327,7 +330,7 @@ def _head(
     )
     about = muted(f"{plan.schema.slug}, {varied}. {head['spent']}")
     return (
-        h("div", status_dot(status), h("b", head["title"]), " ", about),
+        h("div", status_dot(_status(snapshots)), h("b", head["title"]), " ", about),
         h("div", shorten(prompt, _LONGEST_PROMPT), style=prompt_style) if prompt and is_shared else "",
         (line(note) for note in notes),
         line(waiting) if unfinished else "",

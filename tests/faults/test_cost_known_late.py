@@ -12,6 +12,7 @@ from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.execution import ended, finalize
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
+from wiro_nb.presentation.run_list import format_run_cost
 from wiro_nb.session.manager import Manager
 
 
@@ -41,7 +42,7 @@ def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_re
     run.wait(30)
     assert run.state is RunState.CANCELLED
     assert run.cost_usd is None
-    assert describe_cost(run.snapshot) == COST_OPEN
+    assert describe_cost(run.snapshot) == format_run_cost(run.snapshot) == COST_OPEN
     assert "nothing" not in str(run.error.billed if run.error else "").lower()
     estimate = run.estimate
     assert estimate is None or manager.reserved() == estimate

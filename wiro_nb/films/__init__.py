@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -229,7 +230,7 @@ class Film:
         threading.Thread(target=self._drive, name="wiro-film", daemon=True).start()
 
     def _drive(self) -> None:
-        stops: list[Callable[[], None]] = []
+        stops = ExitStack()
         followed: set[str] = set()
         try:
             places = range(len(self.shots))
@@ -239,7 +240,7 @@ class Film:
                 for run in self.runs:
                     if run.id not in followed:
                         followed.add(run.id)
-                        stops.append(run.on_change(lambda _: self._on_change()))
+                        stops.callback(run.on_change(lambda _: self._on_change()))
                 # Its listeners are told of a run's end a moment before the run counts as done.
                 self._changed.wait(_SLICE_S)
                 self._changed.clear()
@@ -252,8 +253,7 @@ class Film:
                 hint="run the cell again: it sends only the rest",
             )
         finally:
-            for stop in stops:
-                stop()
+            stops.close()
             self._ended.set()
             self._notify()
 

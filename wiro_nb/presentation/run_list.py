@@ -11,6 +11,7 @@ from wiro_nb.errors import InputError
 from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import (
+    COST_OPEN,
     format_count,
     format_duration,
     format_forecast,
@@ -244,6 +245,8 @@ def format_run_cost(snapshot: Snapshot) -> str:
     """Returns the cost in a few characters: "free", "$0.038", "about $0.04"."""
     if snapshot.is_free:
         return "free"
+    if snapshot.is_cost_open:
+        return COST_OPEN
     if snapshot.cost_usd is not None:
         return format_usd(snapshot.cost_usd)
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):

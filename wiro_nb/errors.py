@@ -42,6 +42,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from wiro_nb.redaction import redact, redact_value
@@ -91,7 +92,8 @@ class WiroError(Exception):
         raise AttributeError(f"{type(self).__name__} has no field {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.hint, self.billed, self.details, self.fields))
+        rebuild = partial(type(self), hint=self.hint, billed=self.billed, details=self.details, **self.fields)
+        return rebuild, (self.message,)
 
     @property
     def sentence(self) -> str:
@@ -137,17 +139,6 @@ class WiroError(Exception):
             return [type(self).__name__]
         first, *rest = self.lines()
         return [wrap_terminal(line, sys.stdout) for line in (f"{type(self).__name__}: {first}", *rest)]
-
-
-def _rebuild(
-    kind: type[WiroError],
-    message: str,
-    hint: str,
-    billed: str,
-    details: tuple[str, ...],
-    fields: dict[str, Any],
-) -> WiroError:
-    return kind(message, hint=hint, billed=billed, details=details, **fields)
 
 
 def _is_plain(value: Any) -> bool:

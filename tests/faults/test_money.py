@@ -15,8 +15,7 @@ from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_sta
 from wiro_nb.api import client
 from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
 from wiro_nb.execution.active_run import ActiveRun
-from wiro_nb.execution.submit import Submitter
-from wiro_nb.execution.submit_queue import SubmitQueue
+from wiro_nb.execution.submit import SubmitQueue, Submitter
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager

@@ -20,7 +20,7 @@ import pytest
 from tests.faults import chaos_worker
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import StreamLost, SubmitUncertain
-from wiro_nb.execution import active_run, download, driver, finalize
+from wiro_nb.execution import active_run, download, driver, run_record
 from wiro_nb.execution.run import Run
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.ledger import Ledger
@@ -70,7 +70,7 @@ def be_a_kernel(
     hurry(setattr, lease_s)
     if frozen_at:
         place, _, name = frozen_at.partition(".")
-        module = {"finalize": finalize, "download": download}[place]
+        module = {"run_record": run_record, "download": download}[place]
         call = getattr(module, name)
 
         def freeze(*given: Any, **options: Any) -> Any:
@@ -199,7 +199,9 @@ def test_a_laptop_that_was_closed_finds_its_run_done_by_another_kernel(
     assert manager.ledger.check_integrity() == "ok"
 
 
-@pytest.mark.parametrize("frozen_at", ["download._accept", "finalize.embed_and_sign", "finalize.write_sidecar"])
+@pytest.mark.parametrize(
+    "frozen_at", ["download._accept", "run_record.embed_and_sign", "run_record.write_sidecar"]
+)
 def test_a_kernel_that_was_frozen_while_it_saved_a_clip_changes_nothing_that_another_one_saved(
     make_manager: Any, service: Any, other_kernel: Any, frozen_at: str
 ) -> None:

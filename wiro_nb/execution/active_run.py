@@ -59,6 +59,7 @@ class ActiveRun:
         generation: Of the connection whose events `reader` receives.
         is_marked: It is sent with a marker, by which its task is recognised.
         final_task: The whole answer that showed the end. ended_at: when the end was seen, if it was.
+        notified_at: Monotonic time when the listeners were called last. notify_timer: calls them next.
     """
 
     run: Run
@@ -81,6 +82,8 @@ class ActiveRun:
     is_marked: bool = True
     final_task: Task | None = None
     ended_at: datetime | None = None
+    notified_at: float = 0.0
+    notify_timer: asyncio.TimerHandle | None = None
 
     def is_surely_held_by(self, owner: str, lease_s: float) -> bool:
         """True while a lease lasts that this process knows of, so the ledger need not be read.
@@ -130,8 +133,6 @@ class StateWriter:
         self._settings = settings
         self._progress: dict[str, dict[str, Any]] = {}
         self._progress_timer: asyncio.TimerHandle | None = None
-        self._notified_at: dict[str, float] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
     def settings(self) -> Settings:
@@ -154,20 +155,18 @@ class StateWriter:
         if not active.run._has_listeners:
             return
         pause = 1.0 / self.settings.callbacks_per_s
-        since = time.monotonic() - self._notified_at.get(active.id, 0.0)
+        since = time.monotonic() - active.notified_at
         is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
         if snapshot.state is not before.state or is_known or since >= pause:
             self._notify_listeners(active)
-        elif active.id not in self._timers:
-            self._timers[active.id] = asyncio.get_running_loop().call_later(
-                pause - since, self._notify_listeners, active
-            )
+        elif active.notify_timer is None:
+            loop = asyncio.get_running_loop()
+            active.notify_timer = loop.call_later(pause - since, self._notify_listeners, active)
 
     def _notify_listeners(self, active: ActiveRun) -> None:
-        timer = self._timers.pop(active.id, None)
-        if timer is not None:
-            timer.cancel()
-        self._notified_at[active.id] = time.monotonic()
+        if active.notify_timer is not None:
+            active.notify_timer.cancel()
+        active.notify_timer, active.notified_at = None, time.monotonic()
         active.run._notify()
 
     async def step(self, active: ActiveRun, call: Callable[[], LedgerRow], **live: Any) -> None:
@@ -225,7 +224,6 @@ class StateWriter:
         active.run._publish(final)
         active.run._conclude(error)
         self._notify_listeners(active)
-        self._notified_at.pop(active.id, None)
         active.run._complete(error)
 
     async def end_without_task(self, active: ActiveRun, state: RunState, error: WiroError) -> None:

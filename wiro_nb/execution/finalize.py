@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,21 +20,13 @@ from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
 from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, utc_now
 from wiro_nb.execution.download import Downloader, measure_output, move_files, private_folder
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.run_record import save_record
 from wiro_nb.files import relative_path
-from wiro_nb.json_values import dump_json
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
-from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
-from wiro_nb.provenance.embed import Embedded, hash_media
-from wiro_nb.provenance.reading import write_sidecar
-from wiro_nb.provenance.record import build_record
 from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-_RECORDED = (
-    *("name", "content_type", "size_bytes", "sha256", "path", "url"),
-    *("width", "height", "duration_s", "fps", "frames"),
-)
 _LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
 _NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _AT_A_TIME = 2
@@ -152,7 +143,8 @@ class Finisher:
                 self._writer.change(active, message=before.message)
                 return
             final = before.with_changes({"outputs": outputs, "cost_usd": cost_usd})
-            text, stored = await self._work(self._write, final, private, folder, task.made_by)
+            embed = self._writer.settings.embed_record
+            text, stored = await self._work(save_record, final, private, folder, task.made_by, embed)
 
             def write() -> LedgerRow:
                 row = self._writer.ledger.amend(active.id, cost_usd=cost_usd)  # takes the write lock
@@ -178,8 +170,8 @@ class Finisher:
         changes = _end_changes(active, state, task, error, outputs)
         try:
             final = active.snapshot.with_changes({"state": state, **changes})
-            made_by = task.made_by if task is not None else {}
-            text, stored = await self._work(self._write, final, private, folder, made_by)
+            made_by, embed = task.made_by if task is not None else {}, self._writer.settings.embed_record
+            text, stored = await self._work(save_record, final, private, folder, made_by, embed)
             changes |= {"record": text, "outputs": stored}
         except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
@@ -201,76 +193,9 @@ class Finisher:
                 raise LeaseLost from None  # somebody else ended it, by hand or in another process
             raise
 
-    def _write(
-        self, final: Snapshot, private: Path, folder: Path, made_by: Mapping[str, Any]
-    ) -> tuple[str, tuple[RunOutput, ...]]:
-        """Builds the record and writes it into clips and sidecar; returns its text with the outputs as stored.
-
-        What is new is in the private folder, the rest in the run's.
-        """
-        homes = [private if (private / output.name).is_file() else folder for output in final.outputs]
-        recorded = [recorded_output(output, home) for output, home in zip(final.outputs, homes, strict=True)]
-        record = build_run_record(final, recorded, made_by)
-        if final.state is not RunState.SUCCEEDED:
-            return dump_json(record), final.outputs
-        private.mkdir(parents=True, exist_ok=True)
-        notes: dict[str, str] = {}
-        stored = tuple(
-            self._embed(home, output, record, notes) for output, home in zip(final.outputs, homes, strict=True)
-        )
-        write_sidecar(private, record, notes={"record_not_in": notes} if notes else None)
-        return dump_json(record), stored
-
-    def _embed(self, folder: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str]) -> RunOutput:
-        if not output.path or output.problem or output.stored_sha256:
-            return output  # a clip that has its record is left alone: a kill must not part it from the ledger
-        path = folder / output.name
-        embedded, unsigned = Embedded("switched off", None), ""
-        if self._writer.settings.embed_record:
-            embedded, unsigned = embed_and_sign(path, record)
-        if embedded.problem:
-            notes[output.name] = embedded.problem
-        credentials = describe_credentials(path)
-        words = [
-            f"not signed: {unsigned}" if unsigned else "",
-            credentials.short if credentials is not None else "",
-        ]
-        return replace(output, stored_sha256=embedded.sha256, credentials="; ".join(filter(None, words)))
-
 
 def _folder_of(active: ActiveRun) -> Path:
     return Path(active.snapshot.folder or active.notebook_dir)
-
-
-def build_run_record(
-    run: LedgerRow, outputs: list[dict[str, Any]], made_by: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Builds the record of a run.
-
-    `made_by` says how a service on this machine made the outputs; other services say nothing.
-    """
-    cell: dict[str, Any] = {"id": run.cell_id, "source_sha256": run.source_sha256}
-    if given := run.request.get("cell_parameters"):
-        cell["parameters"] = given
-    times = {"submitted": run.submitted_at, "started": run.started_at, "finished": run.finished_at}
-    return build_record(
-        run_id=run.run_id,
-        model={"slug": run.model, "run_path": run.run_path, "schema_sha256": run.schema_sha256},
-        service={"name": run.service, "base_url": run.base_url},
-        parameters=run.parameters,
-        files=run.files,
-        seed=run.seed,
-        task_id=run.task_id,
-        status=str(run.state),
-        exit_code=run.exit_code,
-        outputs=outputs,
-        price={"estimated_usd": run.estimated_usd, "cost_usd": run.cost_usd},
-        times={"created": run.created, **times},
-        elapsed_s=None if run.wall_s is None else round(run.wall_s, 3),
-        parent=run.parent,
-        cell=cell if any(cell.values()) else None,
-        **({"made_by": made_by} if made_by else {}),
-    )
 
 
 def _end_changes(
@@ -340,27 +265,6 @@ def _billed(cost_usd: Decimal | None) -> str:
 def _tidy(amount: Decimal | None) -> Decimal | None:
     """Returns an amount without the zeros the service pads it with, and never with an exponent."""
     return None if amount is None else Decimal(format(amount.normalize(), "f"))
-
-
-def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:
-    """Returns an output as records keep it; `folder` holds its file."""
-    values = asdict(output)
-    kept = {name: values[name] for name in _RECORDED}
-    if output.path and not output.problem:
-        kept["media_sha256"] = _hash_media(folder / output.name)
-    path = kept["path"]
-    # A path that leaves the notebook's folder says something about this machine, and nothing to others.
-    if path is not None and (path.startswith("..") or Path(path).is_absolute()):
-        kept["path"] = None
-    return kept
-
-
-def _hash_media(path: Path) -> str | None:
-    """Returns the hash of what embedding leaves alone, by which the clip is known with its record in it."""
-    try:
-        return hash_media(path)
-    except OSError:
-        return None
 
 
 def _problem_line(outputs: tuple[RunOutput, ...]) -> str:

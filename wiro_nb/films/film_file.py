@@ -13,8 +13,8 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
-from wiro_nb.execution.finalize import recorded_output
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.run_record import recorded_output
 from wiro_nb.files import hash_file, keep_input, reason_of, relative_path, write_atomically
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput

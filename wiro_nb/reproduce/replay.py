@@ -15,8 +15,8 @@ from typing import Any
 
 from wiro_nb.config import cache_dir, data_dir
 from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
-from wiro_nb.execution.finalize import build_run_record
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of
+from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wiro_nb.execution.submit_queue import SubmitQueue
+from wiro_nb.execution.submit import SubmitQueue
 
 
 def test_while_there_is_room_more_and_more_go_at_once_in_order() -> None:

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from wiro_nb.cli.output import open_manager, print_json, print_text, say
+from wiro_nb.cli.output import open_manager, print_answer, print_json, print_text, say
 from wiro_nb.errors import ConnectFailed, InputError, UnreadableSchema
 from wiro_nb.presentation.models import ModelInfo, listed_models, models_output
 from wiro_nb.provenance.reading import is_there
@@ -34,10 +34,7 @@ def models(arguments: argparse.Namespace) -> None:
 def schema(arguments: argparse.Namespace) -> None:
     """Prints a model's inputs, read from the service, a file or an address."""
     found = _read(arguments)
-    if arguments.json:
-        print_json(found.to_dict())
-    else:
-        print_text(ModelInfo(found).output().text)
+    print_answer(found.to_dict(), ModelInfo(found).output().text, as_json=arguments.json)
 
 
 def _read(arguments: argparse.Namespace) -> ModelSchema:

@@ -100,6 +100,14 @@ def print_text(text: str) -> None:
     print(wrap_terminal(text, sys.stdout))
 
 
+def print_answer(value: Any, text: str, *, as_json: bool) -> None:
+    """Prints a value as JSON, or its text."""
+    if as_json:
+        print_json(value)
+    else:
+        print_text(text)
+
+
 def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
     """Prints aligned columns; the last one may be long."""
     for row in text_table([heads, *rows]):

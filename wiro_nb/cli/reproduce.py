@@ -15,8 +15,8 @@ from wiro_nb.cli.output import (
     StatusLine,
     as_shell,
     open_manager,
+    print_answer,
     print_json,
-    print_text,
     say,
 )
 from wiro_nb.cli.runs import follow, read_amount, read_values, report_reuse
@@ -89,10 +89,7 @@ def compare(arguments: argparse.Namespace) -> None:
     else:
         right = find_side(manager, arguments.right)
     found = compare_sides(left, right)
-    if arguments.json:
-        print_json(found.to_dict())
-    else:
-        print_text(comparison_output(found).text)
+    print_answer(found.to_dict(), comparison_output(found).text, as_json=arguments.json)
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -103,10 +100,8 @@ def verify(arguments: argparse.Namespace) -> int:
     paths = [Path(path) for path in arguments.paths]
     findings = check(open_manager(arguments), paths, ledger=not paths)
     has_problem = any(item.level == "problem" for item in findings)
-    if arguments.json:
-        print_json({"ok": not has_problem, "findings": [asdict(item) for item in findings]})
-    else:
-        print_text(verify_output(findings).text)
+    facts = {"ok": not has_problem, "findings": [asdict(item) for item in findings]}
+    print_answer(facts, verify_output(findings).text, as_json=arguments.json)
     return EXIT_RUN if has_problem else EXIT_DONE
 
 
@@ -190,10 +185,7 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
     from wiro_nb.presentation.models import preview_rerun
 
     for replay in replays:
-        if as_json:
-            print_json(_facts(manager, replay))
-        else:
-            print_text(preview_rerun(manager, replay).text)
+        print_answer(_facts(manager, replay), preview_rerun(manager, replay).text, as_json=as_json)
     if len(replays) > 1:
         _confirm(manager, replays, None)
     say("nothing was sent")

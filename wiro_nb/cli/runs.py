@@ -16,6 +16,7 @@ from wiro_nb.cli.output import (
     ProgressLine,
     exit_code,
     open_manager,
+    print_answer,
     print_json,
     print_text,
     report_error,
@@ -48,10 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(note)
     batch = Batch([prepared], Origin(kind="cli"), fresh=arguments.fresh)
     if arguments.dry_run:
-        if arguments.json:
-            print_json(_forecast(manager, prepared))
-        else:
-            print_text(preview_run(manager, batch).text)
+        print_answer(_forecast(manager, prepared), preview_run(manager, batch).text, as_json=arguments.json)
         return EXIT_DONE
     limit = read_amount(arguments.max_cost)
     out_dir = Path(arguments.out) if arguments.out else None
@@ -120,10 +118,7 @@ def show(arguments: argparse.Namespace) -> None:
     handle = manager.get(arguments.run)
     if arguments.tree:
         found = tree(manager.ledger, handle.snapshot)
-        if arguments.json:
-            print_json(found.to_dict())
-        else:
-            print_text(tree_output(found, handle.id).text)
+        print_answer(found.to_dict(), tree_output(found, handle.id).text, as_json=arguments.json)
         return
     _report(handle, as_json=arguments.json)
     chain = chain_text(manager.ledger, handle.snapshot)

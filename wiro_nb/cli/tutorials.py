@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN, say
 from wiro_nb.errors import ConfigError, MissingExtra
@@ -147,11 +147,17 @@ async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, 
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+    places = [place for place, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+
+    def announce(cell: NotebookNode, cell_index: int) -> None:
+        first, _, _ = cell.source.partition("\n")
+        say(f"cell {places.index(cell_index) + 1} of {len(places)}: {first}")
+
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,
         resources={"metadata": {"path": str(target.parent)}},
-        on_cell_execute=lambda cell, cell_index: _announce(notebook, cell_index),
+        on_cell_execute=announce,
         kernel_name="python3",
         extra_arguments=["--log-level=40"],
     )
@@ -159,7 +165,8 @@ async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, 
     try:
         await client.async_execute(env=environment)
     except CellExecutionError as error:
-        return _reason(error)
+        reason, _, _ = error.evalue.strip().partition("\n")
+        return f"{error.ename}: {reason or 'no reason given'}"
     except CellTimeoutError:
         return f"a cell took longer than {CELL_TIMEOUT_S} s"
     except DeadKernelError:
@@ -167,14 +174,6 @@ async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, 
     finally:
         watcher.cancel()
     return ""
-
-
-def _announce(notebook: NotebookNode, index: int) -> None:
-    cell = notebook.cells[index]
-    if cell.cell_type == "code":
-        code_cells = [number for number, item in enumerate(notebook.cells) if item.cell_type == "code"]
-        first = next(iter(cell.source.splitlines()), "")
-        say(f"cell {code_cells.index(index) + 1} of {len(code_cells)}: {first}")
 
 
 async def _show_progress(notebook: str) -> None:
@@ -195,11 +194,6 @@ async def _show_progress(notebook: str) -> None:
             if text != shown:
                 say(text)
                 shown = text
-
-
-def _reason(error: Any) -> str:
-    text = str(getattr(error, "evalue", "") or error).strip()
-    return f"{getattr(error, 'ename', 'error')}: {text.splitlines()[0] if text else 'no reason given'}"
 
 
 def _write_html(notebook: NotebookNode, target: Path) -> Path:

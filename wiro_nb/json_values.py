@@ -204,24 +204,13 @@ def as_moment(value: object) -> datetime | None:
 
 def as_seconds(value: object) -> float | None:
     """Returns a duration in seconds from "5s", "1m 5s", "01:05", "6.0000" or a number; None otherwise."""
-    seconds = _read_seconds(value)
-    return seconds if seconds is not None and seconds <= _LONGEST_DURATION_S else None
-
-
-def _read_seconds(value: object) -> float | None:
-    if isinstance(value, str) and value.endswith("s") and _PLAIN.fullmatch(value, 0, len(value) - 1):
-        return float(value[:-1])
-    plain = as_float(value)
-    if plain is not None:
-        return plain if plain >= 0 else None
     text = as_text(value).strip()[:_LONGEST_NUMBER]
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        hours, minutes, seconds = clock.groups()
-        return float(hours or 0) * 3600.0 + int(minutes) * 60.0 + float(seconds)
-    if not text or _DURATION_PART.sub("", text).strip():
-        return None
-    return sum(float(number) * _UNIT_SECONDS[unit.lower()] for number, unit in _DURATION_PART.findall(text))
+    seconds = as_float(text.removesuffix("s"))
+    if seconds is None and (clock := _CLOCK.fullmatch(text)):
+        seconds = float(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    elif seconds is None and text and not _DURATION_PART.sub("", text).strip():
+        seconds = sum(float(number) * _UNIT_SECONDS[unit.lower()] for number, unit in _DURATION_PART.findall(text))
+    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_DURATION_S else None
 
 
 def as_words(value: object) -> tuple[str, ...]:

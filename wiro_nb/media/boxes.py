@@ -142,6 +142,12 @@ def read_box(file: BinaryIO, head: BoxHead) -> Box:
     return parse_box(head.type, payload)
 
 
+def content_starts_with(file: BinaryIO, head: BoxHead, start: bytes) -> bool:
+    """Returns whether the content of a top-level box begins with these bytes."""
+    file.seek(head.start + head.head_bytes)
+    return file.read(min(len(start), head.size - head.head_bytes)) == start
+
+
 def parse_box(name: bytes, payload: bytes) -> Box:
     """Returns a box of this type, its children parsed where the type is a container.
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import InvalidFile, MissingExtra
 from wiro_nb.media import MediaError
 from wiro_nb.media.mp4 import MediaInfo, probe_mp4
-from wiro_nb.media.other_formats import image_size
-from wiro_nb.media.sniffing import sniff
+from wiro_nb.media.sniffing import image_size, sniff
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -119,12 +119,12 @@ class SoundWriter:
 
         self._container = container
         self._stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
-        self._left = np.zeros((2, 0), np.float32)
         self._tail = np.zeros((2, 0), np.float32)
         self._written = 0
 
     def write(self, sound: Any, *, overlap: int = 0, is_last: bool = False) -> None:
         """Adds a piece; its last `overlap` samples are blended into the next piece."""
+        import av
         import numpy as np
 
         if length := self._tail.shape[1]:
@@ -134,20 +134,12 @@ class SoundWriter:
             )
         end = sound.shape[1] - overlap
         self._tail = sound[:, end:]
-        self._left = np.concatenate([self._left, sound[:, :end]], axis=1)
-        size = self._stream.frame_size or 1024
-        while self._left.shape[1] >= size or (is_last and self._left.shape[1]):
-            self._encode(self._left[:, :size])
-            self._left = self._left[:, size:]
+        if end:
+            samples = np.ascontiguousarray(sound[:, :end])
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = SAMPLE_RATE, self._written
+            frame.time_base = Fraction(1, SAMPLE_RATE)
+            self._written += end
+            self._container.mux(self._stream.encode(frame))
         if is_last:
             self._container.mux(self._stream.encode())
-
-    def _encode(self, samples: Any) -> None:
-        import av
-        import numpy as np
-
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts = SAMPLE_RATE, self._written
-        frame.time_base = Fraction(1, SAMPLE_RATE)
-        self._written += samples.shape[1]
-        self._container.mux(self._stream.encode(frame))

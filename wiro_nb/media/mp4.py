@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from wiro_nb.files import replace_file
 from wiro_nb.media import KEYWORD, XMP_MARK, MediaError, mp4_tags
-from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxHead, Layout, read_box, read_layout
+from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxHead, Layout, content_starts_with, read_box, read_layout
 from wiro_nb.media.sniffing import sniff
 
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
@@ -145,18 +145,13 @@ def _read_moov(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> tuple[
 
 
 def _is_own_box(file: BinaryIO, head: BoxHead) -> bool:
-    if head.type not in (b"free", b"uuid") or head.size < head.head_bytes + len(OWN_BOX):
-        return False
-    file.seek(head.start + head.head_bytes)
-    return file.read(len(OWN_BOX)) == OWN_BOX
+    return head.type in (b"free", b"uuid") and content_starts_with(file, head, OWN_BOX)
 
 
 def _is_own_xmp(file: BinaryIO, head: BoxHead) -> bool:
-    if head.type != b"uuid" or head.size > MAX_MOOV_BYTES:
+    if head.type != b"uuid" or head.size > MAX_MOOV_BYTES or not content_starts_with(file, head, _XMP_BOX):
         return False
-    file.seek(head.start + head.head_bytes)
-    content = file.read(head.size - head.head_bytes)
-    return content.startswith(_XMP_BOX) and XMP_MARK.encode() in content
+    return XMP_MARK.encode() in file.read(head.end - file.tell())
 
 
 def _copy_with_moov(source: BinaryIO, layout: Layout, moov: Box, target: BinaryIO, xmp: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from wiro_nb.files import hash_file
 from wiro_nb.media import MediaError, mp4, png
-from wiro_nb.media.boxes import read_layout
+from wiro_nb.media.boxes import content_starts_with, read_layout
 from wiro_nb.provenance.embed import Embedded, embed_record
 from wiro_nb.provenance.made_by import describe_maker, source_type
 
@@ -83,13 +83,12 @@ def has_credentials(path: Path) -> bool:
         with path.open("rb") as file:
             if not mp4.is_mp4(path):
                 return png.has_credentials(file)
-            for head in read_layout(file, path.stat().st_size, may_be_cut=True).boxes:
-                file.seek(head.start + head.head_bytes)
-                if head.type == b"jumb" or (head.type == b"uuid" and file.read(16) == C2PA_BOX):
-                    return True
+            return any(
+                head.type == b"jumb" or (head.type == b"uuid" and content_starts_with(file, head, C2PA_BOX))
+                for head in read_layout(file, path.stat().st_size, may_be_cut=True).boxes
+            )
     except (MediaError, OSError):
         return False
-    return False
 
 
 def _describe(name: str, state: str, manifest: dict[str, Any]) -> Credentials:

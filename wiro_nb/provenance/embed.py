@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.json_values import dump_json
-from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, other_formats, png
+from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, png, sniffing
 from wiro_nb.provenance.made_by import xmp_packet
 from wiro_nb.provenance.other_tools import parameters_text, read_settings
 from wiro_nb.provenance.reading import parse_object
@@ -161,7 +161,7 @@ def recorded_hashes(output: Mapping[str, Any]) -> frozenset[str]:
 
 def _read_tags(path: Path) -> list[tuple[str, str]]:
     kind = _format_of(path)
-    return kind.read_tags(path) if kind is not None else other_formats.read_tags(path)
+    return kind.read_tags(path) if kind is not None else sniffing.read_tags(path)
 
 
 def _format_of(path: Path) -> _Format | None:

@@ -247,9 +247,8 @@ def _choose(parameter: Parameter, text: str) -> str:
         if candidate in values:
             return candidate
     wanted = _fold(text)
-    by_value = [option.value for option in parameter.options if _fold(option.value) == wanted]
-    by_label = [option.value for option in parameter.options if _fold(option.label) == wanted]
-    for found in (by_value, by_label):
+    for attribute in ("value", "label"):
+        found = [option.value for option in parameter.options if _fold(getattr(option, attribute)) == wanted]
         if len(found) == 1:
             return found[0]
         if found:
@@ -263,9 +262,8 @@ def _choose(parameter: Parameter, text: str) -> str:
 
 def _near_options(parameter: Parameter, wanted: str) -> tuple[str, ...]:
     names: dict[str, str] = {}
-    for option in parameter.options:
-        names.setdefault(_fold(option.value), option.value)
-        names.setdefault(_fold(option.label), option.value)
+    for name, value in ((name, item.value) for item in parameter.options for name in (item.value, item.label)):
+        names.setdefault(_fold(name), value)
     return near_values(wanted[:200], names, cutoff=0.5, shortest=2)
 
 

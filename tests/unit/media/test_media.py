@@ -15,8 +15,7 @@ from PIL import Image
 
 from wiro_nb.errors import InvalidFile, MissingExtra
 from wiro_nb.media import decode
-from wiro_nb.media.other_formats import image_size
-from wiro_nb.media.sniffing import sniff
+from wiro_nb.media.sniffing import image_size, sniff
 
 FPS = 8
 

@@ -29,7 +29,7 @@ from wiro_nb.presentation.models import (
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.redaction import redact
-from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.types import ModelSchema, describe_changes
 from wiro_nb.services.catalogue import ModelCard
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ class ModelList(Displayable, list["ModelCard"]):
         if context.is_live:
             BrowserController(context, self, self._query, self.output()).show()
         else:
-            from wiro_nb.notebook.display import publish
-
             publish(self.output())
 
 
@@ -82,35 +80,27 @@ def info(model: str) -> ModelInfo:
     Raises:
         UnknownModel: There is no such model.
     """
-    schema = session.schema(model)
-    notes = _notes(schema)
-    if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
-        notes.append("This model has no seed: a clip cannot be repeated exactly.")
-    manager = session.manager()
+    schema, manager = session.schema(model), session.manager()
     choice = manager.choice
     detail = None if choice.is_free else manager.prices.detail(schema.slug)
     price = format_default_price(detail.pricing if detail else None, schema, choice.free_label)
-    return ModelInfo(schema, price, tuple(notes))
+    return ModelInfo(schema, price, tuple(_notes(schema, detail.schema if detail else None)))
 
 
-def _notes(schema: ModelSchema) -> list[str]:
-    """Returns where and when the inputs were read, and what the service changed since."""
-    source = schema.source
-    notes = []
+def _notes(schema: ModelSchema, listed: ModelSchema | None) -> list[str]:
+    """Returns where and when the inputs were read, and what the service, which lists others now, changed since."""
+    source, notes = schema.source, []
     if source.get("date"):
         origin = "bundled with the package" if source.get("kind") == "bundled" else "from the service"
         checksum = f", sha256 {source['sha256'][:12]}" if source.get("sha256") else ""
         notes.append(f"Inputs {origin}, read {source['date']}{checksum}.")
     if source.get("changed"):
         notes.append(f"Its inputs changed {source['changed']}.")
-    manager = session.manager()
-    if source.get("kind") == "bundled" and not manager.choice.is_free:
-        from wiro_nb.schema.types import describe_changes
-
-        detail = manager.prices.detail(schema.slug)
-        changes = describe_changes(schema, detail.schema) if detail is not None else ()
-        if changes:
-            notes.append(f"The service lists other inputs than this package: {'; '.join(changes)}.")
+    changes = describe_changes(schema, listed) if source.get("kind") == "bundled" and listed is not None else ()
+    if changes:
+        notes.append(f"The service lists other inputs than this package: {'; '.join(changes)}.")
+    if schema.parameters and not any("seed" in item.id.lower() for item in schema.parameters):
+        notes.append("This model has no seed: a clip cannot be repeated exactly.")
     return notes
 
 
@@ -201,18 +191,14 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": task_categories(card.categories),
             "price": card.notice or "free" if free else format_default_price(card.price, None, ""),
-            "usd": 0.0 if free else _lowest_usd(card),
+            "usd": 0.0 if free else float(price.low_usd) if price is not None and price.known else None,
             "runs": card.run_count or None,
             "cover": card.cover,
             "thumb": thumbs.get(card.slug, ""),
         }
         for card in ordered
+        for price in (estimate_default(card.price),)
     ]
-
-
-def _lowest_usd(card: ModelCard) -> float | None:
-    price = estimate_default(card.price)
-    return float(price.low_usd) if price is not None and price.known else None
 
 
 def own_pictures() -> dict[str, str]:

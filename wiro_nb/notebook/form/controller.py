@@ -110,7 +110,7 @@ class FormController:
         results: FormResults | RunView | None = None,
     ) -> None:
         self._schema, self._context = schema, replace(context, source_sha256=None)
-        self._priced, self._is_closed = without_required(schema), False
+        self._priced = without_required(schema)
         below = FormResults()
         self._results = results or below
         self._cards: dict[str, _FormCard] = {}
@@ -142,24 +142,17 @@ class FormController:
 
     def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the price of these values in words and, in the sandbox, the simulated price; asks nobody."""
-        choice = session.manager().choice
-        if not choice.is_free:
-            return self._estimate(values), ""
+        manager, schema, words = session.manager(), self._priced, ""
+        choice, folder = manager.choice, self._context.folder
         try:
-            words = self._estimate(values)
+            given = resolve_inputs(schema, given_values(schema, values), find_run=manager.get, folder=folder)
+            words = format_estimate(manager.prices.estimate(prepare(schema, given), ask=False))
         except WiroError:
-            words = ""
+            if not choice.is_free:
+                raise
+        if not choice.is_free:
+            return words, ""
         return choice.free_label, f"simulated price: {words}" if "$" in words and choice.name == SANDBOX else ""
-
-    def _estimate(self, values: Mapping[str, Any]) -> str:
-        manager, schema = session.manager(), self._priced
-        prepared = prepare(
-            schema,
-            resolve_inputs(
-                schema, given_values(schema, values), find_run=manager.get, folder=self._context.folder
-            ),
-        )
-        return format_estimate(manager.prices.estimate(prepared, ask=False))
 
     def start(self, values: Mapping[str, Any], *, fresh: bool = False) -> Run:
         """Runs the model and shows the run below the form; an unchanged form shows the run it has already.
@@ -179,14 +172,11 @@ class FormController:
         options = SubmitOptions("form", fresh)
         handle = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
         self._show_run(handle)
-        if not session.take_notice(handle.id):
-            self.form.show_message([])  # the press is answered; the card of the run says the rest
-        elif handle.done:
-            self.form.show_message(
-                [f"This clip exists: run {handle.short_id}. To make another one: Run again, below."]
-            )
-        else:
-            self.form.show_message([f"This is under way already: run {handle.short_id}."])
+        lines = []  # the press is answered; the card of a new run says the rest
+        if session.take_notice(handle.id):
+            ended = f"This clip exists: run {handle.short_id}. To make another one: Run again, below."
+            lines = [ended if handle.done else f"This is under way already: run {handle.short_id}."]
+        self.form.show_message(lines)
         return handle
 
     def run_again(self, run: Run) -> None:
@@ -205,11 +195,10 @@ class FormController:
     def _show_run(self, handle: Run) -> None:
         """Shows the card of a run on top."""
         bridge.watch(handle)
-        shown = self._cards.get(handle.id)
-        if shown is not None and not shown.is_closed:
+        self._cards = {run_id: card for run_id, card in self._cards.items() if not card.is_closed}
+        if (shown := self._cards.get(handle.id)) is not None:
             self.form.show_card(shown.card)
             return
-        self._cards = {run_id: card for run_id, card in self._cards.items() if not card.is_closed}
         live = self._cards[handle.id] = _FormCard(handle, self)
         self.form.show_card(live.card)
         self._results.add(handle)
@@ -217,19 +206,18 @@ class FormController:
 
     def close(self) -> None:
         """Closes the form; a second call does nothing."""
-        self._is_closed = True
         if self in open_views:
             open_views.remove(self)
-        self.form.close()
+            self.form.close()
 
     def _on_price(self) -> None:
         """Shows a price that arrived (I/O thread); a form that was closed must not open the session again."""
-        if not self._is_closed:
+        if self in open_views:
             self.form.refresh_price()
 
     def on_settled(self) -> None:
         """Shows what a run that has ended changed."""
-        if not self._is_closed:
+        if self in open_views:
             self._show_budget()
             self._results.refresh()
 

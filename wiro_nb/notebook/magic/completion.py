@@ -123,14 +123,12 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
 
 def _positional(command: Command, words: list[Word]) -> list[str]:
     given: list[str] = []
-    skip = False
-    for word in words:
+    rest = iter(words)
+    for word in rest:
         flag = command.flag(word.text) if word.name is None else None
-        if skip:
-            skip = False
-        elif flag is not None:
-            skip = bool(flag.value)
-        elif word.name is None or not command.takes_values:
+        if flag is not None and flag.value:
+            next(rest, None)
+        elif flag is None and (word.name is None or not command.takes_values):
             given.append(word.text)
     return given
 
@@ -152,9 +150,7 @@ def _of_kind(kind: str, typed: str) -> Offer | None:
             for run, text in zip(known, about, strict=True)
         }
         offer = _offer(typed, [*runs, *(_paths(typed) if kind == "source" else ())], "run")
-        return (
-            None if offer is None else replace(offer, about={text: runs.get(text, "file") for text in offer.texts})
-        )
+        return offer and replace(offer, about={text: runs.get(text, "file") for text in offer.texts})
     if kind == "file":
         return _offer(typed, _paths(typed), "file")
     if kind == "command":

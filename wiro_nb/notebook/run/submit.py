@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from wiro_nb.errors import InputError
@@ -148,19 +149,17 @@ def parent_of(values: Mapping[str, Any], manager: Manager) -> dict[str, Any] | N
         values: As given: a `Run`, "run:ID", an output or a picture from `run.frame()` names its run.
         manager: Finds runs.
     """
-    for value in values.values():
-        for item in value if isinstance(value, (list, tuple)) else (value,):
-            info = getattr(item, "info", None)
-            named = read_run_text(item) if isinstance(item, str) else None
-            if isinstance(item, Run):
-                return {"run_id": item.id, "output": 0}
-            if isinstance(item, RunOutput) and item.sha256 is not None:
-                made = manager.ledger.find_maker(item.sha256)
-                if made is not None:
-                    return {"run_id": made.run_id, "output": made.output}
-            if named is not None:
-                frame = {} if named[1] is None else {"frame": named[1]}
-                return {"run_id": manager.get(named[0]).id, "output": 0, **frame}
-            if isinstance(info, dict) and isinstance(info.get(FRAME_OF), str):
-                return {"run_id": info[FRAME_OF], "output": 0, "frame": info.get(FRAME_INDEX, -1)}
+    lists = (value if isinstance(value, (list, tuple)) else (value,) for value in values.values())
+    for item in chain.from_iterable(lists):
+        info = getattr(item, "info", None)
+        if isinstance(item, Run):
+            return {"run_id": item.id, "output": 0}
+        if isinstance(item, RunOutput) and item.sha256 is not None:
+            if (made := manager.ledger.find_maker(item.sha256)) is not None:
+                return {"run_id": made.run_id, "output": made.output}
+        elif isinstance(item, str) and (named := read_run_text(item)) is not None:
+            frame = {} if named[1] is None else {"frame": named[1]}
+            return {"run_id": manager.get(named[0]).id, "output": 0, **frame}
+        elif isinstance(info, dict) and isinstance(info.get(FRAME_OF), str):
+            return {"run_id": info[FRAME_OF], "output": 0, "frame": info.get(FRAME_INDEX, -1)}
     return None

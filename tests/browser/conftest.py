@@ -27,7 +27,7 @@ import pytest
 
 from tests.conftest import SandboxProcess
 
-from .static_page import StaticPage, open_static_page
+from .static_page import StaticPage, StaticPages
 
 INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
@@ -379,9 +379,14 @@ class Desk:
                 page.context.close()
 
 
+@pytest.fixture(scope="session")
+def static_pages(chromium: Any) -> StaticPages:
+    return StaticPages(chromium)
+
+
 @pytest.fixture
-def static_page(chromium: Any) -> Iterator[StaticPage]:
-    with open_static_page(chromium) as page:
+def static_page(request: pytest.FixtureRequest, static_pages: StaticPages) -> Iterator[StaticPage]:
+    with static_pages.open(new_tab=request.node.get_closest_marker("new_tab") is not None) as page:
         yield page
 
 

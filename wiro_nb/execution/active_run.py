@@ -131,7 +131,7 @@ class StateWriter:
     def __init__(self, ledger: Ledger, settings: Callable[[], Settings]) -> None:
         self.ledger = ledger
         self._settings = settings
-        self._progress: dict[str, dict[str, Any]] = {}
+        self._moved: set[ActiveRun] = set()
         self._progress_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -199,14 +199,22 @@ class StateWriter:
 
     def note_progress(self, active: ActiveRun) -> None:
         """Notes where the run stands, for other processes; a crash may lose this, never a state."""
-        noted = {name: getattr(active.snapshot, name) for name in ("stage", "percent", "message", "started_at")}
-        self._progress[active.id] = {name: value for name, value in noted.items() if value is not None}
+        self._moved.add(active)
         if self._progress_timer is None:
             loop = asyncio.get_running_loop()
             self._progress_timer = loop.call_later(_PROGRESS_INTERVAL_S, self._write_progress)
 
     def _write_progress(self) -> None:
-        progress, self._progress, self._progress_timer = self._progress, {}, None
+        moved, self._moved, self._progress_timer = self._moved, set(), None
+        progress = {
+            active.id: {
+                name: value
+                for name in ("stage", "percent", "message", "started_at")
+                if (value := getattr(active.snapshot, name)) is not None
+            }
+            for active in moved
+            if not active.run.done
+        }
         self.ledger.submit(lambda: self.ledger.write_progress(progress))  # one that fails is not missed
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:

@@ -216,13 +216,18 @@ def private_folder(folder: Path) -> Iterator[Path]:
 
 
 def move_files(private: Path, folder: Path, outputs: Sequence[RunOutput]) -> tuple[RunOutput, ...]:
-    """Moves finished files to the run's folder; returns the outputs, with the problem of what cannot be moved."""
+    """Moves finished files to the run's folder; returns the outputs, with the problem of what cannot be moved.
+
+    Blocks: a busy disk takes milliseconds for each of these calls.
+    """
     problem = "it is gone"
     for path in sorted(private.glob("*")):
         try:
             path.replace(folder / path.name)
         except OSError as error:
             problem = f"it cannot be written: {reason_of(error)}"
+    with contextlib.suppress(OSError):
+        private.rmdir()
     return tuple(
         replace(output, problem=problem, path=None, poster_path=None, sha256=None, stored_sha256=None)
         if output.path and not output.problem and not (folder / output.name).is_file()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from decimal import Decimal
@@ -101,11 +101,7 @@ class Finisher:
             on_retry=lambda message: self._writer.change(active, message=message),
             is_late=is_late,
         )
-        measured = []
-        for output in outputs:
-            shown = relative_path(_folder_of(active) / output.name, active.notebook_dir)
-            measured.append(await self._work(measure_output, output, private / output.name, shown))
-        return tuple(measured)
+        return await self._work(_measure_all, outputs, private, _folder_of(active), active.notebook_dir)
 
     async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs CPU-bound work on a worker thread, two at a time over all runs.
@@ -192,6 +188,15 @@ class Finisher:
             if getattr(failure, "reason", "") == "transition":
                 raise LeaseLost from None  # somebody else ended it, by hand or in another process
             raise
+
+
+def _measure_all(
+    outputs: Sequence[RunOutput], private: Path, folder: Path, notebook_dir: Path
+) -> tuple[RunOutput, ...]:
+    return tuple(
+        measure_output(output, private / output.name, relative_path(folder / output.name, notebook_dir))
+        for output in outputs
+    )
 
 
 def _folder_of(active: ActiveRun) -> Path:

@@ -53,6 +53,8 @@ def test_a_favourite_is_recorded_and_stays_in_the_static_form_that_outlives_the_
     notebook.wait_for_answer("[r.snapshot.starred for r in grid]", "[False, True, False, False, False, False]")
     wait_for_static(notebook, "<b>Best</b>")
     notebook.page.wait_for_selector(".wiro-tile-best")
+    # The view was drawn anew with its static form; the keyboard is still where it was.
+    expect(notebook.page.get_by_role("button", name="seed 1, PanLeft is the best: take it back")).to_be_focused()
     notebook.use_theme("JupyterLab Dark")
     notebook.shot("grid-dark", ".wiro-grid-card")
     output = notebook.saved()["cells"][1]["outputs"][0]

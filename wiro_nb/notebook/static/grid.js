@@ -113,6 +113,7 @@ function drawHead(parts, head) {
 function render({ model, el, signal }) {
   const plan = model.get("plan");
   const key = model.get("view_key");
+  let before = kept.get(key)?.();
   const act = (action, p) => model.send({ action, p: p ?? null });
   const { node: scrub, player, setLoop, setClips, onKey } = makeScrub({ isNamed: true, playLabel: "Play all finished clips together", pauseLabel: "Pause all clips" }, signal);
   const tiles = model.get("tiles").map((data) => makeTile(data, act, { model, player, signal }));
@@ -131,6 +132,14 @@ function render({ model, el, signal }) {
     if (shape) root.style.setProperty("--wiro-shape", `${shape.width} / ${shape.height}`);
     setClips(clips);
     setShown(foot, clips.length > 0);
+    if (before && player.length) goOn();
+  };
+  const goOn = () => {
+    setLoop(before.loop);
+    player.seek(before.time);
+    if (before.playing) player.play();
+    tiles[before.star]?.star.node.focus({ preventScroll: true });
+    before = null;
   };
   const drawAll = () => {
     const state = model.get("head");
@@ -153,16 +162,12 @@ function render({ model, el, signal }) {
   drawTiles(model.get("tiles"));
   drawAll();
   act("handshake");
-  const before = kept.get(key)?.();
-  if (before) {
-    setLoop(before.loop);
-    if (before.time) player.seek(before.time);
-    if (before.playing) player.play();
-    tiles[before.star]?.star.node.focus({ preventScroll: true });
-  }
+  let focused = null; // the page forgets it when a view is taken out
+  document.addEventListener("focusin", ({ target }) => { focused = target; }, { signal });
   kept.set(key, () => {
     const { time, playing, loop } = player;
-    return { time, playing, loop, star: tiles.findIndex((tile) => tile.star.node === document.activeElement) };
+    player.pause();
+    return { time, playing, loop, star: tiles.findIndex((tile) => tile.star.node === focused) };
   });
   return () => clearInterval(timer);
 }

@@ -18,7 +18,6 @@ const SORTS = {
   price: ["lowest price", (a, b) => (a.usd ?? Infinity) - (b.usd ?? Infinity)],
 };
 
-const plainCategory = (word) => word.replaceAll("-", " ").replace(/^./, (letter) => letter.toUpperCase());
 const haystack = (model) => [model.slug, model.title, model.description, ...model.categories].join(" ").toLowerCase();
 
 /** [category, how many models have it], the most frequent first. */
@@ -95,7 +94,7 @@ function render({ model, el }) {
   const chips = h("div", { class: "wiro-filters", role: "group", "aria-label": "Category" });
   const tally = h("p", { class: "wiro-small wiro-muted", role: "status" });
   const list = h("ul", { class: "wiro-models", on: { keydown: (event) => moveAmongCards(event, list) } });
-  const message = h("div", { class: "wiro-small wiro-announcement", role: "status" }, "Choosing a card opens its form below");
+  const message = h("div", { class: "wiro-small wiro-push wiro-announcement", role: "status" }, "Choosing a card opens its form below");
   const more = button("", { onClick: () => {
     const next = limit;
     limit += FIRST_SHOWN;
@@ -124,7 +123,7 @@ function render({ model, el }) {
       category = word;
       limit = FIRST_SHOWN;
       draw();
-    } } }, word ? plainCategory(word) : "All", h("span", { class: "wiro-num" }, String(count)))));
+    } } }, word ? word[0].toUpperCase() + word.slice(1).replaceAll("-", " ") : "All", h("span", { class: "wiro-num" }, String(count)))));
     [...chips.children].find((node) => node.dataset.word === focused)?.focus();
   };
   const draw = () => {
@@ -178,7 +177,7 @@ function render({ model, el }) {
         h("div", { class: "wiro-sel" }, order, icon("down"))),
       chips),
     h("div", { class: "wiro-sec" }, tally, list),
-    h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, h("div", { class: "wiro-push wiro-announcement-box" }, message))));
+    h("div", { class: "wiro-sec wiro-foot wiro-row" }, more, coverSwitch, message)));
   if (model.get("gone")) onGone();
   else draw();
   return () => clearTimeout(asking);

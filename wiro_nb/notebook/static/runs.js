@@ -22,12 +22,11 @@ function makeRow(act) {
 
 function drawRow(parts, data) {
   const { percent } = data;
-  const isMoving = percent !== null && percent !== undefined;
   parts.data = data;
   setText(parts.prompt, data.prompt || data.about);
   setText(parts.about, data.prompt ? data.about : "");
   setText(parts.note, data.note);
-  parts.state.draw(data, isMoving ? `${data.label} ${Math.round(percent)}%` : data.label);
+  parts.state.draw(data, (percent ?? null) === null ? data.label : `${data.label} ${Math.round(percent)}%`);
   setText(parts.id, data.run);
   setText(parts.when, data.when);
   setMoneyText(parts.money, data.money);

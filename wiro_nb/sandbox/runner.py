@@ -34,10 +34,6 @@ _TIER_PIXELS = 1_048_576
 _CHARGE_S = 20.0
 
 
-class _NotStarted(Exception):
-    """The task shows `task_error` and fails before its model starts."""
-
-
 @dataclass
 class _ActiveTask:
     """A task under way.
@@ -60,10 +56,11 @@ class _ActiveTask:
     reported_at: float = 0.0
 
 
+@dataclass
 class Runner:
     """Drives all tasks.
 
-    Args:
+    Attributes:
         store: Keeps state.
         files: Keeps bytes.
         events: Receives events.
@@ -73,22 +70,19 @@ class Runner:
         faults: Selects what goes wrong with tasks.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        files: Files,
-        events: EventBroker,
-        engines: Mapping[Kind, Engine],
-        speed: float,
-        origin: str,
-        faults: Faults,
-    ) -> None:
-        self._store, self._files, self._events, self._faults = store, files, events, faults
-        self._engines, self._origin = engines, origin
-        self._is_placeholder = engines["clip"].is_placeholder
-        self._speed = speed if self._is_placeholder else math.inf
-        self._active: dict[int, _ActiveTask] = {}
-        self._coroutines: set[asyncio.Task[None]] = set()
+    store: Store
+    files: Files
+    events: EventBroker
+    engines: Mapping[Kind, Engine]
+    speed: float
+    origin: str
+    faults: Faults
+    _active: dict[int, _ActiveTask] = field(default_factory=dict, init=False)
+    _coroutines: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._is_placeholder = self.engines["clip"].is_placeholder
+        self._pace = self.speed if self._is_placeholder else math.inf
 
     @property
     def busy(self) -> int:
@@ -97,11 +91,11 @@ class Runner:
 
     def unavailable(self, model: Model) -> str | None:
         """Returns why a model cannot run here, or None."""
-        return self._engines[model.kind].unavailable(model.schema.run_path)
+        return self.engines[model.kind].unavailable(model.schema.run_path)
 
     def resume(self, find_model: Callable[[str], Model | None]) -> None:
         """Queues again what a former process left unfinished; fails tasks that can never finish."""
-        for task in self._store.unfinished_tasks():
+        for task in self.store.unfinished_tasks():
             model = find_model(task.slug)
             task.requeue()
             if model is None or task.restarts > _MAX_RESTARTS:
@@ -110,14 +104,14 @@ class Runner:
                 )
                 task.exit_code = "1"
                 task.move_to("task_postprocess_end", time.time())
-                self._store.end_task(task)
+                self.store.end_task(task)
             else:
-                self._store.save_task(task)
+                self.store.save_task(task)
                 self.add(task, model)
 
     def add(self, task: Task, model: Model) -> None:
         """Starts a task that the store already knows."""
-        faults = self._faults.match("task")
+        faults = self.faults.match("task")
         written = _DIRECTIVE.findall(task.text()) if self._is_placeholder else ()
         directives = {*written, *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
         exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
@@ -170,25 +164,23 @@ class Runner:
             coroutine.cancel()
         if self._coroutines:
             await asyncio.wait(self._coroutines, timeout=5)
-        for engine in self._engines.values():
+        for engine in self.engines.values():
             await engine.close()
 
     async def _drive(self, active: _ActiveTask) -> None:
         task, folder = active.task, None
         try:
             await self._wait_in_queue(active)
-            folder = self._files.work_folder()
+            folder = self.files.work_folder()
             job = Job(str(task.id), task.slug, active.model.kind, task.parameters, self._inputs_of(task), folder)
 
             async def report(progress: Progress) -> None:
                 await self._report(active, progress)
 
-            result = await self._engines[active.model.kind].run(job, report)
+            result = await self.engines[active.model.kind].run(job, report)
             if "fail" in active.directives:
                 raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
             await self._finish(active, result)
-        except _NotStarted as error:
-            await self._give_up(active, str(error))
         except EngineError as error:
             if "start" in task.stamps:
                 await self._finish(active, None, str(error))
@@ -228,7 +220,7 @@ class Runner:
         for note in progress.notes:
             self._log(task, note)
         if progress.preview is not None:
-            self._events.publish(task, "task_preview", _preview_message(progress, progress.preview))
+            self.events.publish(task, "task_preview", _preview_message(progress, progress.preview))
             return
         if progress.step and "slow" in active.directives:
             took_s = time.monotonic() - active.reported_at
@@ -247,11 +239,11 @@ class Runner:
         if foreign := task.foreign_urls(active.model.file_names):
             # The service fails such a task as well; a run without its input would be misleading.
             reason = "this service reaches no other host; give a file"
-            raise _NotStarted(f"The input could not be fetched: {foreign[0]} ({reason}).")
+            raise EngineError(f"The input could not be fetched: {foreign[0]} ({reason}).")
         if "stderr-then-recover" in active.directives:
             await self._recover(active)
         if "crash" in active.directives:
-            raise _NotStarted("The worker could not start the model.")
+            raise EngineError("The worker could not start the model.")
         self._announce(task, "task_preprocess_end")
         self._announce(task, "task_assign")
         await self._pause(_ASSIGN_S)
@@ -267,7 +259,7 @@ class Runner:
             self._announce(task, status)
 
     async def _start(self, active: _ActiveTask) -> None:
-        task, engine = active.task, self._engines[active.model.kind]
+        task, engine = active.task, self.engines[active.model.kind]
         self._announce(task, "task_start")
         kind = "sandbox, placeholder, no GPU" if self._is_placeholder else "on this machine"
         self._log(task, f"{task.slug}: engine {engine.name}, {kind}, nothing is charged.")
@@ -303,7 +295,7 @@ class Runner:
             content = {"prompt": prompt, "raw": reply, "thinking": [], "answer": [reply]}
             task.outputs = [{"contenttype": "raw", "content": content}]
             return {"cps": elapsed_s, "cpt": len(prompt.split()) + len(reply.split())}
-        task.outputs = [self._files.add_output(output.path) for output in outputs]
+        task.outputs = [self.files.add_output(output.path) for output in outputs]
         pixels = max((output.width * output.height for output in outputs), default=0)
         return {
             "cps": elapsed_s,
@@ -314,7 +306,7 @@ class Runner:
 
     def _inputs_of(self, task: Task) -> dict[str, tuple[Any, ...]]:
         named = {
-            name: [self._files.local_path(path) for path in server_paths(value)]
+            name: [self.files.local_path(path) for path in server_paths(value)]
             for name, value in task.parameters.items()
         }
         return {name: tuple(path for path in paths if path) for name, paths in named.items() if any(paths)}
@@ -330,19 +322,19 @@ class Runner:
             charging.add_done_callback(self._coroutines.discard)
         task.move_to(status, time.time())
         task.cost_usd = str(billed)
-        self._store.end_task(task)
+        self.store.end_task(task)
         self._active.pop(task.id, None)
-        message: Any = task.on_wire(self._origin)["outputs"] if status == "task_postprocess_end" else ""
-        self._events.publish(task, status, message)
+        message: Any = task.on_wire(self.origin)["outputs"] if status == "task_postprocess_end" else ""
+        self.events.publish(task, status, message)
 
     async def _charge_late(self, task: Task, billed: Decimal) -> None:
         """Bills a task after its end."""
         await self._pause(_CHARGE_S)
         task.cost_usd = str(billed)
-        self._store.end_task(task)
+        self.store.end_task(task)
 
     async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self._speed)
+        await asyncio.sleep(seconds / self._pace)
 
     async def _hold(self, active: _ActiveTask) -> None:
         await active.released.wait()
@@ -350,15 +342,15 @@ class Runner:
 
     def _announce(self, task: Task, status: str, message: Any = "") -> None:
         task.move_to(status, time.time())
-        self._events.publish(task, status, message)
+        self.events.publish(task, status, message)
 
     def _log(self, task: Task, line: str) -> None:
         task.log += line + "\n"
-        self._events.publish(task, "task_output", line)
+        self.events.publish(task, "task_output", line)
 
     def _log_error(self, task: Task, line: str) -> None:
         task.error_log += line + "\n"
-        self._events.publish(task, "task_error", line)
+        self.events.publish(task, "task_error", line)
 
 
 def _preview_message(progress: Progress, preview: Preview) -> dict[str, Any]:

@@ -153,38 +153,37 @@ def read_text(parameters: Mapping[str, Any], name: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def read_number(parameters: Mapping[str, Any], name: str, default: float) -> float:
-    """Returns a number.
+def read_number(
+    parameters: Mapping[str, Any],
+    name: str,
+    default: float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    whole: bool = False,
+) -> float:
+    """Returns a number within bounds.
 
     Raises:
-        EngineError: The value is no finite number.
+        EngineError: The value is no finite number, out of bounds, or not whole where it must be; "12.0" is whole.
     """
     text = read_text(parameters, name)
-    number = _parse_number(text) if text else default
-    if number is None:
-        raise EngineError(f"{name} must be a number, got {text[:40]!r}.")
+    try:
+        number = float(text or default)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or (whole and number != int(number)):
+        raise EngineError(f"{name} must be a {'whole ' if whole else ''}number, got {text[:40]!r}.")
+    if not low <= number <= high:
+        raise EngineError(f"{name} must be from {low:g} to {high:g}; {number:g} was asked for.")
     return number
 
 
-def read_whole(parameters: Mapping[str, Any], name: str, default: int) -> int:
-    """Returns a whole number; "12.0" is one.
-
-    Raises:
-        EngineError: The value is none.
-    """
-    text = read_text(parameters, name)
-    number = _parse_number(text) if text else default
-    if number is None or number != int(number):
-        raise EngineError(f"{name} must be a whole number, got {text[:40]!r}.")
-    return int(number)
-
-
-def _parse_number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def read_whole(
+    parameters: Mapping[str, Any], name: str, default: int, low: float = -math.inf, high: float = math.inf
+) -> int:
+    """Returns a whole number; see `read_number`."""
+    return int(read_number(parameters, name, default, low, high, whole=True))
 
 
 def read_size(parameters: Mapping[str, Any], name: str, default: tuple[int, int]) -> tuple[int, int]:

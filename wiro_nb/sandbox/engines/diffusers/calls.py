@@ -114,7 +114,7 @@ class Request:
         Raises:
             EngineError: It is no whole number, or out of bounds.
         """
-        return int(_bounded(name, read_whole(self.parameters, name, default), low, high))
+        return read_whole(self.parameters, name, default, low, high)
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """Returns a number within bounds.
@@ -122,7 +122,7 @@ class Request:
         Raises:
             EngineError: It is no number, or out of bounds.
         """
-        return _bounded(name, read_number(self.parameters, name, default), low, high)
+        return read_number(self.parameters, name, default, low, high)
 
     def frames(self, name: str, default: int, high: int) -> int:
         """Returns a number of frames that a video model can make: 1, 5, 9, 13, ...
@@ -155,9 +155,3 @@ class Request:
         if not pictures:
             raise EngineError(f"This model needs a picture in {name} and none was given.")
         return pictures[0]
-
-
-def _bounded(name: str, value: float, low: float, high: float) -> float:
-    if not low <= value <= high:
-        raise EngineError(f"{name} must be from {low:g} to {high:g}; {value:g} was asked for.")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -26,6 +27,7 @@ MAX_FPS = 120
 MAX_STEPS = 1000
 _IGNORED = {"callbackurl", "projectid"}
 _NAMES_A_FILE = re.compile(r"(image|video|file|audio|mask)s?(url)?$|url$", re.IGNORECASE)
+_STEPS_NAMES = ("steps", "sampleSteps", "numInferenceSteps")
 _FRAME_NAMES = ("frameNumber", "numFrames", "frameNum", "frames")
 
 
@@ -180,10 +182,9 @@ def input_files(job: Job) -> list[Path]:
 
 def read_steps(job: Job) -> int:
     """Returns the number of progress steps of a job, 1 to 1000; an unreadable value counts as absent."""
-    try:
-        steps = _whole(job.parameters, ("steps", "sampleSteps", "numInferenceSteps"), _defaults(job.model).steps)
-    except EngineError:
-        steps = _defaults(job.model).steps
+    steps = _defaults(job.model).steps
+    with contextlib.suppress(EngineError):
+        steps = read_whole(job.parameters, _given(job.parameters, _STEPS_NAMES), steps)
     return min(max(steps, 1), MAX_STEPS)
 
 
@@ -208,8 +209,8 @@ def read_request(job: Job, picture_aspect: float | None) -> ClipRequest:
         seed=seed,
         width=width,
         height=height,
-        frames=_bounded("frames", _whole(parameters, _FRAME_NAMES, defaults.frames), 1, MAX_FRAMES),
-        fps=_bounded("frames a second", _whole(parameters, ("fps",), defaults.fps), 1, MAX_FPS),
+        frames=read_whole(parameters, _given(parameters, _FRAME_NAMES), defaults.frames, 1, MAX_FRAMES),
+        fps=read_whole(parameters, "fps", defaults.fps, 1, MAX_FPS),
         camera=CAMERA_MOVES.get(read_text(parameters, "loraType"), read_text(parameters, "loraType")),
         effect=read_text(parameters, "effectType"),
         style=read_text(parameters, "selectedModel") or read_text(parameters, "selectedModelPrivate"),
@@ -250,15 +251,9 @@ def _hash_input(path: Path) -> str:
         raise EngineError(f"The input file {path.name} cannot be read.") from error
 
 
-def _whole(parameters: Mapping[str, Any], names: tuple[str, ...], default: int) -> int:
-    given = next((name for name in names if read_text(parameters, name)), names[0])
-    return read_whole(parameters, given, default)
-
-
-def _bounded(what: str, number: int, low: int, high: int) -> int:
-    if not low <= number <= high:
-        raise EngineError(f"The sandbox renders {low} to {high} {what}; {number} were asked for.")
-    return number
+def _given(parameters: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Returns the first of some parameters that has a value, or else the first."""
+    return next((name for name in names if read_text(parameters, name)), names[0])
 
 
 def _size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: float | None) -> tuple[int, int]:
@@ -276,4 +271,4 @@ def _asked_size(parameters: Mapping[str, Any], defaults: _Defaults, aspect: floa
         return read_resolution(parameters, aspect)
     if defaults.follows_picture and aspect is not None and not read_text(parameters, "width"):
         return fit_area(832 * 480, aspect)
-    return _whole(parameters, ("width",), defaults.width), _whole(parameters, ("height",), defaults.height)
+    return read_whole(parameters, "width", defaults.width), read_whole(parameters, "height", defaults.height)

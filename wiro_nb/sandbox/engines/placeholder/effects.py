@@ -1,7 +1,7 @@
 """Input pictures in motion: a slow camera, cross-fades, and the effects of wan2.2-effects-extra.
 
-An effect is a row of a table, a colour grade and an overlay: a placeholder that visibly differs from the other
-effects.
+An effect is a colour grade and an overlay, listed in `scenes.toml`: a placeholder that visibly differs from the
+other effects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wiro_nb.sandbox.engines.placeholder.drawing import (
     smoothstep,
     view,
 )
-from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, Colour, read_features
+from wiro_nb.sandbox.engines.placeholder.request import TABLES, ClipRequest, Colour, read_features
 from wiro_nb.sandbox.engines.placeholder.scene import Weather
 
 __all__ = ["EFFECTS", "Slideshow"]
@@ -46,27 +46,7 @@ class Effect:
     colour: Colour = (255.0, 255.0, 255.0)
 
 
-EFFECTS: Mapping[str, Effect] = {
-    "assassin": Effect((0.8, 0.72, 0.76), 0.9, "slash", (190, 0, 16)),
-    "jungle": Effect((0.74, 1.08, 0.66), 0.3, "edges", (10, 44, 18)),
-    "gun-shooting": Effect((1.06, 0.98, 0.84), 0.35, "disc", (255, 226, 150)),
-    "crash": Effect((1.0, 1.0, 1.0), 0.2, "cracks", (238, 244, 250)),
-    "melting-effect": Effect((1.1, 0.85, 0.7), -0.2, "drips", (200, 90, 40)),
-    "chest-bouncing-dance": Effect((1.15, 0.9, 1.15), 0.0, "beams", (70, 160, 255)),
-    "joker-effect": Effect((0.95, 1.15, 0.8), 0.0, "half", (120, 30, 170)),
-    "fluffy-hair": Effect((1.1, 1.05, 0.96), -0.12, "edges", (250, 214, 170)),
-    "eye-close-up": Effect((1.0, 1.0, 1.0), 0.0, "lids", (8, 6, 8)),
-    "camera-controls": Effect((0.9, 1.0, 1.1), 0.0, "rings", (245, 60, 60)),
-    "laughing": Effect((1.2, 1.1, 0.7), -0.35),
-    "crying": Effect((0.72, 0.86, 1.1), 0.5, "drips", (214, 234, 255)),
-    "angry-face": Effect((1.22, 0.66, 0.58), 0.25, "edges", (40, 0, 0)),
-    "hulk-transformation": Effect((0.52, 1.18, 0.42), 0.7),
-    "electrify": Effect((0.66, 0.8, 1.15), 0.4, "cracks", (225, 240, 255)),
-    "spiderman-transformation": Effect((1.15, 0.5, 0.6), 0.5, "rings", (244, 244, 248)),
-    "batman-transformation": Effect((0.46, 0.52, 0.66), 0.8, "disc", (255, 232, 150)),
-    "ironman-transformation": Effect((1.16, 0.86, 0.5), 0.55, "rings", (130, 232, 255)),
-    "superman-transformation": Effect((1.04, 0.96, 1.14), -0.35, "beams", (255, 236, 170)),
-}
+EFFECTS = {name: Effect(**entry) for name, entry in TABLES["effects"].items()}
 _OVERLAYS: Mapping[str, Callable[[FloatImage, FloatImage], FloatImage]] = {
     "": lambda x, y: np.zeros((1, 1), np.float32),
     "slash": lambda x, y: np.exp(-(((x * 0.9 + y * 0.5) / 0.05) ** 2)),

@@ -57,8 +57,8 @@ def _colour(text: str) -> Colour:
     return (float(red), float(green), float(blue))
 
 
-_TABLES = tomllib.loads(Path(__file__).with_name("moods.toml").read_text("utf-8"))
-_PALETTES = {mood: Palette(*map(_colour, line.split())) for mood, line in _TABLES["palettes"].items()}
+TABLES = tomllib.loads(Path(__file__).with_name("scenes.toml").read_text("utf-8"))
+_PALETTES = {mood: Palette(*map(_colour, line.split())) for mood, line in TABLES["palettes"].items()}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PromptFeatures:
     Attributes:
         sky: Mood of the sky, or "" when the prompt names none.
         land: Mood of the land, or "".
-        others: The names of `[others]` in `moods.toml` that the prompt mentions.
+        others: The names of `[others]` in `scenes.toml` that the prompt mentions.
     """
 
     sky: str
@@ -101,8 +101,8 @@ def read_features(prompt: str) -> PromptFeatures:
     """Reads a prompt. The first word that names a mood decides; unknown words are ignored."""
     plain = unicodedata.normalize("NFKD", prompt.lower().replace("ı", "i"))
     words = re.findall(r"[a-z]+", "".join(char for char in plain if not unicodedata.combining(char)))
-    others = frozenset(name for name, line in _TABLES["others"].items() if set(words) & set(line.split()))
-    return PromptFeatures(_first(words, _TABLES["sky"]), _first(words, _TABLES["land"]), others)
+    others = frozenset(name for name, line in TABLES["others"].items() if set(words) & set(line.split()))
+    return PromptFeatures(_first(words, TABLES["sky"]), _first(words, TABLES["land"]), others)
 
 
 def _first(words: list[str], moods: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from wiro_nb.sandbox.engines.media import FloatImage
 from wiro_nb.sandbox.engines.placeholder.drawing import crop, draw_lines, fbm, make_rng, smoothstep
 from wiro_nb.sandbox.engines.placeholder.request import (
     MOODS,
+    TABLES,
     ClipRequest,
     Colour,
     Palette,
@@ -313,33 +314,9 @@ class Weather:
         )
 
 
-_LANDMARKS: dict[str, tuple[float, float, list[tuple[str, list[tuple[float, float]]]]]] = {
-    "lighthouse": (0.30, 0.9, [
-        ("dark", [(0, 1), (0.08, 0.93), (0.22, 0.87), (0.34, 0.82), (0.62, 0.81), (0.74, 0.88), (1, 1)]),
-        *(
-            ("red" if band % 2 else "white", [
-                (0.418 - 0.006 * band, 0.20 + 0.126 * band), (0.542 + 0.006 * band, 0.20 + 0.126 * band),
-                (0.548 + 0.006 * band, 0.326 + 0.126 * band), (0.412 - 0.006 * band, 0.326 + 0.126 * band),
-            ])
-            for band in range(5)
-        ),
-        ("dark", [(0.395, 0.185), (0.565, 0.185), (0.565, 0.205), (0.395, 0.205)]),
-        ("lamp", [(0.44, 0.11), (0.52, 0.11), (0.52, 0.19), (0.44, 0.19)]),
-        ("red", [(0.42, 0.115), (0.54, 0.115), (0.48, 0.05)]),
-    ]),
-    "boat": (0.13, 0.95, [
-        ("shade", [(0.47, 0.04), (0.47, 0.76), (0.08, 0.76)]),
-        ("white", [(0.51, 0.10), (0.51, 0.76), (0.90, 0.70)]),
-        ("dark", [(0.475, 0.02), (0.50, 0.02), (0.50, 0.84), (0.475, 0.84)]),
-        ("hull", [(0.06, 0.82), (0.96, 0.82), (0.82, 0.99), (0.20, 0.99)]),
-    ]),
-}  # fmt: skip
-"""Height in canvas heights, width in own heights, and polygons in shares of width and height."""
-
-
 def _paint_landmark(name: str, palette: Palette, height: int) -> FloatImage:
     """Returns a landmark with premultiplied colours and coverage, shape (4, rows, columns)."""
-    share, aspect, polygons = _LANDMARKS[name]
+    landmark = TABLES["landmarks"][name]
     colours: dict[str, Colour] = {
         "dark": mix(palette.near, (0, 0, 0), 0.35),
         "white": mix((248, 242, 230), palette.near, 0.2),
@@ -348,12 +325,12 @@ def _paint_landmark(name: str, palette: Palette, height: int) -> FloatImage:
         "hull": mix((92, 48, 34), palette.near, 0.35),
         "lamp": (255, 240, 190),
     }
-    rows = max(10, round(share * height))
-    columns = round(rows * aspect)
+    rows = max(10, round(landmark["height"] * height))
+    columns = round(rows * landmark["aspect"])
     image = Image.new("RGBA", (columns * 4, rows * 4), (0, 0, 0, 0))  # drawn larger: antialiasing
-    for colour, points in polygons:
-        red, green, blue = (round(value) for value in colours[colour])
-        outline = [(x * columns * 4, y * rows * 4) for x, y in points]
+    for polygon in landmark["polygons"]:
+        red, green, blue = (round(value) for value in colours[polygon["colour"]])
+        outline = [(x * columns * 4, y * rows * 4) for x, y in polygon["points"]]
         ImageDraw.Draw(image).polygon(outline, fill=(red, green, blue, 255))
     pixels = np.asarray(image.resize((columns, rows), Image.Resampling.BOX), np.float32).transpose(2, 0, 1).copy()
     pixels[3] /= 255

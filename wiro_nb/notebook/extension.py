@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
@@ -17,6 +17,10 @@ from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.command_table import CELL, FILM
+from wiro_nb.presentation.formatting import format_count
+
+if TYPE_CHECKING:
+    from wiro_nb.execution.run import Run
 
 _log = logging.getLogger(__name__)
 CLOSE_TIMEOUT_S = 5.0
@@ -108,11 +112,14 @@ def resume_runs(shell: Any) -> None:
     if notebook is None or not ledger_path().exists():
         return
     try:
-        if _has_unfinished(notebook):
-            _resume(notebook)
+        runs = _resume(notebook) if _has_unfinished(notebook) else []
     except WiroError as error:
         # The first command raises the same error with its hint; here it would only be in the way.
         _log.warning("unfinished runs were not resumed: %s", error.message)
+        return
+    if runs:
+        names = ", ".join(run.short_id for run in runs)
+        show_messages([f"Resumed {format_count(len(runs), 'unfinished run')}: {names}. See them with %wiro runs"])
 
 
 def _has_unfinished(notebook: str) -> bool:
@@ -129,15 +136,10 @@ def _has_unfinished(notebook: str) -> bool:
         ledger.close()
 
 
-def _resume(notebook: str) -> None:
+def _resume(notebook: str) -> list[Run]:
     from wiro_nb.notebook.bridge import bridge
-    from wiro_nb.notebook.session import session
-    from wiro_nb.presentation.formatting import format_count
 
     runs = session.manager().resume(notebook)
     for run in runs:
         bridge.follow(run)
-    if runs:
-        count = format_count(len(runs), "unfinished run")
-        names = ", ".join(run.short_id for run in runs)
-        show_messages([f"Resumed {count}: {names}. See them with %wiro runs"])
+    return runs

@@ -148,8 +148,7 @@ class FormController:
             given = resolve_inputs(schema, given_values(schema, values), find_run=manager.get, folder=folder)
             words = format_estimate(manager.prices.estimate(prepare(schema, given), ask=False))
         except WiroError:
-            if not choice.is_free:
-                raise
+            pass  # values that cannot be sent have no price
         if not choice.is_free:
             return words, ""
         return choice.free_label, f"simulated price: {words}" if "$" in words and choice.name == SANDBOX else ""

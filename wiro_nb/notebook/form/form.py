@@ -193,8 +193,7 @@ class ModelForm(OutputWidget):
         self._tried = True
         self._refresh()
         if self.problems:
-            first = next(name for name in self._fields if name in self.problems)
-            self.send({"type": "refused", "first": first})
+            self.reply("refused", first=next(name for name in self._fields if name in self.problems))
             return None
         self._tried = False
         return self._on_run(dict(self.values))
@@ -210,9 +209,8 @@ class ModelForm(OutputWidget):
     def python(self) -> str:
         """Returns the Python call that sends the same values."""
         prompt = {"prompt": self.values["prompt"]} if self.values.get("prompt") else {}
-        return python_text(
-            self._schema.slug, prompt | changed_values(self._layout_plan, self.values, self._folder)
-        )
+        values = changed_values(self._layout_plan, self.values, self._folder)
+        return python_text(self._schema.slug, prompt | values)
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget below the form, above the earlier ones; the oldest of more than five is closed."""
@@ -238,7 +236,6 @@ class ModelForm(OutputWidget):
         return form_output(self._schema, self.cell())
 
     def __repr__(self) -> str:
-        """Returns how to get the form back."""
         return f"Form of {self._schema.slug}. Open it again with: %wiro form {self._schema.slug}"
 
     def _field_changed(self, change: Any) -> None:
@@ -290,25 +287,20 @@ class ModelForm(OutputWidget):
         if action == "run":
             self.run()
         elif action == "copy":
-            self.send({"type": "copy", "text": self.python() if content.get("what") == "python" else self.cell()})
+            self.reply("copy", text=self.python() if content.get("what") == "python" else self.cell())
         elif action == "reset":
             self.reset()
 
     def show_message(self, lines: list[str], variant: str = "") -> None:
         """Shows lines below the button; the variant "error" marks them as an error."""
-        self.send({"type": "message", "variant": variant, "lines": lines})
+        self.reply("message", variant=variant, lines=lines)
 
     def _take_values(self, values: Any, addresses: Any) -> None:
         """Takes values and typed paths as the page shows them at the press: changes may still be on their way."""
         known = {name: value for name, value in dict(values or {}).items() if name in self._fields}
         fields = self._fields
-        self.set(
-            {
-                name: value
-                for name, value in known.items()
-                if fields[name].normal_value(value) != fields[name].value
-            }
-        )
+        changed = (name for name in known if fields[name].normal_value(known[name]) != fields[name].value)
+        self.set({name: known[name] for name in changed})
         for name, source in dict(addresses or {}).items():
             if isinstance(field := fields.get(name), FileField):
                 field.on_message({"type": "add", "source": source}, None)

@@ -83,6 +83,10 @@ class OwnWidget(anywidget.AnyWidget):
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Takes a message from the browser; messages of unknown kinds are ignored."""
 
+    def reply(self, kind: str, **content: Any) -> None:
+        """Answers an action of the page."""
+        self.send({"type": kind, **content})
+
     def close(self) -> None:
         """Closes the widget and its layout.
 
@@ -129,10 +133,6 @@ class OutputWidget(OwnWidget):
     def target(self, content: dict[str, Any]) -> tuple[Any, ...]:
         """Returns what an action is about, as arguments of `on_action`."""
         return ()
-
-    def reply(self, kind: str, **content: Any) -> None:
-        """Answers an action of the page."""
-        self.send({"type": kind, **content})
 
     def send_poster(self, position: int, picture: bytes) -> None:
         """Answers a page that cannot fetch files: the poster's bytes."""

@@ -139,15 +139,15 @@ class FileField(Field):
                 source = str(content.get("source", ""))
                 self.add(source)
                 self.trouble = ""
-                self.send({"type": "added", "source": source})
+                self.reply("added", source=source)
             elif content.get("type") == "clear":
                 self.trouble = ""
             elif content.get("type") == "paths":
                 paths = complete_path(str(content.get("typed", "")))
                 common = os.path.commonprefix(paths)  # noqa: RUF071 - letters, not folders
-                self.send({"type": "paths", "paths": paths, "common": common})
+                self.reply("paths", paths=paths, common=common)
             elif content.get("type") == "recent" and self._sources is not None:
-                self.send({"type": "recent", "runs": self._sources.recent(self.media)})
+                self.reply("recent", runs=self._sources.recent(self.media))
         except WiroError as error:
             message = _sentences(error)
             self.trouble = message if content.get("type") == "add" else self.trouble
@@ -157,7 +157,7 @@ class FileField(Field):
 
     def _refuse(self, upload_id: str, message: str) -> None:
         self._drop(upload_id)
-        self.send({"type": "refused", "upload": upload_id, "message": message})
+        self.reply("refused", upload=upload_id, message=message)
 
     def _begin(self, upload_id: str, content: dict[str, Any]) -> None:
         size = int(content.get("size") or 0)
@@ -170,7 +170,7 @@ class FileField(Field):
         path = self._upload_dir / f".{hashlib.sha256(upload_id.encode()).hexdigest()[:16]}.part"
         self._drop(upload_id)
         self._uploads[upload_id] = _Upload(name, size, path, path.open("wb"), _browser_facts(content))
-        self.send({"type": "ack", "upload": upload_id, "received": 0})
+        self.reply("ack", upload=upload_id, received=0)
 
     def _take_chunk(self, upload_id: str, content: dict[str, Any], buffers: Any) -> None:
         upload = self._uploads.get(upload_id)
@@ -190,7 +190,7 @@ class FileField(Field):
         if upload.received == upload.size_bytes:
             self._finish(upload_id, upload)
         else:
-            self.send({"type": "ack", "upload": upload_id, "received": upload.received})
+            self.reply("ack", upload=upload_id, received=upload.received)
 
     def _first_bytes_refused(self, name: str, chunk: bytes) -> str:
         """Returns why a file is of no use, so that a hundred megabytes are not sent in vain; "" when it is."""
@@ -219,7 +219,7 @@ class FileField(Field):
         facts = {"name": upload.name, "type": described.content_type, "size": upload.size_bytes}
         self._facts[source] = facts | upload.facts
         self.value = (*(text for text in self.value if text != source), source) if self.multiple else (source,)
-        self.send({"type": "done", "upload": upload_id})
+        self.reply("done", upload=upload_id)
 
     def _drop(self, upload_id: str) -> None:
         upload = self._uploads.pop(upload_id, None)

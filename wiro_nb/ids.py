@@ -68,8 +68,5 @@ def match_ids(query: str, run_ids: Iterable[str]) -> list[str]:
     ids = list(dict.fromkeys(run_ids))
     if wanted in ids:
         return [wanted]
-    if len(wanted) == SHORT_LENGTH:
-        by_short = [run_id for run_id in ids if run_id.endswith(wanted)]
-        if by_short:
-            return by_short
-    return [run_id for run_id in ids if run_id.startswith(wanted) or run_id.endswith(wanted)]
+    by_short = [run_id for run_id in ids if len(wanted) == SHORT_LENGTH and run_id.endswith(wanted)]
+    return by_short or [run_id for run_id in ids if run_id.startswith(wanted) or run_id.endswith(wanted)]

@@ -184,10 +184,7 @@ def as_flag(value: object, default: bool) -> bool:
     """Returns a truth value; "true"/"false"/1/"0" are read, anything else is the default."""
     if isinstance(value, bool):
         return value
-    text = as_text(value).strip().lower()
-    if text in ("true", "1"):
-        return True
-    return False if text in ("false", "0") else default
+    return {"true": True, "1": True, "false": False, "0": False}.get(as_text(value).strip().lower(), default)
 
 
 def as_moment(value: object) -> datetime | None:

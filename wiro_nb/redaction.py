@@ -71,13 +71,9 @@ def register_secret(value: str | None) -> None:
 
 def redact(text: str) -> str:
     """Returns the text with registered secrets and secret-looking fields masked."""
-    for secret in _others:
-        if secret in text:
-            text = text.replace(secret, MASK)
     if len(text) < _SHORTEST_SECRET:
         return text  # no secret is so short, and none of the patterns
-    if _lengths:
-        text = _word.sub(_mask_word, text)
+    text = _mask_registered(text)
     if _SUSPICIOUS.search(text):
         for pattern in _PATTERNS:
             text = pattern.sub(lambda match: match.group(1) + MASK, text)
@@ -96,7 +92,13 @@ def strip_query(url: str | None) -> str | None:
 
 def holds_secret(text: str) -> bool:
     """Tells whether a registered secret stands in the text."""
-    return any(secret in text for secret in _others) or bool(_lengths and _word.sub(_mask_word, text) != text)
+    return _mask_registered(text) != text
+
+
+def _mask_registered(text: str) -> str:
+    for secret in _others:
+        text = text.replace(secret, MASK)
+    return _word.sub(_mask_word, text) if _lengths else text
 
 
 def _mask_word(match: re.Match[str]) -> str:

@@ -110,14 +110,12 @@ def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layou
 def _read_head(file: BinaryIO, at: int, limit: int) -> BoxHead:
     file.seek(at)
     raw = file.read(16)
-    if len(raw) < 8:
+    size, name = struct.unpack(">I4s", raw[:8]) if len(raw) >= 8 else (1, b"")
+    head_bytes = 16 if size == 1 else 8
+    if len(raw) < head_bytes:
         raise MediaError(f"the file ends inside the head of a box at byte {at}")
-    size, name = struct.unpack(">I4s", raw[:8])
-    head_bytes = 8
     if size == 1:
-        if len(raw) < 16:
-            raise MediaError(f"the file ends inside the head of a box at byte {at}")
-        size, head_bytes = struct.unpack(">Q", raw[8:16])[0], 16
+        (size,) = struct.unpack(">Q", raw[8:])
     elif size == 0:
         size = limit - at
     if size < head_bytes:

@@ -143,12 +143,17 @@ def _check_gpu(machine: Machine) -> Check:
     return Check("GPU", False, finding, f"nvidia-smi shows the driver's CUDA version; {guide}")
 
 
-def _check_memory() -> Check:
+def ram_bytes() -> int | None:
+    """Returns the memory of this machine, or None where it is not known."""
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):  # Windows
-        return Check("memory", True, "size unknown")
-    return Check("memory", True, f"{memory / GB:.0f} GB")
+        return None
+
+
+def _check_memory() -> Check:
+    memory = ram_bytes()
+    return Check("memory", True, "size unknown" if memory is None else f"{memory / GB:.0f} GB")
 
 
 def _check_disk() -> Check:

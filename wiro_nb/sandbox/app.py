@@ -86,11 +86,7 @@ class Endpoints:
 
     async def run(self, request: Request, body: Body) -> dict[str, Any]:
         """Creates a task. Checks in this order: model, inputs, balance, slots."""
-        model = self.catalogue.at_run_path(request.path_params["path"].strip("/"))
-        if model is None:
-            raise Failure(1, "slug-owner-project-not-exist")
-        if model.refusal:
-            raise Failure(*model.refusal)
+        model = _usable(self.catalogue.at_run_path(request.path_params["path"].strip("/")))
         if reason := self.runner.unavailable(model):
             raise Failure(1, reason)
         check_inputs(model.schema, body)
@@ -98,7 +94,10 @@ class Endpoints:
             check_upload(upload)
         # No await from here to the new task: a slot is never given twice.
         self._check_account(model)
-        task = self._create_task(model, body, body.text("projectid") or request.state.project_id)
+        project_id = body.text("projectid") or request.state.project_id
+        task = self._add_task(
+            model, self._store_parameters(body), project_id, callback_url=body.text("callbackUrl")
+        )
         self.runner.add(task, model)
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
 
@@ -113,32 +112,30 @@ class Endpoints:
         if slots is not None and self.runner.busy >= slots:
             raise Failure(96, f"Concurrent task limit reached: {slots} for a balance of {balance:.2f} USD.")
 
-    def _create_task(self, model: Model, body: Body, project_id: str) -> Task:
+    def _store_parameters(self, body: Body) -> dict[str, Any]:
+        """Stores the uploaded files and returns the parameters, with server paths in their place."""
         parameters = {name: self._portable(value) for name, value in body.fields.items() if name not in _RESERVED}
         for name, uploads in body.parts.items():
             paths = [self.files.add_upload(upload) for upload in uploads if upload.filename]
             urls = [*paths, *self._portable(body.texts(name))]
             parameters[name] = urls[0] if len(urls) == 1 else urls
-        task = self._new_task(model, parameters, project_id, body.text("callbackUrl"), time.time())
-        self.store.add_task(task)
-        return task
+        return parameters
 
-    def _new_task(
-        self, model: Model, parameters: dict[str, Any], project_id: str, callback_url: str, created: float
-    ) -> Task:
-        return Task(
+    def _add_task(self, model: Model, parameters: dict[str, Any], project_id: str, **more: Any) -> Task:
+        task = Task(
             id=0,
             token=new_token(),
             slug=model.schema.slug,
             project_id=project_id,
-            created=created,
             parameters=parameters,
             categories=list(model.schema.categories),
-            callback_url=callback_url,
             cps=model.cps,
             model_id=str(model.number),
             model_title=model.schema.description,
+            **{"created": time.time(), **more},
         )
+        self.store.add_task(task)
+        return task
 
     def _portable(self, value: Any) -> Any:
         """Removes the origin from this sandbox's URLs: its port may change with a restart."""
@@ -181,11 +178,7 @@ class Endpoints:
 
     async def tool_detail(self, request: Request, body: Body) -> dict[str, Any]:
         """Shows one model with its inputs and price."""
-        model = self.catalogue.by_slug(f"{body.text('slugowner')}/{body.text('slugproject')}")
-        if model is None:
-            raise Failure(1, "slug-owner-project-not-exist")
-        if model.refusal:
-            raise Failure(*model.refusal)
+        model = _usable(self.catalogue.by_slug(f"{body.text('slugowner')}/{body.text('slugproject')}"))
         return {"tool": [model.detail]}
 
     def _find_task(self, body: Body) -> Task:
@@ -240,8 +233,7 @@ class Endpoints:
         if model is None or not isinstance(parameters, dict):
             raise Failure(0, _NO_TASK)
         made = float(body.text("created") or time.time())
-        task = self._new_task(model, parameters, _TEAMMATES_PROJECT, "", made)
-        self.store.add_task(task)
+        task = self._add_task(model, parameters, _TEAMMATES_PROJECT, created=made)
         task.move_to(body.text("status") or "task_start", made)
         self.store.end_task(task)
         return {"taskid": str(task.id), "socketaccesstoken": task.token}
@@ -253,6 +245,14 @@ class Endpoints:
         except ValueError as error:
             raise Failure(0, str(error)) from error
         return {}
+
+
+def _usable(model: Model | None) -> Model:
+    if model is None:
+        raise Failure(1, "slug-owner-project-not-exist")
+    if model.refusal:
+        raise Failure(*model.refusal)
+    return model
 
 
 def create_engines(options: Options) -> Mapping[Kind, Engine]:

@@ -41,13 +41,13 @@ class MemoryPlan:
     weights_bytes: int
 
 
-def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: int) -> MemoryPlan | str:
+def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: float) -> MemoryPlan | str:
     """Chooses the fastest way that fits.
 
     Args:
         parts: Numbers of parameters by part: "transformer", "text_encoder" and so on.
         device_bytes: Memory of the card; None for a run on the CPU, which takes 4 bytes a parameter.
-        ram_bytes: Memory of the machine.
+        ram_bytes: Memory of the machine; infinity where it is not known.
 
     Returns:
         The plan, or a sentence that says what is missing.
@@ -104,7 +104,7 @@ def _count_in(path: Path) -> int:
     raise EngineError(f"The weights file {name} is cut or damaged. Delete it and type: wiro-nb local pull")
 
 
-def _too_little(needed: int, found: int, why: str) -> str:
+def _too_little(needed: int, found: float, why: str) -> str:
     return (
         f"This model needs {needed / GB:.0f} GB of memory and this machine has {found / GB:.0f} ({why}). "
         "Type: wiro-nb local doctor"

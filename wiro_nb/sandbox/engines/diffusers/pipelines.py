@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from wiro_nb.local_models.catalog import GB
+from wiro_nb.local_models.doctor import ram_bytes
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan, count_parameters, plan_memory
 
@@ -129,7 +131,7 @@ def plan_for(call: dict[str, Any], device: torch.device) -> MemoryPlan:
         EngineError: They do not fit on this machine.
     """
     parts = count_parameters((role, Path(folder)) for role, folder in call["folders"].items())
-    plan = plan_memory(parts, card_bytes(device), _ram_bytes())
+    plan = plan_memory(parts, card_bytes(device), ram_bytes() or math.inf)
     if isinstance(plan, str):
         raise EngineError(plan)
     return plan
@@ -196,14 +198,6 @@ def _layers(part: Any) -> Iterator[Any]:
     for child in part.children():
         yield child
         yield from child.children()
-
-
-def _ram_bytes() -> int:
-    """Returns the memory of the machine; without a figure it counts as unlimited."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 62
 
 
 # Previews ------------------------------------------------------------------------------------

@@ -20,8 +20,7 @@ from typing import Any
 from wiro_nb.api import client as client_module
 from wiro_nb.config import Settings
 from wiro_nb.errors import WiroError
-from wiro_nb.execution import download, driver
-from wiro_nb.execution import finalize as finish
+from wiro_nb.execution import download, driver, finalize, run_record
 from wiro_nb.execution.request_rows import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
@@ -55,13 +54,14 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "mark_uncertain"),
     (client_module.WiroClient, "task_detail"),
     (download, "_accept"),
-    (finish, "embed_and_sign"),
-    (finish, "write_sidecar"),
+    (run_record, "embed_and_sign"),
+    (run_record, "write_sidecar"),
     (Ledger, "finish"),
+    (finalize, "move_files"),
     (Ledger, "release"),
 )
-assert finish.embed_and_sign is credentials.embed_and_sign
-assert finish.write_sidecar is reading.write_sidecar
+assert run_record.embed_and_sign is credentials.embed_and_sign
+assert run_record.write_sidecar is reading.write_sidecar
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def work(orders: Orders) -> None:
     os.environ.update(orders.environment)
     os.chdir(orders.folder)
     logging.disable()
-    driver.LEASE_S, driver._HEARTBEAT_S, driver._SPECTATE_S = LEASE_S, LEASE_S / 5, 0.2
+    driver.LEASE_S, driver._HEARTBEAT_S, driver._OBSERVE_S = LEASE_S, LEASE_S / 5, 0.2
     _hurry_requests()
     if orders.kill is not None:
         _arm(*orders.kill)

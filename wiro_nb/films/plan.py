@@ -288,12 +288,13 @@ def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on:
 
 
 def _find_sound(manager: Manager, source: Source, notebook_dir: Path) -> Path | None:
-    for item in source.record["files"].get("audio") or ():
-        found = find_input(manager, notebook_dir, source)(str(item.get("sha256")))
-        if found is None:
-            raise _refused(f"the sound file {item.get('name')} of {source.name} is in no store of inputs here")
-        return found
-    return None
+    sounds = source.record["files"].get("audio") or ()
+    if not sounds:
+        return None
+    found = find_input(manager, notebook_dir, source)(str(sounds[0].get("sha256")))
+    if found is None:
+        raise _refused(f"the sound file {sounds[0].get('name')} of {source.name} is in no store of inputs here")
+    return found
 
 
 def _refused(message: str) -> InputError:

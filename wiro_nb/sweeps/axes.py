@@ -123,8 +123,10 @@ def make_axis(name: str, values: object) -> Axis:
     return _axis(name, list(itertools.islice(values, MOST_POINTS + 1)))
 
 
-def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, object], *, zipped: bool) -> None:
-    """Checks that the axes fit the model and one another.
+def check_axes(
+    schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, object], *, zipped: bool
+) -> list[Axis]:
+    """Checks that the axes fit the model and one another; returns them with the names as the model writes them.
 
     Raises:
         InvalidParameter: No axis, an input the model does not have (with near ones), an input that is varied
@@ -153,6 +155,7 @@ def check_axes(schema: ModelSchema, axes: Sequence[Axis], fixed: Mapping[str, ob
         _refuse(
             axes[-1].name, f"--zip pairs values one by one, but {listed}", "give each the same number of values"
         )
+    return [Axis(known.get(axis.name.lower(), axis.name), axis.parts) for axis in axes]
 
 
 def count_points(axes: Sequence[Axis], *, zipped: bool) -> int:

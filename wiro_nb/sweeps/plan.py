@@ -97,8 +97,8 @@ def plan_sweep(
     """
     origin = origin or Origin()
     schema = manager.schema(model)
-    axes = _axes_of(schema, grid)
-    check_axes(schema, axes, fixed, zipped=zipped)
+    given = [make_axis(name, values) for name, values in grid.items()] if isinstance(grid, Mapping) else grid
+    axes = check_axes(schema, given, fixed, zipped=zipped)
     folder = notebook_dir_of(origin.notebook)
 
     def resolve(values: Mapping[str, object]) -> dict[str, object]:
@@ -128,12 +128,6 @@ def plan_sweep(
         manager.choice.free_label,
         tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
     )
-
-
-def _axes_of(schema: ModelSchema, grid: Grid) -> list[Axis]:
-    axes = [make_axis(name, values) for name, values in grid.items()] if isinstance(grid, Mapping) else list(grid)
-    names = {parameter.id.lower(): parameter.id for parameter in schema.parameters}
-    return [Axis(names.get(axis.name.lower(), axis.name), axis.parts) for axis in axes]
 
 
 def _prepare_points(

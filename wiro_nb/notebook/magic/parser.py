@@ -294,19 +294,16 @@ def _trim_blank_lines(lines: list[str]) -> str:
 def _parse_words(command: Command, words: list[Word]) -> Parsed:
     positional: list[str] = []
     options: Options = {}
-    values: Values = {}
+    given: dict[str, list[Value]] = {}
     while words:
         word = words.pop(0)
         if word.name is None and not word.quoted and word.text.startswith("--"):
             _take_flag(command, word.text, words, options)
         elif word.name is not None and command.takes_values:
-            given = [word.value]
-            if word.name in values:
-                present = values[word.name]
-                given = [*(present if isinstance(present, list) else [present]), word.value]
-            values[word.name] = given if len(given) > 1 else word.value
+            given.setdefault(word.name, []).append(word.value)
         else:
             positional.append(word.typed)
+    values: Values = {name: items if len(items) > 1 else items[0] for name, items in given.items()}
     return Parsed(command, _bind(command, positional, options), options, values)
 
 

@@ -86,10 +86,8 @@ def lay_out(plan: SweepPlan) -> Layout:
 def point_labels(plan: SweepPlan) -> list[str]:
     """Returns a short name for each point: "seed 7, PanLeft"."""
     return [
-        _join_labels(
-            list(point.values), [value_label(plan.schema, name, value) for name, value in point.values.items()]
-        )
-        for point in plan.points
+        _join_labels(list(values), [value_label(plan.schema, name, value) for name, value in values.items()])
+        for values in (point.values for point in plan.points)
     ]
 
 
@@ -245,7 +243,10 @@ def _share_done(snapshot: Snapshot) -> float:
 
 def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:
     """Returns the static output of a sweep as it is now, with its records, for a notebook in a folder."""
-    metadata = _metadata(sweep)  # first: an output must not be older than the records beside it
+    # First: an output must not be older than the records beside it.
+    records = {run.id: record for run in sweep.runs if run.done and (record := run.record) is not None}
+    picked = {"best": sweep.best.id} if sweep.best is not None else {}
+    metadata = {"wiro": {"sweep_id": sweep.id, "model": sweep.model, "runs": records, **picked}}
     posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
     snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
     gone = [at for at, run in enumerate(sweep.runs) if is_gone(run)]
@@ -256,12 +257,6 @@ def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Outpu
 def best_of(sweep: Sweep) -> int | None:
     """Returns the position of the picked run, or None."""
     return next((position for position, run in enumerate(sweep.runs) if run.snapshot.starred), None)
-
-
-def _metadata(sweep: Sweep) -> dict[str, Any]:
-    records = {run.id: record for run in sweep.runs if run.done and (record := run.record) is not None}
-    best = {"best": sweep.best.id} if sweep.best is not None else {}
-    return {"wiro": {"sweep_id": sweep.id, "model": sweep.model, "runs": records, **best}}
 
 
 def render_sweep(

@@ -19,7 +19,7 @@ def shared_sandbox(
 ) -> SandboxProcess:
     """The sandbox of all these kernels: one of a kernel's own would be dying while the next one looks for it."""
     data = tmp_path_factory.mktemp("data")
-    return start_sandbox("--speed", "50", "--balance", "1000", data=data / "sandbox")
+    return start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
 
 
 @pytest.fixture(scope="session")

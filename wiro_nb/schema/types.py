@@ -198,7 +198,7 @@ def changed_inputs(old: ModelSchema, new: ModelSchema) -> list[tuple[str, Parame
     Returns:
         By kind ("another type", "another default", "other choices", "other limits") the input before and after.
     """
-    both = [(was, now) for was in old.parameters if (now := new.get(was.id)) is not None]
+    both = [(was, now) for now in new.parameters if (was := old.get(now.id)) is not None]
     return [
         (kind, was, now) for kind, aspect in _ASPECTS.items() for was, now in both if aspect(was) != aspect(now)
     ]

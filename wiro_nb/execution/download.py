@@ -23,7 +23,7 @@ from wiro_nb.errors import DownloadFailed, WiroError
 from wiro_nb.files import UniqueNames, hash_file, reason_of, safe_name
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
-from wiro_nb.provenance.embed import is_whole
+from wiro_nb.provenance.embed import hash_media
 from wiro_nb.redaction import strip_query
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def choose_names(outputs: Sequence[Output]) -> list[str]:
 def _is_whole(part: Path, output: Output) -> bool:
     """Says whether a file shorter than listed is whole by its own structure: a list may be wrong. Blocks."""
     _check_type(part, output)  # reports an error page as such, not as a short clip
-    return is_whole(part)
+    return hash_media(part) is not None  # of a cut file it is None
 
 
 def _accept(target: Path, output: Output, url: str) -> RunOutput:

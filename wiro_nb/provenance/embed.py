@@ -119,17 +119,8 @@ def carries_records(path: Path) -> bool:
         return False
 
 
-def is_whole(path: Path) -> bool:
-    """True where a file's own structure shows that nothing is missing at its end: MP4, QuickTime and PNG.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    return hash_media(path) is not None
-
-
 def hash_media(path: Path) -> str | None:
-    """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for types that carry no tag.
+    """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for a cut file and types without tags.
 
     For MP4 and QuickTime that is the content of the `mdat` boxes, for PNG that of the `IDAT` chunks,
     in file order. With it a clip that carries its own record can still be distinguished from an altered one.

@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
@@ -167,11 +167,12 @@ class UniqueNames:
 
     def __init__(self, *taken: str) -> None:
         self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, Iterator[int]] = {}
 
     def add(self, name: str) -> str:
         """Returns the name as it is still free."""
         stem, suffix = _split(name)
-        candidate, numbers = name, itertools.count(2)
+        candidate, numbers = name, self._numbers.setdefault(name.casefold(), itertools.count(2))
         while candidate.casefold() in self._taken:
             ending = f"-{next(numbers)}{suffix}"
             candidate = _shorten(stem + ending, ending)

@@ -284,9 +284,8 @@ class Manager:
         Raises:
             DownloadFailed: They cannot be had.
         """
-        self._io.run(
-            self._the_worker().ended.fetch(run, notebook_dir_of_row(run.snapshot)), timeout_s=_FETCH_TIMEOUT_S
-        )
+        download = self._the_worker().ended.fetch(run, notebook_dir_of_row(run.snapshot))
+        self._io.run(download, timeout_s=_FETCH_TIMEOUT_S)
 
     def frame_png(self, run: Run, index: int) -> bytes:
         """Returns one picture of a run's clip as PNG, with the same bytes each time; see `take_frame`."""

@@ -27,7 +27,7 @@ from wiro_nb.execution.active_run import (
     utc_now,
 )
 from wiro_nb.execution.download import Downloader
-from wiro_nb.execution.ended import EndedRuns
+from wiro_nb.execution.ended_runs import EndedRuns
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.request_rows import prepared_from_row

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import NOTHING_SENT, LedgerError
 from wiro_nb.ledger import queries, writes
-from wiro_nb.ledger.database import BUSY_TIMEOUT_S, Database
+from wiro_nb.ledger.budget import check_budget
 from wiro_nb.ledger.recovery import (
     check_integrity,
     copy_rows,
@@ -26,8 +26,9 @@ from wiro_nb.ledger.recovery import (
     remember_budget,
     rows_from_sidecars,
 )
+from wiro_nb.ledger.reuse import Reuse, answer_plans
 from wiro_nb.ledger.rows import export_line, insert_missing, insert_row
-from wiro_nb.ledger.spending import Reuse, answer_plans, check_budget
+from wiro_nb.ledger.sqlite_thread import BUSY_TIMEOUT_S, Database
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.redaction import redact, redact_value, register_secret
 

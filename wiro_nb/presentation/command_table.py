@@ -1,4 +1,4 @@
-"""The table of `%wiro` commands, read from `commands.toml`: the parser, help and completion are made from it."""
+"""The table of `%wiro` commands in `magic_commands.toml`, from which parser, help and completion are made."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Command:
 
 def _read_table() -> tuple[dict[str, Command], dict[str, Command]]:
     """Reads what cells and the lines of a film are called by, and the commands behind `%wiro`, by name."""
-    table = tomllib.loads(Path(__file__).with_name("commands.toml").read_text("utf-8"))
+    table = tomllib.loads(Path(__file__).with_name("magic_commands.toml").read_text("utf-8"))
     shared: Mapping[str, Mapping[str, Any]] = table["shared"]
 
     def complete(items: Iterable[str | Mapping[str, Any]]) -> Iterable[dict[str, Any]]:

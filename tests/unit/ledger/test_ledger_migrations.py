@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from wiro_nb.ledger.connection import MIGRATIONS, migrate
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.migrations import MIGRATIONS, migrate
 from wiro_nb.ledger.recovery import copy_rows
 from wiro_nb.ledger.state import RunState
 

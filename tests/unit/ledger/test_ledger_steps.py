@@ -22,8 +22,8 @@ from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.rows import COLUMNS, row_from_sql, row_to_sql
-from wiro_nb.ledger.spending import Reuse
 from wiro_nb.ledger.state import RunOutput, RunState
 
 

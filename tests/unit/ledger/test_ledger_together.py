@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from wiro_nb.errors import LedgerError
-from wiro_nb.ledger.database import Database
+from wiro_nb.ledger.sqlite_thread import Database
 
 WRITERS = 20
 

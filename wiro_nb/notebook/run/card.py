@@ -7,9 +7,9 @@ from collections.abc import Callable
 from wiro_nb.errors import WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.throttle import throttle
 from wiro_nb.presentation.formatting import format_forecast
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE
@@ -46,7 +46,7 @@ class CardController:
     def close(self) -> None:
         """Closes the card; a second call does nothing."""
         self._stop_listening()
-        pacer.drop(self.card)
+        throttle.drop(self.card)
         self.card.close()
 
     @property
@@ -60,11 +60,11 @@ class CardController:
     def _update(self, snapshot: Snapshot, *, is_paced: bool = True) -> None:
         is_end = is_settled(self.run)
         if self.is_closed:
-            pacer.drop(self.card)
+            throttle.drop(self.card)
         elif is_paced and not is_end and snapshot.stage is not Stage.FETCHING:
-            pacer.offer(self.card, lambda: self.card.update(snapshot))
+            throttle.offer(self.card, lambda: self.card.update(snapshot))
         else:  # the end is shown at once
-            pacer.drop(self.card)
+            throttle.drop(self.card)
             poster, record = (jpeg_uri(read_poster(self.run)), self.run.record) if is_end else ("", None)
             self.card.update(snapshot, poster=poster, record=record)
         if is_end:

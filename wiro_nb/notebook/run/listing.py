@@ -12,10 +12,10 @@ from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.live import LiveView
-from wiro_nb.notebook.pacing import pacer
 from wiro_nb.notebook.run.display import is_gone, is_settled, make_thumb, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
+from wiro_nb.notebook.throttle import throttle
 from wiro_nb.presentation.formatting import format_count, format_duration
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
@@ -133,13 +133,13 @@ class ListView(LiveView[None]):
     def _on_change(self, run: Run) -> None:
         table, key = self.widget, (id(self), run.id)
         if table is None:
-            pacer.drop(key)
+            throttle.drop(key)
         elif is_settled(run):
-            pacer.drop(key)
+            throttle.drop(key)
             table.update(self._row(run))
             table.head = self._head()
         else:
-            pacer.offer(key, lambda: table.update(self._row(run)))
+            throttle.offer(key, lambda: table.update(self._row(run)))
 
     def _row(self, run: Run) -> dict[str, Any]:
         is_here = run.snapshot.notebook == self.context.notebook

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 CARD_MESSAGES_PER_S = 50
 
 
-class Pacer:
+class Throttle:
     """Passes updates on at a bounded rate. Belongs to the thread of one loop: the one on which runs change.
 
     Args:
@@ -69,4 +69,4 @@ class Pacer:
         self._send_some()
 
 
-pacer = Pacer()
+throttle = Throttle()

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wiro_nb.notebook.pacing import CARD_MESSAGES_PER_S, Pacer
+from wiro_nb.notebook.throttle import CARD_MESSAGES_PER_S, Throttle
 
 
 class Desk:
-    """A pacer on a clock that moves by hand."""
+    """A throttle on a clock that moves by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.sent: list[tuple[float, str]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.pacer = Pacer(clock=lambda: self.now, call_later=self._call_later)
+        self.throttle = Throttle(clock=lambda: self.now, call_later=self._call_later)
 
     def _call_later(self, pause: float, work: Callable[[], None]) -> None:
         self.timers.append((self.now + pause, work))
 
     def offer(self, key: str, value: str) -> None:
-        self.pacer.offer(key, lambda: self.sent.append((self.now, value)))
+        self.throttle.offer(key, lambda: self.sent.append((self.now, value)))
 
     def run_to(self, moment: float) -> None:
         while due := [timer for timer in self.timers if timer[0] <= moment]:
@@ -66,8 +66,8 @@ def test_a_card_that_ended_sends_nothing_any_more_and_one_that_fails_stops_nobod
     for number in range(CARD_MESSAGES_PER_S):
         desk.offer(f"filler {number}", "")
     desk.offer("gone", "gone")
-    desk.pacer.offer("bad", lambda: 1 // 0)
+    desk.throttle.offer("bad", lambda: 1 // 0)
     desk.offer("good", "good")
-    desk.pacer.drop("gone")
+    desk.throttle.drop("gone")
     desk.run_to(110.0)
     assert [text for _, text in desk.sent if text] == ["good"]

@@ -53,10 +53,10 @@ def test_form_card_and_browser_say_that_the_kernel_is_gone(open_notebook: OpenNo
 
     page.wait_for_selector(".wiro-run[data-gone=restarted]")
     assert card.locator(".wiro-reply").inner_text() == (
-        "The kernel was restarted; the run goes on at the service. "
-        "%load_ext wiro_nb takes it up again, then %wiro show 08c41"
+        "The kernel was restarted; the run continues at the service. "
+        "To follow it again: %load_ext wiro_nb, then %wiro show 08c41"
     )
-    assert card.locator(".wiro-state").inner_text() == "Not followed"
+    assert card.locator(".wiro-state").inner_text() == "Disconnected"
     assert not CLOCK.search(card.locator(".wiro-line").inner_text()), "the clock has stopped"
     buttons = card.locator("button")
     assert buttons.count() > 0

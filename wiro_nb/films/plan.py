@@ -293,7 +293,7 @@ def _find_sound(manager: Manager, source: Source, notebook_dir: Path) -> Path | 
         return None
     found = find_input(manager, notebook_dir, source)(str(sounds[0].get("sha256")))
     if found is None:
-        raise _refused(f"the sound file {sounds[0].get('name')} of {source.name} is in no store of inputs here")
+        raise _refused(f"no copy of the sound file {sounds[0].get('name')} of {source.name} is here")
     return found
 
 

@@ -44,7 +44,7 @@ def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], sett
     is_setting = own is None or (setting_usd is not None and setting_usd < own)
     raise BudgetExceeded(
         f"{what} would go over the budget of {_usd(limit)}{by}.",
-        details=[f"Billed so far: {_usd(spent)}{in_flight}; {what.lower()}: {estimate}."],
+        details=[f"Spent so far: {_usd(spent)}{in_flight}; {what.lower()}: {estimate}."],
         hint=f"%config WiroMagics.budget_usd = '{needed}'" if is_setting else f"%wiro budget {needed}",
         budget_usd=money_text(limit),
         spent_usd=money_text(used),

@@ -85,6 +85,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
         InputError: No amount, or one below 0.
     """
     from wiro_nb.notebook.bridge import bridge
+    from wiro_nb.notebook.live import open_views
 
     amount = None if usd is None else parse_usd(usd)
     if usd is not None and amount is None:
@@ -92,6 +93,8 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
     notebook = current_context().notebook
     session.manager().ledger.set_budget(notebook, amount)
     bridge.send_budget(notebook, amount)
+    for view in list(open_views):
+        view.on_budget()
     return budget()
 
 

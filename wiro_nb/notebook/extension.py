@@ -119,7 +119,8 @@ def resume_runs(shell: Any) -> None:
         return
     if runs:
         names = ", ".join(run.short_id for run in runs)
-        show_messages([f"Resumed {format_count(len(runs), 'unfinished run')}: {names}. See them with %wiro runs"])
+        see = f"it with %wiro show {names}" if len(runs) == 1 else "them with %wiro runs"
+        show_messages([f"Resumed {format_count(len(runs), 'unfinished run')}: {names}. See {see}"])
 
 
 def _has_unfinished(notebook: str) -> bool:

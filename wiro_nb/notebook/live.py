@@ -69,6 +69,9 @@ class LiveView(Generic[Handle]):
     def follow(self) -> None:
         """Follows the runs, which may have ended or end meanwhile; sets `unsubscribe`."""
 
+    def on_budget(self) -> None:
+        """Shows a budget that was set, where the view shows one."""
+
     def flush(self) -> None:
         """Shows in the widget what has changed; called some time after `schedule`, on a thread of its own."""
 

@@ -116,7 +116,7 @@ def _sparklines(comparison: Comparison) -> list[str]:
         shown = [min(values[start : start + step]) for start in range(0, len(values), step)]
         low, high = min(shown), max(shown)
         bars = "".join(_BARS[round((value - low) / (high - low or 1) * (len(_BARS) - 1))] for value in shown)
-        lines.append(f"PSNR by frame, {low:.0f} to {high:.0f} dB: {bars}")
+        lines.append(f"PSNR by frame, {low:.1f} to {high:.1f} dB: {bars}")
     return lines
 
 

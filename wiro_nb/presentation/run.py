@@ -136,7 +136,7 @@ def run_notes(snapshot: Snapshot) -> list[Note]:
         after = "Stopped before it was sent."
         if snapshot.elapsed_s is not None:
             after = f"Stopped after {format_duration(snapshot.elapsed_s)}."
-        return [Note(text=snapshot.message or after)]
+        return [Note(text=after)]
     if snapshot.state is RunState.UNCERTAIN:
         return [
             Note(
@@ -175,7 +175,7 @@ def run_text(snapshot: Snapshot, notice: str = "") -> str:
     lines.append(f"wiro: {state.lower()}  {snapshot.model}, run {snapshot.short_id}{at}")
     if snapshot.prompt:
         lines.append(f"  {shorten(' '.join(snapshot.prompt.split()), LONGEST_TITLE)}")
-    if snapshot.message and snapshot.state is not RunState.SUCCEEDED:
+    if snapshot.message and snapshot.state not in (RunState.SUCCEEDED, RunState.CANCELLED):
         lines.append(f"  {snapshot.message}")
     known = (
         f"{label.lower()} {value}" for label, value in run_facts(snapshot).items() if label not in _NOT_IN_TEXT

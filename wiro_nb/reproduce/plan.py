@@ -62,7 +62,7 @@ class MissingFile:
         """One line for people."""
         known = f" (sha256 {self.sha256[:8]})" if self.sha256 else ""
         name = self.parameter
-        return f"{name}: the file {self.name}{known} is in no store of inputs here; give {name}=PATH"
+        return f"{name}: no copy of the file {self.name}{known} is here; give {name}=PATH"
 
 
 @dataclass(frozen=True, slots=True)

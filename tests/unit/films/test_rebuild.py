@@ -99,7 +99,7 @@ def test_a_missing_sound_file_is_named_and_no_film_is_replaced(manager: Manager)
     source = find_source(manager, "storm.mp4")
     record = json.loads(json.dumps(source.record))
     record["files"]["audio"] = [{"name": "rain.mp3", "sha256": "0" * 64}]
-    with pytest.raises(InputError, match=r"the sound file rain\.mp3 of storm\.mp4 is in no store"):
+    with pytest.raises(InputError, match=r"no copy of the sound file rain\.mp3 of storm\.mp4 is here"):
         plan_rebuild(manager, Source(add_hash(record), "storm.mp4", "clip"))
     (Path.cwd() / "storm-again.mp4").write_bytes(b"mine")
     assert plan_rebuild(manager, source)[1].path == Path.cwd() / "storm-again-2.mp4"

@@ -12,6 +12,7 @@ import pytest
 import traitlets
 
 from wiro_nb.errors import BudgetExceeded, UnknownModel
+from wiro_nb.notebook.account import set_budget
 from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.controller import FormController, without_required
 from wiro_nb.notebook.form.fields import given_values
@@ -207,7 +208,10 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest
         controller.form.run()
     assert "%wiro budget" in controller.form.budget["hint"]
     manager.prepare.assert_not_called()
-    manager.budget.return_value = Decimal(5)
+    manager.budget.return_value = manager.ledger.get_budget.return_value = Decimal(5)
+    manager.settings.budget_usd = None
+    set_budget(5)
+    assert not controller.form.budget["reached"], "the open form offers Run again"
     with pytest.raises(UnknownModel):
         controller.form.run()
     controller.close()

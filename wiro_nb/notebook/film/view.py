@@ -127,7 +127,7 @@ class FilmView(LiveView[Film]):
         elif word := self.handle.problem(place):
             status = FAILED
         else:
-            status, word = SLOT, f"Waits for {shot.source}" if shot.source else "Not sent"
+            status, word, facts = SLOT, f"Waits for {shot.source}" if shot.source else "Not sent", []
         return ShotTile(
             shot.name,
             status,

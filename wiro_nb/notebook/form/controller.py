@@ -165,7 +165,7 @@ class FormController:
         """
         self._show_budget()
         if self.form.budget.get("reached"):
-            raise BudgetExceeded(self.form.budget["text"] + ".", hint=self.form.budget["hint"])
+            raise BudgetExceeded(f"The budget is reached: {self.form.budget['text']}.", hint="%wiro budget USD")
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         options = SubmitOptions("form", fresh)
@@ -213,6 +213,11 @@ class FormController:
         """Shows a price that arrived (I/O thread); a form that was closed must not open the session again."""
         if self in open_views:
             self.form.refresh_price()
+
+    def on_budget(self) -> None:
+        """Shows the budget that was set, without what was said about the one before."""
+        self.form.show_message([])
+        self._show_budget()
 
     def on_settled(self) -> None:
         """Shows what a run that has ended changed."""

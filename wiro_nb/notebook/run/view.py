@@ -94,11 +94,11 @@ class RunView(LiveView["Run"]):
         return session.take_notice(self.handle.id)
 
     def output(self) -> Output:
-        """Returns the static output of the run, and above it of those started from its card."""
+        """Returns the static output of the run, and below it of those started from its card."""
         own = static_output(self.handle, self.notice)
         if not self._later:
             return own
-        return replace(stack_outputs([*map(static_output, self._later), own]), metadata=own.metadata)
+        return replace(stack_outputs([own, *map(static_output, self._later)]), metadata=own.metadata)
 
     def make_widget(self) -> RunCard:
         """Returns the card."""

@@ -152,16 +152,15 @@ function goneState(state) {
   const off = (actions) => actions.map((action) => ({ ...action, off: true }));
   const dead = { ...state, actions: off(state.actions), below: off(state.below) };
   if (state.final) return dead;
-  return { ...dead, kind: "lost", label: "Not followed", icon: "lost", variant: "warn", aside: "", elapsed: null, left_s: null, silent_after_s: null, notes: [] };
+  return { ...dead, kind: "lost", label: "Disconnected", icon: "lost", variant: "warn", aside: "", elapsed: null, left_s: null, silent_after_s: null, notes: [] };
 }
 
 /** Says what happened to the kernel, whether the run goes on, and what to type. */
 function showGone(place, state, gone) {
   const sent = ["queued", "running", "lost"].includes(state.kind);
   const start = gone === "restarted" ? "The kernel was restarted" : "The kernel is gone";
-  const end = state.final ? ". To use this run again: " : `${sent ? "; the run goes on at the service" : ""}. `;
-  const then = state.final ? ", then " : " takes it up again, then ";
-  place.replaceChildren(start, end, h("code", {}, "%load_ext wiro_nb"), then, h("code", {}, `%wiro show ${state.run}`));
+  const end = state.final ? ". To use this run again: " : `${sent ? "; the run continues at the service" : ""}. To follow it again: `;
+  place.replaceChildren(start, end, h("code", {}, "%load_ext wiro_nb"), ", then ", h("code", {}, `%wiro show ${state.run}`));
 }
 
 /** Announces a change of stage, the end and lost contact: never a percent. */

@@ -129,7 +129,7 @@ function makeDropZone(zone, rest, invite, { onFiles, onLink }) {
  */
 function makeAddressBox(model, add, showError) {
   const [id, listId] = ["url", "paths"].map(freshId);
-  const node = h("input", { id, list: listId, class: "wiro-in", type: "text", dir: "ltr", placeholder: "https://", autocomplete: "off", spellcheck: "false" });
+  const node = h("input", { id, list: listId, class: "wiro-in", type: "text", dir: "ltr", placeholder: "a file in the notebook's folder, or https://", autocomplete: "off", spellcheck: "false" });
   const list = h("datalist", { id: listId });
   let [sent, later, common] = ["", null, ""];
   /** What was typed and not sent yet, once. */
@@ -174,7 +174,7 @@ function makeAddressBox(model, add, showError) {
   const clear = (source) => {
     if (node.value.trim() === source) node.value = sent = "";
   };
-  return { id, take, clear, offer, node: h("div", { class: "wiro-url" }, h("label", { for: id }, "or a URL or path"), node, list) };
+  return { id, take, clear, offer, box: node, node: h("div", { class: "wiro-url" }, h("label", { for: id, class: "wiro-hint" }, "or a URL or path"), node, list) };
 }
 
 /** What can be taken of a run for an input: [label, text for the kernel]. */
@@ -313,5 +313,5 @@ export function makeFileControl({ plan, model, id, labelId, describedBy }) {
     drawList(items, shown, (item, index) => itemNode(item, index, shown.length, change));
     setText(choose.querySelector("span"), shown.length === 0 ? "Choose file" : isMultiple ? "Add a file" : "Choose another");
   };
-  return { node: h("div", {}, zone, error), focusNode: choose, show, invalidNode: zone, isBusy: () => uploads.children.length > 0, isAhead: () => asked > 0, takeAddress: address.take };
+  return { node: h("div", {}, zone, error), get focusNode() { return address.box.value ? address.box : choose; }, show, invalidNode: zone, isBusy: () => uploads.children.length > 0, isAhead: () => asked > 0, takeAddress: address.take };
 }

@@ -42,7 +42,7 @@ function render({ model, el, signal }) {
   const retry = small("Retry failed shots", () => send("retry"), "loop");
   const cancel = small("Cancel film", () => send("cancel"), "cross");
   const place = h("div");
-  const copy = makeCopyButton("Copy cell", () => send("copy"), place);
+  const copy = makeCopyButton("Copy as cell", () => send("copy"), place);
   const video = h("video", { class: "wiro-film-v", controls: true, playsinline: true, preload: "metadata", "aria-label": "Film" });
   const now = h("b");
   const moment = h("span", { class: "wiro-muted" });

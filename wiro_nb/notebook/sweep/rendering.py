@@ -74,7 +74,7 @@ def lay_out(plan: SweepPlan) -> Layout:
     names = [axis.name for axis in plan.axes]
     labels = [tuple(value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points]
     if plan.zipped or len(names) == 1:
-        heads = tuple(label[0] if len(names) == 1 else _join_labels(names, label) for label in labels)
+        heads = tuple(_join_labels(names, label) for label in labels)
         return Layout("", ", ".join(names), (), heads, (tuple(range(len(labels))),))
     rows = tuple(dict.fromkeys(label[:-1] for label in labels))
     columns = tuple(dict.fromkeys(label[-1] for label in labels))

@@ -101,7 +101,7 @@ def test_a_dry_run_sends_nothing_and_shows_no_markup_of_a_prompt(kernel: LiveKer
     assert "<script>" not in page["data"]["text/html"]
     assert "&lt;script&gt;" in page["data"]["text/html"]
     (page,) = kernel.run("%wiro rerun clip seed=9 --dry-run").shown
-    assert f"run {short} made again" in page["data"]["text/plain"], "a variable that holds the run names it too"
+    assert f"rerun of {short}" in page["data"]["text/plain"], "a variable that holds the run names it too"
     assert kernel.run("import wiro_nb\nprint(len(wiro_nb.runs()))").text.strip() == "1"
 
 

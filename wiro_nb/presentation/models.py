@@ -108,7 +108,7 @@ def preview_rerun(manager: Manager, replay: Replay) -> Output:
         rows.append(("Request", describe_request(prepared)["endpoint"]))
         rows.append(("Price", explain_estimate(manager.prices.estimate(prepared), manager.choice.free_label)))
         body = _body_of(prepared)
-    title = f"Dry run of run {source.short_id} made again"
+    title = f"Dry run, rerun of {source.short_id}"
     if prepared is None:
         title = f"Run {source.short_id} cannot be made again as it was"
     return unsent_output(title, rows, body, notes=replay.lines)

@@ -1,7 +1,8 @@
 """Runs the `wiro-nb` command in forks of one process that has imported it.
 
 A new interpreter spends 0.5 s of CPU on imports, and the suite starts the command and sandboxes some two hundred
-times. A fork is a process of its own: it has its own pid, files, folder, environment and signals.
+times. A fork is a process of its own: it has its own pid, files, folder, environment and signals. Where the system has
+no `pidfd_open` (macOS, Windows), every command is a new interpreter.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE_S = 60.0
+CAN_FORK = hasattr(os, "pidfd_open")
+INTERPRETER = "import sys; from wiro_nb.cli import main; sys.argv[0] = 'wiro-nb'; sys.exit(main())"
 PRELOADED = (
     "av",
     "numpy",
@@ -61,15 +64,17 @@ class CommandProcess:
         self.returncode: int | None = None
         self.out = self.err = ""
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
-        request = {
-            "words": self.args,
-            "cwd": str(cwd or Path.cwd()),
-            "env": dict(os.environ if env is None else env),
-        }
+        folder, environment = str(cwd or Path.cwd()), dict(os.environ if env is None else env)
         with Path(os.devnull).open("rb") as empty:
             files = ((stdin, empty), (stdout, self._out), (stderr, self._err))
-            self.pid = _ask(request, [file.fileno() if given is None else given for given, file in files])
-        self._pidfd = os.pidfd_open(self.pid)
+            streams = [file.fileno() if given is None else given for given, file in files]
+            if CAN_FORK:
+                self.pid = _ask({"words": self.args, "cwd": folder, "env": environment}, streams)
+                self._pidfd = os.pidfd_open(self.pid)
+            else:
+                command = [sys.executable, "-c", INTERPRETER, *self.args]
+                self._process = subprocess.Popen(command, -1, None, *streams, cwd=folder, env=environment)
+                self.pid = self._process.pid
 
     def send_signal(self, number: int) -> None:
         """Sends a signal."""
@@ -83,10 +88,13 @@ class CommandProcess:
     def wait(self, timeout: float = DEADLINE_S) -> int:
         """Waits for its end; returns the exit code, or minus the signal's number."""
         if self.returncode is None:
-            if not select.select([self._pidfd], [], [], timeout)[0]:
+            if not CAN_FORK:
+                self.returncode = self._process.wait(timeout)
+            elif select.select([self._pidfd], [], [], timeout)[0]:
+                os.close(self._pidfd)
+                self.returncode = _ask({"reap": self.pid})
+            else:
                 raise subprocess.TimeoutExpired(self.args, timeout)
-            os.close(self._pidfd)
-            self.returncode = _ask({"reap": self.pid})
             self.out, self.err = _read(self._out), _read(self._err)
         return self.returncode
 

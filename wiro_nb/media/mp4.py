@@ -97,8 +97,8 @@ def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") ->
     Args:
         path: An MP4 or QuickTime file; replaced in one step by a copy with the text.
         text: JSON that begins with the key "wiro_nb"; it takes the place of an older one.
-        xmp: XMP with `marks.XMP_MARK`, added where the file has no other box that may depend on its bytes.
-        parameters: Settings with `marks.PARAMETERS_MARK`, added where the text goes into `moov`.
+        xmp: XMP with `media.XMP_MARK`, added where the file has no other box that may depend on its bytes.
+        parameters: Settings with `media.PARAMETERS_MARK`, added where the text goes into `moov`.
 
     Raises:
         MediaError: The file is cut, not an MP4, or did not read back; it is then untouched.

@@ -72,8 +72,8 @@ def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> No
     Args:
         path: The file.
         text: Takes the place of an older one.
-        xmp: XMP with `marks.XMP_MARK`; left out where the file has some of another program.
-        parameters: Settings with `marks.PARAMETERS_MARK`, left out likewise.
+        xmp: XMP with `media.XMP_MARK`; left out where the file has some of another program.
+        parameters: Settings with `media.PARAMETERS_MARK`, left out likewise.
 
     Raises:
         MediaError: The file is cut or not a PNG; it is then untouched.

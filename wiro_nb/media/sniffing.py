@@ -219,7 +219,7 @@ def _picture_parts(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             kind, size = file.read(4), int.from_bytes(file.read(4), "little")
         start = file.tell()
         data = file.read(min(max(size, 0), _MAX_PART_BYTES))
-        if size < 0 or not data:
+        if size < 0 or not kind:
             return
         yield kind, data
         file.seek(start + size + (0 if is_jpeg else size % 2))

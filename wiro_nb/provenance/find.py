@@ -115,7 +115,7 @@ def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRe
             raise UnknownRun(
                 f"{path.name} has {f'{len(named)} runs' if named else 'no run'} called {wanted}",
                 query=wanted,
-                near=named,
+                near=named or sorted(records),
                 hint=f"wiro-nb record {path.name}",
             )
         records = {named[0]: records[named[0]]}

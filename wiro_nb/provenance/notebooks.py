@@ -137,7 +137,7 @@ def seal_notebook(
         check_record(record, source=f"{path.name}#{run_id}")
     present = _fields(notebook["metadata"].get(KEY))
     merged = merge_runs(present, records) if records else present
-    run_ids = tuple(sorted(merged.get("runs", {})))
+    run_ids = tuple(sorted(_fields(merged.get("runs"))))
     added = tuple(run_id for run_id in run_ids if run_id not in _fields(present.get("runs")))
     if merged == present:
         return Sealed(path, run_ids, (), False)

@@ -89,6 +89,11 @@ def test_image_headers_tell_type_and_size(kind: str, options: dict[str, object])
     assert image_size(io.BytesIO(data)) == (37, 21)
 
 
+def test_a_jpeg_with_an_empty_comment_tells_its_size() -> None:
+    data = encoded("JPEG")
+    assert image_size(io.BytesIO(data[:2] + b"\xff\xfe\x00\x02" + data[2:])) == (37, 21)
+
+
 def test_an_extended_webp_tells_its_size() -> None:
     with io.BytesIO() as stream:
         Image.new("RGBA", (37, 21), (0, 0, 0, 9)).save(stream, "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")

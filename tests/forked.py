@@ -1,8 +1,8 @@
 """Runs the `wiro-nb` command in forks of one process that has imported it.
 
 A new interpreter spends 0.5 s of CPU on imports, and the suite starts the command and sandboxes some two hundred
-times. A fork is a process of its own: it has its own pid, files, folder, environment and signals. Where the system has
-no `pidfd_open` (macOS, Windows), every command is a new interpreter.
+times. A fork is a process of its own: it has its own pid, files, folder, environment and signals. Where the system
+has no `pidfd_open` (macOS, Windows), every command is a new interpreter.
 """
 
 from __future__ import annotations

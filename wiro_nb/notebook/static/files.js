@@ -145,7 +145,7 @@ function makeAddressBox(model, add, showError) {
   };
   const askPaths = () => node.value && !node.value.includes("://") && model.send({ type: "paths", typed: node.value });
   node.addEventListener("keydown", (event) => {
-    if (event.key === "Tab" && !event.shiftKey && common.startsWith(node.value) && common !== node.value) {
+    if (event.key === "Tab" && !event.shiftKey && node.value && common.startsWith(node.value) && common !== node.value) {
       event.preventDefault();
       node.value = common;
       askPaths();

@@ -60,7 +60,8 @@ export async function fileFacts(file) {
 }
 
 /** Sends one file; resolves when the kernel has it, rejects with the reason in words. */
-export function sendFile(model, file, facts, { onProgress, onSilence, signal }) {
+export async function sendFile(model, file, facts, { onProgress, onSilence, signal }) {
+  if (signal.aborted) throw new Error("");
   const upload = freshId("upload");
   const size = model.get("chunk_bytes");
   let [seq, silence, onMessage] = [0, null, null];

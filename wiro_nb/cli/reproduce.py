@@ -188,7 +188,6 @@ def _preview(manager: Manager, replays: list[Replay], *, as_json: bool) -> int:
         print_answer(_facts(manager, replay), preview_rerun(manager, replay).text, as_json=as_json)
     if len(replays) > 1:
         _confirm(manager, replays, None)
-    say("nothing was sent")
     return EXIT_DONE if all(replay.prepared is not None for replay in replays) else EXIT_INPUT
 
 

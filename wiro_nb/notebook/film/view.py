@@ -180,7 +180,7 @@ class FilmView(LiveView[Film]):
             {
                 "name": tile.name,
                 "prompt": tile.prompt,
-                "source": shot.source,
+                "source": "" if tile.status is SLOT else shot.source,
                 "icon": tile.status.icon,
                 "variant": tile.status.variant,
                 "word": tile.word,

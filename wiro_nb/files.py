@@ -138,7 +138,7 @@ def safe_name(name: str, fallback: str = "output") -> str:
     """Returns a name from outside as a plain file name that any system takes.
 
     Args:
-        name: As given by the service or a person: may hold separators, dots, control characters.
+        name: As given by the service or a user: may hold separators, dots, control characters.
         fallback: Used when nothing of it can be kept.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Typed answers. Reading never raises: fields may be missing, null, extra, or of another type."""
+"""Typed answers of the service. Parsing never raises: fields may be missing, null, extra, or of another type."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_\-]{16,}")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of a model's loop.
+    """Progress of a model's sampling loop.
 
     Attributes:
         task: The model's name for the current step ("Generate").
@@ -136,7 +136,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A look at the clip while it is generated, to be shown and never stored.
+    """A preview of the clip while it is generated; it is displayed and never stored.
 
     Attributes:
         image: Data URI of a picture, at most 64 KB.

@@ -1,4 +1,4 @@
-"""The HTTP client: one method per endpoint, typed answers, and a Run that is never sent twice."""
+"""The HTTP client: one method per endpoint, with typed answers. It never sends a Run request twice."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ class WiroClient:
         return read_envelope(answer.status, answer.headers, answer.body)
 
     async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """Sends a request that may be repeated, up to four times; not after a silence as long as the timeout."""
+        """Sends an idempotent request up to four times; a timeout is not retried."""
         delays = jittered_delays(self._random)
         for tries_left in range(MAX_TRIES - 1, -1, -1):
             failure: WiroError
@@ -273,7 +273,7 @@ def _run_endpoint(run_path: str) -> str:
 
 
 def _may_pass(failure: WiroError) -> bool:
-    """Returns whether the same request may succeed a little later."""
+    """Returns whether retrying the same request later may succeed."""
     if isinstance(failure, BadAnswer):
         return failure.reason in ("cut", "empty")
     if isinstance(failure, (TransportError, RateLimited)):

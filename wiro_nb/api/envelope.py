@@ -1,4 +1,4 @@
-"""Reads the envelope of an answer: the payload on success, else the matching error.
+"""Reads the envelope of an answer: returns the payload on success, else raises the matching error.
 
 Most failures arrive with HTTP 200 and `result: false`; others with 401, 404, 429 or 5xx, and a proxy in between
 may answer with HTML or cut an answer short. Only the documented words and codes of the service are a refusal.

@@ -1,4 +1,4 @@
-"""Events of tasks by push: one WebSocket a task, as the service documents.
+"""Streams task events over WebSockets, one connection per task, as the service documents.
 
 The websockets library reconnects a lost socket; the task is then registered again. Events sent in between are not
 replayed, so the stream says when its socket opened and when it was lost, and the caller reads Task/Detail.
@@ -40,7 +40,7 @@ _frames_log.setLevel(logging.WARNING)
 
 
 class SocketState(enum.Enum):
-    """What a stream yields beside events: its task was registered on a new socket, or the socket is gone."""
+    """State changes in a stream: the task was registered on a new socket, or the socket closed."""
 
     OPENED = "opened"
     LOST = "lost"
@@ -50,9 +50,9 @@ class EventClient:
     """Streams the events of tasks. Belongs to the event loop it is used on.
 
     Args:
-        service: Whose events.
-        max_opening: Handshakes at once; more wait.
-        max_sockets: Sockets at once, None for as many as this process may open; further tasks wait for one.
+        service: The service that sends the events.
+        max_opening: Maximum number of concurrent handshakes.
+        max_sockets: Maximum number of open sockets; None derives it from the limit of open files.
     """
 
     def __init__(
@@ -92,14 +92,14 @@ class EventClient:
                 except (OSError, WebSocketException, UnicodeDecodeError) as error:
                     _log.info("the socket of task %s was lost (%s)", task_id, type(error).__name__)
                 yield SocketState.LOST
-                # The library waits between failed attempts only. A server that accepts and hangs up is no better.
+                # websockets delays only after a failed attempt; one that closes at once needs a delay too.
                 if loop.time() - opened_at > STEADY_AFTER_S:
                     delays = jittered_delays(random.random)
                 else:
                     await asyncio.sleep(next(delays))
 
     def _connect(self) -> AsyncGenerator[ClientConnection, None]:
-        """Yields an open connection, and another one each time the reader asks again."""
+        """Yields an open connection, and a new one for each further iteration."""
         connecting = _connector()(
             self._service.socket_url,
             opening=self._opening,
@@ -117,7 +117,7 @@ class EventClient:
 
 
 def _own_event(frame: str | bytes, token: str, task_id: str) -> Event | None:
-    """Reads a frame; None when it is no event of the task."""
+    """Parses a frame; None unless it is an event of the task."""
     event = read_event(frame)
     if event is None or event.task_id not in (None, task_id) or event.token not in (None, token):
         return None
@@ -128,7 +128,7 @@ def _own_event(frame: str | bytes, token: str, task_id: str) -> Event | None:
 
 
 def _retry_all(error: Exception) -> Exception | None:
-    """Has the library try again after any refusal: events are a convenience, and polling goes on meanwhile."""
+    """Makes websockets retry after any connection error: polling continues meanwhile."""
     from websockets.exceptions import WebSocketException
 
     retry = isinstance(error, (OSError, TimeoutError, EOFError, WebSocketException))
@@ -137,11 +137,11 @@ def _retry_all(error: Exception) -> Exception | None:
 
 @cache
 def _connector() -> Any:
-    """Returns the connecting class, made at first use: importing websockets takes time that loading must not."""
+    """Returns the connection class, created at first use because importing websockets is slow."""
     from websockets.asyncio.client import connect
 
     class BoundedConnect(connect):
-        """Opens a bounded number of sockets at once, and follows no redirect: tokens go to the service alone."""
+        """Limits concurrent handshakes and follows no redirect, so that tokens reach only the service."""
 
         def __init__(self, uri: str, *, opening: asyncio.Semaphore, **options: Any) -> None:
             super().__init__(uri, **options)
@@ -163,7 +163,7 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 def _socket_limit() -> int:
-    """Returns half of the files this process may open: ledger, downloads and kernel need theirs."""
+    """Returns half of the limit of open files; the ledger, downloads and the kernel need the rest."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

@@ -1,4 +1,4 @@
-"""Files of runs: the body of an upload, and the download of outputs.
+"""Encodes multipart uploads and streams output files.
 
 The multipart body that httpx2 encodes is read piece by piece, never whole. Of a download the host is checked on
 every redirect, ranges are supported, and no credentials are sent.
@@ -45,7 +45,7 @@ class FileStream:
         self.start, self.total_bytes = _read_extent(self.status, response.headers)
 
     async def aiter_bytes(self) -> AsyncIterator[bytes]:
-        """Yields the file's bytes as they come; nothing unless the status is 200 or 206.
+        """Yields the file's bytes as they arrive; nothing unless the status is 200 or 206.
 
         Raises:
             TimedOut, StreamLost: The body broke off; start again from the bytes that came.

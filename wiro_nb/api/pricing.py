@@ -1,4 +1,4 @@
-"""Estimates what a run costs from the service's price table and the billed units counted from its inputs.
+"""Estimates the cost of a run from the service's price table and the billed units of its inputs.
 
 Arithmetic is exact; a broken table never raises. The service documents the names of its methods, not every detail
 of `priceExtra` and `priceInput`. Where a figure can be read in two ways the estimate is a range that holds both,

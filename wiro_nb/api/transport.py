@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 def jittered_delays(
     random: Callable[[], float], *, first_s: float = 0.5, longest_s: float = 30.0
 ) -> Iterator[float]:
-    """Yields growing delays without end, each drawn from the upper half of a doubling span.
+    """Yields exponential backoff delays without end, each drawn from the upper half of a doubling interval.
 
     The jitter keeps many clients that lost the same service from coming back in step.
 
@@ -181,7 +181,7 @@ class HttpTransport:
             return await self._files.send(request, stream=True)
 
     async def read_file(self, response: httpx2.Response) -> AsyncIterator[bytes]:
-        """Yields the body as it comes, undecoded.
+        """Yields the body as it arrives, undecoded.
 
         Raises:
             TimedOut, StreamLost: The body broke off.

@@ -1,1 +1,1 @@
-"""Driving a run: submit once, follow, download, finalize."""
+"""Executes runs: submits each once, follows its task, downloads the outputs, and finalizes the record."""

@@ -1,4 +1,4 @@
-"""A run that this process drives, and the writer through which it changes: ledger, handle, listeners.
+"""The state of a run that this process drives, and the writer that updates its ledger row, handle and listeners.
 
 Everything here happens on the I/O thread unless it says otherwise.
 """
@@ -50,7 +50,7 @@ class ActiveRun:
         prepared: The request; None when only the task is known (attached).
         tracker: Once there is a task.
         ended: Done when the service says the task is over, or a look finds it so.
-        cancelled: Done when the person wants the end.
+        cancelled: Done when the user wants the end.
         held_until: How long this process's lease lasts, as its last heartbeat made it.
         next_poll_at: Monotonic time of the next question about it. poll_count: how many were in vain.
         unknown_count: How often the service did not find the task, since `unknown_since`.
@@ -96,12 +96,12 @@ class ActiveRun:
         return until is not None and 0.0 < (until - utc_now()).total_seconds() <= lease_s
 
     def end(self) -> None:
-        """Notes that the task is over."""
+        """Marks the task as ended."""
         if not self.ended.done():
             self.ended.set_result(None)
 
     def cancel(self) -> None:
-        """Notes that the person wants the end."""
+        """Records that the user asked to cancel."""
         if not self.cancelled.done():
             self.cancelled.set_result(None)
 
@@ -117,7 +117,7 @@ class ActiveRun:
 
 
 class LeaseLost(Exception):
-    """Another process took the run over: its files and its row must be left alone."""
+    """Another process has taken over the run; this one must not change its files or its row."""
 
 
 class StateWriter:
@@ -218,7 +218,7 @@ class StateWriter:
         self.ledger.submit(lambda: self.ledger.write_progress(progress))  # one that fails is not missed
 
     async def ledger_call(self, call: Callable[[], _Result]) -> _Result:
-        """Makes a call of the ledger on the ledger's own thread; it is made even when this task is cancelled."""
+        """Calls the ledger on its own thread; the call completes even when this task is cancelled."""
         return await asyncio.shield(asyncio.wrap_future(self.ledger.submit(call)))
 
     async def expected_s(self, row: LedgerRow) -> float | None:
@@ -247,7 +247,7 @@ class StateWriter:
 
 
 def cancelled_before_sending(run: Run) -> RunCancelled:
-    """Returns the error of a run the person cancelled before it left this machine."""
+    """Returns the error of a run that the user cancelled before it was sent."""
     return RunCancelled(
         f"run {run.short_id} was cancelled before it was sent",
         billed="Nothing was sent and nothing was billed.",

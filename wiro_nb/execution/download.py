@@ -1,4 +1,4 @@
-"""Downloads outputs: to a folder of their own, resumed after a broken connection, checked, then moved.
+"""Downloads outputs to a temporary folder, resumes broken transfers, checks the files, and moves them into place.
 
 A file is paid, so it is tried again as long as the settings' patience lasts, counted from its last new byte.
 """
@@ -40,7 +40,7 @@ _ABANDONED_S = 3600.0
 
 
 class _Refused(Exception):
-    """Trying again would not help; the text says why."""
+    """The download cannot succeed by retrying; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

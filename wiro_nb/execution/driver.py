@@ -199,7 +199,7 @@ class Worker:
                 self._follow(active.run, active.notebook_dir)
 
     async def _stop_following(self, active: ActiveRun, error: WiroError) -> None:
-        """Gives a run up without an end: its waiters get the error, and any process may go on with it."""
+        """Stops driving a run before its end: its waiters get the error, and any process may take it over."""
         await self._release_lease(active.id)
         self.writer.conclude(active, active.snapshot.with_changes({"message": error.message}), error)
 
@@ -228,7 +228,7 @@ class Worker:
             self.ended.complete_later(active.run, active.notebook_dir)
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
-        """Makes sure of the lease; False when another process has the run, or has brought it to its end."""
+        """Acquires or confirms the lease; False when another process holds the run or has finished it."""
         if active.is_surely_held_by(self.owner, LEASE_S):
             return not active.snapshot.state.is_final
         await self.writer.reinsert(active)
@@ -245,7 +245,7 @@ class Worker:
         return await self.writer.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S))
 
     async def _release_lease(self, run_id: str) -> None:
-        """Gives the lease of a run back, so that any process may go on with it."""
+        """Releases the lease of a run, so that any process may take it over."""
         try:
             await self.writer.ledger_call(partial(self.writer.ledger.release, self.owner, run_id))
         except LedgerError as error:
@@ -319,7 +319,7 @@ class Worker:
         task.add_done_callback(self._background.discard)
 
     async def star(self, run: Run, is_starred: bool) -> None:
-        """Shows that the user picked a run as the best, or took that back."""
+        """Updates whether the user has picked a run as the best."""
         active = self._active.get(run.id)
         if active is not None:
             self.writer.change(active, starred=is_starred)
@@ -371,7 +371,7 @@ class Worker:
     # Closing ---------------------------------------------------------------------------------
 
     async def close(self, timeout_s: float) -> None:
-        """Waits for the answers under way, gives up all leases and wakes waiters."""
+        """Waits for pending answers, releases all leases and wakes waiters."""
         self._closing = True
         deadline = asyncio.get_running_loop().time() + timeout_s / 2
         await asyncio.gather(*(runtime.submitter.drain(deadline) for runtime in self._runtimes.values()))

@@ -1,4 +1,4 @@
-"""Asks for what ended runs lack: the charge and the files can come after the end. On the I/O thread only."""
+"""Completes ended runs whose charge or files arrive late. On the I/O thread only."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class EndedRuns:
             )
 
     def complete_later(self, run: Run, notebook_dir: Path) -> None:
-        """Begins to ask a few times for what a run lacks, from a while after its end."""
+        """Starts asking for missing cost and files a few times, from a while after the run's end."""
         self._begin(run, notebook_dir, LATE_PAUSES_S)
 
     async def complete(self, runs: Sequence[tuple[Run, Path]], *, once: bool = False) -> None:
-        """Begins to ask for what runs lack, at once; each has the folder of its notebook beside it.
+        """Starts asking at once for missing cost and files of runs, each given with its notebook's folder.
 
         Args:
             runs: They may be waited for: each is done again afterwards.
@@ -71,7 +71,7 @@ class EndedRuns:
                 self._begin(run, notebook_dir, (0.0,) if once else (0.0, *LATE_PAUSES_S))
 
     async def close(self) -> None:
-        """Ends all asking and wakes the waiters."""
+        """Cancels all requests and wakes the waiters."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -105,7 +105,7 @@ class EndedRuns:
             self._completing.discard(run.id)
 
     async def _refresh(self, run: Run, notebook_dir: Path, *, downloads_all: bool = False) -> bool:
-        """Asks the service for what a run lacks; True when it lacks nothing now."""
+        """Asks the service for a run's missing cost and files; True when it is complete."""
         async with self._locks[run.id]:
             if downloads_all or run.snapshot.is_cost_open or run.snapshot.lacks_downloads:
                 downloads = downloads_all or run.snapshot.lacks_downloads

@@ -1,4 +1,4 @@
-"""Finalizes runs: downloads, hashes and measures the files, and writes the record everywhere it belongs.
+"""Finalizes runs: downloads, hashes and measures the files, and writes the record to files, folder and ledger.
 
 Only then is the handle done, so waiters find everything in place. What goes wrong with a file
 never loses the run: it succeeded, it was paid, and its output says what the problem is.
@@ -268,7 +268,7 @@ def _billed(cost_usd: Decimal | None) -> str:
 
 
 def _tidy(amount: Decimal | None) -> Decimal | None:
-    """Returns an amount without the zeros the service pads it with, and never with an exponent."""
+    """Returns an amount as plain decimal text without trailing zeros or an exponent."""
     return None if amount is None else Decimal(format(amount.normalize(), "f"))
 
 

@@ -1,4 +1,4 @@
-"""Following submitted tasks of one service: events by push, polling for what events leave out.
+"""Follows submitted tasks of one service by WebSocket events, and by polling where events are missing.
 
 Each task has a socket of its own. While events arrive a task is polled only after long silence; without a socket
 all due tasks are polled together, with growing pauses. The end is always read from Task/Detail: events carry
@@ -26,7 +26,7 @@ _FAILURE_CHECK_S = 0.2
 _FINAL_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _CANCEL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, None)
 _LIST_LIMIT = 200
-_TOGETHER_S = 0.25
+_BATCH_WINDOW_S = 0.25
 _FEW = 3
 
 
@@ -68,7 +68,7 @@ class Follower:
             self._stop_reader(active)
 
     async def close(self) -> None:
-        """Ends polling and closes all sockets; a request under way is given up before the client goes."""
+        """Stops polling and closes all sockets; a pending request is cancelled before the client closes."""
         poller, self._poller = self._poller, None
         tasks = [*self._readers, *([poller] if poller is not None else [])]
         for task in tasks:
@@ -117,7 +117,7 @@ class Follower:
             active.poll_count = 0
             self._poll_within(active, min(0.5, settings.poll_s[0]))
         else:
-            # What happened before the registration is not replayed; a new run may speak up by itself.
+            # Events before the registration are not replayed; a new run usually sends its next event soon.
             self._poll_within(active, settings.catch_up_s if active.poll_count == 0 else 0.0)
             active.poll_count = 0
 
@@ -141,7 +141,7 @@ class Follower:
     # Polling ---------------------------------------------------------------------------------
 
     def _poll_within(self, active: ActiveRun, pause_s: float) -> None:
-        """Has a run polled after a pause at most."""
+        """Schedules the next poll of a run no later than `pause_s` from now."""
         moment = time.monotonic() + pause_s
         active.next_poll_at = min(active.next_poll_at, moment) if active.next_poll_at else moment
         if active.next_poll_at < self._next_poll_at:
@@ -153,8 +153,8 @@ class Follower:
             waiting = [active for active in self._active.values() if not active.ended.done()]
             self._next_poll_at = min((active.next_poll_at for active in waiting), default=now + 1.0)
             if self._next_poll_at <= now:
-                # Those whose turn is near go along: one answer serves them all.
-                await self._poll([active for active in waiting if active.next_poll_at <= now + _TOGETHER_S])
+                # Include runs that are due soon: one list request serves them all.
+                await self._poll([active for active in waiting if active.next_poll_at <= now + _BATCH_WINDOW_S])
                 continue
             self._wake.clear()
             try:

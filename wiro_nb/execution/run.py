@@ -1,4 +1,4 @@
-"""The handle of one run: its state, waiting, cancelling, its files."""
+"""The handle of a run: reads its state and files, waits for it, cancels it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRAME_OF, FRAME_INDEX = "wiro_run_id", "wiro_frame"
 
 
 class RunController(Protocol):
-    """What a handle calls on its manager."""
+    """The methods of the manager that a handle calls."""
 
     def follow(self, run: Run) -> None:
         """Keeps the handle up to date; returns at once."""
@@ -43,7 +43,7 @@ class RunController(Protocol):
 
 
 class WaitInterrupted(KeyboardInterrupt):
-    """The person stopped waiting; the run goes on.
+    """The user stopped waiting; the run continues.
 
     A kind of KeyboardInterrupt, so that a loop of cells ends as with any interrupt; IPython shows its one line.
     """
@@ -57,7 +57,7 @@ class WaitInterrupted(KeyboardInterrupt):
 
 
 class Run:
-    """One run. Made by the manager; safe to use from any thread.
+    """The handle of one run, created by the manager. Safe to use from any thread.
 
     `run.wait()`, `await run` and `run.on_change(...)` follow it; `run.path` is its first file.
     """
@@ -208,7 +208,7 @@ class Run:
 
         Raises:
             TimedOut: The time is over; the run goes on.
-            WaitInterrupted: The person interrupted; the run goes on. A kind of KeyboardInterrupt.
+            WaitInterrupted: The user stopped waiting; runs continue. A kind of KeyboardInterrupt.
             WiroError: `run.error`, with `check`.
         """
         if self._controller.is_io_thread():
@@ -388,6 +388,6 @@ class Run:
         self._snapshot = self._snapshot.with_row(row)
 
     def _reopen(self) -> None:
-        """An uncertain run found its task: it goes on."""
+        """Reopens an uncertain run whose task was found."""
         self._error, self._done = None, False
         self._completion.clear()

@@ -1,4 +1,4 @@
-"""The record of a run: built from its snapshot, written into its clips and its sidecar."""
+"""Builds the record of a run from its snapshot, and writes it into its clips and its sidecar."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def recorded_output(output: RunOutput, folder: Path) -> dict[str, Any]:
 
 
 def _hash_media(path: Path) -> str | None:
-    """Returns the hash of what embedding leaves alone, by which the clip is known with its record in it."""
+    """Returns the hash of the content that embedding does not change; it identifies the clip afterwards."""
     try:
         return hash_media(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Finding the task of a run whose answer was lost: the service is asked, nothing is sent again.
+"""Finds the task of a run whose answer was lost, by listing the service's tasks. Never sends the run again.
 
 Each Run carries a marker: a callback URL that names the run and never resolves (RFC 2606). The service gives it
 back with the task. A task without a marker is adopted only when it can be nobody else's; anything else is left to
@@ -94,7 +94,7 @@ class SubmissionRecovery:
         return mine
 
     async def claim_doubles(self) -> None:
-        """Writes down tasks that were made of a run's request once more, or too late, as runs of their own.
+        """Records duplicate or late tasks of a run's request as separate runs.
 
         They are in the list that was read last, with the marker of a run that has another task, has ended without
         one or was forgotten. A process that starts follows them.

@@ -1,4 +1,4 @@
-"""Submits planned runs to one service: in order, and never twice.
+"""Submits planned runs to one service in order, each at most once.
 
 Nothing is retried once a byte of Run may have left. When the answer is lost, `submission_recovery` looks for the
 task among those of the service.
@@ -87,7 +87,7 @@ class SubmitQueue:
         return self._full
 
     async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
-        """Waits for this key's turn. Cancelling the caller gives its place up.
+        """Waits for this key's turn. Cancelling the caller gives up its place.
 
         Args:
             key: Sorts in the order of sending; a ULID does.
@@ -195,7 +195,7 @@ class Submitter:
         self._active[active.id] = active
         try:
             while True:
-                # False when the person cancelled it before its turn.
+                # False when the user cancelled it before its turn.
                 if not await self.queue.enter(active.id, unless=active.cancelled):
                     await self._writer.end_without_task(
                         active, RunState.CANCELLED, cancelled_before_sending(active.run)

@@ -1,4 +1,4 @@
-"""MP4 and PNG structure, content types, posters, frames; and the texts that a file carries of ours."""
+"""Reads and writes media files: MP4 and PNG structure, embedded text, type detection, posters, frames, joining."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_record(text: str) -> bool:
 
 
 def is_own(name: str, text: str) -> bool:
-    """True for a text of ours: a record, or settings under the name that galleries read."""
+    """True for a text that wiro_nb writes: a record, or settings under the name that galleries read."""
     return is_record(text) or (name == PARAMETERS and PARAMETERS_MARK in text)
 
 

@@ -142,7 +142,7 @@ def login() -> Output:
     """Asks for key and secret without showing them, checks them, and stores them outside the notebook.
 
     Raises:
-        ConfigError: The notebook runs without a person to type, or nothing was typed.
+        ConfigError: The notebook runs without a user to type, or nothing was typed.
         AuthRejected: The service refuses the key; nothing is stored.
     """
     if current_context().is_headless:

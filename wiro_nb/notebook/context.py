@@ -51,7 +51,7 @@ class ExecutionContext:
 
     @property
     def is_live(self) -> bool:
-        """True when a person watches the notebook, so widgets and later updates are seen."""
+        """True when a user watches the notebook, so widgets and later updates are seen."""
         return self.kind == "kernel-live"
 
     @property
@@ -115,7 +115,7 @@ def injected_parameters() -> dict[str, Any] | None:
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
         }
     except (SyntaxError, ValueError):
-        return None  # a cell of the person's own that only begins like an injected one
+        return None  # a cell of the user's own that only begins like an injected one
     return {name: value for name, value in given.items() if not _SECRET_NAME.search(name)} or None
 
 

@@ -68,7 +68,7 @@ def show(view: LiveView[Any]) -> None:
 
 
 def _display(view: LiveView[Any]) -> None:
-    """Displays the widget where a person watches, else the static form as it is now."""
+    """Displays the widget where a user watches, else the static form as it is now."""
     context = current_context()
     if context.kind == "plain":
         print(repr(view.handle))
@@ -125,7 +125,7 @@ def wait_for(view: LiveView[Any]) -> None:
         RunFailed, SubmitUncertain: A run gave no result.
         RunCancelled: The run was cancelled in a headless kernel: a notebook that goes on would miss its clip.
         DownloadFailed: A file is not on this machine, in a headless kernel.
-        WaitInterrupted: The person stopped the waiting; the run goes on.
+        WaitInterrupted: The user stopped waiting; runs continue.
     """
     context, handle = current_context(), view.handle
     if context.kind == "terminal" and sys.stderr.isatty():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preferences(Settings):
-    """What a person may set, by `WiroMagics`: settings of the manager, and those of the notebook alone.
+    """What a user may set, by `WiroMagics`: settings of the manager, and those of the notebook alone.
 
     Attributes:
         service: Service of new runs; None chooses as `services.resolve_service` does.

@@ -31,7 +31,7 @@ class SecretFinding:
     Attributes:
         label: What it is.
         excerpt: A part of the text that is safe to show.
-        is_secret: False for a path or a field's name in a person's own cells and settings: it may be meant.
+        is_secret: False for a path or a field's name in a user's own cells and settings: it may be meant.
     """
 
     label: str
@@ -53,7 +53,7 @@ def scan_file(path: Path, secrets: Collection[str] = ()) -> list[SecretFinding]:
     for value, is_own in ((content, True), (cells, False), (marks, True)):
         for text, is_ours in _texts(value, is_own):
             found += scan_text(text, secrets, is_own=is_ours)
-    # A path in a record is a problem, the same path in a person's code only a note: report it once.
+    # A path in a record is a problem, the same path in a user's code only a note: report it once.
     worst = {finding.excerpt for finding in found if finding.is_secret}
     return [item for item in dict.fromkeys(found) if item.is_secret or item.excerpt not in worst]
 
@@ -97,7 +97,7 @@ def _read(path: Path) -> Any:
 def _texts(value: Any, is_own: bool, *, is_setting: bool = False) -> Iterator[tuple[str, bool]]:
     """Yields every text and every key of nested JSON, unescaped; the lines of a cell are joined.
 
-    With each text comes whether this package wrote it. A setting such as the prompt is a person's words, unless it
+    With each text comes whether this package wrote it. A setting such as the prompt is a user's words, unless it
     is nothing but a path.
     """
     if isinstance(value, str):

@@ -28,7 +28,7 @@ _RESERVED = frozenset(
 """Names that the service reads itself; a record may not set them for a model without published inputs."""
 
 FindFile = Callable[[str], Path | None]
-"""Takes a SHA-256 (hex) and returns a file of the person's own with that content, or None."""
+"""Takes a SHA-256 (hex) and returns a file of the user's own with that content, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Drift:
         kind: "gone", "option gone", "default changed", "new", "type changed", "value changed" or
             "inputs changed".
         message: One line for people.
-        blocks: True when the request cannot be made without a decision by the person.
+        blocks: True when the request cannot be made without a decision by the user.
     """
 
     parameter: str
@@ -73,7 +73,7 @@ class ReplayPlan:
         record: The record it comes from.
         model: Slug.
         values: Settings by id, ready for `schema.prepare`; files are lists of `FileInput`.
-        overridden: Ids the person changed.
+        overridden: Ids the user changed.
         drift: Differences of the model's inputs, those that block first.
         missing: Files that have to be given again.
         notes: Further lines for people.

@@ -98,7 +98,7 @@ class Replay:
 
     @property
     def lines(self) -> list[str]:
-        """Everything a person should know before it is sent, one line each."""
+        """Everything a user should know before it is sent, one line each."""
         problems: list[Drift | MissingFile] = [*self.plan.drift, *self.plan.missing]
         notes = self.prepared.notes if self.prepared is not None else ()
         return list(dict.fromkeys([*(item.message for item in problems), *self.plan.notes, *notes]))
@@ -112,7 +112,7 @@ def quote_name(text: str) -> str:
 def find_sources(
     manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
 ) -> list[Source]:
-    """Returns the records that a person's word means.
+    """Returns the records that a user's word means.
 
     Args:
         manager: Its ledger is asked for ids.
@@ -148,7 +148,7 @@ def _name_of(found: FoundRecord, path: Path) -> str:
 def find_source(
     manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
 ) -> Source:
-    """Returns the one record that a person's word means.
+    """Returns the one record that a user's word means.
 
     Raises:
         UnknownRun: None or several. BadRecord: as `find_sources`.
@@ -267,7 +267,7 @@ def record_of(row: LedgerRow) -> dict[str, Any]:
 def find_input(manager: Manager, home: Path, source: Source | None = None) -> Callable[[str], Path | None]:
     """Returns a function that finds an input file by its SHA-256 in the stores of inputs.
 
-    Looked through in this order: the notebook's own store, what lies beside the source the person named, files
+    Looked through in this order: the notebook's own store, what lies beside the source the user named, files
     kept in the cache, stores of other notebooks of the ledger, and what runs have made.
 
     Args:
@@ -301,7 +301,7 @@ def _stores(manager: Manager, home: Path, source: Source | None) -> Iterator[Pat
 
 
 def _folders_around(source: Source | None) -> Sequence[Path]:
-    """The folder of the file a person named, and the two above it: a clip lies in its run's folder."""
+    """The folder of the file a user named, and the two above it: a clip lies in its run's folder."""
     return source.path.resolve().parents[:3] if source is not None and source.path is not None else ()
 
 

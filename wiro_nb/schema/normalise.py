@@ -156,7 +156,7 @@ def mark_required(schema: ModelSchema, stated: Sequence[str] = ()) -> ModelSchem
     starts from an image or video and from nothing else, unless its help says "optional"; and the prompt,
     unless a required file already says what to make or its help says "optional". Everything else has a
     default or may be left out. A wrong "not required" costs a free refusal by the service, a wrong "required"
-    blocks the person, so doubt falls on the free side.
+    blocks the user, so doubt falls on the free side.
 
     Args:
         schema: As read.

@@ -162,7 +162,7 @@ def join(
 
 
 def target_path(given: str | Path, folder: Path) -> Path:
-    """Returns a file that a person named; a relative path starts from the notebook's folder.
+    """Returns a file that a user named; a relative path starts from the notebook's folder.
 
     Raises:
         InputError: It is no path.

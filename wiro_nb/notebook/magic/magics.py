@@ -131,7 +131,7 @@ class WiroMagics(Magics):
         return self._call("call_film", line, cell)
 
     def _call(self, handler: str, *texts: str) -> Any:
-        """Returns the value of a handler; an error is shown as one line, or as a card where a person watches."""
+        """Returns the value of a handler; an error is shown as one line, or as a card where a user watches."""
         from wiro_nb.notebook.magic import handlers
 
         try:

@@ -218,7 +218,7 @@ def wait(query: str | Run | None = None) -> RunMessage:
 
     Raises:
         RunFailed, SubmitUncertain: One gave no result; the others were waited for as well.
-        WaitInterrupted: The person stopped the waiting; the runs go on.
+        WaitInterrupted: The user stopped waiting; runs continue.
     """
     waited = [show(query)] if query is not None else _unfinished()
     if not waited:

@@ -1,7 +1,7 @@
 /** Views below others: what a button opened, and the runs of a form, the newest open and earlier ones as thumbnails. */
 import { h, icon, setText, setShown, setAttribute } from "./dom.js";
 
-/** True when the focus is in `node` or around it: a person is at work here, not in another cell. */
+/** True when the focus is in `node` or around it: a user is at work here, not in another cell. */
 export const hasFocusNear = (node) => node.contains(document.activeElement) || Boolean(document.activeElement?.contains(node));
 
 /** Calls `act` once a node stands in the page. */

@@ -1,6 +1,6 @@
-"""What moves on the screen: anywidgets and the plain files behind them.
+"""The anywidgets of the notebook, in plain ES modules and style sheets without a build step.
 
-Widgets hold no policy: they show a plain state and report what the person did. Validation, prices,
+Widgets hold no policy: they show a plain state and report what the user did. Validation, prices,
 runs and records are given to them as callables, so that each can be made and tested without a
 kernel, a browser or a service. May import ipywidgets, anywidget, `wiro_nb.schema` and
 `wiro_nb.ledger.state`; nothing here reaches the network or the ledger.

@@ -36,7 +36,7 @@ class Field(OwnWidget):
     script = "field.js"
     name = traitlets.Unicode(help="Parameter name on the wire.").tag(sync=True)
     form_key = traitlets.Unicode(help="Key of the form that draws this field.").tag(sync=True)
-    value = FieldValue("", help="What the person gave: text or number.").tag(sync=True)
+    value = FieldValue("", help="What the user gave: text or number.").tag(sync=True)
 
     def normal_value(self, value: Any) -> Any:
         """Returns the value as the field keeps it.

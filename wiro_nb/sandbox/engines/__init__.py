@@ -1,11 +1,11 @@
-"""Engines make the outputs of tasks; this module is their contract with the service, and reads parameters.
+"""The interface of the engines that generate the outputs of tasks, and helpers that read task parameters.
 
     placeholder   paints labelled clips
     instant       writes a prepared clip, for tests and benchmarks
     diffusers     runs open weights on this machine
     videos        forwards to a server with the /v1/videos API
 
-`app` creates them by name. The service knows tasks, states and the wire; an engine knows pixels. An engine
+`app` creates them by name. The service handles tasks, states and HTTP; an engine generates files. An engine
 owns its queue: `run` waits until the engine has capacity, and its first report marks the task as accepted.
 
 While an engine generates it may report previews. The service sends each to the sockets of the task as an event
@@ -14,7 +14,7 @@ of a type of its own, which clients that do not know it ignore:
     {"type": "task_preview", "id": "100001", "message": {"image": "data:image/jpeg;base64,...",
      "width": 104, "height": 60, "step": 3, "steps": 25}, "result": true, "terminal": false, ...}
 
-The picture is a rough look at one frame, below 20 kB; at most four a second arrive. `width` and `height` are
+The picture is a rough preview of one frame, below 20 kB; at most four a second arrive. `width` and `height` are
 its size in pixels. Previews come between `task_start` and `task_output_full`, and Detail does not show them.
 """
 
@@ -59,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Preview:
-    """A small look at the clip under way: a JPEG below 14,000 bytes, and its size in pixels."""
+    """A small preview of an unfinished clip: a JPEG below 14,000 bytes, and its size in pixels."""
 
     jpeg: bytes
     width: int
@@ -68,7 +68,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Progress:
-    """The phase of a job, and the steps done in it. `steps` is 0 where their number is unknown.
+    """The phase of a job and the steps completed in it. `steps` is 0 when their number is unknown.
 
     Running time starts with the first phase other than `download` and `load`. `notes` are lines for the task's
     log, such as what stands in for a setting that cannot be followed; they belong to a running phase.
@@ -83,7 +83,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Output:
-    """A file made. Sizes in pixels; `frames` and `fps` are 0 for what is not a clip."""
+    """A generated file. Sizes are in pixels; `frames` and `fps` are 0 for anything but a clip."""
 
     path: Path
     width: int = 0
@@ -99,7 +99,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Result:
-    """What a job produced, and the facts about its making that belong in the run's record."""
+    """The outputs of a job, and the facts about how they were made for the run's record."""
 
     outputs: tuple[Output, ...]
     made_by: Mapping[str, Any]
@@ -133,7 +133,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def run(self, job: Job, report: Report) -> Result:
-        """Waits for capacity and does the job.
+        """Waits for capacity, then runs the job.
 
         Raises:
             EngineError: The job cannot be done, or an input cannot be read.
@@ -148,7 +148,7 @@ class Engine(ABC):
 
 
 def read_text(parameters: Mapping[str, Any], name: str) -> str:
-    """Returns a value as text without blanks around it, "" where there is none."""
+    """Returns a value as text without surrounding whitespace; "" when it is missing."""
     value = parameters.get(name)
     return "" if value is None else str(value).strip()
 

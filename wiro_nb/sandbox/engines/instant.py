@@ -1,4 +1,4 @@
-"""An engine without rendering, for tests and benchmarks: it writes a clip that was encoded beforehand.
+"""An engine for tests and benchmarks that writes a pre-encoded clip in place of rendering one.
 
 The clip is a valid H.264 MP4 (64 x 36, 8 frames, 1 s). Its bytes depend on the request, so that content
 addressing can tell requests apart. It also makes the outputs of the models for images and text.

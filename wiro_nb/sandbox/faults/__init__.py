@@ -1,4 +1,4 @@
-"""Faults on purpose: test directives in prompts, and rules that say which calls go wrong and how.
+"""Fault injection: test directives in prompts, and rules that make chosen requests, events and files fail.
 
 test directives in a prompt:
   [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run

@@ -42,7 +42,7 @@ def ledger_path() -> Path:
 
 
 def cache_dir() -> Path:
-    """Returns the folder of what can be fetched again (model details)."""
+    """Returns the folder of caches, such as model details."""
     return _private_folder(data_dir() / "cache")
 
 
@@ -91,7 +91,7 @@ class Settings:
         outage_patience_s: How long a planned run waits for a service that did answer before.
         unknown_patience_s: How long a service that knows nothing of a paid task is asked again (not a free one).
         uncertain_checks_s: Seconds before each search for a task whose answer was lost.
-        slot_retry_s: Seconds between tries while all slots are taken and no run of ours ends.
+        slot_retry_s: Seconds between tries while all slots are taken and no run of this process ends.
         download_patience_s: How long a download that makes no progress is tried again.
         callbacks_per_s: Most calls a second of one change callback while a run moves.
         local_python: Interpreter in which the service `local` runs its models when it starts next; "" stands for

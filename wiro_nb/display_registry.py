@@ -1,4 +1,4 @@
-"""Registry of what the notebook does with runs and sweeps, so that their packages need not import it."""
+"""Registry of the functions that display runs and sweeps, so that their packages need not import the notebook."""
 
 from __future__ import annotations
 

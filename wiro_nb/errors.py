@@ -52,7 +52,7 @@ NOTHING_SENT = "Nothing was sent and nothing was billed."
 
 
 class WiroError(Exception):
-    """Base of every error the package raises on purpose.
+    """Base of every error that the package raises deliberately.
 
     Args:
         message: What happened, one line, starting with the user's input where there is one.

@@ -1,4 +1,4 @@
-"""Files as wholes: their hash, safe names, putting a new one in the place of another; and where runs keep theirs.
+"""File helpers: hashing, safe names, atomic replacement, and the folder layout of runs.
 
     wiro_outputs/<YYYY-MM-DD>-<model>-<short id>/   what a run made, with its poster and run.json
     wiro_outputs/.inputs/<sha256><ext>              what it was made from, each file once
@@ -66,7 +66,7 @@ def complete_path(typed: str) -> list[str]:
 
 
 def relative_path(path: Path, notebook_dir: Path) -> str:
-    """Returns a path as seen from the notebook's folder, with POSIX separators; a bare name on another drive."""
+    """Returns a path relative to the notebook's folder, with POSIX separators; a bare name on another drive."""
     try:
         return Path(os.path.relpath(path.resolve(), notebook_dir.resolve())).as_posix()
     except ValueError:
@@ -97,7 +97,7 @@ def replace_file(
     check: Callable[[Path], object] | None = None,
     mode: int | None = None,
 ) -> None:
-    """Puts a new file in the place of a file, in one step and durable before it returns.
+    """Replaces a file atomically; the new content is durable when this returns.
 
     Args:
         path: The file. It may be missing.

@@ -1,4 +1,4 @@
-"""Reads loosely typed JSON: every function takes any value and gives a typed one or None, and none raises.
+"""Reads loosely typed JSON: every function accepts any value, returns a typed one or None, and never raises.
 
 The service sends most numbers as text ("6.0000"), times as epoch text with "0" for "not yet", and
 lists as JSON inside a string. Fields go missing and change type; a reader that raised would lose a
@@ -65,7 +65,7 @@ def load_json(text: str | bytes) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """Returns the one text form of JSON data that hashes are taken over.
+    """Returns the canonical text of JSON data, which hashes are computed over.
 
     Raises:
         ValueError: A float is not finite.

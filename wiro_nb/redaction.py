@@ -91,7 +91,7 @@ def strip_query(url: str | None) -> str | None:
 
 
 def holds_secret(text: str) -> bool:
-    """Tells whether a registered secret stands in the text."""
+    """Returns whether the text contains a registered secret."""
     return _mask_registered(text) != text
 
 

@@ -1,4 +1,4 @@
-"""Text for a terminal: broken between words, without control characters of others, no failure after a paid run."""
+"""Terminal output: word wrapping, removal of control characters, and streams that never raise after a paid run."""
 
 from __future__ import annotations
 

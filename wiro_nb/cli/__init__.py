@@ -1,4 +1,4 @@
-"""The `wiro-nb` command: the same runs from a shell, a script or a nightly job.
+"""The `wiro-nb` command, for shells, scripts and scheduled jobs.
 
 The top layer; it imports the others at first use, so that `wiro-nb --help` is quick.
 With `--json` one JSON value goes to stdout and everything else to stderr.

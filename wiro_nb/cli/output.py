@@ -1,4 +1,4 @@
-"""What the command prints: JSON or plain lines on stdout, progress and errors on stderr."""
+"""Output of the command: JSON or plain text on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 

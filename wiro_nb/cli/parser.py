@@ -1,4 +1,4 @@
-"""The grammar of the command line, made from the table of commands in `commands.toml`."""
+"""Builds the argument parser from the table of commands in `commands.toml`."""
 
 from __future__ import annotations
 

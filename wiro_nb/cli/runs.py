@@ -127,7 +127,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def wait(arguments: argparse.Namespace) -> int:
-    """Takes a run up again and waits for it."""
+    """Resumes a run and waits for it."""
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
     if handle.state is RunState.SUCCEEDED:
@@ -164,7 +164,7 @@ def attach(arguments: argparse.Namespace) -> int:
 
 
 def forget(arguments: argparse.Namespace) -> None:
-    """Takes a run off the list; what it cost still counts, its files stay."""
+    """Hides a run from the lists; its cost still counts, its files are kept."""
     manager = open_manager(arguments)
     handle = manager.get(arguments.run)
     manager.ledger.forget(handle.id)

@@ -1,4 +1,4 @@
-"""Longer films from clips: extend a clip, join clips into one file, and films of several shots.
+"""Films from clips: extends a clip, joins clips into one file, and makes films of several shots.
 
 The shots run as soon as what they need is there, and are joined into a file. A film has no state of its own: its
 runs are rows of the ledger like any others. So a film whose kernel was killed goes on when it is asked for again:
@@ -61,7 +61,7 @@ class Film:
         target: FilmTarget,
         limits: Limits | None,
     ) -> Film:
-        """Sends the shots that need no other one, and returns the handle at once; the others follow by themselves.
+        """Sends the shots without a source and returns the handle; the rest are sent as their sources finish.
 
         An earlier handle of the same film sends nothing more.
 
@@ -105,7 +105,7 @@ class Film:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs that were sent or found, in the order of the shots."""
+        """The runs sent or reused, in the order of the shots."""
         return tuple(run for run in self._runs if run is not None)
 
     @property
@@ -125,7 +125,7 @@ class Film:
 
     @property
     def cost_usd(self) -> Decimal:
-        """What its runs were billed, those of an earlier time included."""
+        """The amount billed for its runs, reused ones included."""
         return sum((run.cost_usd or Decimal(0) for run in self.runs), Decimal(0))
 
     def run(self, name: str) -> Run | None:
@@ -178,12 +178,12 @@ class Film:
         return self
 
     def stop(self) -> None:
-        """Sends nothing more; what was sent goes on."""
+        """Stops sending shots; runs already sent continue."""
         self._is_stopped = True
         self._changed.set()
 
     def cancel(self) -> Film:
-        """Sends nothing more, and asks for the end of the runs that are not over; returns at once."""
+        """Stops sending shots and requests cancellation of unfinished runs; returns at once."""
         self.stop()
         for run in self.runs:
             if not run.done:
@@ -191,7 +191,7 @@ class Film:
         return self
 
     def retry(self) -> Film:
-        """Sends the shots that failed again, and those that wait for them; what is made stays."""
+        """Resends failed shots and the shots that depend on them; finished ones are kept."""
         if not self.done:
             return self
         for place, run in enumerate(self._runs):
@@ -241,7 +241,7 @@ class Film:
                     if run.id not in followed:
                         followed.add(run.id)
                         stops.callback(run.on_change(lambda _: self._on_change()))
-                # Its listeners are told of a run's end a moment before the run counts as done.
+                # Listeners are notified of a run's end shortly before the run counts as done.
                 self._changed.wait(_SLICE_S)
                 self._changed.clear()
             if not self._is_stopped and all(run is not None for run in self._runs) and self._failure() is None:
@@ -263,7 +263,7 @@ class Film:
         return self._problems[place] is not None or (run is not None and run.done)
 
     def _take_step(self, place: int) -> None:
-        """Sends a shot whose source is there, or notes why it never will be."""
+        """Sends a shot whose source is finished, or records why it cannot be sent."""
         shot = self.shots[place]
         if self._runs[place] is not None or self._problems[place] is not None or self._is_stopped:
             return
@@ -317,7 +317,7 @@ class Film:
         )
 
     def _join(self) -> None:
-        """Joins the clips, unless the file is there already."""
+        """Joins the clips, unless the file already exists."""
         target = self.target
         try:
             for run in self.runs:

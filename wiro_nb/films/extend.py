@@ -1,4 +1,4 @@
-"""Clips that go on from one another: the shots of a film as they are given, and the extension of one clip.
+"""Reads the shots of a film, and plans the request that continues a clip from one of its frames.
 
 A frame of the earlier clip becomes the input picture of an image-to-video model.
 """
@@ -34,15 +34,15 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One shot.
+    """One shot of a film.
 
     Attributes:
-        name: The same for no other shot of the film.
+        name: Unique in the film.
         model: "owner/name".
-        values: Inputs as given, without the picture it goes on from.
-        source: Name of the shot it goes on from, or "".
-        frame: Of that shot's clip, from 0, or negative from the end.
-        run_id: The run that made it, of a film that is made again from its record, or "".
+        values: Inputs as given, without the picture it continues from.
+        source: Name of the shot it continues from, or "".
+        frame: Frame of that shot's clip, from 0, or negative from the end.
+        run_id: The run that made the shot, when a film is rebuilt from its record, or "".
     """
 
     name: str
@@ -60,7 +60,7 @@ def read_shots(
 
     Args:
         given: For each shot its inputs by name, with `name`, `model`, and `from`: "previous" or the name of a
-            shot, with "#N" for another frame than the last. Inputs whose names are these words stand in `inputs`.
+            shot, with "#N" for another frame than the last. Inputs with these names are given in `inputs`.
         model: Of the shots that name none.
         shared: Inputs of all shots of that model; of all shots where `model` is None.
 
@@ -85,10 +85,10 @@ def read_shots(
 
 
 def ordered(shots: Sequence[Shot]) -> list[int]:
-    """Returns the positions of shots in an order in which each stands behind the one it goes on from.
+    """Returns the positions of shots in topological order: each comes after the shot it continues from.
 
     Raises:
-        InputError: They go on from one another in a circle.
+        InputError: The shots form a cycle.
     """
     places = {shot.name: place for place, shot in enumerate(shots)}
     graph = {place: [places[shot.source]] if shot.source else [] for place, shot in enumerate(shots)}
@@ -179,7 +179,7 @@ def plan_extension(
     frame: int | None = None,
     at_s: float | None = None,
 ) -> tuple[str, dict[str, object]]:
-    """Works out the request that goes on from a frame of a run's clip. Sends nothing.
+    """Plans the request that continues a run's clip from one of its frames. Sends nothing.
 
     Args:
         manager: Knows the models.
@@ -237,7 +237,7 @@ def _models_with_pictures(manager: Manager) -> list[str]:
     try:
         slugs += [card.slug for card in manager.models(categories=[_IMAGE_TO_VIDEO])]
     except WiroError:
-        pass  # the bundled ones are named all the same
+        pass  # the bundled models are still listed
     return list(dict.fromkeys(slugs))[:_MOST_NAMED]
 
 

@@ -1,4 +1,4 @@
-"""The file of a film: runs and clips joined into one MP4 that carries the record of every part."""
+"""Joins runs and clips into one MP4 film that contains the record of every part."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from wiro_nb.reproduce.compare import Side, find_side
 from wiro_nb.session.manager import Manager
 
 JOIN_MODEL = "wiro_nb/join"
-"""In the place of a model in the record of a film, which no service made."""
+"""The model name in the record of a film, which no service made."""
 _SERVICE = {"name": "this machine", "base_url": "http://localhost"}
 
 OnProgress = Callable[[int, int], object]
-"""Is called with the frames written so far and their number."""
+"""Called with the number of frames written so far and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A clip that is to be joined.
+    """A clip to be joined.
 
     Attributes:
         label: Short id of its run, or the name of its file.
@@ -56,7 +56,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class JoinedFilm:
-    """A film that was written.
+    """A joined film on disk.
 
     Attributes:
         path: The MP4; `film.json` of the same name lies beside it.
@@ -92,7 +92,7 @@ def describe_join(film: Mapping[str, Any]) -> list[str]:
 
 
 def find_parts(manager: Manager, sources: Sequence[str | Path | Run], notebook: str | None = None) -> list[Part]:
-    """Returns the clips that are to be joined, checked against their records.
+    """Returns the clips to be joined, verified against their records.
 
     Args:
         manager: Its ledger knows the runs.
@@ -156,7 +156,7 @@ def join_parts(
         parts: From `find_parts`.
         target: The MP4. A film there is replaced, another file never.
         base: The notebook's folder; the sound file is kept in its store of inputs.
-        crossfade_s: Length of the blend at the seams where no part goes on from the one before, in seconds.
+        crossfade_s: Length of the blend at the seams where no part continues from the previous one, in seconds.
         audio: Sound in place of that of the clips.
         title: Name of the film.
         on_progress: Is called while it is written.
@@ -193,7 +193,7 @@ def join_parts(
 
 
 def is_joined(path: Path, parts: Sequence[Part], crossfade_s: float, audio: Path | None) -> bool:
-    """Returns whether a file is the film of these very parts, joined this way."""
+    """Returns whether a file is the film of exactly these parts, joined this way."""
     try:
         record = read_embedded(path)
         film, sounds = record.get("film"), record["files"].get("audio") or []
@@ -210,7 +210,7 @@ def is_joined(path: Path, parts: Sequence[Part], crossfade_s: float, audio: Path
 
 
 def open_film(path: Path, base: Path) -> JoinedFilm:
-    """Returns a film that was written before.
+    """Reads a film from its file.
 
     Raises:
         BadRecord: The file carries no record, or one that is refused.
@@ -222,10 +222,10 @@ def open_film(path: Path, base: Path) -> JoinedFilm:
 
 
 def check_join(target: Path, crossfade_s: float, audio: Path | None) -> None:
-    """Refuses what no clips can be joined with.
+    """Refuses arguments with which no clips can be joined.
 
     Raises:
-        InputError: The target does not end in .mp4, or is there and no film of ours; the crossfade is no length of
+        InputError: The target does not end in .mp4, or is another file; the crossfade is no length of
             0 to 10 seconds; or there is no such sound file.
     """
     if not 0 <= crossfade_s <= 10:
@@ -256,7 +256,7 @@ def _reading(audio: Path) -> Iterator[None]:
 
 
 def _goes_on(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
-    """Returns whether a part begins with the last frame of the one before: by their records, else by looking."""
+    """Returns whether a part begins with the last frame of the previous one, by records or else by frames."""
     (old, old_clip), (new, new_clip) = before, after
     parent = (new.record or {}).get("parent") or {}
     if old.record is not None and parent.get("run_id") == old.record["run_id"]:

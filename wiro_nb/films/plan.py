@@ -1,11 +1,11 @@
-"""Works a film out against models, prices and ledger: what it would send and cost. Sends nothing.
+"""Plans a film against models, prices and the ledger: what would be sent, and its cost. Sends nothing.
 
-A shot that goes on from another one is a request only when that one's clip is there: its picture is part of the
-request. Until then it is checked and priced with a stand-in, and it counts as missing.
+The request of a shot that continues from another one needs that shot's clip, because it contains one of its
+frames. Until the clip exists the shot is checked and priced with a placeholder picture, and it counts as missing.
 
-A film is made again from its record: the shots as they were, joined as they were. A shot whose run this machine
-has is not made again. A record may come from a stranger; what it may decide is what `reproduce` lets it: which
-request is made, never where it goes or which file is read.
+A film can be rebuilt from its record: the same shots, joined the same way. Shots whose runs are on this machine
+are reused. Records are untrusted: as in `reproduce`, a record decides which request is made, never which service
+receives it or which file is read.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from wiro_nb.session.submission import Batch
 if TYPE_CHECKING:
     from wiro_nb.api.pricing import Estimate
 
-_STAND_IN = base64.b64decode(
+_PLACEHOLDER_PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
-"""A PNG of one pixel, in the place of a picture that is not made yet."""
+"""A one-pixel PNG that replaces a frame that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilmPlan:
-    """A film before anything of it is sent.
+    """A film before any of its shots are sent.
 
     Attributes:
         film_id: The same for the same file in the same notebook on the same service.
         title: Name of the film.
         shots: In order.
-        made: Runs that answer shots already, finished or under way, by position.
-        prices: Of each shot that is missing, by position.
-        cost: Of all that are missing.
-        origin: Where it is asked for.
-        fresh: True when nothing counts as made.
+        made: Reused runs, finished or in progress, by the position of their shot.
+        prices: Estimates of the missing shots, by position.
+        cost: Total of the missing shots.
+        origin: The notebook and cell that request it.
+        fresh: True when no earlier run is reused.
     """
 
     film_id: str
@@ -100,7 +100,7 @@ class FilmTarget:
 def plan_film(
     manager: Manager, shots: Sequence[Shot], *, title: str, origin: Origin | None = None, fresh: bool = False
 ) -> FilmPlan:
-    """Works out a film: every shot checked, what is made already, the price of the rest. Sends nothing.
+    """Plans a film: checks every shot, finds reusable runs, and prices the rest. Sends nothing.
 
     Args:
         manager: Knows models, prices, and the runs made.
@@ -111,7 +111,7 @@ def plan_film(
 
     Raises:
         UnknownModel, InvalidParameter, InvalidFile, InputError: A shot does not fit; it is named.
-        DownloadFailed: The clip that a shot goes on from is gone and cannot be had again.
+        DownloadFailed: The clip that a shot continues from is missing and cannot be downloaded again.
     """
     origin = origin or Origin()
     made: dict[int, Run] = {}
@@ -144,7 +144,7 @@ def plan_film(
 
 
 def _known_run(manager: Manager, shot: Shot, source: Run | None) -> Run | None:
-    """Returns the run that made a shot of a film before, if it is here and goes on from the same run."""
+    """Returns the run that made a shot before, if the ledger has it and it continues from the same run."""
     if not shot.run_id:
         return None
     try:
@@ -162,7 +162,7 @@ def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origi
     Args:
         manager: Knows the model.
         shot: The shot.
-        source: The finished run it goes on from; None takes a stand-in for its frame, where it goes on from one.
+        source: The finished run it continues from; None uses a placeholder for the frame, if it needs one.
         origin: Whose notebook relative paths start from.
 
     Raises:
@@ -178,7 +178,7 @@ def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origi
             values[schema.prompt_input] = values.pop("prompt")
         if shot.source:
             picture = require_picture_input(manager, schema)
-            values[picture] = _STAND_IN if source is None else f"{RUN_PREFIX}{source.id}#{shot.frame}"
+            values[picture] = _PLACEHOLDER_PNG if source is None else f"{RUN_PREFIX}{source.id}#{shot.frame}"
         return manager.prepare(schema.slug, values, origin=origin)
     except InputError as error:
         raise type(error)(
@@ -189,12 +189,12 @@ def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origi
 def batch_of(
     request: Prepared, origin: Origin, used: Sequence[Run], *, parent: Mapping[str, Any] | None = None, fresh: bool
 ) -> Batch:
-    """Returns a shot's request as it is submitted; the runs of other shots are no answer to it."""
+    """Returns the batch that submits a shot's request; runs of other shots are not reused for it."""
     return Batch([request], origin, [parent], fresh=fresh, exclude=frozenset(run.id for run in used))
 
 
 def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
-    """Refuses a film that is to be confirmed first, or that the budget does not cover as a whole.
+    """Refuses a film that needs confirmation, or whose total exceeds the budget.
 
     Raises:
         ConfirmationNeeded: As `require_confirmation`.
@@ -227,7 +227,7 @@ def _identify(service: str, notebook: str | None, title: str) -> str:
 def plan_rebuild(
     manager: Manager, source: Source, *, origin: Origin | None = None, fresh: bool = False
 ) -> tuple[FilmPlan, FilmTarget]:
-    """Works out how a film is made again, in a file that does not exist yet. Sends nothing.
+    """Plans the rebuild of a film, in a file that does not exist yet. Sends nothing.
 
     Args:
         manager: Knows models, prices and runs.
@@ -278,7 +278,7 @@ def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[S
 
 
 def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on: bool) -> dict[str, object]:
-    """Returns the inputs of a recorded run, without the picture of one that goes on from another."""
+    """Returns the inputs of a recorded run, without the picture that it continues from."""
     schema = manager.schema(str(source.record["model"]["slug"]))
     picture: Mapping[str, Any] = {require_picture_input(manager, schema): ""} if goes_on else {}
     plan = plan_source(manager, source, schema, picture, notebook_dir)

@@ -13,15 +13,15 @@ from wiro_nb.ledger.state import LedgerRow
 
 
 def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], setting_usd: Decimal | None) -> None:
-    """Refuses runs that would go over the budget of their notebook and service together.
+    """Refuses runs that together would exceed the budget of their notebook and service.
 
     Args:
-        connection: In the transaction that inserts them.
-        rows: To be inserted, of one notebook and service.
-        setting_usd: Limit of any one notebook; its own budget counts too, the lower one holds.
+        connection: A connection in the transaction that inserts the runs.
+        rows: The runs to be inserted, of one notebook and service.
+        setting_usd: Limit of each notebook in USD; the lower of this and the notebook's own budget applies.
 
     Raises:
-        BudgetExceeded: Billed and reserved money with these estimates is over the limit.
+        BudgetExceeded: Billed and reserved amounts plus these estimates exceed the limit.
     """
     own = queries.get_budget(connection, rows[0].notebook)
     limits = [limit for limit in (setting_usd, own) if limit is not None]
@@ -32,7 +32,7 @@ def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], sett
     used = spent + reserved
     known = sum((row.estimated_usd for row in rows if row.estimated_usd is not None), Decimal(0))
     is_unknown = any(row.estimated_usd is None for row in rows)
-    # Runs of unknown price may start while anything is left; what they will cost cannot be held back.
+    # Runs of unknown price may start while any budget is left; their cost cannot be reserved.
     over = used + known - limit
     if over < 0 or (over == 0 and not is_unknown):
         return

@@ -36,7 +36,7 @@ _MEANINGS: dict[int, tuple[str, str, str]] = {
 def open_database(
     path: Path, connect: Callable[[Path], sqlite3.Connection] | None, busy_timeout_s: float
 ) -> sqlite3.Connection:
-    """Opens the ledger's file, made when missing, with its tables at the latest version.
+    """Opens the ledger's file, creates it if missing, and migrates its tables to the latest version.
 
     Args:
         path: The file; it and its -wal and -shm files are readable by their owner alone (0600).
@@ -67,7 +67,7 @@ def connect_sqlite(address: Path | str, *, uri: bool = False) -> sqlite3.Connect
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Returns device and inode of a file; None where there is none."""
+    """Returns the device and inode of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -81,7 +81,7 @@ def is_corrupt(error: BaseException) -> bool:
 
 
 def ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, billed: str = "") -> LedgerError:
-    """Returns an error of SQLite or the file system in plain words, with what to do next."""
+    """Translates an error of SQLite or the file system into a `LedgerError` that says what to do next."""
     if isinstance(error, sqlite3.Error):
         unknown = ("sqlite", f"SQLite says: {error}", "%wiro verify")
         reason, meaning, hint = _MEANINGS.get(_primary_code(error), unknown)
@@ -133,7 +133,7 @@ def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
 
 
 def _make_private(path: Path) -> bool:
-    """Makes the file when it is missing, and closes it to other people; False when it can only be read.
+    """Creates the file if missing and restricts it to its owner; False when it is read-only.
 
     An existing file is never opened here. On POSIX, closing any handle of a file gives up every lock that
     this process has on it, those of SQLite's connections included: another process would then take itself for

@@ -1,4 +1,4 @@
-"""How long a run should take, from how long earlier ones took. Pure."""
+"""Forecasts the duration of a run from earlier runs. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: every run, written down before each step that may cost money.
+"""The ledger of all runs, written before each step that may cost money.
 
 The write-ahead rule: a method that writes returns only when the disk has it. What is known after a crash is then
 never less than what the service was asked to do.
@@ -202,7 +202,7 @@ class Ledger:
         return self._database.write(work)
 
     def mark_submitting(self, run_id: str, at: datetime) -> LedgerRow:
-        """Writes that the request is about to leave.
+        """Records that the request is about to be sent.
 
         Raises:
             LedgerError: With `reason` "cancelled": it was asked to be cancelled, maybe in another process.
@@ -264,11 +264,11 @@ class Ledger:
         return self._database.write(work)
 
     def mark_uncertain(self, run_id: str, message: str = "", error: dict[str, Any] | None = None) -> LedgerRow:
-        """Writes that the answer to Run was lost: the task may exist."""
+        """Records that the answer to Run was lost: the task may exist."""
         return self._step(run_id, RunState.UNCERTAIN, message=message, error=error)
 
     def finish(self, run_id: str, state: RunState, **changes: Any) -> LedgerRow:
-        """Writes the end of a run.
+        """Records the end of a run.
 
         Args:
             run_id: The run.
@@ -317,7 +317,7 @@ class Ledger:
         remember_budget(self.path, notebook, budget_usd)
 
     def repair(self, run_id: str, state: RunState, reason: str) -> LedgerRow:
-        """Sets a state against the rules; the reason is kept in the message."""
+        """Sets a state without checking the transition; the reason is kept in the message."""
 
         def work(connection: sqlite3.Connection) -> LedgerRow:
             row = queries.get(connection, run_id)
@@ -339,7 +339,7 @@ class Ledger:
         return "ok"
 
     def export_lines(self) -> Iterator[str]:
-        """Gives every run as one line of JSON, without tokens and without what concerns this machine only."""
+        """Yields every run as one line of JSON, without tokens and machine-specific fields."""
         yield from map(export_line, self.list(limit=None))
 
 

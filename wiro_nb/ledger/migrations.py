@@ -58,7 +58,7 @@ def _v2_sweeps(connection: sqlite3.Connection) -> None:
 
 
 def _v3_media(connection: sqlite3.Connection) -> None:
-    """Adds the contents runs have made, so that an input file tells which run it came from.
+    """Adds the hashes of generated files, so that an input file identifies the run that made it.
 
     Triggers keep the table in step with `runs.outputs`, whichever function writes them. Frames taken out of a
     clip are added when they are taken; `frame` is NULL for whole files.
@@ -91,12 +91,12 @@ def _v3_media(connection: sqlite3.Connection) -> None:
 
 
 def _v4_cancels(connection: sqlite3.Connection) -> None:
-    """Adds the request to cancel: it outlives its process, and reaches the one that has the run."""
+    """Adds the cancel request, which survives its process and reaches the process that drives the run."""
     connection.execute("ALTER TABLE runs ADD COLUMN cancel_at TEXT")
 
 
 def _v5_compute_time(connection: sqlite3.Connection) -> None:
-    """Names the seconds of work so. Rows rebuilt from sidecars had the wall time of their record instead."""
+    """Renames the compute time. Rows rebuilt from sidecars held the wall time of their record instead."""
     connection.execute("ALTER TABLE runs RENAME COLUMN elapsed_s TO compute_s")
     connection.execute(
         """

@@ -33,7 +33,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Where a content comes from: the run, which of its outputs, and the frame (None: the whole file)."""
+    """The origin of a file's content: the run, the index of its output, and the frame (None: the whole file)."""
 
     run_id: str
     output: int

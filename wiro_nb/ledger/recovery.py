@@ -1,7 +1,7 @@
-"""Replaces a damaged or lost ledger: its rows come from what can still be read of it, and from the runs' folders.
+"""Rebuilds a damaged or lost ledger from its readable rows and from the records in the runs' folders.
 
-Every finished run left its record in its folder. Which folders and budgets there are stands in plain lists beside
-the ledger, because a damaged ledger cannot tell.
+Every finished run has its record in its folder. The folders and budgets are also listed in text files beside the
+ledger, because they cannot be read from a damaged one.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _OUTPUT_FIELDS = {item.name for item in fields(RunOutput)}
 def replace_damaged(
     path: Path, open_database: Callable[[Path], sqlite3.Connection], copy_rows: CopyRows
 ) -> str | None:
-    """Puts a new file in place of a damaged or lost one; one process at a time does it.
+    """Replaces a damaged or lost file with a new one; one process at a time.
 
-    The new file is whole before it takes the old one's place, which is kept under another name: dying half-way
-    loses nothing.
+    The new file is complete before it replaces the old one, which is kept under another name, so a crash in
+    between loses nothing.
 
     Returns:
         A sentence for the user; None when the file is sound (again).
@@ -76,7 +76,7 @@ def replace_damaged(
 
 
 def is_lost(path: Path) -> bool:
-    """True where the file is missing or empty although runs were noted beside it: this is no first start."""
+    """True when the file is missing or empty although run folders are listed beside it: not a first start."""
     return not (path.exists() and path.stat().st_size) and path.with_name(_FOLDERS_NAME).exists()
 
 
@@ -127,7 +127,7 @@ def _is_damaged(path: Path) -> bool:
 def copy_rows(
     connection: sqlite3.Connection, damaged: Path, rebuild: Callable[[], Iterable[LedgerRow]] | None
 ) -> str:
-    """Fills a new ledger from a damaged or lost one first, and from sidecars for what is missing.
+    """Fills a new ledger from the readable rows of the old one, then from sidecars for runs that are missing.
 
     The damaged file comes first because only it knows the tasks in flight and their tokens.
 
@@ -207,7 +207,7 @@ def known_folders() -> dict[str, list[str]]:
 
 
 def remember_budget(ledger: Path, notebook: str | None, budget_usd: Decimal | None) -> None:
-    """Notes a budget beside the ledger as well; None for none."""
+    """Writes a budget to the list beside the ledger; None removes it."""
     _append_line(ledger.with_name(_BUDGETS_NAME), f"{money_text(budget_usd) or ''}\t{notebook or ''}")
 
 
@@ -237,7 +237,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def rows_from_sidecars(folders: Mapping[str, Sequence[str]]) -> Iterator[LedgerRow]:
-    """Gives a row for every record found in the runs' folders; what cannot be read is passed over.
+    """Yields a row for every record in the runs' folders; unreadable ones are skipped.
 
     Args:
         folders: Each with what its runs may have been made for, as `known_folders` returns them.

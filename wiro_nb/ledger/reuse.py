@@ -19,9 +19,9 @@ class Reuse:
     """Which earlier runs may answer a request.
 
     Attributes:
-        also: Ids of runs that count as in scope: those the notebook's file names.
-        exclude: Ids of runs that are no answer: the execution of this cell has them already.
-        is_rerun: True takes only runs with the same parent: the run that is made again is no answer.
+        also: Ids of runs that count as in scope: those recorded in the notebook's file.
+        exclude: Ids of runs that are not reused, because this execution of the cell has returned them already.
+        is_rerun: True reuses only runs with the same parent, never the run that is made again.
     """
 
     also: Collection[str] = ()
@@ -34,12 +34,12 @@ def answer_plans(
 ) -> list[LedgerRow]:
     """Returns for each planned run the earlier run that answers its request, else the planned run itself.
 
-    An earlier run answers one of them only: two equal requests of one call mean two runs.
+    An earlier run answers only one of them: two equal requests in one call mean two runs.
 
     Args:
-        connection: Of the ledger; inserting asks it inside the transaction.
-        rows: Planned, whether they are in the ledger already or not.
-        reuse: Which earlier runs may answer; None: none.
+        connection: The ledger's connection; inserts call this inside their transaction.
+        rows: Planned runs, in the ledger or not yet.
+        reuse: Which earlier runs may be reused; None for none.
     """
     if reuse is None:
         return list(rows)
@@ -55,12 +55,11 @@ def _find_answer(
 ) -> LedgerRow | None:
     """Returns the run that already answers a request, or None.
 
-    It is a run of the same request, service, account and scope that succeeded, is under way, or is uncertain. One
-    that was asked to be cancelled is no answer while it ends. A success comes before one under way, one of the
-    scope before one that the notebook's file brought along, one that was made for the same point of a sweep before
-    others, and a later one before an earlier one.
+    It has the same request, service, account and scope, and succeeded, is in progress, or is uncertain. A run with
+    a pending cancel request is not reused. Preference, in this order: succeeded runs, runs of the same scope over
+    those recorded in the notebook's file, runs of the same sweep point, the latest run.
     """
-    # The plus keeps SQLite from the indexes of columns that nearly all rows share.
+    # The unary plus keeps SQLite from using indexes of columns with few distinct values.
     found = connection.execute(
         f"""
         SELECT {WHOLE_ROW} FROM runs

@@ -22,7 +22,7 @@ _LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until", "
 
 
 def time_text(moment: datetime | None) -> str | None:
-    """Returns UTC as text of one width, so that texts sort as times do."""
+    """Returns a UTC time as fixed-width text, so that texts sort chronologically."""
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -69,7 +69,7 @@ def json_text(value: Any) -> str | None:
 
 
 def clean_text(text: str) -> str:
-    """Returns text that UTF-8 can hold."""
+    """Returns text that UTF-8 can encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

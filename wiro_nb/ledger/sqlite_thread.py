@@ -31,7 +31,7 @@ _LARGEST_BATCH = 64
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """A call that waits for the thread. It is `done` once made, whether it returned or raised."""
+    """A queued call. It is `done` after it has returned or raised."""
 
     work: Callable[[], Any]
     future: Future[Any] = field(default_factory=Future)
@@ -88,7 +88,7 @@ class Database:
         self._failure: BaseException | None = None
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Hands a call to the thread; it may use `read` and `write`.
+        """Queues a call for the thread; it may use `read` and `write`.
 
         Args:
             work: May be made again: after a damaged file was replaced, or when another call was cancelled.
@@ -107,7 +107,7 @@ class Database:
         return call.future
 
     def call(self, work: Callable[[], T]) -> T:
-        """Makes a call and waits for it; inside another call it becomes a part of that one.
+        """Makes a call on the thread and waits for it; a nested call runs as part of the outer one.
 
         Raises:
             LedgerError: As SQLite failed, in plain words; nothing was changed.
@@ -126,7 +126,7 @@ class Database:
         return self.call(lambda: work(self._opened()))
 
     def write(self, work: Callable[[sqlite3.Connection], T], *, billed: str = "") -> T:
-        """Runs `work` in a write transaction, durable when this returns; all of it happens or nothing.
+        """Runs `work` in one atomic write transaction, durable when this returns.
 
         Args:
             work: Gets the connection.
@@ -140,7 +140,7 @@ class Database:
         return notices
 
     def close(self) -> None:
-        """Makes the calls that wait, then closes the connection; the next use opens it again."""
+        """Makes the queued calls, then closes the connection; the next use reopens it."""
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
@@ -157,7 +157,7 @@ class Database:
         self._disconnect()
 
     def _make_next(self) -> bool:
-        """Makes the calls that wait; False when the thread is to end."""
+        """Makes the queued calls; False when the thread must stop."""
         waiting = [self._calls.get()]
         with suppress(Empty):
             while waiting[-1] is not None and len(waiting) < _LARGEST_BATCH:

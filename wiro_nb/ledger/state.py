@@ -1,4 +1,4 @@
-"""What is known of a run: its row in the ledger, and the snapshot that adds live progress to it."""
+"""The state of a run: its ledger row, and the snapshot that adds live progress to it."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(LedgerRow):
-    """A run at one moment: its row in the ledger with what the row does not keep, and progress that is newer.
+    """An immutable snapshot of a run: its ledger row, newer progress, and values that the row does not keep.
 
     Immutable: a change makes a new one with a higher `version`.
 
@@ -283,7 +283,7 @@ class Snapshot(LedgerRow):
         return self.with_changes(changes)
 
     def with_changes(self, changes: Mapping[str, Any]) -> Snapshot:
-        """Returns a copy with other values: what `dataclasses.replace` does, in a third of its time."""
+        """Returns a copy with other values, like `dataclasses.replace` in a third of the time."""
         changed = object.__new__(Snapshot)
         for name in _SNAPSHOT_FIELDS:
             _set(changed, name, changes[name] if name in changes else getattr(self, name))

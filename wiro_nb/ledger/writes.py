@@ -1,7 +1,7 @@
 """Writes of the ledger as functions on a connection: changes of a row, leases, budgets.
 
-A lease says which process tracks a run. A kernel that dies cannot say so: it holds its runs only until the lease
-ends, or until another kernel on the same machine finds its process gone; then that one may take them.
+A lease names the process that drives a run. The leases of a killed process end when they expire, or when another
+process on the same machine finds it gone; then that process may take over its runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _assign(connection: sqlite3.Connection, run_id: str, changes: Mapping[str, A
 
 
 def request_cancel(connection: sqlite3.Connection, run_id: str, at: datetime) -> LedgerRow:
-    """Writes that the user wants a run cancelled; the process that has it, now or later, does it."""
+    """Records a cancel request; the process that drives the run, now or later, performs it."""
     row = queries.get(connection, run_id)
     if row.state.is_final or row.cancel_at is not None:
         return row
@@ -50,12 +50,12 @@ def write_progress(connection: sqlite3.Connection, progress: Mapping[str, Mappin
 
 
 def note_frame(connection: sqlite3.Connection, sha256: str, run_id: str, output: int, frame: int) -> None:
-    """Notes that a picture of this content is a frame of a run's clip; `frame` as the caller counts it."""
+    """Records that a picture with this hash is a frame of a run's clip; `frame` as the caller counts it."""
     connection.execute("INSERT OR IGNORE INTO media VALUES (?, ?, ?, ?)", (sha256, run_id, output, frame))
 
 
 def forget(connection: sqlite3.Connection, run_id: str) -> None:
-    """Takes a run off the lists. Its cost still counts as spent; its files stay.
+    """Hides a run from the lists. Its cost still counts as spent; its files are kept.
 
     Raises:
         LedgerError: The run is in flight.
@@ -84,7 +84,7 @@ def new_owner() -> str:
 
 
 def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime, ttl_s: float) -> bool:
-    """Takes a run that is free or one's own, or whose lease has ended, or whose owner is dead.
+    """Acquires the lease of a run that is free or already held, has expired, or whose owner has exited.
 
     Returns:
         False when another process holds it, or the run has ended.
@@ -109,7 +109,7 @@ def claim(connection: sqlite3.Connection, run_id: str, owner: str, now: datetime
 
 
 def is_dead(owner: str | None) -> bool:
-    """True when a process of this machine surely does not run any more: its lease need not be waited for."""
+    """True when the owner is a process of this machine that has certainly exited: its lease is free."""
     process_id, _, rest = (owner or "").partition("-")
     # On Windows asking this way would end the process; there the lease has to run out.
     if rest.rpartition("-")[0] != socket.gethostname() or not process_id.isdecimal() or sys.platform == "win32":
@@ -138,7 +138,7 @@ def cancel_requests(connection: sqlite3.Connection, owner: str) -> frozenset[str
 
 
 def release(connection: sqlite3.Connection, owner: str, run_id: str | None = None) -> int:
-    """Gives up one run, or all that the owner holds; returns how many."""
+    """Releases the lease of one run, or of all that the owner holds; returns how many."""
     changed = connection.execute(
         """
         UPDATE runs SET lease_owner = NULL, lease_until = NULL

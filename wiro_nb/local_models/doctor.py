@@ -1,4 +1,4 @@
-"""What this machine can run, and why not. Looks at the interpreter that generates, its GPUs, memory and disk."""
+"""Checks what this machine can run: the interpreter that generates, its GPUs, memory and disk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What generates here.
+    """The interpreter and hardware that generate.
 
     Attributes:
         python: The interpreter that generates.

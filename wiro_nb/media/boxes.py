@@ -56,7 +56,7 @@ class Box:
         return [child for child in self.children or () if child.type == name]
 
     def to_bytes(self) -> bytes:
-        """Returns the box as it stands in a file."""
+        """Returns the serialised box."""
         body = self.payload
         if self.children is not None:
             body = self.prefix + b"".join(child.to_bytes() for child in self.children)

@@ -1,6 +1,6 @@
 """Joins clips into one MP4: copies their streams where they agree, else encodes everything again. Needs PyAV.
 
-At a seam where a clip goes on from the one before, the same frame stands twice. The last one of the clip before
+Where a clip continues from the previous one, the same frame occurs twice. The last one of the clip before
 is left out. A copied stream can lose its last frame only where that is also the last one in decoding order: then
 no other frame refers to it.
 """
@@ -152,7 +152,7 @@ def plan_join(
 
     Args:
         clips: At least two, from `read_clip`.
-        continues: For each clip whether it goes on from the last frame of the one before.
+        continues: For each clip, whether it continues from the last frame of the previous one.
         crossfade_s: Length of the blend at each other seam, in seconds.
         has_audio: True when a sound file replaces the clips' own sound.
 

@@ -1,4 +1,4 @@
-"""Facts about an MP4 and the texts beside its media, with the standard library only.
+"""Reads the properties and text tags of an MP4 and writes its comment, using only the standard library.
 
 A file is never changed in place: a copy with the new text is written beside it, read back, and then
 takes its place.

@@ -1,6 +1,6 @@
 """Text tags inside a `moov` box: metadata keys, tags as iTunes writes them, and QuickTime's user data.
 
-Every text that is not one of ours (`marks`) belongs to another program and stays.
+Every text without one of the `marks` belongs to another program and is kept.
 Source: the QuickTime File Format Specification, "Metadata" and "User data atoms".
 """
 

@@ -1,4 +1,4 @@
-"""Text chunks in a PNG: our record, and beside it what other programs read.
+"""Reads and writes PNG text chunks: the record, and settings that other programs read.
 
 Source: PNG Specification (Third Edition), sections 5.3 and 11.3.3.4 (iTXt).
 """

@@ -1,4 +1,4 @@
-"""What a file says of itself: its type, a picture's size, and the texts of Matroska, JPEG and WebP (only read).
+"""Detects media types and picture sizes, and reads the text tags of Matroska, JPEG and WebP.
 
 Source: RFC 8794 (EBML); RFC 9559 (Matroska), section 5.1.8; TIFF 6.0, section 2; Exif 2.32 (CIPA DC-008), section
 4.6.5 (UserComment); ITU-T T.81 (JPEG), annex B; RFC 9649 (WebP), section 2.

@@ -1,4 +1,4 @@
-"""Service, account and money: the functions behind `%wiro`, `budget`, `spent`, `use`, `login` and `logout`."""
+"""Service, account and budget: the functions behind `%wiro`, `budget`, `spent`, `use`, `login` and `logout`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy of the bridge: which records the notebook gets, which outputs are repaired, and the results of forms.
+"""Policy of the document bridge: which records are written to the notebook, and which outputs are repaired.
 
 Output metadata always has the record; the notebook's own metadata is the index that survives cleared
 outputs. An update by display id never lands after a page was loaded again, so the handshake of a
@@ -34,7 +34,7 @@ _MOST_RUNS = 200
 
 
 class Bridge:
-    """The kernel's half of the bridge; the widget is made when the first run needs it."""
+    """The kernel side of the document bridge; its widget is created when the first run needs it."""
 
     def __init__(self) -> None:
         self._widget: BridgeWidget | None = None

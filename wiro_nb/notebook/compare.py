@@ -1,4 +1,4 @@
-"""Two to four runs side by side: which settings and results differ, the clips in step, and the static form."""
+"""Compares two to four runs side by side: settings and results that differ, and synchronised clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads and unloads the extension. Everything that is put into the shell is taken out again.
+"""Loads and unloads the extension. Unloading removes everything that loading added to the shell.
 
 Google Colab shows widgets of other packages only after a setting; what to type is said when the extension loads.
 Source: `google/colab/output/_widgets.py` in googlecolab/colabtools.
@@ -39,7 +39,7 @@ def missing_widgets_hint() -> str | None:
 
 
 def load(shell: Any) -> None:
-    """Registers magics and completion, and takes up this notebook's unfinished runs.
+    """Registers magics and completion, and resumes this notebook's unfinished runs.
 
     Args:
         shell: The IPython shell.
@@ -62,7 +62,7 @@ def load(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Takes everything out of the shell, closes the manager, and leaves finished outputs as they are."""
+    """Removes everything from the shell and closes the manager; finished outputs stay as they are."""
     magics = _find_magics(shell)
     if magics is None:
         return
@@ -89,7 +89,7 @@ def unload(shell: Any) -> None:
 
 
 def let_through_without_body(lines: list[str]) -> list[str]:
-    """Gives a lone `%%wiro ...` or `%%wiro_film` line an empty line below it, so that the magic itself can answer.
+    """Appends an empty line to a lone `%%wiro ...` or `%%wiro_film` line, so that the magic handles it.
 
     Args:
         lines: A cell's, with their line ends.

@@ -1,4 +1,4 @@
-"""Live views: outputs that show a widget beside their static form, until they are closed."""
+"""Live views: outputs that show a widget, with a static form that remains when the widget is closed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 _INTERVAL_S = 0.2
 Handle = TypeVar("Handle")
 open_views: list[LiveView[Any] | FormController] = []
-"""What is open, oldest first; it ends when the extension is unloaded."""
+"""Open views and forms, oldest first; all are closed when the extension is unloaded."""
 
 
 class LiveView(Generic[Handle]):
@@ -31,11 +31,11 @@ class LiveView(Generic[Handle]):
 
     Args:
         handle: What is shown.
-        name: Part of its display id, which is its own: two cells may show one run.
+        name: Part of its display id, which is unique: two cells may show the same run.
     """
 
     most_open = 20
-    """One more closes the oldest that `can_close`, which leaves its static form."""
+    """Opening one more closes the oldest view that `can_close`; its static form remains."""
     can_close = True
 
     def __init__(self, handle: Handle, name: str) -> None:
@@ -97,7 +97,7 @@ class LiveView(Generic[Handle]):
                 self._publish(update=True)
 
     def close(self) -> None:
-        """Puts the static form in the place of the widget; a second call does nothing."""
+        """Replaces the widget with the static form; a second call does nothing."""
         with self._lock:
             widget, self.widget = self.widget, None
             if widget is None:
@@ -108,7 +108,7 @@ class LiveView(Generic[Handle]):
         widget.close()
 
     def schedule(self) -> None:
-        """Shows soon what has changed; changes in quick succession are shown together (any thread)."""
+        """Schedules an update; changes in quick succession are shown together (any thread)."""
         with self._timer_lock:
             if self._is_scheduled or self.widget is None:
                 return

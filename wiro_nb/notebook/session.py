@@ -1,4 +1,4 @@
-"""The state of this kernel: preferences, the latest run, notices, the schemas seen; and how runs are named.
+"""The state of this kernel: preferences, the latest run, notices, cached schemas; and lookup of runs by name.
 
 There is one object a process, as one process is one kernel. It makes the manager at first use and sets its
 preferences; nothing heavy is imported before that.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preferences(Settings):
-    """What a user may set, by `WiroMagics`: settings of the manager, and those of the notebook alone.
+    """User preferences, set through `WiroMagics`: settings of the manager, and notebook-only ones.
 
     Attributes:
         service: Service of new runs; None chooses as `services.resolve_service` does.

@@ -1,4 +1,4 @@
-"""Limits the messages a second over all cards, so that a kernel with a thousand runs stays responsive.
+"""Limits the message rate of all cards together, so that a kernel with a thousand runs stays responsive.
 
 Each run notifies its listeners at most ten times a second; with many runs that is still too much for the
 connection to the page. Moving cards therefore take turns, the one that waited longest first, each with its newest
@@ -18,7 +18,7 @@ CARD_MESSAGES_PER_S = 50
 
 
 class Throttle:
-    """Passes updates on at a bounded rate. Belongs to the thread of one loop: the one on which runs change.
+    """Forwards updates at a bounded rate. Not thread-safe: use it only on the loop on which runs change.
 
     Args:
         per_s: Most updates in any second.
@@ -41,12 +41,12 @@ class Throttle:
         self._timer_until: float | None = None
 
     def offer(self, key: Hashable, send: Callable[[], None]) -> None:
-        """Sends now or in its turn; a newer offer of the same key takes the older one's place."""
+        """Sends now or as soon as the rate allows; a newer update of the same key replaces the older one."""
         self._waiting[key] = send
         self._send_some()
 
     def drop(self, key: Hashable) -> None:
-        """Forgets what waits under a key: it has ended."""
+        """Drops the pending update of a key."""
         self._waiting.pop(key, None)
 
     def _send_some(self) -> None:

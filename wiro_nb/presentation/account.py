@@ -1,4 +1,4 @@
-"""Service, account and money of a notebook: what `%wiro`, `%wiro budget` and `%wiro spent` show."""
+"""Static outputs of `%wiro`, `%wiro budget` and `%wiro spent`: service, account, budget and spending."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Argument:
 
     @property
     def usage(self) -> str:
-        """The argument as it stands in a usage line."""
+        """The argument as shown in a usage line."""
         more = " ..." if self.repeats else ""
         return self.name + more if self.required else f"[{self.name}{more}]"
 
@@ -64,7 +64,7 @@ class Flag:
 
     @property
     def usage(self) -> str:
-        """The option as it stands in a usage line."""
+        """The option as shown in a usage line."""
         more = " ..." if self.repeats else ""
         return f"[{self.name} {self.value}{more}]" if self.value else f"[{self.name}]"
 

@@ -1,4 +1,4 @@
-"""A film as people read it: one player, and a strip of its shots; each poster opens the film at its shot."""
+"""Static output of a film: one player and a strip of its shots, whose posters open the film at their shot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_PROMPT = 90
 
 @dataclass(frozen=True, slots=True)
 class ShotTile:
-    """What the strip says of one shot.
+    """One shot in the strip.
 
     Attributes:
         name: Of the shot.
@@ -85,7 +85,7 @@ def film_output(
 
 
 def plan_output(plan: FilmPlan) -> Output:
-    """Returns the shots of a film that is not sent: what each goes on from, its model, its price."""
+    """Returns the shots of a film that is not sent: the source, model and price of each."""
     heads = ("", "shot", "goes on from", "model", "prompt", "price")
     rows = [_plan_row(plan, place) for place in range(len(plan.shots))]
     lines = ("  " + "  ".join(str(cell) for cell in row if cell) for row in rows)

@@ -1,4 +1,4 @@
-"""Formats numbers, amounts, times and progress as people read them, and parses amounts."""
+"""Formats numbers, amounts, times and progress for display, and parses amounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models and requests as people read them: the list, the inputs of one, and what a run would send and cost."""
+"""Static outputs about models and requests: model list, inputs of a model, preview of a request and its cost."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def _limits(parameter: Parameter) -> str:
 
 
 def form_output(schema: ModelSchema, cell: str) -> Output:
-    """Returns what stands in for a form where no widget can be shown.
+    """Returns the static form of a model, shown where widgets are not available.
 
     Args:
         schema: The model.

@@ -1,4 +1,4 @@
-"""What commands return and cells display: HTML, the same as plain text, and what belongs to both."""
+"""Displayable results of commands: the same content as HTML and as plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Static outputs about reproducing runs: how two came out, and what verify found."""
+"""Static outputs about reproducing runs: comparisons, run trees, and the findings of `verify`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEVELS = {"problem": FAILED, "note": LOST, "ok": DONE}
 
 
 def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> Output:
-    """Returns how two sides came out, with a plot where frames differ.
+    """Returns the result of a comparison, with a plot where frames differ.
 
     Args:
         comparison: What was found.

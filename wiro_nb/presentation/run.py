@@ -1,4 +1,4 @@
-"""A run as people read it: its facts and settings, and the static output that a saved notebook keeps.
+"""Static output of a run: its facts, settings and clips, as a saved notebook keeps it.
 
 The static output is readable without a kernel and in an untrusted notebook. The clip is a relative link: 160 bytes
 in place of 760 KB, and it plays in a trusted and an untrusted notebook and in HTML exported beside the file.
@@ -88,7 +88,7 @@ def run_facts(snapshot: Snapshot) -> dict[str, str]:
 
 
 def _continues(parent: Mapping[str, Any] | None) -> str:
-    """Returns which run a run goes on from, and at which frame."""
+    """Returns which run and frame a run continues from."""
     frame = (parent or {}).get("frame")
     if not parent or not isinstance(frame, int):
         return ""
@@ -125,7 +125,7 @@ class Note:
 
 
 def run_notes(snapshot: Snapshot) -> list[Note]:
-    """Returns what happened to a run that has ended or may have, and what can be done about it."""
+    """Returns notes about how a run ended or may have ended, and what to do about it."""
     if snapshot.state is RunState.FAILED:
         code = snapshot.exit_code
         notes = [Note(snapshot.message or "The service gave no reason.")]
@@ -150,7 +150,7 @@ def run_notes(snapshot: Snapshot) -> list[Note]:
 
 
 def next_command(snapshot: Snapshot) -> str:
-    """Returns the one command worth typing next."""
+    """Returns the most useful next command."""
     if snapshot.state is RunState.SUCCEEDED and any(output.problem for output in snapshot.outputs):
         return f"%wiro download {snapshot.short_id}"
     return f"%wiro {'rerun' if snapshot.state.is_final else 'show'} {snapshot.short_id}"

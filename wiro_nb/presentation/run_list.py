@@ -1,4 +1,4 @@
-"""Lists of runs: which runs a list shows, and the table it shows them in."""
+"""Lists of runs: filters, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def format_run_cost(snapshot: Snapshot) -> str:
 def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
     """Returns the seed and the first short settings that tell runs apart.
 
-    With the model's schema they stand in its order, those that are not the default first, choices by their label.
+    With the model's schema they follow its order, non-default ones first, choices by their label.
     """
     seed = str((snapshot.seed or {}).get("parameter") or "")
     parts = [f"seed {snapshot.seed['value']}"] if snapshot.seed and snapshot.seed.get("value") else []

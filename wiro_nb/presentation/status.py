@@ -1,4 +1,4 @@
-"""The status of a run as people see it: one table for cards, grids, tables, filters and the command line."""
+"""The displayed status of a run: one table for cards, grids, lists, filters and the command line."""
 
 from __future__ import annotations
 

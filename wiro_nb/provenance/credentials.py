@@ -1,4 +1,4 @@
-"""Content Credentials (C2PA): whose a clip or picture carries, whether they are valid, and signing of one's own.
+"""Content Credentials (C2PA): reads and validates those of clips and pictures, and signs new files.
 
 It is done by c2pa-python where that is installed (`pip install "wiro_nb[c2pa]"`), without any request. Files are
 signed only where `WIRO_SIGN_CERTIFICATE` and `WIRO_SIGN_KEY` name a certificate chain and its key (PEM).
@@ -38,7 +38,7 @@ class Credentials(NamedTuple):
 
 
 def describe_credentials(path: Path) -> Credentials | None:
-    """Returns what is known of a file's credentials, or None where it carries none."""
+    """Describes a file's credentials; None if it has none."""
     if not has_credentials(path):
         return None
     try:

@@ -28,7 +28,7 @@ from wiro_nb.provenance.record import check_record
 
 
 class _Format(NamedTuple):
-    """How a type of file carries a text beside its media data."""
+    """How one file type stores text beside its media data."""
 
     write: Callable[[Path, str, str, str], None]
     hash_media: Callable[[Path], str]

@@ -64,7 +64,7 @@ def find_records(
 
 
 def find_settings(source: str | Path) -> dict[str, Any] | None:
-    """Returns what another program than wiro_nb wrote into a clip or picture of how it was made."""
+    """Returns the generation settings that another program embedded in a clip or picture."""
     path = expand_user(Path(source))
     try:
         if not path.is_file():

@@ -1,6 +1,6 @@
-"""How the outputs of a record were made: the facts of a service on one's own machine, and the digital source type.
+"""How the outputs of a record were made: facts that a local service reports, and the digital source type.
 
-A record may come from a stranger, so nothing here trusts the shape of its field `made_by`.
+Records are untrusted, so nothing here relies on the shape of the field `made_by`.
 Source: IPTC, "Digital Source Type" (https://cv.iptc.org/newscodes/digitalsourcetype/); Adobe, "XMP Specification
 Part 3: Storage in Files".
 """
@@ -37,7 +37,7 @@ def made_by_summary(record: Mapping[str, Any]) -> str:
 
 
 def made_by_notes(record: Mapping[str, Any]) -> list[str]:
-    """Returns what stood in for a setting that could not be followed, as sentences."""
+    """Returns the substitutions for settings that could not be applied, as sentences."""
     notes = _facts(record).get("notes")
     return [str(note)[:_LONGEST_FACT] for note in notes[:_MOST_NOTES]] if isinstance(notes, list) else []
 

@@ -87,7 +87,7 @@ def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[
 
 
 def is_record(value: Any) -> bool:
-    """True for what has the outline of a record: a format and a run id."""
+    """True for a value that looks like a record: it has a format and a run id."""
     return isinstance(_fields(value).get("run_id"), str) and "format" in value
 
 

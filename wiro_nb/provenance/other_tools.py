@@ -1,7 +1,7 @@
-"""Reads the settings that other programs write into clips and pictures, and writes ours as they read them.
+"""Reads generation settings that other programs embed in clips and pictures, and writes settings in their format.
 
-Known are the text `parameters` of A1111 and Civitai, and the graph that ComfyUI writes as `prompt`, also inside
-a JSON comment. Only what is certain gets a name of ours; the rest is listed as it stands.
+Supported are the text `parameters` of A1111 and Civitai, and the graph that ComfyUI writes as `prompt`, also
+inside a JSON comment. Only unambiguous settings get the names used here; the rest is listed unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads JSON files from unknown sources; each kind of damage is refused with one sentence. Writes `run.json`.
+"""Reads JSON files from untrusted sources, refusing each kind of damage with one sentence, and writes `run.json`.
 
 `run.json`, the sidecar beside a clip, holds the run's record for people and programs.
 """
@@ -15,7 +15,7 @@ from wiro_nb.files import write_atomically
 from wiro_nb.provenance.record import check_record
 
 MAX_DEPTH = 200
-"""Levels of lists and objects; deeper ones are none of ours and would exhaust the interpreter's stack."""
+"""Maximum nesting of lists and objects. Deeper JSON would exhaust the interpreter's stack."""
 SIDECAR_NAME = "run.json"
 _line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
@@ -29,7 +29,7 @@ def is_there(path: Path) -> bool:
 
 
 def require_file(path: Path) -> None:
-    """Refuses what is there but no file: a pipe or a device would be waited for, or read, for ever.
+    """Refuses paths that exist but are not regular files: reading a pipe or a device might never end.
 
     Raises:
         BadRecord: It is neither a file nor absent.

@@ -48,7 +48,7 @@ def record_schema() -> dict[str, Any]:
 
 
 def validate_record(record: Any) -> list[str]:
-    """Returns what does not fit, one line each ("outputs/0/sha256: ..."); empty when all fits."""
+    """Returns the validation problems, one line each ("outputs/0/sha256: ..."); empty when all fits."""
     return list(_problems(record, record_schema(), ""))
 
 
@@ -89,7 +89,7 @@ def _has_type(value: Any, names: str | list[str]) -> bool:
 
 
 def canonical_json(value: Any) -> str:
-    """Returns the one text form of a JSON value that hashes are taken over.
+    """Returns the canonical text of a JSON value, which hashes are computed over.
 
     Args:
         value: JSON data; datetimes become ISO 8601 text in UTC, decimals plain text.
@@ -182,7 +182,7 @@ def _environment() -> dict[str, str]:
 
 
 def check_record(record: Any, *, source: str = "record", ignore_hash: bool = False) -> dict[str, Any]:
-    """Returns the record, or refuses it.
+    """Validates a record and returns it.
 
     Args:
         record: Parsed JSON. Fields of later versions are kept and ignored.
@@ -203,7 +203,7 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
         )
     try:
         own_hash = hash_record(record)
-    except (ValueError, TypeError, RecursionError):  # NaN, infinity, too deep: no record of ours has them
+    except (ValueError, TypeError, RecursionError):  # NaN, infinity, or nested too deeply
         if ignore_hash:
             reason = "NaN, infinity, too many levels"
             raise BadRecord(f"{source} holds values that no record can hold ({reason})") from None

@@ -1,4 +1,4 @@
-"""Finds what a shared file must not hold: keys and tokens, addresses with a login, paths of this machine.
+"""Finds what a shared file must not contain: keys and tokens, URLs with credentials, paths of this machine.
 
 Every pattern takes time in proportion to the text, whatever the text is.
 """
@@ -26,7 +26,7 @@ _WORD = re.compile(r"[A-Za-z0-9_\-]{6,}")
 
 @dataclass(frozen=True, slots=True)
 class SecretFinding:
-    """Something a shared file must not hold.
+    """A finding in a file: a secret, a URL with credentials, or a local path.
 
     Attributes:
         label: What it is.

@@ -1,1 +1,1 @@
-"""Runs made again from their records, compared with each other, and verified."""
+"""Reruns runs from their records, compares them, and verifies their files."""

@@ -1,4 +1,4 @@
-"""Makes a run again from anything that is left of it: a clip, a notebook, a sidecar, the ledger.
+"""Plans the rerun of a recorded run, found by its clip, notebook, sidecar or ledger row.
 
 A record may come from a stranger. It decides what is asked for, never where it goes or what is read: the request
 goes to the service that is in use, input files come from stores of inputs by their content.
@@ -93,7 +93,7 @@ class Replay:
 
     @property
     def parent(self) -> dict[str, Any]:
-        """What the new run's record says of the old one."""
+        """The parent entry for the new run's record."""
         return {"run_id": self.source.run_id, "output": None}
 
     @property
@@ -112,7 +112,7 @@ def quote_name(text: str) -> str:
 def find_sources(
     manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
 ) -> list[Source]:
-    """Returns the records that a user's word means.
+    """Finds the records that a source names.
 
     Args:
         manager: Its ledger is asked for ids.
@@ -148,7 +148,7 @@ def _name_of(found: FoundRecord, path: Path) -> str:
 def find_source(
     manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
 ) -> Source:
-    """Returns the one record that a user's word means.
+    """Finds the one record that a source names.
 
     Raises:
         UnknownRun: None or several. BadRecord: as `find_sources`.

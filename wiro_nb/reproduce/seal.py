@@ -1,4 +1,4 @@
-"""Seals a notebook with the records of its runs, also of those that no output shows.
+"""Seals a notebook with the records of its runs, including runs that no output shows.
 
 A run that a cell made with `wiro_nb.run` and did not display is found in the ledger by the cell's source and the
 time in which papermill or nbclient executed it.

@@ -126,7 +126,7 @@ def verify_paths(
 
     Args:
         paths: Files or folders; folders are searched through, hidden ones left out.
-        read_ledger: Looks up what the ledger says of a run.
+        read_ledger: Looks up a run in the ledger.
         secrets: Keys, secrets and task tokens of this person; their presence anywhere is a problem.
 
     Returns:
@@ -219,7 +219,7 @@ def _verify_outputs(
 
 
 def _verify_clip(record: Mapping[str, Any], path: Path, where: str, index: _FileIndex) -> Finding:
-    """Checks the very file that was named, wherever it lies now; others of its run are not asked about."""
+    """Checks exactly the named file, wherever it is now; other files of its run are not checked."""
     outputs = [output for output in record["outputs"] if output.get("sha256")]
     if any(index.matches(path, output) for output in outputs):
         return Finding("ok", "file", where, f"{path.name} is there and unchanged")
@@ -227,7 +227,7 @@ def _verify_clip(record: Mapping[str, Any], path: Path, where: str, index: _File
 
 
 def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Finding]:
-    """Looks whether the record inside a clip is the one that stands beside it."""
+    """Checks that the record inside a clip matches the one beside it."""
     if not carries_records(place):
         return
     try:

@@ -1,4 +1,4 @@
-"""The application: the REST endpoints, one method each, and the sandbox's own endpoints for tests."""
+"""The ASGI application: REST endpoints, one method each, and the sandbox's test endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox's models and their prices: the bundled models, and a few of its own with every type of input.
+"""The sandbox's models and prices: the bundled models, and test models that cover every type of input.
 
 `models.toml` holds the prices and the sandbox's own models.
 """

@@ -1,4 +1,4 @@
-"""Drives tasks from the queue to their end, one coroutine a task. A kill cancels the coroutine."""
+"""Runs tasks from the queue to their end, one coroutine per task. A kill cancels the coroutine."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _CHARGE_S = 20.0
 
 @dataclass
 class _ActiveTask:
-    """A task under way.
+    """A task in progress.
 
     Attributes:
         directives: Test directives from the prompt and the faults: fail, crash, slow, queue, hold, stderr,
             stderr-then-recover, charge-late.
         exit_code: The `pexit` of a run that fails.
-        released: Set to end a hold.
+        released: Set to release a held task.
         coroutine: Set once it runs.
         reported_at: Monotonic time of the last progress.
     """

@@ -1,4 +1,4 @@
-"""Runs the sandbox as a process, one a data folder: binds the port, prints the first line, shuts down cleanly.
+"""Runs the sandbox process, one per data folder: binds the port, prints the ready line, shuts down cleanly.
 
 `sandbox.json` holds the address of the running sandbox. The lock on the folder is a transaction of SQLite's, which
 the operating system releases when the process ends in any way, so there are no stale locks.

@@ -1,4 +1,4 @@
-"""Data that survives a restart: keys, balance and tasks in one SQLite file, uploads and outputs in folders.
+"""Persistent data: keys, balance and tasks in one SQLite file, uploads and outputs in folders.
 
 Called on the event loop only; every call is one short transaction. A task is written when it is created and
 when it ends. Progress in between is not kept: after a restart an unfinished task is queued again. The bill

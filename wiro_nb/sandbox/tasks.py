@@ -1,4 +1,4 @@
-"""A task: its state, and its form on the wire."""
+"""The state of a task, and its wire format."""
 
 from __future__ import annotations
 

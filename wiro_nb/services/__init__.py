@@ -1,1 +1,1 @@
-"""Which service is used: credentials, connections, the sandbox process, the model catalogue."""
+"""Services: selection, credentials, connections, the sandbox process, and the model catalogue."""

@@ -1,4 +1,4 @@
-"""Models: the bundled ones, the service's own, and a dated cache on disk of what the service said.
+"""The model catalogue: bundled models, the service's models, and a disk cache of its answers.
 
 The schemas that runs were planned with are archived by hash, `<data folder>/schemas/<sha256>.json`, so that a
 later replay can name what has changed.

@@ -1,4 +1,4 @@
-"""The connection to one service: its process, HTTP client and event client, made at first use.
+"""The connection to one service: its process, HTTP client and event client, created at first use.
 
 For a service that is a process of this machine a connection also brings it back: when the process is gone, the
 next call starts it again, and `generation` says that the addresses are new. It is the sandbox with its

@@ -1,4 +1,4 @@
-"""Which service runs go to, and its key: the sandbox, this machine's models, the cloud, or one the user named.
+"""Selects the service of runs and finds its key: the sandbox, local models, the cloud, or a named service.
 
 Choosing costs no connection and starts nothing; `services.connection` connects at first use.
 

@@ -1,4 +1,4 @@
-"""The present service, and the connections, catalogues and service processes of this process."""
+"""The current service, and the connections, catalogues and service processes of this process."""
 
 from __future__ import annotations
 

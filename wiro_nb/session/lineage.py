@@ -1,4 +1,4 @@
-"""Which run a run was made from, found by the content of its input files, and its history as text.
+"""Lineage of runs: finds the run that made an input file by its hash, and formats a run's history.
 
 A ledger row knows its notebook by path. A copied or renamed notebook has another path, but its file still names
 the runs whose records it holds.

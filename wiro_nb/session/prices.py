@@ -1,4 +1,4 @@
-"""What requests cost, one by one and together, and when the user has to confirm before they are sent.
+"""Estimates the cost of requests, and decides when the user must confirm before they are sent.
 
 Sweeps, films and `rerun --all` send many runs for one word typed; all ask by the same rule.
 """

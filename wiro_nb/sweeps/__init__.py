@@ -1,4 +1,4 @@
-"""Sweeps: many runs of one model that differ in a few inputs, held as one.
+"""Sweeps: many runs of one model that differ in a few inputs, with one handle.
 
 A sweep has no state of its own: its runs are rows of the ledger like any others.
 """
@@ -251,7 +251,7 @@ class Sweep:
         return f"<Sweep {self.model} over {varied}: {self.tally()}{best}>"
 
     def tally(self) -> str:
-        """Returns "4 done, 1 failed, 1 generating", in the order of a run's life."""
+        """Returns "4 done, 1 failed, 1 generating"."""
         names = {RunState.SUCCEEDED: "done", RunState.FAILED: "failed", RunState.CANCELLED: "cancelled"}
         counts: dict[str, int] = {}
         for run in sorted(self.runs, key=lambda run: -run.snapshot.stage.rank):

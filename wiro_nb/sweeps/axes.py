@@ -1,4 +1,4 @@
-"""What a sweep will run, worked out before anything is sent. Pure: no service, no ledger, no clock.
+"""The axes and points of a sweep. Pure functions: no service, no ledger, no clock.
 
 A sweep varies some of a model's inputs. Each varied input is an axis; several axes multiply, or run side
 by side when they are zipped. Axes are counted before they are written out, so that a range with a

@@ -1,4 +1,4 @@
-"""Works a sweep out against model, price and ledger: what it would send, cost and take. Sends nothing.
+"""Plans a sweep against model, prices and the ledger: what would be sent, its cost and duration. Sends nothing.
 
 The points of a sweep are requests, and the ledger knows which of them are made or under way. So a sweep
 that was interrupted, or a cell that is run again, finds what it has and asks only for what is missing.
@@ -40,7 +40,7 @@ Grid = Mapping[str, object] | Sequence[Axis]
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
-    """A sweep before anything of it is sent.
+    """A sweep before any of its runs are sent.
 
     Attributes:
         sweep_id: The same for the same points in the same notebook on the same service.
@@ -80,7 +80,7 @@ def plan_sweep(
     origin: Origin | None = None,
     fresh: bool = False,
 ) -> SweepPlan:
-    """Works out a sweep: every point checked, what is made already, price and time of the rest. Sends nothing.
+    """Plans a sweep: checks every point, finds reusable runs, and estimates the rest. Sends nothing.
 
     Args:
         manager: Knows the model, its price, and the runs made.

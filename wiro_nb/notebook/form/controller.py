@@ -1,4 +1,4 @@
-"""Opens forms, prices them and starts their runs."""
+"""Opens forms, estimates their prices and starts their runs."""
 
 from __future__ import annotations
 

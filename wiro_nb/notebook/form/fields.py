@@ -1,4 +1,4 @@
-"""A form's fields: the widgets, their values, what is wrong with them, and earlier runs as inputs."""
+"""The fields of a form: widgets, values, validation problems, and earlier runs as inputs."""
 
 from __future__ import annotations
 

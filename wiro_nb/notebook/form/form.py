@@ -1,4 +1,4 @@
-"""The form of a model: fields that are widgets, drawn together by one script.
+"""The form of a model: one widget per field, drawn together by one script.
 
 Whether values fit is decided here, in the kernel, by the same code that checks a magic; the browser only shows the
 answer. Running and pricing are the controller's.
@@ -232,7 +232,7 @@ class ModelForm(OutputWidget):
             self._results.place()
 
     def static_output(self) -> Output:
-        """Returns what stands in for the form where no widget can be shown: the cell that does the same."""
+        """Returns the static form of the widget: the cell that sends the same request."""
         return form_output(self._schema, self.cell())
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Decides how a model's inputs stand in a form: which control, in which group, with which words.
+"""Plans the form of a model: the control, group and label of each input.
 
 Pure: a schema goes in, plain data comes out. The prompt comes first and large; then what the model
 groups itself, else essentials, size and length, sampling, seed, files; what few people change is
@@ -49,7 +49,7 @@ _UNITS = {"width": "px", "height": "px", "duration": "s", "seconds": "s"}
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """How one input stands in the form.
+    """The control, group and label of one input.
 
     Attributes:
         id: Name on the wire. label: for people. kind: prompt, textarea, text, number, range, select, search,

@@ -1,4 +1,4 @@
-"""Runs and form values as the cell or Python call that does the same; which input a cell's body fills. Pure."""
+"""Formats runs and form values as the equivalent cell or Python call. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PROMPT = "prompt"
 _OPTIONS = {"wait", "fresh", "max_cost_usd", "out_dir"}
-"""Keywords of `wiro_nb.run` that are no inputs: an input of such a name stands in its mapping."""
+"""Keywords of `wiro_nb.run` that are not inputs; an input of such a name is passed in the mapping."""
 Plain = str | int | float | list[str] | dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""Tab in `%wiro` and `%%wiro`: commands, models, settings, choices, runs, files, options.
+"""Tab completion of `%wiro` and `%%wiro`: commands, models, settings, choices, runs, files, options.
 
 Never asks the service: it knows the bundled models, the ones seen in this kernel, and the ledger's runs.
 """
@@ -44,7 +44,7 @@ _FLAG_CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What can stand in place of `fragment`, the text before the cursor; `about` says a word about some."""
+    """Completions that replace `fragment`, the text before the cursor; `about` describes some of them."""
 
     fragment: str
     texts: tuple[str, ...]
@@ -67,7 +67,7 @@ def match_wiro(context: CompletionContext) -> SimpleMatcherResult:
 
 
 def complete(full_text: str, before: str, line_number: int) -> Offer | None:
-    """Returns what to offer, or None where nothing of ours is typed.
+    """Returns the completions, or None when the line is not a wiro_nb magic.
 
     Args:
         full_text: The cell.

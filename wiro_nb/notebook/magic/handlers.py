@@ -44,7 +44,7 @@ from wiro_nb.sweeps.axes import read_axis
 
 
 def call_line(line: str) -> Any:
-    """Does what a line says and returns what the cell shows.
+    """Executes a `%wiro` line and returns the value that the cell displays.
 
     Raises:
         UsageError: The line cannot be read.

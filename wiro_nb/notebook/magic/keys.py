@@ -1,4 +1,4 @@
-"""Finds keys and tokens typed into a cell: they would stay in the notebook and in its history."""
+"""Refuses keys and tokens typed into a cell, which the notebook and the history would keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The magics class: settings, and the one entry for `%wiro` and `%%wiro`."""
+"""The magics class: its settings, and the entry point of `%wiro` and `%%wiro`."""
 
 from __future__ import annotations
 

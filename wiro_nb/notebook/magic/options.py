@@ -1,4 +1,4 @@
-"""What the handlers of commands and cells share: values as typed, and the options that many commands have."""
+"""Helpers that the command and cell handlers share: typed values, and common options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live card of a run: it follows the run and does what its buttons ask for."""
+"""The live card of a run: follows the run and handles the card's buttons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run in an output of its own: its card, what the card's buttons open below it, and the static output."""
+"""The view of a run in its own output: the card, the form opened below it, and the static output."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def tile_data(
     """
     status = status_of(snapshot)
     is_moving = status.kind in ("running", "lost")
-    # What a run waits for stands in the picture area.
+    # The picture area says what a run waits for.
     word = "Waiting" if status.kind == "slot" else status.label
     return {
         "p": position,
@@ -171,7 +171,7 @@ def tile_cost(snapshot: Snapshot) -> str:
 
 
 def _placeholder(snapshot: Snapshot, kind: str) -> str:
-    """Returns what stands in the picture area while there is no picture."""
+    """Returns the text shown in the picture area while there is no picture."""
     if kind == "slot" and snapshot.ahead is not None:
         return "starts next" if snapshot.ahead == 0 else f"starts after {snapshot.ahead} more"
     if kind in ("failed", "uncertain", "lost"):

@@ -1,8 +1,8 @@
 """Base classes of the package's widgets, and their front-end files.
 
 A widget's script reaches the browser as one text, in which a relative `import` cannot resolve.
-The files in `static/` are ordinary ES modules all the same: `bundle_script` puts the imported
-helpers in front, each once, and takes the `import` lines and the helpers' `export` words away.
+The files in `static/` are ordinary ES modules: `bundle_script` prepends the imported helpers,
+each once, and strips the `import` lines and the helpers' `export` keywords.
 The helpers share one scope, so their top-level names differ.
 """
 
@@ -52,7 +52,7 @@ def _collect(name: str, parts: list[str], *, seen: set[str], is_entry: bool) -> 
 
 
 class OwnWidget(anywidget.AnyWidget):
-    """An anywidget with a script and styles from `notebook/static`, which are read for its first instance.
+    """An anywidget whose script and styles are read from `notebook/static` at first use.
 
     Attributes:
         script: File name of its script.
@@ -81,17 +81,17 @@ class OwnWidget(anywidget.AnyWidget):
             self.on_message(content, buffers)
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Takes a message from the browser; messages of unknown kinds are ignored."""
+        """Handles a message from the browser; messages of unknown kinds are ignored."""
 
     def reply(self, kind: str, **content: Any) -> None:
-        """Answers an action of the page."""
+        """Sends a reply to the page."""
         self.send({"type": kind, **content})
 
     def close(self) -> None:
         """Closes the widget and its layout.
 
-        ipywidgets leaves the layout open, with a comm of its own: a kernel that shows a thousand runs would keep a
-        thousand.
+        ipywidgets leaves the layout and its comm open: a kernel that shows a thousand runs would leak a thousand
+        comms.
         """
         layout = self.layout
         super().close()
@@ -100,10 +100,10 @@ class OwnWidget(anywidget.AnyWidget):
 
 
 class OutputWidget(OwnWidget):
-    """A widget that stands in an output of its own, beside its static form.
+    """A widget displayed in its own output, beside its static form.
 
     Attributes:
-        actions: The words of its buttons; a message with another one is ignored.
+        actions: Action names of its buttons; messages with other actions are ignored.
     """
 
     styles: ClassVar[tuple[str, ...]] = ("wiro.css",)
@@ -126,7 +126,7 @@ class OutputWidget(OwnWidget):
         super().__init__(**traits)
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Passes the action of a button on."""
+        """Calls `on_action` for a button."""
         if content.get("action") in self.actions:
             self._on_action(content["action"], *self.target(content))
 

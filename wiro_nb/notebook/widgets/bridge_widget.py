@@ -1,4 +1,4 @@
-"""The widget of the document bridge: never displayed, it lets the kernel write into the open notebook.
+"""The hidden widget of the document bridge, through which the kernel edits the open notebook.
 
 Its script reaches the document through the widget manager and updates `metadata.wiro`. Where there is no such
 document (Voila, VS Code, Colab) it does nothing. `notebook.bridge` decides what is written, and when.

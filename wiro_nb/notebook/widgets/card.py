@@ -222,7 +222,7 @@ def _output(output: RunOutput) -> dict[str, Any]:
 
 
 def _value_text(view: dict[str, Any], snapshot: Snapshot) -> str:
-    """Returns what a screen reader says of the progress bar."""
+    """Returns the text that a screen reader reads for the progress bar."""
     percent = view["percent"]
     if view["kind"] == "lost":
         seen = snapshot.stage.value + (f" at {percent:.0f} percent" if percent is not None else "")
@@ -305,5 +305,5 @@ class RunCard(OutputWidget):
             self.preview = {} if snapshot.preview is None else asdict(snapshot.preview)
 
     def __repr__(self) -> str:
-        """Returns one line about the run: it stands in for the card where no widget can be shown."""
+        """Returns one line about the run, shown where widgets are not available."""
         return str(self.state.get("text") or "Run card")

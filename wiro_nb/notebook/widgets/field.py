@@ -53,7 +53,7 @@ class Field(OwnWidget):
         return value
 
     def __repr__(self) -> str:
-        """Returns name and value; the text stands in for the widget where none can be shown."""
+        """Returns name and value, shown where widgets are not available."""
         return f"{type(self).__name__}({self.name}={self.value!r})"
 
 

@@ -54,7 +54,7 @@ class FileField(Field):
     value = FieldValue((), help="URLs and paths, in order.").tag(sync=True)
     items: traitlets.List[dict[str, Any]] = traitlets.List(help="What is shown of each value.").tag(sync=True)
     multiple = traitlets.Bool(False, help="Whether several files are taken.").tag(sync=True)
-    trouble = traitlets.Unicode(help="Why what stands in the URL box could not be taken; stops a run.")
+    trouble = traitlets.Unicode(help="Why the content of the URL box was refused; blocks a run.")
     limit_bytes = traitlets.Int(MAX_FILE_BYTES, help="Largest file that is taken.")
     chunk_bytes = traitlets.Int(CHUNK_BYTES, help="Bytes in one message.").tag(sync=True)
     has_runs = traitlets.Bool(False, help="Whether earlier runs can be chosen.").tag(sync=True)
@@ -193,7 +193,7 @@ class FileField(Field):
             self.reply("ack", upload=upload_id, received=upload.received)
 
     def _first_bytes_refused(self, name: str, chunk: bytes) -> str:
-        """Returns why a file is of no use, so that a hundred megabytes are not sent in vain; "" when it is."""
+        """Returns why an upload is refused by its first bytes, before the rest is sent; "" when it is accepted."""
         content_type = sniff_type(chunk, name)
         if not content_type:
             return f"{name} is of a type the service does not take; this input takes {accepted_types(self.media)}."

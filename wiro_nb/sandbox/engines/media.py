@@ -1,4 +1,4 @@
-"""Reads input pictures, and writes frames as an H.264 MP4 with the same bytes each time."""
+"""Reads input pictures, and writes frames as a byte-identical H.264 MP4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The diffusers engine: runs open weights on this machine's GPUs, or without one on the CPU.
+"""The diffusers engine: runs open-weight models on this machine's GPUs, or on the CPU.
 
     engine > adapters (request to call) | pool > worker > generate > pipelines   (with torch)
                                           pool > ray_workers: workers on the machines of a Ray cluster

@@ -1,4 +1,4 @@
-"""One adapter a model: its request becomes a pipeline's call. Without torch.
+"""Adapters, one per model, that convert a request to a pipeline call. Does not import torch.
 
 What a model's page offers and public weights cannot do is refused where nothing honest can stand in, and else
 replaced with a note that log and record repeat. Values that the page does not name are those that diffusers

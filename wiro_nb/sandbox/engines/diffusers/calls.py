@@ -1,4 +1,4 @@
-"""Calls of diffusers pipelines: what a request becomes. Data only, without torch.
+"""Data classes for requests and calls of diffusers pipelines. Does not import torch.
 
 A call is what a worker is sent and what the record shows. `adapters` make it from a request.
 """

@@ -1,4 +1,4 @@
-"""The engine: finds weights, makes calls, runs them in the pool, and says how a clip was made."""
+"""The engine: finds weights, builds calls, runs them in the pool, and reports how a clip was made."""
 
 from __future__ import annotations
 

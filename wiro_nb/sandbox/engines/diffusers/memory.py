@@ -1,4 +1,4 @@
-"""Chooses how a model fits into a device's memory. Without torch.
+"""Plans how a model fits into a device's memory. Does not import torch.
 
 The reserves were measured with weights of the real size (`tests/local/test_full_size.py`): a clip of 832 x 480
 takes 14 GB beside them, 7 GB with a tiled decoder. With group offload TI2V-5B took 6.5 GB in all and 1.2 times as

@@ -1,4 +1,4 @@
-"""A pool of workers: one a device, each a process with one job at a time, here or on a Ray cluster.
+"""A pool of worker processes, one per device with one job at a time, on this machine or a Ray cluster.
 
 A job waits for a worker that has its model; another one takes it when that one is busy. Jobs pass each other by
 a few places at most. A worker that dies takes one run with it: the job runs once more on a new one.

@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: an actor a GPU, each with one worker process. Needs `wiro_nb[ray]` in the service.
+"""Workers on a Ray cluster: one actor per GPU, each with one worker process. Needs `wiro_nb[ray]`.
 
     pool > Worker > _RayConnection (here) ~ WorkerHost (in an actor) > worker process
 

@@ -1,4 +1,4 @@
-"""The worker: a process of its own that holds models and generates. `pool` starts it, one a GPU.
+"""The worker process, which holds models and generates outputs. `pool` starts one per GPU.
 
     python -m wiro_nb.sandbox.engines.diffusers.worker INDEX
 

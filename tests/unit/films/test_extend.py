@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from IPython.core.error import UsageError
 
 from tests.manager_tools import VACE, submit
 from wiro_nb.errors import InputError, InvalidFile, WiroError
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.media import decode
+from wiro_nb.notebook.magic import handlers
+from wiro_nb.notebook.session import session
 from wiro_nb.presentation.run import run_facts
 from wiro_nb.schema import request_sha256
 from wiro_nb.session.manager import Manager
@@ -80,3 +83,17 @@ def test_a_run_without_a_clip_here_is_refused(manager: Manager) -> None:
     run.path.unlink()
     with pytest.raises(InputError, match="has no clip here"):
         plan_extension(manager, run, {}, model=VACE, at_s=0.5)
+
+
+def test_a_recorded_list_is_one_value_and_a_repeated_setting_is_refused(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(session), "manager", lambda self: manager)
+    published: list[Any] = []
+    monkeypatch.setattr(handlers, "publish", published.append)
+    clip = "sandbox/plain-clip"
+    run = manager.submit(manager.prepare(clip, {"prompt": "a cat", "path": [0, 1]})).wait(60)
+    assert handlers.call_line(f"extend {run.short_id} --dry-run") is None
+    assert "path" in published[0].text
+    with pytest.raises(UsageError, match="path is given 2 times"):
+        handlers.call_line(f"extend {run.short_id} path=[0] path=[1] --dry-run")

@@ -86,10 +86,10 @@ def show_error(error: WiroError) -> WiroError:
 def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     """Starts a run or sweep, shows it in the cell, and returns its handle; None for a dry run."""
     check_variable(parsed)
-    for name, value in values.items():
+    for name, count in parsed.repeated.items():
         parameter = schema.get(name)
-        if isinstance(value, list) and parameter is not None and not parameter.multiple:
-            fail(f"{name} is given {len(value)} times; it takes one value")
+        if parameter is not None and not parameter.multiple:
+            fail(f"{name} is given {count} times; it takes one value")
     if parsed.listed("sweep"):
         return _sweep(parsed, schema, values)
     stray = next((name for name in ("zip", "yes") if parsed.has(name)), None)

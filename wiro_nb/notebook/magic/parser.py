@@ -83,12 +83,14 @@ class Parsed:
         arguments: By the argument's name; absent ones are absent.
         options: By `Flag.key`; switches are True. What may be given several times is a list of texts, as typed.
         values: `name=value` pairs; a name given several times has a list.
+        repeated: How often such a name is given.
     """
 
     command: Command
     arguments: dict[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=dict)
     values: Values = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
 
     def listed(self, key: str) -> list[str]:
         """Returns every value of an option or argument that may be given several times, with its quotes."""
@@ -304,7 +306,8 @@ def _parse_words(command: Command, words: list[Word]) -> Parsed:
         else:
             positional.append(word.typed)
     values: Values = {name: items if len(items) > 1 else items[0] for name, items in given.items()}
-    return Parsed(command, _bind(command, positional, options), options, values)
+    repeated = {name: len(items) for name, items in given.items() if len(items) > 1}
+    return Parsed(command, _bind(command, positional, options), options, values, repeated)
 
 
 def _take_flag(command: Command, text: str, queue: list[Word], options: Options) -> None:

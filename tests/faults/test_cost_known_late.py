@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
+from wiro_nb.config import ledger_path
 from wiro_nb.execution import ended, finalize
+from wiro_nb.execution.download import Downloader
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
 from wiro_nb.presentation.run_list import format_run_cost
+from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.session.manager import Manager
 
 
@@ -60,6 +63,9 @@ def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handl
     assert run.cost_usd is None
     assert run.record is not None
     assert run.record["price"]["cost_usd"] is None
+    outputs, clip = run.outputs, run.path
+    assert clip is not None
+    clip.unlink()  # moved by the user
     manager.close()
     deadline = time.monotonic() + 30
     while not any(billed(service)):
@@ -70,6 +76,35 @@ def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handl
     wait_for(again, lambda run: run.cost_usd is not None and later.ledger.get(run.id).cost_usd is not None)
     assert [again.cost_usd] == billed(service)
     assert Decimal(str(again.record["price"]["cost_usd"])) == again.cost_usd  # type: ignore[index]
+    assert again.outputs == later.ledger.get(again.id).outputs == outputs, "the cost says nothing of the files"
+
+
+def test_a_run_that_is_written_down_again_at_its_end_is_not_called_free(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ended, "LATE_PAUSES_S", ())
+    fetch = Downloader.fetch
+
+    async def fetch_and_forget(self: Downloader, *args: Any, **kwargs: Any) -> Any:
+        outputs = await fetch(self, *args, **kwargs)
+        ledger_path().unlink()
+        return outputs
+
+    monkeypatch.setattr(Downloader, "fetch", fetch_and_forget)
+    run = submit(manager, "[charge-late] a lake").wait(60)
+    assert run.state is RunState.SUCCEEDED
+    assert (run.cost_usd, manager.ledger.get(run.id).cost_usd) == (None, None)
+
+
+def test_a_paid_run_without_files_has_its_record_in_its_folder(
+    manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finalize, "_LATE_OUTPUTS_S", ())
+    service.set_faults("Task/Detail:late-outputs=99; socket:late-outputs")
+    run = submit(manager, "a lake").wait(60)
+    assert (run.state, run.outputs) == (RunState.SUCCEEDED, ())
+    assert run.folder is not None
+    assert read_sidecar(run.folder / SIDECAR_NAME) == run.record
 
 
 def test_what_is_cancelled_in_the_queue_and_what_fails_costs_nothing(manager: Manager) -> None:

@@ -141,10 +141,10 @@ class StateWriter:
 
     def change(self, active: ActiveRun, **fields: Any) -> None:
         """Changes fields of the run's snapshot and notifies the listeners."""
-        if active.tracker is not None:
-            self.show(active, active.tracker.update(utc_now(), **fields))
-        else:
+        if active.tracker is None:
             self.show(active, active.snapshot.with_changes(fields))
+        elif not (snapshot := active.tracker.update(utc_now(), **fields)).state.is_final:
+            self.show(active, snapshot)  # the end is shown when its record is written, not before
 
     def show(self, active: ActiveRun, snapshot: Snapshot) -> None:
         """Publishes a newer snapshot; listeners get it at once, or after a short pause."""
@@ -194,7 +194,10 @@ class StateWriter:
 
     async def reinsert(self, active: ActiveRun) -> None:
         """Inserts a run again after its ledger was deleted or moved away: it may have been paid."""
-        if await self.ledger_call(lambda: self.ledger.reinsert([active.snapshot])):
+        row = active.snapshot
+        if not row.state.is_final:  # of the end the ledger learns by `finish`
+            row = row.with_changes({"finished_at": None, "exit_code": None, "cost_usd": None, "outputs": ()})
+        if await self.ledger_call(lambda: self.ledger.reinsert([row])):
             _log.warning("the ledger no longer knew run %s: it was written down again", active.run.short_id)
 
     def note_progress(self, active: ActiveRun) -> None:

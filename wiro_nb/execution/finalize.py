@@ -147,6 +147,10 @@ class Finisher:
                 if row.outputs != before.outputs:
                     return row  # another process was faster
                 moved = move_files(private, folder, stored)
+                # What was here before may be elsewhere by now: the user moved it.
+                moved = tuple(
+                    old if old in before.outputs else new for old, new in zip(stored, moved, strict=True)
+                )
                 message = _problem_line(moved) if row.state is RunState.SUCCEEDED else row.message
                 return self._writer.ledger.amend(active.id, outputs=moved, record=text, message=message)
 
@@ -177,7 +181,7 @@ class Finisher:
             # Refuses a run that another process ended. Until it is committed no process can end it, so that the
             # files are those that the ledger tells of, however long this process was frozen before.
             row = ledger.finish(active.id, state, **changes)
-            moved = move_files(private, folder, row.outputs) if outputs else ()
+            moved = move_files(private, folder, row.outputs) if state is RunState.SUCCEEDED else row.outputs
             if moved == row.outputs:
                 return row
             return ledger.amend(active.id, outputs=moved, message=_problem_line(moved))

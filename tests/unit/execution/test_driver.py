@@ -13,6 +13,8 @@ import pytest
 from tests.manager_tools import VACE, WAN, find_made, submit, wait_for, wait_for_stage
 from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
+from wiro_nb.execution.active_run import ActiveRun, utc_now
+from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.request_rows import Origin
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
@@ -66,6 +68,21 @@ def test_a_fatal_error_before_the_run_is_a_failure(manager: Manager) -> None:
     run = submit(manager, "[crash] a cat").wait(60, check=False)
     assert run.state is RunState.FAILED
     assert run.snapshot.stage is not Stage.DONE
+
+
+def test_a_change_between_the_end_of_a_task_and_its_record_loses_no_end(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow = Follower.follow
+
+    async def follow_and_change(self: Follower, active: ActiveRun) -> Any:
+        task = await follow(self, active)
+        self._writer.change(active, cancel_at=utc_now(), message="cancelling")  # as a cancel does
+        return task
+
+    monkeypatch.setattr(Follower, "follow", follow_and_change)
+    run = submit(manager, "[fail] a cat").wait(30, check=False)
+    assert run.state is manager.ledger.get(run.id).state is RunState.FAILED
 
 
 @pytest.mark.parametrize("mark", ["[queue]", "[hold]"])

@@ -211,7 +211,7 @@ def _wait_until_sent(handle: Run) -> None:
     """Waits until the service knows the run, for a process that ends must not leave one half sent."""
     line = ProgressLine()
     stop = handle.on_change(line)
-    while handle.state in (RunState.PLANNED, RunState.SUBMITTING):
+    while handle.state in (RunState.PLANNED, RunState.SUBMITTING) and not handle.done:
         time.sleep(_POLL_S)
     stop()
     line.close()

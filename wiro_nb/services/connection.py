@@ -222,6 +222,7 @@ class Connection:
         self._made_for: ServiceChoice | None = None
         self._client: WiroClient | None = None
         self._events: EventClient | None = None
+        self._closed = False
         self._requests: set[asyncio.Task[Any]] = set()
 
     @property
@@ -233,7 +234,7 @@ class Connection:
         """Returns a client of the living service; starts or restarts its process when needed.
 
         Raises:
-            MissingExtra, ConfigError, ConnectFailed: The process cannot be started.
+            MissingExtra, ConfigError, ConnectFailed: The process cannot be started, or this is closed.
         """
         from wiro_nb.api.client import WiroClient
         from wiro_nb.api.events import EventClient
@@ -241,8 +242,10 @@ class Connection:
         if self._client is not None and self.process is None and self._made_for is self.choice:
             return self._client  # nothing to start and nothing changed: no need to wait for others
         async with self._lock:
+            self._check_open()
             process = self.process
             service = self.choice.to_service() if process is None else await asyncio.to_thread(process.ensure)
+            self._check_open()
             if self._client is None or service != self._service:
                 await self._drop()
                 self._client = await WiroClient(service).__aenter__()
@@ -251,6 +254,10 @@ class Connection:
             self._made_for = self.choice
             assert self._client is not None
             return self._client
+
+    def _check_open(self) -> None:
+        if self._closed:  # nobody would close a client that is made now
+            raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
 
     async def call(self, work: Callable[[WiroClient], Coroutine[Any, Any, _Result]]) -> _Result:
         """Makes a request through a client of the living service.
@@ -293,11 +300,13 @@ class Connection:
         return self._events
 
     async def close(self) -> None:
-        """Closes the client, after the requests under way. A service's process is closed by its keeper."""
+        """Closes the client for good, after the requests under way. The owner of a process closes that."""
+        self._closed = True
         if self._requests:
             await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)
-        for request in list(self._requests):
+        for request in self._requests:
             request.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
         async with self._lock:
             await self._drop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from decimal import Decimal
@@ -23,6 +24,7 @@ from wiro_nb.services.selection import (
     save_credentials,
     socket_url_for,
 )
+from wiro_nb.session.manager import Manager
 
 KEY, SECRET = "key-for-tests-1234", "secret-for-tests-5678"
 
@@ -204,3 +206,11 @@ def test_a_busy_service_is_asked_for_a_price_again_soon(
     manager = make_manager()
     assert manager.prices.detail(WAN) is None
     assert submit(manager, "a cat").wait(60).snapshot.estimated_usd is not None
+
+
+def test_nothing_connects_again_once_the_manager_is_closed(manager: Manager) -> None:
+    assert submit(manager).wait(60).path is not None
+    connection = manager.services.connection(manager.service_name)
+    manager.close()
+    with pytest.raises(ConfigError, match="closed"):
+        asyncio.run(connection.connect())

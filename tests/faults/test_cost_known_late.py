@@ -10,7 +10,7 @@ import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.config import ledger_path
-from wiro_nb.execution import ended, finalize
+from wiro_nb.execution import ended_runs, finalize
 from wiro_nb.execution.download import Downloader
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
@@ -38,7 +38,7 @@ def billed(service: Any) -> list[Decimal]:
 def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_read_later(
     manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ended, "LATE_PAUSES_S", (0.1,) * 100)
+    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", (0.1,) * 100)
     run = submit(manager, "[hold][charge-late] a lake")
     wait_for_stage(run, Stage.GENERATING)
     run.cancel()
@@ -58,7 +58,7 @@ def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_re
 def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handle_at_the_next_start(
     manager: Manager, make_manager: Any, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ended, "LATE_PAUSES_S", ())
+    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", ())
     run = submit(manager, "[charge-late] a lake").wait(60)
     assert run.cost_usd is None
     assert run.record is not None
@@ -82,7 +82,7 @@ def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handl
 def test_a_run_that_is_written_down_again_at_its_end_is_not_called_free(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ended, "LATE_PAUSES_S", ())
+    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", ())
     fetch = Downloader.fetch
 
     async def fetch_and_forget(self: Downloader, *args: Any, **kwargs: Any) -> Any:
@@ -118,7 +118,7 @@ def test_what_is_cancelled_in_the_queue_and_what_fails_costs_nothing(manager: Ma
 
 
 def test_an_hour_after_the_end_no_charge_is_none(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ended, "LATE_PAUSES_S", (0.1,) * 100)
+    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", (0.1,) * 100)
     run = submit(manager, "[hold] a lake")
     wait_for_stage(run, Stage.GENERATING)
     monkeypatch.setattr(finalize, "_NOTHING_IS_TRUE_AFTER", -finalize._NOTHING_IS_TRUE_AFTER)

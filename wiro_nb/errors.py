@@ -285,7 +285,7 @@ class TimedOut(TransportError, TimeoutError):
 
 
 class StreamLost(TransportError):
-    """A connection broke while data was under way. Whether the service acted is unknown."""
+    """A connection broke during a transfer. Whether the service acted is unknown."""
 
 
 class DownloadFailed(TransportError):

@@ -30,7 +30,7 @@ _threads: weakref.WeakSet[IoThread] = weakref.WeakSet()
 class IoThread:
     """A daemon thread with an asyncio loop, started at first use.
 
-    Nothing that a callback raises ends the thread, not even `SystemExit`: the loop goes on. A process made by
+    Nothing that a callback raises ends the thread, not even `SystemExit`: the loop continues. A process made by
     `fork` inherits this object without its thread; the first use there starts a fresh loop.
     """
 
@@ -70,7 +70,7 @@ class IoThread:
 
         Args:
             work: The coroutine.
-            timeout_s: Seconds until the coroutine is cancelled; None waits for ever.
+            timeout_s: Seconds until the coroutine is cancelled; None waits forever.
 
         Raises:
             TimedOut: The time is over.
@@ -156,7 +156,7 @@ class IoThread:
 
 
 class Completion:
-    """A completion that threads and event loops wait for; `clear` takes it back."""
+    """An event that threads and asyncio loops can wait for; `clear` resets it."""
 
     __slots__ = ("_is_set", "_lock", "_wakers")
 
@@ -166,7 +166,7 @@ class Completion:
         self._wakers: tuple[Callable[[], None], ...] = ()
 
     def set(self) -> None:
-        """Wakes everybody who waits; who waits later returns at once."""
+        """Sets the completion: wakes all waiters, and later waits return at once."""
         with self._lock:
             self._is_set = True
             wakers, self._wakers = self._wakers, ()
@@ -174,12 +174,12 @@ class Completion:
             wake()
 
     def clear(self) -> None:
-        """Makes it incomplete again."""
+        """Resets the completion."""
         with self._lock:
             self._is_set = False
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Waits in this thread; a loop that runs in it keeps running meanwhile. False when the time is over."""
+        """Waits in this thread while a loop running in it keeps running. False on timeout."""
         if self._is_set:
             return True
         try:
@@ -200,7 +200,7 @@ class Completion:
             raise
 
     async def wait_async(self, timeout_s: float | None) -> bool:
-        """Waits on the running loop; False when the time is over."""
+        """Waits on the running loop; False on timeout."""
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
 
@@ -266,14 +266,14 @@ def keep_turning() -> Iterator[None]:
 
 
 class _Turns:
-    """How many blocks want a loop to turn, and whether its next turn is scheduled."""
+    """The number of blocks that keep a loop iterating, and whether its next wake-up is scheduled."""
 
     def __init__(self) -> None:
         self.wanted = 0
         self.is_scheduled = False
 
     def turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has the loop wake up again while anybody wants it to."""
+        """Schedules the next wake-up while any block needs it."""
         self.is_scheduled = self.wanted > 0
         if self.is_scheduled:
             loop.call_later(_TURN_S, self.turn, loop)

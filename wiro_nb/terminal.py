@@ -32,7 +32,7 @@ def wrap_terminal(text: str, stream: TextIO) -> str:
 
 
 def _wrap(line: str, columns: int) -> str:
-    """Breaks a line; the last column of a table goes on below itself."""
+    """Breaks a line; the last column of a table wraps within itself."""
     start = re.match(r"\s*", line)
     column = re.match(r".*\S {2,}(?=\S)", line[: columns // 2])
     indent = " " * (column.end() if column else start.end() + 2 if start else 0)

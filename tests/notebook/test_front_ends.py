@@ -135,7 +135,7 @@ def test_ctrl_c_at_the_prompt_stops_the_waiting_alone_and_exit_is_quiet(
         read_until(controller, b"Generating")
         shell.send_signal(signal.SIGINT)
         told = read_until(controller, b"In [3]: ")
-        assert b"goes on. next: %wiro wait" in told
+        assert b"continues. next: %wiro wait" in told
         assert b"Traceback" not in told
         os.write(controller, b"print('state', held.status)\n")
         assert b"state generating" in read_until(controller, b"In [4]: ")

@@ -1,4 +1,4 @@
-"""A real kernel dies by kill -9 around each thing it writes, and the next one goes on from there."""
+"""A real kernel dies by kill -9 around each thing it writes, and the next one continues from there."""
 
 from __future__ import annotations
 

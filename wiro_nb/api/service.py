@@ -42,7 +42,7 @@ class Credentials:
         secret: The API secret; never leaves this machine. None: the project takes the key alone.
 
     Raises:
-        ConfigError: The key is empty or cannot stand in a header.
+        ConfigError: The key is empty or not valid in a header.
     """
 
     key: str

@@ -67,7 +67,7 @@ class HttpTransport:
     Args:
         service: The service to send to.
         timeout_s: Limit of each step (write, read). A whole request gets twice as long, counted from its last
-            upload progress, so that an answer sent byte by byte cannot hold it for ever.
+            upload progress, so that an answer sent byte by byte cannot block it forever.
         transport: Replaces the network in tests.
         max_in_flight: Connections to the API.
 

@@ -51,8 +51,8 @@ def _run_command(words: list[str]) -> int:
 
         return report_error(error)
     except KeyboardInterrupt as stop:
-        if not stop.args:  # a command that waits for a run has printed which one goes on
-            print("stopped; a run that was sent goes on: wiro-nb runs", file=sys.stderr)
+        if not stop.args:  # a command that waits for a run has printed which one continues
+            print("stopped; a run that was sent continues: wiro-nb runs", file=sys.stderr)
         return 130
     except BrokenPipeError:
         discard(sys.stdout)

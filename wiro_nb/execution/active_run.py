@@ -50,9 +50,9 @@ class ActiveRun:
         prepared: The request; None when only the task is known (attached).
         tracker: Once there is a task.
         ended: Done when the service says the task is over, or a look finds it so.
-        cancelled: Done when the user wants the end.
+        cancelled: Done when the user has asked to cancel.
         held_until: How long this process's lease lasts, as its last heartbeat made it.
-        next_poll_at: Monotonic time of the next question about it. poll_count: how many were in vain.
+        next_poll_at: Monotonic time of the next poll. poll_count: number of polls without news.
         unknown_count: How often the service did not find the task, since `unknown_since`.
         receives_events: its events come by push.
         may_have_failed: An error line may be the end.
@@ -230,7 +230,7 @@ class StateWriter:
         return expected_seconds(past, row.parameters)
 
     def conclude(self, active: ActiveRun, final: Snapshot, error: WiroError | None) -> None:
-        """Marks the run as done here: notifies the listeners, then wakes the waiters."""
+        """Marks the run as done: notifies the listeners, then wakes the waiters."""
         active.tracker = None
         active.run._publish(final)
         active.run._conclude(error)
@@ -262,7 +262,7 @@ def cancelled_before_sending(run: Run) -> RunCancelled:
 def session_closed_error(run: Run) -> WiroError:
     """Returns the error that waiters get when this process closes."""
     return StreamLost(
-        f"this session no longer follows run {run.short_id}; it goes on at the service",
+        f"this session no longer follows run {run.short_id}; it continues at the service",
         hint=f"%load_ext wiro_nb, then %wiro wait {run.short_id}",
         billed="",
         run_id=run.id,
@@ -279,7 +279,7 @@ def no_longer_followed(run: Run, error: BaseException) -> WiroError:
     if run.state is RunState.PLANNED:
         error.billed = error.billed or NOTHING_SENT
     elif error.billed in ("", NOTHING_SENT):
-        error.billed = "The run goes on; it is billed once if it succeeds."
+        error.billed = "The run continues; it is billed once if it succeeds."
     if isinstance(error, LedgerError):
         # Another data folder has another ledger: there the run is known by its task only.
         moves = "WIRO_DATA_DIR" in error.hint and run.task_id

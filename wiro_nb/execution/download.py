@@ -81,7 +81,7 @@ class Downloader:
             outputs: As Detail lists them.
             folder: Where they are saved; made when needed.
             read_again: Reads Detail, for a fresh URL when one has expired.
-            on_retry: Is told why a file is not here yet and when it is tried again.
+            on_retry: Called with the reason of a failed attempt and the time of the next one.
             is_late: True long after the end: what the host does not have now will not come any more.
 
         Returns:
@@ -126,7 +126,7 @@ class Downloader:
             problem = error.message
         except OSError as error:
             problem = f"it cannot be written: {reason_of(error)}"
-        except Exception as error:  # whatever is wrong with one file, the run was paid and goes on to its end
+        except Exception as error:  # whatever is wrong with one file, the run was paid and continues to its end
             _log.exception("%s could not be fetched", name)
             problem = f"it could not be fetched ({type(error).__name__})"
         with contextlib.suppress(OSError):

@@ -349,7 +349,7 @@ class Worker:
                     self._spawn(self._cancel_here(active))
 
     async def _reacquire_lease(self, run_id: str) -> None:
-        """After a long sleep of the machine another process may have taken a run: then it is no longer ours."""
+        """Checks the lease after the machine slept: another process may have taken over the run."""
         active = self._active.get(run_id)
         if (
             active is None

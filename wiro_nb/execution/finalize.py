@@ -245,7 +245,7 @@ def _message(
 def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
     """Returns what an ended task cost; None where the service may not have said it yet.
 
-    The charge can come after the end, and what stands in its place before is not documented. Free by the rules of
+    The charge can arrive after the end, and the value before that is not documented. Free by the rules of
     the service is what fails with an exit code, and what is cancelled in the queue.
     """
     cost_usd = _tidy(task.total_cost_usd)

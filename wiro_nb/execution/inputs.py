@@ -120,7 +120,7 @@ def _resolve(
             return _stage(name, value.frame_png(position))
     if isinstance(value, (Run, RunOutput)):
         path = _path_of_run(name, value) if isinstance(value, Run) else _path_of_output(name, value, folder)
-        # The clip goes on where it ended.
+        # Continue from the last frame.
         if not wants_picture or not decode.sniff_file(path).startswith("video/"):
             return path
         return _stage(name, value.frame_png(-1) if isinstance(value, Run) else decode.frame(path, -1))

@@ -50,7 +50,7 @@ class WaitInterrupted(KeyboardInterrupt):
 
     def __init__(self, short_id: str) -> None:
         self.short_id = short_id
-        super().__init__(f"stopped waiting; run {short_id} goes on. next: %wiro wait {short_id}")
+        super().__init__(f"stopped waiting; run {short_id} continues. next: %wiro wait {short_id}")
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
@@ -207,7 +207,7 @@ class Run:
                 returned: somebody wanted it so.
 
         Raises:
-            TimedOut: The time is over; the run goes on.
+            TimedOut: The time is over; the run continues.
             WaitInterrupted: The user stopped waiting; runs continue. A kind of KeyboardInterrupt.
             WiroError: `run.error`, with `check`.
         """
@@ -248,7 +248,7 @@ class Run:
     def _result(self, in_time: bool, timeout_s: float | None, check: bool) -> Run:
         if not in_time:
             raise TimedOut(
-                f"run {self.short_id} is not done after {timeout_s:g} s ({self.status}); it goes on",
+                f"run {self.short_id} is not done after {timeout_s:g} s ({self.status}); it continues",
                 hint=f"%wiro wait {self.short_id}",
                 billed="",
                 run_id=self.id,
@@ -294,7 +294,7 @@ class Run:
         return self._controller.frame_png(self, index)
 
     def extend(self, inputs: Mapping[str, Any] | None = None, /, **options: Any) -> Run:
-        """Makes a run that goes on from a frame of this run's clip, and returns it; see `wiro_nb.extend`.
+        """Makes a run that continues from a frame of this run's clip, and returns it; see `wiro_nb.extend`.
 
         For example `clip.extend(prompt="the storm is over")`.
         """

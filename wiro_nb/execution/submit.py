@@ -140,7 +140,7 @@ class SubmitQueue:
             self._advance()
 
     def slot_freed(self) -> None:
-        """Lets the first one try at once: a run of this service ended."""
+        """Lets the first waiter try at once, because a run of this service has ended."""
         self._may_try = True
         self._advance()
 
@@ -218,7 +218,7 @@ class Submitter:
             await self._recovery.claim_doubles()
 
     async def drain(self, deadline: float) -> None:
-        """Sends nothing more, and waits for the answers that are under way.
+        """Stops sending and waits for pending answers.
 
         A Run that is cut off may be billed although its task is unknown, and one that was about to leave would be
         uncertain.
@@ -300,7 +300,7 @@ class Submitter:
             return _Outcome.FULL
         except WiroError as error:
             if is_ambiguous(error):
-                self._is_answered(active)  # as far as it will be: any process can go on from here
+                self._is_answered(active)  # as far as possible: any process can continue from here
                 await self.recover(active, error)
             elif active.is_marked and any(map(CALLBACK_WORDS.search, [error.message, *error.details])):
                 active.is_marked = False

@@ -1,8 +1,8 @@
 """Films from clips: extends a clip, joins clips into one file, and makes films of several shots.
 
-The shots run as soon as what they need is there, and are joined into a file. A film has no state of its own: its
-runs are rows of the ledger like any others. So a film whose kernel was killed goes on when it is asked for again:
-what was sent is followed, what is made is found, and only the rest is sent.
+A shot is sent as soon as its source is finished, and the clips are joined into a file. A film has no state of its
+own: its runs are ordinary rows of the ledger. A film whose kernel was killed therefore continues when it is
+requested again: unfinished runs are followed, finished ones reused, and only the rest is sent.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Film:
 
         Raises:
             ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
-            WiroError: A shot could not be sent; those sent before it go on.
+            WiroError: A shot could not be sent; those sent before it continue.
         """
         check_join(target.path, target.crossfade_s, target.audio)  # refused before paying, not after
         confirm(manager, plan, limits)
@@ -155,15 +155,15 @@ class Film:
             check: True raises when a shot failed or they could not be joined.
 
         Raises:
-            TimedOut: The time is over; the film goes on.
-            WaitInterrupted: The wait was interrupted; the film goes on.
+            TimedOut: The time is over; the film continues.
+            WaitInterrupted: The wait was interrupted; the film continues.
             RunFailed: With `check`: the message counts and names the shots that failed.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self.done:
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimedOut(
-                    f"the film is not done after {timeout_s:g} s; it goes on", hint="%wiro wait", billed=""
+                    f"the film is not done after {timeout_s:g} s; it continues", hint="%wiro wait", billed=""
                 )
             moving = next((run for run in self.runs if not run.done), None)
             if moving is None:
@@ -271,7 +271,7 @@ class Film:
             before = self.plan.place(shot.source)
             source, has_ended = self._runs[before], self._has_ended(before)
             if has_ended and (source is None or source.state is not RunState.SUCCEEDED):
-                self._problems[place] = RunFailed(f"not sent: it goes on from {shot.source}", billed="")
+                self._problems[place] = RunFailed(f"not sent: it continues from {shot.source}", billed="")
             if not has_ended or self._problems[place] is not None:
                 return
         try:

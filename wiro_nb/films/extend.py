@@ -66,7 +66,7 @@ def read_shots(
 
     Raises:
         InputError: No shots or too many, one without a model, a name that stands twice or nowhere, or shots that
-            go on from one another in a circle.
+            continue from one another in a circle.
     """
     if not given:
         raise _refused("a film has at least one shot", "--- NAME, then its prompt")
@@ -96,7 +96,7 @@ def ordered(shots: Sequence[Shot]) -> list[int]:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         names = " > ".join(shots[place].name for place in error.args[1])
-        raise _refused(f"these shots go on from one another in a circle: {names}", "from=previous") from None
+        raise _refused(f"these shots continue from one another in a circle: {names}", "from=previous") from None
 
 
 def with_changes(shots: Sequence[Shot], name: str, values: Mapping[str, object]) -> tuple[Shot, ...]:

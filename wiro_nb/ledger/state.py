@@ -225,7 +225,7 @@ class LedgerRow:
 
     @property
     def cancel_requested(self) -> bool:
-        """True while a run that the user asked to be cancelled goes on."""
+        """True while a run that the user asked to be cancelled continues."""
         is_open = self.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.SUBMITTED)
         return is_open and self.cancel_at is not None
 

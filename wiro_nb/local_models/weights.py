@@ -186,7 +186,7 @@ class Download:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes on disk so far, those of the file under way included."""
+        """Bytes on disk so far, partial files included."""
         stored = self.total_bytes - sum(self.missing.values())
         for part in (self.snapshot.parents[1] / "blobs").glob("*.incomplete"):
             try:

@@ -69,7 +69,7 @@ def probe_mp4(path: Path) -> MediaInfo | None:
 def read_tags(path: Path) -> list[tuple[str, str]]:
     """Returns all texts beside the media with their names, such as "comment"; a text at the end comes first.
 
-    A clip that broke off behind its `moov`, as an interrupted copy does, still has what stands there.
+    A clip truncated after its `moov`, for example by an interrupted copy, still has these texts.
 
     Raises:
         MediaError: The file is not an MP4, or cut so that its `moov` is gone.
@@ -88,7 +88,7 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
 
 
 def write_comment(path: Path, text: str, xmp: str = "", parameters: str = "") -> None:
-    """Adds a text beside the media; media data and the texts of others stay as they are.
+    """Adds a text beside the media; media data and other programs' texts are unchanged.
 
     The text becomes the comment; where another program's comment stands, the album, the synopsis, or a tag called
     "wiro_nb". Where `moov` has no place for it, or other boxes may depend on the file's bytes (fragments, Content

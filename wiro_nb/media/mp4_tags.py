@@ -39,7 +39,7 @@ def read_tags(moov: Box) -> list[Tag]:
 
 
 def set_texts(moov: Box, record: str, parameters: str = "") -> bool:
-    """Puts texts of our own into `moov`, in place of older ones and beside the texts of others.
+    """Writes texts into `moov`, replacing older ones of wiro_nb and keeping those of other programs.
 
     Args:
         moov: Changed in place.

@@ -44,7 +44,7 @@ MAX_ELEMENTS = 100_000
 _MATROSKA = b"\x1aE\xdf\xa3"
 _NAME, _STRING = 0x45A3, 0x4487
 _ENTERED = frozenset({0x18538067, 0x1254C367, 0x7373, 0x67C8})
-"""Segment, Tags, Tag, SimpleTag: the walk goes on with their first child."""
+"""Segment, Tags, Tag, SimpleTag: the walk continues with their first child."""
 
 _MAX_PART_BYTES = 16 * 2**20
 _MAX_PARTS = 10_000

@@ -127,7 +127,7 @@ def spent(by: str = "model") -> Spent:
 
 
 def use(service: str) -> Output:
-    """Chooses the service of new runs: "sandbox", "local", "cloud", or a name of your own.
+    """Chooses the service of new runs: "sandbox", "local", "cloud", or a custom name.
 
     Raises:
         MissingCredentials: It needs a key and none was found.

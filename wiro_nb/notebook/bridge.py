@@ -46,7 +46,7 @@ class Bridge:
         self._stale_forms: set[str] = set()
         self.has_document: bool | None = None  # can a page write into the notebook? None: no page has answered
         self.on_no_document: Callable[[], object] = lambda: None  # called when a page answers that none can
-        self.on_run: Callable[[Run], object] | None = None  # told of each run that this kernel starts or takes up
+        self.on_run: Callable[[Run], object] | None = None  # called with each started or resumed run
 
     def open(self, notebook: str | None) -> None:
         """Makes the widget in a live kernel. Must be called on the thread of a cell.

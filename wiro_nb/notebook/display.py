@@ -30,7 +30,7 @@ Handle = TypeVar("Handle")
 
 
 def publish(output: Output, *, display_id: str | None = None, update: bool = False) -> None:
-    """Displays an output in the running cell, or replaces what stands under a display id (any thread)."""
+    """Displays an output in the running cell, or updates the display with this id (any thread)."""
     shell = current_shell()
     if shell is None:
         print(output.text)
@@ -86,7 +86,7 @@ def show_and_wait(view: LiveView[Handle], *, wait: bool | None = None) -> Handle
         wait: True waits, False does not; None leaves it to the preferences.
 
     Raises:
-        WiroError: As `wait_for`; the result is displayed all the same.
+        WiroError: As `wait_for`; the result is still displayed.
     """
     context, handle = current_context(), cast("Any", view.handle)
     waits = session.should_wait(context, wait)
@@ -101,7 +101,7 @@ def show_and_wait(view: LiveView[Handle], *, wait: bool | None = None) -> Handle
         if waits and not is_shown_last:
             wait_for(view)
     except KeyboardInterrupt:
-        # Wherever it struck, the runs go on: one line says so in place of a traceback.
+        # Wherever it struck, the runs continue: one line says so in place of a traceback.
         from wiro_nb.execution.run import WaitInterrupted
 
         first, *others = view.runs
@@ -123,7 +123,7 @@ def wait_for(view: LiveView[Any]) -> None:
 
     Raises:
         RunFailed, SubmitUncertain: A run gave no result.
-        RunCancelled: The run was cancelled in a headless kernel: a notebook that goes on would miss its clip.
+        RunCancelled: The run was cancelled in a headless kernel: a notebook that continues would miss its clip.
         DownloadFailed: A file is not on this machine, in a headless kernel.
         WaitInterrupted: The user stopped waiting; runs continue.
     """

@@ -202,7 +202,7 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
 
 
 def own_pictures() -> dict[str, str]:
-    """Returns the poster of one's own latest clip, by model."""
+    """Returns the poster of the user's latest clip, by model."""
     found: dict[str, str] = {}
     for run in session.manager().runs(state=RunState.SUCCEEDED, limit=_RUNS_LOOKED_AT):
         if run.model in found or len(found) >= _MOST_THUMBS:

@@ -28,7 +28,7 @@ class ShotTile:
         name: Of the shot.
         status: Of its run. word: In place of the status's own label.
         prompt: What it shows. about: Time, cost, run.
-        path: Its clip as seen from the notebook, or "". start_s: Where it begins in the film, or None.
+        path: Its clip relative to the notebook, or "". start_s: Where it begins in the film, or None.
         poster: JPEG of a few hundred bytes, or None.
     """
 
@@ -60,7 +60,7 @@ def film_output(
         about: The rest of the first line.
         tiles: Its shots, in order.
         status: Of the whole.
-        film: The joined file with its path as seen from the notebook, or None while there is none.
+        film: The joined file with its path relative to the notebook, or None while there is none.
         poster: JPEG for the player, or None.
         sentences: Below the first line.
         metadata: Of the output.
@@ -86,7 +86,7 @@ def film_output(
 
 def plan_output(plan: FilmPlan) -> Output:
     """Returns the shots of a film that is not sent: the source, model and price of each."""
-    heads = ("", "shot", "goes on from", "model", "prompt", "price")
+    heads = ("", "shot", "continues from", "model", "prompt", "price")
     rows = [_plan_row(plan, place) for place in range(len(plan.shots))]
     lines = ("  " + "  ".join(str(cell) for cell in row if cell) for row in rows)
     return card(

@@ -132,7 +132,7 @@ def _cell(value: Any) -> Child:
 
 
 def made_by_block(record: Mapping[str, Any]) -> Block:
-    """Returns how a run's outputs were made, where a service on one's own machine says so; else nothing."""
+    """Returns how a run's outputs were made, if a local service reports it; else nothing."""
     maker, notes = made_by_summary(record), made_by_notes(record)
     if not maker:
         return Block(Html(""))

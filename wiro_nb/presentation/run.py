@@ -268,7 +268,7 @@ def _fact_grid(snapshot: Snapshot) -> Html:
     cells = (
         h("div", h("span", label, style=label_style), code(value, title=checksum) if label == "sha256" else value)
         for label, value in run_facts(snapshot).items()
-        if label != "File size"  # stands beside each file
+        if label != "File size"  # shown beside each file
     )
     return h(
         "div", cells, style="display:grid;grid-template-columns:repeat(auto-fill,minmax(84px,1fr));gap:8px 12px"
@@ -324,7 +324,7 @@ def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
     """Returns the clip, picture, sound or text that a run made; None for what a page cannot show.
 
     Args:
-        output: With its path as seen from the notebook.
+        output: With its path relative to the notebook.
         title: What it shows, in a few words.
         poster: Of a clip, JPEG as base64 text, or "".
     """

@@ -61,7 +61,7 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
     text = dump_json({KEYWORD: record})
     try:
         if (kind := _format_of(path)) is not None:
-            # Galleries would read ours in place of settings that another program wrote elsewhere in the file.
+            # Galleries would read these in place of settings that another program wrote elsewhere.
             others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
             parameters = "" if others else parameters_text(record)
             kind.write(path, text, xmp_packet(record), parameters)

@@ -44,7 +44,7 @@ class Failure(Exception):
 
 
 def answer(payload: Mapping[str, Any]) -> Response:
-    """Returns a successful answer; the payload stands beside `result`, not under a key of its own."""
+    """Returns a successful answer; the payload fields are siblings of `result`, not under a key of their own."""
     return JSONResponse({**payload, "errors": [], "result": True})
 
 

@@ -171,7 +171,7 @@ def _coerce_json(parameter: Parameter, value: object) -> WireValue:
         except (TypeError, ValueError, RecursionError):
             raise ValueRefused(f"takes a JSON value, not {type(value).__name__}") from None
     if loaded is None:
-        raise ValueRefused(f"{shown(value)}: not JSON (text stands in double quotes there)")
+        raise ValueRefused(f"{shown(value)}: not JSON (text needs double quotes)")
     if parameter.type == "json-array" and not isinstance(loaded, list):
         raise ValueRefused(f"{shown(value)}: must be a JSON list, as in [1, 2]")
     sent: WireValue = loaded

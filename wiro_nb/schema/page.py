@@ -162,7 +162,7 @@ def _split_entries(section: str, before: str, sample: str) -> list[tuple[str, st
     """Returns (id, rest) of each input.
 
     In the flattened form a prompt may hold text that looks like an input. The Run sample of the same page
-    tells: what stands inside a sample's value is part of that value.
+    tells: what a sample's value contains is part of that value.
     """
     marker = re.compile(rf"{before}- name:\s+(\S+)(?=\s+(?:label|help|type):)")
     starts = [

@@ -5,7 +5,7 @@ next call starts it again, and `generation` says that the addresses are new. It 
 placeholder clips or, with `--engine diffusers`, the models on this machine; on the kernel's loop it would hang
 with it. It lives while its standard input is open, so it ends with this process however that ends. One serves
 every process that uses the same data folder: a second one prints where the running one is and ends. When its
-owner closes, the next one to need it starts it again, and its tasks go on.
+owner closes, the next one to need it starts it again, and its tasks continue.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Connection:
         return self.choice.name
 
     async def connect(self) -> WiroClient:
-        """Returns a client of the living service; starts or restarts its process when needed.
+        """Returns a client of the running service; starts or restarts its process when needed.
 
         Raises:
             MissingExtra, ConfigError, ConnectFailed: The process cannot be started, or this is closed.
@@ -260,7 +260,7 @@ class Connection:
             raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
 
     async def call(self, work: Callable[[WiroClient], Coroutine[Any, Any, _Result]]) -> _Result:
-        """Makes a request through a client of the living service.
+        """Makes a request through a client of the running service.
 
         Cancelling the caller does not cancel a request that has begun: a connection given up while it opens would
         leak, and a Run given up would be uncertain. `close` waits for it.
@@ -294,13 +294,13 @@ class Connection:
             request.exception()  # marks it as retrieved: its caller may be gone
 
     async def events(self) -> EventClient:
-        """Returns the event client of the living service; its streams end with the tasks that read them."""
+        """Returns the event client of the running service; its streams end with the tasks that read them."""
         await self.connect()
         assert self._events is not None
         return self._events
 
     async def close(self) -> None:
-        """Closes the client for good, after the requests under way. The owner of a process closes that."""
+        """Closes the client permanently, after pending requests. The owner of a service's process closes it."""
         self._closed = True
         if self._requests:
             await asyncio.wait(self._requests, timeout=_LAST_REQUESTS_S)

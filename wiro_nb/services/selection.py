@@ -130,7 +130,7 @@ def resolve_service(
 
 
 def _our_part(environ: Mapping[str, str]) -> Mapping[str, str]:
-    # Not the whole environment: a traceback that lists variables would show whatever else stands in it.
+    # Not the whole environment: a traceback that lists variables would show all other variables.
     ours = {name: value for name, value in environ.items() if name.startswith("WIRO_")}
     return {name: SecretText(value) if "_API_" in name else value for name, value in ours.items()}
 
@@ -180,7 +180,7 @@ def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tupl
 
 
 def socket_url_for(base_url: str) -> str:
-    """Returns the WebSocket address that stands beside a base URL: same host and path, `ws` or `wss`."""
+    """Returns the WebSocket address that matches a base URL: same host and path, `ws` or `wss`."""
     try:
         parts = urlsplit(base_url)
     except ValueError:
@@ -236,7 +236,7 @@ def _find_in_environment(name: str, environ: Mapping[str, str]) -> tuple[Credent
     key = SecretText(environ.get("WIRO_API_KEY", "").strip())
     if not key:
         return None, "not set"
-    # No other service may see the cloud's key, but for an address that stands in for the cloud.
+    # No other service may see the cloud's key, except an address that replaces the cloud's.
     address = environ.get("WIRO_BASE_URL", "").strip().rstrip("/")
     if name.lower() != CLOUD and (not address or name.rstrip("/") != address):
         return None, "set, but it is for the cloud or the address in WIRO_BASE_URL"

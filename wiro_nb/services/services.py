@@ -60,7 +60,7 @@ class Services:
         self._catalogues: dict[str, Catalogue] = {}
 
     def use(self, name: str) -> ServiceChoice:
-        """Sends the runs to come to another service; those in flight stay where they are.
+        """Selects the service of future runs; runs in flight stay on theirs.
 
         Raises:
             MissingCredentials: It needs a key and none was found.
@@ -79,7 +79,7 @@ class Services:
 
     @property
     def choice(self) -> ServiceChoice:
-        """The present service; chosen at first use.
+        """The current service; chosen at first use.
 
         Raises:
             MissingCredentials, ConfigError: As `use`.

@@ -75,7 +75,7 @@ class Manager:
 
     @property
     def choice(self) -> ServiceChoice:
-        """The present service; chosen at first use.
+        """The current service; chosen at first use.
 
         Raises:
             MissingCredentials, ConfigError: As `Services.use`.
@@ -195,7 +195,7 @@ class Manager:
         return [self._handle(row) for row in rows]
 
     def resume(self, notebook: str | None = None) -> list[Run]:
-        """Goes on with the runs that an earlier process left unfinished; returns them, oldest first."""
+        """Resumes the runs that an earlier process left unfinished; returns them, oldest first."""
         found = [self._handle(row) for row in self.ledger.unfinished(notebook)]
         for run in found:
             self.follow(run)
@@ -213,7 +213,7 @@ class Manager:
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
 
-        A run that was given up as lost goes on when the service knows its task again.
+        A run that was given up as lost continues when the service knows its task again.
 
         Raises:
             NotAccessible: The service has no such task for this account.
@@ -270,7 +270,7 @@ class Manager:
         self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.snapshot)))
 
     def star(self, run: Run, is_starred: bool) -> None:
-        """Picks a run as the best, in place of another of its sweep, or takes that back; tells listeners."""
+        """Marks a run as the best of its sweep, or removes the mark; notifies listeners."""
         sweep_id = run.snapshot.sweep_id if is_starred else None
         siblings = self.ledger.list(sweep_id=sweep_id, limit=None) if sweep_id else ()
         before = [self._handle(row) for row in siblings if row.starred and row.run_id != run.id]
@@ -319,7 +319,7 @@ class Manager:
             return self._ledger.take_notices() if self._ledger is not None else ()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Gives runs up for another process to take, and ends connections, thread and sandbox."""
+        """Releases the runs for other processes, and closes connections, thread and sandbox."""
         with self._lock:
             if self._closed:
                 return
@@ -380,7 +380,7 @@ class Manager:
             return run
 
     def _take_up(self, row: LedgerRow, planned: Prepared | None, notebook_dir: Path) -> Submission:
-        """Starts a run that was just planned (`planned` is its request), or goes on with an earlier one."""
+        """Starts a run that was just planned (`planned` is its request), or resumes an earlier one."""
         run = self._handle(row)
         if planned is not None:
             self._io.call_soon(self._the_worker().start, run, planned, notebook_dir)

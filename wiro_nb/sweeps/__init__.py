@@ -136,7 +136,7 @@ class Sweep:
 
     @property
     def best(self) -> Run | None:
-        """The run that was picked, or None. Assign a run (or its place) to pick it; None takes it back."""
+        """The run picked as the best, or None. Assign a run or its position to pick it, None to clear it."""
         return next((run for run in self.runs if run.snapshot.starred), None)
 
     @best.setter
@@ -157,8 +157,8 @@ class Sweep:
             check: True raises when a run failed, after all have ended.
 
         Raises:
-            TimedOut: The time is over; the runs go on.
-            WaitInterrupted: The wait was interrupted; the runs go on.
+            TimedOut: The time is over; the runs continue.
+            WaitInterrupted: The wait was interrupted; the runs continue.
             RunFailed: With `check`: the message counts and names the failed ones.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -279,7 +279,7 @@ class Sweep:
     def _out_of_time(self, timeout_s: float | None) -> TimedOut:
         left = sum(not run.done for run in self.runs)
         return TimedOut(
-            f"{left} of {len(self.runs)} runs are not done after {timeout_s:g} s; they go on",
+            f"{left} of {len(self.runs)} runs are not done after {timeout_s:g} s; they continue",
             hint="%wiro wait",
             billed="",
         )

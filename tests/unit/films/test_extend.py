@@ -1,4 +1,4 @@
-"""A run goes on from a frame of another one's clip, and the same frame is the same request for ever."""
+"""A run continues from a frame of another one's clip, and the same frame is the same request for ever."""
 
 from __future__ import annotations
 

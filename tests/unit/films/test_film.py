@@ -115,7 +115,7 @@ def test_a_failed_shot_is_retried_alone_and_what_is_made_stays(manager: Manager,
     film = start(manager, changed(STORM, "waves", prompt="waves [fail]"), "failing")
     with pytest.raises(RunFailed, match="2 of 4 shots gave no result; 2 are done and kept") as caught:
         film.wait(DEADLINE_S)
-    assert "boat: not sent: it goes on from waves" in caught.value.details
+    assert "boat: not sent: it continues from waves" in caught.value.details
     assert runs_asked(sandbox) - before == 3
     assert film.path is None
     film.retry().wait(DEADLINE_S, check=False)

@@ -60,7 +60,7 @@ def test_a_film_of_twelve_shots(
     assert make("lightning") == "0 storm.mp4"
     shutil.copyfile("storm.mp4", tmp_path / "first.mp4")
     assert make("a rainbow") == "2 storm.mp4"
-    assert tasks() == 14, "the changed shot, and the one that goes on from it"
+    assert tasks() == 14, "the changed shot, and the one that continues from it"
 
     empty = tmp_path / "empty"
     empty.mkdir()

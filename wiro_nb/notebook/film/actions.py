@@ -42,7 +42,7 @@ def film(
     """Makes a film of several shots and returns its handle.
 
     Shots run as soon as what they need is there, those that need nothing side by side. Run again, only changed
-    shots and those that go on from them are sent; `film.retry()` sends failed ones again.
+    shots and those that continue from them are sent; `film.retry()` sends failed ones again.
 
     For example `film([{"prompt": "a storm"}, {"prompt": "waves", "from": "previous"}], model="pruna/vace")`.
 
@@ -64,7 +64,7 @@ def film(
         **shared: Inputs of all shots of `model`.
 
     Raises:
-        InputError: A shot does not fit, or they go on from one another in a circle. Nothing was sent.
+        InputError: A shot does not fit, or they continue from one another in a circle. Nothing was sent.
         ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits: a shot gave no result; what is made is kept.
     """
@@ -132,12 +132,12 @@ def join(
     """Joins clips into one film that holds the record of every part, and returns it.
 
     The streams are copied where codec, size and rate agree; else everything is encoded again, and the film says
-    so. Where a clip goes on from the one before, the doubled frame is left out.
+    so. Where a clip continues from the one before, the doubled frame is left out.
 
     Args:
         *sources: Runs, their ids, or clips, in order; two or more.
         out: The MP4, beside the notebook. A film there is replaced, another file never.
-        crossfade_s: Length of the blend at each seam where no clip goes on from the one before, in seconds.
+        crossfade_s: Length of the blend at each seam where no clip continues from the one before, in seconds.
         audio: Sound in place of that of the clips, cut to the length of the film.
 
     Raises:

@@ -65,7 +65,7 @@ def make_fields(
 
 
 def collect_values(fields: Mapping[str, Field]) -> Values:
-    """Returns the value of every field; free pairs stand beside the others, several files are a list."""
+    """Returns the value of every field; free pairs are merged in, several files are a list."""
     values: Values = {}
     for name, field in fields.items():
         if isinstance(field, PairsField):

@@ -51,7 +51,7 @@ def cell_text(slug: str, values: Mapping[str, Plain], *, prompt: str = "", names
         names: The model's inputs: what a body may hold as settings.
 
     Returns:
-        The cell. Where a value cannot stand in one (a setting with a line break, a prompt that would be read
+        The cell. Where a cell cannot express a value (a setting with a line break, a prompt that would be read
         back as something else), the Python call.
     """
     pairs = [(name, item) for name, value in values.items() for item in _items(value)]

@@ -143,7 +143,7 @@ def _of_kind(kind: str, typed: str) -> Offer | None:
         return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
     if kind in ("run", "source"):
         known = session.known_runs()
-        # JupyterLab breaks what stands beside an offer at its spaces, over the rows below.
+        # JupyterLab wraps the description of a completion at spaces, over the rows below.
         about = (" ".join(run.snapshot.prompt.split()) or run.model for run in known)
         runs = {
             run.short_id: shorten(text, _LONGEST_PROMPT).replace(" ", "\N{NO-BREAK SPACE}")
@@ -177,7 +177,7 @@ def _choices(schema: ModelSchema | None, typed: Word, rest: str, *, is_list: boo
 def _paths(typed: str) -> list[str]:
     """Returns the files and folders a begun path may become, in quotes where the line needs them.
 
-    A folder ends with a slash and its quotes stay open, so that Tab goes on in it.
+    A folder ends with a slash and its quotes stay open, so that Tab continues in it.
     """
     quote = typed[:1] if typed[:1] in ("'", '"') else ""
     found = []

@@ -103,7 +103,7 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
 
 
 def _extend(parsed: Parsed, body: str = "") -> Any:
-    """Starts the run that goes on from a clip; the body of a cell holds settings and the prompt."""
+    """Starts the run that continues from a clip; the body of a cell holds settings and the prompt."""
     check_variable(parsed)
     handle, model = find_run(parsed.arguments["RUN"]), parsed.arguments.get("MODEL")
     frame = read_option(parsed, "frame", r"-?\d{1,6}", "a whole number")

@@ -126,7 +126,7 @@ class WiroMagics(Magics):
         --- opening seed=7
         the first prompt, word for word
         --- waves from=previous
-        the second one: it goes on from the last frame of the shot before
+        the second one: it continues from the last frame of the shot before
         """
         return self._call("call_film", line, cell)
 

@@ -1,8 +1,8 @@
 """Reads the line and the body of a magic. Pure: text in, values out, `UsageError` for mistakes.
 
-Line: words separated by spaces. A value with spaces stands in quotes, which count only at the start of a
+Line: words separated by spaces. A value with spaces needs quotes, which count only at the start of a
 word or right after its `=`; elsewhere an apostrophe is just an apostrophe. `name={expression}` is a Python value;
-nothing else is expanded. A name with blanks stands in quotes: `"my name"=value`.
+nothing else is expanded. A name with spaces needs quotes: `"my name"=value`.
 
 A list such as `--sweep style=slow,"calm, warm"` keeps its quotes: they say which commas part values.
 
@@ -54,8 +54,8 @@ class Word:
 
     Attributes:
         name: When the word is `name=value`.
-        quoted: True when the value stands in quotes.
-        is_expression: True when it stands in braces.
+        quoted: True when the value is in quotes.
+        is_expression: True when it is in braces.
     """
 
     text: str

@@ -104,14 +104,14 @@ def extend(
     out_dir: str | None = None,
     **values: Any,
 ) -> Run:
-    """Makes a run that goes on from a frame of a run's clip, and returns the new run.
+    """Makes a run that continues from a frame of a run's clip, and returns the new run.
 
     Args:
         query: The run, or its id.
         inputs: Inputs as a mapping, as in `run`.
         model: "owner/name" of the model that continues; the run's own when None.
-        frame: The frame to go on from: from 0, or negative from the end; the last one when None.
-        at_s: The moment to go on from in place of `frame`, in seconds.
+        frame: The frame to continue from: from 0, or negative from the end; the last one when None.
+        at_s: The moment to continue from in place of `frame`, in seconds.
         wait: As in `run`.
         fresh: As in `run`.
         max_cost_usd: As in `run`.
@@ -176,7 +176,7 @@ def runs(
 
 
 def _remark(run: Run, *, with_notebook: bool) -> str:
-    """Returns what a list says of a run besides: its notebook, and that its file is gone."""
+    """Returns the remarks of a list about a run: its notebook, and whether its file is missing."""
     gone = FILE_GONE.format(run.short_id) if is_gone(run) else ""
     name = PurePath(run.snapshot.notebook).name if with_notebook and run.snapshot.notebook else ""
     return ". ".join(filter(None, (name, gone)))

@@ -85,7 +85,7 @@ class CardController:
         session.manager().follow(self.run)
 
     def stop_watching(self) -> None:
-        """Closes the card; the run goes on."""
+        """Closes the card; the run continues."""
         self.close()
 
     def run_again(self) -> None:
@@ -101,7 +101,7 @@ class CardController:
         self.card.reply("copy", text=cell_of_run(self.run, session.known_schema(self.run.model)))
 
     def star(self) -> None:
-        """Picks the run as the best, or takes that back."""
+        """Marks the run as the best, or removes the mark."""
         session.manager().star(self.run, not self.run.snapshot.starred)
 
     def compare(self) -> None:

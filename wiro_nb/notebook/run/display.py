@@ -24,7 +24,7 @@ _THUMB_WIDTH = 208
 
 
 def static_output(run: Run, notice: str = "") -> Output:
-    """Returns the static output of a run, with its record as metadata; `notice` stands above it."""
+    """Returns the static output of a run, with its record as metadata; `notice` is shown above it."""
     snapshot = rebase_outputs(run, current_context().folder)
     labels = option_labels(snapshot, session.known_schema(run.model))
     record = run.record if is_settled(run) else None
@@ -38,7 +38,7 @@ def static_output(run: Run, notice: str = "") -> Output:
 
 
 def rebase_outputs(run: Run, folder: Path) -> Snapshot:
-    """Returns the run with its files' paths as seen from a folder; they start from its own notebook's."""
+    """Returns the run with file paths relative to `folder` instead of its own notebook's folder."""
     snapshot, own = run.snapshot, run.folder
     if own is None or not snapshot.outputs:
         return snapshot

@@ -87,7 +87,7 @@ class ListView(LiveView[None]):
     Args:
         runs: Newest first.
         static: Returns the static output.
-        head: Returns what stands above the rows.
+        head: Returns the output above the rows.
     """
 
     most_open = 5

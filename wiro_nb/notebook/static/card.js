@@ -155,7 +155,7 @@ function goneState(state) {
   return { ...dead, kind: "lost", label: "Disconnected", icon: "lost", variant: "warn", aside: "", elapsed: null, left_s: null, silent_after_s: null, notes: [] };
 }
 
-/** Says what happened to the kernel, whether the run goes on, and what to type. */
+/** Says what happened to the kernel, whether the run continues, and what to type. */
 function showGone(place, state, gone) {
   const sent = ["queued", "running", "lost"].includes(state.kind);
   const start = gone === "restarted" ? "The kernel was restarted" : "The kernel is gone";

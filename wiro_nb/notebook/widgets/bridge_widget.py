@@ -66,7 +66,7 @@ class BridgeWidget(OwnWidget):
 
         Args:
             run_id: The run named by `metadata.wiro.run_id` of the outputs.
-            output: What stands there instead; `metadata["wiro"]` is the record.
+            output: The replacement; `metadata["wiro"]` is the record.
             live_forms: Keys of forms whose outputs stay as they are: those hold several runs.
         """
         change = {"type": "repair", "run_id": run_id, "data": output.data, "metadata": dict(output.metadata)}
@@ -77,7 +77,7 @@ class BridgeWidget(OwnWidget):
 
         Args:
             key: The form named by `metadata.wiro_form` of the output.
-            output: What stands there instead, with that key in its metadata.
+            output: The replacement, with that key in its metadata.
         """
         self._broadcast(
             {"type": "repair_form", "form": key, "data": output.data, "metadata": dict(output.metadata)}

@@ -62,7 +62,7 @@ def card_view(
         snapshot: The run.
         again_price: Price named on "Run again", or "".
         poster: Data URI of the poster, or "".
-        record: Of the finished run: what made it on one's own machine is told.
+        record: The record of the finished run, for what made it on a local service.
         now: The present, UTC; the clock when None. Used for ages and as the anchor of the ticking time.
 
     Returns:

@@ -56,7 +56,7 @@ class SweepGrid(OutputWidget):
         self.head = dict(head)
 
     def send_previews(self, previews: Iterable[Preview | None]) -> None:
-        """Shows the latest looks at clips under way, by position; each is sent once and kept in no trait."""
+        """Shows the latest previews of unfinished clips, by position; each is sent once and kept in no trait."""
         for position, preview in enumerate(previews):
             if preview is not None and preview is not self._previews.get(position):
                 self._previews[position] = preview
@@ -127,7 +127,7 @@ class RunTable(OutputWidget):
     """Live view of a list of runs. Rows that change travel as messages, only those; actions come with a run's id.
 
     Args:
-        head: What stands above the rows.
+        head: The output above the rows.
         rows: Newest first.
         **options: As `OutputWidget` takes them.
     """
@@ -166,7 +166,7 @@ class ModelBrowser(OutputWidget):
     """Shows models; asks for more words to be looked up, and reports which one was chosen.
 
     Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `usd` (its lowest
-    amount, or None), `runs` (or None), `cover` (URL or "") and `thumb` (data URI of one's own latest clip, or "").
+    amount, or None), `runs` (or None), `cover` (URL or "") and `thumb` (data URI of the latest own clip, or "").
 
     Args:
         models: What is shown first.

@@ -71,7 +71,7 @@ class Progress:
     """The phase of a job and the steps completed in it. `steps` is 0 when their number is unknown.
 
     Running time starts with the first phase other than `download` and `load`. `notes` are lines for the task's
-    log, such as what stands in for a setting that cannot be followed; they belong to a running phase.
+    log, such as a substitute for a setting that cannot be applied; they belong to a running phase.
     """
 
     phase: Phase

@@ -41,7 +41,7 @@ def make_call(request: Request) -> Call:
 
 
 def _distil(call: Call, distilled: Distilled) -> Call:
-    """Returns a call with the few steps and the guidance of a distilled LoRA, and a note that says so."""
+    """Returns a call with the reduced steps and guidance of a distilled LoRA, and a note about it."""
     scales = [name for name in ("guidance_scale", "true_cfg_scale") if name in call.arguments]
     changes = {
         "num_inference_steps": distilled.steps,
@@ -235,7 +235,7 @@ def _skyreels(request: Request) -> Call:
 
 
 def _generic(request: Request) -> Call:
-    """Calls a pipeline of `local.toml` by its parameter map; `seed` and `fps` are ours, not the pipeline's."""
+    """Builds the call of a `local.toml` pipeline from its parameter map; `seed` and `fps` are not passed to it."""
     arguments: dict[str, Any] = {}
     pictures: dict[str, Picture] = {}
     seed, fps = None, 16

@@ -68,7 +68,7 @@ class Call:
         scheduler: What the call is made with.
         loras: Loaded for this call alone.
         cache_threshold: Of the first block cache; 0 computes every step.
-        notes: What stands in for something asked for, and what a result may not be taken for; sentences.
+        notes: Substitutions for requested settings, and limits of the result, as sentences.
     """
 
     pipeline: str

@@ -129,7 +129,7 @@ def _missing(model: LocalModel, repository: Repository) -> str:
 
 
 def for_worker(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
-    """Returns a call as a worker is sent it.
+    """Returns a call as it is sent to a worker.
 
     Args:
         call: The call.

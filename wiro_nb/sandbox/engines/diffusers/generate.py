@@ -53,7 +53,7 @@ class Generator:
         self._phase = "load"
 
     def describe(self) -> dict[str, Any]:
-        """Returns what the service is told about this worker."""
+        """Returns the description of this worker for the service."""
         has_card = self._memory_bytes is not None
         return {
             "device": str(self._device),

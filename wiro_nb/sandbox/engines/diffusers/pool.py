@@ -1,7 +1,7 @@
 """A pool of worker processes, one per device with one job at a time, on this machine or a Ray cluster.
 
 A job waits for a worker that has its model; another one takes it when that one is busy. Jobs pass each other by
-a few places at most. A worker that dies takes one run with it: the job runs once more on a new one.
+a few places at most. When a worker dies, its job is retried once on a new worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_PASSED = 4
 _MAX_LINE_BYTES = 1 << 20
 _STDERR_LINES = 40
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""Libraries of a worker neither reach a network nor report to anybody."""
+"""Keeps the libraries of a worker from network access and telemetry."""
 
 OnProgress = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -39,7 +39,7 @@ class WorkerDied(Exception):
 
 
 def worker_command(python: str = "") -> Sequence[str]:
-    """Returns the command of a worker, without its index. What lies in the working folder is not imported."""
+    """Returns the command of a worker, without its index. Modules in the working folder are not imported."""
     return (python or sys.executable, "-P", "-m", "wiro_nb.sandbox.engines.diffusers.worker")
 
 

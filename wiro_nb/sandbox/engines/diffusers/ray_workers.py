@@ -31,7 +31,7 @@ _START_S = 300.0
 
 
 class WorkerHost:
-    """Has a worker process on its machine and carries its messages; an instance is a Ray actor.
+    """A Ray actor that runs a worker process on its machine and forwards its messages.
 
     Args:
         python: Interpreter of the process; "" for the actor's own.

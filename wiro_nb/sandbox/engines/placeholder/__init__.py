@@ -78,7 +78,7 @@ class PlaceholderEngine(Engine):
 
 
 class _Clip:
-    """A clip under way. Blocking."""
+    """A clip being rendered. Blocking."""
 
     def __init__(self, job: Job) -> None:
         from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture

@@ -312,6 +312,26 @@ def test_tab_completes_a_path_on_the_machine_of_the_kernel(static_page: StaticPa
     expect(address).to_be_focused()
     address.press("Tab")
     expect(address).not_to_be_focused()
+    address.fill("")
+    address.press("Tab")
+    expect(address).to_have_value("")
+    expect(address).not_to_be_focused()
+
+
+def test_a_file_cancelled_while_it_is_looked_at_is_not_sent(static_page: StaticPage) -> None:
+    page = show(static_page, hostile_form())
+    page.evaluate(
+        """() => {
+            window.createImageBitmap = () => new Promise((_resolve, reject) => { window.endLook = reject; });
+        }"""
+    )
+    image = field(page, "image")
+    picture: Any = {"name": "a.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
+    image.locator("input[type=file]").set_input_files(picture)
+    image.get_by_role("button", name="Cancel").click()
+    page.evaluate("() => window.endLook(new Error('no picture'))")
+    expect(image.locator(".wiro-bar")).to_have_count(0)
+    assert static_page.sent("begin") == []
 
 
 def test_ctrl_enter_runs_once_however_long_it_is_held(static_page: StaticPage) -> None:

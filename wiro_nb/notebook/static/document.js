@@ -34,7 +34,7 @@ export async function fileUrl(model, path) {
     try {
       return String(await context.urlResolver.getDownloadUrl(await context.urlResolver.resolveUrl(encoded)));
     } catch {
-      return config && context.path ? builtAddress(JSON.parse(config.textContent).baseUrl, context.path.split(":").pop(), path) : "";
+      return config && context.path ? builtAddress(JSON.parse(config.textContent).baseUrl, context.path.replace(/^[^/]*?:/, ""), path) : "";
     }
   }
   const { baseUrl, notebookPath } = document.body.dataset; // the classic notebook

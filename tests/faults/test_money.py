@@ -143,7 +143,7 @@ def test_a_plan_whose_input_is_gone_can_be_cancelled(
     manager.ledger.insert_plans([])  # the ledger is there before the I/O thread is
     manager._io.call_soon = lambda *_: None  # type: ignore[method-assign]  # this kernel dies before it sends
     plan = manager.submit(prepared)
-    manager.ledger.release(manager._the_worker().owner)
+    manager.ledger.release(manager._get_worker().owner)
     for kept in (own_folders / "wiro_outputs" / ".inputs").iterdir():
         kept.unlink()
     later = make_manager()
@@ -180,7 +180,7 @@ def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
     """Meanwhile another kernel may have looked for the task, found none, and told the person so."""
     run = submit(manager)
     run.wait(20)
-    submitter = Submitter(manager._the_worker().writer, connection=None)  # type: ignore[arg-type]
+    submitter = Submitter(manager._get_worker().writer, connection=None)  # type: ignore[arg-type]
 
     class Client:
         async def run(self, *_: Any, **__: Any) -> None:

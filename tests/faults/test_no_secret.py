@@ -53,7 +53,7 @@ CELLS = [
     TROUBLE,
     "clip.download()",
     "manager.attach(clip.task_id)",
-    "manager._io.run(manager._the_worker().ended.fetch(clip, None))",
+    "manager._io.run(manager._get_worker().ended.fetch(clip, None))",
     "held.cancel(); held.wait(0.2)",
     "%wiro wait",
     NO_TROUBLE,

@@ -244,7 +244,7 @@ def test_a_run_that_is_being_sent_is_left_to_its_kernel_even_when_the_lease_is_g
     first, second = make_manager(), make_manager()
     run = submit(first, "a slow answer")
     wait_for(run, lambda run: run.state is RunState.SUBMITTING)
-    first.ledger.release(first._the_worker().owner)
+    first.ledger.release(first._get_worker().owner)
     (seen,) = second.resume()
     assert run.wait(30).state is RunState.SUCCEEDED
     seen.wait(30, check=False)
@@ -279,7 +279,7 @@ def test_two_kernels_that_take_up_the_same_plan_send_it_once(make_manager: Any, 
     planner = make_manager()
     planner._io.call_soon = lambda *_: None  # it dies before it sends
     plan = submit(planner, "taken up by two")
-    planner.ledger.release(planner._the_worker().owner)
+    planner.ledger.release(planner._get_worker().owner)
     kernels = [make_manager(), make_manager()]
     gate = threading.Barrier(2)
     runs: list[Run] = []
@@ -329,7 +329,7 @@ def test_a_cancel_outlives_the_kernel_that_has_the_run(make_manager: Any, servic
     seen.cancel()
     wait_for(seen, lambda run: run.snapshot.cancel_requested)
     here.close()
-    dying.ledger.release(dying._the_worker().owner)
+    dying.ledger.release(dying._get_worker().owner)
     (left,) = later.resume()
     assert left.wait(20).state is RunState.CANCELLED
     assert service.audit()["tasks"] == []

@@ -258,7 +258,7 @@ class WiroClient:
                 failure = error
             wait_s = max(next(delays), getattr(failure, "retry_after_s", None) or 0.0)
             is_silent = isinstance(failure, TimedOut)
-            if not tries_left or is_silent or wait_s > LONGEST_RETRY_AFTER_S or not _may_pass(failure):
+            if not tries_left or is_silent or wait_s > LONGEST_RETRY_AFTER_S or not _is_transient(failure):
                 # Raised outside the `except` block, so that no earlier try is in the chain.
                 raise failure.with_traceback(None) from None
             await self._sleep(wait_s)
@@ -272,7 +272,7 @@ def _run_endpoint(run_path: str) -> str:
     return "Run/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _may_pass(failure: WiroError) -> bool:
+def _is_transient(failure: WiroError) -> bool:
     """Returns whether retrying the same request later may succeed."""
     if isinstance(failure, BadAnswer):
         return failure.reason in ("cut", "empty")

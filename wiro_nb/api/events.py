@@ -84,7 +84,7 @@ class EventClient:
                     await connection.send(json.dumps({"type": "task_info", "tasktoken": token}))
                     yield SocketState.OPENED
                     async for frame in connection:
-                        event = _own_event(frame, token, task_id)
+                        event = _parse_event(frame, token, task_id)
                         if event is not None:
                             yield event
                             if event.is_terminal:
@@ -107,7 +107,7 @@ class EventClient:
             proxy=None if self._service.is_local else True,
             ssl=_ssl_context() if self._service.socket_url.startswith("wss:") else None,
             user_agent_header="wiro_nb",
-            process_exception=_retry_all,
+            process_exception=_retry_connection_errors,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=LARGEST_FRAME_BYTES,
@@ -116,7 +116,7 @@ class EventClient:
         return cast("AsyncGenerator[ClientConnection, None]", aiter(connecting))
 
 
-def _own_event(frame: str | bytes, token: str, task_id: str) -> Event | None:
+def _parse_event(frame: str | bytes, token: str, task_id: str) -> Event | None:
     """Parses a frame; None unless it is an event of the task."""
     event = read_event(frame)
     if event is None or event.task_id not in (None, task_id) or event.token not in (None, token):
@@ -127,7 +127,7 @@ def _own_event(frame: str | bytes, token: str, task_id: str) -> Event | None:
     return event
 
 
-def _retry_all(error: Exception) -> Exception | None:
+def _retry_connection_errors(error: Exception) -> Exception | None:
     """Makes websockets retry after any connection error: polling continues meanwhile."""
     from websockets.exceptions import WebSocketException
 

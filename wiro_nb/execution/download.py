@@ -39,7 +39,7 @@ _PART = ".part"
 _ABANDONED_S = 3600.0
 
 
-class _Refused(Exception):
+class _PermanentFailure(Exception):
     """The download cannot succeed by retrying; the text says why."""
 
 
@@ -118,9 +118,9 @@ class Downloader:
             return RunOutput("", output.content_type, content=output.content, problem=problem)
         name = target.name
         try:
-            url = await self._to_disk(output, target, attempts)
-            return await asyncio.to_thread(_accept, target, output, url)
-        except _Refused as refused:
+            url = await self._download_file(output, target, attempts)
+            return await asyncio.to_thread(_check_file, target, output, url)
+        except _PermanentFailure as refused:
             problem = str(refused)
         except WiroError as error:
             problem = error.message
@@ -135,7 +135,7 @@ class Downloader:
         address = strip_query(output.url)
         return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=address, problem=problem)
 
-    async def _to_disk(self, output: Output, part: Path, attempts: _Attempts) -> str:
+    async def _download_file(self, output: Output, part: Path, attempts: _Attempts) -> str:
         """Fetches until the file is whole; returns the URL that served it."""
         url, most_bytes, tries, links_left = output.url or "", 0, 0, _MAX_LINKS
         now, patience_s = asyncio.get_running_loop().time, self._settings().download_patience_s
@@ -145,13 +145,13 @@ class Downloader:
             is_gone = False
             try:
                 async with self._room:
-                    if await self._one_try(attempts.client, url, part, output):
+                    if await self._attempt_download(attempts.client, url, part, output):
                         return url
                 reason = "it came cut off each time"
             except DownloadFailed as error:
                 reason = error.message
-                if not _worth_another_try(error, part):
-                    raise _Refused(reason) from None
+                if not _is_retryable(error, part):
+                    raise _PermanentFailure(reason) from None
                 if error.status in _GONE:
                     fresh = await attempts.fresh_url() or url
                     links_left -= fresh != url
@@ -162,11 +162,11 @@ class Downloader:
                 most_bytes, last_news = _size_of(part), now()
             pause, tries = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)], tries + 1
             if now() + pause > (began + attempts.gone_patience_s if is_gone else last_news + patience_s):
-                raise _Refused(reason)
+                raise _PermanentFailure(reason)
             attempts.on_retry(f"the file is not here yet: {reason}; trying again in {pause:g} s")
             await asyncio.sleep(pause)
 
-    async def _one_try(self, client: WiroClient, url: str, part: Path, output: Output) -> bool:
+    async def _attempt_download(self, client: WiroClient, url: str, part: Path, output: Output) -> bool:
         """Continues where the last try stopped; True when the file is complete."""
         limit = self._settings().max_download_bytes
         start = _size_of(part)
@@ -179,18 +179,18 @@ class Downloader:
             resumed = stream.status == 206 and start > 0
             total = stream.total_bytes
             if total is not None and total > limit:
-                raise _Refused(_too_large(total, limit))
+                raise _PermanentFailure(_too_large(total, limit))
             with part.open("ab" if resumed else "wb") as file:
                 async for chunk in stream.aiter_bytes():
                     file.write(chunk)
                     if file.tell() > limit:
-                        raise _Refused(_too_large(file.tell(), limit))
+                        raise _PermanentFailure(_too_large(file.tell(), limit))
                 size = file.tell()
         if total is not None and size < total:
             return False
         if output.size_bytes is None or size >= output.size_bytes:
             return True
-        return await asyncio.to_thread(_is_whole, part, output)
+        return await asyncio.to_thread(_is_complete, part, output)
 
 
 def _refused_by_host(url: str, status: int) -> DownloadFailed:
@@ -244,7 +244,7 @@ def _size_of(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _worth_another_try(error: DownloadFailed, part: Path) -> bool:
+def _is_retryable(error: DownloadFailed, part: Path) -> bool:
     if error.reason == "range":
         _start_over(part)  # the host has another file there now
         return True
@@ -262,13 +262,13 @@ def choose_names(outputs: Sequence[Output]) -> list[str]:
     return chosen
 
 
-def _is_whole(part: Path, output: Output) -> bool:
+def _is_complete(part: Path, output: Output) -> bool:
     """Says whether a file shorter than listed is whole by its own structure: a list may be wrong. Blocks."""
     _check_type(part, output)  # reports an error page as such, not as a short clip
     return hash_media(part) is not None  # of a cut file it is None
 
 
-def _accept(target: Path, output: Output, url: str) -> RunOutput:
+def _check_file(target: Path, output: Output, url: str) -> RunOutput:
     """Checks a whole file against what it should be. Blocks."""
     content_type = _check_type(target, output)
     size, digest = _size_of(target), hash_file(target)
@@ -311,13 +311,13 @@ def measure_output(output: RunOutput, path: Path, shown: str) -> RunOutput:
 def _check_type(part: Path, output: Output) -> str:
     """Returns the type of a file by its content, or the announced one when the content is ambiguous."""
     if _size_of(part) == 0:
-        raise _Refused("it is empty")
+        raise _PermanentFailure("it is empty")
     sniffed = decode.sniff_file(part)
     found = None if sniffed in _GENERIC_TYPES else sniffed
     expected = output.content_type.partition(";")[0].strip().lower()
     problem = _wrong_type(found, expected)
     if problem:
-        raise _Refused(problem)
+        raise _PermanentFailure(problem)
     return found or expected or "application/octet-stream"
 
 

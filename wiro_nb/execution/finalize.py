@@ -101,9 +101,9 @@ class Finisher:
             on_retry=lambda message: self._writer.change(active, message=message),
             is_late=is_late,
         )
-        return await self._work(_measure_all, outputs, private, _folder_of(active), active.notebook_dir)
+        return await self._run_in_thread(_measure_all, outputs, private, _folder_of(active), active.notebook_dir)
 
-    async def _work(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
+    async def _run_in_thread(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs CPU-bound work on a worker thread, two at a time over all runs.
 
         More would not be faster: it would hold up the cell that computes and the ends still to be noticed.
@@ -140,7 +140,7 @@ class Finisher:
                 return
             final = before.with_changes({"outputs": outputs, "cost_usd": cost_usd})
             embed = self._writer.settings.embed_record
-            text, stored = await self._work(save_record, final, private, folder, task.made_by, embed)
+            text, stored = await self._run_in_thread(save_record, final, private, folder, task.made_by, embed)
 
             def write() -> LedgerRow:
                 row = self._writer.ledger.amend(active.id, cost_usd=cost_usd)  # takes the write lock
@@ -171,7 +171,7 @@ class Finisher:
         try:
             final = active.snapshot.with_changes({"state": state, **changes})
             made_by, embed = task.made_by if task is not None else {}, self._writer.settings.embed_record
-            text, stored = await self._work(save_record, final, private, folder, made_by, embed)
+            text, stored = await self._run_in_thread(save_record, final, private, folder, made_by, embed)
             changes |= {"record": text, "outputs": stored}
         except Exception:
             # The clip is here and paid; a record that cannot be written must not turn it into a failure.
@@ -248,7 +248,7 @@ def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
     The charge can arrive after the end, and the value before that is not documented. Free by the rules of
     the service is what fails with an exit code, and what is cancelled in the queue.
     """
-    cost_usd = _tidy(task.total_cost_usd)
+    cost_usd = _plain_amount(task.total_cost_usd)
     if cost_usd:
         return cost_usd
     is_free_failure = state is RunState.FAILED and (task.exit_code or "").strip() not in ("", "0")
@@ -259,19 +259,19 @@ def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
 
 def _late_cost(task: Task, row: LedgerRow) -> Decimal | None:
     """Returns what a run that ended a while ago cost; nothing at all is believed after an hour."""
-    cost_usd = _tidy(task.total_cost_usd)
+    cost_usd = _plain_amount(task.total_cost_usd)
     is_old = row.finished_at is not None and utc_now() - row.finished_at > _NOTHING_IS_TRUE_AFTER
     return cost_usd if cost_usd or (cost_usd is not None and is_old) else None
 
 
-def _billed(cost_usd: Decimal | None) -> str:
+def _describe_billing(cost_usd: Decimal | None) -> str:
     """Returns the sentence about cost in the error of a run without a result."""
     if cost_usd is None:
         return "What it cost is not known yet: a task that was stopped while running may be billed."
     return f"Billed: ${cost_usd}." if cost_usd else "Billed: nothing."
 
 
-def _tidy(amount: Decimal | None) -> Decimal | None:
+def _plain_amount(amount: Decimal | None) -> Decimal | None:
     """Returns an amount as plain decimal text without trailing zeros or an exponent."""
     return None if amount is None else Decimal(format(amount.normalize(), "f"))
 
@@ -296,7 +296,7 @@ def _vanished(active: ActiveRun) -> RunFailed:
 
 
 def _cancelled(active: ActiveRun, task: Task) -> RunCancelled:
-    billed = _billed(_cost_of(task, active.snapshot, RunState.CANCELLED))
+    billed = _describe_billing(_cost_of(task, active.snapshot, RunState.CANCELLED))
     return RunCancelled(
         f"run {active.run.short_id} was cancelled", billed=billed, run_id=active.id, task_id=task.id
     )
@@ -308,7 +308,7 @@ def _failed(active: ActiveRun, task: Task) -> RunFailed:
     return RunFailed(
         f"run {active.run.short_id} failed while {final.stage}: {final.message}",
         hint=f"%wiro show {active.run.short_id}, then %wiro rerun {active.run.short_id}",
-        billed=_billed(_cost_of(task, final, RunState.FAILED)),
+        billed=_describe_billing(_cost_of(task, final, RunState.FAILED)),
         run_id=active.id,
         task_id=task.id,
         exit_code=task.exit_code,

@@ -213,7 +213,7 @@ class Run:
         """
         if self._controller.is_io_thread():
             raise RuntimeError("a callback cannot wait for a run: it would stop the run itself")
-        if self._may_go_on:
+        if self._may_resume:
             self._controller.follow(self)
         try:
             in_time = self._completion.wait(timeout_s) or self.done
@@ -227,7 +227,7 @@ class Run:
 
     async def wait_async(self, timeout_s: float | None = None, *, check: bool = True) -> Run:
         """Waits as `wait` does, for callers inside a coroutine."""
-        if self._may_go_on:
+        if self._may_resume:
             self._controller.follow(self)
         try:
             in_time = await self._completion.wait_async(timeout_s) or self.done
@@ -240,7 +240,7 @@ class Run:
         return self._result(in_time, timeout_s, check)
 
     @property
-    def _may_go_on(self) -> bool:
+    def _may_resume(self) -> bool:
         """False when nothing more will come: not even by asking again after a fault of machine or network."""
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
         return not self.done or unfollowed or self._snapshot.lacks_downloads
@@ -349,7 +349,7 @@ class Run:
     def _take_row(self, row: LedgerRow) -> bool:
         """Takes what another process wrote and calls the listeners when it is news; True when the run is over.
 
-        I/O thread only. A row that was read before the end never takes the end back: only `_renew` may.
+        I/O thread only. A row that was read before the end never takes the end back: only `_refresh` may.
         """
         before = self._snapshot
         if row.state.is_final or not before.state.is_final:
@@ -381,7 +381,7 @@ class Run:
         self._conclude(error)
         self._completion.set()
 
-    def _renew(self, row: LedgerRow) -> None:
+    def _refresh(self, row: LedgerRow) -> None:
         """Takes what the ledger says now of a run that this process does not drive; another one may have."""
         if (row.state, row.error) != (self._snapshot.state, self._snapshot.error):
             self._error = error_from_dict(row.error)

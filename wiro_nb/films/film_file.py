@@ -172,7 +172,7 @@ def join_parts(
         with _reading(audio):
             sound = keep_input(audio, base)  # where a film that is made again finds it
     clips = [read_clip(part.path) for part in parts]
-    continues = [False, *(_goes_on(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
+    continues = [False, *(_continues(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
     plan = plan_join(clips, continues, crossfade_s=crossfade_s, has_audio=sound is not None)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +255,7 @@ def _reading(audio: Path) -> Iterator[None]:
         raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
 
 
-def _goes_on(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
+def _continues(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
     """Returns whether a part begins with the last frame of the previous one, by records or else by frames."""
     (old, old_clip), (new, new_clip) = before, after
     parent = (new.record or {}).get("parent") or {}

@@ -152,24 +152,24 @@ class Database:
     # On the ledger's thread ------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._make_next():
+        while self._run_next():
             pass
         self._disconnect()
 
-    def _make_next(self) -> bool:
+    def _run_next(self) -> bool:
         """Makes the queued calls; False when the thread must stop."""
         waiting = [self._calls.get()]
         with suppress(Empty):
             while waiting[-1] is not None and len(waiting) < _LARGEST_BATCH:
                 waiting.append(self._calls.get_nowait())
-        self._make_calls([call for call in waiting if call is not None])
+        self._run_calls([call for call in waiting if call is not None])
         return waiting[-1] is not None
 
-    def _make_calls(self, calls: list[_Call]) -> None:
+    def _run_calls(self, calls: list[_Call]) -> None:
         is_replaced = False
         while calls := [call for call in calls if not call.future.cancelled()]:
             try:
-                if self._make_together(calls):
+                if self._run_batch(calls):
                     break
             except BaseException as error:
                 failure = error
@@ -189,7 +189,7 @@ class Database:
         for call in calls:
             self._answer(call)
 
-    def _make_together(self, calls: list[_Call]) -> bool:
+    def _run_batch(self, calls: list[_Call]) -> bool:
         """Makes calls in one transaction; False when one was cancelled meanwhile, and nothing was written."""
         self._failure = None
         connection = self._open()

@@ -212,7 +212,7 @@ def run_output(
         labels: What people call a chosen value, by parameter; see `models.option_labels`.
         more: Stands below the settings of a finished run.
     """
-    pictures = _affordable(snapshot, posters or {})
+    pictures = _posters_within_limit(snapshot, posters or {})
     jpeg = ""
     match snapshot.state:
         case RunState.SUCCEEDED:
@@ -226,7 +226,7 @@ def run_output(
     return Output(h("div", lead, shown, style=CARD), run_text(snapshot, notice), jpeg)
 
 
-def _affordable(snapshot: Snapshot, posters: Mapping[str, bytes]) -> dict[str, str]:
+def _posters_within_limit(snapshot: Snapshot, posters: Mapping[str, bytes]) -> dict[str, str]:
     """Returns the posters that fit into the limit for one run, as base64 text by path."""
     chosen: dict[str, str] = {}
     left = _POSTER_BYTES

@@ -261,7 +261,7 @@ def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
     """
     seed = str((snapshot.seed or {}).get("parameter") or "")
     parts = [f"seed {snapshot.seed['value']}"] if snapshot.seed and snapshot.seed.get("value") else []
-    for name, value in _telling_first(snapshot.parameters, schema):
+    for name, value in _distinctive_first(snapshot.parameters, schema):
         if len(parts) >= _KEY_SETTINGS:
             break
         if name != seed and value != "" and "rompt" not in name and len(value) <= _LONGEST_SETTING:
@@ -269,7 +269,7 @@ def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
     return ", ".join(parts)
 
 
-def _telling_first(given: Mapping[str, object], schema: ModelSchema | None) -> list[tuple[str, str]]:
+def _distinctive_first(given: Mapping[str, object], schema: ModelSchema | None) -> list[tuple[str, str]]:
     """Returns settings as people read them; those that are not the model's default come first."""
     if schema is None:
         return [(name, str(value)) for name, value in given.items()]

@@ -190,7 +190,7 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison
         absent = left if one is None else right
         return OutputComparison(name, None, note=f"{absent.label} has no such file here")
     try:
-        if _came_the_same(left, right, position, one, two):
+        if _arrived_identical(left, right, position, one, two):
             note = "" if hash_clip(one) == hash_clip(two) else _ONLY_THE_RECORD
             return OutputComparison(name, "same bytes", note=note)
         return replace(compare_clips(one, two), name=name)
@@ -198,7 +198,7 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison
         return OutputComparison(name, None, note=error.message)
 
 
-def _came_the_same(left: Side, right: Side, position: int, one: Path, two: Path) -> bool:
+def _arrived_identical(left: Side, right: Side, position: int, one: Path, two: Path) -> bool:
     """True when both files are still what the service sent, and that was the same bytes."""
     recorded = [_recorded(side, position) for side in (left, right)]
     hashes = [output.get("sha256") for output in recorded]

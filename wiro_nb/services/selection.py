@@ -105,7 +105,7 @@ def resolve_service(
         MissingCredentials: The service needs a key and none was found.
         ConfigError: There is no service of this name.
     """
-    environ = _our_part(os.environ if environ is None else environ)
+    environ = _wiro_variables(os.environ if environ is None else environ)
     folder = data_dir() if folder is None else folder
     asked = (name or environ.get("WIRO_SERVICE", "")).strip()
     if asked.lower() in FREE_SERVICES:
@@ -129,7 +129,7 @@ def resolve_service(
     )
 
 
-def _our_part(environ: Mapping[str, str]) -> Mapping[str, str]:
+def _wiro_variables(environ: Mapping[str, str]) -> Mapping[str, str]:
     # Not the whole environment: a traceback that lists variables would show all other variables.
     ours = {name: value for name, value in environ.items() if name.startswith("WIRO_")}
     return {name: SecretText(value) if "_API_" in name else value for name, value in ours.items()}

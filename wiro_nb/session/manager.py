@@ -162,9 +162,9 @@ class Manager:
         Raises:
             WiroError: As `submit`; then nothing was written and nothing is sent.
         """
-        own = self._the_worker().own
+        own = self._get_worker().own
         planned = self._planner.plan(batch, own, max_cost_usd=max_cost_usd, out_dir=out_dir)
-        return [self._take_up(row, request, batch.notebook_dir) for row, request in planned]
+        return [self._start_or_resume(row, request, batch.notebook_dir) for row, request in planned]
 
     def find_made(self, batch: Batch) -> list[Run | None]:
         """Returns for each request the run that already answers it: done, under way or uncertain; or None.
@@ -208,7 +208,7 @@ class Manager:
             rows = self.ledger.incomplete(self.service_name)[:_MOST_INCOMPLETE]
             if rows:
                 runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows]
-                self._submit_quietly(self._the_worker().ended.complete(runs))
+                self._submit_quietly(self._get_worker().ended.complete(runs))
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
@@ -252,7 +252,7 @@ class Manager:
         if run.done:
             run._reopen()
         try:
-            worker, notebook_dir = self._the_worker(), notebook_dir_of_row(run.snapshot)
+            worker, notebook_dir = self._get_worker(), notebook_dir_of_row(run.snapshot)
             self._submit_quietly(
                 worker.ended.complete([(run, notebook_dir)], once=True)
                 if lacks_files
@@ -267,7 +267,7 @@ class Manager:
         """Asks for the end of a run; returns at once."""
         if run.snapshot.state.is_final or (run.done and run.snapshot.state is not RunState.PLANNED):
             return
-        self._submit_quietly(self._the_worker().cancel(run, notebook_dir_of_row(run.snapshot)))
+        self._submit_quietly(self._get_worker().cancel(run, notebook_dir_of_row(run.snapshot)))
 
     def star(self, run: Run, is_starred: bool) -> None:
         """Marks a run as the best of its sweep, or removes the mark; notifies listeners."""
@@ -276,7 +276,7 @@ class Manager:
         before = [self._handle(row) for row in siblings if row.starred and row.run_id != run.id]
         for changed in before if run.snapshot.starred == is_starred else [*before, run]:
             self.ledger.amend(changed.id, starred=changed is run and is_starred)
-            self._io.run(self._the_worker().star(changed, changed is run and is_starred))
+            self._io.run(self._get_worker().star(changed, changed is run and is_starred))
 
     def fetch(self, run: Run) -> None:
         """Downloads a run's files again.
@@ -284,7 +284,7 @@ class Manager:
         Raises:
             DownloadFailed: They cannot be had.
         """
-        download = self._the_worker().ended.fetch(run, notebook_dir_of_row(run.snapshot))
+        download = self._get_worker().ended.fetch(run, notebook_dir_of_row(run.snapshot))
         self._io.run(download, timeout_s=_FETCH_TIMEOUT_S)
 
     def frame_png(self, run: Run, index: int) -> bytes:
@@ -327,7 +327,7 @@ class Manager:
             worker, ledger = self._worker, self._ledger
         if self._io.is_running:
             with contextlib.suppress(WiroError):
-                self._io.run(self._close_inside(worker, timeout_s * 0.6), timeout_s=timeout_s)
+                self._io.run(self._close_on_loop(worker, timeout_s * 0.6), timeout_s=timeout_s)
         self._io.close(timeout_s * 0.4)
         self.services.close_processes()
         if ledger is not None:
@@ -342,7 +342,7 @@ class Manager:
         future = self._io.submit(work)
         future.add_done_callback(_log_failure)
 
-    def _the_worker(self) -> Worker:
+    def _get_worker(self) -> Worker:
         with self._lock:
             if self._closed:
                 raise ConfigError("wiro_nb was closed in this process", hint="%load_ext wiro_nb")
@@ -376,19 +376,19 @@ class Manager:
                 if row.state is not run.snapshot.state:
                     # The row may have been read before the run's last step: what it says now is true of both.
                     row = self.ledger.get(row.run_id)
-                run._renew(row)
+                run._refresh(row)
             return run
 
-    def _take_up(self, row: LedgerRow, planned: Prepared | None, notebook_dir: Path) -> Submission:
+    def _start_or_resume(self, row: LedgerRow, planned: Prepared | None, notebook_dir: Path) -> Submission:
         """Starts a run that was just planned (`planned` is its request), or resumes an earlier one."""
         run = self._handle(row)
         if planned is not None:
-            self._io.call_soon(self._the_worker().start, run, planned, notebook_dir)
+            self._io.call_soon(self._get_worker().start, run, planned, notebook_dir)
         else:
             self.follow(run)
         return Submission(run, is_new=planned is not None)
 
-    async def _close_inside(self, worker: Worker | None, timeout_s: float) -> None:
+    async def _close_on_loop(self, worker: Worker | None, timeout_s: float) -> None:
         if worker is not None:
             await worker.close(timeout_s)
         await self.services.close_connections()

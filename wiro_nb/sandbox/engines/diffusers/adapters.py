@@ -66,14 +66,14 @@ def _animatediff(request: Request) -> Call:
     notes = []
     realistic, fine_vae, motion = request.model.repositories[:3]
     selected = request.text("selectedModel", "60")
-    base = _chosen(request, "selectedModel", selected)
+    base = _selected_repository(request, "selectedModel", selected)
     if base is None and selected != "485":
         notes.append(f"selectedModel {selected} has no known public weights: {realistic.id} stands in for it.")
     parts = {"pipeline": base or realistic, "motion_adapter": motion}
     if base is None:
         parts["vae"] = fine_vae  # this base comes without one that is good
     move = request.text("loraType", "FILE:169584")
-    lora = _chosen(request, "loraType", move)
+    lora = _selected_repository(request, "loraType", move)
     if lora is None:
         raise EngineError(f"loraType {move[:40]!r} is unknown; there are {_values(request, 'loraType')}.")
     arguments = {
@@ -175,7 +175,7 @@ _GUESSED = {"crash": "a crash zoom", "camera-controls": "an orbit of the camera"
 def _wan_effects(request: Request) -> Call:
     picture = request.picture("inputImage")
     effect = request.text("effectType", "fluffy-hair")
-    lora = _chosen(request, "effectType", effect)
+    lora = _selected_repository(request, "effectType", effect)
     if lora is None:
         raise EngineError(
             f"effectType {effect[:40]!r} has no public weights; there are {_values(request, 'effectType')}."
@@ -248,7 +248,7 @@ def _generic(request: Request) -> Call:
         elif item.argument == "fps":
             fps = request.whole(item.name, int(text or fps), 1, 60)
         elif text:
-            arguments[item.argument] = _like(request, item.name, item.default)
+            arguments[item.argument] = _convert_like(request, item.name, item.default)
     return Call(
         pipeline=request.model.pipeline,
         parts={"pipeline": request.model.repositories[0]},
@@ -269,7 +269,7 @@ ADAPTERS: Mapping[str, Callable[[Request], Call]] = {
 }
 
 
-def _chosen(request: Request, name: str, value: str) -> Repository | None:
+def _selected_repository(request: Request, name: str, value: str) -> Repository | None:
     """Returns the repository that stands for a value of a setting."""
     return next((item for item in request.model.repositories if (name, value) in item.settings), None)
 
@@ -283,7 +283,7 @@ def _flow(shift: float) -> dict[str, Any]:
     return {"flow_shift": shift, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 
 
-def _like(request: Request, name: str, default: object) -> str | int | float | bool:
+def _convert_like(request: Request, name: str, default: object) -> str | int | float | bool:
     """Returns a value of the type of its default."""
     if isinstance(default, bool):
         return request.text(name, str(default)).lower() in ("true", "1", "yes")

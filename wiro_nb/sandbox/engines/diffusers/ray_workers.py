@@ -55,7 +55,7 @@ class WorkerHost:
     async def send(self, message: dict[str, Any], pictures: Mapping[str, Any]) -> None:
         """Sends a message. A job's pictures come as bytes, and its file is written on this machine."""
         if message["type"] == "run":
-            if absent := _absent(message["call"]):
+            if absent := _find_missing_weights(message["call"]):
                 self._refusal = {"type": "failed", "message": absent}
                 return
             folder = Path(self._folder.name)
@@ -193,7 +193,7 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _absent(call: Mapping[str, Any]) -> str | None:
+def _find_missing_weights(call: Mapping[str, Any]) -> str | None:
     """Returns a sentence when this machine does not have the weights of a call."""
     named = {**call.get("folders", {}), **{lora["id"]: lora["folder"] for lora in call.get("loras", ())}}
     missing = [name for name, folder in named.items() if not Path(folder).is_dir()]

@@ -334,7 +334,7 @@ class BadAnswer(ApiError):
 
 
 class RunError(WiroError):
-    """A run did not give its result. Fields: `run_id`."""
+    """A run did not produce its result. Fields: `run_id`."""
 
     default_hint = "%wiro runs"
 

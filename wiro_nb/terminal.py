@@ -91,7 +91,7 @@ class SafeStream:
 
 
 def discard(stream: Any) -> None:
-    """Sends what a broken stream still holds to nowhere; Python would end with code 120 when it cannot flush."""
+    """Discards the buffer of a broken stream; otherwise Python exits with code 120 when it cannot flush."""
     with contextlib.suppress(OSError, ValueError):
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

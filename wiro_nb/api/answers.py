@@ -125,7 +125,7 @@ class Task:
 
     @property
     def is_terminal(self) -> bool:
-        """True when nothing more will happen to this task."""
+        """True when the task has ended."""
         return self.status in TERMINAL_STATUSES
 
     @property

@@ -176,7 +176,7 @@ def _hint(refusal: type[ApiError] | None, code: int | None, messages: Sequence[s
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Returns the seconds a `Retry-After` header asks for (number or date), or None."""
+    """Parses a `Retry-After` header (number or date) to seconds, or None."""
     value = headers.get("retry-after", "")
     seconds = as_float(value)
     if seconds is None:

@@ -116,7 +116,7 @@ class HttpTransport:
     async def post(
         self, path: str, *, json: Mapping[str, Any] | None = None, multipart: MultipartBody | None = None
     ) -> RawAnswer:
-        """Sends one POST, once, and returns the whole answer whatever its status.
+        """Sends one POST, without retries, and returns the whole answer for any status.
 
         Raises:
             ConnectFailed, ConfigError, InputError: No byte of the request left.

@@ -79,7 +79,7 @@ def open_manager(arguments: argparse.Namespace) -> Manager:
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr, beside the data on stdout."""
+    """Prints a line on stderr; stdout is for data."""
     print(wrap_terminal(text, sys.stderr), file=sys.stderr, flush=True)
 
 

@@ -32,7 +32,7 @@ _DEFAULT_TITLE = "Generated clips"
 
 
 def rerun(arguments: argparse.Namespace) -> int:
-    """Makes runs again, waits for them, prints them; one that was made again already is shown."""
+    """Reruns runs, waits for them and prints them; an earlier rerun is shown instead of repeated."""
     from wiro_nb.execution.request_rows import Origin
     from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
 
@@ -78,7 +78,7 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Prints what differs between two runs or clips; the exit code is 0 whatever came out."""
+    """Prints what differs between two runs or clips; the exit code is 0 in any case."""
     from wiro_nb.presentation.reproduction import comparison_output
     from wiro_nb.reproduce.compare import compare_sides, find_side, parent_side
 
@@ -163,7 +163,7 @@ def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Name
 
 
 def _confirm(manager: Manager, replays: list[Replay], limits: Limits | None) -> None:
-    """Prints what all of them together may cost; asks for `--yes` above the limits.
+    """Prints the total estimate; requires `--yes` above the limits.
 
     Raises:
         ConfirmationNeeded: It is more than the limits.

@@ -235,7 +235,7 @@ def _end_changes(
 def _message(
     seen: Snapshot, state: RunState, task: Task | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
 ) -> str:
-    """Returns what every view says beside the run's name and state, so neither is in it."""
+    """Returns the message of an ended run; views add the run's name and state."""
     if error is None:
         return _problem_line(outputs)
     is_told = state is RunState.FAILED and task is not None and seen.message
@@ -258,7 +258,7 @@ def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
 
 
 def _late_cost(task: Task, row: LedgerRow) -> Decimal | None:
-    """Returns what a run that ended a while ago cost; nothing at all is believed after an hour."""
+    """Returns the cost of a run that ended earlier; a missing charge counts as zero after an hour."""
     cost_usd = _plain_amount(task.total_cost_usd)
     is_old = row.finished_at is not None and utc_now() - row.finished_at > _NOTHING_IS_TRUE_AFTER
     return cost_usd if cost_usd or (cost_usd is not None and is_old) else None

@@ -252,7 +252,7 @@ class Follower:
             active.end()
 
     def _is_gone(self, active: ActiveRun) -> bool:
-        """Says whether to believe that a task is gone: a service in trouble knows nothing of paid tasks either."""
+        """Returns whether a task is really gone: a failing service may not find paid tasks either."""
         patience = 0.0 if active.snapshot.is_free else self._writer.settings.unknown_patience_s
         return active.unknown_count >= _UNKNOWN_ANSWERS and time.monotonic() - active.unknown_since >= patience
 

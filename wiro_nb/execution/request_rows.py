@@ -44,7 +44,7 @@ class Origin:
 
 
 def notebook_dir_of(notebook: str | None) -> Path:
-    """Returns the folder clips are saved beside: the notebook's, else the present one.
+    """Returns the folder beside which clips are saved: the notebook's, else the working folder.
 
     Raises:
         ConfigError: The present folder was deleted, or its name is not UTF-8.
@@ -69,7 +69,7 @@ def notebook_dir_of(notebook: str | None) -> Path:
 
 
 def scope_of(notebook: str | None, notebook_dir: Path) -> str:
-    """Returns where a request counts as the same: in its notebook, else in its working folder."""
+    """Returns the scope within which equal requests are reused: the notebook, else the working folder."""
     return notebook or str(notebook_dir / ANY_NOTEBOOK)
 
 

@@ -115,7 +115,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """True when nothing more will happen by itself."""
+        """True when nothing changes any more without a call by the user."""
         return self._done
 
     @property
@@ -241,7 +241,7 @@ class Run:
 
     @property
     def _may_resume(self) -> bool:
-        """False when nothing more will come: not even by asking again after a fault of machine or network."""
+        """False when the run is final, also after a fault of the machine or network is resolved."""
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
         return not self.done or unfollowed or self._snapshot.lacks_downloads
 

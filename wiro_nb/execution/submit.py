@@ -134,7 +134,7 @@ class SubmitQueue:
         self._advance()
 
     def skip_ahead(self) -> None:
-        """Lets others send beside a run whose files take long to upload."""
+        """Lets other runs send while this one uploads large files."""
         if not self._full:
             self._limit = self._most
             self._advance()

@@ -115,7 +115,7 @@ class Film:
 
     @property
     def done(self) -> bool:
-        """True when nothing more will happen by itself."""
+        """True when nothing changes any more without a call by the user."""
         return self._ended.is_set()
 
     @property
@@ -258,7 +258,7 @@ class Film:
             self._notify()
 
     def _has_ended(self, place: int) -> bool:
-        """Returns whether nothing more will happen to a shot."""
+        """Returns whether a shot has ended."""
         run = self._runs[place]
         return self._problems[place] is not None or (run is not None and run.done)
 

@@ -31,7 +31,7 @@ class RunState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True when nothing more will happen by itself."""
+        """True for a final state."""
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 
 

@@ -102,7 +102,7 @@ def repository_dir(root: Path, repository_id: str) -> Path:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Reads what a pull wrote into a repository's folder; None where there is nothing readable."""
+    """Reads the manifest in a repository's folder; None if it is missing or unreadable."""
     try:
         content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         files = {str(name): int(size) for name, size in content["files"].items()}
@@ -144,7 +144,7 @@ def _is_commit(text: str) -> bool:
 
 
 def _has_all_shards(snapshot: Path) -> bool:
-    """Says whether weights are there, and every part that an index of shards names."""
+    """Returns whether the weights exist, with every file that a shard index names."""
     for index in snapshot.rglob("*.safetensors.index.json"):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -324,7 +324,7 @@ def _require_hub() -> Any:
 
 @contextmanager
 def _explained(repository: Repository) -> Iterator[None]:
-    """Turns whatever huggingface_hub and its HTTP library raise into one sentence."""
+    """Converts errors of huggingface_hub and its HTTP library to one sentence."""
     try:
         yield
     except Exception as error:

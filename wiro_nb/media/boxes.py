@@ -22,7 +22,7 @@ _MAX_DEPTH = 8
 
 @dataclass(frozen=True, slots=True)
 class BoxHead:
-    """Where a box lies in a file: four-letter type, first byte, bytes of its head, bytes in all."""
+    """The position of a box in a file: four-letter type, first byte, header size, total size."""
 
     type: bytes
     start: int
@@ -174,7 +174,7 @@ def _parse(name: bytes, payload: bytes, parent: bytes, depth: int, left: list[in
 
 
 class _Unusual(MediaError):
-    """Bytes that `Box.to_bytes` would not write in the same way."""
+    """Box data that `Box.to_bytes` would not reproduce byte for byte."""
 
 
 def _split(payload: bytes, at: int, left: list[int]) -> list[tuple[bytes, int, int]]:

@@ -1,4 +1,4 @@
-"""Where the code runs: terminal, live front end, headless runner or plain Python; and which cell.
+"""Detects where the code runs: terminal, live front end, headless runner or plain Python, and in which cell.
 
 A headless runner (nbclient, papermill, nbconvert, nbval, Voila) executes cells with `allow_stdin`
 false; live front ends send true. That one field of the request decides, and `WIRO_HEADLESS` (1 or 0)

@@ -285,7 +285,7 @@ def task_categories(categories: Iterable[str]) -> list[str]:
 
 
 def listed_models(cards: Iterable[ModelCard], query: str) -> list[ModelCard]:
-    """Returns the models of a list; the sandbox's own practice models only where a word asks for them."""
+    """Returns the models to list; the sandbox's test models only if the query names them."""
     return [card for card in cards if not card.slug.startswith("sandbox/") or "sandbox" in query.lower()]
 
 

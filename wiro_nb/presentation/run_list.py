@@ -184,7 +184,7 @@ def runs_output(
 
 
 def _no_runs(where: str, filters: str) -> Output:
-    """Returns that there are no runs, or none that fit the filters."""
+    """Returns the text of an empty list: no runs, or none that match the filters."""
     if not filters:
         others = [("%wiro runs --all", "for those of other notebooks")] if where == "in this notebook" else []
         return compose(heading(f"No runs {where} yet"), next_steps(("%wiro models", "to start one"), *others))

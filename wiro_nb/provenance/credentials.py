@@ -66,7 +66,7 @@ def _read_manifest(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def read_assertions(path: Path) -> dict[str, Any]:
-    """Returns what a file's credentials state, by label; {} where there are none, no c2pa, or they do not hold."""
+    """Returns the assertions of a file's credentials by label; {} without valid credentials or without c2pa."""
     if not has_credentials(path):
         return {}
     try:

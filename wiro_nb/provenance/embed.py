@@ -112,7 +112,7 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
 
 
 def carries_records(path: Path) -> bool:
-    """True for files of a type that a record can be written into; False also where the file cannot be read."""
+    """True for files of a type that a record can be written into; False if the file cannot be read."""
     try:
         return _format_of(path) is not None
     except OSError:

@@ -40,7 +40,7 @@ class SecretFinding:
 
 
 def scan_file(path: Path, secrets: Collection[str] = ()) -> list[SecretFinding]:
-    """Returns what a notebook, a sidecar or the record inside a clip must not hold, each once.
+    """Returns the findings in a notebook, a sidecar or the record inside a clip, without duplicates.
 
     Args:
         path: The file; one that cannot be read has no findings.
@@ -59,7 +59,7 @@ def scan_file(path: Path, secrets: Collection[str] = ()) -> list[SecretFinding]:
 
 
 def scan_text(text: str, secrets: Collection[str] = (), *, is_own: bool = True) -> list[SecretFinding]:
-    """Returns what one text must not hold.
+    """Returns the findings in one text.
 
     Args:
         text: Any text.

@@ -199,7 +199,7 @@ def _compare_outputs(left: Side, right: Side, position: int) -> OutputComparison
 
 
 def _arrived_identical(left: Side, right: Side, position: int, one: Path, two: Path) -> bool:
-    """True when both files are still what the service sent, and that was the same bytes."""
+    """True when both files are unchanged since download and the service sent the same bytes."""
     recorded = [_recorded(side, position) for side in (left, right)]
     hashes = [output.get("sha256") for output in recorded]
     if hashes[0] is None or hashes[0] != hashes[1]:
@@ -253,7 +253,7 @@ def _known_run(manager: Manager, run_id: str) -> Run | None:
 
 
 def _locate(source: Source, output: Mapping[str, Any], run: Run | None) -> Path | None:
-    """Returns an output's file beside what holds the record, or in the run's folder of this machine."""
+    """Returns an output's file, looked for beside the record's file and in the run's folder."""
     base = source.path.parent if source.path is not None else Path()
     candidates: list[Path] = []
     for relative in (output.get("path"), output.get("name")):

@@ -1,4 +1,4 @@
-"""Plans a request from a record: what would be sent, what has changed, which files are missing.
+"""Plans a request from a record: the request, changed inputs, and missing files.
 
 Pure planning; nothing is sent. A record may come from a stranger, so nothing it names is ever opened: input
 files come from the caller's own store by their hash, and only web addresses are taken from it as they are.
@@ -33,7 +33,7 @@ FindFile = Callable[[str], Path | None]
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One way in which the model's inputs differ from those the record was made with.
+    """A difference between the model's current inputs and those the record was made with.
 
     Attributes:
         parameter: The input's id.
@@ -51,7 +51,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class MissingFile:
-    """An input file that the record names and the store does not have."""
+    """An input file of the record that the store does not have."""
 
     parameter: str
     name: str

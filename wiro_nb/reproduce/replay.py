@@ -98,7 +98,7 @@ class Replay:
 
     @property
     def lines(self) -> list[str]:
-        """Everything a user should know before it is sent, one line each."""
+        """Remarks to show before it is sent, one line each."""
         problems: list[Drift | MissingFile] = [*self.plan.drift, *self.plan.missing]
         notes = self.prepared.notes if self.prepared is not None else ()
         return list(dict.fromkeys([*(item.message for item in problems), *self.plan.notes, *notes]))

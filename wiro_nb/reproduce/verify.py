@@ -33,7 +33,7 @@ _REQUEST = ("model", "service", "parameters", "files", "seed", "task_id")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing verify saw.
+    """One finding of `verify`.
 
     Attributes:
         level: "ok", "note" or "problem"; only problems make the command fail.
@@ -310,7 +310,7 @@ class _FileIndex:
         return sorted(set(self._list_clips()))
 
     def _list_clips(self) -> Iterator[Path]:
-        """A named folder is searched through; beside a named file only its own folder and its outputs."""
+        """Lists the clips below a named folder; for a named file, those in its folder and its outputs."""
         for path in self._paths:
             folders = [path.rglob("*")]
             if not (is_there(path) and path.is_dir()):

@@ -1,4 +1,4 @@
-"""Model schemas as data: reading them, typing values by them, writing the body of a Run.
+"""Model schemas: parses them, validates values against them, and encodes the body of a Run.
 
 `read_page` reads a model's text page, `read_detail` a Tool/Detail answer, `bundled_models` the schemas in the
 package. `prepare` types a request's values by the schema and reports all problems at once; `check` does the same

@@ -1,4 +1,4 @@
-"""Converts one value to its wire form by the input's type. Text from a cell is never guessed at.
+"""Converts one value to its wire form by the input's type, without guessing about text from a cell.
 
 `number`, `range`, `integer` and `numeric` inputs become numbers, a checkbox true or false, a `multiselect` a list,
 `json` the value itself, everything else text, as in the service's own sample bodies. A `text` input whose default

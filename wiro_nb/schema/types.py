@@ -1,4 +1,4 @@
-"""A model's inputs as data, from readers to forms, validation and encoding; and how two readings differ."""
+"""Data classes of a model's inputs, shared by parsers, forms, validation and encoding; and their differences."""
 
 from __future__ import annotations
 

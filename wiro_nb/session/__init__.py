@@ -1,4 +1,4 @@
-"""The thread-safe facade of all runs in this process: plan, price, budget, submit, list.
+"""The thread-safe facade of all runs in this process: plans, prices, submits and lists them.
 
 The manager of this process is made at first use, closed at exit, and not shared with a forked child.
 """

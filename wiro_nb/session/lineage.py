@@ -85,7 +85,7 @@ def _line(parent: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 
 def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
-    """True when the content says more of the same run; a run made again has no output it continues."""
+    """True when the lookup by content knows more about the same run; a rerun has no output that it continues."""
     return given.get("run_id") == run_id and given.get("output") is not None and "frame" not in given
 
 

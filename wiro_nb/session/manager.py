@@ -294,7 +294,7 @@ class Manager:
 
     @property
     def is_closed(self) -> bool:
-        """True once `close` was called: this manager does nothing more."""
+        """True after `close`."""
         return self._closed
 
     def is_io_thread(self) -> bool:

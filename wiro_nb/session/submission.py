@@ -61,7 +61,7 @@ def out_folder_of(home: Path, out_dir: str | Path) -> Path:
 
 
 def make_folder(folder: Path, scope: str | None) -> None:
-    """Makes the folder of all runs' folders and notes what for: better refused now than after paying.
+    """Creates the folder of all runs' folders and lists it for recovery, so that a failure comes before paying.
 
     Raises:
         ConfigError: It cannot be written to.
@@ -149,7 +149,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What came of a request: `is_new` is False for a run that answered it already."""
+    """The result of submitting a request: `is_new` is False for a reused run."""
 
     run: Run
     is_new: bool

@@ -82,7 +82,7 @@ class Sweep:
 
     @property
     def done(self) -> bool:
-        """True when nothing more will happen by itself."""
+        """True when nothing changes any more without a call by the user."""
         return all(run.done for run in self.runs)
 
     @property

@@ -99,7 +99,7 @@ def make_plan(
     model: str | None,
     shared: Mapping[str, Any],
 ) -> FilmPlan:
-    """Works a film out for a notebook; sends nothing. Raises as `film`."""
+    """Plans a film for a notebook; sends nothing. Raises as `film`."""
     origin = origin_of(current_context(), options.kind)
     shots = read_shots(given, model=model, shared=shared)
     return plan_film(session.manager(), shots, title=target.path.stem, origin=origin, fresh=options.fresh)
@@ -114,7 +114,7 @@ def start(plan: FilmPlan, target: FilmTarget, *, yes: bool = False) -> Film:
 
 
 def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
-    """Works out how a film is made again; None where the source is no film. Raises as `film`."""
+    """Plans the rebuild of a film; None if the source is not a film. Raises as `film`."""
     context, manager = current_context(), session.manager()
     found = find_source(manager, source, notebook=context.notebook, ignore_hash=force)
     if not found.is_film:

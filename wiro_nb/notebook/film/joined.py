@@ -1,4 +1,4 @@
-"""A joined film in a notebook: its static form, and a progress bar while it is written."""
+"""The view of a joined film: its static form, and a progress bar while it is written."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class JoinProgress:
             print(f"\r\033[Kwiro: {text}", end="", file=sys.stderr, flush=True)
 
     def finish(self, film: FilmFile) -> FilmFile:
-        """Puts the film in the place of the bar, where there is one, and returns it."""
+        """Replaces the progress bar with the film, and returns the film."""
         if self.is_displayed:
             display.publish(film.output(), display_id=self.display_id, update=True)
             session.displayed_in(self._context).add(film.id)

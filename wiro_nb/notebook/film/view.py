@@ -1,4 +1,4 @@
-"""A film in a notebook: its static form, and the live strip of shots with one player over all."""
+"""The view of a film: its static form, and the live strip of shots with one player."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class FilmView(LiveView[Film]):
         return state, posters
 
     def _on_action(self, action: str, place: int | None, prompt: str) -> None:
-        """Does what a button asks for, outside the thread of the kernel's messages: it may ask the service."""
+        """Handles a button, outside the kernel's message thread because it may call the service."""
         threading.Thread(
             target=self._act, args=(action, place, prompt), name="wiro-film-action", daemon=True
         ).start()

@@ -71,7 +71,7 @@ def form(
 
 
 def _take_settings(found: Mapping[str, Any], schema: ModelSchema) -> dict[str, Any]:
-    """Returns the settings of another program that the model takes, and says which those are and which not."""
+    """Returns the settings of another program that the model takes, and a message about those it does not."""
     inputs = [item for item in schema.parameters if not item.is_file]
     taken = match_inputs(
         found["settings"], {item.id: [option.value for option in item.options] for item in inputs}

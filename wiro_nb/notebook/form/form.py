@@ -269,7 +269,7 @@ class ModelForm(OutputWidget):
             self.price, self.price_note = price or PRICE_UNKNOWN, note
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Does what a press in the page asks for; an error is shown below the button."""
+        """Handles an action of the page; an error is shown below the button."""
         try:
             self._answer(content)
         except WiroError as error:
@@ -296,7 +296,7 @@ class ModelForm(OutputWidget):
         self.reply("message", variant=variant, lines=lines)
 
     def _take_values(self, values: Any, addresses: Any) -> None:
-        """Takes values and typed paths as the page shows them at the press: changes may still be on their way."""
+        """Takes the values and paths that the page sends with an action, as trait updates may arrive later."""
         known = {name: value for name, value in dict(values or {}).items() if name in self._fields}
         fields = self._fields
         changed = (name for name in known if fields[name].normal_value(known[name]) != fields[name].value)

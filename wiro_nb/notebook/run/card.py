@@ -55,7 +55,7 @@ class CardController:
         return self.card.comm is None
 
     def on_settled(self) -> None:
-        """Called when the run and its files are there, on any thread; again for a run that was uncertain."""
+        """Called on any thread when the run has settled with its files; again for a run that was uncertain."""
 
     def _update(self, snapshot: Snapshot, *, is_paced: bool = True) -> None:
         is_end = is_settled(self.run)

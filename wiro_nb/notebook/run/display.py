@@ -69,7 +69,7 @@ def read_posters(run: Run, snapshot: Snapshot) -> dict[str, bytes]:
 
 
 def is_settled(run: Run) -> bool:
-    """True when the run's files and record are there too.
+    """True when the run has ended with its files and record.
 
     Listeners get the final state a moment before `run.done`; an uncertain run may still find its task.
     """

@@ -1,4 +1,4 @@
-"""Submits a request from a notebook: reuses the run that already answers it, and keeps where it was asked for."""
+"""Submits a request from a notebook: reuses the run that already answers it, and records its origin."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _notice_of(run: Run, context: ExecutionContext) -> str:
 
 
 def origin_of(context: ExecutionContext, kind: str) -> Origin:
-    """Returns where a run is asked for, as the ledger keeps it; `kind` is "magic", "form" or "python"."""
+    """Returns the origin of a run as the ledger keeps it; `kind` is "magic", "form" or "python"."""
     given = injected_parameters() if context.is_headless else None
     return Origin(context.notebook, context.cell_id, context.source_sha256, kind, given)
 

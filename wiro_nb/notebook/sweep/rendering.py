@@ -1,4 +1,4 @@
-"""What a sweep shows: layout, labels, tiles and counts as plain data for the grid, and the static output.
+"""Renders a sweep: layout, labels, tiles and counts as plain data for the grid, and the static output.
 
 The static output is a table of posters with links and one line of text a run, with the records as metadata.
 """
@@ -44,7 +44,7 @@ _LONGEST_PROMPT = 280
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the points stand.
+    """The rows and columns of a sweep's points.
 
     Attributes:
         row_name: What the rows vary; "" of a list.
@@ -166,7 +166,7 @@ def tile_data(
 
 
 def tile_cost(snapshot: Snapshot) -> str:
-    """Returns what a tile says about money: nothing for what is free."""
+    """Returns the cost text of a tile; empty for a free service."""
     return "" if snapshot.is_free or snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
 
 

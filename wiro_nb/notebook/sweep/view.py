@@ -72,7 +72,7 @@ def sweep(
 def make_plan(
     model: str, grid: Grid, fixed: Mapping[str, Any], options: SubmitOptions, *, zipped: bool
 ) -> SweepPlan:
-    """Works a sweep out for a notebook; sends nothing. Raises as `sweep`."""
+    """Plans a sweep for a notebook; sends nothing. Raises as `sweep`."""
     origin = origin_of(current_context(), options.kind)
     plan = plan_sweep(session.manager(), model, grid, fixed, zipped=zipped, origin=origin, fresh=options.fresh)
     session.remember_schema(plan.schema)
@@ -178,7 +178,7 @@ class SweepView(LiveView[Sweep]):
         return (time.monotonic() - self._opened_at) / seen * (len(self.runs) - ended) if seen >= 2 else None
 
     def _on_action(self, action: str, position: int | None) -> None:
-        """Does what a button asks for. May run on any thread; displays nothing."""
+        """Handles a button. May run on any thread; displays nothing."""
         run = self.runs[position] if position is not None else None
         if action == "star" and run is not None:
             self.handle.best = None if run.snapshot.starred else run

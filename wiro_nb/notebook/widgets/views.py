@@ -163,7 +163,7 @@ class RunTable(OutputWidget):
 
 
 class ModelBrowser(OutputWidget):
-    """Shows models; asks for more words to be looked up, and reports which one was chosen.
+    """Shows models, requests searches, and reports the chosen model.
 
     Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `usd` (its lowest
     amount, or None), `runs` (or None), `cover` (URL or "") and `thumb` (data URI of the latest own clip, or "").

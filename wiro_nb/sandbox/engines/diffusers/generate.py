@@ -208,7 +208,7 @@ def _write_clip(path: Path, frames: Any, call: dict[str, Any], channel: Channel)
 
 
 def _seed_everything(seed: int) -> None:
-    """Seeds what a library may draw from besides the generator."""
+    """Seeds the global random generators that libraries may use."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

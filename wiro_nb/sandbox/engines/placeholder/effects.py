@@ -1,4 +1,4 @@
-"""Input pictures in motion: a slow camera, cross-fades, and the effects of wan2.2-effects-extra.
+"""Animates input pictures: slow camera moves, cross-fades, and the effects of wan2.2-effects-extra.
 
 An effect is a colour grade and an overlay, listed in `scenes.toml`: a placeholder that visibly differs from the
 other effects.

@@ -1,4 +1,4 @@
-"""What a job asks for: its wire parameters, and what the words of its prompt name. Standard library only."""
+"""Parses the request of a job: its wire parameters and the features its prompt names. Standard library only."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _PALETTES = {mood: Palette(*map(_colour, line.split())) for mood, line in TABLES
 
 @dataclass(frozen=True)
 class PromptFeatures:
-    """What a prompt asks for.
+    """The features that a prompt names.
 
     Attributes:
         sky: Mood of the sky, or "" when the prompt names none.

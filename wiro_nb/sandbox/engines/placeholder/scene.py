@@ -1,4 +1,4 @@
-"""The painted landscape: sky, clouds, ranges of hills, water, weather.
+"""Renders the landscape: sky, clouds, hills, water, weather.
 
 Lengths are relative to the canvas' height, so that a request looks alike at any size. Everything slow is
 painted once; a frame combines shifted layers.

@@ -138,7 +138,7 @@ def join(
         *sources: Runs, their ids, or clips, in order; two or more.
         out: The MP4, beside the notebook. A film there is replaced, another file never.
         crossfade_s: Length of the blend at each seam where no clip continues from the one before, in seconds.
-        audio: Sound in place of that of the clips, cut to the length of the film.
+        audio: Sound file that replaces the clips' sound, cut to the length of the film.
 
     Raises:
         InputError: Fewer than two clips, one that is gone, was changed, is too short or has no video track, or the

@@ -78,6 +78,15 @@ def test_sealed_records_survive_nbstripout_style_clearing(tmp_path: Path) -> Non
     assert kinds([path], "ok").count("record") == 1
 
 
+@pytest.mark.parametrize("runs", [None, 5, [1]])
+def test_damaged_metadata_is_left_alone_where_there_is_nothing_to_seal(tmp_path: Path, runs: object) -> None:
+    path = tmp_path / "a.ipynb"
+    path.write_text(
+        json.dumps({"cells": [], "metadata": {"wiro": {"runs": runs}}, "nbformat": 4, "nbformat_minor": 5})
+    )
+    assert seal_notebook(path).run_ids == ()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"cells": 3}', '{"cells": [], "nbformat": "x"}'])
 def test_what_is_no_notebook_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.ipynb"

@@ -385,8 +385,8 @@ def static_pages(chromium: Any) -> StaticPages:
 
 
 @pytest.fixture
-def static_page(request: pytest.FixtureRequest, static_pages: StaticPages) -> Iterator[StaticPage]:
-    with static_pages.open(new_tab=request.node.get_closest_marker("new_tab") is not None) as page:
+def static_page(static_pages: StaticPages) -> Iterator[StaticPage]:
+    with static_pages.open() as page:
         yield page
 
 

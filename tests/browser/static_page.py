@@ -162,10 +162,8 @@ class StaticPages:
         self._page: Any = None
 
     @contextlib.contextmanager
-    def open(self, *, new_tab: bool) -> Iterator[StaticPage]:
+    def open(self) -> Iterator[StaticPage]:
         """Opens an empty page."""
-        if new_tab:
-            self.close()
         if self._page is None:
             self._page = self._chromium.new_context(reduced_motion="reduce").new_page()
         page = self._page
@@ -181,7 +179,7 @@ class StaticPages:
             assert errors == []
         finally:
             page.remove_listener("pageerror", note)
-            if page.evaluate("() => String(Date).includes('[native code]')"):
+            if page.evaluate("() => String(setTimeout).includes('[native code]')"):
                 page.goto("about:blank")
             else:  # a clock of Playwright's stays in the tab
                 self.close()

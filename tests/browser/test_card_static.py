@@ -168,7 +168,6 @@ def test_sixty_steps_change_texts_and_are_one_announcement(static_page: StaticPa
     expect(page.locator(".wiro-run [aria-live]")).to_have_text("Run 08c41: generating")
 
 
-@pytest.mark.new_tab
 def test_what_a_button_opens_stands_below_the_card_with_the_focus(static_page: StaticPage) -> None:
     card, other = (RunCard(moment(RunState.SUCCEEDED, Stage.DONE, elapsed_s=9)) for _ in range(2))
     page = static_page.show(card, other)

@@ -206,8 +206,7 @@ class Manager:
         """Asks the service for the costs and files that ended runs lack; returns at once."""
         with contextlib.suppress(ConfigError, LedgerError):  # without a key nothing can be asked
             rows = self.ledger.incomplete(self.service_name)[:_MOST_INCOMPLETE]
-            if rows:
-                runs = [(self._handle(row), notebook_dir_of_row(row)) for row in rows]
+            if runs := [(self._handle(row), notebook_dir_of_row(row)) for row in rows]:
                 self._submit_quietly(self._get_worker().ended.complete(runs))
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
@@ -339,8 +338,7 @@ class Manager:
         return self._io.run(work, timeout_s=_ASK_TIMEOUT_S)
 
     def _submit_quietly(self, work: Coroutine[Any, Any, None]) -> None:
-        future = self._io.submit(work)
-        future.add_done_callback(_log_failure)
+        self._io.submit(work).add_done_callback(_log_failure)
 
     def _get_worker(self) -> Worker:
         with self._lock:
@@ -389,9 +387,11 @@ class Manager:
         return Submission(run, is_new=planned is not None)
 
     async def _close_on_loop(self, worker: Worker | None, timeout_s: float) -> None:
-        if worker is not None:
-            await worker.close(timeout_s)
-        await self.services.close_connections()
+        try:
+            if worker is not None:
+                await worker.close(timeout_s)
+        finally:
+            await self.services.close_connections()
 
 
 def _log_failure(future: Any) -> None:

@@ -53,13 +53,14 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "mark_planned"),
     (Ledger, "mark_uncertain"),
     (client_module.WiroClient, "task_detail"),
-    (download, "_accept"),
+    (download, "_check_file"),
     (run_record, "embed_and_sign"),
     (run_record, "write_sidecar"),
     (Ledger, "finish"),
     (finalize, "move_files"),
     (Ledger, "release"),
 )
+assert all(hasattr(owner, name) for owner, name in KILL_POINTS)
 assert run_record.embed_and_sign is credentials.embed_and_sign
 assert run_record.write_sidecar is reading.write_sidecar
 

@@ -185,7 +185,9 @@ def test_a_whole_notebook_leaves_no_secret_in_any_message_or_file(front: Front, 
     messages = {f"message {number}": text for number, text in enumerate(front.messages)}
     assert any("comm_open" in text for text in front.messages), "widget state is among the messages"
     assert any("a lighthouse" in text for text in front.messages)
-    assert any("'traceback'" in text and "ended_runs.py" in text for text in front.messages), "tracebacks are whole"
+    assert any("'traceback'" in text and "ended_runs.py" in text for text in front.messages), (
+        "tracebacks are whole"
+    )
     streams: dict[str, str | bytes] = {"export": exported.stdout, "export's stderr": exported.stderr}
     assert find_leaks(secrets, {**messages, **files, **streams}) == []
 

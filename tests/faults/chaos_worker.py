@@ -25,7 +25,7 @@ from wiro_nb.execution.request_rows import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
-from wiro_nb.provenance import credentials, reading
+from wiro_nb.provenance import content_credentials, reading
 from wiro_nb.session.manager import Manager
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -61,7 +61,7 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "release"),
 )
 assert all(hasattr(owner, name) for owner, name in KILL_POINTS)
-assert run_record.embed_and_sign is credentials.embed_and_sign
+assert run_record.embed_and_sign is content_credentials.embed_and_sign
 assert run_record.write_sidecar is reading.write_sidecar
 
 

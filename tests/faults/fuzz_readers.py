@@ -82,7 +82,7 @@ def media(data: bytes) -> None:
 
     from wiro_nb.errors import BadRecord
     from wiro_nb.media.decode import sniff_file
-    from wiro_nb.provenance.credentials import has_credentials
+    from wiro_nb.provenance.content_credentials import has_credentials
     from wiro_nb.provenance.embed import content_hashes, embed_record, read_texts
     from wiro_nb.provenance.find import find_records, find_settings
 

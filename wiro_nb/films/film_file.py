@@ -20,7 +20,7 @@ from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
-from wiro_nb.provenance.credentials import describe_credentials, embed_and_sign
+from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import build_record

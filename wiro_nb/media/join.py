@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import InputError
+from wiro_nb.media.blending import SAMPLE_RATE, SoundWriter, blend, fitted_frames, read_sound
 from wiro_nb.media.decode import DECODE_ERRORS, frames, open_media, require_decoder
-from wiro_nb.media.mixing import SAMPLE_RATE, SoundWriter, blend, fitted_frames, read_sound
 
 COPIED, ENCODED = "copied", "encoded again"
 _SAME_LUMA = 3.0

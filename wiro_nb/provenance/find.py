@@ -9,7 +9,7 @@ from typing import Any
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.files import expand_user
 from wiro_nb.ids import match_ids
-from wiro_nb.provenance.credentials import RECORD_ASSERTION, read_assertions
+from wiro_nb.provenance.content_credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.notebooks import records_in_notebook
 from wiro_nb.provenance.other_tools import read_settings

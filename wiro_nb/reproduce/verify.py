@@ -13,7 +13,7 @@ from wiro_nb.errors import BadRecord, UnknownRun, WiroError
 from wiro_nb.files import OUTPUTS_FOLDER, hash_file
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow, RunOutput
-from wiro_nb.provenance.credentials import describe_credentials
+from wiro_nb.provenance.content_credentials import describe_credentials
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.made_by import made_by_summary

@@ -19,7 +19,7 @@ from wiro_nb.execution.request_rows import Origin
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.run import run_text
-from wiro_nb.provenance.credentials import CERTIFICATE, KEY
+from wiro_nb.provenance.content_credentials import CERTIFICATE, KEY
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.record import check_record
 from wiro_nb.session.manager import Manager

@@ -14,7 +14,7 @@ from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.films import film_file
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.film_file import find_parts, join_parts
-from wiro_nb.provenance.credentials import Credentials
+from wiro_nb.provenance.content_credentials import Credentials
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.find import find_records
 from wiro_nb.reproduce.verify import verify

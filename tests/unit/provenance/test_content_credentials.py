@@ -14,7 +14,7 @@ from tests.unit.provenance.test_hostile_files import box
 from tests.unit.provenance.test_other_tools import make_picture
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.files import hash_file
-from wiro_nb.provenance.credentials import (
+from wiro_nb.provenance.content_credentials import (
     _SIGNED_TYPES,
     C2PA_BOX,
     CERTIFICATE,
@@ -96,7 +96,7 @@ def test_a_clip_without_credentials_loads_no_c2pa(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4")
     assert describe_credentials(clip) is None
     code = (
-        "import sys, pathlib; from wiro_nb.provenance.credentials import describe_credentials as f;"
+        "import sys, pathlib; from wiro_nb.provenance.content_credentials import describe_credentials as f;"
         f"f(pathlib.Path({str(clip)!r})); assert 'c2pa' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

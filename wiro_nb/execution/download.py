@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient
 
 _log = logging.getLogger(__name__)
-_AT_A_TIME = 4
+_MAX_PARALLEL_DOWNLOADS = 4
 _GONE = (403, 404, 410)
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
@@ -62,7 +62,7 @@ class Downloader:
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
-        self._room = asyncio.Semaphore(_AT_A_TIME)
+        self._slots = asyncio.Semaphore(_MAX_PARALLEL_DOWNLOADS)
 
     async def fetch(
         self,
@@ -144,7 +144,7 @@ class Downloader:
         while True:
             is_gone = False
             try:
-                async with self._room:
+                async with self._slots:
                     if await self._attempt_download(attempts.client, url, part, output):
                         return url
                 reason = "it came cut off each time"

@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
 _NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
-_AT_A_TIME = 2
-_TURNS = 16
+_MAX_CPU_TASKS = 2
+_MAX_UNFINISHED = 16
 
 
 class Finisher:
@@ -51,8 +51,8 @@ class Finisher:
         self._writer = writer
         self._connection = connection
         self._downloader = downloader
-        self._room = asyncio.Semaphore(_AT_A_TIME)
-        self._turns = asyncio.Semaphore(_TURNS)
+        self._cpu_slots = asyncio.Semaphore(_MAX_CPU_TASKS)
+        self._unfinished_slots = asyncio.Semaphore(_MAX_UNFINISHED)
 
     async def finalize(self, active: ActiveRun, task: Task | None) -> None:
         """Writes the end of a task to the run's folder, the ledger and the handle."""
@@ -64,7 +64,7 @@ class Finisher:
             task = await self._with_outputs(active, task)
             # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
             # the garbage collector to walk through that every thread of the kernel stood still.
-            async with self._turns if any(output.url for output in task.outputs) else nullcontext():
+            async with self._unfinished_slots if any(output.url for output in task.outputs) else nullcontext():
                 with private_folder(_folder_of(active)) as private:
                     outputs = await self._download(active, task, private)
                     await self._end(active, RunState.SUCCEEDED, task, outputs=outputs, private=private)
@@ -108,7 +108,7 @@ class Finisher:
 
         More would not be faster: it would hold up the cell that computes and the ends still to be noticed.
         """
-        async with self._room:
+        async with self._cpu_slots:
             return await asyncio.to_thread(call, *arguments)
 
     async def refresh(self, run: Run, notebook_dir: Path, *, downloads: bool) -> None:

@@ -241,7 +241,7 @@ class Run:
 
     @property
     def _may_resume(self) -> bool:
-        """False when the run is final, also after a fault of the machine or network is resolved."""
+        """True while following may bring news: an end that is not here yet, or files whose download failed."""
         unfollowed = self.state in (RunState.SUBMITTED, RunState.PLANNED)
         return not self.done or unfollowed or self._snapshot.lacks_downloads
 

@@ -14,7 +14,14 @@ from tests.snapshots import change, make_snapshot
 from wiro_nb.ledger.queries import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare import compare_runs, mark_words
-from wiro_nb.notebook.sweep.rendering import head_data, lay_out, point_labels, render_sweep, tile_data, value_label
+from wiro_nb.notebook.sweep.rendering import (
+    axis_value_label,
+    head_data,
+    lay_out,
+    point_labels,
+    render_sweep,
+    tile_data,
+)
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema import find_bundled
 from wiro_nb.session.prices import TotalCost
@@ -74,16 +81,14 @@ def test_one_axis_and_paired_axes_make_a_list(plan: SweepPlan) -> None:
 
 
 def test_points_are_named_by_labels_and_numbers_by_their_setting() -> None:
-    assert (
-        point_labels(plan_of("seed=7,8", "loraType=FILE:169584"))[0] == f"seed 7, {value_label_of('FILE:169584')}"
-    )
-    assert value_label_of("zoomin") == "ZoomIn"
-    assert value_label_of("x" * 200).endswith("…")
+    assert point_labels(plan_of("seed=7,8", "loraType=FILE:169584"))[0] == f"seed 7, {label_of('FILE:169584')}"
+    assert label_of("zoomin") == "ZoomIn"
+    assert label_of("x" * 200).endswith("…")
 
 
-def value_label_of(value: str) -> str:
+def label_of(value: str) -> str:
     assert SCHEMA is not None
-    return value_label(SCHEMA, "loraType", value)
+    return axis_value_label(SCHEMA, "loraType", value)
 
 
 def test_tiles_say_state_progress_money_and_what_can_be_done() -> None:

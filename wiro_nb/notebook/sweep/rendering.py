@@ -72,7 +72,9 @@ def lay_out(plan: SweepPlan) -> Layout:
     One axis, or zipped axes, make a list.
     """
     names = [axis.name for axis in plan.axes]
-    labels = [tuple(value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points]
+    labels = [
+        tuple(axis_value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points
+    ]
     if plan.zipped or len(names) == 1:
         heads = tuple(_join_labels(names, label) for label in labels)
         return Layout("", ", ".join(names), (), heads, (tuple(range(len(labels))),))
@@ -86,7 +88,7 @@ def lay_out(plan: SweepPlan) -> Layout:
 def point_labels(plan: SweepPlan) -> list[str]:
     """Returns a short name for each point: "seed 7, PanLeft"."""
     return [
-        _join_labels(list(values), [value_label(plan.schema, name, value) for name, value in values.items()])
+        _join_labels(list(values), [axis_value_label(plan.schema, name, value) for name, value in values.items()])
         for values in (point.values for point in plan.points)
     ]
 
@@ -112,12 +114,12 @@ def _join_labels(names: Sequence[str], labels: Sequence[str]) -> str:
     return ", ".join(f"{name} {label}" if is_unclear else label for name, label, is_unclear in named)
 
 
-def value_label(schema: ModelSchema, name: str, value: object) -> str:
-    """Returns a varied value for display: the label of a choice, the name of a file, else the text."""
+def axis_value_label(schema: ModelSchema, name: str, value: object) -> str:
+    """Returns a value of a sweep for display: the label of a choice, the name of a file, else the text."""
     if value is None or value == "":
         return "empty"
     if isinstance(value, (list, tuple)):
-        return ", ".join(value_label(schema, name, item) for item in value)
+        return ", ".join(axis_value_label(schema, name, item) for item in value)
     if short_id := getattr(value, "short_id", None):
         return f"run {short_id}"
     text, parameter = str(value), schema.get(name)

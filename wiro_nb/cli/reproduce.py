@@ -243,7 +243,7 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     from wiro_nb.session.prices import describe_plan
 
     if arguments.values or arguments.file:
-        raise InputError("a film is made again as it was, without other inputs", hint=f"%wiro rerun {source.name}")
+        raise InputError("a film is rerun unchanged: it takes no inputs", hint=f"%wiro rerun {source.name}")
     plan, target = plan_rebuild(manager, source, origin=Origin(kind="cli"), fresh=arguments.fresh)
     say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {describe_plan(plan)}")
     if arguments.dry_run:

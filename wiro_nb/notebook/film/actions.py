@@ -72,7 +72,7 @@ def film(
     values = merge_inputs(inputs, shared)
     if isinstance(shots, (str, Path)):
         if values:
-            raise InputError("a film is made again as it was", hint="Edit this shot, in its view")
+            raise InputError("a film is rerun unchanged: it takes no inputs", hint="Edit this shot, in its view")
         found = plan_again(str(shots), options)
         if found is None:
             raise InputError(f"{shots} is no film", hint=f"%wiro rerun {shots}")

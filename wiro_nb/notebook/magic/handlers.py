@@ -136,7 +136,7 @@ def _rerun(parsed: Parsed) -> Any:
     found = None if is_many else film.plan_again(source_text(source), options, force=force)
     if found is not None:
         if parsed.values:
-            fail("a film is made again as it was; Edit this shot, in its view, changes a shot")
+            fail("a film is rerun unchanged; to change a shot, use Edit this shot in its view")
         return _make_film(parsed, *found)
     replays = reproduce.plan(source, parsed.values, options, all=is_many, force=force)
     if parsed.has("dry_run"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from wiro_nb.media import MediaError, mp4, png
 from wiro_nb.media.boxes import content_starts_with, read_layout
 from wiro_nb.provenance.embed import Embedded, embed_record
 from wiro_nb.provenance.made_by import describe_maker, source_type
+from wiro_nb.provenance.record import own_version
 
 C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 CERTIFICATE, KEY = "WIRO_SIGN_CERTIFICATE", "WIRO_SIGN_KEY"
@@ -175,7 +175,7 @@ def _manifest(record: Mapping[str, Any]) -> dict[str, Any]:
         "softwareAgent": {"name": describe_maker(record)},
     }
     return {
-        "claim_generator_info": [{"name": "wiro_nb", "version": metadata.version("wiro_nb")}],
+        "claim_generator_info": [{"name": "wiro_nb", "version": own_version()}],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [opened]}},
             {"label": RECORD_ASSERTION, "data": dict(record), "kind": "Json"},

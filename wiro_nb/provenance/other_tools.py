@@ -10,12 +10,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 from wiro_nb.media import KEYWORD
 from wiro_nb.provenance.made_by import ALGORITHMIC, source_type
 from wiro_nb.provenance.reading import parse_object
+from wiro_nb.provenance.record import own_version
 
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'(?:^|,)([^:,]+):\s*("(?:\\.|[^\\"])*"(?=,|$)|[^,]*)')
@@ -97,7 +97,7 @@ def parameters_text(record: Mapping[str, Any]) -> str:
         "Seed": (record["seed"] or {}).get("value"),
         "Size": str(size).replace("*", "x") if size else None,
         "Model": "placeholder" if source_type(record) == ALGORITHMIC else record["model"]["slug"],
-        "Version": f"{KEYWORD} {metadata.version('wiro_nb')}",
+        "Version": f"{KEYWORD} {own_version()}",
     }
     negative = find("negative_prompt")
     lines = [str(find("prompt") or ""), f"Negative prompt: {negative}" if negative else ""]

@@ -171,14 +171,19 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
     return record
 
 
-@cache
 def _environment() -> dict[str, str]:
-    """Returns the versions a record names (no host or user name); looking one up reads every package's folder."""
+    """Returns the versions a record names (no host or user name)."""
     return {
-        "wiro_nb": metadata.version("wiro_nb"),
+        "wiro_nb": own_version(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}".strip(),
     }
+
+
+@cache
+def own_version() -> str:
+    """Returns the version of this package; looking it up reads the metadata of installed packages."""
+    return metadata.version("wiro_nb")
 
 
 def check_record(record: Any, *, source: str = "record", ignore_hash: bool = False) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def measure(service: dict[str, Any]) -> dict[str, Any]:
     manager.close()
 
     sent = count_messages()
-    from wiro_nb.notebook.widgets import BridgeWidget
+    from wiro_nb.notebook.widgets.views import BridgeWidget
 
     bridge = BridgeWidget(lambda _handshake: None)
     before = len(sent)

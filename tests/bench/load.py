@@ -170,7 +170,7 @@ def cards_on(wanted: bool) -> Iterator[tuple[dict[str, float], list[tuple[str, i
         return
     sent = count_messages()
     from wiro_nb.ledger.state import Stage
-    from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.notebook.widgets.card import RunCard
 
     update = RunCard.update
 

@@ -13,7 +13,7 @@ from typing import Any
 from ipywidgets import Widget
 from PIL import Image
 
-from wiro_nb.notebook.widgets.base import OutputWidget
+from wiro_nb.notebook.widgets import OutputWidget
 
 SCRIPT = """async ([widgets, shown, scripts, styles, files]) => {
     window.sent ??= [];

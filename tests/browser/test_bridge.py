@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
 SETUP = """
-from wiro_nb.notebook.widgets import BridgeWidget
+from wiro_nb.notebook.widgets.views import BridgeWidget
 from wiro_nb.presentation.output import Output
 handshakes = []
 bridge = BridgeWidget(handshakes.append)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.snapshots import make_snapshot
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.notebook.widgets import RunCard
+from wiro_nb.notebook.widgets.card import RunCard
 
 from .conftest import expect
 from .static_page import StaticPage, jpeg_uri

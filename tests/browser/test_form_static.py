@@ -8,7 +8,7 @@ import pytest
 
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.notebook.form.form import ModelForm
-from wiro_nb.notebook.widgets import RunCard
+from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.schema import find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 

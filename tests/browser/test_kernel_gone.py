@@ -20,7 +20,7 @@ ModelForm(
 """
 CARD = """
 from datetime import UTC, datetime
-from wiro_nb.notebook.widgets import RunCard
+from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 now = datetime.now(UTC)
 RunCard(Snapshot(
@@ -30,7 +30,7 @@ RunCard(Snapshot(
 ))
 """
 BROWSER = """
-from wiro_nb.notebook.widgets import ModelBrowser
+from wiro_nb.notebook.widgets.views import ModelBrowser
 asked = []
 model = dict.fromkeys(["title", "description", "price", "cover", "thumb"], "") | {
     "slug": "a/b", "categories": [], "runs": None,

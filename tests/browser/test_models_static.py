@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wiro_nb.notebook.widgets import ModelBrowser
+from wiro_nb.notebook.widgets.views import ModelBrowser
 
 from .conftest import expect
 from .static_page import StaticPage

@@ -23,7 +23,7 @@ pytestmark = [
 
 OLD = {"format": 1, "run_id": "01A", "status": "submitted", "model": "a/b"}
 SETUP = """
-from wiro_nb.notebook.widgets import BridgeWidget
+from wiro_nb.notebook.widgets.views import BridgeWidget
 from wiro_nb.presentation.output import Output
 handshakes = []
 bridge = BridgeWidget(handshakes.append)

@@ -26,7 +26,7 @@ from wiro_nb.provenance.notebooks import pick_newer
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.widgets import BridgeWidget
+    from wiro_nb.notebook.widgets.views import BridgeWidget
     from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Bridge:
         """
         self._notebook = notebook or self._notebook
         if self._widget is None and current_context().is_live:
-            from wiro_nb.notebook.widgets import BridgeWidget
+            from wiro_nb.notebook.widgets.views import BridgeWidget
 
             self._widget = BridgeWidget(self._on_handshake)
 

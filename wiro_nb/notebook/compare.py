@@ -16,13 +16,12 @@ from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import with_view_of
 from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import describe_cost, format_count, format_duration
+from wiro_nb.presentation.formatting import describe_cost, format_count, format_duration, status_of
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.reproduction import setting_text
 from wiro_nb.presentation.run import media, poster_base64
-from wiro_nb.presentation.status import status_of
 from wiro_nb.reproduce.compare import diff_settings, settings_of
 
 if TYPE_CHECKING:

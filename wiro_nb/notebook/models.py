@@ -124,7 +124,7 @@ class BrowserController:
     """
 
     def __init__(self, context: ExecutionContext, cards: Sequence[ModelCard], query: str, static: Output) -> None:
-        from wiro_nb.notebook.widgets import ModelBrowser
+        from wiro_nb.notebook.widgets.views import ModelBrowser
 
         choice = session.manager().choice
         self._context, self._static = context, static

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_budget, format_count, format_place, format_usd
+from wiro_nb.presentation.formatting import DONE, format_budget, format_count, format_place, format_usd, tally
 from wiro_nb.presentation.html import Child, h, line, table
 from wiro_nb.presentation.output import (
     Block,
@@ -23,7 +23,6 @@ from wiro_nb.presentation.output import (
     paragraphs,
     text_table,
 )
-from wiro_nb.presentation.status import DONE, tally
 from wiro_nb.services.selection import LOCAL, SANDBOX
 
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ from typing import Any
 
 from wiro_nb.films.plan import FilmPlan
 from wiro_nb.ledger.state import RunOutput
-from wiro_nb.presentation.formatting import format_count, format_size, shorten
+from wiro_nb.presentation.formatting import SLOT, Status, format_count, format_size, shorten
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, table, url
 from wiro_nb.presentation.models import format_estimate
-from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
+from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import media, poster_base64
-from wiro_nb.presentation.status import SLOT, Status, status_dot
 from wiro_nb.session.prices import describe_plan
 
 _SMALL = f"font-size:11px;{MUTED}"

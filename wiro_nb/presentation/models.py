@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_count, format_duration, format_forecast, format_usd, shorten
+from wiro_nb.presentation.formatting import (
+    SLOT,
+    format_count,
+    format_duration,
+    format_forecast,
+    format_usd,
+    shorten,
+)
 from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
 from wiro_nb.presentation.output import (
     Block,
@@ -24,7 +31,6 @@ from wiro_nb.presentation.output import (
     paragraphs,
     text_table,
 )
-from wiro_nb.presentation.status import SLOT
 from wiro_nb.schema import encode
 from wiro_nb.schema.coerce import is_free_text
 from wiro_nb.schema.normalise import Rule

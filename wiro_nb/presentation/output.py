@@ -9,6 +9,7 @@ from typing import Any
 
 from wiro_nb.errors import UnknownRun, WiroError
 from wiro_nb.ids import short_id
+from wiro_nb.presentation.formatting import FAILED, Status
 from wiro_nb.presentation.html import (
     CARD,
     PAGE,
@@ -24,7 +25,6 @@ from wiro_nb.presentation.html import (
     name_table,
     pre,
 )
-from wiro_nb.presentation.status import FAILED, Status, status_dot
 from wiro_nb.terminal import wrap_terminal
 
 
@@ -71,6 +71,12 @@ class Output(Displayable):
         picture = {"image/jpeg": self.jpeg} if self.jpeg else {}
         text = wrap_terminal(self.text, sys.stdout)
         return {"text/html": self.html, "text/plain": text, **picture, **self.view}
+
+
+def status_dot(status: Status) -> Html:
+    """Returns the dot before a status in static output."""
+    style = f"display:inline-block;box-sizing:border-box;width:9px;height:9px;margin-right:6px;{status.dot}"
+    return h("span", style=style)
 
 
 # Blocks: each yields its HTML and its lines of text ---------------------------------------------

@@ -8,10 +8,9 @@ from typing import Any
 
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_count, shorten
+from wiro_nb.presentation.formatting import DONE, FAILED, LOST, format_count, shorten, status_of
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
-from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs
-from wiro_nb.presentation.status import DONE, FAILED, LOST, status_dot, status_of
+from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs, status_dot
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary
 from wiro_nb.reproduce.compare import Comparison, Difference
 from wiro_nb.reproduce.verify import Finding

@@ -15,6 +15,8 @@ from typing import Any
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.formatting import (
+    LOST,
+    Status,
     describe_cost,
     format_billed,
     format_count,
@@ -27,6 +29,7 @@ from wiro_nb.presentation.formatting import (
     format_size,
     raw_text,
     shorten,
+    status_of,
 )
 from wiro_nb.presentation.html import (
     CARD,
@@ -44,8 +47,7 @@ from wiro_nb.presentation.html import (
     pre,
     url,
 )
-from wiro_nb.presentation.output import Output
-from wiro_nb.presentation.status import LOST, Status, status_dot, status_of
+from wiro_nb.presentation.output import Output, status_dot
 
 LONGEST_TITLE = 280
 LONGEST_VALUE = 2000

@@ -12,6 +12,7 @@ from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.formatting import (
     COST_OPEN,
+    STATE_FILTERS,
     format_count,
     format_duration,
     format_forecast,
@@ -19,6 +20,7 @@ from wiro_nb.presentation.formatting import (
     format_usd,
     format_when,
     shorten,
+    status_of,
 )
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
 from wiro_nb.presentation.models import value_label
@@ -30,9 +32,9 @@ from wiro_nb.presentation.output import (
     heading,
     message,
     next_steps,
+    status_dot,
     text_table,
 )
-from wiro_nb.presentation.status import STATE_FILTERS, status_dot, status_of
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from wiro_nb.notebook.film.view import film_text
 from wiro_nb.notebook.magic.handlers import read_shot
 from wiro_nb.notebook.magic.parser import split_shots
 from wiro_nb.presentation.film import ShotTile, film_output
-from wiro_nb.presentation.status import DONE
+from wiro_nb.presentation.formatting import DONE
 
 BODY = """
 --- opening seed=7

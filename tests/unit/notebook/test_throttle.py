@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wiro_nb.notebook.throttle import CARD_MESSAGES_PER_S, Throttle
+from wiro_nb.notebook.live import CARD_MESSAGES_PER_S, Throttle
 
 
 class Desk:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import wiro_nb
-from wiro_nb.notebook.widgets.base import bundle_script, read_static
+from wiro_nb.notebook.widgets import bundle_script, read_static
 
 STATIC = files("wiro_nb.notebook") / "static"
 SCRIPTS = sorted(item.name for item in STATIC.iterdir() if item.name.endswith(".js"))
@@ -56,7 +56,7 @@ def test_every_class_of_the_style_sheet_is_ours_and_used() -> None:
 def test_importing_the_widgets_reads_no_front_end_file() -> None:
     code = (
         "import wiro_nb.notebook.widgets;"
-        "from wiro_nb.notebook.widgets.base import bundle_script as b, read_static as r;"
+        "from wiro_nb.notebook.widgets import bundle_script as b, read_static as r;"
         "print(r.cache_info().currsize + b.cache_info().currsize)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wiro_nb.notebook.widgets import BridgeWidget
+from wiro_nb.notebook.widgets.views import BridgeWidget
 
 
 def test_a_handshake_is_passed_on_as_plain_data_and_its_page_writes_first(messages: list[Any]) -> None:

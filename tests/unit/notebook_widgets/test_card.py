@@ -13,7 +13,7 @@ import pytest
 from tests.snapshots import make_snapshot
 from wiro_nb.api.answers import Preview
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
-from wiro_nb.notebook.widgets import RunCard, card_view
+from wiro_nb.notebook.widgets.card import RunCard, card_view
 
 NOW = datetime(2026, 11, 21, 14, 2, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 import traitlets
 
 from wiro_nb.errors import InvalidFile
-from wiro_nb.notebook.widgets import FileField
+from wiro_nb.notebook.widgets.fields import FileField
 
 from .conftest import custom
 

@@ -19,7 +19,8 @@ from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.magic.parser import parse_line
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.widgets import RunCard, SeedField
+from wiro_nb.notebook.widgets.card import RunCard
+from wiro_nb.notebook.widgets.fields import SeedField
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare

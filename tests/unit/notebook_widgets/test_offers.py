@@ -11,7 +11,8 @@ from wiro_nb.errors import UnknownRun
 from wiro_nb.execution.inputs import read_run_text
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import plan_form
-from wiro_nb.notebook.widgets import FileField, ModelBrowser
+from wiro_nb.notebook.widgets.fields import FileField
+from wiro_nb.notebook.widgets.views import ModelBrowser
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.values import prepare
 

@@ -13,10 +13,9 @@ from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run.display import make_thumb
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.film import ShotTile, film_output
-from wiro_nb.presentation.formatting import format_duration
+from wiro_nb.presentation.formatting import DONE, format_duration
 from wiro_nb.presentation.html import h, line
 from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.status import DONE
 
 _THUMB_BYTES, _THUMB_WIDTH = 1_600, 132
 _POSTER_BYTES = 5_000

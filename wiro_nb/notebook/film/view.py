@@ -18,10 +18,18 @@ from wiro_nb.notebook.magic.parser import quote_name, quote_word
 from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.film import ShotTile, film_output
-from wiro_nb.presentation.formatting import format_progress, format_usd
+from wiro_nb.presentation.formatting import (
+    DONE,
+    FAILED,
+    RUNNING,
+    SLOT,
+    Status,
+    format_progress,
+    format_usd,
+    status_of,
+)
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.presentation.status import DONE, FAILED, RUNNING, SLOT, Status, status_of
 from wiro_nb.session.prices import describe_plan
 
 if TYPE_CHECKING:

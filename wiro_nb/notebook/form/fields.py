@@ -18,8 +18,7 @@ from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
 from wiro_nb.notebook.run.display import read_posters
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.widgets.field import ChoicesField, Field, FlagField, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.notebook.widgets.fields import ChoicesField, Field, FileField, FlagField, PairsField, SeedField
 from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.models import task_categories
 from wiro_nb.presentation.run import jpeg_uri

@@ -28,9 +28,8 @@ from wiro_nb.notebook.form.fields import (
 )
 from wiro_nb.notebook.form.layout import FormPlan, plan_form
 from wiro_nb.notebook.magic.cells import cell_text, python_text
-from wiro_nb.notebook.widgets.base import OutputWidget
-from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField
+from wiro_nb.notebook.widgets import OutputWidget
+from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField
 from wiro_nb.presentation.models import form_output
 from wiro_nb.presentation.output import Output
 from wiro_nb.redaction import redact

@@ -26,7 +26,7 @@ from wiro_nb.notebook.run.submit import (
 )
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import find_run, session
-from wiro_nb.presentation.formatting import format_count
+from wiro_nb.presentation.formatting import format_count, status_of
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run_list import (
@@ -38,7 +38,6 @@ from wiro_nb.presentation.run_list import (
     runs_in_state,
     runs_output,
 )
-from wiro_nb.presentation.status import status_of
 from wiro_nb.session import lineage
 from wiro_nb.session.lineage import chain_text
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from wiro_nb.errors import WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
+from wiro_nb.notebook.live import throttle
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.throttle import throttle
 from wiro_nb.presentation.formatting import format_forecast
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE
@@ -24,7 +24,7 @@ class CardController:
     """
 
     def __init__(self, run: Run, notice: str = "") -> None:
-        from wiro_nb.notebook.widgets import RunCard
+        from wiro_nb.notebook.widgets.card import RunCard
 
         self.run = run
         price, poster = _again_price(run.snapshot), jpeg_uri(read_poster(run))

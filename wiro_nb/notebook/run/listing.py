@@ -11,16 +11,14 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.live import LiveView
+from wiro_nb.notebook.live import LiveView, throttle
 from wiro_nb.notebook.run.display import is_gone, is_settled, make_thumb, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import session
-from wiro_nb.notebook.throttle import throttle
-from wiro_nb.presentation.formatting import format_count, format_duration
+from wiro_nb.presentation.formatting import format_count, format_duration, status_of
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE, RunList, format_run_cost, format_run_time, key_settings
-from wiro_nb.presentation.status import status_of
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import RunTable

@@ -17,7 +17,7 @@ from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import FormController
-    from wiro_nb.notebook.widgets import RunCard
+    from wiro_nb.notebook.widgets.card import RunCard
 
 
 class LiveCard(CardController):

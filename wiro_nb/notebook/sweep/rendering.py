@@ -14,6 +14,10 @@ from typing import Any
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.run.display import clip_data, is_gone, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.presentation.formatting import (
+    DONE,
+    FAILED,
+    RUNNING,
+    Status,
     format_billed,
     format_count,
     format_duration,
@@ -22,13 +26,14 @@ from wiro_nb.presentation.formatting import (
     format_time_left,
     format_usd,
     shorten,
+    status_of,
+    tally,
 )
 from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
-from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.output import Output, status_dot
 from wiro_nb.presentation.run import jpeg_uri, poster_base64
 from wiro_nb.presentation.run_list import FILE_GONE
-from wiro_nb.presentation.status import DONE, FAILED, RUNNING, Status, status_dot, status_of, tally
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.prices import describe_plan
 from wiro_nb.sweeps import Sweep

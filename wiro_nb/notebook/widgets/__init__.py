@@ -5,15 +5,165 @@ runs and records are given to them as callables, so that each can be made and te
 kernel, a browser or a service. May import ipywidgets, anywidget, `wiro_nb.schema` and
 `wiro_nb.ledger.state`; nothing here reaches the network or the ledger.
 
-Every class reads its JavaScript and CSS when its first instance is made, not at import.
+A widget's script reaches the browser as one text, in which a relative `import` cannot resolve.
+The files in `static/` are ordinary ES modules: `bundle_script` prepends the imported helpers,
+each once, and strips the `import` lines and the helpers' `export` keywords.
+The helpers share one scope, so their top-level names differ.
 """
 
 from __future__ import annotations
 
-from wiro_nb.notebook.widgets.bridge_widget import BridgeWidget
-from wiro_nb.notebook.widgets.card import RunCard, card_view
-from wiro_nb.notebook.widgets.field import Field, PairsField, SeedField
-from wiro_nb.notebook.widgets.file_field import FileField
-from wiro_nb.notebook.widgets.views import ModelBrowser
+import re
+import uuid
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, ClassVar
 
-__all__ = ["BridgeWidget", "Field", "FileField", "ModelBrowser", "PairsField", "RunCard", "SeedField", "card_view"]
+import anywidget
+import traitlets
+
+_IMPORT = re.compile(r"^import \{[^}]*\} from \"\./([a-z_]+\.js)\";\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class) )", re.MULTILINE)
+
+
+@cache
+def read_static(name: str) -> str:
+    """Returns the text of one file in `notebook/static`."""
+    return (files("wiro_nb") / "notebook" / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def bundle_script(name: str) -> str:
+    """Returns a script with every helper it imports in front of it.
+
+    Args:
+        name: File in `notebook/static`, for example "form.js".
+    """
+    parts: list[str] = []
+    _collect(name, parts, seen=set(), is_entry=True)
+    return "\n".join(parts)
+
+
+def _collect(name: str, parts: list[str], *, seen: set[str], is_entry: bool) -> None:
+    if name in seen:
+        return
+    seen.add(name)
+    text = read_static(name)
+    for helper in _IMPORT.findall(text):
+        _collect(helper, parts, seen=seen, is_entry=False)
+    text = _IMPORT.sub("", text)
+    parts.append(text if is_entry else _EXPORT.sub("", text))
+
+
+class OwnWidget(anywidget.AnyWidget):
+    """An anywidget whose script and styles are read from `notebook/static` at first use.
+
+    Attributes:
+        script: File name of its script.
+        styles: File names of its style sheets.
+    """
+
+    script: ClassVar[str]
+    styles: ClassVar[tuple[str, ...]] = ()
+    _esm = traitlets.Unicode(help="The script.").tag(sync=True)
+    _css = traitlets.Unicode(help="The style sheets.").tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.on_msg(self._receive)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle_script(self.script)
+
+    @traitlets.default("_css")
+    def _default_css(self) -> str:
+        return "".join(map(read_static, self.styles))
+
+    def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
+        if isinstance(content, dict):
+            self.on_message(content, buffers)
+
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Handles a message from the browser; messages of unknown kinds are ignored."""
+
+    def reply(self, kind: str, **content: Any) -> None:
+        """Sends a reply to the page."""
+        self.send({"type": kind, **content})
+
+    def close(self) -> None:
+        """Closes the widget and its layout.
+
+        ipywidgets leaves the layout and its comm open: a kernel that shows a thousand runs would leak a thousand
+        comms.
+        """
+        layout = self.layout
+        super().close()
+        if layout is not None:
+            layout.close()
+
+
+class OutputWidget(OwnWidget):
+    """A widget displayed in its own output, beside its static form.
+
+    Attributes:
+        actions: Action names of its buttons; messages with other actions are ignored.
+    """
+
+    styles: ClassVar[tuple[str, ...]] = ("wiro.css",)
+    actions: ClassVar[frozenset[str]] = frozenset()
+    view_key = traitlets.Unicode(help="Finds its output in the notebook.").tag(sync=True)
+    attached = traitlets.Unicode(help="Model id of a widget that is shown below, or none.").tag(sync=True)
+    _below: anywidget.AnyWidget | None = None
+
+    def __init__(
+        self, *, text: str = "", on_action: Callable[..., object] = lambda *_: None, **traits: Any
+    ) -> None:
+        """Makes a widget.
+
+        Args:
+            text: One line for where no widget can be shown.
+            on_action: Called with a word of `actions`, and what `target` reads of the message.
+            **traits: Values of traits.
+        """
+        self._text, self._on_action = text, on_action
+        super().__init__(**traits)
+
+    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
+        """Calls `on_action` for a button."""
+        if content.get("action") in self.actions:
+            self._on_action(content["action"], *self.target(content))
+
+    def target(self, content: dict[str, Any]) -> tuple[Any, ...]:
+        """Returns what an action is about, as arguments of `on_action`."""
+        return ()
+
+    def send_poster(self, position: int, picture: bytes) -> None:
+        """Answers a page that cannot fetch files: the poster's bytes."""
+        self.send({"type": "poster", "p": position}, buffers=[picture])
+
+    def attach(self, widget: anywidget.AnyWidget | None) -> None:
+        """Shows a widget below this one, in place of the one before, which is closed."""
+        before, self._below = self._below, widget
+        self.attached = "" if widget is None else widget.model_id
+        if before is not None:
+            before.close()
+
+    def close(self) -> None:
+        """Closes the widget and what is shown below it."""
+        self.attach(None)
+        super().close()
+
+    def __repr__(self) -> str:
+        return self._text
+
+    @traitlets.default("view_key")
+    def _default_view_key(self) -> str:
+        return uuid.uuid4().hex
+
+
+def read_position(content: dict[str, Any], count: int) -> int | None:
+    """Returns the position that a message is about, from 0; None where it names none of `count`."""
+    position = content.get("p")
+    return position if isinstance(position, int) and 0 <= position < count else None

@@ -10,10 +10,16 @@ from typing import Any
 import traitlets
 
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
-from wiro_nb.notebook.widgets.base import OutputWidget
-from wiro_nb.presentation.formatting import describe_cost, format_billed, format_place, format_time_left, raw_text
+from wiro_nb.notebook.widgets import OutputWidget
+from wiro_nb.presentation.formatting import (
+    describe_cost,
+    format_billed,
+    format_place,
+    format_time_left,
+    raw_text,
+    status_of,
+)
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
-from wiro_nb.presentation.status import status_of
 from wiro_nb.provenance.made_by import made_by_notes, made_by_summary
 
 STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
-from wiro_nb.media.boxes import read_layout
+from wiro_nb.media.boxes import read_heads
 from wiro_nb.provenance.embed import embed_record, read_embedded
 
 SIZES = (1_000_000, 200_000_000)
@@ -107,7 +107,7 @@ def _write_clip(path: Path, size: int, moov_first: bool) -> None:
     """Writes a clip and fills it up to the size inside its media data."""
     make_clip(path, flags="+faststart" if moov_first else "", frames=3)
     with path.open("rb") as file:
-        boxes = read_layout(file, path.stat().st_size).boxes
+        boxes = list(read_heads(file, path.stat().st_size))
     raw = path.read_bytes()
     with path.open("wb") as file:
         for box in boxes:

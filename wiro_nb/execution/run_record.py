@@ -53,12 +53,12 @@ def save_record(
 def _embed(path: Path, output: RunOutput, record: dict[str, Any], notes: dict[str, str], embed: bool) -> RunOutput:
     if not output.path or output.problem or output.stored_sha256:
         return output  # a clip that has its record is left alone: a kill must not part it from the ledger
-    embedded, unsigned = embed_and_sign(path, record) if embed else (Embedded("switched off", None), "")
+    embedded = embed_and_sign(path, record) if embed else Embedded("switched off", None)
     if embedded.problem:
         notes[output.name] = embedded.problem
     credentials = describe_credentials(path)
     words = [
-        f"not signed: {unsigned}" if unsigned else "",
+        f"not signed: {embedded.unsigned}" if embedded.unsigned else "",
         credentials.short if credentials is not None else "",
     ]
     return replace(output, stored_sha256=embedded.sha256, credentials="; ".join(filter(None, words)))

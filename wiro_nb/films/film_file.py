@@ -184,12 +184,12 @@ def join_parts(
         if sound is not None and audio is not None:
             files["audio"] = [{**_describe_file(sound), "name": audio.name}]
         record = _build(film, files, recorded_output(output, target.parent), started)
-        embedded, unsigned = embed_and_sign(target, record, components=[part.path for part in parts])
+        embedded = embed_and_sign(target, record, components=[part.path for part in parts])
         text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
         write_atomically(target.with_suffix(".json"), f"{text}\n".encode())
     except (OSError, ValueError) as error:
         raise InputError(f"{target.name} cannot be written: {reason_of(error)}", hint="--out FILE.mp4") from None
-    return JoinedFilm(target, record, replace(output, stored_sha256=embedded.sha256), unsigned)
+    return JoinedFilm(target, record, replace(output, stored_sha256=embedded.sha256), embedded.unsigned)
 
 
 def is_joined(path: Path, parts: Sequence[Part], crossfade_s: float, audio: Path | None) -> bool:

@@ -8,7 +8,8 @@ Specification ("Metadata", "User data atoms").
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from wiro_nb.media import MediaError
@@ -55,6 +56,11 @@ class Box:
         """Returns the direct children of this type."""
         return [child for child in self.children or () if child.type == name]
 
+    def add(self, child: Box) -> Box:
+        """Adds a box at the end of the children and returns it."""
+        self.children = [*(self.children or ()), child]
+        return child
+
     def to_bytes(self) -> bytes:
         """Returns the serialised box."""
         body = self.payload
@@ -66,63 +72,33 @@ class Box:
         return struct.pack(">I4sQ", 1, self.type, size + 8) + body
 
 
-@dataclass(slots=True)
-class Layout:
-    """The top-level boxes of a file, in order; `cut` says where it ends too early, "" for a whole file."""
-
-    boxes: list[BoxHead] = field(default_factory=list)
-    cut: str = ""
-
-    def only(self, name: bytes) -> BoxHead | None:
-        """Returns the box of this type when there is exactly one."""
-        found = [box for box in self.boxes if box.type == name]
-        return found[0] if len(found) == 1 else None
-
-
-def read_layout(file: BinaryIO, size: int, *, may_be_cut: bool = False) -> Layout:
-    """Returns the top-level boxes, reading only their heads.
-
-    Args:
-        file: Open for reading in binary.
-        size: Bytes in the file.
-        may_be_cut: True returns the whole boxes before the place where the file breaks off.
+def read_heads(file: BinaryIO, size: int) -> Iterator[BoxHead]:
+    """Yields the top-level boxes of a file of `size` bytes in their order, reading only their heads.
 
     Raises:
-        MediaError: A box reaches past the end of the file, or is smaller than its own head.
+        MediaError: After the whole boxes: the next one reaches past the end of the file or is smaller than its own
+            head, or there are more than `MAX_BOXES`.
     """
-    layout = Layout()
     at = 0
-    try:
-        while at < size or not layout.boxes:
-            layout.boxes.append(_read_head(file, at, size))
-            at = layout.boxes[-1].end
-            if len(layout.boxes) > MAX_BOXES:
-                break
-    except MediaError as error:
-        if not may_be_cut:
-            raise
-        layout.cut = str(error)
-    if len(layout.boxes) > MAX_BOXES:
-        raise MediaError("it has too many boxes")
-    return layout
-
-
-def _read_head(file: BinaryIO, at: int, limit: int) -> BoxHead:
-    file.seek(at)
-    raw = file.read(16)
-    size, name = struct.unpack(">I4s", raw[:8]) if len(raw) >= 8 else (1, b"")
-    head_bytes = 16 if size == 1 else 8
-    if len(raw) < head_bytes:
-        raise MediaError(f"the file ends inside the head of a box at byte {at}")
-    if size == 1:
-        (size,) = struct.unpack(">Q", raw[8:])
-    elif size == 0:
-        size = limit - at
-    if size < head_bytes:
-        raise MediaError(f"the box at byte {at} is smaller than its own head")
-    if at + size > limit:
-        raise MediaError(f"the box at byte {at} reaches {at + size - limit} bytes past the end")
-    return BoxHead(name, at, head_bytes, size)
+    for _ in range(MAX_BOXES):
+        file.seek(at)
+        raw = file.read(16)
+        length, name = struct.unpack(">I4s", raw[:8]) if len(raw) >= 8 else (1, b"")
+        head_bytes = 16 if length == 1 else 8
+        if len(raw) < head_bytes:
+            raise MediaError(f"the file ends inside the head of a box at byte {at}")
+        if length < 2:
+            length = int.from_bytes(raw[8:], "big") if length else size - at
+        head = BoxHead(name, at, head_bytes, length)
+        if head.size < head_bytes:
+            raise MediaError(f"the box at byte {at} is smaller than its own head")
+        if head.end > size:
+            raise MediaError(f"the box at byte {at} reaches {head.end - size} bytes past the end")
+        yield head
+        at = head.end
+        if at == size:
+            return
+    raise MediaError("it has too many boxes")
 
 
 def read_box(file: BinaryIO, head: BoxHead) -> Box:
@@ -159,36 +135,21 @@ def parse_box(name: bytes, payload: bytes) -> Box:
 
 
 def _parse(name: bytes, payload: bytes, parent: bytes, depth: int, left: list[int]) -> Box:
-    is_container = (name in _CONTAINERS or parent == b"ilst") and depth < _MAX_DEPTH
-    if not is_container:
+    """Parses a box; `left` holds how many boxes may still follow."""
+    if not (name in _CONTAINERS or parent == b"ilst") or depth == _MAX_DEPTH:
         return Box(name, payload)
-    start = 4 if name == b"meta" and payload[4:8] != b"hdlr" else 0
-    try:
-        parts = _split(payload, start, left)
-    except _Unusual:
-        if name == b"moov":
-            raise
-        return Box(name, payload)
-    children = [_parse(child, payload[at:end], name, depth + 1, left) for child, at, end in parts]
-    return Box(name, children=children, prefix=payload[:start])
-
-
-class _Unusual(MediaError):
-    """Box data that `Box.to_bytes` would not reproduce byte for byte."""
-
-
-def _split(payload: bytes, at: int, left: list[int]) -> list[tuple[bytes, int, int]]:
-    """Returns type, first byte of the content and end of each box; counts them down from `left`."""
-    parts: list[tuple[bytes, int, int]] = []
+    start = at = 4 if name == b"meta" and payload[4:8] != b"hdlr" else 0
+    parts: list[tuple[bytes, bytes]] = []
     while at < len(payload):
-        if len(payload) - at < 8:  # also the zero that ends a list of user data
-            raise _Unusual("a box is cut")
-        size, name = struct.unpack_from(">I4s", payload, at)
-        if size < 8 or at + size > len(payload):
-            raise _Unusual("a box does not fit its container")
+        size, child = struct.unpack_from(">I4s", payload, at) if len(payload) - at >= 8 else (0, b"")
+        if size < 8 or at + size > len(payload):  # also the zero that ends a list of user data
+            if name == b"moov":
+                raise MediaError("a box does not fit its container")
+            return Box(name, payload)
         left[0] -= 1
         if left[0] < 0:
             raise MediaError("it has too many boxes")
-        parts.append((name, at + 8, at + size))
+        parts.append((child, payload[at + 8 : at + size]))
         at += size
-    return parts
+    children = [_parse(child, content, name, depth + 1, left) for child, content in parts]
+    return Box(name, children=children, prefix=payload[:start])

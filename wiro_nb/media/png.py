@@ -117,6 +117,8 @@ def _text_chunk(keyword: str, text: str) -> bytes:
 def has_credentials(file: BinaryIO) -> bool:
     """True where a PNG carries a C2PA manifest, whose hash covers all other chunks.
 
+    Source: C2PA Technical Specification, "Embedding manifests into PNG".
+
     Raises:
         MediaError: The file is cut or not a PNG.
     """

@@ -1,7 +1,7 @@
 """Writes a record into the file it describes, and reads it back.
 
 MP4 and QuickTime files carry it as the comment; where another program's comment stands, as the album, the
-synopsis or a tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_comment`). PNG files carry it as
+synopsis or a tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_text`). PNG files carry it as
 a text chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
 comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and
 the settings as A1111 writes them (`other_tools`), in MP4 as the metadata key `parameters`.
@@ -13,8 +13,9 @@ end. A clip with Content Credentials has nothing but that box, because a change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from wiro_nb.errors import BadRecord
@@ -27,28 +28,18 @@ from wiro_nb.provenance.reading import parse_object
 from wiro_nb.provenance.record import check_record
 
 
-class _Format(NamedTuple):
-    """How one file type stores text beside its media data."""
-
-    write: Callable[[Path, str, str, str], None]
-    hash_media: Callable[[Path], str]
-    read_tags: Callable[[Path], list[tuple[str, str]]]
-
-
-_MP4 = _Format(mp4.write_comment, mp4.hash_media, mp4.read_tags)
-_PNG = _Format(png.write_text, png.hash_media, png.read_tags)
-
-
 class Embedded(NamedTuple):
     """The result of writing a record into a file.
 
     Attributes:
         problem: "" when the file now holds the record, else the reason why it does not.
         sha256: Hash (hex) of the file that holds it; None when it does not.
+        unsigned: Why the file was not signed; "" where it was, or where no certificate is set.
     """
 
     problem: str
     sha256: str | None
+    unsigned: str = ""
 
 
 def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
@@ -64,7 +55,7 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
             # Galleries would read these in place of settings that another program wrote elsewhere.
             others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
             parameters = "" if others else parameters_text(record)
-            kind.write(path, text, xmp_packet(record), parameters)
+            kind.write_text(path, text, xmp_packet(record), parameters)
             return Embedded("", hash_file(path))
     except MediaError as error:
         return Embedded(f"the file was left as it came: {error}", None)
@@ -151,12 +142,13 @@ def recorded_hashes(output: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _read_tags(path: Path) -> list[tuple[str, str]]:
-    kind = _format_of(path)
-    return kind.read_tags(path) if kind is not None else sniffing.read_tags(path)
+    tags: list[tuple[str, str]] = (_format_of(path) or sniffing).read_tags(path)
+    return tags
 
 
-def _format_of(path: Path) -> _Format | None:
+def _format_of(path: Path) -> ModuleType | None:
+    """Returns the module that reads and writes the texts of files of this type; None for other types."""
     if mp4.is_mp4(path):
-        return _MP4
+        return mp4
     with path.open("rb") as file:
-        return _PNG if file.read(8) == png.SIGNATURE else None
+        return png if file.read(8) == png.SIGNATURE else None

@@ -14,16 +14,16 @@ from tests.unit.provenance.test_hostile_files import box
 from tests.unit.provenance.test_other_tools import make_picture
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.files import hash_file
+from wiro_nb.media.mp4 import C2PA_BOX
 from wiro_nb.provenance.content_credentials import (
     _SIGNED_TYPES,
-    C2PA_BOX,
     CERTIFICATE,
     KEY,
     RECORD_ASSERTION,
     describe_credentials,
     embed_and_sign,
 )
-from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded
+from wiro_nb.provenance.embed import embed_record, hash_media, read_embedded
 from wiro_nb.provenance.find import find_records, find_settings
 from wiro_nb.reproduce.verify import verify_paths
 
@@ -136,8 +136,8 @@ def test_a_file_is_signed_with_its_record_and_its_parent(
         path.write_bytes(sign_clip(path, tmp_path / "signed", media_type=_SIGNED_TYPES[path.suffix]).read_bytes())
     media = hash_media(path)
     record = make_record(service={"name": service, "base_url": "https://a.example"})
-    embedded, unsigned = embed_and_sign(path, record)
-    assert (unsigned, embedded.sha256) == ("", hash_file(path))
+    embedded = embed_and_sign(path, record)
+    assert (embedded.unsigned, embedded.sha256) == ("", hash_file(path))
     assert hash_media(path) == media
     assert (embedded.problem == "") == (kind != "signed png")
     if not embedded.problem:
@@ -167,7 +167,7 @@ def test_the_clips_of_a_film_are_its_components(tmp_path: Path, identity: None) 
     path, own = make_clip(tmp_path / "film.mp4"), make_clip(tmp_path / "a.mp4")
     foreign = make_clip(tmp_path / "b.mp4")
     foreign.write_bytes(sign_clip(foreign, tmp_path / "signed", media_type="video/mp4").read_bytes())
-    assert embed_and_sign(path, make_record(), components=[own, foreign])[1] == ""
+    assert embed_and_sign(path, make_record(), components=[own, foreign]).unsigned == ""
     with c2pa.Reader(str(path)) as reader:
         assert reader.get_validation_state() == "Valid"
         ingredients = reader.get_active_manifest()["ingredients"]
@@ -184,9 +184,9 @@ def test_a_key_that_cannot_sign_leaves_the_clip_with_its_record(
         key.write_bytes(content)
     monkeypatch.setenv(KEY, str(key))
     clip = make_clip(tmp_path / "a.mp4")
-    embedded, unsigned = embed_and_sign(clip, make_record())
-    assert unsigned
-    assert embedded == Embedded("", hash_file(clip))
+    embedded = embed_and_sign(clip, make_record())
+    assert embedded.unsigned
+    assert embedded[:2] == ("", hash_file(clip))
     assert describe_credentials(clip) is None
 
 
@@ -195,6 +195,6 @@ def test_without_c2pa_nothing_is_signed_and_that_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
     clip = make_clip(tmp_path / "a.mp4")
-    embedded, unsigned = embed_and_sign(clip, make_record())
-    assert "wiro_nb[c2pa]" in unsigned
+    embedded = embed_and_sign(clip, make_record())
+    assert "wiro_nb[c2pa]" in embedded.unsigned
     assert embedded.problem == ""

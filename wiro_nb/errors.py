@@ -222,6 +222,12 @@ class InvalidParameter(InputError, ValueError):
 
     default_billed = NOTHING_SENT
 
+    def __init__(self, message: str, *, name: str = "", near: Sequence[str] = (), **more: Any) -> None:
+        alone = [{"name": name, "message": message, "near": list(near)}]
+        super().__init__(
+            message, **{"name": name, "value": "", "allowed": [], "near": list(near), "problems": alone, **more}
+        )
+
 
 class InvalidFile(InvalidParameter):
     """An input file is missing, unreadable, of the wrong type or too large. Fields as its base."""
@@ -238,7 +244,7 @@ class InvalidFile(InvalidParameter):
         """
         message = f"{value}: {problem}."
         problems = [{"name": name, "message": message, "near": []}]
-        return cls(f"{name}={message}", hint=hint, name=name, value=value, allowed=[], near=[], problems=problems)
+        return cls(f"{name}={message}", hint=hint, name=name, value=value, problems=problems)
 
 
 class UnreadableSchema(InputError):

@@ -24,7 +24,8 @@ from wiro_nb.errors import InputError
 
 if TYPE_CHECKING:
     from wiro_nb.films.film_file import JoinedFilm
-    from wiro_nb.reproduce.replay import Replay, Source
+    from wiro_nb.reproduce import Source
+    from wiro_nb.reproduce.replay import Replay
     from wiro_nb.session.manager import Manager
     from wiro_nb.session.prices import Limits
 
@@ -34,7 +35,8 @@ _DEFAULT_TITLE = "Generated clips"
 def rerun(arguments: argparse.Namespace) -> int:
     """Reruns runs, waits for them and prints them; an earlier rerun is shown instead of repeated."""
     from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.reproduce.replay import find_source, find_sources, plan_rerun, refuse, send
+    from wiro_nb.reproduce import find_source, find_sources
+    from wiro_nb.reproduce.replay import plan_rerun, refuse, send
 
     manager = open_manager(arguments)
     limit = read_amount(arguments.max_cost)
@@ -57,7 +59,7 @@ def rerun(arguments: argparse.Namespace) -> int:
         _confirm(manager, replays, _limits(arguments.yes))
     codes = []
     for replay in replays:
-        say(f"{replay.plan.model} on {manager.service_name}: {_price(manager, replay)}")
+        say(f"{replay.source.model} on {manager.service_name}: {_price(manager, replay)}")
         for line in replay.lines:
             say(f"  {as_shell(line)}")
         submission = send(
@@ -123,7 +125,7 @@ def seal(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Writes a crate, and prints a table."""
     from wiro_nb.provenance.export import write_csv
-    from wiro_nb.reproduce.replay import find_sources
+    from wiro_nb.reproduce import find_sources
 
     if not (arguments.to or arguments.csv):
         raise InputError(
@@ -141,8 +143,8 @@ def export(arguments: argparse.Namespace) -> None:
 
 def _write_crate(manager: Manager, found: list[Source], arguments: argparse.Namespace) -> Path:
     from wiro_nb.provenance.export import CrateRun, export_crate
+    from wiro_nb.reproduce import find_input
     from wiro_nb.reproduce.compare import find_side
-    from wiro_nb.reproduce.replay import find_input
 
     runs = []
     for item in found:
@@ -196,13 +198,12 @@ def _facts(manager: Manager, replay: Replay) -> dict[str, Any]:
 
     return {
         "made_from": replay.source.run_id,
-        "model": replay.plan.model,
+        "model": replay.source.model,
         "service": manager.service_name,
         "ready": replay.prepared is not None,
         "price": _price(manager, replay),
-        "drift": [asdict(item) for item in replay.plan.drift],
-        "missing": [asdict(item) for item in replay.plan.missing],
-        "notes": list(replay.plan.notes),
+        "drift": [asdict(item) for item in replay.drift],
+        "notes": list(replay.notes),
         "request": None if replay.prepared is None else describe_request(replay.prepared),
     }
 

@@ -176,7 +176,7 @@ def forget(arguments: argparse.Namespace) -> None:
 def record(arguments: argparse.Namespace) -> None:
     """Prints the records of a source, one JSON value a line, or the settings that another program wrote."""
     from wiro_nb.provenance.find import find_settings
-    from wiro_nb.reproduce.replay import find_sources
+    from wiro_nb.reproduce import find_sources
 
     manager = open_manager(arguments)
     try:

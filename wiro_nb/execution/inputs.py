@@ -224,12 +224,5 @@ def _picture_of(name: str, array: Any) -> Any:
 
 
 def _invalid(name: str, what: str, hint: str) -> InvalidFile:
-    return InvalidFile(
-        f"{name}: {what}.",
-        hint=hint,
-        name=name,
-        value="",
-        allowed=[],
-        near=[],
-        problems=[{"name": name, "message": f"{what}.", "near": []}],
-    )
+    problems = [{"name": name, "message": f"{what}.", "near": []}]
+    return InvalidFile(f"{name}: {what}.", hint=hint, name=name, problems=problems)

@@ -27,7 +27,8 @@ from wiro_nb.files import safe_name
 from wiro_nb.films.extend import SHOT_NAME, Shot, ordered, require_picture_input
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.record import check_record
-from wiro_nb.reproduce.replay import Replay, Source, find_input, plan_source, refuse
+from wiro_nb.reproduce import Source, find_input
+from wiro_nb.reproduce.replay import plan_source, refuse
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits, TotalCost, add_up, confirm_plan, describe_plan
@@ -279,12 +280,12 @@ def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[S
 
 def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on: bool) -> dict[str, object]:
     """Returns the inputs of a recorded run, without the picture that it continues from."""
-    schema = manager.schema(str(source.record["model"]["slug"]))
+    schema = manager.schema(source.model)
     picture: Mapping[str, Any] = {require_picture_input(manager, schema): ""} if goes_on else {}
-    plan = plan_source(manager, source, schema, picture, notebook_dir)
-    if not plan.is_ready:
-        raise refuse(Replay(source, plan, None))
-    return {name: value for name, value in plan.values.items() if name not in picture}
+    replay = plan_source(manager, source, schema, picture, notebook_dir)
+    if not replay.is_ready:
+        raise refuse(replay)
+    return {name: value for name, value in replay.values.items() if name not in picture}
 
 
 def _find_sound(manager: Manager, source: Source, notebook_dir: Path) -> Path | None:

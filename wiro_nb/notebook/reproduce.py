@@ -19,8 +19,9 @@ from wiro_nb.notebook.session import session, source_text
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.reproduction import comparison_output, verify_output
 from wiro_nb.presentation.run_list import RunList, runs_output
+from wiro_nb.reproduce import find_source, find_sources
 from wiro_nb.reproduce.compare import Comparison, Side, compare_sides, find_side, parent_side
-from wiro_nb.reproduce.replay import Replay, find_source, find_sources, plan_rerun, refuse
+from wiro_nb.reproduce.replay import Replay, plan_rerun, refuse
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.reproduce.verify import verify as check
 from wiro_nb.session.prices import confirm_total

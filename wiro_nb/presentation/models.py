@@ -108,7 +108,7 @@ def preview_run(manager: Manager, batch: Batch) -> Output:
 def preview_rerun(manager: Manager, replay: Replay) -> Output:
     """Returns what making a run again would send and cost, what has changed since, and what is missing."""
     source, prepared = replay.source, replay.prepared
-    rows = [("Run", f"{source.run_id}, {source.record['model']['slug']}"), ("Service", manager.service_name)]
+    rows = [("Run", f"{source.run_id}, {source.model}"), ("Service", manager.service_name)]
     body = None
     if prepared is not None:
         rows.append(("Request", describe_request(prepared)["endpoint"]))

@@ -1,1 +1,236 @@
-"""Reruns runs from their records, compares them, and verifies their files."""
+"""Finds what a run can be made again from: its record in a clip, sidecar, notebook or ledger, and its inputs.
+
+`replay` makes the request again, `compare` compares two runs or clips, `verify` checks what is kept of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiro_nb.config import cache_dir
+from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
+from wiro_nb.execution.run_record import build_run_record
+from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
+from wiro_nb.ids import short_id
+from wiro_nb.ledger.state import LedgerRow
+from wiro_nb.local_models import catalog
+from wiro_nb.local_models.weights import commit_of, locate
+from wiro_nb.provenance.find import FoundRecord, find_records, split_source
+from wiro_nb.provenance.made_by import used_repositories
+from wiro_nb.provenance.reading import is_there
+from wiro_nb.provenance.record import check_record
+from wiro_nb.services.selection import LOCAL
+from wiro_nb.session.manager import Manager
+from wiro_nb.session.submission import notebook_dir_of_row
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST_COMMIT = 12
+_LATEST = 500
+"""How many runs of the ledger may point to further stores of inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A record and where it was found.
+
+    Attributes:
+        record: Checked.
+        name: What to type to mean it again.
+        kind: "clip", "sidecar", "notebook" or "ledger".
+        path: The file that held it; None for the ledger.
+    """
+
+    record: dict[str, Any]
+    name: str
+    kind: str
+    path: Path | None = None
+
+    @property
+    def typed_name(self) -> str:
+        """The name as one word of a command line: in quotes where it has spaces."""
+        return quote_name(self.name)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the recorded run."""
+        return str(self.record["run_id"])
+
+    @property
+    def model(self) -> str:
+        """The slug of its model."""
+        return str(self.record["model"]["slug"])
+
+    @property
+    def is_film(self) -> bool:
+        """True for the record of joined clips; its shots are runs of their own."""
+        return isinstance(self.record.get("film"), dict)
+
+    @property
+    def short_id(self) -> str:
+        """Its last five letters, lower case."""
+        return short_id(self.run_id)
+
+
+def quote_name(text: str) -> str:
+    """Returns a text as one word of a command line: in quotes where it has spaces."""
+    return f'"{text}"' if any(letter.isspace() for letter in text) else text
+
+
+def find_sources(
+    manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
+) -> list[Source]:
+    """Finds the records that a source names.
+
+    Args:
+        manager: Its ledger is asked for ids.
+        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook or `NOTEBOOK#RUN`.
+        notebook: Whose runs come first where a part of an id fits several.
+        ignore_hash: True reads records that were changed after they were written.
+
+    Raises:
+        UnknownRun: There is none, or an id fits several.
+        BadRecord: A file holds no record, or one that is refused.
+    """
+    text = str(source).strip()
+    path, wanted = split_source(text)
+    if text and is_there(path):
+        found = find_records(text, ignore_hash=ignore_hash)
+        if len(found) == 1 and not wanted:
+            return [Source(found[0].record, text, found[0].kind, found[0].path)]
+        return [Source(item.record, _name_of(item, path), item.kind, item.path) for item in found]
+    if wanted or "/" in text or "\\" in text or path.suffix:
+        raise BadRecord(
+            f"{path.name} does not exist here",
+            hint="check the path, or name the run: %wiro runs",
+            reason="none",
+        )
+    row = manager.ledger.find(text, notebook)
+    return [Source(record_of(row), row.short_id, "ledger")]
+
+
+def _name_of(found: FoundRecord, path: Path) -> str:
+    return f"{path}#{short_id(found.record['run_id'])}" if found.kind == "notebook" else str(found.path)
+
+
+def find_source(
+    manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
+) -> Source:
+    """Finds the one record that a source names.
+
+    Raises:
+        UnknownRun: None or several. BadRecord: as `find_sources`.
+    """
+    found = find_sources(manager, source, notebook=notebook, ignore_hash=ignore_hash)
+    if len(found) > 1:
+        name = Path(str(source)).name
+        raise UnknownRun(
+            f"{name} holds {len(found)} runs: name one",
+            details=[f"{item.name}  {item.model}" for item in found[:10]],
+            hint=f"%wiro rerun {found[-1].typed_name}, or %wiro rerun {quote_name(str(source))} --all",
+            query=str(source),
+            near=[item.run_id for item in found[:5]],
+        )
+    return found[0]
+
+
+def record_of(row: LedgerRow) -> dict[str, Any]:
+    """Returns a run's record; of one that has none yet, what the ledger knows of its request.
+
+    Raises:
+        BadRecord: The ledger's record is not what was written.
+    """
+    if (record := row.load_record()) is not None:
+        return check_record(record, source=f"run {row.short_id}")
+    return build_run_record(row, [])
+
+
+# Input files ---------------------------------------------------------------------------------
+
+
+def find_input(manager: Manager, home: Path, source: Source) -> Callable[[str], Path | None]:
+    """Returns a function that finds an input file by its SHA-256 in the stores of inputs.
+
+    Looked through in this order: the notebook's own store, what lies beside the source the user named, files
+    kept in the cache, stores of other notebooks of the ledger, and what runs have made.
+
+    Args:
+        manager: Its ledger names further stores.
+        home: The notebook's folder.
+        source: Where the record was found.
+    """
+
+    def find(sha256: str) -> Path | None:
+        if _SHA256.fullmatch(sha256) is None:
+            return None
+        for folder in dict.fromkeys(_stores(manager, home, source.path)):
+            for path in sorted(folder.glob(f"{sha256}*")):
+                if path.is_file() and not path.is_symlink():
+                    return path
+        return _made_by_a_run(manager, sha256)
+
+    return find
+
+
+def _stores(manager: Manager, home: Path, path: Path | None) -> Iterator[Path]:
+    yield home / OUTPUTS_FOLDER / INPUTS_FOLDER
+    # The folder of the file a user named, and the two above it: a clip lies in its run's folder.
+    for base in path.resolve().parents[:3] if path is not None else ():
+        yield base / OUTPUTS_FOLDER / INPUTS_FOLDER
+        yield base / INPUTS_FOLDER
+        yield base / "inputs"  # an exported crate
+    yield cache_dir() / "inputs"
+    for row in manager.ledger.list(limit=_LATEST):
+        if row.request.get("files"):
+            yield notebook_dir_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
+
+
+def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
+    made = manager.ledger.find_maker(sha256)
+    if made is None or made.frame is not None:
+        return None
+    try:
+        row = manager.ledger.get(made.run_id)
+    except (UnknownRun, LedgerError):
+        return None
+    path = row.locate(row.outputs[made.output]) if made.output < len(row.outputs) else None
+    return path if path is not None and path.is_file() else None
+
+
+# Weights -------------------------------------------------------------------------------------
+
+
+def weights_notes(record: Mapping[str, Any], service: str) -> list[str]:
+    """Returns what differs between the weights of a record and those that a replay would use, as sentences.
+
+    Args:
+        record: Of the run to be made again.
+        service: That a replay would go to.
+
+    Raises:
+        ConfigError: `local.toml` is wrong.
+    """
+    used = used_repositories(record)
+    if not used:
+        is_moving = service == LOCAL and record["service"]["name"] != LOCAL
+        return ["Open weights on this machine make it now: other frames than before"] if is_moving else []
+    if service != LOCAL:
+        return [f"It was made with {used[0][0]} on one's own machine; {service} makes it with weights of its own"]
+    model = catalog.find(str(record["model"]["slug"]))
+    present = {item.id: item for item in model.repositories} if model is not None else {}
+    notes = []
+    for name, revision in used:
+        folder = locate(present[name]) if name in present else None
+        if name not in present:
+            notes.append(
+                f"the weights {name} are not what this machine makes the model with; local.toml can name them"
+            )
+        elif folder is None:
+            notes.append(f"The weights {name} are not here: wiro-nb local pull {record['model']['slug']}")
+        elif (commit := commit_of(folder) or "a plain copy") != revision:
+            then, now = revision[:_LONGEST_COMMIT], commit[:_LONGEST_COMMIT]
+            notes.append(f"the weights {name} were {then}, here are {now}: frames may differ")
+    return notes

@@ -19,7 +19,7 @@ from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.made_by import made_by_facts
 from wiro_nb.provenance.reading import is_there
-from wiro_nb.reproduce.replay import Source, find_source
+from wiro_nb.reproduce import Source, find_source
 from wiro_nb.session.manager import Manager
 
 if TYPE_CHECKING:

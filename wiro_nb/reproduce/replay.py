@@ -1,95 +1,86 @@
-"""Plans the rerun of a recorded run, found by its clip, notebook, sidecar or ledger row.
+"""Makes a recorded request again by the model's present inputs: what changed, what is missing, what is sent.
 
 A record may come from a stranger. It decides what is asked for, never where it goes or what is read: the request
-goes to the service that is in use, input files come from stores of inputs by their content.
+goes to the service that is in use, input files come from the caller's own stores by their hash, and only web
+addresses are taken from it as they are.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.config import cache_dir, data_dir
-from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, LedgerError, UnknownModel, UnknownRun
+from wiro_nb.config import data_dir
+from wiro_nb.errors import InvalidFile, InvalidParameter, UnknownModel
 from wiro_nb.execution.request_rows import Origin, notebook_dir_of
-from wiro_nb.execution.run_record import build_run_record
-from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
-from wiro_nb.ids import short_id
-from wiro_nb.ledger.state import LedgerRow
-from wiro_nb.local_models import catalog
-from wiro_nb.local_models.weights import commit_of, locate
-from wiro_nb.provenance.find import FoundRecord, find_records, split_source
-from wiro_nb.provenance.made_by import used_repositories
-from wiro_nb.provenance.reading import is_there
-from wiro_nb.provenance.record import check_record
-from wiro_nb.reproduce.plan import Drift, MissingFile, ReplayPlan, check_prepared, plan_replay
-from wiro_nb.schema.types import ModelSchema
-from wiro_nb.schema.values import Prepared
+from wiro_nb.files import safe_name
+from wiro_nb.provenance.record import canonical_json
+from wiro_nb.redaction import MASK, redact
+from wiro_nb.reproduce import Source, find_input, weights_notes
+from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
+from wiro_nb.schema.coerce import is_empty, shown
+from wiro_nb.schema.files import is_url, url_input
+from wiro_nb.schema.types import CHOICE_TYPES, changed_inputs
 from wiro_nb.services.catalogue import find_schema
-from wiro_nb.services.selection import LOCAL
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.submission import Batch, Submission, notebook_dir_of_row
+from wiro_nb.session.submission import Batch, Submission
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_LONGEST_COMMIT = 12
-_LATEST = 500
-"""How many runs of the ledger may point to further stores of inputs."""
+_LONGEST_URL = 200
+
+_RESERVED = frozenset(
+    ("callbackurl", "projectid", "tasktoken", "socketaccesstoken", "previoustasktoken", "messages", "session_id")
+)
+"""Names that the service reads itself; a record may not set them for a model without published inputs."""
+
+FindFile = Callable[[str], Path | None]
+"""Takes a SHA-256 (hex) and returns a file of the user's own with that content, or None."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A record and where it was found.
+class Drift:
+    """A difference between what was sent and what can be sent now.
 
     Attributes:
-        record: Checked.
-        name: What to type to mean it again.
-        kind: "clip", "sidecar", "notebook" or "ledger".
-        path: The file that held it; None for the ledger.
+        parameter: The input's id.
+        kind: "gone", "option gone", "default changed", "new", "type changed", "value changed",
+            "inputs changed" or "file missing".
+        message: One line for people.
+        blocks: True when the request cannot be made without a decision by the user.
     """
 
-    record: dict[str, Any]
-    name: str
+    parameter: str
     kind: str
-    path: Path | None = None
-
-    @property
-    def typed_name(self) -> str:
-        """The name as it can be typed."""
-        return quote_name(self.name)
-
-    @property
-    def run_id(self) -> str:
-        """The id of the recorded run."""
-        return str(self.record["run_id"])
-
-    @property
-    def is_film(self) -> bool:
-        """True for the record of joined clips; its shots are runs of their own."""
-        return isinstance(self.record.get("film"), dict)
-
-    @property
-    def short_id(self) -> str:
-        """Its last five letters, lower case."""
-        return short_id(self.run_id)
+    message: str
+    blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A request made again, not sent yet.
+    """A request made again from a record, not sent yet.
 
     Attributes:
         source: Where it comes from.
-        plan: What has changed, what is missing, what is worth knowing.
-        prepared: The request; None while the plan is not ready.
+        values: Settings by id, ready for `schema.prepare`; files are lists of `FileInput`.
+        overridden: Ids the user changed.
+        drift: What differs, what blocks first.
+        notes: Further lines for people.
+        prepared: The request; None while something blocks it, or before it is typed.
     """
 
     source: Source
-    plan: ReplayPlan
-    prepared: Prepared | None
+    values: dict[str, object]
+    overridden: frozenset[str]
+    drift: tuple[Drift, ...]
+    notes: tuple[str, ...] = ()
+    prepared: Prepared | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """True when nothing blocks."""
+        return not any(item.blocks for item in self.drift)
 
     @property
     def parent(self) -> dict[str, Any]:
@@ -99,71 +90,188 @@ class Replay:
     @property
     def lines(self) -> list[str]:
         """Remarks to show before it is sent, one line each."""
-        problems: list[Drift | MissingFile] = [*self.plan.drift, *self.plan.missing]
         notes = self.prepared.notes if self.prepared is not None else ()
-        return list(dict.fromkeys([*(item.message for item in problems), *self.plan.notes, *notes]))
+        return list(dict.fromkeys([*(item.message for item in self.drift), *self.notes, *notes]))
 
 
-def quote_name(text: str) -> str:
-    """Returns a text as one word of a command line: in quotes where it has spaces."""
-    return f'"{text}"' if any(letter.isspace() for letter in text) else text
-
-
-def find_sources(
-    manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
-) -> list[Source]:
-    """Finds the records that a source names.
+def plan_replay(
+    source: Source,
+    schema: ModelSchema,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    find_file: FindFile = lambda sha256: None,
+    service: str = "",
+    old_schema: ModelSchema | None = None,
+) -> Replay:
+    """Plans to make a record's request again; asks and sends nothing.
 
     Args:
-        manager: Its ledger is asked for ids.
-        source: A run's id or a part of it, a clip, picture, `run.json`, folder, notebook or `NOTEBOOK#RUN`.
-        notebook: Whose runs come first where a part of an id fits several.
-        ignore_hash: True reads records that were changed after they were written.
+        source: The record.
+        schema: The model's inputs as they are now.
+        overrides: Settings to change; they replace the record's. An empty one leaves out a setting that the
+            model no longer takes.
+        find_file: Looks up input files by hash; what it returns is hashed again.
+        service: The service it would be sent to now, for a note when the record names another.
+        old_schema: The inputs at the time of the record, where they are still known; without them
+            changed defaults cannot be named.
 
-    Raises:
-        UnknownRun: There is none, or an id fits several.
-        BadRecord: A file holds no record, or one that is refused.
+    Returns:
+        The plan; check `is_ready` before `check_prepared`.
     """
-    text = str(source).strip()
-    path, wanted = split_source(text)
-    if text and is_there(path):
-        found = find_records(text, ignore_hash=ignore_hash)
-        if len(found) == 1 and not wanted:
-            return [Source(found[0].record, text, found[0].kind, found[0].path)]
-        return [Source(item.record, _name_of(item, path), item.kind, item.path) for item in found]
-    if wanted or "/" in text or "\\" in text or path.suffix:
-        raise BadRecord(
-            f"{path.name} does not exist here",
-            hint="check the path, or name the run: %wiro runs",
-            reason="none",
-        )
-    row = manager.ledger.find(text, notebook)
-    return [Source(record_of(row), row.short_id, "ledger")]
+    overrides, record = overrides or {}, source.record
+    sent, files = _split(record, schema)
+    left_out = {name for name, value in overrides.items() if is_empty(value)}
+    values: dict[str, object] = {}
+    drift: list[Drift] = []
+    notes: list[str] = []
+    if service and service != record["service"]["name"]:
+        notes.append(f"made on {record['service']['name']}; this would go to {service}")
+    for name, value in {**sent, **files}.items():
+        parameter = schema.get(name)
+        if schema.free_form and name.casefold() in _RESERVED:
+            notes.append(f"{name} belongs to the service and is no setting of a run: it is left out")
+        elif parameter is None and not schema.free_form:
+            drift.append(_gone(name, sent.get(name), is_left_out=name in left_out))
+        elif name in overrides:
+            continue
+        elif name in files:
+            opened = [_reopen(name, item, parameter, find_file) for item in files[name]]
+            drift += [item for item in opened if isinstance(item, Drift)]
+            if given := [item for item in opened if isinstance(item, FileInput)]:
+                values[name] = given
+        elif parameter is not None and _option_is_gone(parameter, value):
+            choices = ", ".join(option.value for option in parameter.options[:6])
+            text = f"{name} no longer has the choice {_shown(value)}; give another: {name}=... ({choices})"
+            drift.append(Drift(name, "option gone", text, True))
+        else:
+            values[name] = value
+    gone = {item.parameter for item in drift if item.kind == "gone"}
+    drift += _schema_changes(record, schema, old_schema, {*sent, *files, *overrides})
+    return Replay(
+        source,
+        {**values, **{name: value for name, value in overrides.items() if name not in gone & left_out}},
+        frozenset(overrides),
+        tuple(sorted(drift, key=lambda item: not item.blocks)),
+        (*notes, *_addresses(values)),
+    )
 
 
-def _name_of(found: FoundRecord, path: Path) -> str:
-    return f"{path}#{short_id(found.record['run_id'])}" if found.kind == "notebook" else str(found.path)
+def check_prepared(replay: Replay, prepared: Prepared) -> Replay:
+    """Returns the replay with its request, and with the values that are not sent as they were recorded.
 
-
-def find_source(
-    manager: Manager, source: str | Path, *, notebook: str | None = None, ignore_hash: bool = False
-) -> Source:
-    """Finds the one record that a source names.
-
-    Raises:
-        UnknownRun: None or several. BadRecord: as `find_sources`.
+    Args:
+        replay: One that is ready.
+        prepared: Its values, typed by the present inputs.
     """
-    found = find_sources(manager, source, notebook=notebook, ignore_hash=ignore_hash)
-    if len(found) > 1:
-        name = Path(str(source)).name
-        raise UnknownRun(
-            f"{name} holds {len(found)} runs: name one",
-            details=[f"{item.name}  {item.record['model']['slug']}" for item in found[:10]],
-            hint=f"%wiro rerun {found[-1].typed_name}, or %wiro rerun {quote_name(str(source))} --all",
-            query=str(source),
-            near=[item.run_id for item in found[:5]],
-        )
-    return found[0]
+    drift, notes = list(replay.drift), list(replay.notes)
+    for name in replay.source.record["parameters"]:
+        was, now = replay.values.get(name), prepared.parameters.get(name)
+        is_setting = name in replay.values and name not in replay.overridden and name not in prepared.files
+        if is_setting and canonical_json(was) != canonical_json(now) and str(was) != str(now):
+            text = f"{name} was sent as {_shown(was)}; the model now takes it as {_shown(now)}"
+            drift.append(Drift(name, "value changed", text))
+    if prepared.seed is None:
+        notes.append("the model has no seed: the clip cannot be repeated exactly")
+    elif not prepared.seed.pinned and prepared.seed.parameter not in replay.overridden:
+        notes.append("the record holds no seed: a new one is drawn, so the clip will be another")
+    return replace(replay, drift=tuple(drift), notes=tuple(notes), prepared=prepared)
+
+
+def _split(record: Mapping[str, Any], schema: ModelSchema) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """Returns settings and files apart; a file input that stands among the settings counts as a file.
+
+    A record of a task that was started elsewhere has the service's own view of it, where files are addresses.
+    """
+    files = {name: list(items) for name, items in record["files"].items()}
+    sent: dict[str, Any] = {}
+    for name, value in record["parameters"].items():
+        inputs = (schema.get(name), schema.get(name.removesuffix("Url")))
+        owner = next((item.id for item in inputs if item is not None and item.is_file), None)
+        if owner is None:
+            sent[name] = value
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            if item not in (None, ""):
+                files.setdefault(owner, []).append({"name": str(item), "url": str(item)})
+    return sent, files
+
+
+def _reopen(
+    name: str, item: Mapping[str, Any], parameter: Parameter | None, find_file: FindFile
+) -> FileInput | Drift:
+    """Returns an input file again: from the store by its hash, a web address, or one of the model's samples."""
+    label, sha256, url = safe_name(str(item["name"]), "file"), item.get("sha256"), item.get("url")
+    if sha256 and (place := find_file(sha256)) is not None:
+        try:
+            opened = open_file_input(name, place)
+        except InvalidFile:
+            opened = None
+        if opened is not None and opened.sha256 == sha256:
+            return replace(opened, name=label)
+    samples = parameter.default if parameter is not None else None
+    is_sample = url in (samples if isinstance(samples, tuple) else (samples,))
+    # Without its query, which no record holds, a presigned address opens nothing.
+    if isinstance(url, str) and url and MASK not in url and (is_url(url) or is_sample):
+        return url_input(name, url)
+    known = f" (sha256 {sha256[:8]})" if sha256 else ""
+    text = f"{name}: no copy of the file {label}{known} is here; give {name}=PATH"
+    return Drift(name, "file missing", text, True)
+
+
+def _gone(name: str, value: object, *, is_left_out: bool) -> Drift:
+    was = f" (it was {_shown(value)})" if value is not None else ""
+    end = "it is left out" if is_left_out else f"leave it out with: {name}="
+    return Drift(name, "gone", f"the model no longer takes {name}{was}; {end}", not is_left_out)
+
+
+def _option_is_gone(parameter: Parameter, value: object) -> bool:
+    """A service's own default counts as a choice even where its list does not have it."""
+    if parameter.type not in CHOICE_TYPES or not parameter.options or value in (None, ""):
+        return False
+    choices = {option.value for option in parameter.options} | {str(parameter.default)}
+    return any(str(item) not in choices for item in (value if isinstance(value, list) else [value]))
+
+
+def _schema_changes(
+    record: Mapping[str, Any], now: ModelSchema, then: ModelSchema | None, named: set[str]
+) -> Iterator[Drift]:
+    """Yields what changed in the model's inputs since the record; `named` are those that get a value anyway."""
+    recorded = record["model"].get("schema_sha256")
+    if now.free_form or recorded == now.sha256:
+        return
+    for item in now.parameters:
+        if item.id in named:
+            continue
+        if item.required and (item.is_file or not item.default):
+            yield Drift(item.id, "new", f"the model now needs {item.id}: give {item.id}=...", True)
+        elif not item.is_file and item.default is not None:
+            text = f"the model has a new setting {item.id}; its default is used ({_shown(item.default)})"
+            yield Drift(item.id, "new", text)
+    if recorded is not None and then is None:
+        text = "the model's inputs have changed since; every value is still sent as recorded"
+        yield Drift("", "inputs changed", text)
+    for kind, was, is_now in changed_inputs(then, now) if recorded is not None and then is not None else ():
+        if kind == "another type":
+            yield Drift(was.id, "type changed", f"{was.id} was {was.type}, is {is_now.type} now")
+        elif kind == "another default":
+            text = f"the default of {was.id} was {_shown(was.default)}, is {_shown(is_now.default)} now"
+            yield Drift(was.id, "default changed", f"{text}; the recorded value is sent")
+
+
+def _addresses(values: Mapping[str, object]) -> Iterator[str]:
+    """Says which addresses of the record the service would be sent to fetch."""
+    for name, value in values.items():
+        for item in value if isinstance(value, list) else [value]:
+            url = item.url if isinstance(item, FileInput) else item
+            if isinstance(url, str) and is_url(url):
+                yield f"{name}: the service fetches {redact(url)[:_LONGEST_URL]}"
+
+
+def _shown(value: object) -> str:
+    return shown("empty" if value in (None, "") else value)
+
+
+# With the service in use ---------------------------------------------------------------------
 
 
 def plan_rerun(
@@ -187,20 +295,19 @@ def plan_rerun(
     """
     origin = origin or Origin()
     schema = _present_schema(manager, source.record)
-    plan = plan_source(manager, source, schema, overrides, notebook_dir_of(origin.notebook))
-    plan = replace(plan, notes=(*plan.notes, *weights_notes(source.record, manager.service_name)))
-    if not plan.is_ready:
-        return Replay(source, plan, None)
-    prepared = manager.prepare(schema.slug, plan.values, origin=origin)
-    return Replay(source, check_prepared(plan, prepared), prepared)
+    replay = plan_source(manager, source, schema, overrides, notebook_dir_of(origin.notebook))
+    replay = replace(replay, notes=(*replay.notes, *weights_notes(source.record, manager.service_name)))
+    if not replay.is_ready:
+        return replay
+    return check_prepared(replay, manager.prepare(schema.slug, replay.values, origin=origin))
 
 
 def plan_source(
     manager: Manager, source: Source, schema: ModelSchema, overrides: Mapping[str, object] | None, folder: Path
-) -> ReplayPlan:
+) -> Replay:
     """Works out the request of a record by the model's present inputs; `folder` is the notebook's."""
     return plan_replay(
-        source.record,
+        source,
         schema,
         overrides=overrides,
         find_file=find_input(manager, folder, source),
@@ -211,23 +318,17 @@ def plan_source(
 
 def refuse(replay: Replay) -> InvalidParameter:
     """Returns the error that says why a replay cannot be sent, and what to type."""
-    plan = replay.plan
-    blocking = [item for item in plan.drift if item.blocks]
-    problems: list[Drift | MissingFile] = [*blocking, *plan.missing]
-    lines, names = [item.message for item in problems], [item.parameter for item in problems]
-    settings = [f"{item.parameter}={'' if item.kind == 'gone' else '...'}" for item in blocking]
-    settings += [f"{item.parameter}=PATH" for item in plan.missing]
-    kind = InvalidFile if plan.missing and not blocking else InvalidParameter
+    blocking = [item for item in replay.drift if item.blocks]
+    given = {"gone": "", "file missing": "PATH"}
+    settings = dict.fromkeys(f"{item.parameter}={given.get(item.kind, '...')}" for item in blocking)
+    kind = InvalidFile if all(item.kind == "file missing" for item in blocking) else InvalidParameter
     what = "an input file is not here" if kind is InvalidFile else "the model's inputs have changed since"
     return kind(
         f"run {replay.source.short_id} cannot be sent as it was: {what}",
-        details=lines,
-        hint=f"%wiro rerun {replay.source.typed_name} {' '.join(dict.fromkeys(settings))}",
-        name=names[0],
-        value="",
-        allowed=[],
-        near=[],
-        problems=[{"name": name, "message": line, "near": []} for name, line in zip(names, lines, strict=True)],
+        details=[item.message for item in blocking],
+        hint=f"%wiro rerun {replay.source.typed_name} {' '.join(settings)}",
+        name=blocking[0].parameter,
+        problems=[{"name": item.parameter, "message": item.message, "near": []} for item in blocking],
     )
 
 
@@ -253,115 +354,17 @@ def send(
     return submission
 
 
-def record_of(row: LedgerRow) -> dict[str, Any]:
-    """Returns a run's record; of one that has none yet, what the ledger knows of its request.
-
-    Raises:
-        BadRecord: The ledger's record is not what was written.
-    """
-    if (record := row.load_record()) is not None:
-        return check_record(record, source=f"run {row.short_id}")
-    return build_run_record(row, [])
-
-
-def find_input(manager: Manager, home: Path, source: Source | None = None) -> Callable[[str], Path | None]:
-    """Returns a function that finds an input file by its SHA-256 in the stores of inputs.
-
-    Looked through in this order: the notebook's own store, what lies beside the source the user named, files
-    kept in the cache, stores of other notebooks of the ledger, and what runs have made.
-
-    Args:
-        manager: Its ledger names further stores.
-        home: The notebook's folder.
-        source: Where the record was found.
-    """
-
-    def find(sha256: str) -> Path | None:
-        if _SHA256.fullmatch(sha256) is None:
-            return None
-        for folder in dict.fromkeys(_stores(manager, home, source)):
-            for path in sorted(folder.glob(f"{sha256}*")):
-                if path.is_file() and not path.is_symlink():
-                    return path
-        return _made_by_a_run(manager, sha256)
-
-    return find
-
-
-def _stores(manager: Manager, home: Path, source: Source | None) -> Iterator[Path]:
-    yield home / OUTPUTS_FOLDER / INPUTS_FOLDER
-    for base in _folders_around(source):
-        yield base / OUTPUTS_FOLDER / INPUTS_FOLDER
-        yield base / INPUTS_FOLDER
-        yield base / "inputs"  # an exported crate
-    yield cache_dir() / "inputs"
-    for row in manager.ledger.list(limit=_LATEST):
-        if row.request.get("files"):
-            yield notebook_dir_of_row(row) / OUTPUTS_FOLDER / INPUTS_FOLDER
-
-
-def _folders_around(source: Source | None) -> Sequence[Path]:
-    """The folder of the file a user named, and the two above it: a clip lies in its run's folder."""
-    return source.path.resolve().parents[:3] if source is not None and source.path is not None else ()
-
-
-def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
-    made = manager.ledger.find_maker(sha256)
-    if made is None or made.frame is not None:
-        return None
-    try:
-        row = manager.ledger.get(made.run_id)
-    except (UnknownRun, LedgerError):
-        return None
-    path = row.locate(row.outputs[made.output]) if made.output < len(row.outputs) else None
-    return path if path is not None and path.is_file() else None
-
-
 def _present_schema(manager: Manager, record: Mapping[str, Any]) -> ModelSchema:
-    slug, run_path = str(record["model"]["slug"]), str(record["model"]["run_path"])
+    slug, run_path = (str(record["model"][name]) for name in ("slug", "run_path"))
     try:
         return manager.schema(slug)
     except UnknownModel as error:
         if run_path != slug:
             return manager.schema(run_path)
-        made_on = record["service"]["name"]
         raise UnknownModel(
-            f"{manager.service_name} has no model {slug[:80]}; the run was made on {made_on}",
-            details=list(error.details),
+            f"{manager.service_name} has no model {slug[:80]}; the run was made on {record['service']['name']}",
+            details=error.details,
             hint="%wiro use SERVICE, one that has it",
             model=slug,
-            near=list(error.near),
+            near=error.near,
         ) from None
-
-
-def weights_notes(record: Mapping[str, Any], service: str) -> list[str]:
-    """Returns what differs between the weights of a record and those that a replay would use, as sentences.
-
-    Args:
-        record: Of the run to be made again.
-        service: That a replay would go to.
-
-    Raises:
-        ConfigError: `local.toml` is wrong.
-    """
-    used = used_repositories(record)
-    if not used:
-        is_moving = service == LOCAL and record["service"]["name"] != LOCAL
-        return ["Open weights on this machine make it now: other frames than before"] if is_moving else []
-    if service != LOCAL:
-        return [f"It was made with {used[0][0]} on one's own machine; {service} makes it with weights of its own"]
-    model = catalog.find(str(record["model"]["slug"]))
-    present = {item.id: item for item in model.repositories} if model is not None else {}
-    notes = []
-    for name, revision in used:
-        folder = locate(present[name]) if name in present else None
-        if name not in present:
-            notes.append(
-                f"the weights {name} are not what this machine makes the model with; local.toml can name them"
-            )
-        elif folder is None:
-            notes.append(f"The weights {name} are not here: wiro-nb local pull {record['model']['slug']}")
-        elif (commit := commit_of(folder) or "a plain copy") != revision:
-            then, now = revision[:_LONGEST_COMMIT], commit[:_LONGEST_COMMIT]
-            notes.append(f"the weights {name} were {then}, here are {now}: frames may differ")
-    return notes

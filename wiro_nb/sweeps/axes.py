@@ -246,7 +246,4 @@ def _shown(text: str) -> str:
 
 
 def _refuse(name: str, message: str, hint: str, near: Sequence[str] = ()) -> NoReturn:
-    problem = {"name": name, "message": message, "near": list(near)}
-    raise InvalidParameter(
-        message, hint=hint, name=name, value="", allowed=[], near=list(near), problems=[problem]
-    )
+    raise InvalidParameter(message, hint=hint, name=name, near=near)

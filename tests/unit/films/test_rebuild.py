@@ -19,7 +19,7 @@ from wiro_nb.films.extend import read_shots
 from wiro_nb.films.plan import FilmTarget, plan_film, plan_rebuild
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.record import add_hash
-from wiro_nb.reproduce.replay import Source, find_source
+from wiro_nb.reproduce import Source, find_source
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits
 

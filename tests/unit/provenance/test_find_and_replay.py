@@ -20,8 +20,9 @@ from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook, seal_notebook
 from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.redaction import MASK
+from wiro_nb.reproduce import Source
 from wiro_nb.reproduce.compare import compare_clips, compare_settings
-from wiro_nb.reproduce.plan import check_prepared, plan_replay
+from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify_paths
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
@@ -38,6 +39,14 @@ SCHEMA = ModelSchema(
         Parameter("inputImage", "combinefileinput", "Image", multiple=True),
     ),
 )
+
+
+def plan(record: dict[str, Any], schema: ModelSchema, **options: Any) -> Replay:
+    return plan_replay(Source(record, "a run", "sidecar"), schema, **options)
+
+
+def missing_files(planned: Replay) -> list[str]:
+    return [item.parameter for item in planned.drift if item.kind == "file missing"]
 
 
 def write_notebook(path: Path, *records: dict, cleared: bool = False) -> Path:
@@ -153,26 +162,27 @@ def image_record(
 
 def test_a_replay_sends_what_was_sent(tmp_path: Path) -> None:
     stored, digest = store_picture(tmp_path)
-    plan = plan_replay(image_record(sha256=digest), SCHEMA, find_file={digest: stored}.get, service="sandbox")
-    (image,) = plan.values["inputImage"]  # type: ignore[misc]
+    planned = plan(image_record(sha256=digest), SCHEMA, find_file={digest: stored}.get, service="sandbox")
+    (image,) = planned.values["inputImage"]  # type: ignore[misc]
     assert (image.name, image.path, image.sha256) == ("a.png", stored, digest)
-    assert {**plan.values, "inputImage": None} == {
+    assert {**planned.values, "inputImage": None} == {
         "prompt": "a lighthouse",
         "steps": 16,
         "scale": 5,
         "inputImage": None,
     }
-    assert plan.is_ready
-    assert [item.kind for item in plan.drift] == ["inputs changed"]
+    assert planned.is_ready
+    assert [item.kind for item in planned.drift] == ["inputs changed"]
     same = {"model": {"slug": SCHEMA.slug, "run_path": SCHEMA.run_path, "schema_sha256": SCHEMA.sha256}}
-    assert plan_replay(image_record(url="https://a.example/b.png", **same), SCHEMA).drift == ()
+    assert plan(image_record(url="https://a.example/b.png", **same), SCHEMA).drift == ()
 
 
 def test_a_stored_input_whose_content_changed_is_asked_for(tmp_path: Path) -> None:
     stored, digest = store_picture(tmp_path)
     stored.write_bytes(stored.read_bytes() + b"!")
-    plan = plan_replay(image_record(sha256=digest), SCHEMA, find_file={digest: stored}.get)
-    assert [item.sha256 for item in plan.missing] == [digest]
+    planned = plan(image_record(sha256=digest), SCHEMA, find_file={digest: stored}.get)
+    assert missing_files(planned) == ["inputImage"]
+    assert digest[:8] in planned.lines[0]
 
 
 @pytest.mark.parametrize(
@@ -192,28 +202,28 @@ def test_a_foreign_path_is_never_opened(place: str, tmp_path: Path, monkeypatch:
         make_record(files={}, parameters={"prompt": "x", "inputImageUrl": place}),
     ]
     for record in records:
-        plan = plan_replay(record, SCHEMA)
-        assert "inputImage" not in plan.values
-        assert "inputImageUrl" not in plan.values
-        assert [item.parameter for item in plan.missing] == ["inputImage"]
-        assert "/" not in plan.missing[0].name
-        assert not plan.is_ready
-        assert plan_replay(record, SCHEMA, overrides={"inputImage": "mine.png"}).is_ready
+        planned = plan(record, SCHEMA)
+        assert "inputImage" not in planned.values
+        assert "inputImageUrl" not in planned.values
+        assert missing_files(planned) == ["inputImage"]
+        assert "/" not in next(item.message for item in planned.drift if item.blocks)
+        assert not planned.is_ready
+        assert plan(record, SCHEMA, overrides={"inputImage": "mine.png"}).is_ready
 
 
 def test_an_address_of_an_input_is_sent_as_it_was() -> None:
     address = "https://a.example/b.png"
     for record in (image_record(url=address), make_record(files={}, parameters={"inputImageUrl": address})):
-        plan = plan_replay(record, SCHEMA)
-        (image,) = plan.values["inputImage"]  # type: ignore[misc]
+        planned = plan(record, SCHEMA)
+        (image,) = planned.values["inputImage"]  # type: ignore[misc]
         assert (image.url, image.path) == (address, None)
-        assert f"inputImage: the service fetches {address}" in plan.notes
+        assert f"inputImage: the service fetches {address}" in planned.notes
 
 
 def test_an_address_without_its_query_is_asked_for() -> None:
     """A record holds no query that gives access to a file, so what is left of such an address opens nothing."""
-    plan = plan_replay(image_record(url=f"https://a.example/b.png?{MASK}"), SCHEMA)
-    assert [item.parameter for item in plan.missing] == ["inputImage"]
+    planned = plan(image_record(url=f"https://a.example/b.png?{MASK}"), SCHEMA)
+    assert missing_files(planned) == ["inputImage"]
 
 
 def test_drift_is_named_before_anything_is_sent() -> None:
@@ -232,18 +242,18 @@ def test_drift_is_named_before_anything_is_sent() -> None:
         ),
     )
     then = replace(SCHEMA, parameters=(Parameter("prompt", "textarea", "Prompt", default="old default"),))
-    plan = plan_replay(record, now, service="sandbox", old_schema=then)
-    assert {(item.parameter, item.kind, item.blocks) for item in plan.drift} == {
+    planned = plan(record, now, service="sandbox", old_schema=then)
+    assert {(item.parameter, item.kind, item.blocks) for item in planned.drift} == {
         ("mood", "gone", True),
         ("size", "option gone", True),
         ("fps", "new", False),
         ("voice", "new", True),
         ("prompt", "default changed", False),
     }
-    assert not plan.is_ready
-    assert plan.notes == ("made on cloud; this would go to sandbox",)
-    assert plan.values == {"prompt": "x"}
-    settled = plan_replay(record, now, overrides={"mood": "", "size": "small", "voice": "low"}, old_schema=then)
+    assert not planned.is_ready
+    assert planned.notes == ("made on cloud; this would go to sandbox",)
+    assert planned.values == {"prompt": "x"}
+    settled = plan(record, now, overrides={"mood": "", "size": "small", "voice": "low"}, old_schema=then)
     assert settled.is_ready
     assert settled.values == {"prompt": "x", "size": "small", "voice": "low"}
 
@@ -260,16 +270,16 @@ def test_a_record_cannot_set_what_belongs_to_the_service(tmp_path: Path) -> None
     ]
     settings = dict.fromkeys(reserved, "https://evil.example")
     record = make_record(parameters={"prompt": "x", **settings})
-    plan = plan_replay(record, replace(SCHEMA, parameters=(), free_form=True))
-    assert {*plan.values} & {"prompt", *reserved} == {"prompt"}
-    assert [note.split()[0] for note in plan.notes] == reserved
+    planned = plan(record, replace(SCHEMA, parameters=(), free_form=True))
+    assert {*planned.values} & {"prompt", *reserved} == {"prompt"}
+    assert [note.split()[0] for note in planned.notes] == reserved
 
 
 def test_a_value_that_would_be_sent_differently_is_named() -> None:
     now = replace(SCHEMA, parameters=(Parameter("prompt", "textarea", "Prompt", default="a new default"),))
     record = make_record(parameters={"prompt": ""}, files={})
-    plan = plan_replay(record, now)
-    checked = check_prepared(plan, prepare(now, plan.values))
+    planned = plan(record, now)
+    checked = check_prepared(planned, prepare(now, planned.values))
     assert [(item.parameter, item.kind) for item in checked.drift if item.parameter] == [
         ("prompt", "value changed")
     ]
@@ -283,13 +293,13 @@ def test_a_recorded_seed_is_sent_again_also_when_it_was_drawn() -> None:
     assert not drawn.seed.pinned
     seed = {"parameter": "seed", "value": drawn.seed.value, "pinned": False}
     record = make_record(parameters=drawn.parameters, files={}, seed=seed)
-    again = prepare(schema, plan_replay(record, schema).values)
+    again = prepare(schema, plan(record, schema).values)
     assert again.parameters == drawn.parameters
     assert again.seed is not None
     assert again.seed.pinned
     unknown = make_record(parameters={"seed": "0"}, files={}, seed=None)
-    plan = plan_replay(unknown, schema)
-    assert any("another" in note for note in check_prepared(plan, prepare(schema, plan.values)).notes)
+    planned = plan(unknown, schema)
+    assert any("another" in note for note in check_prepared(planned, prepare(schema, planned.values)).notes)
 
 
 def test_settings_that_differ_are_listed() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from wiro_nb.local_models.weights import Manifest, repository_dir, write_manifest
 from wiro_nb.presentation.reproduction import made_by_block
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, used_repositories
+from wiro_nb.reproduce import weights_notes
 from wiro_nb.reproduce.compare import compare_settings
-from wiro_nb.reproduce.replay import weights_notes
 
 REPOSITORY, COMMIT, OTHER = "Wan-AI/Wan2.2-TI2V-5B-Diffusers", "a" * 40, "b" * 40
 

@@ -20,9 +20,9 @@ from wiro_nb.provenance.embed import hash_media, read_embedded
 from wiro_nb.provenance.notebooks import merge_runs
 from wiro_nb.provenance.reading import write_sidecar
 from wiro_nb.provenance.record import add_hash, check_record
-from wiro_nb.reproduce import replay
+from wiro_nb.reproduce import Source, find_source, find_sources, replay
 from wiro_nb.reproduce.compare import compare_clips, compare_sides, diff_settings, find_side, parent_side
-from wiro_nb.reproduce.plan import check_prepared, plan_replay
+from wiro_nb.reproduce.replay import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify, verify_paths
 from wiro_nb.schema import bundled_models, find_bundled
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
@@ -52,7 +52,7 @@ def submit(manager: Manager, model: str = WAN, **values: Any) -> Run:
 
 
 def again(manager: Manager, source: str | Path, **overrides: Any) -> Run:
-    plan = replay.plan_rerun(manager, replay.find_source(manager, source), overrides)
+    plan = replay.plan_rerun(manager, find_source(manager, source), overrides)
     return replay.send(manager, plan, fresh=True).run.wait(300)
 
 
@@ -162,7 +162,7 @@ def test_every_kind_of_remains_makes_the_same_request(manager: Manager, own_fold
     sources = [first.id, first.id[:12], first.short_id, first.path, lone, first.path.parent / "run.json"]
     sources += [first.path.parent, notebook, f"{notebook}#{first.short_id}"]
     for source in sources:
-        plan = replay.plan_rerun(manager, replay.find_source(manager, source))
+        plan = replay.plan_rerun(manager, find_source(manager, source))
         assert plan.prepared is not None, source
         assert plan.prepared.parameters == first.parameters
         (image,) = plan.prepared.files["inputImage"]
@@ -195,7 +195,7 @@ def test_without_its_ledger_a_clip_and_its_store_are_enough(
     assert second.files == first.files
     shutil.rmtree(handed / "wiro_outputs" / ".inputs")
     shutil.rmtree(tmp_path / "elsewhere" / "wiro_outputs")
-    plan = replay.plan_rerun(other, replay.find_source(other, clip))
+    plan = replay.plan_rerun(other, find_source(other, clip))
     assert plan.prepared is None
     with pytest.raises(InvalidFile) as caught:
         replay.send(other, plan)
@@ -205,10 +205,10 @@ def test_without_its_ledger_a_clip_and_its_store_are_enough(
 
 def test_an_unfinished_or_failed_run_can_be_made_again(manager: Manager) -> None:
     failed = manager.submit(manager.prepare(WAN, {"prompt": "[fail] a cat"})).wait(60, check=False)
-    plan = replay.plan_rerun(manager, replay.find_source(manager, failed.short_id), {"prompt": "a cat"})
+    plan = replay.plan_rerun(manager, find_source(manager, failed.short_id), {"prompt": "a cat"})
     assert plan.prepared is not None
     held = manager.submit(manager.prepare(WAN, {"prompt": "[hold] a cat"}))
-    record = replay.find_source(manager, held.id).record
+    record = find_source(manager, held.id).record
     assert check_record(record)["parameters"]["prompt"] == "[hold] a cat"
     held.cancel()
     held.wait(300)
@@ -222,9 +222,11 @@ def test_a_foreign_record_reads_nothing_of_this_machine(manager: Manager, own_fo
         ({"files": {"inputImage": [item]}}, {"parameters": {"prompt": "x", "inputImage": place}})
     ):
         sidecar = forge(first, own_folders / f"foreign{number}", **changes)
-        plan = replay.plan_rerun(manager, replay.find_source(manager, sidecar))
+        plan = replay.plan_rerun(manager, find_source(manager, sidecar))
         assert plan.prepared is None
-        assert [missing.parameter for missing in plan.plan.missing] == ["inputImage"]
+        assert [(item.parameter, item.kind) for item in plan.drift if item.blocks] == [
+            ("inputImage", "file missing")
+        ]
 
 
 def test_a_record_that_names_another_service_goes_to_the_one_in_use(
@@ -233,7 +235,7 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
     first = submit(manager)
     asked = sandbox.audit()["requests"].get("Run", 0)
     evil = {"name": "elsewhere", "base_url": "https://collector.invalid/v1"}
-    source = replay.find_source(manager, forge(first, own_folders / "foreign", service=evil))
+    source = find_source(manager, forge(first, own_folders / "foreign", service=evil))
     plan = replay.plan_rerun(manager, source)
     assert "made on elsewhere; this would go to cloud" in plan.lines
     second = replay.send(manager, plan).run.wait(300)
@@ -245,7 +247,7 @@ def test_a_record_that_names_another_service_goes_to_the_one_in_use(
 def test_a_model_the_service_does_not_have_says_where_it_was_made(manager: Manager, own_folders: Path) -> None:
     first = submit(manager)
     model = {"slug": "no/such", "run_path": "no/such", "schema_sha256": None}
-    source = replay.find_source(manager, forge(first, own_folders / "foreign", model=model))
+    source = find_source(manager, forge(first, own_folders / "foreign", model=model))
     with pytest.raises(UnknownModel, match="made on cloud"):
         replay.plan_rerun(manager, source)
 
@@ -263,15 +265,15 @@ def test_changed_inputs_are_named_with_the_schema_of_the_time(
     )
     later = replace(present, parameters=changed)
     monkeypatch.setattr(Manager, "schema", lambda self, model, insist=False: later)
-    plan = replay.plan_rerun(manager, replay.find_source(manager, first.short_id))
-    assert {(item.parameter, item.kind) for item in plan.plan.drift} == {
+    plan = replay.plan_rerun(manager, find_source(manager, first.short_id))
+    assert {(item.parameter, item.kind) for item in plan.drift} == {
         ("fps", "gone"),
         ("steps", "default changed"),
     }
     with pytest.raises(InvalidParameter) as caught:
         replay.send(manager, plan)
     assert caught.value.hint == f"%wiro rerun {first.short_id} fps="
-    settled = replay.plan_rerun(manager, replay.find_source(manager, first.short_id), {"fps": ""})
+    settled = replay.plan_rerun(manager, find_source(manager, first.short_id), {"fps": ""})
     assert settled.prepared is not None
     assert settled.prepared.parameters["steps"] == first.parameters["steps"]
 
@@ -294,17 +296,17 @@ def test_unclear_and_missing_sources_say_what_to_type(manager: Manager, own_fold
     first, second = submit(manager), submit(manager, seed="8")
     notebook = notebook_of(own_folders / "two.ipynb", first, second)
     with pytest.raises(UnknownRun) as caught:
-        replay.find_source(manager, notebook)
+        find_source(manager, notebook)
     assert f"two.ipynb#{second.short_id}" in caught.value.hint
-    assert len(replay.find_sources(manager, notebook)) == 2
+    assert len(find_sources(manager, notebook)) == 2
     with pytest.raises(UnknownRun, match="fits 2 runs"):
-        replay.find_source(manager, first.id[:4])
+        find_source(manager, first.id[:4])
     with pytest.raises(BadRecord, match="does not exist"):
-        replay.find_source(manager, "gone.mp4")
+        find_source(manager, "gone.mp4")
     for name, content in (("a.ipynb", "{"), ("b.mp4", "cut"), ("c.json", '{"format": 9}')):
         (own_folders / name).write_text(content)
         with pytest.raises(BadRecord):
-            replay.find_source(manager, own_folders / name)
+            find_source(manager, own_folders / name)
 
 
 def test_a_record_says_how_its_clip_is_known_with_the_record_in_it(manager: Manager) -> None:
@@ -330,7 +332,7 @@ def test_a_switched_off_record_stays_out_of_the_clip_and_is_said(
     sidecar = json.loads((run.path.parent / "run.json").read_text("utf-8"))
     assert sidecar["notes"] == {"record_not_in": {"0.mp4": "switched off"}}
     assert run.outputs[0].stored_sha256 is None
-    assert replay.find_source(manager, run.path).kind == "sidecar"
+    assert find_source(manager, run.path).kind == "sidecar"
 
 
 def test_a_run_made_from_another_names_it_and_the_chain_is_told(manager: Manager, own_folders: Path) -> None:
@@ -411,7 +413,7 @@ def test_a_recorded_empty_choice_is_planned_as_it_was_sent() -> None:
     record: dict[str, Any] = {
         "model": {"slug": "x/y"}, "service": {"name": "sandbox"}, "parameters": {"style": ""}, "files": {},
     }  # fmt: skip
-    plan = plan_replay(record, schema)
+    plan = plan_replay(Source(record, "a run", "ledger"), schema)
     assert check_prepared(plan, prepare(schema, plan.values)).drift == ()
 
 

@@ -20,7 +20,7 @@ from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
 from wiro_nb.notebook.session import session, source_text
-from wiro_nb.reproduce.replay import find_source
+from wiro_nb.reproduce import find_source
 
 
 def film(

@@ -22,8 +22,8 @@ from wiro_nb.notebook.session import session, source_text
 from wiro_nb.presentation.formatting import format_budget, format_usd, shorten
 from wiro_nb.presentation.models import format_estimate
 from wiro_nb.provenance.other_tools import match_inputs
-from wiro_nb.reproduce.plan import plan_replay
-from wiro_nb.reproduce.replay import Source, find_input, record_of
+from wiro_nb.reproduce import Source, find_source, record_of
+from wiro_nb.reproduce.replay import plan_source
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.schema.values import prepare
@@ -55,7 +55,6 @@ def form(
     context, first = current_context(), merge_inputs(inputs, values)
     if source:
         from wiro_nb.provenance.find import find_settings
-        from wiro_nb.reproduce.replay import find_source
 
         text = source_text(source)
         try:
@@ -284,9 +283,8 @@ def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:
 
 def fitting_values(source: Source, schema: ModelSchema) -> dict[str, Any]:
     """Returns what of a record fits a model: files from stores of inputs or the web, never a path it names."""
-    find_file = find_input(session.manager(), current_context().folder, source)
-    plan = plan_replay(source.record, schema, find_file=find_file)
-    return {name: _field_value(value, schema.get(name)) for name, value in plan.values.items()}
+    replay = plan_source(session.manager(), source, schema, None, current_context().folder)
+    return {name: _field_value(value, schema.get(name)) for name, value in replay.values.items()}
 
 
 def _field_value(value: object, parameter: Parameter | None) -> Any:

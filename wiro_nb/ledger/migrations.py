@@ -1,129 +1,111 @@
-"""The tables of the ledger and how they change from version to version.
+"""Opens the ledger's SQLite file and brings its tables to the latest version.
 
-Each version is one function. `PRAGMA user_version` marks the version. It lives in the file's header and
-takes part in transactions, so a change and its mark are committed together or not at all. A function that has
-been released is never edited: a later version is a new function at the end of `MIGRATIONS`.
+Each version is a tuple of statements. `PRAGMA user_version` marks the version. It lives in the file's header and
+takes part in transactions, so a change and its mark are committed together or not at all. Statements that have
+been released are never edited: a later version is a new tuple at the end of `MIGRATIONS`.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from wiro_nb.errors import LedgerError
 
-Migration = Callable[[sqlite3.Connection], None]
+_CREATING = threading.Lock()
 
-
-def _v1_runs_and_budgets(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        """
-        CREATE TABLE runs (
-            run_id TEXT NOT NULL PRIMARY KEY, short_id TEXT NOT NULL, state TEXT NOT NULL,
-            model TEXT NOT NULL, run_path TEXT NOT NULL, service TEXT NOT NULL, base_url TEXT NOT NULL,
-            created TEXT NOT NULL, submitting_at TEXT, submitted_at TEXT, started_at TEXT, finished_at TEXT,
-            elapsed_s REAL, request_sha256 TEXT NOT NULL, schema_sha256 TEXT,
-            notebook TEXT, cell_id TEXT, source_sha256 TEXT, origin TEXT NOT NULL,
-            task_id TEXT, task_token TEXT, exit_code TEXT, estimated_usd TEXT, cost_usd TEXT,
-            stage TEXT NOT NULL DEFAULT '', percent REAL, message TEXT NOT NULL DEFAULT '',
-            starred INTEGER NOT NULL DEFAULT 0, queue_order INTEGER,
-            lease_owner TEXT, lease_until TEXT, deleted INTEGER NOT NULL DEFAULT 0,
-            signature TEXT NOT NULL DEFAULT '', work REAL, folder TEXT, parent TEXT,
-            -- Long texts come last, so that a scan of what stands before them skips their pages.
-            search_text TEXT NOT NULL DEFAULT '', request TEXT NOT NULL, outputs TEXT NOT NULL DEFAULT '[]',
-            error TEXT, uploaded TEXT, record TEXT
-        )
-        """
+_RUNS_AND_BUDGETS = (
+    """
+    CREATE TABLE runs (
+        run_id TEXT NOT NULL PRIMARY KEY, short_id TEXT NOT NULL, state TEXT NOT NULL,
+        model TEXT NOT NULL, run_path TEXT NOT NULL, service TEXT NOT NULL, base_url TEXT NOT NULL,
+        created TEXT NOT NULL, submitting_at TEXT, submitted_at TEXT, started_at TEXT, finished_at TEXT,
+        elapsed_s REAL, request_sha256 TEXT NOT NULL, schema_sha256 TEXT,
+        notebook TEXT, cell_id TEXT, source_sha256 TEXT, origin TEXT NOT NULL,
+        task_id TEXT, task_token TEXT, exit_code TEXT, estimated_usd TEXT, cost_usd TEXT,
+        stage TEXT NOT NULL DEFAULT '', percent REAL, message TEXT NOT NULL DEFAULT '',
+        starred INTEGER NOT NULL DEFAULT 0, queue_order INTEGER,
+        lease_owner TEXT, lease_until TEXT, deleted INTEGER NOT NULL DEFAULT 0,
+        signature TEXT NOT NULL DEFAULT '', work REAL, folder TEXT, parent TEXT,
+        -- Long texts come last, so that a scan of what stands before them skips their pages.
+        search_text TEXT NOT NULL DEFAULT '', request TEXT NOT NULL, outputs TEXT NOT NULL DEFAULT '[]',
+        error TEXT, uploaded TEXT, record TEXT
     )
-    for statement in (
-        "CREATE INDEX runs_by_short ON runs (short_id)",
-        "CREATE INDEX runs_by_time ON runs (created, run_id)",
-        "CREATE INDEX runs_by_notebook ON runs (notebook, created, run_id)",
-        "CREATE INDEX runs_by_state ON runs (state, created, run_id)",
-        "CREATE INDEX runs_by_model ON runs (model COLLATE NOCASE, created, run_id)",
-        "CREATE INDEX runs_by_request ON runs (request_sha256, created, run_id)",
-        "CREATE INDEX runs_by_task ON runs (task_id) WHERE task_id IS NOT NULL",
-        "CREATE INDEX runs_by_lease ON runs (lease_owner) WHERE lease_owner IS NOT NULL",
-        # Covers the sums of money, so that they never read the wide rows.
-        "CREATE INDEX runs_by_money ON runs (notebook, service, created, state, cost_usd, estimated_usd)",
-    ):
-        connection.execute(statement)
-    connection.execute("CREATE TABLE budgets (notebook TEXT PRIMARY KEY, budget_usd TEXT NOT NULL)")
+    """,
+    "CREATE INDEX runs_by_short ON runs (short_id)",
+    "CREATE INDEX runs_by_time ON runs (created, run_id)",
+    "CREATE INDEX runs_by_notebook ON runs (notebook, created, run_id)",
+    "CREATE INDEX runs_by_state ON runs (state, created, run_id)",
+    "CREATE INDEX runs_by_model ON runs (model COLLATE NOCASE, created, run_id)",
+    "CREATE INDEX runs_by_request ON runs (request_sha256, created, run_id)",
+    "CREATE INDEX runs_by_task ON runs (task_id) WHERE task_id IS NOT NULL",
+    "CREATE INDEX runs_by_lease ON runs (lease_owner) WHERE lease_owner IS NOT NULL",
+    # Covers the sums of money, so that they never read the wide rows.
+    "CREATE INDEX runs_by_money ON runs (notebook, service, created, state, cost_usd, estimated_usd)",
+    "CREATE TABLE budgets (notebook TEXT PRIMARY KEY, budget_usd TEXT NOT NULL)",
+)
 
 
-def _v2_sweeps(connection: sqlite3.Connection) -> None:
-    connection.execute("ALTER TABLE runs ADD COLUMN sweep_id TEXT")
-    connection.execute("ALTER TABLE runs ADD COLUMN sweep_point INTEGER")
-    connection.execute("CREATE INDEX runs_by_sweep ON runs (sweep_id, sweep_point) WHERE sweep_id IS NOT NULL")
-
-
-def _v3_media(connection: sqlite3.Connection) -> None:
+def _media() -> Iterator[str]:
     """Adds the hashes of generated files, so that an input file identifies the run that made it.
 
     Triggers keep the table in step with `runs.outputs`, whichever function writes them. Frames taken out of a
     clip are added when they are taken; `frame` is NULL for whole files.
     """
-    connection.execute(
-        """
+    yield """
         CREATE TABLE media (
             sha256 TEXT NOT NULL, run_id TEXT NOT NULL, output INTEGER NOT NULL, frame INTEGER,
             PRIMARY KEY (sha256, run_id, output)
         ) WITHOUT ROWID
-        """
-    )
+    """
     for name in ("sha256", "stored_sha256"):
         found = f"json_extract(made.value, '$.{name}')"
-        connection.execute(
-            f"""
+        yield f"""
             INSERT OR IGNORE INTO media SELECT {found}, runs.run_id, made.key, NULL
             FROM runs, json_each(runs.outputs) AS made WHERE {found} IS NOT NULL
-            """
-        )
+        """
         for event in ("INSERT ON runs", "UPDATE OF outputs ON runs"):
-            connection.execute(
-                f"""
+            yield f"""
                 CREATE TRIGGER media_{name}_{event.split()[0].lower()} AFTER {event} BEGIN
                     INSERT OR IGNORE INTO media SELECT {found}, NEW.run_id, made.key, NULL
                     FROM json_each(NEW.outputs) AS made WHERE {found} IS NOT NULL;
                 END
-                """
-            )
+            """
 
 
-def _v4_cancels(connection: sqlite3.Connection) -> None:
-    """Adds the cancel request, which survives its process and reaches the process that drives the run."""
-    connection.execute("ALTER TABLE runs ADD COLUMN cancel_at TEXT")
-
-
-def _v5_compute_time(connection: sqlite3.Connection) -> None:
-    """Renames the compute time. Rows rebuilt from sidecars held the wall time of their record instead."""
-    connection.execute("ALTER TABLE runs RENAME COLUMN elapsed_s TO compute_s")
-    connection.execute(
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _RUNS_AND_BUDGETS,
+    (
+        "ALTER TABLE runs ADD COLUMN sweep_id TEXT",
+        "ALTER TABLE runs ADD COLUMN sweep_point INTEGER",
+        "CREATE INDEX runs_by_sweep ON runs (sweep_id, sweep_point) WHERE sweep_id IS NOT NULL",
+    ),
+    tuple(_media()),
+    # The cancel request survives its process and reaches the process that drives the run.
+    ("ALTER TABLE runs ADD COLUMN cancel_at TEXT",),
+    # Rows rebuilt from sidecars held the wall time of their record in place of the compute time.
+    (
+        "ALTER TABLE runs RENAME COLUMN elapsed_s TO compute_s",
         """
         UPDATE runs SET compute_s = (julianday(finished_at) - julianday(started_at)) * 86400
         WHERE record IS NOT NULL AND compute_s = json_extract(record, '$.elapsed_s')
-        """
-    )
-
-
-def _v6_scopes(connection: sqlite3.Connection) -> None:
-    """Adds where a run answers the same request again, and which account it belongs to."""
-    connection.execute("ALTER TABLE runs ADD COLUMN scope TEXT")
-    connection.execute("ALTER TABLE runs ADD COLUMN account TEXT")
-    connection.execute("UPDATE runs SET scope = notebook")
-
-
-MIGRATIONS: tuple[Migration, ...] = (
-    _v1_runs_and_budgets,
-    _v2_sweeps,
-    _v3_media,
-    _v4_cancels,
-    _v5_compute_time,
-    _v6_scopes,
+        """,
+    ),
+    # Where a run answers the same request again, and which account it belongs to.
+    (
+        "ALTER TABLE runs ADD COLUMN scope TEXT",
+        "ALTER TABLE runs ADD COLUMN account TEXT",
+        "UPDATE runs SET scope = notebook",
+    ),
 )
 
 
-def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> int:
+def migrate(connection: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:
     """Brings the tables to the latest version.
 
     Args:
@@ -131,37 +113,121 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = 
             again once it holds the write lock.
         migrations: In order; the first makes version 1.
 
-    Returns:
-        The version the file had before.
-
     Raises:
         LedgerError: The file was made by a later wiro_nb.
         sqlite3.Error: As SQLite says it; the file is then at the last whole version.
     """
-    before = found = _version(connection)
-    while found < len(migrations):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            found = _version(connection)
-            if found < len(migrations):
-                migrations[found](connection)
-                found += 1
-                connection.execute(f"PRAGMA user_version = {found}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-    if found > len(migrations):
+    while (version := _version(connection)) < len(migrations):
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version(connection) == version:
+                for statement in migrations[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+    if version > len(migrations):
         raise LedgerError(
-            f"The ledger was written by a later version of wiro_nb (its format is {found}, this one reads up to "
+            f"The ledger was written by a later version of wiro_nb (its format is {version}, this one reads up to "
             f"{len(migrations)}).",
             hint="pip install --upgrade wiro_nb, then restart the kernel",
             reason="newer",
         )
-    return before
 
 
 def _version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
+
+
+# The file --------------------------------------------------------------------------------------
+
+
+def open_database(
+    path: Path, connect: Callable[[Path], sqlite3.Connection] | None, busy_timeout_s: float
+) -> sqlite3.Connection:
+    """Opens the ledger's file, creates it if missing, and migrates its tables to the latest version.
+
+    Args:
+        path: The file; it and its -wal and -shm files are readable by their owner alone (0600).
+        connect: Opens the file in place of `connect_sqlite`, for tests.
+        busy_timeout_s: How long a statement waits for another process.
+
+    Raises:
+        LedgerError: A later version wrote the file.
+        sqlite3.Error, OSError: It cannot be opened.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    connection = (connect or connect_sqlite)(path) if _make_private(path) else _open_readonly(path)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+        _use_wal(connection, busy_timeout_s)
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_sqlite(address: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+    """Connects in autocommit mode: the ledger begins its transactions itself."""
+    return sqlite3.connect(address, uri=uri, isolation_level=None, check_same_thread=False)
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """True for SQLite's errors about a damaged file."""
+    return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def primary_code(error: BaseException) -> int:
+    """Returns SQLite's code of an error; 0 for other errors."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF  # the low byte of an extended code
+
+
+def _open_readonly(path: Path) -> sqlite3.Connection:
+    address = path.absolute().as_uri()
+    connection = connect_sqlite(f"{address}?mode=ro", uri=True)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # The files of its journal cannot be made beside it: what the file itself has must do.
+        return connect_sqlite(f"{address}?immutable=1", uri=True)
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            code = primary_code(error)
+            if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                # Two kernels make the file at the same moment: for this switch SQLite does not wait by itself.
+                time.sleep(0.01)
+                continue
+            # Network folders and read-only files have no WAL; SQLite's older journal is slower but as safe.
+            if code not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
+                raise
+            return
+
+
+def _make_private(path: Path) -> bool:
+    """Creates the file if missing and restricts it to its owner; False when it is read-only.
+
+    An existing file is never opened here. On POSIX, closing any handle of a file gives up every lock that
+    this process has on it, those of SQLite's connections included: another process would then take itself for
+    the last one and delete the journal that is still written to.
+    """
+    # Made before SQLite opens it: -wal and -shm take over the mode of the main file.
+    with _CREATING:  # no thread of this process may connect between the making and the closing
+        if not path.exists():
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if not os.access(path, os.W_OK):
+        return False
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    return True

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from operator import index
 
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.ids import match_ids, normalise_query
+from wiro_nb.ledger.budget import COST_KNOWN_WITHIN
 from wiro_nb.ledger.history import PastRun
-from wiro_nb.ledger.rows import WHOLE_ROW, read_money, row_from_sql, time_text
+from wiro_nb.ledger.rows import WHOLE_ROW, row_from_sql, time_text
 from wiro_nb.ledger.state import LedgerRow, RunState
 
 _UNFINISHED = tuple(state for state in RunState if not state.is_final)
 _NEAR = 5
-_COMPLETE_WITHIN = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What was billed for one model, day (UTC) or notebook: `runs` counted, and what runs in flight may add."""
-
-    name: str
-    runs: int
-    spent_usd: Decimal
-    reserved_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +148,7 @@ def incomplete(connection: sqlite3.Connection, service: str | None = None) -> tu
         AND (cost_usd IS NULL OR replace(outputs, '"problem":""', '') LIKE '%"problem":"%')
         ORDER BY created DESC, run_id DESC
         """,
-        (service, time_text(datetime.now(UTC) - _COMPLETE_WITHIN)),
+        (service, time_text(datetime.now(UTC) - COST_KNOWN_WITHIN)),
     )
     rows = map(row_from_sql, found)
     return tuple(row for row in rows if row.lacks_downloads or (row.is_cost_open and not row.is_free))
@@ -195,85 +184,6 @@ def _first(connection: sqlite3.Connection, condition: str, *values: str) -> Ledg
     return None if found is None else row_from_sql(found)
 
 
-def money(
-    connection: sqlite3.Connection, *, notebook: str | None, everywhere: bool = False, service: str | None = None
-) -> tuple[Decimal, Decimal]:
-    """Sums money of a notebook (None: of work outside notebooks), or of all with `everywhere`.
-
-    Returns:
-        What was billed, and what may still be: the estimates of runs in flight and of successes not priced yet.
-    """
-    found = connection.execute(
-        f"""
-        SELECT state, deleted, cost_usd, estimated_usd, task_id, created FROM runs
-        WHERE {"1" if everywhere else "notebook IS :notebook"}
-        AND {"1" if service is None else "service = :service"}
-        """,
-        {"notebook": notebook, "service": service},
-    )
-    billed, reserved = zip((Decimal(0), Decimal(0)), *map(_cost, found), strict=True)
-    return sum(billed, Decimal(0)), sum((amount or Decimal(0) for amount in reserved), Decimal(0))
-
-
-def spent(connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None) -> Decimal:
-    """Returns what was billed, in USD; `notebook` None: everywhere. Forgotten runs count."""
-    return money(connection, notebook=notebook, everywhere=notebook is None, service=service)[0]
-
-
-def reserved(connection: sqlite3.Connection, notebook: str | None = None, service: str | None = None) -> Decimal:
-    """Returns what runs may still be billed, in USD; `notebook` None: everywhere."""
-    return money(connection, notebook=notebook, everywhere=notebook is None, service=service)[1]
-
-
-def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
-    """Returns what a run was billed, and what it may still be; None when it cannot cost anything any more."""
-    cost = read_money(row["cost_usd"])
-    if cost is not None:
-        return cost, None
-    if row["state"] == RunState.UNCERTAIN and row["deleted"]:
-        return Decimal(0), None  # the user forgot it: it never reached the service
-    if row["state"] not in _UNFINISHED and row["task_id"] is None:
-        return Decimal(0), None  # it never reached the service
-    is_old = datetime.fromisoformat(row["created"]) < datetime.now(UTC) - _COMPLETE_WITHIN
-    if row["state"] in (RunState.FAILED, RunState.CANCELLED) and is_old:
-        return Decimal(0), None
-    return Decimal(0), read_money(row["estimated_usd"]) or Decimal(0)
-
-
-_GROUPS = {"model": "model", "day": "substr(created, 1, 10)", "notebook": "coalesce(notebook, '')"}
-
-
-def spending(connection: sqlite3.Connection, by: str, *, service: str | None = None) -> tuple[Spending, ...]:
-    """Adds up what was billed by "model", "day" (UTC) or "notebook"; forgotten runs count.
-
-    Returns:
-        Largest sum first; days newest first. Runs that cost nothing and cannot any more are not counted.
-    """
-    sums: dict[str, Spending] = {}
-    # Summed here, not in SQL: amounts are exact decimals, kept as text.
-    for row in connection.execute(
-        f"SELECT {_GROUPS[by]} AS name, state, deleted, cost_usd, estimated_usd, task_id, created FROM runs "
-        "WHERE :service IS NULL OR service = :service",
-        {"service": service},
-    ):
-        cost, may_cost = _cost(row)
-        if cost or may_cost is not None:
-            name = row["name"]
-            old = sums.get(name, Spending(name, 0, Decimal(0), Decimal(0)))
-            sums[name] = Spending(
-                name, old.runs + 1, old.spent_usd + cost, old.reserved_usd + (may_cost or Decimal(0))
-            )
-    if by == "day":
-        return tuple(sorted(sums.values(), key=lambda item: item.name, reverse=True))
-    return tuple(sorted(sums.values(), key=lambda item: (-item.spent_usd, item.name)))
-
-
-def get_budget(connection: sqlite3.Connection, notebook: str | None) -> Decimal | None:
-    """Returns a notebook's budget in USD (None: of all work outside notebooks), or None when none is set."""
-    found = connection.execute("SELECT budget_usd FROM budgets WHERE notebook = ?", (notebook or "",)).fetchone()
-    return None if found is None else read_money(found["budget_usd"])
-
-
 def past_runs(connection: sqlite3.Connection, model: str, service: str) -> tuple[PastRun, ...]:
     """Returns how long the latest successful runs of a model took, latest first."""
     found = connection.execute(
@@ -307,3 +217,84 @@ def _candidates(connection: sqlite3.Connection, wanted: str) -> dict[str, str | 
             (wanted,),
         ).fetchall()
     return {row["run_id"]: row["notebook"] for row in found}
+
+
+# Earlier runs that answer a request -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Which earlier runs may answer a request, so that it is not paid again.
+
+    The one rule for notebooks, scripts and shells. It is applied in the transaction that plans the runs.
+
+    Attributes:
+        also: Ids of runs that count as in scope: those recorded in the notebook's file.
+        exclude: Ids of runs that are not reused, because this execution of the cell has returned them already.
+        is_rerun: True reuses only runs with the same parent, never the run that is made again.
+    """
+
+    also: Collection[str] = ()
+    exclude: Collection[str] = ()
+    is_rerun: bool = False
+
+
+def answer_plans(
+    connection: sqlite3.Connection, rows: Sequence[LedgerRow], reuse: Reuse | None
+) -> list[LedgerRow]:
+    """Returns for each planned run the earlier run that answers its request, else the planned run itself.
+
+    An earlier run answers only one of them: two equal requests in one call mean two runs.
+
+    Args:
+        connection: The ledger's connection; inserts call this inside their transaction.
+        rows: Planned runs, in the ledger or not yet.
+        reuse: Which earlier runs may be reused; None for none.
+    """
+    if reuse is None:
+        return list(rows)
+    result, used = [], set(reuse.exclude)
+    for row in rows:
+        result.append(_find_answer(connection, row, reuse, used) or row)
+        used.add(result[-1].run_id)
+    return result
+
+
+def _find_answer(
+    connection: sqlite3.Connection, plan: LedgerRow, reuse: Reuse, used: Collection[str]
+) -> LedgerRow | None:
+    """Returns the run that already answers a request, or None.
+
+    It has the same request, service, account and scope, and succeeded, is in progress, or is uncertain. A run with
+    a pending cancel request is not reused. Preference, in this order: succeeded runs, runs of the same scope over
+    those recorded in the notebook's file, runs of the same sweep point, the latest run.
+    """
+    # The unary plus keeps SQLite from using indexes of columns with few distinct values.
+    found = connection.execute(
+        f"""
+        SELECT {WHOLE_ROW} FROM runs
+        WHERE request_sha256 = :request AND service = :service AND deleted = 0
+        AND (account IS NULL OR account IS :account)
+        AND +state NOT IN ('failed', 'cancelled')
+        AND (cancel_at IS NULL OR +state IN ('succeeded', 'uncertain'))
+        AND (scope = :scope OR (scope IS NULL AND +notebook IS :notebook)
+             OR +run_id IN (SELECT value FROM json_each(:also)))
+        AND +run_id NOT IN (SELECT value FROM json_each(:used))
+        AND (:parent IS NULL OR json_extract(parent, '$.run_id') = :parent)
+        ORDER BY +state = 'succeeded' DESC, scope IS :scope DESC, sweep_point IS :point DESC,
+            created DESC, run_id DESC
+        LIMIT 1
+        """,
+        {
+            "request": plan.request_sha256,
+            "service": plan.service,
+            "account": plan.account,
+            "scope": plan.scope,
+            "notebook": plan.notebook,
+            "parent": plan.parent["run_id"] if reuse.is_rerun and plan.parent else None,
+            "point": plan.sweep_point,
+            "also": json.dumps(list(reuse.also)),
+            "used": json.dumps(list(used)),
+        },
+    ).fetchone()
+    return None if found is None else row_from_sql(found)

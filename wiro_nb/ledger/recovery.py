@@ -20,14 +20,12 @@ from typing import Any
 from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file, relative_path
-from wiro_nb.ledger.connection import connect_sqlite, is_corrupt
+from wiro_nb.ledger.migrations import connect_sqlite, is_corrupt
 from wiro_nb.ledger.rows import COLUMNS, DAMAGE, insert_missing, intact_row, money_text, read_money
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.schema import hash_request
-
-CopyRows = Callable[[sqlite3.Connection, Path], str]
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 60.0
@@ -39,12 +37,19 @@ _OUTPUT_FIELDS = {item.name for item in fields(RunOutput)}
 
 
 def replace_damaged(
-    path: Path, open_database: Callable[[Path], sqlite3.Connection], copy_rows: CopyRows
+    path: Path,
+    open_database: Callable[[Path], sqlite3.Connection],
+    rebuild: Callable[[], Iterable[LedgerRow]] | None,
 ) -> str | None:
     """Replaces a damaged or lost file with a new one; one process at a time.
 
     The new file is complete before it replaces the old one, which is kept under another name, so a crash in
     between loses nothing.
+
+    Args:
+        path: The file.
+        open_database: Opens the new file.
+        rebuild: Gives the rows found in sidecars.
 
     Returns:
         A sentence for the user; None when the file is sound (again).
@@ -60,9 +65,9 @@ def replace_damaged(
         for file in _with_journal(new):
             file.unlink(missing_ok=True)
         with closing(open_database(new)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            sentence = copy_rows(connection, path)
-            connection.execute("COMMIT")
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                sentence = copy_rows(connection, path, rebuild)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         aside = path.with_name(f"{path.stem}.damaged-{stamp}{path.suffix}")

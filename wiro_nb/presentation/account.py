@@ -26,7 +26,7 @@ from wiro_nb.presentation.output import (
 from wiro_nb.services.selection import LOCAL, SANDBOX
 
 if TYPE_CHECKING:
-    from wiro_nb.ledger.queries import Spending
+    from wiro_nb.ledger.budget import Spending
 
 _SERVICES = {SANDBOX: "sandbox: placeholder clips, free, no account", LOCAL: "local: models on this machine, free"}
 _MAX_ROWS = 40

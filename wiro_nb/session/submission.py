@@ -20,8 +20,8 @@ from wiro_nb.execution.inputs import store_inputs
 from wiro_nb.execution.request_rows import FREE_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.recovery import remember_folder
-from wiro_nb.ledger.reuse import Reuse
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import find_bundled, free_form_schema

@@ -19,7 +19,7 @@ import pytest
 
 from tests.unit.ledger.ledger_tools import TOKEN, done, insert, plan, submitted
 from wiro_nb.errors import InputError, LedgerError
-from wiro_nb.ledger import connection as ledger_connection
+from wiro_nb.ledger import migrations as ledger_file
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.rows import export_line
 from wiro_nb.ledger.state import LedgerRow, RunState
@@ -84,7 +84,7 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_cannot_be_written(
 def test_a_ledger_of_a_read_only_disk_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Ledger(tmp_path / "ledger.sqlite3")
     row = insert(first, plan())  # still in the journal beside the file
-    monkeypatch.setattr(ledger_connection.os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(ledger_file.os, "access", lambda path, mode: mode != os.W_OK)
     ledger = Ledger(first.path)
     assert ledger.list() == (row,)
     with pytest.raises(LedgerError, match="read-only") as caught:

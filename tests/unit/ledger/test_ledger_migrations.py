@@ -57,7 +57,7 @@ def test_a_damaged_ledger_of_any_past_version_gives_its_rows(tmp_path: Path, sam
     with closing(sqlite3.connect(damaged)) as connection:
         connection.executescript(sample.read_text())
     ledger = Ledger(tmp_path / "ledger.sqlite3")
-    told = ledger._database.write(lambda connection: copy_rows(connection, damaged, None))
+    told = ledger.write(lambda connection: copy_rows(connection, damaged, None))
     assert "has 2 runs read from it" in told
     assert [row.task_token for row in ledger.list()] == ["sample-token-1", "sample-token-0"]
     ledger.close()
@@ -80,14 +80,12 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield opened
 
 
-def add_table(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE extra (name TEXT)")
-
-
-def add_and_fail(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE more (name TEXT)")
-    connection.execute("INSERT INTO extra VALUES ('half')")
-    raise sqlite3.OperationalError("the power went")
+ADD_TABLE = ("CREATE TABLE extra (name TEXT)",)
+ADD_AND_FAIL = (
+    "CREATE TABLE more (name TEXT)",
+    "INSERT INTO extra VALUES ('half')",
+    "INSERT INTO nowhere VALUES (1)",
+)
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:
@@ -95,9 +93,9 @@ def tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def test_a_change_and_its_mark_are_committed_together(connection: sqlite3.Connection) -> None:
-    assert migrate(connection, (add_table,)) == 0
+    migrate(connection, (ADD_TABLE,))
     with pytest.raises(sqlite3.OperationalError):
-        migrate(connection, (add_table, add_and_fail))
+        migrate(connection, (ADD_TABLE, ADD_AND_FAIL))
     assert tables(connection) == {"extra"}
     assert connection.execute("SELECT count(*) FROM extra").fetchone() == (0,)
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
@@ -111,7 +109,7 @@ def test_many_that_migrate_at_once_change_it_once(tmp_path: Path) -> None:
     def work() -> None:
         try:
             with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
-                migrate(connection, (add_table,))
+                migrate(connection, (ADD_TABLE,))
         except BaseException as error:
             problems.append(error)
 

@@ -170,7 +170,7 @@ def work(connection):
         insert_row(connection, plan(record="r" * 20_000))
     print("now", flush=True)
     time.sleep(60)
-ledger._database.write(work)
+ledger.write(work)
 """
     kill_when_ready(code, ledger.path)
     assert [row.run_id for row in ledger.list(limit=None)] == [before.run_id]
@@ -204,11 +204,11 @@ from tests.unit.ledger.ledger_tools import insert, plan
 from wiro_nb.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 insert(ledger, plan())
-mine = ledger._database._connection
+mine = ledger._connection
 child = os.fork()
 if child == 0:
     insert(ledger, plan())
-    os._exit(0 if ledger._database._connection is not mine else 1)
+    os._exit(0 if ledger._connection is not mine else 1)
 assert os.waitpid(child, 0)[1] == 0
 insert(ledger, plan())
 """

@@ -22,7 +22,7 @@ from wiro_nb.errors import BudgetExceeded, LedgerError, UnknownRun
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
-from wiro_nb.ledger.reuse import Reuse
+from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.rows import COLUMNS, row_from_sql, row_to_sql
 from wiro_nb.ledger.state import RunOutput, RunState
 
@@ -410,7 +410,7 @@ def test_past_runs_forecast_the_next(ledger: Ledger) -> None:
 def test_questions_asked_often_never_scan_the_table(ledger: Ledger) -> None:
     submitted(ledger)
     statements: list[str] = []
-    connection = ledger._database._connection
+    connection = ledger._connection
     assert connection is not None
     connection.set_trace_callback(statements.append)
     row = insert(ledger, plan(estimated_usd=Decimal(1)), budget_usd=Decimal(9))
@@ -445,7 +445,7 @@ def test_an_interrupt_inside_a_write_leaves_nothing_behind(ledger: Ledger) -> No
 
     row = insert(ledger, plan())
     with pytest.raises(KeyboardInterrupt):
-        ledger._database.write(work)
+        ledger.write(work)
     with closing(sqlite3.connect(ledger.path, timeout=0)) as other:
         assert other.execute("SELECT run_id FROM runs").fetchall() == [(row.run_id,)]
         other.execute("BEGIN IMMEDIATE")

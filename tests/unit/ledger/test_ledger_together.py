@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from wiro_nb.errors import LedgerError
-from wiro_nb.ledger.sqlite_thread import Database
+from wiro_nb.ledger.database import Database
 
 WRITERS = 20
 
@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.statements: list[str] = []
-        self.database = Database(path, copy_rows=lambda *_: "", connect=self._connect)
+        self.database = Database(path, connect=self._connect)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         self.connection = Failing(path, isolation_level=None, check_same_thread=False)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.snapshots import change, make_snapshot
-from wiro_nb.ledger.queries import Spending
+from wiro_nb.ledger.budget import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare import compare_runs, mark_words
 from wiro_nb.notebook.sweep.rendering import (

@@ -1,6 +1,6 @@
-"""The thread that owns the ledger's SQLite connection.
+"""The database of the ledger: one thread owns its SQLite connection.
 
-Threads and coroutines hand their calls to one thread. It makes the calls that wait in one transaction, so that a
+Threads and coroutines hand their calls to it. It makes the calls that wait in one transaction, so that a
 hundred writes wait for the disk once. Each call keeps a savepoint of its own: one that fails takes back its own
 changes only. Several processes meet in the file, in WAL mode. A damaged file is replaced on the way, after which
 the calls are made again.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,13 +20,30 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from wiro_nb.errors import NOTHING_SENT, LedgerError
-from wiro_nb.ledger.connection import file_identity, is_corrupt, ledger_error, open_database
-from wiro_nb.ledger.recovery import CopyRows, is_lost, replace_damaged, wait_for_recovery
+from wiro_nb.ledger.migrations import is_corrupt, open_database, primary_code
+from wiro_nb.ledger.recovery import is_lost, replace_damaged, wait_for_recovery
+from wiro_nb.ledger.state import LedgerRow
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 5.0
 _LARGEST_BATCH = 64
+_OTHER_FOLDER = "set WIRO_DATA_DIR to a folder you can write to, then restart the kernel"
+_MEANINGS: dict[int, tuple[str, str, str]] = {
+    sqlite3.SQLITE_BUSY: (
+        "busy",
+        "another program has held it for too long",
+        "try again; close other kernels if it stays so",
+    ),
+    sqlite3.SQLITE_LOCKED: ("locked", "another part of this program is using it", "try again"),
+    sqlite3.SQLITE_READONLY: ("read-only", "the file or its disk is read-only", _OTHER_FOLDER),
+    sqlite3.SQLITE_PERM: ("read-only", "access to it was denied", _OTHER_FOLDER),
+    sqlite3.SQLITE_CANTOPEN: ("cannot open", "the file cannot be opened", _OTHER_FOLDER),
+    sqlite3.SQLITE_FULL: ("full", "the disk is full", "free some space, then try again"),
+    sqlite3.SQLITE_IOERR: ("disk", "the disk answered with an error", f"check the disk, or {_OTHER_FOLDER}"),
+    sqlite3.SQLITE_CORRUPT: ("corrupt", "the file is damaged", "%wiro verify"),
+    sqlite3.SQLITE_NOTADB: ("corrupt", "the file is damaged", "%wiro verify"),
+    sqlite3.SQLITE_CONSTRAINT: ("constraint", "the row is there already", "%wiro runs"),
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -47,9 +64,12 @@ class Database:
 
     Args:
         path: The file; made (0600, as its -wal and -shm files) when missing.
-        copy_rows: Fills a new file from the damaged one; returns a sentence for the user.
+        rebuild: Gives the rows found in sidecars; called when the file is damaged or lost.
         busy_timeout_s: How long a write waits for another process.
         connect: Opens the file; tests put a full disk or a read-only file here.
+
+    Attributes:
+        path: As given.
 
     Raises:
         LedgerError: The file cannot be opened, or a later version wrote it.
@@ -59,12 +79,12 @@ class Database:
         self,
         path: Path,
         *,
-        copy_rows: CopyRows,
-        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        rebuild: Callable[[], Iterable[LedgerRow]] | None = None,
+        busy_timeout_s: float = 5.0,
         connect: Callable[[Path], sqlite3.Connection] | None = None,
     ) -> None:
         self.path = path
-        self._copy_rows = copy_rows
+        self._rebuild = rebuild
         self._busy_timeout_s = busy_timeout_s
         self._connect = connect
         self._notices: list[str] = []
@@ -237,7 +257,7 @@ class Database:
         if not call.future.set_running_or_notify_cancel():
             return
         if isinstance(error, (sqlite3.Error, OSError)):
-            error = ledger_error(error, self.path, writing=call.wrote, billed=call.billed)
+            error = _ledger_error(error, self.path, writing=call.wrote, billed=call.billed)
         if error is not None:
             call.future.set_exception(error)
         else:
@@ -248,16 +268,16 @@ class Database:
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._identity != file_identity(self.path):
+        if self._connection is not None and self._identity != _file_identity(self.path):
             # The file was moved aside by another process, or deleted: writing on would write into nowhere.
             self._disconnect()
         while self._connection is None:
             wait_for_recovery(self.path)
             if is_lost(self.path):
                 self._replace_damaged()
-            before = file_identity(self.path)
+            before = _file_identity(self.path)
             self._connection = open_database(self.path, self._connect, self._busy_timeout_s)
-            self._identity = file_identity(self.path)
+            self._identity = _file_identity(self.path)
             if before not in (None, self._identity):
                 self._disconnect()  # another process replaced the file while it was opened
         return self._connection
@@ -275,7 +295,34 @@ class Database:
     def _replace_damaged(self) -> None:
         self._disconnect()
         notice = replace_damaged(
-            self.path, lambda path: open_database(path, self._connect, self._busy_timeout_s), self._copy_rows
+            self.path, lambda path: open_database(path, self._connect, self._busy_timeout_s), self._rebuild
         )
         if notice:
             self._notices.append(notice)
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    """Returns the device and inode of a file; None if it does not exist."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, billed: str = "") -> LedgerError:
+    """Translates an error of SQLite or the file system into a `LedgerError` that says what to do next."""
+    if isinstance(error, sqlite3.Error):
+        unknown = ("sqlite", f"SQLite says: {error}", "%wiro verify")
+        reason, meaning, hint = _MEANINGS.get(primary_code(error), unknown)
+    else:
+        reason, meaning, hint = "cannot open", error.strerror or str(error), _OTHER_FOLDER
+    named = LedgerError(
+        f"The ledger {path.name} cannot be {'written' if writing else 'read'}: {meaning}.",
+        hint=hint,
+        billed=billed,
+        path_name=path.name,
+        reason=reason,
+    )
+    named.__cause__ = error
+    return named

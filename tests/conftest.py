@@ -146,6 +146,7 @@ def pytest_configure() -> None:
     runs the suite in the background. Processes start quickly: compiled modules are kept, and see `quick_imports`.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     sys.path.insert(0, QUICK_IMPORTS)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [QUICK_IMPORTS, os.environ.get("PYTHONPATH")]))
     settings.register_profile(

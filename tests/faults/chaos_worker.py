@@ -20,7 +20,7 @@ from typing import Any
 from wiro_nb.api import client as client_module
 from wiro_nb.config import Settings
 from wiro_nb.errors import WiroError
-from wiro_nb.execution import download, driver, finalize, run_record
+from wiro_nb.execution import download, finalize, run_record
 from wiro_nb.execution.request_rows import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
@@ -42,6 +42,9 @@ SETTINGS = Settings(
     unknown_patience_s=30,
     max_download_bytes=200_000,
     download_patience_s=2.0,
+    lease_s=LEASE_S,
+    heartbeat_s=LEASE_S / 5,
+    observe_s=0.2,
 )
 KILL_POINTS: tuple[tuple[Any, str], ...] = (
     (Ledger, "insert_plans"),
@@ -92,7 +95,6 @@ def work(orders: Orders) -> None:
     os.environ.update(orders.environment)
     os.chdir(orders.folder)
     logging.disable()
-    driver.LEASE_S, driver._HEARTBEAT_S, driver._OBSERVE_S = LEASE_S, LEASE_S / 5, 0.2
     _hurry_requests()
     if orders.kill is not None:
         _arm(*orders.kill)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.manager_tools import submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
 from wiro_nb.config import ledger_path
-from wiro_nb.execution import ended_runs, finalize
-from wiro_nb.execution.download import Downloader
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
 from wiro_nb.presentation.run_list import format_run_cost
@@ -28,7 +30,7 @@ def service(start_sandbox: Any, point_at: Any) -> Any:
 
 @pytest.fixture
 def manager(service: Any, make_manager: Any) -> Manager:
-    return make_manager()
+    return make_manager(settings=replace(QUICK, late_checks_s=(0.1,) * 100))
 
 
 def billed(service: Any) -> list[Decimal]:
@@ -36,9 +38,8 @@ def billed(service: Any) -> list[Decimal]:
 
 
 def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_read_later(
-    manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, service: Any
 ) -> None:
-    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", (0.1,) * 100)
     run = submit(manager, "[hold][charge-late] a lake")
     wait_for_stage(run, Stage.GENERATING)
     run.cancel()
@@ -56,9 +57,9 @@ def test_a_run_killed_while_it_generates_is_not_called_free_and_its_charge_is_re
 
 
 def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handle_at_the_next_start(
-    manager: Manager, make_manager: Any, service: Any, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, make_manager: Any, service: Any
 ) -> None:
-    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", ())
+    manager.settings = replace(QUICK, late_checks_s=())
     run = submit(manager, "[charge-late] a lake").wait(60)
     assert run.cost_usd is None
     assert run.record is not None
@@ -79,27 +80,19 @@ def test_a_success_billed_after_its_end_gets_its_cost_in_ledger_record_and_handl
     assert again.outputs == later.ledger.get(again.id).outputs == outputs, "the cost says nothing of the files"
 
 
-def test_a_run_that_is_written_down_again_at_its_end_is_not_called_free(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", ())
-    fetch = Downloader.fetch
-
-    async def fetch_and_forget(self: Downloader, *args: Any, **kwargs: Any) -> Any:
-        outputs = await fetch(self, *args, **kwargs)
-        ledger_path().unlink()
-        return outputs
-
-    monkeypatch.setattr(Downloader, "fetch", fetch_and_forget)
-    run = submit(manager, "[charge-late] a lake").wait(60)
+def test_a_run_that_is_written_down_again_at_its_end_is_not_called_free(manager: Manager, service: Any) -> None:
+    manager.settings = replace(QUICK, late_checks_s=())
+    run = submit(manager, "[hold][charge-late] a lake")
+    wait_for_stage(run, Stage.GENERATING)
+    ledger_path().unlink()
+    service.release(run.task_id)
+    run.wait(60)
     assert run.state is RunState.SUCCEEDED
     assert (run.cost_usd, manager.ledger.get(run.id).cost_usd) == (None, None)
 
 
-def test_a_paid_run_without_files_has_its_record_in_its_folder(
-    manager: Manager, service: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finalize, "_LATE_OUTPUTS_S", ())
+def test_a_paid_run_without_files_has_its_record_in_its_folder(manager: Manager, service: Any) -> None:
+    manager.settings = replace(QUICK, late_outputs_s=())
     service.set_faults("Task/Detail:late-outputs=99; socket:late-outputs")
     run = submit(manager, "a lake").wait(60)
     assert (run.state, run.outputs) == (RunState.SUCCEEDED, ())
@@ -117,11 +110,15 @@ def test_what_is_cancelled_in_the_queue_and_what_fails_costs_nothing(manager: Ma
         assert describe_cost(run.snapshot) == "billed: nothing"
 
 
-def test_an_hour_after_the_end_no_charge_is_none(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ended_runs, "LATE_PAUSES_S", (0.1,) * 100)
+def test_an_hour_after_the_end_no_charge_is_none(manager: Manager, make_manager: Any) -> None:
     run = submit(manager, "[hold] a lake")
     wait_for_stage(run, Stage.GENERATING)
-    monkeypatch.setattr(finalize, "_NOTHING_IS_TRUE_AFTER", -finalize._NOTHING_IS_TRUE_AFTER)
     run.cancel()
-    run.wait(30)
-    wait_for(run, lambda run: run.cost_usd == 0)
+    assert run.wait(30).cost_usd is None
+    manager.close()
+    with contextlib.closing(sqlite3.connect(ledger_path())) as ledger, ledger:
+        ledger.execute("UPDATE runs SET finished_at = ?", [(datetime.now(UTC) - timedelta(hours=2)).isoformat()])
+    later = make_manager()
+    later.resume()
+    (again,) = later.runs()
+    wait_for(again, lambda run: run.cost_usd == 0)

@@ -19,7 +19,7 @@ from wiro_nb.execution.download import Downloader
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunOutput
 
-QUICK = Settings(download_patience_s=0.1)
+QUICK = Settings(download_patience_s=0.1, download_retry_s=(0.01,))
 
 
 def make_png(size: int = 40_000) -> bytes:
@@ -63,10 +63,8 @@ def fetch(
     outputs: list[dict[str, Any]] | None = None,
     fresh: list[str] | None = None,
     settings: Settings = QUICK,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[tuple[RunOutput, ...], Host]:
     """Fetches outputs from a host that answers so; addresses may hold {port}."""
-    monkeypatch.setattr("wiro_nb.execution.download._PAUSES_S", (0.01,))
     host = Host(answer)
 
     async def work() -> tuple[RunOutput, ...]:
@@ -99,7 +97,7 @@ def cut(body: bytes, at: int, status: str = "200 OK", headers: str = "") -> byte
     return whole[: len(whole) - len(body) + at]
 
 
-def test_a_broken_download_asks_only_for_the_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_download_asks_only_for_the_rest(folder: Path) -> None:
     def answer(number: int, headers: dict[str, str]) -> bytes:
         if number == 1:
             return cut(PNG, 15_000)
@@ -107,16 +105,14 @@ def test_a_broken_download_asks_only_for_the_rest(folder: Path, monkeypatch: pyt
         extent = f"Content-Range: bytes {start}-{len(PNG) - 1}/{len(PNG)}\r\n"
         return response(PNG[start:], "206 Partial Content", extent)
 
-    (output,), host = fetch(answer, folder, monkeypatch=monkeypatch)
+    (output,), host = fetch(answer, folder)
     assert output.problem == ""
     assert (folder / output.name).read_bytes() == PNG
     assert output.sha256 == hash_file(folder / output.name)
     assert [headers.get("range") for headers in host.seen] == [None, "bytes=15000-"]
 
 
-def test_a_host_that_changed_its_file_meanwhile_is_asked_for_all_of_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_changed_its_file_meanwhile_is_asked_for_all_of_it(folder: Path) -> None:
     """The rest of another file must not be put behind the first half of this one."""
 
     def answer(number: int, headers: dict[str, str]) -> bytes:
@@ -126,18 +122,16 @@ def test_a_host_that_changed_its_file_meanwhile_is_asked_for_all_of_it(
             return response(b"", "416 Range Not Satisfiable", "Content-Range: bytes */9000\r\n")
         return response(PNG[:9000])
 
-    (output,), _ = fetch(answer, folder, monkeypatch=monkeypatch)
+    (output,), _ = fetch(answer, folder)
     assert (folder / output.name).read_bytes() == PNG[:9000]
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "410 Gone"])
-def test_an_address_that_expired_is_asked_for_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, status: str
-) -> None:
+def test_an_address_that_expired_is_asked_for_again(folder: Path, status: str) -> None:
     def answer(number: int, headers: dict[str, str]) -> bytes:
         return response(PNG) if headers[":path"] == "/fresh" else response(b"expired", status)
 
-    (output,), host = fetch(answer, folder, fresh=["http://127.0.0.1:{port}/fresh"], monkeypatch=monkeypatch)
+    (output,), host = fetch(answer, folder, fresh=["http://127.0.0.1:{port}/fresh"])
     assert output.problem == ""
     assert output.url is not None
     assert output.url.endswith("/fresh")
@@ -145,13 +139,11 @@ def test_an_address_that_expired_is_asked_for_again(
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_file_above_the_limit_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+def test_a_file_above_the_limit_is_not_kept(folder: Path, told: bool) -> None:
     """Also when the host does not say how much is coming."""
     head = f"Content-Length: {len(PNG)}\r\n" if told else ""
     whole = f"HTTP/1.1 200 OK\r\n{head}Connection: close\r\n\r\n".encode() + PNG
-    (output,), host = fetch(
-        lambda *_: whole, folder, settings=replace(QUICK, max_download_bytes=10_000), monkeypatch=monkeypatch
-    )
+    (output,), host = fetch(lambda *_: whole, folder, settings=replace(QUICK, max_download_bytes=10_000))
     assert "limit" in output.problem
     assert list(folder.iterdir()) == []
     assert len(host.seen) == 1, "asking again would not make it smaller"
@@ -160,11 +152,9 @@ def test_a_file_above_the_limit_is_not_kept(folder: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("body", "said"), [(b"<html>no</html>" * 50, "video/mp4"), (PNG, "video/mp4"), (b"", "image/png")]
 )
-def test_content_of_another_kind_than_announced_is_not_kept(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, body: bytes, said: str
-) -> None:
+def test_content_of_another_kind_than_announced_is_not_kept(folder: Path, body: bytes, said: str) -> None:
     wanted = [{"name": "clip.mp4", "contenttype": said, "url": "http://127.0.0.1:{port}/f"}]
-    (output,), _ = fetch(lambda *_: response(body), folder, outputs=wanted, monkeypatch=monkeypatch)
+    (output,), _ = fetch(lambda *_: response(body), folder, outputs=wanted)
     assert output.problem
     assert output.sha256 is None
     assert list(folder.iterdir()) == []
@@ -177,12 +167,10 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_names_from_the_service_never_leave_the_folder_nor_meet_each_other(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_from_the_service_never_leave_the_folder_nor_meet_each_other(folder: Path) -> None:
     wanted = [{"name": name, "contenttype": "image/png", "url": "http://127.0.0.1:{port}/f"} for name in HOSTILE]
     run_folder = folder / "run"
-    found, _ = fetch(lambda *_: response(PNG), run_folder, outputs=wanted, monkeypatch=monkeypatch)
+    found, _ = fetch(lambda *_: response(PNG), run_folder, outputs=wanted)
     names = [output.name for output in found]
     assert [output.problem for output in found] == [""] * len(HOSTILE)
     assert len({name.casefold() for name in names}) == len(HOSTILE)
@@ -204,38 +192,36 @@ def test_names_from_the_service_never_leave_the_folder_nor_meet_each_other(
         "data:image/png;base64,AAAA", "http://[::1]/x", "",
     ],
 )  # fmt: skip
-def test_only_the_services_own_place_is_asked(folder: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_only_the_services_own_place_is_asked(folder: Path, url: str) -> None:
     wanted = [{"name": "clip.png", "contenttype": "image/png", "url": url}]
-    (output,), host = fetch(lambda *_: response(PNG), folder, outputs=wanted, monkeypatch=monkeypatch)
+    (output,), host = fetch(lambda *_: response(PNG), folder, outputs=wanted)
     assert output.problem
     assert host.seen == []
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("target", ["http://192.0.2.1/x", "http://127.0.0.1:1/x", "file:///etc/passwd", "/f"])
-def test_a_redirect_elsewhere_or_in_a_circle_is_not_followed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, target: str
-) -> None:
+def test_a_redirect_elsewhere_or_in_a_circle_is_not_followed(folder: Path, target: str) -> None:
     answer = response(b"", "302 Found", f"Location: {target}\r\n")
-    (output,), host = fetch(lambda *_: answer, folder, monkeypatch=monkeypatch)
+    (output,), host = fetch(lambda *_: answer, folder)
     assert output.problem
     assert len(host.seen) <= 6
     assert list(folder.iterdir()) == []
 
 
-def test_no_key_travels_to_the_file_host(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, host = fetch(lambda *_: response(PNG), folder, monkeypatch=monkeypatch)
+def test_no_key_travels_to_the_file_host(folder: Path) -> None:
+    _, host = fetch(lambda *_: response(PNG), folder)
     assert not any(name.startswith("x-") or name in ("authorization", "cookie") for name in host.seen[0])
 
 
-def test_nothing_but_a_whole_file_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (output,), host = fetch(lambda *_: cut(PNG, 100), folder, monkeypatch=monkeypatch)
+def test_nothing_but_a_whole_file_has_its_name(folder: Path) -> None:
+    (output,), host = fetch(lambda *_: cut(PNG, 100), folder)
     assert "cut off" in output.problem or "broke" in output.problem
     assert len(host.seen) > 1
     assert list(folder.iterdir()) == []
 
 
-def test_half_a_file_that_the_host_calls_whole_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_file_that_the_host_calls_whole_is_not_kept(folder: Path) -> None:
     whole = make_png(60)
     item = {
         "name": "a.png",
@@ -243,7 +229,7 @@ def test_half_a_file_that_the_host_calls_whole_is_not_kept(folder: Path, monkeyp
         "url": "http://127.0.0.1:{port}/f",
         "size": str(len(whole)),
     }
-    options: dict[str, Any] = {"outputs": [item], "monkeypatch": monkeypatch}
+    options: dict[str, Any] = {"outputs": [item]}
     (output,), host = fetch(lambda *_: response(whole[:40]), folder, **options)
     assert "cut off" in output.problem
     assert len(host.seen) > 1

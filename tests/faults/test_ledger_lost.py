@@ -8,15 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.manager_tools import WAN, find_made, submit, wait_for_stage
+from tests.manager_tools import QUICK, WAN, find_made, submit, wait_for_stage
 from wiro_nb.config import data_dir, ledger_path
-from wiro_nb.execution import driver
 from wiro_nb.execution.request_rows import Origin
 from wiro_nb.ledger.recovery import known_folders, rows_from_sidecars
 from wiro_nb.ledger.state import RunState, Stage
@@ -103,9 +103,9 @@ def test_runs_come_back_whole_and_are_not_paid_again(
 @pytest.mark.parametrize("lose", [destroy_ledger, delete_ledger, move_ledger])
 @pytest.mark.parametrize("heartbeat_s", [0.05, 60.0], ids=["noticed", "unnoticed"])
 def test_a_run_in_flight_outlives_its_ledger(
-    manager: Manager, sandbox: Any, monkeypatch: pytest.MonkeyPatch, lose: Any, heartbeat_s: float
+    manager: Manager, sandbox: Any, lose: Any, heartbeat_s: float
 ) -> None:
-    monkeypatch.setattr(driver, "_HEARTBEAT_S", heartbeat_s)
+    manager.settings = replace(QUICK, heartbeat_s=heartbeat_s)
     run = submit(manager, "[hold] paid already")
     wait_for_stage(run, Stage.GENERATING)
     lose()

@@ -11,7 +11,6 @@ import pytest
 
 from tests.manager_tools import submit, wait_for, wait_for_stage
 from wiro_nb.errors import DownloadFailed, SubmitUncertain
-from wiro_nb.execution import download
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.session.manager import Manager
@@ -131,11 +130,8 @@ def test_a_clip_that_cannot_be_fetched_keeps_the_run_and_can_be_fetched_later(
 
 
 @pytest.mark.parametrize("fault", ["file:503@1-15", "file:404@1-6", "file:reset@1-10"])
-def test_a_download_has_patience_and_says_so(
-    manager: Manager, faults: SetFaults, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    monkeypatch.setattr(download, "_PAUSES_S", (0.01,))
-    manager.settings = replace(manager.settings, download_patience_s=60.0)
+def test_a_download_has_patience_and_says_so(manager: Manager, faults: SetFaults, fault: str) -> None:
+    manager.settings = replace(manager.settings, download_patience_s=60.0, download_retry_s=(0.01,))
     faults(fault)
     run, told = submit(manager, f"waited for through {fault}"), []
     run.on_change(lambda snapshot: told.append(snapshot.message))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from typing import Any
 import pytest
 
 from tests.faults import chaos_worker
-from tests.manager_tools import submit, wait_for, wait_for_stage
+from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
+from wiro_nb.config import Settings
 from wiro_nb.errors import StreamLost, SubmitUncertain
-from wiro_nb.execution import active_run, download, driver, run_record
+from wiro_nb.execution import active_run, download, run_record
 from wiro_nb.execution.run import Run
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.ledger import Ledger
@@ -40,15 +42,13 @@ def context() -> Any:
     return made
 
 
-@pytest.fixture(autouse=True)
-def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
+def with_leases(settings: Settings, lease_s: float = LEASE_S) -> Settings:
+    return replace(settings, lease_s=lease_s, heartbeat_s=lease_s / 5, observe_s=0.1)
 
 
-def hurry(assign: Callable[[Any, str, Any], None], lease_s: float = LEASE_S) -> None:
-    assign(driver, "LEASE_S", lease_s)
-    assign(driver, "_HEARTBEAT_S", lease_s / 5)
-    assign(driver, "_OBSERVE_S", 0.1)
+@pytest.fixture
+def make_manager(make_manager: Callable[..., Manager]) -> Callable[..., Manager]:
+    return partial(make_manager, settings=with_leases(QUICK))
 
 
 @pytest.fixture
@@ -67,7 +67,6 @@ def be_a_kernel(
     """
     os.environ.update(environment)
     os.chdir(folder)
-    hurry(setattr, lease_s)
     if frozen_at:
         place, _, name = frozen_at.partition(".")
         module = {"run_record": run_record, "download": download}[place]
@@ -82,7 +81,7 @@ def be_a_kernel(
                 told.send("written")
 
         setattr(module, name, freeze)
-    manager = Manager(settings=chaos_worker.SETTINGS)
+    manager = Manager(settings=with_leases(chaos_worker.SETTINGS, lease_s))
     run = submit(manager, prompt)
     wait_for(run, lambda run: run.task_id is not None)
     told.send((run.id, run.task_id))
@@ -130,11 +129,10 @@ def owner_of(manager: Manager, run: Run) -> str | None:
 
 
 def test_both_kernels_see_a_run_and_only_one_works_on_it(
-    make_manager: Any, service: Any, other_kernel: Any, monkeypatch: pytest.MonkeyPatch
+    make_manager: Any, service: Any, other_kernel: Any
 ) -> None:
-    hurry(monkeypatch.setattr, LONG_LEASE_S)
     process, told = other_kernel("[hold] seen by both", LONG_LEASE_S)
-    manager = make_manager()
+    manager = make_manager(settings=with_leases(QUICK, LONG_LEASE_S))
     run = look_on(manager, told)
     wait_for(run, lambda run: run.snapshot.stage is Stage.GENERATING)
     owner = owner_of(manager, run)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _MAX_PARALLEL_DOWNLOADS = 4
 _GONE = (403, 404, 410)
-_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream")
 _MAX_LINKS = 5
 _PART = ".part"
@@ -138,7 +137,7 @@ class Downloader:
     async def _download_file(self, output: Output, part: Path, attempts: _Attempts) -> str:
         """Fetches until the file is whole; returns the URL that served it."""
         url, most_bytes, tries, links_left = output.url or "", 0, 0, _MAX_LINKS
-        now, patience_s = asyncio.get_running_loop().time, self._settings().download_patience_s
+        now, settings = asyncio.get_running_loop().time, self._settings()
         began = last_news = now()
         part.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -160,8 +159,10 @@ class Downloader:
                 reason = error.message
             if _size_of(part) > most_bytes:
                 most_bytes, last_news = _size_of(part), now()
-            pause, tries = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)], tries + 1
-            if now() + pause > (began + attempts.gone_patience_s if is_gone else last_news + patience_s):
+            pause = settings.download_retry_s[min(tries, len(settings.download_retry_s) - 1)]
+            tries += 1
+            patience_s = attempts.gone_patience_s if is_gone else settings.download_patience_s
+            if now() + pause > (began if is_gone else last_news) + patience_s:
                 raise _PermanentFailure(reason)
             attempts.on_retry(f"the file is not here yet: {reason}; trying again in {pause:g} s")
             await asyncio.sleep(pause)

@@ -41,9 +41,6 @@ from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
-LEASE_S = 20.0
-_HEARTBEAT_S = 5.0
-_OBSERVE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ class Worker:
         self._turn = asyncio.Lock()
         self._observers: dict[str, tuple[asyncio.Task[None], Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self.ended = EndedRuns(lambda service: self.runtime(service).finisher)
+        self.ended = EndedRuns(lambda service: self.runtime(service).finisher, lambda: writer.settings)
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -93,7 +90,8 @@ class Worker:
 
     def own(self, row: LedgerRow) -> LedgerRow:
         """Returns a new row with this process's lease on it, so that no other kernel takes it before it starts."""
-        return replace(row, lease_owner=self.owner, lease_until=utc_now() + timedelta(seconds=LEASE_S))
+        lease = timedelta(seconds=self.writer.settings.lease_s)
+        return replace(row, lease_owner=self.owner, lease_until=utc_now() + lease)
 
     def start(self, run: Run, prepared: Prepared, notebook_dir: Path) -> None:
         """Starts driving a run that was just planned."""
@@ -162,7 +160,7 @@ class Worker:
                         await self._take_over(run, notebook_dir)
                 if acquired or is_over:
                     return
-                await asyncio.sleep(_OBSERVE_S)
+                await asyncio.sleep(self.writer.settings.observe_s)
         except Exception as error:  # whatever it is, waiters must be woken
             await self._release_lease(run.id)
             run._complete(no_longer_followed(run, error))
@@ -229,7 +227,7 @@ class Worker:
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
         """Acquires or confirms the lease; False when another process holds the run or has finished it."""
-        if active.is_surely_held_by(self.owner, LEASE_S):
+        if active.is_surely_held_by(self.owner, self.writer.settings.lease_s):
             return not active.snapshot.state.is_final
         await self.writer.reinsert(active)
         ledger = self.writer.ledger
@@ -241,8 +239,8 @@ class Worker:
         return await self._acquire_lease(active.id)
 
     async def _acquire_lease(self, run_id: str) -> bool:
-        ledger = self.writer.ledger
-        return await self.writer.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), LEASE_S))
+        ledger, lease_s = self.writer.ledger, self.writer.settings.lease_s
+        return await self.writer.ledger_call(lambda: ledger.claim(run_id, self.owner, utc_now(), lease_s))
 
     async def _release_lease(self, run_id: str) -> None:
         """Releases the lease of a run, so that any process may take it over."""
@@ -332,13 +330,13 @@ class Worker:
     async def _heartbeat(self) -> None:
         ledger = self.writer.ledger
         while self._active:
-            await asyncio.sleep(_HEARTBEAT_S)
-            before, now = set(self._active), utc_now()
+            await asyncio.sleep(self.writer.settings.heartbeat_s)
+            before, now, lease_s = set(self._active), utc_now(), self.writer.settings.lease_s
             try:
-                held = await self.writer.ledger_call(partial(ledger.heartbeat, self.owner, now, LEASE_S))
+                held = await self.writer.ledger_call(partial(ledger.heartbeat, self.owner, now, lease_s))
                 asked = await self.writer.ledger_call(lambda: ledger.cancel_requests(self.owner))
                 for run_id in held & self._active.keys():
-                    self._active[run_id].held_until = now + timedelta(seconds=LEASE_S)
+                    self._active[run_id].held_until = now + timedelta(seconds=lease_s)
                 for run_id in before - held:
                     await self._reacquire_lease(run_id)
             except LedgerError as error:

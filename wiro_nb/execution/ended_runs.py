@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wiro_nb.config import Settings
 from wiro_nb.errors import DownloadFailed, WiroError, error_from_dict
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
 
 _log = logging.getLogger(__name__)
-LATE_PAUSES_S = (5.0, 30.0, 120.0)
 
 
 class EndedRuns:
@@ -22,10 +22,12 @@ class EndedRuns:
 
     Args:
         finisher_of: Gives what finalizes the runs of a service.
+        settings: Gives the present settings.
     """
 
-    def __init__(self, finisher_of: Callable[[str], Finisher]) -> None:
+    def __init__(self, finisher_of: Callable[[str], Finisher], settings: Callable[[], Settings]) -> None:
         self._finisher_of = finisher_of
+        self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
         self._completing: set[str] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -57,7 +59,7 @@ class EndedRuns:
 
     def complete_later(self, run: Run, notebook_dir: Path) -> None:
         """Starts asking for missing cost and files a few times, from a while after the run's end."""
-        self._begin(run, notebook_dir, LATE_PAUSES_S)
+        self._begin(run, notebook_dir, self._settings().late_checks_s)
 
     async def complete(self, runs: Sequence[tuple[Run, Path]], *, once: bool = False) -> None:
         """Starts asking at once for missing cost and files of runs, each given with its notebook's folder.
@@ -68,7 +70,7 @@ class EndedRuns:
         """
         for run, notebook_dir in runs:
             if once or run.id not in self._completing:
-                self._begin(run, notebook_dir, (0.0,) if once else (0.0, *LATE_PAUSES_S))
+                self._begin(run, notebook_dir, (0.0,) if once else (0.0, *self._settings().late_checks_s))
 
     async def close(self) -> None:
         """Cancels all requests and wakes the waiters."""

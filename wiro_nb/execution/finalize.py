@@ -27,7 +27,6 @@ from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-_LATE_OUTPUTS_S = (0.5, 1.0, 2.0, 4.0)
 _NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _MAX_CPU_TASKS = 2
 _MAX_UNFINISHED = 16
@@ -75,7 +74,7 @@ class Finisher:
 
     async def _with_outputs(self, active: ActiveRun, task: Task) -> Task:
         """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
-        for pause in _LATE_OUTPUTS_S:
+        for pause in self._writer.settings.late_outputs_s:
             if task.outputs:
                 break
             await asyncio.sleep(pause)

@@ -1,16 +1,16 @@
-"""Reads media files: type by content, size and length, a small poster, single frames.
+"""Reads media files: type by content, size and length, a small poster, frames and sound.
 
-Type and size are read with the standard library. Pictures need Pillow, and frames of a clip need PyAV too (both
+Type and size are read with the standard library. Pictures need Pillow, frames and sound need PyAV too (both
 come with the extra `sandbox`); without them posters are left out and nothing else is missed.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from importlib.util import find_spec
+from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 POSTER_WIDTH = 416
 POSTER_BYTES = 8 * 1024
 _HEAD_BYTES = 4096
-_UNKNOWN = MediaInfo(None, None, None, None, None)
 _FRAMES_TRIED = 48
 _DARK = 12
 """Mean luma (0..255) up to which a frame counts as black."""
+SAMPLE_RATE = 48_000
+_BLACK_LUMA, _GREY_CHROMA = 16, 128
 DECODE_ERRORS = (OSError, ValueError, EOFError, SyntaxError)
 """What PyAV (whose errors are also these) and Pillow raise for files they cannot read."""
 
@@ -46,20 +47,19 @@ def probe(path: Path) -> MediaInfo:
         OSError: The file cannot be read.
     """
     content_type = sniff_file(path)
-    if content_type.startswith("image/"):
-        with path.open("rb") as stream:
-            size = image_size(stream) or _pillow_size(path)
-        return MediaInfo(*size, None, None, None) if size else _UNKNOWN
-    if content_type in ("video/mp4", "video/quicktime"):
-        try:
-            found = probe_mp4(path)
-        except MediaError:
-            found = None
-        if found is not None:
-            return found
-    if content_type.startswith(("video/", "audio/")):
-        return _av_probe(path)
-    return _UNKNOWN
+    try:
+        if content_type.startswith("image/"):
+            with path.open("rb") as stream:
+                return MediaInfo(*(image_size(stream) or _pillow_size(path)))
+        if content_type in ("video/mp4", "video/quicktime"):
+            with suppress(MediaError):
+                if (found := probe_mp4(path)) is not None:
+                    return found
+        if content_type.startswith(("video/", "audio/")):
+            return _av_probe(path)
+    except (*DECODE_ERRORS, ImportError):
+        pass
+    return MediaInfo()
 
 
 def make_poster(path: Path, max_bytes: int = POSTER_BYTES) -> bytes | None:
@@ -73,18 +73,11 @@ def make_poster(path: Path, max_bytes: int = POSTER_BYTES) -> bytes | None:
         A JPEG at most 416 pixels wide, of the first frame near the start that is not black; None when the file
         has no picture, or when Pillow or (for clips) PyAV is not installed.
     """
-    content_type = sniff_file(path)
-    if not _installed("PIL"):
-        return None
+    read = {"video": _bright_frame, "image": _open_image}.get(sniff_file(path).partition("/")[0])
     try:
-        if content_type.startswith("video/"):
-            picture = _bright_frame(path) if _installed("av") else None
-        elif content_type.startswith("image/"):
-            picture = _open_image(path)
-        else:
-            picture = None
+        picture = read(path) if read is not None else None
         return None if picture is None else _small_jpeg(picture, max_bytes)
-    except DECODE_ERRORS:
+    except (*DECODE_ERRORS, ImportError):
         return None
 
 
@@ -122,7 +115,7 @@ def frame_at(path: Path, at_s: float) -> int:
     """
     require_decoder()
     shown, end_s = -1, 0.0
-    try:
+    with suppress(*DECODE_ERRORS):
         for number, decoded in enumerate(frames(path)):
             start_s = decoded.time or 0.0
             # Half a millisecond: times are typed with three digits at most.
@@ -130,8 +123,6 @@ def frame_at(path: Path, at_s: float) -> int:
                 return shown
             shown = number
             end_s = start_s + float(decoded.duration * decoded.time_base if decoded.duration else 0)
-    except DECODE_ERRORS:
-        pass
     if 0 <= at_s < end_s:
         return shown
     raise InvalidFile(
@@ -140,11 +131,6 @@ def frame_at(path: Path, at_s: float) -> int:
         name="at",
         value=at_s,
     )
-
-
-@cache
-def _installed(package: str) -> bool:
-    return find_spec(package) is not None
 
 
 def require_decoder() -> None:
@@ -175,40 +161,101 @@ def frames(path: Path) -> Iterator[Any]:
             yield from container.decode(track)
 
 
+def fitted_frames(path: Path, width: int, height: int, rate: Fraction, fps: Fraction) -> Iterator[Any]:
+    """Yields a clip's frames at another size and rate: with bars where the shape differs, repeated or left out.
+
+    Args:
+        path: The clip.
+        width: Pixels, even.
+        height: Pixels, even.
+        rate: Frames a second of the clip.
+        fps: Frames a second that are wanted.
+
+    Yields:
+        Arrays of planar YUV 4:2:0 of shape (height * 3 / 2, width).
+    """
+    made = 0
+    for number, decoded in enumerate(frames(path)):
+        picture = None
+        while Fraction(made) / fps < Fraction(number + 1) / rate:
+            picture = _fit(decoded, width, height) if picture is None else picture
+            made += 1
+            yield picture
+
+
+def _fit(decoded: Any, width: int, height: int) -> Any:
+    if (decoded.width, decoded.height) == (width, height):
+        return decoded.reformat(format="yuv420p").to_ndarray()
+    import numpy as np
+
+    scale = min(width / decoded.width, height / decoded.height)
+    wide, high = (
+        max(2, min(side, round(own * scale / 2) * 2))
+        for side, own in ((width, decoded.width), (height, decoded.height))
+    )
+    small = decoded.reformat(width=wide, height=high, format="yuv420p").to_ndarray()
+    left, top = (width - wide) // 4, (height - high) // 4  # of chroma, which has half the size of luma
+    right, bottom = (width - wide) // 2 - left, (height - high) // 2 - top
+    luma = np.pad(small[:high], ((2 * top, 2 * bottom), (2 * left, 2 * right)), constant_values=_BLACK_LUMA)
+    planes = small[high:].reshape(2, high // 2, wide // 2)
+    chroma = np.pad(planes, ((0, 0), (top, bottom), (left, right)), constant_values=_GREY_CHROMA)
+    return np.concatenate([luma, chroma.reshape(height // 2, width)])
+
+
+def read_sound(path: Path, count: int) -> Any:
+    """Returns the sound of a file as exactly this many samples: cut, or silent at the end, or silent throughout.
+
+    Args:
+        path: A clip or a sound file.
+        count: Samples at 48 kHz.
+
+    Returns:
+        An array of float samples of shape (2, count).
+    """
+    import av
+    import numpy as np
+
+    sound = np.zeros((2, count), np.float32)
+    at = 0
+    resampler = av.AudioResampler("fltp", "stereo", SAMPLE_RATE)
+    try:
+        with open_media(path) as container:
+            for decoded in container.decode(audio=0) if container.streams.audio else ():
+                if at >= count:
+                    break
+                for piece in resampler.resample(decoded):
+                    samples = piece.to_ndarray()[:, : count - at]
+                    sound[:, at : at + samples.shape[1]] = samples
+                    at += samples.shape[1]
+    except DECODE_ERRORS:
+        pass  # what could be read is kept
+    return sound
+
+
 def _find_frame(path: Path, index: int) -> Image | None:
     count, newest = 0, None
-    try:
-        for count, newest in enumerate(frames(path), start=1):
-            if count - 1 == index:
-                return _picture(newest)
-    except DECODE_ERRORS:
-        pass
-    if index == -1:
-        return None if newest is None else _picture(newest)
+    with suppress(*DECODE_ERRORS):
+        for decoded in frames(path):
+            count, newest = count + 1, decoded
+            if count == index + 1:
+                break
+    if newest is not None and index in (count - 1, -1):
+        picture: Image = newest.to_image()
+        return picture
     # Read again: keeping all frames of a long clip would fill the memory.
     return _find_frame(path, count + index) if -count <= index < 0 else None
 
 
 def _bright_frame(path: Path) -> Image | None:
+    from PIL import ImageStat
+
     first: Image | None = None
-    for number, decoded in enumerate(frames(path)):
-        picture = _picture(decoded)
-        first = first or picture
-        if _luma(picture) > _DARK:
+    for decoded in itertools.islice(frames(path), _FRAMES_TRIED):
+        picture: Image = decoded.to_image()
+        if ImageStat.Stat(picture.convert("L").resize((32, 32))).mean[0] > _DARK:
             return picture
-        if number >= _FRAMES_TRIED:
-            break
+        first = first or picture
     return first
-
-
-def _picture(decoded: Any) -> Image:
-    picture: Image = decoded.to_image()
-    return picture
-
-
-def _luma(picture: Image) -> float:
-    counts = picture.convert("L").resize((32, 32)).histogram()
-    return sum(level * count for level, count in enumerate(counts)) / (32 * 32)
 
 
 def _open_image(path: Path) -> Image:
@@ -227,40 +274,28 @@ def _small_jpeg(picture: Image, max_bytes: int) -> bytes:
         picture = Image.alpha_composite(page, picture.convert("RGBA")).convert("RGB")
     picture.thumbnail((POSTER_WIDTH, POSTER_WIDTH * 2))
     data = b""
-    for scale in (1.0, 0.75, 0.5, 0.35, 0.2):
+    for scale, quality in itertools.product((1.0, 0.75, 0.5, 0.35, 0.2), (80, 65, 50, 35, 22)):
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        resized = picture.resize(size) if scale < 1 else picture
-        for quality in (80, 65, 50, 35, 22):
-            with io.BytesIO() as stream:
-                resized.save(stream, "JPEG", quality=quality, optimize=True)
-                data = stream.getvalue()
-            if len(data) <= max_bytes:
-                return data
+        with io.BytesIO() as stream:
+            picture.resize(size).save(stream, "JPEG", quality=quality, optimize=True)
+            data = stream.getvalue()
+        if len(data) <= max_bytes:
+            break
     return data
 
 
-def _pillow_size(path: Path) -> tuple[int, int] | None:
-    if not _installed("PIL"):
-        return None
+def _pillow_size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
-    try:
-        with Image.open(path) as opened:
-            return opened.size
-    except DECODE_ERRORS:
-        return None
+    with Image.open(path) as opened:
+        return opened.size
 
 
 def _av_probe(path: Path) -> MediaInfo:
-    if not _installed("av"):
-        return _UNKNOWN
-    try:
-        with open_media(path) as container:
-            duration_s = container.duration / 1_000_000 if container.duration else None
-            if not container.streams.video:
-                return MediaInfo(None, None, duration_s, None, None)
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate) if stream.average_rate else None
-            return MediaInfo(stream.width or None, stream.height or None, duration_s, fps, stream.frames or None)
-    except DECODE_ERRORS:
-        return _UNKNOWN
+    with open_media(path) as container:
+        duration_s = container.duration / 1_000_000 if container.duration else None
+        if not container.streams.video:
+            return MediaInfo(duration_s=duration_s)
+        stream = container.streams.video[0]
+        fps = float(stream.average_rate) if stream.average_rate else None
+        return MediaInfo(stream.width or None, stream.height or None, duration_s, fps, stream.frames or None)

@@ -7,9 +7,10 @@ no other frame refers to it.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -17,8 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import InputError
-from wiro_nb.media.blending import SAMPLE_RATE, SoundWriter, blend, fitted_frames, read_sound
-from wiro_nb.media.decode import DECODE_ERRORS, frames, open_media, require_decoder
+from wiro_nb.media.decode import (
+    DECODE_ERRORS,
+    SAMPLE_RATE,
+    fitted_frames,
+    frames,
+    open_media,
+    read_sound,
+    require_decoder,
+)
 
 COPIED, ENCODED = "copied", "encoded again"
 _SAME_LUMA = 3.0
@@ -94,6 +102,10 @@ class JoinPlan:
         """How many frames the film has."""
         return sum(part.frames - part.dropped - part.blended for part in self.parts)
 
+    def samples(self, frames: int) -> int:
+        """Returns how many samples of sound so many frames last."""
+        return round(frames / self.fps * SAMPLE_RATE)
+
 
 def read_clip(path: Path) -> Clip:
     """Returns the facts of a clip.
@@ -161,16 +173,13 @@ def plan_join(
     """
     first, fps = clips[0], max(clip.rate for clip in clips)
     width, height = (max(2, side // 2 * 2) for side in (first.width, first.height))
-    faded = round(crossfade_s * fps)
-    seams = [*continues[1:], False]
-    is_last = [number == len(clips) - 1 for number in range(len(clips))]
     parts: list[Placed] = []
-    start = 0
-    for number, clip in enumerate(clips):
-        count = clip.frames if clip.rate == fps else _count(clip, fps)
-        dropped = int(seams[number] and count > 1)
-        blended = 0 if seams[number] or is_last[number] else faded
-        if count - dropped - blended - (parts[-1].blended if parts else 0) < 1:
+    start = blended_before = 0
+    for clip, is_continued in zip(clips, [*continues[1:], None], strict=True):  # None: it is the last one
+        count = math.ceil(clip.frames / clip.rate * fps)
+        dropped = 1 if is_continued and count > 1 else 0
+        blended = round(crossfade_s * fps) if is_continued is False else 0
+        if count - dropped - blended - blended_before < 1:
             raise InputError(
                 f"{clip.path.name} is {float(clip.frames / clip.rate):.3g} s long: too short for a crossfade of "
                 f"{crossfade_s:g} s",
@@ -178,12 +187,37 @@ def plan_join(
             )
         end = start + count - dropped
         parts.append(Placed(float(start / fps), float(end / fps), count, dropped, blended))
-        start = end - blended
+        start, blended_before = end - blended, blended
     reason = _why_not_copied(clips, parts, has_audio)
+    notes = []
+    for clip in clips:
+        if (clip.width, clip.height) != (width, height):
+            notes.append(f"{clip.path.name} is {clip.width} × {clip.height}: fitted into {width} × {height}.")
+        if clip.rate != fps:
+            notes.append(f"{clip.path.name} has {float(clip.rate):g} frames a second: shown at {float(fps):g}.")
     method = ENCODED if reason else COPIED
-    return JoinPlan(
-        tuple(clips), tuple(parts), method, reason, width, height, fps, _notes(clips, width, height, fps)
+    return JoinPlan(tuple(clips), tuple(parts), method, reason, width, height, fps, tuple(notes))
+
+
+def _why_not_copied(clips: Sequence[Clip], parts: Sequence[Placed], has_audio: bool) -> str:
+    first = clips[0]
+    checks = (
+        ("a crossfade blends frames", any(part.blended for part in parts)),
+        ("they have sound", any(clip.has_sound for clip in clips) and not has_audio),
+        ("their sizes differ", any((c.width, c.height) != (first.width, first.height) for c in clips)),
+        ("their rates differ", any(clip.rate != first.rate for clip in clips)),
+        ("their codecs differ", any((c.codec, c.header) != (first.codec, first.header) for c in clips)),
+        ("the frames of one are not evenly spaced", not all(clip.is_plain for clip in clips)),
+        ("their frames are ordered differently", any(clip.delay_s != first.delay_s for clip in clips)),
+        (
+            "other frames refer to the doubled one at a seam",
+            any(part.dropped and not clip.ends_alone for clip, part in zip(clips, parts, strict=True)),
+        ),
     )
+    return next((reason for reason, applies in checks if applies), "")
+
+
+# Writing -------------------------------------------------------------------------------------
 
 
 def write_join(
@@ -209,7 +243,21 @@ def write_join(
     work = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with av.open(str(work), "w", format="mp4", options=_OPTIONS) as container:
-            (_copy if plan.method == COPIED else _encode)(plan, container, audio, on_progress)
+            video = _add_video(plan, container)
+            sound: Iterator[list[Any]] = iter(())
+            if audio is not None or any(clip.has_sound for clip in plan.clips):
+                track = container.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
+                pieces = _own_sound(plan) if audio is None else [read_sound(audio, plan.samples(plan.frames))]
+                sound = _encode_sound(track, pieces)
+            part = 0
+            for done, number, packets in (_copy if plan.method == COPIED else _encode)(plan, video):
+                if audio is None and number >= part:  # the sound of a part stands beside its first frame
+                    container.mux(next(sound, []))
+                    part += 1
+                container.mux(packets)
+                on_progress(done, plan.frames)
+            for packets in sound:
+                container.mux(packets)
         work.replace(target)
     except DECODE_ERRORS as error:
         raise InputError(f"the clips cannot be joined: {error}", hint="wiro-nb verify CLIP") from None
@@ -217,100 +265,88 @@ def write_join(
         work.unlink(missing_ok=True)
 
 
-def _count(clip: Clip, fps: Fraction) -> int:
-    """Returns how many frames a clip has at another rate, as `fitted_frames` makes them."""
-    return -int(-(clip.frames / clip.rate * fps) // 1)
-
-
-def _notes(clips: Sequence[Clip], width: int, height: int, fps: Fraction) -> tuple[str, ...]:
-    notes = []
-    for clip in clips:
-        if (clip.width, clip.height) != (width, height):
-            notes.append(f"{clip.path.name} is {clip.width} × {clip.height}: fitted into {width} × {height}.")
-        if clip.rate != fps:
-            notes.append(f"{clip.path.name} has {float(clip.rate):g} frames a second: shown at {float(fps):g}.")
-    return tuple(notes)
-
-
-def _why_not_copied(clips: Sequence[Clip], parts: Sequence[Placed], has_audio: bool) -> str:
-    first = clips[0]
-    checks = (
-        ("a crossfade blends frames", any(part.blended for part in parts)),
-        ("they have sound", any(clip.has_sound for clip in clips) and not has_audio),
-        ("their sizes differ", any((c.width, c.height) != (first.width, first.height) for c in clips)),
-        ("their rates differ", any(clip.rate != first.rate for clip in clips)),
-        ("their codecs differ", any((c.codec, c.header) != (first.codec, first.header) for c in clips)),
-        ("the frames of one are not evenly spaced", not all(clip.is_plain for clip in clips)),
-        ("their frames are ordered differently", any(clip.delay_s != first.delay_s for clip in clips)),
-        (
-            "other frames refer to the doubled one at a seam",
-            any(part.dropped and not clip.ends_alone for clip, part in zip(clips, parts, strict=True)),
-        ),
-    )
-    return next((reason for reason, applies in checks if applies), "")
-
-
-def _copy(plan: JoinPlan, container: Any, audio: Path | None, on_progress: Callable[[int, int], object]) -> None:
+def _add_video(plan: JoinPlan, container: Any) -> Any:
     with open_media(plan.clips[0].path) as first:
-        stream = container.add_stream_from_template(first.streams.video[0])
-    sound = SoundWriter(container) if audio is not None else None
+        source = first.streams.video[0]
+        if plan.method == COPIED:
+            return container.add_stream_from_template(source)
+        stream = container.add_stream("libx264", rate=plan.fps, options=_ENCODING)
+        stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
+        stream.thread_count = 1
+        for name in ("color_range", "color_primaries", "color_trc", "colorspace"):  # as the first clip says it
+            setattr(stream.codec_context, name, getattr(source.codec_context, name))
+        return stream
+
+
+def _copy(plan: JoinPlan, stream: Any) -> Iterator[tuple[int, int, list[Any]]]:
+    """Yields the packets of each part, with the frames written by then and the part's number."""
     written = 0
-    for clip, part in zip(plan.clips, plan.parts, strict=True):
+    for number, (clip, part) in enumerate(zip(plan.clips, plan.parts, strict=True)):
         with open_media(clip.path) as source:
             packets = [item for item in source.demux(source.streams.video[0]) if item.size]
-            base = packets[0].time_base
-            begin = min(item.pts for item in packets)
-            offset = round(Fraction(written) / plan.fps / base) - begin
-            for packet in packets[: len(packets) - part.dropped]:
+            start = round(Fraction(written) / plan.fps / packets[0].time_base)
+            offset = start - min(item.pts for item in packets)
+            del packets[len(packets) - part.dropped :]
+            for packet in packets:
                 packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                 packet.stream = stream
-                container.mux(packet)
-        written += clip.frames - part.dropped
-        on_progress(written, plan.frames)
-    if sound is not None and audio is not None:
-        sound.write(read_sound(audio, _samples(plan.frames, plan.fps)), is_last=True)
+            written += clip.frames - part.dropped
+            yield written, number, packets
 
 
-def _encode(plan: JoinPlan, container: Any, audio: Path | None, on_progress: Callable[[int, int], object]) -> None:
+def _encode(plan: JoinPlan, stream: Any) -> Iterator[tuple[int, int, list[Any]]]:
+    """Yields the packets of each frame, with the frames encoded by then and the number of its part."""
     import av
 
-    stream = container.add_stream("libx264", rate=plan.fps, options=_ENCODING)
-    stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
-    stream.thread_count = 1
-    _keep_colours(plan.clips[0].path, stream.codec_context)
-    has_sound = audio is not None or any(clip.has_sound for clip in plan.clips)
-    sound = SoundWriter(container) if has_sound else None
-    sources = (
-        (fitted_frames(clip.path, plan.width, plan.height, clip.rate, plan.fps), part.dropped, part.blended)
-        for clip, part in zip(plan.clips, plan.parts, strict=True)
-    )
-    heard = -1
-    for count, (number, pixels) in enumerate(blend(sources)):
-        if sound is not None and audio is None and number > heard:
-            heard = number
-            _write_sound(plan, number, sound)
+    for count, (number, pixels) in enumerate(_blend(plan)):
         frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
         frame.pts, frame.time_base = count, 1 / plan.fps
-        container.mux(stream.encode(frame))
-        on_progress(count + 1, plan.frames)
-    container.mux(stream.encode())
-    if sound is not None and audio is not None:
-        sound.write(read_sound(audio, _samples(plan.frames, plan.fps)), is_last=True)
+        yield count + 1, number, stream.encode(frame)
+    yield plan.frames, -1, stream.encode()
 
 
-def _write_sound(plan: JoinPlan, number: int, sound: SoundWriter) -> None:
-    part = plan.parts[number]
-    piece = read_sound(plan.clips[number].path, _samples(part.frames - part.dropped, plan.fps))
-    sound.write(piece, overlap=_samples(part.blended, plan.fps), is_last=number == len(plan.parts) - 1)
+def _blend(plan: JoinPlan) -> Iterator[tuple[int, Any]]:
+    """Yields the frames of a film with the number of the part that each begins in."""
+    tail: list[Any] = []
+    for number, (clip, part) in enumerate(zip(plan.clips, plan.parts, strict=True)):
+        held: deque[Any] = deque()
+        pictures: Iterable[Any] = fitted_frames(clip.path, plan.width, plan.height, clip.rate, plan.fps)
+        for count, picture in enumerate(pictures):
+            if count < len(tail):
+                share = (count + 1) / (len(tail) + 1)
+                picture = (tail[count] * (1 - share) + picture * share + 0.5).astype(picture.dtype)
+            held.append(picture)
+            if len(held) > part.dropped + part.blended:
+                yield number, held.popleft()
+        tail = list(held)[: len(held) - part.dropped]
+        if not part.blended:
+            yield from ((number, picture) for picture in tail)
+            tail = []
 
 
-def _samples(frames: int, fps: Fraction) -> int:
-    return round(frames / fps * SAMPLE_RATE)
+def _own_sound(plan: JoinPlan) -> Iterator[Any]:
+    """Yields the sound of each part, blended into that of the next one where the frames are."""
+    import numpy as np
+
+    tail = np.zeros((2, 0), np.float32)
+    for clip, part in zip(plan.clips, plan.parts, strict=True):
+        sound = read_sound(clip.path, plan.samples(part.frames - part.dropped))
+        length, end = tail.shape[1], sound.shape[1] - plan.samples(part.blended)
+        share = np.linspace(0, 1, length, dtype=np.float32)
+        sound[:, :length] = tail * (1 - share) + sound[:, :length] * share
+        tail = sound[:, end:]
+        yield sound[:, :end]
 
 
-def _keep_colours(path: Path, context: Any) -> None:
-    """Sets how the colours are meant, as the first clip says it."""
-    with open_media(path) as container:
-        source = container.streams.video[0].codec_context
-        for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
-            setattr(context, name, getattr(source, name))
+def _encode_sound(stream: Any, pieces: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yields the packets of each piece of sound, at last those that the encoder held back."""
+    import av
+    import numpy as np
+
+    written = 0
+    for piece in pieces:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, written, Fraction(1, SAMPLE_RATE)
+        written += piece.shape[1]
+        yield stream.encode(frame)
+    yield stream.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from pathlib import Path
 
 import av
@@ -216,7 +217,8 @@ def test_frames_are_read_by_index_from_both_ends(clip: Path) -> None:
 def test_without_decoders_posters_are_left_out_and_frames_say_what_to_install(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "_installed", lambda package: False)
+    for package in ("av", "PIL"):
+        monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert decode.make_poster(clip) is None
     assert decode.probe(clip).frames == 8

@@ -31,7 +31,7 @@ PRELOADED = (
     "av",
     "numpy",
     "PIL.Image",
-    "wiro_nb.cli.parser",
+    "wiro_nb.cli",
     "wiro_nb.sandbox.engines.placeholder",
     "wiro_nb.sandbox.serve",
     "wiro_nb.session.manager",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from wiro_nb.cli.parser import build_parser
+from wiro_nb.cli import build_parser
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, Command
 from wiro_nb.sandbox.options import build_parser as build_sandbox_parser
 

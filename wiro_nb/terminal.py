@@ -50,6 +50,34 @@ def terminal_columns(stream: TextIO) -> int:
         return 0
 
 
+def fit_terminal(text: str, stream: TextIO) -> str:
+    """Returns text cut to one line of the terminal that a stream writes to; 80 columns where that is unknown."""
+    longest = (terminal_columns(stream) or 80) - 1
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+class StatusLine:
+    """One line on stderr that is rewritten in place; nothing is written where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+        self.is_terminal = sys.stderr.isatty()
+
+    def rewrite(self, text: str) -> None:
+        """Replaces the line (any thread)."""
+        if self.is_terminal and text != self.shown:
+            write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
+            write(f"\r\033[K{clean(fit_terminal(text, sys.stderr))}")
+            sys.stderr.flush()
+            self.shown = text
+
+    def close(self) -> None:
+        """Leaves the cursor on a line of its own."""
+        if self.shown and self.is_terminal:
+            print(file=sys.stderr, flush=True)
+            self.shown = ""
+
+
 class SafeStream:
     """A stream that removes control characters from what is printed.
 

@@ -23,7 +23,7 @@ from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.models import ModelInfo, form_output, models_output, unsent_output
 from wiro_nb.presentation.output import error_output
-from wiro_nb.presentation.reproduction import verify_output
+from wiro_nb.presentation.reproduction import Verified
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import runs_output
 from wiro_nb.provenance.embed import read_embedded
@@ -120,7 +120,7 @@ def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[s
     check_page(ModelInfo(schema, draw(), notes=(draw(),)).output().html)
     check_page(form_output(schema, draw()).html)
     findings = [Finding(level, draw(), draw(), draw()) for level in ("ok", "note", "problem")]
-    check_page(verify_output(findings).html)
+    check_page(Verified(findings).output().html)
     check_page(unsent_output(draw(), [(draw(), draw())], {draw(): [draw()]}, notes=[draw()]).html)
 
 

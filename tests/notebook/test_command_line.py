@@ -225,10 +225,10 @@ def test_a_reader_that_leaves_early_is_no_error(env: dict[str, str], tmp_path: P
 
 
 def test_every_command_explains_itself(shell: Shell) -> None:
-    from wiro_nb.cli.parser import COMMANDS
+    from wiro_nb.presentation.command_table import SHELL_COMMANDS
 
     listing = shell(["--help"]).stdout
-    for name in COMMANDS:
+    for name in SHELL_COMMANDS:
         assert re.search(rf"^    {name}\s", listing, re.MULTILINE)
     assert "Exit codes" in listing
 

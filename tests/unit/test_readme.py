@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from tests.reference_tables import README, REFERENCE, TABLES, rewrite
-from wiro_nb.cli.parser import COMMANDS as SHELL_COMMANDS
-from wiro_nb.cli.parser import build_parser
+from wiro_nb.cli import build_parser
 from wiro_nb.notebook.magic.magics import WiroMagics
-from wiro_nb.presentation.command_table import CELL, COMMANDS, STATUS, find_command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, SHELL_COMMANDS, STATUS, find_command
 
 PAGES = {path: path.read_text("utf-8") for path in (README, REFERENCE)}
 TEXT = "\n".join(PAGES.values())

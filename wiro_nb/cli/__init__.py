@@ -9,11 +9,20 @@ Exit codes: 0 done, 1 a run failed or was cancelled, 2 bad input, 3 service, net
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from importlib import import_module, metadata
+from typing import Any
+
+from wiro_nb.errors import InputError, WiroError
+from wiro_nb.presentation.command_table import SHELL_COMMANDS, find_command
+from wiro_nb.terminal import discard, safe_streams
 
 __all__ = ["main"]
+
+_EXITS = "Exit codes: 0 done, 1 run failed or cancelled, 2 bad input, 3 service, network or ledger"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,40 +34,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from wiro_nb.terminal import safe_streams
-
     with safe_streams():
-        return _run_command(list(sys.argv[1:] if argv is None else argv))
+        try:
+            code = _run_command(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()  # a reader that left early is no error here; at the interpreter's exit it is one
+            return code
+        except WiroError as error:
+            from wiro_nb.cli.output import report_error
+
+            return report_error(error)
+        except KeyboardInterrupt as stop:
+            if not stop.args:  # a command that waits for a run has printed which one continues
+                print("stopped; a run that was sent continues: wiro-nb runs", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            discard(sys.stdout)
+            return 141
+        finally:
+            _close_manager()
 
 
 def _run_command(words: list[str]) -> int:
-    from wiro_nb.cli.parser import build_parser, parse_words
-    from wiro_nb.errors import WiroError
-    from wiro_nb.terminal import discard
+    if words[:1] == ["sandbox"]:
+        from wiro_nb import sandbox
 
-    try:
-        if words[:1] == ["sandbox"]:
-            from wiro_nb import sandbox
-
-            return sandbox.main(words[1:])
-        arguments = parse_words(build_parser(), words)
-        module, _, function = arguments.handler.partition(":")
-        code = getattr(import_module(f"wiro_nb.cli.{module}"), function)(arguments) or 0
-        sys.stdout.flush()  # here a reader that left early is no error; at the interpreter's exit it would be one
-        return int(code)
-    except WiroError as error:
-        from wiro_nb.cli.output import report_error
-
-        return report_error(error)
-    except KeyboardInterrupt as stop:
-        if not stop.args:  # a command that waits for a run has printed which one continues
-            print("stopped; a run that was sent continues: wiro-nb runs", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        discard(sys.stdout)
-        return 141
-    finally:
-        _close_manager()
+        return sandbox.main(words[1:])
+    arguments = parse_words(words)
+    module, _, function = arguments.handler.partition(":")
+    return int(getattr(import_module(f"wiro_nb.cli.{module}"), function)(arguments) or 0)
 
 
 def _close_manager() -> None:
@@ -68,3 +71,69 @@ def _close_manager() -> None:
         for notice in session.get_manager().take_notices():
             print(notice, file=sys.stderr)
         session.close_manager()
+
+
+def parse_words(words: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line whose `name=value` settings may stand before, between and behind options.
+
+    Raises:
+        InputError: The command is one of the notebook's.
+        SystemExit: The line is wrong (2), or help was asked for (0); the message is printed.
+    """
+    parser = build_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2, "\na command is missing; the first one to try: wiro-nb demo\n")
+    magic = find_command(words[0])
+    if magic is not None and words[0] not in SHELL_COMMANDS:
+        raise InputError(f"{words[0]} is a command of notebooks; wiro-nb has none of that name", hint=magic.title)
+    arguments, rest = parser.parse_known_args(words)
+    is_setting = [not word.startswith("-") and "=" in word for word in rest]
+    if rest and not (hasattr(arguments, "values") and all(is_setting)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.values = [*arguments.values, *rest]
+    return arguments
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `wiro-nb` with every command."""
+    parser = argparse.ArgumentParser(
+        prog="wiro-nb",
+        description="Run generative-video models of the Wiro service, or of the free local sandbox.",
+        epilog=f"Without an account everything runs against the sandbox. {_EXITS}.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"wiro_nb {metadata.version('wiro_nb')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in SHELL_COMMANDS.items():
+        summary, handler = command["summary"], command.get("handler")
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[:1].upper()}{summary[1:]}.",
+            epilog=_EXITS,
+            allow_abbrev=False,
+            add_help=handler is not None,  # without a handler the command has a parser of its own
+        )
+        sub.set_defaults(handler=handler, service=None)
+        for argument in command.get("arguments", ()):
+            _add_argument(sub, **argument)
+    return parser
+
+
+def _add_argument(parser: argparse.ArgumentParser, name: str, **options: Any) -> None:
+    if "metavar" not in options:
+        options["action"] = "store_true"
+    if "type" in options:
+        options["type"] = _TYPES[options["type"]]
+    parser.add_argument(name, **options)
+
+
+def _read_count(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError("a whole number of up to nine digits")
+    return int(text)
+
+
+_TYPES = {"count": _read_count, "int": int, "float": float, "lower": str.lower}

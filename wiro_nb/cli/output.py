@@ -11,22 +11,22 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb import errors
-from wiro_nb.cli.parser import COMMANDS
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import fit_terminal, format_bar
-from wiro_nb.presentation.output import text_table
-from wiro_nb.terminal import clean, escape_controls, wrap_terminal
+from wiro_nb.presentation.command_table import SHELL_COMMANDS
+from wiro_nb.presentation.formatting import format_bar
+from wiro_nb.presentation.output import Displayable, text_table
+from wiro_nb.terminal import StatusLine, escape_controls, wrap_terminal
 
 if TYPE_CHECKING:
     from wiro_nb.session.manager import Manager
 
-_SHELL_COMMANDS = {
+_IN_A_SHELL = {
     "": "wiro-nb runs",
     "info": "wiro-nb schema",
     "use": "--service",
     "help": "wiro-nb --help",
     "download": "wiro-nb wait",
-    **{name: f"wiro-nb {name}" for name in COMMANDS},
+    **{name: f"wiro-nb {name}" for name in SHELL_COMMANDS},
 }
 """What a shell has in place of the magic commands; the others are for notebooks."""
 _SHELL_PHRASES = {
@@ -65,7 +65,7 @@ def as_shell(text: str) -> str:
     """Returns a text with the shell's commands in place of magics; other magics are marked as for a notebook."""
     for phrase, shell in _SHELL_PHRASES.items():
         text = text.replace(phrase, shell)
-    return _MAGIC.sub(lambda found: _SHELL_COMMANDS.get(found[1] or "", f"in a notebook: {found[0]}"), text)
+    return _MAGIC.sub(lambda found: _IN_A_SHELL.get(found[1] or "", f"in a notebook: {found[0]}"), text)
 
 
 def open_manager(arguments: argparse.Namespace) -> Manager:
@@ -100,40 +100,18 @@ def print_text(text: str) -> None:
     print(wrap_terminal(text, sys.stdout))
 
 
-def print_answer(value: Any, text: str, *, as_json: bool) -> None:
-    """Prints a value as JSON, or its text."""
+def print_answer(value: Any, shown: Displayable, *, as_json: bool) -> None:
+    """Prints a value as JSON, or the text of what a notebook displays."""
     if as_json:
         print_json(value)
     else:
-        print_text(text)
+        print_text(shown.output().text)
 
 
 def print_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> None:
     """Prints aligned columns; the last one may be long."""
     for row in text_table([heads, *rows]):
         print(wrap_terminal(row[2:], sys.stdout))
-
-
-class StatusLine:
-    """One line on stderr that is rewritten in place; nothing is written where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._shown = ""
-        self.is_terminal = sys.stderr.isatty()
-
-    def rewrite(self, text: str) -> None:
-        """Replaces the line (any thread)."""
-        if self.is_terminal and text != self._shown:
-            write = getattr(sys.stderr, "write_unfiltered", sys.stderr.write)
-            write(f"\r\033[K{clean(fit_terminal(text, sys.stderr))}")
-            sys.stderr.flush()
-            self._shown = text
-
-    def close(self) -> None:
-        """Leaves the cursor on a line of its own."""
-        if self._shown and self.is_terminal:
-            say("")
-            self._shown = ""
 
 
 class ProgressLine(StatusLine):
@@ -143,18 +121,38 @@ class ProgressLine(StatusLine):
         """Shows a snapshot (called on the I/O thread)."""
         if self.is_terminal:
             self.rewrite(format_bar(snapshot, sys.stderr))
-        else:
+        elif not snapshot.state.is_final:
             self._report_contact(snapshot)
 
     def _report_contact(self, snapshot: Snapshot) -> None:
         """Tells a log why nothing moves: a job may wait long for a service that is unreachable."""
-        if snapshot.state.is_final:
-            return
-        text = "Connected again." if self._shown else ""
+        text = "Connected again." if self.shown else ""
         if snapshot.state is RunState.UNCERTAIN:
             text = snapshot.message
         elif snapshot.lost_since is not None:
             text = f"Lost contact with {snapshot.service}. Trying again."
-        if text != self._shown:
+        if text != self.shown:
             say(f"Run {snapshot.short_id}: {text}")
-            self._shown = text
+            self.shown = text
+
+
+def completion(arguments: argparse.Namespace) -> None:
+    """Prints a completion script: `eval "$(wiro-nb completion bash)"`."""
+    cases = []
+    for name, command in SHELL_COMMANDS.items():
+        options = [item["name"] for item in command.get("arguments", ()) if item["name"].startswith("--")]
+        choices = [choice for item in command.get("arguments", ()) for choice in item.get("choices", ())]
+        cases.append(f'    {name}) words="{" ".join([*choices, *options, "--help"])}";;')
+    script = [
+        *(["autoload -U +X bashcompinit && bashcompinit"] if arguments.shell == "zsh" else []),
+        "_wiro_nb() {",
+        '  local words=""',
+        '  case "${COMP_WORDS[1]}" in',
+        *cases,
+        "  esac",
+        f'  [ "$COMP_CWORD" -eq 1 ] && words="{" ".join(SHELL_COMMANDS)}"',
+        '  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))',
+        "}",
+        "complete -o default -F _wiro_nb wiro-nb",
+    ]
+    print("\n".join(script))

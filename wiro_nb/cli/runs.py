@@ -7,7 +7,6 @@ import contextlib
 import sys
 import time
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.cli.output import (
@@ -23,15 +22,22 @@ from wiro_nb.cli.output import (
     say,
 )
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
+from wiro_nb.execution.request_rows import Origin
 from wiro_nb.ledger.state import RunState
-from wiro_nb.presentation.formatting import MAX_USD, parse_usd
+from wiro_nb.presentation.formatting import read_usd
+from wiro_nb.presentation.models import describe_request, format_estimate, preview_run
+from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run import run_text
+from wiro_nb.presentation.run_list import describe_filters, runs_in_state, runs_output
+from wiro_nb.provenance.find import find_settings
 from wiro_nb.provenance.made_by import made_by_notes
+from wiro_nb.reproduce import find_sources
+from wiro_nb.session.lineage import chain_text, tree
+from wiro_nb.session.submission import Batch
 from wiro_nb.terminal import escape_controls
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
 _POLL_S = 0.05
@@ -39,24 +45,24 @@ _POLL_S = 0.05
 
 def run(arguments: argparse.Namespace) -> int:
     """Sends one request, waits for it unless `--detach`, prints the files or the record."""
-    from wiro_nb.execution.request_rows import Origin
-    from wiro_nb.presentation.models import format_estimate, preview_run
-    from wiro_nb.session.submission import Batch
-
     manager = open_manager(arguments)
     prepared = manager.prepare(arguments.model, read_values(arguments.values, arguments.file))
     for note in prepared.notes:
         say(note)
     batch = Batch([prepared], Origin(kind="cli"), fresh=arguments.fresh)
     if arguments.dry_run:
-        print_answer(_forecast(manager, prepared), preview_run(manager, batch).text, as_json=arguments.json)
+        ((estimate, seconds),) = manager.prices.forecast([prepared])
+        low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
+        price = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
+        facts = {"service": manager.service_name, "price": price, "seconds": seconds}
+        forecast = {**describe_request(prepared), **facts}
+        print_answer(forecast, preview_run(manager, batch), as_json=arguments.json)
         return EXIT_DONE
-    limit = read_amount(arguments.max_cost)
-    out_dir = Path(arguments.out) if arguments.out else None
+    limit = read_max_cost(arguments)
     if manager.find_made(batch) == [None]:
         price = format_estimate(manager.prices.estimate(prepared), "free" if manager.choice.is_free else "")
         say(f"{prepared.schema.slug} on {manager.service_name}: {price}")
-    (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
+    (submission,) = manager.submit_many(batch, max_cost_usd=limit, out_dir=arguments.out)
     if not submission.is_new:
         report_reuse(submission.run)
     if arguments.detach:
@@ -77,20 +83,8 @@ def report_reuse(run: Run) -> None:
         say(f"Already under way as run {run.short_id}. To start another one: --fresh")
 
 
-def _forecast(manager: Manager, prepared: Prepared) -> dict[str, Any]:
-    """Returns a request that is not sent and its price as JSON data."""
-    from wiro_nb.presentation.models import describe_request
-
-    ((estimate, seconds),) = manager.prices.forecast([prepared])
-    low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
-    price = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
-    return {**describe_request(prepared), "service": manager.service_name, "price": price, "seconds": seconds}
-
-
 def runs(arguments: argparse.Namespace) -> None:
     """Lists runs of the ledger, newest first; or prints all of it as a backup."""
-    from wiro_nb.presentation.run_list import describe_filters, runs_in_state, runs_output
-
     manager = open_manager(arguments)
     if arguments.export:
         for line in manager.ledger.export_lines():
@@ -109,27 +103,26 @@ def runs(arguments: argparse.Namespace) -> None:
         print_text(runs_output(snapshots, where="in the ledger", filters=filters).text)
 
 
+def _find_run(arguments: argparse.Namespace) -> tuple[Manager, Run]:
+    manager = open_manager(arguments)
+    return manager, manager.get(arguments.run)
+
+
 def show(arguments: argparse.Namespace) -> None:
     """Shows one run of the ledger, and what it was made from."""
-    from wiro_nb.presentation.reproduction import tree_output
-    from wiro_nb.session.lineage import chain_text, tree
-
-    manager = open_manager(arguments)
-    handle = manager.get(arguments.run)
+    manager, handle = _find_run(arguments)
     if arguments.tree:
         found = tree(manager.ledger, handle.snapshot)
-        print_answer(found.to_dict(), tree_output(found, handle.id).text, as_json=arguments.json)
+        print_answer(found.to_dict(), tree_output(found, handle.id), as_json=arguments.json)
         return
     _report(handle, as_json=arguments.json)
-    chain = chain_text(manager.ledger, handle.snapshot)
-    if chain:
+    if chain := chain_text(manager.ledger, handle.snapshot):
         print(f"  made from  {chain}", file=sys.stderr if arguments.json else sys.stdout)
 
 
 def wait(arguments: argparse.Namespace) -> int:
     """Resumes a run and waits for it."""
-    manager = open_manager(arguments)
-    handle = manager.get(arguments.run)
+    manager, handle = _find_run(arguments)
     if handle.state is RunState.SUCCEEDED:
         _download_missing(handle)
     else:
@@ -139,8 +132,7 @@ def wait(arguments: argparse.Namespace) -> int:
 
 def cancel(arguments: argparse.Namespace) -> None:
     """Cancels a run that is waiting or running."""
-    manager = open_manager(arguments)
-    handle = manager.get(arguments.run)
+    manager, handle = _find_run(arguments)
     if handle.state.is_final:
         raise InputError(
             f"run {handle.short_id} has ended already ({handle.status}), so nothing was cancelled",
@@ -155,8 +147,6 @@ def cancel(arguments: argparse.Namespace) -> None:
 
 def attach(arguments: argparse.Namespace) -> int:
     """Takes a task of the service into the ledger and waits for it."""
-    from wiro_nb.execution.request_rows import Origin
-
     if not arguments.task.isdigit():
         raise InputError(f"a task id is digits only, not {arguments.task!r}", hint="wiro-nb attach TASK")
     manager = open_manager(arguments)
@@ -165,19 +155,15 @@ def attach(arguments: argparse.Namespace) -> int:
 
 def forget(arguments: argparse.Namespace) -> None:
     """Hides a run from the lists; its cost still counts, its files are kept."""
-    manager = open_manager(arguments)
-    handle = manager.get(arguments.run)
+    manager, handle = _find_run(arguments)
     manager.ledger.forget(handle.id)
     say(f"Removed run {handle.short_id} from the list. Its files are kept.")
     if arguments.json:
-        print_json(handle.record or _facts(handle))
+        print_json(_data_of(handle))
 
 
 def record(arguments: argparse.Namespace) -> None:
     """Prints the records of a source, one JSON value a line, or the settings that another program wrote."""
-    from wiro_nb.provenance.find import find_settings
-    from wiro_nb.reproduce import find_sources
-
     manager = open_manager(arguments)
     try:
         found = find_sources(manager, arguments.source, ignore_hash=arguments.force)
@@ -197,11 +183,7 @@ def record(arguments: argparse.Namespace) -> None:
 
 
 def _download_missing(handle: Run) -> None:
-    """Downloads the files of a finished run that are missing here.
-
-    Raises:
-        DownloadFailed: One is not available.
-    """
+    """Downloads the files of a finished run that are missing here. Raises as `Run.download`."""
     if handle.lacks_files:
         say(f"Some files are missing in {handle.folder}. Downloading them again at no cost.")
         handle.download()
@@ -238,7 +220,7 @@ def follow(handle: Run, *, as_json: bool) -> int:
 
 def _report(handle: Run, *, as_json: bool) -> int:
     if as_json:
-        print_json(handle.record or _facts(handle))
+        print_json(_data_of(handle))
     else:
         print_text(run_text(handle.snapshot))
         for note in made_by_notes(handle.record or {}):
@@ -251,8 +233,12 @@ def _report(handle: Run, *, as_json: bool) -> int:
     return exit_code(handle.state)
 
 
+def _data_of(handle: Run) -> dict[str, Any]:
+    """Returns the record of a run, or what is known while it has none."""
+    return handle.record or _facts(handle)
+
+
 def _facts(handle: Run) -> dict[str, Any]:
-    """What is known of a run that may have no record yet."""
     shot = handle.snapshot
     return {
         "run_id": handle.id,
@@ -267,6 +253,11 @@ def _facts(handle: Run) -> dict[str, Any]:
     }
 
 
+def read_max_cost(arguments: argparse.Namespace) -> Decimal | None:
+    """Returns the amount of `--max-cost` in US dollars, or None. Raises as `read_usd`."""
+    return read_usd(arguments.max_cost, "--max-cost", "--max-cost 0.50")
+
+
 def read_values(pairs: list[str], files: list[str]) -> dict[str, object]:
     """Reads `name=value` settings and `--file NAME=PATH` inputs.
 
@@ -276,33 +267,18 @@ def read_values(pairs: list[str], files: list[str]) -> dict[str, object]:
     values: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
+        if not (name and equals):
             raise InputError(f"{pair!r} is not name=value", hint='wiro-nb run MODEL prompt="a lighthouse" seed=7')
         if name in values:
             raise InvalidParameter(f"{name} is given twice; it takes one value", name=name)
         values[name] = value
     for pair in files:
-        name, equals, value = pair.partition("=")
-        if not equals or not name or not value:
-            raise InputError(
-                f"--file {pair!r} is not NAME=PATH", hint="wiro-nb run MODEL --file inputImage=photo.png"
-            )
+        name, _, path = pair.partition("=")
+        if not (name and path):
+            hint = "wiro-nb run MODEL --file inputImage=photo.png"
+            raise InputError(f"--file {pair!r} is not NAME=PATH", hint=hint)
         given = values.setdefault(name, [])
         if not isinstance(given, list):
             raise InvalidParameter(f"{name} is given twice", name=name)
-        given.append(value)
+        given.append(path)
     return values
-
-
-def read_amount(text: str | None) -> Decimal | None:
-    """Reads an amount of US dollars; None stays None.
-
-    Raises:
-        InputError: It is none.
-    """
-    if text is None:
-        return None
-    amount = parse_usd(text)
-    if amount is None:
-        raise InputError(f"--max-cost is an amount from 0 to {MAX_USD} USD, not {text!r}", hint="--max-cost 0.50")
-    return amount

@@ -12,7 +12,7 @@ from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.account import AccountStatus, Budget, Spent
-from wiro_nb.presentation.formatting import MAX_USD, format_count, format_size, parse_usd
+from wiro_nb.presentation.formatting import format_count, format_size, read_usd
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.redaction import SecretText, register_secret
 from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice
@@ -87,10 +87,7 @@ def set_budget(usd: Decimal | float | str | None) -> Budget:
     from wiro_nb.notebook.bridge import bridge
     from wiro_nb.notebook.live import open_views
 
-    amount = None if usd is None else parse_usd(usd)
-    if usd is not None and amount is None:
-        raise InputError(f"a budget is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="%wiro budget 2.00")
-    notebook = current_context().notebook
+    amount, notebook = read_usd(usd, "a budget", "%wiro budget 2.00"), current_context().notebook
     session.manager().ledger.set_budget(notebook, amount)
     bridge.send_budget(notebook, amount)
     for view in list(open_views):

@@ -20,6 +20,7 @@ from wiro_nb.notebook.context import current_context, current_shell
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.presentation.output import Output, message
+from wiro_nb.terminal import StatusLine
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -141,14 +142,10 @@ def wait_for(view: LiveView[Any]) -> None:
 
 def _wait_in_terminal(view: LiveView[Any]) -> None:
     """Waits with one moving line on stderr."""
-    width = 0
+    line = StatusLine()
 
     def draw(snapshot: Snapshot) -> None:
-        nonlocal width
-        text = format_bar(snapshot, sys.stderr)
-        sys.stderr.write("\r" + text.ljust(width))
-        sys.stderr.flush()
-        width = len(text)
+        line.rewrite(format_bar(snapshot, sys.stderr))
 
     stops = [run.on_change(draw) for run in view.runs]
     try:
@@ -158,8 +155,7 @@ def _wait_in_terminal(view: LiveView[Any]) -> None:
     finally:
         for stop in stops:
             stop()
-        sys.stderr.write("\r" + " " * width + "\r")
-        sys.stderr.flush()
+        line.rewrite("")
 
 
 def check_saved(runs: Iterable[Run]) -> None:

@@ -10,21 +10,19 @@ from typing import Any, Literal, overload
 from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
+from wiro_nb.notebook.compare import ComparisonView
 from wiro_nb.notebook.context import ExecutionContext, current_context
-from wiro_nb.notebook.display import finish
+from wiro_nb.notebook.display import finish, publish
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import session, source_text
-from wiro_nb.presentation.output import Displayable, Output
-from wiro_nb.presentation.reproduction import comparison_output, verify_output
+from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.presentation.run_list import RunList, runs_output
-from wiro_nb.reproduce import find_source, find_sources
-from wiro_nb.reproduce.compare import Comparison, Side, compare_sides, find_side, parent_side
-from wiro_nb.reproduce.replay import Replay, plan_rerun, refuse
-from wiro_nb.reproduce.verify import Finding
+from wiro_nb.reproduce import find_to_rerun
+from wiro_nb.reproduce.compare import Comparison, compare_sources
+from wiro_nb.reproduce.replay import Replay, confirm_replays, plan_rerun, refuse
 from wiro_nb.reproduce.verify import verify as check
-from wiro_nb.session.prices import confirm_total
 
 
 @overload
@@ -94,13 +92,11 @@ def plan(
         InvalidFile: With `all`: one of the runs cannot be sent.
     """
     manager, text, context = session.manager(), source_text(source), current_context()
-    options: dict[str, Any] = {"notebook": context.notebook, "ignore_hash": force}
-    found = find_sources(manager, text, **options) if all else [find_source(manager, text, **options)]
-    if not all and found[0].is_film:
+    found = find_to_rerun(manager, text, all=all, notebook=context.notebook, ignore_hash=force)
+    if found and found[0].is_film:
         raise InputError(
             f"{found[0].name} is a film of several runs", hint=f'%wiro rerun {text}, or wiro_nb.film("{text}")'
         )
-    found = [item for item in found if not item.is_film]  # its shots are runs of their own
     replays = [plan_rerun(manager, item, overrides, origin=origin_of(context, submit.kind)) for item in found]
     stopped = next((item for item in replays if item.prepared is None), None)
     if all and stopped is not None:
@@ -117,8 +113,7 @@ def confirm(replays: Sequence[Replay], yes: bool) -> str:
     Raises:
         ConfirmationNeeded: They are above the limits for sweeps, and `yes` is False.
     """
-    requests = [item.prepared for item in replays if item.prepared is not None]
-    return confirm_total(session.manager(), requests, session.preferences.limits(yes))
+    return confirm_replays(session.manager(), replays, session.preferences.limits(yes))
 
 
 def start(replay: Replay, options: SubmitOptions) -> Run:
@@ -166,76 +161,40 @@ class Compared:
 
     def __init__(self, found: Sequence[Comparison]) -> None:
         self.found = tuple(found)
-
-    @property
-    def is_same(self) -> bool:
-        """True when every output came out the same, at least frame by frame."""
-        return all(item.is_same for item in self.found)
+        self.is_same = all(item.is_same for item in found)
 
     def __repr__(self) -> str:
         return "\n".join(comparison_output(item).text for item in self.found)
 
     def _ipython_display_(self) -> None:
-        from wiro_nb.notebook.display import publish
-
         view = self._side_by_side()
         for item in self.found:
             publish(comparison_output(item, with_settings=view is None))
         if view is not None:
             publish(view.output())
 
-    def _side_by_side(self) -> Any | None:
+    def _side_by_side(self) -> ComparisonView | None:
         """Returns the clips in step, where this machine has the runs themselves."""
-        from wiro_nb.notebook.compare import ComparisonView
-
         runs = [self.found[0].left.run, *(item.right.run for item in self.found)]
-        known = [run for run in runs if run is not None]
-        if len(known) < len(runs) or len({run.id for run in known}) < len(known):
-            return None
-        return ComparisonView(known)
+        known = {run.id: run for run in runs if run is not None}
+        return ComparisonView(list(known.values())) if len(known) == len(runs) else None
 
 
-def compare(*sources: str | Path | Run) -> Compared:
+def compare(source: str | Path | Run, *others: str | Path | Run) -> Compared:
     """Compares runs, or what is left of them: which settings differ, and whether the clips are the same.
 
     Args:
-        *sources: Two to four runs, ids, clips, sidecars, `NOTEBOOK#RUN`; the first is compared with each other
-            one. One alone is compared with the run it was made from.
+        source: A run, id, clip, sidecar or `NOTEBOOK#RUN`; it is compared with each other one. Alone it is
+            compared with the run it was made from.
+        *others: Up to three more.
 
     Raises:
         UnknownRun, BadRecord: One of them is not there.
         MissingExtra: Files differ, and PyAV is not installed to look at their pictures.
     """
     manager, notebook = session.manager(choose=False), current_context().notebook
-
-    def side_of(source: str | Path | Run) -> Side:
-        named = source_text(source)
-        word = named if isinstance(source, str) else source
-        return find_side(manager, word, notebook=notebook)
-
-    sides = [side_of(source) for source in sources]
-    if len(sides) == 1:
-        sides.insert(0, parent_side(manager, sides[0]))
-    return Compared([compare_sides(sides[0], other) for other in sides[1:]])
-
-
-# Verifying ------------------------------------------------------------------------------------
-
-
-class Verified(Displayable):
-    """What verify saw.
-
-    Attributes:
-        findings: One by one. ok: True when none is a problem.
-    """
-
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        self.findings = tuple(findings)
-        self.ok = not any(item.level == "problem" for item in findings)
-
-    def output(self) -> Output:
-        """Returns the table of what is not well."""
-        return verify_output(self.findings)
+    sources = [source_text(item) for item in (source, *others)]
+    return Compared(compare_sources(manager, sources, notebook=notebook))
 
 
 def verify(*paths: str | Path) -> Verified:

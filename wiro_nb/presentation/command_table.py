@@ -1,9 +1,9 @@
-"""The table of `%wiro` commands in `magic_commands.toml`, from which parser, help and completion are made."""
+"""The tables of `%wiro` and `wiro-nb` commands, from which parsers, help and completion are made."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,26 +115,30 @@ class Command:
         return next((flag for flag in self.flags if flag.name == name), None)
 
 
-def _read_table() -> tuple[dict[str, Command], dict[str, Command]]:
-    """Reads what cells and the lines of a film are called by, and the commands behind `%wiro`, by name."""
-    table = tomllib.loads(Path(__file__).with_name("magic_commands.toml").read_text("utf-8"))
-    shared: Mapping[str, Mapping[str, Any]] = table["shared"]
-
-    def complete(items: Iterable[str | Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
-        return ({"name": item, **shared[item]} if isinstance(item, str) else dict(item) for item in items)
-
-    def read(name: str, facts: dict[str, Any]) -> Command:
-        arguments = tuple(Argument(**item) for item in complete(facts.pop("arguments", ())))
-        flags = tuple(Flag(**item) for item in complete(facts.pop("flags", ())))
-        return Command(name, arguments=arguments, flags=flags, **facts)
-
-    cells, commands = (
-        {name: read(name, facts) for name, facts in table[key].items()} for key in ("cells", "commands")
-    )
-    return cells, commands
+def _read_table(name: str) -> dict[str, Any]:
+    """Reads a table; a name in a list of arguments or options stands for the one that several commands share."""
+    table = tomllib.loads(Path(__file__).with_name(name).read_text("utf-8"))
+    shared = table.pop("shared")
+    for commands in table.values():
+        for facts in commands.values():
+            for key in facts.keys() & {"arguments", "flags"}:
+                facts[key] = [{"name": it, **shared[it]} if isinstance(it, str) else it for it in facts[key]]
+    return table
 
 
-_CELLS, _COMMANDS = _read_table()
+def _read_commands(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Command]:
+    found = {}
+    for name, facts in table.items():
+        arguments = tuple(Argument(**item) for item in facts.get("arguments", ()))
+        flags = tuple(Flag(**item) for item in facts.get("flags", ()))
+        found[name] = Command(name, **{**facts, "arguments": arguments, "flags": flags})
+    return found
+
+
+SHELL_COMMANDS: dict[str, dict[str, Any]] = _read_table("shell_commands.toml")["commands"]
+"""The commands of `wiro-nb` by name; `cli` makes its parser from them."""
+_MAGICS = _read_table("magic_commands.toml")
+_CELLS, _COMMANDS = _read_commands(_MAGICS["cells"]), _read_commands(_MAGICS["commands"])
 CELL, FILM, SHOT = (_CELLS[name] for name in ("cell", "film", "shot"))
 COMMANDS = tuple(_COMMANDS.values())
 

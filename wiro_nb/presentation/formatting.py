@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, TextIO
 
+from wiro_nb.errors import InputError
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.services.selection import LOCAL, SANDBOX, free_label
-from wiro_nb.terminal import terminal_columns
+from wiro_nb.terminal import fit_terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,23 @@ def parse_usd(typed: Decimal | float | str) -> Decimal | None:
     except InvalidOperation:
         return None
     return amount if amount.is_finite() and 0 <= amount <= MAX_USD else None
+
+
+def read_usd(typed: Decimal | float | str | None, name: str, example: str) -> Decimal | None:
+    """Returns an amount in US dollars; None stays None.
+
+    Args:
+        typed: As `parse_usd` takes it.
+        name: What the amount is called, for the error.
+        example: What to type in its place.
+
+    Raises:
+        InputError: It is no amount of money.
+    """
+    amount = None if typed is None else parse_usd(typed)
+    if typed is not None and amount is None:
+        raise InputError(f"{name} is an amount from 0 to {MAX_USD} USD, not {typed!r}", hint=example)
+    return amount
 
 
 def format_usd(amount_usd: Decimal) -> str:
@@ -232,11 +250,6 @@ def format_status(snapshot: Snapshot) -> str:
     """Returns the status, of a moving run with its percent: "Generating 60%"."""
     moving = snapshot.percent is not None and not snapshot.state.is_final
     return status_of(snapshot).label + (f" {snapshot.percent:.0f}%" if moving else "")
-
-
-def fit_terminal(text: str, stream: TextIO) -> str:
-    """Returns text cut to one line of the terminal that a stream writes to; 80 columns where that is unknown."""
-    return shorten(text, (terminal_columns(stream) or 80) - 1)
 
 
 def format_progress(snapshot: Snapshot) -> str:

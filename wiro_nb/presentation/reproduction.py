@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.formatting import DONE, FAILED, LOST, format_count, shorten, status_of
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
-from wiro_nb.presentation.output import Block, Output, card, heading, paragraphs, status_dot
+from wiro_nb.presentation.output import Block, Displayable, Output, card, heading, paragraphs, status_dot
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary
 from wiro_nb.reproduce.compare import Comparison, Difference
 from wiro_nb.reproduce.verify import Finding
@@ -80,22 +80,36 @@ def _branches(branch: Branch, wanted: str, depth: int) -> Iterator[tuple[Html, s
         yield from _branches(child, wanted, depth + 1)
 
 
-def verify_output(findings: Sequence[Finding]) -> Output:
-    """Returns what verify found: problems first, what is well only counted."""
-    count = Counter(item.level for item in findings)
-    title = f"{format_count(count['problem'], 'problem')} found" if count["problem"] else "No problem found"
-    about = f"{format_count(count['ok'], 'check')} passed, {format_count(count['note'], 'note')}"
-    order = sorted((item for item in findings if item.level != "ok"), key=lambda item: item.level != "problem")
-    shown, more = order[:_SHOWN], len(order) - _SHOWN
-    rows: list[list[Child]] = [
-        [(status_dot(_LEVELS[item.level]), item.level), item.where, item.message] for item in shown
-    ]
-    lines = tuple(f"  {item.level}  {item.where}: {item.message}" for item in order)
-    return card(
-        heading(title, about, status=FAILED if count["problem"] else DONE, text=f"{title.lower()}; {about}"),
-        Block(table(("", "where", "what"), rows) if rows else Html(""), lines),
-        paragraphs([f"and {more} more"] if more > 0 else []),
-    )
+class Verified(Displayable):
+    """What verify found.
+
+    Attributes:
+        findings: One by one.
+        ok: True when none is a problem.
+    """
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        self.ok = not any(item.level == "problem" for item in self.findings)
+
+    def output(self) -> Output:
+        """Returns a table with problems first; what is well is only counted."""
+        count = Counter(item.level for item in self.findings)
+        title = f"{format_count(count['problem'], 'problem')} found" if count["problem"] else "No problem found"
+        about = f"{format_count(count['ok'], 'check')} passed, {format_count(count['note'], 'note')}"
+        order = sorted(
+            (item for item in self.findings if item.level != "ok"), key=lambda item: item.level != "problem"
+        )
+        shown, more = order[:_SHOWN], len(order) - _SHOWN
+        rows: list[list[Child]] = [
+            [(status_dot(_LEVELS[item.level]), item.level), item.where, item.message] for item in shown
+        ]
+        lines = tuple(f"  {item.level}  {item.where}: {item.message}" for item in order)
+        return card(
+            heading(title, about, status=FAILED if count["problem"] else DONE, text=f"{title.lower()}; {about}"),
+            Block(table(("", "where", "what"), rows) if rows else Html(""), lines),
+            paragraphs([f"and {more} more"] if more > 0 else []),
+        )
 
 
 def _title_of(comparison: Comparison) -> str:

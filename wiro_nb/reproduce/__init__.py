@@ -137,6 +137,21 @@ def find_source(
     return found[0]
 
 
+def find_to_rerun(
+    manager: Manager,
+    source: str | Path,
+    *,
+    all: bool = False,
+    notebook: str | None = None,
+    ignore_hash: bool = False,
+) -> list[Source]:
+    """Finds the record that a source names; with `all` every run of it, but no films: their shots are runs."""
+    if not all:
+        return [find_source(manager, source, notebook=notebook, ignore_hash=ignore_hash)]
+    found = find_sources(manager, source, notebook=notebook, ignore_hash=ignore_hash)
+    return [item for item in found if not item.is_film]
+
+
 def record_of(row: LedgerRow) -> dict[str, Any]:
     """Returns a run's record; of one that has none yet, what the ledger knows of its request.
 

@@ -167,6 +167,21 @@ def parent_side(manager: Manager, side: Side) -> Side:
     return find_side(manager, str(parent["run_id"]))
 
 
+def compare_sources(
+    manager: Manager, sources: Sequence[str | Path | Run], *, notebook: str | None = None
+) -> list[Comparison]:
+    """Compares the first of these with each other one; one alone with the run it was made from.
+
+    Raises:
+        UnknownRun, BadRecord, InputError: As `find_side` and `parent_side`.
+        MissingExtra: As `compare_sides`.
+    """
+    first, *others = [find_side(manager, source, notebook=notebook) for source in sources]
+    if not others:
+        first, others = parent_side(manager, first), [first]
+    return [compare_sides(first, other) for other in others]
+
+
 def compare_sides(left: Side, right: Side) -> Comparison:
     """Compares the settings of two sides, and their outputs one by one.
 

@@ -7,7 +7,7 @@ addresses are taken from it as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,7 @@ from wiro_nb.schema.files import is_url, url_input
 from wiro_nb.schema.types import CHOICE_TYPES, changed_inputs
 from wiro_nb.services.catalogue import find_schema
 from wiro_nb.session.manager import Manager
+from wiro_nb.session.prices import Limits, confirm_total
 from wiro_nb.session.submission import Batch, Submission
 
 _LONGEST_URL = 200
@@ -330,6 +331,12 @@ def refuse(replay: Replay) -> InvalidParameter:
         name=blocking[0].parameter,
         problems=[{"name": item.parameter, "message": item.message, "near": []} for item in blocking],
     )
+
+
+def confirm_replays(manager: Manager, replays: Sequence[Replay], limits: Limits | None) -> str:
+    """Asks for confirmation before replays are sent together; arguments, value and errors as `confirm_total`."""
+    requests = [item.prepared for item in replays if item.prepared is not None]
+    return confirm_total(manager, requests, limits)
 
 
 def send(

@@ -16,6 +16,7 @@ from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
 from tests.unit.provenance.test_other_tools import make_picture
 from wiro_nb.provenance.record import add_hash, check_record
+from wiro_nb.session.prices import Limits
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_all_runs_are_told_together_and_many_want_a_yes(
     _, out, err = command("rerun", notebook, "--all", "--dry-run", "--json")
     assert [json.loads(line)["ready"] for line in out.splitlines()] == [True, True]
     assert "in all 2 runs, about $" in err
-    monkeypatch.setattr("wiro_nb.config.SWEEP_LIMIT_RUNS", 1)
+    monkeypatch.setattr("wiro_nb.cli.reproduce.Limits", lambda: Limits(runs=1))
     asked = sandbox.audit()["requests"]["Run"]
     code, out, err = command("rerun", notebook, "--all")
     assert (code, out) == (2, "")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
-from wiro_nb.cli.parser import build_parser
+from wiro_nb.cli import build_parser
 from wiro_nb.presentation.formatting import STATE_FILTERS
 
 

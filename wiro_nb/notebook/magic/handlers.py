@@ -19,7 +19,6 @@ from wiro_nb.notebook.magic.options import (
     cell_values,
     check_variable,
     evaluate_values,
-    read_amount,
     read_option,
     show_view,
     submit_options,
@@ -253,7 +252,7 @@ def _budget(parsed: Parsed) -> Any:
     text = parsed.arguments.get("USD")
     if text is None:
         return account.budget()
-    return account.set_budget(None if text.lower() == "none" else read_amount(text, "%wiro budget"))
+    return account.set_budget(None if text.lower() == "none" else text)
 
 
 def _help(parsed: Parsed) -> Any:

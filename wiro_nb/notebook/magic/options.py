@@ -6,7 +6,6 @@ import builtins
 import keyword
 import re
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -17,7 +16,7 @@ from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.parser import Expression, Parsed, fail, parse_body, read_settings
 from wiro_nb.notebook.run.submit import SubmitOptions
-from wiro_nb.presentation.formatting import MAX_USD, parse_usd
+from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis
 
@@ -83,9 +82,9 @@ def submit_options(parsed: Parsed) -> SubmitOptions:
     """Returns how runs are submitted.
 
     Raises:
-        UsageError: `--max-cost` is no amount.
+        InputError: `--max-cost` is no amount.
     """
-    limit = read_amount(parsed.option("max_cost"), "--max-cost")
+    limit = read_usd(parsed.option("max_cost"), "--max-cost", "--max-cost 0.50")
     return SubmitOptions("magic", fresh=parsed.has("fresh"), max_cost_usd=limit)
 
 
@@ -110,18 +109,6 @@ def check_variable(parsed: Parsed) -> None:
     shell = current_shell()
     if name is not None and (name.startswith("_") or (shell is not None and name in shell.user_ns_hidden)):
         fail(f"--as {name} would hide a name that IPython uses: choose another name")
-
-
-def read_amount(text: str | None, what: str) -> Decimal | None:
-    """Reads an amount of US dollars; None stays None.
-
-    Raises:
-        UsageError: It is none.
-    """
-    amount = None if text is None else parse_usd(text)
-    if text is not None and amount is None:
-        fail(f"{what} needs an amount from 0 to {MAX_USD} USD such as 0.50, not {text!r}")
-    return amount
 
 
 def read_option(parsed: Parsed, key: str, pattern: str, what: str) -> str | None:

@@ -16,7 +16,7 @@ from wiro_nb.ledger.state import RunOutput, RunState
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.context import ExecutionContext, injected_parameters
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import MAX_USD, parse_usd
+from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.submission import Batch
@@ -52,14 +52,7 @@ def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
     Raises:
         InputError: It is no amount of money.
     """
-    if usd is None:
-        return None
-    amount = parse_usd(usd)
-    if amount is None:
-        raise InputError(
-            f"max_cost_usd is an amount from 0 to {MAX_USD} USD, not {usd!r}", hint="max_cost_usd=0.50"
-        )
-    return amount
+    return read_usd(usd, "max_cost_usd", "max_cost_usd=0.50")
 
 
 def merge_inputs(inputs: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,10 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         ((estimate, seconds),) = manager.prices.forecast([prepared])
         low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
-        price = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
-        facts = {"service": manager.service_name, "price": price, "seconds": seconds}
-        forecast = {**describe_request(prepared), **facts}
-        print_answer(forecast, preview_run(manager, batch), as_json=arguments.json)
+        forecast = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
+        facts = {"service": manager.service_name, "price": forecast, "seconds": seconds}
+        print_answer({**describe_request(prepared), **facts}, preview_run(manager, batch), as_json=arguments.json)
         return EXIT_DONE
     limit = read_max_cost(arguments)
     if manager.find_made(batch) == [None]:

@@ -42,20 +42,19 @@ def make_rows(first: int, count: int) -> list[Any]:
 
 @cache
 def _pattern() -> Any:
-    from wiro_nb.execution.request_rows import Origin, plan_row
+    from wiro_nb.execution.requests import Origin, plan_row
     from wiro_nb.schema import find_bundled
     from wiro_nb.schema.values import prepare
+    from wiro_nb.services.selection import ServiceChoice
 
     schema = find_bundled(MODEL)
     assert schema is not None
     return plan_row(
         prepare(schema, {"prompt": "a lake at dawn", "seed": "7"}),
-        service="sandbox",
-        base_url="sandbox",
+        ServiceChoice("sandbox", "by a benchmark"),
         origin=Origin("notebook.ipynb", "cell", None, "python"),
         created=_START,
         out_folder=Path("/nowhere"),
-        scope="notebook.ipynb",
     )
 
 

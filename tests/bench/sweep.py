@@ -46,7 +46,7 @@ def main(count: int) -> None:
 
 def measure(count: int) -> list[str]:
     """Runs one sweep with its grid and returns the figures as lines."""
-    from wiro_nb.execution.request_rows import Origin
+    from wiro_nb.execution.requests import Origin
     from wiro_nb.notebook.sweep.view import SweepView
     from wiro_nb.session import close_manager, get_manager
     from wiro_nb.sweeps import Sweep

@@ -17,7 +17,7 @@ import pytest
 
 from tests.manager_tools import QUICK, WAN, find_made, submit, wait_for_stage
 from wiro_nb.config import data_dir, ledger_path
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.recovery import known_folders, rows_from_sidecars
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.provenance.record import add_hash

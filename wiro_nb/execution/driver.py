@@ -30,7 +30,7 @@ from wiro_nb.execution.download import Downloader
 from wiro_nb.execution.ended_runs import EndedRuns
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
-from wiro_nb.execution.request_rows import prepared_from_row
+from wiro_nb.execution.requests import prepared_from_row
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.submit import Submitter
 from wiro_nb.execution.tracker import Tracker

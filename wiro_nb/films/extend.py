@@ -12,7 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from wiro_nb.errors import NOTHING_SENT, InputError, WiroError
-from wiro_nb.execution.inputs import RUN_PREFIX
+from wiro_nb.execution.requests import RUN_PREFIX
 from wiro_nb.execution.run import Run
 from wiro_nb.media.decode import frame_at
 from wiro_nb.schema import bundled_models

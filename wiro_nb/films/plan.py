@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, InputError, UnknownRun
-from wiro_nb.execution.inputs import RUN_PREFIX
-from wiro_nb.execution.request_rows import Origin, notebook_dir_of
+from wiro_nb.execution.requests import RUN_PREFIX, Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.files import safe_name
 from wiro_nb.films.extend import SHOT_NAME, Shot, ordered, require_picture_input
@@ -241,7 +240,7 @@ def plan_rebuild(
         UnknownModel, InvalidParameter, InvalidFile: A shot cannot be made as it was.
     """
     origin = origin or Origin()
-    film, folder = source.record["film"], notebook_dir_of(origin.notebook)
+    film, folder = source.record["film"], origin.folder
     shots = _read_shots(manager, source, folder)
     title = str(film.get("title") or Path(source.name).stem)
     plan = plan_film(manager, shots, title=f"{title} again", origin=origin, fresh=fresh)

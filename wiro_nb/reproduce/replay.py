@@ -15,7 +15,7 @@ from typing import Any
 
 from wiro_nb.config import data_dir
 from wiro_nb.errors import InvalidFile, InvalidParameter, UnknownModel
-from wiro_nb.execution.request_rows import Origin, notebook_dir_of
+from wiro_nb.execution.requests import Origin
 from wiro_nb.files import safe_name
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.redaction import MASK, redact
@@ -296,7 +296,7 @@ def plan_rerun(
     """
     origin = origin or Origin()
     schema = _present_schema(manager, source.record)
-    replay = plan_source(manager, source, schema, overrides, notebook_dir_of(origin.notebook))
+    replay = plan_source(manager, source, schema, overrides, origin.folder)
     replay = replace(replay, notes=(*replay.notes, *weights_notes(source.record, manager.service_name)))
     if not replay.is_ready:
         return replay

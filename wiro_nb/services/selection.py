@@ -62,6 +62,11 @@ class ServiceChoice:
         return self.name in FREE_SERVICES
 
     @property
+    def recorded_url(self) -> str:
+        """The address in records and ledger; the real port of a free service changes with each start."""
+        return "http://127.0.0.1/v1" if self.is_free else self.base_url
+
+    @property
     def label(self) -> str:
         """The service as a heading names it."""
         return f"{self.name}, free" if self.is_free else self.name

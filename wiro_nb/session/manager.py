@@ -20,8 +20,7 @@ from wiro_nb.config import Settings, cache_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
 from wiro_nb.execution.active_run import StateWriter, session_closed_error
 from wiro_nb.execution.driver import Worker
-from wiro_nb.execution.inputs import resolve_inputs
-from wiro_nb.execution.request_rows import Origin, notebook_dir_of
+from wiro_nb.execution.requests import Origin, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
@@ -115,7 +114,7 @@ class Manager:
             UnknownModel, InvalidParameter, InvalidFile.
         """
         schema = self.schema(model)
-        folder = notebook_dir_of(origin.notebook) if origin is not None else None
+        folder = origin.folder if origin is not None else None
         return prepare(schema, resolve_inputs(schema, values, find_run=self.get, folder=folder))
 
     # Runs ------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ class Manager:
         """
         own = self._get_worker().own
         planned = self._planner.plan(batch, own, max_cost_usd=max_cost_usd, out_dir=out_dir)
-        return [self._start_or_resume(row, request, batch.notebook_dir) for row, request in planned]
+        return [self._start_or_resume(row, request, batch.origin.folder) for row, request in planned]
 
     def find_made(self, batch: Batch) -> list[Run | None]:
         """Returns for each request the run that already answers it: done, under way or uncertain; or None.

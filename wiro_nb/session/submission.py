@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.config import Settings, data_dir
 from wiro_nb.errors import NOTHING_SENT, ConfigError, InputError, NotAccessible, WiroError
-from wiro_nb.execution.inputs import store_inputs
-from wiro_nb.execution.request_rows import FREE_BASE_URL, Origin, notebook_dir_of, plan_row, scope_of
+from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, store_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import Reuse
@@ -108,11 +107,6 @@ class Batch:
     is_rerun: bool = False
     exclude: frozenset[str] = frozenset()
 
-    @property
-    def notebook_dir(self) -> Path:
-        """The folder clips are saved beside; raises as `notebook_dir_of`."""
-        return notebook_dir_of(self.origin.notebook)
-
     def plan(self, ledger: Ledger, choice: ServiceChoice, out_folder: Path) -> list[LedgerRow]:
         """Returns an intent to run for each request; none is written.
 
@@ -121,17 +115,13 @@ class Batch:
             choice: The service.
             out_folder: Folder of all runs' folders.
         """
-        scope = scope_of(self.origin.notebook, self.notebook_dir)
         return [
             plan_row(
                 request,
-                service=choice.name,
-                base_url=choice.base_url,
+                choice,
                 origin=self.origin,
                 created=datetime.now(UTC),
                 out_folder=out_folder,
-                scope=scope,
-                account=choice.account,
                 parent=find_parent(ledger, request, self.parents[place] if self.parents else None),
                 sweep_id=self.sweep_id,
                 sweep_point=None if self.sweep_id is None else place,
@@ -203,7 +193,7 @@ class Planner:
         Raises:
             WiroError: As `Manager.submit`; then nothing was written.
         """
-        ledger, settings, notebook_dir = self._ledger(), self._settings(), batch.notebook_dir
+        ledger, settings, notebook_dir = self._ledger(), self._settings(), batch.origin.folder
         out_folder = out_folder_of(notebook_dir, out_dir or settings.out_dir)
         plans = batch.plan(ledger, self._services.choice, out_folder)
         rows = list(ledger.answer_plans(plans, batch.reuse()))
@@ -289,8 +279,7 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
         origin: Where it was asked for.
         out_dir: Folder of all runs' folders, relative to the notebook's, or absolute.
     """
-    base_url = FREE_BASE_URL if choice.is_free else choice.base_url
-    owner = ledger.find_task(choice.name, base_url, task.id)
+    owner = ledger.find_task(choice.name, choice.recorded_url, task.id)
     lost = _find_uncertain(ledger, task, choice.name) if owner is None else None
     if lost is not None:
         row = ledger.mark_submitted(lost.run_id, task.id, task.token, lost.submitting_at)
@@ -298,7 +287,7 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
         # Given up here (the service did not know it for a while), and alive there.
         row = ledger.repair(owner.run_id, RunState.SUBMITTED, "the service knows its task after all")
     else:
-        row = ledger.insert_attached(_row_of_task(task, choice, base_url, origin, out_dir))
+        row = ledger.insert_attached(_row_of_task(task, choice, origin, out_dir))
     if row.cancel_at is not None and not row.state.is_final:
         row = ledger.amend(row.run_id, cancel_at=None)  # to attach a task is to want it
     return row
@@ -317,7 +306,7 @@ def _find_uncertain(ledger: Ledger, task: Task, service: str) -> LedgerRow | Non
     return None
 
 
-def _row_of_task(task: Task, choice: ServiceChoice, base_url: str, origin: Origin, out_dir: str) -> LedgerRow:
+def _row_of_task(task: Task, choice: ServiceChoice, origin: Origin, out_dir: str) -> LedgerRow:
     model = task.model or "unknown/unknown"
     try:
         schema = find_bundled(model) or free_form_schema(model)
@@ -326,19 +315,14 @@ def _row_of_task(task: Task, choice: ServiceChoice, base_url: str, origin: Origi
     parameters: dict[str, WireValue] = {
         name: value for name, value in task.parameters.items() if isinstance(value, (str, int, float, list, dict))
     }
-    notebook_dir = notebook_dir_of(origin.notebook)
-    out_folder = out_folder_of(notebook_dir, out_dir)
-    scope = scope_of(origin.notebook, notebook_dir)
-    make_folder(out_folder, scope)
+    out_folder = out_folder_of(origin.folder, out_dir)
+    make_folder(out_folder, origin.scope)
     row = plan_row(
         Prepared(schema, parameters, {}, None),
-        service=choice.name,
-        base_url=base_url,
+        choice,
         origin=origin,
         created=task.created or datetime.now(UTC),
         out_folder=out_folder,
-        scope=scope,
-        account=choice.account,
     )
     return replace(
         row,

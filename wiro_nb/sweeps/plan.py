@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
-from wiro_nb.execution.inputs import resolve_inputs
-from wiro_nb.execution.request_rows import Origin, notebook_dir_of
+from wiro_nb.execution.requests import Origin, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
@@ -99,7 +98,7 @@ def plan_sweep(
     schema = manager.schema(model)
     given = [make_axis(name, values) for name, values in grid.items()] if isinstance(grid, Mapping) else grid
     axes = check_axes(schema, given, fixed, zipped=zipped)
-    folder = notebook_dir_of(origin.notebook)
+    folder = origin.folder
 
     def resolve(values: Mapping[str, object]) -> dict[str, object]:
         return resolve_inputs(schema, values, find_run=manager.get, folder=folder)

@@ -15,7 +15,7 @@ from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
 from wiro_nb.execution.active_run import ActiveRun, utc_now
 from wiro_nb.execution.follow import Follower
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.run import run_text

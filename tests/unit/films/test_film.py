@@ -11,7 +11,7 @@ import pytest
 
 from tests.manager_tools import VACE, WAN, wait_for
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, InvalidParameter, RunFailed, WiroError
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.extend import ordered, read_shots
 from wiro_nb.films.plan import FilmPlan, FilmTarget, confirm, plan_film

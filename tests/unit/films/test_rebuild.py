@@ -13,7 +13,7 @@ import pytest
 from tests.manager_tools import VACE, WAN
 from wiro_nb.cli import main
 from wiro_nb.errors import InputError
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.extend import read_shots
 from wiro_nb.films.plan import FilmTarget, plan_film, plan_rebuild

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wiro_nb.errors import UnknownRun
-from wiro_nb.execution.inputs import read_run_text
+from wiro_nb.execution.requests import read_run_text
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.form.layout import plan_form
 from wiro_nb.notebook.widgets.fields import FileField

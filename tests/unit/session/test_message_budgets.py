@@ -24,12 +24,13 @@ from wiro_nb.api.transport import HttpTransport
 from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
-from wiro_nb.execution.request_rows import Origin, plan_row
+from wiro_nb.execution.requests import Origin, plan_row
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.run.display import static_output
 from wiro_nb.provenance.record import canonical_json
+from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.manager import Manager
 
 PATIENT = replace(QUICK, catch_up_s=60, safety_poll_s=60)
@@ -230,12 +231,10 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
     monkeypatch.setattr("wiro_nb.execution.active_run.time", SimpleNamespace(monotonic=lambda: 1000.0))
     row = plan_row(
         manager.prepare(WAN, {"prompt": "a cat"}),
-        service="sandbox",
-        base_url="sandbox",
+        ServiceChoice("sandbox", "by a test"),
         origin=Origin(),
         created=datetime.now(UTC),
         out_folder=Path(),
-        scope="*",
     )
 
     class Controller:

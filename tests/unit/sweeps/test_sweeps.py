@@ -26,7 +26,7 @@ from wiro_nb.errors import (
     RunFailed,
     UnknownRun,
 )
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits, confirm_plan, describe_plan, total_of

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroError
-from wiro_nb.execution.inputs import resolve_inputs
+from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook.bridge import FormResults, bridge
 from wiro_nb.notebook.context import ExecutionContext, current_context

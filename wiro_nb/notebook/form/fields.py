@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets
 
 from wiro_nb.errors import WiroError
-from wiro_nb.execution.inputs import read_run_text, resolve_inputs
+from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
 from wiro_nb.media.decode import make_poster

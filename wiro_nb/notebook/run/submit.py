@@ -9,8 +9,7 @@ from itertools import chain
 from typing import Any
 
 from wiro_nb.errors import InputError
-from wiro_nb.execution.inputs import read_run_text
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin, read_run_text
 from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
 from wiro_nb.ledger.state import RunOutput, RunState
 from wiro_nb.notebook.bridge import bridge

@@ -20,7 +20,7 @@ from wiro_nb.cli.output import (
 )
 from wiro_nb.cli.runs import follow, read_max_cost, read_values, report_reuse
 from wiro_nb.errors import InputError
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.film_file import find_parts, join_parts
 from wiro_nb.films.plan import plan_rebuild

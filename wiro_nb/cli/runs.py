@@ -22,7 +22,7 @@ from wiro_nb.cli.output import (
     say,
 )
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
-from wiro_nb.execution.request_rows import Origin
+from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.presentation.models import describe_request, format_estimate, preview_run

@@ -26,7 +26,7 @@ def test_a_notebook_brings_its_budget_which_is_changed_and_taken_out_again(open_
     notebook.run_all()
     notebook.execute(
         "from wiro_nb.notebook.bridge import bridge\n"
-        "from wiro_nb.notebook.context import current_context\n"
+        "from wiro_nb.notebook.session import current_context\n"
         "bridge.open(current_context().notebook)"
     )
     notebook.wait_for_answer(

@@ -10,9 +10,8 @@
     models       the model browser
     widgets/     the anywidgets; their scripts and styles are in static/
     extension    `%load_ext` and `%unload_ext`
-    context      where the code runs: live kernel, headless kernel, terminal, plain Python
     display      displaying outputs, and waiting in the running cell
-    session      the state of this kernel
+    session      where the code runs (live or headless kernel, terminal, plain Python), and the kernel's state
 
 IPython, ipywidgets and anywidget are imported at first use.
 """

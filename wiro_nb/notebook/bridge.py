@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.ledger.rows import read_money
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
 from wiro_nb.provenance.notebooks import pick_newer
 

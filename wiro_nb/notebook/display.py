@@ -16,8 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from wiro_nb.errors import DownloadFailed
-from wiro_nb.notebook.context import current_context, current_shell
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, current_shell, session
 from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.terminal import StatusLine

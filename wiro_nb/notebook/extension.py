@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.magic.magics import WiroMagics
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.command_table import CELL, FILM
 from wiro_nb.presentation.formatting import format_count
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wiro_nb.notebook import display
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import WiroError
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.bridge import FormResults
-from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import publish, with_view_of
 from wiro_nb.notebook.run.display import read_posters
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import ExecutionContext, current_context, session
 from wiro_nb.presentation.models import (
     ModelInfo,
     estimate_default,

@@ -11,12 +11,11 @@ from wiro_nb.config import ANY_NOTEBOOK
 from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook.compare import ComparisonView
-from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import finish, publish
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import session, source_text
+from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
 from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.presentation.run_list import RunList, runs_output
 from wiro_nb.reproduce import find_to_rerun

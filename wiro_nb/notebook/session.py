@@ -1,27 +1,169 @@
-"""The state of this kernel: preferences, the latest run, notices, cached schemas; and lookup of runs by name.
+"""The kernel: where its code runs, and its state: preferences, the latest run, notices, known schemas.
 
-There is one object a process, as one process is one kernel. It makes the manager at first use and sets its
+A headless runner (nbclient, papermill, nbconvert, nbval, Voila) executes cells with `allow_stdin`
+false; live front ends send true. That one field of the request decides, and `WIRO_HEADLESS` (1 or 0)
+overrides it. Facts are read at every use: one kernel can be driven by both, one after the other.
+
+There is one `session` a process, as one process is one kernel. It makes the manager at first use and sets its
 preferences; nothing heavy is imported before that.
 """
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import os
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, Settings, ledger_path
+from wiro_nb.config import ANY_NOTEBOOK, SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD, Settings, ledger_path
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.ids import SHORT_LENGTH
-from wiro_nb.notebook.context import ExecutionContext, current_context, current_shell
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
     from wiro_nb.schema.types import ModelSchema
     from wiro_nb.session.manager import Manager
     from wiro_nb.session.prices import Limits
+
+_INJECTED_HEAD = "# Parameters\n"
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
+
+Kind = Literal["plain", "terminal", "kernel-live", "kernel-headless"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionContext:
+    """Facts of the present request.
+
+    Attributes:
+        kind: "plain" (no IPython), "terminal", "kernel-live" or "kernel-headless".
+        notebook: Absolute path of the notebook; where no front end gives it, the kernel's folder and `*`, so
+            that runs of one folder belong together; None in plain Python.
+        cell_id: Id of the running cell, or None.
+        source_sha256: Hash of the running cell's text, or None.
+        execution_id: The same within one execution of a cell, and for no other.
+    """
+
+    kind: Kind
+    notebook: str | None = None
+    cell_id: str | None = None
+    source_sha256: str | None = None
+    execution_id: str | None = None
+
+    @property
+    def is_headless(self) -> bool:
+        """True when a cell must wait for its runs and failures must raise."""
+        return self.kind == "kernel-headless"
+
+    @property
+    def is_live(self) -> bool:
+        """True when a user watches the notebook, so widgets and later updates are seen."""
+        return self.kind == "kernel-live"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in outputs start from."""
+        return Path.cwd() if self.notebook is None else Path(self.notebook).parent
+
+
+def current_shell() -> Any | None:
+    """Returns the running IPython shell, or None. Never imports IPython by itself."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()
+
+
+def current_context(shell: Any | None = None) -> ExecutionContext:
+    """Returns the facts of the present request.
+
+    Args:
+        shell: The IPython shell; None asks IPython.
+    """
+    shell = shell if shell is not None else current_shell()
+    if shell is None:
+        return ExecutionContext("plain")
+    if getattr(shell, "kernel", None) is None:
+        inputs = getattr(shell, "user_ns", {}).get("In")
+        source = _sha256(inputs[-1]) if isinstance(inputs, list) and inputs else None
+        execution_id = f"in-{getattr(shell, 'execution_count', 0)}"
+        return ExecutionContext("terminal", _folder_identity(), None, source, execution_id)
+    get_parent = getattr(shell, "get_parent", None)
+    parent = get_parent() if get_parent is not None else None
+    parent = parent if isinstance(parent, Mapping) else {}
+    kind: Kind = "kernel-headless" if _is_headless(parent) else "kernel-live"
+    code = parent.get("content", {}).get("code") if _is_execute(parent) else None
+    message_id = parent.get("header", {}).get("msg_id")
+    cell_id = parent.get("metadata", {}).get("cellId")
+    cell_id = cell_id if isinstance(cell_id, str) and cell_id else None
+    return ExecutionContext(kind, _notebook(shell, kind), cell_id, _sha256(code), message_id)
+
+
+def injected_parameters() -> dict[str, Any] | None:
+    """Returns what papermill put into the running notebook, by name, or None when it put in nothing.
+
+    A kernel does not get the notebook's metadata, so the injected cell is recognised by its first line. Names that
+    may hold a secret are left out, because records travel with the clips.
+    """
+    shell = current_shell()
+    inputs = getattr(shell, "user_ns", {}).get("In")
+    if not isinstance(inputs, list):
+        return None
+    source = next((text for text in reversed(inputs) if str(text).startswith(_INJECTED_HEAD)), None)
+    if source is None:
+        return None
+    try:
+        statements = ast.parse(source).body
+        given = {
+            statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+    except (SyntaxError, ValueError):
+        return None  # a cell of the user's own that only begins like an injected one
+    return {name: value for name, value in given.items() if not _SECRET_NAME.search(name)} or None
+
+
+def _is_execute(parent: Mapping[str, Any]) -> bool:
+    return bool(parent.get("header", {}).get("msg_type") == "execute_request")
+
+
+def _is_headless(parent: Mapping[str, Any]) -> bool:
+    override = os.environ.get("WIRO_HEADLESS", "").strip()
+    if override in ("0", "1"):
+        return override == "1"
+    return bool(_is_execute(parent) and parent.get("content", {}).get("allow_stdin") is False)
+
+
+def _notebook(shell: Any, kind: Kind) -> str | None:
+    if named := os.environ.get("WIRO_NOTEBOOK"):
+        return str(Path(named).absolute())
+    vscode = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
+    if isinstance(vscode, str) and vscode:
+        return vscode
+    # A headless kernel may have inherited the variable from the notebook that started the runner.
+    session = os.environ.get("JPY_SESSION_NAME", "")
+    if kind == "kernel-live" and session.endswith(".ipynb"):
+        return str(Path(session).absolute())
+    return _folder_identity()
+
+
+def _folder_identity() -> str:
+    return str(Path.cwd() / ANY_NOTEBOOK)
+
+
+def _sha256(text: object) -> str | None:
+    return hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) and text else None
+
+
+# State -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +198,13 @@ class _Execution:
 
 
 class Session:
-    """The state of this kernel."""
+    """The state of this kernel.
+
+    Attributes:
+        preferences: The user's; the manager gets them at its next use.
+        last_run: The run that was started or shown last, or None.
+        notices: By run id, a sentence that is shown above the run when it is shown next.
+    """
 
     def __init__(self) -> None:
         self._forget()
@@ -65,13 +213,9 @@ class Session:
         self.preferences = Preferences()
         self.last_run: Run | None = None
         self._schemas: dict[str, ModelSchema] = {}
-        self._notices: dict[str, str] = {}
+        self.notices: dict[str, str] = {}
         self._execution = _Execution(None)
         self._chosen: tuple[int, str] | None = None
-
-    def set_preferences(self, preferences: Preferences) -> None:
-        """Sets new preferences; the manager gets them at its next use."""
-        self.preferences = preferences
 
     def manager(self, *, choose: bool = True) -> Manager:
         """Returns the manager, made at first use, with the present preferences.
@@ -91,6 +235,7 @@ class Session:
             embed_record=present.embed_record,
             max_download_bytes=present.max_download_bytes,
             budget_usd=present.budget_usd,
+            local_python=present.local_python,
         )
         if choose and present.service and self._chosen != (id(manager), present.service):
             manager.services.use(present.service)
@@ -113,14 +258,6 @@ class Session:
         if self.preferences.wait != "auto":
             return self.preferences.wait == "always"
         return context.is_headless
-
-    def set_notice(self, run_id: str, notice: str) -> None:
-        """Sets a sentence that is shown above a run when it is shown next."""
-        self._notices[run_id] = notice
-
-    def take_notice(self, run_id: str) -> str:
-        """Returns the sentence set for a run, once."""
-        return self._notices.pop(run_id, "")
 
     def returned_in(self, context: ExecutionContext) -> set[str]:
         """Returns the ids of runs that calls of this execution of a cell, or of this script, have returned.
@@ -177,17 +314,14 @@ class Session:
 
     def take_notices(self) -> tuple[str, ...]:
         """Returns messages about the ledger, each once; none when no manager was made yet."""
-        if not _has_manager():
-            return ()
-        from wiro_nb.session import get_manager
-
-        return tuple(get_manager().take_notices())
+        return tuple(self.manager(choose=False).take_notices()) if _has_manager() else ()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Closes the manager, if there is one, and forgets everything."""
-        module = sys.modules.get("wiro_nb.session")
-        if module is not None:
-            module.close_manager(timeout_s)
+        if "wiro_nb.session" in sys.modules:
+            from wiro_nb.session import close_manager
+
+            close_manager(timeout_s)
         self._forget()
 
 
@@ -199,10 +333,12 @@ def _has_manager() -> bool:
 session = Session()
 
 
-def run_in_variable(name: str) -> Run | None:
-    """Returns the run that a variable of this kernel holds, or None."""
+def held_run(name: str) -> Run | None:
+    """Returns the run that "last" or a variable of this kernel means, or None."""
     from wiro_nb.execution.run import Run
 
+    if name in ("last", "_") and session.last_run is not None:
+        return session.last_run
     held = getattr(current_shell(), "user_ns", {}).get(name)
     return held if isinstance(held, Run) else None
 
@@ -219,14 +355,11 @@ def find_run(query: str | Run, *, ends_it: bool = False) -> Run:
     """
     if not isinstance(query, str):
         return query
-    last = session.last_run
-    if query in ("last", "_") and last is not None:
-        return last
-    if (held := run_in_variable(query)) is not None:
+    if (held := held_run(query)) is not None:
         return held
-    context = current_context()
-    found = session.manager().get(query, context.notebook)
-    if ends_it and found.snapshot.notebook != context.notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
+    notebook = current_context().notebook
+    found = session.manager().get(query, notebook)
+    if ends_it and found.snapshot.notebook != notebook and len(query.strip().lstrip("#")) < SHORT_LENGTH:
         raise UnknownRun(
             f"{query!r} fits run {found.short_id}, which is not of this notebook",
             hint=f"give its whole short id: {found.short_id}",
@@ -242,13 +375,10 @@ def source_text(source: str | Path | Run) -> str:
     Raises:
         InputError: It can hold no run.
     """
-    if not isinstance(source, (str, Path)):
-        run_id: object = getattr(source, "id", None)
-        if not isinstance(run_id, str):
-            raise InputError(f"a run, its id or a file is wanted, not {type(source).__name__}", hint="%wiro runs")
-        return run_id
-    last = session.last_run
-    if source in ("last", "_") and last is not None:
-        return last.id
-    held = run_in_variable(str(source))
-    return str(source) if held is None else held.id
+    if isinstance(source, (str, Path)):
+        held = held_run(str(source))
+        return str(source) if held is None else held.id
+    run_id: object = getattr(source, "id", None)
+    if not isinstance(run_id, str):
+        raise InputError(f"a run, its id or a file is wanted, not {type(source).__name__}", hint="%wiro runs")
+    return run_id

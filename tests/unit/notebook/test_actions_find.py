@@ -11,8 +11,7 @@ import pytest
 from wiro_nb.errors import UnknownRun
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook import session
-from wiro_nb.notebook.context import ExecutionContext
-from wiro_nb.notebook.session import find_run
+from wiro_nb.notebook.session import ExecutionContext, find_run
 
 
 def foreign_run(monkeypatch: pytest.MonkeyPatch, *, mine: bool) -> Any:

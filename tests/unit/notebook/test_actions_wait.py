@@ -12,11 +12,10 @@ from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.notebook import display
-from wiro_nb.notebook.context import ExecutionContext, Kind
 from wiro_nb.notebook.magic import handlers, options
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import ExecutionContext, Kind, session
 
 UNSAVED = RunOutput("clip.mp4", "video/mp4", problem="it cannot be written: No space left on device")
 

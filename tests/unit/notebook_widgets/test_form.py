@@ -13,12 +13,11 @@ import traitlets
 
 from wiro_nb.errors import BudgetExceeded, UnknownModel
 from wiro_nb.notebook.account import set_budget
-from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.controller import FormController, without_required
 from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.magic.parser import parse_line
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.notebook.widgets.card import RunCard
 from wiro_nb.notebook.widgets.fields import SeedField
 from wiro_nb.schema import bundled_models, find_bundled

@@ -14,12 +14,11 @@ from wiro_nb.films import Film
 from wiro_nb.films.extend import read_shots
 from wiro_nb.films.film_file import find_parts, join_parts
 from wiro_nb.films.plan import FilmPlan, FilmTarget, plan_film, plan_rebuild
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
-from wiro_nb.notebook.session import session, source_text
+from wiro_nb.notebook.session import current_context, session, source_text
 from wiro_nb.reproduce import find_source
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from wiro_nb.films.film_file import JoinedFilm
 from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook import display
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.run.display import make_thumb
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.film import ShotTile, film_output
 from wiro_nb.presentation.formatting import DONE, format_duration
 from wiro_nb.presentation.html import h, line

@@ -11,14 +11,13 @@ from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroErro
 from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook.bridge import FormResults, bridge
-from wiro_nb.notebook.context import ExecutionContext, current_context
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.fields import RunSources, given_values
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.live import open_views
 from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
-from wiro_nb.notebook.session import session, source_text
+from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
 from wiro_nb.presentation.formatting import format_budget, format_usd, shorten
 from wiro_nb.presentation.models import format_estimate
 from wiro_nb.provenance.other_tools import match_inputs
@@ -171,7 +170,7 @@ class FormController:
         handle = submit_or_reuse(prepared, self._context, options, parent=parent_of(given, manager))
         self._show_run(handle)
         lines = []  # the press is answered; the card of a new run says the rest
-        if session.take_notice(handle.id):
+        if session.notices.pop(handle.id, ""):
             ended = f"This clip exists: run {handle.short_id}. To make another one: Run again, below."
             lines = [ended if handle.done else f"This is under way already: run {handle.short_id}."]
         self.form.show_message(lines)

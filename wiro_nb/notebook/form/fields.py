@@ -14,10 +14,9 @@ from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
 from wiro_nb.media.decode import make_poster
-from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
 from wiro_nb.notebook.run.display import read_posters
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.notebook.widgets.fields import ChoicesField, Field, FileField, FlagField, PairsField, SeedField
 from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.models import task_categories

@@ -9,7 +9,6 @@ from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.plan import FilmPlan, FilmTarget
 from wiro_nb.notebook import account, reproduce
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film
 from wiro_nb.notebook.film.view import FilmView
@@ -29,7 +28,7 @@ from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.listing import monitor
 from wiro_nb.notebook.run.submit import origin_of
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import find_run, session, source_text
+from wiro_nb.notebook.session import current_context, find_run, session, source_text
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
@@ -148,8 +147,8 @@ def _rerun(parsed: Parsed) -> Any:
         assign(parsed, handles)
         return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)
     lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
-    notice = session.take_notice(handles[0].id)
-    session.set_notice(handles[0].id, " ".join(filter(None, (notice, *lines))))
+    notice = session.notices.get(handles[0].id, "")
+    session.notices[handles[0].id] = " ".join(filter(None, (notice, *lines)))
     return show_view(RunView(handles[0]), parsed)
 
 

@@ -10,9 +10,8 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class
 from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.errors import WiroError
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import show_messages
-from wiro_nb.notebook.session import Preferences, session
+from wiro_nb.notebook.session import Preferences, current_context, session
 from wiro_nb.presentation.formatting import MAX_USD, parse_usd
 
 _MB = 1_000_000
@@ -171,16 +170,14 @@ class WiroMagics(Magics):
 
     def _apply(self) -> None:
         WiroError.debug = self.debug
-        session.set_preferences(
-            Preferences(
-                service=self.service.strip() or None,
-                wait=self.wait,
-                out_dir=self.out_dir,
-                embed_record=self.embed_record,
-                max_download_bytes=int(self.max_download_mb * _MB),
-                budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
-                sweep_limit_usd=Decimal(self.sweep_limit_usd or "0"),
-                sweep_limit_runs=self.sweep_limit_runs,
-                local_python=self.local_python.strip(),
-            )
+        session.preferences = Preferences(
+            service=self.service.strip() or None,
+            wait=self.wait,
+            out_dir=self.out_dir,
+            embed_record=self.embed_record,
+            max_download_bytes=int(self.max_download_mb * _MB),
+            budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
+            sweep_limit_usd=Decimal(self.sweep_limit_usd or "0"),
+            sweep_limit_runs=self.sweep_limit_runs,
+            local_python=self.local_python.strip(),
         )

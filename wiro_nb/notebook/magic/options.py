@@ -10,12 +10,12 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from wiro_nb.notebook.context import current_shell
 from wiro_nb.notebook.display import show_and_wait
 from wiro_nb.notebook.live import LiveView
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.parser import Expression, Parsed, fail, parse_body, read_settings
 from wiro_nb.notebook.run.submit import SubmitOptions
+from wiro_nb.notebook.session import current_shell
 from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis

@@ -12,7 +12,6 @@ from wiro_nb.errors import TimedOut, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import find_unsaved, finish, wait_for
 from wiro_nb.notebook.run.display import is_gone
 from wiro_nb.notebook.run.listing import NotebookRuns
@@ -25,7 +24,7 @@ from wiro_nb.notebook.run.submit import (
     submit_or_reuse,
 )
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import find_run, session
+from wiro_nb.notebook.session import current_context, find_run, session
 from wiro_nb.presentation.formatting import format_count, status_of
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.reproduction import tree_output
@@ -198,7 +197,7 @@ def show(query: str | Run) -> Run:
         bridge.follow(handle)
     session.last_run = handle
     lineage = chain_text(session.manager(choose=False).ledger, handle.snapshot)
-    session.set_notice(handle.id, f"Made from other runs: {lineage}." if lineage else "")
+    session.notices[handle.id] = f"Made from other runs: {lineage}." if lineage else ""
     return handle
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.notebook.context import current_context
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.reproduction import made_by_block

@@ -13,8 +13,7 @@ from wiro_nb.execution.requests import Origin, read_run_text
 from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
 from wiro_nb.ledger.state import RunOutput, RunState
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import ExecutionContext, injected_parameters
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import ExecutionContext, injected_parameters, session
 from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
@@ -109,7 +108,7 @@ def submit_or_reuse(
     returned.add(run.id)
     session.last_run = run
     bridge.follow(run)
-    session.set_notice(run.id, "" if submission.is_new else _notice_of(run, context))
+    session.notices[run.id] = "" if submission.is_new else _notice_of(run, context)
     return run
 
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import ExecutionContext
 from wiro_nb.notebook.live import LiveView, open_views, presenter
 from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class RunView(LiveView["Run"]):
     @cached_property
     def notice(self) -> str:
         """One sentence above the run."""
-        return session.take_notice(self.handle.id)
+        return session.notices.pop(self.handle.id, "")
 
     def output(self) -> Output:
         """Returns the static output of the run, and below it of those started from its card."""

@@ -12,13 +12,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.context import current_context
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.live import LiveView, presenter
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.run.view import LiveCard
-from wiro_nb.notebook.session import session
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.notebook.sweep.rendering import best_of, head_data, lay_out, point_labels, sweep_output, tile_data
 from wiro_nb.presentation.output import Output
 from wiro_nb.session.prices import confirm_plan, describe_plan

@@ -1,9 +1,9 @@
 """The database of the ledger: one thread owns its SQLite connection.
 
-Threads and coroutines hand their calls to it. It makes the calls that wait in one transaction, so that a
-hundred writes wait for the disk once. Each call keeps a savepoint of its own: one that fails takes back its own
-changes only. Several processes meet in the file, in WAL mode. A damaged file is replaced on the way, after which
-the calls are made again.
+Threads and coroutines hand their calls to it. It makes the calls that wait in one transaction, so that a hundred
+writes wait for the disk once, and ends it early where it takes long, because other processes wait. Each call keeps
+a savepoint of its own: one that fails takes back its own changes only. Several processes meet in the file, in WAL
+mode. A damaged file is replaced on the way, after which the calls are made again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -27,6 +28,7 @@ from wiro_nb.ledger.state import LedgerRow
 T = TypeVar("T")
 
 _LARGEST_BATCH = 64
+_LONGEST_TRANSACTION_S = 1.0
 _OTHER_FOLDER = "set WIRO_DATA_DIR to a folder you can write to, then restart the kernel"
 _MEANINGS: dict[int, tuple[str, str, str]] = {
     sqlite3.SQLITE_BUSY: (
@@ -106,6 +108,7 @@ class Database:
         self._identity: tuple[int, int] | None = None
         self._current: _Call | None = None
         self._failure: BaseException | None = None
+        self._began_at = 0.0
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Queues a call for the thread; it may use `read` and `write`.
@@ -189,8 +192,8 @@ class Database:
         is_replaced = False
         while calls := [call for call in calls if not call.future.cancelled()]:
             try:
-                if self._run_batch(calls):
-                    break
+                if not self._run_batch(calls):
+                    continue
             except BaseException as error:
                 failure = error
                 self._roll_back()
@@ -204,18 +207,27 @@ class Database:
                 for call in calls:
                     if not call.done or (call.wrote and call.error is None):
                         call.error = failure
-                break
-        self._current = self._failure = None
-        for call in calls:
-            self._answer(call)
+                    call.done = True
+            self._current = self._failure = None
+            for call in calls:
+                if call.done:
+                    self._answer(call)
+            calls = [call for call in calls if not call.done]
 
     def _run_batch(self, calls: list[_Call]) -> bool:
-        """Makes calls in one transaction; False when one was cancelled meanwhile, and nothing was written."""
+        """Makes calls in one transaction until it has taken long; other processes wait for it.
+
+        Returns:
+            False when a call was cancelled meanwhile, and nothing was written.
+        """
         self._failure = None
         connection = self._open()
         for call in calls:
-            self._current = call
             call.wrote, call.done, call.error = False, False, None
+        for call in calls:
+            if connection.in_transaction and time.monotonic() - self._began_at > _LONGEST_TRANSACTION_S:
+                break
+            self._current = call
             try:
                 call.result = call.work()
                 if call.wrote:
@@ -249,6 +261,7 @@ class Database:
                 raise self._failure  # no second wait for a file that another process holds
             if not connection.in_transaction:
                 connection.execute("BEGIN IMMEDIATE")
+                self._began_at = time.monotonic()
             connection.execute("SAVEPOINT one")
         return connection
 

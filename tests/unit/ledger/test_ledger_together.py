@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,22 @@ def test_twenty_writes_that_wait_take_one_commit(bench: Bench) -> None:
     assert bench.at_once(*map(bench.put, range(WRITERS))) == list(range(WRITERS))
     assert bench.statements.count("COMMIT") == 1
     assert bench.count() == WRITERS
+
+
+def test_a_long_transaction_ends_before_the_calls_that_still_wait(bench: Bench, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def put_slowly() -> int:
+        number = bench.put(0)()
+        time.sleep(1.1)  # a busy interpreter makes each statement wait
+        return number
+
+    def count_as_others_do() -> None:
+        with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as other:
+            seen.append(other.execute("SELECT count(*) FROM budgets").fetchone()[0])
+
+    assert bench.at_once(put_slowly, count_as_others_do, bench.put(1)) == [0, None, 1]
+    assert (seen, bench.count()) == ([1], 2)
 
 
 def test_a_call_that_fails_takes_back_its_own_changes_only(bench: Bench) -> None:

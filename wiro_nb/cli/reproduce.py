@@ -22,7 +22,7 @@ from wiro_nb.cli.runs import follow, read_max_cost, read_values, report_reuse
 from wiro_nb.errors import InputError
 from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
-from wiro_nb.films.film_file import find_parts, join_parts
+from wiro_nb.films.film_file import FilmTarget, find_parts, join_parts
 from wiro_nb.films.plan import plan_rebuild
 from wiro_nb.presentation.models import describe_request, format_estimate, preview_rerun
 from wiro_nb.presentation.reproduction import Verified, comparison_output
@@ -168,14 +168,9 @@ def _write_crate(manager: Manager, found: Sequence[Source], arguments: argparse.
 def join(arguments: argparse.Namespace) -> None:
     """Joins clips into one film and prints where it is."""
     parts, line = find_parts(open_manager(arguments), arguments.sources), StatusLine()
-    film = join_parts(
-        parts,
-        Path(arguments.out),
-        base=Path.cwd(),
-        crossfade_s=arguments.crossfade,
-        audio=Path(arguments.audio) if arguments.audio else None,
-        on_progress=lambda done, total: line.rewrite(f"{done} of {total} frames"),
-    )
+    audio = Path(arguments.audio) if arguments.audio else None
+    target = FilmTarget(Path(arguments.out), Path.cwd(), arguments.crossfade, audio)
+    film = join_parts(parts, target, on_progress=lambda done, total: line.rewrite(f"{done} of {total} frames"))
     line.close()
     _report(film, as_json=arguments.json)
 

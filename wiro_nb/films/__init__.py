@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -20,11 +20,12 @@ from wiro_nb.display_registry import present
 from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import Shot
-from wiro_nb.films.film_file import JoinedFilm, Part, check_join, is_joined, join_parts, open_film
-from wiro_nb.films.plan import FilmPlan, FilmTarget, batch_of, confirm, prepare_shot
+from wiro_nb.films.film_file import FilmTarget, JoinedFilm, Part, check_target, find_film, join_parts
+from wiro_nb.films.plan import FilmPlan, confirm, prepare_shot
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits
+from wiro_nb.session.submission import Batch
 
 _log = logging.getLogger(__name__)
 _SLICE_S = 0.5
@@ -54,13 +55,7 @@ class Film:
         self._is_stopped = False
 
     @classmethod
-    def start(
-        cls,
-        manager: Manager,
-        plan: FilmPlan,
-        target: FilmTarget,
-        limits: Limits | None,
-    ) -> Film:
+    def start(cls, manager: Manager, plan: FilmPlan, target: FilmTarget, limits: Limits | None) -> Film:
         """Sends the shots without a source and returns the handle; the rest are sent as their sources finish.
 
         An earlier handle of the same film sends nothing more.
@@ -75,7 +70,7 @@ class Film:
             ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
             WiroError: A shot could not be sent; those sent before it continue.
         """
-        check_join(target.path, target.crossfade_s, target.audio)  # refused before paying, not after
+        check_target(target)  # refused before paying, not after
         confirm(manager, plan, limits)
         film = cls(manager, plan, target)
         with _submitting:
@@ -87,7 +82,7 @@ class Film:
             manager.follow(run)
         for place, shot in enumerate(plan.shots):
             if not shot.source and film._runs[place] is None:
-                film._submit(place)
+                film._submit(place, None)
         film._drive_in_background()
         return film
 
@@ -169,10 +164,8 @@ class Film:
             if moving is None:
                 self._ended.wait(_SLICE_S / 5)
                 continue
-            try:
+            with suppress(TimedOut):
                 moving.wait(_SLICE_S, check=False)  # it keeps the loop of a kernel turning
-            except TimedOut:
-                continue
         if check and (error := self.error) is not None:
             raise error
         return self
@@ -233,10 +226,10 @@ class Film:
         stops = ExitStack()
         followed: set[str] = set()
         try:
-            places = range(len(self.shots))
-            while not self._is_stopped and not all(map(self._has_ended, places)):
-                for place in places:
-                    self._take_step(place)
+            while not self._is_stopped:
+                have_ended = [self._advance(place) for place in range(len(self.shots))]
+                if all(have_ended):
+                    break
                 for run in self.runs:
                     if run.id not in followed:
                         followed.add(run.id)
@@ -244,7 +237,7 @@ class Film:
                 # Listeners are notified of a run's end shortly before the run counts as done.
                 self._changed.wait(_SLICE_S)
                 self._changed.clear()
-            if not self._is_stopped and all(run is not None for run in self._runs) and self._failure() is None:
+            if not self._is_stopped and len(self.runs) == len(self.shots) and self._failure() is None:
                 self._join()
         except Exception as error:
             _log.exception("the film %s stopped", self.plan.title)
@@ -257,38 +250,35 @@ class Film:
             self._ended.set()
             self._notify()
 
-    def _has_ended(self, place: int) -> bool:
-        """Returns whether a shot has ended."""
-        run = self._runs[place]
-        return self._problems[place] is not None or (run is not None and run.done)
-
-    def _take_step(self, place: int) -> None:
-        """Sends a shot whose source is finished, or records why it cannot be sent."""
-        shot = self.shots[place]
-        if self._runs[place] is not None or self._problems[place] is not None or self._is_stopped:
-            return
+    def _advance(self, place: int) -> bool:
+        """Sends a shot whose source is finished, or records why it cannot; returns whether it has ended."""
+        shot, run, source = self.shots[place], self._runs[place], None
+        if run is not None or self._problems[place] is not None:
+            return run is None or run.done
         if shot.source:
             before = self.plan.place(shot.source)
-            source, has_ended = self._runs[before], self._has_ended(before)
-            if has_ended and (source is None or source.state is not RunState.SUCCEEDED):
+            source = self._runs[before]
+            if self._problems[before] is None and (source is None or not source.done):
+                return False
+            if source is None or source.state is not RunState.SUCCEEDED:
                 self._problems[place] = RunFailed(f"not sent: it continues from {shot.source}", billed="")
-            if not has_ended or self._problems[place] is not None:
-                return
+                return True
         try:
-            self._submit(place)
+            self._submit(place, source)
         except WiroError as error:  # a budget that is used up, a clip that is gone: what exists is kept
             self._problems[place] = error
+        return self._problems[place] is not None
 
-    def _submit(self, place: int) -> None:
+    def _submit(self, place: int, source: Run | None) -> None:
         """Sends a shot, unless a run answers it already."""
         shot, plan = self.shots[place], self.plan
-        source = self._runs[plan.place(shot.source)] if shot.source else None
         request = prepare_shot(self._manager, shot, source, plan.origin)
         parent = {"run_id": source.id, "output": 0, "frame": shot.frame} if source is not None else None
         with _submitting:
             if self._is_stopped or _films.get(self.id) is not self:
                 return
-            batch = batch_of(request, plan.origin, self.runs, parent=parent, fresh=plan.fresh)
+            used = frozenset(run.id for run in self.runs)
+            batch = Batch([request], plan.origin, [parent], fresh=plan.fresh, exclude=used)
             (submission,) = self._manager.submit_many(
                 batch, max_cost_usd=self.target.max_cost_usd, out_dir=self.target.out_dir
             )
@@ -297,28 +287,25 @@ class Film:
 
     def _failure(self) -> WiroError | None:
         """Returns the error that names what failed, or None."""
-        lines, first = [], None
-        for shot, run, problem in zip(self.shots, self._runs, self._problems, strict=True):
-            error = problem or (run.error if run is not None else None)
-            if error is not None:
-                first = first or error
-                lines.append(f"{shot.name}: {error.message}")
-        if not lines:
-            return None if all(run is not None for run in self._runs) else RunCancelled("the film was stopped")
+        errors = {
+            shot.name: error
+            for shot, run, problem in zip(self.shots, self._runs, self._problems, strict=True)
+            if (error := problem or (run.error if run is not None else None)) is not None
+        }
+        if not errors:
+            return None if len(self.runs) == len(self.shots) else RunCancelled("the film was stopped")
         made = sum(run.state is RunState.SUCCEEDED for run in self.runs)
+        first, again = next(iter(errors.values())), "run the cell again: only what is missing is sent"
         return RunFailed(
-            f"{len(lines)} of {len(self.shots)} shots gave no result; {made} are done and kept",
-            details=lines[:8],
-            hint="run the cell again: only what is missing is sent"
-            if not isinstance(first, WiroError) or "budget" not in first.hint
-            else f"{first.hint}, then run the cell again: only what is missing is sent",
+            f"{len(errors)} of {len(self.shots)} shots gave no result; {made} are done and kept",
+            details=[f"{name}: {error.message}" for name, error in errors.items()][:8],
+            hint=f"{first.hint}, then {again}" if "budget" in first.hint else again,
             billed="",
             run_id=None,
         )
 
     def _join(self) -> None:
         """Joins the clips, unless the file already exists."""
-        target = self.target
         try:
             for run in self.runs:
                 if run.lacks_files:
@@ -328,17 +315,10 @@ class Film:
                 for shot, run in zip(self.shots, self.runs, strict=True)
                 if run.path is not None
             ]
-            if is_joined(target.path, parts, target.crossfade_s, target.audio):
-                self.joined = open_film(target.path, target.base)
-            elif len(parts) > 1:
+            self.joined = find_film(parts, self.target)
+            if self.joined is None and len(parts) > 1:
                 self.joined = join_parts(
-                    parts,
-                    target.path,
-                    base=target.base,
-                    crossfade_s=target.crossfade_s,
-                    audio=target.audio,
-                    title=self.plan.title,
-                    on_progress=self._on_join_progress,
+                    parts, self.target, title=self.plan.title, on_progress=self._on_join_progress
                 )
         except WiroError as error:
             self._join_error = error

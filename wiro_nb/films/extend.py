@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 from wiro_nb.errors import NOTHING_SENT, InputError, WiroError
 from wiro_nb.execution.requests import RUN_PREFIX
@@ -75,11 +75,16 @@ def read_shots(
     shots: list[Shot] = []
     for number, item in enumerate(given, start=1):
         if not isinstance(item, Mapping):
-            raise _refused(
-                f"shot {number} is no mapping of inputs by name", '{"prompt": "...", "from": "previous"}'
-            )
+            raise _refused(f"shot {number} is no mapping of inputs by name", '{"prompt": ..., "from": "previous"}')
         shots.append(_read_shot(number, item, shots, model, shared or {}))
-    _check_names(shots)
+    names = [shot.name for shot in shots]
+    for shot in shots:
+        if SHOT_NAME.match(shot.name) is None or shot.name == PREVIOUS:
+            raise _refused(f"{shot.name!r} cannot name a shot", "letters, digits, - and _, at most 40")
+        if names.count(shot.name) > 1:
+            raise _refused(f"two shots are called {shot.name}", "give each its own name")
+        if shot.source and shot.source not in names:
+            raise _refused(f"no shot is called {shot.source}; there are {', '.join(names)}", "from=previous")
     ordered(shots)
     return tuple(shots)
 
@@ -100,13 +105,7 @@ def ordered(shots: Sequence[Shot]) -> list[int]:
 
 
 def with_changes(shots: Sequence[Shot], name: str, values: Mapping[str, object]) -> tuple[Shot, ...]:
-    """Returns the shots with other inputs of one of them.
-
-    Raises:
-        InputError: There is no such shot.
-    """
-    if all(shot.name != name for shot in shots):
-        raise _no_shot(name, shots)
+    """Returns the shots with other inputs of the one of this name."""
     return tuple(
         replace(shot, values={**shot.values, **values}, run_id="") if shot.name == name else shot for shot in shots
     )
@@ -144,23 +143,6 @@ def _read_source(name: str, given: object, before: Sequence[Shot]) -> tuple[str,
             raise _refused(f"shot {name} is the first: there is no previous one", "leave from= out")
         source = before[-1].name
     return source, int(found[2]) if found[2] else -1
-
-
-def _check_names(shots: Sequence[Shot]) -> None:
-    names = [shot.name for shot in shots]
-    for shot in shots:
-        if SHOT_NAME.match(shot.name) is None or shot.name == PREVIOUS:
-            raise _refused(f"{shot.name!r} cannot name a shot", "letters, digits, - and _, at most 40")
-        if names.count(shot.name) > 1:
-            raise _refused(f"two shots are called {shot.name}", "give each its own name")
-        if shot.source and shot.source not in names:
-            raise _no_shot(shot.source, shots)
-
-
-def _no_shot(name: str, shots: Sequence[Shot]) -> InputError:
-    return _refused(
-        f"no shot is called {name}; there are {', '.join(shot.name for shot in shots)}", "from=previous"
-    )
 
 
 def _refused(message: str, hint: str) -> InputError:
@@ -203,27 +185,30 @@ def plan_extension(
     schema = manager.schema(model or run.model)
     name = require_picture_input(manager, schema)
     if at_s is not None:
-        frame = frame_at(_clip_of(run), at_s)
-    frame = -1 if frame is None else frame
-    given = {**_settings_of(run, schema), **values}
-    return schema.slug, {**given, name: f"{RUN_PREFIX}{run.id}#{frame}"}
-
-
-def picture_input(schema: ModelSchema) -> str | None:
-    """Returns the first input of a model that takes a picture, or None."""
-    pictures = (item.id for item in schema.parameters if item.is_file and expected_media(item) == "image")
-    return next(pictures, None)
+        if run.path is None:
+            raise InputError(f"run {run.short_id} has no clip here", hint=f"%wiro download {run.short_id}")
+        frame = frame_at(run.path, at_s)
+    kept: dict[str, object] = {}
+    if schema.slug.lower() == run.model.lower():
+        kept = dict(run.parameters)
+    elif schema.prompt_input is not None and run.snapshot.prompt:
+        kept = {schema.prompt_input: run.snapshot.prompt}
+    picture = f"{RUN_PREFIX}{run.id}#{-1 if frame is None else frame}"
+    return schema.slug, {**kept, **values, name: picture}
 
 
 def require_picture_input(manager: Manager, schema: ModelSchema) -> str:
-    """Returns the input of a model that takes a picture.
+    """Returns the first input of a model that takes a picture.
 
     Raises:
         InputError: There is none; the message names models that have one.
     """
-    if (name := picture_input(schema)) is not None:
+    if (name := _picture_input(schema)) is not None:
         return name
-    found = ", ".join(_models_with_pictures(manager))
+    slugs = [schema.slug for schema in bundled_models() if _picture_input(schema) is not None]
+    with suppress(WiroError):  # the bundled models are still listed
+        slugs += [card.slug for card in manager.models(categories=[_IMAGE_TO_VIDEO])]
+    found = ", ".join(list(dict.fromkeys(slugs))[:_MOST_NAMED])
     raise InputError(
         f"{schema.slug} takes no input picture, so it cannot continue a clip",
         details=[f"Models that take one: {found}"] if found else [],
@@ -232,23 +217,6 @@ def require_picture_input(manager: Manager, schema: ModelSchema) -> str:
     )
 
 
-def _models_with_pictures(manager: Manager) -> list[str]:
-    slugs = [schema.slug for schema in bundled_models() if picture_input(schema) is not None]
-    try:
-        slugs += [card.slug for card in manager.models(categories=[_IMAGE_TO_VIDEO])]
-    except WiroError:
-        pass  # the bundled models are still listed
-    return list(dict.fromkeys(slugs))[:_MOST_NAMED]
-
-
-def _settings_of(run: Run, schema: ModelSchema) -> dict[str, object]:
-    if schema.slug.lower() == run.model.lower():
-        return dict(run.parameters)
-    target = schema.prompt_input
-    return {target: run.snapshot.prompt} if target is not None and run.snapshot.prompt else {}
-
-
-def _clip_of(run: Run) -> Path:
-    if run.path is None:
-        raise InputError(f"run {run.short_id} has no clip here", hint=f"%wiro download {run.short_id}")
-    return run.path
+def _picture_input(schema: ModelSchema) -> str | None:
+    pictures = (item.id for item in schema.parameters if item.is_file and expected_media(item) == "image")
+    return next(pictures, None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,30 @@ from wiro_nb.session.manager import Manager
 
 JOIN_MODEL = "wiro_nb/join"
 """The model name in the record of a film, which no service made."""
-_SERVICE = {"name": "this machine", "base_url": "http://localhost"}
 
 OnProgress = Callable[[int, int], object]
 """Called with the number of frames written so far and the total."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmTarget:
+    """Where and how clips are joined.
+
+    Attributes:
+        path: The MP4.
+        base: The notebook's folder; the sound file is kept in its store of inputs.
+        crossfade_s: Length of the blend at the seams where no part continues from the previous one, in seconds.
+        audio: Sound in place of that of the clips.
+        max_cost_usd: Refuses one shot that may cost more, in USD.
+        out_dir: Folder of the clips that shots make; beside the notebook when None.
+    """
+
+    path: Path
+    base: Path
+    crossfade_s: float = 0.0
+    audio: Path | None = None
+    max_cost_usd: Decimal | None = None
+    out_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +98,14 @@ class JoinedFilm:
 
     @property
     def sentences(self) -> list[str]:
-        """How it was joined, for people."""
+        """How it was joined: by which method, what was left out, whose credentials it contains."""
+        film = self.record["film"]
+        how = "Copied without encoding again." if film["method"] == COPIED else f"Encoded again: {film['reason']}."
+        dropped = sum(int(part["dropped_frames"]) for part in self.parts)
+        left_out = f"The doubled frame was left out at {dropped} seam{'' if dropped == 1 else 's'}."
+        named = [f"Contains {part['credentials']}." for part in self.parts if part.get("credentials")]
         unsigned = [f"Not signed: {self.unsigned}."] if self.unsigned else []
-        return [*describe_join(self.record["film"]), *unsigned]
-
-
-def describe_join(film: Mapping[str, Any]) -> list[str]:
-    """Returns how a film was joined: by which method, what was left out, whose credentials it contains."""
-    how = "Copied without encoding again." if film["method"] == COPIED else f"Encoded again: {film['reason']}."
-    dropped = sum(int(part["dropped_frames"]) for part in film["parts"])
-    left_out = f"The doubled frame was left out at {dropped} seam{'' if dropped == 1 else 's'}."
-    named = [f"Contains {part['credentials']}." for part in film["parts"] if part.get("credentials")]
-    return [how, *([left_out] if dropped else []), *film["notes"], *named]
+        return [how, *([left_out] if dropped else []), *film["notes"], *named, *unsigned]
 
 
 def find_parts(manager: Manager, sources: Sequence[str | Path | Run], notebook: str | None = None) -> list[Part]:
@@ -122,18 +139,18 @@ def _find_part(manager: Manager, source: str | Path | Run, notebook: str | None)
     if clip is None or path is None:
         hint = f"%wiro download {side.label}" if side.run is not None else "give a clip"
         raise InputError(f"{side.label} has no clip here", hint=hint)
-    credentials = describe_credentials(path)
-    text = credentials.text if credentials is not None else ""
-    if side.record is None:
-        return Part(side.label, path, None, text, note or f"{path.name} carries no record of how it was made.")
-    if content_hashes(path).isdisjoint(recorded_hashes(side.record["outputs"][clip])):
+    record = side.record
+    if record is None:
+        note = note or f"{path.name} carries no record of how it was made."
+    elif content_hashes(path).isdisjoint(recorded_hashes(record["outputs"][clip])):
         if named_file is None:
             raise InputError(
                 f"the clip {path.name} of run {side.label} was changed after it was saved",
                 hint=f"%wiro verify {side.label}; to join it as it is, name the file",
             )
-        return Part(side.label, path, None, text, f"{path.name} was changed: its record describes another file.")
-    return Part(side.label, path, side.record, text)
+        record, note = None, f"{path.name} was changed: its record describes another file."
+    credentials = describe_credentials(path)
+    return Part(side.label, path, record, credentials.text if credentials is not None else "", note)
 
 
 def _is_clip(file: Path | None) -> bool:
@@ -142,11 +159,8 @@ def _is_clip(file: Path | None) -> bool:
 
 def join_parts(
     parts: Sequence[Part],
-    target: Path,
+    target: FilmTarget,
     *,
-    base: Path,
-    crossfade_s: float = 0.0,
-    audio: Path | None = None,
     title: str = "",
     on_progress: OnProgress = lambda done, total: None,
 ) -> JoinedFilm:
@@ -154,10 +168,7 @@ def join_parts(
 
     Args:
         parts: From `find_parts`.
-        target: The MP4. A film there is replaced, another file never.
-        base: The notebook's folder; the sound file is kept in its store of inputs.
-        crossfade_s: Length of the blend at the seams where no part continues from the previous one, in seconds.
-        audio: Sound in place of that of the clips.
+        target: A film there is replaced, another file never.
         title: Name of the film.
         on_progress: Is called while it is written.
 
@@ -166,85 +177,78 @@ def join_parts(
         MissingExtra: PyAV is not installed.
     """
     started = datetime.now(UTC)
-    check_join(target, crossfade_s, audio)
+    check_target(target)
     sound = None
-    if audio is not None:
-        with _reading(audio):
-            sound = keep_input(audio, base)  # where a film that is made again finds it
+    if target.audio is not None:
+        with _reading(target.audio):
+            sound = keep_input(target.audio, target.base)  # where a film that is made again finds it
     clips = [read_clip(part.path) for part in parts]
     continues = [False, *(_continues(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
-    plan = plan_join(clips, continues, crossfade_s=crossfade_s, has_audio=sound is not None)
+    plan = plan_join(clips, continues, crossfade_s=target.crossfade_s, has_audio=sound is not None)
+    path = target.path
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_join(plan, target, audio=sound, on_progress=on_progress)
-        output = RunOutput(target.name, "video/mp4", target.stat().st_size, hash_file(target))
-        output = measure_output(output, target, relative_path(target, base))
-        film = {"title": title, "crossfade_s": crossfade_s, **_film_fields(plan, parts)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_join(plan, path, audio=sound, on_progress=on_progress)
+        output = RunOutput(path.name, "video/mp4", path.stat().st_size, hash_file(path))
+        output = measure_output(output, path, relative_path(path, target.base))
         files = {"parts": [_describe_file(part.path) for part in parts]}
-        if sound is not None and audio is not None:
-            files["audio"] = [{**_describe_file(sound), "name": audio.name}]
-        record = _build(film, files, recorded_output(output, target.parent), started)
-        embedded = embed_and_sign(target, record, components=[part.path for part in parts])
+        if sound is not None and target.audio is not None:
+            files["audio"] = [{**_describe_file(sound), "name": target.audio.name}]
+        film = {"title": title, "crossfade_s": target.crossfade_s, **_film_fields(plan, parts)}
+        record = _build_record(film, files, recorded_output(output, path.parent), started)
+        embedded = embed_and_sign(path, record, components=[part.path for part in parts])
         text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
-        write_atomically(target.with_suffix(".json"), f"{text}\n".encode())
+        write_atomically(path.with_suffix(".json"), f"{text}\n".encode())
     except (OSError, ValueError) as error:
-        raise InputError(f"{target.name} cannot be written: {reason_of(error)}", hint="--out FILE.mp4") from None
-    return JoinedFilm(target, record, replace(output, stored_sha256=embedded.sha256), embedded.unsigned)
+        raise InputError(f"{path.name} cannot be written: {reason_of(error)}", hint="--out FILE.mp4") from None
+    return JoinedFilm(path, record, replace(output, stored_sha256=embedded.sha256), embedded.unsigned)
 
 
-def is_joined(path: Path, parts: Sequence[Part], crossfade_s: float, audio: Path | None) -> bool:
-    """Returns whether a file is the film of exactly these parts, joined this way."""
+def find_film(parts: Sequence[Part], target: FilmTarget) -> JoinedFilm | None:
+    """Returns the film of exactly these parts, joined this way, where it is there already; else None."""
+    path, audio = target.path, target.audio
     try:
         record = read_embedded(path)
         film, sounds = record.get("film"), record["files"].get("audio") or []
         sound = [hash_file(audio)] if audio is not None else []
     except (BadRecord, OSError):
-        return False
-    return (
-        film is not None
-        and [(part["name"], part["run_id"]) for part in film["parts"]]
-        == [(part.label, (part.record or {}).get("run_id")) for part in parts]
-        and film["crossfade_s"] == crossfade_s
-        and [item["sha256"] for item in sounds] == sound
-    )
-
-
-def open_film(path: Path, base: Path) -> JoinedFilm:
-    """Reads a film from its file.
-
-    Raises:
-        BadRecord: The file carries no record, or one that is refused.
-    """
-    record = read_embedded(path)
+        return None
+    wanted = [(part.label, (part.record or {}).get("run_id")) for part in parts]
+    if (
+        film is None
+        or [(part["name"], part["run_id"]) for part in film["parts"]] != wanted
+        or film["crossfade_s"] != target.crossfade_s
+        or [item["sha256"] for item in sounds] != sound
+    ):
+        return None
     facts = {name: record["outputs"][0].get(name) for name in ("sha256", "url")}
     output = RunOutput(path.name, "video/mp4", path.stat().st_size, **facts, stored_sha256=hash_file(path))
-    return JoinedFilm(path, record, measure_output(output, path, relative_path(path, base)))
+    return JoinedFilm(path, record, measure_output(output, path, relative_path(path, target.base)))
 
 
-def check_join(target: Path, crossfade_s: float, audio: Path | None) -> None:
-    """Refuses arguments with which no clips can be joined.
+def check_target(target: FilmTarget) -> None:
+    """Refuses a target into which no clips can be joined.
 
     Raises:
-        InputError: The target does not end in .mp4, or is another file; the crossfade is no length of
+        InputError: Its path does not end in .mp4, or is another file; the crossfade is no length of
             0 to 10 seconds; or there is no such sound file.
     """
-    if not 0 <= crossfade_s <= 10:
-        raise InputError(f"a crossfade lasts 0 to 10 seconds, not {crossfade_s:g}", hint="--crossfade 0.3")
+    path, audio = target.path, target.audio
+    if not 0 <= target.crossfade_s <= 10:
+        raise InputError(f"a crossfade lasts 0 to 10 seconds, not {target.crossfade_s:g}", hint="--crossfade 0.3")
     if audio is not None:
         with _reading(audio):
             kind = sniff_file(audio)
         if not kind.startswith(("audio/", "video/")):
             raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
-    if target.suffix.lower() != ".mp4":
-        raise InputError(f"a film is an MP4, so {target.name} should end in .mp4", hint="--out film.mp4")
-    if not is_there(target):
-        return
+    if path.suffix.lower() != ".mp4":
+        raise InputError(f"a film is an MP4, so {path.name} should end in .mp4", hint="--out film.mp4")
     try:
-        is_film = "film" in read_embedded(target, ignore_hash=True)
+        is_kept = is_there(path) and "film" not in read_embedded(path, ignore_hash=True)
     except BadRecord:
-        is_film = False
-    if not is_film:
-        raise InputError(f"{target.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
+        is_kept = True
+    if is_kept:
+        raise InputError(f"{path.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
 
 
 @contextmanager
@@ -287,20 +291,17 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return {"name": path.name, "sha256": hash_file(path), "size_bytes": path.stat().st_size, "url": None}
 
 
-def _build(
+def _build_record(
     film: Mapping[str, Any], files: Mapping[str, Any], output: Mapping[str, Any], started: datetime
 ) -> dict[str, Any]:
     finished = datetime.now(UTC)
     return build_record(
         run_id=new_run_id(),
         model={"slug": JOIN_MODEL, "run_path": JOIN_MODEL, "schema_sha256": None},
-        service=_SERVICE,
+        service={"name": "this machine", "base_url": "http://localhost"},
         parameters={"crossfade_s": film["crossfade_s"]},
         files=files,
-        seed=None,
-        task_id=None,
         status="succeeded",
-        exit_code=None,
         outputs=[output],
         price={"estimated_usd": None, "cost_usd": None},
         times={"created": started, "submitted": None, "started": started, "finished": finished},

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, InputError, UnknownRun
 from wiro_nb.execution.requests import RUN_PREFIX, Origin
 from wiro_nb.execution.run import Run
-from wiro_nb.files import safe_name
+from wiro_nb.files import UniqueNames, safe_name
 from wiro_nb.films.extend import SHOT_NAME, Shot, ordered, require_picture_input
+from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce import Source, find_input
@@ -77,26 +78,6 @@ class FilmPlan:
         return next(place for place, shot in enumerate(self.shots) if shot.name == name)
 
 
-@dataclass(frozen=True, slots=True)
-class FilmTarget:
-    """Where and how the shots are joined.
-
-    Attributes:
-        path: The MP4.
-        base: The notebook's folder.
-        crossfade_s, audio: As in `join_parts`.
-        max_cost_usd: Refuses one shot that may cost more, in USD.
-        out_dir: Folder of the clips; beside the notebook when None.
-    """
-
-    path: Path
-    base: Path
-    crossfade_s: float = 0.0
-    audio: Path | None = None
-    max_cost_usd: Decimal | None = None
-    out_dir: str | None = None
-
-
 def plan_film(
     manager: Manager, shots: Sequence[Shot], *, title: str, origin: Origin | None = None, fresh: bool = False
 ) -> FilmPlan:
@@ -124,14 +105,16 @@ def plan_film(
         request = prepare_shot(manager, shot, source if is_ready else None, origin)
         run = None if fresh else _known_run(manager, shot, source)
         if run is None and is_ready and not fresh:
-            (run,) = manager.find_made(batch_of(request, origin, list(made.values()), fresh=False))
+            used = frozenset(other.id for other in made.values())
+            (run,) = manager.find_made(Batch([request], origin, exclude=used))
         if run is not None:
             made[place] = run
         else:
             missing[place] = request
     forecasts = manager.prices.forecast(list(missing.values()))
+    identity = json.dumps(["film", manager.service_name, origin.notebook, title])
     return FilmPlan(
-        _identify(manager.service_name, origin.notebook, title),
+        hashlib.sha256(identity.encode()).hexdigest()[:16],
         title,
         tuple(shots),
         made,
@@ -186,13 +169,6 @@ def prepare_shot(manager: Manager, shot: Shot, source: Run | None, origin: Origi
         ) from None
 
 
-def batch_of(
-    request: Prepared, origin: Origin, used: Sequence[Run], *, parent: Mapping[str, Any] | None = None, fresh: bool
-) -> Batch:
-    """Returns the batch that submits a shot's request; runs of other shots are not reused for it."""
-    return Batch([request], origin, [parent], fresh=fresh, exclude=frozenset(run.id for run in used))
-
-
 def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
     """Refuses a film that needs confirmation, or whose total exceeds the budget.
 
@@ -215,10 +191,6 @@ def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
             spent_usd=str(used),
             estimated_usd=str(most),
         )
-
-
-def _identify(service: str, notebook: str | None, title: str) -> str:
-    return hashlib.sha256(json.dumps(["film", service, notebook, title]).encode()).hexdigest()[:16]
 
 
 # A film made again ---------------------------------------------------------------------------
@@ -244,15 +216,14 @@ def plan_rebuild(
     shots = _read_shots(manager, source, folder)
     title = str(film.get("title") or Path(source.name).stem)
     plan = plan_film(manager, shots, title=f"{title} again", origin=origin, fresh=fresh)
-    sound = _find_sound(manager, source, folder)
-    return plan, FilmTarget(_free_path(folder, source), folder, float(film["crossfade_s"]), sound)
-
-
-def _free_path(folder: Path, source: Source) -> Path:
-    """Returns a name for the film that no file of a folder has: the first film stays as it is."""
+    sound = None
+    if sounds := source.record["files"].get("audio"):
+        sound = find_input(manager, folder, source)(str(sounds[0].get("sha256")))
+        if sound is None:
+            raise _refused(f"no copy of the sound file {sounds[0].get('name')} of {source.name} is here")
     stem = Path(safe_name(str(source.record["outputs"][0]["name"]), "film")).stem
-    numbered = (folder / f"{stem}-again{f'-{number}' if number > 1 else ''}.mp4" for number in range(1, 10_000))
-    return next(path for path in numbered if not path.exists())
+    name = UniqueNames(*(path.name for path in folder.iterdir())).add(f"{stem}-again.mp4")
+    return plan, FilmTarget(folder / name, folder, float(film["crossfade_s"]), sound)
 
 
 def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[Shot, ...]:
@@ -285,16 +256,6 @@ def _values_of(manager: Manager, source: Source, notebook_dir: Path, *, goes_on:
     if not replay.is_ready:
         raise refuse(replay)
     return {name: value for name, value in replay.values.items() if name not in picture}
-
-
-def _find_sound(manager: Manager, source: Source, notebook_dir: Path) -> Path | None:
-    sounds = source.record["files"].get("audio") or ()
-    if not sounds:
-        return None
-    found = find_input(manager, notebook_dir, source)(str(sounds[0].get("sha256")))
-    if found is None:
-        raise _refused(f"no copy of the sound file {sounds[0].get('name')} of {source.name} is here")
-    return found
 
 
 def _refused(message: str) -> InputError:

@@ -36,6 +36,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 FORMAT = 1
 HASH_FIELD = "record_sha256"
+_OPTIONAL = ("seed", "task_id", "exit_code", "parent", "cell")
+"""Fields that are None in a record that was built without them."""
 _LARGEST_EXACT = 2**53
 
 
@@ -138,7 +140,7 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
 
     Args:
         run_id: ULID.
-        **fields: All of the following but the last three, which default to None.
+        **fields: All of the following; those of `_OPTIONAL` and `environment` may be left out.
 
             model: `slug`, `run_path`, `schema_sha256`.
             service: `name`, `base_url` (without credentials).
@@ -163,7 +165,7 @@ def build_record(*, run_id: str, **fields: Any) -> dict[str, Any]:
     Raises:
         BadRecord: A field does not fit the format (a defect of the caller).
     """
-    content = {"format": FORMAT, "run_id": run_id, "parent": None, "cell": None, **fields}
+    content = {"format": FORMAT, "run_id": run_id, **dict.fromkeys(_OPTIONAL), **fields}
     content["environment"] = fields.get("environment") or _environment()
     record = add_hash(redact_value(normalise(content)))
     if problems := validate_record(record):

@@ -14,7 +14,8 @@ from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, InputError, Inval
 from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.extend import ordered, read_shots
-from wiro_nb.films.plan import FilmPlan, FilmTarget, confirm, plan_film
+from wiro_nb.films.film_file import FilmTarget
+from wiro_nb.films.plan import FilmPlan, confirm, plan_film
 from wiro_nb.ledger.state import RunState
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.session.manager import Manager

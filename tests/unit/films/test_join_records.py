@@ -13,7 +13,7 @@ from tests.manager_tools import VACE, submit
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.films import film_file
 from wiro_nb.films.extend import plan_extension
-from wiro_nb.films.film_file import find_parts, join_parts
+from wiro_nb.films.film_file import FilmTarget, find_parts, join_parts
 from wiro_nb.provenance.content_credentials import Credentials
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.find import find_records
@@ -22,7 +22,7 @@ from wiro_nb.session.manager import Manager
 
 
 def film_of(manager: Manager, sources: list[Any], name: str = "film.mp4", **options: Any) -> film_file.JoinedFilm:
-    return join_parts(find_parts(manager, sources), Path.cwd() / name, base=Path.cwd(), **options)
+    return join_parts(find_parts(manager, sources), FilmTarget(Path.cwd() / name, Path.cwd(), **options))
 
 
 def test_a_film_holds_the_records_of_its_parts_and_their_times(

@@ -16,7 +16,8 @@ from wiro_nb.errors import InputError
 from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.extend import read_shots
-from wiro_nb.films.plan import FilmTarget, plan_film, plan_rebuild
+from wiro_nb.films.film_file import FilmTarget
+from wiro_nb.films.plan import plan_film, plan_rebuild
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.record import add_hash
 from wiro_nb.reproduce import Source, find_source

@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from PIL import Image
 
 from wiro_nb.films.extend import read_shots
-from wiro_nb.films.plan import FilmTarget
+from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.notebook.film.joined import make_strip_thumb
 from wiro_nb.notebook.film.view import film_text

@@ -12,8 +12,8 @@ from wiro_nb.errors import InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.films import Film
 from wiro_nb.films.extend import read_shots
-from wiro_nb.films.film_file import find_parts, join_parts
-from wiro_nb.films.plan import FilmPlan, FilmTarget, plan_film, plan_rebuild
+from wiro_nb.films.film_file import FilmTarget, find_parts, join_parts
+from wiro_nb.films.plan import FilmPlan, plan_film, plan_rebuild
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
 from wiro_nb.notebook.film.view import FilmView
@@ -82,12 +82,13 @@ def film(
 
 
 def make_target(
-    out: str | Path, crossfade_s: float, audio: str | Path | None, options: SubmitOptions
+    out: str | Path, crossfade_s: float, audio: str | Path | None, options: SubmitOptions | None = None
 ) -> FilmTarget:
-    """Returns where and how a film is joined. Raises as `film`."""
+    """Returns where and how clips are joined, with the limits of the shots' runs. Raises as `film`."""
     folder = current_context().folder
-    path, sound = target_path(out, folder), None if audio is None else target_path(audio, folder)
-    return FilmTarget(path, folder, crossfade_s, sound, options.max_cost_usd, options.out_dir)
+    path, sound = _path_in(folder, out), None if audio is None else _path_in(folder, audio)
+    limits = (options.max_cost_usd, options.out_dir) if options is not None else ()
+    return FilmTarget(path, folder, crossfade_s, sound, *limits)
 
 
 def make_plan(
@@ -149,18 +150,11 @@ def join(
     named = [str(source) if isinstance(source, Path) else source_text(source) for source in sources]
     parts = find_parts(session.manager(choose=False), named, context.notebook)
     progress = JoinProgress()
-    joined = join_parts(
-        parts,
-        target_path(out, context.folder),
-        base=context.folder,
-        crossfade_s=crossfade_s,
-        audio=None if audio is None else target_path(audio, context.folder),
-        on_progress=progress,
-    )
+    joined = join_parts(parts, make_target(out, crossfade_s, audio), on_progress=progress)
     return progress.finish(FilmFile(joined, make_posters([part.path for part in parts])))
 
 
-def target_path(given: str | Path, folder: Path) -> Path:
+def _path_in(folder: Path, given: str | Path) -> Path:
     """Returns a file that a user named; a relative path starts from the notebook's folder.
 
     Raises:

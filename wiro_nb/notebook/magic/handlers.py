@@ -7,7 +7,8 @@ from typing import Any
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.films.extend import plan_extension
-from wiro_nb.films.plan import FilmPlan, FilmTarget
+from wiro_nb.films.film_file import FilmTarget
+from wiro_nb.films.plan import FilmPlan
 from wiro_nb.notebook import account, reproduce
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film

@@ -117,8 +117,8 @@ class SandboxProcess:
 
 
 @pytest.fixture(scope="session")
-def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., SandboxProcess]]:
-    """Starts further sandboxes: `start_sandbox("--speed", "1", data=folder)`. All end with the session."""
+def start_shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., SandboxProcess]]:
+    """Starts sandboxes that end with the session: `start_shared_sandbox("--speed", "1", data=folder)`."""
     started: list[SandboxProcess] = []
 
     def start(*args: str, data: Path | None = None) -> SandboxProcess:
@@ -133,10 +133,24 @@ def start_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         process.stop()
 
 
+@pytest.fixture
+def start_sandbox(start_shared_sandbox: Callable[..., SandboxProcess]) -> Iterator[Callable[..., SandboxProcess]]:
+    """Starts sandboxes that end with the test: fifty that stay idle take a tenth of a core."""
+    started: list[SandboxProcess] = []
+
+    def start(*args: str, data: Path | None = None) -> SandboxProcess:
+        started.append(start_shared_sandbox(*args, data=data))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end_input()
+
+
 @pytest.fixture(scope="session")
-def sandbox(start_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
+def sandbox(start_shared_sandbox: Callable[..., SandboxProcess]) -> SandboxProcess:
     """One sandbox for all tests that change nothing for others: instant engine, 60 ms a task, no slot limit."""
-    return start_sandbox()
+    return start_shared_sandbox()
 
 
 def pytest_configure() -> None:

@@ -169,10 +169,10 @@ class NotebookPage:
 
 @pytest.fixture(scope="session")
 def jupyter_server(
-    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+    start_shared_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     base = tmp_path_factory.mktemp("jupyter")
-    start_sandbox("--speed", "20", "--balance", "1000", data=base / "wiro" / "sandbox")
+    start_shared_sandbox("--speed", "20", "--balance", "1000", data=base / "wiro" / "sandbox")
     with run_server(base) as server:
         yield server
 

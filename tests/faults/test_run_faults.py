@@ -19,9 +19,9 @@ SetFaults = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
-def faulty(start_sandbox: Any) -> Any:
+def faulty(start_shared_sandbox: Any) -> Any:
     """A sandbox whose faults each test sets."""
-    return start_sandbox()
+    return start_shared_sandbox()
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from tests.notebook.kernels import LiveKernel, execute_on, live_client
 
 @pytest.fixture(scope="session")
 def shared_sandbox(
-    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+    start_shared_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> SandboxProcess:
     """The sandbox of all these kernels: one of a kernel's own would be dying while the next one looks for it."""
     data = tmp_path_factory.mktemp("data")
-    return start_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
+    return start_shared_sandbox("--engine", "instant", "--speed", "50", "--balance", "1000", data=data / "sandbox")
 
 
 @pytest.fixture(scope="session")

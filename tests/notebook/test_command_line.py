@@ -27,11 +27,11 @@ DEADLINE_S = 60.0
 
 @pytest.fixture(scope="module")
 def service(
-    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+    start_shared_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> SandboxProcess:
     data = tmp_path_factory.mktemp("data")
     words = ("--engine", "instant", "--speed", "50", "--balance", "1000")
-    return start_sandbox(*words, data=data / "sandbox")
+    return start_shared_sandbox(*words, data=data / "sandbox")
 
 
 @pytest.fixture

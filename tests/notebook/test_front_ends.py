@@ -24,10 +24,10 @@ DEADLINE_S = 90
 
 @pytest.fixture(scope="module")
 def service(
-    start_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
+    start_shared_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> SandboxProcess:
     words = ("--engine", "instant", "--speed", "50", "--balance", "1000")
-    return start_sandbox(*words, data=tmp_path_factory.mktemp("data") / "sandbox")
+    return start_shared_sandbox(*words, data=tmp_path_factory.mktemp("data") / "sandbox")
 
 
 @pytest.fixture

@@ -80,9 +80,9 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def painter(start_sandbox: Callable[..., Any]) -> Any:
+def painter(start_shared_sandbox: Callable[..., Any]) -> Any:
     """A sandbox that really paints, as fast as it can."""
-    return start_sandbox("--speed", "50", "--balance", "1000")
+    return start_shared_sandbox("--speed", "50", "--balance", "1000")
 
 
 FULL_SIZE = "wiro/wan2.2-effects-extra"

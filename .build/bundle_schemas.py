@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import wiro_nb.schema
-from wiro_nb.schema.normalise import mark_required
+from wiro_nb.schema.detail import mark_required
 from wiro_nb.schema.page import read_page
 from wiro_nb.schema.types import ModelSchema, schema_from_dict
 

@@ -37,7 +37,7 @@ from wiro_nb.presentation.models import ModelInfo, listed_models, models_output
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.redaction import SecretText, register_secret
 from wiro_nb.schema import ModelSchema, find_bundled, near_models, read_detail, read_page
-from wiro_nb.schema.coerce import ValueRefused, coerce
+from wiro_nb.schema.coerce import Problem, coerce
 from wiro_nb.terminal import StatusLine
 
 _CARD_FACTS = ("slug", "title", "description", "categories", "tags", "cover", "run_count", "notice")
@@ -191,7 +191,7 @@ def _settings(model: LocalModel, values: list[str]) -> Mapping[str, Any]:
     for name, value in read_values(values, []).items():
         try:
             chosen[name] = coerce(parameters[name], value)
-        except (KeyError, ValueRefused) as error:
+        except (KeyError, Problem) as error:
             is_known = name in parameters
             problem = f"{name}={value}: {error}" if is_known else f"{name} is no input of {model.name}"
             raise InputError(problem, hint=f"wiro-nb schema {model.name}", name=name) from None

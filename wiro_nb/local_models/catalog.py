@@ -36,7 +36,7 @@ from typing import Any
 from wiro_nb.config import data_dir
 from wiro_nb.errors import ConfigError
 from wiro_nb.schema import find_bundled
-from wiro_nb.schema.normalise import is_slug
+from wiro_nb.schema.types import is_slug
 
 GB = 1_000_000_000
 LOCAL_TOML = "local.toml"

@@ -32,8 +32,6 @@ from wiro_nb.presentation.output import (
     text_table,
 )
 from wiro_nb.schema import encode
-from wiro_nb.schema.coerce import is_free_text
-from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 if TYPE_CHECKING:
@@ -235,7 +233,7 @@ class ModelInfo(Displayable):
 
 def _default(parameter: Parameter) -> str:
     text = value_label(parameter, parameter.default or "")
-    if text and (parameter.is_file or (parameter.required and is_free_text(parameter))):
+    if text and (parameter.is_file or (parameter.required and parameter.is_free_text)):
         return "a sample of the service, not sent"
     return text
 
@@ -260,8 +258,7 @@ def _limits(parameter: Parameter) -> str:
     if parameter.min is not None or parameter.max is not None:
         parts.append(f"{parameter.min if parameter.min is not None else '…'} to {parameter.max or '…'}")
     if parameter.rule:
-        rule = Rule.parse(parameter.rule)
-        parts.append(f"must be {rule.text if rule else parameter.rule}")
+        parts.append(f"must be {parameter.number_rule.text if parameter.number_rule else parameter.rule}")
     return ". ".join(part.rstrip(".") for part in parts)
 
 

@@ -21,9 +21,8 @@ from wiro_nb.errors import UnknownModel
 from wiro_nb.json_values import hash_json
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.files import FileInput, is_url, open_file_input
-from wiro_nb.schema.normalise import is_slug
 from wiro_nb.schema.page import read_page
-from wiro_nb.schema.types import JSON_TYPES, ModelSchema, Option, Parameter, schema_from_dict
+from wiro_nb.schema.types import JSON_TYPES, ModelSchema, Option, Parameter, is_slug, schema_from_dict
 from wiro_nb.schema.values import Prepared, check, prepare
 
 __all__ = [

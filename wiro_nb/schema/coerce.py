@@ -18,14 +18,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from wiro_nb.json_values import as_decimal
-from wiro_nb.schema.normalise import Rule, is_seed
 from wiro_nb.schema.types import (
     CHOICE_TYPES,
     COLOUR_TYPES,
     FLAG_TYPES,
     JSON_NUMBER_TYPES,
     JSON_TYPES,
-    NUMBER_TYPES,
     TEXT_TYPES,
     Parameter,
 )
@@ -43,23 +41,29 @@ _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 
 
-class ValueRefused(Exception):
-    """A value does not fit its input; carries what a Problem needs. Never leaves this package."""
+class Problem(Exception):
+    """What is wrong with one value.
 
-    def __init__(self, message: str, *, near: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
+    Attributes:
+        message: One line.
+        name: The input's id, or the unknown name as it was typed.
+        near: Values (or names) that were probably meant, best first.
+        allowed: All values a select takes; empty for others.
+    """
+
+    def __init__(
+        self, message: str, *, name: str = "", near: Sequence[str] = (), allowed: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
-        self.message = message
-        self.near = tuple(near)
-        self.allowed = tuple(allowed)
+        self.message, self.name = message, name
+        self.near, self.allowed = tuple(near), tuple(allowed)
 
 
 def is_empty(value: object) -> bool:
     """True for what means "not given": None, blank text, an empty list."""
-    if value is None:
-        return True
     if isinstance(value, str):
         return not value.strip()
-    return isinstance(value, list | tuple) and len(value) == 0
+    return value is None or (isinstance(value, list | tuple) and len(value) == 0)
 
 
 def shown(value: object) -> str:
@@ -80,17 +84,21 @@ def coerce(parameter: Parameter, value: object) -> WireValue:
         value: Text as typed, or a Python value.
 
     Raises:
-        ValueRefused: The value does not fit.
+        Problem: The value does not fit.
     """
     if parameter.type in JSON_TYPES:
         return _coerce_json(parameter, value)
     if isinstance(value, list | tuple | set | frozenset):
-        return _coerce_list(parameter, list(value))
-    if parameter.type == "multiselect" and isinstance(value, str):
-        return _coerce_list(parameter, _split_choices(parameter, value))
-    if parameter.multiple:
-        return _coerce_list(parameter, [value])
-    return _coerce_one(parameter, value)
+        values = list(value)
+    elif parameter.type == "multiselect" and isinstance(value, str):
+        values = _split_choices(parameter, value)
+    elif parameter.multiple:
+        values = [value]
+    else:
+        return _coerce_one(parameter, value)
+    if not parameter.multiple and parameter.is_known:
+        raise Problem(f"takes one value, not a list of {len(values)}")
+    return [str(_coerce_one(parameter, item)) for item in values]
 
 
 def default_value(parameter: Parameter) -> WireValue | None:
@@ -100,44 +108,21 @@ def default_value(parameter: Parameter) -> WireValue | None:
     that is not among its options (the service's own sample body sends an empty text then), and that of a
     required text such as the prompt, which is only a sample.
     """
-    if parameter.default is None or (parameter.required and is_free_text(parameter)):
+    default = parameter.default
+    if default is None or (parameter.required and parameter.is_free_text):
         return None
-    if isinstance(parameter.default, tuple):
-        return list(parameter.default)
+    if isinstance(default, tuple):
+        return list(default)
     if parameter.type in FLAG_TYPES:
-        return _FLAGS.get(parameter.default.strip().lower())
+        return _FLAGS.get(default.strip().lower())
     if parameter.type in JSON_TYPES:
-        value: WireValue | None = _load_json(parameter.default)
-        return value
+        return _load_json(default)
     if parameter.type in CHOICE_TYPES and parameter.options:
-        return parameter.default if parameter.default in {option.value for option in parameter.options} else ""
-    if parameter.type not in JSON_NUMBER_TYPES:
-        return parameter.default
-    number = as_decimal(parameter.default)
-    if number is None:
-        return parameter.default.strip() or None
-    return _as_number(number) if abs(number.adjusted()) < _MOST_DIGITS else parameter.default
-
-
-def takes_number(parameter: Parameter) -> bool:
-    """True for number inputs, and for text inputs that hold a number by their default, bounds or rule."""
-    if parameter.type in NUMBER_TYPES:
-        return True
-    if parameter.type != "text":
-        return False
-    numeric_default = isinstance(parameter.default, str) and as_decimal(parameter.default) is not None
-    return numeric_default or is_seed(parameter) or any((parameter.min, parameter.max, parameter.rule))
-
-
-def is_free_text(parameter: Parameter) -> bool:
-    """True for text inputs that take words, not numbers."""
-    return parameter.type in TEXT_TYPES and not takes_number(parameter)
-
-
-def _coerce_list(parameter: Parameter, values: list[object]) -> WireValue:
-    if not parameter.multiple and parameter.is_known:
-        raise ValueRefused(f"takes one value, not a list of {len(values)}")
-    return [str(_coerce_one(parameter, value)) for value in values]
+        return default if default in {option.value for option in parameter.options} else ""
+    number = as_decimal(default)
+    if parameter.type not in JSON_NUMBER_TYPES or (number is not None and abs(number.adjusted()) >= _MOST_DIGITS):
+        return default
+    return _as_number(number) if number is not None else default.strip() or None
 
 
 def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
@@ -149,69 +134,20 @@ def _coerce_one(parameter: Parameter, value: object) -> str | int | float:
     if parameter.type in CHOICE_TYPES:
         return _choose(parameter, text)
     if parameter.type in FLAG_TYPES:
-        return _coerce_flag(text)
+        if (flag := _FLAGS.get(text.strip().lower())) is None:
+            raise Problem(f"{shown(text)}: must be true or false", near=["true", "false"])
+        return flag
     if parameter.type in COLOUR_TYPES:
-        return _coerce_colour(text)
-    if takes_number(parameter):
+        if (found := _COLOUR.fullmatch(text.strip())) is None:
+            raise Problem(f"{shown(text)}: must be a colour such as #ff8800")
+        return "#" + (found[1] if len(found[1]) == 6 else "".join(digit * 2 for digit in found[1]))
+    if parameter.takes_number:
         if isinstance(value, bool):
-            raise ValueRefused(f"takes a number, not {text}")
+            raise Problem(f"takes a number, not {text}")
         return _coerce_number(parameter, text)
     if parameter.type in TEXT_TYPES:
         return text
     return next((option.value for option in parameter.options if _fold(option.label) == _fold(text)), text)
-
-
-def _coerce_json(parameter: Parameter, value: object) -> WireValue:
-    """Returns the JSON value of a text, or a Python value as JSON has it."""
-    if isinstance(value, str):
-        loaded = _load_json(value)
-    else:
-        try:
-            loaded = _load_json(json.dumps(value))
-        except (TypeError, ValueError, RecursionError):
-            raise ValueRefused(f"takes a JSON value, not {type(value).__name__}") from None
-    if loaded is None:
-        raise ValueRefused(f"{shown(value)}: not JSON (text needs double quotes)")
-    if parameter.type == "json-array" and not isinstance(loaded, list):
-        raise ValueRefused(f"{shown(value)}: must be a JSON list, as in [1, 2]")
-    sent: WireValue = loaded
-    return sent
-
-
-def _load_json(text: str) -> Any:
-    """Returns the value of a JSON text; None when it is not JSON, or cannot be sent."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    try:
-        return json.loads(text, parse_constant=refuse) if not _UNSENDABLE.search(text) else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _split_choices(parameter: Parameter, text: str) -> list[object]:
-    """Returns the choices in a text: one choice, a JSON list, or names between commas."""
-    names = {_fold(name) for option in parameter.options for name in (option.value, option.label)}
-    loaded = _load_json(text)
-    if isinstance(loaded, list):
-        return loaded
-    return [text] if _fold(text) in names else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _coerce_flag(text: str) -> bool:
-    flag = _FLAGS.get(text.strip().lower())
-    if flag is None:
-        raise ValueRefused(f"{shown(text)}: must be true or false", near=["true", "false"])
-    return flag
-
-
-def _coerce_colour(text: str) -> str:
-    found = _COLOUR.fullmatch(text.strip())
-    if found is None:
-        raise ValueRefused(f"{shown(text)}: must be a colour such as #ff8800")
-    digits = found[1] if len(found[1]) == 6 else "".join(digit * 2 for digit in found[1])
-    return f"#{digits}"
 
 
 def _plain_text(value: object) -> str:
@@ -223,12 +159,44 @@ def _plain_text(value: object) -> str:
         try:
             text = str(value)
         except ValueError as error:
-            raise ValueRefused("is too large a number") from error
+            raise Problem("is too large a number") from error
     else:
-        raise ValueRefused(f"takes text or a number, not {type(value).__name__}")
+        raise Problem(f"takes text or a number, not {type(value).__name__}")
     if _UNSENDABLE.search(text):
-        raise ValueRefused("holds characters that cannot be sent (a NUL or half of a surrogate pair)")
+        raise Problem("holds characters that cannot be sent (a NUL or half of a surrogate pair)")
     return text
+
+
+# JSON ----------------------------------------------------------------------------------------
+
+
+def _coerce_json(parameter: Parameter, value: object) -> WireValue:
+    """Returns the JSON value of a text, or a Python value as JSON has it."""
+    try:
+        loaded = _load_json(value if isinstance(value, str) else json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        raise Problem(f"takes a JSON value, not {type(value).__name__}") from None
+    if loaded is None:
+        raise Problem(f"{shown(value)}: not JSON (text needs double quotes)")
+    if parameter.type == "json-array" and not isinstance(loaded, list):
+        raise Problem(f"{shown(value)}: must be a JSON list, as in [1, 2]")
+    return loaded
+
+
+def _load_json(text: str) -> WireValue | None:
+    """Returns the value of a JSON text; None when it is not JSON, or cannot be sent."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        value: WireValue | None = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return None
+    return None if _UNSENDABLE.search(text) else value
+
+
+# Choices -------------------------------------------------------------------------------------
 
 
 def _fold(text: str) -> str:
@@ -237,34 +205,34 @@ def _fold(text: str) -> str:
     return " ".join(plain.casefold().split())
 
 
+def _split_choices(parameter: Parameter, text: str) -> list[Any]:
+    """Returns the choices in a text: one choice, a JSON list, or names between commas."""
+    loaded = _load_json(text)
+    if isinstance(loaded, list):
+        return loaded
+    names = {_fold(name) for option in parameter.options for name in (option.value, option.label)}
+    return [text] if _fold(text) in names else [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _choose(parameter: Parameter, text: str) -> str:
     """Returns the matching option: by exact value, then by value or label in any case."""
-    if not parameter.options:
+    options, wanted = parameter.options, _fold(text)
+    if not options:
         default = f"only its default ({parameter.default})" if parameter.default else "nothing"
-        raise ValueRefused(f"{shown(text)}: this input publishes no choices and takes {default}; leave it out")
-    values = [option.value for option in parameter.options]
+        raise Problem(f"{shown(text)}: this input publishes no choices and takes {default}; leave it out")
+    values = [option.value for option in options]
     for candidate in (text, text.strip()):
         if candidate in values:
             return candidate
-    wanted = _fold(text)
     for attribute in ("value", "label"):
-        found = [option.value for option in parameter.options if _fold(getattr(option, attribute)) == wanted]
+        found = [option.value for option in options if _fold(getattr(option, attribute)) == wanted]
         if len(found) == 1:
             return found[0]
         if found:
-            raise ValueRefused(f"{shown(text)}: {len(found)} choices are called that", near=found, allowed=values)
-    raise ValueRefused(
-        f"{shown(text)}: not one of the {len(values)} choices",
-        near=_near_options(parameter, wanted),
-        allowed=values,
-    )
-
-
-def _near_options(parameter: Parameter, wanted: str) -> tuple[str, ...]:
-    names: dict[str, str] = {}
-    for name, value in ((name, item.value) for item in parameter.options for name in (item.value, item.label)):
-        names.setdefault(_fold(name), value)
-    return near_values(wanted[:200], names, cutoff=0.5, shortest=2)
+            raise Problem(f"{shown(text)}: {len(found)} choices are called that", near=found, allowed=values)
+    names = {_fold(name): item.value for item in reversed(options) for name in (item.label, item.value)}
+    near = near_values(wanted[:200], names, cutoff=0.5, shortest=2)
+    raise Problem(f"{shown(text)}: not one of the {len(values)} choices", near=near, allowed=values)
 
 
 def near_values(wanted: str, names: Mapping[str, str], *, cutoff: float, shortest: int) -> tuple[str, ...]:
@@ -282,47 +250,51 @@ def near_values(wanted: str, names: Mapping[str, str], *, cutoff: float, shortes
     return tuple(dict.fromkeys(names[name] for name in found))[:3]
 
 
+# Numbers -------------------------------------------------------------------------------------
+
+
 def _coerce_number(parameter: Parameter, text: str) -> str | int | float:
-    try:
-        number = _parse_number(text)
-    except ValueRefused as error:
-        raise ValueRefused(error.message, near=[near for near in error.near if _fits(parameter, near)]) from None
-    if (is_seed(parameter) or parameter.type == "integer") and number != number.to_integral_value():
-        what = "a seed is a whole number" if is_seed(parameter) else "must be a whole number"
-        raise ValueRefused(f"{shown(text)}: {what}", near=[str(int(number))])
-    _check_range(parameter, number)
-    if parameter.rule and (rule := Rule.parse(parameter.rule)):
-        _check_rule(rule, number)
-    if parameter.type in JSON_NUMBER_TYPES:
-        return _as_number(number)
-    return _as_text(parameter, number)
-
-
-def _fits(parameter: Parameter, text: str) -> bool:
-    try:
-        _coerce_number(parameter, text)
-    except ValueRefused:
-        return False
-    return True
-
-
-def _parse_number(text: str) -> Decimal:
     """Reads a number in any script's digits; refuses what only looks like one, with what was probably meant."""
     typed = unicodedata.normalize("NFKC", text).strip().replace("\u2212", "-")
     try:
         # Decimal would read 1_000; the service would not.
         number = Decimal(typed if "_" not in typed else "")
     except InvalidOperation:
-        raise ValueRefused(f"{shown(text)}: not a number", near=_meant_number(typed)) from None
+        near = [meant for meant in _meant_numbers(typed) if _fits(parameter, meant)]
+        raise Problem(f"{shown(text)}: not a number", near=near) from None
     if not number.is_finite():
-        raise ValueRefused(f"{shown(text)}: not a finite number")
+        raise Problem(f"{shown(text)}: not a finite number")
     exponent = number.as_tuple().exponent
     if number.adjusted() >= _MOST_DIGITS or not isinstance(exponent, int) or exponent < -_MOST_DECIMALS:
-        raise ValueRefused(f"{shown(text)}: too large or too finely divided a number")
-    return abs(number) if number == 0 else number
+        raise Problem(f"{shown(text)}: too large or too finely divided a number")
+    number = abs(number) if number == 0 else number
+    is_whole = number == number.to_integral_value()
+    if (parameter.is_seed or parameter.type == "integer") and not is_whole:
+        what = "a seed is a whole number" if parameter.is_seed else "must be a whole number"
+        raise Problem(f"{shown(text)}: {what}", near=[str(int(number))])
+    _check_range(parameter, number)
+    if (rule := parameter.number_rule) is not None and not (is_whole and rule.fits(int(number))):
+        near = [str(fitting) for fitting in dict.fromkeys(rule.nearest(int(number // 1)))]
+        if len(near) == 1 and int(near[0]) < number:
+            near.append(str(int(near[0]) + rule.factor))
+        raise Problem(f"{shown(number)}: must be {rule.text}, for example {' or '.join(near)}", near=near)
+    if parameter.type in JSON_NUMBER_TYPES:
+        return _as_number(number)
+    # Plain decimal text. "81.0" becomes "81" where the service's own default is a whole number.
+    has_decimals = not parameter.is_seed and isinstance(parameter.default, str) and "." in parameter.default
+    drops_zeros = is_whole and parameter.type == "text" and not has_decimals
+    return format(number.to_integral_value() if drops_zeros else number, "f")
 
 
-def _meant_number(typed: str) -> list[str]:
+def _fits(parameter: Parameter, text: str) -> bool:
+    try:
+        _coerce_number(parameter, text)
+    except Problem:
+        return False
+    return True
+
+
+def _meant_numbers(typed: str) -> list[str]:
     if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", typed):
         whole = typed.replace(",", "")
         return [whole, typed.replace(",", ".")] if typed.count(",") == 1 and "." not in typed else [whole]
@@ -335,32 +307,15 @@ def _meant_number(typed: str) -> list[str]:
 
 
 def _check_range(parameter: Parameter, number: Decimal) -> None:
-    for limit, words, sign in ((parameter.min, "at least", 1), (parameter.max, "at most", -1)):
-        bound = as_decimal(limit) if limit else None
+    least, most = as_decimal(parameter.min), as_decimal(parameter.max)
+    for limit, bound, words, sign in ((parameter.min, least, "least", 1), (parameter.max, most, "most", -1)):
         if bound is not None and sign * number < sign * bound:
-            is_range = as_decimal(parameter.min or "") is not None and as_decimal(parameter.max or "") is not None
-            bounds = f"between {parameter.min} and {parameter.max}" if is_range else f"{words} {limit}"
-            raise ValueRefused(f"{shown(number)}: must be {bounds}", near=[str(limit)])
-
-
-def _check_rule(rule: Rule, number: Decimal) -> None:
-    if number == number.to_integral_value() and rule.fits(int(number)):
-        return
-    near = [str(fitting) for fitting in dict.fromkeys(rule.nearest(int(number // 1)))]
-    if len(near) == 1 and int(near[0]) < number:
-        near.append(str(int(near[0]) + rule.factor))
-    raise ValueRefused(f"{shown(number)}: must be {rule.text}, for example {' or '.join(near)}", near=near)
+            is_range = least is not None and most is not None
+            bounds = f"between {parameter.min} and {parameter.max}" if is_range else f"at {words} {limit}"
+            raise Problem(f"{shown(number)}: must be {bounds}", near=[str(limit)])
 
 
 def _as_number(number: Decimal) -> int | float:
     if abs(number) > LARGEST_WHOLE_NUMBER:
-        raise ValueRefused(f"{shown(number)}: too large a number")
+        raise Problem(f"{shown(number)}: too large a number")
     return int(number) if number == number.to_integral_value() else float(number)
-
-
-def _as_text(parameter: Parameter, number: Decimal) -> str:
-    """Returns plain decimal text. "81.0" becomes "81" where the service's own default is a whole number."""
-    whole = parameter.type == "text" and (
-        is_seed(parameter) or not (isinstance(parameter.default, str) and "." in parameter.default)
-    )
-    return format(number.to_integral_value() if whole and number == number.to_integral_value() else number, "f")

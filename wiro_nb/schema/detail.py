@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from wiro_nb.errors import UnreadableSchema
 from wiro_nb.json_values import as_decimal, as_list, as_words
-from wiro_nb.schema.normalise import (
+from wiro_nb.schema.types import (
+    FILE_TYPES,
+    JSON_TYPES,
+    NUMBER_TYPES,
+    TEXT_TYPES,
+    ModelSchema,
+    Option,
+    Parameter,
     Rule,
-    file_counts,
-    human_help,
-    human_label,
     is_slug,
-    mark_required,
-    unreadable,
 )
-from wiro_nb.schema.types import FILE_TYPES, JSON_TYPES, NUMBER_TYPES, ModelSchema, Option, Parameter
 
+_PLACEHOLDER_HELP = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-help")
+_OPTIONAL = re.compile(r"\boptional(?:ly)?\b", re.IGNORECASE)
+_KINDS = r"(?:images?|pictures?|photos?|videos?|clips?|files?|audios?|references?)"
+_FILE_COUNT = re.compile(rf"\b(\d{{1,2}})\s*(?:-|–|to)\s*(\d{{1,2}})\b[^.]*?\b{_KINDS}\b", re.IGNORECASE)
+_FILE_LIMIT = re.compile(rf"\b(?:up to|at most|max(?:imum)?)\s+(\d{{1,2}})\b[^.]*?\b{_KINDS}\b", re.IGNORECASE)
+_RUN_TOGETHER = {
+    "framenumber": "Frame number",
+    "guidancescale": "Guidance scale",
+    "inferencesteps": "Inference steps",
+    "negativeprompt": "Negative prompt",
+    "numberofoutputs": "Number of outputs",
+}
+_SPECIAL_WORDS = {"fps": "FPS", "lora": "LoRA", "cfg": "CFG", "url": "URL", "id": "ID"}
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,39}")
 
 
@@ -39,8 +55,28 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
     slug, run_path = _slugs(tool)
     if not slug:
         raise unreadable(source_name, "the answer has no model of the form owner/name in it", "%wiro models")
-    items = list(_items(tool.get("parameters")))
-    parameters = read_parameters(items)
+    return read_tool(tool, slug, run_path, {"kind": "detail", "name": source_name})
+
+
+def read_tool(tool: Mapping[str, Any], slug: str, run_path: str, source: dict[str, str]) -> ModelSchema:
+    """Returns the schema of a model that is described as in Tool/Detail.
+
+    Of inputs with the same id the first counts; those without one are left out.
+
+    Args:
+        tool: One entry of an answer's `tool` list.
+        slug: "owner/name" as shown to users.
+        run_path: "owner/name" of the Run endpoint.
+        source: As in `ModelSchema`.
+    """
+    parameters: dict[str, Parameter] = {}
+    stated: set[str] = set()
+    for group, item in _items(tool.get("parameters")):
+        name = _text(item.get("id")).strip()
+        if item.get("required") is not None:
+            stated.add(name)
+        if name and name.isprintable() and name not in parameters:
+            parameters[name] = _read_parameter(name, item, group)
     schema = ModelSchema(
         slug=slug,
         run_path=run_path,
@@ -49,12 +85,11 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
         categories=_words(tool.get("categories")),
         tags=_words(tool.get("tags")),
         cover=_cover(tool.get("image") or tool.get("cover")),
-        parameters=parameters,
-        source={"kind": "detail", "name": source_name},
+        parameters=tuple(parameters.values()),
+        source=source,
         free_form=not parameters,
     )
-    stated = [str(item.get("id")).strip() for _, item in items if item.get("required") is not None]
-    return mark_required(schema, stated=stated)
+    return mark_required(schema, stated)
 
 
 def _find_tool(answer: Mapping[str, Any], source_name: str) -> Mapping[str, Any]:
@@ -88,32 +123,18 @@ def _items(parameters: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield "", entry
 
 
-def read_parameters(items: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Parameter, ...]:
-    """Reads the inputs of a model. Of inputs with the same id the first counts; those without one are left out.
-
-    Args:
-        items: Group title, and the input as the service describes it.
-    """
-    parameters: dict[str, Parameter] = {}
-    for group, item in items:
-        name = _text(item.get("id")).strip()
-        if name and name.isprintable() and name not in parameters:
-            parameters[name] = _read_parameter(name, item, group)
-    return tuple(parameters.values())
-
-
 def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter:
     kind = _text(item.get("type")).strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "text"
-    notes = [human_help(_plain(item.get(key))) for key in ("description", "help", "note")]
+    notes = [_help(_plain(item.get(key))) for key in ("description", "help", "note")]
     help_text = " ".join(dict.fromkeys(note for note in notes if note))
     rule = Rule.parse(help_text)
-    least, most = file_counts(help_text) if kind in FILE_TYPES else (None, None)
+    least, most = _file_counts(help_text) if kind in FILE_TYPES else (None, None)
     options = [option for option in map(_read_option, as_list(item.get("options"))) if option is not None]
     return Parameter(
         id=name,
         type=kind,
-        label=human_label(_plain(item.get("label")), name),
+        label=_label(_plain(item.get("label")), name),
         help=help_text,
         default=_default(kind, item.get("default", item.get("value"))),
         required=_is_true(item.get("required")),
@@ -184,3 +205,79 @@ def _words(value: Any) -> tuple[str, ...]:
 def _cover(value: Any) -> str:
     text = _text(value).strip()
     return text if text.startswith(("https://", "http://")) else ""
+
+
+# What the texts say ---------------------------------------------------------------------------
+
+
+def unreadable(source_name: str, what: str, hint: str) -> UnreadableSchema:
+    """Returns the error about a page or an answer that has no usable model in it."""
+    return UnreadableSchema(f"{source_name}: {what}.", hint=hint, source=source_name)
+
+
+def _label(label: str, parameter_id: str) -> str:
+    """Returns a short name for display.
+
+    The service mixes finished labels ("Effect Type") with translation keys ("num-frames", "negativeprompt").
+    A finished label is kept; a key is turned into words; an empty one is made from the id.
+
+    Args:
+        label: As the service gives it, may be empty.
+        parameter_id: The wire name, used when the label is empty or is the id run together.
+    """
+    label = " ".join(label.split())
+    if label.lower() in _RUN_TOGETHER:
+        return _RUN_TOGETHER[label.lower()]
+    if not label or (label.islower() and label == parameter_id.lower()):
+        label = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", parameter_id).lower()
+    if label != label.lower():
+        return label
+    words = label.replace("-", " ").split() if " " not in label else label.split()
+    spoken = [_SPECIAL_WORDS.get(word, word) for word in words]
+    if spoken and spoken[0] == words[0]:
+        spoken[0] = spoken[0][:1].upper() + spoken[0][1:]
+    return " ".join(spoken) or parameter_id
+
+
+def _help(text: str) -> str:
+    """Returns the help text in one line; placeholders such as "seed-help" become empty."""
+    text = " ".join(text.split())
+    return "" if _PLACEHOLDER_HELP.fullmatch(text) else text
+
+
+def _file_counts(help_text: str) -> tuple[str | None, str | None]:
+    """Returns the least and most files a help text speaks of ("Use 1-3 images"), as decimal texts or None."""
+    found = _FILE_COUNT.search(help_text)
+    if found and int(found[1]) <= int(found[2]):
+        return found[1], found[2]
+    limit = _FILE_LIMIT.search(help_text)
+    return (None, limit[1]) if limit else (None, None)
+
+
+def mark_required(schema: ModelSchema, stated: Container[str] = ()) -> ModelSchema:
+    """Returns the schema with `required` derived where the source is silent.
+
+    Pages never say what is required. Two inputs are, by what the model does: the first file of a model that
+    starts from an image or video and from nothing else, unless its help says "optional"; and the prompt,
+    unless a required file already says what to make or its help says "optional". Everything else has a
+    default or may be left out. A wrong "not required" costs a free refusal by the service, a wrong "required"
+    blocks the user, so doubt falls on the free side.
+
+    Args:
+        schema: As read.
+        stated: Ids for which the source states whether they are required; those stay untouched.
+    """
+    prompts = [item for item in schema.parameters if item.id.lower() == "prompt" and item.type in TEXT_TYPES]
+    files = [item for item in schema.parameters if item.is_file]
+    needed: set[str] = set()
+    if files and not _OPTIONAL.search(files[0].help):
+        from_file = any(name.startswith(("image-to-", "video-to-")) for name in schema.categories)
+        from_text = any(name.startswith("text-to-") for name in schema.categories)
+        if (from_file and not from_text) or not (prompts or schema.categories):
+            needed.add(files[0].id)
+    if not needed and not any(item.required and item.id in stated for item in files):
+        needed.update(item.id for item in prompts if not _OPTIONAL.search(item.help))
+    parameters = tuple(
+        item if item.id in stated else replace(item, required=item.id in needed) for item in schema.parameters
+    )
+    return replace(schema, parameters=parameters)

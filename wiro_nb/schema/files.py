@@ -17,7 +17,7 @@ from wiro_nb.errors import InvalidFile
 from wiro_nb.files import safe_name
 from wiro_nb.json_values import as_whole
 from wiro_nb.media.sniffing import sniff
-from wiro_nb.schema.coerce import ValueRefused, is_empty
+from wiro_nb.schema.coerce import Problem, is_empty
 from wiro_nb.schema.types import Parameter
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
@@ -192,7 +192,7 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
         Files in the given order; empty when nothing is given.
 
     Raises:
-        ValueRefused: A file cannot be used, or there are too many or too few.
+        Problem: A file cannot be used, or there are too many or too few.
     """
     if is_empty(value):
         return ()
@@ -200,11 +200,11 @@ def collect_files(parameter: Parameter, value: object, *, with_hash: bool = True
     found = tuple(_open(parameter, item, samples, with_hash) for item in _items(parameter, value, samples))
     least, most = as_whole(parameter.min), as_whole(parameter.max)
     if not parameter.multiple and len(found) > 1:
-        raise ValueRefused(f"takes one file, not {len(found)}")
+        raise Problem(f"takes one file, not {len(found)}")
     if most is not None and len(found) > most:
-        raise ValueRefused(f"takes at most {most} files, not {len(found)}")
+        raise Problem(f"takes at most {most} files, not {len(found)}")
     if least is not None and found and len(found) < least:
-        raise ValueRefused(f"takes at least {least} files, not {len(found)}")
+        raise Problem(f"takes at least {least} files, not {len(found)}")
     return found
 
 
@@ -246,7 +246,7 @@ def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_has
     if isinstance(item, FileInput):
         return replace(item, parameter=parameter.id)
     if not isinstance(item, str | Path):
-        raise ValueRefused(f"takes a file path or a URL, not {type(item).__name__}")
+        raise Problem(f"takes a file path or a URL, not {type(item).__name__}")
     if isinstance(item, str) and item.strip() in samples and not _exists(item):
         return url_input(parameter.id, item.strip())
     wanted = expected_media(parameter)
@@ -254,9 +254,9 @@ def _open(parameter: Parameter, item: object, samples: tuple[str, ...], with_has
         opened = open_file_input(parameter.id, item, with_hash=with_hash, media=wanted)
     except InvalidFile as error:
         types = f"; {error.hint}" if "takes" in error.hint else ""
-        raise ValueRefused(str(error.problems[0]["message"]).rstrip(".") + types) from None
+        raise Problem(str(error.problems[0]["message"]).rstrip(".") + types) from None
     if opened.path is not None and wanted and not opened.content_type.startswith(wanted):
-        raise ValueRefused(f"{opened.name} is {opened.content_type}; this input takes {accepted_types(wanted)}")
+        raise Problem(f"{opened.name} is {opened.content_type}; this input takes {accepted_types(wanted)}")
     return opened
 
 

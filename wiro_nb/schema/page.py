@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
-from wiro_nb.schema.detail import read_parameters
-from wiro_nb.schema.normalise import is_slug, mark_required, unreadable
-from wiro_nb.schema.types import FILE_TYPES, ModelSchema, Parameter
+from wiro_nb.schema.detail import read_tool, unreadable
+from wiro_nb.schema.types import FILE_TYPES, ModelSchema, is_slug
 
 MAX_PAGE_CHARS = 500_000
 
@@ -58,20 +56,18 @@ def read_page(text: str, *, source_name: str = "page") -> ModelSchema:
     run_path, slug = _paths(text, header)
     if not slug:
         raise _no_model(text, source_name)
-    schema = ModelSchema(
-        slug=slug,
-        run_path=run_path or slug,
-        title=header.get("title") or slug.partition("/")[2],
-        description=" ".join(header.get("description", "").split()),
-        categories=_bullets(header.get("categories", "")),
-        tags=_bullets(header.get("tags", "")),
-        cover=_url(header.get("cover", "")),
-        parameters=_read_inputs(text, inputs.end(), source_name) if inputs else (),
-        source={"kind": "page", "name": source_name},
-    )
-    if schema.parameters:
-        return mark_required(schema)
-    return replace(schema, source={**schema.source, "note": "the page lists no inputs"}, free_form=True)
+    tool = {
+        "title": header.get("title"),
+        "description": header.get("description"),
+        "categories": _bullets(header.get("categories", "")),
+        "tags": _bullets(header.get("tags", "")),
+        "cover": header.get("cover", "").partition(" ")[0],
+        "parameters": _read_inputs(text, inputs.end(), source_name) if inputs else [],
+    }
+    source = {"kind": "page", "name": source_name}
+    if not tool["parameters"]:
+        source["note"] = "the page lists no inputs"
+    return read_tool(tool, slug, run_path or slug, source)
 
 
 def _clean(text: str, source_name: str) -> str:
@@ -129,29 +125,24 @@ def _paths(text: str, header: dict[str, str]) -> tuple[str, str]:
     return run_path, name if is_slug(name) else run_path
 
 
-def _url(text: str) -> str:
-    return next((word for word in text.split()[:1] if word.startswith(("https://", "http://"))), "")
+def _bullets(text: str) -> list[str]:
+    return re.split(r"(?:^|\s)-\s+", text)
 
 
-def _bullets(text: str) -> tuple[str, ...]:
-    items = re.split(r"(?:^|\s)-\s+", " ".join(text.split()))
-    return tuple(item.strip() for item in items if item.strip())
-
-
-def _read_inputs(text: str, start: int, source_name: str) -> tuple[Parameter, ...]:
+def _read_inputs(text: str, start: int, source_name: str) -> list[dict[str, Any]]:
     ending = _INPUTS_END.search(text, start)
     section = text[start : ending.start() if ending else len(text)]
     before = _LINES if _find(_LINES, "type:", section) else _FLAT
     chunks = _split_entries(section, before, _sample_prose(text))
-    items: list[tuple[str, dict[str, Any]]] = []
+    items: list[dict[str, Any]] = []
     for name, chunk in chunks:
         item = _read_entry(name, chunk, before)
         if item is None:
             is_cut = len(items) == len(chunks) - 1 and not ending
             what = f"is cut inside the input {name}" if is_cut else f"has no type for the input {name}"
             raise unreadable(source_name, what, "fetch the model's llms.txt again")
-        items.append(("", item))
-    return read_parameters(items)
+        items.append(item)
+    return items
 
 
 def _find(before: str, key: str, text: str, start: int = 0) -> re.Match[str] | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
-from wiro_nb.json_values import hash_json
+from wiro_nb.json_values import as_decimal, hash_json
 
 FILE_TYPES = frozenset({"fileinput", "multifileinput", "combinefileinput"})
 JSON_NUMBER_TYPES = frozenset({"number", "range", "integer", "numeric"})
@@ -21,12 +22,76 @@ FLAG_TYPES = frozenset({"checkbox", "boolean"})
 COLOUR_TYPES = frozenset({"color", "colour", "colorpicker"})
 KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | CHOICE_TYPES | JSON_TYPES | FLAG_TYPES | COLOUR_TYPES
 _NAMES_SHOWN = 5
+_SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*/[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
+_FORMULA = re.compile(r"(?<![\w.])(\d{1,4})\s*[*x×]?\s*n(?:\s*\+\s*(\d{1,4}))?(?![\w(])", re.IGNORECASE)
+_PLUS_IF_DIVISIBLE = re.compile(r"divisible by (\d{1,4})\b[^.]*?\bn\s*\+\s*(\d{1,4})\b", re.IGNORECASE)
+_MULTIPLE = re.compile(
+    r"\b(?:must|should|has to|needs? to) be (?:a )?(?:multiples? of|divisible by) (\d{1,4})\b", re.IGNORECASE
+)
 _ASPECTS: dict[str, Callable[[Parameter], object]] = {
     "another type": lambda item: item.type,
     "another default": lambda item: item.default,
     "other choices": lambda item: frozenset(option.value for option in item.options),
     "other limits": lambda item: (item.required, item.multiple, item.min, item.max, item.step, item.rule),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Whole numbers of the form factor * n + offset, n = 0, 1, 2 ..."""
+
+    factor: int
+    offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> Rule | None:
+        """Reads a rule from its short form ("4n+1") or from a help text that states one.
+
+        Args:
+            text: "4n+1", "The number should be 4n+1", "If N is divisible by 4 the length should be N+1",
+                "must be a multiple of 16".
+
+        Returns:
+            The rule, or None when the text states none.
+        """
+        if found := _PLUS_IF_DIVISIBLE.search(text):
+            return cls._of(int(found[1]), int(found[2]))
+        if (found := _FORMULA.search(text)) and (found[2] or text.strip() == found[0]):
+            return cls._of(int(found[1]), int(found[2] or 0))
+        if found := _MULTIPLE.search(text):
+            return cls._of(int(found[1]), 0)
+        return None
+
+    @classmethod
+    def _of(cls, factor: int, offset: int) -> Rule | None:
+        return cls(factor, offset) if factor > 1 else None
+
+    def __str__(self) -> str:
+        return f"{self.factor}n+{self.offset}" if self.offset else f"{self.factor}n"
+
+    @property
+    def text(self) -> str:
+        """The rule for display: "4n + 1", "a multiple of 16"."""
+        return f"{self.factor}n + {self.offset}" if self.offset else f"a multiple of {self.factor}"
+
+    def fits(self, number: int) -> bool:
+        """True when the number is one of factor * n + offset with n >= 0."""
+        return number >= self.offset and (number - self.offset) % self.factor == 0
+
+    def nearest(self, number: int) -> tuple[int, int]:
+        """Returns the fitting numbers just below and above; both the number itself where it fits.
+
+        Below the smallest fitting number both are that smallest one.
+        """
+        if number <= self.offset:
+            return self.offset, self.offset
+        below = number - (number - self.offset) % self.factor
+        return (below, below) if below == number else (below, below + self.factor)
+
+    def examples(self, around: int) -> list[int]:
+        """Returns up to five fitting numbers around one, rising."""
+        below, _ = self.nearest(around)
+        return [number for step in range(-2, 3) if self.fits(number := below + step * self.factor)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +147,30 @@ class Parameter:
     def is_file(self) -> bool:
         """True for inputs that take files or URLs."""
         return self.type in FILE_TYPES
+
+    @property
+    def is_seed(self) -> bool:
+        """True for the input that pins a result: named "seed" and taking a number."""
+        name = self.id.replace("_", "").lower()
+        return name in {"seed", "randomseed", "noiseseed"} and self.type in NUMBER_TYPES | {"text"}
+
+    @property
+    def takes_number(self) -> bool:
+        """True for number inputs, and for text inputs that hold a number by their default, bounds or rule."""
+        if self.type != "text":
+            return self.type in NUMBER_TYPES
+        numeric_default = isinstance(self.default, str) and as_decimal(self.default) is not None
+        return numeric_default or self.is_seed or any((self.min, self.max, self.rule))
+
+    @property
+    def is_free_text(self) -> bool:
+        """True for text inputs that take words, not numbers."""
+        return self.type in TEXT_TYPES and not self.takes_number
+
+    @property
+    def number_rule(self) -> Rule | None:
+        """The rule that its numbers follow, or None."""
+        return Rule.parse(self.rule) if self.rule else None
 
     @property
     def takes_empty(self) -> bool:
@@ -155,6 +244,11 @@ class ModelSchema:
 def _hash_inputs(run_path: str, parameters: tuple[Parameter, ...]) -> str:
     # Kept: every run asks for it, and taking hundreds of fields apart costs a millisecond.
     return hash_json({"run_path": run_path, "parameters": [asdict(parameter) for parameter in parameters]})
+
+
+def is_slug(text: str) -> bool:
+    """True for "owner/name" in the letters the service uses; false for template placeholders and paths."""
+    return _SLUG.fullmatch(text) is not None
 
 
 def schema_from_dict(data: dict[str, Any]) -> ModelSchema:

@@ -6,23 +6,21 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wiro_nb.errors import InvalidFile, InvalidParameter
 from wiro_nb.json_values import as_decimal
 from wiro_nb.schema.coerce import (
-    ValueRefused,
+    Problem,
     WireValue,
     coerce,
     default_value,
     is_empty,
-    is_free_text,
     near_values,
     shown,
 )
 from wiro_nb.schema.files import FileInput, collect_files
-from wiro_nb.schema.normalise import is_seed
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 LARGEST_DRAWN_SEED = 2**31 - 1
@@ -50,23 +48,6 @@ class Seed:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with one value.
-
-    Attributes:
-        name: The input's id, or the unknown name as it was typed.
-        message: One line.
-        near: Values (or names) that were probably meant, best first.
-        allowed: All values a select takes; empty for others.
-    """
-
-    name: str
-    message: str
-    near: tuple[str, ...] = ()
-    allowed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """A request that fits its model.
 
@@ -85,25 +66,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Draft:
-    """The result of typing so far."""
-
-    with_hash: bool
-    parameters: dict[str, WireValue] = field(default_factory=dict)
-    files: dict[str, tuple[FileInput, ...]] = field(default_factory=dict)
-    seed: Seed | None = None
-    notes: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-    def refuse(self, name: str, error: ValueRefused) -> None:
-        self.problems.append(Problem(name, error.message, error.near, error.allowed))
-
-
-def prepare(
-    schema: ModelSchema,
-    raw: Mapping[str, object],
-) -> Prepared:
+def prepare(schema: ModelSchema, raw: Mapping[str, object]) -> Prepared:
     """Types values by the schema and fills in the defaults.
 
     None, blank text and empty lists mean "the default", which a required text (the prompt) does not have: its
@@ -119,8 +82,7 @@ def prepare(
         InvalidParameter: Values do not fit; about the first, with all of them in `problems`.
         InvalidFile: The same, where the first is about a file.
     """
-    draft = _Draft(with_hash=True)
-    _fill(draft, schema, raw)
+    draft = _Draft(schema, raw, with_hash=True)
     if draft.problems:
         raise _refusal(schema, raw, draft.problems)
     return Prepared(schema, draft.parameters, draft.files, draft.seed, tuple(draft.notes))
@@ -131,53 +93,110 @@ def check(schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, Problem]:
 
     Files are checked but not hashed, so this is cheap enough for every change of a field.
     """
-    draft = _Draft(with_hash=False)
-    _fill(draft, schema, raw)
+    draft = _Draft(schema, raw, with_hash=False)
     return {problem.name: problem for problem in reversed(draft.problems)}
 
 
-def _fill(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> None:
-    if schema.free_form:
-        _fill_free_form(draft, raw)
-    else:
-        given = _match_names(draft, schema, raw)
-        for parameter in schema.parameters:
+class _Draft:
+    """Values typed by a schema, as far as they fit, and what is wrong with the others."""
+
+    def __init__(self, schema: ModelSchema, raw: Mapping[str, object], *, with_hash: bool) -> None:
+        self.parameters: dict[str, WireValue] = {}
+        self.files: dict[str, tuple[FileInput, ...]] = {}
+        self.seed: Seed | None = None
+        self.notes: list[str] = []
+        self.problems: list[Problem] = []
+        if schema.free_form:
+            given = {str(name): value for name, value in raw.items() if value is not None}
+            known: Iterable[Parameter] = [_free_parameter(name, value) for name, value in given.items()]
+        else:
+            given, known = self._match(schema, raw), schema.parameters
+        for parameter in known:
             value = given.get(parameter.id)
             try:
+                if schema.free_form and not _FREE_NAME.fullmatch(parameter.id):
+                    raise Problem("is not a valid name: use letters, digits, - and _")
                 if parameter.is_file:
-                    _add_files(draft, parameter, value)
-                elif is_seed(parameter) and draft.seed is None:
-                    _add_seed(draft, parameter, value, given=parameter.id in given)
+                    self._add_files(parameter, value, with_hash)
+                elif parameter.is_seed and self.seed is None:
+                    self._add_seed(parameter, value, given=parameter.id in given)
+                elif schema.free_form:
+                    self.parameters[parameter.id] = coerce(parameter, value)
                 else:
-                    _add_value(draft, parameter, value)
-            except ValueRefused as error:
-                draft.refuse(parameter.id, error)
-    named_seed = any(is_seed(parameter) for parameter in schema.parameters)
-    if draft.seed is None and not named_seed:
-        draft.notes.append(NO_SEED_NOTE)
+                    self._add_value(parameter, value)
+            except Problem as problem:
+                problem.name = parameter.id
+                self.problems.append(problem)
+        if self.seed is None and not any(parameter.is_seed for parameter in schema.parameters):
+            self.notes.append(NO_SEED_NOTE)
 
+    def _match(self, schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, object]:
+        """Returns the values by exact id, leaving out names that mean nothing here (as problems)."""
+        ids = {parameter.id.lower(): parameter for parameter in schema.parameters}
+        given: dict[str, object] = {}
+        for name, value in raw.items():
+            name = str(name)
+            parameter = schema.get(name) or ids.get(name.strip().lower())
+            if parameter is None and name.lower().endswith("url"):
+                # The wire's own name for a URL of a file input ("inputImageUrl"), as in records and samples.
+                owner = ids.get(name[:-3].lower())
+                parameter = owner if owner is not None and owner.is_file else None
+            if parameter is None:
+                text = f"{schema.slug} has no input {shown(name)}"
+                self.problems.append(Problem(text, name=name, near=_near_names(schema, name)))
+            elif parameter.id in given:
+                text = f"is given twice (also as {shown(name)})"
+                self.problems.append(Problem(text, name=parameter.id))
+            else:
+                given[parameter.id] = value
+                if name.lower() == parameter.id.lower() and name != parameter.id:
+                    self.notes.append(f"{name} is read as {parameter.id}.")
+        return given
 
-def _match_names(draft: _Draft, schema: ModelSchema, raw: Mapping[str, object]) -> dict[str, object]:
-    """Returns the values by exact id, leaving out names that mean nothing here (as problems)."""
-    ids = {parameter.id.lower(): parameter for parameter in schema.parameters}
-    given: dict[str, object] = {}
-    for name, value in raw.items():
-        name = str(name)
-        parameter = schema.get(name) or ids.get(name.strip().lower())
-        if parameter is None and name.lower().endswith("url"):
-            # The wire's own name for a URL of a file input ("inputImageUrl"), as in records and samples.
-            owner = ids.get(name[:-3].lower())
-            parameter = owner if owner is not None and owner.is_file else None
-        if parameter is None:
-            near = _near_names(schema, name)
-            draft.problems.append(Problem(name, f"{schema.slug} has no input {shown(name)}", near=near))
-        elif parameter.id in given:
-            draft.problems.append(Problem(parameter.id, f"is given twice (also as {shown(name)})"))
+    def _add_value(self, parameter: Parameter, value: object) -> None:
+        if is_empty(value) and not (isinstance(value, str) and parameter.takes_empty):
+            sent = default_value(parameter)
+            if (sent is None or sent == "") and parameter.required:
+                # The model's sample text is not among `near`: it is long, and one key press would pay for it.
+                end = ": choose one" if parameter.options else "" if parameter.is_free_text else ": enter a value"
+                raise Problem(f"is required{end}", allowed=[option.value for option in parameter.options])
+            if isinstance(value, str) and sent not in (None, ""):
+                self.notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
         else:
-            given[parameter.id] = value
-            if name.lower() == parameter.id.lower() and name != parameter.id:
-                draft.notes.append(f"{name} is read as {parameter.id}.")
-    return given
+            sent = coerce(parameter, value)
+            if not parameter.is_known:
+                self.notes.append(
+                    f"{parameter.id} is of a type unknown here ({shown(parameter.type)}): sent as text."
+                )
+        if sent is not None:
+            self.parameters[parameter.id] = sent
+
+    def _add_seed(self, parameter: Parameter, value: object, *, given: bool) -> None:
+        """Sends a concrete seed: the one given, the model's default, or one drawn for this run.
+
+        Left out or None takes the default. Given but blank, or given as a number that means "random", asks for a
+        drawn one.
+        """
+        wanted = parameter.default if value is None or not given else value
+        pinned = not _means_random(parameter, wanted)
+        sent = coerce(parameter, wanted if pinned else _draw(parameter))
+        self.parameters[parameter.id] = sent
+        self.seed = Seed(parameter.id, str(sent), pinned)
+
+    def _add_files(self, parameter: Parameter, value: object, with_hash: bool) -> None:
+        found = collect_files(parameter, value, with_hash=with_hash)
+        if found:
+            self.files[parameter.id] = found
+        elif parameter.required:
+            raise Problem("is required: choose a file, or enter an https:// URL")
+
+
+def _free_parameter(name: str, value: object) -> Parameter:
+    """Returns the input of a model without published ones: paths become files, all else is sent as text."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if items and all(isinstance(item, Path | FileInput) for item in items):
+        return Parameter(id=name, type="combinefileinput", label=name, multiple=True)
+    return Parameter(id=name, type="text" if name.lower() == "seed" else "free", label=name)
 
 
 def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
@@ -192,43 +211,6 @@ def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
     return near_values(plain(name)[:80], dict(reversed(pairs)), cutoff=0.55, shortest=3)
 
 
-def _add_value(draft: _Draft, parameter: Parameter, value: object) -> None:
-    if is_empty(value) and not (isinstance(value, str) and parameter.takes_empty):
-        sent = default_value(parameter)
-        if (sent is None or sent == "") and parameter.required:
-            raise _required(parameter)
-        if isinstance(value, str) and sent not in (None, ""):
-            draft.notes.append(f"{parameter.id} is empty: the model's default is sent ({shown(sent)}).")
-    else:
-        sent = coerce(parameter, value)
-        if not parameter.is_known:
-            draft.notes.append(
-                f"{parameter.id} is of a type unknown here ({shown(parameter.type)}): sent as text."
-            )
-    if sent is not None:
-        draft.parameters[parameter.id] = sent
-
-
-def _required(parameter: Parameter) -> ValueRefused:
-    """The model's sample text is not among `near`: it is long, and one key press would pay for it."""
-    if parameter.options:
-        return ValueRefused("is required: choose one", allowed=[option.value for option in parameter.options])
-    return ValueRefused("is required" if is_free_text(parameter) else "is required: enter a value")
-
-
-def _add_seed(draft: _Draft, parameter: Parameter, value: object, *, given: bool) -> None:
-    """Sends a concrete seed: the one given, the model's default, or one drawn for this run.
-
-    Left out or None takes the default. Given but blank, or given as a number that means "random", asks for a
-    drawn one.
-    """
-    wanted = parameter.default if value is None or not given else value
-    pinned = not _means_random(parameter, wanted)
-    sent = coerce(parameter, wanted if pinned else _drawn(parameter))
-    draft.parameters[parameter.id] = sent
-    draft.seed = Seed(parameter.id, str(sent), pinned)
-
-
 def _means_random(parameter: Parameter, value: object) -> bool:
     text = shown(value).lower()
     if is_empty(value) or text in {"random", "none", "null"}:
@@ -237,39 +219,12 @@ def _means_random(parameter: Parameter, value: object) -> bool:
     return number is not None and (number == -1 or (named is not None and number == int(named[1])))
 
 
-def _drawn(parameter: Parameter) -> int:
+def _draw(parameter: Parameter) -> int:
     """Draws a seed within the input's bounds, from the system's randomness."""
     least, most = as_decimal(parameter.min or "1"), as_decimal(parameter.max or str(LARGEST_DRAWN_SEED))
     low = max(1, int(least)) if least is not None else 1
     high = min(LARGEST_DRAWN_SEED, int(most)) if most is not None else LARGEST_DRAWN_SEED
     return low + secrets.randbelow(high - low + 1) if high >= low else low
-
-
-def _add_files(draft: _Draft, parameter: Parameter, value: object) -> None:
-    found = collect_files(parameter, value, with_hash=draft.with_hash)
-    if found:
-        draft.files[parameter.id] = found
-    elif parameter.required:
-        raise ValueRefused("is required: choose a file, or enter an https:// URL")
-
-
-def _fill_free_form(draft: _Draft, raw: Mapping[str, object]) -> None:
-    """Accepts any name=value pairs: paths become files, everything else is sent as text."""
-    for name, value in raw.items():
-        name = str(name)
-        try:
-            if not _FREE_NAME.fullmatch(name):
-                raise ValueRefused("is not a valid name: use letters, digits, - and _")
-            items = value if isinstance(value, list | tuple) else [value]
-            if items and all(isinstance(item, Path | FileInput) for item in items):
-                free = Parameter(id=name, type="combinefileinput", label=name, multiple=True)
-                _add_files(draft, free, value)
-            elif name.lower() == "seed" and value is not None:
-                _add_seed(draft, Parameter(id=name, type="text", label=name), value, given=True)
-            elif value is not None:
-                draft.parameters[name] = coerce(Parameter(id=name, type="free", label=name), value)
-        except ValueRefused as error:
-            draft.refuse(name, error)
 
 
 def _refusal(schema: ModelSchema, raw: Mapping[str, object], problems: list[Problem]) -> InvalidParameter:

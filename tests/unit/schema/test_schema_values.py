@@ -21,7 +21,7 @@ from wiro_nb.schema import (
     free_form_schema,
     prepare,
 )
-from wiro_nb.schema.normalise import Rule
+from wiro_nb.schema.types import Rule
 from wiro_nb.schema.values import NO_SEED_NOTE, Seed
 
 WAN = "Wan2.2-TI2V-5B-text-to-video"

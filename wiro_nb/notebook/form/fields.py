@@ -21,8 +21,9 @@ from wiro_nb.notebook.widgets.fields import ChoicesField, Field, FileField, Flag
 from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.models import task_categories
 from wiro_nb.presentation.run import jpeg_uri
+from wiro_nb.schema.coerce import Problem
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.schema.values import Problem, check
+from wiro_nb.schema.values import check
 
 Values = dict[str, Any]
 _NEAR_SHOWN = 4

@@ -12,9 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wiro_nb.schema.coerce import is_free_text
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types, expected_media
-from wiro_nb.schema.normalise import Rule
 from wiro_nb.schema.types import (
     CHOICE_TYPES,
     COLOUR_TYPES,
@@ -136,11 +134,6 @@ def label_text(parameter: Parameter) -> str:
     return label if label == parameter.id else label[:1].upper() + label[1:]
 
 
-def is_seed(parameter: Parameter) -> bool:
-    """True for the input that is a seed."""
-    return parameter.id.lower() in ("seed", "randomseed", "random_seed") and not parameter.options
-
-
 def _unique(parameters: Iterable[Parameter]) -> tuple[list[Parameter], tuple[str, ...]]:
     seen: dict[str, Parameter] = {}
     twice = [item.id for item in parameters if seen.setdefault(item.id, item) is not item]
@@ -169,7 +162,7 @@ def _plan(parameter: Parameter, *, is_prompt: bool, own_groups: bool) -> FieldPl
         max=parameter.max,
         step=parameter.step,
         max_length=_whole(parameter.max) if kind in ("prompt", "textarea", "text") else None,
-        rule_step=rule.factor if (rule := Rule.parse(parameter.rule or "")) else None,
+        rule_step=parameter.number_rule.factor if parameter.number_rule else None,
         media=expected_media(parameter) if kind == "files" else "",
         most=_whole(parameter.max) if kind == "files" and parameter.multiple else None,
     )
@@ -184,7 +177,7 @@ def _first_value(parameter: Parameter) -> tuple[str | tuple[str, ...], str, str]
     default = parameter.default if parameter.default is not None else ""
     if parameter.is_file:
         return "", "", ""
-    if parameter.required and is_free_text(parameter):
+    if parameter.required and parameter.is_free_text:
         return "", default if isinstance(default, str) else "", ""
     if parameter.type == "multiselect":
         return default, "", ""
@@ -205,7 +198,7 @@ def _kind(parameter: Parameter) -> str:
     has_bounds = parameter.min is not None and parameter.max is not None
     kinds = (
         ("files", parameter.is_file),
-        ("seed", is_seed(parameter)),
+        ("seed", parameter.is_seed),
         ("checkbox", of_type in FLAG_TYPES),
         ("colour", of_type in COLOUR_TYPES),
         ("textarea", of_type in JSON_TYPES),
@@ -245,7 +238,7 @@ def _hint(parameter: Parameter, kind: str) -> str:
     parts = [parameter.help.strip().rstrip(".")] if parameter.help.strip() else []
     if kind == "files":
         parts.append(_file_limits(parameter))
-    rule = Rule.parse(parameter.rule) if parameter.rule else None
+    rule = parameter.number_rule
     if rule is not None:
         around = _whole(parameter.default)
         examples = rule.examples(around if around is not None else rule.offset + rule.factor)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_UP, Decimal
 
 from wiro_nb.errors import BudgetExceeded
-from wiro_nb.ledger.rows import money_text, read_money
+from wiro_nb.json_values import as_decimal
+from wiro_nb.ledger.rows import money_text
 from wiro_nb.ledger.state import LedgerRow, RunState
 
 COST_KNOWN_WITHIN = timedelta(days=30)
@@ -86,7 +87,7 @@ def _costs(
 
 def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
     """Returns what a run was billed, and what it may still be; None when it cannot cost anything any more."""
-    cost = read_money(row["cost_usd"])
+    cost = as_decimal(row["cost_usd"])
     if cost is not None:
         return cost, None
     if row["state"] == RunState.UNCERTAIN and row["deleted"]:
@@ -96,13 +97,13 @@ def _cost(row: sqlite3.Row) -> tuple[Decimal, Decimal | None]:
     is_old = datetime.fromisoformat(row["created"]) < datetime.now(UTC) - COST_KNOWN_WITHIN
     if row["state"] in (RunState.FAILED, RunState.CANCELLED) and is_old:
         return _ZERO, None
-    return _ZERO, read_money(row["estimated_usd"]) or _ZERO
+    return _ZERO, as_decimal(row["estimated_usd"]) or _ZERO
 
 
 def get_budget(connection: sqlite3.Connection, notebook: str | None) -> Decimal | None:
     """Returns a notebook's budget in USD (None: of all work outside notebooks), or None when none is set."""
     found = connection.execute("SELECT budget_usd FROM budgets WHERE notebook = ?", (notebook or "",)).fetchone()
-    return None if found is None else read_money(found["budget_usd"])
+    return None if found is None else as_decimal(found["budget_usd"])
 
 
 def set_budget(connection: sqlite3.Connection, notebook: str | None, budget_usd: Decimal | None) -> None:

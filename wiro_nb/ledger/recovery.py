@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any
 from wiro_nb.config import ANY_NOTEBOOK, data_dir
 from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file, relative_path
+from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.migrations import connect_sqlite, is_corrupt
-from wiro_nb.ledger.rows import COLUMNS, DAMAGE, insert_missing, intact_row, money_text, read_money
+from wiro_nb.ledger.rows import COLUMNS, DAMAGE, insert_missing, money_text, read_output, read_row, read_time
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
 from wiro_nb.provenance.record import canonical_json
@@ -30,7 +30,6 @@ from wiro_nb.schema import hash_request
 _log = logging.getLogger(__name__)
 _WAIT_S = 60.0
 _FOLDERS_NAME, _BUDGETS_NAME = "folders.txt", "budgets.txt"
-_OUTPUT_FIELDS = {item.name for item in fields(RunOutput)}
 
 
 # Replacing the file -------------------------------------------------------------------------
@@ -120,10 +119,10 @@ def check_integrity(connection: sqlite3.Connection) -> None:
 def _is_damaged(path: Path) -> bool:
     try:
         with closing(connect_sqlite(path)) as connection:
-            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            return bool(answer != "ok")
+            check_integrity(connection)
     except sqlite3.DatabaseError as error:
         return is_corrupt(error)
+    return False
 
 
 # Rows from the damaged file -----------------------------------------------------------------
@@ -173,11 +172,9 @@ def _readable_rows(damaged: Path) -> Iterator[LedgerRow]:
             # A file that could not be migrated lacks the columns of later versions, or has their older names.
             values = dict(stored)
             values.setdefault("compute_s", values.get("elapsed_s"))
-            try:
-                row = intact_row(map(values.get, COLUMNS))
-            except DAMAGE:
-                continue
-            yield row
+            row, damaged_fields = read_row(map(values.get, COLUMNS))
+            if not damaged_fields:
+                yield row
 
 
 def _scan(damaged: Path, query: str) -> Iterator[sqlite3.Row]:
@@ -221,7 +218,7 @@ def _noted_budgets(ledger: Path) -> list[tuple[Any, ...]]:
     for line in _read_lines(ledger.with_name(_BUDGETS_NAME)):
         amount, _, notebook = line.partition("\t")
         latest[notebook] = amount
-    return [(notebook, amount) for notebook, amount in latest.items() if read_money(amount or None) is not None]
+    return [(notebook, amount) for notebook, amount in latest.items() if as_decimal(amount) is not None]
 
 
 def _append_line(path: Path, line: str) -> None:
@@ -272,7 +269,7 @@ def _row_from_record(
     """Returns the row of a finished run; raises LookupError or one of `DAMAGE` for any other record."""
     model, service, seed = record["model"], record["service"], record.get("seed")
     cell, price = record.get("cell") or {}, record.get("price") or {}
-    times = {name: _read_time(text) for name, text in record["times"].items()}
+    times = {name: read_time(text) for name, text in record["times"].items()}
     started_at, finished_at = times.get("started"), times.get("finished")
     state = RunState(record["status"])
     if not state.is_final:
@@ -300,8 +297,8 @@ def _row_from_record(
         schema_sha256=model.get("schema_sha256"),
         task_id=record.get("task_id"),
         exit_code=record.get("exit_code"),
-        estimated_usd=read_money(price.get("estimated_usd")),
-        cost_usd=read_money(price.get("cost_usd")),
+        estimated_usd=as_decimal(price.get("estimated_usd")),
+        cost_usd=as_decimal(price.get("cost_usd")),
         submitted_at=times.get("submitted"),
         started_at=started_at,
         finished_at=finished_at,
@@ -325,25 +322,14 @@ def _find_scope(run_id: str, scopes: Sequence[str], notebooks: Mapping[str, byte
 
 
 def _read_output(item: Mapping[str, Any], folder: Path, notebook_dir: Path) -> RunOutput:
-    known = {name: value for name, value in item.items() if name in _OUTPUT_FIELDS}
-    name = Path(str(known.get("name") or "")).name  # a record from outside must not lead out of the folder
+    name = Path(str(item.get("name") or "")).name  # a record from outside must not lead out of the folder
     path = folder / name
-    if not name or not path.is_file():
-        return RunOutput(**{**known, "name": name, "path": None})
-    poster = path.with_name(f"{path.stem}.poster.jpg")
-    return RunOutput(
-        **{
-            **known,
-            "name": name,
+    here: dict[str, Any] = {"name": name, "path": None}
+    if name and path.is_file():
+        poster = path.with_name(f"{path.stem}.poster.jpg")
+        here |= {
             "path": relative_path(path, notebook_dir),
             "poster_path": relative_path(poster, notebook_dir) if poster.is_file() else None,
             "stored_sha256": hash_file(path),
         }
-    )
-
-
-def _read_time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return read_output({**item, **here})

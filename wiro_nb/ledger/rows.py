@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
+from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.history import work_signature, work_units
 from wiro_nb.ledger.state import ROW_FIELDS, LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.redaction import SecretText, redact, redact_value
@@ -19,6 +20,9 @@ COLUMNS = ROW_FIELDS
 WHOLE_ROW = ", ".join(COLUMNS)
 """What to select for `row_from_sql`."""
 _LOCAL_ONLY = frozenset({"task_token", "folder", "lease_owner", "lease_until", "scope", "account"})
+
+
+# Values ----------------------------------------------------------------------------------------
 
 
 def time_text(moment: datetime | None) -> str | None:
@@ -31,29 +35,16 @@ def time_text(moment: datetime | None) -> str | None:
 
 
 def read_time(text: str | None) -> datetime | None:
-    """Reads what `time_text` wrote."""
+    """Reads what `time_text` wrote; a time without a time zone is UTC."""
     if text is None:
         return None
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time without a time zone")
-    return moment
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def money_text(amount: Decimal | None) -> str | None:
     """Returns an amount as plain decimal text, without an exponent."""
     return None if amount is None else format(amount, "f")
-
-
-def read_money(text: str | None) -> Decimal | None:
-    """Reads decimal text; None for none, or for a text that is no number."""
-    if text is None:
-        return None
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() else None
 
 
 def json_text(value: Any) -> str | None:
@@ -73,19 +64,15 @@ def clean_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _read_json(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
 def _read_object(text: str | None) -> dict[str, Any] | None:
-    value = _read_json(text)
+    value = None if text is None else json.loads(text)
     if not isinstance(value, dict | None):
         raise TypeError(f"{type(value).__name__} in place of an object")
     return value
 
 
 def _read_request(text: str) -> dict[str, Any]:
-    request: dict[str, Any] = _read_json(text)
+    request: dict[str, Any] = json.loads(text)
     files = (request.get("files") or {}).values()
     if not isinstance(request.get("seed") or {}, dict) or any(
         not hasattr(file, "get") for row in files for file in row
@@ -108,36 +95,36 @@ def _outputs_text(outputs: tuple[RunOutput, ...]) -> str | None:
 def _read_outputs(text: str | None) -> tuple[RunOutput, ...]:
     if text is None or text == "[]":
         return ()
-    # A later version may have written more fields than this one knows.
-    return tuple(
-        RunOutput(**{name: value for name, value in item.items() if name in _OUTPUT_FIELDS})
-        for item in _read_json(text) or []
-    )
+    return tuple(map(read_output, json.loads(text) or ()))
 
 
-_TIMES = ("created", "submitting_at", "submitted_at", "started_at", "finished_at", "lease_until", "cancel_at")
-_TO_SQL: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(_TIMES, time_text),
-    **dict.fromkeys(("estimated_usd", "cost_usd"), money_text),
-    **dict.fromkeys(("request", "parent", "error"), json_text),
-    **dict.fromkeys(("starred", "deleted"), int),
-    **dict.fromkeys(("state", "stage"), str),
-    "message": clean_text,
-    "outputs": _outputs_text,
+def read_output(item: Mapping[str, Any]) -> RunOutput:
+    """Reads an output from JSON; a later version may have written more fields than this one knows."""
+    return RunOutput(**{name: value for name, value in item.items() if name in _OUTPUT_FIELDS})
+
+
+def _read_token(text: str | None) -> str | None:
+    return None if text is None else SecretText(text)
+
+
+# Rows ------------------------------------------------------------------------------------------
+
+_Convert = Callable[[Any], Any]
+_BY_TYPE: dict[str, tuple[_Convert, _Convert]] = {
+    "datetime": (time_text, read_time),
+    "datetime | None": (time_text, read_time),
+    "Decimal | None": (money_text, as_decimal),
+    "dict[str, Any]": (json_text, _read_request),
+    "dict[str, Any] | None": (json_text, _read_object),
+    "tuple[RunOutput, ...]": (_outputs_text, _read_outputs),
+    "RunState": (str, RunState),
+    "Stage": (str, _read_stage),
+    "bool": (int, bool),
 }
-_FROM_SQL: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(_TIMES, read_time),
-    **dict.fromkeys(("estimated_usd", "cost_usd"), read_money),
-    **dict.fromkeys(("parent", "error"), _read_object),
-    "request": _read_request,
-    **dict.fromkeys(("starred", "deleted"), bool),
-    "state": RunState,
-    "stage": _read_stage,
-    "outputs": _read_outputs,
-    "task_token": lambda text: None if text is None else SecretText(text),
-}
-
-
+"""How fields of a type are written and read; all other types are SQLite's own."""
+_CONVERSIONS = {item.name: _BY_TYPE[str(item.type)] for item in fields(LedgerRow) if item.type in _BY_TYPE}
+_CONVERSIONS |= {"message": (clean_text, str), "task_token": (_read_token, _read_token)}
+_READERS = tuple((place, _CONVERSIONS[name][1]) for place, name in enumerate(COLUMNS) if name in _CONVERSIONS)
 DAMAGE = (ValueError, TypeError, AttributeError, RecursionError)
 _IF_DAMAGED = {
     "state": RunState.UNCERTAIN,  # never sent again, and its task is looked for
@@ -145,54 +132,36 @@ _IF_DAMAGED = {
     "request": {},
     "outputs": (),
 }
-_READERS = tuple((place, _FROM_SQL[name]) for place, name in enumerate(COLUMNS) if name in _FROM_SQL)
 
 
 def to_sql(name: str, value: Any) -> Any:
     """Returns one field of a row as SQLite stores it."""
-    convert = _TO_SQL.get(name)
-    return value if convert is None else convert(value)
+    return _CONVERSIONS[name][0](value) if name in _CONVERSIONS else value
 
 
-def row_from_sql(stored: Sequence[Any]) -> LedgerRow:
+def row_from_sql(stored: Iterable[Any]) -> LedgerRow:
     """Reads a row of the `runs` table, selected as `WHOLE_ROW`.
 
     What is damaged of it is left out, and its message says so; a damaged state becomes UNCERTAIN, which is never
     sent again.
     """
-    try:
-        return intact_row(stored)
-    except DAMAGE:
-        return _repair_row(stored)
+    row, damaged = read_row(stored)
+    return replace(row, message=f"its row in the ledger is damaged: {', '.join(damaged)}") if damaged else row
 
 
-def intact_row(stored: Iterable[Any]) -> LedgerRow:
-    """Reads a row as `row_from_sql` does.
-
-    Raises:
-        ValueError, TypeError, AttributeError, RecursionError: It is damaged.
-    """
-    values = list(stored)  # by place: a search by name costs more than all the reading
+def read_row(stored: Iterable[Any]) -> tuple[LedgerRow, list[str]]:
+    """Reads a row as `row_from_sql` does; returns it with the names of its damaged fields."""
+    values, damaged = list(stored), []  # by place: a search by name costs more than all the reading
     if bytes in map(type, values):
-        raise TypeError("bytes in place of text")
-    for place, read in _READERS:
-        values[place] = read(values[place])
-    return LedgerRow(*values)
-
-
-def _repair_row(stored: Iterable[Any]) -> LedgerRow:
-    values: list[Any] = [
-        value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in stored
-    ]
-    damaged = []
+        values = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+        damaged.append("text")
     for place, read in _READERS:
         try:
             values[place] = read(values[place])
         except DAMAGE:
             damaged.append(COLUMNS[place])
             values[place] = _IF_DAMAGED.get(COLUMNS[place])
-    values[COLUMNS.index("message")] = f"its row in the ledger is damaged: {', '.join(damaged) or 'text'}"
-    return LedgerRow(*values)
+    return LedgerRow(*values), damaged
 
 
 def row_to_sql(row: LedgerRow) -> dict[str, Any]:
@@ -223,16 +192,10 @@ def insert_missing(connection: sqlite3.Connection, rows: Iterable[LedgerRow]) ->
 
 def export_line(row: LedgerRow) -> str:
     """Returns a row as one line of JSON, without tokens, secrets and what concerns this machine only."""
-    values: dict[str, Any] = {}
-    for name in COLUMNS:
-        value = getattr(row, name)
-        if name in _LOCAL_ONLY:
-            continue
-        if name == "outputs":
-            value = [asdict(output) for output in value]
-        elif name == "record":
-            value = _read_json(value)
-        elif isinstance(value, (datetime, Decimal, RunState)):
-            value = to_sql(name, value)
-        values[name] = value
-    return json.dumps(redact_value(values), sort_keys=True, ensure_ascii=False)
+    values: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS if name not in _LOCAL_ONLY}
+    values |= {"outputs": [asdict(output) for output in row.outputs], "record": row.load_record()}
+    return json.dumps(redact_value(values), sort_keys=True, ensure_ascii=False, default=_plain_text)
+
+
+def _plain_text(value: datetime | Decimal) -> str | None:
+    return time_text(value) if isinstance(value, datetime) else money_text(value)

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from wiro_nb.ledger.rows import read_money
+from wiro_nb.json_values import as_decimal
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
 from wiro_nb.notebook.session import current_context, session
@@ -164,7 +164,7 @@ class Bridge:
     def _sync_budget(self, widget: BridgeWidget, manager: Manager, saved: str) -> None:
         """Makes the budgets of ledger and notebook equal: the ledger's, or the notebook's where it has none."""
         own = manager.ledger.get_budget(self._notebook)
-        amount = read_money(saved) if saved else None
+        amount = as_decimal(saved)
         if own is not None and own != amount:
             widget.send_budget(format(own, "f"))
         elif own is None and amount is not None and amount >= 0:

@@ -10,8 +10,9 @@ from pathlib import Path
 from wiro_nb.errors import ConfigError
 
 DATA_DIR_VARIABLE = "WIRO_DATA_DIR"
-FREE_SERVICES = frozenset({"sandbox", "local"})
-"""The services that this package starts as processes of its own. They bill nothing."""
+SANDBOX, LOCAL = "sandbox", "local"
+FREE_SERVICES = {SANDBOX: "free, sandbox", LOCAL: "free, on this machine"}
+"""The services that this package starts as processes of its own, and what a run costs there: nothing is billed."""
 ANY_NOTEBOOK = "*"
 """The file name where no front end gives one: all work in one folder belongs together."""
 SWEEP_LIMIT_USD, SWEEP_LIMIT_RUNS = Decimal("1.00"), 12

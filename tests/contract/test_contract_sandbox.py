@@ -23,7 +23,7 @@ def subject(sandbox: Any) -> Subject:
         "scale": "5.0",
     }
     return Subject(
-        service=Service("sandbox", sandbox.base_url, sandbox.socket_url, credentials, is_free=True),
+        service=Service("sandbox", sandbox.base_url, sandbox.socket_url, credentials),
         model="Wan-AI/Wan2.2-TI2V-5B-text-to-video",
         run_path="Wan-AI/Wan2.2-TI2V-5B-text-to-video",
         body=body,

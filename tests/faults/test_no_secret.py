@@ -39,8 +39,8 @@ CELLS = [
     "clip",
     "print(repr(clip), vars(clip), clip.record)",
     "from wiro_nb.session import get_manager\nmanager = get_manager()\nvars(manager), manager.choice",
-    "print(vars(manager.choice.credentials) if hasattr(manager.choice.credentials, '__dict__') else "
-    "manager.choice.credentials)",
+    "print(vars(manager.choice.service) if hasattr(manager.choice.service, '__dict__') else "
+    "manager.choice.service)",
     f"%%wiro {MODEL} --as held\n[hold] never shown",
     "held.cancel(); held.wait(check=False)",
     f"%%wiro {MODEL} --wait\n[fail] a failure",

@@ -83,14 +83,12 @@ class Service:
         base_url: Root of the REST endpoints, without a slash at the end.
         socket_url: WebSocket address.
         credentials: None when the service needs none.
-        is_free: True when nothing costs money.
     """
 
     name: str
     base_url: str
     socket_url: str
     credentials: Credentials | None = None
-    is_free: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))

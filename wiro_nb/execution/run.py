@@ -12,11 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
+from wiro_nb.config import FREE_SERVICES
 from wiro_nb.display_registry import call, present
 from wiro_nb.errors import RunCancelled, TimedOut, WiroError, error_from_dict
 from wiro_nb.io_thread import Completion
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
-from wiro_nb.services.selection import free_label
 
 _log = logging.getLogger(__name__)
 FRAME_OF, FRAME_INDEX = "wiro_run_id", "wiro_frame"
@@ -334,7 +334,7 @@ class Run:
         if self.path is not None:
             parts.append(f", {self.path.name}")
         if self.cost_usd is not None:
-            parts.append(f", {free_label(self._snapshot.service) or f'{self.cost_usd} USD'}")
+            parts.append(f", {FREE_SERVICES.get(self._snapshot.service) or f'{self.cost_usd} USD'}")
         return "".join(parts) + ">"
 
     def _ipython_display_(self) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from wiro_nb.api.answers import Submitted
 from wiro_nb.api.envelope import CALLBACK_WORDS
 from wiro_nb.api.transport import jittered_delays
+from wiro_nb.config import LOCAL
 from wiro_nb.errors import (
     ApiError,
     ConnectFailed,
@@ -33,7 +34,7 @@ from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema import WireBody, encode
 from wiro_nb.services.connection import Connection
-from wiro_nb.services.selection import LOCAL, ServiceChoice
+from wiro_nb.services.selection import ServiceChoice
 
 if TYPE_CHECKING:
     from wiro_nb.api.client import WiroClient

@@ -6,6 +6,7 @@ import getpass
 from collections.abc import Sequence
 from decimal import Decimal
 
+from wiro_nb.config import LOCAL, SANDBOX
 from wiro_nb.errors import ConfigError, InputError
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
@@ -14,7 +15,7 @@ from wiro_nb.presentation.account import AccountStatus, Budget, Spent
 from wiro_nb.presentation.formatting import format_count, format_size, read_usd
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.redaction import SecretText, register_secret
-from wiro_nb.services.selection import LOCAL, SANDBOX, ServiceChoice
+from wiro_nb.services.selection import ServiceChoice
 
 GROUPS = ("model", "day", "notebook")
 KEY_PAGE = "wiro.ai/panel/project"

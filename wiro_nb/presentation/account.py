@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from wiro_nb.config import LOCAL, SANDBOX
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.formatting import DONE, format_budget, format_count, format_place, format_usd, tally
 from wiro_nb.presentation.html import Child, h, line, table
@@ -23,7 +24,6 @@ from wiro_nb.presentation.output import (
     paragraphs,
     text_table,
 )
-from wiro_nb.services.selection import LOCAL, SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.ledger.budget import Spending

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, TextIO
 
+from wiro_nb.config import FREE_SERVICES, LOCAL, SANDBOX
 from wiro_nb.errors import InputError
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
-from wiro_nb.services.selection import LOCAL, SANDBOX, free_label
 from wiro_nb.terminal import fit_terminal
 
 
@@ -229,7 +229,7 @@ def format_billed(snapshot: Snapshot) -> str:
 def describe_cost(snapshot: Snapshot) -> str:
     """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "not known yet", "billed: nothing"."""
     if snapshot.is_free:
-        return free_label(snapshot.service)
+        return FREE_SERVICES.get(snapshot.service, "")
     if snapshot.is_cost_open:
         return COST_OPEN
     if snapshot.state in (RunState.FAILED, RunState.CANCELLED):

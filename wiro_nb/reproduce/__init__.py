@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.config import cache_dir
+from wiro_nb.config import LOCAL, cache_dir
 from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
 from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
@@ -23,7 +23,6 @@ from wiro_nb.provenance.find import FoundRecord, find_records, split_source
 from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
-from wiro_nb.services.selection import LOCAL
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.submission import notebook_dir_of_row
 

@@ -147,6 +147,8 @@ def _serve(options: Options, lock: InstanceLock) -> int:
     # The socket listens already: who connects now is served in a moment.
     lock.publish(info)
     _print_line(info)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)  # who started this reads one line: the pipe must neither fill up nor break
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises a signal again once it has shut down
         asyncio.run(server.serve(sockets=[listener]))

@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.api.answers import ModelDetail, ToolSummary
+from wiro_nb.config import LOCAL
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
 from wiro_nb.files import write_atomically
+from wiro_nb.json_values import hash_json
 from wiro_nb.local_models.catalog import find
 from wiro_nb.local_models.weights import missing, pull_command
 from wiro_nb.schema import bundled_models, find_bundled, near_models
 from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict
 from wiro_nb.services.connection import Connection
-from wiro_nb.services.selection import LOCAL
 
 _FOLDER = "schemas"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,20 +41,24 @@ _SLUG = re.compile(r"[\w.\-]+/[\w.\-]+")
 
 
 def archive_schema(schema: ModelSchema, folder: Path) -> None:
-    """Stores a schema, once each; a full disk must not stop a run, so it only goes to the log.
+    """Stores a schema, once each.
 
     Args:
         schema: The inputs.
         folder: The data folder.
     """
     path = folder / _FOLDER / f"{schema.sha256}.json"
-    if path.exists():
-        return
+    if not path.exists():
+        _store_json(path, schema.to_dict())
+
+
+def _store_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Stores JSON; a full disk must not stop a run, so it only goes to the log."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(schema.to_dict(), ensure_ascii=True).encode())
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(data, ensure_ascii=True).encode())
     except OSError as error:
-        _log.info("the inputs of %s could not be stored: %s", schema.slug, error.strerror)
+        _log.info("%s could not be stored: %s", path.name, error.strerror)
 
 
 def find_schema(sha256: str | None, folder: Path) -> ModelSchema | None:
@@ -128,24 +133,24 @@ class Catalogue:
             TransportError: It cannot be asked, and nothing is cached here.
         """
         slug = _slug_of(model)
-        async with self._turns[slug.lower()]:  # one answer serves all who wait for it
+        key = slug.lower()
+        async with self._turns[key]:  # one answer serves all who wait for it
             cached = self._cached(slug)
             # The models on this machine change with a file of it; asking costs nothing there.
             fresh = timedelta(0) if self._connection.name == LOCAL else _FRESH
             if cached is not None and datetime.now(UTC) - cached[0] < fresh:
                 return cached[1]
-            until, failure = self._failures.pop(slug.lower(), (0.0, None))
+            until, failure = self._failures.pop(key, (0.0, None))
             if failure is None or ask_again or time.monotonic() > until:
                 try:
                     detail = await self._connection.call(lambda client: client.tool_detail(slug))
+                    self._store(slug, detail)
+                    return detail
                 except WiroError as error:
                     failure = error
                     is_refusal = isinstance(error, (NotAccessible, UnreadableSchema))
                     until = time.monotonic() + (_REFUSED_S if is_refusal else _UNREACHABLE_S)
-                else:
-                    self._store(slug, detail)
-                    return detail
-            self._failures[slug.lower()] = until, failure
+            self._failures[key] = until, failure
             if cached is None or not isinstance(failure, TransportError):
                 raise failure.with_traceback(None)
             _log.info("the page of %s is from %s: the service cannot be asked", slug, cached[0].date())
@@ -167,31 +172,29 @@ class Catalogue:
     async def models(self, query: str, categories: Sequence[str], limit: int) -> tuple[ModelCard, ...]:
         """Lists the service's models; when it cannot be asked, the bundled ones that fit."""
         try:
-            _, tools = await self._connection.call(
-                lambda client: client.tool_list(
-                    query, limit=limit, categories=tuple(categories), sort="relevance" if query else "id"
-                )
-            )
+            tools = await self._search(query, limit, categories)
         except WiroError as error:
             _log.info("the catalogue cannot be read: %s", error.message)
             return bundled_cards(query, categories)[:limit]
-        cards = (_card(tool, run_count=tool.run_count, price=tool.price) for tool in tools)
-        if self._connection.name == LOCAL:
-            cards = (replace(card, notice=_weights_notice(card.slug)) for card in cards)
-        return tuple(cards)[:limit]
+        notice = _weights_notice if self._connection.name == LOCAL else lambda slug: ""
+        return tuple(
+            _card(tool, run_count=tool.run_count, price=tool.price, notice=notice(tool.slug))
+            for tool in tools[:limit]
+        )
 
     async def _unknown(self, model: str) -> UnknownModel:
         slugs = [schema.slug for schema in bundled_models()]
         name = model.strip().rpartition("/")[2]
         with contextlib.suppress(WiroError):
-            for search in filter(None, dict.fromkeys((name, re.split(r"[-_.\d]", name)[0]))):
-                slugs += [tool.slug for tool in await self._search(search)]
+            for words in filter(None, dict.fromkeys((name, re.split(r"[-_.\d]", name)[0]))):
+                slugs += [tool.slug for tool in await self._search(words, 20)]
         near = near_models(model, slugs)
         details = [f"Did you mean {' or '.join(near)}?"] if near else []
         return UnknownModel(f"there is no model {model[:80]}", details=details, model=model, near=near)
 
-    async def _search(self, query: str) -> tuple[ToolSummary, ...]:
-        _, tools = await self._connection.call(lambda client: client.tool_list(query, limit=20, sort="relevance"))
+    async def _search(self, query: str, limit: int, categories: Sequence[str] = ()) -> tuple[ToolSummary, ...]:
+        sort = "relevance" if query else "id"
+        _, tools = await self._connection.call(lambda client: client.tool_list(query, limit, categories, sort))
         return tools
 
     def _cached(self, slug: str) -> tuple[datetime, ModelDetail] | None:
@@ -202,18 +205,11 @@ class Catalogue:
 
     def _store(self, slug: str, detail: ModelDetail) -> None:
         now, old = datetime.now(UTC), self._cached(slug)
-        text = json.dumps(detail.raw, sort_keys=True, ensure_ascii=False)
-        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-        content = {"fetched": now.isoformat(), "sha256": digest, "tool": detail.raw}
+        content = {"fetched": now.isoformat(), "sha256": hash_json(detail.raw), "tool": detail.raw}
         if old is not None and (changes := "; ".join(describe_changes(old[1].schema, detail.schema))):
             content["changed"] = f"since {old[0].date().isoformat()}: {changes}"
         self._details[slug.lower()] = now, _with_source(detail, now, content)
-        path = self._path(slug)
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(content, ensure_ascii=True).encode())
-        except OSError as error:
-            _log.info("the page of %s could not be stored: %s", slug, error.strerror)
+        _store_json(self._path(slug), content)
 
     def _read(self, slug: str) -> tuple[datetime, ModelDetail] | None:
         from wiro_nb.api.pricing import read_pricing

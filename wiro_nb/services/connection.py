@@ -15,7 +15,6 @@ import contextlib
 import json
 import logging
 import os
-import queue
 import shlex
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from urllib.parse import urlsplit
 
 from wiro_nb.api.answers import Task
 from wiro_nb.api.service import Credentials, Service
+from wiro_nb.config import SANDBOX
 from wiro_nb.errors import NOTHING_SENT, ConfigError, ConnectFailed, MissingExtra, NotAccessible
 from wiro_nb.services.selection import ServiceChoice
 
@@ -52,19 +52,12 @@ class SandboxProcess:
         arguments: Further arguments of its command line.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        name: str = "sandbox",
-        arguments: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, folder: Path, *, name: str = SANDBOX, arguments: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.name = name
         self._arguments = arguments
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
         self._service: Service | None = None
 
     @property
@@ -119,17 +112,24 @@ class SandboxProcess:
                 start_new_session=True,
             )
         self._process = process
+        timer = threading.Timer(_START_TIMEOUT_S, process.kill)
+        timer.start()
+        assert process.stdout is not None
+        with process.stdout:
+            line = process.stdout.readline()
+        is_late = not timer.is_alive()
+        timer.cancel()
         try:
-            facts = json.loads(self._first_line(process))
-            service = _service_from(self.name, facts)
-        except queue.Empty:
+            facts = json.loads(line)
+            credentials = Credentials(facts["api_key"], facts.get("api_secret"))
+            service = Service(self.name, facts["base_url"], facts["socket_url"], credentials)
+        except (ValueError, KeyError, TypeError):
             self._reap()
-            raise ConnectFailed(
-                f"the service {self.name} did not answer within {_START_TIMEOUT_S:.0f} s"
-            ) from None
-        except (ValueError, KeyError, TypeError):  # it ended: trying again would not help
-            self._reap()
-            raise ConfigError(
+            if is_late:
+                raise ConnectFailed(
+                    f"the service {self.name} did not answer within {_START_TIMEOUT_S:.0f} s"
+                ) from None
+            raise ConfigError(  # it ended: trying again would not help
                 f"the service {self.name} did not start",
                 details=_log_end(self.folder / STDERR_NAME),
                 hint=shlex.join(["python", *command[1:]]),
@@ -152,29 +152,6 @@ class SandboxProcess:
                 break
             except subprocess.TimeoutExpired:
                 end()
-        if self._reader is not None:  # it sees the end of the output a moment after the process has ended
-            self._reader.join(timeout_s)
-            self._reader = None
-
-    def _first_line(self, process: subprocess.Popen[str]) -> str:
-        lines: queue.Queue[str] = queue.Queue(maxsize=1)
-        stream = process.stdout
-        assert stream is not None
-
-        def read() -> None:
-            with stream:
-                lines.put(stream.readline())
-                for _ in stream:  # a full pipe would stop the sandbox
-                    pass
-
-        self._reader = threading.Thread(target=read, name="wiro-sandbox-stdout", daemon=True)
-        self._reader.start()
-        return lines.get(timeout=_START_TIMEOUT_S)
-
-
-def _service_from(name: str, facts: dict[str, object]) -> Service:
-    credentials = Credentials(str(facts["api_key"]), str(facts["api_secret"]) if facts.get("api_secret") else None)
-    return Service(name, str(facts["base_url"]), str(facts["socket_url"]), credentials, True)
 
 
 def _child_environment() -> dict[str, str]:
@@ -219,7 +196,6 @@ class Connection:
         self.reached = False
         self._lock = asyncio.Lock()
         self._service: Service | None = None
-        self._made_for: ServiceChoice | None = None
         self._client: WiroClient | None = None
         self._events: EventClient | None = None
         self._closed = False
@@ -239,20 +215,19 @@ class Connection:
         from wiro_nb.api.client import WiroClient
         from wiro_nb.api.events import EventClient
 
-        if self._client is not None and self.process is None and self._made_for is self.choice:
+        if self._client is not None and self.process is None and self._service is self.choice.service:
             return self._client  # nothing to start and nothing changed: no need to wait for others
         async with self._lock:
             self._check_open()
             process = self.process
-            service = self.choice.to_service() if process is None else await asyncio.to_thread(process.ensure)
+            service = self.choice.service if process is None else await asyncio.to_thread(process.ensure)
             self._check_open()
+            assert service is not None
             if self._client is None or service != self._service:
                 await self._drop()
-                self._client = await WiroClient(service).__aenter__()
-                self._service, self._events = service, EventClient(service)
+                self._client, self._events = WiroClient(service), EventClient(service)
                 self.generation += 1
-            self._made_for = self.choice
-            assert self._client is not None
+            self._service = service
             return self._client
 
     def _check_open(self) -> None:
@@ -314,4 +289,4 @@ class Connection:
         client, self._client, self._events = self._client, None, None
         with contextlib.suppress(Exception):
             if client is not None:
-                await client.__aexit__(None, None, None)
+                await client.close()

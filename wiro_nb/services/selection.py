@@ -14,24 +14,22 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Credentials, Service
-from wiro_nb.config import FREE_SERVICES, data_dir
+from wiro_nb.config import FREE_SERVICES, LOCAL, SANDBOX, data_dir
 from wiro_nb.errors import ConfigError, MissingCredentials
 from wiro_nb.files import write_atomically
 from wiro_nb.redaction import SecretText
 
 CLOUD = "cloud"
-SANDBOX = "sandbox"
-LOCAL = "local"
 KEYRING_SERVICE = "wiro_nb"
 FILE_NAME = "credentials.json"
-_FREE_LABELS = {SANDBOX: "free, sandbox", LOCAL: "free, on this machine"}
 ALLOW_HTTP = "WIRO_ALLOW_HTTP"
 """Set to anything, it lets the key travel over plain http to other machines."""
 
@@ -43,18 +41,16 @@ class ServiceChoice:
     Attributes:
         name: "sandbox", "local", "cloud", a name of the user's own, or a URL.
         reason: Why this one, for people ("no key was found").
-        base_url, socket_url: Addresses; empty for a free service, whose port is known once it runs.
+        service: Its addresses and key; None for a free service, whose port is known once it runs.
         key_source: "environment", "keyring", "file" or "" (free services).
         looked_in: The places searched for a key, each with the finding.
     """
 
     name: str
     reason: str
-    base_url: str = ""
-    socket_url: str = ""
+    service: Service | None = None
     key_source: str = ""
     looked_in: tuple[tuple[str, str], ...] = ()
-    credentials: Credentials | None = field(default=None, repr=False)
 
     @property
     def is_free(self) -> bool:
@@ -73,26 +69,20 @@ class ServiceChoice:
 
     @property
     def free_label(self) -> str:
-        """What a run costs where that is nothing, else ""; see the function `free_label`."""
-        return free_label(self.name)
+        """Returns "free, sandbox" or "free, on this machine"; "" for a service that may bill."""
+        return FREE_SERVICES.get(self.name, "")
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go; "" for a free service."""
+        return self.service.base_url if self.service is not None else ""
 
     @property
     def account(self) -> str | None:
         """A hash that tells the accounts of a service apart without showing the key; None for a free service."""
-        if self.credentials is None:
+        if self.service is None or self.service.credentials is None:
             return None
-        return hashlib.sha256(f"wiro_nb account {self.credentials.key}".encode()).hexdigest()[:16]
-
-    def to_service(self) -> Service:
-        """Returns the addresses and key as the API client takes them (not for a free service)."""
-        if self.is_free:
-            raise ConfigError(f"the service {self.name} has no fixed address")
-        return Service(self.name, self.base_url, self.socket_url, self.credentials, False)
-
-
-def free_label(service: str) -> str:
-    """Returns "free, sandbox" or "free, on this machine"; "" for a service that may bill."""
-    return _FREE_LABELS.get(service, "")
+        return hashlib.sha256(f"wiro_nb account {self.service.credentials.key}".encode()).hexdigest()[:16]
 
 
 def resolve_service(
@@ -115,23 +105,17 @@ def resolve_service(
     asked = (name or environ.get("WIRO_SERVICE", "")).strip()
     if asked.lower() in FREE_SERVICES:
         return ServiceChoice(asked.lower(), "asked for" if name else "WIRO_SERVICE")
-    service = asked if asked and asked.lower() != CLOUD else CLOUD
-    found = find_credentials(service, folder, environ=environ)
+    name_of_service = asked if asked and asked.lower() != CLOUD else CLOUD
+    found = find_credentials(name_of_service, folder, environ=environ)
     if not asked and found.credentials is None:
         return ServiceChoice(SANDBOX, "no key was found", looked_in=found.looked_in)
-    base_url, socket_url = addresses_of(service, folder, environ)
+    base_url, socket_url = addresses_of(name_of_service, folder, environ)
     if found.credentials is None:
         looked_in = [*map(list, found.looked_in)]
-        raise MissingCredentials(f"{service} needs an API key and none was found", looked_in=looked_in)
-    return ServiceChoice(
-        service,
-        "asked for" if name else "WIRO_SERVICE" if asked else f"a key was found ({found.source})",
-        base_url,
-        socket_url,
-        found.source,
-        found.looked_in,
-        found.credentials,
-    )
+        raise MissingCredentials(f"{name_of_service} needs an API key and none was found", looked_in=looked_in)
+    reason = "asked for" if name else "WIRO_SERVICE" if asked else f"a key was found ({found.source})"
+    service = Service(name_of_service, base_url, socket_url, found.credentials)
+    return ServiceChoice(name_of_service, reason, service, found.source, found.looked_in)
 
 
 def _wiro_variables(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -147,41 +131,37 @@ def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[s
         ConfigError: There is no service of this name, its address holds a login, or the key would travel
             unencrypted.
     """
-    addresses = _find_addresses(name, folder, environ)
+    base_url, socket_url = _find_addresses(name, folder, environ)
+    addresses = base_url, socket_url or socket_url_for(base_url)
     for address in addresses:
-        _check_address(address, environ)
+        parts = urlsplit(address)
+        if "@" in parts.netloc:
+            raise ConfigError(
+                "the address of a service holds no login: it would stay in the notebook and in records",
+                hint="%wiro use with the address alone; the key comes from %wiro login",
+            )
+        if parts.scheme in ("http", "ws") and parts.hostname not in LOOPBACK and not environ.get(ALLOW_HTTP):
+            raise ConfigError(
+                f"the key would travel unencrypted to {parts.hostname}: its address begins with {parts.scheme}://",
+                hint=f"use https://, or set {ALLOW_HTTP}=1 where the network is trusted",
+            )
     return addresses
 
 
-def _check_address(address: str, environ: Mapping[str, str]) -> None:
-    parts = urlsplit(address)
-    if "@" in parts.netloc:
-        raise ConfigError(
-            "the address of a service holds no login: it would stay in the notebook and in records",
-            hint="%wiro use with the address alone; the key comes from %wiro login",
-        )
-    if parts.scheme in ("http", "ws") and parts.hostname not in LOOPBACK and not environ.get(ALLOW_HTTP):
-        raise ConfigError(
-            f"the key would travel unencrypted to {parts.hostname}: its address begins with {parts.scheme}://",
-            hint=f"use https://, or set {ALLOW_HTTP}=1 where the network is trusted",
-        )
-
-
-def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str | None]:
     if name.lower() == CLOUD:
         base_url = environ.get("WIRO_BASE_URL", "").strip() or CLOUD_BASE_URL
         asked = environ.get("WIRO_SOCKET_URL", "").strip()
-        return base_url, asked or (CLOUD_SOCKET_URL if base_url == CLOUD_BASE_URL else socket_url_for(base_url))
+        return base_url, asked or (CLOUD_SOCKET_URL if base_url == CLOUD_BASE_URL else None)
     if "://" in name:
-        return name, socket_url_for(name)
+        return name, None
     named = named_services(folder)
     if name not in named:
         known = ", ".join((SANDBOX, LOCAL, CLOUD, *named))
         raise ConfigError(
             f"there is no service named {name}", details=[f"known: {known}"], hint="%wiro use sandbox"
         )
-    base_url, socket_url = named[name]
-    return base_url, socket_url or socket_url_for(base_url)
+    return named[name]
 
 
 def socket_url_for(base_url: str) -> str:
@@ -198,8 +178,7 @@ def socket_url_for(base_url: str) -> str:
 # Keys ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCredentials:
+class FoundCredentials(NamedTuple):
     """The outcome of a search.
 
     Attributes:
@@ -221,20 +200,18 @@ def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | 
         data_dir: Folder of the credentials file.
         environ: In place of the process's environment.
     """
+    environ = os.environ if environ is None else environ
     looked: list[tuple[str, str]] = []
-    for source, place, credentials, finding in _search(name, data_dir, os.environ if environ is None else environ):
+    for source, place, search in (
+        ("environment", "WIRO_API_KEY", partial(_find_in_environment, name, environ)),
+        ("keyring", "keyring", partial(_find_in_keyring, name)),
+        ("file", FILE_NAME, partial(_find_in_file, name, data_dir)),
+    ):
+        credentials, finding = search()
         looked.append((place, finding))
         if credentials is not None:
             return FoundCredentials(credentials, source, tuple(looked))
     return FoundCredentials(None, "", tuple(looked))
-
-
-def _search(
-    name: str, data_dir: Path, environ: Mapping[str, str]
-) -> Iterator[tuple[str, str, Credentials | None, str]]:
-    yield "environment", "WIRO_API_KEY", *_find_in_environment(name, environ)
-    yield "keyring", "keyring", *_find_in_keyring(name)
-    yield "file", FILE_NAME, *_find_in_file(name, data_dir)
 
 
 def _find_in_environment(name: str, environ: Mapping[str, str]) -> tuple[Credentials | None, str]:

@@ -29,9 +29,9 @@ from wiro_nb.ledger.state import LedgerRow, RunState
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
+from wiro_nb.services import Services
 from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.selection import ServiceChoice
-from wiro_nb.services.services import Services
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
 from wiro_nb.session.submission import Batch, Planner, Submission, attach_task, notebook_dir_of_row, read_task

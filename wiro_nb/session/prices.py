@@ -21,7 +21,7 @@ from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services.services import Services
+from wiro_nb.services import Services
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail

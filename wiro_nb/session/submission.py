@@ -26,10 +26,10 @@ from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
+from wiro_nb.services import Services
 from wiro_nb.services.catalogue import archive_schema
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
-from wiro_nb.services.services import Services
 from wiro_nb.session.lineage import find_parent, list_notebook_runs
 from wiro_nb.session.prices import Prices
 

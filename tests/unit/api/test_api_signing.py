@@ -16,7 +16,7 @@ from wiro_nb.errors import ConfigError
 
 KEY, SECRET = "a-key-of-a-project-1", "a-secret-of-a-project-1"
 CLOUD = Service("cloud", CLOUD_BASE_URL, CLOUD_SOCKET_URL)
-LOCAL = Service("sandbox", "http://127.0.0.1:8123/v1", "ws://127.0.0.1:8123/v1", is_free=True)
+LOCAL = Service("sandbox", "http://127.0.0.1:8123/v1", "ws://127.0.0.1:8123/v1")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -13,7 +13,7 @@ from wiro_nb.errors import ConfigError, NotAccessible
 from wiro_nb.ledger.state import RunState
 from wiro_nb.presentation.formatting import describe_cost
 from wiro_nb.presentation.run import run_text
-from wiro_nb.services.services import LOCAL_ARGUMENTS
+from wiro_nb.services import LOCAL_ARGUMENTS
 
 QUICKLY = ("--engine", "instant", "--speed", "20")
 
@@ -25,7 +25,7 @@ def test_the_service_local_runs_the_models_of_this_machine() -> None:
 def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none_of_its_requests(
     make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("wiro_nb.services.services.LOCAL_ARGUMENTS", QUICKLY)
+    monkeypatch.setattr("wiro_nb.services.LOCAL_ARGUMENTS", QUICKLY)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("WIRO_LOCAL_WEIGHTS", raising=False)
     manager = make_manager(service="sandbox", sandbox_arguments=QUICKLY)
@@ -50,7 +50,7 @@ def test_local_has_a_process_and_records_of_its_own_and_the_sandbox_answers_none
 def test_the_interpreter_and_further_options_reach_the_process(
     make_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("wiro_nb.services.services.LOCAL_ARGUMENTS", ("--engine", "nonsense"))
+    monkeypatch.setattr("wiro_nb.services.LOCAL_ARGUMENTS", ("--engine", "nonsense"))
     seen = tmp_path / "seen"
     home = tmp_path / "home"
     home.mkdir()

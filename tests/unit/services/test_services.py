@@ -38,7 +38,7 @@ def test_without_a_key_the_sandbox_is_chosen_and_says_where_was_looked(tmp_path:
 def test_a_key_in_the_environment_chooses_the_cloud(tmp_path: Path) -> None:
     choice = resolve_service(folder=tmp_path, environ={"WIRO_API_KEY": KEY})
     assert (choice.name, choice.key_source) == ("cloud", "environment")
-    assert choice.to_service().base_url.startswith("https://")
+    assert choice.base_url.startswith("https://")
     assert KEY not in repr(choice)
 
 
@@ -51,9 +51,9 @@ def test_the_cloud_without_a_key_says_where_was_looked(tmp_path: Path) -> None:
 def test_addresses_of_the_environment_stand_in_for_the_cloud(tmp_path: Path) -> None:
     environ = {"WIRO_API_KEY": KEY, "WIRO_BASE_URL": "http://127.0.0.1:9/v1"}
     choice = resolve_service(folder=tmp_path, environ=environ)
-    assert choice.socket_url == "ws://127.0.0.1:9/v1"
+    assert choice.service.socket_url == "ws://127.0.0.1:9/v1"
     asked = resolve_service(folder=tmp_path, environ={**environ, "WIRO_SOCKET_URL": "ws://127.0.0.1:10/v1"})
-    assert asked.socket_url == "ws://127.0.0.1:10/v1"
+    assert asked.service.socket_url == "ws://127.0.0.1:10/v1"
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(tmp_path: P
     save_credentials("studio", Credentials(own), tmp_path, base_url="https://studio.example/v1")
     environ = {"WIRO_API_KEY": KEY, "WIRO_API_SECRET": SECRET}
     studio = resolve_service("studio", folder=tmp_path, environ=environ)
-    assert (studio.credentials, studio.key_source) == (Credentials(own), "file")
+    assert (studio.service.credentials, studio.key_source) == (Credentials(own), "file")
     for address in ("https://elsewhere.example/v1", "https://studio.example/v1"):
         with pytest.raises(MissingCredentials) as caught:
             resolve_service(address, folder=tmp_path, environ=environ)
@@ -88,7 +88,7 @@ def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(tmp_path: P
     instead = {**environ, "WIRO_BASE_URL": "https://elsewhere.example/v1"}
     for name in ("cloud", "CLOUD", "https://elsewhere.example/v1/"):
         choice = resolve_service(name, folder=tmp_path, environ=instead)
-        assert choice.credentials == Credentials(KEY, SECRET)
+        assert choice.service.credentials == Credentials(KEY, SECRET)
         assert choice.base_url.rstrip("/") == "https://elsewhere.example/v1"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from wiro_nb.config import SANDBOX
 from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroError
 from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
@@ -26,7 +27,6 @@ from wiro_nb.reproduce.replay import plan_source
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
 from wiro_nb.schema.values import prepare
-from wiro_nb.services.selection import SANDBOX
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.run.view import RunView

@@ -39,6 +39,14 @@ def reason_of(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def is_there(path: Path) -> bool:
+    """True where a path exists; False for text that is no valid path and where access is denied."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 (hex) of a file's bytes.
 

@@ -25,7 +25,7 @@ from wiro_nb.execution.requests import Origin
 from wiro_nb.execution.run import Run
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState
-from wiro_nb.provenance import content_credentials, reading
+from wiro_nb.provenance import content_credentials, record
 from wiro_nb.session.manager import Manager
 
 MODEL = "Wan-AI/Wan2.2-TI2V-5B-text-to-video"
@@ -65,7 +65,7 @@ KILL_POINTS: tuple[tuple[Any, str], ...] = (
 )
 assert all(hasattr(owner, name) for owner, name in KILL_POINTS)
 assert run_record.embed_and_sign is content_credentials.embed_and_sign
-assert run_record.write_sidecar is reading.write_sidecar
+assert run_record.write_sidecar is record.write_sidecar
 
 
 @dataclass(frozen=True)

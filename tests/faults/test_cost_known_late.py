@@ -17,7 +17,7 @@ from wiro_nb.config import ledger_path
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
 from wiro_nb.presentation.run_list import format_run_cost
-from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
+from wiro_nb.provenance.record import SIDECAR_NAME, read_sidecar
 from wiro_nb.session.manager import Manager
 
 

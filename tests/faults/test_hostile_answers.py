@@ -23,7 +23,7 @@ from wiro_nb.execution.tracker import clean_lines
 from wiro_nb.json_values import load_json
 from wiro_nb.ledger.rows import export_line
 from wiro_nb.ledger.state import RunState
-from wiro_nb.provenance.reading import read_sidecar
+from wiro_nb.provenance.record import read_sidecar
 from wiro_nb.session.manager import Manager
 
 KEY, SECRET, TOKEN = "hostile-key-0001", "hostile-secret-0001", "hostile-task-token-000000001"
@@ -160,7 +160,7 @@ def test_a_paid_run_ends_with_a_record_whatever_its_detail_holds(
     row = manager.ledger.get(run.id)
     json.loads(export_line(row), parse_constant=pytest.fail).values()
     assert row.folder is not None
-    assert read_sidecar(Path(row.folder))["run_id"] == run.id
+    assert read_sidecar(Path(row.folder, "run.json"))["run_id"] == run.id
 
 
 @pytest.mark.parametrize("pexit", [r'"\ud800"', '"' + "9" * 5000 + '"', "9" * 5000, "[[]]", r'"\u0000\u202e"'])

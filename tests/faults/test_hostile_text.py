@@ -28,8 +28,7 @@ from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import runs_output
 from wiro_nb.provenance.embed import read_embedded
 from wiro_nb.provenance.notebooks import records_in_notebook
-from wiro_nb.provenance.reading import read_sidecar
-from wiro_nb.provenance.record import add_hash, check_record
+from wiro_nb.provenance.record import add_hash, check_record, read_sidecar
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.schema.types import Option, Parameter, schema_from_dict
 from wiro_nb.services.catalogue import ModelCard
@@ -188,7 +187,7 @@ def test_no_file_makes_a_reader_of_records_fail_in_another_way_than_its_own(
     folder: Path = tmp_path_factory.mktemp("files")
     (folder / "run.json").write_bytes(content)
     try:
-        read_sidecar(folder)
+        read_sidecar(folder / "run.json")
     except BadRecord:
         pass
     for head, name in ((b"\x89PNG\r\n\x1a\n", "a.png"), (b"\0\0\0\x18ftypisom", "a.mp4"), (b"", "b.mp4")):

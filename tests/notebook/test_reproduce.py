@@ -16,8 +16,7 @@ from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
 from tests.notebook.tutorials import Executed, execute_tutorials, point_kernels_at
 from tests.unit.provenance.test_other_tools import PARAMETERS, make_picture
 from wiro_nb.provenance.embed import read_embedded
-from wiro_nb.provenance.reading import read_sidecar, write_sidecar
-from wiro_nb.provenance.record import add_hash
+from wiro_nb.provenance.record import add_hash, read_sidecar, write_sidecar
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

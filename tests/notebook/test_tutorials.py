@@ -23,8 +23,7 @@ from tests.notebook.tutorials import (
 )
 from wiro_nb.cli import main
 from wiro_nb.provenance.notebooks import records_in_notebook
-from wiro_nb.provenance.reading import read_sidecar
-from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.record import check_record, read_sidecar
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -11,8 +11,7 @@ from wiro_nb.json_values import dump_json
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
-from wiro_nb.provenance.reading import write_sidecar
-from wiro_nb.provenance.record import build_record
+from wiro_nb.provenance.record import build_record, write_sidecar
 
 _RECORDED = (
     *("name", "content_type", "size_bytes", "sha256", "path", "url"),

@@ -16,14 +16,13 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_record import recorded_output
-from wiro_nb.files import hash_file, keep_input, reason_of, relative_path, write_atomically
+from wiro_nb.files import hash_file, is_there, keep_input, reason_of, relative_path, write_atomically
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_hashes
-from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import build_record
 from wiro_nb.reproduce.compare import Side, find_side
 from wiro_nb.session.manager import Manager

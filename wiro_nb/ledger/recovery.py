@@ -23,8 +23,7 @@ from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.migrations import connect_sqlite, is_corrupt
 from wiro_nb.ledger.rows import COLUMNS, DAMAGE, insert_missing, money_text, read_output, read_row, read_time
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Stage
-from wiro_nb.provenance.reading import SIDECAR_NAME, read_sidecar
-from wiro_nb.provenance.record import canonical_json
+from wiro_nb.provenance.record import SIDECAR_NAME, canonical_json, read_sidecar
 from wiro_nb.schema import hash_request
 
 _log = logging.getLogger(__name__)

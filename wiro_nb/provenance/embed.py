@@ -4,7 +4,7 @@ MP4 and QuickTime files carry it as the comment; where another program's comment
 synopsis or a tag called "wiro_nb"; or in a box at the end of the file (`mp4.write_text`). PNG files carry it as
 a text chunk, other types have the sidecar only. The text is the record's canonical JSON under one key, so that a
 comment of another program is never mistaken for a record. Beside it stand XMP with the digital source type and
-the settings as A1111 writes them (`other_tools`), in MP4 as the metadata key `parameters`.
+the settings as A1111 writes them (`made_by`), in MP4 as the metadata key `parameters`.
 
 Copying the streams into another file (`ffmpeg -c copy`) keeps comment and album in MP4, MOV and Matroska, the
 synopsis in MP4 and Matroska, every tag in Matroska and with `-movflags use_metadata_tags`. It loses the box at the
@@ -22,10 +22,8 @@ from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.json_values import dump_json
 from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, png, sniffing
-from wiro_nb.provenance.made_by import xmp_packet
-from wiro_nb.provenance.other_tools import parameters_text, read_settings
-from wiro_nb.provenance.reading import parse_object
-from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.made_by import parameters_text, read_settings, xmp_packet
+from wiro_nb.provenance.record import check_record, parse_object
 
 
 class Embedded(NamedTuple):

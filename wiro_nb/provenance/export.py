@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,16 +23,19 @@ from wiro_nb.files import OUTPUTS_FOLDER, hash_file, write_atomically
 from wiro_nb.ids import short_id
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.provenance.embed import content_hashes, recorded_hashes
-from wiro_nb.provenance.reading import SIDECAR_NAME, write_sidecar
+from wiro_nb.provenance.record import SIDECAR_NAME, write_sidecar
 
 METADATA_NAME = "ro-crate-metadata.json"
-_CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
+_CRATE = "https://w3id.org/ro/crate/1.1"
+_CONTEXT = [f"{_CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"]
+_WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
-    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+    _WORKFLOW_CRATE: "Workflow RO-Crate",
 }
 _JUPYTER = "https://jupyter.org/"
+_EXECUTION, _LICENSE = "#execution", "#license"
 _ENDS = {
     "succeeded": ("succeeded", "http://schema.org/CompletedActionStatus"),
     "failed": ("failed", "http://schema.org/FailedActionStatus"),
@@ -82,21 +85,19 @@ def export_crate(
     """
     if not runs:
         raise InputError("there is no run to export", hint="%wiro runs")
-    problem = ""
+    hint = "--to NEW_FOLDER"
     try:
         target.mkdir(parents=True, exist_ok=True)
         if any(target.iterdir()):
-            problem = f"{target.name} is not empty"
-        else:
-            crate = _Crate(target, find_input)
-            workflow = crate.add_workflow(notebook, runs)
-            actions = [crate.add_run(run) for run in runs]
-            crate.add_execution(workflow, runs, actions)
-            path = crate.write(title, workflow, _time(max(run.record["times"]["created"] for run in runs)))
-            return Export(path, tuple(dict.fromkeys(crate.left_out)))
+            raise InputError(f"{target.name} is not empty", hint=hint)
+        crate = _Crate(target, find_input)
+        workflow = crate.add_workflow(notebook, runs)
+        actions = [crate.add_run(run) for run in runs]
+        crate.add_execution(workflow, runs, actions)
+        crate.add_root(title, workflow, actions, max(run.record["times"]["created"] for run in runs))
+        return Export(crate.write(), tuple(dict.fromkeys(crate.left_out)))
     except OSError as error:
-        problem = f"{target.name} cannot be written: {error.strerror}"
-    raise InputError(problem, hint="--to NEW_FOLDER")
+        raise InputError(f"{target.name} cannot be written: {error.strerror}", hint=hint) from None
 
 
 class _Crate:
@@ -106,7 +107,7 @@ class _Crate:
         self._folder = folder
         self._find_input = find_input
         self._entities: dict[str, dict[str, Any]] = {}
-        self._parts: list[str] = []
+        self._parts: dict[str, None] = {}
         self._made: dict[str, list[str]] = {}
         self.left_out: list[str] = []
 
@@ -130,23 +131,22 @@ class _Crate:
         """Adds a run with its model, settings, inputs, outputs and record; returns its action's id."""
         record = run.record
         run_id, slug, times = record["run_id"], record["model"]["slug"], record["times"]
-        base = f"runs/{run_id}"
+        base, action = f"runs/{run_id}", f"#run-{run_id}"
         (self._folder / base).mkdir(parents=True)
-        action_id = f"#run-{run_id}"
         objects = [*self._add_settings(record), *self._add_inputs(record)]
-        results = self._made[run_id] = self._add_outputs(run, base)
+        results = self._made[run_id] = list(self._add_outputs(run, base))
         self._add_lineage(record, results)
         write_sidecar(self._folder / base, record)
         sidecar = self._add_file(
             f"{base}/{SIDECAR_NAME}",
             name=f"Record of run {run_id}",
             encodingFormat="application/json",
-            about={"@id": action_id},
+            about={"@id": action},
         )
         ended, action_status = _ENDS.get(record["status"], ("is not over", None))
         has_failed = record["status"] == "failed" and record["exit_code"]
         return self._add(
-            action_id,
+            action,
             "CreateAction",
             name=f"{slug}, run {run_id}",
             description=f"A run of the model {slug} that {ended}",
@@ -159,6 +159,45 @@ class _Crate:
             actionStatus=action_status,
             error=f"The model ended with exit code {record['exit_code']}" if has_failed else None,
         )
+
+    def _add_model(self, record: Mapping[str, Any]) -> str:
+        slug, run_path, service = record["model"]["slug"], record["model"]["run_path"], record["service"]
+        url = f"{service['base_url']}/Run/{quote(run_path)}"
+        return self._add(
+            url,
+            "SoftwareApplication",
+            name=slug,
+            url=url,
+            description=f"Model {slug}, run by the service {service['name']}, at {run_path}",
+            softwareVersion=record["model"]["schema_sha256"] or "not stated",
+        )
+
+    def _add_settings(self, record: Mapping[str, Any]) -> Iterator[str]:
+        for name, value in record["parameters"].items():
+            plain = value if isinstance(value, (str, int, float, bool)) else json.dumps(value)
+            setting = f"#run-{record['run_id']}-{quote(name, safe='')}"
+            yield self._add(setting, "PropertyValue", name=name, value=plain)
+
+    def _add_inputs(self, record: Mapping[str, Any]) -> Iterator[str]:
+        for parameter, item in ((name, item) for name, items in record["files"].items() for item in items):
+            name, sha256 = item["name"], item.get("sha256")
+            source = self._find_input(sha256) if sha256 else None
+            place = f"inputs/{sha256}{source.suffix if source else ''}"
+            if self._copy(record, name, source, place, {sha256}):
+                kind = sniff_file(self._folder / place)
+                yield self._add_file(place, name=name, sha256=sha256, encodingFormat=kind)
+            else:
+                note = f"Input {parameter}: {name}" + (f" from {item['url']}" if item.get("url") else "")
+                named = f"#input-{quote(sha256 or name, safe='')}"
+                yield self._add(named, "CreativeWork", name=name, description=note)
+
+    def _add_outputs(self, run: CrateRun, base: str) -> Iterator[str]:
+        for number, output in enumerate(run.record["outputs"]):
+            name, source = output["name"], run.files[number] if number < len(run.files) else None
+            place = self._place_of(output.get("path")) or f"{base}/{number}-{source.name if source else ''}"
+            if self._copy(run.record, name, source, place, recorded_hashes(output)):
+                sent = f"As sent by the service: SHA-256 {output['sha256']}" if output.get("sha256") else None
+                yield self._add_file(place, name=name, encodingFormat=output["content_type"], description=sent)
 
     def _add_lineage(self, record: Mapping[str, Any], results: Sequence[str]) -> None:
         """Says which run each output is based on; ancestors that are not in the crate are named."""
@@ -180,8 +219,8 @@ class _Crate:
         """Adds the one action that stands for executing the notebook, as the profile asks for."""
         made = [item for action in actions for item in self._entities[action].get("result", ())]
         times = [run.record["times"] for run in runs]
-        execution = self._add(
-            "#execution",
+        self._add(
+            _EXECUTION,
             "CreateAction",
             name=f"Execution of {workflow}",
             description=f"{len(runs)} runs, which made {len(made)} files",
@@ -191,77 +230,34 @@ class _Crate:
             result=made,
             endTime=_time(max((item["finished"] for item in times if item["finished"]), default=None)),
         )
-        self._mentions = _refer([execution, *actions])
 
-    def write(self, title: str, workflow: str, published: str | None) -> Path:
-        """Writes the metadata file and returns its path."""
+    def add_root(self, title: str, workflow: str, actions: Sequence[str], published: str) -> None:
+        """Adds the crate itself, with the profiles it follows."""
         for profile, name in _PROFILES.items():
             self._add(profile, "CreativeWork", name=name, version=profile.rpartition("/")[2])
         note = "Add the licence of the clips before publishing."
-        self._add("#license", "CreativeWork", name="Not stated", description=note)
+        self._add(_LICENSE, "CreativeWork", name="Not stated", description=note)
         self._add(
             "./",
             "Dataset",
             name=title,
             description="Clips made with generative video models, with the requests that made them.",
-            datePublished=published,
-            license={"@id": "#license"},
+            datePublished=_time(published),
+            license={"@id": _LICENSE},
             conformsTo=_refer(_PROFILES),
             hasPart=_refer(self._parts),
             mainEntity={"@id": workflow},
-            mentions=self._mentions,
+            mentions=_refer([_EXECUTION, *actions]),
         )
-        profiles = _refer(["https://w3id.org/ro/crate/1.1", list(_PROFILES)[-1]])
+        profiles = _refer([_CRATE, _WORKFLOW_CRATE])
         self._add(METADATA_NAME, "CreativeWork", about={"@id": "./"}, conformsTo=profiles)
+
+    def write(self) -> Path:
+        """Writes the metadata file and returns its path."""
         content = {"@context": _CONTEXT, "@graph": list(self._entities.values())}
         path = self._folder / METADATA_NAME
         write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
         return path
-
-    def _add_model(self, record: Mapping[str, Any]) -> str:
-        slug, run_path, service = record["model"]["slug"], record["model"]["run_path"], record["service"]
-        url = f"{service['base_url']}/Run/{quote(run_path)}"
-        return self._add(
-            url,
-            "SoftwareApplication",
-            name=slug,
-            url=url,
-            description=f"Model {slug}, run by the service {service['name']}, at {run_path}",
-            softwareVersion=record["model"]["schema_sha256"] or "not stated",
-        )
-
-    def _add_settings(self, record: Mapping[str, Any]) -> list[str]:
-        added = []
-        for name, value in record["parameters"].items():
-            entity_id = f"#run-{record['run_id']}-{quote(name, safe='')}"
-            plain = value if isinstance(value, (str, int, float, bool)) else json.dumps(value)
-            added.append(self._add(entity_id, "PropertyValue", name=name, value=plain))
-        return added
-
-    def _add_inputs(self, record: Mapping[str, Any]) -> list[str]:
-        added = []
-        for parameter, item in ((name, item) for name, items in record["files"].items() for item in items):
-            name, sha256 = item["name"], item.get("sha256")
-            source = self._find_input(sha256) if sha256 else None
-            place = f"inputs/{sha256}{source.suffix if source else ''}"
-            if self._copy(record, name, source, place, {sha256}) and source is not None:
-                added.append(self._add_file(place, name=name, sha256=sha256, encodingFormat=sniff_file(source)))
-                continue
-            note = f"Input {parameter}: {name}" + (f" from {item['url']}" if item.get("url") else "")
-            entity_id = f"#input-{quote(sha256 or name, safe='')}"
-            added.append(self._add(entity_id, "CreativeWork", name=name, description=note))
-        return added
-
-    def _add_outputs(self, run: CrateRun, base: str) -> list[str]:
-        added = []
-        for number, output in enumerate(run.record["outputs"]):
-            source = run.files[number] if number < len(run.files) else None
-            place = self._place_of(output.get("path")) or f"{base}/{number}-{source.name if source else ''}"
-            if self._copy(run.record, output["name"], source, place, recorded_hashes(output)):
-                sent = f"As sent by the service: SHA-256 {output['sha256']}" if output.get("sha256") else None
-                facts = {"name": output["name"], "encodingFormat": output["content_type"], "description": sent}
-                added.append(self._add_file(place, **facts))
-        return added
 
     def _copy(
         self, record: Mapping[str, Any], name: str, source: Path | None, place: str, known: Collection[str]
@@ -283,19 +279,17 @@ class _Crate:
 
     def _place_of(self, recorded: str | None) -> str | None:
         """Returns where a clip lies beside its notebook, so that the copied notebook still shows it."""
-        if not recorded:
+        parts = PurePosixPath(recorded or "").parts
+        is_safe = parts[:1] == (OUTPUTS_FOLDER,) and len(parts) > 1 and ".." not in parts
+        if recorded is None or not is_safe or any(letter in recorded for letter in "\\:\0"):
             return None
-        parts = PurePosixPath(recorded).parts
-        is_safe = len(parts) > 1 and parts[0] == OUTPUTS_FOLDER and not {"..", "/"} & set(parts)
-        is_plain = not any(letter in recorded for letter in "\\:\0")
-        return recorded if is_safe and is_plain and not (self._folder / recorded).exists() else None
+        return None if (self._folder / recorded).exists() else recorded
 
     def _add_file(self, place: str, kind: str | list[str] = "File", **facts: Any) -> str:
         """Adds a file of the crate and returns its id: the path, with what a URI does not take encoded."""
         size = str((self._folder / place).stat().st_size)
         entity_id = self._add(quote(place), kind, contentSize=size, **facts)
-        if entity_id not in self._parts:
-            self._parts.append(entity_id)
+        self._parts[entity_id] = None
         return entity_id
 
     def _add(self, entity_id: str, kind: str | list[str], **facts: Any) -> str:
@@ -331,41 +325,35 @@ def write_csv(records: Sequence[Mapping[str, Any]]) -> str:
     Cells that a spreadsheet would read as a formula are written with a leading apostrophe.
     """
     settings = sorted({name for record in records for name in record["parameters"]})
-    rows = [
-        _columns(record) | {f"setting.{name}": record["parameters"].get(name) for name in settings}
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        outputs = record["outputs"]
+        row = {
+            "run_id": record["run_id"],
+            "model": record["model"]["slug"],
+            "service": record["service"]["name"],
+            "status": record["status"],
+            "created": record["times"]["created"],
+            "finished": record["times"]["finished"],
+            "elapsed_s": record["elapsed_s"],
+            "seed": (record["seed"] or {}).get("value"),
+            "estimated_usd": record["price"]["estimated_usd"],
+            "cost_usd": record["price"]["cost_usd"],
+            "outputs": " ".join(output["path"] or output["name"] for output in outputs),
+            "sha256": " ".join(output.get("sha256") or "" for output in outputs).strip(),
+        }
+        rows.append(row | {f"setting.{name}": record["parameters"].get(name) for name in settings})
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else (), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _safe_cell(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(rows[:1])
+    writer.writerows(map(_safe_cell, row.values()) for row in rows)
     return text.getvalue()
-
-
-def _columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    outputs = record["outputs"]
-    return {
-        "run_id": record["run_id"],
-        "model": record["model"]["slug"],
-        "service": record["service"]["name"],
-        "status": record["status"],
-        "created": record["times"]["created"],
-        "finished": record["times"]["finished"],
-        "elapsed_s": record["elapsed_s"],
-        "seed": (record["seed"] or {}).get("value"),
-        "estimated_usd": record["price"]["estimated_usd"],
-        "cost_usd": record["price"]["cost_usd"],
-        "outputs": " ".join(output["path"] or output["name"] for output in outputs),
-        "sha256": " ".join(output.get("sha256") or "" for output in outputs).strip(),
-    }
 
 
 def _safe_cell(value: Any) -> str:
     text = "" if value is None else str(value)
-    if text[:1] not in ("=", "+", "-", "@", "\t", "\r"):
-        return text
     try:
         float(text)
     except ValueError:
-        return f"'{text}"
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
     return text

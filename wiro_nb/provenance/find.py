@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord, UnknownRun
-from wiro_nb.files import expand_user
+from wiro_nb.files import expand_user, is_there
 from wiro_nb.ids import match_ids
 from wiro_nb.provenance.content_credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
+from wiro_nb.provenance.made_by import read_settings
 from wiro_nb.provenance.notebooks import records_in_notebook
-from wiro_nb.provenance.other_tools import read_settings
-from wiro_nb.provenance.reading import SIDECAR_NAME, is_there, read_json, read_sidecar, require_file
-from wiro_nb.provenance.record import check_record
+from wiro_nb.provenance.record import SIDECAR_NAME, check_record, read_json, read_sidecar, require_file
 
 
 @dataclass(frozen=True, slots=True)

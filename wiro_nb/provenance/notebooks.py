@@ -16,8 +16,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, InputError, MissingExtra
 from wiro_nb.files import write_atomically
-from wiro_nb.provenance.reading import parse_json, read_bytes
-from wiro_nb.provenance.record import FORMAT, check_record, normalise
+from wiro_nb.provenance.record import FORMAT, check_record, normalise, parse_json, read_bytes
 
 KEY = "wiro"
 MAX_RUNS = 200

@@ -1,8 +1,11 @@
-"""Builds, hashes and checks run records of format 1.
+"""Builds, hashes and checks run records of format 1, and reads and writes the files that hold them.
 
 A record travels through JSON writers we do not control (JupyterLab keeps notebook metadata in
 JavaScript, where 5.0 becomes 5). The canonical form is made so that such a trip does not change
 the hash: whole floats count as integers, and integers a double cannot hold are kept as text.
+
+Files may come from strangers: each kind of damage is refused with one sentence. `run.json`, the sidecar beside a
+clip, holds the run's record for people and programs.
 
 A record is checked against its published JSON Schema with the part of JSON Schema that file uses. The full
 validator is a test dependency only; a test runs both over the same records.
@@ -19,9 +22,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord
+from wiro_nb.files import is_there, write_atomically
 from wiro_nb.json_values import dump_json, hash_json
 from wiro_nb.redaction import redact_value
 
@@ -38,7 +43,11 @@ FORMAT = 1
 HASH_FIELD = "record_sha256"
 _OPTIONAL = ("seed", "task_id", "exit_code", "parent", "cell")
 """Fields that are None in a record that was built without them."""
+SIDECAR_NAME = "run.json"
+MAX_DEPTH = 200
+"""Maximum nesting of lists and objects. Deeper JSON would exhaust the interpreter's stack."""
 _LARGEST_EXACT = 2**53
+_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 @cache
@@ -225,3 +234,119 @@ def check_record(record: Any, *, source: str = "record", ignore_hash: bool = Fal
     if problems := validate_record(record):
         raise BadRecord(f"{source} holds a record that does not fit its format", details=problems[:5])
     return record
+
+
+# Files ---------------------------------------------------------------------------------------
+
+
+def require_file(path: Path) -> None:
+    """Refuses paths that exist but are not regular files: reading a pipe or a device might never end.
+
+    Raises:
+        BadRecord: It is neither a file nor absent.
+    """
+    if is_there(path) and not path.is_file():
+        what = "a folder" if path.is_dir() else "not a regular file"
+        raise BadRecord(f"{path.name} is {what}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a record's file or a notebook.
+
+    Raises:
+        BadRecord: It cannot be read, is no regular file, or is larger than 100 MB (a notebook: 1 GB).
+    """
+    require_file(path)
+    limit_mb = 1000 if path.suffix.lower() == ".ipynb" else 100
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size <= limit_mb * 1_000_000:
+                return file.read(limit_mb * 1_000_000)
+    except OSError as error:
+        raise BadRecord(f"{path.name} cannot be read: {error.strerror}") from None
+    raise BadRecord(f"{path.name} is larger than {limit_mb} MB")
+
+
+def read_json(path: Path, *, what: str = "") -> Any:
+    """Returns the content of a JSON file; a byte order mark before it is skipped.
+
+    Args:
+        path: The file.
+        what: What it should be, for the error; left out, the error says that it cannot be read.
+
+    Raises:
+        BadRecord: As `read_bytes`, or it is no UTF-8, no JSON, or nested too deeply.
+    """
+    try:
+        return parse_json(read_bytes(path))
+    except ValueError as error:
+        problem = f"is not {what}" if what else "cannot be read"
+        raise BadRecord(f"{path.name} {problem}: {error}") from None
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """Returns the value of JSON text.
+
+    Raises:
+        ValueError: It is none, not UTF-8, or nested too deeply; the text says which.
+    """
+    try:
+        value = json.loads(raw if isinstance(raw, str) else raw.decode("utf-8-sig"))
+        is_deep = isinstance(value, (dict, list)) and _is_deep(value)
+    except RecursionError:
+        is_deep = True
+    except ValueError as error:
+        what = "UTF-8 text" if isinstance(error, UnicodeDecodeError) else "JSON"
+        raise ValueError(f"it is not {what}") from None
+    if is_deep:
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def parse_object(text: Any) -> dict[str, Any]:
+    """Returns the object of a JSON text, an object as it is, and {} for anything else."""
+    try:
+        content = parse_json(text) if isinstance(text, str) and text.startswith("{") else text
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
+    inside = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(item, left - 1) for item in inside if isinstance(item, (dict, list)))
+
+
+def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str, Any] | None = None) -> Path:
+    """Writes the record to `run.json` in one step, so that a reader never sees half a file.
+
+    Args:
+        folder: The run's folder; must exist.
+        record: A hashed record.
+        notes: Facts about this copy that are not part of the record, e.g. why the clip holds none.
+
+    Returns:
+        The path of the sidecar.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path, parts = folder / SIDECAR_NAME, []
+    # A line for each field: its inner values are short, and `indent` is slow.
+    for name, value in (("notes", notes), ("wiro", record)):
+        if value:
+            fields = ",\n".join(f"    {_line(key)}: {_line(item)}" for key, item in sorted(value.items()))
+            parts.append(f'  "{name}": {{\n{fields}\n  }}')
+    write_atomically(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
+    return path
+
+
+def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
+    """Returns the record of a `run.json`.
+
+    Raises:
+        BadRecord: There is none, it is not JSON, or the record is refused.
+    """
+    content = read_json(path)
+    record = content.get("wiro", content) if isinstance(content, dict) else content
+    return check_record(record, source=path.name, ignore_hash=ignore_hash)

@@ -14,7 +14,7 @@ from typing import Any
 from wiro_nb.errors import BadRecord
 from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.notebooks import output_marks
-from wiro_nb.provenance.reading import parse_json, read_bytes
+from wiro_nb.provenance.record import parse_json, read_bytes
 from wiro_nb.redaction import MASK, redact
 
 _SECRET_FIELDS = re.compile(r"(?i)socketaccesstoken|tasktoken|x-api-key|x-signature|api[_-]?secret")

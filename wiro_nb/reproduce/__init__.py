@@ -14,14 +14,13 @@ from typing import Any
 from wiro_nb.config import LOCAL, cache_dir
 from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
 from wiro_nb.execution.run_record import build_run_record
-from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
+from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.local_models import catalog
 from wiro_nb.local_models.weights import commit_of, locate
 from wiro_nb.provenance.find import FoundRecord, find_records, split_source
 from wiro_nb.provenance.made_by import used_repositories
-from wiro_nb.provenance.reading import is_there
 from wiro_nb.provenance.record import check_record
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.submission import notebook_dir_of_row

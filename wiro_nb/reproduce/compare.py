@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file, resolve_inside
+from wiro_nb.files import hash_file, is_there, resolve_inside
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.made_by import made_by_facts
-from wiro_nb.provenance.reading import is_there
 from wiro_nb.reproduce import Source, find_source
 from wiro_nb.session.manager import Manager
 

@@ -10,15 +10,14 @@ from typing import Any
 
 from wiro_nb.config import data_dir
 from wiro_nb.errors import BadRecord, UnknownRun, WiroError
-from wiro_nb.files import OUTPUTS_FOLDER, hash_file
+from wiro_nb.files import OUTPUTS_FOLDER, hash_file, is_there
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow, RunOutput
 from wiro_nb.provenance.content_credentials import describe_credentials
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.made_by import made_by_summary
-from wiro_nb.provenance.reading import SIDECAR_NAME, is_there
-from wiro_nb.provenance.record import HASH_FIELD, canonical_json
+from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
 from wiro_nb.services.selection import CLOUD, find_credentials, named_services
 from wiro_nb.session.manager import Manager

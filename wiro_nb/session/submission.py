@@ -18,11 +18,11 @@ from wiro_nb.config import Settings, data_dir
 from wiro_nb.errors import NOTHING_SENT, ConfigError, InputError, NotAccessible, WiroError
 from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, store_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.files import is_there
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import Reuse
 from wiro_nb.ledger.recovery import remember_folder
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
-from wiro_nb.provenance.reading import is_there
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared

@@ -18,7 +18,7 @@ from wiro_nb.media.mp4 import write_text
 from wiro_nb.provenance.embed import embed_record
 from wiro_nb.provenance.find import find_records
 from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook, seal_notebook
-from wiro_nb.provenance.reading import write_sidecar
+from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.redaction import MASK
 from wiro_nb.reproduce import Source
 from wiro_nb.reproduce.compare import compare_clips, compare_settings

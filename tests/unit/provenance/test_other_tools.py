@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.provenance.clips import GRAPH, make_clip, remux
 from tests.unit.provenance.test_hostile_files import five_seconds
 from wiro_nb.provenance.embed import read_texts
-from wiro_nb.provenance.other_tools import match_inputs, read_settings
+from wiro_nb.provenance.made_by import match_inputs, read_settings
 
 __all__ = ["five_seconds"]
 

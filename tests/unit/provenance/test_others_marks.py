@@ -23,7 +23,7 @@ from wiro_nb.files import hash_file
 from wiro_nb.media import mp4
 from wiro_nb.media.boxes import Box
 from wiro_nb.provenance.embed import Embedded, embed_record, hash_media, read_embedded, read_texts
-from wiro_nb.provenance.other_tools import read_settings
+from wiro_nb.provenance.made_by import read_settings
 from wiro_nb.sandbox.engines import Job, Progress
 from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
 

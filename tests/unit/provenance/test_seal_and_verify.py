@@ -18,7 +18,7 @@ from wiro_nb.files import hash_file
 from wiro_nb.provenance import notebooks as sealing
 from wiro_nb.provenance.embed import embed_record, hash_media
 from wiro_nb.provenance.notebooks import seal_notebook
-from wiro_nb.provenance.reading import write_sidecar
+from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.provenance.secret_scan import scan_text
 from wiro_nb.redaction import register_secret
 from wiro_nb.reproduce.verify import verify_paths

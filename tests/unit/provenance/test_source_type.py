@@ -15,8 +15,7 @@ from tests.unit.provenance.test_record import make_record
 from wiro_nb.files import hash_file
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import Embedded, embed_record, read_embedded, read_texts
-from wiro_nb.provenance.made_by import COMPOSITE, TRAINED, source_type
-from wiro_nb.provenance.other_tools import read_settings
+from wiro_nb.provenance.made_by import COMPOSITE, TRAINED, read_settings, source_type
 
 CLOUD = {"name": "cloud", "base_url": "https://api.example/v1"}
 SANDBOX = {"name": "sandbox", "base_url": "http://sandbox/v1"}

@@ -21,7 +21,7 @@ from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, 
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
 from wiro_nb.presentation.formatting import format_budget, format_usd, shorten
 from wiro_nb.presentation.models import format_estimate
-from wiro_nb.provenance.other_tools import match_inputs
+from wiro_nb.provenance.made_by import match_inputs
 from wiro_nb.reproduce import Source, find_source, record_of
 from wiro_nb.reproduce.replay import plan_source
 from wiro_nb.schema.files import FileInput

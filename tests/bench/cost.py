@@ -38,12 +38,12 @@ def clips_at_hand(example: Any) -> Iterator[None]:
         folder.mkdir(parents=True)
         shutil.copyfile(source, folder / ready.name)
 
-    async def put(self: Finisher, active: Any, task: Any, private: Path) -> tuple[Any, ...]:
+    async def put(self: Finisher, run: Any, task: Any, private: Path) -> tuple[Any, ...]:
         copy(private)
         return (
             replace(
                 ready,
-                path=f"{Path(active.snapshot.folder).name}/{ready.name}",
+                path=f"{run.folder.name}/{ready.name}",
                 poster_path=None,
                 url=task.outputs[0].url,
             ),

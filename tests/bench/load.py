@@ -134,23 +134,24 @@ def quantiles(values: list[float]) -> dict[str, float]:
 @contextmanager
 def watch_moments() -> Iterator[tuple[dict[str, float], dict[str, float]]]:
     """Notes when a run's end was heard and when its success was known, by task id (Unix time)."""
-    from wiro_nb.execution.active_run import ActiveRun, StateWriter
     from wiro_nb.execution.follow import Follower
+    from wiro_nb.execution.run import Run
+    from wiro_nb.execution.state_writer import StateWriter
     from wiro_nb.ledger.state import Stage
 
     heard: dict[str, float] = {}
     known: dict[str, float] = {}
     on_event, show = Follower._on_event, StateWriter.show
 
-    def hear(self: Follower, active: ActiveRun, event: Any) -> None:
-        if event.status == "task_postprocess_end" and active.snapshot.task_id:
-            heard.setdefault(active.snapshot.task_id, time.time())
-        on_event(self, active, event)
+    def hear(self: Follower, followed: Any, event: Any) -> None:
+        if event.status == "task_postprocess_end":
+            heard.setdefault(followed.run.task_id, time.time())
+        on_event(self, followed, event)
 
-    def see(self: StateWriter, active: ActiveRun, snapshot: Any) -> None:
-        if snapshot.stage in (Stage.FETCHING, Stage.DONE) and active.snapshot.task_id:
-            known.setdefault(active.snapshot.task_id, time.time())
-        show(self, active, snapshot)
+    def see(self: StateWriter, run: Run, snapshot: Any) -> None:
+        if snapshot.stage in (Stage.FETCHING, Stage.DONE) and run.task_id:
+            known.setdefault(run.task_id, time.time())
+        show(self, run, snapshot)
 
     Follower._on_event, StateWriter.show = hear, see  # type: ignore[method-assign]
     try:

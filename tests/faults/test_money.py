@@ -14,7 +14,6 @@ import pytest
 from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
 from wiro_nb.api import client
 from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
-from wiro_nb.execution.active_run import ActiveRun
 from wiro_nb.execution.submit import SubmitQueue, Submitter
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import RunState, Stage
@@ -187,8 +186,8 @@ def test_a_machine_that_slept_between_the_ledger_and_the_wire_does_not_send(
             raise AssertionError("it was sent")
 
     async def late() -> None:
-        active = ActiveRun(run, connection=None, notebook_dir=Path())  # type: ignore[arg-type]
-        await submitter._run(Client(), active, None, datetime.now(UTC) - timedelta(seconds=60))  # type: ignore[arg-type]
+        asked = datetime.now(UTC) - timedelta(seconds=60)
+        await submitter._run(Client(), run, None, asked, True)  # type: ignore[arg-type]
 
     with pytest.raises(ConnectFailed):
         asyncio.run(late())

@@ -53,7 +53,7 @@ CELLS = [
     TROUBLE,
     "clip.download()",
     "manager.attach(clip.task_id)",
-    "manager._io.run(manager._get_worker().ended.fetch(clip, None))",
+    "manager._io.run(manager._get_worker().finisher.fetch(clip))",
     "held.cancel(); held.wait(0.2)",
     "%wiro wait",
     NO_TROUBLE,
@@ -185,9 +185,7 @@ def test_a_whole_notebook_leaves_no_secret_in_any_message_or_file(front: Front, 
     messages = {f"message {number}": text for number, text in enumerate(front.messages)}
     assert any("comm_open" in text for text in front.messages), "widget state is among the messages"
     assert any("a lighthouse" in text for text in front.messages)
-    assert any("'traceback'" in text and "ended_runs.py" in text for text in front.messages), (
-        "tracebacks are whole"
-    )
+    assert any("'traceback'" in text and "finalize.py" in text for text in front.messages), "tracebacks are whole"
     streams: dict[str, str | bytes] = {"export": exported.stdout, "export's stderr": exported.stderr}
     assert find_leaks(secrets, {**messages, **files, **streams}) == []
 

@@ -1,106 +1,105 @@
 """Finalizes runs: downloads, hashes and measures the files, and writes the record to files, folder and ledger.
 
 Only then is the handle done, so waiters find everything in place. What goes wrong with a file
-never loses the run: it succeeded, it was paid, and its output says what the problem is.
+never loses the run: it succeeded, it was paid, and its output says what the problem is. A charge or a file that
+arrives later completes the run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from datetime import timedelta
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import LedgerError, RunCancelled, RunFailed, WiroError
-from wiro_nb.execution.active_run import ActiveRun, LeaseLost, StateWriter, utc_now
+from wiro_nb.errors import DownloadFailed, LedgerError, WiroError, error_from_dict
 from wiro_nb.execution.download import Downloader, measure_output, move_files, private_folder
+from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run import Run
-from wiro_nb.execution.run_record import save_record
+from wiro_nb.execution.run_record import describe_problem, end_changes, error_of, late_cost, save_record
+from wiro_nb.execution.state_writer import LeaseLost, StateWriter
+from wiro_nb.execution.tracker import TaskEnd
 from wiro_nb.files import relative_path
-from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
+from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState
 from wiro_nb.services.connection import Connection
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-_NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _MAX_CPU_TASKS = 2
 _MAX_UNFINISHED = 16
 
 
 class Finisher:
-    """Finalizes the runs of one service.
+    """Finalizes runs, and completes those whose charge or files arrive late. On the I/O thread only.
 
     Args:
         writer: Where changes pass.
-        connection: The service.
-        downloader: Fetches files; one for all runs, so that only a few are fetched at a time.
+        connection_for: Gives the connection of a service by name; raises MissingCredentials and the like.
     """
 
-    def __init__(
-        self,
-        writer: StateWriter,
-        connection: Connection,
-        downloader: Downloader,
-    ) -> None:
+    def __init__(self, writer: StateWriter, connection_for: Callable[[str], Connection]) -> None:
         self._writer = writer
-        self._connection = connection
-        self._downloader = downloader
+        self._connection_for = connection_for
+        self._downloader = Downloader(lambda: writer.settings)
         self._cpu_slots = asyncio.Semaphore(_MAX_CPU_TASKS)
         self._unfinished_slots = asyncio.Semaphore(_MAX_UNFINISHED)
+        self._late: set[asyncio.Task[None]] = set()
+        self._completing: set[str] = set()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._closed = False
 
-    async def finalize(self, active: ActiveRun, task: Task | None) -> None:
-        """Writes the end of a task to the run's folder, the ledger and the handle."""
-        assert active.tracker is not None
-        if task is None:
-            await self._end(active, RunState.FAILED, None, _vanished(active))
-        elif active.tracker.succeeded:
-            self._writer.show(active, active.tracker.snapshot)
-            task = await self._with_outputs(active, task)
-            # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
-            # the garbage collector to walk through that every thread of the kernel stood still.
-            async with self._unfinished_slots if any(output.url for output in task.outputs) else nullcontext():
-                with private_folder(_folder_of(active)) as private:
-                    outputs = await self._download(active, task, private)
-                    await self._end(active, RunState.SUCCEEDED, task, outputs=outputs, private=private)
-        elif active.tracker.snapshot.state is RunState.CANCELLED:
-            await self._end(active, RunState.CANCELLED, task, _cancelled(active, task))
-        else:
-            await self._end(active, RunState.FAILED, task, _failed(active, task))
+    async def finalize(self, run: Run, end: TaskEnd | None) -> None:
+        """Writes the end of a task to the run's folder, the ledger and the handle.
 
-    async def _with_outputs(self, active: ActiveRun, task: Task) -> Task:
+        Args:
+            run: The run.
+            end: How its task ended; None when the service does not know the task any more.
+        """
+        if end is None or end.state is not RunState.SUCCEEDED:
+            await self._end(run, end)
+            return
+        task = await self._with_outputs(run, end.task)
+        # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
+        # the garbage collector to walk through that every thread of the kernel stood still.
+        async with self._unfinished_slots if any(output.url for output in task.outputs) else nullcontext():
+            with private_folder(_folder_of(run)) as private:
+                outputs = await self._download(run, task, private)
+                await self._end(run, replace(end, task=task), outputs, private)
+
+    async def _read_task(self, run: Run) -> Task:
+        row = run.snapshot
+        return await self._connection_for(row.service).read_task(row.task_id, row.task_token)
+
+    async def _with_outputs(self, run: Run, task: Task) -> Task:
         """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
         for pause in self._writer.settings.late_outputs_s:
             if task.outputs:
                 break
             await asyncio.sleep(pause)
             try:
-                task = await self._connection.read_task(active.snapshot.task_id, active.snapshot.task_token)
+                task = await self._read_task(run)
             except WiroError as error:
-                _log.info("run %s: %s", active.run.short_id, error.message)
+                _log.info("run %s: %s", run.short_id, error.message)
         return task
 
     async def _download(
-        self, active: ActiveRun, task: Task, private: Path, *, is_late: bool = False
+        self, run: Run, task: Task, private: Path, *, is_late: bool = False
     ) -> tuple[RunOutput, ...]:
         """Downloads and measures the outputs of a task into a private folder."""
-
-        async def read_again() -> Task:
-            return await self._connection.read_task(active.snapshot.task_id, active.snapshot.task_token)
-
         outputs = await self._downloader.fetch(
-            await self._connection.connect(),
+            await self._connection_for(run.snapshot.service).connect(),
             task.outputs,
             private,
-            read_again=read_again,
-            on_retry=lambda message: self._writer.change(active, message=message),
+            read_again=lambda: self._read_task(run),
+            on_retry=lambda message: self._writer.change(run, message=message),
             is_late=is_late,
         )
-        return await self._run_in_thread(_measure_all, outputs, private, _folder_of(active), active.notebook_dir)
+        return await self._run_in_thread(_measure_all, outputs, private, run.snapshot)
 
     async def _run_in_thread(self, call: Callable[..., _Result], *arguments: Any) -> _Result:
         """Runs CPU-bound work on a worker thread, two at a time over all runs.
@@ -110,39 +109,153 @@ class Finisher:
         async with self._cpu_slots:
             return await asyncio.to_thread(call, *arguments)
 
-    async def refresh(self, run: Run, notebook_dir: Path, *, downloads: bool) -> None:
-        """Reads Detail again for what an ended run lacks, and writes its record anew when something came.
+    async def _end(
+        self, run: Run, end: TaskEnd | None, outputs: tuple[RunOutput, ...] = (), private: Path = Path()
+    ) -> None:
+        ledger, folder = self._writer.ledger, _folder_of(run)
+        error = error_of(run.snapshot, end)
+        state = RunState.FAILED if end is None else end.state
+        changes = end_changes(run.snapshot, end, error, outputs)
+        try:
+            final = run.snapshot.with_changes({"state": state, **changes})
+            made_by, embed = {} if end is None else end.task.made_by, self._writer.settings.embed_record
+            text, stored = await self._run_in_thread(save_record, final, private, folder, made_by, embed)
+            changes |= {"record": text, "outputs": stored}
+        except Exception:
+            # The clip is here and paid; a record that cannot be written must not turn it into a failure.
+            _log.exception("the record of run %s could not be written", run.short_id)
+
+        def write() -> LedgerRow:
+            # Refuses a run that another process ended. Until it is committed no process can end it, so that the
+            # files are those that the ledger tells of, however long this process was frozen before.
+            row = ledger.finish(run.id, state, **changes)
+            moved = move_files(private, folder, row.outputs) if state is RunState.SUCCEEDED else row.outputs
+            if moved == row.outputs:
+                return row
+            return ledger.amend(run.id, outputs=moved, message=describe_problem(moved))
+
+        try:
+            await self._writer.end(run, write, error)
+        except LedgerError as failure:
+            if getattr(failure, "reason", "") == "transition":
+                raise LeaseLost from None  # somebody else ended it, by hand or in another process
+            raise
+
+    # Late charges and files ------------------------------------------------------------------
+
+    def complete_later(self, run: Run) -> None:
+        """Starts asking for missing cost and files a few times, from a while after the run's end."""
+        self._begin(run, self._writer.settings.late_checks_s)
+
+    async def complete(self, runs: Iterable[Run], *, once: bool = False) -> None:
+        """Starts asking at once for missing cost and files of runs.
 
         Args:
-            run: The run.
-            notebook_dir: Folder of its notebook.
-            downloads: True downloads its files again; one that cannot be had now stays as it is here.
+            runs: They may be waited for: each is done again afterwards.
+            once: True asks once; else some more times.
+        """
+        for run in runs:
+            if once or run.id not in self._completing:
+                self._begin(run, (0.0,) if once else (0.0, *self._writer.settings.late_checks_s))
+
+    async def fetch(self, run: Run) -> None:
+        """Downloads the files of a run that succeeded once more.
+
+        Raises:
+            DownloadFailed: It did not succeed, or a file cannot be had.
+        """
+        if run.state is not RunState.SUCCEEDED:
+            raise DownloadFailed(
+                f"run {run.short_id} has no files: it is {run.status}",
+                hint=f"%wiro show {run.short_id}",
+                run_id=run.id,
+            )
+        await self._refresh(run, downloads_all=True)
+        problems = [output for output in run.outputs if output.problem]
+        if problems:
+            raise DownloadFailed(
+                f"{problems[0].name} of run {run.short_id} could not be fetched: {problems[0].problem}",
+                hint=f"%wiro download {run.short_id}",
+                billed="Downloading again costs nothing; the service keeps files for a limited time only.",
+                url=problems[0].url,
+                reason=problems[0].problem,
+                run_id=run.id,
+            )
+
+    async def close(self) -> None:
+        """Cancels all late requests and wakes the waiters."""
+        self._closed = True
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+
+    def _begin(self, run: Run, pauses_s: Sequence[float]) -> None:
+        def ended(task: asyncio.Task[None] | None) -> None:
+            if task is not None:
+                self._late.discard(task)
+            if not run.done:  # its files were waited for
+                run._complete(error_from_dict(run.snapshot.error))
+
+        if self._closed:
+            ended(None)
+            return
+        task = asyncio.create_task(self._complete(run, pauses_s))
+        self._late.add(task)
+        task.add_done_callback(ended)  # not in the task: one that is cancelled before it began wakes nobody
+
+    async def _complete(self, run: Run, pauses_s: Sequence[float]) -> None:
+        self._completing.add(run.id)
+        try:
+            for pause in pauses_s:
+                await asyncio.sleep(pause)
+                try:
+                    if await self._refresh(run):
+                        return
+                except WiroError as error:
+                    _log.info("run %s is not complete yet: %s", run.short_id, error.message)
+        finally:
+            self._completing.discard(run.id)
+
+    async def _refresh(self, run: Run, *, downloads_all: bool = False) -> bool:
+        """Asks the service for what an ended run lacks; True when it lacks nothing now.
+
+        `downloads_all` downloads also the files that are here again.
 
         Raises:
             WiroError: The service cannot be asked, or the ledger not written.
         """
-        active = ActiveRun(run, self._connection, notebook_dir)
-        before, folder = active.snapshot, _folder_of(active)
-        task = await self._connection.read_task(before.task_id, before.task_token)
+        async with self._locks[run.id]:
+            lacks_downloads = run.snapshot.lacks_downloads
+            if downloads_all or lacks_downloads or run.snapshot.is_cost_open:
+                await self._ask_again(run, downloads=downloads_all or lacks_downloads)
+            return not (run.snapshot.is_cost_open or run.snapshot.lacks_downloads)
+
+    async def _ask_again(self, run: Run, *, downloads: bool) -> None:
+        """Reads Detail again, and writes the run's record anew when something came.
+
+        With `downloads` its files are downloaded again; one that cannot be had now stays as it is here.
+        """
+        before, folder, ledger = run.snapshot, _folder_of(run), self._writer.ledger
+        task = await self._read_task(run)
         with private_folder(folder) as private:
             outputs = before.outputs
             if downloads:
                 here = {output.name: output for output in outputs if not output.problem and output.path}
-                fetched = await self._download(active, task, private, is_late=True)
+                fetched = await self._download(run, task, private, is_late=True)
                 outputs = tuple(
                     here[new.name] if new.problem and new.name in here and (folder / new.name).is_file() else new
                     for new in fetched
                 )
-            cost_usd = _late_cost(task, before) if before.is_cost_open else before.cost_usd
+            cost_usd = late_cost(task, before) if before.is_cost_open else before.cost_usd
             if (cost_usd, outputs) == (before.cost_usd, before.outputs):
-                self._writer.change(active, message=before.message)
+                self._writer.change(run, message=before.message)
                 return
             final = before.with_changes({"outputs": outputs, "cost_usd": cost_usd})
             embed = self._writer.settings.embed_record
             text, stored = await self._run_in_thread(save_record, final, private, folder, task.made_by, embed)
 
             def write() -> LedgerRow:
-                row = self._writer.ledger.amend(active.id, cost_usd=cost_usd)  # takes the write lock
+                row = ledger.amend(run.id, cost_usd=cost_usd)  # takes the write lock
                 if row.outputs != before.outputs:
                     return row  # another process was faster
                 moved = move_files(private, folder, stored)
@@ -150,167 +263,19 @@ class Finisher:
                 moved = tuple(
                     old if old in before.outputs else new for old, new in zip(stored, moved, strict=True)
                 )
-                message = _problem_line(moved) if row.state is RunState.SUCCEEDED else row.message
-                return self._writer.ledger.amend(active.id, outputs=moved, record=text, message=message)
+                message = describe_problem(moved) if row.state is RunState.SUCCEEDED else row.message
+                return ledger.amend(run.id, outputs=moved, record=text, message=message)
 
-            await self._writer.step(active, write)
-
-    async def _end(
-        self,
-        active: ActiveRun,
-        state: RunState,
-        task: Task | None,
-        error: WiroError | None = None,
-        *,
-        outputs: tuple[RunOutput, ...] = (),
-        private: Path = Path(),
-    ) -> None:
-        ledger, folder = self._writer.ledger, _folder_of(active)
-        changes = _end_changes(active, state, task, error, outputs)
-        try:
-            final = active.snapshot.with_changes({"state": state, **changes})
-            made_by, embed = task.made_by if task is not None else {}, self._writer.settings.embed_record
-            text, stored = await self._run_in_thread(save_record, final, private, folder, made_by, embed)
-            changes |= {"record": text, "outputs": stored}
-        except Exception:
-            # The clip is here and paid; a record that cannot be written must not turn it into a failure.
-            _log.exception("the record of run %s could not be written", active.run.short_id)
-
-        def write() -> LedgerRow:
-            # Refuses a run that another process ended. Until it is committed no process can end it, so that the
-            # files are those that the ledger tells of, however long this process was frozen before.
-            row = ledger.finish(active.id, state, **changes)
-            moved = move_files(private, folder, row.outputs) if state is RunState.SUCCEEDED else row.outputs
-            if moved == row.outputs:
-                return row
-            return ledger.amend(active.id, outputs=moved, message=_problem_line(moved))
-
-        try:
-            await self._writer.end(active, write, error)
-        except LedgerError as failure:
-            if getattr(failure, "reason", "") == "transition":
-                raise LeaseLost from None  # somebody else ended it, by hand or in another process
-            raise
+            await self._writer.step(run, write)
 
 
-def _measure_all(
-    outputs: Sequence[RunOutput], private: Path, folder: Path, notebook_dir: Path
-) -> tuple[RunOutput, ...]:
+def _measure_all(outputs: Sequence[RunOutput], private: Path, row: LedgerRow) -> tuple[RunOutput, ...]:
+    folder, notebook_dir = Path(row.folder or notebook_dir_of_row(row)), notebook_dir_of_row(row)
     return tuple(
         measure_output(output, private / output.name, relative_path(folder / output.name, notebook_dir))
         for output in outputs
     )
 
 
-def _folder_of(active: ActiveRun) -> Path:
-    return Path(active.snapshot.folder or active.notebook_dir)
-
-
-def _end_changes(
-    active: ActiveRun, state: RunState, task: Task | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
-) -> dict[str, Any]:
-    """Returns what the end changes of the run's row."""
-    assert active.tracker is not None
-    seen, submitted = active.tracker.snapshot, active.snapshot.submitted_at
-    # As seen here, else as the service says, which counts whole seconds.
-    said = (task.finished or task.cancelled) if task is not None else None
-    finished = active.ended_at or said or utc_now()
-    finished = max(finished, submitted or finished)
-    started = max(seen.started_at, submitted) if seen.started_at and submitted else seen.started_at
-    return {
-        "stage": seen.stage,
-        "percent": seen.percent,
-        "outputs": outputs,
-        "exit_code": task.exit_code if task is not None else None,
-        "compute_s": task.compute_s if task is not None else None,
-        "cost_usd": _cost_of(task, seen, state) if task is not None else None,
-        "started_at": min(started, finished) if started else None,
-        "finished_at": finished,
-        "message": _message(seen, state, task, error, outputs),
-        "error": error.to_dict() if error else None,
-    }
-
-
-def _message(
-    seen: Snapshot, state: RunState, task: Task | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
-) -> str:
-    """Returns the message of an ended run; views add the run's name and state."""
-    if error is None:
-        return _problem_line(outputs)
-    is_told = state is RunState.FAILED and task is not None and seen.message
-    return seen.message if is_told else error.message
-
-
-def _cost_of(task: Task, present: Snapshot, state: RunState) -> Decimal | None:
-    """Returns what an ended task cost; None where the service may not have said it yet.
-
-    The charge can arrive after the end, and the value before that is not documented. Free by the rules of
-    the service is what fails with an exit code, and what is cancelled in the queue.
-    """
-    cost_usd = _plain_amount(task.total_cost_usd)
-    if cost_usd:
-        return cost_usd
-    is_free_failure = state is RunState.FAILED and (task.exit_code or "").strip() not in ("", "0")
-    never_started = state is RunState.CANCELLED and present.started_at is None and task.started is None
-    is_listed_free = cost_usd is not None and (present.is_free or present.estimated_usd == 0)
-    return Decimal(0) if is_free_failure or never_started or is_listed_free else None
-
-
-def _late_cost(task: Task, row: LedgerRow) -> Decimal | None:
-    """Returns the cost of a run that ended earlier; a missing charge counts as zero after an hour."""
-    cost_usd = _plain_amount(task.total_cost_usd)
-    is_old = row.finished_at is not None and utc_now() - row.finished_at > _NOTHING_IS_TRUE_AFTER
-    return cost_usd if cost_usd or (cost_usd is not None and is_old) else None
-
-
-def _describe_billing(cost_usd: Decimal | None) -> str:
-    """Returns the sentence about cost in the error of a run without a result."""
-    if cost_usd is None:
-        return "What it cost is not known yet: a task that was stopped while running may be billed."
-    return f"Billed: ${cost_usd}." if cost_usd else "Billed: nothing."
-
-
-def _plain_amount(amount: Decimal | None) -> Decimal | None:
-    """Returns an amount as plain decimal text without trailing zeros or an exponent."""
-    return None if amount is None else Decimal(format(amount.normalize(), "f"))
-
-
-def _problem_line(outputs: tuple[RunOutput, ...]) -> str:
-    if not outputs:
-        return "the service lists no files for this run"
-    problems = [output for output in outputs if output.problem]
-    if not problems:
-        return ""
-    return f"{problems[0].name or 'an output'} could not be fetched: {problems[0].problem}"
-
-
-def _vanished(active: ActiveRun) -> RunFailed:
-    return RunFailed(
-        f"the service does not know task {active.snapshot.task_id} of run {active.run.short_id} any more",
-        billed="What it cost is unknown: the service has no record of it.",
-        hint=f"%wiro rerun {active.run.short_id}",
-        run_id=active.id,
-        task_id=active.snapshot.task_id,
-    )
-
-
-def _cancelled(active: ActiveRun, task: Task) -> RunCancelled:
-    billed = _describe_billing(_cost_of(task, active.snapshot, RunState.CANCELLED))
-    return RunCancelled(
-        f"run {active.run.short_id} was cancelled", billed=billed, run_id=active.id, task_id=task.id
-    )
-
-
-def _failed(active: ActiveRun, task: Task) -> RunFailed:
-    assert active.tracker is not None
-    final = active.tracker.snapshot
-    return RunFailed(
-        f"run {active.run.short_id} failed while {final.stage}: {final.message}",
-        hint=f"%wiro show {active.run.short_id}, then %wiro rerun {active.run.short_id}",
-        billed=_describe_billing(_cost_of(task, final, RunState.FAILED)),
-        run_id=active.id,
-        task_id=task.id,
-        exit_code=task.exit_code,
-        stage=str(final.stage),
-        log_tail=list(final.log_tail[-20:]),
-    )
+def _folder_of(run: Run) -> Path:
+    return Path(run.snapshot.folder or notebook_dir_of_row(run.snapshot))

@@ -87,6 +87,16 @@ def notebook_dir_of(notebook: str | None) -> Path:
     return present
 
 
+def notebook_dir_of_row(row: LedgerRow) -> Path:
+    """Returns the folder that a run's output paths start from; raises as `notebook_dir_of`."""
+    if row.notebook is None and row.scope is not None:
+        return Path(row.scope).parent
+    if row.notebook or not row.folder:
+        return notebook_dir_of(row.notebook)
+    # Earlier versions did not note the folder; by default they saved two levels below it.
+    return Path(row.folder).parent.parent
+
+
 # Input files as they are given ---------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from wiro_nb.config import FREE_SERVICES
 from wiro_nb.display_registry import call, present
 from wiro_nb.errors import RunCancelled, TimedOut, WiroError, error_from_dict
 from wiro_nb.io_thread import Completion
-from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
+from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot, Stage
 
 _log = logging.getLogger(__name__)
 FRAME_OF, FRAME_INDEX = "wiro_run_id", "wiro_frame"
@@ -71,6 +72,8 @@ class Run:
         self._completion = Completion()
         # A tuple, made anew: a thousand handles at rest are then little for the garbage collector to walk through.
         self._callbacks: tuple[Callable[[Snapshot], None], ...] = ()
+        self._notified_at = 0.0
+        self._notify_timer: asyncio.TimerHandle | None = None
         if row.state.is_final or (row.state is RunState.UNCERTAIN and row.error):
             self._complete(error_from_dict(row.error))
 
@@ -340,45 +343,53 @@ class Run:
     def _ipython_display_(self) -> None:
         present("run", self, is_value=True)
 
-    # For the manager -------------------------------------------------------------------------
+    # For the driver, on the I/O thread -------------------------------------------------------
 
-    def _publish(self, snapshot: Snapshot) -> None:
-        """Takes a newer snapshot; `_notify` calls the listeners."""
-        self._snapshot = snapshot
-
-    def _take_row(self, row: LedgerRow) -> bool:
-        """Takes what another process wrote and calls the listeners when it is news; True when the run is over.
-
-        I/O thread only. A row that was read before the end never takes the end back: only `_refresh` may.
-        """
-        before = self._snapshot
-        if row.state.is_final or not before.state.is_final:
-            self._snapshot = before.with_row(row)
-            if self._snapshot != before:
-                self._notify()
-        if row.state.is_final:
-            self._complete(error_from_dict(row.error))
-        return row.state.is_final
+    def _show(self, snapshot: Snapshot, pause_s: float = 0.0) -> None:
+        """Takes a newer snapshot and calls the listeners, `pause_s` after the last time at the earliest."""
+        before, self._snapshot = self._snapshot, snapshot
+        if snapshot is before or not self._callbacks:
+            return
+        since = time.monotonic() - self._notified_at
+        is_known = snapshot.stage is Stage.FETCHING and before.stage is not Stage.FETCHING
+        if snapshot.state is not before.state or is_known or since >= pause_s:
+            self._notify()
+        elif self._notify_timer is None:
+            self._notify_timer = asyncio.get_running_loop().call_later(pause_s - since, self._notify)
 
     def _notify(self) -> None:
-        """Calls the listeners; I/O thread only."""
+        if self._notify_timer is not None:
+            self._notify_timer.cancel()
+        self._notify_timer, self._notified_at = None, time.monotonic()
         for callback in self._callbacks:
             try:
                 callback(self._snapshot)
             except BaseException:  # also SystemExit: it would end the run's own task
                 _log.exception("a change callback of run %s failed", self.short_id)
 
-    @property
-    def _has_listeners(self) -> bool:
-        return bool(self._callbacks)
+    def _take_row(self, row: LedgerRow) -> bool:
+        """Takes what another process wrote; True when the run is over.
 
-    def _conclude(self, error: WiroError | None) -> None:
-        """Marks the end; `_complete` wakes the waiters after the listeners were called."""
-        self._error, self._done = error, True
+        A row that was read before the end never takes the end back: only `_refresh` may.
+        """
+        snapshot = self._snapshot.with_row(row)
+        if row.state.is_final:
+            self._end(snapshot, error_from_dict(row.error))
+        elif not self._snapshot.state.is_final and snapshot != self._snapshot:
+            self._show(snapshot)
+        return row.state.is_final
+
+    def _end(self, snapshot: Snapshot, error: WiroError | None) -> None:
+        """Marks the run as done: calls the listeners, then wakes the waiters."""
+        self._snapshot, self._error, self._done = snapshot, error, True
+        self._notify()
+        self._completion.set()
+
+    # For driver and manager, on any thread ---------------------------------------------------
 
     def _complete(self, error: WiroError | None) -> None:
-        """Marks the end and wakes the waiters."""
-        self._conclude(error)
+        """Marks the run as done and wakes the waiters."""
+        self._error, self._done = error, True
         self._completion.set()
 
     def _refresh(self, row: LedgerRow) -> None:
@@ -388,6 +399,6 @@ class Run:
         self._snapshot = self._snapshot.with_row(row)
 
     def _reopen(self) -> None:
-        """Reopens an uncertain run whose task was found."""
+        """Reopens a run that may continue: an uncertain one, or one whose files are missing."""
         self._error, self._done = None, False
         self._completion.clear()

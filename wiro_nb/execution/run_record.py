@@ -1,22 +1,128 @@
-"""Builds the record of a run from its snapshot, and writes it into its clips and its sidecar."""
+"""Computes the end of a run: its cost, error and row; builds its record and writes it into clips and sidecar."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from wiro_nb.api.answers import Task
+from wiro_nb.errors import RunCancelled, RunFailed, WiroError
+from wiro_nb.execution.state_writer import utc_now
+from wiro_nb.execution.tracker import TaskEnd
 from wiro_nb.json_values import dump_json
 from wiro_nb.ledger.state import LedgerRow, RunOutput, RunState, Snapshot
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import Embedded, hash_media
 from wiro_nb.provenance.record import build_record, write_sidecar
 
+_NOTHING_IS_TRUE_AFTER = timedelta(hours=1)
 _RECORDED = (
     *("name", "content_type", "size_bytes", "sha256", "path", "url"),
     *("width", "height", "duration_s", "fps", "frames"),
 )
+
+
+def error_of(row: Snapshot, end: TaskEnd | None) -> WiroError | None:
+    """Returns why a run has no result; None for a success.
+
+    Args:
+        row: The run.
+        end: How its task ended; None when the service does not know the task any more.
+    """
+    run = f"run {row.short_id}"
+    if end is None:
+        return RunFailed(
+            f"the service does not know task {row.task_id} of {run} any more",
+            billed="What it cost is unknown: the service has no record of it.",
+            hint=f"%wiro rerun {row.short_id}",
+            run_id=row.run_id,
+            task_id=row.task_id,
+        )
+    if end.state is RunState.SUCCEEDED:
+        return None
+    cost_usd = _cost_of(row, end)
+    billed = "What it cost is not known yet: a task that was stopped while running may be billed."
+    if cost_usd is not None:
+        billed = f"Billed: ${cost_usd}." if cost_usd else "Billed: nothing."
+    if end.state is RunState.CANCELLED:
+        return RunCancelled(f"{run} was cancelled", billed=billed, run_id=row.run_id, task_id=end.task.id)
+    return RunFailed(
+        f"{run} failed while {end.stage}: {end.message}",
+        hint=f"%wiro show {row.short_id}, then %wiro rerun {row.short_id}",
+        billed=billed,
+        run_id=row.run_id,
+        task_id=end.task.id,
+        exit_code=end.task.exit_code,
+        stage=str(end.stage),
+        log_tail=list(row.log_tail[-20:]),
+    )
+
+
+def end_changes(
+    row: Snapshot, end: TaskEnd | None, error: WiroError | None, outputs: tuple[RunOutput, ...]
+) -> dict[str, Any]:
+    """Returns what the end changes of the run's row; `error` is that of `error_of`."""
+    task = end.task if end is not None else None
+    # As seen here, else as the service says, which counts whole seconds.
+    said = (task.finished or task.cancelled) if task is not None else None
+    finished = (end.seen_at if end is not None else None) or said or utc_now()
+    submitted, started = row.submitted_at, row.started_at
+    reason = end.message if end is not None else ""
+    reason = end.message if end is not None else ""
+    finished = max(finished, submitted or finished)
+    started = max(started, submitted) if started and submitted else started
+    return {
+        "stage": end.stage if end is not None else row.stage,
+        "percent": row.percent,
+        "outputs": outputs,
+        "exit_code": task.exit_code if task is not None else None,
+        "compute_s": task.compute_s if task is not None else None,
+        "cost_usd": _cost_of(row, end) if end is not None else None,
+        "started_at": min(started, finished) if started else None,
+        "finished_at": finished,
+        # Views add the run's name and state.
+        "message": reason or error.message if error else describe_problem(outputs),
+        "error": error.to_dict() if error else None,
+    }
+
+
+def _cost_of(row: LedgerRow, end: TaskEnd) -> Decimal | None:
+    """Returns what an ended task cost; None where the service may not have said it yet.
+
+    The charge can arrive after the end, and the value before that is not documented. Free by the rules of
+    the service is what fails with an exit code, and what is cancelled in the queue.
+    """
+    cost_usd, task = _plain_amount(end.task.total_cost_usd), end.task
+    if cost_usd:
+        return cost_usd
+    is_free_failure = end.state is RunState.FAILED and (task.exit_code or "").strip() not in ("", "0")
+    never_started = end.state is RunState.CANCELLED and row.started_at is None and task.started is None
+    is_listed_free = cost_usd is not None and (row.is_free or row.estimated_usd == 0)
+    return Decimal(0) if is_free_failure or never_started or is_listed_free else None
+
+
+def late_cost(task: Task, row: LedgerRow) -> Decimal | None:
+    """Returns the cost of a run that ended earlier; a missing charge counts as zero after an hour."""
+    cost_usd = _plain_amount(task.total_cost_usd)
+    is_old = row.finished_at is not None and utc_now() - row.finished_at > _NOTHING_IS_TRUE_AFTER
+    return cost_usd if cost_usd or (cost_usd is not None and is_old) else None
+
+
+def _plain_amount(amount: Decimal | None) -> Decimal | None:
+    """Returns an amount as plain decimal text without trailing zeros or an exponent."""
+    return None if amount is None else Decimal(format(amount.normalize(), "f"))
+
+
+def describe_problem(outputs: tuple[RunOutput, ...]) -> str:
+    """Returns what is wrong with the files of a success, in one line; "" when they are all here."""
+    if not outputs:
+        return "the service lists no files for this run"
+    problem = next((output for output in outputs if output.problem), None)
+    return f"{problem.name or 'an output'} could not be fetched: {problem.problem}" if problem is not None else ""
 
 
 def save_record(

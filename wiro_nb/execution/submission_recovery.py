@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.api.answers import Task
 from wiro_nb.errors import SubmitUncertain, UnknownRun, WiroError
-from wiro_nb.execution.active_run import ActiveRun, StateWriter, utc_now
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.state_writer import StateWriter, utc_now
 from wiro_nb.files import run_folder_name
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import LedgerRow, RunState, Stage
@@ -74,23 +75,23 @@ class SubmissionRecovery:
         self._listing = asyncio.Lock()
         self._listed = _Listed(-1.0, datetime.max.replace(tzinfo=UTC), [], None)
 
-    async def find_task(self, active: ActiveRun, cause: WiroError | None = None) -> Task | None:
+    async def find_task(self, run: Run, cause: WiroError | None = None) -> Task | None:
         """Returns the task of a run whose answer was lost; None leaves the run uncertain.
 
         Args:
-            active: The run.
+            run: The run.
             cause: What came in place of an answer, when it came just now.
         """
-        await self._writer.step(active, lambda: self._writer.ledger.mark_uncertain(active.id, _ASKING))
+        await self._writer.step(run, lambda: self._writer.ledger.mark_uncertain(run.id, _ASKING))
         candidates: list[Task] | None = None
         mine: Task | None = None
         for pause in self._writer.settings.uncertain_checks_s:
             await asyncio.sleep(pause)
-            candidates, mine = await self._search(active) or (candidates, None)
-            if mine is not None and marked_run(mine) == active.id:
+            candidates, mine = await self._search(run) or (candidates, None)
+            if mine is not None and marked_run(mine) == run.id:
                 break  # without a marker a competing run may show up until the last check
         if mine is None:
-            await self._leave_uncertain(active, candidates, cause)
+            await self._leave_uncertain(run, candidates, cause)
         return mine
 
     async def claim_doubles(self) -> None:
@@ -116,20 +117,20 @@ class SubmissionRecovery:
                 double = ledger.insert_attached(_double_of(row, task))
                 _log.warning("task %s of run %s's request is run %s now", task.id, row.short_id, double.short_id)
 
-    async def _search(self, active: ActiveRun) -> tuple[list[Task], Task | None] | None:
+    async def _search(self, run: Run) -> tuple[list[Task], Task | None] | None:
         """Asks for tasks that may be this run's, and the one that certainly is; None while nobody answers."""
-        row = active.snapshot
+        row = run.snapshot
         try:
             listed = await self._tasks_since(_sent(row))
         except WiroError as error:
-            self._writer.change(active, lost_since=active.snapshot.lost_since or utc_now())
-            _log.info("run %s: the task list cannot be read yet: %s", active.run.short_id, error.message)
+            self._writer.change(run, lost_since=run.snapshot.lost_since or utc_now())
+            _log.info("run %s: the task list cannot be read yet: %s", run.short_id, error.message)
             return None
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
         has_competitor = await self._writer.ledger_call(lambda: self._has_competitor(row))
         possible = find_candidates(listed.tasks, row, listed.clock_lead)
-        free = [task for task in possible if not await self._is_owned(active, task)]
-        self._writer.change(active, lost_since=None)
+        free = [task for task in possible if not await self._is_owned(run, task)]
+        self._writer.change(run, lost_since=None)
         return free, choose_task(free, row, listed.clock_lead, has_competitor=has_competitor)
 
     async def _tasks_since(self, sent: datetime) -> _Listed:
@@ -160,18 +161,16 @@ class SubmissionRecovery:
             for other in self._writer.ledger.unfinished(service=row.service)
         )
 
-    async def _is_owned(self, active: ActiveRun, task: Task) -> bool:
+    async def _is_owned(self, run: Run, task: Task) -> bool:
         ledger = self._writer.ledger
         # By the row's address: the sandbox's own is another one each time it starts.
         row = await self._writer.ledger_call(
-            lambda: ledger.find_task(active.snapshot.service, active.snapshot.base_url, task.id)
+            lambda: ledger.find_task(run.snapshot.service, run.snapshot.base_url, task.id)
         )
-        return row is not None and row.run_id != active.id
+        return row is not None and row.run_id != run.id
 
-    async def _leave_uncertain(
-        self, active: ActiveRun, found: Sequence[Task] | None, cause: WiroError | None
-    ) -> None:
-        short = active.run.short_id
+    async def _leave_uncertain(self, run: Run, found: Sequence[Task] | None, cause: WiroError | None) -> None:
+        short = run.short_id
         candidates = [task.id for task in found or ()]
         if found is None:
             known, hint = "it cannot be asked at the moment", f"%wiro wait {short}, once it can be reached"
@@ -185,10 +184,10 @@ class SubmissionRecovery:
         error = SubmitUncertain(
             f"{reason} the service has a task of run {short} is unknown; {known}",
             hint=hint,
-            run_id=active.id,
+            run_id=run.id,
             candidates=candidates,
         )
-        await self._writer.end_without_task(active, RunState.UNCERTAIN, error)
+        await self._writer.end_without_task(run, RunState.UNCERTAIN, error)
 
 
 async def _list_page(client: WiroClient, start: int) -> tuple[int, tuple[Task, ...], timedelta | None]:

@@ -7,13 +7,14 @@ task among those of the service.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import enum
-import heapq
 import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from wiro_nb.api.answers import Submitted
@@ -29,10 +30,12 @@ from wiro_nb.errors import (
     TransportError,
     WiroError,
 )
-from wiro_nb.execution.active_run import ActiveRun, StateWriter, cancelled_before_sending, utc_now
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.state_writer import StateWriter, cancelled_before_sending, utc_now
 from wiro_nb.execution.submission_recovery import SubmissionRecovery, marker_of
 from wiro_nb.ledger.state import RunState
 from wiro_nb.schema import WireBody, encode
+from wiro_nb.schema.values import Prepared
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
 
@@ -73,19 +76,14 @@ class SubmitQueue:
     ) -> None:
         self._most = in_flight
         self._limit = 1
-        self._retry_s = tuple(retry_s)
+        self._retry_s = retry_s
         self._on_places = on_places
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._sending = 0
-        self._full = False
+        self._is_full = False
         self._failed_tries = 0
         self._may_try = True
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def is_full(self) -> bool:
-        """True while the service takes no more."""
-        return self._full
 
     async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
         """Waits for this key's turn. Cancelling the caller gives up its place.
@@ -100,18 +98,17 @@ class SubmitQueue:
         if unless is not None and unless.done():
             return False
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (key, turn))
+        bisect.insort(self._waiting, (key, turn), key=itemgetter(0))
         self._advance()
+        has_turn = False
         try:
             if not turn.done():
                 await asyncio.wait({turn, unless or turn}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._give_up(turn)
-            raise
-        if turn.done() and not (unless is not None and unless.done()):
-            return True
-        self._give_up(turn)
-        return False
+            has_turn = turn.done() and not (unless is not None and unless.done())
+        finally:
+            if not has_turn:
+                self._give_up(key, turn)
+        return has_turn
 
     def leave(self, *, sent: bool, full: bool = False) -> None:
         """Notes how the try of a key that entered came out.
@@ -123,12 +120,12 @@ class SubmitQueue:
         self._sending -= 1
         if full:
             self._failed_tries += 1
-            self._full, self._may_try, self._limit = True, False, 1
-        elif self._full:
+            self._is_full, self._may_try, self._limit = True, False, 1
+        elif self._is_full:
             self._failed_tries = 0 if sent else self._failed_tries
             self._may_try = True
             if not self._waiting and not self._sending:
-                self._full = False
+                self._is_full = False
                 self._on_places([])
         elif sent:
             self._limit = min(self._most, 2 * self._limit)
@@ -136,7 +133,7 @@ class SubmitQueue:
 
     def skip_ahead(self) -> None:
         """Lets other runs send while this one uploads large files."""
-        if not self._full:
+        if not self._is_full:
             self._limit = self._most
             self._advance()
 
@@ -145,22 +142,21 @@ class SubmitQueue:
         self._may_try = True
         self._advance()
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
+    def _give_up(self, key: str, turn: asyncio.Future[None]) -> None:
         if turn.done():
             self.leave(sent=False)  # its turn had come: the next one must have it
         else:
-            self._waiting = [place for place in self._waiting if place[1] is not turn]
-            heapq.heapify(self._waiting)
+            self._waiting.remove((key, turn))
             self._advance()
 
     def _advance(self) -> None:
-        while self._waiting and self._sending < (1 if self._full else self._limit) and self._may_try:
-            _, turn = heapq.heappop(self._waiting)
+        while self._waiting and self._sending < (1 if self._is_full else self._limit) and self._may_try:
+            _, turn = self._waiting.pop(0)
             self._sending += 1
-            self._may_try = not self._full
+            self._may_try = not self._is_full
             turn.set_result(None)
-        if self._full:
-            self._on_places([key for key, _ in sorted(self._waiting, key=lambda place: place[0])])
+        if self._is_full:
+            self._on_places([key for key, _ in self._waiting])
             if self._waiting and not self._sending and self._timer is None:
                 pause = self._retry_s[min(max(self._failed_tries - 1, 0), len(self._retry_s) - 1)]
                 self._timer = asyncio.get_running_loop().call_later(pause, self._retry)
@@ -181,202 +177,192 @@ class Submitter:
     def __init__(self, writer: StateWriter, connection: Connection) -> None:
         self._writer = writer
         self._connection = connection
-        self._active: dict[str, ActiveRun] = {}
-        self._under_way: set[str] = set()
+        self._runs: dict[str, Run] = {}
+        self._unanswered: dict[str, asyncio.Future[None]] = {}
+        self._unmarked: set[str] = set()
         self._is_closing = False
-        self._all_answered = asyncio.Event()
         self._takes_no_marker: ServiceChoice | None = None
         self._recovery = SubmissionRecovery(writer, connection)
         self.queue = SubmitQueue(retry_s=writer.settings.slot_retry_s, on_places=self._show_places)
 
-    async def submit(self, active: ActiveRun) -> None:
-        """Submits a planned run; returns when it has a task, or has ended or is uncertain without one."""
+    async def submit(self, run: Run, prepared: Prepared, cancelled: asyncio.Future[None]) -> None:
+        """Submits a planned run; returns when it has a task, or has ended or is uncertain without one.
+
+        Args:
+            run: The run.
+            prepared: Its request.
+            cancelled: Done when the user has asked to cancel.
+        """
         started = time.monotonic()
         pauses = jittered_delays(random.random, first_s=1.0)
-        self._active[active.id] = active
+        self._runs[run.id] = run
         try:
             while True:
-                # False when the user cancelled it before its turn.
-                if not await self.queue.enter(active.id, unless=active.cancelled):
-                    await self._writer.end_without_task(
-                        active, RunState.CANCELLED, cancelled_before_sending(active.run)
-                    )
+                if not await self.queue.enter(run.id, unless=cancelled):
+                    await self._cancel(run)
                     return
-                outcome = await self._try(active)
+                outcome = _Outcome.ENDED
+                try:
+                    outcome = await self._send_once(run, prepared)
+                finally:
+                    is_sent = run.state is RunState.SUBMITTED
+                    self.queue.leave(sent=is_sent, full=outcome is _Outcome.FULL)
                 if outcome is _Outcome.ENDED:
                     return
-                if outcome is _Outcome.NOT_SENT and not await self._wait_to_retry(active, started, next(pauses)):
-                    return
+                if outcome is _Outcome.NOT_SENT:
+                    pause = next(pauses)
+                    if not await self._may_retry(run, time.monotonic() - started, pause):
+                        return
+                    await asyncio.wait({cancelled}, timeout=pause)
         finally:
-            self._active.pop(active.id, None)
+            self._runs.pop(run.id, None)
+            self._unmarked.discard(run.id)
 
-    async def recover(self, active: ActiveRun, cause: WiroError | None = None) -> None:
+    async def recover(self, run: Run, cause: WiroError | None = None) -> None:
         """Adopts the task of a run whose answer was lost, or leaves the run uncertain; sends nothing."""
-        task = await self._recovery.find_task(active, cause)
+        task = await self._recovery.find_task(run, cause)
         if task is not None:
-            await self._adopt(active, task.id, task.token)
+            await self._adopt(run, task.id, task.token, run.snapshot.submitting_at or utc_now())
         with contextlib.suppress(LedgerError):  # the next list shows them again
             await self._recovery.claim_doubles()
 
-    async def drain(self, deadline: float) -> None:
-        """Stops sending and waits for pending answers.
+    async def drain(self, timeout_s: float) -> None:
+        """Stops sending and waits for pending answers, for at most `timeout_s` seconds.
 
         A Run that is cut off may be billed although its task is unknown, and one that was about to leave would be
         uncertain.
-
-        Args:
-            deadline: By the loop's clock.
         """
         self._is_closing = True
-        if self._under_way:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(deadline):
-                    await self._all_answered.wait()
+        if self._unanswered:
+            await asyncio.wait(self._unanswered.values(), timeout=timeout_s)
 
-    async def _try(self, active: ActiveRun) -> _Outcome:
-        outcome = _Outcome.ENDED
-        try:
-            outcome = await self._send_once(active)
-            return outcome
-        finally:
-            self.queue.leave(sent=active.snapshot.state is RunState.SUBMITTED, full=outcome is _Outcome.FULL)
+    async def _cancel(self, run: Run) -> None:
+        await self._writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
 
-    async def _send_once(self, active: ActiveRun) -> _Outcome:
-        writer = self._writer
-        assert active.prepared is not None
+    async def _send_once(self, run: Run, prepared: Prepared) -> _Outcome:
         try:
             await self._connection.connect()
             # Without files encoding is a matter of microseconds, and a thread's turn costs more.
-            body = (
-                await asyncio.to_thread(encode, active.prepared)
-                if active.prepared.files
-                else encode(active.prepared)
-            )
+            body = await asyncio.to_thread(encode, prepared) if prepared.files else encode(prepared)
         except ConnectFailed:
             return _Outcome.NOT_SENT
         except (MissingExtra, WiroError) as error:
-            await writer.end_without_task(active, RunState.FAILED, error)
+            await self._writer.end_without_task(run, RunState.FAILED, error)
             return _Outcome.ENDED
+        loop = asyncio.get_running_loop()
         if self._is_closing:
-            await asyncio.get_running_loop().create_future()  # given up in a moment; its plan stays as it is
-        self._under_way.add(active.id)
-        self._all_answered.clear()
+            await loop.create_future()  # given up in a moment; its plan stays as it is
+        self._unanswered[run.id] = loop.create_future()
         try:
-            return await self._deliver(active, body)
+            return await self._deliver(run, prepared, body)
         finally:
-            self._is_answered(active)
+            self._note_answer(run)
 
-    def _is_answered(self, active: ActiveRun) -> None:
-        self._under_way.discard(active.id)
-        if not self._under_way:
-            self._all_answered.set()
+    def _note_answer(self, run: Run) -> None:
+        """Notes that any process can continue with the run from here."""
+        if (answer := self._unanswered.pop(run.id, None)) is not None:
+            answer.set_result(None)
 
-    async def _deliver(self, active: ActiveRun, body: WireBody) -> _Outcome:
+    async def _deliver(self, run: Run, prepared: Prepared, body: WireBody) -> _Outcome:
         """Sends a request; the intent is on disk before, the answer after."""
-        writer = self._writer
-        assert active.prepared is not None
-        moment = utc_now()
+        writer, connection, moment = self._writer, self._connection, utc_now()
         # On disk before a byte leaves: whatever happens now, a later process knows to ask before it sends.
         try:
             await writer.step(
-                active,
-                lambda: writer.ledger.mark_submitting(active.id, moment),
+                run,
+                lambda: writer.ledger.mark_submitting(run.id, moment),
                 **dict.fromkeys(("ahead", "lost_since", "retry_in_s")),
             )
         except LedgerError as error:
             if getattr(error, "reason", "") != "cancelled":
                 raise
-            await writer.end_without_task(active, RunState.CANCELLED, cancelled_before_sending(active.run))
+            await self._cancel(run)
             return _Outcome.ENDED
-        if any(file.path is not None for files in active.prepared.files.values() for file in files):
+        if any(file.path is not None for files in prepared.files.values() for file in files):
             self.queue.skip_ahead()
+        is_marked = run.id not in self._unmarked and self._takes_no_marker != connection.choice
         try:
-            submitted = await self._connection.call(lambda client: self._run(client, active, body, moment))
+            submitted = await connection.call(lambda client: self._run(client, run, body, moment, is_marked))
         except ConnectFailed:
-            await self._back_to_planned(active)
-            return _Outcome.NOT_SENT
+            outcome = _Outcome.NOT_SENT
         except SlotsFull:
-            self._connection.reached = True
-            await self._back_to_planned(active)
-            return _Outcome.FULL
+            connection.reached = True
+            outcome = _Outcome.FULL
         except WiroError as error:
             if is_ambiguous(error):
-                self._is_answered(active)  # as far as possible: any process can continue from here
-                await self.recover(active, error)
-            elif active.is_marked and any(map(CALLBACK_WORDS.search, [error.message, *error.details])):
-                active.is_marked = False
-                await self._back_to_planned(active)
-                return _Outcome.UNMARKED
-            else:
-                await writer.end_without_task(active, RunState.FAILED, _refused(active, error))
+                self._note_answer(run)  # as far as possible
+                await self.recover(run, error)
+                return _Outcome.ENDED
+            if not is_marked or not any(map(CALLBACK_WORDS.search, [error.message, *error.details])):
+                await writer.end_without_task(run, RunState.FAILED, _refused(run, error))
+                return _Outcome.ENDED
+            self._unmarked.add(run.id)
+            outcome = _Outcome.UNMARKED
+        else:
+            connection.reached = True
+            if not is_marked:
+                self._takes_no_marker = connection.choice
+            await self._adopt(run, submitted.task_id, submitted.token, utc_now())
             return _Outcome.ENDED
-        self._connection.reached = True
-        if not active.is_marked:
-            self._takes_no_marker = self._connection.choice
-        await self._adopt(active, submitted.task_id, submitted.token, moment=utc_now())
-        return _Outcome.ENDED
+        await writer.step(run, lambda: writer.ledger.mark_planned(run.id))
+        return outcome
 
-    async def _run(self, client: WiroClient, active: ActiveRun, body: WireBody, moment: datetime) -> Submitted:
+    async def _run(
+        self, client: WiroClient, run: Run, body: WireBody, moment: datetime, is_marked: bool
+    ) -> Submitted:
         if utc_now() - moment > _SEND_WITHIN:
             # The machine slept in between: another kernel may have asked for the task, found none, and said so.
-            raise ConnectFailed("this machine was asleep before the run was sent", host=active.snapshot.service)
-        active.is_marked = active.is_marked and self._takes_no_marker != self._connection.choice
+            raise ConnectFailed("this machine was asleep before the run was sent", host=run.snapshot.service)
         return await client.run(
-            active.snapshot.run_path,
+            run.snapshot.run_path,
             body,
-            callback_url=marker_of(active.id) if active.is_marked else None,
-            on_progress=lambda sent, total: self._show_upload(active, sent, total),
+            callback_url=marker_of(run.id) if is_marked else None,
+            on_progress=lambda sent, total: self._show_upload(run, sent, total),
         )
 
-    async def _adopt(self, active: ActiveRun, task_id: str, token: str, *, moment: datetime | None = None) -> None:
-        moment = moment or active.snapshot.submitting_at or utc_now()
+    async def _adopt(self, run: Run, task_id: str, token: str, moment: datetime) -> None:
         for attempt in range(_WRITE_TRIES):
             try:
                 await self._writer.step(
-                    active, lambda: self._writer.ledger.mark_submitted(active.id, task_id, token, moment)
+                    run, lambda: self._writer.ledger.mark_submitted(run.id, task_id, token, moment)
                 )
-                break
+                return
             except LedgerError:
                 # The task exists by now and may be billed: a disk that is full for a moment must not lose it.
                 if attempt == _WRITE_TRIES - 1:
                     raise
                 await asyncio.sleep(1.0)
 
-    async def _back_to_planned(self, active: ActiveRun) -> None:
-        await self._writer.step(active, lambda: self._writer.ledger.mark_planned(active.id))
-
-    async def _wait_to_retry(self, active: ActiveRun, started: float, pause: float) -> bool:
-        """Waits before the next try; fails the run and returns False when it has waited too long already."""
-        settings = self._writer.settings
-        patience = settings.outage_patience_s if self._connection.reached else settings.connect_patience_s
-        waited = time.monotonic() - started
-        if waited + pause > patience:
+    async def _may_retry(self, run: Run, waited_s: float, pause_s: float) -> bool:
+        """Says that the run is tried again; fails it and returns False when it has waited too long already."""
+        settings, service = self._writer.settings, run.snapshot.service
+        patience_s = settings.outage_patience_s if self._connection.reached else settings.connect_patience_s
+        if waited_s + pause_s > patience_s:
             error = ConnectFailed(
-                f"{active.snapshot.service} could not be reached for {waited:.0f} s",
-                hint=f"%wiro, then %wiro rerun {active.run.short_id}",
-                run_id=active.id,
+                f"{service} could not be reached for {waited_s:.0f} s",
+                hint=f"%wiro, then %wiro rerun {run.short_id}",
+                run_id=run.id,
             )
-            await self._writer.end_without_task(active, RunState.FAILED, error)
+            await self._writer.end_without_task(run, RunState.FAILED, error)
             return False
         self._writer.change(
-            active,
-            lost_since=active.snapshot.lost_since or utc_now(),
-            retry_in_s=pause,
-            message=f"{active.snapshot.service} cannot be reached: nothing was sent, trying again",
+            run,
+            lost_since=run.snapshot.lost_since or utc_now(),
+            retry_in_s=pause_s,
+            message=f"{service} cannot be reached: nothing was sent, trying again",
         )
-        await asyncio.wait({active.cancelled}, timeout=pause)
         return True
 
     def _show_places(self, keys: list[str]) -> None:
         for ahead, key in enumerate(keys):
-            active = self._active.get(key)
-            if active is not None and active.snapshot.state is RunState.PLANNED and active.snapshot.ahead != ahead:
+            run = self._runs.get(key)
+            if run is not None and run.state is RunState.PLANNED and run.snapshot.ahead != ahead:
                 before = f"{ahead} of yours ahead" if ahead else "next in line"
-                self._writer.change(active, ahead=ahead, message=f"all slots of your balance are taken: {before}")
+                self._writer.change(run, ahead=ahead, message=f"all slots of your balance are taken: {before}")
 
-    def _show_upload(self, active: ActiveRun, sent: int, total: int | None) -> None:
-        if total and active.snapshot.state is RunState.SUBMITTING:
-            self._writer.change(active, percent=min(100.0, 100.0 * sent / total), message="uploading")
+    def _show_upload(self, run: Run, sent: int, total: int | None) -> None:
+        if total and run.state is RunState.SUBMITTING:
+            self._writer.change(run, percent=min(100.0, 100.0 * sent / total), message="uploading")
 
 
 def is_ambiguous(error: WiroError) -> bool:
@@ -384,11 +370,11 @@ def is_ambiguous(error: WiroError) -> bool:
     return isinstance(error, (ApiError, TransportError)) and getattr(error, "ambiguous", True)
 
 
-def _refused(active: ActiveRun, error: WiroError) -> WiroError:
+def _refused(run: Run, error: WiroError) -> WiroError:
     if isinstance(error, ApiError) and not error.billed:
         error.billed = "Nothing was billed."
-    if active.snapshot.service == LOCAL and (
+    if run.snapshot.service == LOCAL and (
         pull := error.message.partition(" Type: ")[2]
     ):  # its weights are not here
-        error.hint = f"{pull}, then %wiro rerun {active.run.short_id}"
+        error.hint = f"{pull}, then %wiro rerun {run.short_id}"
     return error

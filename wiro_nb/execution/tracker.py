@@ -2,8 +2,8 @@
 
 Events can come shuffled, doubled, late or not at all. So nothing here goes backwards: stages and per cent only
 rise, an end is believed only from Task/Detail (events carry neither exit code nor cost), and after an end
-nothing changes any more. One step back is allowed: an error is reported only after the last stage, and what
-failed then was the generating, or the preparing of a model that never started.
+nothing changes any more. The end alone may name an earlier stage: an error is reported only after the last one,
+and what failed then was the generating, or the preparing of a model that never started.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -46,97 +47,95 @@ _PREPARATION = re.compile(r"load|fetch|prepar|init|compil|warm", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
-class Tracker:
-    """Follows one run.
+@dataclass(frozen=True, slots=True)
+class TaskEnd:
+    """How a task ended.
 
-    Args:
-        snapshot: The run as it is known so far.
-        expected_s: Seconds of work that earlier runs took, for the time left; None without history.
+    Attributes:
+        task: The answer of Task/Detail or Task/List that showed it.
+        state: Succeeded, failed or cancelled.
+        stage: Where it ended.
+        message: Why it failed, in one line; "" for other ends.
+        seen_at: When an event told of the end (UTC), or None.
     """
 
-    def __init__(self, snapshot: Snapshot, *, expected_s: float | None = None) -> None:
-        self._snapshot = snapshot
+    task: Task
+    state: RunState
+    stage: Stage
+    message: str
+    seen_at: datetime | None
+
+
+class Tracker:
+    """Computes the snapshots of one run from the messages about its task.
+
+    Args:
+        expected_s: Seconds of work that earlier runs took, for the time left; None without history.
+
+    Attributes:
+        end: How the task ended, once Task/Detail or Task/List showed it.
+        needs_detail: The task is over by its events, or a Detail was incomplete: read Task/Detail (again).
+        end_seen_at: When an event told of the end first, or None.
+    """
+
+    def __init__(self, expected_s: float | None = None) -> None:
+        self.end: TaskEnd | None = None
+        self.needs_detail = False
+        self.end_seen_at: datetime | None = None
         self._expected_s = expected_s
         self._steps_seen: tuple[float, ...] = ()
         self._service_remaining: tuple[float, datetime] | None = None
         self._reserved = 0
-        self._incomplete_details = 0
-        self._ended = False
+        self._had_incomplete_detail = False
         self._error_since: datetime | None = None
-        self._detail_is_due = False
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """The latest snapshot."""
-        return self._snapshot
-
-    @property
-    def needs_detail(self) -> bool:
-        """True when the task is over by its events, or a Detail was incomplete: read Task/Detail (again)."""
-        return self._detail_is_due and not self._snapshot.state.is_final
-
-    @property
-    def is_over(self) -> bool:
-        """True once Task/Detail or Task/List showed how the task ended."""
-        return self._ended or self._snapshot.state.is_final
-
-    @property
-    def succeeded(self) -> bool:
-        """True once the service reported success (`pexit` "0"); its files can be downloaded."""
-        return self._ended
-
-    def feed_event(self, event: Event, now: datetime) -> Snapshot:
+    def feed_event(self, current: Snapshot, event: Event, now: datetime) -> Snapshot:
         """Takes one message of the socket; messages of other tasks are ignored."""
-        current = self._snapshot
-        if current.state.is_final or self._ended or not self._is_mine(event.task_id):
+        if self.end is not None or not _is_mine(current, event.task_id):
             return current
         changes: dict[str, Any] = {"lost_since": None, "retry_in_s": None}
         if event.status in (_ENDED, _CANCELLED):
-            self._detail_is_due = True
+            self.needs_detail, self.end_seen_at = True, self.end_seen_at or now
             self._reserved = max(self._reserved, len(event.outputs or ()))
         if event.status == _FATAL and current.stage.rank < Stage.GENERATING.rank:
             self._error_since = self._error_since or now
-        changes |= self._stage(STAGE_OF_STATUS.get(event.status), now)
+        changes |= _raise_stage(current, STAGE_OF_STATUS.get(event.status), now)
         if event.progress is not None:
-            changes |= self._progress(event.progress, now)
+            changes |= self._progress(current, event.progress, now)
         if event.preview is not None:
             changes["preview"] = event.preview
         if event.text and event.progress is None:
             whole = event.status in ("task_output_full", "task_error_full")
-            changes |= self._whole_log(event.text) if whole else self._log_lines(event.text)
-        return self._apply(changes, now)
+            changes |= (_whole_log if whole else _log_lines)(current, event.text)
+        return self._apply(current, changes, now)
 
-    def feed_task(self, task: Task, now: datetime) -> Snapshot:
+    def feed_task(self, current: Snapshot, task: Task, now: datetime) -> Snapshot:
         """Takes an answer of Task/Detail or Task/List, which is the truth about how a task ends."""
-        current = self._snapshot
-        if current.state.is_final or self._ended or not self._is_mine(task.id):
+        if self.end is not None or not _is_mine(current, task.id):
             return current
         changes: dict[str, Any] = {"lost_since": None, "retry_in_s": None, "task_id": current.task_id or task.id}
         if task.started is not None:
             changes["started_at"] = task.started
         if task.log:
-            changes |= self._whole_log(task.log)
-        if task.status == _CANCELLED:
-            return self._end(RunState.CANCELLED, task, {**changes, "message": "Cancelled."}, now)
+            changes |= _whole_log(current, task.log)
+        exit_code = (task.exit_code or "").strip()
         if task.status == _FATAL:
-            return self._apply({**changes, "message": self._error_message(task, now)}, now)
-        if task.status == _ENDED and not self._is_success(task):
-            if self._is_incomplete(task):
-                return self._apply(changes, now)
-            message = failure_sentence(
-                task.exit_code, task.error_log or task.log, current.stage, self._error_since is not None
-            )
-            if self._error_since is None and (task.exit_code or "").strip() not in ("", "0"):
-                changes["stage"] = Stage.GENERATING  # the stage where the model stopped
-            elif self._error_since is not None and task.started is None:
-                changes["stage"] = Stage.PREPARING
-            return self._end(RunState.FAILED, task, {**changes, "message": message}, now)
-        if task.status == _ENDED:
-            return self._success(task, changes, now)
-        if task.status in STAGE_OF_STATUS and self._error_since is not None and task.started is not None:
-            self._error_since, changes["message"] = None, ""
-        changes |= self._stage(STAGE_OF_STATUS.get(task.status), now)
-        return self._apply(changes, now)
+            changes["message"] = self._error_message(task, now)
+        elif task.status == _CANCELLED:
+            self._finish(task, RunState.CANCELLED, current.stage)
+        elif task.status != _ENDED:
+            if task.status in STAGE_OF_STATUS and self._error_since is not None and task.started is not None:
+                self._error_since, changes["message"] = None, ""
+            changes = _raise_stage(current, STAGE_OF_STATUS.get(task.status), now) | changes
+        elif exit_code != "0":
+            if not self._is_incomplete(not exit_code):
+                self._fail(current, task)
+        elif self._is_incomplete(len(task.outputs) < max(1, self._reserved)):
+            changes = _raise_stage(current, Stage.SAVING, now) | changes
+        else:
+            self._finish(task, RunState.SUCCEEDED, Stage.FETCHING)
+            changes = _success(current, task, now) | changes
+        return self._apply(current, changes, now)
 
     def _error_message(self, task: Task, now: datetime) -> str:
         """Says that the task shows an error before its model ran. It may recover, so this is no end."""
@@ -147,82 +146,39 @@ class Tracker:
             return f"The service reports an error and may recover: {reason}"
         return f"Stalled: {reason}. The task may still recover and be billed; cancel the run to give it up."
 
-    def lost_contact(self, now: datetime, retry_in_s: float | None = None) -> Snapshot:
+    def lost_contact(self, current: Snapshot, now: datetime, retry_in_s: float | None = None) -> Snapshot:
         """Notes that the service cannot be reached; any later message clears the note."""
-        if self._snapshot.state.is_final:
-            return self._snapshot
-        return self._apply({"lost_since": self._snapshot.lost_since or now, "retry_in_s": retry_in_s}, now)
+        if self.end is not None:
+            return current
+        return self._apply(current, {"lost_since": current.lost_since or now, "retry_in_s": retry_in_s}, now)
 
-    def update(self, now: datetime, **changes: Any) -> Snapshot:
-        """Takes what this side knows: message, cancel_at, estimated_usd and so on; nothing after an end."""
-        return self._apply(changes, now)
-
-    def _is_mine(self, task_id: str | None) -> bool:
-        known = self._snapshot.task_id
-        return task_id is None or known is None or task_id == known
-
-    def _is_success(self, task: Task) -> bool:
-        return task.exit_code is not None and task.exit_code.strip() == "0"
-
-    def _is_incomplete(self, task: Task) -> bool:
+    def _is_incomplete(self, is_missing: bool) -> bool:
         """True when an ended task lacks outputs or exit code; believed the second time only."""
-        if task.status != _ENDED:
+        if not is_missing or self._had_incomplete_detail:
             return False
-        if self._is_success(task):
-            missing = len(task.outputs) < max(1, self._reserved)
-        else:
-            missing = not (task.exit_code or "").strip()
-        if not missing or self._incomplete_details >= 1:
-            return False
-        self._incomplete_details += 1
-        self._detail_is_due = True
+        self._had_incomplete_detail = self.needs_detail = True
         return True
 
-    def _success(self, task: Task, changes: dict[str, Any], now: datetime) -> Snapshot:
-        changes |= self._stage(Stage.SAVING, now)
-        if self._is_incomplete(task):
-            return self._apply(changes, now)
-        self._ended, self._detail_is_due = True, False
-        self._service_remaining = None
-        changes |= {
-            **self._stage(Stage.FETCHING, now),
-            "preview": None,
-            "outputs": tuple(_output(output) for output in task.outputs),
-            "percent": 100.0,
-            "exit_code": task.exit_code,
-            "cost_usd": task.total_cost_usd,
-            "finished_at": task.finished or now,
-            "message": "" if task.outputs else "The service lists no files for this run.",
-        }
-        return self._apply(changes, now)
+    def _fail(self, current: Snapshot, task: Task) -> None:
+        before_run = self._error_since is not None
+        stage = current.stage
+        if not before_run and (task.exit_code or "").strip() not in ("", "0"):
+            stage = Stage.GENERATING  # where the model stopped
+        elif before_run and task.started is None:
+            stage = Stage.PREPARING
+        log = task.error_log or task.log
+        self._finish(
+            task, RunState.FAILED, stage, failure_sentence(task.exit_code, log, current.stage, before_run)
+        )
 
-    def _end(self, state: RunState, task: Task, changes: dict[str, Any], now: datetime) -> Snapshot:
-        self._detail_is_due = False
-        end = {
-            "state": state,
-            "preview": None,
-            "exit_code": task.exit_code,
-            "cost_usd": task.total_cost_usd,
-            "finished_at": task.finished or task.cancelled or now,
-            "outputs": tuple(_output(output) for output in task.outputs),
-        }
-        return self._apply({**changes, **end}, now)
+    def _finish(self, task: Task, state: RunState, stage: Stage, message: str = "") -> None:
+        self.end, self.needs_detail = TaskEnd(task, state, stage, message, self.end_seen_at), False
 
-    def _stage(self, stage: Stage | None, now: datetime) -> dict[str, Any]:
-        current = self._snapshot
-        if stage is None or stage.rank <= current.stage.rank:
-            return {}
-        changes: dict[str, Any] = {"stage": stage, "ahead": None}
-        if stage.rank >= Stage.GENERATING.rank and current.started_at is None:
-            changes["started_at"] = now
-        return changes
-
-    def _progress(self, progress: Progress, now: datetime) -> dict[str, Any]:
+    def _progress(self, current: Snapshot, progress: Progress, now: datetime) -> dict[str, Any]:
         # Weights that load report per cent too; shown as progress they would fill the bar before the work begins.
         if _PREPARATION.search(progress.task or ""):
             return {}
         percent = _percent(progress)
-        current = self._snapshot
         if percent is None or (current.percent is not None and percent < current.percent):
             return {}
         if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
@@ -238,49 +194,68 @@ class Tracker:
             changes |= {"rate": progress.rate, "rate_unit": progress.rate_unit}
         return changes
 
-    def _log_lines(self, text: str) -> dict[str, Any]:
-        current = self._snapshot
-        lines = clean_lines(text)
-        # A doubled message is no second line.
-        if not lines or current.log_tail[-len(lines) :] == lines:
-            return {}
-        return {"log_tail": (*current.log_tail, *lines)[-LOG_LINES:], "log_count": current.log_count + len(lines)}
-
-    def _whole_log(self, text: str) -> dict[str, Any]:
-        lines = clean_lines(text)
-        if len(lines) <= self._snapshot.log_count:
-            return {}
-        return {"log_tail": lines[-LOG_LINES:], "log_count": len(lines)}
-
-    def _apply(self, changes: dict[str, Any], now: datetime) -> Snapshot:
-        current = self._snapshot
-        if current.state.is_final:
-            return current
+    def _apply(self, current: Snapshot, changes: dict[str, Any], now: datetime) -> Snapshot:
         differing = {name: value for name, value in changes.items() if getattr(current, name) != value}
         # A thousand runs send many events a second: what stays as it is must not be built anew.
         elapsed_s, remaining_s = _elapsed(current, differing, now), self._remaining(current, differing, now)
-        if differing or elapsed_s != current.elapsed_s or remaining_s != current.remaining_s:
-            self._snapshot = current.with_changes(
-                {**differing, "elapsed_s": elapsed_s, "remaining_s": remaining_s}
-            )
-        return self._snapshot
+        if not differing and (elapsed_s, remaining_s) == (current.elapsed_s, current.remaining_s):
+            return current
+        return current.with_changes({**differing, "elapsed_s": elapsed_s, "remaining_s": remaining_s})
 
     def _remaining(self, snapshot: Snapshot, changes: Mapping[str, Any], now: datetime) -> float | None:
-        if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE:
-            return None
-        state, stage = changes.get("state", snapshot.state), changes.get("stage", snapshot.stage)
-        started = changes.get("started_at", snapshot.started_at)
-        if stage is not Stage.GENERATING or state.is_final or changes.get("lost_since", snapshot.lost_since):
+        stage, started = changes.get("stage", snapshot.stage), changes.get("started_at", snapshot.started_at)
+        is_lost = changes.get("lost_since", snapshot.lost_since) is not None
+        if len(self._steps_seen) < STEPS_BEFORE_ESTIMATE or stage is not Stage.GENERATING or is_lost:
             return None
         if self._service_remaining is not None:
-            seconds, at = self._service_remaining
-            left = seconds - (now - at) / timedelta(seconds=1)
+            seconds, since = self._service_remaining
         elif self._expected_s is not None and started is not None:
-            left = self._expected_s - (now - started) / timedelta(seconds=1)
+            seconds, since = self._expected_s, started
         else:
             return None
+        left = seconds - (now - since) / timedelta(seconds=1)
         # Past its time an estimate is no longer one.
         return round(left, 1) if left > 0 else None
+
+
+def _is_mine(current: Snapshot, task_id: str | None) -> bool:
+    return task_id is None or current.task_id in (None, task_id)
+
+
+def _raise_stage(current: Snapshot, stage: Stage | None, now: datetime) -> dict[str, Any]:
+    if stage is None or stage.rank <= current.stage.rank:
+        return {}
+    changes: dict[str, Any] = {"stage": stage, "ahead": None}
+    if stage.rank >= Stage.GENERATING.rank and current.started_at is None:
+        changes["started_at"] = now
+    return changes
+
+
+def _success(current: Snapshot, task: Task, now: datetime) -> dict[str, Any]:
+    """Returns what is known of a success before its files are here."""
+    return {
+        **_raise_stage(current, Stage.FETCHING, now),
+        "preview": None,
+        "outputs": tuple(_output(output) for output in task.outputs),
+        "percent": 100.0,
+        "exit_code": task.exit_code,
+        "cost_usd": task.total_cost_usd,
+        "finished_at": task.finished or now,
+        "message": "" if task.outputs else "The service lists no files for this run.",
+    }
+
+
+def _log_lines(current: Snapshot, text: str) -> dict[str, Any]:
+    lines = clean_lines(text)
+    # A doubled message is no second line.
+    if not lines or current.log_tail[-len(lines) :] == lines:
+        return {}
+    return {"log_tail": (*current.log_tail, *lines)[-LOG_LINES:], "log_count": current.log_count + len(lines)}
+
+
+def _whole_log(current: Snapshot, text: str) -> dict[str, Any]:
+    lines = clean_lines(text)
+    return {"log_tail": lines[-LOG_LINES:], "log_count": len(lines)} if len(lines) > current.log_count else {}
 
 
 def clean_lines(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from wiro_nb.config import LOCAL, cache_dir
 from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
+from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there
 from wiro_nb.ids import short_id
@@ -23,7 +24,6 @@ from wiro_nb.provenance.find import FoundRecord, find_records, split_source
 from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.record import check_record
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.submission import notebook_dir_of_row
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST_COMMIT = 12

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 from wiro_nb.config import Settings, cache_dir
 from wiro_nb.errors import ConfigError, LedgerError, WiroError
-from wiro_nb.execution.active_run import StateWriter, session_closed_error
 from wiro_nb.execution.driver import Worker
-from wiro_nb.execution.requests import Origin, resolve_inputs
+from wiro_nb.execution.requests import Origin, notebook_dir_of_row, resolve_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.state_writer import StateWriter, session_closed_error
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.ledger import Ledger, open_ledger
@@ -34,7 +34,7 @@ from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
-from wiro_nb.session.submission import Batch, Planner, Submission, attach_task, notebook_dir_of_row, read_task
+from wiro_nb.session.submission import Batch, Planner, Submission, attach_task, read_task
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -163,7 +163,7 @@ class Manager:
         """
         own = self._get_worker().own
         planned = self._planner.plan(batch, own, max_cost_usd=max_cost_usd, out_dir=out_dir)
-        return [self._start_or_resume(row, request, batch.origin.folder) for row, request in planned]
+        return [self._start_or_resume(row, request) for row, request in planned]
 
     def find_made(self, batch: Batch) -> list[Run | None]:
         """Returns for each request the run that already answers it: done, under way or uncertain; or None.
@@ -205,8 +205,8 @@ class Manager:
         """Asks the service for the costs and files that ended runs lack; returns at once."""
         with contextlib.suppress(ConfigError, LedgerError):  # without a key nothing can be asked
             rows = self.ledger.incomplete(self.service_name)[:_MOST_INCOMPLETE]
-            if runs := [(self._handle(row), notebook_dir_of_row(row)) for row in rows]:
-                self._submit_quietly(self._get_worker().ended.complete(runs))
+            if runs := [self._handle(row) for row in rows]:
+                self._submit_quietly(self._get_worker().finisher.complete(runs))
 
     def attach(self, task_id: str, *, origin: Origin | None = None) -> Run:
         """Takes a task into the ledger and follows it; an uncertain run that asked for it adopts it.
@@ -250,12 +250,8 @@ class Manager:
         if run.done:
             run._reopen()
         try:
-            worker, notebook_dir = self._get_worker(), notebook_dir_of_row(run.snapshot)
-            self._submit_quietly(
-                worker.ended.complete([(run, notebook_dir)], once=True)
-                if lacks_files
-                else worker.follow(run, notebook_dir)
-            )
+            worker = self._get_worker()
+            self._submit_quietly(worker.finisher.complete([run], once=True) if lacks_files else worker.follow(run))
         except (ConfigError, RuntimeError):
             if not self._closed:
                 raise
@@ -265,7 +261,7 @@ class Manager:
         """Asks for the end of a run; returns at once."""
         if run.snapshot.state.is_final or (run.done and run.snapshot.state is not RunState.PLANNED):
             return
-        self._submit_quietly(self._get_worker().cancel(run, notebook_dir_of_row(run.snapshot)))
+        self._submit_quietly(self._get_worker().cancel(run))
 
     def star(self, run: Run, is_starred: bool) -> None:
         """Marks a run as the best of its sweep, or removes the mark; notifies listeners."""
@@ -282,8 +278,7 @@ class Manager:
         Raises:
             DownloadFailed: They cannot be had.
         """
-        download = self._get_worker().ended.fetch(run, notebook_dir_of_row(run.snapshot))
-        self._io.run(download, timeout_s=_FETCH_TIMEOUT_S)
+        self._io.run(self._get_worker().finisher.fetch(run), timeout_s=_FETCH_TIMEOUT_S)
 
     def frame_png(self, run: Run, index: int) -> bytes:
         """Returns one picture of a run's clip as PNG, with the same bytes each time; see `take_frame`."""
@@ -376,11 +371,11 @@ class Manager:
                 run._refresh(row)
             return run
 
-    def _start_or_resume(self, row: LedgerRow, planned: Prepared | None, notebook_dir: Path) -> Submission:
+    def _start_or_resume(self, row: LedgerRow, planned: Prepared | None) -> Submission:
         """Starts a run that was just planned (`planned` is its request), or resumes an earlier one."""
         run = self._handle(row)
         if planned is not None:
-            self._io.call_soon(self._get_worker().start, run, planned, notebook_dir)
+            self._io.call_soon(self._get_worker().start, run, planned)
         else:
             self.follow(run)
         return Submission(run, is_new=planned is not None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.config import Settings, data_dir
 from wiro_nb.errors import NOTHING_SENT, ConfigError, InputError, NotAccessible, WiroError
-from wiro_nb.execution.requests import Origin, notebook_dir_of, plan_row, store_inputs
+from wiro_nb.execution.requests import Origin, plan_row, store_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.files import is_there
 from wiro_nb.ledger.ledger import Ledger
@@ -37,16 +37,6 @@ if TYPE_CHECKING:
     from wiro_nb.api.answers import Task
 
 _LONGEST_ID = 200
-
-
-def notebook_dir_of_row(row: LedgerRow) -> Path:
-    """Returns the folder that a run's output paths start from."""
-    if row.notebook is None and row.scope is not None:
-        return Path(row.scope).parent
-    if row.notebook or not row.folder:
-        return notebook_dir_of(row.notebook)
-    # Earlier versions did not note the folder; by default they saved two levels below it.
-    return Path(row.folder).parent.parent
 
 
 def out_folder_of(home: Path, out_dir: str | Path) -> Path:

@@ -13,9 +13,10 @@ import pytest
 from tests.manager_tools import VACE, WAN, find_made, submit, wait_for, wait_for_stage
 from tests.unit.provenance.signing import make_certificates
 from wiro_nb.errors import BudgetExceeded, InsufficientFunds, RunFailed, UnknownModel
-from wiro_nb.execution.active_run import ActiveRun, utc_now
 from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.requests import Origin
+from wiro_nb.execution.run import Run
+from wiro_nb.execution.state_writer import utc_now
 from wiro_nb.files import hash_file
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.presentation.run import run_text
@@ -75,10 +76,10 @@ def test_a_change_between_the_end_of_a_task_and_its_record_loses_no_end(
 ) -> None:
     follow = Follower.follow
 
-    async def follow_and_change(self: Follower, active: ActiveRun) -> Any:
-        task = await follow(self, active)
-        self._writer.change(active, cancel_at=utc_now(), message="cancelling")  # as a cancel does
-        return task
+    async def follow_and_change(self: Follower, run: Run) -> Any:
+        end = await follow(self, run)
+        self._writer.change(run, cancel_at=utc_now(), message="cancelling")  # as a cancel does
+        return end
 
     monkeypatch.setattr(Follower, "follow", follow_and_change)
     run = submit(manager, "[fail] a cat").wait(30, check=False)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.snapshots import make_snapshot
 from wiro_nb.api.answers import Event, Output, Preview, Progress, Task
-from wiro_nb.execution.tracker import LOG_LINES, STAGE_OF_STATUS, Tracker, clean_lines, failure_sentence
-from wiro_nb.ledger.state import RunState, Stage
+from wiro_nb.execution.tracker import LOG_LINES, STAGE_OF_STATUS, TaskEnd, Tracker, clean_lines, failure_sentence
+from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.redaction import register_secret
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -28,7 +28,35 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def tracker(expected_s: float | None = None, **changes: Any) -> Tracker:
+class Followed:
+    """A tracker with the snapshots that it made, one from the other."""
+
+    def __init__(self, snapshot: Snapshot, expected_s: float | None) -> None:
+        self.tracker, self.snapshot = Tracker(expected_s), snapshot
+
+    @property
+    def state(self) -> RunState | None:
+        """How the task ended; None while it has not."""
+        return self.tracker.end.state if self.tracker.end is not None else None
+
+    @property
+    def end(self) -> TaskEnd:
+        assert self.tracker.end is not None
+        return self.tracker.end
+
+    def feed(self, message: Event | Task, now: datetime) -> Snapshot:
+        if isinstance(message, Event):
+            self.snapshot = self.tracker.feed_event(self.snapshot, message, now)
+        else:
+            self.snapshot = self.tracker.feed_task(self.snapshot, message, now)
+        return self.snapshot
+
+    def lose_contact(self, now: datetime, retry_in_s: float | None = None) -> Snapshot:
+        self.snapshot = self.tracker.lost_contact(self.snapshot, now, retry_in_s)
+        return self.snapshot
+
+
+def tracker(expected_s: float | None = None, **changes: Any) -> Followed:
     values: dict[str, Any] = {
         "run_id": "01KAJ0000000000000000K3F9A",
         "model": "wiro/animate-diff",
@@ -36,7 +64,7 @@ def tracker(expected_s: float | None = None, **changes: Any) -> Tracker:
         "submitted_at": START,
     }
     started = make_snapshot(RunState.SUBMITTED, **{"stage": Stage.WAITING, **values, **changes})
-    return Tracker(started, expected_s=expected_s)
+    return Followed(started, expected_s)
 
 
 def step(number: int, of: int = 10, **changes: Any) -> Event:
@@ -57,152 +85,154 @@ def won(**changes: Any) -> Task:
 
 @pytest.mark.parametrize("status", LIFE)
 def test_each_status_has_its_stage_by_event_and_by_detail(status: str) -> None:
-    assert tracker().feed_event(Event(status, "7"), at(1)).stage is STAGE_OF_STATUS[status]
-    assert tracker().feed_task(task(status), at(1)).stage is STAGE_OF_STATUS[status]
+    assert tracker().feed(Event(status, "7"), at(1)).stage is STAGE_OF_STATUS[status]
+    assert tracker().feed(task(status), at(1)).stage is STAGE_OF_STATUS[status]
 
 
 def test_an_unknown_status_is_a_running_task() -> None:
     followed = tracker(stage=Stage.LOADING)
     for snapshot in (
-        followed.feed_event(Event("task_dreaming", "7"), at(1)),
-        followed.feed_task(task("task_dreaming"), at(1)),
+        followed.feed(Event("task_dreaming", "7"), at(1)),
+        followed.feed(task("task_dreaming"), at(1)),
     ):
         assert (snapshot.state, snapshot.stage) == (RunState.SUBMITTED, Stage.LOADING)
-    assert not followed.needs_detail
+    assert not followed.tracker.needs_detail
 
 
 def test_a_whole_life_ends_with_the_files_to_fetch_and_then_done() -> None:
     followed = tracker()
     for number, status in enumerate(LIFE):
-        followed.feed_event(Event(status, "7"), at(number))
-    followed.feed_event(Event("task_postprocess_end", "7", outputs=(CLIP,)), at(19))
-    assert followed.needs_detail
-    assert followed.snapshot.state is RunState.SUBMITTED
-    fetching = followed.feed_task(won(), at(21))
+        followed.feed(Event(status, "7"), at(number))
+    followed.feed(Event("task_postprocess_end", "7", outputs=(CLIP,)), at(19))
+    assert followed.tracker.needs_detail
+    assert followed.state is None
+    fetching = followed.feed(won(), at(21))
     assert (fetching.state, fetching.stage, fetching.percent) == (RunState.SUBMITTED, Stage.FETCHING, 100.0)
     assert (fetching.cost_usd, fetching.exit_code, fetching.elapsed_s) == (Decimal("0.1"), "0", 20.0)
-    assert followed.succeeded
-    assert not followed.needs_detail
+    assert (followed.state, followed.end.seen_at) == (RunState.SUCCEEDED, at(19))
+    assert not followed.tracker.needs_detail
     assert (fetching.finished_at, fetching.outputs[0].name) == (at(20), CLIP.name)
 
 
 @pytest.mark.parametrize("exit_code", ["1", "137", "00", "-1", "ok"])
 def test_only_exit_code_0_is_success(exit_code: str) -> None:
-    snapshot = tracker().feed_task(won(exit_code=exit_code, error_log="Traceback\nCUDA out of memory\n"), at(9))
-    assert snapshot.state is RunState.FAILED
-    assert snapshot.message == f"The model stopped with exit code {exit_code}: CUDA out of memory"
+    followed = tracker()
+    followed.feed(won(exit_code=exit_code, error_log="Traceback\nCUDA out of memory\n"), at(9))
+    assert followed.state is RunState.FAILED
+    assert followed.end.message == f"The model stopped with exit code {exit_code}: CUDA out of memory"
 
 
 def test_a_model_that_stopped_failed_while_generating_though_its_end_is_heard_while_saving() -> None:
     followed = tracker()
-    followed.feed_event(Event("task_postprocess_start", "7"), at(8))
-    assert followed.feed_task(won(exit_code="1"), at(9)).stage is Stage.GENERATING
+    followed.feed(Event("task_postprocess_start", "7"), at(8))
+    assert followed.feed(won(exit_code="1"), at(9)).stage is Stage.SAVING
+    assert followed.end.stage is Stage.GENERATING
 
 
 def test_a_missing_exit_code_is_asked_for_once_more_and_is_then_a_failure() -> None:
     followed = tracker()
-    assert followed.feed_task(won(exit_code=None), at(9)).state is RunState.SUBMITTED
-    assert followed.needs_detail
-    assert followed.feed_task(won(exit_code=None), at(10)).state is RunState.FAILED
-    assert not followed.needs_detail
+    followed.feed(won(exit_code=None), at(9))
+    assert (followed.state, followed.tracker.needs_detail) == (None, True)
+    followed.feed(won(exit_code=None), at(10))
+    assert (followed.state, followed.tracker.needs_detail) == (RunState.FAILED, False)
 
 
 def test_a_success_without_its_files_is_looked_at_again() -> None:
     followed = tracker()
-    followed.feed_event(Event("task_postprocess_end", "7", outputs=(CLIP, CLIP)), at(8))
-    assert followed.feed_task(won(), at(9)).stage is Stage.SAVING
-    assert followed.needs_detail
-    assert not followed.succeeded
-    assert len(followed.feed_task(won(outputs=(CLIP, CLIP)), at(10)).outputs) == 2
-    assert followed.succeeded
+    followed.feed(Event("task_postprocess_end", "7", outputs=(CLIP, CLIP)), at(8))
+    assert followed.feed(won(), at(9)).stage is Stage.SAVING
+    assert (followed.state, followed.tracker.needs_detail) == (None, True)
+    assert len(followed.feed(won(outputs=(CLIP, CLIP)), at(10)).outputs) == 2
+    assert followed.state is RunState.SUCCEEDED
 
 
 def test_a_success_that_never_lists_a_file_is_still_a_success() -> None:
     followed = tracker()
-    followed.feed_task(won(outputs=()), at(9))
-    assert "no files" in followed.feed_task(won(outputs=()), at(10)).message
-    assert followed.succeeded
+    followed.feed(won(outputs=()), at(9))
+    assert "no files" in followed.feed(won(outputs=()), at(10)).message
+    assert followed.state is RunState.SUCCEEDED
 
 
 def test_an_error_is_a_log_line_and_never_the_end_of_a_task_that_may_recover() -> None:
     followed = tracker()
-    snapshot = followed.feed_event(Event("task_error", "7", text="warning: slow disk"), at(1))
-    assert (snapshot.state, snapshot.log_tail) == (RunState.SUBMITTED, ("warning: slow disk",))
-    assert not followed.needs_detail
-    snapshot = followed.feed_task(task("task_error", error_log="input is no image"), at(2))
-    assert snapshot.state is RunState.SUBMITTED
+    snapshot = followed.feed(Event("task_error", "7", text="warning: slow disk"), at(1))
+    assert snapshot.log_tail == ("warning: slow disk",)
+    assert not followed.tracker.needs_detail
+    snapshot = followed.feed(task("task_error", error_log="input is no image"), at(2))
+    assert followed.state is None
     assert snapshot.message == "The service reports an error and may recover: input is no image"
-    snapshot = followed.feed_task(task("task_error", error_log="input is no image"), at(1000))
-    assert snapshot.state is RunState.SUBMITTED
+    snapshot = followed.feed(task("task_error", error_log="input is no image"), at(1000))
+    assert followed.state is None
     assert snapshot.message.startswith("Stalled: input is no image.")
-    assert not followed.is_over
-    assert followed.feed_task(won(started=at(1001)), at(1010)).message == ""
-    assert followed.succeeded
+    assert followed.feed(won(started=at(1001)), at(1010)).message == ""
+    assert followed.state is RunState.SUCCEEDED
     lost = tracker()
-    lost.feed_task(task("task_error", error_log="input is no image"), at(2))
-    end = lost.feed_task(task("task_postprocess_end", exit_code="1", error_log="input is no image"), at(3))
-    assert end.state is RunState.FAILED
-    assert end.message == "The service could not start the model: input is no image"
+    lost.feed(task("task_error", error_log="input is no image"), at(2))
+    lost.feed(task("task_postprocess_end", exit_code="1", error_log="input is no image"), at(3))
+    assert lost.state is RunState.FAILED
+    assert lost.end.message == "The service could not start the model: input is no image"
 
 
 def test_a_cancel_event_asks_detail_which_ends_the_run_where_it_was() -> None:
     followed = tracker(stage=Stage.QUEUED)
-    followed.feed_event(Event("task_cancel", "7"), at(3))
-    assert followed.needs_detail
-    snapshot = followed.feed_task(task("task_cancel", cancelled=at(2)), at(4))
-    assert (snapshot.state, snapshot.stage, snapshot.finished_at) == (RunState.CANCELLED, Stage.QUEUED, at(2))
+    followed.feed(Event("task_cancel", "7"), at(3))
+    assert followed.tracker.needs_detail
+    followed.feed(task("task_cancel", cancelled=at(2)), at(4))
+    assert (followed.state, followed.end.stage) == (RunState.CANCELLED, Stage.QUEUED)
+    assert (followed.end.seen_at, followed.end.task.cancelled) == (at(3), at(2))
 
 
 def test_messages_of_another_task_are_ignored() -> None:
     followed = tracker()
     before = followed.snapshot
-    followed.feed_event(Event("task_start", "8"), at(1))
-    followed.feed_task(won(id="8"), at(1))
+    followed.feed(Event("task_start", "8"), at(1))
+    followed.feed(won(id="8"), at(1))
     assert followed.snapshot is before
 
 
 def test_no_time_left_is_told_until_two_steps_have_been_seen() -> None:
     followed = tracker()
-    assert followed.feed_event(step(1, remaining_s=9.0), at(1)).remaining_s is None
-    assert followed.feed_event(step(1, remaining_s=9.0), at(2)).remaining_s is None
-    assert followed.feed_event(step(2, remaining_s=8.0), at(3)).remaining_s == 8.0
-    assert followed.update(at(5)).remaining_s == 6.0
-    assert followed.update(at(12)).remaining_s is None
+    assert followed.feed(step(1, remaining_s=9.0), at(1)).remaining_s is None
+    assert followed.feed(step(1, remaining_s=9.0), at(2)).remaining_s is None
+    assert followed.feed(step(2, remaining_s=8.0), at(3)).remaining_s == 8.0
+    silent = Event("task_output", "7")
+    assert followed.feed(silent, at(5)).remaining_s == 6.0
+    assert followed.feed(silent, at(12)).remaining_s is None
     assert followed.snapshot.elapsed_s == 12.0
 
 
 def test_without_the_services_word_history_tells_the_time_left() -> None:
     followed = tracker(expected_s=30.0)
-    followed.feed_event(Event("task_start", "7"), at(10))
-    followed.feed_event(step(1), at(12))
-    assert followed.feed_event(step(2), at(14)).remaining_s == 26.0
+    followed.feed(Event("task_start", "7"), at(10))
+    followed.feed(step(1), at(12))
+    assert followed.feed(step(2), at(14)).remaining_s == 26.0
     followed = tracker()
-    followed.feed_event(step(1), at(12))
-    assert followed.feed_event(step(2), at(14)).remaining_s is None
+    followed.feed(step(1), at(12))
+    assert followed.feed(step(2), at(14)).remaining_s is None
 
 
 def test_contact_lost_and_found() -> None:
     followed = tracker()
-    lost = followed.lost_contact(at(3), retry_in_s=2)
+    lost = followed.lose_contact(at(3), retry_in_s=2)
     assert (lost.lost_since, lost.retry_in_s, lost.state) == (at(3), 2, RunState.SUBMITTED)
-    assert followed.lost_contact(at(6), retry_in_s=5).lost_since == at(3)
-    found = followed.feed_task(task("task_start"), at(8))
+    assert followed.lose_contact(at(6), retry_in_s=5).lost_since == at(3)
+    found = followed.feed(task("task_start"), at(8))
     assert (found.lost_since, found.retry_in_s) == (None, None)
 
 
 def test_per_cent_of_loading_weights_does_not_fill_the_bar() -> None:
     event = Event("task_output", "7", progress=Progress("Loading checkpoint", 100.0))
-    assert tracker().feed_event(event, at(1)).percent is None
+    assert tracker().feed(event, at(1)).percent is None
 
 
 def test_the_log_keeps_its_tail_and_counts_everything() -> None:
     followed = tracker()
     for number in range(LOG_LINES + 50):
-        followed.feed_event(Event("task_output", "7", text=f"line {number}"), at(number))
-    snapshot = followed.feed_event(Event("task_output", "7", text=f"line {LOG_LINES + 49}"), at(999))
+        followed.feed(Event("task_output", "7", text=f"line {number}"), at(number))
+    snapshot = followed.feed(Event("task_output", "7", text=f"line {LOG_LINES + 49}"), at(999))
     assert (len(snapshot.log_tail), snapshot.log_count) == (LOG_LINES, LOG_LINES + 50)
     whole = "\n".join(f"line {number}" for number in range(400))
-    assert followed.feed_task(task("task_start", log=whole), at(999)).log_count == 400
+    assert followed.feed(task("task_start", log=whole), at(999)).log_count == 400
 
 
 def test_log_lines_are_plain_and_hold_no_secret() -> None:
@@ -216,17 +246,10 @@ def test_log_lines_are_plain_and_hold_no_secret() -> None:
 
 
 def test_a_version_rises_only_with_a_change() -> None:
-    followed = tracker()
-    first = followed.update(at(1))
-    assert followed.update(at(1)) is first
-    assert followed.update(at(2)).version == first.version + 1
-
-
-def test_what_this_side_says_changes_a_run_until_its_end() -> None:
-    followed = tracker(stage=Stage.GENERATING)
-    assert followed.update(at(4), cancel_at=at(4)).cancel_requested
-    ended = followed.feed_task(task("task_cancel"), at(5))
-    assert followed.update(at(6), message="later") is ended
+    followed, silent = tracker(), Event("task_output", "7")
+    first = followed.feed(silent, at(1))
+    assert followed.feed(silent, at(1)) is first
+    assert followed.feed(silent, at(2)).version == first.version + 1
 
 
 percents = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
@@ -267,13 +290,12 @@ def test_nothing_goes_backwards_whatever_comes(messages: list[tuple[Event | Task
     followed = tracker(expected_s=20.0)
     before = followed.snapshot
     for message, seconds in messages:
-        feed: Any = followed.feed_event if isinstance(message, Event) else followed.feed_task
-        after = feed(message, at(seconds))
-        if before.state.is_final:
-            assert after is before
+        had_ended = followed.state
+        after = followed.feed(message, at(seconds))
+        if had_ended is not None:
+            assert (after, followed.state) == (before, had_ended)
         assert after.version >= before.version
-        where_it_failed = after.state is RunState.FAILED and after.stage is Stage.GENERATING
-        assert after.stage.rank >= before.stage.rank or where_it_failed
+        assert after.stage.rank >= before.stage.rank
         assert (after.percent or 0.0) >= (before.percent or 0.0)
         assert after.percent is None or 0.0 <= after.percent <= 100.0
         assert (after.step or 0) >= (before.step or 0)
@@ -281,8 +303,9 @@ def test_nothing_goes_backwards_whatever_comes(messages: list[tuple[Event | Task
         assert len(after.log_tail) <= LOG_LINES
         assert (after.elapsed_s or 0.0) >= 0.0
         assert after.remaining_s is None or after.remaining_s > 0
+        assert after.state is RunState.SUBMITTED, "only the record ends a run"
         if isinstance(message, Event):
-            assert after.state is before.state
+            assert followed.state is had_ended
         before = after
 
 
@@ -294,9 +317,9 @@ def test_shuffled_doubled_and_cut_off_events_end_the_same(order: list[int], doub
     followed = tracker()
     for position in order[:cut]:
         for _ in range(2 if position in doubled else 1):
-            followed.feed_event(story[position], at(position))
-    followed.feed_task(won(), at(21))
-    assert followed.succeeded
+            followed.feed(story[position], at(position))
+    followed.feed(won(), at(21))
+    assert followed.state is RunState.SUCCEEDED
     snapshot = followed.snapshot
     assert (snapshot.stage, snapshot.percent) == (Stage.FETCHING, 100.0)
     assert snapshot.elapsed_s == 20.0
@@ -305,16 +328,16 @@ def test_shuffled_doubled_and_cut_off_events_end_the_same(order: list[int], doub
 def test_a_preview_is_live_state_that_moves_no_stage_writes_no_log_and_ends_with_the_run() -> None:
     look = Preview("data:image/jpeg;base64,anBlZw==", 104, 60)
     followed = tracker()
-    followed.feed_event(Event("task_start", "7"), at(1))
-    shown = followed.feed_event(Event("task_preview", "7", preview=look), at(2))
+    followed.feed(Event("task_start", "7"), at(1))
+    shown = followed.feed(Event("task_preview", "7", preview=look), at(2))
     assert (shown.preview, shown.stage, shown.log_count) == (look, Stage.GENERATING, 0)
-    assert followed.feed_event(step(3), at(3)).preview == look
-    assert followed.feed_task(won(), at(4)).preview is None
+    assert followed.feed(step(3), at(3)).preview == look
+    assert followed.feed(won(), at(4)).preview is None
 
 
 def test_a_model_that_never_started_failed_while_preparing_though_its_end_came_first() -> None:
     followed = tracker()
     for seconds, status in enumerate(("task_accept", "task_error", "task_postprocess_end")):
-        followed.feed_event(Event(status, "7"), at(seconds))
-    ended = followed.feed_task(task("task_postprocess_end", exit_code="1", error_log="no weights"), at(4))
-    assert (ended.state, ended.stage) == (RunState.FAILED, Stage.PREPARING)
+        followed.feed(Event(status, "7"), at(seconds))
+    followed.feed(task("task_postprocess_end", exit_code="1", error_log="no weights"), at(4))
+    assert (followed.state, followed.end.stage) == (RunState.FAILED, Stage.PREPARING)

@@ -21,11 +21,11 @@ from tests.manager_tools import QUICK, WAN, submit
 from wiro_nb.api.answers import Output, Task
 from wiro_nb.api.events import SocketState
 from wiro_nb.api.transport import HttpTransport
-from wiro_nb.execution.active_run import ActiveRun, StateWriter
 from wiro_nb.execution.finalize import Finisher
 from wiro_nb.execution.follow import Follower
 from wiro_nb.execution.requests import Origin, plan_row
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.state_writer import StateWriter
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot, Stage
 from wiro_nb.notebook.run.display import static_output
@@ -49,10 +49,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     runs: list[str] = []
     on_state = Follower._on_socket_state
 
-    def note(self: Follower, active: ActiveRun, state: SocketState) -> None:
-        on_state(self, active, state)
+    def note(self: Follower, followed: Any, state: SocketState) -> None:
+        on_state(self, followed, state)
         if state is SocketState.OPENED:
-            runs.append(active.id)
+            runs.append(followed.run.id)
 
     monkeypatch.setattr(Follower, "_on_socket_state", note)
     return runs
@@ -90,9 +90,9 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
     asked: list[str] = []
     take, post = Follower._take, HttpTransport.post
 
-    def count(self: Follower, active: ActiveRun, task: Any) -> None:
-        served.append(active.id)
-        take(self, active, task)
+    def count(self: Follower, followed: Any, task: Any) -> None:
+        served.append(followed.run.id)
+        take(self, followed, task)
 
     async def note(self: HttpTransport, path: str, **more: Any) -> Any:
         if path in ("Task/List", "Task/Detail"):
@@ -163,18 +163,18 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
     begun: list[str] = []
     most, download, may_end = 0, Finisher._download, asyncio.Event()
 
-    async def answer(self: Finisher, active: ActiveRun, task: Task) -> Task:
+    async def answer(self: Finisher, run: Run, task: Task) -> Task:
         words = Output(name="", content_type="raw", content={"text": "no file"})
-        return replace(task, outputs=(words,)) if active.run.parameters["prompt"] == "say it" else task
+        return replace(task, outputs=(words,)) if run.parameters["prompt"] == "say it" else task
 
-    async def hold(self: Finisher, active: ActiveRun, task: Task, *given: Any) -> Any:
+    async def hold(self: Finisher, run: Run, task: Task, *given: Any) -> Any:
         nonlocal most
         if not task.outputs[0].url:
-            return await download(self, active, task, *given)
-        begun.append(active.id)
+            return await download(self, run, task, *given)
+        begun.append(run.id)
         most = max(most, len([one for one in begun if not runs[one].done]))
         await may_end.wait()
-        return await download(self, active, task, *given)
+        return await download(self, run, task, *given)
 
     monkeypatch.setattr(Finisher, "_with_outputs", answer)
     monkeypatch.setattr(Finisher, "_download", hold)
@@ -228,7 +228,7 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The moment of the changes, however long this machine takes over them.
-    monkeypatch.setattr("wiro_nb.execution.active_run.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr("wiro_nb.execution.run.time", SimpleNamespace(monotonic=lambda: 1000.0))
     row = plan_row(
         manager.prepare(WAN, {"prompt": "a cat"}),
         ServiceChoice("sandbox", "by a test"),
@@ -244,7 +244,6 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
     async def burst() -> list[float | None]:
         run = Run(Controller(), row)  # type: ignore[arg-type]
         writer = StateWriter(manager.ledger, lambda: replace(QUICK, callbacks_per_s=10.0))
-        active = ActiveRun(run=run, connection=None, notebook_dir=Path())  # type: ignore[arg-type]
         heard: list[float | None] = []
         again = asyncio.Event()
 
@@ -255,7 +254,7 @@ def test_five_hundred_changes_in_a_moment_are_two_messages_to_a_card(
 
         run.on_change(hear)
         for step in range(1, 501):
-            writer.change(active, percent=step / 5)
+            writer.change(run, percent=step / 5)
         assert len(heard) == 1
         await asyncio.wait_for(again.wait(), 60)
         return heard

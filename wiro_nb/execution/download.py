@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,23 @@ class _PermanentFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempts:
-    """How a file is asked for; `fresh_url` asks Detail, `gone_patience_s` is for a host that does not have it."""
+class _File:
+    """A file to download: what Detail says of it, where it goes, and how it is asked for.
 
+    `fresh_url` asks Detail for another address; `gone_patience_s` is for a host that does not have the file.
+    """
+
+    output: Output
+    path: Path
     client: WiroClient
     fresh_url: Callable[[], Awaitable[str | None]]
     on_retry: Callable[[str], object]
     gone_patience_s: float
+
+    @property
+    def size_bytes(self) -> int:
+        """What is here of it."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
 
 class Downloader:
@@ -87,116 +98,111 @@ class Downloader:
             One entry an output, in their order. `sha256` and `size_bytes` are of the bytes as sent. What could
             not be fetched has its `problem` and no hash; nothing is raised for it.
         """
+        settings = self._settings()
+        gone_patience_s = 0.0 if is_late else min(settings.unknown_patience_s, settings.download_patience_s)
 
         async def fresh_url(index: int) -> str | None:
             try:
-                task = await read_again()
-            except WiroError as error:
-                _log.info("no fresh address: %s", error.message)
+                return (await read_again()).outputs[index].url
+            except (WiroError, IndexError) as error:
+                _log.info("no fresh address: %s", error)
                 return None
-            return task.outputs[index].url if index < len(task.outputs) else None
 
-        settings = self._settings()
-        gone_patience_s = 0.0 if is_late else min(settings.unknown_patience_s, settings.download_patience_s)
-        return tuple(
-            await asyncio.gather(
-                *(
-                    self._fetch_one(
-                        output,
-                        folder / name,
-                        _Attempts(client, partial(fresh_url, index), on_retry, gone_patience_s),
-                    )
-                    for index, (output, name) in enumerate(zip(outputs, choose_names(outputs), strict=True))
-                )
-            )
-        )
+        files = [
+            _File(output, folder / name, client, partial(fresh_url, index), on_retry, gone_patience_s)
+            for index, (output, name) in enumerate(zip(outputs, choose_names(outputs), strict=True))
+        ]
+        return tuple(await asyncio.gather(*map(self._fetch_one, files)))
 
-    async def _fetch_one(self, output: Output, target: Path, attempts: _Attempts) -> RunOutput:
+    async def _fetch_one(self, file: _File) -> RunOutput:
+        output, name = file.output, file.path.name
         if output.url is None:
             problem = "" if output.content is not None else "the service gave no address for it"
             return RunOutput("", output.content_type, content=output.content, problem=problem)
-        name = target.name
         try:
-            url = await self._download_file(output, target, attempts)
-            return await asyncio.to_thread(_check_file, target, output, url)
-        except _PermanentFailure as refused:
-            problem = str(refused)
-        except WiroError as error:
-            problem = error.message
+            url = await self._download_file(file, output.url)
+            return await asyncio.to_thread(_check_file, file, url)
+        except (_PermanentFailure, WiroError) as refused:
+            problem = refused.message if isinstance(refused, WiroError) else str(refused)
         except OSError as error:
             problem = f"it cannot be written: {reason_of(error)}"
         except Exception as error:  # whatever is wrong with one file, the run was paid and continues to its end
             _log.exception("%s could not be fetched", name)
             problem = f"it could not be fetched ({type(error).__name__})"
         with contextlib.suppress(OSError):
-            _start_over(target)
+            file.path.unlink(missing_ok=True)
         _log.warning("%s could not be fetched: %s", name, problem)
         address = strip_query(output.url)
         return RunOutput(name, output.content_type, size_bytes=output.size_bytes, url=address, problem=problem)
 
-    async def _download_file(self, output: Output, part: Path, attempts: _Attempts) -> str:
+    async def _download_file(self, file: _File, url: str) -> str:
         """Fetches until the file is whole; returns the URL that served it."""
-        url, most_bytes, tries, links_left = output.url or "", 0, 0, _MAX_LINKS
         now, settings = asyncio.get_running_loop().time, self._settings()
+        most_bytes, links_left = 0, _MAX_LINKS
+        pauses = chain(settings.download_retry_s, repeat(settings.download_retry_s[-1]))
         began = last_news = now()
-        part.parent.mkdir(parents=True, exist_ok=True)
+        file.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             is_gone = False
             try:
                 async with self._slots:
-                    if await self._attempt_download(attempts.client, url, part, output):
+                    if await self._attempt_download(file, url):
                         return url
                 reason = "it came cut off each time"
             except DownloadFailed as error:
                 reason = error.message
-                if not _is_retryable(error, part):
+                if error.reason == "range":
+                    file.path.unlink(missing_ok=True)  # the host has another file there now
+                elif not _is_retryable(error):
                     raise _PermanentFailure(reason) from None
-                if error.status in _GONE:
-                    fresh = await attempts.fresh_url() or url
+                elif error.status in _GONE:
+                    fresh = await file.fresh_url() or url
                     links_left -= fresh != url
                     is_gone, url = fresh == url or links_left < 0, fresh
             except WiroError as error:
                 reason = error.message
-            if _size_of(part) > most_bytes:
-                most_bytes, last_news = _size_of(part), now()
-            pause = settings.download_retry_s[min(tries, len(settings.download_retry_s) - 1)]
-            tries += 1
-            patience_s = attempts.gone_patience_s if is_gone else settings.download_patience_s
+            if file.size_bytes > most_bytes:
+                most_bytes, last_news = file.size_bytes, now()
+            pause = next(pauses)
+            patience_s = file.gone_patience_s if is_gone else settings.download_patience_s
             if now() + pause > (began if is_gone else last_news) + patience_s:
                 raise _PermanentFailure(reason)
-            attempts.on_retry(f"the file is not here yet: {reason}; trying again in {pause:g} s")
+            file.on_retry(f"the file is not here yet: {reason}; trying again in {pause:g} s")
             await asyncio.sleep(pause)
 
-    async def _attempt_download(self, client: WiroClient, url: str, part: Path, output: Output) -> bool:
+    async def _attempt_download(self, file: _File, url: str) -> bool:
         """Continues where the last try stopped; True when the file is complete."""
-        limit = self._settings().max_download_bytes
-        start = _size_of(part)
-        async with client.stream_file(url, start=start) as stream:
+        limit, start = self._settings().max_download_bytes, file.size_bytes
+        async with file.client.stream_file(url, start=start) as stream:
             if stream.status == 416:
-                _start_over(part)
+                file.path.unlink(missing_ok=True)
                 return False
             if stream.status >= 400:
-                raise _refused_by_host(url, stream.status)
-            resumed = stream.status == 206 and start > 0
+                why = "its address is no longer valid" if stream.status in _GONE else "the host refused"
+                message = f"{why} (HTTP {stream.status})"
+                raise DownloadFailed(message, url=url, reason="status", run_id=None, status=stream.status)
             total = stream.total_bytes
-            if total is not None and total > limit:
-                raise _PermanentFailure(_too_large(total, limit))
-            with part.open("ab" if resumed else "wb") as file:
-                async for chunk in stream.aiter_bytes():
-                    file.write(chunk)
-                    if file.tell() > limit:
-                        raise _PermanentFailure(_too_large(file.tell(), limit))
-                size = file.tell()
+            _check_size(total or 0, limit)
+            with file.path.open("ab" if stream.status == 206 and start > 0 else "wb") as part:
+                async for data in stream.aiter_bytes():
+                    part.write(data)
+                    _check_size(part.tell(), limit)
+                size = part.tell()
         if total is not None and size < total:
             return False
-        if output.size_bytes is None or size >= output.size_bytes:
+        if file.output.size_bytes is None or size >= file.output.size_bytes:
             return True
-        return await asyncio.to_thread(_is_complete, part, output)
+        return await asyncio.to_thread(_is_complete, file)
 
 
-def _refused_by_host(url: str, status: int) -> DownloadFailed:
-    why = "its address is no longer valid" if status in _GONE else "the host refused"
-    return DownloadFailed(f"{why} (HTTP {status})", url=url, reason="status", run_id=None, status=status)
+def _is_retryable(error: DownloadFailed) -> bool:
+    # Asking a busy or broken host again may help; a foreign address stays foreign.
+    return error.reason == "status" and (error.status in _GONE or error.status == 429 or error.status >= 500)
+
+
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise _PermanentFailure(f"it has {size_bytes / 1e9:.1f} GB and the limit is {limit_bytes / 1e9:.1f} GB")
 
 
 @contextlib.contextmanager
@@ -237,22 +243,6 @@ def move_files(private: Path, folder: Path, outputs: Sequence[RunOutput]) -> tup
     )
 
 
-def _start_over(part: Path) -> None:
-    part.unlink(missing_ok=True)
-
-
-def _size_of(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
-def _is_retryable(error: DownloadFailed, part: Path) -> bool:
-    if error.reason == "range":
-        _start_over(part)  # the host has another file there now
-        return True
-    # Asking a busy or broken host again may help; a foreign address stays foreign.
-    return error.reason == "status" and (error.status in _GONE or error.status == 429 or error.status >= 500)
-
-
 def choose_names(outputs: Sequence[Output]) -> list[str]:
     """Returns a file name for each output of a run, in their order."""
     names = UniqueNames("run.json")
@@ -263,17 +253,16 @@ def choose_names(outputs: Sequence[Output]) -> list[str]:
     return chosen
 
 
-def _is_complete(part: Path, output: Output) -> bool:
+def _is_complete(file: _File) -> bool:
     """Says whether a file shorter than listed is whole by its own structure: a list may be wrong. Blocks."""
-    _check_type(part, output)  # reports an error page as such, not as a short clip
-    return hash_media(part) is not None  # of a cut file it is None
+    _check_type(file)  # reports an error page as such, not as a short clip
+    return hash_media(file.path) is not None  # of a cut file it is None
 
 
-def _check_file(target: Path, output: Output, url: str) -> RunOutput:
+def _check_file(file: _File, url: str) -> RunOutput:
     """Checks a whole file against what it should be. Blocks."""
-    content_type = _check_type(target, output)
-    size, digest = _size_of(target), hash_file(target)
-    return RunOutput(target.name, content_type, size_bytes=size, sha256=digest, url=strip_query(url))
+    content_type, digest = _check_type(file), hash_file(file.path)
+    return RunOutput(file.path.name, content_type, size_bytes=file.size_bytes, sha256=digest, url=strip_query(url))
 
 
 def measure_output(output: RunOutput, path: Path, shown: str) -> RunOutput:
@@ -309,30 +298,19 @@ def measure_output(output: RunOutput, path: Path, shown: str) -> RunOutput:
     )
 
 
-def _check_type(part: Path, output: Output) -> str:
+def _check_type(file: _File) -> str:
     """Returns the type of a file by its content, or the announced one when the content is ambiguous."""
-    if _size_of(part) == 0:
+    if file.size_bytes == 0:
         raise _PermanentFailure("it is empty")
-    sniffed = decode.sniff_file(part)
+    sniffed = decode.sniff_file(file.path)
     found = None if sniffed in _GENERIC_TYPES else sniffed
-    expected = output.content_type.partition(";")[0].strip().lower()
-    problem = _wrong_type(found, expected)
-    if problem:
-        raise _PermanentFailure(problem)
-    return found or expected or "application/octet-stream"
-
-
-def _wrong_type(found: str | None, expected: str) -> str:
-    """Returns why the content is not of the announced kind; "" when it is, or when that is unknown."""
+    expected = file.output.content_type.partition(";")[0].strip().lower()
     kind = expected.partition("/")[0]
-    if expected in _GENERIC_TYPES or kind not in ("video", "image", "audio"):
-        return ""
-    if found is None:
-        return f"its content is no {kind}"
-    # Containers such as MP4 carry pictures, sound or both; the service may call either by the other's name.
-    same = found.partition("/")[0] == kind or {found.partition("/")[0], kind} == {"video", "audio"}
-    return "" if same else f"it should be {expected} and its content is {found}"
-
-
-def _too_large(size_bytes: int, limit_bytes: int) -> str:
-    return f"it has {size_bytes / 1e9:.1f} GB and the limit is {limit_bytes / 1e9:.1f} GB"
+    if expected not in _GENERIC_TYPES and kind in ("video", "image", "audio"):
+        if found is None:
+            raise _PermanentFailure(f"its content is no {kind}")
+        found_kind = found.partition("/")[0]
+        # Containers such as MP4 carry pictures, sound or both; the service may call either by the other's name.
+        if found_kind != kind and {found_kind, kind} != {"video", "audio"}:
+            raise _PermanentFailure(f"it should be {expected} and its content is {found}")
+    return found or expected or "application/octet-stream"

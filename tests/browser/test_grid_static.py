@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -55,8 +55,7 @@ def make_grid(*axes: str) -> SweepGrid:
     return SweepGrid(
         {
             "model": "wiro/animate-diff", "varied": "", "prompt": "a sea", "notes": [],
-            "row_name": layout.row_name, "column_name": layout.column_name, "rows": list(layout.rows),
-            "columns": list(layout.columns), "cells": [list(row) for row in layout.cells],
+            **asdict(layout),
         },
         head_data(plan, snapshots),
         [tile_data(shot, place, labels[place], is_best=False) for place, shot in enumerate(snapshots)],

@@ -37,12 +37,10 @@ class Bridge:
 
     def __init__(self) -> None:
         self._widget: BridgeWidget | None = None
-        self._lock = threading.Lock()
         self._notebook: str | None = None
         self._followed: set[str] = set()
-        self._stale: set[str] = set()
-        self._forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
-        self._stale_forms: set[str] = set()
+        self._stale: set[str] = set()  # unfinished runs that a page shows in an output no update reaches
+        self.forms: WeakValueDictionary[str, FormResults] = WeakValueDictionary()
         self.has_document: bool | None = None  # can a page write into the notebook? None: no page has answered
         self.on_no_document: Callable[[], object] = lambda: None  # called when a page answers that none can
         self.on_run: Callable[[Run], object] | None = None  # called with each started or resumed run
@@ -65,8 +63,8 @@ class Bridge:
         Args:
             run: Any run of this notebook; nothing happens outside a live kernel.
         """
-        if current_context().is_live:
-            self.open(current_context().notebook)
+        if (context := current_context()).is_live:
+            self.open(context.notebook)
             self.watch(run)
 
     def watch(self, run: Run) -> None:
@@ -80,32 +78,25 @@ class Bridge:
         self._on_change(run)
 
     def _on_change(self, run: Run) -> None:
-        if is_settled(run) and run.id in self._followed:
-            self._followed.discard(run.id)
-            self._send_result(run)
-
-    def _send_result(self, run: Run) -> None:
-        """Sends the record, and the new output where a page shows an older one that no update reaches."""
-        widget, record = self._widget, run.record
-        if widget is None:
+        """Sends the record of a run that has ended, and its output where a page shows an older one."""
+        if not is_settled(run) or run.id not in self._followed:
             return
-        if record is not None:
-            widget.send_runs({run.id: record})
-        with self._lock:
-            is_stale = run.id in self._stale
+        self._followed.discard(run.id)
+        if self._widget is None:
+            return
+        if run.record is not None:
+            self._widget.send_runs({run.id: run.record})
+        if run.id in self._stale:
             self._stale.discard(run.id)
-        if is_stale:
-            widget.send_repair(run.id, static_output(run), live_forms=list(self._forms))
+            self._repair(self._widget, run)
 
-    def register_form(self, results: FormResults) -> None:
-        """Registers the output of a form; this kernel updates it as long as the form exists."""
-        self._forms[results.key] = results
+    def _repair(self, widget: BridgeWidget, run: Run) -> None:
+        widget.send_repair(run.id, static_output(run), live_forms=list(self.forms))
 
     def send_form(self, key: str, output: Output) -> None:
-        """Sends a form's output to pages that were loaded again; does nothing while there is none (any thread)."""
-        widget = self._widget
-        if widget is not None and key in self._stale_forms:
-            widget.send_form_repair(key, output)
+        """Sends a form's output to the pages (any thread)."""
+        if self._widget is not None:
+            self._widget.send_form_repair(key, output)
 
     def send_budget(self, notebook: str | None, budget_usd: Decimal | None) -> None:
         """Writes the notebook's budget into its metadata, in a live kernel. On the thread of a cell."""
@@ -116,23 +107,20 @@ class Bridge:
 
     def close(self) -> None:
         """Closes the widget."""
-        with self._lock:
-            widget, self._widget = self._widget, None
-            self.has_document = self.on_run = None
+        widget, self._widget = self._widget, None
+        self.has_document = self.on_run = None
         if widget is not None:
             widget.close()
 
     def _on_handshake(self, handshake: Mapping[str, Any]) -> None:
         """Answers a page that opened the notebook. May run on any thread; must not raise."""
         try:
-            self._answer(handshake)
+            if self._widget is not None and self._notebook is not None:
+                self._answer(self._widget, self._notebook, handshake)
         except Exception:
             _log.exception("the bridge could not answer a page")
 
-    def _answer(self, handshake: Mapping[str, Any]) -> None:
-        widget = self._widget
-        if widget is None or self._notebook is None:
-            return
+    def _answer(self, widget: BridgeWidget, notebook: str, handshake: Mapping[str, Any]) -> None:
         if not handshake.get("notebook_ok") or handshake.get("read_only"):
             if self.has_document is None:
                 self.has_document = False
@@ -140,35 +128,28 @@ class Bridge:
             return
         self.has_document = True
         manager = session.manager()
-        self._sync_budget(widget, manager, str(handshake.get("budget") or ""))
-        mine = {run.id: run for run in manager.runs(notebook=self._notebook, limit=_MOST_RUNS)}
-        known, outputs = handshake.get("known") or {}, handshake.get("outputs") or {}
-        newer = {
-            run.id: record
-            for run in mine.values()
-            if (record := run.record) is not None and _is_newer(record, known.get(run.id))
-        }
-        widget.send_runs(newer)
-        for run_id, status in outputs.items():
+        _sync_budget(widget, manager, notebook, str(handshake.get("budget") or ""))
+        mine = {run.id: run for run in manager.runs(notebook=notebook, limit=_MOST_RUNS)}
+        known, records = handshake["known"], {run.id: run.record for run in mine.values()}
+        widget.send_runs({key: item for key, item in records.items() if item and _is_newer(item, known.get(key))})
+        for run_id, status in handshake["outputs"].items():
             run = mine.get(run_id)
-            if run is not None and run.done and _is_newer(run.record or {"status": str(run.state)}, status):
-                widget.send_repair(run_id, static_output(run), live_forms=list(self._forms))
-            elif run is not None and not run.done:
-                with self._lock:
-                    self._stale.add(run_id)
-        for key in handshake.get("forms") or ():
-            if (results := self._forms.get(key)) is not None:
-                self._stale_forms.add(key)
+            if run is not None and not run.done:
+                self._stale.add(run_id)
+            elif run is not None and _is_newer(run.record or {"status": str(run.state)}, status):
+                self._repair(widget, run)
+        for key in handshake["forms"]:
+            if (results := self.forms.get(key)) is not None:
                 results.repair()
 
-    def _sync_budget(self, widget: BridgeWidget, manager: Manager, saved: str) -> None:
-        """Makes the budgets of ledger and notebook equal: the ledger's, or the notebook's where it has none."""
-        own = manager.ledger.get_budget(self._notebook)
-        amount = as_decimal(saved)
-        if own is not None and own != amount:
-            widget.send_budget(format(own, "f"))
-        elif own is None and amount is not None and amount >= 0:
-            manager.ledger.set_budget(self._notebook, amount)
+
+def _sync_budget(widget: BridgeWidget, manager: Manager, notebook: str, saved: str) -> None:
+    """Makes the budgets of ledger and notebook equal: the ledger's, or the notebook's where it has none."""
+    own, amount = manager.ledger.get_budget(notebook), as_decimal(saved)
+    if own is not None and own != amount:
+        widget.send_budget(format(own, "f"))
+    elif own is None and amount is not None and amount >= 0:
+        manager.ledger.set_budget(notebook, amount)
 
 
 def _is_newer(record: Mapping[str, Any], status: str | None) -> bool:
@@ -187,20 +168,19 @@ MOST_RESULTS = 5
 
 
 class FormResults:
-    """The static output under one form."""
+    """The static output under one form; this kernel updates it as long as the form exists."""
 
     def __init__(self) -> None:
         self.key = uuid.uuid4().hex
-        self._display_id = f"wiro-form-{self.key}"
         self._runs: list[Run] = []  # newest first
         self._lock = threading.Lock()
-        self._is_placed = False
+        self._is_placed = self._is_stale = False
 
     def place(self) -> None:
         """Displays the output in the running cell, empty while there is no run."""
-        self._is_placed = True
-        bridge.register_form(self)
+        bridge.forms[self.key] = self
         self._publish(update=False)
+        self._is_placed = True
 
     def add(self, run: Run) -> None:
         """Puts a run on top (any thread)."""
@@ -215,6 +195,7 @@ class FormResults:
 
     def repair(self) -> None:
         """Brings the output up to date in pages that were loaded again (any thread)."""
+        self._is_stale = True
         with self._lock:
             if self._runs:
                 bridge.send_form(self.key, self._output())
@@ -222,8 +203,8 @@ class FormResults:
     def _publish(self, *, update: bool) -> None:
         with self._lock:
             output = self._output()
-            publish(output, display_id=self._display_id, update=update)
-            if update:
+            publish(output, display_id=f"wiro-form-{self.key}", update=update)
+            if update and self._is_stale:
                 bridge.send_form(self.key, output)
 
     def _output(self) -> Output:

@@ -55,6 +55,18 @@ class RunDifferences:
     same: tuple[str, ...]
     results: tuple[DiffRow, ...]
 
+    @property
+    def title(self) -> str:
+        """How many settings differ."""
+        count = len(self.differ)
+        return f"{format_count(count, 'setting')} differ" if count > 1 else f"{count or 'no'} setting differs"
+
+    @property
+    def same_title(self) -> str:
+        """How many settings are the same."""
+        count = len(self.same)
+        return f"{format_count(count, 'setting')} {'is' if count == 1 else 'are'} the same"
+
 
 def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, str]] = ()) -> RunDifferences:
     """Compares the settings and results of runs.
@@ -64,9 +76,9 @@ def compare_runs(snapshots: Sequence[Snapshot], labels: Sequence[Mapping[str, st
         labels: For each run the labels of chosen values, by parameter.
     """
     settings = [settings_of(shot.model, shot.service, shot.parameters, shot.files) for shot in snapshots]
-    differ = []
     changed = diff_settings(*settings)
     same = dict.fromkeys(name for setting in settings for name in setting if name not in changed)
+    differ = []
     for name, values in changed.items():
         called = [(labels[index] if labels else {}).get(name, value) for index, value in enumerate(values)]
         shown = ["not set" if value is None else setting_text(value, _LONGEST_VALUE) for value in called]
@@ -104,7 +116,7 @@ def _results(snapshots: Sequence[Snapshot]) -> list[DiffRow]:
     rows = {
         "state": [status_of(snapshot).label for snapshot in snapshots],
         "cost": [describe_cost(snapshot) for snapshot in snapshots],
-        "elapsed": ["" if item.elapsed_s is None else format_duration(item.elapsed_s) for item in snapshots],
+        "elapsed": [format_duration(snapshot.elapsed_s) for snapshot in snapshots],
         "clip": [_clip_words(snapshot) for snapshot in snapshots],
     }
     always = {"cost", "elapsed"}
@@ -151,8 +163,7 @@ class ComparisonView(Displayable):
 
     def output(self) -> Output:
         """Returns the static form, with the widget in a live kernel."""
-        metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
-        static = Output(self._html(), repr(self), metadata=metadata)
+        static = self._static()
         return with_view_of(self.widget(), static) if current_context().is_live else static
 
     def widget(self) -> ComparisonWidget:
@@ -166,35 +177,48 @@ class ComparisonView(Displayable):
         return self._widget
 
     def __repr__(self) -> str:
-        lines = [f"wiro: {self._count()}"]
-        for letter, snapshot in zip(LETTERS, self.snapshots, strict=False):
-            path = clip_data(snapshot)["path"]
-            lines.append(f"  {letter}  run {snapshot.short_id}  {snapshot.model}  {path}".rstrip())
-        for row in (*self.differences.differ, *self.differences.results):
+        return self._static().text
+
+    def _static(self) -> Output:
+        found, shown = self.differences, list(zip(LETTERS, self.runs, self.snapshots, strict=False))
+        lines = [
+            f"  {letter}  run {shot.short_id}  {shot.model}  {clip_data(shot)['path']}".rstrip()
+            for letter, _, shot in shown
+        ]
+        for row in (*found.differ, *found.results):
             values = "  |  ".join("".join(text for text, _ in cell) for cell in row.cells)
             lines.append(f"  {row.name}: {values}")
-        return "\n".join(lines)
+        rows: list[list[Child]] = [[code(row.name), *map(_cell, row.cells)] for row in found.differ]
+        rows += [[muted(row.name), *map(_cell, row.cells)] for row in found.results]
+        grid = f"display:grid;grid-template-columns:repeat({len(shown)},1fr);gap:12px"
+        html = h(
+            "div",
+            h("div", (_figure(*item) for item in shown), style=grid),
+            h("div", table([found.title, *LETTERS[: len(shown)]], rows), style="margin:10px 0 0 0"),
+            details(found.same_title, line(", ".join(found.same))) if found.same else "",
+            style=CARD,
+        )
+        metadata = {"wiro": {"compared": [run.id for run in self.runs]}}
+        return Output(html, "\n".join([f"wiro: {found.title}", *lines]), metadata=metadata)
 
     def _data(self) -> dict[str, Any]:
-        clips = [
-            {
-                "letter": letter,
-                "run": snapshot.short_id,
-                "model": snapshot.model,
-                "word": status_of(snapshot).label,
-                **clip_data(snapshot),
-            }
-            for letter, snapshot in zip(LETTERS, self.snapshots, strict=False)
-        ]
         found = self.differences
-        rows = {"differ": found.differ, "results": found.results}
-        data = {name: [{"name": row.name, "cells": row.cells} for row in listed] for name, listed in rows.items()}
         return {
-            "clips": clips,
-            **data,
-            "title": self._count(),
+            "clips": [
+                {
+                    "letter": letter,
+                    "run": shot.short_id,
+                    "model": shot.model,
+                    "word": status_of(shot).label,
+                    **clip_data(shot),
+                }
+                for letter, shot in zip(LETTERS, self.snapshots, strict=False)
+            ],
+            "differ": [row._asdict() for row in found.differ],
+            "results": [row._asdict() for row in found.results],
+            "title": found.title,
             "same": list(found.same),
-            "same_title": self._count_same(),
+            "same_title": found.same_title,
         }
 
     def _stars(self) -> list[bool]:
@@ -218,30 +242,6 @@ class ComparisonView(Displayable):
                 session.manager().star(other, is_picked and other is run)
         elif action == "poster" and (picture := read_poster(run)) is not None:
             self.widget().send_poster(position, picture)
-
-    def _count(self) -> str:
-        count = len(self.differences.differ)
-        return f"{format_count(count, 'setting')} differ" if count > 1 else f"{count or 'no'} setting differs"
-
-    def _count_same(self) -> str:
-        count = len(self.differences.same)
-        return f"{format_count(count, 'setting')} {'is' if count == 1 else 'are'} the same"
-
-    def _html(self) -> Html:
-        figures = (
-            _figure(letter, run, shot)
-            for letter, run, shot in zip(LETTERS, self.runs, self.snapshots, strict=False)
-        )
-        found, width = self.differences, len(self.runs)
-        rows: list[list[Child]] = [[code(row.name), *map(_cell, row.cells)] for row in found.differ]
-        rows += [[muted(row.name), *map(_cell, row.cells)] for row in found.results]
-        return h(
-            "div",
-            h("div", figures, style=f"display:grid;grid-template-columns:repeat({width},1fr);gap:12px"),
-            h("div", table([self._count(), *LETTERS[:width]], rows), style="margin:10px 0 0 0"),
-            details(self._count_same(), line(", ".join(found.same))) if found.same else "",
-            style=CARD,
-        )
 
 
 def _figure(letter: str, run: Run, snapshot: Snapshot) -> Html:

@@ -18,7 +18,7 @@ from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
-    from wiro_nb.notebook.form.controller import FormController
+    from wiro_nb.notebook.form.controller import NotebookForm
 
 _log = logging.getLogger(__name__)
 CARD_MESSAGES_PER_S = 50
@@ -86,7 +86,7 @@ throttle = Throttle()
 _numbers = itertools.count(1)
 _INTERVAL_S = 0.2
 Handle = TypeVar("Handle")
-open_views: list[LiveView[Any] | FormController] = []
+open_views: list[LiveView[Any] | NotebookForm] = []
 """Open views and forms, oldest first; all are closed when the extension is unloaded."""
 
 

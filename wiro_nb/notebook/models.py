@@ -20,7 +20,7 @@ from wiro_nb.notebook.session import ExecutionContext, current_context, session
 from wiro_nb.presentation.models import (
     ModelInfo,
     estimate_default,
-    format_default_price,
+    format_estimate,
     listed_models,
     models_output,
     task_categories,
@@ -32,7 +32,7 @@ from wiro_nb.schema.types import ModelSchema, describe_changes
 from wiro_nb.services.catalogue import ModelCard
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.controller import FormController
+    from wiro_nb.notebook.form.controller import NotebookForm
 
 _MANY, _FEW = 100, 20
 
@@ -82,7 +82,7 @@ def info(model: str) -> ModelInfo:
     schema, manager = session.schema(model), session.manager()
     choice = manager.choice
     detail = None if choice.is_free else manager.prices.detail(schema.slug)
-    price = format_default_price(detail.pricing if detail else None, schema, choice.free_label)
+    price = format_estimate(estimate_default(detail.pricing if detail else None, schema), choice.free_label)
     return ModelInfo(schema, price, tuple(_notes(schema, detail.schema if detail else None)))
 
 
@@ -129,7 +129,7 @@ class BrowserController:
         self._context, self._static = context, static
         self._form_id = f"wiro-browse-{uuid.uuid4().hex}"
         self._results = FormResults()
-        self._form: FormController | None = None
+        self._form: NotebookForm | None = None
         self._browser = ModelBrowser(
             describe_cards(cards),
             on_search=self._search,
@@ -167,12 +167,11 @@ class BrowserController:
             self._browser.reply("message", lines=lines)
 
     def _open(self, slug: str) -> None:
-        from wiro_nb.notebook.form.controller import FormController
+        from wiro_nb.notebook.form.controller import NotebookForm
 
         schema = session.schema(slug)
-        previous, self._form = self._form, FormController(schema, self._context, {}, results=self._results)
-        form = self._form.form
-        form.takes_focus = True
+        previous, form = self._form, NotebookForm(schema, self._context, {}, results=self._results)
+        self._form, form.takes_focus = form, True
         publish(with_view_of(form, form.static_output()), display_id=self._form_id, update=True)
         if previous is not None:
             previous.close()
@@ -189,7 +188,7 @@ def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:
             "title": card.title,
             "description": card.description[:_LONGEST_DESCRIPTION],
             "categories": task_categories(card.categories),
-            "price": card.notice or "free" if free else format_default_price(card.price, None, ""),
+            "price": card.notice or "free" if free else format_estimate(price),
             "usd": 0.0 if free else float(price.low_usd) if price is not None and price.known else None,
             "runs": card.run_count or None,
             "cover": card.cover,

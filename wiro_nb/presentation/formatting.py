@@ -150,8 +150,10 @@ def format_forecast(amount_usd: Decimal) -> str:
     return text if text.startswith(("under", "$0")) and amount_usd < Decimal("0.001") else f"about {text}"
 
 
-def format_duration(seconds: float) -> str:
-    """Returns "0:05" or "1:02:05" for a length of time in seconds."""
+def format_duration(seconds: float | None) -> str:
+    """Returns "0:05" or "1:02:05" for a length of time in seconds; "" for None."""
+    if seconds is None:
+        return ""
     whole = max(0, int(seconds + 0.5))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -163,8 +165,10 @@ def format_time_left(seconds: float) -> str:
     return f"about {max(1, round(seconds))} s left" if seconds < 90 else f"about {round(seconds / 60)} min left"
 
 
-def format_size(size_bytes: int) -> str:
-    """Returns "172 KB", with decimal units as file managers show them."""
+def format_size(size_bytes: int | None) -> str:
+    """Returns "172 KB", with decimal units as file managers show them; "" for None."""
+    if size_bytes is None:
+        return ""
     if size_bytes < _KB:
         return f"{size_bytes} bytes"
     value = size_bytes / _KB
@@ -226,6 +230,11 @@ def format_billed(snapshot: Snapshot) -> str:
     return f"billed: {format_usd(snapshot.cost_usd) if snapshot.cost_usd and not snapshot.is_free else 'nothing'}"
 
 
+def describe_billed(snapshot: Snapshot) -> str:
+    """Returns what was billed for a run; "" where nothing is known, and for a free service."""
+    return "" if snapshot.is_free or snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
+
+
 def describe_cost(snapshot: Snapshot) -> str:
     """Returns what the run costs: "$0.038", "about $0.04 if it succeeds", "not known yet", "billed: nothing"."""
     if snapshot.is_free:
@@ -257,11 +266,10 @@ def format_progress(snapshot: Snapshot) -> str:
     parts = [format_status(snapshot)]
     if snapshot.step is not None and snapshot.steps is not None:
         parts.append(f"step {snapshot.step} of {snapshot.steps}")
-    if snapshot.elapsed_s is not None:
-        parts.append(format_duration(snapshot.elapsed_s))
+    parts.append(format_duration(snapshot.elapsed_s))
     if snapshot.remaining_s is not None and (snapshot.step or 0) > 1:
         parts.append(format_time_left(snapshot.remaining_s))
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def format_bar(snapshot: Snapshot, stream: TextIO) -> str:

@@ -83,6 +83,11 @@ def url(path: str) -> str:
     return quote(_LEADING.sub("", path), safe="/", errors="replace")
 
 
+def file_link(path: str) -> Html:
+    """Returns a link to a file by its path relative to the notebook."""
+    return h("a", path, href=url(path), title="Open the file", style="text-decoration:underline")
+
+
 def muted(*children: Child) -> Html:
     """Returns secondary text."""
     return h("span", *children, style=MUTED)

@@ -67,11 +67,11 @@ def describe_request(prepared: Prepared) -> dict[str, Any]:
     return {**request, "content_type": "multipart/form-data", "fields": fields, "files": files}
 
 
-def format_estimate(estimate: Estimate, free: str = "") -> str:
+def format_estimate(estimate: Estimate | None, free: str = "") -> str:
     """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "price not listed", or what is free."""
     if free:
         return free
-    if not estimate.known:
+    if estimate is None or not estimate.known:
         return "price not listed"
     if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
         return f"{format_usd(estimate.low_usd)} to {format_usd(estimate.high_usd)}"
@@ -107,15 +107,12 @@ def preview_rerun(manager: Manager, replay: Replay) -> Output:
     """Returns what making a run again would send and cost, what has changed since, and what is missing."""
     source, prepared = replay.source, replay.prepared
     rows = [("Run", f"{source.run_id}, {source.model}"), ("Service", manager.service_name)]
-    body = None
-    if prepared is not None:
-        rows.append(("Request", describe_request(prepared)["endpoint"]))
-        rows.append(("Price", explain_estimate(manager.prices.estimate(prepared), manager.choice.free_label)))
-        body = _body_of(prepared)
-    title = f"Dry run, rerun of {source.short_id}"
     if prepared is None:
         title = f"Run {source.short_id} cannot be made again as it was"
-    return unsent_output(title, rows, body, notes=replay.lines)
+        return unsent_output(title, rows, None, notes=replay.lines)
+    rows.append(("Request", describe_request(prepared)["endpoint"]))
+    rows.append(("Price", explain_estimate(manager.prices.estimate(prepared), manager.choice.free_label)))
+    return unsent_output(f"Dry run, rerun of {source.short_id}", rows, _body_of(prepared), notes=replay.lines)
 
 
 def _body_of(prepared: Prepared) -> Any:
@@ -132,29 +129,16 @@ def unsent_output(title: str, rows: Iterable[tuple[str, str]], body: Any, *, not
         body: What would be sent, as text or JSON data; None when it cannot be made.
         notes: What has changed, what is missing, what is worth knowing.
     """
-    text = (
-        "" if body is None else body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=1)
-    )
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=1)
     return card(
         heading(title, _NOTHING, status=SLOT, text=f"{title[:1].lower()}{title[1:]}. {_NOTHING}"),
         facts(rows),
         paragraphs(notes, label="note: "),
-        listing(text, _LONGEST_BODY),
+        listing(text if body is not None else "", _LONGEST_BODY),
     )
 
 
 # Models --------------------------------------------------------------------------------------
-
-
-def format_default_price(pricing: Pricing | None, schema: ModelSchema | None, free: str) -> str:
-    """Returns what a run with a model's default settings costs; only the price list is used without a schema.
-
-    `free` is the label of a free service, else "".
-    """
-    if free:
-        return free
-    price = estimate_default(pricing, schema)
-    return "price not listed" if price is None else format_estimate(price)
 
 
 def estimate_default(pricing: Pricing | None, schema: ModelSchema | None = None) -> Estimate | None:
@@ -170,7 +154,7 @@ def models_output(models: Sequence[ModelCard], query: str, service: str, free: s
     """Returns the list of models; `free` is the label of a free service, else ""."""
     if query and not models:
         return compose(heading(f"No models match “{query}”"), next_steps(("%wiro models", "for all")))
-    prices = [model.notice or format_default_price(model.price, None, free) for model in models]
+    prices = [model.notice or format_estimate(estimate_default(model.price), free) for model in models]
     head = format_count(len(models), "model") + (f" for “{query}”" if query else "")
     rows: list[list[Child]] = [
         [
@@ -240,10 +224,9 @@ def _default(parameter: Parameter) -> str:
 
 def _input_texts(parameter: Parameter) -> tuple[str, str, str]:
     choices = ", ".join(option.label or option.value for option in parameter.options[:_OPTIONS_SHOWN])
-    about = (
-        f"{parameter.type}, {'required' if parameter.required else 'default ' + (_default(parameter) or 'empty')}"
-    )
-    return parameter.id, shorten(about, _LONGEST_DEFAULT), "; ".join(filter(None, (_limits(parameter), choices)))
+    default = "required" if parameter.required else f"default {_default(parameter) or 'empty'}"
+    about = shorten(f"{parameter.type}, {default}", _LONGEST_DEFAULT)
+    return parameter.id, about, "; ".join(filter(None, (_limits(parameter), choices)))
 
 
 def _rules(parameter: Parameter) -> Child:
@@ -271,15 +254,12 @@ def form_output(schema: ModelSchema, cell: str) -> Output:
     """
     again = f"%wiro form {schema.slug}"
     start = cell if "\n" in cell else f"%%wiro {schema.slug}\nthe prompt"
-    html = h(
-        "div",
-        (muted("Form of"), " ", code(schema.slug), ". Open it again: ", command(again)),
-        details("The same in a cell, where forms cannot be shown", pre(start)),
-    )
+    head = (muted("Form of"), " ", code(schema.slug), ". Open it again: ", command(again))
+    body = details("The same in a cell, where forms cannot be shown", pre(start))
     lines = [f"wiro: form of {schema.slug}", "  where this front end shows no form, a cell does the same:"]
     lines += [f"    {text}" for text in start.split("\n")]
     lines += [f"  inputs: %wiro info {schema.slug}", f"  next: {again}"]
-    return compose(Block(html, tuple(lines)))
+    return compose(Block(h("div", head, body), tuple(lines)))
 
 
 def task_categories(categories: Iterable[str]) -> list[str]:
@@ -301,8 +281,9 @@ def value_label(parameter: Parameter, value: object) -> str:
 
 def option_labels(snapshot: Snapshot, schema: ModelSchema | None) -> dict[str, str]:
     """Returns the labels of chosen values where they differ from the value that was sent."""
-    given = snapshot.parameters if schema is not None else {}
-    known = {item.id: item for item in schema.parameters} if schema is not None else {}
-    chosen = {name: value for name, value in given.items() if name in known and isinstance(value, str)}
-    labels = {name: value_label(known[name], value) for name, value in chosen.items()}
-    return {name: label for name, label in labels.items() if label != chosen[name]}
+    given = snapshot.parameters
+    chosen = (
+        [item for item in schema.parameters if isinstance(given.get(item.id), str)] if schema is not None else []
+    )
+    labels = {item.id: value_label(item, given[item.id]) for item in chosen}
+    return {name: label for name, label in labels.items() if label != given[name]}

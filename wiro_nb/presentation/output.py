@@ -90,6 +90,9 @@ class Block:
     lines: tuple[str, ...] = ()
 
 
+NOTHING = Block(Html(""))
+
+
 def compose(*blocks: Block, style: str = PAGE) -> Output:
     """Returns an output made of blocks; `style` is that of its frame: `PAGE`, `WIDE` or `CARD`."""
     text = "\n".join(text for block in blocks for text in block.lines)
@@ -140,7 +143,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> Block:
 def listing(text: str, longest: int) -> Block:
     """Returns text with its line breaks, cut to a length."""
     shown = text if len(text) <= longest else f"{text[:longest]}\n…"
-    return Block(pre(shown), tuple(f"  {row}" for row in shown.split("\n"))) if text else Block(Html(""))
+    return Block(pre(shown), tuple(f"  {row}" for row in shown.split("\n"))) if text else NOTHING
 
 
 def next_steps(*steps: tuple[str, str]) -> Block:

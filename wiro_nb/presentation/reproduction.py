@@ -10,7 +10,7 @@ from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.formatting import DONE, FAILED, LOST, format_count, shorten, status_of
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
-from wiro_nb.presentation.output import Block, Displayable, Output, card, heading, paragraphs, status_dot
+from wiro_nb.presentation.output import NOTHING, Block, Displayable, Output, card, heading, paragraphs, status_dot
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary
 from wiro_nb.reproduce.compare import Comparison, Difference
 from wiro_nb.reproduce.verify import Finding
@@ -148,7 +148,7 @@ def made_by_block(record: Mapping[str, Any]) -> Block:
     """Returns how a run's outputs were made, if a local service reports it; else nothing."""
     maker, notes = made_by_summary(record), made_by_notes(record)
     if not maker:
-        return Block(Html(""))
+        return NOTHING
     rows = [(name, value) for name, value in made_by_facts(record).items() if not name.startswith("notes")]
     html = join([*(line(note) for note in notes), details(f"Made by {maker}", name_table(rows))])
     return Block(html, (f"  made by {maker}", *(f"  note: {note}" for note in notes)))

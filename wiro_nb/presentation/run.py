@@ -10,13 +10,11 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.formatting import (
     LOST,
-    Status,
     describe_cost,
     format_billed,
     format_count,
@@ -40,6 +38,7 @@ from wiro_nb.presentation.html import (
     code,
     command,
     details,
+    file_link,
     h,
     line,
     muted,
@@ -47,7 +46,7 @@ from wiro_nb.presentation.html import (
     pre,
     url,
 )
-from wiro_nb.presentation.output import Output, status_dot
+from wiro_nb.presentation.output import NOTHING, Block, Output, heading
 
 LONGEST_TITLE = 280
 LONGEST_VALUE = 2000
@@ -65,43 +64,27 @@ _NOT_IN_TEXT = ("File size", "sha256")
 
 def run_facts(snapshot: Snapshot) -> dict[str, str]:
     """Returns what is known of a run and its first clip, by label: seed, size, frames, cost and so on."""
-    outputs = snapshot.outputs
-    clip = next((output for output in outputs if output.width and output.height), None)
+    outputs, expected, parent = snapshot.outputs, snapshot.estimated_usd, snapshot.parent or {}
+    clip = next((output for output in outputs if output.width and output.height), RunOutput("", ""))
     length = next((output.duration_s for output in outputs if output.duration_s), None)
-    first = outputs[0] if outputs else None
-    seed = (snapshot.seed or {}).get("value")
+    seed, frame = (snapshot.seed or {}).get("value"), parent.get("frame")
+    place = "its last frame" if frame == -1 else f"frame {frame}"
+    is_billed = snapshot.cost_usd is not None and not snapshot.is_free
     found = {
         "Seed": str(seed) if seed is not None else "",
-        "Size": f"{clip.width} × {clip.height}" if clip else "",
-        "Continues": _continues(snapshot.parent),
-        "Frames": str(clip.frames) if clip and (clip.frames or 0) > 1 else "",
-        "Rate": f"{format_number(clip.fps)} fps" if clip and clip.fps else "",
+        "Size": f"{clip.width} × {clip.height}" if clip.width else "",
+        "Continues": f"{short_id(str(parent['run_id']))} at {place}" if isinstance(frame, int) else "",
+        "Frames": str(clip.frames) if (clip.frames or 0) > 1 else "",
+        "Rate": f"{format_number(clip.fps)} fps" if clip.fps else "",
         "Length": f"{length:.1f} s" if length else "",
-        "Elapsed": format_duration(snapshot.elapsed_s)
-        if snapshot.elapsed_s is not None and snapshot.state.is_final
-        else "",
+        "Elapsed": format_duration(snapshot.elapsed_s if snapshot.state.is_final else None),
         "Cost": describe_cost(snapshot),
-        "Forecast": _forecast(snapshot),
-        "File size": format_size(first.size_bytes) if first and first.size_bytes is not None else "",
+        "Forecast": format_forecast(expected) if is_billed and expected is not None else "",
+        "File size": format_size(outputs[0].size_bytes) if outputs else "",
         "Credentials": next((output.credentials for output in outputs if output.credentials), ""),
         "sha256": next((output.sha256[:8] for output in outputs if output.sha256), ""),
     }
     return {label: value for label, value in found.items() if value}
-
-
-def _continues(parent: Mapping[str, Any] | None) -> str:
-    """Returns which run and frame a run continues from."""
-    frame = (parent or {}).get("frame")
-    if not parent or not isinstance(frame, int):
-        return ""
-    return f"{short_id(str(parent['run_id']))} at {'its last frame' if frame == -1 else f'frame {frame}'}"
-
-
-def _forecast(snapshot: Snapshot) -> str:
-    """Returns what a billed run had been expected to cost."""
-    if snapshot.is_free or snapshot.cost_usd is None or snapshot.estimated_usd is None:
-        return ""
-    return format_forecast(snapshot.estimated_usd)
 
 
 def run_settings(snapshot: Snapshot) -> dict[str, str]:
@@ -128,27 +111,22 @@ class Note:
 
 def run_notes(snapshot: Snapshot) -> list[Note]:
     """Returns notes about how a run ended or may have ended, and what to do about it."""
-    if snapshot.state is RunState.FAILED:
-        code = snapshot.exit_code
-        notes = [Note(snapshot.message or "The service gave no reason.")]
-        if code not in (None, "", "0") and f"exit code {code}" not in snapshot.message:
-            notes.append(Note(text=f"The model ended with exit code {code}."))
-        return notes
-    if snapshot.state is RunState.CANCELLED:
-        after = "Stopped before it was sent."
-        if snapshot.elapsed_s is not None:
-            after = f"Stopped after {format_duration(snapshot.elapsed_s)}."
-        return [Note(text=after)]
-    if snapshot.state is RunState.UNCERTAIN:
-        return [
-            Note(
-                snapshot.message or "Whether the service took the request is not known yet.",
-                "It is never sent a second time by itself; it is billed once if it exists and succeeds.",
-            ),
-            Note(text="If its task is at the service:", command="%wiro attach TASK"),
-            Note(text="If it is not:", command=f"%wiro forget {snapshot.short_id}"),
-        ]
-    return [Note(text=snapshot.message)] if snapshot.message else []
+    message, code, elapsed = snapshot.message, snapshot.exit_code, format_duration(snapshot.elapsed_s)
+    match snapshot.state:
+        case RunState.FAILED:
+            is_news = code not in (None, "", "0") and f"exit code {code}" not in message
+            ended = [Note(text=f"The model ended with exit code {code}.")] if is_news else []
+            return [Note(message or "The service gave no reason."), *ended]
+        case RunState.CANCELLED:
+            return [Note(text=f"Stopped after {elapsed}." if elapsed else "Stopped before it was sent.")]
+        case RunState.UNCERTAIN:
+            once = "It is never sent a second time by itself; it is billed once if it exists and succeeds."
+            return [
+                Note(message or "Whether the service took the request is not known yet.", once),
+                Note(text="If its task is at the service:", command="%wiro attach TASK"),
+                Note(text="If it is not:", command=f"%wiro forget {snapshot.short_id}"),
+            ]
+    return [Note(text=message)] if message else []
 
 
 def next_command(snapshot: Snapshot) -> str:
@@ -170,21 +148,21 @@ def jpeg_uri(picture: bytes | None) -> str:
 
 def run_text(snapshot: Snapshot, notice: str = "") -> str:
     """Returns the run in plain text, for terminals and for viewers without HTML."""
-    lines = [f"wiro: {notice}"] if notice else []
-    when = snapshot.finished_at or snapshot.submitted_at or snapshot.created
-    at = f", {format_datetime(when)}" if when else ""
+    at = format_datetime(snapshot.finished_at or snapshot.submitted_at or snapshot.created)
     state = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
-    lines.append(f"wiro: {state.lower()}  {snapshot.model}, run {snapshot.short_id}{at}")
-    if snapshot.prompt:
-        lines.append(f"  {shorten(' '.join(snapshot.prompt.split()), LONGEST_TITLE)}")
-    if snapshot.message and snapshot.state not in (RunState.SUCCEEDED, RunState.CANCELLED):
-        lines.append(f"  {snapshot.message}")
-    known = (
-        f"{label.lower()} {value}" for label, value in run_facts(snapshot).items() if label not in _NOT_IN_TEXT
+    has_reason = snapshot.state not in (RunState.SUCCEEDED, RunState.CANCELLED)
+    facts = run_facts(snapshot).items()
+    return "\n".join(
+        [
+            *([f"wiro: {notice}"] if notice else []),
+            f"wiro: {state.lower()}  {snapshot.model}, run {snapshot.short_id}, {at}",
+            *([f"  {shorten(' '.join(snapshot.prompt.split()), LONGEST_TITLE)}"] if snapshot.prompt else []),
+            *([f"  {snapshot.message}"] if has_reason and snapshot.message else []),
+            f"  {', '.join(f'{label.lower()} {value}' for label, value in facts if label not in _NOT_IN_TEXT)}",
+            *(f"  {_output_text(output)}" for output in snapshot.outputs),
+            f"  next: {next_command(snapshot)}",
+        ]
     )
-    lines.append(f"  {', '.join(known)}")
-    lines += [f"  {_output_text(output)}" for output in snapshot.outputs]
-    return "\n".join([*lines, f"  next: {next_command(snapshot)}"])
 
 
 def _output_text(output: RunOutput) -> str:
@@ -192,7 +170,7 @@ def _output_text(output: RunOutput) -> str:
         return shorten(raw_text(output.content), LONGEST_VALUE).replace("\n", "\n  ")
     if not output.path:
         return f"{output.name or 'file'}: {output.problem or 'not downloaded yet'}"
-    return output.path + (f"  {format_size(output.size_bytes)}" if output.size_bytes is not None else "")
+    return f"{output.path}  {format_size(output.size_bytes)}".rstrip()
 
 
 # Static output ---------------------------------------------------------------------------------
@@ -203,7 +181,7 @@ def run_output(
     posters: Mapping[str, bytes] | None = None,
     notice: str = "",
     labels: Mapping[str, str] | None = None,
-    more: Child = "",
+    more: Block = NOTHING,
 ) -> Output:
     """Returns the static output that shows a run as it is now.
 
@@ -212,20 +190,20 @@ def run_output(
         posters: JPEG bytes by the `poster_path` of an output; missing ones are left out.
         notice: One sentence above everything, such as why nothing was paid this time.
         labels: What people call a chosen value, by parameter; see `models.option_labels`.
-        more: Stands below the settings of a finished run.
+        more: Stands below the settings of a finished run, and at the end of the text.
     """
-    pictures = _posters_within_limit(snapshot, posters or {})
-    jpeg = ""
+    pictures: dict[str, str] = {}
     match snapshot.state:
         case RunState.SUCCEEDED:
-            shown: Child = _done(snapshot, pictures, labels or {}, more)
-            jpeg = next(iter(pictures.values()), "")
+            pictures = _posters_within_limit(snapshot, posters or {})
+            shown: Child = _done(snapshot, pictures, labels or {}, more.html)
         case RunState.FAILED | RunState.CANCELLED | RunState.UNCERTAIN:
             shown = _without_result(snapshot)
         case _:
             shown = _unfinished(snapshot)
     lead = line(notice, style="margin:0 0 6px 0") if notice else ""
-    return Output(h("div", lead, shown, style=CARD), run_text(snapshot, notice), jpeg)
+    text = "\n".join((run_text(snapshot, notice), *more.lines))
+    return Output(h("div", lead, shown, style=CARD), text, next(iter(pictures.values()), ""))
 
 
 def _posters_within_limit(snapshot: Snapshot, posters: Mapping[str, bytes]) -> dict[str, str]:
@@ -241,18 +219,16 @@ def _posters_within_limit(snapshot: Snapshot, posters: Mapping[str, bytes]) -> d
     return chosen
 
 
-def _head(snapshot: Snapshot, tail: str = "", *, status: Status | None = None, title: str = "") -> Html:
-    status = status or status_of(snapshot)
-    about = muted(f"{snapshot.model}, run {snapshot.short_id}{tail}")
-    return h("div", status_dot(status), h("b", title or status.label), " ", about)
+def _head(snapshot: Snapshot, tail: str) -> Html:
+    status = status_of(snapshot)
+    return heading(status.label, f"{snapshot.model}, run {snapshot.short_id}{tail}", status=status).html
 
 
 def _done(snapshot: Snapshot, pictures: Mapping[str, str], labels: Mapping[str, str], more: Child) -> Child:
-    when = snapshot.finished_at or snapshot.created
     title = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 10px 0;white-space:pre-wrap"
     again = "Get the file again, at no cost: " if "download" in next_command(snapshot) else "Run it again: "
     right = (
-        _head(snapshot, f", {format_datetime(when)}" if when else ""),
+        _head(snapshot, f", {format_datetime(snapshot.finished_at or snapshot.created)}"),
         h("div", shorten(snapshot.prompt, LONGEST_TITLE), style=title) if snapshot.prompt else "",
         _fact_grid(snapshot),
         (_file_line(output) for output in snapshot.outputs if output.content is None),
@@ -280,10 +256,9 @@ def _fact_grid(snapshot: Snapshot) -> Html:
 def _file_line(output: RunOutput) -> Html:
     if output.path is None:
         return line(f"File {output.name or 'of this run'}: {output.problem or 'not downloaded yet'}")
-    link = h("a", output.path, href=url(output.path), title="Open the file", style="text-decoration:underline")
     size = (" ", muted(format_size(output.size_bytes))) if output.size_bytes is not None else ""
     problem = f" {output.problem}" if output.problem else ""
-    return line("File ", link, size, problem, style="margin:10px 0 0 0")
+    return line("File ", file_link(output.path), size, problem, style="margin:10px 0 0 0")
 
 
 def _settings(snapshot: Snapshot, labels: Mapping[str, str]) -> Child:
@@ -297,15 +272,11 @@ def _settings(snapshot: Snapshot, labels: Mapping[str, str]) -> Child:
 
 
 def _gallery(snapshot: Snapshot, pictures: Mapping[str, str]) -> Child:
-    views = [
-        view
+    shown = (
+        media(output, shorten(snapshot.prompt or output.name, 120), pictures.get(output.poster_path or "", ""))
         for output in snapshot.outputs
-        if (
-            view := media(
-                output, shorten(snapshot.prompt or output.name, 120), pictures.get(output.poster_path or "", "")
-            )
-        )
-    ]
+    )
+    views = [view for view in shown if view is not None]
     if len(views) == 1:
         widest = _widest_px(snapshot)
         return h("div", views, style=f"flex:1 1 {min(300, widest)}px;max-width:{widest}px;min-width:0")
@@ -316,10 +287,8 @@ def _gallery(snapshot: Snapshot, pictures: Mapping[str, str]) -> Child:
 
 def _widest_px(snapshot: Snapshot) -> int:
     """Returns how wide a single clip may be, so that a square or upright one does not fill the screen."""
-    for output in snapshot.outputs:
-        if output.width and output.height:
-            return max(180, min(_WIDEST_PX, round(_HIGHEST_PX * output.width / output.height)))
-    return _WIDEST_PX
+    ratios = (output.width / output.height for output in snapshot.outputs if output.width and output.height)
+    return max(180, min(_WIDEST_PX, round(_HIGHEST_PX * next(ratios, _WIDEST_PX))))
 
 
 def media(output: RunOutput, title: str, poster: str = "") -> Html | None:
@@ -372,13 +341,14 @@ def _without_result(snapshot: Snapshot) -> Child:
     }.get(snapshot.state, ("Look again: ", f"%wiro show {snapshot.short_id}"))
     log = "\n".join(shorten(text, LONGEST_LOG_LINE) for text in snapshot.log_tail[-LOG_LINES:])
     count = format_count(max(snapshot.log_count, len(snapshot.log_tail)), "line")
-    after = f", {format_duration(snapshot.elapsed_s)}" if is_failed and snapshot.elapsed_s is not None else ""
+    after = format_duration(snapshot.elapsed_s) if is_failed else ""
+    notes = (
+        line(f"{note.strong} {note.text} ".lstrip(), command(note.command) if note.command else "")
+        for note in run_notes(snapshot)
+    )
     return (
-        _head(snapshot, after),
-        [
-            line(f"{note.strong} {note.text} ".lstrip(), command(note.command) if note.command else "")
-            for note in run_notes(snapshot)
-        ],
+        _head(snapshot, f", {after}" if after else ""),
+        notes,
         line(h("b", f"{billed[0].upper()}{billed[1:]}.")) if snapshot.state.is_final else "",
         line(step, command(typed), style="margin:2px 0 0 0"),
         details(f"Log ({count})", pre(log)) if is_failed and log else "",
@@ -387,10 +357,10 @@ def _without_result(snapshot: Snapshot) -> Child:
 
 def _unfinished(snapshot: Snapshot) -> Child:
     at = f" at {snapshot.percent:.0f}%" if snapshot.percent is not None else ""
-    seen = f", last seen {status_of(snapshot).label.lower()}{at}"
+    about = f"{snapshot.model}, run {snapshot.short_id}, last seen {status_of(snapshot).label.lower()}{at}"
     where = format_place(snapshot.service, "on Wiro")
     show = command(f"%wiro show {snapshot.short_id}")
     return (
-        _head(snapshot, seen, status=LOST, title="Not finished when this notebook was saved"),
+        heading("Not finished when this notebook was saved", about, status=LOST).html,
         line(f"It may have finished {where} since. ", show, " picks it up at no extra cost."),
     )

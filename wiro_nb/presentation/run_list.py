@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
@@ -30,7 +31,6 @@ from wiro_nb.presentation.output import (
     Output,
     compose,
     heading,
-    message,
     next_steps,
     status_dot,
     text_table,
@@ -108,11 +108,11 @@ def describe_filters(**chosen: object) -> str:
 
 
 class RunList(Displayable, list["Run"]):
-    """Runs, newest first, that show as a table.
+    """Runs that show as a table, or as a sentence about them.
 
     Args:
         runs: The runs.
-        render: Returns the table of their present snapshots; called when it is shown.
+        render: Returns what is shown of their present snapshots; called when it is shown.
     """
 
     def __init__(self, runs: Iterable[Run], render: Callable[[list[Snapshot]], Output]) -> None:
@@ -120,25 +120,8 @@ class RunList(Displayable, list["Run"]):
         self._render = render
 
     def output(self) -> Output:
-        """Returns the table, with the runs as they are now."""
+        """Returns what is shown, with the runs as they are now."""
         return self._render([run.snapshot for run in self])
-
-
-class RunMessage(Displayable, list["Run"]):
-    """Runs that an action concerned; they show as one sentence.
-
-    Args:
-        runs: The runs.
-        text: The sentence.
-    """
-
-    def __init__(self, runs: Iterable[Run], text: str) -> None:
-        super().__init__(runs)
-        self.text = text
-
-    def output(self) -> Output:
-        """Returns the sentence."""
-        return message(self.text)
 
 
 def runs_output(
@@ -210,23 +193,18 @@ def _row(snapshot: Snapshot, settings: str, pictures: bool, remark: str) -> list
     if poster and pictures and FILE_GONE.format(snapshot.short_id) not in remark:
         alt = f"Clip of run {snapshot.short_id}"
         picture = h("img", src=url(poster), alt=alt, width=64, height=37, style=f"{frame};max-width:none;margin:0")
-    elapsed = format_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else ""
-    dot, below, when = status_dot(status_of(snapshot)), h("br"), format_run_time(snapshot)
+    small, below = partial(h, "span", style=SMALL), h("br")
+    when = h("span", format_run_time(snapshot), style=f"margin-left:15px;{SMALL}")
     return [
         h("code", snapshot.short_id, style="background:transparent;padding:0"),
         picture,
-        (
-            dot,
-            format_status(snapshot),
-            below,
-            h("span", when, style=f"margin-left:15px;{SMALL}"),
-        ),
+        (status_dot(status_of(snapshot)), format_status(snapshot), below, when),
         (
             (shorten(snapshot.prompt, _LONGEST_PROMPT), below) if snapshot.prompt else "",
-            h("span", ", ".join(filter(None, (snapshot.model, settings))), style=SMALL),
-            (below, h("span", remark, style=SMALL)) if remark else "",
+            small(", ".join(filter(None, (snapshot.model, settings)))),
+            (below, small(remark)) if remark else "",
         ),
-        (format_run_cost(snapshot), below, h("span", elapsed, style=SMALL)),
+        (format_run_cost(snapshot), below, small(format_duration(snapshot.elapsed_s))),
         h("code", f"%wiro show {snapshot.short_id}", style="font-size:12px;white-space:normal"),
     ]
 
@@ -239,8 +217,7 @@ def _text_row(snapshot: Snapshot, settings: str) -> tuple[str, ...]:
 
 def format_run_time(snapshot: Snapshot) -> str:
     """Returns when a run ended; "now" until then."""
-    moment = snapshot.finished_at or snapshot.created
-    return format_when(moment) if snapshot.state.is_final and moment is not None else "now"
+    return format_when(snapshot.finished_at or snapshot.created) if snapshot.state.is_final else "now"
 
 
 def format_run_cost(snapshot: Snapshot) -> str:
@@ -273,12 +250,10 @@ def key_settings(snapshot: Snapshot, schema: ModelSchema | None = None) -> str:
 
 def _distinctive_first(given: Mapping[str, object], schema: ModelSchema | None) -> list[tuple[str, str]]:
     """Returns settings as people read them; those that are not the model's default come first."""
-    if schema is None:
-        return [(name, str(value)) for name, value in given.items()]
-    known = [item for item in schema.parameters if item.id in given]
+    known = [item for item in (schema.parameters if schema is not None else ()) if item.id in given]
     known.sort(key=lambda item: _same(given[item.id], item.default))
-    unknown = [(name, str(value)) for name, value in given.items() if schema.get(name) is None]
-    return [(item.id, value_label(item, given[item.id])) for item in known] + unknown
+    labels = {item.id: value_label(item, given[item.id]) for item in known}
+    return [*labels.items(), *((name, str(value)) for name, value in given.items() if name not in labels)]
 
 
 def _same(value: object, default: str | tuple[str, ...] | None) -> bool:

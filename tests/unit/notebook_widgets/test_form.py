@@ -13,7 +13,7 @@ import traitlets
 
 from wiro_nb.errors import BudgetExceeded, UnknownModel
 from wiro_nb.notebook.account import set_budget
-from wiro_nb.notebook.form.controller import FormController, without_required
+from wiro_nb.notebook.form.controller import NotebookForm, without_required
 from wiro_nb.notebook.form.fields import given_values
 from wiro_nb.notebook.form.form import ModelForm
 from wiro_nb.notebook.magic.parser import parse_line
@@ -203,18 +203,18 @@ def test_a_reached_budget_refuses_the_run_until_it_is_raised(monkeypatch: pytest
     manager.budget.return_value, manager.spent.return_value = Decimal("1.98"), Decimal("1.98")
     manager.prepare.side_effect = manager.prices.estimate.side_effect = UnknownModel("asked")
     monkeypatch.setattr(session, "manager", lambda: manager)
-    controller = FormController(schema, ExecutionContext("plain"), {"prompt": "fog"})
+    form = NotebookForm(schema, ExecutionContext("plain"), {"prompt": "fog"})
     with pytest.raises(BudgetExceeded, match=r"spent \$1\.98"):
-        controller.form.run()
-    assert "%wiro budget" in controller.form.budget["hint"]
+        form.run()
+    assert "%wiro budget" in form.budget["hint"]
     manager.prepare.assert_not_called()
     manager.budget.return_value = manager.ledger.get_budget.return_value = Decimal(5)
     manager.settings.budget_usd = None
     set_budget(5)
-    assert not controller.form.budget["reached"], "the open form offers Run again"
+    assert not form.budget["reached"], "the open form offers Run again"
     with pytest.raises(UnknownModel):
-        controller.form.run()
-    controller.close()
+        form.run()
+    form.close()
 
 
 def test_the_price_follows_the_values_and_is_never_an_error() -> None:

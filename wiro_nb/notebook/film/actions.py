@@ -15,7 +15,7 @@ from wiro_nb.films.extend import read_shots
 from wiro_nb.films.film_file import FilmTarget, find_parts, join_parts
 from wiro_nb.films.plan import FilmPlan, plan_film, plan_rebuild
 from wiro_nb.notebook.display import finish
-from wiro_nb.notebook.film.joined import FilmFile, JoinProgress, make_posters
+from wiro_nb.notebook.film.rendering import FilmFile, JoinProgress
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
 from wiro_nb.notebook.session import current_context, session, source_text
@@ -151,7 +151,7 @@ def join(
     parts = find_parts(session.manager(choose=False), named, context.notebook)
     progress = JoinProgress()
     joined = join_parts(parts, make_target(out, crossfade_s, audio), on_progress=progress)
-    return progress.finish(FilmFile(joined, make_posters([part.path for part in parts])))
+    return progress.finish(FilmFile(joined, [part.path for part in parts]))
 
 
 def _path_in(folder: Path, given: str | Path) -> Path:

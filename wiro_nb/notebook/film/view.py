@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
 from wiro_nb.films import Film
 from wiro_nb.films.extend import Shot, with_changes
 from wiro_nb.films.plan import plan_film
-from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.film.joined import make_strip_thumb, read_film_poster
+from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb, read_film_poster
 from wiro_nb.notebook.live import LiveView, presenter
 from wiro_nb.notebook.magic.parser import quote_name, quote_word
 from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.film import ShotTile, film_output
 from wiro_nb.presentation.formatting import (
     DONE,
     FAILED,
     RUNNING,
     SLOT,
     Status,
+    describe_billed,
     format_progress,
     format_usd,
     status_of,
@@ -88,7 +87,7 @@ class FilmView(LiveView[Film]):
         return film_output(
             title,
             about,
-            self._tiles(self._snapshots()),
+            self._tiles(),
             status=status,
             film=joined.output if joined is not None else None,
             poster=read_film_poster(joined.path) if joined is not None else None,
@@ -108,49 +107,35 @@ class FilmView(LiveView[Film]):
         spent = film.plan.free_label or f"spent {format_usd(film.cost_usd)}"
         return status, title, f"{film.target.path.name}, {spent}"
 
-    def _snapshots(self) -> list[Snapshot | None]:
-        """Returns the run of each shot as it is now; None where none was sent."""
-        runs = [self.handle.run(shot.name) for shot in self.handle.shots]
-        return [None if run is None else rebase_outputs(run, self.context.folder) for run in runs]
-
-    def _tiles(self, snapshots: Sequence[Snapshot | None]) -> list[ShotTile]:
-        joined, shots = self.handle.joined, self.handle.shots
+    def _tiles(self) -> list[ShotTile]:
+        joined, count = self.handle.joined, len(self.handle.shots)
         starts = [part["start_s"] for part in joined.parts] if joined is not None else []
-        if len(starts) != len(shots):
-            starts = [None] * len(shots)
         return [
-            self._tile(place, snapshot, start)
-            for place, (snapshot, start) in enumerate(zip(snapshots, starts, strict=True))
+            self._tile(place, start)
+            for place, start in enumerate(starts if len(starts) == count else [None] * count)
         ]
 
-    def _tile(self, place: int, snapshot: Snapshot | None, start_s: float | None) -> ShotTile:
-        shot = self.handle.shots[place]
-        facts, path, poster = [f"from {shot.source}" if shot.source else ""], "", None
-        if snapshot is not None:
-            status, run = status_of(snapshot), self.handle.run(shot.name)
-            word = status.label if snapshot.state.is_final else format_progress(snapshot)
-            facts += [f"run {snapshot.short_id}", self._cost(snapshot)]
-            path = str(clip_data(snapshot)["path"])
-            poster = read_poster(run) if run is not None and is_settled(run) else None
-        elif word := self.handle.problem(place):
-            status = FAILED
-        else:
-            status, word, facts = SLOT, f"Waits for {shot.source}" if shot.source else "Not sent", []
-        return ShotTile(
-            shot.name,
-            status,
-            word,
-            prompt=str(shot.values.get("prompt") or ""),
-            about=", ".join(filter(None, facts)),
-            path=path,
-            start_s=start_s,
-            poster=make_strip_thumb(poster) if poster is not None else None,
-        )
-
-    def _cost(self, snapshot: Snapshot | None) -> str:
-        if snapshot is None or self.handle.plan.free_label or snapshot.cost_usd is None:
-            return ""
-        return format_usd(snapshot.cost_usd)
+    def _tile(self, place: int, start_s: float | None) -> ShotTile:
+        shot, run = self.handle.shots[place], self.handle.run(self.handle.shots[place].name)
+        tile = ShotTile(shot.name, SLOT, "", prompt=str(shot.values.get("prompt") or ""), start_s=start_s)
+        source = f"from {shot.source}" if shot.source else ""
+        if run is not None:
+            snapshot = rebase_outputs(run, self.context.folder)
+            status, cost = status_of(snapshot), describe_billed(snapshot)
+            return replace(
+                tile,
+                status=status,
+                word=status.label if snapshot.state.is_final else format_progress(snapshot),
+                about=", ".join(filter(None, (source, f"run {snapshot.short_id}", cost))),
+                path=str(clip_data(snapshot)["path"]),
+                poster=make_strip_thumb(read_poster(run)) if is_settled(run) else None,
+                source=shot.source,
+                cost=cost,
+                percent=snapshot.percent if status.kind == "running" else None,
+            )
+        if problem := self.handle.problem(place):
+            return replace(tile, status=FAILED, word=problem, about=source, source=shot.source)
+        return replace(tile, word=f"Waits for {shot.source}" if shot.source else "Not sent")
 
     # The live form -----------------------------------------------------------------------------
 
@@ -182,36 +167,20 @@ class FilmView(LiveView[Film]):
     def _data(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Returns what the strip shows, and the pictures of the shots by position."""
         status, title, about = self._head()
-        film, joined, snapshots = self.handle, self.handle.joined, self._snapshots()
-        tiles = self._tiles(snapshots)
-        shots = [
-            {
-                "name": tile.name,
-                "prompt": tile.prompt,
-                "source": "" if tile.status is SLOT else shot.source,
-                "icon": tile.status.icon,
-                "variant": tile.status.variant,
-                "word": tile.word,
-                "percent": snapshot.percent if snapshot and tile.status.kind == "running" else None,
-                "path": tile.path,
-                "start": tile.start_s,
-                "cost": self._cost(snapshot),
-            }
-            for shot, tile, snapshot in zip(film.shots, tiles, snapshots, strict=True)
-        ]
+        film, joined, tiles = self.handle, self.handle.joined, self._tiles()
         posters = {str(place): jpeg_uri(tile.poster) for place, tile in enumerate(tiles) if tile.poster}
-        has_failed = film.done and film.error is not None
+        error = film.error if film.done else None
         state = {
             "title": title,
             "about": about,
             "icon": status.icon,
             "variant": status.variant,
-            "note": film.error.sentence if has_failed and film.error is not None else self._note,
+            "note": error.sentence if error is not None else self._note,
             "path": (joined.output.path or "") if joined is not None else "",
             "length": joined.parts[-1]["end_s"] if joined is not None else 0,
             "version": joined.output.sha256 if joined is not None else "",
-            "shots": shots,
-            "retry": has_failed,
+            "shots": [tile.data for tile in tiles],
+            "retry": error is not None,
             "cancel": not film.done,
         }
         return state, posters

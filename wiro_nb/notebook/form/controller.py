@@ -65,7 +65,7 @@ def form(
                 raise
             taken = _take_settings(settings, schema)
         first = {**taken, **first}
-    return FormController(schema, context, first).form
+    return NotebookForm(schema, context, first)
 
 
 def _take_settings(found: Mapping[str, Any], schema: ModelSchema) -> dict[str, Any]:
@@ -89,8 +89,8 @@ def _take_settings(found: Mapping[str, Any], schema: ModelSchema) -> dict[str, A
     return taken
 
 
-class FormController:
-    """Prices and runs of one form. It stays open until `close`, at the latest when the extension is unloaded.
+class NotebookForm(ModelForm):
+    """A form with prices, runs and their cards. It stays open until `close`, at the latest until `%unload_ext`.
 
     Args:
         schema: The model.
@@ -107,24 +107,22 @@ class FormController:
         *,
         results: FormResults | RunView | None = None,
     ) -> None:
-        self._schema, self._context = schema, replace(context, source_sha256=None)
-        self._priced = without_required(schema)
-        below = FormResults()
-        self._results = results or below
-        self._cards: dict[str, _FormCard] = {}
+        self._context, self._priced = replace(context, source_sha256=None), without_required(schema)
+        self._own_results = FormResults()
+        self._results = results or self._own_results
+        self._run_cards: dict[str, _FormCard] = {}
         manager = session.manager()
         _check_names(schema, values)
         bridge.open(context.notebook)
-        self.form = ModelForm(
+        super().__init__(
             schema,
             on_run=self.start,
-            price=self.price,
+            price=self.describe_price,
             badge=manager.choice.name,
-            values=values or None,
+            values=values,
             folder=context.folder,
             upload_dir=context.folder / session.preferences.out_dir / ".inputs",
             sources=RunSources(schema, context),
-            results=below if context.is_live and results is None else None,
         )
         open_views.append(self)
         self._show_budget()
@@ -133,12 +131,17 @@ class FormController:
             manager.prices.ask_ahead(schema.slug, self._on_price)
 
     @classmethod
-    def of_run(cls, run: Run, context: ExecutionContext, results: FormResults | RunView) -> FormController:
+    def of_run(cls, run: Run, context: ExecutionContext, results: FormResults | RunView) -> NotebookForm:
         """Returns the form of a run's model with the settings of the run."""
         schema = session.schema(run.model)
         return cls(schema, context, _values_of(run, schema), results=results)
 
-    def price(self, values: Mapping[str, Any]) -> tuple[str, str]:
+    def _ipython_display_(self) -> None:
+        super()._ipython_display_()
+        if self._context.is_live and self._results is self._own_results:
+            self._own_results.place()
+
+    def describe_price(self, values: Mapping[str, Any]) -> tuple[str, str]:
         """Returns the price of these values in words and, in the sandbox, the simulated price; asks nobody."""
         manager, schema, words = session.manager(), self._priced, ""
         choice, folder = manager.choice, self._context.folder
@@ -162,8 +165,8 @@ class FormController:
             BudgetExceeded: The notebook's budget is reached; nothing was sent.
         """
         self._show_budget()
-        if self.form.budget.get("reached"):
-            raise BudgetExceeded(f"The budget is reached: {self.form.budget['text']}.", hint="%wiro budget USD")
+        if self.budget.get("reached"):
+            raise BudgetExceeded(f"The budget is reached: {self.budget['text']}.", hint="%wiro budget USD")
         manager, given = session.manager(), given_values(self._schema, values)
         prepared = manager.prepare(self._schema.slug, given)
         options = SubmitOptions("form", fresh)
@@ -173,7 +176,7 @@ class FormController:
         if session.notices.pop(handle.id, ""):
             ended = f"This clip exists: run {handle.short_id}. To make another one: Run again, below."
             lines = [ended if handle.done else f"This is under way already: run {handle.short_id}."]
-        self.form.show_message(lines)
+        self.show_message(lines)
         return handle
 
     def run_again(self, run: Run) -> None:
@@ -186,18 +189,18 @@ class FormController:
 
     def edit(self, run: Run) -> None:
         """Puts the settings of a run into the fields."""
-        self.form.set(_values_of(run, self._schema))
-        self.form.takes_focus = True
+        self.set(_values_of(run, self._schema))
+        self.takes_focus = True
 
     def _show_run(self, handle: Run) -> None:
         """Shows the card of a run on top."""
         bridge.watch(handle)
-        self._cards = {run_id: card for run_id, card in self._cards.items() if not card.is_closed}
-        if (shown := self._cards.get(handle.id)) is not None:
-            self.form.show_card(shown.card)
+        self._run_cards = {run_id: card for run_id, card in self._run_cards.items() if not card.is_closed}
+        if (shown := self._run_cards.get(handle.id)) is not None:
+            self.show_card(shown.card)
             return
-        live = self._cards[handle.id] = _FormCard(handle, self)
-        self.form.show_card(live.card)
+        live = self._run_cards[handle.id] = _FormCard(handle, self)
+        self.show_card(live.card)
         self._results.add(handle)
         live.follow()
 
@@ -205,16 +208,16 @@ class FormController:
         """Closes the form; a second call does nothing."""
         if self in open_views:
             open_views.remove(self)
-            self.form.close()
+            super().close()
 
     def _on_price(self) -> None:
         """Shows a price that arrived (I/O thread); a form that was closed must not open the session again."""
         if self in open_views:
-            self.form.refresh_price()
+            self.refresh_price()
 
     def on_budget(self) -> None:
         """Shows the budget that was set, without what was said about the one before."""
-        self.form.show_message([])
+        self.show_message([])
         self._show_budget()
 
     def on_settled(self) -> None:
@@ -225,38 +228,37 @@ class FormController:
 
     def _show_budget(self) -> None:
         manager = session.manager()
-        limit = manager.budget(self._context.notebook)
-        if limit is None:
-            self.form.budget = {}
-            return
-        spent = manager.spent(self._context.notebook)
-        share = float(spent / limit) if limit else 1.0
-        self.form.budget = {
-            "text": format_budget(spent, limit) + (", simulated" if manager.choice.is_free else ""),
-            "share": min(1.0, max(0.0, share)),
-            "reached": spent >= limit,
-            "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",
-        }
+        limit, spent = manager.budget(self._context.notebook), manager.spent(self._context.notebook)
+        self.budget = (
+            {}
+            if limit is None
+            else {
+                "text": format_budget(spent, limit) + (", simulated" if manager.choice.is_free else ""),
+                "share": min(1.0, max(0.0, float(spent / limit))) if limit else 1.0,
+                "reached": spent >= limit,
+                "hint": f"The budget of {format_usd(limit)} is reached. Raise it: %wiro budget USD",
+            }
+        )
 
 
 class _FormCard(CardController):
     """A card below its form."""
 
-    def __init__(self, run: Run, controller: FormController) -> None:
-        self._controller = controller
+    def __init__(self, run: Run, form: NotebookForm) -> None:
+        self._form = form
         super().__init__(run)
 
     def edit(self) -> None:
         """Puts the settings of the run into the form."""
-        self._controller.edit(self.run)
+        self._form.edit(self.run)
 
     def run_again(self) -> None:
         """Starts the run again below the form."""
-        self._controller.run_again(self.run)
+        self._form.run_again(self.run)
 
     def on_settled(self) -> None:
         """Tells the form."""
-        self._controller.on_settled()
+        self._form.on_settled()
 
 
 def without_required(schema: ModelSchema) -> ModelSchema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.ledger.state import RunState
 from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
-from wiro_nb.notebook.run.display import read_posters
+from wiro_nb.notebook.run.display import read_poster
 from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.notebook.widgets.fields import ChoicesField, Field, FileField, FlagField, PairsField, SeedField
 from wiro_nb.presentation.formatting import format_when
@@ -27,6 +28,14 @@ from wiro_nb.schema.values import check
 
 Values = dict[str, Any]
 _NEAR_SHOWN = 4
+_FIELDS: dict[str, type[Field]] = {
+    "files": FileField,
+    "pairs": PairsField,
+    "choices": ChoicesField,
+    "seed": SeedField,
+    "checkbox": FlagField,
+}
+"""The widgets of kinds of fields; any other kind is a plain `Field`."""
 
 
 def make_fields(
@@ -47,19 +56,16 @@ def make_fields(
     """
     fields: dict[str, Field] = {}
     for field in plan.fields:
-        common: dict[str, Any] = {"name": field.id, "form_key": form_key, "layout": layout}
-        default = field.default if isinstance(field.default, str) else ", ".join(field.default)
+        more: dict[str, Any] = {"value": field.default}
         if field.kind == "files":
-            common |= {"multiple": field.multiple, "media": field.media}
-            fields[field.id] = FileField(upload_dir=upload_dir, sources=sources, **common)
-        elif field.kind == "pairs":
-            fields[field.id] = PairsField(**common)
-        elif field.kind == "choices":
-            fields[field.id] = ChoicesField(value=list(field.default), **common)
+            file_options = {"multiple": field.multiple, "media": field.media}
+            more = {"upload_dir": upload_dir, "sources": sources, **file_options}
         elif field.kind == "seed":
-            fields[field.id] = SeedField(value=default, pinned=default not in ("", "0", "-1"), **common)
-        else:
-            fields[field.id] = (FlagField if field.kind == "checkbox" else Field)(value=default, **common)
+            more["pinned"] = field.default not in ("", "0", "-1")
+        elif field.kind != "choices" and isinstance(field.default, tuple):
+            more["value"] = ", ".join(field.default)
+        kind = _FIELDS.get(field.kind, Field)
+        fields[field.id] = kind(name=field.id, form_key=form_key, layout=layout, **more)
     return fields
 
 
@@ -87,21 +93,19 @@ def given_values(schema: ModelSchema, values: Mapping[str, Any]) -> Values:
     }
 
 
-def changed_values(plan: FormPlan, values: Mapping[str, Any], folder: Path | None) -> Values:
+def changed_values(plan: FormPlan, given: Mapping[str, Any], folder: Path | None) -> Values:
     """Returns what differs from the defaults, and the seed, which a repeat needs.
 
     Args:
         plan: The form.
-        values: By parameter.
+        given: From `given_values`.
         folder: Files in it are written as relative paths: the text goes into a notebook that may be moved.
     """
     changed: Values = {}
-    for name, value in values.items():
+    for name, value in given.items():
         field = plan.get(name)
-        kind = field.kind if field is not None else ""
-        default = "" if field is None else field.default
-        is_given = value not in ("", [], None) or (value == "" and field is not None and field.takes_empty)
-        if is_given and (kind == "seed" or _is_changed(value, default)):
+        kind, default = (field.kind, field.default) if field is not None else ("", "")
+        if kind == "seed" or _is_changed(value, default):
             changed[name] = _relative(value, folder) if kind == "files" and folder is not None else value
     return changed
 
@@ -202,15 +206,9 @@ class RunSources:
 
     def recent(self, media: str) -> list[dict[str, Any]]:
         """Returns finished runs of this notebook with a file that fits, newest first."""
-        found: list[dict[str, Any]] = []
         done = session.manager().runs(self._context.notebook, state=RunState.SUCCEEDED, limit=RUNS_SHOWN * 4)
-        for run in done:
-            kind = _kind(run)
-            if kind and (not media or kind == media or (media == "image" and kind == "video")):
-                found.append(_entry(run, kind))
-            if len(found) == RUNS_SHOWN:
-                break
-        return found
+        fitting = {"": ("image", "video", "audio"), "image": ("image", "video")}.get(media, (media,))
+        return list(islice((_entry(run, kind) for run in done if (kind := _kind(run)) in fitting), RUNS_SHOWN))
 
     def resolve(self, parameter: str, text: str) -> str:
         """Returns the path a run reference stands for, and any other text as it is.
@@ -233,19 +231,18 @@ class RunSources:
 
 
 def _kind(run: Run) -> str:
-    kind = next((item.content_type.partition("/")[0] for item in run.outputs if item.path), "")
-    return kind if run.path is not None and kind in ("image", "video", "audio") else ""
+    """Returns "image", "video", "audio" or another kind of a run's first file; "" where it is not here."""
+    kinds = (item.content_type.partition("/")[0] for item in run.outputs if item.path)
+    return next(kinds, "") if run.path is not None else ""
 
 
 def _entry(run: Run, kind: str) -> dict[str, Any]:
     snapshot = run.snapshot
-    poster = next(iter(read_posters(run, snapshot).values()), None)
-    moment = snapshot.finished_at or snapshot.created
     return {
         "id": run.short_id,
         "kind": kind,
         "model": run.model,
         "prompt": snapshot.prompt[:_LONGEST_PROMPT],
-        "when": format_when(moment) if moment is not None else "",
-        "thumb": jpeg_uri(poster),
+        "when": format_when(snapshot.finished_at or snapshot.created),
+        "thumb": jpeg_uri(read_poster(run)),
     }

@@ -24,9 +24,10 @@ from wiro_nb.notebook.form.fields import (
     collect_values,
     find_problems,
     form_data,
+    given_values,
     make_fields,
 )
-from wiro_nb.notebook.form.layout import FormPlan, plan_form
+from wiro_nb.notebook.form.layout import plan_form
 from wiro_nb.notebook.magic.cells import cell_text, python_text
 from wiro_nb.notebook.widgets import OutputWidget
 from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField
@@ -36,7 +37,7 @@ from wiro_nb.redaction import redact
 from wiro_nb.schema.types import ModelSchema
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.bridge import FormResults
+    pass
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
@@ -45,7 +46,11 @@ _log = logging.getLogger(__name__)
 
 
 class ModelForm(OutputWidget):
-    """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned."""
+    """A form. `form["seed"]` is a field; `form.values` all values, which can be observed and assigned.
+
+    Attributes:
+        fields: The fields by parameter, in the order they are shown.
+    """
 
     script = "form.js"
     takes_focus = traitlets.Bool(False, help="Scroll into view and take the focus when drawn.").tag(sync=True)
@@ -64,13 +69,12 @@ class ModelForm(OutputWidget):
         schema: ModelSchema,
         *,
         on_run: Callable[[Values], object],
-        price: Callable[[Values], tuple[str, str]] | None = None,
+        price: Callable[[Values], tuple[str, str]] = lambda _values: ("", ""),
         badge: str = "sandbox",
         values: Mapping[str, Any] | None = None,
         folder: Path | None = None,
         upload_dir: Path | None = None,
         sources: RunSources | None = None,
-        results: FormResults | None = None,
     ) -> None:
         """Makes the form of a model.
 
@@ -78,51 +82,41 @@ class ModelForm(OutputWidget):
             schema: The model.
             on_run: Starts a run with the values, once every field fits. May return anything; a `WiroError` it
                 raises is shown under the button.
-            price: Returns the price of values ("about $0.04", "free, sandbox") and a note below it. Called after
-                each change, so it must be quick and must not use the network. None: "price not listed".
+            price: Returns the price of values ("about $0.04", "free, sandbox", or "") and a note below it. Called
+                after each change, so it must be quick and must not use the network.
             badge: "sandbox" or the name of the service.
             values: First values, by parameter.
             folder: The notebook's folder; files in it are copied as relative paths.
             upload_dir: Where uploaded files are stored; beside the notebook when None.
             sources: Finds earlier runs for file inputs; None takes only files and URLs.
-            results: The static output displayed below the form, or None.
 
         Raises:
             KeyError: `values` names a parameter the model does not have.
         """
-        self._schema = schema
-        self._layout_plan: FormPlan = plan_form(schema)
-        self._on_run, self._price = on_run, price
-        self._folder, self._results = folder, results
+        self._schema, self._layout_plan = schema, plan_form(schema)
+        self._on_run, self._price, self._folder = on_run, price, folder
         self._touched: set[str] = set()
-        self._tried = False
-        self._loading = True
+        self._tried, self._loading = False, True
         self._card_widgets: list[ipywidgets.Widget] = []
         # One layout for all: a layout each would triple the messages.
-        shared = ipywidgets.Layout()
-        key = uuid.uuid4().hex
-        self._fields = make_fields(self._layout_plan, shared, key, upload_dir, sources)
+        shared, key = ipywidgets.Layout(), uuid.uuid4().hex
+        self.fields: dict[str, Field] = make_fields(self._layout_plan, shared, key, upload_dir, sources)
         super().__init__(
             layout=shared,
             form_key=key,
             view_key=key,
             plan=form_data(schema, self._layout_plan, badge),
-            field_models={name: field.model_id for name, field in self._fields.items()},
+            field_models={name: field.model_id for name, field in self.fields.items()},
         )
-        for field in self._fields.values():
+        for field in self.fields.values():
             field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
         self._loading = False
-        self.values = collect_values(self._fields)
+        self.values = collect_values(self.fields)
         self.observe(self._values_assigned, "values")
         if values:
             self.set(values)
         else:
             self._refresh()
-
-    @property
-    def fields(self) -> dict[str, Field]:
-        """The fields by parameter, in the order they are shown."""
-        return dict(self._fields)
 
     def __getitem__(self, name: str) -> Field:
         """Returns the field of a parameter.
@@ -130,18 +124,18 @@ class ModelForm(OutputWidget):
         Raises:
             KeyError: The model has no such parameter; the text lists those it has.
         """
-        if name not in self._fields:
-            raise KeyError(f"{name!r}; this form has {', '.join(self._fields)}")
-        return self._fields[name]
+        if name not in self.fields:
+            raise KeyError(f"{name!r}; this form has {', '.join(self.fields)}")
+        return self.fields[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._fields
+        return name in self.fields
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self.fields)
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self.fields)
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Sets several fields at once.
@@ -152,20 +146,20 @@ class ModelForm(OutputWidget):
         Raises:
             KeyError: A name the model does not have.
         """
-        pairs_field = next((field for field in self._fields.values() if isinstance(field, PairsField)), None)
-        unknown = {name: value for name, value in values.items() if name not in self._fields}
-        if unknown and pairs_field is None:
+        pairs = next((field for field in self.fields.values() if isinstance(field, PairsField)), None)
+        unknown = {name: value for name, value in values.items() if name not in self.fields}
+        known = [name for name in values if name in self.fields]
+        if unknown and pairs is None:
             self[next(iter(unknown))]
         self._loading = True
         try:
-            for name, value in values.items():
-                if name in self._fields:
-                    self._fields[name].value = value
-            if unknown and pairs_field is not None:
-                pairs_field.value = {**pairs_field.value, **unknown}
+            for name in known:
+                self.fields[name].value = values[name]
+            if unknown and pairs is not None:
+                pairs.value = {**pairs.value, **unknown}
         finally:
             self._loading = False
-        self._touched.update(name for name in values if name in self._fields)
+        self._touched.update(known)
         self._refresh()
 
     def reset(self, *names: str) -> None:
@@ -186,30 +180,31 @@ class ModelForm(OutputWidget):
         Raises:
             WiroError: As `on_run` raises it.
         """
-        for field in self._fields.values():
+        for field in self.fields.values():
             if isinstance(field, SeedField) and (not field.pinned or field.value == ""):
                 field.draw()
         self._tried = True
         self._refresh()
         if self.problems:
-            self.reply("refused", first=next(name for name in self._fields if name in self.problems))
+            self.reply("refused", first=next(name for name in self.fields if name in self.problems))
             return None
         self._tried = False
         return self._on_run(dict(self.values))
 
     def cell(self) -> str:
         """Returns the `%%wiro` cell that sends the same values."""
-        values = changed_values(self._layout_plan, self.values, self._folder)
-        prompt = str(self.values.get("prompt", "")) if "prompt" in self._fields else ""
+        values, names = self._changed_values(), [parameter.id for parameter in self._schema.parameters]
         values.pop("prompt", None)
-        names = [parameter.id for parameter in self._schema.parameters]
+        prompt = str(self.values.get("prompt", ""))
         return cell_text(self._schema.slug, values, prompt=prompt, names=names)
 
     def python(self) -> str:
         """Returns the Python call that sends the same values."""
         prompt = {"prompt": self.values["prompt"]} if self.values.get("prompt") else {}
-        values = changed_values(self._layout_plan, self.values, self._folder)
-        return python_text(self._schema.slug, prompt | values)
+        return python_text(self._schema.slug, prompt | self._changed_values())
+
+    def _changed_values(self) -> Values:
+        return changed_values(self._layout_plan, given_values(self._schema, self.values), self._folder)
 
     def show_card(self, card: ipywidgets.Widget) -> None:
         """Shows a widget below the form, above the earlier ones; the oldest of more than five is closed."""
@@ -221,14 +216,12 @@ class ModelForm(OutputWidget):
 
     def close(self) -> None:
         """Closes the form, its fields and its cards."""
-        for widget in (*self._fields.values(), *self._card_widgets):
+        for widget in (*self.fields.values(), *self._card_widgets):
             widget.close()
         super().close()
 
     def _ipython_display_(self) -> None:
         publish(with_view_of(self, self.static_output()))
-        if self._results is not None:
-            self._results.place()
 
     def static_output(self) -> Output:
         """Returns the static form of the widget: the cell that sends the same request."""
@@ -243,25 +236,25 @@ class ModelForm(OutputWidget):
             self._refresh()
 
     def _values_assigned(self, change: Any) -> None:
-        if not self._loading and change["new"] != collect_values(self._fields):
+        if not self._loading and change["new"] != collect_values(self.fields):
             self.set(change["new"])
 
     def _refresh(self) -> None:
         """Brings values, problems and price in step with the fields."""
         self._loading = True
         try:
-            self.values = collect_values(self._fields)
+            self.values = collect_values(self.fields)
         finally:
             self._loading = False
         with self.hold_sync():
-            shown = self._fields if self._tried else self._touched
-            self.problems = find_problems(self._schema, self._layout_plan, self._fields, self.values, shown=shown)
+            shown = self.fields if self._tried else self._touched
+            self.problems = find_problems(self._schema, self._layout_plan, self.fields, self.values, shown=shown)
             self.refresh_price()
 
     def refresh_price(self) -> None:
         """Shows the price of the present values (any thread); values that cannot be sent have none."""
         try:
-            price, note = self._price(dict(self.values)) if self._price is not None else ("", "")
+            price, note = self._price(dict(self.values))
         except WiroError:
             price, note = "", ""
         with self.hold_sync():
@@ -296,10 +289,8 @@ class ModelForm(OutputWidget):
 
     def _take_values(self, values: Any, addresses: Any) -> None:
         """Takes the values and paths that the page sends with an action, as trait updates may arrive later."""
-        known = {name: value for name, value in dict(values or {}).items() if name in self._fields}
-        fields = self._fields
-        changed = (name for name in known if fields[name].normal_value(known[name]) != fields[name].value)
-        self.set({name: known[name] for name in changed})
+        known = [(self.fields[name], value) for name, value in dict(values or {}).items() if name in self.fields]
+        self.set({field.name: value for field, value in known if field.normal_value(value) != field.value})
         for name, source in dict(addresses or {}).items():
-            if isinstance(field := fields.get(name), FileField):
+            if isinstance(field := self.fields.get(name), FileField):
                 field.on_message({"type": "add", "source": source}, None)

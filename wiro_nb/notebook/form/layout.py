@@ -86,11 +86,6 @@ class FieldPlan:
     media: str = ""
     most: int | None = None
 
-    @property
-    def takes_empty(self) -> bool:
-        """True when the empty text is one of the choices."""
-        return any(option[0] == "" for option in self.options)
-
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON data for the browser, without what is empty."""
         return {name: value for name, value in asdict(self).items() if value not in ("", None, (), False)}

@@ -12,6 +12,7 @@ from wiro_nb.films.plan import FilmPlan
 from wiro_nb.notebook import account, reproduce
 from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.film import actions as film
+from wiro_nb.notebook.film.rendering import plan_output
 from wiro_nb.notebook.film.view import FilmView
 from wiro_nb.notebook.magic.keys import refuse_keys_in_body
 from wiro_nb.notebook.magic.options import (
@@ -33,7 +34,6 @@ from wiro_nb.notebook.session import current_context, find_run, session, source_
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
-from wiro_nb.presentation.film import plan_output
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import Block, Output, compose, error_output, message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import PurePath
@@ -26,12 +26,11 @@ from wiro_nb.notebook.run.submit import (
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import current_context, find_run, session
 from wiro_nb.presentation.formatting import format_count, status_of
-from wiro_nb.presentation.output import Output
+from wiro_nb.presentation.output import Output, message
 from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run_list import (
     FILE_GONE,
     RunList,
-    RunMessage,
     describe_filters,
     parse_since,
     runs_in_state,
@@ -211,7 +210,7 @@ def tree(query: str | Run) -> Output:
     return tree_output(lineage.tree(session.manager(choose=False).ledger, handle.snapshot), handle.id)
 
 
-def wait(query: str | Run | None = None) -> RunMessage:
+def wait(query: str | Run | None = None) -> RunList:
     """Waits for a run, or for every unfinished run of this notebook, and returns those it waited for.
 
     Raises:
@@ -220,10 +219,15 @@ def wait(query: str | Run | None = None) -> RunMessage:
     """
     waited = [show(query)] if query is not None else _unfinished()
     if not waited:
-        return RunMessage((), "no runs in flight")
+        return _say((), "no runs in flight")
     wait_for_all(waited)
     ends = ", ".join(_describe_end(item) for item in waited)
-    return RunMessage(waited, f"{format_count(len(waited), 'run')} waited for: {ends}")
+    return _say(waited, f"{format_count(len(waited), 'run')} waited for: {ends}")
+
+
+def _say(handles: Sequence[Run], text: str) -> RunList:
+    """Returns runs that an action concerned; they show as one sentence."""
+    return RunList(handles, lambda _snapshots: message(text))
 
 
 def _unfinished() -> list[Run]:
@@ -283,11 +287,11 @@ def attach(task_id: str) -> Run:
     return handle
 
 
-def forget(query: str | Run) -> RunMessage:
+def forget(query: str | Run) -> RunList:
     """Takes a run off the list and returns it; its files stay, and what it cost still counts."""
     handle = find_run(query, ends_it=True)
     session.manager().ledger.forget(handle.id)
-    return RunMessage([handle], f"run {handle.short_id} is off the list; its files stay where they are")
+    return _say([handle], f"run {handle.short_id} is off the list; its files stay where they are")
 
 
 def download(query: str | Run) -> Run:

@@ -27,13 +27,9 @@ def static_output(run: Run, notice: str = "") -> Output:
     snapshot = rebase_outputs(run, current_context().folder)
     labels = option_labels(snapshot, session.known_schema(run.model))
     record = run.record if is_settled(run) else None
-    metadata = {"wiro": record or {"run_id": run.id, "model": run.model, "status": str(run.state)}}
-    posters = read_posters(run, snapshot)
-    if not record or "made_by" not in record:
-        return replace(run_output(snapshot, posters, notice, labels), metadata=metadata)
-    made_by = made_by_block(record)
-    shown = run_output(snapshot, posters, notice, labels, made_by.html)
-    return replace(shown, text="\n".join((shown.text, *made_by.lines)), metadata=metadata)
+    shown = run_output(snapshot, read_posters(run, snapshot), notice, labels, made_by_block(record or {}))
+    mark = record or {"run_id": run.id, "model": run.model, "status": str(run.state)}
+    return replace(shown, metadata={"wiro": mark})
 
 
 def rebase_outputs(run: Run, folder: Path) -> Snapshot:

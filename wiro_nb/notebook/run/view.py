@@ -15,7 +15,7 @@ from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
-    from wiro_nb.notebook.form.controller import FormController
+    from wiro_nb.notebook.form.controller import NotebookForm
     from wiro_nb.notebook.widgets.card import RunCard
 
 
@@ -50,13 +50,13 @@ class LiveCard(CardController):
         if self._view is not None:
             self._view.refresh()
 
-    def _open_form(self, *, takes_focus: bool = False) -> FormController:
+    def _open_form(self, *, takes_focus: bool = False) -> NotebookForm:
         from wiro_nb.notebook.bridge import FormResults
-        from wiro_nb.notebook.form.controller import FormController
+        from wiro_nb.notebook.form.controller import NotebookForm
 
-        opened = FormController.of_run(self.run, self._context, results=self._view or FormResults())
-        opened.form.takes_focus = takes_focus
-        self.card.attach(opened.form)
+        opened = NotebookForm.of_run(self.run, self._context, results=self._view or FormResults())
+        opened.takes_focus = takes_focus
+        self.card.attach(opened)
         return opened
 
 

@@ -6,7 +6,7 @@ The static output is a table of posters with links and one line of text a run, w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -18,6 +18,7 @@ from wiro_nb.presentation.formatting import (
     FAILED,
     RUNNING,
     Status,
+    describe_billed,
     format_billed,
     format_count,
     format_duration,
@@ -29,9 +30,9 @@ from wiro_nb.presentation.formatting import (
     status_of,
     tally,
 )
-from wiro_nb.presentation.html import CARD, MUTED, Child, Html, h, line, muted, url
+from wiro_nb.presentation.html import MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
-from wiro_nb.presentation.output import Output, status_dot
+from wiro_nb.presentation.output import NOTHING, Block, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import jpeg_uri, poster_base64
 from wiro_nb.presentation.run_list import FILE_GONE
 from wiro_nb.schema.types import ModelSchema
@@ -77,46 +78,42 @@ def lay_out(plan: SweepPlan) -> Layout:
     One axis, or zipped axes, make a list.
     """
     names = [axis.name for axis in plan.axes]
+    if plan.zipped or len(names) == 1:
+        return Layout("", ", ".join(names), (), tuple(point_labels(plan)), (tuple(range(len(plan.points))),))
     labels = [
         tuple(axis_value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points
     ]
-    if plan.zipped or len(names) == 1:
-        heads = tuple(_join_labels(names, label) for label in labels)
-        return Layout("", ", ".join(names), (), heads, (tuple(range(len(labels))),))
     rows = tuple(dict.fromkeys(label[:-1] for label in labels))
     columns = tuple(dict.fromkeys(label[-1] for label in labels))
-    places = {(label[:-1], label[-1]): position for position, label in enumerate(labels)}
-    cells = tuple(tuple(places.get((row, column)) for column in columns) for row in rows)
+    places = {label: position for position, label in enumerate(labels)}
+    cells = tuple(tuple(places.get((*row, column)) for column in columns) for row in rows)
     return Layout(", ".join(names[:-1]), names[-1], tuple(", ".join(row) for row in rows), columns, cells)
 
 
 def point_labels(plan: SweepPlan) -> list[str]:
     """Returns a short name for each point: "seed 7, PanLeft"."""
     return [
-        _join_labels(list(values), [axis_value_label(plan.schema, name, value) for name, value in values.items()])
-        for values in (point.values for point in plan.points)
+        ", ".join(_point_label(plan.schema, name, value) for name, value in point.values.items())
+        for point in plan.points
     ]
+
+
+def _point_label(schema: ModelSchema, name: str, value: object) -> str:
+    """Returns the label of a value; numbers and very short ones need their names to mean something."""
+    label = axis_value_label(schema, name, value)
+    is_unclear = len(label) <= 2 or label.replace(".", "").replace("-", "").isdigit()
+    return f"{name} {label}" if is_unclear else label
 
 
 def preview_sweep(plan: SweepPlan) -> Output:
     """Returns the page of a sweep that is not sent: how many runs, price, time, and every point."""
     labels = point_labels(plan)
-    lines = [
-        f"{label}{'  already made or under way' if position in plan.made else ''}"
-        for position, label in enumerate(labels[:_MOST_POINTS])
-    ]
-    if len(labels) > _MOST_POINTS:
-        lines.append(f"and {len(labels) - _MOST_POINTS} more")
+    notes = dict.fromkeys(plan.made, "  already made or under way")
+    lines = [f"{label}{notes.get(position, '')}" for position, label in enumerate(labels[:_MOST_POINTS])]
+    lines += [f"and {len(labels) - _MOST_POINTS} more"] if len(labels) > _MOST_POINTS else []
     rows = [("Request", f"POST /Run/{plan.schema.run_path}"), ("Would send", describe_plan(plan))]
     rows += [("Note", note) for note in plan.notes]
     return unsent_output(f"Dry run of a sweep, {format_count(len(labels), 'point')}", rows, "\n".join(lines))
-
-
-def _join_labels(names: Sequence[str], labels: Sequence[str]) -> str:
-    """Joins the labels of values; numbers and very short ones need their names to mean something."""
-    unclear = [len(label) <= 2 or label.replace(".", "").replace("-", "").isdigit() for label in labels]
-    named = zip(names, labels, unclear, strict=True)
-    return ", ".join(f"{name} {label}" if is_unclear else label for name, label, is_unclear in named)
 
 
 def axis_value_label(schema: ModelSchema, name: str, value: object) -> str:
@@ -164,17 +161,12 @@ def tile_data(
         "step": f"step {snapshot.step} of {snapshot.steps}" if is_moving and snapshot.steps else "",
         "elapsed": snapshot.elapsed_s if status.kind not in _WAITING else None,
         "ticking": status.kind == "running",
-        "cost": tile_cost(snapshot),
+        "cost": describe_billed(snapshot),
         "middle": FILE_GONE.format(snapshot.short_id) if is_lost else _placeholder(snapshot, status.kind),
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested and status.kind != "uncertain",
         **clip_data(snapshot),
         **({"path": "", "poster": ""} if is_lost else {}),
     }
-
-
-def tile_cost(snapshot: Snapshot) -> str:
-    """Returns the cost text of a tile; empty for a free service."""
-    return "" if snapshot.is_free or snapshot.cost_usd is None else format_usd(snapshot.cost_usd)
 
 
 def _placeholder(snapshot: Snapshot, kind: str) -> str:
@@ -257,13 +249,19 @@ def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Outpu
     posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
     snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
     gone = [at for at, run in enumerate(sweep.runs) if is_gone(run)]
-    best = best_of(sweep)
-    return render_sweep(sweep.plan, snapshots, posters, best=best, notes=notes, metadata=metadata, gone=gone)
+    output = render_sweep(sweep.plan, snapshots, posters, best=best_of(snapshots), notes=notes, gone=gone)
+    return replace(output, metadata=metadata)
 
 
-def best_of(sweep: Sweep) -> int | None:
+def best_of(snapshots: Sequence[Snapshot]) -> int | None:
     """Returns the position of the picked run, or None."""
-    return next((position for position, run in enumerate(sweep.runs) if run.snapshot.starred), None)
+    return next((position for position, snapshot in enumerate(snapshots) if snapshot.starred), None)
+
+
+def shared_prompt(plan: SweepPlan, snapshots: Sequence[Snapshot]) -> str:
+    """Returns the prompt of all runs; "" where it is varied."""
+    is_varied = any(axis.name == "prompt" for axis in plan.axes)
+    return "" if is_varied else next((snapshot.prompt for snapshot in snapshots if snapshot.prompt), "")
 
 
 def render_sweep(
@@ -273,7 +271,6 @@ def render_sweep(
     *,
     best: int | None = None,
     notes: Sequence[str] = (),
-    metadata: Mapping[str, Any] | None = None,
     gone: Collection[int] = (),
 ) -> Output:
     """Returns the static output of a sweep.
@@ -284,59 +281,43 @@ def render_sweep(
         posters: JPEG by position; missing ones are left out.
         best: Position of the picked point, or None.
         notes: Sentences above the table.
-        metadata: Of the output.
         gone: Positions of the runs whose file is not on this machine.
     """
-    layout, labels = lay_out(plan), point_labels(plan)
+    layout, labels, head = lay_out(plan), point_labels(plan), head_data(plan, snapshots)
     tiles = [
         _tile(snapshot, labels[position], posters.get(position), position == best, position in gone)
         for position, snapshot in enumerate(snapshots)
     ]
-    head = head_data(plan, snapshots)
-    body = _table(layout, tiles) if layout.is_table else _list(layout, tiles)
-    html = h("div", _head(plan, layout, snapshots, head, notes), body, style=CARD)
-    # Viewers that show no pictures inside HTML get one: of the best point, or the first.
-    first = next(iter(posters.values()), None)
-    picture = first if best is None else posters.get(best, first)
-    text = "\n".join(_lines(plan, snapshots, head, best, notes))
-    return Output(html, text, poster_base64(picture) if picture else "", metadata or {})
-
-
-def _lines(
-    plan: SweepPlan, snapshots: Sequence[Snapshot], head: Mapping[str, Any], best: int | None, notes: Sequence[str]
-) -> list[str]:
-    labels = point_labels(plan)
-    lines = [f"wiro: {head['title'].lower()}  {plan.schema.slug}, {head['counts']}, {head['spent']}"]
-    lines += [f"  {note}" for note in notes]
-    width = max(map(len, labels), default=0)
-    for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
-        output = main_output(snapshot)
-        path = (output.path if output else None) or ""
-        status = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
-        mark = "*" if position == best else " "
-        lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {status.lower()}  {path}".rstrip())
-    return [*lines, "  * picked as best"] if best is not None else lines
-
-
-def _head(
-    plan: SweepPlan, layout: Layout, snapshots: Sequence[Snapshot], head: Mapping[str, Any], notes: Sequence[str]
-) -> Child:
-    unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
     varied = f"{layout.row_name} by {layout.column_name}" if layout.is_table else layout.column_name
-    prompt = next((snapshot.prompt for snapshot in snapshots if snapshot.prompt), "")
-    is_shared = "prompt" not in (axis.name for axis in plan.axes)
+    text = f"{head['title'].lower()}  {plan.schema.slug}, {head['counts']}, {head['spent']}"
+    about = f"{plan.schema.slug}, {varied}. {head['spent']}"
     prompt_style = "font-size:15px;font-weight:600;line-height:1.3;margin:4px 0 0 0;white-space:pre-wrap"
+    prompt = shorten(shared_prompt(plan, snapshots), _LONGEST_PROMPT)
+    unfinished = sum(not snapshot.state.is_final for snapshot in snapshots)
     waiting = (
         f"{unfinished} not finished when this notebook was saved. Run the cell again: it picks them up, and sends "
         "only what is missing."
     )
-    about = muted(f"{plan.schema.slug}, {varied}. {head['spent']}")
-    return (
-        h("div", status_dot(_status(snapshots)), h("b", head["title"]), " ", about),
-        h("div", shorten(prompt, _LONGEST_PROMPT), style=prompt_style) if prompt and is_shared else "",
-        (line(note) for note in notes),
-        line(waiting) if unfinished else "",
+    output = card(
+        heading(head["title"], about, status=_status(snapshots), text=text),
+        Block(h("div", prompt, style=prompt_style)) if prompt else NOTHING,
+        paragraphs(notes),
+        Block(line(waiting)) if unfinished else NOTHING,
+        Block(_table(layout, tiles) if layout.is_table else _list(layout, tiles), _lines(labels, snapshots, best)),
     )
+    # Viewers that show no pictures inside HTML get one: of the best point, or the first.
+    first = next(iter(posters.values()), b"")
+    return replace(output, jpeg=poster_base64(first if best is None else posters.get(best, first)))
+
+
+def _lines(labels: Sequence[str], snapshots: Sequence[Snapshot], best: int | None) -> tuple[str, ...]:
+    lines, width = [], max(map(len, labels), default=0)
+    for position, (label, snapshot) in enumerate(zip(labels, snapshots, strict=True)):
+        output = main_output(snapshot)
+        status = status_of(snapshot).label if snapshot.state.is_final else format_progress(snapshot)
+        mark, path = "*" if position == best else " ", (output and output.path) or ""
+        lines.append(f" {mark} {label:<{width}}  {snapshot.short_id}  {status.lower()}  {path}".rstrip())
+    return (*lines, "  * picked as best") if best is not None else tuple(lines)
 
 
 def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, is_lost: bool) -> Html:
@@ -350,8 +331,8 @@ def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, i
         picture = h("div", reason, style=f"{_SMALL};white-space:normal;max-width:208px")
     if output is not None and output.path:
         picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")
-    facts = [format_duration(snapshot.elapsed_s)] if snapshot.elapsed_s is not None else []
-    tail = muted(", ".join(filter(None, [*facts, tile_cost(snapshot), f"run {snapshot.short_id}"])))
+    facts = (format_duration(snapshot.elapsed_s), describe_billed(snapshot), f"run {snapshot.short_id}")
+    tail = muted(", ".join(filter(None, facts)))
     shown = h("b", "Best") if is_best else status.label
     below = h("div", status_dot(status), shown, " ", tail, style="font-size:11px;white-space:nowrap")
     return h("div", picture, below, style="outline:2px solid #2f80ed;outline-offset:2px" if is_best else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,15 @@ from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebas
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
-from wiro_nb.notebook.sweep.rendering import best_of, head_data, lay_out, point_labels, sweep_output, tile_data
+from wiro_nb.notebook.sweep.rendering import (
+    best_of,
+    head_data,
+    lay_out,
+    point_labels,
+    shared_prompt,
+    sweep_output,
+    tile_data,
+)
 from wiro_nb.presentation.output import Output
 from wiro_nb.session.prices import confirm_plan, describe_plan
 from wiro_nb.sweeps import Sweep
@@ -137,38 +146,26 @@ class SweepView(LiveView[Sweep]):
 
     def _plan(self) -> dict[str, Any]:
         plan = self.handle.plan
-        layout = lay_out(plan)
         varied = " × ".join(axis.name for axis in plan.axes)
-        is_varied = any(axis.name == "prompt" for axis in plan.axes)
         return {
+            **asdict(lay_out(plan)),
             "model": plan.schema.slug,
             "varied": f"{varied}, zipped" if plan.zipped else varied,
-            "prompt": "" if is_varied else self.runs[0].snapshot.prompt[:600],
-            "row_name": layout.row_name,
-            "column_name": layout.column_name,
-            "rows": list(layout.rows),
-            "columns": list(layout.columns),
-            "cells": [list(row) for row in layout.cells],
+            "prompt": shared_prompt(plan, [run.snapshot for run in self.runs])[:600],
             "notes": self._notes,
         }
 
     def _state(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Returns head and tiles as they are now."""
         snapshots = [rebase_outputs(run, self.context.folder) for run in self.runs]
-        best = best_of(self.handle)
-        name = self._labels[best] if best is not None else ""
+        best, labels = best_of(snapshots), self._labels
+        name = labels[best] if best is not None else ""
         head = head_data(self.handle.plan, snapshots, best=name, left_s=self._left_s())
-        tiles = [
-            tile_data(
-                snapshot,
-                position,
-                self._labels[position],
-                is_best=position == best,
-                is_lost=is_gone(self.runs[position]),
-            )
-            for position, snapshot in enumerate(snapshots)
+        lost = [is_gone(run) for run in self.runs]
+        return head, [
+            tile_data(shot, at, labels[at], is_best=at == best, is_lost=lost[at])
+            for at, shot in enumerate(snapshots)
         ]
-        return head, tiles
 
     def _left_s(self) -> float | None:
         """Returns the seconds still to go, once two runs have ended since the grid was opened."""

@@ -27,8 +27,8 @@ def paint() -> dict[str, Any]:
     async def report(progress: Progress) -> None:
         pass
 
-    for turn in range(3):
-        job = Job(str(turn), MODEL, "clip", parameters, {}, folder)
+    for _ in range(3):
+        job = Job(MODEL, "clip", parameters, {}, folder)
         cpu = time.process_time()
         (output,) = asyncio.run(PlaceholderEngine().run(job, report)).outputs
         times.append(time.process_time() - cpu)

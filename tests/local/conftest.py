@@ -9,17 +9,17 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wiro_nb.sandbox.engines import Job, Preview, Progress, Result
-from wiro_nb.sandbox.engines.diffusers import engine as engine_module
+from wiro_nb.sandbox.engines import Job, Preview, Progress, Result, diffusers
+from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Request
-from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
 
 SMALL = {"num_frames": 5, "num_inference_steps": 3, "width": 64, "height": 64}
 NEEDED = ("torch", "diffusers", "transformers", "peft")
@@ -74,7 +74,7 @@ class Studio:
         call = self._make_call(request)
         return replace(call, arguments={**call.arguments, **self.size, **self.changes})
 
-    _make_call = staticmethod(engine_module.make_call)
+    _make_call = staticmethod(diffusers.make_call)
 
     async def run_async(
         self, model: str, parameters: dict[str, Any], pictures: tuple[Path, ...], at: asyncio.Event | None = None
@@ -86,13 +86,12 @@ class Studio:
 
         async def report(progress: Progress) -> None:
             self.progress.append(progress)
-            if progress.preview is None:
-                self.times.append((progress.phase, time.monotonic()))
+            self.times.append((progress.phase, time.monotonic()))
             if at is not None and progress.phase == "generate":
                 at.set()
 
         inputs = {"inputImage": pictures} if pictures else {}
-        return await self.engine.run(Job("1", model, "clip", parameters, inputs, folder), report)
+        return await self.engine.run(Job(model, "clip", parameters, inputs, folder), report)
 
     def run(self, model: str, parameters: dict[str, Any], *pictures: Path, **changes: Any) -> Result:
         """Generates one clip."""
@@ -126,9 +125,9 @@ class Studio:
 @pytest.fixture(scope="session")
 def studio(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        pool = Pool(process_starter(worker_command()), 2)
+        pool = Pool(partial(start_process, worker_command()), 2)
         made = Studio(tmp_path_factory.mktemp("clips"), runner, pool)
-        patch.setattr(engine_module, "make_call", made.shrink)
+        patch.setattr(diffusers, "make_call", made.shrink)
         yield made
         runner.run(pool.close())
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ import pytest
 
 from tests.local.conftest import Studio
 from tests.local.test_tiny_models import ANIMATE, EFFECTS, SKYREELS, TI2V, VACE
-from wiro_nb.sandbox.engines import Result
-from wiro_nb.sandbox.engines.diffusers import engine as engine_module
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter, worker_command
+from wiro_nb.sandbox.engines import Result, diffusers
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
 
 pytestmark = [
     pytest.mark.local,
@@ -59,13 +59,13 @@ def studio_for(
 ) -> Iterator[Callable[[str, int], Studio]]:
     """Returns what makes a studio of one worker with a model's weights, on a card of so many GB (0: all)."""
     with asyncio.Runner() as runner:
-        pool = Pool(process_starter(worker_command()), 1)
+        pool = Pool(partial(start_process, worker_command()), 1)
         studio = Studio(tmp_path, runner, pool, size={})
 
         def make(model: str, card_gb: int) -> Studio:
             monkeypatch.setenv("WIRO_LOCAL_WEIGHTS", str(weights(model)))
             monkeypatch.setenv("WIRO_LOCAL_GPU_MEMORY_GB", str(card_gb or 10_000))
-            monkeypatch.setattr(engine_module, "make_call", studio.shrink)
+            monkeypatch.setattr(diffusers, "make_call", studio.shrink)
             return studio
 
         yield make

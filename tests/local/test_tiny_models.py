@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import io
 import json
@@ -57,7 +58,7 @@ def test_the_same_request_gives_the_same_bytes_and_every_setting_changes_them(
     info = probe_mp4(first.outputs[0].path)
     assert info is not None
     assert (info.width, info.height, info.frames) == (64, 64, 5)
-    phases = [progress.phase for progress in studio.progress if progress.preview is None]
+    phases = [progress.phase for progress in studio.progress]
     assert phases == ["load", "encode", "generate", "generate", "generate", "decode", "save"]
     assert digest(studio.bytes_of(model, base, *pictures)) == digest(clip)
 
@@ -178,8 +179,9 @@ def test_previews_are_small_pictures_a_few_times_a_second(studio: Studio) -> Non
     studio.run(TI2V, SEED, num_inference_steps=60)
     assert 1 <= len(studio.previews) <= 4 * (time.monotonic() - started)
     for preview in studio.previews:
-        assert len(preview.jpeg) < 14_000
-        with Image.open(io.BytesIO(preview.jpeg)) as image:
+        jpeg = base64.b64decode(preview.image.removeprefix("data:image/jpeg;base64,"))
+        assert len(jpeg) < 14_000
+        with Image.open(io.BytesIO(jpeg)) as image:
             assert (image.format, image.size) == ("JPEG", (preview.width, preview.height))
 
 

@@ -258,14 +258,14 @@ def _usable(model: Model | None) -> Model:
 def create_engines(options: Options) -> Mapping[Kind, Engine]:
     """Returns the engine for each kind of output."""
     if options.engine == "diffusers":
-        from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
-        from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, process_starter, worker_command
+        from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
+        from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, start_process, worker_command
         from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
         if options.ray:
             start: StartWorker = RayCluster(options.ray, options.python).start
         else:
-            start = process_starter(worker_command(options.python))
+            start = partial(start_process, worker_command(options.python))
         return {"clip": DiffusersEngine(Pool(start, options.workers, 60 * options.idle_minutes))}
     if options.engine == "videos":
         from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine

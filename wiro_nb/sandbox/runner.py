@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Preview, Progress, Result
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import DIRECTIVES, Faults
 from wiro_nb.sandbox.models import Model
@@ -172,7 +171,7 @@ class Runner:
         try:
             await self._wait_in_queue(active)
             folder = self.files.work_folder()
-            job = Job(str(task.id), task.slug, active.model.kind, task.parameters, self._inputs_of(task), folder)
+            job = Job(task.slug, active.model.kind, task.parameters, self._inputs_of(task), folder)
 
             async def report(progress: Progress) -> None:
                 await self._report(active, progress)
@@ -220,8 +219,8 @@ class Runner:
         for note in progress.notes:
             self._log(task, note)
         if progress.preview is not None:
-            self.events.publish(task, "task_preview", _preview_message(progress, progress.preview))
-            return
+            shown = {**asdict(progress.preview), "step": progress.step, "steps": progress.steps}
+            self.events.publish(task, "task_preview", shown)
         if progress.step and "slow" in active.directives:
             took_s = time.monotonic() - active.reported_at
             await asyncio.sleep(max(took_s * (_SLOW_FACTOR - 1), _SLOW_STEP_S))
@@ -351,13 +350,6 @@ class Runner:
     def _log_error(self, task: Task, line: str) -> None:
         task.error_log += line + "\n"
         self.events.publish(task, "task_error", line)
-
-
-def _preview_message(progress: Progress, preview: Preview) -> dict[str, Any]:
-    """Returns a preview as the contract of `engines` documents it."""
-    image = "data:image/jpeg;base64," + base64.b64encode(preview.jpeg).decode()
-    size = {"width": preview.width, "height": preview.height}
-    return {"image": image, **size, "step": progress.step, "steps": progress.steps}
 
 
 def _progress_message(progress: Progress, elapsed_s: float) -> dict[str, str]:

@@ -95,7 +95,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     async def report(progress: Progress) -> None: ...
 
     request = {"prompt": "snow in the city", "width": 96, "height": 64, "frames": 5, "steps": 2, "seed": 1}
-    job = Job("1", "some/model", "clip", request, {}, folder)
+    job = Job("some/model", "clip", request, {}, folder)
     asyncio.run(PlaceholderEngine().run(job, report))
     (clip,) = folder.glob("*.mp4")
     return sign_clip(clip, folder / "signed.mp4").read_bytes()

@@ -35,7 +35,7 @@ def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path
     async def run(name: str) -> Output:
         folder = tmp_path / name
         folder.mkdir()
-        job = Job("1", "sandbox/plain-clip", "clip", {"seed": name[0]}, {}, folder)
+        job = Job("sandbox/plain-clip", "clip", {"seed": name[0]}, {}, folder)
         (output,) = (await InstantEngine().run(job, report)).outputs
         return output
 
@@ -156,7 +156,7 @@ class _OwnMachine:
         await report(Progress("load"))
         await asyncio.sleep(0.05)
         await report(Progress("encode", notes=("a setting was replaced",)))
-        await report(Progress("generate", 1, 2, Preview(b"jpeg", 8, 4)))
+        await report(Progress("generate", 1, 2, Preview("data:image/jpeg;base64,anBlZw==", 8, 4)))
         await report(Progress("generate", 2, 2))
         output = job.out_dir / "0.mp4"
         output.write_bytes(b"clip")

@@ -41,7 +41,7 @@ def read_texts(paths: str | list[str]) -> object:
 def run(message: dict) -> None:
     job, call, out = message["job"], message["call"], Path(message["out"])
     prompt = call["arguments"]["prompt"]
-    preview = {"jpeg": "anBlZw==", "width": 8, "height": 4}
+    preview = {"image": "data:image/jpeg;base64,anBlZw==", "width": 8, "height": 4}
     send("progress", job=job, phase="load", step=0, steps=0, preview=None)
     models.append(call["key"])
     with (Path(os.environ["WIRO_STUB_LOG"])).open("a") as log:
@@ -76,8 +76,7 @@ def run(message: dict) -> None:
 
 models: list[str] = []
 if os.environ.get("WIRO_STUB_BROKEN"):
-    send("broken", message="torch is missing")
-    sys.exit(1)
+    sys.exit("ModuleNotFoundError: torch is missing")
 threading.Thread(target=read, daemon=True).start()
 devices = int(os.environ.get("WIRO_STUB_DEVICES", "1"))
 send("ready", device="cpu", device_name="stub", memory_bytes=None, devices=devices, versions={})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from tests.unit.sandbox_diffusers.stub_python import write_stub_python
 from wiro_nb.sandbox.engines import EngineError, Job, Progress
-from wiro_nb.sandbox.engines.diffusers.engine import DiffusersEngine
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter, worker_command
+from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
 
 ANIMATE, SKYREELS = "wiro/animate-diff", "wiro/SkyReels-V1"
 REPOSITORIES = (
@@ -37,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
     stub = write_stub_python(tmp_path)
 
     async def main(model: str, python: str, inputs: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
-        engine = DiffusersEngine(Pool(process_starter(worker_command(python or stub)), 1))
+        engine = DiffusersEngine(Pool(partial(start_process, worker_command(python or stub)), 1))
         notes: list[str] = []
 
         async def report(progress: Progress) -> None:
@@ -46,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
         out = tmp_path / "out"
         out.mkdir()
         try:
-            await engine.run(Job("1", model, "clip", parameters, inputs, out), report)
+            await engine.run(Job(model, "clip", parameters, inputs, out), report)
         finally:
             await engine.close()
             shutil.rmtree(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers import pool as pool_module
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process
 from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("stub_worker.py")))
@@ -22,7 +23,7 @@ class Bench:
     """A pool, and what its stub workers wrote down."""
 
     def __init__(self, folder: Path, size: int, idle_s: float) -> None:
-        self.pool = Pool(process_starter(COMMAND), size, idle_s)
+        self.pool = Pool(partial(start_process, COMMAND), size, idle_s)
         self.folder = folder
         self.progress: list[dict[str, Any]] = []
         self._jobs = 0
@@ -36,7 +37,7 @@ class Bench:
             if started is not None and message["phase"] == "generate":
                 started.set()
 
-        return await self.pool.run(key, {"key": key, "arguments": {"prompt": prompt}}, out, on_progress)
+        return await self.pool.run({"key": key, "arguments": {"prompt": prompt}}, out, on_progress)
 
     @property
     def log(self) -> list[list[str]]:
@@ -193,9 +194,9 @@ def test_a_worker_that_cannot_work_says_why(with_pool: Any, monkeypatch: pytest.
         for _ in range(2):
             with pytest.raises(EngineError, match="torch is missing"):
                 await bench.run("ok")
-        absent = Pool(process_starter(("/nowhere/python",)), 1)
+        absent = Pool(partial(start_process, ("/nowhere/python",)), 1)
         with pytest.raises(EngineError, match="cannot be started"):
-            await absent.run("a", {}, bench.folder / "x.mp4", lambda message: asyncio.sleep(0))
+            await absent.run({"key": "a"}, bench.folder / "x.mp4", lambda message: asyncio.sleep(0))
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(EngineError, match=r"--ray needs ray: python -m pip install"):
             await RayCluster("auto").start(0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from tests.unit.sandbox_diffusers.stub_python import write_stub_python
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pool import Pool, process_starter, worker_command
+from wiro_nb.sandbox.engines.diffusers.pool import Pool, start_process, worker_command
 from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
 
 ray = pytest.importorskip("ray", reason='python -m pip install "wiro_nb[ray]"')
@@ -45,7 +46,7 @@ class Bench:
             if started is not None and message["phase"] == "generate":
                 started.set()
 
-        done = await pool.run("a", {"key": "a", "arguments": {"prompt": prompt}, **call}, out, on_progress)
+        done = await pool.run({"key": "a", "arguments": {"prompt": prompt}, **call}, out, on_progress)
         assert out.read_bytes() == b"clip"
         return done
 
@@ -119,7 +120,7 @@ def test_forty_jobs_on_four_actors_end_once_each_though_one_is_killed(
         ends = await asyncio.gather(*(bench.run(pool, prompt) for prompt in prompts), return_exceptions=True)
         assert [end["frames"] for end in ends if isinstance(end, dict)] == [5] * 40, ends
 
-    in_pool(lambda: Pool(process_starter(worker_command(bench.python)), 4), work)
+    in_pool(lambda: Pool(partial(start_process, worker_command(bench.python)), 4), work)
     in_pool(lambda: bench.on_cluster(4), work)
     in_pool(lambda: bench.on_cluster(4), work_with_death)
     runs = [prompt for prompt in bench.log if prompt not in ("warm up", "plain")]

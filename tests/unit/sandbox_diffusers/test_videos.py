@@ -81,7 +81,7 @@ async def run(url: str, folder: Path, model: str, steps: list[Progress], **param
     async def report(progress: Progress) -> None:
         steps.append(progress)
 
-    return await VideosEngine(url).run(Job("1", model, "clip", parameters, {}, folder), report)
+    return await VideosEngine(url).run(Job(model, "clip", parameters, {}, folder), report)
 
 
 def test_a_run_is_forwarded_and_the_record_says_what_is_not_known(server: Server, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def make(tmp_path: Path) -> Make:
             progress.append(step)
 
         inputs = {"inputImage": files} if files else {}
-        job = Job(str(count), model, "clip", values, inputs, out_dir)
+        job = Job(model, "clip", values, inputs, out_dir)
         (output,) = asyncio.run(PlaceholderEngine().run(job, report)).outputs
         return Made(output, progress)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from wiro_nb.sandbox.engines import EngineError, Job, Progress
 from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
-from wiro_nb.sandbox.engines.placeholder.effects import EFFECTS
+from wiro_nb.sandbox.engines.placeholder.camera import EFFECTS
 from wiro_nb.sandbox.engines.placeholder.request import CAMERA_MOVES, read_steps
 
 from .conftest import SMALL, Make
@@ -142,7 +142,7 @@ def test_each_step_is_reported_once_in_order(make: Make, steps: int, frames: int
 
 @pytest.mark.parametrize(("value", "expected"), [("7", 7), (None, 16), ("soon", 16), ("-3", 1), ("9e9", 1000)])
 def test_estimated_steps_never_fail(value: str | None, expected: int, tmp_path: Path) -> None:
-    assert read_steps(Job("1", "wiro/animate-diff", "clip", {"steps": value}, {}, tmp_path)) == expected
+    assert read_steps(Job("wiro/animate-diff", "clip", {"steps": value}, {}, tmp_path)) == expected
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
@@ -153,7 +153,7 @@ def test_cancelling_leaves_no_file(tmp_path: Path, step: int) -> None:
                 running.cancel()
                 await asyncio.sleep(60)
 
-        job = Job("1", "some/model", "clip", {"prompt": "x", **SMALL}, {}, tmp_path)
+        job = Job("some/model", "clip", {"prompt": "x", **SMALL}, {}, tmp_path)
         running = asyncio.ensure_future(PlaceholderEngine().run(job, report))
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -169,7 +169,7 @@ def test_a_failing_report_leaves_no_file_and_frees_the_engine(tmp_path: Path) ->
                 raise RuntimeError("report")
 
         engine = PlaceholderEngine()
-        job = Job("1", "some/model", "clip", {"prompt": "x", **SMALL}, {}, tmp_path)
+        job = Job("some/model", "clip", {"prompt": "x", **SMALL}, {}, tmp_path)
         for _ in range(3):
             with pytest.raises(RuntimeError, match="report"):
                 await engine.run(job, report)
@@ -254,7 +254,8 @@ def test_zoom_and_roll_match_the_move(make: Make, move: str) -> None:
 
 def test_every_frame_says_sandbox(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     labelled = make(prompt="snow", seed="1", **SMALL).frames
-    monkeypatch.setattr("wiro_nb.sandbox.engines.placeholder.drawing.Label.draw", lambda self, frame: None)
+    unlabelled = "wiro_nb.sandbox.engines.placeholder.drawing.make_label"
+    monkeypatch.setattr(unlabelled, lambda *label: lambda frame: None)
     bare = make(prompt="snow", seed="1", **SMALL).frames
     band = np.abs(labelled - bare)[:, -16:]
     assert (band.mean((1, 2, 3)) > 30).all()

@@ -41,7 +41,6 @@ class Job:
     """One task as an engine sees it.
 
     Attributes:
-        task_id: The service's task id. The result must not depend on it.
         model: `owner/name` as the model's page or its run path spells it.
         kind: What to make.
         parameters: The values as they arrived on the wire: strings, numbers, lists of strings.
@@ -49,7 +48,6 @@ class Job:
         out_dir: An existing empty folder for the results. The service deletes it after the run.
     """
 
-    task_id: str
     model: str
     kind: Kind
     parameters: Mapping[str, Any]
@@ -59,9 +57,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Preview:
-    """A small preview of an unfinished clip: a JPEG below 14,000 bytes, and its size in pixels."""
+    """A small preview of an unfinished clip: a JPEG below 14,000 bytes as a data URL, and its size in pixels."""
 
-    jpeg: bytes
+    image: str
     width: int
     height: int
 
@@ -109,6 +107,11 @@ class EngineError(Exception):
     """The job cannot be done. The message is a sentence for the task's log."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the kind of an exception and the first line of its text."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:500]}"
+
+
 Report = Callable[[Progress], Awaitable[None]]
 """Receives progress in order. The service may delay or abort the job here: let its exceptions propagate."""
 
@@ -144,61 +147,83 @@ class Engine(ABC):
         """Releases threads and processes."""
 
 
-# Parameters of a job -------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Parameters:
+    """Reads the parameters of a job.
 
-
-def read_text(parameters: Mapping[str, Any], name: str) -> str:
-    """Returns a value as text without surrounding whitespace; "" when it is missing."""
-    value = parameters.get(name)
-    return "" if value is None else str(value).strip()
-
-
-def read_number(
-    parameters: Mapping[str, Any],
-    name: str,
-    default: float,
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    whole: bool = False,
-) -> float:
-    """Returns a number within bounds.
-
-    Raises:
-        EngineError: The value is no finite number, out of bounds, or not whole where it must be; "12.0" is whole.
+    Attributes:
+        values: As they arrived on the wire: strings, numbers, lists of strings.
     """
-    text = read_text(parameters, name)
-    try:
-        number = float(text or default)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or (whole and number != int(number)):
-        raise EngineError(f"{name} must be a {'whole ' if whole else ''}number, got {text[:40]!r}.")
-    if not low <= number <= high:
-        raise EngineError(f"{name} must be from {low:g} to {high:g}; {number:g} was asked for.")
-    return number
 
+    values: Mapping[str, Any]
 
-def read_whole(
-    parameters: Mapping[str, Any], name: str, default: int, low: float = -math.inf, high: float = math.inf
-) -> int:
-    """Returns a whole number; see `read_number`."""
-    return int(read_number(parameters, name, default, low, high, whole=True))
+    def text(self, name: str, default: str = "") -> str:
+        """Returns a value as text without surrounding whitespace; the default when it is missing or empty."""
+        value = self.values.get(name)
+        return ("" if value is None else str(value).strip()) or default
 
+    def number(
+        self,
+        name: str,
+        default: float,
+        low: float = -math.inf,
+        high: float = math.inf,
+        *,
+        whole: bool = False,
+    ) -> float:
+        """Returns a number within bounds.
 
-def read_size(parameters: Mapping[str, Any], name: str, default: tuple[int, int]) -> tuple[int, int]:
-    """Returns a width and height written as `832*480` or `960x544`.
+        Raises:
+            EngineError: The value is no finite number, is out of bounds, or is not whole where it must be, as
+                "12.0" is.
+        """
+        text = self.text(name)
+        try:
+            number = float(text or default)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or (whole and number != int(number)):
+            raise EngineError(f"{name} must be a {'whole ' if whole else ''}number, got {text[:40]!r}.")
+        if not low <= number <= high:
+            raise EngineError(f"{name} must be from {low:g} to {high:g}; {number:g} was asked for.")
+        return number
 
-    Raises:
-        EngineError: The value is no size.
-    """
-    text = read_text(parameters, name)
-    if not text:
-        return default
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise EngineError(f"{name} must read like 832*480, got {text[:40]!r}.")
-    return int(match[1]), int(match[2])
+    def whole(self, name: str, default: int, low: float = -math.inf, high: float = math.inf) -> int:
+        """Returns a whole number; see `number`."""
+        return int(self.number(name, default, low, high, whole=True))
+
+    def size(self, name: str, default: tuple[int, int]) -> tuple[int, int]:
+        """Returns a width and height written as `832*480` or `960x544`.
+
+        Raises:
+            EngineError: The value is no size.
+        """
+        text = self.text(name)
+        if not text:
+            return default
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise EngineError(f"{name} must read like 832*480, got {text[:40]!r}.")
+        return int(match[1]), int(match[2])
+
+    def resolution(self, aspect: float | None) -> tuple[int, int]:
+        """Returns the size that `resolution` and `ratio` ask for.
+
+        Args:
+            aspect: Width over height of the first picture, which the ratio "auto" follows; None without one.
+
+        Raises:
+            EngineError: A value is none of those there are.
+        """
+        resolution, ratio = self.text("resolution", "480p"), self.text("ratio", "auto")
+        size = {"480p": (832, 480), "720p": (1280, 720)}.get(resolution.lower())
+        if size is None:
+            raise EngineError(f"resolution must be 480p or 720p, got {resolution[:40]!r}.")
+        if ratio.lower() == "auto":
+            return size if aspect is None else fit_area(size[0] * size[1], aspect)
+        if ratio not in ("16:9", "9:16"):
+            raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {ratio[:40]!r}.")
+        return size if ratio == "16:9" else size[::-1]
 
 
 def fit_area(area: int, aspect: float) -> tuple[int, int]:
@@ -206,24 +231,3 @@ def fit_area(area: int, aspect: float) -> tuple[int, int]:
     aspect = min(max(aspect, 0.4), 2.5)
     width = math.sqrt(area * aspect)
     return max(64, round(width / 16) * 16), max(64, round(width / aspect / 16) * 16)
-
-
-def read_resolution(parameters: Mapping[str, Any], aspect: float | None) -> tuple[int, int]:
-    """Returns the size that `resolution` and `ratio` ask for.
-
-    Args:
-        parameters: Of the job.
-        aspect: Width over height of the first picture, which the ratio "auto" follows; None without one.
-
-    Raises:
-        EngineError: A value is none of those there are.
-    """
-    resolution, ratio = read_text(parameters, "resolution"), read_text(parameters, "ratio")
-    width, height = {"": (832, 480), "480p": (832, 480), "720p": (1280, 720)}.get(resolution.lower(), (0, 0))
-    if not width:
-        raise EngineError(f"resolution must be 480p or 720p, got {resolution[:40]!r}.")
-    if ratio.lower() in ("", "auto"):
-        return (width, height) if aspect is None else fit_area(width * height, aspect)
-    if ratio not in ("16:9", "9:16"):
-        raise EngineError(f"ratio must be auto, 16:9 or 9:16, got {ratio[:40]!r}.")
-    return (width, height) if ratio == "16:9" else (height, width)

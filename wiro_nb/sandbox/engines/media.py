@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -56,9 +56,18 @@ def read_picture(path: Path) -> Image.Image:
 
 
 class Mp4Writer:
-    """Writes one clip, frame by frame. Sizes in pixels, even; `crf` is x264's, lower is better and larger."""
+    """Writes one clip, frame by frame, in a `with` block; an exception in it deletes the file.
+
+    Args:
+        path: The file.
+        width, height: In pixels, even.
+        fps: Frames a second.
+        comment: Of the file's metadata.
+        crf: x264's; lower is better and larger.
+    """
 
     def __init__(self, path: Path, width: int, height: int, fps: int, comment: str, crf: int = 24) -> None:
+        self._path = path
         options = {"movflags": "+faststart+use_metadata_tags"}
         self._container = av.open(str(path), "w", format="mp4", options=options)
         self._container.metadata["comment"] = comment
@@ -71,6 +80,18 @@ class Mp4Writer:
         self._planes = np.empty((height * 3 // 2, width), np.uint8)
         self._count = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode())
+            self._container.close()
+            return
+        with contextlib.suppress(av.FFmpegError):  # no frame was written yet
+            self._container.close()
+        self._path.unlink(missing_ok=True)
+
     def write(self, picture: FloatImage) -> None:
         """Encodes one frame, shape (3, height, width), red green blue 0 to 255."""
         _to_yuv420(picture, self._dither, self._planes)
@@ -78,16 +99,6 @@ class Mp4Writer:
         frame.pts = self._count
         self._count += 1
         self._container.mux(self._stream.encode(frame))
-
-    def close(self) -> None:
-        """Completes the file."""
-        self._container.mux(self._stream.encode())
-        self._container.close()
-
-    def abort(self) -> None:
-        """Closes the file as it is."""
-        with contextlib.suppress(av.FFmpegError):  # no frame was written yet
-            self._container.close()
 
 
 def _make_dither(width: int, height: int) -> FloatImage:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wiro_nb.local_models.catalog import Distilled, Repository
-from wiro_nb.sandbox.engines import EngineError, fit_area, read_resolution, read_size
-from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request, Scheduler
+from wiro_nb.local_models.catalog import Distilled
+from wiro_nb.sandbox.engines import EngineError, fit_area
+from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request
 
 __all__ = ["ADAPTERS", "make_call"]
 
@@ -24,7 +24,6 @@ _WAN_NEGATIVE = (
     "background, three legs, many people in the background, walking backwards"
 )
 _SKYREELS_NEGATIVE = "low quality, blurry, distorted, deformed, static, watermark, subtitles"
-_MAX_SIDE_PX = 2048
 _MAX_STEPS = 200
 _MAX_MOTION_FRAMES = 32  # of the motion adapter's positions
 _CLIP_TOKENS = 77
@@ -47,7 +46,7 @@ def _distil(call: Call, distilled: Distilled) -> Call:
         "num_inference_steps": distilled.steps,
         **dict.fromkeys(scales or ["guidance_scale"], distilled.guidance),
     }
-    lora = Lora(distilled.repository, second_transformer=True, files=distilled.files)
+    lora = Lora(distilled.repository, distilled.files)
     asked = ", ".join(f"{name} {call.arguments.get(name, 'unset')}" for name in changes)
     note = (
         f"{distilled.repository.id} is loaded, as local.toml says: {distilled.steps} steps and guidance "
@@ -66,45 +65,41 @@ def _animatediff(request: Request) -> Call:
     notes = []
     realistic, fine_vae, motion = request.model.repositories[:3]
     selected = request.text("selectedModel", "60")
-    base = _selected_repository(request, "selectedModel", selected)
+    base = request.repository("selectedModel", selected)
     if base is None and selected != "485":
         notes.append(f"selectedModel {selected} has no known public weights: {realistic.id} stands in for it.")
     parts = {"pipeline": base or realistic, "motion_adapter": motion}
     if base is None:
         parts["vae"] = fine_vae  # this base comes without one that is good
-    move = request.text("loraType", "FILE:169584")
-    lora = _selected_repository(request, "loraType", move)
-    if lora is None:
-        raise EngineError(f"loraType {move[:40]!r} is unknown; there are {_values(request, 'loraType')}.")
+    _, lora = request.lora("loraType", "FILE:169584", "is unknown")
     arguments = {
         "prompt": request.text("prompt"),
         "negative_prompt": request.text("negativePrompt"),
         "num_frames": request.whole("frameNumber", 18, 1, _MAX_MOTION_FRAMES),
         "num_inference_steps": request.whole("steps", 16, 1, _MAX_STEPS),
-        "width": _side(request, "width", 512, 8),
-        "height": _side(request, "height", 512, 8),
+        "width": request.side("width", 512, 8),
+        "height": request.side("height", 512, 8),
         "guidance_scale": 7.5,
     }
     if len(request.text("prompt").split()) > _CLIP_TOKENS:
         notes.append("The prompt is longer than 77 tokens: the text encoder reads its beginning only.")
     schedule = {"beta_schedule": "linear", "timestep_spacing": "linspace", "clip_sample": False, "steps_offset": 1}
-    return Call(
-        pipeline="AnimateDiffPipeline",
+    return request.call(
+        "AnimateDiffPipeline",
         parts=parts,
         arguments=arguments,
-        seed=request.seed(),
         fps=8,
-        scheduler=Scheduler("DDIMScheduler", schedule),
-        loras=(Lora(lora),),
+        scheduler="DDIMScheduler",
+        scheduler_changes=schedule,
+        loras=(lora,),
         notes=tuple(notes),
     )
 
 
 def _wan_ti2v(request: Request) -> Call:
-    width, height = _size(request, "size", (832, 480), 32)
-    return Call(
-        pipeline="WanPipeline",
-        parts={"pipeline": request.model.repositories[0]},
+    width, height = request.sides("size", (832, 480), 32)
+    return request.call(
+        "WanPipeline",
         arguments={
             "prompt": request.text("prompt"),
             "negative_prompt": request.text("negativePrompt"),
@@ -114,9 +109,8 @@ def _wan_ti2v(request: Request) -> Call:
             "guidance_scale": request.number("scale", 5.0, 0, 30),
             "num_inference_steps": request.whole("steps", 25, 1, _MAX_STEPS),
         },
-        seed=request.seed(),
         fps=request.whole("fps", 16, 1, 60),
-        scheduler=Scheduler("UniPCMultistepScheduler", _flow(5.0)),
+        **_flow("UniPCMultistepScheduler", 5.0),
     )
 
 
@@ -141,10 +135,9 @@ def _wan_vace(request: Request) -> Call:
     references = request.pictures.get("inputImage", ())
     if len(references) > 3:
         raise EngineError(f"inputImage takes at most 3 pictures; {len(references)} were given.")
-    width, height = read_resolution(request.parameters, references[0].aspect if references else None)
-    return Call(
-        pipeline="WanVACEPipeline",
-        parts={"pipeline": request.model.repositories[0]},
+    width, height = request.resolution(references[0].aspect if references else None)
+    return request.call(
+        "WanVACEPipeline",
         arguments={
             "prompt": request.text("prompt"),
             "negative_prompt": _WAN_NEGATIVE,
@@ -155,9 +148,8 @@ def _wan_vace(request: Request) -> Call:
             "num_inference_steps": request.whole("sampleSteps", 50, 1, _MAX_STEPS),
         },
         pictures={"reference_images": references} if references else {},
-        seed=request.seed(),
         fps=16,
-        scheduler=Scheduler(_SOLVERS[solver], _flow(request.number("sampleShift", 16.0, 0.1, 100))),
+        **_flow(_SOLVERS[solver], request.number("sampleShift", 16.0, 0.1, 100)),
         cache_threshold=threshold,
         notes=tuple(notes),
     )
@@ -174,23 +166,19 @@ _GUESSED = {"crash": "a crash zoom", "camera-controls": "an orbit of the camera"
 
 def _wan_effects(request: Request) -> Call:
     picture = request.picture("inputImage")
-    effect = request.text("effectType", "fluffy-hair")
-    lora = _selected_repository(request, "effectType", effect)
-    if lora is None:
-        raise EngineError(
-            f"effectType {effect[:40]!r} has no public weights; there are {_values(request, 'effectType')}."
-        )
+    effect, lora = request.lora("effectType", "fluffy-hair", "has no public weights")
     words = effect.replace("-", " ")
     prompt = _TRIGGERS.get(effect, words)
-    notes = [f"{lora.id} was trained for Wan 2.1; the service's own weights and prompt texts are not public."]
+    notes = [
+        f"{lora.repository.id} was trained for Wan 2.1; the service's own weights and prompt texts are not public."
+    ]
     if effect in _GUESSED:
         notes.append(f"effectType {effect} is taken for {_GUESSED[effect]}.")
     elif effect not in _TRIGGERS:
         notes.append(f"The words that trigger the effect are not known; the prompt is {words!r}.")
     width, height = fit_area(832 * 480, picture.aspect)
-    return Call(
-        pipeline="WanImageToVideoPipeline",
-        parts={"pipeline": request.model.repositories[0]},
+    return request.call(
+        "WanImageToVideoPipeline",
         arguments={
             "prompt": prompt,
             "negative_prompt": _WAN_NEGATIVE,
@@ -201,10 +189,9 @@ def _wan_effects(request: Request) -> Call:
             "num_inference_steps": 40,
         },
         pictures={"image": picture},
-        seed=request.seed(),
         fps=16,
-        scheduler=Scheduler("UniPCMultistepScheduler", _flow(5.0)),
-        loras=(Lora(lora, second_transformer=True),),
+        **_flow("UniPCMultistepScheduler", 5.0),
+        loras=(lora,),
         notes=tuple(notes),
     )
 
@@ -213,9 +200,9 @@ def _skyreels(request: Request) -> Call:
     picture = request.picture("inputImage")
     base, transformer = request.model.repositories[:2]
     wide = (960, 544) if picture.aspect > 1.2 else (544, 960) if picture.aspect < 1 / 1.2 else (720, 720)
-    width, height = _size(request, "size", wide, 16)
-    return Call(
-        pipeline="HunyuanSkyreelsImageToVideoPipeline",
+    width, height = request.sides("size", wide, 16)
+    return request.call(
+        "HunyuanSkyreelsImageToVideoPipeline",
         parts={"pipeline": base, "transformer": transformer},
         arguments={
             "prompt": f"FPS-24, {request.text('prompt')}",
@@ -229,7 +216,6 @@ def _skyreels(request: Request) -> Call:
             "guidance_scale": 1.0,
         },
         pictures={"image": picture},
-        seed=request.seed(),
         fps=24,
     )
 
@@ -249,9 +235,8 @@ def _generic(request: Request) -> Call:
             fps = request.whole(item.name, int(text or fps), 1, 60)
         elif text:
             arguments[item.argument] = _convert_like(request, item.name, item.default)
-    return Call(
-        pipeline=request.model.pipeline,
-        parts={"pipeline": request.model.repositories[0]},
+    return request.call(
+        request.model.pipeline,
         arguments=arguments,
         pictures=pictures,
         seed=request.draw_seed() if seed is None else seed,
@@ -269,18 +254,10 @@ ADAPTERS: Mapping[str, Callable[[Request], Call]] = {
 }
 
 
-def _selected_repository(request: Request, name: str, value: str) -> Repository | None:
-    """Returns the repository that stands for a value of a setting."""
-    return next((item for item in request.model.repositories if (name, value) in item.settings), None)
-
-
-def _values(request: Request, name: str) -> str:
-    pairs = [pair for item in request.model.repositories for pair in item.settings]
-    return ", ".join(value for setting, value in pairs if setting == name)
-
-
-def _flow(shift: float) -> dict[str, Any]:
-    return {"flow_shift": shift, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+def _flow(scheduler: str, shift: float) -> dict[str, Any]:
+    """Returns the scheduler of a call that follows a flow, as Wan's models do."""
+    changes = {"flow_shift": shift, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    return {"scheduler": scheduler, "scheduler_changes": changes}
 
 
 def _convert_like(request: Request, name: str, default: object) -> str | int | float | bool:
@@ -296,21 +273,3 @@ def _convert_like(request: Request, name: str, default: object) -> str | int | f
         return int(text) if default is None else text
     except ValueError:
         return text
-
-
-def _side(request: Request, name: str, default: int, multiple: int) -> int:
-    side = request.whole(name, default, 64, _MAX_SIDE_PX)
-    if side % multiple:
-        near = side // multiple * multiple
-        raise EngineError(f"{name} must be a multiple of {multiple}, such as {near}; {side} was asked for.")
-    return side
-
-
-def _size(request: Request, name: str, default: tuple[int, int], multiple: int) -> tuple[int, int]:
-    size = read_size(request.parameters, name, default)
-    if min(size) < 64 or max(size) > _MAX_SIDE_PX or any(side % multiple for side in size):
-        raise EngineError(
-            f"{name} must have sides of 64 to {_MAX_SIDE_PX} pixels, multiples of {multiple}; "
-            f"{size[0]}*{size[1]} was asked for."
-        )
-    return size

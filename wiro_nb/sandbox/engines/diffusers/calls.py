@@ -1,21 +1,24 @@
-"""Data classes for requests and calls of diffusers pipelines. Does not import torch.
+"""Requests and calls of diffusers pipelines: what is read, what a worker is sent, what the record shows.
 
-A call is what a worker is sent and what the record shows. `adapters` make it from a request.
+`adapters` make a call from a request. Does not import torch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wiro_nb.local_models.catalog import LocalModel, Repository
-from wiro_nb.sandbox.engines import EngineError, read_number, read_text, read_whole
+from wiro_nb.local_models.weights import commit_of
+from wiro_nb.sandbox.engines import EngineError, Parameters
 
-__all__ = ["Call", "Lora", "Picture", "Request", "Scheduler"]
+__all__ = ["Call", "Lora", "Picture", "Request", "describe_call", "for_worker"]
 
 MAX_SEED = 2**32 - 1
+_MAX_SIDE_PX = 2048
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,13 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Scheduler:
-    """A scheduler of diffusers: class, "" for the repository's own, and what differs from its configuration."""
-
-    name: str = ""
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Lora:
-    """A LoRA: its repository, its strength, and whether it goes into a second transformer too.
+    """A LoRA: its repository, and one file for each transformer or one for all.
 
-    `files` has one file for each transformer, or one for all; empty stands for the only one of the repository.
+    Without `files` it is the only file of the repository.
     """
 
     repository: Repository
-    strength: float = 1.0
-    second_transformer: bool = False
     files: tuple[str, ...] = ()
 
 
@@ -65,7 +58,8 @@ class Call:
         seed: Of the generator; drawn where the request has none.
         fps: Frames a second of the file.
         pictures: Pictures by argument; a list stays a list.
-        scheduler: What the call is made with.
+        scheduler: A class of diffusers; "" for the repository's own.
+        scheduler_changes: What differs from its configuration in the repository.
         loras: Loaded for this call alone.
         cache_threshold: Of the first block cache; 0 computes every step.
         notes: Substitutions for requested settings, and limits of the result, as sentences.
@@ -77,7 +71,8 @@ class Call:
     seed: int
     fps: int
     pictures: Mapping[str, Picture | tuple[Picture, ...]] = field(default_factory=dict)
-    scheduler: Scheduler = Scheduler()
+    scheduler: str = ""
+    scheduler_changes: Mapping[str, Any] = field(default_factory=dict)
     loras: tuple[Lora, ...] = ()
     cache_threshold: float = 0.0
     notes: tuple[str, ...] = ()
@@ -88,41 +83,65 @@ class Call:
         return (*self.parts.values(), *(lora.repository for lora in self.loras))
 
 
+def for_worker(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """Returns a call as it is sent to a worker.
+
+    Args:
+        call: The call.
+        folders: Where each of its repositories is, by id.
+    """
+    by_role = {role: str(folders[item.id]) for role, item in call.parts.items()}
+    loras = [
+        {"id": lora.repository.id, "folder": str(folders[lora.repository.id]), "files": lora.files}
+        for lora in call.loras
+    ]
+    pictures = {
+        name: str(value.path) if isinstance(value, Picture) else [str(item.path) for item in value]
+        for name, value in call.pictures.items()
+    }
+    key = json.dumps([call.pipeline, by_role], sort_keys=True)
+    values = asdict(replace(call, parts={}, pictures={}, loras=()))
+    return values | {"key": key, "folders": by_role, "loras": loras, "pictures": pictures}
+
+
+def describe_call(call: Call, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """Returns the facts about a call for the record; the worker adds those about the device."""
+
+    def describe(repository: Repository) -> dict[str, str]:
+        revision = commit_of(folders[repository.id]) or "a plain copy"
+        return {"id": repository.id, "revision": revision, "licence": repository.licence}
+
+    facts: dict[str, Any] = {
+        "pipeline": call.pipeline,
+        "repositories": {role: describe(item) for role, item in call.parts.items()},
+        "call": dict(call.arguments),
+        "seed": call.seed,
+        "loras": [{**describe(lora.repository), "strength": 1.0} for lora in call.loras],
+        "scheduler_changes": dict(call.scheduler_changes),
+        "first_block_cache": call.cache_threshold,
+        "notes": list(call.notes),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
 @dataclass(frozen=True)
-class Request:
+class Request(Parameters):
     """A request as an adapter reads it.
 
     Attributes:
         model: The model asked for.
-        parameters: As they arrived on the wire.
         pictures: Input pictures by parameter.
         draw_seed: Returns a seed where the request has none.
     """
 
     model: LocalModel
-    parameters: Mapping[str, Any]
     pictures: Mapping[str, tuple[Picture, ...]]
     draw_seed: Callable[[], int]
 
-    def text(self, name: str, default: str = "") -> str:
-        """Returns a text."""
-        return read_text(self.parameters, name) or default
-
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
-        """Returns a whole number within bounds.
-
-        Raises:
-            EngineError: It is no whole number, or out of bounds.
-        """
-        return read_whole(self.parameters, name, default, low, high)
-
-    def number(self, name: str, default: float, low: float, high: float) -> float:
-        """Returns a number within bounds.
-
-        Raises:
-            EngineError: It is no number, or out of bounds.
-        """
-        return read_number(self.parameters, name, default, low, high)
+    def call(self, pipeline: str, **values: Any) -> Call:
+        """Returns a call, with the weights of the model's first repository and the request's seed unless given."""
+        usual = {"parts": {"pipeline": self.model.repositories[0]}, "seed": self.seed()}
+        return Call(pipeline, **{**usual, **values})
 
     def frames(self, name: str, default: int, high: int) -> int:
         """Returns a number of frames that a video model can make: 1, 5, 9, 13, ...
@@ -137,6 +156,32 @@ class Request:
                 f"{name} must be 4n + 1, for example {below} or {below + 4}; {frames} were asked for."
             )
         return frames
+
+    def side(self, name: str, default: int, multiple: int) -> int:
+        """Returns a width or height in pixels.
+
+        Raises:
+            EngineError: It is out of bounds, or no multiple of that number.
+        """
+        side = self.whole(name, default, 64, _MAX_SIDE_PX)
+        if side % multiple:
+            near = side // multiple * multiple
+            raise EngineError(f"{name} must be a multiple of {multiple}, such as {near}; {side} was asked for.")
+        return side
+
+    def sides(self, name: str, default: tuple[int, int], multiple: int) -> tuple[int, int]:
+        """Returns a width and height in pixels.
+
+        Raises:
+            EngineError: They are out of bounds, or no multiples of that number.
+        """
+        size = self.size(name, default)
+        if min(size) < 64 or max(size) > _MAX_SIDE_PX or any(side % multiple for side in size):
+            raise EngineError(
+                f"{name} must have sides of 64 to {_MAX_SIDE_PX} pixels, multiples of {multiple}; "
+                f"{size[0]}*{size[1]} was asked for."
+            )
+        return size
 
     def seed(self, name: str = "seed") -> int:
         """Returns the seed; one is drawn for an empty one, for 0 and for a text."""
@@ -155,3 +200,20 @@ class Request:
         if not pictures:
             raise EngineError(f"This model needs a picture in {name} and none was given.")
         return pictures[0]
+
+    def repository(self, name: str, value: str) -> Repository | None:
+        """Returns the repository that stands for a value of a setting."""
+        return next((item for item in self.model.repositories if (name, value) in item.settings), None)
+
+    def lora(self, name: str, default: str, refusal: str) -> tuple[str, Lora]:
+        """Returns a setting's value, and the LoRA that stands for it.
+
+        Raises:
+            EngineError: There is none; the sentence says so with `refusal`, and which there are.
+        """
+        value = self.text(name, default)
+        repository = self.repository(name, value)
+        if repository is None:
+            known = [own for item in self.model.repositories for setting, own in item.settings if setting == name]
+            raise EngineError(f"{name} {value[:40]!r} {refusal}; there are {', '.join(known)}.")
+        return value, Lora(repository)

@@ -194,16 +194,10 @@ def _read_pictures(call: dict[str, Any]) -> dict[str, Any]:
 def _write_clip(path: Path, frames: Any, call: dict[str, Any], channel: Channel) -> dict[str, int]:
     count, height, width = frames.shape[0], frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
     comment = json.dumps({"made_by": "wiro_nb, on this machine", "pipeline": call["pipeline"]}, sort_keys=True)
-    writer = Mp4Writer(path, width, height, call["fps"], comment, _CRF)
-    try:
+    with Mp4Writer(path, width, height, call["fps"], comment, _CRF) as writer:
         for frame in frames:
             channel.check()
             writer.write(np.ascontiguousarray(frame[:height, :width].transpose(2, 0, 1), np.float32) * 255)
-        writer.close()
-    except BaseException:
-        writer.abort()
-        path.unlink(missing_ok=True)
-        raise
     return {"width": width, "height": height, "frames": count}
 
 

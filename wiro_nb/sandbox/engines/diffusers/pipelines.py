@@ -57,9 +57,8 @@ class LoadedPipeline:
 
     def prepare(self, call: dict[str, Any]) -> None:
         """Sets scheduler, LoRAs and cache for a call."""
-        name = call["scheduler"]["name"] or type(self.scheduler).__name__
-        kind = getattr(diffusers, name)
-        self.pipe.scheduler = kind.from_config(self.scheduler.config, **call["scheduler"]["changes"])
+        kind = getattr(diffusers, call["scheduler"] or type(self.scheduler).__name__)
+        self.pipe.scheduler = kind.from_config(self.scheduler.config, **call["scheduler_changes"])
         wanted = json.dumps(call["loras"])
         if wanted != self.loras:
             self._load_loras(call["loras"])
@@ -91,12 +90,12 @@ class LoadedPipeline:
                 raise EngineError(f"The LoRA {lora['id']} has no file {absent[0]}.")
             options = {"weight_name": files[0], "local_files_only": True}
             self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
-            if lora["second_transformer"] and getattr(self.pipe, "transformer_2", None) is not None:
+            if getattr(self.pipe, "transformer_2", None) is not None:
                 options |= {"weight_name": files[-1], "load_into_transformer_2": True}
                 self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
             names.append(f"lora{number}")
         if names:
-            self.pipe.set_adapters(names, [lora["strength"] for lora in loras])
+            self.pipe.set_adapters(names)
 
     def _parts(self) -> Iterator[Any]:
         for part in self.pipe.components.values():
@@ -239,7 +238,7 @@ class LatentColours:
         target = io.BytesIO()
         image.save(target, "JPEG", quality=_QUALITY)
         jpeg = base64.b64encode(target.getvalue()).decode()
-        return {"jpeg": jpeg, "width": image.width, "height": image.height}
+        return {"image": f"data:image/jpeg;base64,{jpeg}", "width": image.width, "height": image.height}
 
 
 class PreviewClock:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import sys
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 
 from wiro_nb.sandbox.engines import EngineError
 
-__all__ = ["DOCTOR", "Connection", "Pool", "Worker", "WorkerDied", "process_starter", "worker_command"]
+__all__ = ["DOCTOR", "Connection", "Pool", "Worker", "WorkerDied", "start_process", "worker_command"]
 
 GRACE_S = 3.0
 DOCTOR = "Type: wiro-nb local doctor"
@@ -123,11 +122,6 @@ StartWorker = Callable[[int], Awaitable[Worker]]
 """Starts the worker of an index and waits until it is ready; raises `EngineError` when it cannot work."""
 
 
-def process_starter(command: Sequence[str]) -> StartWorker:
-    """Returns what starts workers as processes of this machine."""
-    return functools.partial(start_process, command)
-
-
 async def start_process(command: Sequence[str], index: int) -> Worker:
     """Starts a worker as a process of this machine and waits until it is ready.
 
@@ -144,15 +138,12 @@ async def start_process(command: Sequence[str], index: int) -> Worker:
         raise EngineError(f"The worker {command[0]} cannot be started: {error.strerror}. {DOCTOR}") from error
     connection = _ProcessConnection(process)
     try:
-        message = await connection.receive()
-        if message["type"] != "ready":
-            raise EngineError(f"The worker cannot work: {message.get('message', 'no reason given')}. {DOCTOR}")
+        return Worker(connection, await connection.receive())
     except WorkerDied as error:
         raise EngineError(f"The worker {command[0]} ended while it started: {error} {DOCTOR}") from error
     except BaseException:
         await connection.end()
         raise
-    return Worker(connection, message)
 
 
 class _ProcessConnection:
@@ -248,12 +239,11 @@ class Pool:
         self._waiting: list[_Waiting] = []
         self._ends: set[asyncio.Task[None]] = set()
 
-    async def run(self, key: str, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
+    async def run(self, call: dict[str, Any], out: Path, on_progress: OnProgress) -> dict[str, Any]:
         """Runs a job when a worker is free.
 
         Args:
-            key: Of the model that the job needs.
-            call: What the worker is sent.
+            call: What the worker is sent; its `key` names the model that the job needs.
             out: The file to write.
             on_progress: Receives the worker's progress messages, in order.
 
@@ -261,7 +251,7 @@ class Pool:
             EngineError: It failed, or its worker died in both attempts.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            slot = await self._acquire(key)
+            slot = await self._acquire(call["key"])
             try:
                 worker = await self._ready(slot)
                 return await worker.run(call, out, on_progress)

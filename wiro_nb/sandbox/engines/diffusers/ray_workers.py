@@ -19,9 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.pool import Worker, WorkerDied, start_process, worker_command
-from wiro_nb.sandbox.engines.diffusers.worker import first_line
+from wiro_nb.sandbox.engines import EngineError, first_line
+from wiro_nb.sandbox.engines.diffusers.pool import (
+    Worker,
+    WorkerDied,
+    start_process,
+    worker_command,
+)
 
 __all__ = ["RayCluster", "WorkerHost"]
 
@@ -157,11 +161,7 @@ class RayCluster:
                 raise EngineError(reason) from None
             if isinstance(error, ray.exceptions.RayError):
                 cause = getattr(error, "cause", None)
-                reason = (
-                    str(cause)
-                    if isinstance(cause, EngineError)
-                    else f"{type(error).__name__}: {first_line(error)}"
-                )
+                reason = str(cause) if isinstance(cause, EngineError) else first_line(error)
                 raise EngineError(f"The worker on the Ray cluster cannot start: {reason}") from error
             raise
         devices = gpus or sum(node["Alive"] for node in ray.nodes())

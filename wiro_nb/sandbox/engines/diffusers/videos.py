@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.local_models import catalog
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Progress, Report, Result
+from wiro_nb.sandbox.engines.diffusers import read_request, schema_of
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Picture
-from wiro_nb.sandbox.engines.diffusers.engine import read_request, schema_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -113,7 +113,7 @@ def _form(call: Call) -> tuple[dict[str, str], list[str]]:
         EngineError: It has more than one picture.
     """
     notes = ["Weights, precision and card are those of the server, which does not name them."]
-    if call.scheduler.name not in ("", "UniPCMultistepScheduler"):
+    if call.scheduler not in ("", "UniPCMultistepScheduler"):
         notes.append("The server chooses its own solver; sampleSolver is not followed.")
     if call.cache_threshold:
         notes.append("speedMode is not followed.")
@@ -123,8 +123,8 @@ def _form(call: Call) -> tuple[dict[str, str], list[str]]:
     names = ("prompt", "negative_prompt", "width", "height", "num_frames", "num_inference_steps", "guidance_scale")
     form = {name: str(call.arguments[name]) for name in names if call.arguments.get(name) not in (None, "")}
     form |= {"fps": str(call.fps), "seed": str(call.seed)}
-    if "flow_shift" in call.scheduler.changes:
-        form["flow_shift"] = str(call.scheduler.changes["flow_shift"])
+    if "flow_shift" in call.scheduler_changes:
+        form["flow_shift"] = str(call.scheduler_changes["flow_shift"])
     return form, [*notes, *call.notes]
 
 

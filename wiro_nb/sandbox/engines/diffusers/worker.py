@@ -3,15 +3,14 @@
     python -m wiro_nb.sandbox.engines.diffusers.worker INDEX
 
 It reads JSON lines from stdin and writes JSON lines to stdout; what libraries print goes to stderr. It ends when
-stdin closes.
+stdin closes, or with a traceback where torch cannot be loaded.
 
     in    {"type": "run", "job": 1, "call": {...}, "out": PATH}     see `pool.call_for_worker`
           {"type": "cancel", "job": 1}
     out   {"type": "ready", "device", "device_name", "memory_bytes", "devices", "versions"}
-          {"type": "progress", "job", "phase", "step", "steps", "preview": null | {"jpeg", "width", "height"}}
+          {"type": "progress", "job", "phase", "step", "steps", "preview": null | {"image", "width", "height"}}
           {"type": "done", "job", "width", "height", "frames", "facts", "models"}
           {"type": "failed", "job", "message", "models"}     {"type": "cancelled", "job", "models"}
-          {"type": "broken", "message"}     it cannot work at all, and ends
 """
 
 from __future__ import annotations
@@ -25,11 +24,9 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
-from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines import EngineError, first_line
 
 __all__ = ["main"]
-
-_INSTALL = 'install it with: python -m pip install "wiro_nb[local]"'
 
 
 class Cancelled(Exception):
@@ -86,17 +83,9 @@ def main() -> None:
     target = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     channel = Channel(sys.stdin, target)
-    try:
-        from wiro_nb.sandbox.engines.diffusers.generate import Generator
+    from wiro_nb.sandbox.engines.diffusers.generate import Generator
 
-        generator = Generator(int(sys.argv[1]))
-    except ImportError as error:
-        channel.send("broken", message=f"{error.name or error} is missing in {sys.executable}; {_INSTALL}")
-        return
-    except Exception as error:  # a driver that does not fit, a build of torch for another card
-        traceback.print_exc()
-        channel.send("broken", message=f"{type(error).__name__}: {first_line(error)}")
-        return
+    generator = Generator(int(sys.argv[1]))
     channel.send("ready", **generator.describe())
     while True:
         message = channel.next_job()
@@ -115,12 +104,7 @@ def _run(
         return "failed", {"message": str(error)}
     except Exception as error:
         traceback.print_exc()
-        return "failed", {"message": f"{type(error).__name__}: {first_line(error)}"}
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an exception's text."""
-    return (str(error).strip().splitlines() or [""])[0][:500]
+        return "failed", {"message": first_line(error)}
 
 
 if __name__ == "__main__":

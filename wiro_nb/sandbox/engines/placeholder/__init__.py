@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,8 +19,6 @@ from wiro_nb.sandbox.engines import Engine, Job, Output, Progress, Report, Resul
 from wiro_nb.sandbox.engines.placeholder.request import ClipRequest, input_files, read_request, read_steps
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from wiro_nb.sandbox.engines.media import FloatImage
 
 __all__ = ["PlaceholderEngine"]
@@ -47,19 +45,15 @@ class PlaceholderEngine(Engine):
         async with self._slots:
             steps, reported = read_steps(job), 0
             await report(Progress("generate", 0, steps))
-            clip = await self._in_thread(lambda: _Clip(job))
+            rendering = _render(job, steps)
             try:
-                while clip.frames_done < clip.request.frames:
-                    await self._in_thread(clip.write_frame)
-                    # The last step is done when the file is complete.
-                    reached = min(clip.frames_done * steps // clip.request.frames, steps - 1)
+                while (rendered := await self._in_thread(lambda: next(rendering, None))) is not None:
+                    reached, output = rendered
                     while reported < reached:
                         reported += 1
                         await report(Progress("generate", reported, steps))
-                output = await self._in_thread(clip.finish)
-            except BaseException:
-                clip.abort()
-                raise
+            finally:
+                rendering.close()
             await report(Progress("generate", steps, steps))
             return Result((output,), {"engine": self.name})
 
@@ -77,61 +71,32 @@ class PlaceholderEngine(Engine):
             raise
 
 
-class _Clip:
-    """A clip being rendered. Blocking."""
+def _render(job: Job, steps: int) -> Generator[tuple[int, Output], None, None]:
+    """Renders a clip; yields the steps done and the file after each frame. Blocking.
 
-    def __init__(self, job: Job) -> None:
-        from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
-        from wiro_nb.sandbox.engines.placeholder.drawing import make_label
+    The file is complete when the iterator ends, and the last step is left for that. Closing the iterator before
+    deletes the file.
+    """
+    from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
+    from wiro_nb.sandbox.engines.placeholder.camera import animate
+    from wiro_nb.sandbox.engines.placeholder.drawing import make_label
 
-        pictures = [read_picture(path) for path in input_files(job)]
-        self.request = request = read_request(job, pictures[0].width / pictures[0].height if pictures else None)
-        self.frames_done = 0
-        self._frame_at = _make_painting(request, pictures)
-        self._gain = _make_gain(request)
-        self._label = make_label(request.prompt or request.effect, request.seed, request.width, request.height)
-        made = {"made_by": "wiro_nb sandbox", "model": job.model, "parameters": job.parameters}
-        # The request alone, so that the same request gives the same bytes.
-        comment = json.dumps({"sandbox": made}, ensure_ascii=False, sort_keys=True)
-        self._path = job.out_dir / "0.mp4"
-        self._writer = Mp4Writer(self._path, request.width, request.height, request.fps, comment)
-
-    def write_frame(self) -> None:
-        """Paints and encodes the next frame."""
-        count = self.request.frames
-        frame = self._frame_at(self.frames_done / (count - 1) if count > 1 else 0.5)
-        frame *= self._gain
-        self._label.draw(frame)
-        self._writer.write(frame.clip(0, 255, out=frame))
-        self.frames_done += 1
-
-    def finish(self) -> Output:
-        """Completes the file."""
-        self._writer.close()
-        request = self.request
-        return Output(self._path, request.width, request.height, request.frames, request.fps)
-
-    def abort(self) -> None:
-        """Deletes the unfinished file."""
-        self._writer.abort()
-        self._path.unlink(missing_ok=True)
-
-
-def _make_painting(request: ClipRequest, pictures: list[Image.Image]) -> Callable[[float], FloatImage]:
-    """Returns the function from time in the clip (0 to 1) to the frame, shape (3, height, width)."""
-    from wiro_nb.sandbox.engines.placeholder.drawing import camera_path, canvas_size, view
-    from wiro_nb.sandbox.engines.placeholder.effects import Slideshow
-    from wiro_nb.sandbox.engines.placeholder.scene import Scene
-
-    width, height = request.width, request.height
-    path = camera_path(request.camera)
-    if pictures:
-        return Slideshow(pictures, request).frame
-    if path is None:
-        return Scene(request, width, height).frame
-    pan = {"PanRight": 1, "PanLeft": -1}.get(request.camera, 0)
-    scene = Scene(request, *canvas_size(path, width, height), pan)
-    return lambda u: view(scene.frame(u), path(u), width, height)
+    pictures = [read_picture(path) for path in input_files(job)]
+    request = read_request(job, pictures[0].width / pictures[0].height if pictures else None)
+    count, size = request.frames, (request.width, request.height)
+    paint, gain = animate(request, pictures), _make_gain(request)
+    label = make_label(request.prompt or request.effect, request.seed, *size)
+    made = {"made_by": "wiro_nb sandbox", "model": job.model, "parameters": job.parameters}
+    # The request alone, so that the same request gives the same bytes.
+    comment = json.dumps({"sandbox": made}, ensure_ascii=False, sort_keys=True)
+    output = Output(job.out_dir / "0.mp4", *size, count, request.fps)
+    with Mp4Writer(output.path, *size, request.fps, comment) as writer:
+        for index in range(count):
+            frame = paint(index / (count - 1) if count > 1 else 0.5)
+            frame *= gain
+            label(frame)
+            writer.write(frame.clip(0, 255, out=frame))
+            yield min((index + 1) * steps // count, steps - 1), output
 
 
 def _make_gain(request: ClipRequest) -> FloatImage:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wiro_nb.cli import build_parser
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, Command
-from wiro_nb.sandbox.options import build_parser as build_sandbox_parser
+from wiro_nb.sandbox.serve import build_parser as build_sandbox_parser
 
 README = Path(__file__).parents[1] / "README.md"
 REFERENCE = README.parent / "notebooks" / "REFERENCE.md"

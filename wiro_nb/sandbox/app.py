@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,18 +21,15 @@ from starlette.routing import Route, WebSocketRoute
 
 from wiro_nb.json_values import as_decimal
 from wiro_nb.sandbox.engines import Engine, Kind
-from wiro_nb.sandbox.events import EventBroker, SocketEndpoint
-from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.faults.injection import FaultMiddleware
+from wiro_nb.sandbox.events import EventBroker
+from wiro_nb.sandbox.faults import FaultMiddleware, Faults
 from wiro_nb.sandbox.models import Catalogue, Model, slots_for
-from wiro_nb.sandbox.options import Options
 from wiro_nb.sandbox.requests import Authenticator, Body, Failure, answer, check_inputs, read_body
 from wiro_nb.sandbox.runner import Runner
-from wiro_nb.sandbox.store import Files, Store, check_upload, content_type
+from wiro_nb.sandbox.store import KEYS, Files, Store, check_upload, content_type
 from wiro_nb.sandbox.tasks import Task, new_token
 
 _MAX_LISTED = 1000
-_INSTANT_STEP_S = 0.15
 _TEAMMATES_PROJECT = "799"
 _NO_TASK = "model and parameters of the task are needed"
 _RESERVED = frozenset({"callbackUrl", "projectid"})
@@ -255,45 +254,37 @@ def _usable(model: Model | None) -> Model:
     return model
 
 
-def create_engines(options: Options) -> Mapping[Kind, Engine]:
-    """Returns the engine for each kind of output."""
-    if options.engine == "diffusers":
-        from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
-        from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, start_process, worker_command
-        from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
+def build_app(
+    engines: Mapping[Kind, Engine],
+    store: Store,
+    faults: Faults,
+    data: Path,
+    port: int,
+    *,
+    speed: float = math.inf,
+    any_host: bool = False,
+) -> Starlette:
+    """Builds the application.
 
-        if options.ray:
-            start: StartWorker = RayCluster(options.ray, options.python).start
-        else:
-            start = partial(start_process, worker_command(options.python))
-        return {"clip": DiffusersEngine(Pool(start, options.workers, 60 * options.idle_minutes))}
-    if options.engine == "videos":
-        from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
-
-        return {"clip": VideosEngine(options.url)}
-    from wiro_nb.sandbox.engines.instant import InstantEngine
-
-    instant = InstantEngine(_INSTANT_STEP_S / options.speed)
-    if options.engine == "instant":
-        return {"clip": instant, "image": instant, "text": instant}
-    from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
-
-    return {"clip": PlaceholderEngine(), "image": instant, "text": instant}
-
-
-def build_app(options: Options, store: Store, faults: Faults, port: int) -> Starlette:
-    """Builds the application that answers at a port of this machine. It closes the store when it ends."""
+    Args:
+        engines: The engine for each kind of output.
+        store: Its data; closed when the application ends.
+        faults: What goes wrong.
+        data: The folder of its files.
+        port: Where it answers on this machine.
+        speed: How much faster than real time a placeholder's stages pass; infinity never waits.
+        any_host: True to accept any Host header.
+    """
     origin = f"http://127.0.0.1:{port}"
-    authenticator = Authenticator(
-        *(store.meta(name) or "" for name in ("api_key", "api_secret", "key_only_api_key"))
+    authenticator = Authenticator(*(store.meta(name) or "" for name in KEYS))
+    files, events, catalogue = (
+        Files(data / "files"),
+        EventBroker(store, faults),
+        Catalogue(engines["clip"].schemas),
     )
-    files, events = Files(options.data / "files"), EventBroker()
-    engines = create_engines(options)
-    catalogue = Catalogue(engines["clip"].schemas)
-    runner = Runner(store, files, events, engines, options.speed, origin, faults)
+    runner = Runner(store, files, events, engines, speed, origin, faults)
     requests: Counter[str] = Counter()
     endpoints = Endpoints(authenticator, store, files, catalogue, runner, faults, origin, requests)
-    sockets = SocketEndpoint(events, store, faults)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -305,9 +296,9 @@ def build_app(options: Options, store: Store, faults: Faults, port: int) -> Star
             store.close()
 
     # A web page must not reach the sandbox by DNS rebinding.
-    hosts = ["*"] if options.no_host_check else ["127.0.0.1", "localhost"]
+    hosts = ["*"] if any_host else ["127.0.0.1", "localhost"]
     return Starlette(
-        routes=[WebSocketRoute("/v1", sockets.serve), *endpoints.routes()],
+        routes=[WebSocketRoute("/v1", events.serve), *endpoints.routes()],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
             Middleware(FaultMiddleware, faults=faults, requests=requests),

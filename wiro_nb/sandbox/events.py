@@ -1,4 +1,4 @@
-"""Task events over WebSocket: the broker, and the endpoint where clients register for a task's events.
+"""Task events over WebSocket: delivery to the sockets that clients register for a task, and the faults of sockets.
 
 Each socket has a queue of its own, so that a slow reader does not delay others. Events from before a registration
 are not replayed, as on the service.
@@ -8,86 +8,71 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.faults.injection import FrameFaults, reset_connection
+from wiro_nb.sandbox.faults import UNKNOWN_STATUS, Faults, mistyped, reset_connection
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task
 
-Frames = asyncio.Queue[str]
+Event = dict[str, Any]
 
 
 class EventBroker:
-    """Delivers each event to every socket that is registered for its task."""
+    """Delivers each event to every socket that is registered for its task.
 
-    def __init__(self) -> None:
-        self._queues: dict[str, set[Frames]] = {}
+    Args:
+        store: Knows the tasks.
+        faults: Decide what goes wrong with sockets.
+    """
 
-    def subscribe(self, token: str, frames: Frames) -> None:
-        """Queues the task's future events."""
-        self._queues.setdefault(token, set()).add(frames)
-
-    def unsubscribe(self, tokens: set[str], frames: Frames) -> None:
-        """Ends the delivery of these tasks' events."""
-        for token in tokens:
-            self._queues[token].discard(frames)
-            if not self._queues[token]:
-                del self._queues[token]
+    def __init__(self, store: Store, faults: Faults) -> None:
+        self._store, self._faults = store, faults
+        self._queues: defaultdict[str, set[asyncio.Queue[Event]]] = defaultdict(set)
 
     def publish(self, task: Task, status: str, message: Any = "") -> None:
         """Sends one event to every socket that is registered for the task."""
-        if queues := self._queues.get(task.token):
-            code = int(task.exit_code) if status == "task_postprocess_end" and task.exit_code.isdecimal() else None
-            is_end = status in ("task_postprocess_end", "task_cancel")
-            event = {"type": status, "id": str(task.id), "message": message, "result": True}
-            event |= {"success": code == 0 if is_end else None, "terminal": is_end, "exitCode": code}
-            frame = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-            for queue in queues:
-                queue.put_nowait(frame)
-
-
-class SocketEndpoint:
-    """Serves all WebSockets; `faults` decides what goes wrong with each."""
-
-    def __init__(self, broker: EventBroker, store: Store, faults: Faults) -> None:
-        self._broker, self._store, self._faults = broker, store, faults
+        if task.token not in self._queues:
+            return
+        code = int(task.exit_code) if status == "task_postprocess_end" and task.exit_code.isdecimal() else None
+        is_end = status in ("task_postprocess_end", "task_cancel")
+        event = {"type": status, "id": str(task.id), "message": message, "result": True}
+        event |= {"success": code == 0 if is_end else None, "terminal": is_end, "exitCode": code}
+        for queue in self._queues[task.token]:
+            queue.put_nowait(event)
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves one socket until either side closes it."""
-        faults = FrameFaults(self._faults.match("socket"), self._faults.seed)
+        faults = _SocketFaults(self._faults)
         if faults.refuses:
             await socket.send_denial_response(Response("Sandbox fault", 503))
             return
         await socket.accept()
-        frames, tokens = Frames(), set[str]()
-        sides = [
-            asyncio.ensure_future(self._read(socket, frames, tokens)),
-            asyncio.ensure_future(_write(socket, frames, faults)),
-        ]
-        try:
-            await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._broker.unsubscribe(tokens, frames)
-            for side in sides:
-                side.cancel()
-            await asyncio.gather(*sides, return_exceptions=True)
-
-    async def _read(self, socket: WebSocket, frames: Frames, tokens: set[str]) -> None:
+        queue, tokens = asyncio.Queue[Event](), set[str]()
+        writer = asyncio.ensure_future(_write(socket, queue, faults))
         try:
             while True:
                 token = _read_token(await socket.receive_text())
                 if token and self._store.find_task(token=token):
                     tokens.add(token)
-                    self._broker.subscribe(token, frames)
+                    self._queues[token].add(queue)
                 else:
                     refusal = {"type": "task_info", "tasktoken": token, "message": "There is no task yet."}
-                    frames.put_nowait(json.dumps({**refusal, "result": False}))
+                    queue.put_nowait({**refusal, "result": False})
         except (WebSocketDisconnect, KeyError, RuntimeError):
             return  # closed, or a binary frame, which clients do not send
+        finally:
+            for token in tokens:
+                self._queues[token].discard(queue)
+                if not self._queues[token]:
+                    del self._queues[token]
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
 
 
 def _read_token(text: str) -> str:
@@ -98,13 +83,59 @@ def _read_token(text: str) -> str:
         return ""
 
 
-async def _write(socket: WebSocket, frames: Frames, faults: FrameFaults) -> None:
-    try:
-        while True:
-            for frame in faults.apply(await frames.get()):
-                await (socket.send_bytes(frame) if isinstance(frame, bytes) else socket.send_text(frame))
-            if faults.drops_now:
-                reset_connection(socket.scope["state"]["transport"])
-                return
-    except (WebSocketDisconnect, RuntimeError):
-        return
+async def _write(socket: WebSocket, queue: asyncio.Queue[Event], faults: _SocketFaults) -> None:
+    while not faults.drops_now:
+        for frame in faults.apply(await queue.get()):
+            await (socket.send_bytes(frame) if isinstance(frame, bytes) else socket.send_text(frame))
+    reset_connection(socket.scope["state"]["transport"])
+
+
+class _SocketFaults:
+    """The faults of one socket.
+
+    Args:
+        faults: The active rules; those for sockets are counted.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = {fault.kind: fault for fault in faults.match("socket")}
+        self._chance = random.Random(faults.seed)
+        self._held: list[Event] = []
+        self._sent = 0
+
+    @property
+    def refuses(self) -> bool:
+        """True to refuse the handshake."""
+        return "refuse" in self._faults
+
+    @property
+    def drops_now(self) -> bool:
+        """True to abort the connection: after the given number of events."""
+        return "drop" in self._faults and self._sent >= self._faults["drop"].number(1)
+
+    def apply(self, event: Event) -> list[str | bytes]:
+        """Returns the frames to send for an event; none while it is held back."""
+        self._sent += 1
+        if "silent" in self._faults:
+            return []
+        self._held.append(event)
+        if "shuffle" in self._faults:
+            if len(self._held) < self._faults["shuffle"].number(4) and event["type"] != "task_postprocess_end":
+                return []
+            self._chance.shuffle(self._held)
+        events, self._held = self._held, []
+        return [frame for held in events for frame in self._frames(held)]
+
+    def _frames(self, event: Event) -> Iterator[str | bytes]:
+        if "binary" in self._faults:
+            yield b"\x00\x01\x02sandbox"
+        if "garbage" in self._faults:
+            yield "{not json"
+        if "unknown" in self._faults:
+            yield json.dumps({**event, "type": UNKNOWN_STATUS, "message": {"new": ["shape"]}})
+        if "wrong-types" in self._faults:
+            event = {**event, "message": mistyped(event["message"]), "id": mistyped(event.get("id"))}
+        if "late-outputs" in self._faults and event["type"] == "task_postprocess_end":
+            event = {**event, "message": []}
+        for _ in range(2 if "double" in self._faults else 1):
+            yield json.dumps(event, ensure_ascii=False, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Runs the sandbox process, one per data folder: binds the port, prints the ready line, shuts down cleanly.
+"""The sandbox process, one per data folder: its command line, port, ready line, and clean end.
 
 `sandbox.json` holds the address of the running sandbox. The lock on the folder is a transaction of SQLite's, which
 the operating system releases when the process ends in any way, so there are no stale locks.
@@ -6,10 +6,12 @@ the operating system releases when the process ends in any way, so there are no 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -18,21 +20,143 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
-from wiro_nb.files import write_atomically
+from wiro_nb.config import sandbox_dir
+from wiro_nb.files import expand_user, write_atomically
+from wiro_nb.sandbox import faults
 from wiro_nb.sandbox.app import build_app
-from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.faults.injection import watched_protocol
-from wiro_nb.sandbox.options import Options, changed_options, read_options
-from wiro_nb.sandbox.store import Store
+from wiro_nb.sandbox.engines import Engine, Kind
+from wiro_nb.sandbox.store import KEYS, Store
 
+_DESCRIPTION = """\
+A local service with the API of Wiro. It renders labelled clips on this machine, charges nothing and
+connects to no other host. The first line on stdout is JSON: base_url, socket_url, api_key, api_secret,
+key_only_api_key, pid, version.
+"""
+ENGINE_NAMES = ("placeholder", "instant", "diffusers", "videos")
+_MAX_WORKERS = 64
 _WAIT_S = 10.0
+_INSTANT_STEP_S = 0.15
+T = TypeVar("T", int, float, Decimal)
+
+
+def _number(kind: Callable[[str], T], low: float, end: float, expected: str, **words: T) -> Callable[[str], T]:
+    """Returns a reader of numbers from `low` to below `end`, or of one of some words."""
+
+    def read(text: str) -> T:
+        try:
+            if text in words:
+                return words[text]
+            if low <= (number := kind(text)) < end:
+                return number
+        except (ValueError, ArithmeticError):
+            pass
+        raise argparse.ArgumentTypeError(expected)
+
+    return read
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `wiro-nb sandbox`."""
+    parser = argparse.ArgumentParser(
+        "wiro-nb sandbox",
+        description=_DESCRIPTION,
+        epilog=faults.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    port = _number(int, 0, 65_536, "a whole number from 0 to 65535")
+    add("--port", type=port, default=0, help="0 (default): the port used last, or any free one")
+    speed = _number(float, 0, math.inf, "a number of 0 or more, or 'instant'", instant=math.inf)
+    add("--speed", type=speed, default=1.0, metavar="N", help="times faster than real; 0 or 'instant': no waiting")
+    add("--data", type=Path, metavar="DIR", help="folder for keys, tasks and files; kept across restarts")
+    add("--engine", choices=ENGINE_NAMES, default="placeholder", help="what makes the clips")
+    add(
+        "--python", default="", metavar="PATH", help="diffusers: interpreter with wiro_nb[local]; default this one"
+    )
+    workers = _number(int, 1, _MAX_WORKERS + 1, f"auto, or a whole number from 1 to {_MAX_WORKERS}", auto=0)
+    add(
+        "--workers", type=workers, default=0, metavar="auto|N", help="diffusers: worker processes; auto: one a GPU"
+    )
+    idle = "diffusers: free a GPU's memory after so long without a run (default 10); 0: never"
+    minutes = _number(float, 0, math.inf, "a number of minutes, 0 or more")
+    add("--idle-minutes", type=minutes, default=10.0, metavar="N", help=idle)
+    ray = "diffusers: put the workers on a Ray cluster, auto or HOST:PORT; needs wiro_nb[ray]"
+    add("--ray", type=_ray, default="", metavar="ADDRESS", help=ray)
+    add("--url", default="", help="videos: a server with the /v1/videos API, http://host:port")
+    usd = _number(Decimal, -(10**9), 10**9, "an amount such as 100 or 0.40")
+    balance = "what a new account starts with (default 100)"
+    add("--balance", type=usd, default=Decimal(100), metavar="USD", help=balance)
+    add("--stay", action="store_true", help="continue when stdin closes")
+    add("--no-host-check", action="store_true", help="accept any Host header")
+    add("--faults", type=_faults, default="", metavar="SPEC", help="inject faults, see below")
+    add("--faults-seed", type=int, default=0, metavar="N", help="selects the calls that a share matches")
+    return parser
+
+
+def read_options(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses the arguments; `--help` and errors end the process as argparse does.
+
+    `changed` has the options that differ from their defaults, except `--data`.
+    """
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.engine == "videos" and not options.url.startswith(("http://", "https://")):
+        parser.error("--engine videos needs --url http://host:port")
+    changed = [name for name, value in vars(options).items() if value != parser.get_default(name)]
+    options.changed = [f"--{name.replace('_', '-')}" for name in changed if name != "data"]
+    options.data = expand_user(options.data or sandbox_dir()).absolute()
+    options.speed = options.speed or math.inf
+    return options
+
+
+def _ray(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text not in ("", "auto") and not (host and "/" not in text and port.isdecimal()):
+        raise argparse.ArgumentTypeError("auto, or HOST:PORT of a cluster that this machine has joined")
+    return text
+
+
+def _faults(text: str) -> str:
+    try:
+        faults.Faults(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _create_engines(options: argparse.Namespace) -> Mapping[Kind, Engine]:
+    """Returns the engine for each kind of output."""
+    if options.engine == "diffusers":
+        from wiro_nb.sandbox.engines.diffusers import DiffusersEngine
+        from wiro_nb.sandbox.engines.diffusers.pool import Pool, StartWorker, start_process, worker_command
+        from wiro_nb.sandbox.engines.diffusers.ray_workers import RayCluster
+
+        if options.ray:
+            start: StartWorker = RayCluster(options.ray, options.python).start
+        else:
+            start = partial(start_process, worker_command(options.python))
+        return {"clip": DiffusersEngine(Pool(start, options.workers, 60 * options.idle_minutes))}
+    if options.engine == "videos":
+        from wiro_nb.sandbox.engines.diffusers.videos import VideosEngine
+
+        return {"clip": VideosEngine(options.url)}
+    from wiro_nb.sandbox.engines.instant import InstantEngine
+
+    instant = InstantEngine(_INSTANT_STEP_S / options.speed)
+    if options.engine == "instant":
+        return {"clip": instant, "image": instant, "text": instant}
+    from wiro_nb.sandbox.engines.placeholder import PlaceholderEngine
+
+    return {"clip": PlaceholderEngine(), "image": instant, "text": instant}
 
 
 class InstanceLock:
@@ -82,7 +206,7 @@ class InstanceLock:
         if self._lock.in_transaction:
             self._info_path.unlink(missing_ok=True)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Releases the lock."""
         self.retire()
         self._lock.close()
@@ -97,40 +221,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 when the data folder or the port is not available.
     """
-    arguments = sys.argv[1:] if argv is None else argv
-    options = read_options(arguments)
-    lock: InstanceLock | None = None
+    options = read_options(sys.argv[1:] if argv is None else argv)
     try:
-        lock = InstanceLock(options.data)
-        if running := lock.acquire():
-            _print_line({**running, "shared": True})
-            if ignored := changed_options(arguments):
-                print(
-                    "A sandbox is already running on this data folder: above is its address, and "
-                    f"{', '.join(ignored)} changes nothing. Another --data starts another one.",
-                    file=sys.stderr,
-                )
-            return 0
-        return _serve(options, lock)
+        with contextlib.closing(InstanceLock(options.data)) as lock:
+            running = lock.acquire()
+            if running is None:
+                _serve(options, lock)
+                return 0
     except (OSError, TimeoutError, sqlite3.Error) as error:
         print(f"The sandbox could not start: {error}", file=sys.stderr)
         print("  next: another --port or --data", file=sys.stderr)
         return 1
-    finally:
-        if lock is not None:
-            lock.release()
+    print(json.dumps({**running, "shared": True}), flush=True)
+    if options.changed:
+        print(
+            "A sandbox is already running on this data folder: above is its address, and "
+            f"{', '.join(options.changed)} changes nothing. Another --data starts another one.",
+            file=sys.stderr,
+        )
+    return 0
 
 
-def _serve(options: Options, lock: InstanceLock) -> int:
+def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
     store = Store(options.data / "sandbox.sqlite", options.balance)
     listener = _bind(options.port, int(store.meta("port") or 0))
     port = int(listener.getsockname()[1])
     store.set_meta("port", str(port))
-    info = _connection_info(store, port)
-    faults = Faults(options.faults, options.faults_seed)
+    info = {
+        "base_url": f"http://127.0.0.1:{port}/v1",
+        "socket_url": f"ws://127.0.0.1:{port}/v1",
+        **{name: store.meta(name) for name in KEYS},
+        "pid": os.getpid(),
+        "version": metadata.version("wiro_nb"),
+    }
+    rules = faults.Faults(options.faults, options.faults_seed)
+    engines, any_host = _create_engines(options), options.no_host_check
+    app = build_app(engines, store, rules, options.data, port, speed=options.speed, any_host=any_host)
     config = uvicorn.Config(
-        build_app(options, store, faults, port),
-        http=watched_protocol(faults),
+        app,
+        http=faults.watched_protocol(rules),
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -146,13 +275,12 @@ def _serve(options: Options, lock: InstanceLock) -> int:
         _end_with_stdin(server, lock)
     # The socket listens already: who connects now is served in a moment.
     lock.publish(info)
-    _print_line(info)
+    print(json.dumps(info), flush=True)
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # who started this reads one line: the pipe must neither fill up nor break
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises a signal again once it has shut down
         asyncio.run(server.serve(sockets=[listener]))
-    return 0
 
 
 def _bind(port: int, port_used_last: int) -> socket.socket:
@@ -176,22 +304,6 @@ def _bind(port: int, port_used_last: int) -> socket.socket:
         else:
             return listener
     raise OSError("no free port on 127.0.0.1")
-
-
-def _connection_info(store: Store, port: int) -> dict[str, Any]:
-    return {
-        "base_url": f"http://127.0.0.1:{port}/v1",
-        "socket_url": f"ws://127.0.0.1:{port}/v1",
-        "api_key": store.meta("api_key"),
-        "api_secret": store.meta("api_secret"),
-        "key_only_api_key": store.meta("key_only_api_key"),
-        "pid": os.getpid(),
-        "version": metadata.version("wiro_nb"),
-    }
-
-
-def _print_line(info: dict[str, Any]) -> None:
-    print(json.dumps(info), flush=True)
 
 
 def _end_with_stdin(server: uvicorn.Server, lock: InstanceLock) -> None:

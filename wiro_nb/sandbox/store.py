@@ -28,7 +28,10 @@ from wiro_nb.sandbox.requests import Failure
 from wiro_nb.sandbox.tasks import Task, new_token
 from wiro_nb.schema.files import MAX_FILE_BYTES, accepted_types
 
+KEYS = ("api_key", "api_secret", "key_only_api_key")
+"""The settings of the two projects, see `requests.Authenticator`."""
 FIRST_TASK_ID = 100001
+_KEY_LENGTH = 40
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tasks (
@@ -56,13 +59,8 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_TABLES)
-        for name, value in (
-            ("api_key", new_token(32)),
-            ("api_secret", new_token(48)),
-            ("key_only_api_key", new_token(32)),
-            ("balance_usd", str(balance_usd)),
-        ):
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
+        values = {"balance_usd": str(balance_usd), **{name: new_token(_KEY_LENGTH) for name in KEYS}}
+        self._db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values.items())
         self._db.execute(
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'tasks', ? WHERE NOT EXISTS "
             "(SELECT 1 FROM sqlite_sequence WHERE name = 'tasks')",

@@ -16,14 +16,15 @@ from websockets.asyncio.client import connect
 
 from wiro_nb.media.mp4 import probe_mp4
 from wiro_nb.sandbox.app import build_app
-from wiro_nb.sandbox.engines import Job, Output, Preview, Progress, Report, Result
+from wiro_nb.sandbox.engines import Engine, Job, Kind, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import Faults
-from wiro_nb.sandbox.options import read_options
 from wiro_nb.sandbox.store import Store
 from wiro_nb.sandbox.tasks import Task
 from wiro_nb.schema import bundled_models
+
+INSTANT: dict[Kind, Engine] = dict.fromkeys(("clip", "image", "text"), InstantEngine())
 
 
 def test_the_instant_clip_is_a_clip_and_its_bytes_depend_on_the_request(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_model_that_the_engine_cannot_run_is_refused_before_a_task_exists(
 
     async def run() -> None:
         store = Store(tmp_path / "sandbox.sqlite", Decimal(10))
-        app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
+        app = build_app(INSTANT, store, Faults(), tmp_path, 1)
         transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             answer = await client.post("/v1/Run/sandbox/image", json={"prompt": "x"}, headers=headers)
@@ -135,7 +136,7 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
             if not store.audit():
                 parameters = {"prompt": "[queue] x"}
                 store.add_task(Task(0, "token", "sandbox/image", "701", 0.0, parameters))
-            app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
+            app = build_app(INSTANT, store, Faults(), tmp_path, 1)
             async with app.router.lifespan_context(app):
                 statuses.append(store.audit()[0]["status"])
             store.close()
@@ -170,7 +171,6 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = _OwnMachine()
-    monkeypatch.setattr("wiro_nb.sandbox.app.create_engines", lambda options: {"clip": engine})
     published: list[tuple[str, Any]] = []
     ended = asyncio.Event()
     publish = EventBroker.publish
@@ -185,7 +185,7 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
 
     async def run() -> dict[str, Any]:
         store = Store(tmp_path / "sandbox.sqlite", Decimal(0))
-        app = build_app(read_options(["--data", str(tmp_path)]), store, Faults(), 1)
+        app = build_app({"clip": engine}, store, Faults(), tmp_path, 1)
         transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
         async with (
             app.router.lifespan_context(app),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.sandbox.options import read_options
+from wiro_nb.sandbox.serve import read_options
 
 FIRST_LINE = {"base_url", "socket_url", "api_key", "api_secret", "key_only_api_key", "pid", "version"}
 INSTANT = ("--engine", "instant", "--speed", "instant")
@@ -133,7 +133,7 @@ def test_a_polite_end_leaves_unfinished_tasks_for_the_next_start(new_caller: Cal
 
 def test_help_names_every_fault_and_directive() -> None:
     from wiro_nb.sandbox.faults import DIRECTIVES, KINDS
-    from wiro_nb.sandbox.options import build_parser
+    from wiro_nb.sandbox.serve import build_parser
 
     shown = build_parser().format_help()
     assert [kind for kinds in KINDS.values() for kind in kinds if kind not in shown] == []

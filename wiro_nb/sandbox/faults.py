@@ -1,0 +1,344 @@
+"""Fault injection: test directives in prompts, and rules that make chosen requests, events and files fail.
+
+test directives in a prompt:
+  [fail]   the run fails: lines on stderr, pexit 1        [crash]  task_error before the run
+  [slow]   ten times longer, 2 s or more                  [queue]  stays queued until cancelled or released
+  [hold]   stays running until killed or released (POST /sandbox/release with the taskid)
+  [charge-late]         costs nothing at its end and is billed a moment later, also when it was killed
+  [stderr-then-recover]  task_error before the run until released; then it runs
+
+for tests, behind the key: GET /sandbox/audit, POST /sandbox/balance {"usd": "5"}, POST /sandbox/release,
+POST /sandbox/faults, POST /sandbox/teammate {"parameters": {...}} (a task of another member of the team).
+
+faults: --faults "RULE; RULE ...", a RULE is PLACE:KIND[=VALUE][@WHEN]
+  WHEN    3 the third time only, 2-4, 2+ from the second on, 0.25 that share of times (by --faults-seed);
+          always when left out
+  accept  (every TCP connection)  refuse: closed at once
+  Run, Task/Detail, Task/List, Tool/List, ... or * for every endpoint:
+          delay=SECONDS  hang (no answer)  reset (before anything is done)  reset-after (done, but never answered)
+          429[=RETRY_AFTER_S]  408 500 502 503 504 (each may have =RETRY_AFTER_S too)
+          code=N (result: false with that code)
+          html (a web page)  empty  cut (half the JSON)  cut-body (the connection ends half-way)
+          wrong-types (numbers for texts, maps for lists)
+          unknown-status (running tasks show an unknown status)
+          late-outputs[=N] (the first N Details of a finished task list no files; 1)
+  socket  (every WebSocket)  refuse  silent  drop[=N] (cut off after N events; 1)  binary (binary frames between)
+          shuffle[=N] (events in groups of N, mixed; 4)  double  unknown (events of unknown type between)
+          garbage (text that is no JSON between)  wrong-types  late-outputs (the last event names no files)
+  task    (every task)  error (task_error before the run)  stderr (error lines in a run that succeeds)
+          fail[=CODE] (pexit CODE; 1)  stall (stops moving until killed)
+  file    (every GET of a file)  403  404  429[=RETRY_AFTER_S]  500  503  delay=SECONDS  reset
+          cut (the connection ends half-way)  short (half the file, declared complete)  wrong-type (a web page)
+          slow[=BYTES_PER_S] (2000)  endless  no-range (Range is ignored)  redirect=URL
+  at run time, behind the key: POST /sandbox/faults {"spec": "...", "seed": 1}
+example: --faults "Run:reset-after@1; Task/Detail:503@0.2; socket:drop=3@1-2"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import random
+import re
+import socket
+import struct
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from wiro_nb.sandbox.requests import Failure
+from wiro_nb.sandbox.tasks import TERMINAL
+
+__all__ = ["DIRECTIVES", "KINDS", "Fault", "FaultMiddleware", "Faults", "watched_protocol"]
+
+# The docstring of this module is the end of `wiro-nb sandbox --help`; `runner` applies directives and task faults.
+DIRECTIVES = ("fail", "crash", "slow", "queue", "hold", "stderr-then-recover", "charge-late")
+_EVERYWHERE = "delay reset 429 500 503 "
+KINDS = {
+    place: frozenset(kinds.split())
+    for place, kinds in {
+        "accept": "refuse",
+        "rest": _EVERYWHERE + "reset-after hang 408 502 504 html empty cut cut-body wrong-types code "
+        "unknown-status late-outputs",
+        "socket": "refuse drop silent binary shuffle double unknown garbage wrong-types late-outputs",
+        "task": "error stderr fail stall",
+        "file": _EVERYWHERE + "403 404 cut short wrong-type slow endless no-range redirect",
+    }.items()
+}
+ENDPOINTS = ("Run", "Task/Detail", "Task/List", "Task/Cancel", "Task/Kill", "Tool/List", "Tool/Detail")
+UNKNOWN_STATUS = "task_sandbox_unknown"
+_WHEN = r"@((?P<share>[01]?\.\d+)|(?P<first>\d+)((?P<onward>\+)|-(?P<last>\d+))?)"
+_RULE = re.compile(rf"(?P<place>[\w/*]+):(?P<kind>[\w-]+)(=(?P<value>[^@;]*))?({_WHEN})?")
+_PAGE = b"<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>Something else</h1></body></html>"
+_LINGER = "hh" if sys.platform == "win32" else "ii"
+_CHUNK = 16_384
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault to apply now."""
+
+    kind: str
+    value: str = ""
+
+    def number(self, default: float) -> float:
+        """Returns the rule's value as a number."""
+        try:
+            return float(self.value)
+        except ValueError:
+            return default
+
+
+@dataclass
+class _Rule:
+    """One rule and how many calls it has seen.
+
+    Attributes:
+        places: The names of calls that it applies to.
+        fault: What it does.
+        first, last: Which calls it matches.
+        share: The share of calls it matches, instead of counting, or None.
+    """
+
+    places: frozenset[str]
+    fault: Fault
+    first: int
+    last: float
+    share: float | None
+    chance: random.Random
+    count: int = 0
+
+    def matches(self) -> bool:
+        """Counts a call and returns whether the rule applies to it."""
+        self.count += 1
+        if self.share is not None:
+            return self.chance.random() < self.share
+        return self.first <= self.count <= self.last
+
+
+class Faults:
+    """The active rules of a sandbox; see `replace`."""
+
+    def __init__(self, spec: str = "", seed: int = 0) -> None:
+        self.replace(spec, seed)
+
+    def replace(self, spec: str, seed: int) -> None:
+        """Replaces the rules; an empty spec removes all faults. The same spec and seed select the same calls.
+
+        Raises:
+            ValueError: Names the rule that cannot be read, and what is allowed there; the rules stay unchanged.
+        """
+        texts = [text.strip() for text in spec.split(";") if text.strip()]
+        self._rules = [_read_rule(text, f"{seed}:{number}") for number, text in enumerate(texts)]
+        self.seed = seed
+
+    def match(self, place: str) -> list[Fault]:
+        """Counts one call at a place and returns its faults, in the order of the rules."""
+        return [rule.fault for rule in self._rules if place in rule.places and rule.matches()]
+
+
+def _read_rule(text: str, seed: str) -> _Rule:
+    match = _RULE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not PLACE:KIND[=VALUE][@WHEN], where WHEN is 3, 2-4, 2+ or 0.25")
+    place, kind, share, first = match.group("place", "kind", "share", "first")
+    places = (*ENDPOINTS, "*", *sorted(KINDS.keys() - {"rest"}))
+    if place not in places:
+        raise ValueError(f"{text!r}: no place {place!r}; there are {', '.join(places)}")
+    kinds = KINDS.get(place, KINDS["rest"])
+    if kind not in kinds:
+        raise ValueError(f"{text!r}: {place} knows {', '.join(sorted(kinds))}")
+    return _Rule(
+        places=frozenset(ENDPOINTS if place == "*" else [place]),
+        fault=Fault(kind, match["value"] or ""),
+        first=int(first or 1),
+        last=math.inf if match["onward"] or not first else int(match["last"] or first),
+        share=float(share) if share else None,
+        chance=random.Random(seed),
+    )
+
+
+# Connections and requests ----------------------------------------------------------------------
+
+
+def watched_protocol(faults: Faults) -> type[asyncio.Protocol]:
+    """Returns uvicorn's HTTP protocol with `accept` faults, and its transport in every scope's state."""
+
+    class WatchedProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.app_state = {**self.app_state, "transport": transport}
+            if faults.match("accept"):
+                reset_connection(transport)
+
+    return WatchedProtocol
+
+
+def reset_connection(transport: asyncio.Transport) -> None:
+    """Aborts a TCP connection: the peer sees a reset, not an end of stream."""
+    raw = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # the peer may have closed first
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(_LINGER, 1, 0))
+    transport.abort()
+
+
+class FaultMiddleware:
+    """Wraps the application, so that no endpoint knows about faults.
+
+    Args:
+        app: The application.
+        faults: The active rules.
+        requests: Counts the calls of each endpoint, `file` and `socket`.
+    """
+
+    def __init__(self, app: ASGIApp, faults: Faults, requests: Counter[str]) -> None:
+        self._app, self._faults, self._requests = app, faults, requests
+        self._ended_details: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request, or applies its fault."""
+        place = _place(scope)
+        if place:
+            self._requests[place] += 1
+        faults = self._faults.match(place) if place and scope["type"] == "http" else []
+        with contextlib.suppress(ClientDisconnect):
+            for fault in faults:
+                if fault.kind == "delay":
+                    await asyncio.sleep(fault.number(1.0))
+            fault = next((fault for fault in faults if fault.kind != "delay"), Fault(""))
+            await self._serve(fault, place == "file", scope, receive, send)
+
+    async def _serve(self, fault: Fault, is_file: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        match fault.kind:
+            case "":
+                await self._app(scope, receive, send)
+            case "reset" | "reset-after":
+                if fault.kind == "reset-after":
+                    await _collect(self._app, scope, receive)
+                reset_connection(scope["state"]["transport"])
+                await asyncio.sleep(0.01)  # the server notices the loss before it misses an answer
+            case "hang":
+                await _wait_until_gone(receive)
+            case "endless":
+                await _send_endlessly(receive, send)
+            case "slow":
+                start, body = await _collect(self._app, scope, receive)
+                await _send_slowly(start, body, max(1, int(fault.number(2000) / 10)), send)
+            case "no-range":
+                kept = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
+                await self._app({**scope, "headers": kept}, receive, send)
+            case "cut" | "cut-body" | "short" | "wrong-types" | "unknown-status" | "late-outputs":
+                start, body = await _collect(self._app, scope, receive)
+                sent = self._changed(fault, body)
+                breaks = fault.kind == "cut-body" or (fault.kind == "cut" and is_file)
+                length = len(body) if breaks else len(sent)
+                headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+                await send({**start, "headers": [*headers, (b"content-length", str(length).encode())]})
+                await send({"type": "http.response.body", "body": sent, "more_body": breaks})
+                if breaks:  # after what was sent has gone out
+                    scope["state"]["transport"].close()
+                    await asyncio.sleep(0.01)
+            case _:
+                await _replacement(fault)(scope, receive, send)
+
+    def _changed(self, fault: Fault, body: bytes) -> bytes:
+        if fault.kind in ("cut", "cut-body", "short"):
+            return body[: len(body) // 2]
+        try:
+            content = json.loads(body)
+        except ValueError:
+            return body
+        if fault.kind == "wrong-types":
+            content = {**mistyped(content), "result": content.get("result")}
+        tasks = content.get("tasklist", ()) if fault.kind != "wrong-types" else ()
+        for task in tasks:
+            if fault.kind == "unknown-status" and task["status"] not in TERMINAL:
+                task["status"] = UNKNOWN_STATUS
+            if fault.kind == "late-outputs" and task["status"] == "task_postprocess_end":
+                self._ended_details[task["id"]] += 1
+                if self._ended_details[task["id"]] <= fault.number(1):
+                    task["outputs"] = []
+        return json.dumps(content).encode()
+
+
+def _place(scope: Scope) -> str | None:
+    if scope["type"] == "websocket":
+        return "socket"
+    path = str(scope.get("path", ""))
+    if path.startswith("/files/"):
+        return "file"
+    name = path.removeprefix("/v1/").strip("/")
+    name = "Run" if name.startswith("Run/") else name
+    return name if name in ENDPOINTS else None
+
+
+def mistyped(value: Any) -> Any:
+    """Returns the value with texts of digits as numbers, other texts in lists, and lists as maps."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() else [value]
+    if isinstance(value, list):
+        return {str(index): mistyped(item) for index, item in enumerate(value)}
+    if isinstance(value, dict):
+        return {name: mistyped(item) for name, item in value.items()}
+    return str(value)
+
+
+def _replacement(fault: Fault) -> Response:
+    """Returns the answer of a fault that replaces the whole answer."""
+    match fault.kind:
+        case "html" | "wrong-type":
+            return Response(_PAGE, media_type="text/html")
+        case "empty":
+            return Response(b"", media_type="application/json")
+        case "code":
+            return Failure(int(fault.number(0)), f"Sandbox fault with code {fault.value or 0}.").response()
+        case "redirect":
+            return RedirectResponse(fault.value or "http://127.0.0.1:9/", 302)
+        case status:
+            pause_s = fault.value or ("1" if status == "429" else "")
+            headers = {"Retry-After": pause_s} if pause_s else {}
+            return Response(b"Sandbox fault", int(status), headers, "text/plain")
+
+
+async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
+    """Runs the application and returns its answer."""
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    # With these the server would send the file itself, past this middleware.
+    extensions = {name: value for name, value in scope.get("extensions", {}).items() if "send" not in name}
+    await app({**scope, "extensions": extensions}, receive, keep)
+    return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
+
+
+async def _send_slowly(start: Message, body: bytes, chunk_bytes: int, send: Send) -> None:
+    """Sends ten chunks a second."""
+    await send(start)
+    for at in range(0, len(body), chunk_bytes):
+        await send({"type": "http.response.body", "body": body[at : at + chunk_bytes], "more_body": True})
+        await asyncio.sleep(0.1)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_endlessly(receive: Receive, send: Send) -> None:
+    gone = asyncio.ensure_future(_wait_until_gone(receive))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"video/mp4")]})
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"\0" * _CHUNK, "more_body": True})
+        await asyncio.sleep(0.005)
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.provenance.notebooks import records_in_outputs
+from wiro_nb.provenance.find import records_in_outputs
 from wiro_nb.provenance.record import check_record
 from wiro_nb.reproduce.verify import verify_paths
 

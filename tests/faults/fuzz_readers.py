@@ -64,7 +64,7 @@ def event(data: bytes) -> None:
 
 def record(data: bytes) -> None:
     from wiro_nb.errors import BadRecord
-    from wiro_nb.provenance.notebooks import records_in_notebook
+    from wiro_nb.provenance.find import records_in_notebook
     from wiro_nb.provenance.record import check_record
 
     for value in json_of(data):

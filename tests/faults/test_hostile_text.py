@@ -27,7 +27,7 @@ from wiro_nb.presentation.reproduction import Verified
 from wiro_nb.presentation.run import run_output
 from wiro_nb.presentation.run_list import runs_output
 from wiro_nb.provenance.embed import read_embedded
-from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.find import records_in_notebook
 from wiro_nb.provenance.record import add_hash, check_record, read_sidecar
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.schema.types import Option, Parameter, schema_from_dict

@@ -18,7 +18,7 @@ from nbformat.notebooknode import from_dict
 
 from tests.conftest import SandboxProcess
 from tests.notebook.tutorials import SANITIZE, Executed, read_tutorial
-from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.find import records_in_notebook
 from wiro_nb.provenance.record import check_record
 
 PICTURE, TEXT = "image/jpeg", "text/plain"

@@ -11,7 +11,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from tests.notebook.kernels import CLIP_MODEL, SMALL, LiveKernel
-from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.find import records_in_notebook
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

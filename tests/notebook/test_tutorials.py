@@ -22,7 +22,7 @@ from tests.notebook.tutorials import (
     tutorial_names,
 )
 from wiro_nb.cli import main
-from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.find import records_in_notebook
 from wiro_nb.provenance.record import check_record, read_sidecar
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.packaging.environments import ROOT, copy_tree, make_environment
 from wiro_nb.cli.tutorials import QUICKSTART
-from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.find import records_in_notebook
 
 BINDER = ROOT / "binder"
 SCRIPTS = ("postBuild", "start")

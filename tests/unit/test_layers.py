@@ -56,7 +56,7 @@ STANDARD_ONLY = {
     "redaction": set(),
     "errors": set(),
     "schema": set(),
-    "provenance": {"nbformat", "c2pa", "cryptography"},
+    "provenance": {"c2pa", "cryptography"},
 }
 """Packages that need the standard library only, with what they may use where it is installed."""
 HEAVY = {"httpx2", "websockets", "av", "numpy", "PIL", "IPython", "ipywidgets", "anywidget", "sqlite3", "asyncio"}

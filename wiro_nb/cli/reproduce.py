@@ -30,7 +30,7 @@ from wiro_nb.provenance.export import CrateRun, export_crate, write_csv
 from wiro_nb.reproduce import find_input, find_sources, find_to_rerun
 from wiro_nb.reproduce.compare import compare_sources, find_side
 from wiro_nb.reproduce.replay import confirm_replays, plan_rerun, refuse, send
-from wiro_nb.reproduce.seal import seal as seal_notebook
+from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify as check
 from wiro_nb.session.prices import Limits, describe_plan
 from wiro_nb.terminal import StatusLine
@@ -118,7 +118,7 @@ def verify(arguments: argparse.Namespace) -> int:
 def seal(arguments: argparse.Namespace) -> None:
     """Writes the records of closed notebooks into their metadata."""
     manager = open_manager(arguments)
-    for item in [seal_notebook(manager, Path(path)) for path in arguments.notebooks]:
+    for item in [seal_notebook(Path(path), manager) for path in arguments.notebooks]:
         if arguments.json:
             facts = {"runs": item.run_ids, "added": item.added, "changed": item.changed}
             print_json({"path": str(item.path), **facts})

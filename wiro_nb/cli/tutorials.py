@@ -207,7 +207,7 @@ def _write_html(notebook: NotebookNode, target: Path) -> Path:
 
 def _clips(notebook: NotebookNode, folder: Path) -> Iterator[Path]:
     """Yields the files that the notebook's records name, where they exist."""
-    from wiro_nb.provenance.notebooks import records_in_notebook
+    from wiro_nb.provenance.find import records_in_notebook
 
     for found in records_in_notebook(json.loads(json.dumps(notebook))).values():
         for output in found["outputs"]:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ MAX_TEXT_BYTES = 64 * 2**20
 XMP = "XML:com.adobe.xmp"
 _OWN_MARKS = (XMP_MARK.encode(), PARAMETERS_MARK.encode())
 
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NO_OPTIONS = b"\0\0\0\0\0"
 """Of an iTXt chunk: no compression, no language, no translated keyword."""
 _HEAD = KEYWORD.encode() + _NO_OPTIONS
@@ -39,7 +41,7 @@ def read_tags(path: Path) -> list[tuple[str, str]]:
     left = MAX_TEXT_BYTES
     with path.open("rb") as file:
         for kind, start, size in _chunks(file):
-            if kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            if kind not in _TEXTS:
                 continue
             left -= size
             if left < 0:
@@ -88,15 +90,14 @@ def write_text(path: Path, text: str, xmp: str = "", parameters: str = "") -> No
         for kind, start, size in _chunks(source):
             source.seek(start)
             raw = source.read(size + 12)
-            if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            if kind in _TEXTS:
                 keyword = raw[8:].partition(b"\0")[0].decode("latin-1")
-                if raw[8:].startswith(_HEAD) or (
-                    keyword in (XMP, PARAMETERS) and any(mark in raw for mark in _OWN_MARKS)
-                ):
+                is_marked = keyword in (XMP, PARAMETERS) and any(mark in raw for mark in _OWN_MARKS)
+                if is_marked or raw[8:].startswith(_HEAD):
                     continue
                 added.pop(keyword, None)
             if kind == b"IEND":
-                target.write(b"".join(_text_chunk(name, value) for name, value in added.items()))
+                target.writelines(_text_chunk(name, value) for name, value in added.items())
             target.write(raw)
 
     def check(copy: Path) -> None:
@@ -141,25 +142,20 @@ def hash_media(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Yields type, position and content size of each chunk; of a cut file raises behind the last whole one."""
     file.seek(0)
     if file.read(8) != SIGNATURE:
         raise MediaError("it does not begin as a PNG does")
-    size_all = file.seek(0, os.SEEK_END)
-    chunks: list[tuple[bytes, int, int]] = []
-    at = len(SIGNATURE)
-    while at < size_all:
+    at, end = len(SIGNATURE), file.seek(0, os.SEEK_END)
+    for _ in range(MAX_CHUNKS):
         file.seek(at)
         head = file.read(8)
-        if len(head) < 8:
-            break
-        size, kind = struct.unpack(">I4s", head)
-        if at + size + 12 > size_all:
-            break
-        chunks.append((kind, at, size))
-        if len(chunks) > MAX_CHUNKS:
-            raise MediaError("it has too many chunks")
+        size, kind = struct.unpack(">I4s", head) if len(head) == 8 else (end, b"")
+        if at + size + 12 > end:
+            raise MediaError("the file is cut")
+        yield kind, at, size
         if kind == b"IEND":
-            return chunks
+            return
         at += size + 12
-    raise MediaError("the file is cut")
+    raise MediaError("it has too many chunks")

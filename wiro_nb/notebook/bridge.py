@@ -21,7 +21,7 @@ from wiro_nb.notebook.display import publish
 from wiro_nb.notebook.run.display import is_settled, stack_outputs, static_output
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Output
-from wiro_nb.provenance.notebooks import pick_newer
+from wiro_nb.provenance.find import pick_newer
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run

@@ -1,7 +1,12 @@
-"""Finds records in clips, sidecars, folders and notebooks."""
+"""Finds records in clips, sidecars, folders and notebooks, and gathers them in a notebook's metadata.
+
+A notebook has records in two places: in each output's metadata, which always works, also headless, and in its own,
+which survives cleared outputs: `metadata.wiro` is `{"format": 1, "runs": {run_id: record}, "omitted": n}`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +14,23 @@ from typing import Any
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.files import expand_user, is_there
 from wiro_nb.ids import match_ids
+from wiro_nb.json_values import as_list, as_mapping
 from wiro_nb.provenance.content_credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
 from wiro_nb.provenance.made_by import read_settings
-from wiro_nb.provenance.notebooks import records_in_notebook
-from wiro_nb.provenance.record import SIDECAR_NAME, check_record, read_json, read_sidecar, require_file
+from wiro_nb.provenance.record import (
+    FORMAT,
+    SIDECAR_NAME,
+    check_record,
+    normalise,
+    read_json,
+    read_sidecar,
+    require_file,
+)
+
+KEY = "wiro"
+MAX_RUNS = 200
+"""The latest runs a notebook keeps; older ones stay in the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +145,72 @@ def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRe
                 raise
             refused.append(error)
     return found
+
+
+# Records of a parsed notebook -----------------------------------------------------------------
+
+
+def output_marks(notebook: Any) -> Iterator[dict[str, Any]]:
+    """Gives the `metadata.wiro` of every output that has one, in their order."""
+    for cell in as_list(as_mapping(notebook).get("cells")):
+        for output in as_list(as_mapping(cell).get("outputs")):
+            if mark := as_mapping(as_mapping(as_mapping(output).get("metadata")).get(KEY)):
+                yield mark
+
+
+def records_in_outputs(notebook: Any) -> Iterator[dict[str, Any]]:
+    """Gives the records of every output that has one, or those of a sweep or film, in their order."""
+    for mark in output_marks(notebook):
+        parts = (as_mapping(part).get("record") for part in as_list(as_mapping(mark.get("film")).get("parts")))
+        yield from filter(is_record, [mark, *parts, *as_mapping(mark.get("runs")).values()])
+
+
+def records_in_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns every record of a parsed nbformat 4 notebook by run id, unchecked; the finished one of two wins."""
+    found: dict[str, dict[str, Any]] = {}
+    gathered = as_mapping(as_mapping(notebook.get("metadata")).get(KEY))
+    for record in [*as_mapping(gathered.get("runs")).values(), *records_in_outputs(notebook)]:
+        if is_record(record):
+            found[record["run_id"]] = pick_newer(found.get(record["run_id"]), record)
+    return found
+
+
+def merge_runs(present: Mapping[str, Any] | None, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns notebook metadata with these records added: the latest `MAX_RUNS`; `omitted` counts the others.
+
+    Args:
+        present: The notebook's `metadata.wiro`, or None; keys it has beside `runs` stay.
+        records: By run id.
+
+    Returns:
+        New metadata; the same content gives the same result, so that saving twice changes nothing.
+    """
+    merged = dict(present or {})
+    kept = {key: value for key, value in as_mapping(merged.get("runs")).items() if is_record(value)}
+    for run_id, record in records.items():
+        kept[run_id] = pick_newer(kept.get(run_id), dict(record))
+    latest = sorted(kept)[-MAX_RUNS:]
+    before = merged.pop("omitted", 0)
+    omitted = max(before if isinstance(before, int) else 0, len(kept) - len(latest))
+    merged["format"] = FORMAT
+    merged["runs"] = {run_id: kept[run_id] for run_id in latest}
+    if omitted > 0:
+        merged["omitted"] = omitted
+    result: dict[str, Any] = normalise(merged)
+    return result
+
+
+def is_record(value: Any) -> bool:
+    """True for a value that looks like a record: it has a format and a run id."""
+    return isinstance(value, dict) and isinstance(value.get("run_id"), str) and "format" in value
+
+
+def pick_newer(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """Returns the one of two records of a run that is further along."""
+    return old if old is not None and _progress(old) > _progress(new) else new
+
+
+def _progress(record: Mapping[str, Any]) -> int:
+    order = ("planned", "submitting", "uncertain", "submitted", "cancelled", "failed", "succeeded")
+    status = record.get("status")
+    return order.index(status) if status in order else -1

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wiro_nb.errors import BadRecord
-from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.notebooks import output_marks
+from wiro_nb.provenance.find import find_records, output_marks
 from wiro_nb.provenance.record import parse_json, read_bytes
 from wiro_nb.redaction import MASK, redact
 

@@ -21,7 +21,7 @@ from wiro_nb.ids import short_id
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.media import decode
-from wiro_nb.provenance.notebooks import records_in_notebook
+from wiro_nb.provenance.find import records_in_notebook
 from wiro_nb.schema.values import Prepared
 
 MAX_ANCESTORS = 10

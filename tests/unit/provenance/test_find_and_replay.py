@@ -16,13 +16,13 @@ from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.media.mp4 import write_text
 from wiro_nb.provenance.embed import embed_record
-from wiro_nb.provenance.find import find_records
-from wiro_nb.provenance.notebooks import merge_runs, records_in_notebook, seal_notebook
+from wiro_nb.provenance.find import find_records, merge_runs, records_in_notebook
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.redaction import MASK
 from wiro_nb.reproduce import Source
 from wiro_nb.reproduce.compare import compare_clips, compare_settings
 from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay
+from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify_paths
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare

@@ -15,12 +15,12 @@ from tests.unit.provenance.clips import make_clip
 from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.files import hash_file
-from wiro_nb.provenance import notebooks as sealing
 from wiro_nb.provenance.embed import embed_record, hash_media
-from wiro_nb.provenance.notebooks import seal_notebook
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.provenance.secret_scan import scan_text
 from wiro_nb.redaction import register_secret
+from wiro_nb.reproduce import seal as sealing
+from wiro_nb.reproduce.seal import seal_notebook
 from wiro_nb.reproduce.verify import verify_paths
 
 

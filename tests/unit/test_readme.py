@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.reference_tables import README, REFERENCE, TABLES, rewrite
 from wiro_nb.cli import build_parser
-from wiro_nb.notebook.magic.magics import WiroMagics
+from wiro_nb.notebook.extension import WiroMagics
 from wiro_nb.presentation.command_table import CELL, COMMANDS, SHELL_COMMANDS, STATUS, find_command
 
 PAGES = {path: path.read_text("utf-8") for path in (README, REFERENCE)}

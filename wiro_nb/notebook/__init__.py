@@ -9,7 +9,7 @@
     compare      runs side by side; `reproduce`: reruns, comparisons, verification
     models       the model browser
     widgets/     the anywidgets; their scripts and styles are in static/
-    extension    `%load_ext` and `%unload_ext`
+    extension    the magics and their settings, `%load_ext` and `%unload_ext`
     display      displaying outputs, and waiting in the running cell
     session      where the code runs (live or headless kernel, terminal, plain Python), and the kernel's state
 

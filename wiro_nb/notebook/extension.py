@@ -1,4 +1,4 @@
-"""Loads and unloads the extension. Unloading removes everything that loading added to the shell.
+"""The extension: the magics with their settings; what `%load_ext` and `%unload_ext` add to the shell and remove.
 
 Google Colab shows widgets of other packages only after a setting; what to type is said when the extension loads.
 Source: `google/colab/output/_widgets.py` in googlecolab/colabtools.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import Any
+
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, magics_class, no_var_expand
+from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe, validate
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.display import show_messages
-from wiro_nb.notebook.magic.magics import WiroMagics
-from wiro_nb.notebook.session import current_context, session
+from wiro_nb.notebook.magic.completion import match_wiro
+from wiro_nb.notebook.session import Preferences, current_context, session
 from wiro_nb.presentation.command_table import CELL, FILM
-from wiro_nb.presentation.formatting import format_count
-
-if TYPE_CHECKING:
-    from wiro_nb.execution.run import Run
+from wiro_nb.presentation.formatting import MAX_USD, format_count, parse_usd
 
 _log = logging.getLogger(__name__)
+_MB = 1_000_000
+_DEFAULTS = Preferences()
 CLOSE_TIMEOUT_S = 5.0
 HINT = (
     "Forms and cards in Colab need: from google.colab import output; output.enable_custom_widget_manager(). "
@@ -45,16 +48,9 @@ def load(shell: Any) -> None:
     """
     if _find_magics(shell) is not None:
         return
-    # The shell keeps magics and configurables in lists of its own: `unload` looks them up by class.
-    magics = WiroMagics(shell, parent=shell)
-    shell.register_magics(magics)
-    completer = getattr(shell, "Completer", None)
-    if completer is not None:
-        from wiro_nb.notebook.magic.completion import match_wiro
-
-        completer.custom_matchers.append(match_wiro)
-    # Before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
-    shell.input_transformer_manager.line_transforms.insert(0, let_through_without_body)
+    shell.register_magics(WiroMagics(shell, parent=shell))
+    for hooks, hook in _hooks(shell):
+        hooks.insert(0, hook)
     resume_runs(shell)
     if (hint := missing_widgets_hint()) is not None and current_context(shell).is_live:
         show_messages([hint])
@@ -69,22 +65,26 @@ def unload(shell: Any) -> None:
         for name in [name for name, magic in kind.items() if getattr(magic, "__self__", None) is magics]:
             del kind[name]
     shell.magics_manager.registry.pop(WiroMagics.__name__, None)
-    shell.configurables[:] = [item for item in shell.configurables if item is not magics]
-    completer = getattr(shell, "Completer", None)
-    if completer is not None:
-        from wiro_nb.notebook.magic.completion import match_wiro
-
-        completer.custom_matchers[:] = [item for item in completer.custom_matchers if item is not match_wiro]
-    steps = shell.input_transformer_manager.line_transforms
-    steps[:] = [step for step in steps if step is not let_through_without_body]
-    live = sys.modules.get("wiro_nb.notebook.live")
-    if live is not None:
+    for hooks, hook in (*_hooks(shell), (shell.configurables, magics)):
+        hooks[:] = [item for item in hooks if item is not hook]
+    if (live := sys.modules.get("wiro_nb.notebook.live")) is not None:
         live.end_views()
-    bridge = sys.modules.get("wiro_nb.notebook.bridge")
-    if bridge is not None:
+    if (bridge := sys.modules.get("wiro_nb.notebook.bridge")) is not None:
         bridge.bridge.close()
     WiroError.debug = False
     session.close(CLOSE_TIMEOUT_S)
+
+
+def _find_magics(shell: Any) -> WiroMagics | None:
+    return next((item for item in shell.configurables if isinstance(item, WiroMagics)), None)
+
+
+def _hooks(shell: Any) -> list[tuple[list[Any], Any]]:
+    """Returns the lists of a shell that the extension is in, each with its member."""
+    completer = getattr(shell, "Completer", None)
+    completion = [(completer.custom_matchers, match_wiro)] if completer is not None else []
+    # First, before IPython's own step, which refuses a `%%` cell that has no body in words that name no model.
+    return [(shell.input_transformer_manager.line_transforms, let_through_without_body), *completion]
 
 
 def let_through_without_body(lines: list[str]) -> list[str]:
@@ -97,10 +97,6 @@ def let_through_without_body(lines: list[str]) -> list[str]:
     return [*lines, "\n"] if is_lone else lines
 
 
-def _find_magics(shell: Any) -> WiroMagics | None:
-    return next((item for item in shell.configurables if isinstance(item, WiroMagics)), None)
-
-
 def resume_runs(shell: Any) -> None:
     """Follows unfinished runs again and displays one line about them; displays nothing when there are none.
 
@@ -111,7 +107,13 @@ def resume_runs(shell: Any) -> None:
     if notebook is None or not ledger_path().exists():
         return
     try:
-        runs = _resume(notebook) if _has_unfinished(notebook) else []
+        if not _has_unfinished(notebook):
+            return
+        from wiro_nb.notebook.bridge import bridge
+
+        runs = session.manager().resume(notebook)
+        for run in runs:
+            bridge.follow(run)
     except WiroError as error:
         # The first command raises the same error with its hint; here it would only be in the way.
         _log.warning("unfinished runs were not resumed: %s", error.message)
@@ -136,10 +138,156 @@ def _has_unfinished(notebook: str) -> bool:
         ledger.close()
 
 
-def _resume(notebook: str) -> list[Run]:
-    from wiro_nb.notebook.bridge import bridge
+# Magics --------------------------------------------------------------------------------------
 
-    runs = session.manager().resume(notebook)
-    for run in runs:
-        bridge.follow(run)
-    return runs
+
+@magics_class
+class WiroMagics(Magics):
+    """`%wiro` and `%%wiro`. Settings: `%config WiroMagics.NAME = VALUE`, or in `ipython_config.py`.
+
+    No key or secret is ever a setting: `%config` prints settings and profiles are shared.
+    """
+
+    service = Unicode(
+        "",
+        help="Service of new runs: sandbox, local, cloud, a name. Empty: cloud when a key is found, else sandbox.",
+    ).tag(config=True)
+    wait = Enum(
+        ("auto", "always", "never"),
+        _DEFAULTS.wait,
+        help="Whether a cell waits for its run. auto: only under papermill, nbclient, nbconvert and the like.",
+    ).tag(config=True)
+    out_dir = Unicode(_DEFAULTS.out_dir, help="Folder of the clips, beside the notebook.").tag(config=True)
+    embed_record = Bool(_DEFAULTS.embed_record, help="Write the run's record into the finished clip.").tag(
+        config=True
+    )
+    max_download_mb = Float(
+        _DEFAULTS.max_download_bytes / _MB, help="Larger files are not downloaded, in MB (10^6 bytes)."
+    ).tag(config=True)
+    budget_usd = Unicode(
+        "",
+        help="Most that any one notebook may spend, in USD as decimal text; a lower %wiro budget holds.",
+    ).tag(config=True)
+    sweep_limit_usd = Unicode(
+        str(_DEFAULTS.sweep_limit_usd),
+        help="A sweep that may cost more (or whose price is unknown) needs --yes; USD as decimal text.",
+    ).tag(config=True)
+    sweep_limit_runs = Int(
+        _DEFAULTS.sweep_limit_runs, min=0, help="A sweep that sends more runs needs --yes."
+    ).tag(config=True)
+    local_python = Unicode(
+        _DEFAULTS.local_python,
+        help="Python in which the service local runs its models when it starts next. "
+        "Empty: WIRO_LOCAL_PYTHON, else the notebook's own.",
+    ).tag(config=True)
+    debug = Bool(False, help="Show whole tracebacks in place of one-line errors.").tag(config=True)
+
+    def __init__(self, shell: Any, **settings: Any) -> None:
+        super().__init__(shell, **settings)
+        self._apply()
+
+    @no_var_expand
+    @line_cell_magic
+    def wiro(self, line: str, cell: str | None = None) -> Any:
+        """Run generative-video models: a cell is a request, its card turns into the clip.
+
+        %%wiro MODEL [name=value ...] [--as VAR] [--wait] [--max-cost USD] [--fresh] [--dry-run] [--sweep NAME=A,B]
+        the prompt, word for word
+
+        A setting may be a Python value: seed={n + 1}.
+
+        %wiro                 service, account, spent and budget, runs in flight, what to type next
+        %wiro models WORDS    find a model
+        %wiro info MODEL      its inputs, choices and price
+        %wiro form MODEL      fill them in
+        %wiro runs            what this notebook made
+        %wiro rerun RUN       make it again
+        %wiro help            every command; %wiro help rerun: everything about one
+
+        Without an account everything runs in the sandbox, a free service on this machine; %wiro login asks for
+        a key.
+        """
+        return self._call("call_line", line) if cell is None else self._call("call_cell", line, cell)
+
+    @no_var_expand
+    @cell_magic
+    def wiro_film(self, line: str, cell: str) -> Any:
+        """Make a film of several shots; run again, only changed shots are sent.
+
+        %%wiro_film [MODEL] [name=value ...] [--out film.mp4] [--crossfade S] [--audio FILE] [--yes] [--dry-run]
+        --- opening seed=7
+        the first prompt, word for word
+        --- waves from=previous
+        the second one: it continues from the last frame of the shot before
+        """
+        return self._call("call_film", line, cell)
+
+    def _call(self, handler: str, *texts: str) -> Any:
+        """Returns the value of a handler; an error is shown as one line, or as a card where a user watches."""
+        from wiro_nb.notebook.magic import handlers
+
+        try:
+            return _keep_displayed(self.shell, getattr(handlers, handler)(*texts))
+        except WiroError as error:
+            caught = error
+        finally:
+            show_messages(session.take_notices())
+        # Outside the handler: a group of exceptions in the context would bring the long traceback back.
+        if self.debug:
+            raise caught
+        raise handlers.show_error(caught) from None
+
+    @validate("max_download_mb")
+    def _check_size(self, proposal: Any) -> float:
+        if proposal["value"] <= 0:
+            raise TraitError("max_download_mb must be above 0, in MB")
+        return float(proposal["value"])
+
+    @validate("budget_usd", "sweep_limit_usd")
+    def _check_amount(self, proposal: Any) -> str:
+        name, text = proposal["trait"].name, str(proposal["value"]).strip().removeprefix("$")
+        if text and parse_usd(text) is None:
+            raise TraitError(f"{name} must be an amount from 0 to {MAX_USD} USD such as 2.00, not {text!r}")
+        return text
+
+    @validate("out_dir")
+    def _check_folder(self, proposal: Any) -> str:
+        text = str(proposal["value"]).strip()
+        if not text:
+            raise TraitError("out_dir must name a folder, for example wiro_outputs")
+        return text
+
+    @observe(All)
+    def _changed(self, _change: Any) -> None:
+        self._apply()
+
+    def _apply(self) -> None:
+        WiroError.debug = self.debug
+        session.preferences = Preferences(
+            service=self.service.strip() or None,
+            wait=self.wait,
+            out_dir=self.out_dir,
+            embed_record=self.embed_record,
+            max_download_bytes=int(self.max_download_mb * _MB),
+            budget_usd=Decimal(self.budget_usd) if self.budget_usd else None,
+            sweep_limit_usd=Decimal(self.sweep_limit_usd or "0"),
+            sweep_limit_runs=self.sweep_limit_runs,
+            local_python=self.local_python.strip(),
+        )
+
+
+def _keep_displayed(shell: Any, value: Any) -> Any:
+    """Returns the value of a magic, or None where it would only leave an empty `Out[n]:` in a terminal.
+
+    A terminal writes the prompt before it asks a value for its display. A run that the cell has displayed already
+    becomes `_` and `Out[n]` here instead, if every magic of the cell stands as a statement of its own.
+    """
+    context, call = current_context(shell), "get_ipython().run_"
+    if context.kind != "terminal" or getattr(value, "id", None) not in session.displayed_in(context):
+        return value
+    inputs = shell.user_ns.get("In") or [""]
+    calls = [line for line in inputs[-1].split("\n") if call in line]
+    if not calls or not all(line.startswith(call) for line in calls):
+        return value
+    shell.displayhook.update_user_ns(value)
+    return None

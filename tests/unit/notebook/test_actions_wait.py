@@ -12,7 +12,7 @@ from tests.unit.notebook.snapshots import DONE
 from wiro_nb.errors import DownloadFailed
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.notebook import display
-from wiro_nb.notebook.magic import handlers, options
+from wiro_nb.notebook.magic import handlers
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import ExecutionContext, Kind, session
@@ -67,7 +67,7 @@ def test_a_sweep_that_nobody_watches_names_every_file_that_is_not_there(monkeypa
 )
 def test_a_variable_never_hides_a_name_in_use(monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
     shell = SimpleNamespace(user_ns={}, user_ns_hidden={"Out": {}})
-    monkeypatch.setattr(options, "current_shell", lambda: shell)
+    monkeypatch.setattr(handlers, "current_shell", lambda: shell)
     with pytest.raises(UsageError, match=reason):
         handlers.call_cell(f"pruna/vace --as {name}", "a cat")
 

@@ -11,17 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from wiro_nb.notebook.magic import options
-from wiro_nb.notebook.magic.keys import refuse_keys_in_body
-from wiro_nb.notebook.magic.parser import (
-    Expression,
-    Word,
-    parse_body,
-    parse_cell_line,
-    parse_line,
-    quote_word,
-    split_words,
-)
+from wiro_nb.notebook.magic import parser
+from wiro_nb.notebook.magic.cells import Expression, Word, parse_body, quote_word, split_words
+from wiro_nb.notebook.magic.parser import evaluate_values, parse_cell_line, parse_line, refuse_keys_in_body
 from wiro_nb.redaction import redact, register_secret
 from wiro_nb.sweeps.axes import read_axis
 
@@ -71,13 +63,11 @@ def test_a_value_in_braces_is_a_python_expression(word: str, source: str) -> Non
 
 
 def test_expressions_take_their_values_from_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        options, "current_shell", lambda: SimpleNamespace(ev=lambda source: eval(source, {"n": 6}))
-    )
+    monkeypatch.setattr(parser, "current_shell", lambda: SimpleNamespace(ev=lambda source: eval(source, {"n": 6})))
     parsed = parse_cell_line(f"{MODEL} seed={{n + 1}} inputImage={{[n]}} inputImage=b.png prompt='{{n}}'")
-    assert options.evaluate_values(parsed).values == {"seed": 7, "inputImage": [[6], "b.png"], "prompt": "{n}"}
+    assert evaluate_values(parsed).values == {"seed": 7, "inputImage": [[6], "b.png"], "prompt": "{n}"}
     with pytest.raises(UsageError, match=r"\{m\} raises NameError: name 'm' is not defined"):
-        options.evaluate_values(parse_cell_line(f"{MODEL} seed={{m}}"))
+        evaluate_values(parse_cell_line(f"{MODEL} seed={{m}}"))
 
 
 @pytest.mark.parametrize("word", ["{", "{}", "{a b}", "{a}/b", '{"a": 1}', "{" * 300])

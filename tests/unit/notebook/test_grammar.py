@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from wiro_nb.notebook.extension import let_through_without_body
+from wiro_nb.notebook.extension import WiroMagics, let_through_without_body
 from wiro_nb.notebook.magic.handlers import HANDLERS
-from wiro_nb.notebook.magic.magics import WiroMagics
 from wiro_nb.notebook.magic.parser import parse_cell_line, parse_line
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb.notebook.magic.cells import Plain, cell_of_run, cell_text, python_text
-from wiro_nb.notebook.magic.parser import parse_body, parse_cell_line, parse_line
+from wiro_nb.notebook.magic.cells import Plain, cell_of_run, cell_text, parse_body, python_text
+from wiro_nb.notebook.magic.parser import parse_cell_line, parse_line
 from wiro_nb.schema import ModelSchema, Option, Parameter
 
 

@@ -5,22 +5,23 @@ Never asks the service: it knows the bundled models, the ones seen in this kerne
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.error import UsageError
 
 from wiro_nb.files import complete_path
-from wiro_nb.notebook.magic.parser import (
+from wiro_nb.notebook.magic.cells import (
     LIST_FLAGS,
-    NAME,
     SEPARATOR,
-    SPACED_NAME,
     Word,
     quote_name,
     quote_word,
     read_settings,
+    split_words,
 )
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, SHOT, Command, find_command
@@ -30,9 +31,6 @@ from wiro_nb.schema.types import ModelSchema, Parameter
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL_MODEL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<rest>[^\S\n][^\n]*|)$", re.MULTILINE)
-_PIECE = re.compile(
-    r"(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)?(?:\"[^\"]*\"?|'[^']*'?|\S+)|(?:(?:[A-Za-z_][\w.\-]*|\"[^\"]*\")=)\Z"
-)
 _LONGEST_PROMPT = 40
 _FLAG_CHOICES = {
     "service": ("sandbox", "local", "cloud"),
@@ -86,39 +84,41 @@ def complete(full_text: str, before: str, line_number: int) -> Offer | None:
 
 def _after_magic(rest: str) -> Offer | None:
     words = _words(rest)
-    if len(words) <= 1:
-        typed = words[0].text if words else ""
-        return _offer(typed, (command.name for command in COMMANDS), "magic")
-    command = find_command(words[0].text)
-    if command is None:
-        return None
-    return _after_command(command, words[1:], rest)
+    if len(words) == 1:
+        return _offer(words[0].text, (command.name for command in COMMANDS), "magic")
+    command = find_command(words[0].text) if words else None
+    return None if command is None else _after_command(command, words[1:], rest)
 
 
 def _after_command(command: Command, words: list[Word], rest: str) -> Offer | None:
     """Offers what fits the last word, which is empty after a space."""
-    typed = words[-1] if words else Word("")
-    earlier = words[:-1]
-    is_axis = bool(earlier) and earlier[-1].text == "--sweep"
-    if typed.name is not None and command.takes_values:
-        return _choices(_model_in(command, earlier), typed, rest, is_list=is_axis)
-    if typed.text.startswith("--"):
-        return _offer(typed.text, (flag.name for flag in command.flags), "keyword")
-    if is_axis and (varied := _model_in(command, earlier)) is not None:
-        return _offer(typed.text, (f"{quote_name(item.id)}=" for item in varied.parameters), "param")
-    if earlier and (flag := command.flag(earlier[-1].text)) is not None and flag.value:
-        return _of_kind(flag.kind, typed.text)
-    given = _positional(command, earlier)
-    if command.arguments and command.arguments[-1].repeats:
-        return _of_kind(command.arguments[-1].kind, typed.text)
-    if len(given) < len(command.arguments):
-        return _of_kind(command.arguments[len(given)].kind, typed.text)
+    if not words:
+        return None
+    *earlier, typed = words
+    before, fragment = earlier[-1].text if earlier else "", rest[typed.start :]
     schema = _model_in(command, earlier)
+    if typed.name is not None and command.takes_values:
+        return _choices(schema, typed.name, fragment.rpartition(",")[2] if before in LIST_FLAGS else fragment)
+    if typed.text.startswith("--"):
+        return _offer(fragment, (flag.name for flag in command.flags), "keyword")
+    if before in LIST_FLAGS and schema is not None:
+        return _inputs(fragment, (item.id for item in schema.parameters))
+    if (flag := command.flag(before)) is not None and flag.value:
+        return _of_kind(flag.kind, fragment)
+    given = _positional(command, earlier)
+    kinds = [argument.kind for argument in command.arguments]
+    if kinds and command.arguments[-1].repeats:
+        return _of_kind(kinds[-1], fragment)
+    if len(given) < len(kinds):
+        return _of_kind(kinds[len(given)], fragment)
     if schema is None or not command.takes_values:
         return None
     taken = {word.name for word in earlier}
-    free = [item for item in schema.parameters if item.multiple or item.id not in taken]
-    return _offer(typed.text, (f"{quote_name(item.id)}=" for item in free), "param")
+    return _inputs(fragment, (item.id for item in schema.parameters if item.multiple or item.id not in taken))
+
+
+def _inputs(fragment: str, names: Iterable[str]) -> Offer | None:
+    return _offer(fragment, (f"{quote_name(name)}=" for name in names), "param")
 
 
 def _positional(command: Command, words: list[Word]) -> list[str]:
@@ -158,20 +158,16 @@ def _of_kind(kind: str, typed: str) -> Offer | None:
     return _offer(typed, _FLAG_CHOICES.get(kind, ()), "keyword")
 
 
-def _choices(schema: ModelSchema | None, typed: Word, rest: str, *, is_list: bool = False) -> Offer | None:
-    """Offers the values of a setting; in a list those that stand after the last comma."""
-    parameter = schema.get(typed.name or "") if schema else None
+def _choices(schema: ModelSchema | None, name: str, fragment: str) -> Offer | None:
+    """Offers the values of a setting."""
+    parameter = schema.get(name) if schema else None
     if parameter is None:
         return None
-    head = f"{quote_name(parameter.id)}="
-    start = rest.rindex(head) + len(head)
-    fragment = rest[start:].rpartition(",")[2] if is_list else rest[start:]
     if parameter.is_file:
         return Offer(fragment, tuple(_paths(fragment)), "file")
-    values = (quote_word(text) for text in _labels(parameter))
     wanted = fragment.strip("\"'").lower()
-    found = tuple(text for text in values if text.strip("\"'").lower().startswith(wanted))
-    return Offer(fragment, found, "value")
+    found = [quote_word(text) for text in _labels(parameter) if text.lower().startswith(wanted)]
+    return Offer(fragment, tuple(found), "value")
 
 
 def _paths(typed: str) -> list[str]:
@@ -198,7 +194,7 @@ def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -
     """Offers settings in the block of `name: value` lines; a prompt gets nothing."""
     if any(line == SEPARATOR for line in lines[1:line_number]) or SEPARATOR not in lines[line_number + 1 :]:
         return None
-    schema = _model_in(CELL, [*_words(first_line), Word("")][:-1])
+    schema = _model_in(CELL, _words(first_line))
     if schema is None:
         return None
     names = [item.id for item in schema.parameters]
@@ -220,17 +216,19 @@ def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -
         return None
     rest = before.removeprefix(SEPARATOR)
     words = _words(rest)
+    if not words:
+        return None
     typed, schema = words[-1], _model_in(SHOT, words[:-1]) or _model_in(FILM, _words(first_line))
+    fragment = rest[typed.start :]
     if typed.name == "from":
         heads = (line.split()[1:2] for line in lines[1:line_number] if line.startswith(start))
         names = (word for head in heads for word in head if "=" not in word and "/" not in word)
-        return _offer(typed.text, ["previous", *names], "value")
+        return _offer(fragment, ["previous", *names], "value")
     if typed.name is not None:
-        return _choices(schema, typed, rest)
+        return _choices(schema, typed.name, fragment)
     taken = {word.name for word in words}
-    settings = [quote_name(item.id) for item in schema.parameters if item.id not in taken] if schema else []
-    offer = _offer(typed.text, (f"{name}=" for name in ("from", *settings)), "param")
-    return offer or _of_kind("model", typed.text)
+    settings = [item.id for item in schema.parameters if item.id not in taken] if schema else []
+    return _inputs(fragment, ("from", *settings)) or _of_kind("model", fragment)
 
 
 def _offer(typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False) -> Offer | None:
@@ -244,20 +242,10 @@ def _offer(typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = Fals
 
 def _words(rest: str) -> list[Word]:
     """Splits what stands before the cursor; an open quote is no mistake yet. Ends with the word being typed."""
-    words: list[Word] = []
-    for piece in _PIECE.findall(rest):
-        name, equals, value = piece.partition("=")
-        if equals and name in LIST_FLAGS:
-            words.append(Word(name))
-            piece, (name, equals, value) = value, value.partition("=")
-        if equals and (NAME.match(name) or SPACED_NAME.match(name.strip('"'))):
-            words.append(Word(value.strip("\"'"), name.strip('"')))
-        else:
-            words.append(Word(piece))
-    if not rest or (rest[-1].isspace() and not _is_open(rest)):
-        words.append(Word(""))
-    return words
-
-
-def _is_open(rest: str) -> bool:
-    return re.search(r"(?:=|\s)(\"[^\"]*|'[^']*)\Z", rest) is not None
+    for closing in ("", '"', "'"):
+        with contextlib.suppress(UsageError):
+            words = split_words(rest + closing)
+            is_begun = bool(words) and (closing or not rest[-1].isspace())
+            is_open_list = bool(words) and words[-1].text in LIST_FLAGS and rest.endswith("=")
+            return words if is_begun and not is_open_list else [*words, Word("", start=len(rest))]
+    return []

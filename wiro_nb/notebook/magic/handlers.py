@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.films.plan import FilmPlan
 from wiro_nb.notebook import account, reproduce
-from wiro_nb.notebook.display import publish
+from wiro_nb.notebook.display import publish, show_and_wait
 from wiro_nb.notebook.film import actions as film
 from wiro_nb.notebook.film.rendering import plan_output
 from wiro_nb.notebook.film.view import FilmView
-from wiro_nb.notebook.magic.keys import refuse_keys_in_body
-from wiro_nb.notebook.magic.options import (
-    assign,
+from wiro_nb.notebook.live import LiveView
+from wiro_nb.notebook.magic.cells import fail, split_shots
+from wiro_nb.notebook.magic.parser import (
+    Parsed,
     cell_values,
-    check_variable,
     evaluate_values,
-    read_option,
-    show_view,
-    submit_options,
+    parse_cell_line,
+    parse_line,
+    refuse_keys_in_body,
 )
-from wiro_nb.notebook.magic.parser import Parsed, fail, parse_cell_line, parse_line, split_shots
 from wiro_nb.notebook.models import info, models
 from wiro_nb.notebook.run import actions
 from wiro_nb.notebook.run.listing import monitor
-from wiro_nb.notebook.run.submit import origin_of
+from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
 from wiro_nb.notebook.run.view import RunView
-from wiro_nb.notebook.session import current_context, find_run, session, source_text
+from wiro_nb.notebook.session import current_context, current_shell, find_run, session, source_text
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
+from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import Block, Output, compose, error_output, message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
+
+_Value = TypeVar("_Value")
 
 
 def call_line(line: str) -> Any:
@@ -79,12 +84,62 @@ def show_error(error: WiroError) -> WiroError:
     return error
 
 
+# Options that commands share -----------------------------------------------------------------
+
+
+def _submit_options(parsed: Parsed) -> SubmitOptions:
+    limit = read_usd(parsed.option("max_cost"), "--max-cost", "--max-cost 0.50")
+    return SubmitOptions("magic", fresh=parsed.has("fresh"), max_cost_usd=limit)
+
+
+def _check_variable(parsed: Parsed) -> None:
+    """Refuses a variable that `--as` cannot set: it is no name, or would hide one."""
+    name, hidden = parsed.option("as"), getattr(current_shell(), "user_ns_hidden", ())
+    if name is None:
+        return
+    if not name.isidentifier() or keyword.iskeyword(name):
+        fail(f"--as needs a variable name, not {name!r}")
+    if hasattr(builtins, name):
+        fail(f"--as {name} would hide Python's own {name}: choose another name")
+    if name.startswith("_") or name in hidden:
+        fail(f"--as {name} would hide a name that IPython uses: choose another name")
+
+
+def _assign(parsed: Parsed, value: Any) -> None:
+    """Assigns a handle to the variable that `--as` names, before anything is waited for."""
+    name, shell = parsed.option("as"), current_shell()
+    if name and shell is not None:
+        shell.user_ns[name] = value
+
+
+def _show(view: LiveView[Any], parsed: Parsed) -> Any:
+    """Assigns a handle to its variable, shows it, waits for it where that is wanted, and returns it."""
+    _assign(parsed, view.handle)
+    return show_and_wait(view, wait=parsed.has("wait") or None)
+
+
+def _read(parsed: Parsed, key: str, kind: Callable[[str], _Value], pattern: str, what: str) -> _Value | None:
+    """Returns the value of an option, or None; one that does not match the pattern is refused."""
+    text = parsed.option(key)
+    if text is not None and re.fullmatch(pattern, text) is None:
+        fail(f"--{key} needs {what}, not {text[:20]!r}")
+    return None if text is None else kind(text)
+
+
+def _read_crossfade(parsed: Parsed) -> float:
+    return _read(parsed, "crossfade", _seconds, r"\d{1,2}(\.\d{1,4})?s?", "seconds such as 0.3") or 0.0
+
+
+def _seconds(text: str) -> float:
+    return float(text.rstrip("s"))
+
+
 # Runs and sweeps ----------------------------------------------------------------------------
 
 
 def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
     """Starts a run or sweep, shows it in the cell, and returns its handle; None for a dry run."""
-    check_variable(parsed)
+    _check_variable(parsed)
     for name, count in parsed.repeated.items():
         parameter = schema.get(name)
         if parameter is not None and not parameter.multiple:
@@ -98,40 +153,38 @@ def _run(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
         manager, origin = session.manager(), origin_of(current_context(), "magic")
         publish(preview_run(manager, Batch([manager.prepare(schema.slug, values, origin=origin)], origin)))
         return None
-    return show_view(RunView(actions.start(schema.slug, values, submit_options(parsed))), parsed)
+    return _show(RunView(actions.start(schema.slug, values, _submit_options(parsed))), parsed)
 
 
 def _extend(parsed: Parsed, body: str = "") -> Any:
     """Starts the run that continues from a clip; the body of a cell holds settings and the prompt."""
-    check_variable(parsed)
+    _check_variable(parsed)
     handle, model = find_run(parsed.arguments["RUN"]), parsed.arguments.get("MODEL")
-    frame = read_option(parsed, "frame", r"-?\d{1,6}", "a whole number")
-    at = read_option(parsed, "at", r"\d{1,6}(\.\d{1,6})?s?", "a time in seconds such as 3.2s")
     schema = session.schema(model or handle.model)
     _, inputs = plan_extension(
         session.manager(),
         handle,
         cell_values(schema, parsed, body, may_be_bare=True),
         model=schema.slug,
-        frame=None if frame is None else int(frame),
-        at_s=None if at is None else float(at.rstrip("s")),
+        frame=_read(parsed, "frame", int, r"-?\d{1,6}", "a whole number"),
+        at_s=_read(parsed, "at", _seconds, r"\d{1,6}(\.\d{1,6})?s?", "a time in seconds such as 3.2s"),
     )
     return _run(parsed, schema, inputs)
 
 
 def _sweep(parsed: Parsed, schema: ModelSchema, values: Mapping[str, Any]) -> Any:
-    axes, options = [read_axis(text) for text in parsed.listed("sweep")], submit_options(parsed)
+    axes, options = [read_axis(text) for text in parsed.listed("sweep")], _submit_options(parsed)
     plan = make_plan(schema.slug, axes, values, options, zipped=parsed.has("zip"))
     if parsed.has("dry_run"):
         publish(preview_sweep(plan))
         return None
-    return show_view(SweepView(start(plan, options, yes=parsed.has("yes"))), parsed)
+    return _show(SweepView(start(plan, options, yes=parsed.has("yes"))), parsed)
 
 
 def _rerun(parsed: Parsed) -> Any:
     source, is_many, force = parsed.arguments["RUN|FILE"], parsed.has("all"), parsed.has("force")
-    check_variable(parsed)
-    options = submit_options(parsed)
+    _check_variable(parsed)
+    options = _submit_options(parsed)
     found = None if is_many else film.plan_again(source_text(source), options, force=force)
     if found is not None:
         if parsed.values:
@@ -145,12 +198,12 @@ def _rerun(parsed: Parsed) -> Any:
     forecast = reproduce.confirm(replays, parsed.has("yes"))
     handles = [reproduce.start(replay, options) for replay in replays]
     if is_many:
-        assign(parsed, handles)
+        _assign(parsed, handles)
         return reproduce.wait_and_list(handles, parsed.has("wait") or None, forecast)
     lines = (f"{line[0].upper()}{line[1:]}." for line in replays[0].lines if line)
     notice = session.notices.get(handles[0].id, "")
     session.notices[handles[0].id] = " ".join(filter(None, (notice, *lines)))
-    return show_view(RunView(handles[0]), parsed)
+    return _show(RunView(handles[0]), parsed)
 
 
 # Films ---------------------------------------------------------------------------------------
@@ -165,9 +218,9 @@ def call_film(line: str, body: str) -> Any:
     """
     refuse_keys_in_body(body)
     parsed = evaluate_values(parse_cell_line(line, FILM))
-    check_variable(parsed)
+    _check_variable(parsed)
     shots = [read_shot(head, prompt) for head, prompt in split_shots(body)]
-    options = submit_options(parsed)
+    options = _submit_options(parsed)
     out = parsed.option("out") or "film.mp4"
     target = film.make_target(out, _read_crossfade(parsed), parsed.option("audio"), options)
     plan = film.make_plan(shots, target, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
@@ -184,7 +237,7 @@ def _make_film(parsed: Parsed, plan: FilmPlan, target: FilmTarget) -> Any:
     except (ConfirmationNeeded, BudgetExceeded):
         publish(plan_output(plan))  # the question is about these shots and prices
         raise
-    return show_view(FilmView(handle), parsed)
+    return _show(FilmView(handle), parsed)
 
 
 def read_shot(head: str, prompt: str) -> dict[str, Any]:
@@ -215,11 +268,6 @@ def _join(parsed: Parsed) -> Any:
     )
 
 
-def _read_crossfade(parsed: Parsed) -> float:
-    text = read_option(parsed, "crossfade", r"\d{1,2}(\.\d{1,4})?s?", "seconds such as 0.3")
-    return float((text or "0").rstrip("s"))
-
-
 # Other commands -----------------------------------------------------------------------------
 
 
@@ -230,14 +278,14 @@ def _form(parsed: Parsed) -> Any:
 
 
 def _runs(parsed: Parsed) -> Any:
-    limit = read_option(parsed, "limit", r"0*[1-9][0-9]{0,8}", "a whole number above 0") or "50"
+    limit = _read(parsed, "limit", int, r"0*[1-9][0-9]{0,8}", "a whole number above 0")
     return actions.runs(
         all=parsed.has("all"),
         model=parsed.option("model"),
         state=parsed.option("state"),
         text=parsed.option("text"),
         since=parsed.option("since"),
-        limit=int(limit),
+        limit=limit or 50,
     )
 
 

@@ -1,77 +1,38 @@
-"""Reads the line and the body of a magic. Pure: text in, values out, `UsageError` for mistakes.
+"""Parses the lines of the magics: command, arguments, options, settings. `UsageError` for mistakes, in one line.
 
-Line: words separated by spaces. A value with spaces needs quotes, which count only at the start of a
-word or right after its `=`; elsewhere an apostrophe is just an apostrophe. `name={expression}` is a Python value;
-nothing else is expanded. A name with spaces needs quotes: `"my name"=value`.
-
-A list such as `--sweep style=slow,"calm, warm"` keeps its quotes: they say which commas part values.
-
-Body: the prompt, verbatim, without the blank lines around it. When a line is exactly `---` and every
-line before it reads `name: value`, those lines are settings (values raw, without quotes) and the prompt
-is what follows. A name with blanks counts only where the model has such an input.
+Keys and tokens typed into a cell are refused, since the notebook and the history would keep them.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any
 
-from IPython.core.error import UsageError
-
-from wiro_nb.notebook.magic.keys import KEY_REFUSED, refuse_keys
+from wiro_nb.notebook.magic.cells import Expression, Value, Word, fail, parse_body, read_settings, split_words
+from wiro_nb.notebook.session import current_shell
 from wiro_nb.presentation.command_table import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
-from wiro_nb.redaction import register_secret
+from wiro_nb.redaction import holds_secret, register_secret
+from wiro_nb.schema.types import ModelSchema
+from wiro_nb.sweeps.axes import read_axis
 
-NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")
-SPACED_NAME = re.compile(r"[^\W\d][\w.\-]*(?: +[\w.\-]+)+\Z")
-SEPARATOR = "---"
-
-_HEADER_LINE = re.compile(r"[A-Za-z_][\w.\-]*:(?:[ \t]+.*)?\Z")
-_WORD_NAME = re.compile(r"""([A-Za-z_][\w.\-]*)=|(["'])([^\W\d][\w.\-]*(?: +[\w.\-]+)*)\2=""")
-LIST_FLAGS = frozenset(flag.name for command in (CELL, *COMMANDS) for flag in command.flags if flag.repeats)
-_QUOTED = re.compile(r'"((?:\\["\\]|[^"])*+)"' + r"|'([^']*)'")
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """A value given as `name={expression}`: a Python expression, not evaluated yet."""
-
-    source: str
-
-
-Value = str | Expression
 Values = dict[str, Value | list[Value]]
-Options = dict[str, str | bool | list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word of a line: `text` without quotes or braces.
-
-    Attributes:
-        name: When the word is `name=value`.
-        quoted: True when the value is in quotes.
-        is_expression: True when it is in braces.
-    """
-
-    text: str
-    name: str | None = None
-    quoted: bool = False
-    is_expression: bool = False
-
-    @property
-    def value(self) -> Value:
-        """The value of `name=value`."""
-        return Expression(self.text) if self.is_expression else self.text
-
-    @property
-    def typed(self) -> str:
-        """The word where `name=` has no meaning of its own."""
-        return self.text if self.name is None else f"{self.name}={self.text}"
+Options = dict[str, Any]
+_KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\- ]?key|api[_\- ]?secret|secret|tasktoken|socketaccesstoken)\Z")
+_KEY_SHAPE = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[A-Za-z0-9_\-]{24,}\Z")
+_OWN_FOLDER = re.compile(r"\d{4}-\d\d-\d\d-[a-z0-9\-]+\Z")
+"""The name of a run's folder, typed for `verify` and similar commands."""
+_NAMED_KEY = re.compile(
+    r"(?i)\b(?:WIRO_)?API[_\- ]?(?:KEY|SECRET)\b[\"']?\s*[:=]\s*[\"']?(?=[^\s\"']*\d)([^\s\"']{8,})"
+)
+_KEY_WORD = re.compile(r"(?<![A-Za-z0-9/_.#=\-])[A-Za-z0-9]{24,64}(?![A-Za-z0-9/_.=\-])")
+_ULID = re.compile(r"(?i)[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+KEY_REFUSED = (
+    "a key or token typed in a cell stays in the notebook and its history. It was not used. "
+    "Remove it from the cell and type %wiro login, which asks for the key without keeping it here"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,103 +68,6 @@ class Parsed:
         return value if isinstance(value, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A cell's body: settings of its header block (may be empty) and the prompt."""
-
-    values: dict[str, str]
-    prompt: str
-
-
-def split_words(line: str) -> list[Word]:
-    """Splits a line into words.
-
-    Raises:
-        UsageError: A quote is not closed, or text follows a closing quote.
-    """
-    words: list[Word] = []
-    position = 0
-    while position < len(line):
-        if line[position].isspace():
-            position += 1
-            continue
-        if words and words[-1].text in LIST_FLAGS and not words[-1].quoted and line[position] not in "\"'":
-            word, position = _read_list(line, position)
-        elif (
-            flag := next((name for name in LIST_FLAGS if line.startswith(f"{name}=", position)), None)
-        ) is not None:
-            word, position = Word(flag), position + len(flag) + 1
-        else:
-            word, position = _read_word(line, position)
-        words.append(word)
-    return words
-
-
-def _read_list(line: str, start: int) -> tuple[Word, int]:
-    """Reads to the next space outside quotes, and keeps the quotes."""
-    match = re.compile(r"(?:\"[^\"]*\"|'[^']*'|[^\s\"']|[\"'])+").match(line, start)
-    assert match is not None
-    text = match.group()
-    if len(re.findall('"', re.sub(r"'[^']*'", "", text))) % 2:
-        fail(f"a quote is not closed: {line[start:]}")
-    name, equals, values = text.partition("=")
-    return (Word(values, name) if equals and NAME.match(name) else Word(text)), match.end()
-
-
-def _read_word(line: str, start: int) -> tuple[Word, int]:
-    name: str | None = None
-    position = start
-    if (match := _WORD_NAME.match(line, start)) is not None:
-        name, position = match[1] or match[3], match.end()
-    if position < len(line) and line[position] in "\"'":
-        text, end = _read_quoted(line, position)
-        return Word(text, name, quoted=True), end
-    if name is not None and line.startswith("{", position):
-        text, end = _read_expression(line, position)
-        return Word(text, name, is_expression=True), end
-    end = next((at for at in range(position, len(line)) if line[at].isspace()), len(line))
-    return Word(line[position:end], name), end
-
-
-def _read_quoted(line: str, start: int) -> tuple[str, int]:
-    match = _QUOTED.match(line, start)
-    if match is None:
-        fail(f"a quote is not closed: {line[start:]}")
-    end = match.end()
-    if end < len(line) and not line[end].isspace():
-        fail(f"text follows the closing quote: {line[start : end + 1]}... Use the other quotes around it")
-    return match[2] if match[1] is None else re.sub(r'\\(["\\])', r"\1", match[1]), end
-
-
-def _read_expression(line: str, start: int) -> tuple[str, int]:
-    """Reads to the first closing brace that makes a Python expression and ends the word."""
-    for match in re.compile(r"\}(?=\s|\Z)").finditer(line, start):
-        source = line[start + 1 : match.start()].strip()
-        try:
-            ast.parse(source, mode="eval")
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return source, match.end()
-    raise UsageError(
-        f"not a Python expression in braces: {line[start:]} (put quotes around text that begins with a brace)"
-    )
-
-
-def quote_word(value: str) -> str:
-    """Returns a value as it can be typed on the line: `split_words` reads the same value back."""
-    if value and not any(letter.isspace() for letter in value) and value[0] not in "\"'{":
-        return value
-    if '"' in value and "'" not in value:
-        return f"'{value}'"
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def quote_name(name: str) -> str:
-    """Returns an input's name as it is typed on the line."""
-    return f'"{name}"' if SPACED_NAME.match(name) else name
-
-
 def parse_line(line: str) -> Parsed:
     """Reads what follows `%wiro`.
 
@@ -212,11 +76,7 @@ def parse_line(line: str) -> Parsed:
     """
     words = split_words(line)
     refuse_keys(words)
-    if not words:
-        command = find_command(STATUS)
-        assert command is not None
-        return Parsed(command)
-    first = words.pop(0)
+    first = words.pop(0) if words else Word(STATUS)
     command = None if first.name or first.quoted else find_command(first.text)
     if command is None:
         fail(_unknown_command(first))
@@ -236,61 +96,6 @@ def parse_cell_line(line: str, command: Command = CELL) -> Parsed:
     words = split_words(line)
     refuse_keys(words)
     return _parse_words(command, words)
-
-
-def parse_body(body: str, names: Collection[str] = ()) -> Body:
-    """Splits a cell's body into its settings and the prompt; see the module's text for the rule.
-
-    Args:
-        body: The body.
-        names: The model's inputs; only those with blanks matter.
-    """
-    lines = body.split("\n")
-    if SEPARATOR in (stripped := [line.rstrip("\r") for line in lines]):
-        end = stripped.index(SEPARATOR)
-        if head := read_settings(stripped[:end], names):
-            return Body(head, _trim_blank_lines(lines[end + 1 :]))
-    return Body({}, _trim_blank_lines(lines))
-
-
-def split_shots(body: str) -> list[tuple[str, str]]:
-    """Splits the body of a film into its shots: the words behind `---`, and the prompt below them.
-
-    Raises:
-        UsageError: Text stands before the first shot.
-    """
-    shots: list[tuple[str, list[str]]] = []
-    for line in body.split("\n"):
-        head = line.strip()
-        if head == SEPARATOR or head.startswith(f"{SEPARATOR} "):
-            shots.append((head.removeprefix(SEPARATOR), []))
-        elif shots:
-            shots[-1][1].append(line)
-        elif head:
-            fail(f"a shot begins with a line such as: {SEPARATOR} opening. The film begins with: {line}")
-    return [(head, _trim_blank_lines(lines)) for head, lines in shots]
-
-
-def read_settings(lines: Iterable[str], names: Collection[str] = ()) -> dict[str, str] | None:
-    """Reads `name: value` lines; None when one of them is something else.
-
-    Raises:
-        UsageError: A name stands twice.
-    """
-    values: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.rstrip().partition(":")
-        if _HEADER_LINE.match(line.rstrip()) is None and (name not in names or value[:1] not in ("", " ", "\t")):
-            return None
-        if name in values:
-            fail(f"{name} is given twice above the {SEPARATOR} line")
-        values[name] = value.strip()
-    return values
-
-
-def _trim_blank_lines(lines: list[str]) -> str:
-    filled = [number for number, line in enumerate(lines) if line.strip()]
-    return "\n".join(lines[filled[0] : filled[-1] + 1]) if filled else ""
 
 
 def _parse_words(command: Command, words: list[Word]) -> Parsed:
@@ -320,18 +125,14 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: Options)
         fail(f"{command.title} has no option {name}.{tail}")
     if flag.key in options and not flag.repeats:
         fail(f"{name} is given twice")
-    if not flag.value:
-        if equals:
-            fail(f"{name} takes no value")
-        options[flag.key] = True
-    elif equals:
-        options[flag.key] = inline
-    elif queue and (queue[0].quoted or not queue[0].text.startswith("--")):
-        given, present = queue.pop(0).typed, options.get(flag.key)
-        earlier = present if isinstance(present, list) else []
-        options[flag.key] = [*earlier, given] if flag.repeats else given
-    else:
-        fail(f"{name} needs a value: {name} {flag.value}")
+    if not flag.value and equals:
+        fail(f"{name} takes no value")
+    value: str | bool = inline if equals else True
+    if flag.value and not equals:
+        if not queue or (queue[0].text.startswith("--") and not queue[0].quoted):
+            fail(f"{name} needs a value: {name} {flag.value}")
+        value = queue.pop(0).typed
+    options[flag.key] = [*options.get(flag.key, ()), value] if flag.repeats else value
 
 
 def _bind(command: Command, rest: list[str], options: Options) -> dict[str, str]:
@@ -363,6 +164,92 @@ def _unknown_command(word: Word) -> str:
     return f"no command {typed!r}. {tail}"
 
 
-def fail(message: str) -> NoReturn:
-    """Raises exactly `UsageError`: IPython prints one line for it and a traceback for its subclasses."""
-    raise UsageError(message)
+# Values --------------------------------------------------------------------------------------
+
+
+def evaluate_values(parsed: Parsed) -> Parsed:
+    """Returns what was typed with the Python values of its `name={expression}` settings.
+
+    Raises:
+        UsageError: An expression raises.
+    """
+    shell = current_shell()
+
+    def evaluate(value: Any) -> Any:
+        if isinstance(value, list):
+            return [evaluate(item) for item in value]
+        if not isinstance(value, Expression) or shell is None:
+            return value
+        try:
+            return shell.ev(value.source)
+        except Exception as error:
+            fail(f"{{{value.source}}} raises {type(error).__name__}: {error}")
+
+    return replace(parsed, values={name: evaluate(value) for name, value in parsed.values.items()})
+
+
+def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: bool = False) -> dict[str, Any]:
+    """Joins the settings of line and header block with the prompt; `may_be_bare` True allows for no prompt.
+
+    Raises:
+        UsageError: Something stands twice, or the body is empty or not wanted.
+    """
+    refuse_keys_in_body(body)
+    names = [parameter.id for parameter in schema.parameters]
+    read, values = parse_body(body, names), parsed.values
+    head, prompt = dict(read.values), read.prompt
+    target = schema.prompt_input
+    if target is None and prompt:
+        more = read_settings((line for line in prompt.split("\n") if line.strip()), names)
+        if more is None:
+            fail(f"{schema.slug} takes no prompt: write name: value lines, or type %wiro run {schema.slug}")
+        head, prompt = {**head, **more}, ""
+    twice = next((name for name in head if name in values), None)
+    if twice is not None:
+        fail(f"{twice} is given on the first line and again in the body")
+    joined: dict[str, Any] = {**values, **head}
+    varied = [read_axis(text).name for text in parsed.listed("sweep")]
+    if prompt and target is not None:
+        if target in joined:
+            fail(f"{target} is given as a setting and again as the body of the cell")
+        joined[target] = prompt
+    elif target is not None and target not in (*joined, *varied) and not head and not may_be_bare:
+        fail(f"the cell has no prompt: write it below the first line, or use %wiro run {schema.slug} for none")
+    return joined
+
+
+# Keys ----------------------------------------------------------------------------------------
+
+
+def refuse_keys(words: Iterable[Word]) -> None:
+    """Refuses words that look like a key, a secret or a task token.
+
+    Raises:
+        UsageError: One does. The text is masked in every later message.
+    """
+    for word in words:
+        named = word.name is not None and _KEY_NAME.search(word.name) is not None
+        shaped = word.name is None and _is_key(word.text)
+        if word.text and (named or shaped):
+            if not word.is_expression:
+                register_secret(word.text)
+            fail(KEY_REFUSED)
+
+
+def _is_key(text: str) -> bool:
+    is_own = _ULID.match(text) or _OWN_FOLDER.match(text)
+    return not is_own and _KEY_SHAPE.match(text) is not None
+
+
+def refuse_keys_in_body(body: str) -> None:
+    """Refuses a prompt that holds a known secret, a named key, or a long word of letters and many digits.
+
+    Raises:
+        UsageError: It does. The text is masked in every later message.
+    """
+    named = [match[1] for match in _NAMED_KEY.finditer(body)]
+    words = [word for word in _KEY_WORD.findall(body) if sum(map(str.isdigit, word)) >= 4 and _is_key(word)]
+    for word in (*named, *words):
+        register_secret(word)
+    if named or words or holds_secret(body):
+        fail(KEY_REFUSED)

@@ -154,18 +154,25 @@ def sandbox(start_shared_sandbox: Callable[..., SandboxProcess]) -> SandboxProce
 
 
 def pytest_configure() -> None:
-    """Has properties tried on the same examples each time, however slow the machine is just now.
+    """Has properties tried on the same 50 examples each time, however slow the machine is just now.
 
-    `--hypothesis-profile=default` draws others. Interrupts arrive in what the tests start, also where the shell
-    runs the suite in the background. Processes start quickly: compiled modules are kept, and see `quick_imports`.
+    `--hypothesis-profile=thorough` tries 300 and `default` draws others. Interrupts arrive in what the tests
+    start, also where the shell runs the suite in the background. Processes start quickly: compiled modules are
+    kept, and see `quick_imports`.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     sys.path.insert(0, QUICK_IMPORTS)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [QUICK_IMPORTS, os.environ.get("PYTHONPATH")]))
-    settings.register_profile(
-        "steady", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    steady = settings(
+        max_examples=50,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
+    settings.register_profile("steady", steady)
+    settings.register_profile("thorough", steady, max_examples=300)
     settings.load_profile("steady")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults.fuzz_readers import READERS, SEEDS, media
@@ -17,7 +17,6 @@ RUNS, FILE_RUNS = 100_000, 10_000
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
-@settings(max_examples=150, deadline=None)
 @given(cut=st.integers(0, 2000), at=st.integers(0, 2000), other=st.binary(max_size=12))
 def test_a_damaged_answer_makes_no_reader_fail(name: str, cut: int, at: int, other: bytes) -> None:
     """A whole answer with some bytes replaced, and cut off somewhere."""

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.snapshots import change
@@ -92,7 +92,6 @@ def check_address(tag: str, name: str, value: str) -> None:
 @pytest.mark.parametrize(
     "snapshot", [DONE, FAILED, CANCELLED, GENERATING, UNCERTAIN], ids=lambda item: str(item.state)
 )
-@settings(max_examples=60, deadline=None)
 @given(texts=texts)
 def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts: list[str]) -> None:
     draw = itertools.cycle(texts).__next__
@@ -107,7 +106,6 @@ def test_a_run_whose_every_text_is_hostile_stays_text(snapshot: Snapshot, texts:
     check_page(runs_output([bad, bad], spent=draw()).html)
 
 
-@settings(max_examples=100, deadline=None)
 @given(texts=texts)
 def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[str]) -> None:
     draw = itertools.cycle(texts).__next__
@@ -131,7 +129,6 @@ def hostile_schema(draw: Callable[[], str]) -> Any:
     return dataclasses.replace(base, slug=draw(), run_path=draw(), parameters=(parameter,))
 
 
-@settings(max_examples=100, deadline=None)
 @given(message=hostile, more=st.lists(hostile, max_size=3))
 def test_errors_whose_every_text_is_hostile_stay_text(message: str, more: list[str]) -> None:
     hint = more[0] if more else message
@@ -157,7 +154,6 @@ RECORD = {
 }  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_no_record_makes_a_reader_fail_in_another_way_than_its_own(data: st.DataObject) -> None:
     """Read from a sidecar, a notebook or a clip, a record is either one of ours or refused in plain words."""
@@ -179,7 +175,6 @@ def test_no_record_makes_a_reader_fail_in_another_way_than_its_own(data: st.Data
     assert isinstance(records_in_notebook({"metadata": {"wiro": {"runs": value}}, "cells": value}), dict)
 
 
-@settings(max_examples=60, deadline=None)
 @given(content=st.one_of(st.binary(max_size=200), json_values.map(lambda value: json.dumps(value).encode())))
 def test_no_file_makes_a_reader_of_records_fail_in_another_way_than_its_own(
     content: bytes, tmp_path_factory: pytest.TempPathFactory

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wiro_nb.api.answers import (
@@ -134,7 +134,6 @@ def test_no_representation_shows_a_token() -> None:
         assert TOKEN not in repr(value)
 
 
-@settings(max_examples=300, deadline=None)
 @given(JSON)
 def test_no_json_makes_a_reader_raise(value: Any) -> None:
     task = read_task(value)
@@ -146,7 +145,6 @@ def test_no_json_makes_a_reader_raise(value: Any) -> None:
     read_task(value if isinstance(value, dict) else {**TASK, "outputs": value, "categories": value})
 
 
-@settings(max_examples=300, deadline=None)
 @given(JSON | st.builds(lambda message: {"type": "task_output", "message": message}, JSON))
 def test_no_frame_makes_the_event_reader_raise(value: Any) -> None:
     event = read_event(json.dumps(value))
@@ -154,7 +152,6 @@ def test_no_frame_makes_the_event_reader_raise(value: Any) -> None:
         assert 0 <= event.progress.percent <= 100
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary() | st.text())
 def test_binary_and_garbage_frames_are_ignored(frame: bytes | str) -> None:
     event = read_event(frame)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wiro_nb.api.envelope import read_envelope
@@ -236,7 +236,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.integers(100, 599), st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_answer_gives_a_payload_or_one_of_our_errors(status: int, body: bytes) -> None:
     with contextlib.suppress(WiroError):

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wiro_nb.api.pricing import Estimate, estimate, read_pricing
@@ -206,7 +206,6 @@ TABLES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     TABLES,
     st.dictionaries(st.sampled_from(["a", "duration", "size", "prompt", "fps", "numFrames"]), VALUES),

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.snapshots import make_snapshot
@@ -285,7 +285,6 @@ messages = st.lists(st.tuples(st.one_of(events, tasks), st.floats(-5, 100)), max
 
 
 @given(messages=messages)
-@settings(max_examples=250, deadline=None)
 def test_nothing_goes_backwards_whatever_comes(messages: list[tuple[Event | Task, float]]) -> None:
     followed = tracker(expected_s=20.0)
     before = followed.snapshot
@@ -310,7 +309,6 @@ def test_nothing_goes_backwards_whatever_comes(messages: list[tuple[Event | Task
 
 
 @given(order=st.permutations(range(14)), doubled=st.sets(st.integers(0, 13)), cut=st.integers(0, 14))
-@settings(max_examples=200, deadline=None)
 def test_shuffled_doubled_and_cut_off_events_end_the_same(order: list[int], doubled: set[int], cut: int) -> None:
     story = [*(Event(status, "7") for status in LIFE), *(step(number) for number in (2, 5, 9))]
     story.append(Event("task_postprocess_end", "7", outputs=(CLIP,)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.ledger.ledger_tools import NOW, TOKEN, done, insert, plan, submitted
@@ -50,7 +50,6 @@ def test_a_row_comes_back_as_it_was_written(ledger: Ledger) -> None:
 
 
 @given(text=st.text(), number=st.one_of(st.integers(), st.none()))
-@settings(max_examples=60, deadline=None)
 def test_any_text_survives_the_way_to_sqlite_and_back(text: str, number: int | None) -> None:
     row = plan(request={"parameters": {"prompt": text, "n": number}})
     assert row_from_sql(map(row_to_sql(row).get, COLUMNS)).request == row.request

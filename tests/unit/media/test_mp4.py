@@ -8,7 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.provenance.clips import make_clip, media_data, metadata_of
@@ -112,7 +112,6 @@ def test_a_cut_clip_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.mp4", "cut.mp4"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300))
 def test_random_bytes_never_break_the_reader(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "random.mp4"
@@ -124,7 +123,6 @@ def test_random_bytes_never_break_the_reader(tmp_path: Path, data: bytes) -> Non
             continue
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 3000), value=st.integers(0, 255))
 def test_a_damaged_byte_never_breaks_the_writer(tmp_path: Path, at: int, value: int) -> None:
     """Either the tag is written and reads back, or the file is exactly as it was."""
@@ -154,7 +152,6 @@ BOX = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(BOX, max_size=4))
 def test_what_is_parsed_is_written_back_the_same(children: list[boxes.Box]) -> None:
     raw = boxes.Box(b"moov", children=children).to_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.provenance.clips import GRAPH, make_clip, remux
@@ -148,7 +148,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["3", "5", "6"]), JSON),
     st.dictionaries(st.sampled_from(["seed", "positive", "negative", "latent_image", "text", "width"]), JSON),

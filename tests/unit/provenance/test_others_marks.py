@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.provenance.clips import GRAPH, make_clip, media_data, metadata_of, remux
@@ -205,7 +205,6 @@ def test_matroska_tags_of_gigabytes_are_refused(tmp_path: Path) -> None:
         read_embedded(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 5000), value=st.integers(0, 255), suffix=st.sampled_from([".mkv", ".mov"]))
 def test_a_damaged_byte_never_breaks_the_readers(tmp_path: Path, at: int, value: int, suffix: str) -> None:
     source = tmp_path / f"source{suffix}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wiro_nb.errors import BadRecord
@@ -141,7 +141,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(JSON)
 def test_the_canonical_form_survives_a_trip_through_json(value: Any) -> None:
     text = records.canonical_json(value)

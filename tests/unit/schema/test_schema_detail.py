@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.schema.helpers import bundled
@@ -153,7 +153,6 @@ JSON = st.recursive(
 ITEM = st.fixed_dictionaries({}, optional=dict.fromkeys(sorted(PARAMETER_KEYS | {"description", "note"}), JSON))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         JSON | ITEM | st.fixed_dictionaries({"title": JSON, "items": st.lists(ITEM, max_size=3)}), max_size=3

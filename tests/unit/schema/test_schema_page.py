@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.schema.helpers import PAGE_SLUGS, broken_into_lines, page, sample_body
@@ -299,7 +299,6 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.one_of(st.text(max_size=300), st.lists(FRAGMENTS, max_size=25).map(" ".join)))
 def test_any_text_gives_a_schema_or_says_it_is_unreadable(text: str) -> None:
     try:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.unit.schema.helpers import PAGE_SLUGS, bundled
@@ -162,7 +162,6 @@ def test_rules_are_read_from_prose_and_only_where_stated(text: str, rule: Rule |
         assert Rule.parse(str(rule)) == rule
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(2, 64), st.integers(0, 63), st.integers(-1000, 100_000))
 def test_the_nearest_numbers_fit_and_nothing_nearer_does(factor: int, offset: int, number: int) -> None:
     rule = Rule(factor, offset)
@@ -386,7 +385,6 @@ VALUES = (
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_check_never_raises_and_agrees_with_prepare(raw: dict[str, object]) -> None:
     for schema in (bundled("vace"), free_form_schema("me/new")):
@@ -398,7 +396,6 @@ def test_check_never_raises_and_agrees_with_prepare(raw: dict[str, object]) -> N
         assert found == set(check(schema, raw))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=4, allow_nan=False))
 def test_what_is_sent_for_a_number_reads_back_as_the_same_number(number: Decimal) -> None:
     assert Decimal(str(sent(FLOAT, str(number)))) == number
@@ -406,7 +403,6 @@ def test_what_is_sent_for_a_number_reads_back_as_the_same_number(number: Decimal
     assert Decimal(repr(sent(NUMBER, str(number)))) == number
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(PAGE_SLUGS)), st.data())
 def test_what_was_sent_can_be_given_again_and_is_sent_the_same(name: str, data: st.DataObject) -> None:
     schema = bundled(name)
@@ -459,7 +455,6 @@ def test_a_required_number_falls_back_to_its_default_and_a_required_choice_only_
     assert prepare(schema_of(replace(style, default="a")), {}).parameters == {"s": "a"}
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=20) | st.none(), st.text(" \t\n\u3000", max_size=4), st.sampled_from(["text", "textarea"]))
 def test_a_blank_required_text_is_refused_whatever_its_default(default: str | None, blank: str, kind: str) -> None:
     assume(as_decimal(default or "") is None)

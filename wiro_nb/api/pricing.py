@@ -214,19 +214,26 @@ class Pricing:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The estimated cost of a run.
+    """The estimated cost of a run, or of several together.
 
     Attributes:
         low_usd: The run costs at least this; 0 when nothing is known.
         high_usd: It should not cost more; None when unknown.
-        basis: How it was calculated, as text.
+        basis: How it was calculated, as text; empty for several runs.
         known: False means that no figure can be shown.
+        seconds: Of work; None when no earlier run compares.
     """
 
     low_usd: Decimal
     high_usd: Decimal | None
     basis: str
     known: bool
+    seconds: float | None = None
+
+    @property
+    def most_usd(self) -> Decimal | None:
+        """The most it is expected to cost, or None when that is unknown."""
+        return (self.low_usd if self.high_usd is None else self.high_usd) if self.known else None
 
 
 def read_pricing(tool: Mapping[str, Any]) -> Pricing:

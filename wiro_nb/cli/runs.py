@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         say(note)
     batch = Batch([prepared], Origin(kind="cli"), fresh=arguments.fresh)
     if arguments.dry_run:
-        ((estimate, seconds),) = manager.prices.forecast([prepared])
+        estimate = manager.prices.estimate(prepared)
         low, high = (estimate.low_usd, estimate.high_usd) if estimate.known else (None, None)
         forecast = {"low_usd": low, "high_usd": high, "basis": estimate.basis}
-        facts = {"service": manager.service_name, "price": forecast, "seconds": seconds}
+        facts = {"service": manager.service_name, "price": forecast, "seconds": estimate.seconds}
         print_answer({**describe_request(prepared), **facts}, preview_run(manager, batch), as_json=arguments.json)
         return EXIT_DONE
     limit = read_max_cost(arguments)

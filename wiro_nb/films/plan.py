@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import NOTHING_SENT, BudgetExceeded, InputError, UnknownRun
 from wiro_nb.execution.requests import RUN_PREFIX, Origin
 from wiro_nb.execution.run import Run
@@ -31,11 +32,8 @@ from wiro_nb.reproduce import Source, find_input
 from wiro_nb.reproduce.replay import plan_source, refuse
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import Limits, TotalCost, add_up, confirm_plan, describe_plan
+from wiro_nb.session.prices import Limits, add_up, confirm_plan, describe_plan
 from wiro_nb.session.submission import Batch
-
-if TYPE_CHECKING:
-    from wiro_nb.api.pricing import Estimate
 
 _PLACEHOLDER_PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -63,7 +61,7 @@ class FilmPlan:
     shots: tuple[Shot, ...]
     made: dict[int, Run]
     prices: dict[int, Estimate]
-    cost: TotalCost
+    cost: Estimate
     origin: Origin
     free_label: str
     fresh: bool = False
@@ -111,15 +109,15 @@ def plan_film(
             made[place] = run
         else:
             missing[place] = request
-    forecasts = manager.prices.forecast(list(missing.values()))
+    estimates = manager.prices.forecast(list(missing.values()))
     identity = json.dumps(["film", manager.service_name, origin.notebook, title])
     return FilmPlan(
         hashlib.sha256(identity.encode()).hexdigest()[:16],
         title,
         tuple(shots),
         made,
-        {place: estimate for place, (estimate, _) in zip(missing, forecasts, strict=True)},
-        add_up(forecasts),
+        dict(zip(missing, estimates, strict=True)),
+        add_up(estimates),
         origin,
         manager.choice.free_label,
         fresh,

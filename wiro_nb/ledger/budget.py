@@ -138,14 +138,14 @@ def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], sett
     if over < 0 or (over == 0 and not is_unknown):
         return
     what = "This run" if len(rows) == 1 else f"These {len(rows)} runs"
-    by = f" by {_usd(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
-    estimate = "unknown" if is_unknown else f"about {_usd(known)}"
-    in_flight = f"; in flight: about {_usd(may_cost)}" if may_cost else ""
+    by = f" by {format_rounded_up(over)}" if over > 0 else ": nothing of it is left, and the price is not known"
+    estimate = "unknown" if is_unknown else f"about {format_rounded_up(known)}"
+    in_flight = f"; in flight: about {format_rounded_up(may_cost)}" if may_cost else ""
     needed = format((used + known).quantize(Decimal("0.01"), ROUND_UP), "f") if over > 0 else "USD"
     is_setting = own is None or (setting_usd is not None and setting_usd < own)
     raise BudgetExceeded(
-        f"{what} would go over the budget of {_usd(limit)}{by}.",
-        details=[f"Spent so far: {_usd(billed)}{in_flight}; {what.lower()}: {estimate}."],
+        f"{what} would go over the budget of {format_rounded_up(limit)}{by}.",
+        details=[f"Spent so far: {format_rounded_up(billed)}{in_flight}; {what.lower()}: {estimate}."],
         hint=f"%config WiroMagics.budget_usd = '{needed}'" if is_setting else f"%wiro budget {needed}",
         budget_usd=money_text(limit),
         spent_usd=money_text(used),
@@ -154,7 +154,7 @@ def check_budget(connection: sqlite3.Connection, rows: Sequence[LedgerRow], sett
     )
 
 
-def _usd(amount: Decimal) -> str:
+def format_rounded_up(amount: Decimal) -> str:
     """Returns an amount with two to four places, rounded up: a refusal never makes a gap look closed."""
     text = format(amount.quantize(Decimal("0.0001"), ROUND_UP).normalize() if amount else _ZERO, "f")
     whole, _, cents = text.partition(".")

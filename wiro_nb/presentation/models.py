@@ -89,7 +89,8 @@ def explain_estimate(estimate: Estimate, free: str = "") -> str:
 def preview_run(manager: Manager, batch: Batch) -> Output:
     """Returns what the one request of a batch would send, cost and take, and the run that answers it already."""
     (prepared,), (made,) = batch.requests, manager.find_made(batch)
-    ((estimate, seconds),) = manager.prices.forecast([prepared])
+    estimate = manager.prices.estimate(prepared)
+    seconds = estimate.seconds
     rows = [
         ("Request", describe_request(prepared)["endpoint"]),
         ("Service", manager.service_name),

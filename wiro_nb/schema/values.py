@@ -142,8 +142,7 @@ class _Draft:
                 owner = ids.get(name[:-3].lower())
                 parameter = owner if owner is not None and owner.is_file else None
             if parameter is None:
-                text = f"{schema.slug} has no input {shown(name)}"
-                self.problems.append(Problem(text, name=name, near=_near_names(schema, name)))
+                self.problems.append(_unknown(schema, name))
             elif parameter.id in given:
                 text = f"is given twice (also as {shown(name)})"
                 self.problems.append(Problem(text, name=parameter.id))
@@ -199,8 +198,13 @@ def _free_parameter(name: str, value: object) -> Parameter:
     return Parameter(id=name, type="text" if name.lower() == "seed" else "free", label=name)
 
 
-def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
-    """Returns up to three ids whose id or label is close to what was typed."""
+def unknown_input(schema: ModelSchema, name: str) -> InvalidParameter:
+    """Returns the error about a name that is no input of the model, with up to three near ones."""
+    return _refusal(schema, {}, [_unknown(schema, name)])
+
+
+def _unknown(schema: ModelSchema, name: str) -> Problem:
+    """Names are compared with ids and labels."""
 
     def plain(text: str) -> str:
         return re.sub(r"[\W_]", "", text).lower()
@@ -208,7 +212,8 @@ def _near_names(schema: ModelSchema, name: str) -> tuple[str, ...]:
     pairs = [
         pair for item in schema.parameters for pair in ((item.id.lower(), item.id), (plain(item.label), item.id))
     ]
-    return near_values(plain(name)[:80], dict(reversed(pairs)), cutoff=0.55, shortest=3)
+    near = near_values(plain(name)[:80], dict(reversed(pairs)), cutoff=0.55, shortest=3)
+    return Problem(f"{schema.slug} has no input {shown(name)}", name=name, near=near)
 
 
 def _means_random(parameter: Parameter, value: object) -> bool:

@@ -10,14 +10,16 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import ROUND_UP, Decimal
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from wiro_nb.api.pricing import Estimate, Pricing, estimate
 from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.io_thread import IoThread
+from wiro_nb.ledger.budget import format_rounded_up
 from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.schema.values import Prepared
@@ -25,13 +27,10 @@ from wiro_nb.services import Services
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import ModelDetail
-    from wiro_nb.api.pricing import Estimate
-    from wiro_nb.schema.values import Prepared
     from wiro_nb.session.manager import Manager
 
 _log = logging.getLogger(__name__)
 _ASK_TIMEOUT_S = 45.0
-_SHOWN_USD = Decimal("0.0001")
 _LEAST_USD = Decimal("0.0005")
 """Less than this rounds to nothing."""
 
@@ -71,24 +70,15 @@ class Prices:
         self._io.submit(work())
 
     def estimate(self, prepared: Prepared, *, ask: bool = True) -> Estimate:
-        """Forecasts the price of a request; `known` is False when it is unknown.
+        """Forecasts price and seconds of work of a request; `ask` as in `forecast`."""
+        return self.forecast([prepared], ask=ask)[0]
 
-        Args:
-            prepared: The request.
-            ask: False sends no request: the cached price of the model is used.
-        """
-        ((estimate, _),) = self.forecast([prepared], ask=ask)
-        return estimate
-
-    def forecast(self, requests: Sequence[Prepared], *, ask: bool = True) -> list[tuple[Estimate, float | None]]:
+    def forecast(self, requests: Sequence[Prepared], *, ask: bool = True) -> list[Estimate]:
         """Forecasts price and seconds of work of several requests; asks the service once for each model.
 
         Args:
             requests: Of any models.
             ask: False sends no request: the cached prices are used.
-
-        Returns:
-            For each request its price and how long it should take, None where no earlier run compares.
         """
         ask_once = partial(self.detail, ask_again=False)
         return self._forecast(requests, ask_once if ask else self._services.catalogue().cached_detail)
@@ -104,10 +94,10 @@ class Prices:
         Raises:
             BudgetExceeded: The forecast of one is above a limit, or is unknown.
         """
-        costs = [forecast_usd(estimate) for estimate, _ in self.forecast(requests, ask=ask)]
+        costs = [estimate.most_usd for estimate in self.forecast(requests, ask=ask)]
         for cost, limit in itertools.product(costs, limits):
             if cost is None or cost > limit:
-                price = "unknown" if cost is None else f"about ${_shown(cost)}"
+                price = "unknown" if cost is None else f"about {format_rounded_up(cost)}"
                 raise BudgetExceeded(
                     f"the price of this run is {price}, and at most ${limit:f} was allowed",
                     hint="raise the limit, or leave it out",
@@ -124,80 +114,38 @@ class Prices:
             WiroError: The service cannot be asked.
         """
         detail = await self._services.catalogue().detail(prepared.schema.slug, ask_again=False)
-        ((estimate, _),) = await asyncio.to_thread(self._forecast, [prepared], lambda _: detail)
-        return forecast_usd(estimate)
+        (found,) = await asyncio.to_thread(self._forecast, [prepared], lambda _: detail)
+        return found.most_usd
 
     def _forecast(
         self, requests: Sequence[Prepared], detail_of: Callable[[str], ModelDetail | None]
-    ) -> list[tuple[Estimate, float | None]]:
-        from wiro_nb.api.pricing import Pricing, estimate
-
+    ) -> list[Estimate]:
         ledger, service = self._ledger(), self._services.choice.name
         slugs = dict.fromkeys(prepared.schema.slug for prepared in requests)
         known = {slug: (detail_of(slug), ledger.past_runs(slug, service)) for slug in slugs}
-        found: list[tuple[Estimate, float | None]] = []
+        found: list[Estimate] = []
         for prepared in requests:
             detail, past = known[prepared.schema.slug]
             pricing = detail.pricing if detail is not None else Pricing()
             seconds = expected_seconds(past, prepared.parameters)
-            found.append((estimate(pricing, prepared.parameters, prepared.files, history_s=seconds), seconds))
+            price = estimate(pricing, prepared.parameters, prepared.files, history_s=seconds)
+            found.append(replace(price, seconds=seconds))
         return found
-
-
-def _shown(cost_usd: Decimal) -> str:
-    return format(cost_usd.quantize(_SHOWN_USD, ROUND_UP).normalize(), "f")
-
-
-def forecast_usd(estimate: Estimate) -> Decimal | None:
-    """Returns the most that a request is expected to cost, or None when it is unknown."""
-    if not estimate.known:
-        return None
-    return estimate.low_usd if estimate.high_usd is None else estimate.high_usd
 
 
 # All runs together ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TotalCost:
-    """What the runs that are still to be sent may cost and take.
-
-    Attributes:
-        low_usd, high_usd: Together; high is None when it is unknown.
-        known: False when the price of at least one run is unknown.
-        seconds: Of work in all, or None when no earlier run compares.
-    """
-
-    low_usd: Decimal
-    high_usd: Decimal | None
-    known: bool
-    seconds: float | None
-
-    @property
-    def most_usd(self) -> Decimal | None:
-        """The most it should cost, or None when that is unknown."""
-        if not self.known:
-            return None
-        return self.low_usd if self.high_usd is None else self.high_usd
-
-
-def total_of(manager: Manager, requests: Sequence[Prepared]) -> TotalCost:
-    """Returns the forecasts of these requests added up. Sends nothing."""
-    return add_up(manager.prices.forecast(requests))
-
-
-def add_up(forecasts: Sequence[tuple[Estimate, float | None]]) -> TotalCost:
-    """Returns prices and seconds of work from `Prices.forecast` added up."""
-    low, high, known, seconds = Decimal(0), Decimal(0), True, 0.0
-    has_high = has_seconds = True
-    for price, expected in forecasts:
-        known = known and price.known
-        low += price.low_usd
-        has_high = has_high and price.high_usd is not None
-        high += price.high_usd or Decimal(0)
-        has_seconds = has_seconds and expected is not None
-        seconds += expected or 0.0
-    return TotalCost(low, high if has_high else None, known, seconds if has_seconds and forecasts else None)
+def add_up(estimates: Sequence[Estimate]) -> Estimate:
+    """Returns what runs cost and take together; price or time of one that is unknown makes the total unknown."""
+    highs, seconds = ([getattr(item, name) for item in estimates] for name in ("high_usd", "seconds"))
+    return Estimate(
+        sum((item.low_usd for item in estimates), Decimal(0)),
+        None if None in highs else sum(highs, Decimal(0)),
+        "",
+        all(item.known for item in estimates),
+        None if None in seconds or not seconds else sum(seconds),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +168,7 @@ class SendPlan(Protocol):
         """Positions."""
 
     @property
-    def cost(self) -> TotalCost:
+    def cost(self) -> Estimate:
         """Of what is missing."""
 
     @property
@@ -236,7 +184,7 @@ def describe_plan(plan: SendPlan, *, with_time: bool = True) -> str:
 
 
 def require_confirmation(
-    count: int, cost: TotalCost, limits: Limits | None, *, is_free: bool, summary: str
+    count: int, cost: Estimate, limits: Limits | None, *, is_free: bool, summary: str
 ) -> None:
     """Refuses so many runs, or so much money, that the user should confirm first.
 
@@ -254,13 +202,11 @@ def require_confirmation(
     """
     if limits is None:
         return
-    reason = ""
+    most, reason = cost.most_usd, ""
     if count > limits.runs:
         reason = f"more than {limits.runs} run{'' if limits.runs == 1 else 's'}"
-    elif count and not is_free and cost.most_usd is None:
-        reason = "their price is unknown"
-    elif count and not is_free and cost.most_usd is not None and cost.most_usd > limits.usd:
-        reason = f"more than ${limits.usd}"
+    elif count and not is_free and (most is None or most > limits.usd):
+        reason = "their price is unknown" if most is None else f"more than ${limits.usd}"
     if reason:
         raise ConfirmationNeeded(
             f"{summary}: {reason}",
@@ -296,7 +242,7 @@ def confirm_total(manager: Manager, requests: Sequence[Prepared], limits: Limits
     Raises:
         ConfirmationNeeded: As in `require_confirmation`.
     """
-    cost, choice = total_of(manager, requests), manager.choice
+    cost, choice = add_up(manager.prices.forecast(requests)), manager.choice
     summary = f"{describe_total(len(requests), cost, choice.free_label)}, on {manager.service_name}"
     if len(requests) > 1:
         would = f"that would send {summary}"
@@ -304,7 +250,7 @@ def confirm_total(manager: Manager, requests: Sequence[Prepared], limits: Limits
     return summary
 
 
-def describe_total(count: int, cost: TotalCost, free: str, *, with_time: bool = True) -> str:
+def describe_total(count: int, cost: Estimate, free: str, *, with_time: bool = True) -> str:
     """Returns number, price (or a free service's label) and time: "6 runs, about $0.24, about 1:30 of work"."""
     parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
     if count:
@@ -314,7 +260,7 @@ def describe_total(count: int, cost: TotalCost, free: str, *, with_time: bool = 
     return ", ".join(parts)
 
 
-def format_total(cost: TotalCost, free: str) -> str:
+def format_total(cost: Estimate, free: str) -> str:
     """Returns the price of all runs together as text; `free` is the label of a free service, else ""."""
     if not cost.known:
         price = "price unknown"

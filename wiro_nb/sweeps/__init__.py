@@ -78,7 +78,7 @@ class Sweep:
     @property
     def points(self) -> tuple[dict[str, object], ...]:
         """The values that vary, one mapping for each run."""
-        return tuple(dict(point.values) for point in self.plan.points)
+        return tuple(dict(point) for point in self.plan.points)
 
     @property
     def done(self) -> bool:
@@ -120,7 +120,7 @@ class Sweep:
         found = [
             run
             for run, point in zip(self.runs, self.plan.points, strict=True)
-            if all(wanted[name] in (str(point.values.get(name)), str(run.parameters.get(name))) for name in wanted)
+            if all(wanted[name] in (str(point.get(name)), str(run.parameters.get(name))) for name in wanted)
         ]
         if len(found) != 1:
             wanted_text = ", ".join(f"{name}={value}" for name, value in wanted.items())
@@ -218,9 +218,7 @@ class Sweep:
                 "path": str(run.path) if run.path else None,
                 "best": run.snapshot.starred,
             }
-            listed.append(
-                {**point.values, **{name: value for name, value in facts.items() if name not in point.values}}
-            )
+            listed.append({**point, **{name: value for name, value in facts.items() if name not in point}})
         return listed
 
     def to_pandas(self) -> Any:

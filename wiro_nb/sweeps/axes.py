@@ -13,11 +13,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import NoReturn
 
+from wiro_nb.api.pricing import as_plain
 from wiro_nb.errors import InvalidParameter
+from wiro_nb.schema.coerce import shown
 from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import unknown_input
 
 MOST_POINTS = 1000
 """A larger sweep is refused, whatever it costs."""
@@ -31,7 +33,6 @@ _OPEN_RANGE = re.compile(
 _PIECE = re.compile(
     r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^,"'\s][^,]*|))\s*(?P<separator>,|\Z)"""
 )
-_LONGEST_SHOWN = 40
 _LONGEST_NUMBER = 16
 
 
@@ -47,7 +48,7 @@ class Span:
         return int((self.stop - self.start) // self.step) + 1
 
     def __iter__(self) -> Iterator[str]:
-        return (plain_number(self.start + self.step * index) for index in range(len(self)))
+        return (as_plain(self.start + self.step * index) for index in range(len(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,6 @@ class Axis:
         return [value for part in self.parts for value in (part if isinstance(part, Span) else (part,))]
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One run of a sweep: `position` from 0, and the values of the axes by name."""
-
-    position: int
-    values: dict[str, object]
-
-
 def read_axis(text: str) -> Axis:
     """Reads an axis as it is typed: `name=a,b,c`, `seed=1..6`, `scale=0.5..2..0.5`, `style="slow, calm",fast`.
 
@@ -89,11 +82,8 @@ def read_axis(text: str) -> Axis:
     name, equals, rest = text.partition("=")
     name = name.strip()
     if not equals or not _NAME.match(name):
-        _refuse(text, f"--sweep {_shown(text)} is not name=values", "--sweep seed=1..6, or --sweep NAME=a,b,c")
-    parts: list[object] = []
-    for piece, quoted in _split(name, rest):
-        parts.append(piece if quoted else _read_part(name, piece))
-    return _axis(name, parts)
+        _refuse(text, f"--sweep {shown(text)} is not name=values", "--sweep seed=1..6, or --sweep NAME=a,b,c")
+    return _axis(name, [piece if quoted else _read_part(name, piece) for piece, quoted in _split(name, rest)])
 
 
 def make_axis(name: str, values: object) -> Axis:
@@ -107,7 +97,7 @@ def make_axis(name: str, values: object) -> Axis:
         if not isinstance(part, Span) and "," in values:
             _refuse(
                 name,
-                f"{name}={_shown(values)} is one text with commas: whether that is one value or several is open",
+                f"{name}={shown(values)} is one text with commas: whether that is one value or several is open",
                 f"{{{name!r}: [...]}}, a list with one value each",
             )
         return _axis(name, [part if isinstance(part, Span) else values])
@@ -135,26 +125,21 @@ def check_axes(
     if not axes:
         _refuse("", "the sweep is empty: nothing is varied", "--sweep seed=1..6")
     known = {parameter.id.lower(): parameter.id for parameter in schema.parameters}
-    seen: set[str] = set()
-    taken = {name.lower() for name in fixed}
+    taken = dict.fromkeys((name.lower() for name in fixed), False)
     for axis in axes:
-        if not schema.free_form and axis.name.lower() not in known:
-            near = [known[name] for name in get_close_matches(axis.name.lower(), known, 3, 0.55)]
-            tail = f" Did you mean {' or '.join(near)}?" if near else ""
-            _refuse(axis.name, f"{schema.slug} has no input {axis.name}.{tail}", f"%wiro info {schema.slug}", near)
-        if axis.name.lower() in seen:
-            _refuse(
-                axis.name, f"{axis.name} is varied twice", f"--sweep {axis.name}=a,b,c names all its values once"
-            )
-        if axis.name.lower() in taken:
-            _refuse(axis.name, f"{axis.name} is varied and also given one value", f"leave {axis.name}=... out")
-        seen.add(axis.name.lower())
+        name, key = axis.name, axis.name.lower()
+        if not schema.free_form and key not in known:
+            raise unknown_input(schema, name)
+        if taken.get(key):
+            _refuse(name, f"{name} is varied twice", f"--sweep {name}=a,b,c names all its values once")
+        if key in taken:
+            _refuse(name, f"{name} is varied and also given one value", f"leave {name}=... out")
+        taken[key] = True
     lengths = {axis.name: len(axis) for axis in axes}
     if zipped and len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {number:,}" for name, number in lengths.items())
-        _refuse(
-            axes[-1].name, f"--zip pairs values one by one, but {listed}", "give each the same number of values"
-        )
+        what = f"--zip pairs values one by one, but {listed}"
+        _refuse(axes[-1].name, what, "give each the same number of values")
     return [Axis(known.get(axis.name.lower(), axis.name), axis.parts) for axis in axes]
 
 
@@ -163,24 +148,17 @@ def count_points(axes: Sequence[Axis], *, zipped: bool) -> int:
     return min(map(len, axes)) if zipped else math.prod(len(axis) for axis in axes)
 
 
-def list_points(axes: Sequence[Axis], *, zipped: bool) -> list[Point]:
-    """Returns every point; the last axis varies fastest. Only for a count that was checked."""
+def list_points(axes: Sequence[Axis], *, zipped: bool) -> list[dict[str, object]]:
+    """Returns the values of every run by name; the last axis varies fastest. Only for a count that was checked."""
     columns = [axis.values() for axis in axes]
     rows = zip(*columns, strict=True) if zipped else itertools.product(*columns)
-    names = [axis.name for axis in axes]
-    return [Point(position, dict(zip(names, row, strict=True))) for position, row in enumerate(rows)]
+    return [dict(zip((axis.name for axis in axes), row, strict=True)) for row in rows]
 
 
-def first_point(axes: Sequence[Axis]) -> Point:
-    """Returns the first point, of a sweep that may be too large to list."""
-    firsts = {axis.name: axis.parts[0] for axis in axes}
-    return Point(0, {name: next(iter(part)) if isinstance(part, Span) else part for name, part in firsts.items()})
-
-
-def plain_number(number: Decimal) -> str:
-    """Returns a number without exponent and needless zeros."""
-    text = format(number, "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+def first_point(axes: Sequence[Axis]) -> dict[str, object]:
+    """Returns the values of the first run, of a sweep that may be too large to list."""
+    firsts = ((axis.name, axis.parts[0]) for axis in axes)
+    return {name: next(iter(part)) if isinstance(part, Span) else part for name, part in firsts}
 
 
 def _axis(name: str, parts: Sequence[object]) -> Axis:
@@ -198,8 +176,8 @@ def _split(name: str, text: str) -> list[tuple[str, bool]]:
         if match is None:
             rest = text[position:].lstrip()
             if rest[0] not in rest[1:]:
-                _refuse(name, f"a quote is not closed in {name}={_shown(text)}", f"--sweep {name}=a,b,c")
-            _refuse(name, f"{name}={_shown(text)}: text follows a closing quote", "put commas between the values")
+                _refuse(name, f"a quote is not closed in {name}={shown(text)}", f"--sweep {name}=a,b,c")
+            _refuse(name, f"{name}={shown(text)}: text follows a closing quote", "put commas between the values")
         quoted = match["double"] if match["double"] is not None else match["single"]
         pieces.append((match["plain"].strip(), False) if quoted is None else (quoted, True))
         position, separator = match.end(), match["separator"]
@@ -208,42 +186,34 @@ def _split(name: str, text: str) -> list[tuple[str, bool]]:
     if ("", False) in pieces:
         _refuse(
             name,
-            f"{name}={_shown(text)} has an empty value between commas",
+            f"{name}={shown(text)} has an empty value between commas",
             f'--sweep {name}=a,"",c for an empty one',
         )
     return pieces
 
 
 def _read_part(name: str, text: str) -> object:
+    """Returns a span where the text is a range, else the text."""
     match = _RANGE.match(text)
     if match is None:
         if _OPEN_RANGE.match(text):
-            _refuse(
-                name, f"{name}={_shown(text)} is a range that never ends", f"--sweep {name}=1..6, both ends given"
-            )
+            what = f"{name}={shown(text)} is a range that never ends"
+            _refuse(name, what, f"--sweep {name}=1..6, both ends given")
         return text
-    if any(len(edge) > _LONGEST_NUMBER for edge in match.groups() if edge):
-        _refuse(name, f"{name}={_shown(text)} is a range of numbers too long to count", f"--sweep {name}=1..6")
-    start, stop = Decimal(match[1]), Decimal(match[2])
-    whole = start == start.to_integral_value() and stop == stop.to_integral_value()
-    if match[3] is None and not whole:
-        _refuse(name, f"{name}={text} needs a step", f"--sweep {name}={text}..0.1")
-    step = Decimal(match[3] or 1)
-    if step <= 0:
-        what = "never ends: its step is 0" if step == 0 else "runs backwards"
-        _refuse(name, f"{name}={text} {what}", f"--sweep {name}={match[1]}..{match[2]}..1")
-    if start > stop:
-        _refuse(
-            name,
-            f"{name}={text} is reversed: {match[1]} is above {match[2]}",
-            f"--sweep {name}={match[2]}..{match[1]}",
-        )
+    first, last, apart = match.groups()
+    start, stop, step = Decimal(first), Decimal(last), Decimal(apart or 1)
+    is_whole = start == start.to_integral_value() and stop == stop.to_integral_value()
+    for is_wrong, what, instead in (
+        (len(max(first, last, apart or "", key=len)) > _LONGEST_NUMBER, "has numbers too long to count", "1..6"),
+        (apart is None and not is_whole, "needs a step", f"{text}..0.1"),
+        (step == 0, "never ends: its step is 0", f"{first}..{last}..1"),
+        (step < 0, "runs backwards", f"{first}..{last}..1"),
+        (start > stop, f"is reversed: {first} is above {last}", f"{last}..{first}"),
+    ):
+        if is_wrong:
+            _refuse(name, f"{name}={shown(text)} {what}", f"--sweep {name}={instead}")
     return Span(start, stop, step)
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-
-
-def _refuse(name: str, message: str, hint: str, near: Sequence[str] = ()) -> NoReturn:
-    raise InvalidParameter(message, hint=hint, name=name, near=near)
+def _refuse(name: str, message: str, hint: str) -> NoReturn:
+    raise InvalidParameter(message, hint=hint, name=name)

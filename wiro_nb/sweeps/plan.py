@@ -9,21 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InputError, InvalidParameter, WiroError
 from wiro_nb.execution.requests import Origin, resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.schema import request_sha256
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.schema.values import Prepared, prepare
-from wiro_nb.session.prices import TotalCost, format_total, total_of
+from wiro_nb.session.prices import add_up, format_total
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import (
     MOST_POINTS,
     Axis,
-    Point,
     check_axes,
     count_points,
     first_point,
@@ -45,7 +45,7 @@ class SweepPlan:
         sweep_id: The same for the same points in the same notebook on the same service.
         schema: The model. axes: What varies. zipped: True when the axes run side by side.
         fixed: The values all runs share, as given.
-        points: In order. batch: One request for each point.
+        points: The values that vary, by name, in order. batch: One request for each point.
         made: Runs that answer points already: finished or under way, by position.
         cost: Of the points that are not in `made`.
         notes: Lines worth showing.
@@ -56,17 +56,17 @@ class SweepPlan:
     axes: tuple[Axis, ...]
     zipped: bool
     fixed: dict[str, object]
-    points: tuple[Point, ...]
+    points: tuple[dict[str, object], ...]
     batch: Batch
     made: dict[int, Run]
-    cost: TotalCost
+    cost: Estimate
     free_label: str
     notes: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[int]:
         """Positions of the points that would be sent."""
-        return [point.position for point in self.points if point.position not in self.made]
+        return [position for position in range(len(self.points)) if position not in self.made]
 
 
 def plan_sweep(
@@ -106,9 +106,8 @@ def plan_sweep(
     shared = resolve(fixed)
     count = count_points(axes, zipped=zipped)
     if count > MOST_POINTS:
-        raise _too_large(manager, schema, count, {**shared, **resolve(first_point(axes).values)})
-    points = list_points(axes, zipped=zipped)
-    points, requests, notes = _prepare_points(schema, points, shared, resolve)
+        raise _too_large(manager, schema, count, {**shared, **resolve(first_point(axes))})
+    points, requests, notes = _prepare_points(schema, list_points(axes, zipped=zipped), shared, resolve)
     identities = [request_sha256(request) for request in requests]
     sweep_id = _identify(manager.service_name, origin.notebook, identities)
     batch = Batch(requests, origin, sweep_id=sweep_id, fresh=fresh)
@@ -123,7 +122,7 @@ def plan_sweep(
         tuple(points),
         batch,
         made,
-        total_of(manager, missing),
+        add_up(manager.prices.forecast(missing)),
         manager.choice.free_label,
         tuple(dict.fromkeys([*notes, *(note for request in requests for note in request.notes)])),
     )
@@ -131,20 +130,20 @@ def plan_sweep(
 
 def _prepare_points(
     schema: ModelSchema,
-    points: Sequence[Point],
+    points: Sequence[dict[str, object]],
     shared: dict[str, object],
     resolve: Callable[[Mapping[str, object]], dict[str, object]],
-) -> tuple[list[Point], list[Prepared], list[str]]:
+) -> tuple[list[dict[str, object]], list[Prepared], list[str]]:
     """Types every point by the schema. Two points that ask for the very same thing become one."""
     requests: list[Prepared] = []
-    unique: list[Point] = []
+    unique: list[dict[str, object]] = []
     problems: dict[str, tuple[InvalidParameter, int]] = {}
     seen: set[str] = set()
     notes: list[str] = []
     shared = dict(shared)
     for point in points:
         try:
-            request = prepare(schema, {**shared, **resolve(point.values)})
+            request = prepare(schema, {**shared, **resolve(point)})
         except InvalidParameter as error:
             first = problems.get(error.message)
             problems[error.message] = (error, 1 + (first[1] if first else 0))
@@ -157,7 +156,7 @@ def _prepare_points(
             notes.append("Points that ask for the very same thing are run once.")
             continue
         seen.add(identity)
-        unique.append(Point(len(unique), point.values))
+        unique.append(point)
         requests.append(request)
     if problems:
         raise _not_fitting(problems, len(points))
@@ -176,13 +175,9 @@ def _not_fitting(problems: Mapping[str, tuple[InvalidParameter, int]], count: in
 
 
 def _too_large(manager: Manager, schema: ModelSchema, count: int, values: Mapping[str, object]) -> InputError:
-    one = total_of(manager, [prepare(schema, values)])
-    together = TotalCost(
-        one.low_usd * count,
-        None if one.high_usd is None else one.high_usd * count,
-        one.known,
-        None if one.seconds is None else one.seconds * count,
-    )
+    one = manager.prices.estimate(prepare(schema, values))
+    high_usd = None if one.high_usd is None else one.high_usd * count
+    together = replace(one, low_usd=one.low_usd * count, high_usd=high_usd)
     price = format_total(together, manager.choice.free_label)
     return InputError(
         f"this sweep has {count:,} runs, {price} at the price of the first; "

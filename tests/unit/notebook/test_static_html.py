@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
+from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, UnknownRun
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.handlers import help_output
@@ -26,7 +27,7 @@ from wiro_nb.presentation.run_list import key_settings, runs_output
 from wiro_nb.schema import bundled_models
 from wiro_nb.schema.types import ModelSchema, Option, Parameter
 from wiro_nb.schema.values import prepare
-from wiro_nb.session.prices import TotalCost, describe_total
+from wiro_nb.session.prices import describe_total
 
 POSTERS = {str(CLIP.poster_path): POSTER}
 VOID = {"img", "br"}
@@ -313,6 +314,6 @@ def test_a_filter_that_fits_nothing_is_not_an_empty_notebook() -> None:
 def test_less_than_a_tenth_of_a_cent_is_never_about_under() -> None:
     tiny = Decimal("0.0002")
     assert format_budget(Decimal(0), None, tiny).endswith("in flight under $0.001; no budget is set")
-    cost = TotalCost(known=True, low_usd=tiny, high_usd=tiny, seconds=40.0)
+    cost = Estimate(tiny, tiny, "", known=True, seconds=40.0)
     assert describe_total(2, cost, "") == "2 runs, under $0.001, about 0:40 of work"
     assert describe_total(2, cost, "", with_time=False) == "2 runs, under $0.001"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.snapshots import change, make_snapshot
+from wiro_nb.api.pricing import Estimate
 from wiro_nb.ledger.budget import Spending
 from wiro_nb.ledger.state import RunOutput, RunState, Snapshot, Stage
 from wiro_nb.notebook.compare import compare_runs, mark_words
@@ -24,7 +25,6 @@ from wiro_nb.notebook.sweep.rendering import (
 )
 from wiro_nb.presentation.account import Spent
 from wiro_nb.schema import find_bundled
-from wiro_nb.session.prices import TotalCost
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import list_points, read_axis
 from wiro_nb.sweeps.plan import SweepPlan
@@ -39,7 +39,7 @@ def plan_of(*axes: str, zipped: bool = False, free_label: str = "", **changes: A
     assert SCHEMA is not None
     read = tuple(read_axis(text) for text in axes)
     points = tuple(list_points(read, zipped=zipped))
-    cost = TotalCost(Decimal("0.24"), Decimal("0.24"), True, 54.0)
+    cost = Estimate(Decimal("0.24"), Decimal("0.24"), "", known=True, seconds=54.0)
     values = {"made": {}, **changes}
     return SweepPlan("sweep", SCHEMA, read, zipped, {}, points, Batch(()), values["made"], cost, free_label)
 

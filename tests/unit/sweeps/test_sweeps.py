@@ -29,7 +29,7 @@ from wiro_nb.errors import (
 from wiro_nb.execution.requests import Origin
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
-from wiro_nb.session.prices import Limits, confirm_plan, describe_plan, total_of
+from wiro_nb.session.prices import Limits, add_up, confirm_plan, describe_plan
 from wiro_nb.sweeps import Sweep
 from wiro_nb.sweeps.plan import SweepPlan, plan_sweep
 
@@ -294,7 +294,7 @@ def test_forecasts_hold_what_the_sandbox_bills(manager: Manager, sandbox: Any) -
     }
     for model, values in asked.items():
         prepared = manager.prepare(model, values)
-        ((estimate, _),) = manager.prices.forecast([prepared])
+        estimate = manager.prices.estimate(prepared)
         run = manager.submit(prepared).wait(DEADLINE_S)
         assert estimate.known, model
         assert estimate.high_usd is not None, model
@@ -310,8 +310,8 @@ def test_runs_of_several_models_are_forecast_each_by_its_own_price(manager: Mana
     ]
     prices = [manager.prices.estimate(prepared) for prepared in requests]
     assert prices[0].low_usd != prices[1].low_usd
-    assert [price for price, _ in manager.prices.forecast(requests)] == prices
-    assert total_of(manager, requests).low_usd == sum(price.low_usd for price in prices)
+    assert manager.prices.forecast(requests) == prices
+    assert add_up(manager.prices.forecast(requests)).low_usd == sum(price.low_usd for price in prices)
 
 
 def test_a_price_is_told_from_what_is_known_and_asked_for_ahead(manager: Manager) -> None:

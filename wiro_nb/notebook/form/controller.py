@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.config import SANDBOX
-from wiro_nb.errors import BadRecord, BudgetExceeded, InvalidParameter, WiroError
+from wiro_nb.errors import BadRecord, BudgetExceeded, WiroError
 from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
 from wiro_nb.notebook.bridge import FormResults, bridge
@@ -26,7 +25,7 @@ from wiro_nb.reproduce import Source, find_source, record_of
 from wiro_nb.reproduce.replay import plan_source
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
-from wiro_nb.schema.values import prepare
+from wiro_nb.schema.values import prepare, unknown_input
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.run.view import RunView
@@ -270,12 +269,7 @@ def _check_names(schema: ModelSchema, values: Mapping[str, Any]) -> None:
     known = [parameter.id for parameter in schema.parameters]
     for name in values:
         if not schema.free_form and name not in known:
-            raise InvalidParameter(
-                f"{schema.slug} has no input {name}",
-                hint=f"%wiro info {schema.slug}",
-                name=name,
-                near=get_close_matches(name, known, 3),
-            )
+            raise unknown_input(schema, name)
 
 
 def _values_of(handle: Run, schema: ModelSchema) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def lay_out(plan: SweepPlan) -> Layout:
     if plan.zipped or len(names) == 1:
         return Layout("", ", ".join(names), (), tuple(point_labels(plan)), (tuple(range(len(plan.points))),))
     labels = [
-        tuple(axis_value_label(plan.schema, name, point.values[name]) for name in names) for point in plan.points
+        tuple(axis_value_label(plan.schema, name, point[name]) for name in names) for point in plan.points
     ]
     rows = tuple(dict.fromkeys(label[:-1] for label in labels))
     columns = tuple(dict.fromkeys(label[-1] for label in labels))

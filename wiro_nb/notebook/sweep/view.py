@@ -96,7 +96,7 @@ def start(plan: SweepPlan, options: SubmitOptions, *, yes: bool) -> Sweep:
         plan,
         max_cost_usd=options.max_cost_usd,
         out_dir=options.out_dir,
-        parents=[parent_of({**plan.fixed, **point.values}, manager) for point in plan.points],
+        parents=[parent_of({**plan.fixed, **point}, manager) for point in plan.points],
     )
     for run in handle.runs:
         bridge.follow(run)

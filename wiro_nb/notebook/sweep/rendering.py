@@ -80,9 +80,7 @@ def lay_out(plan: SweepPlan) -> Layout:
     names = [axis.name for axis in plan.axes]
     if plan.zipped or len(names) == 1:
         return Layout("", ", ".join(names), (), tuple(point_labels(plan)), (tuple(range(len(plan.points))),))
-    labels = [
-        tuple(axis_value_label(plan.schema, name, point[name]) for name in names) for point in plan.points
-    ]
+    labels = [tuple(axis_value_label(plan.schema, name, point[name]) for name in names) for point in plan.points]
     rows = tuple(dict.fromkeys(label[:-1] for label in labels))
     columns = tuple(dict.fromkeys(label[-1] for label in labels))
     places = {label: position for position, label in enumerate(labels)}
@@ -93,8 +91,7 @@ def lay_out(plan: SweepPlan) -> Layout:
 def point_labels(plan: SweepPlan) -> list[str]:
     """Returns a short name for each point: "seed 7, PanLeft"."""
     return [
-        ", ".join(_point_label(plan.schema, name, value) for name, value in point.values.items())
-        for point in plan.points
+        ", ".join(_point_label(plan.schema, name, value) for name, value in point.items()) for point in plan.points
     ]
 
 

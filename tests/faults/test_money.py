@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import QUICK, VACE, WAN, submit, wait_for, wait_for_stage
-from wiro_nb.api import client
+from wiro_nb.api import transport
 from wiro_nb.errors import ConfigError, ConnectFailed, LedgerError, RunFailed, SubmitUncertain
 from wiro_nb.execution.submit import SubmitQueue, Submitter
 from wiro_nb.ledger.ledger import Ledger
@@ -120,16 +120,16 @@ def test_a_page_of_somebody_in_between_is_not_the_services_word(
     manager = make_manager(settings=replace(QUICK, unknown_patience_s=0.0))
     run = submit(manager, "[hold] in a hotel")
     wait_for_stage(run, Stage.GENERATING)
-    original = client.WiroClient._call_once
+    original = transport.HttpTransport.post
     hotel = [4]
 
     async def call(self: Any, path: str, *args: Any, **options: Any) -> Any:
         if path.startswith("Task/") and hotel[0] > 0:
             hotel[0] -= 1
-            return client.read_envelope(404, {"content-type": "text/html"}, b"<html>Welcome</html>")
+            return transport.read_envelope(404, {"content-type": "text/html"}, b"<html>Welcome</html>")
         return await original(self, path, *args, **options)
 
-    monkeypatch.setattr(client.WiroClient, "_call_once", call)
+    monkeypatch.setattr(transport.HttpTransport, "post", call)
     service.release(run.task_id)
     assert run.wait(40).state is RunState.SUCCEEDED
     assert hotel[0] == 0

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
-from wiro_nb.api.envelope import read_envelope
-from wiro_nb.api.files import FileStream, MultipartBody, open_file
+from wiro_nb.api.files import FileStream, Upload, open_file
 from wiro_nb.api.pricing import read_pricing
 from wiro_nb.api.service import Service
 from wiro_nb.api.transport import HttpTransport, jittered_delays
@@ -65,7 +64,6 @@ class WiroClient:
         self._http = HttpTransport(service, timeout_s=timeout_s, transport=transport, max_in_flight=max_in_flight)
         self._sleep = sleep
         self._random = random
-        self._slots = asyncio.Semaphore(max_in_flight)
 
     async def __aenter__(self) -> WiroClient:
         return self
@@ -114,12 +112,11 @@ class WiroClient:
         path = _run_endpoint(run_path)
         added = {_CALLBACK: callback_url} if callback_url else {}
         if body.json is not None:
-            answer = await self._call_once(path, {**added, **body.json})
+            answer = await self._http.post(path, {**added, **body.json})
         else:
             known = {name for name, _ in body.fields}
             fields = [*body.fields, *(item for item in added.items() if item[0] not in known)]
-            multipart = MultipartBody(fields, body.parts, on_progress=on_progress)
-            answer = await self._call_once(path, multipart=multipart)
+            answer = await self._http.post(path, upload=Upload(fields, body.parts, on_progress))
         task = read_task({"id": answer.get("taskid"), "socketaccesstoken": answer.get("socketaccesstoken")})
         if not task.id:
             raise BadAnswer(
@@ -163,11 +160,9 @@ class WiroClient:
 
     # ---- files ---------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def stream_file(self, url: str, start: int = 0) -> AsyncIterator[FileStream]:
+    def stream_file(self, url: str, start: int = 0) -> AbstractAsyncContextManager[FileStream]:
         """Opens an output file from byte `start` on. No credentials are sent; see `open_file` for errors."""
-        async with open_file(self._http, url, start) as file:
-            yield file
+        return open_file(self._http, url, start)
 
     # ---- catalogue -----------------------------------------------------------------------------
 
@@ -224,7 +219,7 @@ class WiroClient:
         async def send() -> dict[str, Any]:
             nonlocal lost
             try:
-                return await self._call_once(path, {"taskid": task_id})
+                return await self._http.post(path, {"taskid": task_id})
             except NotAccessible:
                 if not lost:
                     raise
@@ -232,20 +227,12 @@ class WiroClient:
                 lost = True
                 raise
             # An earlier try was lost on the way and may have stopped the task: return its state instead.
-            return await self._call_once("Task/Detail", {"taskid": task_id})
+            return await self._http.post("Task/Detail", {"taskid": task_id})
 
         return _one_task(await self._retry(send))
 
     async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return await self._retry(lambda: self._call_once(path, body))
-
-    async def _call_once(
-        self, path: str, body: dict[str, Any] | None = None, *, multipart: MultipartBody | None = None
-    ) -> dict[str, Any]:
-        # Files are opened only once it is this request's turn.
-        async with self._slots, multipart or nullcontext():
-            answer = await self._http.post(path, json=body, multipart=multipart)
-        return read_envelope(answer.status, answer.headers, answer.body)
+        return await self._retry(lambda: self._http.post(path, body))
 
     async def _retry(self, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Sends an idempotent request up to four times; a timeout is not retried."""

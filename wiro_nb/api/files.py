@@ -10,7 +10,8 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin
 
@@ -74,28 +75,32 @@ async def open_file(http: HttpTransport, url: str, start: int) -> AsyncIterator[
             `status`. A host that refuses (4xx, 5xx) raises nothing: check the stream's `status`.
         ConnectFailed, TimedOut, StreamLost: No answer came.
     """
-    headers = {"range": f"bytes={start}-"} if start else {}
-    async with AsyncExitStack() as stack:
-        for _ in range(MAX_REDIRECTS + 1):
-            if not http.service.allows_file_url(url):
-                raise _failed(url, "host", f"its address is not one of {http.service.host or 'the service'}")
-            hop = await stack.enter_async_context(AsyncExitStack())
-            response = await hop.enter_async_context(http.get_file(url, headers))
-            if response.status_code not in _REDIRECTS or "location" not in response.headers:
-                break
-            try:
-                url = urljoin(url, response.headers["location"])
-            except ValueError:
-                raise _failed(url, "host", "it was redirected to an address that cannot be read") from None
-            await hop.aclose()
-        else:
-            raise _failed(url, "redirects", f"it was redirected more than {MAX_REDIRECTS} times")
+    response = await _follow(http, url, {"range": f"bytes={start}-"} if start else {})
+    try:
         file = FileStream(http, response)
         if file.status < 400 and file.status not in (200, 206):
             raise _failed(url, "status", f"the host answered with HTTP {file.status}", file.status)
         if file.status == 206 and file.start != start:
             raise _failed(url, "range", "the host sent another part than the one asked for", file.status)
         yield file
+    finally:
+        await response.aclose()
+
+
+async def _follow(http: HttpTransport, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+    """Returns the answer that the redirects lead to; each address is checked before it is asked."""
+    for _ in range(MAX_REDIRECTS + 1):
+        if not http.service.allows_file_url(url):
+            raise _failed(url, "host", f"its address is not one of {http.service.host or 'the service'}")
+        response = await http.get_file(url, headers)
+        if response.status_code not in _REDIRECTS or "location" not in response.headers:
+            return response
+        await response.aclose()
+        try:
+            url = urljoin(url, response.headers["location"])
+        except ValueError:
+            raise _failed(url, "host", "it was redirected to an address that cannot be read") from None
+    raise _failed(url, "redirects", f"it was redirected more than {MAX_REDIRECTS} times")
 
 
 def _failed(url: str, reason: str, problem: str, status: int | None = None) -> DownloadFailed:
@@ -105,93 +110,81 @@ def _failed(url: str, reason: str, problem: str, status: int | None = None) -> D
     )
 
 
-class MultipartBody:
-    """The body of one request. Entering it opens the files, leaving it closes them.
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The fields and files of one request.
 
-    Args:
+    Attributes:
         fields: Name and value of each text field, in order; names may repeat.
         parts: Name and file of each upload, in order; names may repeat. URLs are not parts.
         on_progress: Called with the bytes sent and the bytes in total after each piece. Its exceptions are
             ignored: a failing display must not break the upload.
-
-    Attributes:
-        fields: Values by name, as httpx2 takes them.
-        files: Name, and file name, open file and content type of each part, as httpx2 takes them.
-
-    Raises:
-        InvalidFile: On entering, when a file cannot be opened or changed since it was checked. Nothing has been
-            sent then.
     """
 
-    def __init__(
-        self,
-        fields: Sequence[tuple[str, str]],
-        parts: Sequence[tuple[str, FileInput]],
-        *,
-        on_progress: Callable[[int, int | None], None] | None = None,
-    ) -> None:
-        self.fields: dict[str, list[str]] = {}
-        for name, value in fields:
-            self.fields.setdefault(name, []).append(value)
-        self.files: list[tuple[str, tuple[str, BinaryIO, str]]] = []
-        self._parts = tuple(parts)
-        self._on_progress = on_progress
-        self._stack = ExitStack()
+    fields: Sequence[tuple[str, str]]
+    parts: Sequence[tuple[str, FileInput]]
+    on_progress: Callable[[int, int | None], None] | None = None
 
-    async def __aenter__(self) -> MultipartBody:
-        await asyncio.to_thread(self._open)
-        return self
+    @contextmanager
+    def open(self) -> Iterator[tuple[dict[str, list[str]], list[tuple[str, tuple[str, BinaryIO, str]]]]]:
+        """Opens the files until the context ends.
 
-    async def __aexit__(self, *_: object) -> None:
-        self._stack.close()
+        Yields:
+            Values by name, and name with file name, open file and content type of each part, as httpx2 takes them.
 
-    def _open(self) -> None:
-        try:
-            for name, file in self._parts:
-                content_type = file.content_type or "application/octet-stream"
-                self.files.append((name, (file.name, self._open_part(name, file), content_type)))
-        except BaseException:
-            self._stack.close()
-            raise
+        Raises:
+            InvalidFile: A file cannot be opened or changed since it was checked. Nothing has been sent then.
+        """
+        values: dict[str, list[str]] = {}
+        for name, value in self.fields:
+            values.setdefault(name, []).append(value)
+        with ExitStack() as stack:
+            parts = []
+            for name, file in self.parts:
+                handle = stack.enter_context(_open_part(name, file))
+                parts.append((name, (file.name, handle, file.content_type or "application/octet-stream")))
+            yield values, parts
 
-    def _open_part(self, name: str, file: FileInput) -> BinaryIO:
-        problem = "it is no longer there or cannot be read"
-        handle: BinaryIO | None = None
+
+def _open_part(name: str, file: FileInput) -> BinaryIO:
+    problem = "it is no longer there or cannot be read"
+    with suppress(OSError):
         if file.path is not None:
-            try:
-                handle = self._stack.enter_context(file.path.open("rb"))
-            except OSError:
-                handle = None
-        if handle is not None:
+            handle = file.path.open("rb")
             size_bytes = os.fstat(handle.fileno()).st_size
             if file.size_bytes in (None, size_bytes):
                 return handle
+            handle.close()
             problem = f"it had {file.size_bytes} bytes when it was checked and has {size_bytes} now"
-        raise InvalidFile.of_input(name, file.name, f"cannot be sent: {problem}", hint="give the file again")
+    raise InvalidFile.of_input(name, file.name, f"cannot be sent: {problem}", hint="give the file again")
 
-    async def read_pieces(self, encoded: object, total_bytes: int) -> AsyncIterator[bytes]:
-        """Yields the encoded body and reports the progress. Files are read in a thread.
 
-        Args:
-            encoded: httpx2's stream of the multipart body.
-            total_bytes: Its length, as announced to the service.
+async def read_pieces(
+    encoded: object, total_bytes: int, on_progress: Callable[[int, int | None], None] | None
+) -> AsyncIterator[bytes]:
+    """Yields an encoded body and reports the progress. Files are read in a thread.
 
-        Raises:
-            StreamLost: A file became unreadable or shorter meanwhile; the request is then incomplete.
-        """
-        pieces, sent = iter(cast("Iterable[bytes]", encoded)), 0
-        while (piece := await asyncio.to_thread(_next_piece, pieces)) is not None:
-            yield piece
-            sent += len(piece)
-            if self._on_progress is not None:
-                try:
-                    self._on_progress(sent, total_bytes)
-                except Exception:
-                    self._on_progress = None
-        if sent < total_bytes:
-            raise StreamLost(
-                "A file became shorter or unreadable while it was sent.", hint="run it again", ambiguous=True
-            )
+    Args:
+        encoded: httpx2's stream of the multipart body.
+        total_bytes: Its length, as announced to the service.
+        on_progress: As in `Upload`.
+
+    Raises:
+        StreamLost: A file became unreadable or shorter meanwhile; the request is then incomplete.
+    """
+    pieces, sent = iter(cast("Iterable[bytes]", encoded)), 0
+    while (piece := await asyncio.to_thread(_next_piece, pieces)) is not None:
+        yield piece
+        sent += len(piece)
+        if on_progress is not None:
+            try:
+                on_progress(sent, total_bytes)
+            except Exception:
+                on_progress = None
+    if sent < total_bytes:
+        raise StreamLost(
+            "A file became shorter or unreadable while it was sent.", hint="run it again", ambiguous=True
+        )
 
 
 def _next_piece(pieces: Iterator[bytes]) -> bytes | None:

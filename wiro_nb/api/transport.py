@@ -13,19 +13,19 @@ import json as json_module
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wiro_nb.api.envelope import read_date
-from wiro_nb.api.service import Credentials, Service, auth_headers, nonces
+from wiro_nb.api.envelope import read_date, read_envelope
+from wiro_nb.api.files import read_pieces
+from wiro_nb.api.service import Service, auth_headers, nonces
 from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, StreamLost, TimedOut, WiroError
 
 if TYPE_CHECKING:
     import httpx2
 
-    from wiro_nb.api.files import MultipartBody
+    from wiro_nb.api.files import Upload
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_DOWNLOADS = 8
@@ -52,15 +52,6 @@ def jittered_delays(
         span = min(span * 2, longest_s)
 
 
-@dataclass(frozen=True, slots=True)
-class RawAnswer:
-    """Status, headers (names in lower case) and whole body of an answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class HttpTransport:
     """Two HTTP/1.1 pools with keep-alive: one for signed API requests, one for files, without credentials.
 
@@ -69,7 +60,7 @@ class HttpTransport:
         timeout_s: Limit of each step (write, read). A whole request gets twice as long, counted from its last
             upload progress, so that an answer sent byte by byte cannot block it forever.
         transport: Replaces the network in tests.
-        max_in_flight: Connections to the API.
+        max_in_flight: Limit of concurrent requests to the API; more wait their turn.
 
     Attributes:
         clock_lead: How far the service's clock is ahead, by the `Date` of its latest answer. A date has whole
@@ -90,6 +81,13 @@ class HttpTransport:
         self.timeout_s = timeout_s
         self.clock_lead: timedelta | None = None
         self._httpx = httpx2
+        self._slots = asyncio.Semaphore(max_in_flight)
+        source = nonces(time.time)
+
+        def authorise(request: httpx2.Request) -> httpx2.Request:
+            request.headers.update(auth_headers(service.credentials, next(source)))
+            return request
+
         common: dict[str, Any] = {
             "verify": _make_ssl_context(service),
             "timeout": httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S), pool=None),
@@ -105,7 +103,7 @@ class HttpTransport:
             keepalive_expiry=_KEEPALIVE_S,
         )
         file_limits = httpx2.Limits(max_connections=MAX_DOWNLOADS, keepalive_expiry=_KEEPALIVE_S)
-        self._api = httpx2.AsyncClient(auth=_make_auth(service.credentials), limits=api_limits, **common)
+        self._api = httpx2.AsyncClient(auth=authorise, limits=api_limits, **common)
         self._files = httpx2.AsyncClient(limits=file_limits, **common)
 
     async def close(self) -> None:
@@ -114,36 +112,36 @@ class HttpTransport:
         await self._files.aclose()
 
     async def post(
-        self, path: str, *, json: Mapping[str, Any] | None = None, multipart: MultipartBody | None = None
-    ) -> RawAnswer:
-        """Sends one POST, without retries, and returns the whole answer for any status.
+        self, path: str, json: Mapping[str, Any] | None = None, *, upload: Upload | None = None
+    ) -> dict[str, Any]:
+        """Sends one POST, without retries, and returns the payload of its answer.
 
         Raises:
             ConnectFailed, ConfigError, InputError: No byte of the request left.
-            TimedOut, StreamLost, BadAnswer: The service may have acted; field `ambiguous` is True.
+            TimedOut, StreamLost: The service may have acted; field `ambiguous` is True.
+            ApiError, BadAnswer: As `read_envelope`.
         """
-        return await self._translating(self._post(path, json=json, multipart=multipart))
+        async with self._slots:
+            response, body = await self._translating(self._post(path, json or {}, upload))
+        return read_envelope(response.status_code, response.headers, body)
 
     async def _post(
-        self, path: str, *, json: Mapping[str, Any] | None, multipart: MultipartBody | None
-    ) -> RawAnswer:
-        loop = asyncio.get_running_loop()
+        self, path: str, json: Mapping[str, Any], upload: Upload | None
+    ) -> tuple[httpx2.Response, bytes]:
         url = f"{self.service.base_url}/{path}"
         async with asyncio.timeout(self.timeout_s * 2) as deadline:
-            if multipart is None:
-                headers = {"content-type": "application/json"}
-                request = self._api.build_request("POST", url, content=_write_json(json or {}), headers=headers)
-            else:
-                encoded = self._api.build_request("POST", url, data=multipart.fields, files=multipart.files)
-                headers = {name: encoded.headers[name] for name in ("content-type", "content-length")}
-
-                async def pieces() -> AsyncIterator[bytes]:
-                    async for piece in multipart.read_pieces(encoded.stream, int(headers["content-length"])):
-                        deadline.reschedule(loop.time() + self.timeout_s * 2)
-                        yield piece
-
-                request = self._api.build_request("POST", url, content=pieces(), headers=headers)
-            response = await self._api.send(request, stream=True)
+            with ExitStack() as files:
+                if upload is None:
+                    headers = {"content-type": "application/json"}
+                    request = self._api.build_request("POST", url, content=_write_json(json), headers=headers)
+                else:
+                    values, parts = await asyncio.to_thread(files.enter_context, upload.open())
+                    encoded = self._api.build_request("POST", url, data=values, files=parts)
+                    headers = {name: encoded.headers[name] for name in ("content-type", "content-length")}
+                    pieces = read_pieces(encoded.stream, int(headers["content-length"]), upload.on_progress)
+                    content = self._put_off(deadline, pieces)
+                    request = self._api.build_request("POST", url, content=content, headers=headers)
+                response = await self._api.send(request, stream=True)
             try:
                 body = bytearray()
                 async for piece in response.aiter_bytes():
@@ -155,25 +153,24 @@ class HttpTransport:
                         )  # fmt: skip
             finally:
                 await response.aclose()
-        names = {name.lower(): value for name, value in response.headers.items()}
-        now = datetime.now(UTC)
-        date = read_date(names.get("date", ""))
+        now, date = datetime.now(UTC), read_date(response.headers.get("date", ""))
         if date is not None:
             self.clock_lead = date - now
-        return RawAnswer(response.status_code, names, bytes(body))
+        return response, bytes(body)
 
-    @asynccontextmanager
-    async def get_file(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
-        """Opens one GET without credentials and without following redirects; the body is not read yet.
+    async def _put_off(self, deadline: asyncio.Timeout, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yields the pieces of an upload; each gives the request its whole time again."""
+        async for piece in pieces:
+            deadline.reschedule(asyncio.get_running_loop().time() + self.timeout_s * 2)
+            yield piece
+
+    async def get_file(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+        """Sends one GET without credentials and without following redirects; the body is not read yet.
 
         Raises:
             ConnectFailed, ConfigError, TimedOut, StreamLost: No answer came.
         """
-        response = await self._translating(self._get(url, headers))
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        return await self._translating(self._get(url, headers))
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
         request = self._files.build_request("GET", url, headers={**headers, "accept-encoding": "identity"})
@@ -222,21 +219,6 @@ class HttpTransport:
         return StreamLost(
             f"The connection to {host} broke before the answer was complete.", host=host, ambiguous=True
         )
-
-
-def _make_auth(credentials: Credentials | None) -> httpx2.Auth:
-    import httpx2
-
-    source = nonces(time.time)
-
-    class ProjectAuth(httpx2.Auth):
-        """Adds the project's headers to each request; keeps them out of every frame that can raise."""
-
-        def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]
-            request.headers.update(auth_headers(credentials, next(source)))
-            yield request
-
-    return ProjectAuth()
 
 
 def _make_ssl_context(service: Service) -> ssl.SSLContext:

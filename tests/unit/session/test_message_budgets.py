@@ -94,10 +94,10 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
         served.append(followed.run.id)
         take(self, followed, task)
 
-    async def note(self: HttpTransport, path: str, **more: Any) -> Any:
+    async def note(self: HttpTransport, path: str, *args: Any, **more: Any) -> Any:
         if path in ("Task/List", "Task/Detail"):
             asked.append(path)
-        return await post(self, path, **more)
+        return await post(self, path, *args, **more)
 
     async def counts() -> tuple[int, int]:
         return len(served), len(asked)

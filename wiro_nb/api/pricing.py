@@ -1,17 +1,18 @@
 """Estimates the cost of a run from the service's price table and the billed units of its inputs.
 
-Arithmetic is exact; a broken table never raises. The service documents the names of its methods, not every detail
-of `priceExtra` and `priceInput`. Where a figure can be read in two ways the estimate is a range that holds both,
-and says so.
+Arithmetic is exact; a broken table never raises. The service documents the names of its methods, not
+every detail of `priceExtra` and `priceInput`. Where a figure can be read in two ways the estimate is a range that
+holds both, and says so.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from decimal import Decimal
-from math import ceil
+from functools import lru_cache
 from typing import Any
 
 from wiro_nb.json_values import as_decimal, as_list, as_mapping, as_optional_text, as_seconds, as_text
@@ -21,7 +22,7 @@ TIER_PIXELS = 1_048_576
 
 # Spelling differs from model to model; compared in lower case without "_" and "-".
 _DURATIONS = ("duration", "videolength", "videoduration", "durationseconds", "seconds", "videoseconds")
-_FRAMES = ("numframes", "framenum", "framenumber", "frames", "numberofframes", "framecount")
+FRAMES = ("numframes", "framenum", "framenumber", "frames", "numberofframes", "framecount")
 _RATES = ("fps", "framerate", "framespersecond")
 _OUTPUTS = ("numoutputs", "outputs", "numberofoutputs", "numimages", "samples", "batchsize", "n")
 _PROMPTS = ("prompt", "text", "inputtext")
@@ -29,10 +30,59 @@ _TOKENS = ("maxtokens", "maxnewtokens", "maxoutputtokens")
 _TURNS = ("turns", "maxturns")
 _SIZES = ("size", "resolution", "imagesize", "videosize", "dimensions")
 _SIZE = re.compile(r"(\d{2,5})\s*[x*×]\s*(\d{2,5})", re.IGNORECASE)
-_LINES = re.compile(r"(\d{3,4})p", re.IGNORECASE)
+_LINES = re.compile(r"(\d{3,4})\s*p\b", re.IGNORECASE)
 _SLOWEST_FPS, _FASTEST_FPS = Decimal(8), Decimal(30)
 _QUANTITY = "QUANTITY:"
 _NO_PRICE = "the service lists no price for this model"
+
+
+class Inputs:
+    """What the inputs of a run tell about its work; models differ in how they spell the names.
+
+    Args:
+        parameters: As they are sent.
+        named: Name of the one that counts before all others, or None.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], named: str | None = None) -> None:
+        self._values = {_plain(name): value for name, value in parameters.items()}
+        self._first = [parameters.get(named)] if named else []
+
+    def pick(self, names: Iterable[str]) -> list[Any]:
+        """Returns the values given under any of these plain names, in this order."""
+        return [*self._first, *(self._values[name] for name in names if name in self._values)]
+
+    def number(self, names: Iterable[str]) -> Decimal | None:
+        """Returns the first number above 0, or None."""
+        return next(filter(_is_positive, map(as_decimal, self.pick(names))), None)
+
+    def seconds(self, names: Iterable[str]) -> Decimal | None:
+        """Returns the first duration above 0, or None."""
+        return next(filter(_is_positive, (as_decimal(as_seconds(value)) for value in self.pick(names))), None)
+
+    def pixels(self) -> int | None:
+        """Returns the pixels of a frame: by width and height, "832*480" or "720p"; None when not told."""
+        sides = [as_decimal(self._values.get(name)) for name in ("width", "height")]
+        if all(map(_is_positive, sides)):
+            return math.prod(int(side) for side in sides if side is not None)
+        for text in map(as_text, self.pick(_SIZES)):
+            if found := _SIZE.search(text):
+                return int(found[1]) * int(found[2])
+            if found := _LINES.search(text):
+                return int(found[1]) ** 2 * 16 // 9  # "720p" without a ratio: the widest usual one
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _is_positive(number: Decimal | None) -> bool:
+    return number is not None and number > 0
+
+
+# Units of a price method -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,117 +111,74 @@ def count_units(
         seconds: That runs of this model usually take, or None.
         named: The parameter that the row says to count by, or None.
     """
-    values = {re.sub(r"[_\-\s]", "", name).lower(): value for name, value in parameters.items()}
-    given = parameters.get(named) if named else None
+    inputs = Inputs(parameters, named)
     match method:
         case "cpr":
-            return _exactly(Decimal(1), "a run")
+            return _count(Decimal(1), "a run")
         case "cps":
-            return _per_second(seconds)
+            unknown = "a second of work, and no run has been timed yet"
+            return _count(seconds, "a second, and runs like this took {} s", unknown)
         case "cpo":
-            return _per_output(_number([given, *_pick(values, _OUTPUTS)]))
+            count = inputs.number(_OUTPUTS)
+            text = "an output, {} asked for" if count else "an output, taking one output"
+            return _count(count or Decimal(1), text)
         case "cpt":
-            return _up_to(_number([given, *_pick(values, _TOKENS)]), "a token")
-        case "cp-pixel":
-            return _per_tier(_pixels(values, given))
-        case "cp-audiosecondslength":
-            return _audio_seconds(_duration([given, *_pick(values, _DURATIONS)]))
-        case "cp-promptlength":
-            return _per_length(as_text(given) or as_text(next(iter(_pick(values, _PROMPTS)), "")))
-        case "cp-outputVideoLength":
-            return _video_seconds(_duration([given, *_pick(values, _DURATIONS)]), values)
+            return _up_to(inputs.number(_TOKENS), "a token")
         case "cp-realtimeturn":
-            return _up_to(_number([given, *_pick(values, _TURNS)]), "a turn")
+            return _up_to(inputs.number(_TURNS), "a turn")
+        case "cp-pixel":
+            pixels = inputs.pixels()
+            tiers = None if pixels is None else Decimal(max(1, math.ceil(pixels / TIER_PIXELS)))
+            unknown = f"for each {TIER_PIXELS:,} pixels, and the inputs do not tell the size"
+            return _count(tiers, f"for each begun {TIER_PIXELS:,} pixels, {{}} of them", unknown)
+        case "cp-audiosecondslength":
+            unknown = "a second of sound, and the inputs do not tell how long it is"
+            return _count(inputs.seconds(_DURATIONS), "a second of sound, {} s", unknown)
+        case "cp-outputVideoLength":
+            return _video_seconds(inputs)
+        case "cp-promptlength":
+            return _prompt_length(next(filter(None, map(as_text, inputs.pick(_PROMPTS))), ""))
         case "cp-readoutput":
-            return _unknown("times a figure that only the finished output shows")
+            return _count(None, "", "times a figure that only the finished output shows")
         case _:
-            return _unknown(f"by a method that is not known here ({method[:40]})")
+            return _count(None, "", f"by a method that is not known here ({method[:40]})")
 
 
-def _exactly(count: Decimal, text: str) -> Units:
-    return Units(count, count, text)
-
-
-def _unknown(text: str) -> Units:
-    return Units(Decimal(0), None, text, known=False)
+def _count(count: Decimal | None, text: str, unknown: str = "") -> Units:
+    """Returns a count that `text` describes, with {} for the count; `unknown` says why there is none."""
+    if count is None:
+        return Units(Decimal(0), None, unknown, known=False)
+    return Units(count, count, text.format(as_plain(count)))
 
 
 def _up_to(most: Decimal | None, unit: str) -> Units:
     if most is None:
-        return _unknown(f"{unit}, and how many there will be is open")
+        return _count(None, "", f"{unit}, and how many there will be is open")
     return Units(min(Decimal(1), most), most, f"{unit}, at most {as_plain(most)}")
 
 
-def _per_second(seconds: Decimal | None) -> Units:
-    if seconds is None:
-        return _unknown("a second of work, and no run has been timed yet")
-    return _exactly(seconds, f"a second, and runs like this took {as_plain(seconds)} s")
-
-
-def _per_output(count: Decimal | None) -> Units:
-    if count is None:
-        return _exactly(Decimal(1), "an output, taking one output")
-    return _exactly(count, f"an output, {as_plain(count)} asked for")
-
-
-def _per_tier(pixels: int | None) -> Units:
-    if pixels is None:
-        return _unknown(f"for each {TIER_PIXELS:,} pixels, and the inputs do not tell the size")
-    tiers = max(1, ceil(pixels / TIER_PIXELS))
-    return _exactly(Decimal(tiers), f"for each begun {TIER_PIXELS:,} pixels, {tiers} of them")
-
-
-def _audio_seconds(seconds: Decimal | None) -> Units:
-    if seconds is None:
-        return _unknown("a second of sound, and the inputs do not tell how long it is")
-    return _exactly(seconds, f"a second of sound, {as_plain(seconds)} s")
-
-
-def _per_length(text: str) -> Units:
+def _prompt_length(text: str) -> Units:
     if not text.strip():
-        return _unknown("by the length of the prompt, and there is none")
+        return _count(None, "", "by the length of the prompt, and there is none")
     words, characters = Decimal(len(text.split())), Decimal(len(text))
     counted = f"{words} words, {characters} characters: the service does not say which it counts"
     return Units(words, characters, f"by the length of the prompt ({counted})")
 
 
-def _video_seconds(seconds: Decimal | None, values: Mapping[str, Any]) -> Units:
-    if seconds is not None:
-        return _exactly(seconds, f"a second of video, {as_plain(seconds)} s")
-    frames, rate = _number(_pick(values, _FRAMES)), _number(_pick(values, _RATES))
+def _video_seconds(inputs: Inputs) -> Units:
+    if (seconds := inputs.seconds(_DURATIONS)) is not None:
+        return _count(seconds, "a second of video, {} s")
+    frames, rate = inputs.number(FRAMES), inputs.number(_RATES)
     if frames is None:
-        return _unknown("a second of video, and the inputs do not tell how long it will be")
+        return _count(None, "", "a second of video, and the inputs do not tell how long it will be")
     if rate is not None:
         length = (frames / rate).quantize(Decimal("0.0001"))
-        return _exactly(length, f"a second of video, {as_plain(frames)} frames at {as_plain(rate)} a second")
+        return _count(length, f"a second of video, {as_plain(frames)} frames at {as_plain(rate)} a second")
     low, high = ((frames / fps).quantize(Decimal("0.0001")) for fps in (_FASTEST_FPS, _SLOWEST_FPS))
     return Units(low, high, f"a second of video, {as_plain(frames)} frames at 8 to 30 a second")
 
 
-def _pick(values: Mapping[str, Any], names: Iterable[str]) -> list[Any]:
-    return [values[name] for name in names if name in values]
-
-
-def _number(candidates: Iterable[Any]) -> Decimal | None:
-    numbers = (as_decimal(value) for value in candidates)
-    return next((number for number in numbers if number is not None and number > 0), None)
-
-
-def _duration(candidates: Iterable[Any]) -> Decimal | None:
-    return _number(as_seconds(value) for value in candidates)
-
-
-def _pixels(values: Mapping[str, Any], named: Any) -> int | None:
-    width, height = _number(_pick(values, ("width",))), _number(_pick(values, ("height",)))
-    if width is not None and height is not None:
-        return int(width * height)
-    for value in [named, *_pick(values, _SIZES)]:
-        text = as_text(value)
-        if found := _SIZE.search(text):
-            return int(found[1]) * int(found[2])
-        if found := _LINES.search(text):
-            return int(found[1]) ** 2 * 16 // 9  # "720p" without a ratio: the widest usual one
-    return None
+# Prices ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,14 +346,14 @@ def _value_fits(wanted: Any, name: str, parameters: Mapping[str, Any], files: Ma
     given = parameters.get(name)
     text = _normal(wanted)
     if text.upper().startswith(_QUANTITY):
-        count = len(files[name]) if name in files else _count(given)
+        count = len(files[name]) if name in files else _quantity(given)
         return as_decimal(text[len(_QUANTITY) :]) == Decimal(count)
     if isinstance(given, (list, tuple)):
         return any(_normal(item) == text for item in given)
     return _normal(given) == text or (as_decimal(given) is not None and as_decimal(given) == as_decimal(wanted))
 
 
-def _count(value: Any) -> int:
+def _quantity(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return len(value)
     return 1 if as_text(value).strip() else 0

@@ -21,7 +21,7 @@ from wiro_nb.errors import ApiError, NotAccessible, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import StateWriter, utc_now
 from wiro_nb.execution.tracker import TaskEnd, Tracker
-from wiro_nb.ledger.history import expected_seconds
+from wiro_nb.ledger.queries import expected_seconds
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.services.connection import Connection
 

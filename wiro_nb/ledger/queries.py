@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import index
+from statistics import median
+from typing import Any
 
 from wiro_nb.errors import InputError, UnknownRun
 from wiro_nb.ids import match_ids, normalise_query
 from wiro_nb.ledger.budget import COST_KNOWN_WITHIN
-from wiro_nb.ledger.history import PastRun
-from wiro_nb.ledger.rows import WHOLE_ROW, row_from_sql, time_text
+from wiro_nb.ledger.rows import WHOLE_ROW, row_from_sql, time_text, work_signature, work_units
 from wiro_nb.ledger.state import LedgerRow, RunState
 
 _UNFINISHED = tuple(state for state in RunState if not state.is_final)
@@ -184,19 +185,6 @@ def _first(connection: sqlite3.Connection, condition: str, *values: str) -> Ledg
     return None if found is None else row_from_sql(found)
 
 
-def past_runs(connection: sqlite3.Connection, model: str, service: str) -> tuple[PastRun, ...]:
-    """Returns how long the latest successful runs of a model took, latest first."""
-    found = connection.execute(
-        """
-        SELECT compute_s, signature, work FROM runs
-        WHERE model = ? COLLATE NOCASE AND service = ? AND +state = 'succeeded' AND compute_s > 0
-        ORDER BY created DESC LIMIT 50
-        """,
-        (model, service),
-    )
-    return tuple(PastRun(*row) for row in found)
-
-
 def _candidates(connection: sqlite3.Connection, wanted: str) -> dict[str, str | None]:
     """Returns run id and notebook of the runs that may be meant: by index first, by a scan of the ids last."""
     if not wanted.isalnum():
@@ -217,6 +205,61 @@ def _candidates(connection: sqlite3.Connection, wanted: str) -> dict[str, str | 
             (wanted,),
         ).fetchall()
     return {row["run_id"]: row["notebook"] for row in found}
+
+
+# How long earlier runs took ----------------------------------------------------------------------
+
+_LATEST_RUNS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """How long one run took.
+
+    Attributes:
+        compute_s: Seconds of work, without the queue.
+        signature: What of its parameters makes work (see `work_signature`).
+        work: Relative amount of work (see `work_units`), or None when it is unknown.
+    """
+
+    compute_s: float
+    signature: str
+    work: float | None
+
+
+def past_runs(connection: sqlite3.Connection, model: str, service: str) -> tuple[PastRun, ...]:
+    """Returns how long the latest successful runs of a model took, latest first."""
+    found = connection.execute(
+        """
+        SELECT compute_s, signature, work FROM runs
+        WHERE model = ? COLLATE NOCASE AND service = ? AND +state = 'succeeded' AND compute_s > 0
+        ORDER BY created DESC LIMIT 50
+        """,
+        (model, service),
+    )
+    return tuple(PastRun(*row) for row in found)
+
+
+def expected_seconds(past: Sequence[PastRun], parameters: Mapping[str, Any]) -> float | None:
+    """Forecasts the seconds of work of a run.
+
+    Args:
+        past: Earlier successful runs of the same model on the same service, latest first.
+        parameters: Of the run to come.
+
+    Returns:
+        The median of the latest runs with the same work; else the median of the latest ones scaled by the
+        amount of work; None without any that compares.
+    """
+    signature = work_signature(parameters)
+    alike = [run.compute_s for run in past if run.signature == signature and run.compute_s > 0][:_LATEST_RUNS]
+    if alike:
+        return median(alike)
+    work = work_units(parameters)
+    if not work:
+        return None
+    rates = [run.compute_s / run.work for run in past if run.work and run.compute_s > 0][:_LATEST_RUNS]
+    return median(rates) * work if rates else None
 
 
 # Earlier runs that answer a request -------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
@@ -10,8 +11,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from wiro_nb.api.pricing import FRAMES, Inputs
 from wiro_nb.json_values import as_decimal
-from wiro_nb.ledger.history import work_signature, work_units
 from wiro_nb.ledger.state import ROW_FIELDS, LedgerRow, RunOutput, RunState, Stage
 from wiro_nb.redaction import SecretText, redact, redact_value
 
@@ -162,6 +163,36 @@ def read_row(stored: Iterable[Any]) -> tuple[LedgerRow, list[str]]:
             damaged.append(COLUMNS[place])
             values[place] = _IF_DAMAGED.get(COLUMNS[place])
     return LedgerRow(*values), damaged
+
+
+_LENGTHS = ("duration", "videolength", "seconds", "length")
+_STEPS = ("steps", "samplesteps", "numinferencesteps", "numsteps")
+_DECIDE_TIME = (
+    *("size", "resolution", "ratio", "aspectratio", "width", "height"),
+    *("numframes", "framenumber", "framenum", "frames"),
+    *_LENGTHS,
+    *_STEPS,
+    *("speedmode", "speed", "mode", "quality", "fps"),
+)
+
+
+def work_signature(parameters: Mapping[str, Any]) -> str:
+    """Returns the parameters that decide how long a run takes, as one text: size, frames, length, steps, speed."""
+    inputs = Inputs(parameters)
+    given = {name: str(value).strip().lower() for name in _DECIDE_TIME for value in inputs.pick([name])}
+    return ";".join(f"{name}={value}" for name, value in given.items() if value)
+
+
+def work_units(parameters: Mapping[str, Any]) -> float | None:
+    """Returns the relative amount of work: pixels x frames x steps, as far as the parameters tell.
+
+    Returns:
+        A positive number that only compares with others of the same model, or None when none of them is given.
+    """
+    inputs = Inputs(parameters)
+    frames = inputs.number(FRAMES) or inputs.seconds(_LENGTHS)
+    known = [float(factor) for factor in (inputs.pixels(), frames, inputs.number(_STEPS)) if factor]
+    return math.prod(known) if known else None
 
 
 def row_to_sql(row: LedgerRow) -> dict[str, Any]:

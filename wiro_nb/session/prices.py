@@ -20,8 +20,8 @@ from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.budget import format_rounded_up
-from wiro_nb.ledger.history import expected_seconds
 from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.queries import expected_seconds
 from wiro_nb.schema.values import Prepared
 from wiro_nb.services import Services
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from wiro_nb import config as paths
 from wiro_nb.errors import ConfigError
 from wiro_nb.ids import ALPHABET, match_ids, new_run_id, short_id
-from wiro_nb.ledger.history import PastRun, expected_seconds, work_signature, work_units
+from wiro_nb.ledger.queries import PastRun, expected_seconds
+from wiro_nb.ledger.rows import work_signature, work_units
 
 
 def make_ids(moments_ms: Sequence[int], randomness: bytes) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from wiro_nb.ids import short_id
@@ -12,7 +12,7 @@ from wiro_nb.presentation.formatting import DONE, FAILED, LOST, format_count, sh
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
 from wiro_nb.presentation.output import NOTHING, Block, Displayable, Output, card, heading, paragraphs, status_dot
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary
-from wiro_nb.reproduce.compare import Comparison, Difference
+from wiro_nb.reproduce.compare import Comparison
 from wiro_nb.reproduce.verify import Finding
 from wiro_nb.session.lineage import Branch
 
@@ -46,13 +46,13 @@ def comparison_output(comparison: Comparison, *, with_settings: bool = True) -> 
     return card(*blocks)
 
 
-def _settings(comparison: Comparison, settings: Sequence[Difference]) -> Block:
+def _settings(comparison: Comparison, settings: Mapping[str, tuple[Any, ...]]) -> Block:
     text = "no setting differs"
     if settings:
         text = f"{format_count(len(settings), 'setting')} {'differs' if len(settings) == 1 else 'differ'}"
-    rows: list[list[Child]] = [[code(item.name), _cell(item.left), _cell(item.right)] for item in settings]
+    rows: list[list[Child]] = [[code(name), *map(_cell, values)] for name, values in settings.items()]
     shown = table(("setting", comparison.left.label, comparison.right.label), rows) if rows else ""
-    lines = (f"  {item.name}: {setting_text(item.left)}  |  {setting_text(item.right)}" for item in settings)
+    lines = (f"  {name}: {'  |  '.join(map(setting_text, values))}" for name, values in settings.items())
     return Block(join(line(text, style="margin:8px 0 0 0"), shown), (f"  {text}", *lines))
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from wiro_nb.config import LOCAL, cache_dir
 from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
 from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run_record import build_run_record
-from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there
+from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there, resolve_inside
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.local_models import catalog
@@ -148,6 +149,19 @@ def find_to_rerun(
         return [find_source(manager, source, notebook=notebook, ignore_hash=ignore_hash)]
     found = find_sources(manager, source, notebook=notebook, ignore_hash=ignore_hash)
     return [item for item in found if not item.is_film]
+
+
+def locate_output(folder: Path, output: Mapping[str, Any]) -> Path | None:
+    """Returns a recorded output's file in the folder of what holds the record, or None.
+
+    A path or a link that leads out of the folder is not followed.
+    """
+    for relative in filter(None, (output.get("path"), output.get("name"))):
+        with contextlib.suppress(ValueError):
+            place = resolve_inside(str(relative), folder)
+            if place.is_file() and place.resolve().is_relative_to(folder.resolve()):
+                return place
+    return None
 
 
 def record_of(row: LedgerRow) -> dict[str, Any]:

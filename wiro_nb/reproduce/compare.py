@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import BadRecord, InputError, UnknownRun
 from wiro_nb.execution.run import Run
-from wiro_nb.files import hash_file, is_there, resolve_inside
+from wiro_nb.files import hash_file, is_there
+from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media import decode
 from wiro_nb.provenance.embed import hash_media
 from wiro_nb.provenance.made_by import made_by_facts
-from wiro_nb.reproduce import Source, find_source
+from wiro_nb.reproduce import find_source, locate_output
 from wiro_nb.session.manager import Manager
 
 if TYPE_CHECKING:
@@ -28,15 +30,6 @@ IDENTICAL_DB = 99.0
 """PSNR given to a pair of equal frames, for which the formula has no finite value."""
 _NO_CLIPS = (".ipynb", ".json")
 _ONLY_THE_RECORD = "the files differ only in the record they carry"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A setting that differs; None where a side does not have it."""
-
-    name: str
-    left: Any
-    right: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +89,14 @@ class Comparison:
 
     Attributes:
         left, right: The sides.
-        settings: What differs in the request; None where a side has no record.
+        settings: By name the values of both sides of what differs in the request, None where a side does not have
+            it; None where a side has no record.
         outputs: By position.
     """
 
     left: Side
     right: Side
-    settings: tuple[Difference, ...] | None
+    settings: dict[str, tuple[Any, ...]] | None
     outputs: tuple[OutputComparison, ...]
 
     @property
@@ -121,15 +115,14 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the comparison as plain JSON data."""
-        return {
-            "left": self.left.label,
-            "right": self.right.label,
-            "same": self.is_same,
-            "settings": None if self.settings is None else [asdict(item) for item in self.settings],
-            "outputs": [
-                {name: value for name, value in asdict(item).items() if name != "psnr_db"} for item in self.outputs
-            ],
-        }
+        settings = None
+        if self.settings is not None:
+            settings = [{"name": name, "left": one, "right": two} for name, (one, two) in self.settings.items()]
+        outputs = [asdict(item) for item in self.outputs]
+        for item in outputs:
+            del item["psnr_db"]
+        names = {"left": self.left.label, "right": self.right.label}
+        return {**names, "same": self.is_same, "settings": settings, "outputs": outputs}
 
 
 def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | None = None) -> Side:
@@ -141,14 +134,27 @@ def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | Non
     if isinstance(source, Run):
         return _side_of_run(source)
     path = Path(source)
-    if is_there(path) and path.is_file() and path.suffix.lower() not in _NO_CLIPS:
-        return _side_of_clip(manager, path)
-    found = find_source(manager, source, notebook=notebook)
+    is_clip = is_there(path) and path.is_file() and path.suffix.lower() not in _NO_CLIPS
+    try:
+        found = find_source(manager, source, notebook=notebook)
+    except BadRecord as error:
+        if not is_clip or error.reason != "none":
+            raise
+        return Side(path.name, None, (path,))
     if found.path is None:
         return _side_of_run(manager.get(found.run_id))
-    run = _known_run(manager, found.run_id)
-    files = tuple(_locate(found, output, run) for output in found.record["outputs"])
-    return Side(f"{Path(found.name).name}", found.record, files, run)
+    try:
+        run = manager.get(found.run_id)
+    except UnknownRun:
+        run = None
+    outputs: list[Any] = found.record["outputs"]
+    if not is_clip:
+        return Side(
+            Path(found.name).name, found.record, tuple(_locate(found.path, one, run) for one in outputs), run
+        )
+    # One of several files of a run: its own entry is the one to compare.
+    own = outputs if len(outputs) == 1 else [output for output in outputs if output["name"] == path.name][:1]
+    return Side(path.name, {**found.record, "outputs": own}, (path,), run)
 
 
 def parent_side(manager: Manager, side: Side) -> Side:
@@ -189,7 +195,7 @@ def compare_sides(left: Side, right: Side) -> Comparison:
     """
     settings = None
     if left.record is not None and right.record is not None:
-        settings = tuple(compare_settings(left.record, right.record))
+        settings = compare_settings(left.record, right.record)
     count = max(len(left.files), len(right.files))
     return Comparison(left, right, settings, tuple(_compare_outputs(left, right, at) for at in range(count)))
 
@@ -228,7 +234,6 @@ def _recorded(side: Side, position: int) -> Mapping[str, Any]:
 
 
 def _side_of_run(run: Run) -> Side:
-    record = run.record
     if not run.state.is_final:
         raise UnknownRun(
             f"run {run.short_id} is not done: {run.status}",
@@ -236,54 +241,19 @@ def _side_of_run(run: Run) -> Side:
             query=run.id,
             near=[],
         )
-    folder = run.folder
-    files = tuple(
-        folder / output.name if folder is not None and output.path and (folder / output.name).is_file() else None
-        for output in run.outputs
-    )
-    return Side(run.short_id, record, files, run)
+    return Side(run.short_id, run.record, tuple(_file_of(run, output) for output in run.outputs), run)
 
 
-def _side_of_clip(manager: Manager, path: Path) -> Side:
-    try:
-        record = find_source(manager, path).record
-    except BadRecord as error:
-        if error.reason != "none":
-            raise
-        return Side(path.name, None, (path,))
-    run = _known_run(manager, str(record["run_id"]))
-    if len(record["outputs"]) == 1:
-        return Side(path.name, record, (path,), run)
-    # One of several files of a run: its own entry is the one to compare.
-    named = [output for output in record["outputs"] if output["name"] == path.name]
-    return Side(path.name, {**record, "outputs": named[:1]}, (path,), run)
+def _file_of(run: Run, output: RunOutput) -> Path | None:
+    place = run.snapshot.locate(output)
+    return place if place is not None and place.is_file() else None
 
 
-def _known_run(manager: Manager, run_id: str) -> Run | None:
-    try:
-        return manager.get(run_id)
-    except UnknownRun:
-        return None
-
-
-def _locate(source: Source, output: Mapping[str, Any], run: Run | None) -> Path | None:
-    """Returns an output's file, looked for beside the record's file and in the run's folder."""
-    base = source.path.parent if source.path is not None else Path()
-    candidates: list[Path] = []
-    for relative in (output.get("path"), output.get("name")):
-        try:
-            candidates += [resolve_inside(str(relative), base)] if relative else []
-        except ValueError:
-            continue
-    if run is not None and run.folder is not None:
-        candidates += [run.folder / item.name for item in run.outputs if item.sha256 == output.get("sha256")]
-    folders = [base, *([run.folder] if run is not None and run.folder is not None else [])]
-    return next((path for path in candidates if path.is_file() and _is_inside(path, folders)), None)
-
-
-def _is_inside(path: Path, folders: Sequence[Path]) -> bool:
-    """False for a path of a record that leads out of its folder through a link."""
-    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+def _locate(holder: Path, output: Mapping[str, Any], run: Run | None) -> Path | None:
+    """Returns an output's file, looked for beside the file that holds the record, then in the run's folder."""
+    own = [item for item in run.outputs if item.sha256 == output.get("sha256")] if run is not None else []
+    places = (locate_output(holder.parent, output), *(_file_of(run, item) for item in own if run is not None))
+    return next((place for place in places if place is not None), None)
 
 
 # Settings -------------------------------------------------------------------------------------
@@ -296,7 +266,7 @@ def diff_settings(*requests: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
-def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Returns what differs between two records' requests, and in how their outputs were made.
 
     That is: model, service, parameters, input files, and each fact of `made_by` ("made by: device").
@@ -305,7 +275,7 @@ def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     for item in (left, right):
         side = settings_of(item["model"]["slug"], item["service"]["name"], item["parameters"], item["files"])
         sides.append({**side, **{f"made by: {name}": value for name, value in made_by_facts(item).items()}})
-    return [Difference(name, *values) for name, values in diff_settings(*sides).items()]
+    return diff_settings(*sides)
 
 
 def settings_of(
@@ -338,14 +308,8 @@ def compare_clips(left: Path, right: Path) -> OutputComparison:
 def _compare_frames(left: Path, right: Path) -> OutputComparison:
     values: list[float] = []
     counts = [0, 0]
-    sides = [_frames(left), _frames(right)]
-    while True:
-        pair = [next(side, None) for side in sides]
-        for index, frame in enumerate(pair):
-            counts[index] += frame is not None
-        one, two = pair
-        if one is None and two is None:
-            break
+    for one, two in zip_longest(_frames(left), _frames(right)):
+        counts = [counts[0] + (one is not None), counts[1] + (two is not None)]
         if one is None or two is None:
             continue
         if one.shape != two.shape:

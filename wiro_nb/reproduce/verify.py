@@ -19,6 +19,7 @@ from wiro_nb.provenance.find import FoundRecord, find_records
 from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
+from wiro_nb.reproduce import locate_output
 from wiro_nb.services.selection import CLOUD, find_credentials, named_services
 from wiro_nb.session.manager import Manager
 
@@ -72,19 +73,16 @@ def _check_ledger(manager: Manager) -> list[Finding]:
     if integrity != "ok":
         findings.append(Finding("problem", "ledger", "ledger", f"its file is damaged: {integrity}"))
     rows = manager.ledger.list(limit=None)
-    saved = [
+    pairs = [
         (row, output)
         for row in rows
         for output in row.outputs
         if output.path and (output.stored_sha256 or output.sha256)
     ]
-    problems = [
-        Finding("problem", "file", f"run {row.short_id}", problem)
-        for row, output in saved
-        if (problem := _check_output(row, output))
-    ]
-    summary = f"{len(rows)} runs, {len(saved) - len(problems)} of {len(saved)} files as they were saved"
-    return [*findings, *problems, Finding("ok", "ledger", "ledger", summary)]
+    problems = [(row, problem) for row, output in pairs if (problem := _check_output(row, output))]
+    findings += [Finding("problem", "file", f"run {row.short_id}", problem) for row, problem in problems]
+    summary = f"{len(rows)} runs, {len(pairs) - len(problems)} of {len(pairs)} files as they were saved"
+    return [*findings, Finding("ok", "ledger", "ledger", summary)]
 
 
 def _check_output(row: LedgerRow, output: RunOutput) -> str:
@@ -191,20 +189,17 @@ def _verify_file(
 def _verify_outputs(
     item: FoundRecord, path: Path, where: str, index: _FileIndex, read_ledger: ReadLedger
 ) -> Iterator[Finding]:
+    outputs = [output for output in item.record["outputs"] if output.get("sha256")]
     if item.kind == "clip" or item.path != path:  # a clip that lost its tag is known by the sidecar beside it
-        yield _verify_clip(item.record, path, where, index)
+        # Exactly the named file, wherever it is now; other files of its run are not checked.
+        yield _describe_content(path.name, where, any(index.matches(path, output) for output in outputs))
         return
-    for output in item.record["outputs"]:
-        if not output.get("sha256") or not output.get("path"):
+    for output in outputs:
+        if not output.get("path"):
             continue
-        name = Path(output["path"]).name
-        place = _locate(item, output["path"])
-        if place is not None and index.matches(place, output):
-            yield Finding("ok", "file", where, f"{name} is there and unchanged")
-            yield from _verify_embedded(item, place, where)
-            yield from _verify_credentials(place, where)
-            continue
-        moved = index.find(output)
+        name, place = Path(output["path"]).name, locate_output(item.path.parent, output)
+        is_same = place is not None and index.matches(place, output)
+        moved = None if is_same else index.find(output)
         if moved is not None:
             seen = f"{moved.parent.name}/{moved.name}"
             yield Finding("note", "file", where, f"{name} was moved; the same content is in {seen}")
@@ -214,15 +209,16 @@ def _verify_outputs(
                 again = f"%wiro download {short_id(run_id)}"
             yield Finding("problem", "file", where, f"{name} is missing; {again}")
         else:
-            yield Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
+            yield _describe_content(name, where, is_same)
+        if place is not None and is_same:
+            yield from _verify_embedded(item, place, where)
+            yield from _verify_credentials(place, where)
 
 
-def _verify_clip(record: Mapping[str, Any], path: Path, where: str, index: _FileIndex) -> Finding:
-    """Checks exactly the named file, wherever it is now; other files of its run are not checked."""
-    outputs = [output for output in record["outputs"] if output.get("sha256")]
-    if any(index.matches(path, output) for output in outputs):
-        return Finding("ok", "file", where, f"{path.name} is there and unchanged")
-    return Finding("problem", "file", where, f"{path.name} is not what the service sent: its content changed")
+def _describe_content(name: str, where: str, is_same: bool) -> Finding:
+    if is_same:
+        return Finding("ok", "file", where, f"{name} is there and unchanged")
+    return Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
 
 
 def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Finding]:
@@ -247,17 +243,6 @@ def _verify_credentials(path: Path, where: str) -> Iterator[Finding]:
     found = describe_credentials(path)
     if found is not None:
         yield Finding("problem" if found.is_valid is False else "note", "credentials", where, found.text)
-
-
-def _locate(item: FoundRecord, recorded: str) -> Path | None:
-    """Returns the output's file, looked for beside what holds the record; recorded paths are relative."""
-    relative = Path(recorded)
-    if relative.is_absolute() or ".." in relative.parts:
-        return None
-    base = item.path.parent
-    # Seen from the notebook's folder: beside it, or one or two folders above a run's own.
-    candidates = [base / relative, base / relative.name, base.parent / relative, base.parent.parent / relative]
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _verify_ledger(record: Mapping[str, Any], where: str, read_ledger: ReadLedger) -> Iterator[Finding]:

@@ -40,19 +40,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class ActiveRun:
-    """A run that this process drives.
+    """A run that this process drives, or observes while another one does.
 
     Attributes:
         run: The handle people hold.
-        prepared: The request; None when only the task is known (attached), and once the service has it.
-        held_until: How long this process's lease lasts, as far as it knows.
+        prepared: The request of a planned run that is driven.
+        held_until: How long this process's lease lasts, as far as it knows; None while the run is observed.
         cancelled: Done when the user has asked to cancel.
-        task: Drives it.
+        task: Drives or observes it.
     """
 
     run: Run
-    prepared: Prepared | None
-    held_until: datetime | None
+    prepared: Prepared | None = None
+    held_until: datetime | None = None
     cancelled: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     task: asyncio.Task[None] | None = None
 
@@ -102,9 +102,7 @@ class Worker:
         self._price_of = price_of
         self._runtimes: dict[str, ServiceRuntime] = {}
         self._active: dict[str, ActiveRun] = {}
-        self._cancelled: set[str] = set()
         self._turn = asyncio.Lock()
-        self._observers: dict[str, tuple[asyncio.Task[None], Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._heart: asyncio.Task[None] | None = None
         self._closing = False
@@ -117,29 +115,21 @@ class Worker:
         return replace(row, lease_owner=self.owner, lease_until=utc_now() + lease)
 
     def start(self, run: Run, prepared: Prepared) -> None:
-        """Starts driving a run that was just planned."""
-        if run.id not in self._active and not self._closing:
-            self._begin(run, self.runtime(run), prepared)
+        """Starts driving a run that was just planned, with this process's lease on it."""
+        self._begin(run, prepared, run.snapshot.lease_until)
 
     async def follow(self, run: Run) -> None:
         """Takes a run of the ledger over, or observes it while another process drives it."""
-        self._follow(run)
+        self._begin(run)
 
-    def _follow(self, run: Run) -> None:
-        if self._closing and not run.done and run.id not in self._active:
-            run._complete(session_closed_error(run))  # nothing else would wake its waiters
-        if run.done or self._closing or run.id in self._active or run.id in self._observers:
+    def _begin(self, run: Run, prepared: Prepared | None = None, held_until: datetime | None = None) -> None:
+        if run.done or run.id in self._active:
             return
-        task = asyncio.create_task(self._observe(run), name=f"wiro-observe-{run.short_id}")
-        self._observers[run.id] = task, run
-
-        def ended(observer: asyncio.Task[None]) -> None:
-            self._observers.pop(run.id, None)
-            self._cancelled.discard(run.id)
-            if not observer.cancelled() and observer.exception() is None:
-                self._follow(run)  # does nothing when the run was taken over
-
-        task.add_done_callback(ended)
+        if self._closing:
+            run._complete(session_closed_error(run))  # nothing else would wake its waiters
+            return
+        active = self._active[run.id] = ActiveRun(run, prepared, held_until)
+        active.task = asyncio.create_task(self._drive(active), name=f"wiro-run-{run.short_id}")
 
     def runtime(self, run: Run) -> ServiceRuntime:
         """Returns what submits and follows the runs of a run's service, made at first use."""
@@ -151,93 +141,84 @@ class Worker:
             )
         return self._runtimes[service]
 
-    def _begin(self, run: Run, runtime: ServiceRuntime, prepared: Prepared | None) -> None:
-        row = run.snapshot
-        active = ActiveRun(run, prepared, row.lease_until if row.lease_owner == self.owner else None)
-        if row.cancel_at is not None or run.id in self._cancelled:
-            active.cancel()
-        self._active[run.id] = active
-        active.task = asyncio.create_task(self._drive(active, runtime), name=f"wiro-run-{run.short_id}")
-        if self._heart is None or self._heart.done():
-            self._heart = asyncio.create_task(self._heartbeat(), name="wiro-heartbeat")
-
-    async def _observe(self, run: Run) -> None:
-        """Follows a run in the ledger until its lease is free, then takes it over; or until it is over."""
-        ledger = self.writer.ledger
-        try:
-            while not run.done:
-                async with self._turn:  # one after the other: plans are taken over in the order they were made
-                    acquired = await self._acquire_lease(run.id)
-                    is_over = run._take_row(await self.writer.ledger_call(lambda: ledger.get(run.id)))
-                    if acquired and not is_over:
-                        await self._take_over(run)
-                if acquired or is_over:
-                    return
-                await asyncio.sleep(self.writer.settings.observe_s)
-        except Exception as error:  # whatever it is, waiters must be woken
-            await self._release_lease(run.id)
-            run._complete(no_longer_followed(run, error))
-
-    async def _take_over(self, run: Run) -> None:
-        row, prepared = run.snapshot, None
-        if row.state is RunState.PLANNED and (row.cancel_at is not None or run.id in self._cancelled):
-            await self._cancel_unsent(run)
-            return
-        # No key for its service, or an input file is gone: this raises, and the run stays as it is.
-        runtime = self.runtime(run)
-        if row.state is RunState.PLANNED:
-            schema = await asyncio.to_thread(self._schema_for, run.model)
-            prepared = await asyncio.to_thread(prepared_from_row, row, schema, notebook_dir_of_row(row))
-        run._reopen()
-        self._begin(run, runtime, prepared)
-
     # Driving ---------------------------------------------------------------------------------
 
-    async def _drive(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
+    async def _drive(self, active: ActiveRun) -> None:
+        """Observes a run until its lease is free; then takes it to its end, or until another process has it."""
         run = active.run
         try:
-            await self._steps(active, runtime)
+            while not run.done:
+                if active.held_until is None:
+                    await self._take_over(active)
+                if active.held_until is not None:
+                    await self._steps(active)
+                elif not run.done:
+                    await asyncio.sleep(self.writer.settings.observe_s)
         except asyncio.CancelledError:
             raise
-        except LeaseLost:
-            _log.warning("run %s is followed by another process now", run.short_id)
         except (Exception, SystemExit, KeyboardInterrupt) as stopped:  # whatever it is, waiters must be woken
             error = no_longer_followed(run, stopped)
             await self._release_lease(run.id)  # any process may take it over
             run._end(run.snapshot.with_changes({"message": error.message}), error)
         finally:
             self._active.pop(run.id, None)
-            runtime.submitter.queue.slot_freed()
-            if not self._closing:
-                self._follow(run)  # a handle may have asked again while this task was ending
 
-    async def _steps(self, active: ActiveRun, runtime: ServiceRuntime) -> None:
-        run = active.run
-        if not await self._ensure_lease(active):
-            return  # another process was faster: `_drive` observes it from here
-        if active.prepared is not None:
-            await runtime.submitter.submit(run, active.prepared, active.cancelled)
-        elif run.state in (RunState.SUBMITTING, RunState.UNCERTAIN):
-            await runtime.submitter.recover(run)
-        if run.state is not RunState.SUBMITTED:
-            await self._release_lease(run.id)
-            return
-        if active.prepared is not None and run.estimate is None:
-            self._spawn(self._forecast_price(run, active.prepared))
-        active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
-        if active.cancelled.done():
-            self._spawn(self._cancel_here(active))
-        end = await runtime.follower.follow(run)
-        if not await self._ensure_lease(active):
-            return
-        await self.finisher.finalize(run, end)
-        if run.snapshot.is_cost_open and not run.snapshot.is_free:
-            self.finisher.complete_later(run)
+    async def _take_over(self, active: ActiveRun) -> None:
+        """Takes what the ledger says of a run, and its lease where that is free."""
+        run, ledger = active.run, self.writer.ledger
+        async with self._turn:  # one after the other: plans are taken over in the order they were made
+            moment = utc_now()
+            acquired = await self._acquire_lease(run.id)
+            if run._take_row(await self.writer.ledger_call(lambda: ledger.get(run.id))) or not acquired:
+                return
+            row = run.snapshot
+            if row.cancel_at is not None:
+                active.cancel()
+            if row.state is RunState.PLANNED and active.cancelled.done():
+                await self.writer.end_without_task(run, RunState.CANCELLED, cancelled_before_sending(run))
+                return
+            if row.state is RunState.PLANNED:  # its model or an input file may be gone: then this raises
+                schema = await asyncio.to_thread(self._schema_for, run.model)
+                folder = notebook_dir_of_row(row)
+                active.prepared = await asyncio.to_thread(prepared_from_row, row, schema, folder)
+            active.held_until = moment + timedelta(seconds=self.writer.settings.lease_s)
+
+    async def _steps(self, active: ActiveRun) -> None:
+        """Takes a run from where it is to its end, while this process has its lease."""
+        run, runtime = active.run, self.runtime(active.run)  # this raises when there is no key for its service
+        if self._heart is None or self._heart.done():
+            self._heart = asyncio.create_task(self._heartbeat(), name="wiro-heartbeat")
+        try:
+            if not await self._ensure_lease(active):
+                return
+            if run.state is RunState.PLANNED:
+                assert active.prepared is not None
+                await runtime.submitter.submit(run, active.prepared, active.cancelled)
+            elif run.state in (RunState.SUBMITTING, RunState.UNCERTAIN):
+                await runtime.submitter.recover(run)
+            if run.state is not RunState.SUBMITTED:
+                await self._release_lease(run.id)
+                return
+            if active.prepared is not None and run.estimate is None:
+                self._spawn(self._forecast_price(run, active.prepared))
+            active.prepared = None  # the service has it; a thousand runs in flight need not hold theirs
+            if active.cancelled.done():
+                self._spawn(self._cancel_here(active))
+            end = await runtime.follower.follow(run)
+            if await self._ensure_lease(active):
+                await self.finisher.finalize(run, end)
+                if run.snapshot.is_cost_open and not run.snapshot.is_free:
+                    self.finisher.complete_later(run)
+        except LeaseLost:
+            _log.warning("run %s is followed by another process now", run.short_id)
+        finally:
+            active.held_until = active.prepared = None
+            runtime.submitter.queue.slot_freed()
 
     async def _ensure_lease(self, active: ActiveRun) -> bool:
-        """Acquires or confirms the lease; False when another process holds the run or has finished it."""
+        """Confirms or acquires the lease; False when another process holds the run or has finished it."""
         if active.is_surely_held(self.writer.settings.lease_s):
-            return not active.run.state.is_final
+            return True
         await self.writer.reinsert(active.run)
         return await self._acquire_lease(active.run.id)
 
@@ -267,7 +248,11 @@ class Worker:
 
     async def cancel(self, run: Run) -> None:
         """Ends a run: before it is sent here, after that at the service; in another process through the ledger."""
-        active, ledger = self._active.get(run.id), self.writer.ledger
+        ledger = self.writer.ledger
+        if run.done:
+            run._reopen()  # a plan that was stopped by an error
+        self._begin(run)
+        active = self._active.get(run.id)
         if active is not None:
             active.cancel()  # at once: it may be about to leave
         try:
@@ -276,31 +261,15 @@ class Worker:
             await self.writer.ledger_call(lambda: ledger.request_cancel(run.id, utc_now()))
         except LedgerError as error:
             _log.warning("the cancel of run %s was not written down: %s", run.short_id, error.message)
-        active = self._active.get(run.id)
         if active is not None:
             await self._cancel_here(active)
-        elif run.done:
-            await self._cancel_unsent(run)
-        else:
-            self._cancelled.add(run.id)
-            self._follow(run)
-            if run.task_id is not None:
-                await self.runtime(run).follower.cancel(run)
-
-    async def _cancel_unsent(self, run: Run) -> None:
-        """Ends a planned run that no process drives; does nothing when one does, or when it was sent."""
-        ledger = self.writer.ledger
-        if run.state is not RunState.PLANNED or not await self._acquire_lease(run.id):
-            return
-        error = cancelled_before_sending(run)
-        changes = {"finished_at": utc_now(), "error": error.to_dict(), "message": error.message}
-        run._take_row(await self.writer.ledger_call(lambda: ledger.finish(run.id, RunState.CANCELLED, **changes)))
 
     async def _cancel_here(self, active: ActiveRun) -> None:
-        active.cancel()
         run = active.run
-        self.writer.change(run, cancel_at=run.snapshot.cancel_at or utc_now(), message="cancelling")
-        if run.state is RunState.SUBMITTED:
+        active.cancel()
+        if active.held_until is not None and not run.done:
+            self.writer.change(run, cancel_at=run.snapshot.cancel_at or utc_now(), message="cancelling")
+        if run.state is RunState.SUBMITTED and not run.done:
             await self.runtime(run).follower.cancel(run)
 
     async def star(self, run: Run, is_starred: bool) -> None:
@@ -318,12 +287,14 @@ class Worker:
         ledger = self.writer.ledger
         while self._active:
             await asyncio.sleep(self.writer.settings.heartbeat_s)
-            before, now, lease_s = set(self._active), utc_now(), self.writer.settings.lease_s
+            before = {run_id for run_id, active in self._active.items() if active.held_until is not None}
+            now, lease_s = utc_now(), self.writer.settings.lease_s
             try:
                 held = await self.writer.ledger_call(partial(ledger.heartbeat, self.owner, now, lease_s))
                 asked = await self.writer.ledger_call(lambda: ledger.cancel_requests(self.owner))
-                for run_id in held & self._active.keys():
-                    self._active[run_id].held_until = now + timedelta(seconds=lease_s)
+                for run_id in before & held & self._active.keys():
+                    if self._active[run_id].held_until is not None:
+                        self._active[run_id].held_until = now + timedelta(seconds=lease_s)
                 for run_id in before - held:
                     await self._reacquire_lease(run_id)
             except LedgerError as error:
@@ -336,7 +307,7 @@ class Worker:
     async def _reacquire_lease(self, run_id: str) -> None:
         """Checks the lease after the machine slept: another process may have taken over the run."""
         active = self._active.get(run_id)
-        if active is None or active.run.done or active.run.state is RunState.SUBMITTING:
+        if active is None or active.held_until is None or active.run.state is RunState.SUBMITTING:
             return  # the answer of a run that is being sent says more than the service could
         await self.writer.reinsert(active.run)
         if await self._acquire_lease(run_id):
@@ -346,7 +317,7 @@ class Worker:
             active.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await active.task
-        self._follow(active.run)
+        self._begin(active.run)
 
     # Closing ---------------------------------------------------------------------------------
 
@@ -354,17 +325,15 @@ class Worker:
         """Waits for pending answers, releases all leases and wakes waiters."""
         self._closing = True
         await asyncio.gather(*(runtime.submitter.drain(timeout_s / 2) for runtime in self._runtimes.values()))
-        left = [*(active.run for active in self._active.values()), *(run for _, run in self._observers.values())]
-        tasks = [task for task, _ in self._observers.values()]
-        tasks += [active.task for active in self._active.values() if active.task is not None]
-        tasks += [*self._background, *([self._heart] if self._heart is not None else [])]
+        left = list(self._active.values())
+        tasks = [*self._background, *(task for task in (self._heart, *(one.task for one in left)) if task)]
         await self.finisher.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for run in left:
-            if not run.done:
-                run._complete(session_closed_error(run))
+        for active in left:
+            if not active.run.done:
+                active.run._complete(session_closed_error(active.run))
         try:
             self.writer.ledger.release(self.owner)
         except LedgerError as error:  # the leases end by themselves; the connections still have to be closed

@@ -35,6 +35,11 @@ _BESIDE_PARAMETERS = frozenset({"callbackUrl", "projectid"})
 """What a request may hold that the service does not count among the task's parameters."""
 _MARGIN = timedelta(minutes=10)
 """How much older than its request a task may seem and still be named as a candidate."""
+_OF_THE_REQUEST = (
+    *("model", "run_path", "service", "base_url", "account", "schema_sha256", "request_sha256", "request"),
+    *("notebook", "scope", "origin", "parent", "estimated_usd", "submitting_at"),
+)
+"""The fields that two tasks of one request have in common."""
 _LIST_LIMIT = 100
 _MOST_PAGES = 50
 _ASKING = "No answer to Run; looking for the task"
@@ -254,29 +259,16 @@ def choose_task(
 def _double_of(row: LedgerRow, task: Task) -> LedgerRow:
     run_id, created = new_run_id(), utc_now()
     return LedgerRow(
-        run_id,
-        RunState.SUBMITTED,
-        row.model,
-        row.run_path,
-        row.service,
-        row.base_url,
-        created,
-        request_sha256=row.request_sha256,
-        request=row.request,
-        notebook=row.notebook,
-        origin=row.origin,
-        schema_sha256=row.schema_sha256,
+        **{name: getattr(row, name) for name in _OF_THE_REQUEST},
+        run_id=run_id,
+        state=RunState.SUBMITTED,
+        created=created,
         task_id=task.id,
         task_token=task.token or None,
-        estimated_usd=row.estimated_usd,
-        submitting_at=row.submitting_at,
         submitted_at=row.submitting_at,
         stage=Stage.QUEUED,
         message=f"made by the request of run {row.short_id}, which does not have this task",
         folder=str(Path(row.folder).parent / run_folder_name(row.model, run_id, created)) if row.folder else None,
-        parent=row.parent,
-        scope=row.scope,
-        account=row.account,
     )
 
 

@@ -75,14 +75,13 @@ class SubmitQueue:
         on_places: Callable[[list[str]], None] = lambda keys: None,
     ) -> None:
         self._most = in_flight
-        self._limit = 1
+        self._limit = 1  # of sends at once; while the slots are full 1 lets one run try, 0 none
         self._retry_s = retry_s
         self._on_places = on_places
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._sending = 0
         self._is_full = False
         self._failed_tries = 0
-        self._may_try = True
         self._timer: asyncio.TimerHandle | None = None
 
     async def enter(self, key: str, *, unless: asyncio.Future[None] | None = None) -> bool:
@@ -120,10 +119,10 @@ class SubmitQueue:
         self._sending -= 1
         if full:
             self._failed_tries += 1
-            self._is_full, self._may_try, self._limit = True, False, 1
+            self._is_full, self._limit = True, 0
         elif self._is_full:
             self._failed_tries = 0 if sent else self._failed_tries
-            self._may_try = True
+            self._limit = 1
             if not self._waiting and not self._sending:
                 self._is_full = False
                 self._on_places([])
@@ -139,8 +138,9 @@ class SubmitQueue:
 
     def slot_freed(self) -> None:
         """Lets the first waiter try at once, because a run of this service has ended."""
-        self._may_try = True
-        self._advance()
+        if self._is_full:
+            self._limit = 1
+            self._advance()
 
     def _give_up(self, key: str, turn: asyncio.Future[None]) -> None:
         if turn.done():
@@ -150,10 +150,10 @@ class SubmitQueue:
             self._advance()
 
     def _advance(self) -> None:
-        while self._waiting and self._sending < (1 if self._is_full else self._limit) and self._may_try:
+        while self._waiting and self._sending < self._limit:
             _, turn = self._waiting.pop(0)
             self._sending += 1
-            self._may_try = not self._is_full
+            self._limit = 0 if self._is_full else self._limit
             turn.set_result(None)
         if self._is_full:
             self._on_places([key for key, _ in self._waiting])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ import pytest
 
 from tests.faults import chaos_worker
 from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
-from wiro_nb.config import Settings
+from wiro_nb.config import Settings, ledger_path
 from wiro_nb.errors import StreamLost, SubmitUncertain
 from wiro_nb.execution import download, driver, run_record
 from wiro_nb.execution.run import Run
@@ -74,6 +76,9 @@ def be_a_kernel(
 
         def freeze(*given: Any, **options: Any) -> Any:
             setattr(module, name, call)
+            with contextlib.closing(sqlite3.connect(ledger_path(), timeout=30)) as ledger:
+                ledger.execute("BEGIN IMMEDIATE")  # stopped inside a write this process would keep everybody out
+                ledger.rollback()
             os.kill(os.getpid(), signal.SIGSTOP)
             try:
                 return call(*given, **options)

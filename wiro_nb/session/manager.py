@@ -34,7 +34,7 @@ from wiro_nb.services.catalogue import ModelCard
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import take_frame
 from wiro_nb.session.prices import Prices
-from wiro_nb.session.submission import Batch, Planner, Submission, attach_task, read_task
+from wiro_nb.session.submission import Batch, Submission, attach_task, find_made, plan_missing, read_task
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -65,7 +65,6 @@ class Manager:
         self._ledger: Ledger | None = None
         self.services = Services(self._io, service, sandbox_arguments, lambda: self.settings.local_python)
         self.prices = Prices(self.services, lambda: self.ledger, self._io)
-        self._planner = Planner(self.services, lambda: self.ledger, self.prices, lambda: self.settings)
         self._worker: Worker | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self._closed = False
@@ -94,8 +93,8 @@ class Manager:
         Raises:
             UnknownModel: With near matches. TransportError: the service cannot be asked.
         """
-        if (bundled := find_bundled(model)) is not None:
-            return self._known_schema(model) or bundled
+        if find_bundled(model) is not None:
+            return self._known_schema(model)
         return self._ask(self.services.catalogue().schema(model))
 
     def models(self, query: str = "", categories: Sequence[str] = (), limit: int = 20) -> tuple[ModelCard, ...]:
@@ -161,16 +160,35 @@ class Manager:
         Raises:
             WiroError: As `submit`; then nothing was written and nothing is sent.
         """
-        own = self._get_worker().own
-        planned = self._planner.plan(batch, own, max_cost_usd=max_cost_usd, out_dir=out_dir)
-        return [self._start_or_resume(row, request) for row, request in planned]
+        settings, worker = self.settings, self._get_worker()
+        limits = [limit for limit in (max_cost_usd, settings.max_cost_usd) if limit is not None]
+
+        def price(requests: Sequence[Prepared]) -> list[Decimal | None]:
+            # The service is asked only where a limit depends on it.
+            ask = bool(limits) or self.budget(batch.origin.notebook) is not None
+            return self.prices.check(requests, limits, ask=ask)
+
+        out_dir = out_dir or settings.out_dir
+        planned = plan_missing(
+            batch, self.ledger, self.choice, settings, out_dir=out_dir, price=price, own=worker.own
+        )
+        submissions = []
+        for row, request in planned:
+            run = self._handle(row)
+            if request is not None:
+                self._io.call_soon(worker.start, run, request)
+            else:
+                self.follow(run)
+            submissions.append(Submission(run, is_new=request is not None))
+        return submissions
 
     def find_made(self, batch: Batch) -> list[Run | None]:
         """Returns for each request the run that already answers it: done, under way or uncertain; or None.
 
         `submit_many` asks again, inside the transaction that plans what is missing.
         """
-        return [None if row is None else self._handle(row) for row in self._planner.find_made(batch)]
+        rows = find_made(batch, self.ledger, self.choice)
+        return [None if row is None else self._handle(row) for row in rows]
 
     def get(self, query: str, notebook: str | None = None) -> Run:
         """Returns the run that an id, its beginning or its short id means.
@@ -234,7 +252,8 @@ class Manager:
 
     def budget(self, notebook: str | None = None) -> Decimal | None:
         """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
-        return self._planner.budget(notebook)
+        limits = (self.ledger.get_budget(notebook), self.settings.budget_usd)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     # For handles -----------------------------------------------------------------------------
 
@@ -343,21 +362,17 @@ class Manager:
                 self._worker = Worker(
                     writer,
                     connection_for=self.services.connection,
-                    schema_for=self._schema_of,
+                    schema_for=self._known_schema,
                     price_of=self.prices.price_of,
                 )
             return self._worker
 
-    def _schema_of(self, model: str) -> ModelSchema:
-        """Returns the inputs of a run's model as far as they are known here; sends no request."""
-        return self._known_schema(model) or free_form_schema(model)
-
-    def _known_schema(self, model: str) -> ModelSchema | None:
-        """Returns the inputs that the service showed last, else the bundled ones; sends no request."""
-        try:
-            return self.services.catalogue().known_schema(model)
-        except ConfigError:  # a bundled model can be shown without a service
-            return find_bundled(model)
+    def _known_schema(self, model: str) -> ModelSchema:
+        """Returns the inputs of a model as far as they are known here; sends no request."""
+        with contextlib.suppress(ConfigError):  # a bundled model can be shown without a service
+            if (known := self.services.catalogue().known_schema(model)) is not None:
+                return known
+        return find_bundled(model) or free_form_schema(model)
 
     def _handle(self, row: LedgerRow) -> Run:
         with self._lock:
@@ -370,15 +385,6 @@ class Manager:
                     row = self.ledger.get(row.run_id)
                 run._refresh(row)
             return run
-
-    def _start_or_resume(self, row: LedgerRow, planned: Prepared | None) -> Submission:
-        """Starts a run that was just planned (`planned` is its request), or resumes an earlier one."""
-        run = self._handle(row)
-        if planned is not None:
-            self._io.call_soon(self._get_worker().start, run, planned)
-        else:
-            self.follow(run)
-        return Submission(run, is_new=planned is not None)
 
     async def _close_on_loop(self, worker: Worker | None, timeout_s: float) -> None:
         try:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wiro_nb.api.answers import Task
 from wiro_nb.config import Settings, data_dir
 from wiro_nb.errors import NOTHING_SENT, ConfigError, InputError, NotAccessible, WiroError
 from wiro_nb.execution.requests import Origin, plan_row, store_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.execution.submission_recovery import marked_run, may_be_of
 from wiro_nb.files import is_there
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.queries import Reuse
@@ -26,15 +28,10 @@ from wiro_nb.ledger.state import LedgerRow, RunState, Stage
 from wiro_nb.schema import find_bundled, free_form_schema
 from wiro_nb.schema.coerce import WireValue
 from wiro_nb.schema.values import Prepared
-from wiro_nb.services import Services
 from wiro_nb.services.catalogue import archive_schema
 from wiro_nb.services.connection import Connection
 from wiro_nb.services.selection import ServiceChoice
 from wiro_nb.session.lineage import find_parent, list_notebook_runs
-from wiro_nb.session.prices import Prices
-
-if TYPE_CHECKING:
-    from wiro_nb.api.answers import Task
 
 _LONGEST_ID = 200
 
@@ -135,92 +132,56 @@ class Submission:
     is_new: bool
 
 
-class Planner:
-    """Plans runs: finds those that answer requests already, prices the rest, and writes them into the ledger.
+def find_made(batch: Batch, ledger: Ledger, choice: ServiceChoice) -> list[LedgerRow | None]:
+    """Returns for each request the run that answers it already, or None."""
+    plans = batch.plan(ledger, choice, Path())
+    rows = ledger.answer_plans(plans, batch.reuse())
+    return [None if row is plan else row for row, plan in zip(rows, plans, strict=True)]
+
+
+def plan_missing(
+    batch: Batch,
+    ledger: Ledger,
+    choice: ServiceChoice,
+    settings: Settings,
+    *,
+    out_dir: str | Path,
+    price: Callable[[Sequence[Prepared]], Sequence[Decimal | None]],
+    own: Callable[[LedgerRow], LedgerRow],
+) -> list[tuple[LedgerRow, Prepared | None]]:
+    """Returns for each request the run that answers it already, or a new one with its request, on disk then.
 
     Args:
-        services: Which service is in use.
-        ledger: Gives the ledger.
-        prices: Of the service.
-        settings: Gives the present settings.
+        batch: The requests.
+        ledger: Where they are written.
+        choice: The service.
+        settings: The present ones.
+        out_dir: Folder of all runs' folders, relative to the notebook's, or absolute.
+        price: Forecasts new requests in USD; refuses those above a limit.
+        own: Puts this process's lease on a new row.
+
+    Raises:
+        WiroError: As `Manager.submit`; then nothing was written.
     """
-
-    def __init__(
-        self,
-        services: Services,
-        ledger: Callable[[], Ledger],
-        prices: Prices,
-        settings: Callable[[], Settings],
-    ) -> None:
-        self._services = services
-        self._ledger = ledger
-        self._prices = prices
-        self._settings = settings
-
-    def find_made(self, batch: Batch) -> list[LedgerRow | None]:
-        """Returns for each request the run that answers it already, or None."""
-        ledger = self._ledger()
-        plans = batch.plan(ledger, self._services.choice, Path(self._settings().out_dir))
-        rows = ledger.answer_plans(plans, batch.reuse())
-        return [None if row is plan else row for row, plan in zip(rows, plans, strict=True)]
-
-    def plan(
-        self,
-        batch: Batch,
-        own: Callable[[LedgerRow], LedgerRow],
-        *,
-        max_cost_usd: Decimal | None,
-        out_dir: str | Path | None,
-    ) -> list[tuple[LedgerRow, Prepared | None]]:
-        """Returns for each request the run that answers it already, or a new one with its request, on disk then.
-
-        Args:
-            batch: The requests.
-            own: Puts this process's lease on a new row.
-            max_cost_usd: As in `Manager.submit`.
-            out_dir: As in `Manager.submit`.
-
-        Raises:
-            WiroError: As `Manager.submit`; then nothing was written.
-        """
-        ledger, settings, notebook_dir = self._ledger(), self._settings(), batch.origin.folder
-        out_folder = out_folder_of(notebook_dir, out_dir or settings.out_dir)
-        plans = batch.plan(ledger, self._services.choice, out_folder)
-        rows = list(ledger.answer_plans(plans, batch.reuse()))
-        places = [place for place, plan in enumerate(plans) if rows[place] is plan]
-        if not places:
-            return [(row, None) for row in rows]
-        # Price, limits and files concern only what is missing: a run that is there already is never refused.
-        missing = [batch.requests[place] for place in places]
-        limits = [limit for limit in (max_cost_usd, settings.max_cost_usd) if limit is not None]
-        # The service is asked for the price only where a limit depends on it.
-        has_limit = limits or self.budget(batch.origin.notebook) is not None
-        prices = self._prices.check(missing, limits, ask=bool(has_limit))
-        make_folder(out_folder, plans[0].scope)
-        stored = {
-            plans[place].run_id: _store(request, notebook_dir)
-            for place, request in zip(places, missing, strict=True)
-        }
-        new = [
-            own(replace(plans[place], estimated_usd=price)) for place, price in zip(places, prices, strict=True)
-        ]
-        reuse = batch.reuse(used=[row.run_id for row in rows])
-        inserted = ledger.insert_plans(new, budget_usd=settings.budget_usd, reuse=reuse)
-        for place, row in zip(places, inserted, strict=True):
-            rows[place] = row
-        return [(row, stored.get(row.run_id)) for row in rows]
-
-    def budget(self, notebook: str | None) -> Decimal | None:
-        """Returns what a notebook may spend, in USD: the lower of its own budget and the setting, or None."""
-        limits = (self._ledger().get_budget(notebook), self._settings().budget_usd)
-        return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _store(prepared: Prepared, notebook_dir: Path) -> Prepared:
-    """Copies the input files beside the notebook, and the schema into the archive."""
-    stored = store_inputs(prepared, notebook_dir)
-    archive_schema(stored.schema, data_dir())
-    return stored
+    notebook_dir = batch.origin.folder
+    out_folder = out_folder_of(notebook_dir, out_dir)
+    plans = batch.plan(ledger, choice, out_folder)
+    rows = list(ledger.answer_plans(plans, batch.reuse()))
+    missing = [place for place, plan in enumerate(plans) if rows[place] is plan]
+    if not missing:
+        return [(row, None) for row in rows]
+    # Price, limits and files concern only what is missing: a run that is there already is never refused.
+    prices = price([batch.requests[place] for place in missing])
+    make_folder(out_folder, batch.origin.scope)
+    stored = {plans[place].run_id: store_inputs(batch.requests[place], notebook_dir) for place in missing}
+    for request in stored.values():
+        archive_schema(request.schema, data_dir())
+    new = [own(replace(plans[place], estimated_usd=usd)) for place, usd in zip(missing, prices, strict=True)]
+    reuse = batch.reuse(used=[row.run_id for row in rows])
+    inserted = ledger.insert_plans(new, budget_usd=settings.budget_usd, reuse=reuse)
+    for place, row in zip(missing, inserted, strict=True):
+        rows[place] = row
+    return [(row, stored.get(row.run_id)) for row in rows]
 
 
 # Tasks that exist already --------------------------------------------------------------------
@@ -284,8 +245,6 @@ def attach_task(ledger: Ledger, task: Task, choice: ServiceChoice, origin: Origi
 
 
 def _find_uncertain(ledger: Ledger, task: Task, service: str) -> LedgerRow | None:
-    from wiro_nb.execution.submission_recovery import marked_run, may_be_of
-
     uncertain = [row for row in ledger.unfinished(service=service) if row.state is RunState.UNCERTAIN]
     if (marked := marked_run(task)) is not None:
         return next((row for row in uncertain if row.run_id == marked), None)

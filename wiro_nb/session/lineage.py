@@ -6,12 +6,13 @@ the runs whose records it holds.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +34,34 @@ MAX_TREE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Ancestor:
-    """One step back in a run's history.
+class Branch:
+    """A run in the line or the tree of a run.
 
     Attributes:
-        run_id: Of the earlier run.
-        link: How the later run uses it: "run again", "the last frame of", "frame 12 of", "output 0 of".
-        row: The earlier run, or None where this ledger does not know it.
+        run_id: Its id. row: None where this ledger does not know it.
+        link: How the later run uses it (in a line), or how it uses the run above it (in a tree): "from the last
+            frame of", "made again from"; "" at the root.
+        children: In a tree the runs that were made from it, oldest first.
     """
 
     run_id: str
-    link: str
     row: LedgerRow | None
+    link: str
+    children: tuple[Branch, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the tree as plain JSON data."""
+        model = self.row.model if self.row is not None else None
+        children = [child.to_dict() for child in self.children]
+        return {"run_id": self.run_id, "model": model, "link": self.link, "children": children}
 
 
 def find_parent(
     ledger: Ledger, prepared: Prepared, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
     """Returns the run that a request continues: `run_id`, `output`, and `frame` where it starts from one.
+
+    Its own parent is inside, and so on, so that each record holds the whole line.
 
     Args:
         ledger: Knows the contents that runs have made.
@@ -62,31 +73,30 @@ def find_parent(
     if found is not None and (given is None or _is_vague(given, found.run_id)):
         frame = {} if found.frame is None else {"frame": found.frame}
         given = {"run_id": found.run_id, "output": found.output, **frame}
-    return _with_ancestors(ledger, given) if given else None
-
-
-def _with_ancestors(ledger: Ledger, parent: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a parent with its own parent inside, and so on, so that each record holds the whole line."""
-    try:
-        earlier = ledger.get(str(parent["run_id"])).parent
-    except UnknownRun:
-        earlier = None
-    nested: dict[str, Any] | None = None
-    for step in reversed(list(islice(_line(earlier), MAX_NESTED))):
-        nested = {**step, **({"parent": nested} if nested else {})}
-    return {**parent, **({"parent": nested} if nested else {})}
-
-
-def _line(parent: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Yields a parent, its parent and so on, each without the next."""
-    while isinstance(parent, Mapping) and parent:
-        yield {name: value for name, value in parent.items() if name != "parent"}
-        parent = parent.get("parent")
+    if not given:
+        return None
+    earlier = _find_run(ledger, given)
+    return {**given, **_nest(earlier.parent if earlier is not None else None)}
 
 
 def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
     """True when the lookup by content knows more about the same run; a rerun has no output that it continues."""
     return given.get("run_id") == run_id and given.get("output") is not None and "frame" not in given
+
+
+def _find_run(ledger: Ledger, parent: Mapping[str, Any]) -> LedgerRow | None:
+    try:
+        return ledger.get(str(parent["run_id"]))
+    except UnknownRun:
+        return None
+
+
+def _nest(parent: Any, limit: int = MAX_NESTED) -> dict[str, Any]:
+    """Returns a parent as a field of its run, with its own parent inside, and so on, at most `limit` of them."""
+    if not isinstance(parent, Mapping) or not parent or not limit:
+        return {}
+    step = {name: value for name, value in parent.items() if name != "parent"}
+    return {"parent": step | _nest(parent.get("parent"), limit - 1)}
 
 
 def take_frame(ledger: Ledger, run: Run, index: int, folders: Sequence[Path]) -> bytes:
@@ -106,99 +116,58 @@ def take_frame(ledger: Ledger, run: Run, index: int, folders: Sequence[Path]) ->
         raise DownloadFailed(
             f"run {run.short_id} has no file here", hint=f"%wiro download {run.short_id}", run_id=run.id
         )
-    data = _find_frame(ledger, run.snapshot, index, folders) or decode.frame(run.path, index)
-    _note_frame(ledger, run.snapshot, data, index)
+    output = next(place for place, item in enumerate(run.outputs) if item.path)
+    count = run.outputs[output].frames or 0
+    wanted = {index, *([index - count if index >= 0 else index + count] if count else [])}
+    known = ledger.frame_hashes(run.id, output, wanted)
+    data = _read_picture(known, folders) or decode.frame(run.path, index)
+    with contextlib.suppress(LedgerError):  # a ledger in trouble loses only the note
+        ledger.note_frame(hashlib.sha256(data).hexdigest(), run.id, output, index)
     return data
 
 
-def _find_frame(ledger: Ledger, row: LedgerRow, index: int, folders: Sequence[Path]) -> bytes | None:
-    """Returns the picture that was taken from a run's clip as this frame before, or None.
+def _read_picture(hashes: Iterable[str], folders: Sequence[Path]) -> bytes | None:
+    """Returns a picture that was taken before, or None.
 
     Encoded anew by another version of a library it could have other bytes, and a run made from it would be
     another request, to be paid again.
     """
-    output, count = _clip_of(row)
-    wanted = {index, *([index - count if index >= 0 else index + count] if count else [])}
-    for sha256 in ledger.frame_hashes(row.run_id, output, wanted):
-        for folder in folders:
-            try:
-                data = (folder / f"{sha256}.png").read_bytes()
-            except OSError:
-                continue
+    for sha256, folder in itertools.product(hashes, folders):
+        with contextlib.suppress(OSError):
+            data = (folder / f"{sha256}.png").read_bytes()
             if hashlib.sha256(data).hexdigest() == sha256:
                 return data
     return None
 
 
-def _clip_of(row: LedgerRow) -> tuple[int, int]:
-    """Returns the position of a run's first file, and how many frames it has (0: unknown)."""
-    output = next((number for number, item in enumerate(row.outputs) if item.path), 0)
-    return output, (row.outputs[output].frames or 0) if row.outputs else 0
-
-
-def _note_frame(ledger: Ledger, row: LedgerRow, picture: bytes, index: int) -> None:
-    """Notes that a picture is a frame of the first file of a run; a ledger in trouble loses only the note."""
-    output, _ = _clip_of(row)
-    try:
-        ledger.note_frame(hashlib.sha256(picture).hexdigest(), row.run_id, output, index)
-    except LedgerError:
-        return
-
-
-def ancestors(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> tuple[Ancestor, ...]:
+def ancestors(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> tuple[Branch, ...]:
     """Returns the runs a run goes back to, nearest first, at most `limit`; never round in a circle."""
-    found: list[Ancestor] = []
+    found: list[Branch] = []
     seen, parent = {row.run_id}, row.parent
     while parent and len(found) < limit and parent["run_id"] not in seen:
-        run_id = str(parent["run_id"])
-        seen.add(run_id)
-        try:
-            earlier = ledger.get(run_id)
-        except UnknownRun:
-            earlier = None
-        found.append(Ancestor(run_id, _link_words(parent), earlier))
+        seen.add(str(parent["run_id"]))
+        earlier = _find_run(ledger, parent)
+        found.append(Branch(str(parent["run_id"]), earlier, _describe_link(parent)))
         parent = earlier.parent if earlier is not None else None
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A run in a tree of runs.
-
-    Attributes:
-        run_id: Its id. row: None where this ledger does not know it.
-        link: How it uses the run above it: "from the last frame of", "made again from"; "" at the root.
-        children: The runs that were made from it, oldest first.
-    """
-
-    run_id: str
-    row: LedgerRow | None
-    link: str
-    children: tuple[Branch, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the tree as plain JSON data."""
-        model = self.row.model if self.row is not None else None
-        children = [child.to_dict() for child in self.children]
-        return {"run_id": self.run_id, "model": model, "link": self.link, "children": children}
-
-
 def tree(ledger: Ledger, row: LedgerRow) -> Branch:
     """Returns all runs that share a run's oldest known ancestor, as a tree; at most `MAX_TREE` of them."""
-    line = ancestors(ledger, row, MAX_TREE)
-    root, seen = (line[-1].run_id, line[-1].row) if line else (row.run_id, row), set()
+    seen: set[str] = set()
 
     def grow(run_id: str, found: LedgerRow | None, link: str) -> Branch:
         seen.add(run_id)
         later = ledger.list(parent=run_id, limit=None)[::-1] if len(seen) < MAX_TREE else ()
         children = tuple(
-            grow(item.run_id, item, _link_words(item.parent or {}))
+            grow(item.run_id, item, _describe_link(item.parent or {}))
             for item in later
             if item.run_id not in seen and len(seen) < MAX_TREE
         )
         return Branch(run_id, found, link, children)
 
-    return grow(*root, "")
+    root = (Branch(row.run_id, row, ""), *ancestors(ledger, row, MAX_TREE))[-1]
+    return grow(root.run_id, root.row, "")
 
 
 def chain_text(ledger: Ledger, row: LedgerRow) -> str:
@@ -209,25 +178,22 @@ def chain_text(ledger: Ledger, row: LedgerRow) -> str:
     steps = ancestors(ledger, row)
     if not steps:
         return ""
-    history = ", ".join(f"{step.link} {_name(step)}" for step in steps)
+    history = ", ".join(
+        f"{step.link} {short_id(step.run_id)} ({step.row.model if step.row else 'not in this ledger'})"
+        for step in steps
+    )
     last = steps[-1].row
     more = ", and further back" if len(steps) == MAX_ANCESTORS and last is not None and last.parent else ""
     return f"{row.short_id} {history}{more}"
 
 
-def _link_words(parent: Mapping[str, Any]) -> str:
+def _describe_link(parent: Mapping[str, Any]) -> str:
     if parent.get("output") is None:
         return "made again from"
     frame = parent.get("frame")
     if isinstance(frame, int):
         return "from the last frame of" if frame == -1 else f"from frame {frame} of"
     return f"from output {parent['output']} of"
-
-
-def _name(step: Ancestor) -> str:
-    if step.row is None:
-        return f"{short_id(step.run_id)} (not in this ledger)"
-    return f"{step.row.short_id} ({step.row.model})"
 
 
 def list_notebook_runs(notebook: str | None, model: str) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 from wiro_nb.display_registry import present
@@ -28,7 +29,8 @@ from wiro_nb.session.prices import Limits
 from wiro_nb.session.submission import Batch
 
 _log = logging.getLogger(__name__)
-_SLICE_S = 0.5
+_TICK_S = 0.1
+"""Pause between two looks at the shots of a film."""
 _films: WeakValueDictionary[str, Film] = WeakValueDictionary()
 _submitting = threading.Lock()
 
@@ -51,8 +53,7 @@ class Film:
         self._problems: list[WiroError | None] = [None] * len(plan.shots)
         self._join_error: WiroError | None = None
         self._callbacks: tuple[Callable[[], None], ...] = ()
-        self._changed, self._ended = threading.Event(), threading.Event()
-        self._is_stopped = False
+        self._stopped, self._ended = threading.Event(), threading.Event()
 
     @classmethod
     def start(cls, manager: Manager, plan: FilmPlan, target: FilmTarget, limits: Limits | None) -> Film:
@@ -78,7 +79,7 @@ class Film:
             _films[film.id] = film
         if former is not None:
             former.stop()
-        for run in plan.made.values():
+        for run in film.runs:
             manager.follow(run)
         for place, shot in enumerate(plan.shots):
             if not shot.source and film._runs[place] is None:
@@ -161,19 +162,18 @@ class Film:
                     f"the film is not done after {timeout_s:g} s; it continues", hint="%wiro wait", billed=""
                 )
             moving = next((run for run in self.runs if not run.done), None)
-            if moving is None:
-                self._ended.wait(_SLICE_S / 5)
-                continue
             with suppress(TimedOut):
-                moving.wait(_SLICE_S, check=False)  # it keeps the loop of a kernel turning
+                if moving is None:
+                    self._ended.wait(_TICK_S)
+                else:
+                    moving.wait(5 * _TICK_S, check=False)  # it keeps the loop of a kernel turning
         if check and (error := self.error) is not None:
             raise error
         return self
 
     def stop(self) -> None:
         """Stops sending shots; runs already sent continue."""
-        self._is_stopped = True
-        self._changed.set()
+        self._stopped.set()
 
     def cancel(self) -> Film:
         """Stops sending shots and requests cancellation of unfinished runs; returns at once."""
@@ -191,7 +191,7 @@ class Film:
             if run is None or (run.done and run.state is not RunState.SUCCEEDED):
                 self._runs[place] = self._problems[place] = None
         self._join_error = None
-        self._is_stopped = False
+        self._stopped.clear()
         self._ended.clear()
         self._drive_in_background()
         return self
@@ -223,21 +223,19 @@ class Film:
         threading.Thread(target=self._drive, name="wiro-film", daemon=True).start()
 
     def _drive(self) -> None:
-        stops = ExitStack()
-        followed: set[str] = set()
+        """Sends each shot once its source is finished, notifies of changes, and joins the clips."""
+        shown: tuple[list[Any], list[Any]] = ([], [])
         try:
-            while not self._is_stopped:
+            while not self._stopped.is_set():
                 have_ended = [self._advance(place) for place in range(len(self.shots))]
+                now = [run.snapshot for run in self.runs], list(self._problems)
+                if now != shown:
+                    self._notify()
+                shown = now
                 if all(have_ended):
                     break
-                for run in self.runs:
-                    if run.id not in followed:
-                        followed.add(run.id)
-                        stops.callback(run.on_change(lambda _: self._on_change()))
-                # Listeners are notified of a run's end shortly before the run counts as done.
-                self._changed.wait(_SLICE_S)
-                self._changed.clear()
-            if not self._is_stopped and len(self.runs) == len(self.shots) and self._failure() is None:
+                self._stopped.wait(_TICK_S)
+            if not self._stopped.is_set() and len(self.runs) == len(self.shots) and self._failure() is None:
                 self._join()
         except Exception as error:
             _log.exception("the film %s stopped", self.plan.title)
@@ -246,7 +244,6 @@ class Film:
                 hint="run the cell again: it sends only the rest",
             )
         finally:
-            stops.close()
             self._ended.set()
             self._notify()
 
@@ -275,7 +272,7 @@ class Film:
         request = prepare_shot(self._manager, shot, source, plan.origin)
         parent = {"run_id": source.id, "output": 0, "frame": shot.frame} if source is not None else None
         with _submitting:
-            if self._is_stopped or _films.get(self.id) is not self:
+            if self._stopped.is_set() or _films.get(self.id) is not self:
                 return
             used = frozenset(run.id for run in self.runs)
             batch = Batch([request], plan.origin, [parent], fresh=plan.fresh, exclude=used)
@@ -283,7 +280,7 @@ class Film:
                 batch, max_cost_usd=self.target.max_cost_usd, out_dir=self.target.out_dir
             )
             self._runs[place] = submission.run
-        self._notify()
+        self._manager.follow(submission.run)
 
     def _failure(self) -> WiroError | None:
         """Returns the error that names what failed, or None."""
@@ -327,10 +324,6 @@ class Film:
         self.progress = (done, total)
         if done == total or done % 25 == 0:
             self._notify()
-
-    def _on_change(self) -> None:
-        self._changed.set()
-        self._notify()
 
     def _notify(self) -> None:
         for callback in self._callbacks:

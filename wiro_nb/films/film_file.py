@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,14 +14,14 @@ from wiro_nb.errors import BadRecord, InputError
 from wiro_nb.execution.download import measure_output
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.run_record import recorded_output
-from wiro_nb.files import hash_file, is_there, keep_input, reason_of, relative_path, write_atomically
+from wiro_nb.files import hash_file, is_there, keep_input, reason_of, relative_path
 from wiro_nb.ids import new_run_id
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.media.decode import sniff_file
 from wiro_nb.media.join import COPIED, Clip, JoinPlan, plan_join, read_clip, repeats, write_join
 from wiro_nb.provenance.content_credentials import describe_credentials, embed_and_sign
 from wiro_nb.provenance.embed import content_hashes, read_embedded, recorded_hashes
-from wiro_nb.provenance.record import build_record
+from wiro_nb.provenance.record import build_record, write_sidecar
 from wiro_nb.reproduce.compare import Side, find_side
 from wiro_nb.session.manager import Manager
 
@@ -177,27 +175,22 @@ def join_parts(
     """
     started = datetime.now(UTC)
     check_target(target)
-    sound = None
-    if target.audio is not None:
-        with _reading(target.audio):
-            sound = keep_input(target.audio, target.base)  # where a film that is made again finds it
     clips = [read_clip(part.path) for part in parts]
     continues = [False, *(_continues(*pair) for pair in pairwise(zip(parts, clips, strict=True)))]
-    plan = plan_join(clips, continues, crossfade_s=target.crossfade_s, has_audio=sound is not None)
-    path = target.path
+    plan = plan_join(clips, continues, crossfade_s=target.crossfade_s, has_audio=target.audio is not None)
+    path, sound, files = target.path, None, {"parts": [_describe_file(part.path) for part in parts]}
     try:
+        if target.audio is not None:
+            sound = keep_input(target.audio, target.base)  # where a film that is made again finds it
+            files["audio"] = [{**_describe_file(sound), "name": target.audio.name}]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_join(plan, path, audio=sound, on_progress=on_progress)
         output = RunOutput(path.name, "video/mp4", path.stat().st_size, hash_file(path))
         output = measure_output(output, path, relative_path(path, target.base))
-        files = {"parts": [_describe_file(part.path) for part in parts]}
-        if sound is not None and target.audio is not None:
-            files["audio"] = [{**_describe_file(sound), "name": target.audio.name}]
         film = {"title": title, "crossfade_s": target.crossfade_s, **_film_fields(plan, parts)}
         record = _build_record(film, files, recorded_output(output, path.parent), started)
         embedded = embed_and_sign(path, record, components=[part.path for part in parts])
-        text = json.dumps({"wiro": record}, ensure_ascii=False, sort_keys=True, indent=1)
-        write_atomically(path.with_suffix(".json"), f"{text}\n".encode())
+        write_sidecar(path.parent, record, name=f"{path.stem}.json")
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} cannot be written: {reason_of(error)}", hint="--out FILE.mp4") from None
     return JoinedFilm(path, record, replace(output, stored_sha256=embedded.sha256), embedded.unsigned)
@@ -236,8 +229,10 @@ def check_target(target: FilmTarget) -> None:
     if not 0 <= target.crossfade_s <= 10:
         raise InputError(f"a crossfade lasts 0 to 10 seconds, not {target.crossfade_s:g}", hint="--crossfade 0.3")
     if audio is not None:
-        with _reading(audio):
+        try:
             kind = sniff_file(audio)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
         if not kind.startswith(("audio/", "video/")):
             raise InputError(f"{audio.name} is no sound file: {kind}", hint="--audio music.mp3")
     if path.suffix.lower() != ".mp4":
@@ -248,14 +243,6 @@ def check_target(target: FilmTarget) -> None:
         is_kept = True
     if is_kept:
         raise InputError(f"{path.name} exists and is no film of wiro_nb: it is kept", hint="--out ANOTHER.mp4")
-
-
-@contextmanager
-def _reading(audio: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise InputError(f"{audio.name} cannot be read: {reason_of(error)}", hint="--audio FILE") from None
 
 
 def _continues(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:

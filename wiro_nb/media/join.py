@@ -68,8 +68,9 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A part of a film: its begin and end in it (seconds), its frames, those left out or blended at its end."""
+    """A clip in a film: its begin and end in it (seconds), its frames, those left out or blended at its end."""
 
+    clip: Clip
     start_s: float
     end_s: float
     frames: int
@@ -82,13 +83,12 @@ class JoinPlan:
     """How clips are joined.
 
     Attributes:
-        clips, parts: One by one, in order.
+        parts: The clips, in order.
         method: `COPIED` or `ENCODED`. reason: Why they cannot be copied, or "".
         width, height: Pixels. fps: Frames a second.
         notes: What was done to clips that do not fit the first one, a sentence each.
     """
 
-    clips: tuple[Clip, ...]
     parts: tuple[Placed, ...]
     method: str
     reason: str
@@ -186,9 +186,9 @@ def plan_join(
                 hint="a shorter --crossfade",
             )
         end = start + count - dropped
-        parts.append(Placed(float(start / fps), float(end / fps), count, dropped, blended))
+        parts.append(Placed(clip, float(start / fps), float(end / fps), count, dropped, blended))
         start, blended_before = end - blended, blended
-    reason = _why_not_copied(clips, parts, has_audio)
+    reason = _why_not_copied(parts, has_audio)
     notes = []
     for clip in clips:
         if (clip.width, clip.height) != (width, height):
@@ -196,10 +196,11 @@ def plan_join(
         if clip.rate != fps:
             notes.append(f"{clip.path.name} has {float(clip.rate):g} frames a second: shown at {float(fps):g}.")
     method = ENCODED if reason else COPIED
-    return JoinPlan(tuple(clips), tuple(parts), method, reason, width, height, fps, tuple(notes))
+    return JoinPlan(tuple(parts), method, reason, width, height, fps, tuple(notes))
 
 
-def _why_not_copied(clips: Sequence[Clip], parts: Sequence[Placed], has_audio: bool) -> str:
+def _why_not_copied(parts: Sequence[Placed], has_audio: bool) -> str:
+    clips = [part.clip for part in parts]
     first = clips[0]
     checks = (
         ("a crossfade blends frames", any(part.blended for part in parts)),
@@ -211,7 +212,7 @@ def _why_not_copied(clips: Sequence[Clip], parts: Sequence[Placed], has_audio: b
         ("their frames are ordered differently", any(clip.delay_s != first.delay_s for clip in clips)),
         (
             "other frames refer to the doubled one at a seam",
-            any(part.dropped and not clip.ends_alone for clip, part in zip(clips, parts, strict=True)),
+            any(part.dropped and not part.clip.ends_alone for part in parts),
         ),
     )
     return next((reason for reason, applies in checks if applies), "")
@@ -245,7 +246,7 @@ def write_join(
         with av.open(str(work), "w", format="mp4", options=_OPTIONS) as container:
             video = _add_video(plan, container)
             sound: Iterator[list[Any]] = iter(())
-            if audio is not None or any(clip.has_sound for clip in plan.clips):
+            if audio is not None or any(part.clip.has_sound for part in plan.parts):
                 track = container.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
                 pieces = _own_sound(plan) if audio is None else [read_sound(audio, plan.samples(plan.frames))]
                 sound = _encode_sound(track, pieces)
@@ -266,7 +267,7 @@ def write_join(
 
 
 def _add_video(plan: JoinPlan, container: Any) -> Any:
-    with open_media(plan.clips[0].path) as first:
+    with open_media(plan.parts[0].clip.path) as first:
         source = first.streams.video[0]
         if plan.method == COPIED:
             return container.add_stream_from_template(source)
@@ -281,8 +282,8 @@ def _add_video(plan: JoinPlan, container: Any) -> Any:
 def _copy(plan: JoinPlan, stream: Any) -> Iterator[tuple[int, int, list[Any]]]:
     """Yields the packets of each part, with the frames written by then and the part's number."""
     written = 0
-    for number, (clip, part) in enumerate(zip(plan.clips, plan.parts, strict=True)):
-        with open_media(clip.path) as source:
+    for number, part in enumerate(plan.parts):
+        with open_media(part.clip.path) as source:
             packets = [item for item in source.demux(source.streams.video[0]) if item.size]
             start = round(Fraction(written) / plan.fps / packets[0].time_base)
             offset = start - min(item.pts for item in packets)
@@ -290,7 +291,7 @@ def _copy(plan: JoinPlan, stream: Any) -> Iterator[tuple[int, int, list[Any]]]:
             for packet in packets:
                 packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                 packet.stream = stream
-            written += clip.frames - part.dropped
+            written += part.frames - part.dropped
             yield written, number, packets
 
 
@@ -308,9 +309,9 @@ def _encode(plan: JoinPlan, stream: Any) -> Iterator[tuple[int, int, list[Any]]]
 def _blend(plan: JoinPlan) -> Iterator[tuple[int, Any]]:
     """Yields the frames of a film with the number of the part that each begins in."""
     tail: list[Any] = []
-    for number, (clip, part) in enumerate(zip(plan.clips, plan.parts, strict=True)):
+    for number, part in enumerate(plan.parts):
         held: deque[Any] = deque()
-        pictures: Iterable[Any] = fitted_frames(clip.path, plan.width, plan.height, clip.rate, plan.fps)
+        pictures = fitted_frames(part.clip.path, plan.width, plan.height, part.clip.rate, plan.fps)
         for count, picture in enumerate(pictures):
             if count < len(tail):
                 share = (count + 1) / (len(tail) + 1)
@@ -329,8 +330,8 @@ def _own_sound(plan: JoinPlan) -> Iterator[Any]:
     import numpy as np
 
     tail = np.zeros((2, 0), np.float32)
-    for clip, part in zip(plan.clips, plan.parts, strict=True):
-        sound = read_sound(clip.path, plan.samples(part.frames - part.dropped))
+    for part in plan.parts:
+        sound = read_sound(part.clip.path, plan.samples(part.frames - part.dropped))
         length, end = tail.shape[1], sound.shape[1] - plan.samples(part.blended)
         share = np.linspace(0, 1, length, dtype=np.float32)
         sound[:, :length] = tail * (1 - share) + sound[:, :length] * share

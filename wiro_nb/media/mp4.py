@@ -20,7 +20,6 @@ from typing import BinaryIO, NamedTuple
 from wiro_nb.files import replace_file
 from wiro_nb.media import KEYWORD, PARAMETERS, XMP_MARK, MediaError, is_own, is_record
 from wiro_nb.media.boxes import MAX_MOOV_BYTES, Box, BoxHead, content_starts_with, read_box, read_heads
-from wiro_nb.media.sniffing import sniff
 
 OWN_BOX = bytes.fromhex("f51c5a1e8b0e4d0c9d0a7769726f6e62")
 """First bytes of a text in a `free` box at the end of a file; older versions wrote a `uuid` box of this type."""
@@ -53,15 +52,6 @@ class MediaInfo:
     duration_s: float | None = None
     fps: float | None = None
     frames: int | None = None
-
-
-def is_mp4(path: Path) -> bool:
-    """True when the file begins as MP4 or QuickTime files do; AVIF and HEIC pictures only look alike."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return not sniff(head).startswith("image/")
-    return head[4:8] in (b"moov", b"wide", b"free", b"skip", b"mdat")
 
 
 def probe_mp4(path: Path) -> MediaInfo | None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wiro_nb.files import hash_file, replace_file
-from wiro_nb.media import MediaError, mp4, png
-from wiro_nb.provenance.embed import Embedded, embed_record
+from wiro_nb.media import MediaError
+from wiro_nb.provenance.embed import Embedded, embed_record, format_of
 from wiro_nb.provenance.made_by import describe_maker, source_type
 from wiro_nb.provenance.record import own_version
 
@@ -90,8 +90,9 @@ def _read_manifest(path: Path) -> tuple[str, dict[str, Any]]:
 def has_credentials(path: Path) -> bool:
     """True where a file carries a manifest; its content is not checked."""
     try:
+        kind = format_of(path)
         with path.open("rb") as file:
-            return mp4.has_credentials(file) if mp4.is_mp4(path) else png.has_credentials(file)
+            return kind is not None and bool(kind.has_credentials(file))
     except (MediaError, OSError):
         return False
 

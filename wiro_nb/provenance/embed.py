@@ -22,8 +22,12 @@ from wiro_nb.errors import BadRecord
 from wiro_nb.files import hash_file
 from wiro_nb.json_values import dump_json
 from wiro_nb.media import KEYWORD, MediaError, is_own, is_record, mp4, png, sniffing
+from wiro_nb.media.decode import sniff_file
 from wiro_nb.provenance.made_by import parameters_text, read_settings, xmp_packet
 from wiro_nb.provenance.record import check_record, parse_object
+
+_FORMATS = {"image/png": png, **dict.fromkeys(("video/mp4", "video/quicktime", "audio/mp4"), mp4)}
+"""By media type, the module with `write_text`, `read_tags`, `hash_media` and `has_credentials`."""
 
 
 class Embedded(NamedTuple):
@@ -49,7 +53,7 @@ def embed_record(path: Path, record: Mapping[str, Any]) -> Embedded:
     """
     text = dump_json({KEYWORD: record})
     try:
-        if (kind := _format_of(path)) is not None:
+        if (kind := format_of(path)) is not None:
             # Galleries would read these in place of settings that another program wrote elsewhere.
             others = read_settings(tag for tag in kind.read_tags(path) if not is_own(*tag))
             parameters = "" if others else parameters_text(record)
@@ -69,7 +73,7 @@ def read_embedded(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:
         BadRecord: It carries none, is cut, or its record is refused.
     """
     try:
-        kind = _format_of(path)
+        kind = format_of(path)
         text = next((text for _, text in _read_tags(path) if is_record(text)), None)
         if text is None and kind is not None:
             kind.hash_media(path)  # raises where the file is cut, perhaps before its record
@@ -103,7 +107,7 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
 def carries_records(path: Path) -> bool:
     """True for files of a type that a record can be written into; False if the file cannot be read."""
     try:
-        return _format_of(path) is not None
+        return format_of(path) is not None
     except OSError:
         return False
 
@@ -118,7 +122,7 @@ def hash_media(path: Path) -> str | None:
         OSError: The file cannot be read.
     """
     try:
-        kind = _format_of(path)
+        kind = format_of(path)
         return kind.hash_media(path) if kind is not None else None
     except MediaError:
         return None
@@ -140,13 +144,10 @@ def recorded_hashes(output: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _read_tags(path: Path) -> list[tuple[str, str]]:
-    tags: list[tuple[str, str]] = (_format_of(path) or sniffing).read_tags(path)
+    tags: list[tuple[str, str]] = (format_of(path) or sniffing).read_tags(path)
     return tags
 
 
-def _format_of(path: Path) -> ModuleType | None:
+def format_of(path: Path) -> ModuleType | None:
     """Returns the module that reads and writes the texts of files of this type; None for other types."""
-    if mp4.is_mp4(path):
-        return mp4
-    with path.open("rb") as file:
-        return png if file.read(8) == png.SIGNATURE else None
+    return _FORMATS.get(sniff_file(path))

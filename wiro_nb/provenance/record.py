@@ -317,28 +317,27 @@ def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
     return left == 0 or any(_is_deep(item, left - 1) for item in inside if isinstance(item, (dict, list)))
 
 
-def write_sidecar(folder: Path, record: Mapping[str, Any], *, notes: Mapping[str, Any] | None = None) -> Path:
-    """Writes the record to `run.json` in one step, so that a reader never sees half a file.
+def write_sidecar(
+    folder: Path, record: Mapping[str, Any], *, name: str = SIDECAR_NAME, notes: Mapping[str, Any] | None = None
+) -> None:
+    """Writes the record to a file in one step, so that a reader never sees half of it.
 
     Args:
-        folder: The run's folder; must exist.
+        folder: Where; must exist.
         record: A hashed record.
+        name: Of the file.
         notes: Facts about this copy that are not part of the record, e.g. why the clip holds none.
-
-    Returns:
-        The path of the sidecar.
 
     Raises:
         OSError: The folder cannot be written.
     """
-    path, parts = folder / SIDECAR_NAME, []
+    parts = []
     # A line for each field: its inner values are short, and `indent` is slow.
-    for name, value in (("notes", notes), ("wiro", record)):
+    for title, value in (("notes", notes), ("wiro", record)):
         if value:
             fields = ",\n".join(f"    {_line(key)}: {_line(item)}" for key, item in sorted(value.items()))
-            parts.append(f'  "{name}": {{\n{fields}\n  }}')
-    write_atomically(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
-    return path
+            parts.append(f'  "{title}": {{\n{fields}\n  }}')
+    write_atomically(folder / name, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
 
 
 def read_sidecar(path: Path, *, ignore_hash: bool = False) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def encoded(kind: str, size: tuple[int, int] = (37, 21), **options: object) -> b
         (b"\xef\xbb\xbf\n <HTML>", "text/html"),
         (b'<?xml version="1.0"?>\n<html xmlns="x">', "text/html"),
         (b"a fox in snow\n\xc3", "text/plain"),
+        (b"the free and the wide", "text/plain"),
+        (b"\0\0\0\x08free\0\0\0\x08moov", "video/quicktime"),
         (b'{"result": false}', "application/json"),
         (b"\xff\xfe\x00\x00", "application/octet-stream"),
         (b"", "application/octet-stream"),

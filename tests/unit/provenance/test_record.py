@@ -161,8 +161,8 @@ def test_the_hash_survives_a_trip_through_javascript() -> None:
 
 def test_a_sidecar_gives_back_its_record(tmp_path: Any) -> None:
     record = make_record()
-    path = write_sidecar(tmp_path, record, notes={"embedded": False})
-    assert read_sidecar(path) == record
+    write_sidecar(tmp_path, record, notes={"embedded": False})
+    assert read_sidecar(tmp_path / "run.json") == record
     assert [item.name for item in tmp_path.iterdir()] == ["run.json"]
 
 

@@ -66,7 +66,8 @@ def notebook_of(path: Path, *runs: Run) -> Path:
 def forge(run: Run, folder: Path, **changes: Any) -> Path:
     """A sidecar from elsewhere: a whole, sealed record that says something else."""
     folder.mkdir(exist_ok=True)
-    return write_sidecar(folder, add_hash({**(run.record or {}), **changes}))
+    write_sidecar(folder, add_hash({**(run.record or {}), **changes}))
+    return folder / "run.json"
 
 
 @pytest.fixture

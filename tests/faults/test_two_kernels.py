@@ -266,7 +266,7 @@ def open_at(path: str, moment: float, told: Any) -> None:
 
 
 def test_kernels_that_start_at_the_same_moment_make_one_ledger(context: Any, tmp_path: Path) -> None:
-    for attempt in range(5):
+    for attempt in range(3):
         path, moment = str(tmp_path / f"{attempt}.sqlite3"), time.time() + 0.3
         pipes = [context.Pipe(duplex=False) for _ in range(4)]
         processes = [context.Process(target=open_at, args=(path, moment, there)) for _, there in pipes]

@@ -30,7 +30,7 @@ def five_seconds() -> object:
 
 @pytest.mark.parametrize("unit", ["a.a.a.", "a://b:", "://", "/home/", "C:\\", "tasktoken", "a@", "x-api-key="])
 def test_the_secret_scan_takes_time_in_proportion_to_the_text(unit: str) -> None:
-    scan_text(unit * (600_000 // len(unit)))
+    scan_text(unit * (200_000 // len(unit)))
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_without_a_socket_one_request_serves_twenty_runs_or_more(
     service = start_sandbox("--engine", "instant", "--balance", "1000", "--faults", "socket:refuse")
     point_at(service)
     manager = make_manager(settings=replace(QUICK, poll_s=(0.3,), catch_up_s=0.3))
-    runs = [submit(manager, f"[hold] {number}") for number in range(40)]
+    runs = [submit(manager, f"[hold] {number}") for number in range(24)]
     until(lambda: all(run.task_id is not None and run.snapshot.stage.rank > 1 for run in runs))
     before = service.audit()["requests"]["Task/List"]
     taken, spent = manager._io.run(counts())  # on their own thread: nothing comes between the two
@@ -132,8 +132,8 @@ def test_a_run_in_flight_is_two_tasks_and_a_socket_that_sends_at_once(
     with count_bytes() as wires:
         submit(manager, "first").wait(60)
         start = sum(wire.sent + wire.received for wire in wires.values())
-        runs = [submit(manager, f"[queue] [hold] {number}") for number in range(40)]
-        until(lambda: len(opened) == 41)
+        runs = [submit(manager, f"[queue] [hold] {number}") for number in range(20)]
+        until(lambda: len(opened) == 21)
         for run in runs:  # each is listened to before it starts: nobody asks for what was missed
             service.release(run.task_id)
         until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs))
@@ -143,12 +143,12 @@ def test_a_run_in_flight_is_two_tasks_and_a_socket_that_sends_at_once(
         for run in runs:
             run.wait(60)
         grown = sum(wire.sent + wire.received for wire in wires.values()) - start
-    assert tasks.pop("wiro-run") == 40
-    assert tasks.pop("wiro-events") == 40
+    assert tasks.pop("wiro-run") == 20
+    assert tasks.pop("wiro-events") == 20
     # The library keeps a task and a timer for the pings of each socket.
-    assert tasks.pop("timers") <= 40 + 10
-    assert sum(tasks.values()) <= 40 + 8, tasks
-    assert grown / 40 <= 20_000, "bytes a run on the wire, its small clip included"
+    assert tasks.pop("timers") <= 20 + 10
+    assert sum(tasks.values()) <= 20 + 8, tasks
+    assert grown / 20 <= 20_000, "bytes a run on the wire, its small clip included"
 
 
 def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
@@ -178,7 +178,7 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
 
     monkeypatch.setattr(Finisher, "_with_outputs", answer)
     monkeypatch.setattr(Finisher, "_download", hold)
-    runs = {run.id: run for run in (submit(manager, f"[hold] {number}") for number in range(40))}
+    runs = {run.id: run for run in (submit(manager, f"[hold] {number}") for number in range(24))}
     until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs.values()))
     for run in runs.values():
         service.release(run.task_id)
@@ -187,7 +187,7 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
     manager._io.call_soon(may_end.set)
     for run in runs.values():
         run.wait(60)
-    assert len(begun) == 40
+    assert len(begun) == 24
     assert most == 16
 
 
@@ -213,9 +213,9 @@ def test_a_run_takes_four_steps_in_the_ledger_and_asks_it_nothing(
     assert asked == ["insert_plans", "mark_submitting", "mark_submitted", "finish"]
 
 
-def test_forty_runs_need_no_more_threads_than_one(manager: Manager) -> None:
+def test_twenty_runs_need_no_more_threads_than_one(manager: Manager) -> None:
     before = set(threading.enumerate())
-    runs = [submit(manager, str(number)) for number in range(40)]
+    runs = [submit(manager, str(number)) for number in range(20)]
     for run in runs:
         run.wait(60)
     started = {thread.name.rstrip("0123456789") for thread in set(threading.enumerate()) - before}

@@ -1,7 +1,6 @@
 """A real Jupyter server and a real Chromium, one each for the session.
 
 `open_notebook` writes a notebook from source cells, opens it in JupyterLab or Notebook 7, and runs it.
-Screenshots go to `test-artifacts/`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from tests.conftest import SandboxProcess
 from .static_page import StaticPage, StaticPages
 
 INSTALL_HINT = "Chromium is missing: python -m playwright install chromium"
-ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 START_DEADLINE_S = 120
 READY_MS = 120_000
 REOPEN_MS = 20_000
@@ -143,12 +141,19 @@ class NotebookPage:
             source,
         )
 
-    def shot(self, name: str, selector: str = ".jp-Notebook") -> Path:
-        """Takes a picture of a part of the page."""
-        ARTIFACTS.mkdir(exist_ok=True)
-        target = ARTIFACTS / f"{name}.png"
-        self.page.locator(selector).locator("visible=true").first.screenshot(path=str(target))
-        return target
+    def reopen(self) -> None:
+        """Closes the notebook and opens it again in the same JupyterLab; its kernel goes on."""
+        path = self.page.evaluate(
+            """() => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                const {path} = panel.context;
+                panel.dispose();
+                return path;
+            }"""
+        )
+        self.page.evaluate(OPEN_IN_LAB, path)
+        self.page.wait_for_function(IS_OPEN, arg=path, timeout=READY_MS)
+        self.wait_for_kernel()
 
     def saved(self) -> dict[str, Any]:
         """Saves the notebook and returns the file's content.
@@ -173,7 +178,7 @@ def jupyter_server(
 ) -> Iterator[Server]:
     base = tmp_path_factory.mktemp("jupyter")
     start_shared_sandbox("--speed", "20", "--balance", "1000", data=base / "wiro" / "sandbox")
-    with run_server(base) as server:
+    with run_server(base, "--ServerApp.base_url=/user/maja/") as server:
         yield server
 
 

@@ -48,7 +48,6 @@ def test_a_film_is_played_shot_by_shot_and_a_changed_shot_is_run(open_notebook: 
     page.get_by_role("button", name="calm: Done").click()
     page.wait_for_function("window.places.some(([seconds, shot]) => seconds >= 2 && shot.startsWith('calm'))")
     page.evaluate("document.querySelector('.wiro-film-v').pause()")
-    notebook.shot("film-light", ".wiro-film")
 
     page.get_by_role("button", name="Edit this shot").click()
     prompt = page.get_by_label("Prompt")
@@ -56,8 +55,6 @@ def test_a_film_is_played_shot_by_shot_and_a_changed_shot_is_run(open_notebook: 
     prompt.fill("the sun comes out")
     page.get_by_role("button", name="Show price").click()
     expect(page.locator(".wiro-film-edit")).to_contain_text("Would send 1 run, free, sandbox")
-    notebook.use_theme("JupyterLab Dark")
-    notebook.shot("film-dark", ".wiro-film")
     before = json.loads(notebook.answer("len(film.runs)"))
     assert before == 3
     page.get_by_role("button", name="Run changed shots").click()

@@ -49,7 +49,7 @@ def field(notebook: NotebookPage, name: str) -> Any:
     return notebook.page.locator(f'.wiro-form [data-name="{name}"]')
 
 
-def test_fields_follow_the_kernel_and_survive_a_reload(open_notebook: OpenNotebook) -> None:
+def test_fields_follow_the_kernel_and_survive_that_the_page_is_closed(open_notebook: OpenNotebook) -> None:
     cell = (
         WAN
         + """
@@ -87,12 +87,9 @@ form
     assert cells == 1, "a key on a button of the form is no command to the notebook"
     page.keyboard.press("Escape")
     page.wait_for_function("() => document.activeElement.classList.contains('jp-Cell')")
-    for theme in ("Dark", "Light"):
-        notebook.use_theme(f"JupyterLab {theme}")
-        notebook.shot(f"form-{theme.lower()}", ".wiro-form")
 
     notebook.saved()
-    page.reload()
+    notebook.reopen()
     expect(field(notebook, "steps").locator("input")).to_have_value("31")
     page.get_by_role("button", name="Reset", exact=True).click()
     notebook.wait_for_answer("str(form['steps'].value)", "'25'")  # the linked slider makes it a number

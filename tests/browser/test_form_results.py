@@ -1,4 +1,4 @@
-"""The runs of a form are in the saved cell, also when the page was loaded again in between."""
+"""The runs of a form are in the saved cell, also when the notebook was closed and opened in between."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def form_output(saved: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_runs_after_a_reload_reach_the_saved_cell(open_notebook: OpenNotebook) -> None:
+def test_runs_after_the_notebook_was_opened_again_reach_the_saved_cell(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook(["%load_ext wiro_nb", FORM])
     page = notebook.page
     page.wait_for_selector(".wiro-form", timeout=RUN_DONE_MS)
@@ -62,8 +62,7 @@ def test_runs_after_a_reload_reach_the_saved_cell(open_notebook: OpenNotebook) -
 
     for count in (1, 2):
         if count == 2:
-            page.reload()
-            notebook.wait_for_kernel()
+            notebook.reopen()
             page.wait_for_selector(".wiro-form", timeout=RUN_DONE_MS)
         run_once(notebook, count)
         wait_for_results(notebook, count)
@@ -74,8 +73,7 @@ def test_runs_after_a_reload_reach_the_saved_cell(open_notebook: OpenNotebook) -
         assert check_record(record) == output["metadata"]["wiro"]
 
     # A page that shows everything already is not changed by opening it.
-    page.reload()
-    notebook.wait_for_kernel()
+    notebook.reopen()
     page.wait_for_selector(".wiro-form", timeout=RUN_DONE_MS)
     page.wait_for_selector(".wiro-run[data-kind=done]")
     assert page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.dirty") is False

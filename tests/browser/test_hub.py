@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,13 @@ import pytest
 
 from wiro_nb.provenance.record import check_record
 
-from .conftest import NotebookPage, OpenNotebook, Server, expect, run_server
+from .conftest import NotebookPage, OpenNotebook, Server, expect
 
 pytestmark = pytest.mark.browser
 
 CELLS = ["%load_ext wiro_nb", "%wiro form wiro/animate-diff steps=8 seed=7"]
 VIDEO = ".jp-OutputArea video"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-@pytest.fixture(scope="module")
-def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_server(tmp_path_factory.mktemp("hub"), "--ServerApp.base_url=/user/maja/") as server:
-        assert server.url.endswith("/user/maja/")
-        yield server
 
 
 def play(notebook: NotebookPage) -> float:
@@ -68,6 +60,7 @@ def outputs_with_record(saved: dict[str, Any]) -> list[dict[str, Any]]:
 def test_from_form_to_a_clip_that_outlives_the_kernel_in_notebook_7_below_a_path(
     open_notebook: OpenNotebook, jupyter_server: Server
 ) -> None:
+    assert jupyter_server.url.endswith("/user/maja/")
     folder = jupyter_server.root / "my films"
     folder.mkdir(parents=True)
     cells = [nbformat.v4.new_code_cell(text) for text in CELLS]
@@ -85,7 +78,6 @@ def test_from_form_to_a_clip_that_outlives_the_kernel_in_notebook_7_below_a_path
     assert len(page.evaluate("() => [...window.seen]")) >= 3
     assert play(notebook) > 0.3
     assert page.evaluate("() => window.playing.src").startswith(f"{jupyter_server.url}files/")
-    notebook.shot("story-done")
 
     notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "1")
     notebook.wait_for_runs("succeeded")
@@ -98,19 +90,16 @@ def test_from_form_to_a_clip_that_outlives_the_kernel_in_notebook_7_below_a_path
     assert WIDGET_VIEW not in output["data"]
     assert (notebook.path.parent / record["outputs"][0]["path"]).is_file()
 
-    # Somebody else opens a copy: not trusted, no kernel needed for the clip to play.
+    # Somebody else opens a copy in JupyterLab: not trusted, no kernel needed for the clip to play.
     copy = notebook.path.with_name(f"copy-of-{notebook.path.name}")
     content = json.loads(notebook.path.read_text("utf-8"))
     content["metadata"].pop("signature", None)
     content["cells"][0]["source"] = "# opened by somebody else"
     copy.write_text(json.dumps(content), "utf-8")
-    again = open_notebook(Path(copy), app="notebook", run=False)
+    again = open_notebook(Path(copy), run=False)
     again.page.locator(VIDEO).first.wait_for()
     trusted = again.page.evaluate(
         "() => [...window.jupyterapp.shell.currentWidget.content.model.cells].every((cell) => cell.trusted)"
     )
     assert not trusted
     assert play(again) > 0.3
-    again.use_theme("JupyterLab Dark")
-    again.shot("story-untrusted-dark")
-    again.use_theme("JupyterLab Light")

@@ -75,4 +75,3 @@ def test_form_card_and_browser_say_that_the_kernel_is_gone(open_notebook: OpenNo
     model.click(force=True)
     announcement = page.locator(".wiro-browser .wiro-announcement")
     assert announcement.inner_text() == "The kernel is gone. Run this cell again to choose a model."
-    notebook.shot("kernel-gone")

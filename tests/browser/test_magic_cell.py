@@ -15,8 +15,12 @@ CELL = f"%%wiro {MODEL} numFrames=5 steps=4 seed=7 --as clip\n"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def test_the_file_has_result_and_record_and_a_list_follows_and_opens_the_run(open_notebook: OpenNotebook) -> None:
-    cells = ["%load_ext wiro_nb", "%wiro", CELL + "costs $5 and $6", "%wiro runs", "%wiro nothing"]
+def test_the_file_has_result_and_record_a_list_opens_the_run_and_the_card_makes_it_again(
+    open_notebook: OpenNotebook,
+) -> None:
+    # The run ends while the next cell keeps the kernel busy: what a page says is read only after that.
+    cell = CELL + "costs $5 and $6"
+    cells = ["%load_ext wiro_nb", "%wiro", cell, "_ = clip.wait()", "%wiro runs", "%wiro nothing"]
     notebook = open_notebook(cells)
     page = notebook.page
     # From here on nothing is drawn anew.
@@ -27,7 +31,6 @@ def test_the_file_has_result_and_record_and_a_list_follows_and_opens_the_run(ope
     # The clip plays from beside the notebook.
     video.evaluate("(video) => { video.preload = 'auto'; video.load(); }")
     page.wait_for_function("() => document.querySelector('.jp-OutputArea video').readyState >= 1")
-    notebook.shot("magic")
     rows = page.locator(".wiro-list-row")
     expect(rows).to_have_count(2)
     for row in rows.all():
@@ -37,7 +40,6 @@ def test_the_file_has_result_and_record_and_a_list_follows_and_opens_the_run(ope
     opened = page.locator(".wiro-attached .wiro-run")
     opened.locator("video").wait_for()
     expect(opened).to_be_in_viewport()
-    notebook.shot("runs")
     saved = notebook.saved()
     assert all(WIDGET_VIEW not in output.get("data", {}) for cell in saved["cells"] for output in cell["outputs"])
     (output,) = saved["cells"][2]["outputs"]
@@ -47,6 +49,22 @@ def test_the_file_has_result_and_record_and_a_list_follows_and_opens_the_run(ope
     html = "".join(output["data"]["text/html"])
     assert "<video" in html
     assert "Run again" not in html
+
+    card = page.locator(".jp-Cell").nth(2).locator(".wiro-run").first
+    card.get_by_role("button", name="Edit in form").click()
+    prompt = page.locator('.wiro-attached .wiro-form [data-name="prompt"] textarea')
+    expect(prompt).to_be_focused()
+    expect(prompt).to_have_value("costs $5 and $6")
+    card.get_by_role("button", name="Run again").click()
+    again = page.locator(".jp-Cell").nth(2).locator(".wiro-attached .wiro-run")
+    again.locator("video").wait_for()
+    expect(again).to_be_in_viewport()
+    notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "2")
+    notebook.wait_for_runs("succeeded", 2)
+    again.get_by_role("button", name="Compare").click()
+    page.locator(".wiro-attached .wiro-attached .wiro-compare").wait_for()
+    html = "".join(notebook.saved()["cells"][2]["outputs"][0]["data"]["text/html"])
+    assert html.count("<video") == 2, "the run made below the card is in the file too"
 
 
 def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook: OpenNotebook) -> None:
@@ -58,25 +76,3 @@ def test_a_page_opened_again_while_the_run_goes_on_gets_the_result(open_notebook
     notebook.page.get_by_text("Billed: nothing.").wait_for()
     notebook.wait_for_runs("cancelled")
     assert notebook.saved()["cells"][1]["outputs"][0]["metadata"]["wiro"]["status"] == "cancelled"
-
-
-def test_the_buttons_of_a_cell_run_again_edit_and_compare(open_notebook: OpenNotebook) -> None:
-    # The run ends while the next cell keeps the kernel busy: what a page says is read only after that.
-    notebook = open_notebook(["%load_ext wiro_nb", CELL + "a sea at dawn", "clip.wait()"])
-    page = notebook.page
-    card = page.locator(".wiro-run").first
-    card.get_by_role("button", name="Edit in form").click()
-    prompt = page.locator('.wiro-attached .wiro-form [data-name="prompt"] textarea')
-    expect(prompt).to_be_focused()
-    expect(prompt).to_have_value("a sea at dawn")
-    card.get_by_role("button", name="Run again").click()
-    again = page.locator(".wiro-attached .wiro-run")
-    again.locator("video").wait_for()
-    expect(again).to_be_in_viewport()
-    notebook.wait_for_answer("len(__import__('wiro_nb').runs())", "2")
-    notebook.wait_for_runs("succeeded", 2)
-    again.get_by_role("button", name="Compare").click()
-    page.locator(".wiro-attached .wiro-attached .wiro-compare").wait_for()
-    notebook.shot("cell-card")
-    html = "".join(notebook.saved()["cells"][1]["outputs"][0]["data"]["text/html"])
-    assert html.count("<video") == 2, "the run made below the card is in the file too"

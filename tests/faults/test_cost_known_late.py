@@ -14,8 +14,8 @@ import pytest
 
 from tests.manager_tools import QUICK, submit, wait_for, wait_for_stage
 from wiro_nb.config import ledger_path
+from wiro_nb.formatting import COST_OPEN, describe_cost
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.presentation.formatting import COST_OPEN, describe_cost
 from wiro_nb.presentation.run_list import format_run_cost
 from wiro_nb.provenance.record import SIDECAR_NAME, read_sidecar
 from wiro_nb.session.manager import Manager

@@ -29,6 +29,7 @@ LAYERS = (
     {"api", "local_models"},
     {"provenance"},
     {"ledger"},
+    {"formatting"},
     {"services"},
     {"execution"},
     {"session"},

@@ -29,11 +29,11 @@ from wiro_nb.cli.output import (
 from wiro_nb.cli.runs import read_values
 from wiro_nb.errors import ConfirmationNeeded, ConnectFailed, InputError, UnknownModel, UnreadableSchema
 from wiro_nb.files import is_there
+from wiro_nb.formatting import format_size, format_time_left
 from wiro_nb.local_models import catalog, weights
 from wiro_nb.local_models.catalog import LocalModel, Repository
 from wiro_nb.local_models.doctor import check_machine, check_models, probe_machine
 from wiro_nb.local_models.weights import Download, locate, missing
-from wiro_nb.presentation.formatting import format_size, format_time_left
 from wiro_nb.presentation.models import ModelInfo, listed_models, models_output
 from wiro_nb.redaction import SecretText, register_secret
 from wiro_nb.schema import ModelSchema, find_bundled, near_models, read_detail, read_page

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb import errors
+from wiro_nb.formatting import format_bar
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.command_table import SHELL_COMMANDS
-from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.presentation.output import Displayable, text_table
 from wiro_nb.terminal import StatusLine, escape_controls, wrap_terminal
 

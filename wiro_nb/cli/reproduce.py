@@ -24,7 +24,8 @@ from wiro_nb.execution.requests import Origin
 from wiro_nb.films import Film
 from wiro_nb.films.film_file import FilmTarget, find_parts, join_parts
 from wiro_nb.films.plan import plan_rebuild
-from wiro_nb.presentation.models import describe_request, format_estimate, preview_rerun
+from wiro_nb.formatting import format_estimate
+from wiro_nb.presentation.models import describe_request, preview_rerun
 from wiro_nb.presentation.reproduction import Verified, comparison_output
 from wiro_nb.provenance.export import CrateRun, export_crate, write_csv
 from wiro_nb.reproduce import find_input, find_sources, find_to_rerun

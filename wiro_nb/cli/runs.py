@@ -23,9 +23,9 @@ from wiro_nb.cli.output import (
 )
 from wiro_nb.errors import BadRecord, InputError, InvalidParameter, UnknownRun
 from wiro_nb.execution.requests import Origin
+from wiro_nb.formatting import format_estimate, read_usd
 from wiro_nb.ledger.state import RunState
-from wiro_nb.presentation.formatting import read_usd
-from wiro_nb.presentation.models import describe_request, format_estimate, preview_run
+from wiro_nb.presentation.models import describe_request, preview_run
 from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run import run_text
 from wiro_nb.presentation.run_list import describe_filters, runs_in_state, runs_output

@@ -9,10 +9,10 @@ from decimal import Decimal
 from wiro_nb.config import LOCAL, SANDBOX
 from wiro_nb.errors import ConfigError, InputError
 from wiro_nb.execution.run import Run
+from wiro_nb.formatting import format_count, format_size, read_usd
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.account import AccountStatus, Budget, Spent
-from wiro_nb.presentation.formatting import format_count, format_size, read_usd
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.redaction import SecretText, register_secret
 from wiro_nb.services.selection import ServiceChoice

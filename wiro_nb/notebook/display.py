@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from wiro_nb.errors import DownloadFailed
+from wiro_nb.formatting import format_bar
 from wiro_nb.notebook.session import current_context, current_shell, session
-from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.terminal import StatusLine
 

@@ -16,11 +16,11 @@ from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe,
 
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
+from wiro_nb.formatting import MAX_USD, format_count, parse_usd
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.magic.completion import match_wiro
 from wiro_nb.notebook.session import Preferences, current_context, session
 from wiro_nb.presentation.command_table import CELL, FILM
-from wiro_nb.presentation.formatting import MAX_USD, format_count, parse_usd
 
 _log = logging.getLogger(__name__)
 _MB = 1_000_000

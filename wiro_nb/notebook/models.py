@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
+from wiro_nb.formatting import format_estimate
 from wiro_nb.ledger.state import RunState
 from wiro_nb.notebook.bridge import FormResults
 from wiro_nb.notebook.display import publish, with_view_of
@@ -20,7 +21,6 @@ from wiro_nb.notebook.session import ExecutionContext, current_context, session
 from wiro_nb.presentation.models import (
     ModelInfo,
     estimate_default,
-    format_estimate,
     listed_models,
     models_output,
     task_categories,

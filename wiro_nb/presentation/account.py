@@ -9,8 +9,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from wiro_nb.config import LOCAL, SANDBOX
+from wiro_nb.formatting import DONE, format_budget, format_count, format_place, format_usd, tally
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import DONE, format_budget, format_count, format_place, format_usd, tally
 from wiro_nb.presentation.html import Child, h, line, table
 from wiro_nb.presentation.output import (
     Block,

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     SLOT,
     format_count,
     format_duration,
-    format_forecast,
-    format_usd,
+    format_estimate,
     shorten,
 )
+from wiro_nb.ledger.state import Snapshot
 from wiro_nb.presentation.html import WIDE, Child, Html, chips, code, command, details, h, line, muted, pre, table
 from wiro_nb.presentation.output import (
     Block,
@@ -65,17 +64,6 @@ def describe_request(prepared: Prepared) -> dict[str, Any]:
     ]
     fields = [{"field": name, "value": value} for name, value in body.fields]
     return {**request, "content_type": "multipart/form-data", "fields": fields, "files": files}
-
-
-def format_estimate(estimate: Estimate | None, free: str = "") -> str:
-    """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "price not listed", or what is free."""
-    if free:
-        return free
-    if estimate is None or not estimate.known:
-        return "price not listed"
-    if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
-        return f"{format_usd(estimate.low_usd)} to {format_usd(estimate.high_usd)}"
-    return format_forecast(estimate.low_usd)
 
 
 def explain_estimate(estimate: Estimate, free: str = "") -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wiro_nb.errors import UnknownRun, WiroError
+from wiro_nb.formatting import FAILED, Status
 from wiro_nb.ids import short_id
-from wiro_nb.presentation.formatting import FAILED, Status
 from wiro_nb.presentation.html import (
     CARD,
     PAGE,

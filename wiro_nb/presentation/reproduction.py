@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from wiro_nb.formatting import DONE, FAILED, LOST, format_count, shorten, status_of
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import DONE, FAILED, LOST, format_count, shorten, status_of
 from wiro_nb.presentation.html import Child, Html, code, details, h, join, line, muted, name_table, table
 from wiro_nb.presentation.output import NOTHING, Block, Displayable, Output, card, heading, paragraphs, status_dot
 from wiro_nb.provenance.made_by import made_by_facts, made_by_notes, made_by_summary

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from wiro_nb.ids import short_id
-from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     LOST,
     describe_cost,
     format_billed,
@@ -29,6 +27,8 @@ from wiro_nb.presentation.formatting import (
     shorten,
     status_of,
 )
+from wiro_nb.ids import short_id
+from wiro_nb.ledger.state import RunOutput, RunState, Snapshot
 from wiro_nb.presentation.html import (
     CARD,
     MUTED,

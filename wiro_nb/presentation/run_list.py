@@ -9,9 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import InputError
-from wiro_nb.json_values import as_decimal
-from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     COST_OPEN,
     STATE_FILTERS,
     format_count,
@@ -23,6 +21,8 @@ from wiro_nb.presentation.formatting import (
     shorten,
     status_of,
 )
+from wiro_nb.json_values import as_decimal
+from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
 from wiro_nb.presentation.models import value_label
 from wiro_nb.presentation.output import (

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from wiro_nb.api.pricing import Estimate, Pricing, estimate
 from wiro_nb.config import SWEEP_LIMIT_RUNS, SWEEP_LIMIT_USD
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
+from wiro_nb.formatting import format_count, format_duration, format_estimate
 from wiro_nb.io_thread import IoThread
 from wiro_nb.ledger.budget import format_rounded_up
 from wiro_nb.ledger.ledger import Ledger
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _ASK_TIMEOUT_S = 45.0
-_LEAST_USD = Decimal("0.0005")
-"""Less than this rounds to nothing."""
 
 
 class Prices:
@@ -204,7 +203,7 @@ def require_confirmation(
         return
     most, reason = cost.most_usd, ""
     if count > limits.runs:
-        reason = f"more than {limits.runs} run{'' if limits.runs == 1 else 's'}"
+        reason = f"more than {format_count(limits.runs, 'run')}"
     elif count and not is_free and (most is None or most > limits.usd):
         reason = "their price is unknown" if most is None else f"more than ${limits.usd}"
     if reason:
@@ -252,34 +251,17 @@ def confirm_total(manager: Manager, requests: Sequence[Prepared], limits: Limits
 
 def describe_total(count: int, cost: Estimate, free: str, *, with_time: bool = True) -> str:
     """Returns number, price (or a free service's label) and time: "6 runs, about $0.24, about 1:30 of work"."""
-    parts = [f"{count:,} run" if count == 1 else f"{count:,} runs"]
+    parts = [format_count(count, "run")]
     if count:
         parts.append(format_total(cost, free))
         if with_time and cost.seconds is not None and cost.seconds >= 0.5:
-            parts.append(f"about {_clock(cost.seconds)} of work")
+            parts.append(f"about {format_duration(cost.seconds)} of work")
     return ", ".join(parts)
 
 
 def format_total(cost: Estimate, free: str) -> str:
     """Returns the price of all runs together as text; `free` is the label of a free service, else ""."""
-    if not cost.known:
-        price = "price unknown"
-    elif cost.high_usd is not None and cost.high_usd != cost.low_usd:
-        price = f"{_usd(cost.low_usd)} to {_usd(cost.high_usd)}"
-    else:
-        price = ("" if 0 < cost.low_usd < _LEAST_USD else "about ") + _usd(cost.low_usd)
+    price = format_estimate(cost)
     if free and not cost.high_usd:
         return free
     return f"{free} (simulated price: {price})" if free else price
-
-
-def _usd(amount: Decimal) -> str:
-    if 0 < amount < _LEAST_USD:
-        return "under $0.001"
-    return f"${amount:,.3f}" if amount < Decimal("0.1") else f"${amount:,.2f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wiro_nb.display_registry import present
 from wiro_nb.errors import MissingExtra, RunCancelled, RunFailed, TimedOut, UnknownRun
 from wiro_nb.execution.run import Run
+from wiro_nb.formatting import tally
 from wiro_nb.ledger.state import RunState, Stage
 from wiro_nb.sweeps.plan import SweepPlan
 
@@ -250,12 +251,7 @@ class Sweep:
 
     def tally(self) -> str:
         """Returns "4 done, 1 failed, 1 generating"."""
-        names = {RunState.SUCCEEDED: "done", RunState.FAILED: "failed", RunState.CANCELLED: "cancelled"}
-        counts: dict[str, int] = {}
-        for run in sorted(self.runs, key=lambda run: -run.snapshot.stage.rank):
-            word = names.get(run.state) or (str(run.state) if run.state is RunState.UNCERTAIN else run.status)
-            counts[word] = counts.get(word, 0) + 1
-        return ", ".join(f"{number} {word}" for word, number in counts.items())
+        return tally(run.snapshot for run in sorted(self.runs, key=lambda run: -run.snapshot.stage.rank))
 
     def _ipython_display_(self) -> None:
         present("sweep", self, is_value=True)

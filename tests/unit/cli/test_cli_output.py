@@ -17,8 +17,8 @@ from tests.snapshots import make_snapshot
 from wiro_nb import errors
 from wiro_nb.cli import main
 from wiro_nb.cli.output import ProgressLine, as_shell, error_code, exit_code
+from wiro_nb.formatting import format_bar
 from wiro_nb.ledger.state import RunState, Stage
-from wiro_nb.presentation.formatting import format_bar
 from wiro_nb.terminal import fit_terminal, wrap_terminal
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

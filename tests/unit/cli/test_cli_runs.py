@@ -10,7 +10,7 @@ import pytest
 from tests.manager_tools import WAN
 from tests.unit.cli.commands import Command
 from wiro_nb.cli import build_parser
-from wiro_nb.presentation.formatting import STATE_FILTERS
+from wiro_nb.formatting import STATE_FILTERS
 
 
 def test_a_missing_prompt_is_told_for_the_shell(command: Command) -> None:

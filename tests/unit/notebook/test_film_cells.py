@@ -13,12 +13,12 @@ from PIL import Image
 
 from wiro_nb.films.extend import read_shots
 from wiro_nb.films.film_file import FilmTarget
+from wiro_nb.formatting import DONE
 from wiro_nb.ledger.state import RunOutput
 from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb
 from wiro_nb.notebook.film.view import film_text
 from wiro_nb.notebook.magic.cells import split_shots
 from wiro_nb.notebook.magic.handlers import read_shot
-from wiro_nb.presentation.formatting import DONE
 
 BODY = """
 --- opening seed=7

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERATING, POSTER, UNCERTAIN, at
 from wiro_nb.api.pricing import Estimate
 from wiro_nb.errors import InvalidParameter, MissingCredentials, UnknownModel, UnknownRun
+from wiro_nb.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.handlers import help_output
 from wiro_nb.presentation import html
 from wiro_nb.presentation.account import AccountStatus
 from wiro_nb.presentation.command_table import CELL, COMMANDS
-from wiro_nb.presentation.formatting import format_budget, format_duration, format_size, format_usd
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
 from wiro_nb.presentation.output import error_output

@@ -10,8 +10,8 @@ import pytest
 from tests.manager_tools import WAN, find_made, submit
 from wiro_nb.config import Settings
 from wiro_nb.errors import ConfigError, NotAccessible
+from wiro_nb.formatting import describe_cost
 from wiro_nb.ledger.state import RunState
-from wiro_nb.presentation.formatting import describe_cost
 from wiro_nb.presentation.run import run_text
 from wiro_nb.services import LOCAL_ARGUMENTS
 

@@ -11,22 +11,22 @@ from typing import Any
 
 from wiro_nb.films.film_file import JoinedFilm
 from wiro_nb.films.plan import FilmPlan
-from wiro_nb.ledger.state import RunOutput
-from wiro_nb.media.decode import make_poster
-from wiro_nb.notebook import display
-from wiro_nb.notebook.run.display import make_thumb
-from wiro_nb.notebook.session import current_context, session
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     DONE,
     SLOT,
     Status,
     format_count,
     format_duration,
+    format_estimate,
     format_size,
     shorten,
 )
+from wiro_nb.ledger.state import RunOutput
+from wiro_nb.media.decode import make_poster
+from wiro_nb.notebook import display
+from wiro_nb.notebook.run.display import make_thumb
+from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.html import MUTED, Child, Html, file_link, h, join, line, muted, table, url
-from wiro_nb.presentation.models import format_estimate
 from wiro_nb.presentation.output import Block, Displayable, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import jpeg_uri, media, poster_base64
 from wiro_nb.session.prices import describe_plan

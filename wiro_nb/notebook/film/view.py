@@ -10,13 +10,7 @@ from wiro_nb.errors import WiroError
 from wiro_nb.films import Film
 from wiro_nb.films.extend import Shot, with_changes
 from wiro_nb.films.plan import plan_film
-from wiro_nb.notebook.bridge import bridge
-from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb, read_film_poster
-from wiro_nb.notebook.live import LiveView, presenter
-from wiro_nb.notebook.magic.cells import quote_name, quote_word
-from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
-from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     DONE,
     FAILED,
     RUNNING,
@@ -27,6 +21,12 @@ from wiro_nb.presentation.formatting import (
     format_usd,
     status_of,
 )
+from wiro_nb.notebook.bridge import bridge
+from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb, read_film_poster
+from wiro_nb.notebook.live import LiveView, presenter
+from wiro_nb.notebook.magic.cells import quote_name, quote_word
+from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
+from wiro_nb.notebook.session import session
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.session.prices import describe_plan

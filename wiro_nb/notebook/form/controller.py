@@ -10,6 +10,7 @@ from wiro_nb.config import SANDBOX
 from wiro_nb.errors import BadRecord, BudgetExceeded, WiroError
 from wiro_nb.execution.requests import resolve_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.formatting import format_budget, format_estimate, format_usd, shorten
 from wiro_nb.notebook.bridge import FormResults, bridge
 from wiro_nb.notebook.display import show_messages
 from wiro_nb.notebook.form.fields import RunSources, given_values
@@ -18,8 +19,6 @@ from wiro_nb.notebook.live import open_views
 from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
-from wiro_nb.presentation.formatting import format_budget, format_usd, shorten
-from wiro_nb.presentation.models import format_estimate
 from wiro_nb.provenance.made_by import match_inputs
 from wiro_nb.reproduce import Source, find_source, record_of
 from wiro_nb.reproduce.replay import plan_source

@@ -13,13 +13,13 @@ import ipywidgets
 from wiro_nb.errors import WiroError
 from wiro_nb.execution.requests import read_run_text, resolve_inputs
 from wiro_nb.execution.run import Run
+from wiro_nb.formatting import format_when
 from wiro_nb.ledger.state import RunState
 from wiro_nb.media.decode import make_poster
 from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
 from wiro_nb.notebook.run.display import read_poster
 from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.notebook.widgets.fields import ChoicesField, Field, FileField, FlagField, PairsField, SeedField
-from wiro_nb.presentation.formatting import format_when
 from wiro_nb.presentation.models import task_categories
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.schema.coerce import Problem

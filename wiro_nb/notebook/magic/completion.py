@@ -14,6 +14,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.error import UsageError
 
 from wiro_nb.files import complete_path
+from wiro_nb.formatting import shorten
 from wiro_nb.notebook.magic.cells import (
     LIST_FLAGS,
     SEPARATOR,
@@ -25,7 +26,6 @@ from wiro_nb.notebook.magic.cells import (
 )
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, SHOT, Command, find_command
-from wiro_nb.presentation.formatting import shorten
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)

@@ -12,6 +12,7 @@ from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.films.plan import FilmPlan
+from wiro_nb.formatting import read_usd
 from wiro_nb.notebook import account, reproduce
 from wiro_nb.notebook.display import publish, show_and_wait
 from wiro_nb.notebook.film import actions as film
@@ -36,7 +37,6 @@ from wiro_nb.notebook.session import current_context, current_shell, find_run, s
 from wiro_nb.notebook.sweep.rendering import preview_sweep
 from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
-from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
 from wiro_nb.presentation.output import Block, Output, compose, error_output, message

@@ -11,6 +11,7 @@ from typing import Any
 from wiro_nb.errors import TimedOut, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import plan_extension
+from wiro_nb.formatting import format_count, status_of
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import find_unsaved, finish, wait_for
 from wiro_nb.notebook.run.display import is_gone
@@ -25,7 +26,6 @@ from wiro_nb.notebook.run.submit import (
 )
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import current_context, find_run, session
-from wiro_nb.presentation.formatting import format_count, status_of
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run_list import (

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from wiro_nb.errors import WiroError
 from wiro_nb.execution.run import Run
+from wiro_nb.formatting import format_forecast
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.notebook.live import throttle
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.formatting import format_forecast
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE
 

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.execution.run import Run
+from wiro_nb.formatting import format_count, format_duration, status_of
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
@@ -14,7 +15,6 @@ from wiro_nb.notebook.live import LiveView, throttle
 from wiro_nb.notebook.run.display import is_gone, is_settled, make_thumb, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
-from wiro_nb.presentation.formatting import format_count, format_duration, status_of
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import FILE_GONE, RunList, format_run_cost, format_run_time, key_settings

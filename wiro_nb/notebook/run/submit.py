@@ -11,10 +11,10 @@ from typing import Any
 from wiro_nb.errors import InputError
 from wiro_nb.execution.requests import Origin, read_run_text
 from wiro_nb.execution.run import FRAME_INDEX, FRAME_OF, Run
+from wiro_nb.formatting import read_usd
 from wiro_nb.ledger.state import RunOutput, RunState
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.session import ExecutionContext, injected_parameters, session
-from wiro_nb.presentation.formatting import read_usd
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.submission import Batch

@@ -11,9 +11,7 @@ from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
-from wiro_nb.ledger.state import Snapshot, Stage
-from wiro_nb.notebook.run.display import clip_data, is_gone, main_output, make_thumb, read_poster, rebase_outputs
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     DONE,
     FAILED,
     RUNNING,
@@ -30,6 +28,8 @@ from wiro_nb.presentation.formatting import (
     status_of,
     tally,
 )
+from wiro_nb.ledger.state import Snapshot, Stage
+from wiro_nb.notebook.run.display import clip_data, is_gone, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.presentation.html import MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import NOTHING, Block, Output, card, heading, paragraphs, status_dot

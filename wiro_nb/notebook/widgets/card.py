@@ -9,9 +9,7 @@ from typing import Any
 
 import traitlets
 
-from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
-from wiro_nb.notebook.widgets import OutputWidget
-from wiro_nb.presentation.formatting import (
+from wiro_nb.formatting import (
     describe_cost,
     format_billed,
     format_place,
@@ -19,6 +17,8 @@ from wiro_nb.presentation.formatting import (
     raw_text,
     status_of,
 )
+from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
+from wiro_nb.notebook.widgets import OutputWidget
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.provenance.made_by import made_by_notes, made_by_summary
 

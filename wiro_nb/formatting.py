@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, TextIO
 
+from wiro_nb.api.pricing import Estimate
 from wiro_nb.config import FREE_SERVICES, LOCAL, SANDBOX
 from wiro_nb.errors import InputError
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
@@ -150,6 +151,17 @@ def format_forecast(amount_usd: Decimal) -> str:
     return text if text.startswith(("under", "$0")) and amount_usd < Decimal("0.001") else f"about {text}"
 
 
+def format_estimate(estimate: Estimate | None, free: str = "") -> str:
+    """Returns an estimate as text: "about $0.04", "$0.03 to $0.12", "price not listed", or what is free."""
+    if free:
+        return free
+    if estimate is None or not estimate.known:
+        return "price not listed"
+    if estimate.high_usd is not None and estimate.high_usd != estimate.low_usd:
+        return f"{format_usd(estimate.low_usd)} to {format_usd(estimate.high_usd)}"
+    return format_forecast(estimate.low_usd)
+
+
 def format_duration(seconds: float | None) -> str:
     """Returns "0:05" or "1:02:05" for a length of time in seconds; "" for None."""
     if seconds is None:
@@ -201,7 +213,7 @@ def format_when(moment: datetime) -> str:
 
 def format_count(number_of: int, noun: str) -> str:
     """Returns "1 run" or "2 runs"."""
-    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
+    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
 
 
 def shorten(text: str, longest: int) -> str:

@@ -32,11 +32,7 @@ def rewrite(text: str) -> str:
 def magic_table() -> str:
     """Returns the table of magic commands, and that of their options."""
     every = [CELL, FILM, *COMMANDS]
-    options = [
-        (f"{flag.name} {flag.value}".strip(), command.title, flag.help)
-        for command in every
-        for flag in command.flags
-    ]
+    options = [(flag.typed, command.title, flag.help) for command in every for flag in command.flags]
     commands = _table(("magic", "what it does"), [(_code(_call(item)), item.summary) for item in every])
     return f"{commands}\n\n{_options_table(options)}"
 

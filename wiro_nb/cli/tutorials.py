@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN, say
+from wiro_nb.config import ledger_path
 from wiro_nb.errors import ConfigError, MissingExtra
+from wiro_nb.ledger.ledger import Ledger
+from wiro_nb.ledger.state import Snapshot
+from wiro_nb.presentation.formatting import format_status
+from wiro_nb.provenance.find import records_in_notebook
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -99,24 +104,33 @@ def demo(arguments: argparse.Namespace) -> int:
     say("running the quickstart on the sandbox (a free local service; no account, no cost)")
     notebook, failure = execute_notebook(source, target)
     page = _write_html(notebook, target)
+    clips = list(_clips(notebook, folder))
+    blank = [clip.name for clip in clips if not clip.with_name(f"{clip.stem}.poster.jpg").is_file()]
     if failure:
         say(f"the quickstart failed: {failure}")
         say(f"what was done so far: {target}")
-        return EXIT_RUN
-    clips = list(_clips(notebook, folder))
-    if not clips:
+    elif not clips:
         say(f"the quickstart made no clip; see {target}")
-        return EXIT_RUN
-    if blank := [clip.name for clip in clips if not clip.with_name(f"{clip.stem}.poster.jpg").is_file()]:
+    elif blank:
         say(f"PyAV and Pillow made no poster of {', '.join(blank)}, so pages show no picture; see {target}")
         say('next: python -m pip install --upgrade "wiro_nb[lab]"')
+    if failure or not clips or blank:
         return EXIT_RUN
-    print(f"notebook  {target}")
-    print(f"html      {page}")
-    for clip in clips:
-        print(f"clip      {clip}")
+    for name, path in (("notebook", target), ("html", page), *(("clip", clip) for clip in clips)):
+        print(f"{name:8}  {path}")
     say("open it yourself: wiro-nb lab")
     return EXIT_DONE
+
+
+def _make_folder(asked: str | None) -> Path:
+    """Returns the folder asked for, or a new one, so that no earlier result is mistaken for this demo's."""
+    names = itertools.chain([DEMO_FOLDER], (f"{DEMO_FOLDER}-{number}" for number in itertools.count(2)))
+    folder = Path(asked or next(name for name in names if not Path(name).exists()))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR") from None
+    return folder
 
 
 def execute_notebook(source: Path, target: Path) -> tuple[NotebookNode, str]:
@@ -132,18 +146,12 @@ def execute_notebook(source: Path, target: Path) -> tuple[NotebookNode, str]:
     import nbformat
 
     notebook = nbformat.read(source, as_version=4)
-    environment = {
-        **os.environ,
-        "WIRO_SERVICE": "sandbox",
-        "WIRO_NOTEBOOK": str(target.resolve()),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    failure = asyncio.run(_execute(notebook, target.resolve(), environment))
+    failure = asyncio.run(_execute(notebook, target.resolve()))
     nbformat.write(notebook, target)
     return notebook, failure
 
 
-async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, str]) -> str:
+async def _execute(notebook: NotebookNode, target: Path) -> str:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -161,9 +169,10 @@ async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, 
         kernel_name="python3",
         extra_arguments=["--log-level=40"],
     )
+    own = {"WIRO_SERVICE": "sandbox", "WIRO_NOTEBOOK": str(target), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     watcher = asyncio.create_task(_show_progress(str(target)))
     try:
-        await client.async_execute(env=environment)
+        await client.async_execute(env={**os.environ, **own})
     except CellExecutionError as error:
         reason, _, _ = error.evalue.strip().partition("\n")
         return f"{error.ename}: {reason or 'no reason given'}"
@@ -178,22 +187,17 @@ async def _execute(notebook: NotebookNode, target: Path, environment: dict[str, 
 
 async def _show_progress(notebook: str) -> None:
     """Follows the notebook's runs in the ledger, which its kernel writes."""
-    from wiro_nb.config import ledger_path
-    from wiro_nb.ledger.ledger import Ledger
-
     shown = ""
     ledger: Ledger | None = None
     while True:
-        await asyncio.sleep(_POLL_S)
-        if ledger is None:
-            if not ledger_path().exists():
-                continue
+        if ledger is None and ledger_path().exists():
             ledger = Ledger(ledger_path())
-        for row in ledger.unfinished(notebook=notebook):
-            text = f"  {row.model}: {row.stage}" + (f" {row.percent:.0f}%" if row.percent is not None else "")
+        for row in ledger.unfinished(notebook=notebook) if ledger is not None else ():
+            text = f"  {row.model}: {format_status(Snapshot.of(row))}"
             if text != shown:
                 say(text)
                 shown = text
+        await asyncio.sleep(_POLL_S)
 
 
 def _write_html(notebook: NotebookNode, target: Path) -> Path:
@@ -207,22 +211,6 @@ def _write_html(notebook: NotebookNode, target: Path) -> Path:
 
 def _clips(notebook: NotebookNode, folder: Path) -> Iterator[Path]:
     """Yields the files that the notebook's records name, where they exist."""
-    from wiro_nb.provenance.find import records_in_notebook
-
     for found in records_in_notebook(json.loads(json.dumps(notebook))).values():
-        for output in found["outputs"]:
-            path = folder / output["path"] if output["path"] else None
-            if path and path.is_file():
-                yield path
-
-
-def _make_folder(asked: str | None) -> Path:
-    """Returns the folder asked for, or a new one, so that no earlier result is mistaken for this demo's."""
-    numbered = (Path(f"{DEMO_FOLDER}-{number}") for number in itertools.count(2))
-    unused = (path for path in itertools.chain([Path(DEMO_FOLDER)], numbered) if not path.exists())
-    folder = Path(asked) if asked else next(unused)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}", hint="wiro-nb demo --out DIR") from None
-    return folder
+        paths = (folder / output["path"] for output in found["outputs"] if output["path"])
+        yield from (path for path in paths if path.is_file())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +15,42 @@ STATUS = "status"
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A positional argument of a command.
+    """A positional argument of a command, or an option such as `--max-cost USD`.
 
     Attributes:
-        name: As shown in the usage line, upper case.
-        kind: What completion offers: "model", "run", "service", "command", "text", "usd", "task", "file".
+        name: As shown in the usage line: upper case, or with dashes.
         help: One line.
-        required: False for optional ones, which come last.
-        rest: True when the argument takes all remaining words as one text.
-        repeats: True when it takes all remaining words one by one; it is read like a repeated option.
-    """
-
-    name: str
-    kind: str
-    help: str
-    required: bool = True
-    rest: bool = False
-    repeats: bool = False
-
-    @property
-    def usage(self) -> str:
-        """The argument as shown in a usage line."""
-        more = " ..." if self.repeats else ""
-        return self.name + more if self.required else f"[{self.name}{more}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """An option such as `--max-cost USD`.
-
-    Attributes:
-        name: With its dashes.
-        help: One line.
-        value: Name of its value, upper case, or "" for a switch.
-        kind: What completion offers for the value, as in `Argument.kind`; "source" is a run or a file.
-        repeats: True when it may be given several times; its value is a list of values and keeps its quotes.
+        value: Name of an option's value, upper case, or "" for a switch.
+        kind: What completion offers: "model", "run", "source" (run or file), "command", "file"; else `choices`.
+        choices: Values that completion offers; others may be allowed too.
+        required: False for optional arguments, which come last.
+        repeats: True for an argument that takes all remaining words, and for an option that may be given several
+            times: its value is a list. An option's values keep their quotes.
     """
 
     name: str
     help: str
     value: str = ""
     kind: str = "text"
+    choices: tuple[str, ...] = ()
+    required: bool = True
     repeats: bool = False
 
     @property
     def key(self) -> str:
-        """The name a handler reads the option by: "max_cost" for `--max-cost`."""
+        """The name a handler reads an option by: "max_cost" for `--max-cost`."""
         return self.name.lstrip("-").replace("-", "_")
 
     @property
+    def typed(self) -> str:
+        """The name and, of an option, its value: "RUN", "--max-cost USD"."""
+        return f"{self.name} {self.value}".rstrip()
+
+    @property
     def usage(self) -> str:
-        """The option as shown in a usage line."""
-        more = " ..." if self.repeats else ""
-        return f"[{self.name} {self.value}{more}]" if self.value else f"[{self.name}]"
+        """The argument as shown in a usage line."""
+        shown = f"{self.typed} ..." if self.repeats else self.typed
+        return f"[{shown}]" if self.name.startswith("-") or not self.required else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +71,7 @@ class Command:
     name: str
     summary: str
     arguments: tuple[Argument, ...] = ()
-    flags: tuple[Flag, ...] = ()
+    flags: tuple[Argument, ...] = ()
     takes_values: bool = False
     takes_body: bool = False
     words: str = ""
@@ -103,14 +87,11 @@ class Command:
     @property
     def usage(self) -> str:
         """One usage line with every argument and option."""
-        parts = [self.title]
-        parts += [item.usage for item in self.arguments]
-        if self.takes_values:
-            parts.append("[name=value ...]")
-        parts += [flag.usage for flag in self.flags]
-        return " ".join(parts)
+        values = ["[name=value ...]"] if self.takes_values else []
+        items = (item.usage for item in self.arguments), values, (item.usage for item in self.flags)
+        return " ".join([self.title, *chain(*items)])
 
-    def flag(self, name: str) -> Flag | None:
+    def flag(self, name: str) -> Argument | None:
         """Returns the option of this name (with dashes), or None."""
         return next((flag for flag in self.flags if flag.name == name), None)
 
@@ -129,9 +110,8 @@ def _read_table(name: str) -> dict[str, Any]:
 def _read_commands(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Command]:
     found = {}
     for name, facts in table.items():
-        arguments = tuple(Argument(**item) for item in facts.get("arguments", ()))
-        flags = tuple(Flag(**item) for item in facts.get("flags", ()))
-        found[name] = Command(name, **{**facts, "arguments": arguments, "flags": flags})
+        lists = {key: tuple(Argument(**item) for item in facts.get(key, ())) for key in ("arguments", "flags")}
+        found[name] = Command(name, **{**facts, **lists})
     return found
 
 

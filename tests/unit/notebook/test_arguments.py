@@ -83,7 +83,7 @@ def test_a_name_given_twice_makes_a_list() -> None:
 
 
 def test_a_search_takes_all_remaining_words() -> None:
-    assert parse_line("models stormy sea size=big").arguments == {"QUERY": "stormy sea size=big"}
+    assert parse_line("models stormy sea size=big").listed("QUERY") == ["stormy", "sea", "size=big"]
 
 
 def test_an_argument_may_take_several_words() -> None:

@@ -25,19 +25,13 @@ from wiro_nb.notebook.magic.cells import (
     split_words,
 )
 from wiro_nb.notebook.session import session
-from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, SHOT, Command, find_command
+from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, MAGIC, SHOT, Argument, Command, find_command
 from wiro_nb.schema.types import ModelSchema, Parameter
 
 _LINE = re.compile(rf"^\s*(?:[A-Za-z_]\w*\s*=\s*)?%{MAGIC}(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<gap>\s+)(?P<rest>.*)\Z", re.DOTALL)
 _CELL_MODEL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<rest>[^\S\n][^\n]*|)$", re.MULTILINE)
 _LONGEST_PROMPT = 40
-_FLAG_CHOICES = {
-    "service": ("sandbox", "local", "cloud"),
-    "spent_by": ("model", "day", "notebook"),
-    "run_state": ("done", "failed", "cancelled", "running"),
-    "since": ("today", "yesterday", "7d"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +98,10 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
     if before in LIST_FLAGS and schema is not None:
         return _inputs(fragment, (item.id for item in schema.parameters))
     if (flag := command.flag(before)) is not None and flag.value:
-        return _of_kind(flag.kind, fragment)
-    given = _positional(command, earlier)
-    kinds = [argument.kind for argument in command.arguments]
-    if kinds and command.arguments[-1].repeats:
-        return _of_kind(kinds[-1], fragment)
-    if len(given) < len(kinds):
-        return _of_kind(kinds[len(given)], fragment)
+        return _values_of(flag, fragment)
+    position, arguments = len(_positional(command, earlier)), command.arguments
+    if arguments and (position < len(arguments) or arguments[-1].repeats):
+        return _values_of(arguments[min(position, len(arguments) - 1)], fragment)
     if schema is None or not command.takes_values:
         return None
     taken = {word.name for word in earlier}
@@ -138,24 +129,27 @@ def _model_in(command: Command, words: list[Word]) -> ModelSchema | None:
     return session.known_schema(given[0]) if given else None
 
 
-def _of_kind(kind: str, typed: str) -> Offer | None:
-    if kind == "model":
-        return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
-    if kind in ("run", "source"):
-        known = session.known_runs()
-        # JupyterLab wraps the description of a completion at spaces, over the rows below.
-        about = (" ".join(run.snapshot.prompt.split()) or run.model for run in known)
-        runs = {
-            run.short_id: shorten(text, _LONGEST_PROMPT).replace(" ", "\N{NO-BREAK SPACE}")
-            for run, text in zip(known, about, strict=True)
-        }
-        offer = _offer(typed, [*runs, *(_paths(typed) if kind == "source" else ())], "run")
-        return offer and replace(offer, about={text: runs.get(text, "file") for text in offer.texts})
-    if kind == "file":
+def _values_of(argument: Argument, typed: str) -> Offer | None:
+    """Offers values of an argument or option."""
+    if argument.kind == "model":
+        return _models(typed)
+    if argument.kind == "file":
         return _offer(typed, _paths(typed), "file")
-    if kind == "command":
+    if argument.kind == "command":
         return _offer(typed, (command.name for command in COMMANDS), "magic")
-    return _offer(typed, _FLAG_CHOICES.get(kind, ()), "keyword")
+    if argument.kind not in ("run", "source"):
+        return _offer(typed, argument.choices, "keyword")
+    runs = {}
+    for run in session.known_runs():
+        # JupyterLab wraps the description of a completion at spaces, over the rows below.
+        about = shorten(" ".join(run.snapshot.prompt.split()) or run.model, _LONGEST_PROMPT)
+        runs[run.short_id] = about.replace(" ", "\N{NO-BREAK SPACE}")
+    offer = _offer(typed, [*runs, *(_paths(typed) if argument.kind == "source" else ())], "run")
+    return offer and replace(offer, about={text: runs.get(text, "file") for text in offer.texts})
+
+
+def _models(typed: str) -> Offer | None:
+    return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
 
 
 def _choices(schema: ModelSchema | None, name: str, fragment: str) -> Offer | None:
@@ -228,7 +222,7 @@ def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -
         return _choices(schema, typed.name, fragment)
     taken = {word.name for word in words}
     settings = [item.id for item in schema.parameters if item.id not in taken] if schema else []
-    return _inputs(fragment, ("from", *settings)) or _of_kind("model", fragment)
+    return _inputs(fragment, ("from", *settings)) or _models(fragment)
 
 
 def _offer(typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False) -> Offer | None:

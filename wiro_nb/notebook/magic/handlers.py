@@ -317,7 +317,7 @@ def _help(parsed: Parsed) -> Any:
 
 HANDLERS: dict[str, Callable[[Parsed], Any]] = {
     "status": lambda parsed: monitor(),
-    "models": lambda parsed: models(parsed.arguments.get("QUERY", "")),
+    "models": lambda parsed: models(" ".join(parsed.listed("QUERY"))),
     "info": lambda parsed: info(parsed.arguments["MODEL"]),
     "form": _form,
     "run": lambda parsed: _run(parsed, session.schema(parsed.arguments["MODEL"]), parsed.values),
@@ -359,11 +359,10 @@ def help_output(about: Command | None = None) -> Output:
 
 
 def _one_command(about: Command) -> Output:
-    rows = [(argument.name, argument.help) for argument in about.arguments]
-    if about.takes_values:
-        what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
-        rows.append(("name=value", what))
-    rows += [(f"{flag.name} {flag.value}".strip(), flag.help) for flag in about.flags]
+    what = "a setting of the model; quotes around values with spaces, name={expression} for a Python value"
+    values = [("name=value", what)] if about.takes_values else []
+    arguments, flags = ([(item.typed, item.help) for item in items] for items in (about.arguments, about.flags))
+    rows = [*arguments, *values, *flags]
     head = join(code(about.usage), line(about.summary))
     table = name_table((code(name), text) for name, text in rows) if rows else join()
     return compose(

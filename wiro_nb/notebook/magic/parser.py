@@ -42,7 +42,7 @@ class Parsed:
     Attributes:
         command: The command called.
         arguments: By the argument's name; absent ones are absent.
-        options: By `Flag.key`; switches are True. What may be given several times is a list of texts, as typed.
+        options: By `Argument.key`; switches are True. What may be given several times is a list, as typed.
         values: `name=value` pairs; a name given several times has a list.
         repeated: How often such a name is given.
     """
@@ -138,13 +138,8 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: Options)
 def _bind(command: Command, rest: list[str], options: Options) -> dict[str, str]:
     bound: dict[str, str] = {}
     for argument in command.arguments:
-        if argument.rest:
-            if rest:
-                bound[argument.name] = " ".join(rest)
-            rest = []
-        elif argument.repeats:
-            options[argument.name] = rest
-            rest = []
+        if argument.repeats:
+            options[argument.name], rest = rest, []
         elif rest:
             bound[argument.name] = rest.pop(0)
         elif argument.required:

@@ -20,7 +20,7 @@ from tests.unit.notebook.snapshots import CANCELLED, CLIP, DONE, FAILED, GENERAT
 from tests.unit.notebook.test_static_html import ATTRIBUTES, TAGS, Page
 from wiro_nb.errors import BadRecord, InvalidParameter, RunFailed, SubmitUncertain
 from wiro_nb.ledger.state import RunOutput, Snapshot
-from wiro_nb.presentation.account import AccountStatus
+from wiro_nb.presentation.account import AccountStatus, Budget
 from wiro_nb.presentation.models import ModelInfo, form_output, models_output, unsent_output
 from wiro_nb.presentation.output import error_output
 from wiro_nb.presentation.reproduction import Verified
@@ -111,7 +111,7 @@ def test_models_and_accounts_whose_every_text_is_hostile_stay_text(texts: list[s
     draw = itertools.cycle(texts).__next__
     card = spoil(ModelCard("a/b", "t", "d", ("c", "d"), notice="n"), draw)
     check_page(models_output([card, card], draw(), draw(), draw()).html)
-    status = AccountStatus("s", False, "a", Decimal(1), Decimal(2), Decimal(0), (DONE,), "f", ("n",))
+    status = AccountStatus(Budget(Decimal(2), Decimal(1), Decimal(0), draw()), False, "a", (DONE,), "f")
     check_page(spoil(status, draw).output().html)
     schema = hostile_schema(draw)
     check_page(ModelInfo(schema, draw(), notes=(draw(),)).output().html)

@@ -25,23 +25,16 @@ IN_ENVIRONMENT = "set WIRO_API_KEY (and WIRO_API_SECRET) before Jupyter starts"
 def status() -> AccountStatus:
     """Returns service, account, money and runs in flight."""
     manager = session.manager()
-    choice, notebook = manager.choice, current_context().notebook
-    in_flight = [run.snapshot for run in manager.runs(notebook=notebook, limit=500) if not run.state.is_final]
-    return AccountStatus(
-        service=choice.name,
-        is_free=choice.is_free,
-        account=_describe_account(choice),
-        spent_usd=manager.spent(notebook),
-        budget_usd=manager.budget(notebook),
-        reserved_usd=manager.reserved(notebook),
-        in_flight=tuple(in_flight),
-        files=_describe_files(manager.runs(notebook=notebook, state=RunState.SUCCEEDED, limit=500)),
-    )
+    runs = manager.runs(notebook=current_context().notebook, limit=1000)
+    in_flight = tuple(run.snapshot for run in runs if not run.state.is_final)
+    account = _describe_account(manager.choice)
+    return AccountStatus(_read_budget(), manager.choice.is_free, account, in_flight, _describe_files(runs))
 
 
-def _describe_files(done: Sequence[Run]) -> str:
+def _describe_files(runs: Sequence[Run]) -> str:
     """Returns "5 files, 3.1 MB, in wiro_outputs/"."""
     folder = session.preferences.out_dir
+    done = (run for run in runs if run.state is RunState.SUCCEEDED)
     outputs = [output for run in done for output in run.outputs if output.path]
     if not outputs:
         return f"none yet; they go to {folder}/"
@@ -60,8 +53,12 @@ def _describe_account(choice: ServiceChoice) -> str:
 
 def budget() -> Budget:
     """Returns the budget of this notebook, what was spent of it, and what is left."""
+    session.manager().complete_ended()
+    return _read_budget()
+
+
+def _read_budget() -> Budget:
     manager, notebook = session.manager(), current_context().notebook
-    manager.complete_ended()
     own, setting = manager.ledger.get_budget(notebook), manager.settings.budget_usd
     return Budget(
         limit_usd=manager.budget(notebook),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
@@ -103,7 +103,6 @@ def _notes(schema: ModelSchema, listed: ModelSchema | None) -> list[str]:
     return notes
 
 
-MODELS_ASKED = 100
 _LONGEST_DESCRIPTION = 240
 _RUNS_LOOKED_AT = 100
 _MOST_THUMBS = 12
@@ -148,23 +147,20 @@ class BrowserController:
         self._results.place()
 
     def _search(self, query: str) -> None:
-        try:
-            self._browser.add(
-                describe_cards(listed_models(session.manager().models(query, limit=MODELS_ASKED), query))
-            )
-        except WiroError as error:
-            self._browser.reply("message", lines=error.lines())
+        self._report(lambda: self._browser.add(describe_cards(models(query, limit=_MANY))), "%wiro models")
 
     def _choose(self, slug: str) -> None:
+        self._report(lambda: self._open(slug), f"%wiro form {slug}")
+
+    def _report(self, answer: Callable[[], None], instead: str) -> None:
+        """Answers a message; what goes wrong is shown, with what to type in place of it."""
         try:
-            self._open(slug)
-            self._browser.reply("opened", slug=slug)
+            answer()
         except WiroError as error:
             self._browser.reply("message", lines=error.lines())
         except Exception as error:
-            _log.exception("a form could not be opened")
-            lines = [redact(f"{type(error).__name__}: {error}"), f"%wiro form {slug}"]
-            self._browser.reply("message", lines=lines)
+            _log.exception("the model browser could not answer")
+            self._browser.reply("message", lines=[redact(f"{type(error).__name__}: {error}"), instead])
 
     def _open(self, slug: str) -> None:
         from wiro_nb.notebook.form.controller import NotebookForm
@@ -175,6 +171,7 @@ class BrowserController:
         publish(with_view_of(form, form.static_output()), display_id=self._form_id, update=True)
         if previous is not None:
             previous.close()
+        self._browser.reply("opened", slug=slug)
 
 
 def describe_cards(cards: Sequence[ModelCard]) -> list[dict[str, Any]]:

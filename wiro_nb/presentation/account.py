@@ -34,60 +34,6 @@ _BAR = "#2f80ed"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class AccountStatus(Displayable):
-    """Service and account of a notebook.
-
-    Attributes:
-        service: Name of the service.
-        is_free: True when nothing costs money.
-        account: Where the key comes from.
-        spent_usd: In this notebook.
-        budget_usd: Its budget, or None.
-        reserved_usd: What its runs may still be billed.
-        in_flight: Unfinished runs of this notebook.
-        files: What its finished runs keep on disk.
-        notes: Further lines.
-    """
-
-    service: str
-    is_free: bool
-    account: str
-    spent_usd: Decimal
-    budget_usd: Decimal | None
-    reserved_usd: Decimal
-    in_flight: Sequence[Snapshot] = ()
-    files: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def facts(self) -> list[tuple[str, str]]:
-        """Service, account, money, runs in flight and files, each with its name."""
-        service = _SERVICES.get(self.service, self.service)
-        budget = f"nothing to spend {format_place(self.service)}"
-        if not self.is_free or self.budget_usd is not None:
-            money = format_budget(self.spent_usd, self.budget_usd, self.reserved_usd)
-            budget = money + _simulated(self.service)
-        now = tally(self.in_flight) or "no runs in flight"
-        rows = [("Service", service), ("Account", self.account), ("Budget", budget), ("Now", now)]
-        rows += [("Files", self.files)] if self.files else []
-        rows += [("Note", note) for note in self.notes]
-        return rows
-
-    @property
-    def next_steps(self) -> list[tuple[str, str]]:
-        """Commands to type next, each with what it is for."""
-        other = ("%wiro login", "to use your Wiro account")
-        if not self.is_free:
-            other = ("%wiro use sandbox", "for free practice")
-        form = ("%wiro form MODEL", "to fill in a form")
-        return [("%wiro models", "to browse"), form, other, ("%wiro help", "for everything")]
-
-    def output(self) -> Output:
-        """Returns the answer of `%wiro`."""
-        return compose(heading("Ready", status=DONE), facts(self.facts), next_steps(*self.next_steps))
-
-
-@dataclass(frozen=True, slots=True, repr=False)
 class Budget(Displayable):
     """The budget of a notebook.
 
@@ -113,10 +59,59 @@ class Budget(Displayable):
     def __str__(self) -> str:
         return format_budget(self.spent_usd, self.limit_usd, self.reserved_usd)
 
+    @property
+    def sentence(self) -> str:
+        """What was spent and is left, and what this means."""
+        simulated = " (simulated prices: the sandbox costs nothing)" if self.service == SANDBOX else ""
+        return f"{self}{simulated}{'; the limit is the setting budget_usd' if self.is_setting else ''}"
+
     def output(self) -> Output:
         """Returns one line."""
-        setting = "; the limit is the setting budget_usd" if self.is_setting else ""
-        return message(f"{self}{_simulated(self.service)}{setting}")
+        return message(self.sentence)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AccountStatus(Displayable):
+    """Service and account of a notebook.
+
+    Attributes:
+        budget: Of the notebook, with the name of the service.
+        is_free: True when nothing costs money.
+        account: Where the key comes from.
+        in_flight: Unfinished runs of this notebook.
+        files: What its finished runs keep on disk.
+    """
+
+    budget: Budget
+    is_free: bool
+    account: str
+    in_flight: Sequence[Snapshot]
+    files: str
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Service, account, money, runs in flight and files, each with its name."""
+        service = self.budget.service
+        has_budget = not self.is_free or self.budget.limit_usd is not None
+        return [
+            ("Service", _SERVICES.get(service, service)),
+            ("Account", self.account),
+            ("Budget", self.budget.sentence if has_budget else f"nothing to spend {format_place(service)}"),
+            ("Now", tally(self.in_flight) or "no runs in flight"),
+            ("Files", self.files),
+        ]
+
+    @property
+    def next_steps(self) -> list[tuple[str, str]]:
+        """Commands to type next, each with what it is for."""
+        login, sandbox = ("%wiro login", "to use your Wiro account"), ("%wiro use sandbox", "for free practice")
+        form = ("%wiro form MODEL", "to fill in a form")
+        other = login if self.is_free else sandbox
+        return [("%wiro models", "to browse"), form, other, ("%wiro help", "for everything")]
+
+    def output(self) -> Output:
+        """Returns the answer of `%wiro`."""
+        return compose(heading("Ready", status=DONE), facts(self.facts), next_steps(*self.next_steps))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -171,10 +166,6 @@ class Spent(Displayable):
             Block(rows, lines),
             paragraphs([f"and {more} more"] if more else []),
         )
-
-
-def _simulated(service: str) -> str:
-    return " (simulated prices: the sandbox costs nothing)" if service == SANDBOX else ""
 
 
 def _row_name(by: str, name: str) -> str:

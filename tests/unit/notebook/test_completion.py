@@ -18,7 +18,7 @@ def offered(cell: str) -> tuple[str, ...]:
     before, _, after = cell.partition("|")
     line_number = before.count("\n")
     offer = complete(before + after, before.rsplit("\n", 1)[-1], line_number)
-    return offer.texts if offer is not None else ()
+    return tuple(offer.texts) if offer is not None else ()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,23 @@ def test_files_and_runs_are_offered(
     other = SimpleNamespace(short_id="9x2kd", model="x/y", snapshot=SimpleNamespace(prompt=""))
     monkeypatch.setattr(type(session), "known_runs", lambda self: [run, other])
     assert list(offered(cell)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("before", "fragment"),
+    [
+        ("%wiro info vace", "vace"),
+        ('%%wiro pruna/vace ratio="16', '"16'),
+        ("%%wiro pruna/vace --sweep resolution=480p,7", "7"),
+        ("%%wiro pruna/vace --sweep=reso", "reso"),
+        ("%%wiro pruna/vace --sweep=", ""),
+        ('%wiro run pruna/vace inputImage="a b', '"a b'),
+    ],
+)
+def test_an_offer_replaces_what_is_typed_of_it_with_its_quote(before: str, fragment: str) -> None:
+    offer = complete(before, before, 0)
+    assert offer is not None
+    assert offer.fragment == fragment
 
 
 def test_a_whole_model_name_in_any_case_is_found() -> None:

@@ -17,7 +17,7 @@ from wiro_nb.formatting import format_budget, format_duration, format_size, form
 from wiro_nb.ledger.state import RunOutput, Snapshot
 from wiro_nb.notebook.magic.handlers import help_output
 from wiro_nb.presentation import html
-from wiro_nb.presentation.account import AccountStatus
+from wiro_nb.presentation.account import AccountStatus, Budget
 from wiro_nb.presentation.command_table import CELL, COMMANDS
 from wiro_nb.presentation.html import escape
 from wiro_nb.presentation.models import ModelInfo, models_output, option_labels
@@ -85,7 +85,9 @@ def every_page() -> list[str]:
     pages += [ModelInfo(schema, "about $0.04").output() for schema in bundled_models()]
     pages += [help_output(), *(help_output(command) for command in (CELL, *COMMANDS))]
     pages += [
-        AccountStatus("cloud", False, "key", Decimal("0.31"), Decimal(2), Decimal(0), (GENERATING,)).output()
+        AccountStatus(
+            Budget(Decimal(2), Decimal("0.31"), Decimal(0), "cloud"), False, "key", (GENERATING,), ""
+        ).output()
     ]
     assert all(page.text.strip() for page in pages)
     return [page.html for page in pages]

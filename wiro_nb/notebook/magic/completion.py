@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
@@ -34,14 +34,11 @@ _CELL_MODEL = re.compile(rf"^%%{MAGIC}(?P<film>_film)?(?P<rest>[^\S\n][^\n]*|)$"
 _LONGEST_PROMPT = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """Completions that replace `fragment`, the text before the cursor; `about` describes some of them."""
+class Offer(NamedTuple):
+    """Completions that replace `fragment`, the text before the cursor, each with its kind or description."""
 
     fragment: str
-    texts: tuple[str, ...]
-    kind: str
-    about: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str]
 
 
 @context_matcher(identifier="wiro_nb", priority=200)  # type: ignore[untyped-decorator]
@@ -50,12 +47,8 @@ def match_wiro(context: CompletionContext) -> SimpleMatcherResult:
     offer = complete(context.full_text, context.text_until_cursor, context.cursor_line)
     if offer is None:
         return SimpleMatcherResult(completions=[], suppress=False)
-    return SimpleMatcherResult(
-        completions=[SimpleCompletion(text, type=offer.about.get(text, offer.kind)) for text in offer.texts],
-        matched_fragment=offer.fragment,
-        suppress=True,
-        ordered=True,
-    )
+    found = [SimpleCompletion(text, type=about) for text, about in offer.texts.items()]
+    return SimpleMatcherResult(completions=found, matched_fragment=offer.fragment, suppress=True, ordered=True)
 
 
 def complete(full_text: str, before: str, line_number: int) -> Offer | None:
@@ -79,7 +72,7 @@ def complete(full_text: str, before: str, line_number: int) -> Offer | None:
 def _after_magic(rest: str) -> Offer | None:
     words = _words(rest)
     if len(words) == 1:
-        return _offer(words[0].text, (command.name for command in COMMANDS), "magic")
+        return _offer(words[0].text, "magic", (command.name for command in COMMANDS))
     command = find_command(words[0].text) if words else None
     return None if command is None else _after_command(command, words[1:], rest)
 
@@ -94,7 +87,7 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
     if typed.name is not None and command.takes_values:
         return _choices(schema, typed.name, fragment.rpartition(",")[2] if before in LIST_FLAGS else fragment)
     if typed.text.startswith("--"):
-        return _offer(fragment, (flag.name for flag in command.flags), "keyword")
+        return _offer(fragment, "keyword", (flag.name for flag in command.flags))
     if before in LIST_FLAGS and schema is not None:
         return _inputs(fragment, (item.id for item in schema.parameters))
     if (flag := command.flag(before)) is not None and flag.value:
@@ -109,7 +102,7 @@ def _after_command(command: Command, words: list[Word], rest: str) -> Offer | No
 
 
 def _inputs(fragment: str, names: Iterable[str]) -> Offer | None:
-    return _offer(fragment, (f"{quote_name(name)}=" for name in names), "param")
+    return _offer(fragment, "param", (f"{quote_name(name)}=" for name in names))
 
 
 def _positional(command: Command, words: list[Word]) -> list[str]:
@@ -134,22 +127,23 @@ def _values_of(argument: Argument, typed: str) -> Offer | None:
     if argument.kind == "model":
         return _models(typed)
     if argument.kind == "file":
-        return _offer(typed, _paths(typed), "file")
+        return _offer(typed, "file", _paths(typed))
     if argument.kind == "command":
-        return _offer(typed, (command.name for command in COMMANDS), "magic")
+        return _offer(typed, "magic", (command.name for command in COMMANDS))
     if argument.kind not in ("run", "source"):
-        return _offer(typed, argument.choices, "keyword")
-    runs = {}
+        return _offer(typed, "keyword", argument.choices)
+    texts = {}
     for run in session.known_runs():
         # JupyterLab wraps the description of a completion at spaces, over the rows below.
         about = shorten(" ".join(run.snapshot.prompt.split()) or run.model, _LONGEST_PROMPT)
-        runs[run.short_id] = about.replace(" ", "\N{NO-BREAK SPACE}")
-    offer = _offer(typed, [*runs, *(_paths(typed) if argument.kind == "source" else ())], "run")
-    return offer and replace(offer, about={text: runs.get(text, "file") for text in offer.texts})
+        texts[run.short_id] = about.replace(" ", "\N{NO-BREAK SPACE}")
+    if argument.kind == "source":
+        texts |= dict.fromkeys(_paths(typed), "file")
+    return _offer(typed, "run", texts)
 
 
 def _models(typed: str) -> Offer | None:
-    return _offer(typed, (schema.slug for schema in session.known_schemas()), "model", anywhere=True)
+    return _offer(typed, "model", (schema.slug for schema in session.known_schemas()), anywhere=True)
 
 
 def _choices(schema: ModelSchema | None, name: str, fragment: str) -> Offer | None:
@@ -158,10 +152,10 @@ def _choices(schema: ModelSchema | None, name: str, fragment: str) -> Offer | No
     if parameter is None:
         return None
     if parameter.is_file:
-        return Offer(fragment, tuple(_paths(fragment)), "file")
+        return Offer(fragment, dict.fromkeys(_paths(fragment), "file"))
     wanted = fragment.strip("\"'").lower()
     found = [quote_word(text) for text in _labels(parameter) if text.lower().startswith(wanted)]
-    return Offer(fragment, tuple(found), "value")
+    return Offer(fragment, dict.fromkeys(found, "value"))
 
 
 def _paths(typed: str) -> list[str]:
@@ -196,11 +190,11 @@ def _in_body(lines: list[str], line_number: int, before: str, first_line: str) -
         return None
     name, colon, value = before.partition(":")
     if not colon:
-        return _offer(name, (f"{item}: " for item in names), "param")
+        return _offer(name, "param", (f"{item}: " for item in names))
     parameter, typed = schema.get(name), value.lstrip()
     if parameter is not None and parameter.is_file:
-        return Offer(typed, tuple(path.strip('"') for path in _paths(typed)), "file")
-    return _offer(typed, _labels(parameter), "value") if parameter else None
+        return Offer(typed, {path.strip('"'): "file" for path in _paths(typed)})
+    return _offer(typed, "value", _labels(parameter)) if parameter else None
 
 
 def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -> Offer | None:
@@ -217,7 +211,7 @@ def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -
     if typed.name == "from":
         heads = (line.split()[1:2] for line in lines[1:line_number] if line.startswith(start))
         names = (word for head in heads for word in head if "=" not in word and "/" not in word)
-        return _offer(fragment, ["previous", *names], "value")
+        return _offer(fragment, "value", ["previous", *names])
     if typed.name is not None:
         return _choices(schema, typed.name, fragment)
     taken = {word.name for word in words}
@@ -225,13 +219,14 @@ def _in_film(lines: list[str], line_number: int, before: str, first_line: str) -
     return _inputs(fragment, ("from", *settings)) or _models(fragment)
 
 
-def _offer(typed: str, texts: Iterable[str], kind: str, *, anywhere: bool = False) -> Offer | None:
+def _offer(typed: str, kind: str, texts: Iterable[str], *, anywhere: bool = False) -> Offer | None:
+    """Offers the texts that begin with what is typed; a mapping of texts gives their descriptions."""
     wanted = typed.lower().lstrip("\"'")
-    listed = list(dict.fromkeys(texts))
-    found = [text for text in listed if text.lower().lstrip("\"'").startswith(wanted)]
+    about = texts if isinstance(texts, Mapping) else dict.fromkeys(texts, kind)
+    found = [text for text in about if text.lower().lstrip("\"'").startswith(wanted)]
     if anywhere:
-        found += [text for text in listed if wanted in text.lower() and text not in found]
-    return Offer(typed, tuple(found), kind) if found else None
+        found += [text for text in about if wanted in text.lower() and text not in found]
+    return Offer(typed, {text: about[text] for text in found}) if found else None
 
 
 def _words(rest: str) -> list[Word]:

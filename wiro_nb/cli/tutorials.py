@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from wiro_nb.cli.output import EXIT_DONE, EXIT_RUN, say
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import ConfigError, MissingExtra
+from wiro_nb.formatting import format_status
 from wiro_nb.ledger.ledger import Ledger
 from wiro_nb.ledger.state import Snapshot
-from wiro_nb.presentation.formatting import format_status
 from wiro_nb.provenance.find import records_in_notebook
 
 if TYPE_CHECKING:

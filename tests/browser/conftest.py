@@ -177,7 +177,9 @@ def jupyter_server(
     start_shared_sandbox: Callable[..., SandboxProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     base = tmp_path_factory.mktemp("jupyter")
-    start_shared_sandbox("--speed", "20", "--balance", "1000", data=base / "wiro" / "sandbox")
+    start_shared_sandbox(
+        "--engine", "instant", "--speed", "20", "--balance", "1000", data=base / "wiro" / "sandbox"
+    )
     with run_server(base, "--ServerApp.base_url=/user/maja/") as server:
         yield server
 

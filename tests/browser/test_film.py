@@ -39,14 +39,14 @@ def test_a_film_is_played_shot_by_shot_and_a_changed_shot_is_run(open_notebook: 
     expect(page.locator(".wiro-film")).to_contain_text("all 3 shots done", timeout=DONE_MS)
     notebook.wait_for_answer("film.path is not None", "True")
     page.wait_for_function(
-        "() => { const v = document.querySelector('.wiro-film-v'); return v.readyState >= 2 && v.duration > 3; }",
+        "() => { const v = document.querySelector('.wiro-film-v'); return v.readyState >= 2 && v.duration > 2.5; }",
         timeout=DONE_MS,
     )
     assert page.evaluate("document.querySelector('.wiro-film-v').error") is None
     expect(page.locator(".wiro-shot img[src^='data:image/jpeg']")).to_have_count(3)
     page.evaluate(KEEP_PLACES)
     page.get_by_role("button", name="calm: Done").click()
-    page.wait_for_function("window.places.some(([seconds, shot]) => seconds >= 2 && shot.startsWith('calm'))")
+    page.wait_for_function("window.places.some(([seconds, shot]) => seconds >= 1.8 && shot.startsWith('calm'))")
     page.evaluate("document.querySelector('.wiro-film-v').pause()")
 
     page.get_by_role("button", name="Edit this shot").click()

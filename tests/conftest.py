@@ -189,11 +189,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(os.cpu_count() or 1, 4) if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run; the browser comes last,
-    after what tells more quickly that something is broken.
+    """Leaves the long tests out unless a mark expression (`-m slow`) says what to run.
+
+    The browser comes last, after what tells more quickly that something is broken. Among several processes one
+    begins with it: a second Chromium with a second JupyterLab would cost as much as three stories.
     """
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    several = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("browser") is not None) != several)
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
     if not config.option.markexpr:
         for item in items:
             if item.get_closest_marker("slow"):

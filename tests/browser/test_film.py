@@ -39,7 +39,10 @@ def test_a_film_is_played_shot_by_shot_and_a_changed_shot_is_run(open_notebook: 
     expect(page.locator(".wiro-film")).to_contain_text("all 3 shots done", timeout=DONE_MS)
     notebook.wait_for_answer("film.path is not None", "True")
     page.wait_for_function(
-        "() => { const v = document.querySelector('.wiro-film-v'); return v.readyState >= 2 && v.duration > 2.5; }",
+        """() => {
+            const film = document.querySelector('.wiro-film-v');
+            return film.readyState >= 2 && film.duration > 2.5;
+        }""",
         timeout=DONE_MS,
     )
     assert page.evaluate("document.querySelector('.wiro-film-v').error") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from wiro_nb.terminal import StatusLine
 
 if TYPE_CHECKING:
     from wiro_nb.films.film_file import JoinedFilm
-    from wiro_nb.reproduce import Source
+    from wiro_nb.provenance.find import Source
     from wiro_nb.reproduce.replay import Replay
     from wiro_nb.session.manager import Manager
 
@@ -180,12 +180,13 @@ def _rebuild(manager: Manager, source: Source, arguments: argparse.Namespace) ->
     """Makes a film again from its record, waits for it, and prints where it is."""
     if arguments.values or arguments.file:
         raise InputError("a film is rerun unchanged: it takes no inputs", hint=f"%wiro rerun {source.name}")
-    plan, target = plan_rebuild(manager, source, origin=Origin(kind="cli"), fresh=arguments.fresh)
+    limit, out_dir = read_max_cost(arguments), arguments.out
+    origin = Origin(kind="cli")
+    plan = plan_rebuild(manager, source, origin=origin, fresh=arguments.fresh, max_cost_usd=limit, out_dir=out_dir)
     say(f"{source.name}, {len(plan.shots)} shots on {manager.service_name}: {describe_plan(plan)}")
     if arguments.dry_run:
         return EXIT_DONE
-    target = replace(target, max_cost_usd=read_max_cost(arguments), out_dir=arguments.out)
-    film, line = Film.start(manager, plan, target, None if arguments.yes else Limits()), StatusLine()
+    film, line = Film.start(manager, plan, None if arguments.yes else Limits()), StatusLine()
     film.on_change(lambda: line.rewrite(f"{film!r}"))
     film.wait()
     line.close()

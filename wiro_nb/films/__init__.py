@@ -21,7 +21,7 @@ from wiro_nb.display_registry import present
 from wiro_nb.errors import RunCancelled, RunFailed, TimedOut, UnknownRun, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.films.extend import Shot
-from wiro_nb.films.film_file import FilmTarget, JoinedFilm, Part, check_target, find_film, join_parts
+from wiro_nb.films.film_file import JoinedFilm, Part, check_target, find_film, join_parts
 from wiro_nb.films.plan import FilmPlan, confirm, prepare_shot
 from wiro_nb.ledger.state import RunState
 from wiro_nb.session.manager import Manager
@@ -41,12 +41,11 @@ class Film:
     Args:
         manager: That sends and follows the runs.
         plan: What was asked for.
-        target: Where the shots are joined.
     """
 
-    def __init__(self, manager: Manager, plan: FilmPlan, target: FilmTarget) -> None:
+    def __init__(self, manager: Manager, plan: FilmPlan) -> None:
         self._manager = manager
-        self.plan, self.target = plan, target
+        self.plan = plan
         self.joined: JoinedFilm | None = None
         self.progress = (0, 0)
         self._runs: list[Run | None] = [plan.made.get(place) for place in range(len(plan.shots))]
@@ -56,7 +55,7 @@ class Film:
         self._stopped, self._ended = threading.Event(), threading.Event()
 
     @classmethod
-    def start(cls, manager: Manager, plan: FilmPlan, target: FilmTarget, limits: Limits | None) -> Film:
+    def start(cls, manager: Manager, plan: FilmPlan, limits: Limits | None) -> Film:
         """Sends the shots without a source and returns the handle; the rest are sent as their sources finish.
 
         An earlier handle of the same film sends nothing more.
@@ -64,16 +63,15 @@ class Film:
         Args:
             manager: Sends them.
             plan: From `plan_film`.
-            target: Where they are joined.
             limits: What is sent without being asked; None where the user confirmed already.
 
         Raises:
             ConfirmationNeeded, BudgetExceeded: As `confirm`; nothing was sent.
             WiroError: A shot could not be sent; those sent before it continue.
         """
-        check_target(target)  # refused before paying, not after
+        check_target(plan.target)  # refused before paying, not after
         confirm(manager, plan, limits)
-        film = cls(manager, plan, target)
+        film = cls(manager, plan)
         with _submitting:
             former = _films.get(film.id)
             _films[film.id] = film
@@ -276,9 +274,8 @@ class Film:
                 return
             used = frozenset(run.id for run in self.runs)
             batch = Batch([request], plan.origin, [parent], fresh=plan.fresh, exclude=used)
-            (submission,) = self._manager.submit_many(
-                batch, max_cost_usd=self.target.max_cost_usd, out_dir=self.target.out_dir
-            )
+            limit, out_dir = plan.target.max_cost_usd, plan.target.out_dir
+            (submission,) = self._manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
             self._runs[place] = submission.run
         self._manager.follow(submission.run)
 
@@ -312,11 +309,10 @@ class Film:
                 for shot, run in zip(self.shots, self.runs, strict=True)
                 if run.path is not None
             ]
-            self.joined = find_film(parts, self.target)
+            target, title = self.plan.target, self.plan.title
+            self.joined = find_film(parts, target)
             if self.joined is None and len(parts) > 1:
-                self.joined = join_parts(
-                    parts, self.target, title=self.plan.title, on_progress=self._on_join_progress
-                )
+                self.joined = join_parts(parts, target, title=title, on_progress=self._on_join_progress)
         except WiroError as error:
             self._join_error = error
 

@@ -27,8 +27,9 @@ from wiro_nb.files import UniqueNames, safe_name
 from wiro_nb.films.extend import SHOT_NAME, Shot, ordered, require_picture_input
 from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.ledger.state import RunState
+from wiro_nb.provenance.find import Source
 from wiro_nb.provenance.record import check_record
-from wiro_nb.reproduce import Source, find_input
+from wiro_nb.reproduce import find_input
 from wiro_nb.reproduce.replay import plan_source, refuse
 from wiro_nb.schema.values import Prepared
 from wiro_nb.session.manager import Manager
@@ -48,6 +49,7 @@ class FilmPlan:
     Attributes:
         film_id: The same for the same file in the same notebook on the same service.
         title: Name of the film.
+        target: Where and how its clips are joined.
         shots: In order.
         made: Reused runs, finished or in progress, by the position of their shot.
         prices: Estimates of the missing shots, by position.
@@ -58,6 +60,7 @@ class FilmPlan:
 
     film_id: str
     title: str
+    target: FilmTarget
     shots: tuple[Shot, ...]
     made: dict[int, Run]
     prices: dict[int, Estimate]
@@ -77,14 +80,21 @@ class FilmPlan:
 
 
 def plan_film(
-    manager: Manager, shots: Sequence[Shot], *, title: str, origin: Origin | None = None, fresh: bool = False
+    manager: Manager,
+    shots: Sequence[Shot],
+    target: FilmTarget,
+    *,
+    title: str = "",
+    origin: Origin | None = None,
+    fresh: bool = False,
 ) -> FilmPlan:
     """Plans a film: checks every shot, finds reusable runs, and prices the rest. Sends nothing.
 
     Args:
         manager: Knows models, prices, and the runs made.
         shots: From `read_shots`.
-        title: Name of the film, the same for the same film.
+        target: Where and how the clips are to be joined.
+        title: Name of the film, the same for the same film; that of its file by default.
         origin: Where it is asked for.
         fresh: True counts nothing as made.
 
@@ -92,7 +102,7 @@ def plan_film(
         UnknownModel, InvalidParameter, InvalidFile, InputError: A shot does not fit; it is named.
         DownloadFailed: The clip that a shot continues from is missing and cannot be downloaded again.
     """
-    origin = origin or Origin()
+    origin, title = origin or Origin(), title or target.path.stem
     made: dict[int, Run] = {}
     missing: dict[int, Prepared] = {}
     names = [shot.name for shot in shots]
@@ -114,6 +124,7 @@ def plan_film(
     return FilmPlan(
         hashlib.sha256(identity.encode()).hexdigest()[:16],
         title,
+        target,
         tuple(shots),
         made,
         dict(zip(missing, estimates, strict=True)),
@@ -195,8 +206,14 @@ def confirm(manager: Manager, plan: FilmPlan, limits: Limits | None) -> None:
 
 
 def plan_rebuild(
-    manager: Manager, source: Source, *, origin: Origin | None = None, fresh: bool = False
-) -> tuple[FilmPlan, FilmTarget]:
+    manager: Manager,
+    source: Source,
+    *,
+    origin: Origin | None = None,
+    fresh: bool = False,
+    max_cost_usd: Decimal | None = None,
+    out_dir: str | None = None,
+) -> FilmPlan:
     """Plans the rebuild of a film, in a file that does not exist yet. Sends nothing.
 
     Args:
@@ -204,6 +221,8 @@ def plan_rebuild(
         source: The film's record, from `find_source`.
         origin: Whose notebook the film is made in.
         fresh: True makes every shot again, also those that are here.
+        max_cost_usd: Refuses one shot that may cost more, in USD.
+        out_dir: Folder of the clips; beside the notebook when None.
 
     Raises:
         InputError: A part carries no record, or an input or sound file is in no store of inputs here.
@@ -211,17 +230,16 @@ def plan_rebuild(
     """
     origin = origin or Origin()
     film, folder = source.record["film"], origin.folder
-    shots = _read_shots(manager, source, folder)
-    title = str(film.get("title") or Path(source.name).stem)
-    plan = plan_film(manager, shots, title=f"{title} again", origin=origin, fresh=fresh)
-    sound = None
+    shots, sound = _read_shots(manager, source, folder), None
     if sounds := source.record["files"].get("audio"):
         sound = find_input(manager, folder, source)(str(sounds[0].get("sha256")))
         if sound is None:
             raise _refused(f"no copy of the sound file {sounds[0].get('name')} of {source.name} is here")
     stem = Path(safe_name(str(source.record["outputs"][0]["name"]), "film")).stem
     name = UniqueNames(*(path.name for path in folder.iterdir())).add(f"{stem}-again.mp4")
-    return plan, FilmTarget(folder / name, folder, float(film["crossfade_s"]), sound)
+    target = FilmTarget(folder / name, folder, float(film["crossfade_s"]), sound, max_cost_usd, out_dir)
+    title = str(film.get("title") or Path(source.name).stem)
+    return plan_film(manager, shots, target, title=f"{title} again", origin=origin, fresh=fresh)
 
 
 def _read_shots(manager: Manager, source: Source, notebook_dir: Path) -> tuple[Shot, ...]:

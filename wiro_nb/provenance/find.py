@@ -13,7 +13,7 @@ from typing import Any
 
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.files import expand_user, is_there
-from wiro_nb.ids import match_ids
+from wiro_nb.ids import match_ids, short_id
 from wiro_nb.json_values import as_list, as_mapping
 from wiro_nb.provenance.content_credentials import RECORD_ASSERTION, read_assertions
 from wiro_nb.provenance.embed import read_embedded, read_texts
@@ -34,17 +34,55 @@ MAX_RUNS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRecord:
-    """A record and where it was found: "clip", "sidecar" or "notebook", and the file."""
+class Source:
+    """A record and where it was found.
+
+    Attributes:
+        record: Checked.
+        name: What to type to mean it again.
+        kind: "clip", "sidecar", "notebook" or "ledger".
+        path: The file that held it; None for the ledger.
+    """
 
     record: dict[str, Any]
+    name: str
     kind: str
-    path: Path
+    path: Path | None = None
+
+    @property
+    def typed_name(self) -> str:
+        """The name as one word of a command line: in quotes where it has spaces."""
+        return quote_name(self.name)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the recorded run."""
+        return str(self.record["run_id"])
+
+    @property
+    def model(self) -> str:
+        """The slug of its model."""
+        return str(self.record["model"]["slug"])
+
+    @property
+    def is_film(self) -> bool:
+        """True for the record of joined clips; its shots are runs of their own."""
+        return isinstance(self.record.get("film"), dict)
+
+    @property
+    def short_id(self) -> str:
+        """Its last five letters, lower case."""
+        return short_id(self.run_id)
+
+
+def quote_name(text: str) -> str:
+    """Returns a text as one word of a command line: in quotes where it has spaces."""
+    return f'"{text}"' if any(letter.isspace() for letter in text) else text
 
 
 def find_records(
     source: str | Path, *, ignore_hash: bool = False, refused: list[BadRecord] | None = None
-) -> list[FoundRecord]:
+) -> list[Source]:
     """Returns the records a file or folder holds.
 
     Args:
@@ -66,17 +104,18 @@ def find_records(
     if path.suffix.lower() == ".ipynb":
         return _in_notebook(path, wanted, ignore_hash, refused)
     if path.suffix.lower() == ".json":
-        return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path)]
+        return [_in_sidecar(path, ignore_hash)]
     try:
-        return [FoundRecord(read_embedded(path, ignore_hash=ignore_hash), "clip", path)]
+        return [Source(read_embedded(path, ignore_hash=ignore_hash), str(path), "clip", path)]
     except BadRecord as error:
         signed = read_assertions(path).get(RECORD_ASSERTION) if error.reason == "none" else None
         if signed is not None:
-            return [FoundRecord(check_record(signed, source=path.name, ignore_hash=ignore_hash), "clip", path)]
+            record = check_record(signed, source=path.name, ignore_hash=ignore_hash)
+            return [Source(record, str(path), "clip", path)]
         beside = path.parent / SIDECAR_NAME
         if error.reason not in ("none", "cut") or not beside.is_file():
             raise
-    return [FoundRecord(read_sidecar(beside, ignore_hash=ignore_hash), "sidecar", beside)]
+    return [_in_sidecar(beside, ignore_hash)]
 
 
 def find_settings(source: str | Path) -> dict[str, Any] | None:
@@ -102,7 +141,11 @@ def split_source(source: str | Path) -> tuple[Path, str]:
     return expand_user(Path(text)), wanted
 
 
-def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
+def _in_sidecar(path: Path, ignore_hash: bool) -> Source:
+    return Source(read_sidecar(path, ignore_hash=ignore_hash), str(path), "sidecar", path)
+
+
+def _in_folder(folder: Path, ignore_hash: bool) -> list[Source]:
     inside = [] if is_there(folder / SIDECAR_NAME) else sorted(folder.glob(f"*/{SIDECAR_NAME}"))
     sidecars = inside or [folder / SIDECAR_NAME]
     if not is_there(sidecars[0]):
@@ -112,10 +155,10 @@ def _in_folder(folder: Path, ignore_hash: bool) -> list[FoundRecord]:
             hint="%wiro runs",
             reason="none",
         )
-    return [FoundRecord(read_sidecar(path, ignore_hash=ignore_hash), "sidecar", path) for path in sidecars]
+    return [_in_sidecar(path, ignore_hash) for path in sidecars]
 
 
-def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRecord] | None) -> list[FoundRecord]:
+def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRecord] | None) -> list[Source]:
     notebook = read_json(path, what="a notebook")
     records = records_in_notebook(notebook) if isinstance(notebook, dict) else {}
     if not records:
@@ -139,7 +182,7 @@ def _in_notebook(path: Path, wanted: str, ignore_hash: bool, refused: list[BadRe
     for run_id, record in sorted(records.items()):
         try:
             checked = check_record(record, source=f"{path.name}#{run_id}", ignore_hash=ignore_hash)
-            found.append(FoundRecord(checked, "notebook", path))
+            found.append(Source(checked, f"{path}#{short_id(run_id)}", "notebook", path))
         except BadRecord as error:
             if refused is None:
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
 from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there, resolve_inside
-from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow
 from wiro_nb.local_models import catalog
 from wiro_nb.local_models.weights import commit_of, locate
-from wiro_nb.provenance.find import FoundRecord, find_records, split_source
+from wiro_nb.provenance.find import Source, find_records, quote_name, split_source
 from wiro_nb.provenance.made_by import used_repositories
 from wiro_nb.provenance.record import check_record
 from wiro_nb.session.manager import Manager
@@ -30,53 +29,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST_COMMIT = 12
 _LATEST = 500
 """How many runs of the ledger may point to further stores of inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A record and where it was found.
-
-    Attributes:
-        record: Checked.
-        name: What to type to mean it again.
-        kind: "clip", "sidecar", "notebook" or "ledger".
-        path: The file that held it; None for the ledger.
-    """
-
-    record: dict[str, Any]
-    name: str
-    kind: str
-    path: Path | None = None
-
-    @property
-    def typed_name(self) -> str:
-        """The name as one word of a command line: in quotes where it has spaces."""
-        return quote_name(self.name)
-
-    @property
-    def run_id(self) -> str:
-        """The id of the recorded run."""
-        return str(self.record["run_id"])
-
-    @property
-    def model(self) -> str:
-        """The slug of its model."""
-        return str(self.record["model"]["slug"])
-
-    @property
-    def is_film(self) -> bool:
-        """True for the record of joined clips; its shots are runs of their own."""
-        return isinstance(self.record.get("film"), dict)
-
-    @property
-    def short_id(self) -> str:
-        """Its last five letters, lower case."""
-        return short_id(self.run_id)
-
-
-def quote_name(text: str) -> str:
-    """Returns a text as one word of a command line: in quotes where it has spaces."""
-    return f'"{text}"' if any(letter.isspace() for letter in text) else text
 
 
 def find_sources(
@@ -98,9 +50,7 @@ def find_sources(
     path, wanted = split_source(text)
     if text and is_there(path):
         found = find_records(text, ignore_hash=ignore_hash)
-        if len(found) == 1 and not wanted:
-            return [Source(found[0].record, text, found[0].kind, found[0].path)]
-        return [Source(item.record, _name_of(item, path), item.kind, item.path) for item in found]
+        return found if wanted or len(found) > 1 else [replace(found[0], name=text)]
     if wanted or "/" in text or "\\" in text or path.suffix:
         raise BadRecord(
             f"{path.name} does not exist here",
@@ -109,10 +59,6 @@ def find_sources(
         )
     row = manager.ledger.find(text, notebook)
     return [Source(record_of(row), row.short_id, "ledger")]
-
-
-def _name_of(found: FoundRecord, path: Path) -> str:
-    return f"{path}#{short_id(found.record['run_id'])}" if found.kind == "notebook" else str(found.path)
 
 
 def find_source(

@@ -17,9 +17,10 @@ from wiro_nb.config import data_dir
 from wiro_nb.errors import InvalidFile, InvalidParameter, UnknownModel
 from wiro_nb.execution.requests import Origin
 from wiro_nb.files import safe_name
+from wiro_nb.provenance.find import Source
 from wiro_nb.provenance.record import canonical_json
 from wiro_nb.redaction import MASK, redact
-from wiro_nb.reproduce import Source, find_input, weights_notes
+from wiro_nb.reproduce import find_input, weights_notes
 from wiro_nb.schema import FileInput, ModelSchema, Parameter, Prepared, open_file_input
 from wiro_nb.schema.coerce import is_empty, shown
 from wiro_nb.schema.files import is_url, url_input

@@ -15,7 +15,7 @@ from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow, RunOutput
 from wiro_nb.provenance.content_credentials import describe_credentials
 from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
-from wiro_nb.provenance.find import FoundRecord, find_records
+from wiro_nb.provenance.find import Source, find_records
 from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json
 from wiro_nb.provenance.secret_scan import scan_file
@@ -187,7 +187,7 @@ def _verify_file(
 
 
 def _verify_outputs(
-    item: FoundRecord, path: Path, where: str, index: _FileIndex, read_ledger: ReadLedger
+    item: Source, path: Path, where: str, index: _FileIndex, read_ledger: ReadLedger
 ) -> Iterator[Finding]:
     outputs = [output for output in item.record["outputs"] if output.get("sha256")]
     if item.kind == "clip" or item.path != path:  # a clip that lost its tag is known by the sidecar beside it
@@ -221,7 +221,7 @@ def _describe_content(name: str, where: str, is_same: bool) -> Finding:
     return Finding("problem", "file", where, f"{name} is not what the service sent: its content changed")
 
 
-def _verify_embedded(item: FoundRecord, place: Path, where: str) -> Iterator[Finding]:
+def _verify_embedded(item: Source, place: Path, where: str) -> Iterator[Finding]:
     """Checks that the record inside a clip matches the one beside it."""
     if not carries_records(place):
         return

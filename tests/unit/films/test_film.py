@@ -32,14 +32,16 @@ STORM: Given = [
 ]
 
 
-def plan(manager: Manager, given: Given, name: str = "film", **options: Any) -> FilmPlan:
+def plan(
+    manager: Manager, given: Given, name: str = "film", target: FilmTarget | None = None, **options: Any
+) -> FilmPlan:
     origin = Origin(notebook=str(Path.cwd() / "here.ipynb"))
-    return plan_film(manager, read_shots(given, model=VACE), title=name, origin=origin, **options)
+    target = target or FilmTarget(Path.cwd() / f"{name}.mp4", Path.cwd())
+    return plan_film(manager, read_shots(given, model=VACE), target, origin=origin, **options)
 
 
 def start(manager: Manager, given: Given, name: str = "film", **options: Any) -> Film:
-    target = FilmTarget(Path.cwd() / f"{name}.mp4", Path.cwd())
-    return Film.start(manager, plan(manager, given, name, **options), target, Limits())
+    return Film.start(manager, plan(manager, given, name, **options), Limits())
 
 
 def changed(given: Given, name: str, **values: Any) -> Given:
@@ -168,7 +170,7 @@ def test_what_cannot_be_joined_is_refused_before_anything_is_paid(
 ) -> None:
     before = runs_asked(sandbox)
     with pytest.raises(InputError, match=reason):
-        Film.start(manager, plan(manager, STORM, "unjoined"), target, Limits())
+        Film.start(manager, plan(manager, STORM, target=target), Limits())
     assert runs_asked(sandbox) == before
 
 

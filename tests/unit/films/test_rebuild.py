@@ -19,8 +19,9 @@ from wiro_nb.films.extend import read_shots
 from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.films.plan import plan_film, plan_rebuild
 from wiro_nb.provenance.embed import hash_media
+from wiro_nb.provenance.find import Source
 from wiro_nb.provenance.record import add_hash
-from wiro_nb.reproduce import Source, find_source
+from wiro_nb.reproduce import find_source
 from wiro_nb.session.manager import Manager
 from wiro_nb.session.prices import Limits
 
@@ -32,8 +33,9 @@ SHOTS: list[dict[str, Any]] = [
 
 
 def make_film(manager: Manager, shots: list[dict[str, Any]] = SHOTS) -> Film:
-    plan = plan_film(manager, read_shots(shots, model=VACE), title="storm", origin=Origin(notebook="here.ipynb"))
-    return Film.start(manager, plan, FilmTarget(Path.cwd() / "storm.mp4", Path.cwd(), 0.2), Limits()).wait(60)
+    target = FilmTarget(Path.cwd() / "storm.mp4", Path.cwd(), 0.2)
+    plan = plan_film(manager, read_shots(shots, model=VACE), target, origin=Origin(notebook="here.ipynb"))
+    return Film.start(manager, plan, Limits()).wait(60)
 
 
 def runs_asked(sandbox: Any) -> int:
@@ -103,10 +105,10 @@ def test_a_missing_sound_file_is_named_and_no_film_is_replaced(manager: Manager)
     with pytest.raises(InputError, match=r"no copy of the sound file rain\.mp3 of storm\.mp4 is here"):
         plan_rebuild(manager, Source(add_hash(record), "storm.mp4", "clip"))
     (Path.cwd() / "storm-again.mp4").write_bytes(b"mine")
-    assert plan_rebuild(manager, source)[1].path == Path.cwd() / "storm-again-2.mp4"
+    assert plan_rebuild(manager, source).target.path == Path.cwd() / "storm-again-2.mp4"
     assert film.path == Path.cwd() / "storm.mp4"
     record["outputs"][0]["name"], record["files"]["audio"] = "../a\0b/.mp4", []
-    assert plan_rebuild(manager, Source(record, "storm.mp4", "clip"))[1].path.parent == Path.cwd()
+    assert plan_rebuild(manager, Source(record, "storm.mp4", "clip")).target.path.parent == Path.cwd()
 
 
 def test_clips_are_joined_from_the_shell(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:

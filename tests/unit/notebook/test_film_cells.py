@@ -48,7 +48,7 @@ def test_a_body_is_read_as_shots_and_written_again() -> None:
     assert (given[2]["name"], given[2]["model"]) == ("", "pruna/vace")
     shots = read_shots(given, model="pruna/vace")
     target = FilmTarget(Path("my film.mp4"), Path(), 0.5, Path("a.mp3"))
-    film: Any = SimpleNamespace(shots=shots, target=target)
+    film: Any = SimpleNamespace(shots=shots, plan=SimpleNamespace(target=target))
     line, _, body = film_text(film).partition("\n")
     assert line == '%%wiro_film --out "my film.mp4" --crossfade 0.5 --audio a.mp3'
     assert read_shots(shots_of(body)) == shots

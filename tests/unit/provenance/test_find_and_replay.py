@@ -16,10 +16,9 @@ from tests.unit.provenance.test_record import make_record
 from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.media.mp4 import write_text
 from wiro_nb.provenance.embed import embed_record
-from wiro_nb.provenance.find import find_records, merge_runs, records_in_notebook
+from wiro_nb.provenance.find import Source, find_records, merge_runs, records_in_notebook
 from wiro_nb.provenance.record import write_sidecar
 from wiro_nb.redaction import MASK
-from wiro_nb.reproduce import Source
 from wiro_nb.reproduce.compare import compare_clips, compare_settings
 from wiro_nb.reproduce.replay import Replay, check_prepared, plan_replay
 from wiro_nb.reproduce.seal import seal_notebook
@@ -63,9 +62,10 @@ def test_every_kind_of_remains_gives_the_record(tmp_path: Path, monkeypatch: pyt
     record = make_record()
     clip = make_clip(tmp_path / "a.mp4")
     embed_record(clip, record)
+    write_sidecar(tmp_path, record)
     sources = [
         clip,
-        write_sidecar(tmp_path, record),
+        tmp_path / "run.json",
         tmp_path,
         write_notebook(tmp_path / "full.ipynb", record),
         write_notebook(tmp_path / "cleared.ipynb", record, cleared=True),

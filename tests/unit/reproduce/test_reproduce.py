@@ -17,9 +17,9 @@ from wiro_nb.errors import BadRecord, InvalidFile, InvalidParameter, UnknownMode
 from wiro_nb.execution.run import Run
 from wiro_nb.media.mp4 import read_tags
 from wiro_nb.provenance.embed import hash_media, read_embedded
-from wiro_nb.provenance.find import merge_runs
+from wiro_nb.provenance.find import Source, merge_runs
 from wiro_nb.provenance.record import add_hash, check_record, write_sidecar
-from wiro_nb.reproduce import Source, find_source, find_sources, replay
+from wiro_nb.reproduce import find_source, find_sources, replay
 from wiro_nb.reproduce.compare import compare_clips, compare_sides, diff_settings, find_side, parent_side
 from wiro_nb.reproduce.replay import check_prepared, plan_replay
 from wiro_nb.reproduce.verify import verify, verify_paths

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,8 @@ def film(
             raise InputError(f"{shots} is no film", hint=f"%wiro rerun {shots}")
     else:
         target = make_target(out, crossfade_s, audio, options)
-        found = make_plan(shots, target, options, model=model, shared=values), target
-    return finish(FilmView(start(*found, yes=yes)), wait)
+        found = make_plan(shots, target, options, model=model, shared=values)
+    return finish(FilmView(start(found, yes=yes)), wait)
 
 
 def make_target(
@@ -102,25 +101,31 @@ def make_plan(
     """Plans a film for a notebook; sends nothing. Raises as `film`."""
     origin = origin_of(current_context(), options.kind)
     shots = read_shots(given, model=model, shared=shared)
-    return plan_film(session.manager(), shots, title=target.path.stem, origin=origin, fresh=options.fresh)
+    return plan_film(session.manager(), shots, target, origin=origin, fresh=options.fresh)
 
 
-def start(plan: FilmPlan, target: FilmTarget, *, yes: bool = False) -> Film:
+def start(plan: FilmPlan, *, yes: bool = False) -> Film:
     """Checks a plan against limits and budget, and sends the shots that need no other one. Raises as `film`."""
-    handle = Film.start(session.manager(), plan, target, session.preferences.limits(yes))
+    handle = Film.start(session.manager(), plan, session.preferences.limits(yes))
     if handle.runs:
         session.last_run = handle.runs[-1]
     return handle
 
 
-def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> tuple[FilmPlan, FilmTarget] | None:
+def plan_again(source: str, options: SubmitOptions, *, force: bool = False) -> FilmPlan | None:
     """Plans the rebuild of a film; None if the source is not a film. Raises as `film`."""
     context, manager = current_context(), session.manager()
     found = find_source(manager, source, notebook=context.notebook, ignore_hash=force)
     if not found.is_film:
         return None
-    plan, target = plan_rebuild(manager, found, origin=origin_of(context, options.kind), fresh=options.fresh)
-    return plan, replace(target, max_cost_usd=options.max_cost_usd, out_dir=options.out_dir)
+    return plan_rebuild(
+        manager,
+        found,
+        origin=origin_of(context, options.kind),
+        fresh=options.fresh,
+        max_cost_usd=options.max_cost_usd,
+        out_dir=options.out_dir,
+    )
 
 
 def join(

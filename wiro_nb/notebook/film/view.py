@@ -39,7 +39,7 @@ NOTHING_SENT = "All shots already made. No charge. To run them again: --fresh"
 
 def film_text(film: Film) -> str:
     """Returns the cell that makes a film."""
-    target = film.target
+    target = film.plan.target
     line = [f"--out {quote_word(target.path.name)}"]
     line += [f"--crossfade {target.crossfade_s:g}"] if target.crossfade_s else []
     line += [f"--audio {quote_word(str(target.audio))}"] if target.audio is not None else []
@@ -105,7 +105,7 @@ class FilmView(LiveView[Film]):
         if joining:
             title = f"Film: joining, {100 * film.progress[0] // film.progress[1]}%"
         spent = film.plan.free_label or f"spent {format_usd(film.cost_usd)}"
-        return status, title, f"{film.target.path.name}, {spent}"
+        return status, title, f"{film.plan.target.path.name}, {spent}"
 
     def _tiles(self) -> list[ShotTile]:
         joined, count = self.handle.joined, len(self.handle.shots)
@@ -209,13 +209,14 @@ class FilmView(LiveView[Film]):
         """Prices a shot with another prompt, or makes the film anew with it."""
         film = self.handle
         shots = with_changes(film.shots, name, {"prompt": prompt})
-        plan = plan_film(session.manager(), shots, title=film.plan.title, origin=film.plan.origin)
+        old = film.plan
+        plan = plan_film(session.manager(), shots, old.target, title=old.title, origin=old.origin)
         if not is_sent:
             self.widget.reply(
                 "price", text=f"Would send {describe_plan(plan, with_time=False)}.", p=plan.place(name)
             )
             return
-        self.handle = Film.start(session.manager(), plan, film.target, session.preferences.limits())
+        self.handle = Film.start(session.manager(), plan, session.preferences.limits())
         self._note = f"{self._first_note()} The cell holds the former prompt: copy the new cell."
         self.follow()
 

@@ -19,8 +19,9 @@ from wiro_nb.notebook.live import open_views
 from wiro_nb.notebook.run.card import CardController
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, parent_of, submit_or_reuse
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
+from wiro_nb.provenance.find import Source, find_settings
 from wiro_nb.provenance.made_by import match_inputs
-from wiro_nb.reproduce import Source, find_source, record_of
+from wiro_nb.reproduce import find_source, record_of
 from wiro_nb.reproduce.replay import plan_source
 from wiro_nb.schema.files import FileInput
 from wiro_nb.schema.types import ModelSchema, Parameter
@@ -51,8 +52,6 @@ def form(
     schema = session.schema(model)
     context, first = current_context(), merge_inputs(inputs, values)
     if source:
-        from wiro_nb.provenance.find import find_settings
-
         text = source_text(source)
         try:
             found = find_source(session.manager(), text, notebook=context.notebook)

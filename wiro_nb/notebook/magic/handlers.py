@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
 from wiro_nb.films.extend import plan_extension
-from wiro_nb.films.film_file import FilmTarget
 from wiro_nb.films.plan import FilmPlan
 from wiro_nb.formatting import read_usd
 from wiro_nb.notebook import account, reproduce
@@ -189,7 +188,7 @@ def _rerun(parsed: Parsed) -> Any:
     if found is not None:
         if parsed.values:
             fail("a film is rerun unchanged; to change a shot, use Edit this shot in its view")
-        return _make_film(parsed, *found)
+        return _make_film(parsed, found)
     replays = reproduce.plan(source, parsed.values, options, all=is_many, force=force)
     if parsed.has("dry_run"):
         for replay in replays:
@@ -224,16 +223,16 @@ def call_film(line: str, body: str) -> Any:
     out = parsed.option("out") or "film.mp4"
     target = film.make_target(out, _read_crossfade(parsed), parsed.option("audio"), options)
     plan = film.make_plan(shots, target, options, model=parsed.arguments.get("MODEL"), shared=parsed.values)
-    return _make_film(parsed, plan, target)
+    return _make_film(parsed, plan)
 
 
-def _make_film(parsed: Parsed, plan: FilmPlan, target: FilmTarget) -> Any:
+def _make_film(parsed: Parsed, plan: FilmPlan) -> Any:
     """Makes a film and shows it; None for a dry run."""
     if parsed.has("dry_run"):
         publish(plan_output(plan))
         return None
     try:
-        handle = film.start(plan, target, yes=parsed.has("yes"))
+        handle = film.start(plan, yes=parsed.has("yes"))
     except (ConfirmationNeeded, BudgetExceeded):
         publish(plan_output(plan))  # the question is about these shots and prices
         raise

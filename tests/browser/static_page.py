@@ -132,8 +132,9 @@ class StaticPage:
         self.page.add_style_tag(content=styles + "body { background: var(--jp-layout-color0); }")
 
     def sent(self, kind: str) -> list[dict[str, Any]]:
-        """Returns the messages of a type that the script sent."""
-        return [message for message in self.page.evaluate("() => window.sent") if message.get("type") == kind]
+        """Returns the messages of a type, or with an action, that the script sent."""
+        sent = self.page.evaluate("() => window.sent")
+        return [message for message in sent if kind in (message.get("type"), message.get("action"))]
 
     def saved(self, widget: Widget, name: str) -> list[Any]:
         """Returns the values of a trait that the script saved, in order."""

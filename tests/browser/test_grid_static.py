@@ -53,12 +53,12 @@ def make_grid(*axes: str) -> SweepGrid:
     output = replace(CLIP, path="clip.mp4", poster_path="", width=64, height=48, frames=FRAMES)
     snapshots = [snapshot(outputs=(output,)) for _ in labels]
     return SweepGrid(
-        {
+        plan={
             "model": "wiro/animate-diff", "varied": "", "prompt": "a sea", "notes": [],
             **asdict(layout),
         },
-        head_data(plan, snapshots),
-        [tile_data(shot, place, labels[place], is_best=False) for place, shot in enumerate(snapshots)],
+        head=head_data(plan, snapshots),
+        tiles=[tile_data(shot, place, labels[place], is_best=False) for place, shot in enumerate(snapshots)],
         text="a sweep",
         on_action=print,
     )  # fmt: skip
@@ -158,7 +158,7 @@ def test_a_comparison_plays_in_step_and_wipes(static_page: StaticPage, clip_data
     differ = [{"name": "loraType", "cells": [[["ZoomIn", False]], [["PanLeft", False]]]}]
     titles = {"title": "1 setting differs", "same_title": "1 setting is the same"}
     view = {"clips": clips, "differ": differ, "results": [], "same": ["seed"], **titles}
-    widget = ComparisonWidget(view, [False, False], text="", on_action=print)
+    widget = ComparisonWidget(view=view, stars=[False, False], text="", on_action=print)
     page = static_page.show(widget, files={"clip.mp4": clip_data})
     wait_until_loaded(page, 2)
     expect(page.locator(".wiro-diff")).to_contain_text("1 setting differs")

@@ -35,8 +35,8 @@ asked = []
 model = dict.fromkeys(["title", "description", "price", "cover", "thumb"], "") | {
     "slug": "a/b", "categories": [], "runs": None,
 }
-note = lambda word: asked.append(word)
-ModelBrowser([model], on_search=note, on_choose=note, service="sandbox")
+note = lambda action, content: asked.append(action)
+ModelBrowser(models=[model], on_action=note, service="sandbox")
 """
 CLOCK = re.compile(r"\d:\d\d")
 

@@ -27,7 +27,7 @@ def make_browser() -> ModelBrowser:
         }
         for number in range(12)
     ]
-    return ModelBrowser(models, on_search=print, on_choose=print, service="Wiro cloud")
+    return ModelBrowser(models=models, on_action=print, service="Wiro cloud")
 
 
 def test_models_are_searched_narrowed_down_sorted_and_chosen(static_page: StaticPage) -> None:
@@ -48,7 +48,7 @@ def test_models_are_searched_narrowed_down_sorted_and_chosen(static_page: Static
     search = page.get_by_label("Search models")
     search.fill("model-1")
     expect(cards).to_have_count(3)
-    page.wait_for_function("() => window.sent.some((message) => message.type === 'search')")
+    page.wait_for_function("() => window.sent.some((message) => message.action === 'search')")
     assert static_page.sent("search")[-1]["query"] == "model-1"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")

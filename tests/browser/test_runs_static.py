@@ -34,7 +34,7 @@ def make_table(**head: Any) -> RunTable:
     }
     gone = "File gone. Get it again at no cost: %wiro download cc3cc"
     rows = [row("aa1aa", **moving), row("bb2bb"), row("cc3cc", note=gone, thumb="data:image/jpeg;base64,AAAA")]
-    return RunTable({"title": "3 runs", "lines": ["Spent $1 of $2."], **head}, rows, on_action=print)
+    return RunTable(head={"title": "3 runs", "lines": ["Spent $1 of $2."], **head}, rows=rows, on_action=print)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 700)])

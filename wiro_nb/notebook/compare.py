@@ -14,6 +14,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.formatting import describe_cost, format_count, format_duration, status_of
 from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook.display import with_view_of
+from wiro_nb.notebook.live import read_position
 from wiro_nb.notebook.run.display import clip_data, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.html import CARD, Child, Html, code, details, h, line, muted, table, url
@@ -172,7 +173,9 @@ class ComparisonView(Displayable):
 
         if self._widget is None:
             text = f"Comparison of {', '.join(snapshot.short_id for snapshot in self.snapshots)}"
-            self._widget = ComparisonWidget(self._data(), self._stars(), text=text, on_action=self._on_action)
+            self._widget = ComparisonWidget(
+                view=self._data(), stars=self._stars(), text=text, on_action=self._on_action
+            )
             self._stops = [run.on_change(self._on_change) for run in self.runs]
         return self._widget
 
@@ -232,7 +235,8 @@ class ComparisonView(Displayable):
             while self._stops:
                 self._stops.pop()()
 
-    def _on_action(self, action: str, position: int | None) -> None:
+    def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
+        position = read_position(content, len(self.runs))
         if position is None:
             return
         run = self.runs[position]

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wiro_nb.notebook import display
@@ -196,6 +196,12 @@ class LiveView(Generic[Handle]):
         if shown != self._shown or not update:
             self._shown = shown
             display.publish(shown, display_id=self.display_id, update=update)
+
+
+def read_position(content: Mapping[str, Any], count: int) -> int | None:
+    """Returns the position that a message is about, from 0; None where it names none of `count`."""
+    position = content.get("p")
+    return position if isinstance(position, int) and 0 <= position < count else None
 
 
 def presenter(make_view: Callable[[Any], LiveView[Any]]) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.errors import WiroError
@@ -130,9 +130,8 @@ class BrowserController:
         self._results = FormResults()
         self._form: NotebookForm | None = None
         self._browser = ModelBrowser(
-            describe_cards(cards),
-            on_search=self._search,
-            on_choose=self._choose,
+            models=describe_cards(cards),
+            on_action=self._on_action,
             query=query,
             service=choice.label,
             # Free services promise to work without the net: covers are loaded there when asked for.
@@ -146,20 +145,19 @@ class BrowserController:
         publish(_nothing, display_id=self._form_id)
         self._results.place()
 
-    def _search(self, query: str) -> None:
-        self._report(lambda: self._browser.add(describe_cards(models(query, limit=_MANY))), "%wiro models")
-
-    def _choose(self, slug: str) -> None:
-        self._report(lambda: self._open(slug), f"%wiro form {slug}")
-
-    def _report(self, answer: Callable[[], None], instead: str) -> None:
-        """Answers a message; what goes wrong is shown, with what to type in place of it."""
+    def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
+        """Answers a search or a choice; what goes wrong is shown, with what to type in place of it."""
+        query, slug = str(content.get("query") or "")[:200], str(content.get("slug") or "")
         try:
-            answer()
+            if action == "search":
+                self._browser.add(describe_cards(models(query, limit=_MANY)))
+            else:
+                self._open(slug)
         except WiroError as error:
             self._browser.reply("message", lines=error.lines())
         except Exception as error:
             _log.exception("the model browser could not answer")
+            instead = f"%wiro form {slug}" if slug else "%wiro models"
             self._browser.reply("message", lines=[redact(f"{type(error).__name__}: {error}"), instead])
 
     def _open(self, slug: str) -> None:

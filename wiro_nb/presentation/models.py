@@ -28,6 +28,7 @@ from wiro_nb.presentation.output import (
     listing,
     next_steps,
     paragraphs,
+    row_table,
     text_table,
 )
 from wiro_nb.schema import encode
@@ -154,13 +155,16 @@ def models_output(models: Sequence[ModelCard], query: str, service: str, free: s
         ]
         for model, price in zip(models, prices, strict=True)
     ]
-    shown = table(("Model", "What it does", "Price", "Next command"), rows) if rows else Html("")
-    texts = text_table(
+    texts = (
         (model.slug, price, ": ".join(filter(None, (model.title, model.description))))
         for model, price in zip(models, prices, strict=True)
     )
-    lines = (*texts, "  next: %wiro info MODEL, or %wiro form MODEL")
-    return compose(heading(head, service), Block(line(shown, style="margin:6px 0 0 0"), lines), style=WIDE)
+    return compose(
+        heading(head, service),
+        row_table(("Model", "What it does", "Price", "Next command"), rows, texts),
+        Block(Html(""), ("  next: %wiro info MODEL, or %wiro form MODEL",)),
+        style=WIDE,
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

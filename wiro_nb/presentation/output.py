@@ -24,6 +24,7 @@ from wiro_nb.presentation.html import (
     muted,
     name_table,
     pre,
+    table,
 )
 from wiro_nb.terminal import wrap_terminal
 
@@ -128,6 +129,17 @@ def text_table(rows: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(f"  {'  '.join([*cells, row[-1]])}".rstrip() for cells, row in zip(padded, rows, strict=True))
 
 
+def row_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    texts: Iterable[Sequence[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+) -> Block:
+    """Returns a table; `texts` are its rows in plain text, columns in `right` are right-aligned in HTML."""
+    return Block(line(table(heads, rows, right=right), style="margin:6px 0 0 0"), text_table(texts))
+
+
 def paragraphs(texts: Iterable[str], *, label: str = "") -> Block:
     """Returns lines of prose; `label` stands before each in the text."""
     shown = [text for text in texts if text]
@@ -164,44 +176,22 @@ def message(text: str) -> Output:
 
 def error_output(error: WiroError) -> Output:
     """Returns the error as HTML and text; the first line of the text is led by "wiro:"."""
+    said = "\n".join([error.message, *error.details])
+    is_run = isinstance(error, UnknownRun)
+    named = [short_id(value) if is_run else str(value) for value in getattr(error, "near", ())]
+    near = chips(value for value in named if value not in said) if "Did you mean" not in said else ""
+    looked_in = getattr(error, "looked_in", ())
+    # A hint is either a command alone or a sentence around one; only a bare command is a chip.
+    is_command = error.hint.startswith("%") and ", " not in error.hint
+    billed = f"{error.billed} Next: ".lstrip() if error.hint else error.billed
     html = h(
         "div",
         h("div", status_dot(FAILED), h("b", error.sentence), style="font-size:14px"),
-        _near(error),
+        line(h("span", "Did you mean:", style="margin-right:6px"), near, style="margin:6px 0 0 0") if near else "",
         (line(text) for text in error.details),
-        _looked_in(error),
-        _closing(error),
+        (line("Looked in:"), name_table(looked_in, width="")) if looked_in else "",
+        line(billed, command(error.hint) if is_command else error.hint) if billed else "",
         style=f"{CARD};max-width:820px",
     )
     first, *rest = error.lines()
     return Output(html, "\n".join([f"wiro: {first}", *rest]))
-
-
-def _texts(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
-
-
-def _near(error: WiroError) -> Child:
-    """Returns the near values, unless message or details name them already."""
-    said = "\n".join([error.message, *error.details])
-    if "Did you mean" in said:
-        return ""
-    near = _texts(getattr(error, "near", None))
-    if isinstance(error, UnknownRun):
-        near = [short_id(run_id) for run_id in near]
-    near = [value for value in near if value not in said]
-    label = h("span", "Did you mean:", style="margin-right:6px")
-    return line(label, chips(near), style="margin:6px 0 0 0") if near else ""
-
-
-def _looked_in(error: WiroError) -> Child:
-    rows = [(str(row[0]), str(row[1])) for row in getattr(error, "looked_in", None) or () if len(row) == 2]
-    return (line("Looked in:"), name_table(rows, width="")) if rows else ""
-
-
-def _closing(error: WiroError) -> Child:
-    if not error.hint:
-        return line(error.billed) if error.billed else ""
-    # A hint is either a command alone or a sentence around one; only a bare command is a chip.
-    is_command = error.hint.startswith("%") and ", " not in error.hint
-    return line(f"{error.billed} Next: ".lstrip(), command(error.hint) if is_command else error.hint)

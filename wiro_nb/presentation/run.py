@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from wiro_nb.formatting import (
@@ -100,33 +99,29 @@ def _value_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One line about a run: a sentence in bold, one that is not, and a command to type; each may be ""."""
-
-    strong: str = ""
-    text: str = ""
-    command: str = ""
+def make_note(strong: str = "", text: str = "", command: str = "") -> dict[str, str]:
+    """Returns one line about a run: a sentence in bold, one that is not, and a command to type; each may be ""."""
+    return {"strong": strong, "text": text, "command": command}
 
 
-def run_notes(snapshot: Snapshot) -> list[Note]:
+def run_notes(snapshot: Snapshot) -> list[dict[str, str]]:
     """Returns notes about how a run ended or may have ended, and what to do about it."""
     message, code, elapsed = snapshot.message, snapshot.exit_code, format_duration(snapshot.elapsed_s)
     match snapshot.state:
         case RunState.FAILED:
             is_news = code not in (None, "", "0") and f"exit code {code}" not in message
-            ended = [Note(text=f"The model ended with exit code {code}.")] if is_news else []
-            return [Note(message or "The service gave no reason."), *ended]
+            ended = [make_note(text=f"The model ended with exit code {code}.")] if is_news else []
+            return [make_note(message or "The service gave no reason."), *ended]
         case RunState.CANCELLED:
-            return [Note(text=f"Stopped after {elapsed}." if elapsed else "Stopped before it was sent.")]
+            return [make_note(text=f"Stopped after {elapsed}." if elapsed else "Stopped before it was sent.")]
         case RunState.UNCERTAIN:
             once = "It is never sent a second time by itself; it is billed once if it exists and succeeds."
             return [
-                Note(message or "Whether the service took the request is not known yet.", once),
-                Note(text="If its task is at the service:", command="%wiro attach TASK"),
-                Note(text="If it is not:", command=f"%wiro forget {snapshot.short_id}"),
+                make_note(message or "Whether the service took the request is not known yet.", once),
+                make_note(text="If its task is at the service:", command="%wiro attach TASK"),
+                make_note(text="If it is not:", command=f"%wiro forget {snapshot.short_id}"),
             ]
-    return [Note(text=message)] if message else []
+    return [make_note(text=message)] if message else []
 
 
 def next_command(snapshot: Snapshot) -> str:
@@ -343,7 +338,7 @@ def _without_result(snapshot: Snapshot) -> Child:
     count = format_count(max(snapshot.log_count, len(snapshot.log_tail)), "line")
     after = format_duration(snapshot.elapsed_s) if is_failed else ""
     notes = (
-        line(f"{note.strong} {note.text} ".lstrip(), command(note.command) if note.command else "")
+        line(f"{note['strong']} {note['text']} ".lstrip(), command(note["command"]) if note["command"] else "")
         for note in run_notes(snapshot)
     )
     return (

@@ -24,6 +24,7 @@ from wiro_nb.formatting import (
 from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.state import RunState, Snapshot
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
+from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, url
 from wiro_nb.presentation.models import value_label
 from wiro_nb.presentation.output import (
     Block,
@@ -32,8 +33,8 @@ from wiro_nb.presentation.output import (
     compose,
     heading,
     next_steps,
+    row_table,
     status_dot,
-    text_table,
 )
 from wiro_nb.schema.types import ModelSchema
 
@@ -150,19 +151,14 @@ def runs_output(
     remarks = remarks or {}
     known = {schema.slug: schema for schema in schemas}
     settings = [key_settings(snapshot, known.get(snapshot.model)) for snapshot in snapshots]
-    head, about = f"{format_count(len(snapshots), 'run')} {where}{filters}", f"newest first. {spent}".rstrip()
-    shown = table(
-        ("Run", "Clip", "Status, when", "Prompt, model, key settings", "Cost, time", "Next command"),
-        [
-            _row(snapshot, key, pictures, remarks.get(snapshot.run_id, ""))
-            for snapshot, key in zip(snapshots, settings, strict=True)
-        ],
-        right=frozenset({4}),
-    )
-    lines = map(_text_row, snapshots, settings)
+    heads = ("Run", "Clip", "Status, when", "Prompt, model, key settings", "Cost, time", "Next command")
+    rows = [
+        _row(snapshot, key, pictures, remarks.get(snapshot.run_id, ""))
+        for snapshot, key in zip(snapshots, settings, strict=True)
+    ]
     return compose(
-        heading(head, about),
-        Block(line(shown, style="margin:6px 0 0 0"), text_table(lines)),
+        heading(f"{format_count(len(snapshots), 'run')} {where}{filters}", f"newest first. {spent}".rstrip()),
+        row_table(heads, rows, map(_text_row, snapshots, settings), right=frozenset({4})),
         Block(_next(snapshots)),
         style=WIDE,
     )

@@ -156,7 +156,7 @@ def test_an_older_moment_never_overwrites_a_newer_one() -> None:
 
 def test_known_actions_reach_the_handler() -> None:
     seen: list[str] = []
-    card = RunCard(GENERATING, on_action=seen.append)
+    card = RunCard(GENERATING, on_action=lambda action, _: seen.append(action))
     card._receive(card, {"action": "cancel"}, [])
     card._receive(card, {"action": "rm -rf"}, [])
     assert seen == ["cancel"]

@@ -121,12 +121,11 @@ def test_a_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path: Path) 
 def test_the_model_browser_reports_and_adds_each_model_once() -> None:
     asked: list[tuple[str, str]] = []
     browser = ModelBrowser(
-        [{"slug": "a/b"}],
-        on_search=lambda words: asked.append(("search", words)),
-        on_choose=lambda slug: asked.append(("choose", slug)),
+        models=[{"slug": "a/b"}],
+        on_action=lambda action, content: asked.append((action, content.get("query") or content.get("slug"))),
     )
-    browser._receive(browser, {"type": "search", "query": "fox"}, [])
-    browser._receive(browser, {"type": "choose", "slug": "a/b"}, [])
+    browser._receive(browser, {"action": "search", "query": "fox"}, [])
+    browser._receive(browser, {"action": "choose", "slug": "a/b"}, [])
     browser._receive(browser, "nonsense", [])
     assert asked == [("search", "fox"), ("choose", "a/b")]
     browser.add([{"slug": "a/b"}, {"slug": "c/d"}])

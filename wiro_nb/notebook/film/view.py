@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from wiro_nb.formatting import (
 )
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.film.rendering import ShotTile, film_output, make_strip_thumb, read_film_poster
-from wiro_nb.notebook.live import LiveView, presenter
+from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.magic.cells import quote_name, quote_word
 from wiro_nb.notebook.run.display import clip_data, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.session import session
@@ -34,6 +35,7 @@ from wiro_nb.session.prices import describe_plan
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import FilmStrip
 
+MOST_LETTERS = 20_000
 NOTHING_SENT = "All shots already made. No charge. To run them again: --fresh"
 
 
@@ -143,7 +145,7 @@ class FilmView(LiveView[Film]):
         """Returns the strip."""
         from wiro_nb.notebook.widgets.views import FilmStrip
 
-        return FilmStrip(self._data()[0], text=repr(self.handle), on_action=self._on_action)
+        return FilmStrip(state=self._data()[0], text=repr(self.handle), on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the film, or another one in its place."""
@@ -185,13 +187,12 @@ class FilmView(LiveView[Film]):
         }
         return state, posters
 
-    def _on_action(self, action: str, place: int | None, prompt: str) -> None:
+    def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
         """Handles a button, outside the kernel's message thread because it may call the service."""
-        threading.Thread(
-            target=self._act, args=(action, place, prompt), name="wiro-film-action", daemon=True
-        ).start()
+        threading.Thread(target=self._act, args=(action, content), name="wiro-film-action", daemon=True).start()
 
-    def _act(self, action: str, place: int | None, prompt: str) -> None:
+    def _act(self, action: str, content: Mapping[str, Any]) -> None:
+        place, prompt = read_position(content, len(self.handle.shots)), str(content.get("prompt") or "")
         try:
             if action == "retry":
                 self.handle.retry()
@@ -200,7 +201,7 @@ class FilmView(LiveView[Film]):
                 self.handle.cancel()
             elif action == "copy":
                 self.widget.reply("copy", text=film_text(self.handle))
-            elif place is not None and action in ("price", "run"):
+            elif place is not None and len(prompt) <= MOST_LETTERS:
                 self._edit(self.handle.shots[place].name, prompt, is_sent=action == "run")
         except WiroError as error:
             self.widget.reply("price", text=f"{error.sentence} {error.hint}", p=place)

@@ -70,7 +70,7 @@ class CardController:
         if is_end:
             self.on_settled()
 
-    def _act(self, action: str) -> None:
+    def _act(self, action: str, _content: object = None) -> None:
         try:
             getattr(self, action)()
         except WiroError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,7 @@ class ListView(LiveView[None]):
         from wiro_nb.notebook.widgets.views import RunTable
 
         rows = [self._row(run) for run in self._runs.values()]
-        return RunTable(self._head(), rows, on_action=self._on_action)
+        return RunTable(head=self._head(), rows=rows, on_action=self._on_action)
 
     def follow(self) -> None:
         """Follows the runs."""
@@ -142,16 +142,16 @@ class ListView(LiveView[None]):
         is_here = run.snapshot.notebook == self.context.notebook
         return row_data(run, "" if is_here or not run.snapshot.notebook else PurePath(run.snapshot.notebook).name)
 
-    def _on_action(self, action: str, run_id: str) -> None:
-        run, table = self._runs[run_id], self.widget
+    def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
+        run, table = self._runs.get(content.get("id", "")), self.widget
+        if run is None or table is None:
+            return
         if action == "cancel":
             run.cancel()
-        elif table is not None:
-            opened = LiveCard(run, self.context)
-            table.attach(opened.card)
-            opened.follow()
-            if not run.done:
-                session.manager().follow(run)
+            return
+        LiveCard(run, self.context).show_below(table)
+        if not run.done:
+            session.manager().follow(run)
 
 
 def row_data(run: Run, notebook: str = "") -> dict[str, Any]:

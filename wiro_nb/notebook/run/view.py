@@ -16,6 +16,7 @@ from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import NotebookForm
+    from wiro_nb.notebook.widgets import OutputWidget
     from wiro_nb.notebook.widgets.card import RunCard
 
 
@@ -31,6 +32,11 @@ class LiveCard(CardController):
     def __init__(self, run: Run, context: ExecutionContext, view: RunView | None = None) -> None:
         self._context, self._view = context, view
         super().__init__(run, view.notice if view is not None else "")
+
+    def show_below(self, widget: OutputWidget) -> None:
+        """Shows the card below another widget, in place of the one before."""
+        widget.attach(self.card)
+        self.follow()
 
     def edit(self) -> None:
         """Opens the form, ready to be typed into."""

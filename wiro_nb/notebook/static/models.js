@@ -112,7 +112,7 @@ function render({ model, el }) {
     chosen = slug;
     for (const card of list.querySelectorAll("button")) setAttribute(card, "aria-current", card.dataset.slug === slug && "true");
     message.replaceChildren("Opening the form of ", h("code", {}, slug));
-    return model.send({ type: "choose", slug });
+    return model.send({ action: "choose", slug });
   };
   const drawChips = (models) => {
     const counts = countCategories(models);
@@ -147,7 +147,7 @@ function render({ model, el }) {
     limit = FIRST_SHOWN;
     draw();
     clearTimeout(asking);
-    if (!model.get("gone")) asking = setTimeout(() => model.send({ type: "search", query: search.value.trim() }), ASK_AFTER_MS);
+    if (!model.get("gone")) asking = setTimeout(() => model.send({ action: "search", query: search.value.trim() }), ASK_AFTER_MS);
   });
   search.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowDown" && event.key !== "Enter") return;

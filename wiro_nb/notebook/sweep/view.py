@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import finish
-from wiro_nb.notebook.live import LiveView, presenter
+from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebase_outputs
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
 from wiro_nb.notebook.run.view import LiveCard
@@ -130,7 +130,9 @@ class SweepView(LiveView[Sweep]):
         """Returns the grid."""
         from wiro_nb.notebook.widgets.views import SweepGrid
 
-        return SweepGrid(self._plan(), *self._state(), text=repr(self.handle), on_action=self._on_action)
+        head, tiles = self._state()
+        options = {"text": repr(self.handle), "on_action": self._on_action}
+        return SweepGrid(plan=self._plan(), head=head, tiles=tiles, **options)
 
     def follow(self) -> None:
         """Follows the runs."""
@@ -173,29 +175,27 @@ class SweepView(LiveView[Sweep]):
         seen = ended - self._done_before
         return (time.monotonic() - self._opened_at) / seen * (len(self.runs) - ended) if seen >= 2 else None
 
-    def _on_action(self, action: str, position: int | None) -> None:
+    def _on_action(self, action: str, content: Mapping[str, Any]) -> None:
         """Handles a button. May run on any thread; displays nothing."""
-        run = self.runs[position] if position is not None else None
-        if action == "star" and run is not None:
-            self.handle.best = None if run.snapshot.starred else run
-        elif action == "open" and run is not None:
-            opened = LiveCard(run, self.context)
-            self.widget.attach(opened.card)
-            opened.follow()
-        elif action == "cancel" and run is not None:
-            run.cancel()
-        elif action == "cancel_waiting":
+        position, best = read_position(content, len(self.runs)), self.handle.best
+        if action == "cancel_waiting":
             self.handle.cancel(waiting_only=True)
-        elif action == "poster" and run is not None and position is not None:
-            if run.lacks_files:
-                self.schedule()  # the tile says so
-            elif (poster := read_poster(run)) is not None:
-                self.widget.send_poster(position, poster)
-        elif action == "copy" and self.handle.best is not None:
+        elif action == "copy" and best is not None:
             from wiro_nb.notebook.magic.cells import cell_of_run
 
-            best = self.handle.best
             self.widget.reply("copy", text=cell_of_run(best, session.known_schema(best.model)))
+        elif position is not None:
+            run = self.runs[position]
+            if action == "star":
+                self.handle.best = None if run.snapshot.starred else run
+            elif action == "open":
+                LiveCard(run, self.context).show_below(self.widget)
+            elif action == "cancel":
+                run.cancel()
+            elif run.lacks_files:
+                self.schedule()  # the tile says so in place of a poster
+            elif (poster := read_poster(run)) is not None:
+                self.widget.send_poster(position, poster)
 
 
 show = presenter(SweepView)

@@ -124,7 +124,7 @@ class OutputWidget(OwnWidget):
 
         Args:
             text: One line for where no widget can be shown.
-            on_action: Called with a word of `actions`, and what `target` reads of the message.
+            on_action: Called with a word of `actions`, and the message.
             **traits: Values of traits.
         """
         self._text, self._on_action = text, on_action
@@ -133,11 +133,7 @@ class OutputWidget(OwnWidget):
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Calls `on_action` for a button."""
         if content.get("action") in self.actions:
-            self._on_action(content["action"], *self.target(content))
-
-    def target(self, content: dict[str, Any]) -> tuple[Any, ...]:
-        """Returns what an action is about, as arguments of `on_action`."""
-        return ()
+            self._on_action(content["action"], content)
 
     def send_poster(self, position: int, picture: bytes) -> None:
         """Answers a page that cannot fetch files: the poster's bytes."""
@@ -161,9 +157,3 @@ class OutputWidget(OwnWidget):
     @traitlets.default("view_key")
     def _default_view_key(self) -> str:
         return uuid.uuid4().hex
-
-
-def read_position(content: dict[str, Any], count: int) -> int | None:
-    """Returns the position that a message is about, from 0; None where it names none of `count`."""
-    position = content.get("p")
-    return position if isinstance(position, int) and 0 <= position < count else None

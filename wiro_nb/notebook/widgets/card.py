@@ -20,6 +20,7 @@ from wiro_nb.formatting import (
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook.widgets import OutputWidget
 from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
+from wiro_nb.presentation.run import LONGEST_RAW, make_note, run_facts, run_notes, run_settings
 from wiro_nb.provenance.made_by import made_by_notes, made_by_summary
 
 STEPS = (Stage.QUEUED, Stage.PREPARING, Stage.LOADING, Stage.GENERATING, Stage.SAVING)
@@ -38,18 +39,9 @@ _STARRED = _STAR | {"label": "Picked as best", "pressed": True}
 _STOP_WATCHING = {"id": "stop_watching", "label": "Stop watching", "muted": True}
 
 _BLANK: dict[str, Any] = {
-    "numbers": [],
-    "after": [],
-    "left_s": None,
-    "silent_after_s": None,
-    "elapsed": None,
-    "cost": "",
-    "aside": "",
-    "actions": [],
-    "below": [],
-    "facts": [],
-    "outputs": [],
-    "settings": [],
+    **{name: [] for name in ("numbers", "after", "actions", "below", "facts", "outputs", "settings")},
+    **dict.fromkeys(("left_s", "silent_after_s", "elapsed")),
+    **dict.fromkeys(("cost", "aside"), ""),
 }
 """The parts of a card that most states leave empty."""
 
@@ -91,7 +83,7 @@ def card_view(
         "final": snapshot.state.is_final,
         "steps": _steps(snapshot, kind),
         "percent": percent,
-        "notes": [asdict(note) for note in run_notes(snapshot)],
+        "notes": run_notes(snapshot),
         "poster": poster,
         "log_count": snapshot.log_count,
         "at_ms": int(moment.timestamp() * 1000),
@@ -150,49 +142,37 @@ def _pending(snapshot: Snapshot, kind: str, percent: float | None) -> dict[str, 
     if kind == "slot":
         runs = "1 run is" if snapshot.ahead == 1 else f"{snapshot.ahead} runs are"
         waits = f"It is sent when a slot frees; {runs} ahead of it." if snapshot.ahead else "It is sent next."
-        notes = {} if snapshot.message else {"notes": [asdict(Note(text=waits))]}
+        notes = {} if snapshot.message else {"notes": [make_note(text=waits)]}
         return view | {"aside": "free: nothing sent yet", **notes}
     if kind == "sending":
         return view | {"aside": describe_cost(snapshot), "notes": []}
+    view["cost"] = describe_cost(snapshot)
     if kind == "queued":
-        elapsed = _elapsed(snapshot, "in the queue for")
-        return view | {"aside": "free while queued", "elapsed": elapsed, "cost": describe_cost(snapshot)}
+        return view | {"aside": "free while queued", "elapsed": _elapsed(snapshot, "in the queue for")}
     numbers = [f"{percent:.0f}%"] if percent is not None else []
     numbers += _step_text(snapshot)
     numbers += [f"{snapshot.rate:.3g} {snapshot.rate_unit}".strip()] if snapshot.rate is not None else []
+    is_early = snapshot.step is not None and snapshot.step < 2  # an estimate would be a guess
     return view | {
         "aside": "" if snapshot.is_free else "free if it has not ended",
         "numbers": numbers,
         "elapsed": _elapsed(snapshot, "elapsed"),
-        "left_s": _remaining(snapshot),
-        "cost": describe_cost(snapshot),
+        "left_s": None if is_early else snapshot.remaining_s,
     }
-
-
-def _remaining(snapshot: Snapshot) -> float | None:
-    """Returns the seconds left; an estimate before the second step would be a guess."""
-    return None if snapshot.step is not None and snapshot.step < 2 else snapshot.remaining_s
 
 
 def _lost(snapshot: Snapshot, percent: float | None, moment: datetime) -> dict[str, Any]:
     retry = "" if snapshot.retry_in_s is None else f", next try in {max(1, round(snapshot.retry_in_s))} s"
     age_s = max(0.0, (moment - snapshot.lost_since).total_seconds()) if snapshot.lost_since is not None else 0.0
-    where = format_place(snapshot.service)
+    where = f"Still running {format_place(snapshot.service)}, as far as known."
     bill = "It is free." if snapshot.is_free else "It will be billed if it succeeds."
+    after = f"{bill} Nothing is lost if this notebook closes; this picks it up:"
     return {
         "actions": [{"id": "try_now", "label": "Try now"}, _STOP_WATCHING],
-        "numbers": [f"{percent:.0f}%"] if percent is not None else [f"last seen {snapshot.stage.value}"],
+        "numbers": [f"{percent:.0f}%" if percent is not None else f"last seen {snapshot.stage.value}"],
         "elapsed": {"label": "last seen", "seconds": age_s, "ticking": True, "suffix": "ago"},
         "after": [f"reconnecting{retry}"],
-        "notes": [
-            asdict(
-                Note(
-                    f"Still running {where}, as far as known.",
-                    f"{bill} Nothing is lost if this notebook closes; this picks it up:",
-                    f"%wiro wait {snapshot.short_id}",
-                )
-            )
-        ],
+        "notes": [make_note(where, after, f"%wiro wait {snapshot.short_id}")],
     }
 
 
@@ -204,10 +184,10 @@ def _ended(snapshot: Snapshot, kind: str, again_price: str, record: Mapping[str,
     if kind == "cancelled":
         return {"aside": format_billed(snapshot), "actions": [again]}
     maker = made_by_summary(record)
-    notes = [*run_notes(snapshot), *(Note(text=text) for text in made_by_notes(record))]
+    facts = run_facts(snapshot) | ({"Made by": maker} if maker else {})
     return {
-        "facts": [list(item) for item in (run_facts(snapshot) | ({"Made by": maker} if maker else {})).items()],
-        "notes": [asdict(note) for note in notes],
+        "facts": [list(item) for item in facts.items()],
+        "notes": [*run_notes(snapshot), *(make_note(text=text) for text in made_by_notes(record))],
         "settings": [list(item) for item in run_settings(snapshot).items()],
         "outputs": [_output(output) for output in snapshot.outputs],
         "actions": [_STARRED if snapshot.starred else _STAR],
@@ -258,53 +238,37 @@ class RunCard(OutputWidget):
     )
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        *,
-        again_price: str = "",
-        poster: str = "",
-        notice: str = "",
-        **options: Any,
+        self, snapshot: Snapshot, *, notice: str = "", again_price: str = "", poster: str = "", **options: Any
     ) -> None:
         """Makes a card.
 
         Args:
             snapshot: The run now.
+            notice: One sentence above what the run itself has to say, or "".
             again_price: Price on the "Run again" button, for example "about $0.04", or "".
             poster: Data URI of the finished clip's poster, or "".
-            notice: One sentence above what the run itself has to say, or "".
             **options: As `OutputWidget` takes them.
         """
-        self._notice = [asdict(Note(text=notice))] if notice else []
+        self._notes = [make_note(text=notice)] if notice else []
+        self._known: dict[str, Any] = {"again_price": again_price, "poster": poster}
         self._version = snapshot.version
-        self._again_price = again_price
-        self._poster = poster
-        self._record: Mapping[str, Any] | None = None
         super().__init__(state=self._view(snapshot), log=log_view(snapshot), **options)
 
     def _view(self, snapshot: Snapshot) -> dict[str, Any]:
-        view = card_view(snapshot, again_price=self._again_price, poster=self._poster, record=self._record)
-        return view | {"notes": [*self._notice, *view["notes"]]}
+        view = card_view(snapshot, **self._known)
+        return view | {"notes": [*self._notes, *view["notes"]]}
 
-    def update(
-        self,
-        snapshot: Snapshot,
-        *,
-        poster: str = "",
-        record: Mapping[str, Any] | None = None,
-    ) -> None:
+    def update(self, snapshot: Snapshot, **known: Any) -> None:
         """Shows a newer moment of the run; an older one is ignored.
 
         Args:
             snapshot: The run; its `version` decides which is newer.
-            poster: Data URI of the poster once there is one.
-            record: Of the run once it is finished.
+            **known: `poster`, a data URI, and `record`, once the run has them.
         """
         if snapshot.version < self._version:
             return
         self._version = snapshot.version
-        self._poster = poster or self._poster
-        self._record = record or self._record
+        self._known |= {name: value for name, value in known.items() if value}
         with self.hold_sync():
             self.state = self._view(snapshot)
             self.log = log_view(snapshot)

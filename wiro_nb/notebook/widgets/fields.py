@@ -5,8 +5,8 @@ script is a few lines: it asks the form's script to draw it. So twelve fields co
 not thirty-six, and still show on their own when displayed alone.
 
 Files come from the browser in pieces of at most 1 MB, each acknowledged before more than one other
-is sent: the front end's own upload widget sends one message and silently fails above 10 MB. Limits
-are checked before the first byte moves and again when the file is complete.
+is sent: the front end's own upload widget sends one message and silently fails above 10 MB. The size
+is checked before the first byte moves, the type by the first bytes, and both again before a run.
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ class _Upload:
     path: Path
     stream: IO[bytes]
     facts: dict[str, Any]
-    received: int = 0
-    next_seq: int = 0
+    chunks: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
 
@@ -225,31 +224,31 @@ class FileField(Field):
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Takes a chunk of an upload, a path or URL, or a request for earlier runs."""
-        upload_id = str(content.get("upload", ""))
+        kind, upload_id = content.get("type"), str(content.get("upload", ""))
         try:
-            if content.get("type") == "begin":
+            if kind == "begin":
                 self._begin(upload_id, content)
-            elif content.get("type") == "chunk":
-                self._take_chunk(upload_id, content, buffers)
-            elif content.get("type") == "abort":
+            elif kind == "chunk" and upload_id in self._uploads:
+                self._take_chunk(upload_id, content.get("seq"), bytes(buffers[0]) if buffers else b"")
+            elif kind == "abort":
                 self._drop(upload_id)
-            elif content.get("type") == "add":
+            elif kind == "add":
                 source = str(content.get("source", ""))
                 self.add(source)
                 self.trouble = ""
                 self.reply("added", source=source)
-            elif content.get("type") == "clear":
+            elif kind == "clear":
                 self.trouble = ""
-            elif content.get("type") == "paths":
+            elif kind == "paths":
                 paths = complete_path(str(content.get("typed", "")))
                 common = os.path.commonprefix(paths)  # noqa: RUF071 - letters, not folders
                 self.reply("paths", paths=paths, common=common)
-            elif content.get("type") == "recent" and self._sources is not None:
+            elif kind == "recent" and self._sources is not None:
                 self.reply("recent", runs=self._sources.recent(self.media))
         except WiroError as error:
-            message = _sentences(error)
-            self.trouble = message if content.get("type") == "add" else self.trouble
-            self._refuse(upload_id, message)
+            hint = f" {error.hint[0].upper()}{error.hint[1:]}." if error.hint else ""
+            self.trouble = error.sentence + hint if kind == "add" else self.trouble
+            self._refuse(upload_id, error.sentence + hint)
         except OSError as error:
             self._refuse(upload_id, f"The file could not be stored: {error.strerror or error}.")
 
@@ -266,56 +265,46 @@ class FileField(Field):
             return
         self._upload_dir.mkdir(parents=True, exist_ok=True)
         path = self._upload_dir / f".{hashlib.sha256(upload_id.encode()).hexdigest()[:16]}.part"
+        facts = {"name": name, "size": size, **_browser_facts(content)}
         self._drop(upload_id)
-        self._uploads[upload_id] = _Upload(name, size, path, path.open("wb"), _browser_facts(content))
+        self._uploads[upload_id] = _Upload(name, size, path, path.open("wb"), facts)
         self.reply("ack", upload=upload_id, received=0)
 
-    def _take_chunk(self, upload_id: str, content: dict[str, Any], buffers: Any) -> None:
-        upload = self._uploads.get(upload_id)
-        if upload is None:
-            return
-        chunk = bytes(buffers[0]) if buffers else b""
-        if content.get("seq") != upload.next_seq or upload.received + len(chunk) > upload.size_bytes or not chunk:
-            self._refuse(upload_id, f"{upload.name} arrived incomplete. Choose it again.")
-            return
-        if upload.next_seq == 0 and (reason := self._first_bytes_refused(upload.name, chunk)):
+    def _take_chunk(self, upload_id: str, seq: object, chunk: bytes) -> None:
+        upload = self._uploads[upload_id]
+        received = upload.stream.tell() + len(chunk)
+        reason = ""
+        if seq != upload.chunks or received > upload.size_bytes or not chunk:
+            reason = f"{upload.name} arrived incomplete. Choose it again."
+        elif upload.chunks == 0:
+            reason = self._first_bytes_refused(upload, chunk)
+        if reason:
             self._refuse(upload_id, reason)
             return
         upload.stream.write(chunk)
         upload.digest.update(chunk)
-        upload.received += len(chunk)
-        upload.next_seq += 1
-        if upload.received == upload.size_bytes:
+        upload.chunks += 1
+        if received == upload.size_bytes:
             self._finish(upload_id, upload)
         else:
-            self.reply("ack", upload=upload_id, received=upload.received)
+            self.reply("ack", upload=upload_id, received=received)
 
-    def _first_bytes_refused(self, name: str, chunk: bytes) -> str:
+    def _first_bytes_refused(self, upload: _Upload, chunk: bytes) -> str:
         """Returns why an upload is refused by its first bytes, before the rest is sent; "" when it is accepted."""
-        content_type = sniff_type(chunk, name)
-        if not content_type:
-            return f"{name} is of a type the service does not take; this input takes {accepted_types(self.media)}."
-        if self.media and not content_type.startswith(f"{self.media}/"):
-            return f"{name} is {content_type}; this input takes {accepted_types(self.media)}."
-        return ""
+        content_type = upload.facts["type"] = sniff_type(chunk, upload.name)
+        if content_type and self.media in ("", content_type.partition("/")[0]):
+            return ""
+        what = content_type or "of a type the service does not take"
+        return f"{upload.name} is {what}; this input takes {accepted_types(self.media)}."
 
     def _finish(self, upload_id: str, upload: _Upload) -> None:
         upload.stream.close()
         folder = self._upload_dir / upload.digest.hexdigest()[:16]
         folder.mkdir(exist_ok=True)
-        final = folder / upload.name
-        upload.path.replace(final)
+        final = upload.path.replace(folder / upload.name)
         del self._uploads[upload_id]
         source = final.as_posix() if not final.is_absolute() else str(final)
-        try:
-            described = open_file_input(self.name, source, with_hash=False, media=self.media)
-        except WiroError as error:
-            final.unlink(missing_ok=True)
-            folder.rmdir() if not any(folder.iterdir()) else None
-            self._refuse(upload_id, _sentences(error))
-            return
-        facts = {"name": upload.name, "type": described.content_type, "size": upload.size_bytes}
-        self._facts[source] = facts | upload.facts
+        self._facts[source] = upload.facts
         self.value = (*(text for text in self.value if text != source), source) if self.multiple else (source,)
         self.reply("done", upload=upload_id)
 
@@ -358,19 +347,11 @@ class FileField(Field):
 
 def _browser_facts(content: dict[str, Any]) -> dict[str, Any]:
     """Returns picture, size and length as the browser measured them, when they are what they should be."""
-    facts: dict[str, Any] = {}
-    for key in ("width", "height"):
-        if isinstance(content.get(key), int) and 0 < content[key] < 100_000:
-            facts[key] = content[key]
-    length = content.get("duration_s")
-    if isinstance(length, (int, float)) and 0 < length < 1_000_000:
-        facts["duration_s"] = float(length)
+    measured = {name: content.get(name) for name in ("width", "height", "duration_s")}
+    facts: dict[str, Any] = {
+        name: value for name, value in measured.items() if isinstance(value, (int, float)) and value > 0
+    }
     thumb = content.get("thumb")
     if isinstance(thumb, str) and thumb.startswith("data:image/jpeg;base64,") and len(thumb) <= _THUMB_LIMIT:
         facts["thumb"] = thumb
     return facts
-
-
-def _sentences(error: WiroError) -> str:
-    hint = f" {error.hint[0].upper()}{error.hint[1:]}." if error.hint else ""
-    return error.sentence + hint

@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from wiro_nb.notebook.widgets import OutputWidget, OwnWidget, read_position
+from wiro_nb.notebook.widgets import OutputWidget, OwnWidget
 from wiro_nb.presentation.output import Output
 
 if TYPE_CHECKING:
     from wiro_nb.api.answers import Preview
 
-MOST_LETTERS = 20_000
-
 
 class SweepGrid(OutputWidget):
-    """Live view of a sweep. Its actions come with a position or None.
+    """Live view of a sweep. Its actions name a tile by its position, `p`.
 
     What does not change is a trait; tiles that change travel as messages, only those, so that a sweep of
     a hundred runs does not send all tiles for every step of one.
-
-    Args:
-        plan: What does not change.
-        head: As `head_data` gives it.
-        tiles: As `tile_data` gives them, in order.
-        **options: As `OutputWidget` takes them.
     """
 
     script = "grid.js"
@@ -40,25 +32,18 @@ class SweepGrid(OutputWidget):
     head = traitlets.Dict(help="Counts, percent, money: see `head_data`.").tag(sync=True)
     tiles: traitlets.List[dict[str, Any]] = traitlets.List(help="The tiles when the grid was made.").tag(sync=True)
 
-    def __init__(
-        self,
-        plan: Mapping[str, Any],
-        head: Mapping[str, Any],
-        tiles: Sequence[Mapping[str, Any]],
-        **options: Any,
-    ) -> None:
-        self._now = [dict(tile) for tile in tiles]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._now = list(self.tiles)
         self._previews: dict[int, Preview] = {}
-        super().__init__(plan=dict(plan), head=dict(head), tiles=list(self._now), **options)
 
-    def update(self, head: Mapping[str, Any], tiles: Sequence[Mapping[str, Any]]) -> None:
+    def update(self, head: dict[str, Any], tiles: Sequence[dict[str, Any]]) -> None:
         """Shows newer tiles; those that show the same already are not sent again."""
-        changed = [dict(tile) for tile in tiles if self._now[tile["p"]] != tile]
-        for tile in changed:
-            self._now[tile["p"]] = tile
+        changed = [tile for tile, before in zip(tiles, self._now, strict=True) if tile != before]
+        self._now = list(tiles)
         if changed:
             self.reply("tiles", tiles=changed)
-        self.head = dict(head)
+        self.head = head
 
     def send_previews(self, previews: Iterable[Preview | None]) -> None:
         """Shows the latest previews of unfinished clips, by position; each is sent once and kept in no trait."""
@@ -73,19 +58,9 @@ class SweepGrid(OutputWidget):
             self.reply("tiles", tiles=self._now)
         super().on_message(content, buffers)
 
-    def target(self, content: dict[str, Any]) -> tuple[int | None]:
-        """Returns the position of the tile, or None."""
-        return (read_position(content, len(self._now)),)
-
 
 class ComparisonWidget(OutputWidget):
-    """Live view of a comparison. Its actions come with the position of a run, or None.
-
-    Args:
-        view: Clips and tables as plain data.
-        stars: Which runs are picked.
-        **options: As `OutputWidget` takes them.
-    """
+    """Live view of a comparison. Its actions name a run by its position, `p`."""
 
     script = "compare.js"
     styles = ("wiro.css", "grid.css")
@@ -93,21 +68,9 @@ class ComparisonWidget(OutputWidget):
     view = traitlets.Dict(help="Clips and tables.").tag(sync=True)
     stars: traitlets.List[bool] = traitlets.List(help="Which runs are picked.").tag(sync=True)
 
-    def __init__(self, view: Mapping[str, Any], stars: Sequence[bool], **options: Any) -> None:
-        super().__init__(view=dict(view), stars=list(stars), **options)
-
-    def target(self, content: dict[str, Any]) -> tuple[int | None]:
-        """Returns the position of the run, or None."""
-        return (read_position(content, len(self.stars)),)
-
 
 class FilmStrip(OutputWidget):
-    """Live view of a film. Its actions come with the position of a shot or None, and its new prompt.
-
-    Args:
-        state: As `FilmView` makes it.
-        **options: As `OutputWidget` takes them.
-    """
+    """Live view of a film. Its actions name a shot by its position, `p`, and have its new prompt."""
 
     script = "film.js"
     styles = ("wiro.css", "grid.css")
@@ -115,101 +78,58 @@ class FilmStrip(OutputWidget):
     state = traitlets.Dict(help="Title, note, film and shots.").tag(sync=True)
     posters: traitlets.Dict[str, str] = traitlets.Dict(help="Picture of each shot as a data URI.").tag(sync=True)
 
-    def __init__(self, state: Mapping[str, Any], **options: Any) -> None:
-        super().__init__(state=dict(state), **options)
-
-    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Passes an action on, unless its prompt is endless."""
-        if len(str(content.get("prompt") or "")) <= MOST_LETTERS:
-            super().on_message(content, buffers)
-
-    def target(self, content: dict[str, Any]) -> tuple[int | None, str]:
-        """Returns the position of the shot, or None, and the prompt."""
-        return read_position(content, len(self.state.get("shots", ()))), str(content.get("prompt") or "")
-
 
 class RunTable(OutputWidget):
-    """Live view of a list of runs. Rows that change travel as messages, only those; actions come with a run's id.
-
-    Args:
-        head: The output above the rows.
-        rows: Newest first.
-        **options: As `OutputWidget` takes them.
-    """
+    """Live view of a list of runs. Rows that change travel as messages, only those; actions name a run by `id`."""
 
     script = "runs.js"
     actions = frozenset({"open", "cancel"})
     head = traitlets.Dict(help="title, lines (texts), notify (offer to notify at the end).").tag(sync=True)
     rows: traitlets.List[dict[str, Any]] = traitlets.List(help="As `listing.row_data` gives them.").tag(sync=True)
 
-    def __init__(self, head: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], **options: Any) -> None:
-        self._now = {row["id"]: dict(row) for row in rows}
-        super().__init__(head=dict(head), rows=[dict(row) for row in rows], **options)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._now = {row["id"]: row for row in self.rows}
 
-    def update(self, row: Mapping[str, Any]) -> None:
+    def update(self, row: dict[str, Any]) -> None:
         """Shows a newer row; an unknown one stands on top (any thread)."""
         if self._now.get(row["id"]) != row:
-            self._now[row["id"]] = dict(row)
-            self.reply("row", row=dict(row))
+            self._now[row["id"]] = row
+            self.reply("row", row=row)
 
     def on_message(self, content: dict[str, Any], buffers: Any) -> None:
         """Passes an action on; a page that draws the table gets what has changed since it was made."""
         if content.get("action") == "handshake":
             self.rows = list(self._now.values())
-        elif content.get("id") in self._now:
-            super().on_message(content, buffers)
-
-    def target(self, content: dict[str, Any]) -> tuple[str]:
-        """Returns the id of the run."""
-        return (content["id"],)
+        super().on_message(content, buffers)
 
     def __repr__(self) -> str:
         return f"{len(self._now)} runs; list them with %wiro runs"
 
 
 class ModelBrowser(OutputWidget):
-    """Shows models, requests searches, and reports the chosen model.
+    """Shows models, and reports words to search for and the chosen model.
 
     Each model is a dict of `slug`, `title`, `description`, `categories`, `price` (in words), `usd` (its lowest
     amount, or None), `runs` (or None), `cover` (URL or "") and `thumb` (data URI of the latest own clip, or "").
 
-    Args:
-        models: What is shown first.
-        on_search: Called with the words typed; answers with `add`.
-        on_choose: Called with the slug of the chosen model; answers with the reply "opened" or "message".
-        **traits: Values of the other traits.
+    "search" comes with `query` and is answered with `add`; "choose" comes with `slug` and is answered with the
+    reply "opened" or "message".
     """
 
     script = "models.js"
     styles = ("wiro.css", "models.css")
+    actions = frozenset({"search", "choose"})
     models: traitlets.List[dict[str, Any]] = traitlets.List(help="The models known so far.").tag(sync=True)
     query = traitlets.Unicode(help="Words to begin with.").tag(sync=True)
     service = traitlets.Unicode(help="The service, in words.").tag(sync=True)
     free = traitlets.Bool(False, help="Nothing costs money here.").tag(sync=True)
     remote_covers = traitlets.Bool(False, help="Load covers from the service unasked.").tag(sync=True)
 
-    def __init__(
-        self,
-        models: Sequence[dict[str, Any]],
-        *,
-        on_search: Callable[[str], object],
-        on_choose: Callable[[str], object],
-        **traits: Any,
-    ) -> None:
-        self._on_search, self._on_choose = on_search, on_choose
-        super().__init__(models=list(models), **traits)
-
     def add(self, models: Sequence[dict[str, Any]]) -> None:
         """Adds models that are not there yet, behind the others."""
         known = {model["slug"] for model in self.models}
         self.models = [*self.models, *(model for model in models if model["slug"] not in known)]
-
-    def on_message(self, content: dict[str, Any], buffers: Any) -> None:
-        """Passes a search or a choice on."""
-        if content.get("type") == "search":
-            self._on_search(str(content.get("query") or "")[:200])
-        elif content.get("type") == "choose":
-            self._on_choose(str(content.get("slug") or ""))
 
     def __repr__(self) -> str:
         return f"{len(self.models)} models; list them with %wiro models"

@@ -33,7 +33,6 @@ VISIBLE_FIELDS = 16
 
 ESSENTIALS, SIZE, SAMPLING, SEED, FILES = "Essentials", "Size and length", "Sampling", "Seed", "Files"
 _ORDER = (ESSENTIALS, SIZE, SAMPLING, SEED, FILES)
-_PROMPT_NAMES = ("prompt", "text", "inputprompt", "promptext")
 _SIZE = re.compile(r"width|height|size|ratio|resolution|frame|fps|duration|length|seconds|aspect", re.IGNORECASE)
 _SAMPLING = re.compile(r"step|scale|guidance|cfg|shift|solver|sampler|scheduler|strength|denois", re.IGNORECASE)
 _ADVANCED = re.compile(
@@ -106,21 +105,12 @@ class FormPlan:
 def plan_form(schema: ModelSchema) -> FormPlan:
     """Returns the form of a model. Never fails: odd inputs become text fields with a note."""
     parameters, notes = _unique(schema.parameters)
-    prompt = find_prompt(parameters)
     own_groups = len({parameter.group for parameter in parameters if parameter.group}) > 1
-    plans = [_plan(parameter, is_prompt=parameter is prompt, own_groups=own_groups) for parameter in parameters]
+    plans = [_plan(item, is_prompt=item.id == schema.prompt_input, own_groups=own_groups) for item in parameters]
     if schema.free_form:
         plans.append(_open_plan(plans))
         notes = (*notes, "This model publishes no inputs. Names and values go to the service as typed.")
     return FormPlan(tuple(_arrange(plans, own_groups)), notes)
-
-
-def find_prompt(parameters: Iterable[Parameter]) -> Parameter | None:
-    """Returns the input that is the prompt: by its name, else the only large text."""
-    texts = [parameter for parameter in parameters if parameter.type in ("textarea", "text")]
-    named = [item for name in _PROMPT_NAMES for item in texts if item.id.lower() == name]
-    large = [item for item in texts if item.type == "textarea" and not _ADVANCED.search(item.id)]
-    return named[0] if named else large[0] if len(large) == 1 else None
 
 
 def label_text(parameter: Parameter) -> str:

@@ -23,7 +23,6 @@ from wiro_nb.formatting import (
 )
 from wiro_nb.json_values import as_decimal
 from wiro_nb.ledger.state import RunState, Snapshot
-from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, table, url
 from wiro_nb.presentation.html import LINE, SMALL, WIDE, Child, Html, command, h, line, url
 from wiro_nb.presentation.models import value_label
 from wiro_nb.presentation.output import (

@@ -19,7 +19,6 @@ from wiro_nb.formatting import (
 )
 from wiro_nb.ledger.state import RunOutput, Snapshot, Stage
 from wiro_nb.notebook.widgets import OutputWidget
-from wiro_nb.presentation.run import LONGEST_RAW, Note, run_facts, run_notes, run_settings
 from wiro_nb.presentation.run import LONGEST_RAW, make_note, run_facts, run_notes, run_settings
 from wiro_nb.provenance.made_by import made_by_notes, made_by_summary
 

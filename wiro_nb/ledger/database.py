@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from wiro_nb.errors import NOTHING_SENT, LedgerError
-from wiro_nb.ledger.migrations import is_corrupt, open_database, primary_code
+from wiro_nb.ledger.migrations import file_identity, is_corrupt, ledger_error, open_database
 from wiro_nb.ledger.recovery import is_lost, replace_damaged, wait_for_recovery
 from wiro_nb.ledger.state import LedgerRow
 
@@ -29,23 +29,6 @@ T = TypeVar("T")
 
 _LARGEST_BATCH = 64
 _LONGEST_TRANSACTION_S = 1.0
-_OTHER_FOLDER = "set WIRO_DATA_DIR to a folder you can write to, then restart the kernel"
-_MEANINGS: dict[int, tuple[str, str, str]] = {
-    sqlite3.SQLITE_BUSY: (
-        "busy",
-        "another program has held it for too long",
-        "try again; close other kernels if it stays so",
-    ),
-    sqlite3.SQLITE_LOCKED: ("locked", "another part of this program is using it", "try again"),
-    sqlite3.SQLITE_READONLY: ("read-only", "the file or its disk is read-only", _OTHER_FOLDER),
-    sqlite3.SQLITE_PERM: ("read-only", "access to it was denied", _OTHER_FOLDER),
-    sqlite3.SQLITE_CANTOPEN: ("cannot open", "the file cannot be opened", _OTHER_FOLDER),
-    sqlite3.SQLITE_FULL: ("full", "the disk is full", "free some space, then try again"),
-    sqlite3.SQLITE_IOERR: ("disk", "the disk answered with an error", f"check the disk, or {_OTHER_FOLDER}"),
-    sqlite3.SQLITE_CORRUPT: ("corrupt", "the file is damaged", "%wiro verify"),
-    sqlite3.SQLITE_NOTADB: ("corrupt", "the file is damaged", "%wiro verify"),
-    sqlite3.SQLITE_CONSTRAINT: ("constraint", "the row is there already", "%wiro runs"),
-}
 
 
 @dataclass(eq=False, slots=True)
@@ -270,7 +253,7 @@ class Database:
         if not call.future.set_running_or_notify_cancel():
             return
         if isinstance(error, (sqlite3.Error, OSError)):
-            error = _ledger_error(error, self.path, writing=call.wrote, billed=call.billed)
+            error = ledger_error(error, self.path, writing=call.wrote, billed=call.billed)
         if error is not None:
             call.future.set_exception(error)
         else:
@@ -281,19 +264,22 @@ class Database:
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._identity != _file_identity(self.path):
+        if self._connection is not None and self._identity != file_identity(self.path):
             # The file was moved aside by another process, or deleted: writing on would write into nowhere.
             self._disconnect()
         while self._connection is None:
             wait_for_recovery(self.path)
             if is_lost(self.path):
                 self._replace_damaged()
-            before = _file_identity(self.path)
-            self._connection = open_database(self.path, self._connect, self._busy_timeout_s)
-            self._identity = _file_identity(self.path)
+            before = file_identity(self.path)
+            self._connection = self._open_file(self.path)
+            self._identity = file_identity(self.path)
             if before not in (None, self._identity):
                 self._disconnect()  # another process replaced the file while it was opened
         return self._connection
+
+    def _open_file(self, path: Path) -> sqlite3.Connection:
+        return open_database(path, self._connect, self._busy_timeout_s)
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
@@ -307,35 +293,5 @@ class Database:
 
     def _replace_damaged(self) -> None:
         self._disconnect()
-        notice = replace_damaged(
-            self.path, lambda path: open_database(path, self._connect, self._busy_timeout_s), self._rebuild
-        )
-        if notice:
+        if notice := replace_damaged(self.path, self._open_file, self._rebuild):
             self._notices.append(notice)
-
-
-def _file_identity(path: Path) -> tuple[int, int] | None:
-    """Returns the device and inode of a file; None if it does not exist."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, billed: str = "") -> LedgerError:
-    """Translates an error of SQLite or the file system into a `LedgerError` that says what to do next."""
-    if isinstance(error, sqlite3.Error):
-        unknown = ("sqlite", f"SQLite says: {error}", "%wiro verify")
-        reason, meaning, hint = _MEANINGS.get(primary_code(error), unknown)
-    else:
-        reason, meaning, hint = "cannot open", error.strerror or str(error), _OTHER_FOLDER
-    named = LedgerError(
-        f"The ledger {path.name} cannot be {'written' if writing else 'read'}: {meaning}.",
-        hint=hint,
-        billed=billed,
-        path_name=path.name,
-        reason=reason,
-    )
-    named.__cause__ = error
-    return named

@@ -6,9 +6,9 @@ never less than what the service was asked to do.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -112,6 +112,6 @@ def open_ledger(out_dir: str = "wiro_outputs") -> Ledger:
         LedgerError: As `Ledger`.
     """
     here: dict[str, list[str]] = {}
-    with contextlib.suppress(OSError, RuntimeError):  # the present folder was deleted, or "~name" is of nobody
+    with suppress(OSError, RuntimeError):  # the present folder was deleted, or "~name" is of nobody
         here[str(Path.cwd() / Path(out_dir).expanduser())] = []
     return Ledger(ledger_path(), rebuild=lambda: recovery.rows_from_sidecars({**here, **recovery.known_folders()}))

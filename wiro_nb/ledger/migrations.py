@@ -1,4 +1,4 @@
-"""Opens the ledger's SQLite file and brings its tables to the latest version.
+"""Opens the ledger's SQLite file, brings its tables to the latest version, and says what SQLite's errors mean.
 
 Each version is a tuple of statements. `PRAGMA user_version` marks the version. It lives in the file's header and
 takes part in transactions, so a change and its mark are committed together or not at all. Statements that have
@@ -18,6 +18,23 @@ from pathlib import Path
 from wiro_nb.errors import LedgerError
 
 _CREATING = threading.Lock()
+_OTHER_FOLDER = "set WIRO_DATA_DIR to a folder you can write to, then restart the kernel"
+_MEANINGS: dict[int, tuple[str, str, str]] = {
+    sqlite3.SQLITE_BUSY: (
+        "busy",
+        "another program has held it for too long",
+        "try again; close other kernels if it stays so",
+    ),
+    sqlite3.SQLITE_LOCKED: ("locked", "another part of this program is using it", "try again"),
+    sqlite3.SQLITE_READONLY: ("read-only", "the file or its disk is read-only", _OTHER_FOLDER),
+    sqlite3.SQLITE_PERM: ("read-only", "access to it was denied", _OTHER_FOLDER),
+    sqlite3.SQLITE_CANTOPEN: ("cannot open", "the file cannot be opened", _OTHER_FOLDER),
+    sqlite3.SQLITE_FULL: ("full", "the disk is full", "free some space, then try again"),
+    sqlite3.SQLITE_IOERR: ("disk", "the disk answered with an error", f"check the disk, or {_OTHER_FOLDER}"),
+    sqlite3.SQLITE_CORRUPT: ("corrupt", "the file is damaged", "%wiro verify"),
+    sqlite3.SQLITE_NOTADB: ("corrupt", "the file is damaged", "%wiro verify"),
+    sqlite3.SQLITE_CONSTRAINT: ("constraint", "the row is there already", "%wiro runs"),
+}
 
 _RUNS_AND_BUDGETS = (
     """
@@ -174,13 +191,39 @@ def connect_sqlite(address: Path | str, *, uri: bool = False) -> sqlite3.Connect
     return sqlite3.connect(address, uri=uri, isolation_level=None, check_same_thread=False)
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Returns the device and inode of a file; None if it does not exist."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def is_corrupt(error: BaseException) -> bool:
     """True for SQLite's errors about a damaged file."""
-    return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def primary_code(error: BaseException) -> int:
-    """Returns SQLite's code of an error; 0 for other errors."""
+def ledger_error(error: sqlite3.Error | OSError, path: Path, *, writing: bool, billed: str = "") -> LedgerError:
+    """Translates an error of SQLite or the file system into a `LedgerError` that says what to do next."""
+    if isinstance(error, sqlite3.Error):
+        unknown = ("sqlite", f"SQLite says: {error}", "%wiro verify")
+        reason, meaning, hint = _MEANINGS.get(_primary_code(error), unknown)
+    else:
+        reason, meaning, hint = "cannot open", error.strerror or str(error), _OTHER_FOLDER
+    named = LedgerError(
+        f"The ledger {path.name} cannot be {'written' if writing else 'read'}: {meaning}.",
+        hint=hint,
+        billed=billed,
+        path_name=path.name,
+        reason=reason,
+    )
+    named.__cause__ = error
+    return named
+
+
+def _primary_code(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF  # the low byte of an extended code
 
 
@@ -203,7 +246,7 @@ def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            code = primary_code(error)
+            code = _primary_code(error)
             if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
                 # Two kernels make the file at the same moment: for this switch SQLite does not wait by itself.
                 time.sleep(0.01)

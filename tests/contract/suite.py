@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from wiro_nb.api import Credentials, Service
 from wiro_nb.api.answers import Event, Submitted, Task
 from wiro_nb.api.client import WiroClient
 from wiro_nb.api.events import EventClient
-from wiro_nb.api.service import Credentials, Service
 from wiro_nb.errors import ApiError, AuthRejected, NotAccessible
 from wiro_nb.schema import WireBody
 from wiro_nb.schema.files import open_file_input
@@ -132,7 +132,7 @@ class ServiceContract:
 
     def test_id_and_token_lead_to_the_same_task(self, subject: Subject) -> None:
         async def steps(client: WiroClient, submitted: Submitted, task: Task) -> None:
-            assert (await client.task_detail(task_id=submitted.task_id)).raw == task.raw
+            assert await client.task_detail(task_id=submitted.task_id) == task
 
         self.check(subject, steps)
 

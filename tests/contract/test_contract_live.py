@@ -13,7 +13,7 @@ import os
 import pytest
 
 from tests.contract.suite import ServiceContract, Subject
-from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
+from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
 
 MODEL = os.environ.get("WIRO_TEST_MODEL", "wiro/animate-diff")
 BODY = '{"prompt": "a lighthouse", "frameNumber": 8, "steps": 4, "width": 256, "height": 256, "seed": "42"}'

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.contract.suite import ServiceContract, SocketContract, Subject
-from wiro_nb.api.service import Credentials, Service
+from wiro_nb.api import Credentials, Service
 
 
 @pytest.fixture

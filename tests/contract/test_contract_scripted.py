@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract.scripted import ScriptedService
 from tests.contract.suite import ServiceContract, Subject
-from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
+from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service
 
 
 class TestScripted(ServiceContract):

@@ -101,7 +101,6 @@ class Task:
         callback_url: As given with the run, or "".
         log, error_log: Whole stdout and stderr so far.
         made_by: How the outputs were made, where a service on this machine says so (`madeby`).
-        raw: The answer itself, unknown fields included. Holds the token.
     """
 
     id: str
@@ -121,7 +120,6 @@ class Task:
     log: str = ""
     error_log: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
-    raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def is_terminal(self) -> bool:
@@ -229,7 +227,6 @@ def read_task(data: object) -> Task:
         log=_read_log(raw.get("debugoutput")),
         error_log=_read_log(raw.get("debugerror")),
         made_by=_read_made_by(raw.get("madeby")),
-        raw=raw,
     )
 
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from wiro_nb.api import Service
 from wiro_nb.api.answers import ModelDetail, Submitted, Task, ToolSummary, read_task, read_tasks, read_tool
 from wiro_nb.api.files import FileStream, Upload, open_file
 from wiro_nb.api.pricing import read_pricing
-from wiro_nb.api.service import Service
 from wiro_nb.api.transport import HttpTransport, jittered_delays
 from wiro_nb.errors import (
     ApiError,
@@ -71,9 +71,6 @@ class WiroClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"WiroClient({self.service.name!r}, {self.service.base_url!r})"
-
     @property
     def clock_lead(self) -> timedelta | None:
         """How far the service's clock is ahead of this machine's; see `HttpTransport`."""
@@ -117,7 +114,7 @@ class WiroClient:
             known = {name for name, _ in body.fields}
             fields = [*body.fields, *(item for item in added.items() if item[0] not in known)]
             answer = await self._http.post(path, upload=Upload(fields, body.parts, on_progress))
-        task = read_task({"id": answer.get("taskid"), "socketaccesstoken": answer.get("socketaccesstoken")})
+        task = read_task(answer)
         if not task.id:
             raise BadAnswer(
                 "The service took the run but did not say which task it is.",

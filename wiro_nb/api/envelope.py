@@ -60,10 +60,6 @@ _LONGEST_MESSAGE = 1000
 _MOST_PROBLEMS = 10
 
 
-_Problem = tuple[int | None, str]
-"""Code and message of one entry of `errors`."""
-
-
 def read_envelope(
     status_code: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
 ) -> dict[str, Any]:
@@ -83,13 +79,11 @@ def read_envelope(
     """
     data = _load(body)
     problems = _read_problems(data)
-    succeeded = as_flag(data.get("result"), default=not problems and bool(data)) if data is not None else False
-    if 200 <= status_code < 300 and succeeded and data is not None:
+    is_success = data is not None and as_flag(data.get("result"), default=not problems and bool(data))
+    if data is not None and is_success and 200 <= status_code < 300:
         return data
-    if data is None and status_code < 400:
-        raise _unreadable(status_code, headers, body)
-    if data is not None and status_code < 400 and not problems and "result" not in data:
-        raise _bad("shape", status_code, "The service answered with JSON that has no result in it.", "")
+    if status_code < 400 and not problems and "result" not in (data or {}):
+        raise _bad_answer(status_code, headers, body, data)
     excerpt = _excerpt(body.decode("utf-8", errors="replace")) if data is None else ""
     code = problems[0][0] if problems else None
     messages = [message for _, message in problems if message]
@@ -117,7 +111,7 @@ def _load(body: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _read_problems(data: Mapping[str, Any] | None) -> list[_Problem]:
+def _read_problems(data: Mapping[str, Any] | None) -> list[tuple[int | None, str]]:
     """Returns code and message of each error of an answer."""
     errors = (data or {}).get("errors")
     entries = as_list(errors) or ([errors] if errors else [])
@@ -130,21 +124,25 @@ def _read_problems(data: Mapping[str, Any] | None) -> list[_Problem]:
     return sorted(problems, key=lambda problem: problem[0] not in _BY_CODE)
 
 
-def _unreadable(status_code: int, headers: Mapping[str, str], body: bytes) -> BadAnswer:
-    if 300 <= status_code < 400:
-        return _bad("redirect", status_code, f"The service answered with a redirect (HTTP {status_code}).", "")
-    text = body.decode("utf-8", errors="replace").strip()
-    if not text:
-        return _bad("empty", status_code, "The service answered with nothing.", "")
-    if text.startswith("<") or "html" in headers.get("content-type", ""):
-        return _bad("html", status_code, "A web page came instead of an answer of the service.", _excerpt(text))
-    reason = "cut" if text.startswith("{") else "shape"
-    return _bad(reason, status_code, "The answer of the service is cut short or not JSON.", _excerpt(text[:80]))
-
-
-def _bad(reason: str, status_code: int, message: str, excerpt: str) -> BadAnswer:
-    hint = "%wiro (check the address of the service)" if reason in ("html", "redirect") else None
-    details = (f"it begins: {excerpt}",) if excerpt else ()
+def _bad_answer(
+    status_code: int, headers: Mapping[str, str], body: bytes, data: Mapping[str, Any] | None
+) -> BadAnswer:
+    text, hint, excerpt = body.decode("utf-8", errors="replace").strip(), None, ""
+    if data is not None:
+        reason, message = "shape", "The service answered with JSON that has no result in it."
+    elif 300 <= status_code < 400:
+        reason, message = "redirect", f"The service answered with a redirect (HTTP {status_code})."
+    elif not text:
+        reason, message = "empty", "The service answered with nothing."
+    elif text.startswith("<") or "html" in headers.get("content-type", ""):
+        reason, message = "html", "A web page came instead of an answer of the service."
+        excerpt = _excerpt(text)
+    else:
+        reason = "cut" if text.startswith("{") else "shape"
+        message, excerpt = "The answer of the service is cut short or not JSON.", _excerpt(text[:80])
+    if reason in ("html", "redirect"):
+        hint = "%wiro (check the address of the service)"
+    details = [f"it begins: {excerpt}"] if excerpt else []
     return BadAnswer(
         message, hint=hint, details=details, code=None, status=status_code, reason=reason, ambiguous=True
     )

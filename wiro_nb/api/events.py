@@ -19,8 +19,8 @@ from contextlib import aclosing
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from wiro_nb.api import Service
 from wiro_nb.api.answers import Event, read_event
-from wiro_nb.api.service import Service
 from wiro_nb.api.transport import jittered_delays
 
 if TYPE_CHECKING:

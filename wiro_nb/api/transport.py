@@ -17,9 +17,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wiro_nb.api import Service, auth_headers, nonces
 from wiro_nb.api.envelope import read_date, read_envelope
 from wiro_nb.api.files import read_pieces
-from wiro_nb.api.service import Service, auth_headers, nonces
 from wiro_nb.errors import BadAnswer, ConfigError, ConnectFailed, InputError, StreamLost, TimedOut, WiroError
 
 if TYPE_CHECKING:

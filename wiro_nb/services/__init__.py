@@ -12,7 +12,7 @@ import shlex
 import threading
 from collections.abc import Callable
 
-from wiro_nb.api.service import Credentials, Service
+from wiro_nb.api import Credentials, Service
 from wiro_nb.config import LOCAL, SANDBOX, cache_dir, data_dir, local_dir, sandbox_dir
 from wiro_nb.errors import ConfigError
 from wiro_nb.io_thread import IoThread

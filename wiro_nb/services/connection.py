@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from wiro_nb.api import Credentials, Service
 from wiro_nb.api.answers import Task
-from wiro_nb.api.service import Credentials, Service
 from wiro_nb.config import SANDBOX
 from wiro_nb.errors import NOTHING_SENT, ConfigError, ConnectFailed, MissingExtra, NotAccessible
 from wiro_nb.services.selection import ServiceChoice

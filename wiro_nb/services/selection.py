@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Credentials, Service
+from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Credentials, Service
 from wiro_nb.config import FREE_SERVICES, LOCAL, SANDBOX, data_dir
 from wiro_nb.errors import ConfigError, MissingCredentials
 from wiro_nb.files import write_atomically

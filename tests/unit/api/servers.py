@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from wiro_nb.api.service import Credentials, Service
+from wiro_nb.api import Credentials, Service
 
 KEY, SECRET, TOKEN = "key-of-the-tests-0001", "secret-of-the-tests-0001", "tokenOfTheTests0123456789abcdef"
 SECRETS = (KEY, SECRET, TOKEN)

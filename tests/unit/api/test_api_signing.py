@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiro_nb.api.service import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service, auth_headers, nonces, sign
+from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, Credentials, Service, auth_headers, nonces, sign
 from wiro_nb.errors import ConfigError
 
 KEY, SECRET = "a-key-of-a-project-1", "a-secret-of-a-project-1"

@@ -29,9 +29,9 @@ from tests.unit.api.servers import (
     service_at,
     tcp_server,
 )
+from wiro_nb.api import sign
 from wiro_nb.api.answers import Submitted
 from wiro_nb.api.client import WiroClient
-from wiro_nb.api.service import sign
 from wiro_nb.errors import (
     BadAnswer,
     ConnectFailed,

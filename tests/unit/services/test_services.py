@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.manager_tools import WAN, submit
+from wiro_nb.api import Credentials
 from wiro_nb.api.answers import ModelDetail, read_task
 from wiro_nb.api.pricing import read_pricing
-from wiro_nb.api.service import Credentials
 from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
 from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.selection import (

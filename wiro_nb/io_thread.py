@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import os
+import math
 import threading
 import time
 import weakref
@@ -24,7 +24,6 @@ _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 _TURN_S = _SLICE_S = 0.2
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
-_threads: weakref.WeakSet[IoThread] = weakref.WeakSet()
 
 
 class IoThread:
@@ -40,7 +39,6 @@ class IoThread:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._ending = False
-        _threads.add(self)
 
     @property
     def is_running(self) -> bool:
@@ -135,12 +133,6 @@ class IoThread:
                 self._thread.start()
             return self._loop
 
-    def _forget_parent(self) -> None:
-        """In a forked child: the thread is not here, and the lock may have been held at the fork."""
-        self._lock = threading.Lock()
-        self._loop = self._thread = None
-        self._closed = self._ending = False
-
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(_log_stray)
@@ -223,14 +215,11 @@ class Completion:
 
     def _wait_in_thread(self, timeout_s: float | None) -> bool:
         woken = threading.Event()
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         with self._woken_by(woken.set) as is_waiting:
-            while is_waiting:
-                # In slices: on Windows a lock does not let an interrupt through.
-                left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
-                if woken.wait(max(0.0, left)):
-                    break
-                if deadline is not None and time.monotonic() >= deadline:
+            # In slices: on Windows a lock does not let an interrupt through.
+            while is_waiting and not woken.wait(min(_SLICE_S, max(0.0, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
                     return False
         return True
 
@@ -297,12 +286,3 @@ async def _cancel_all(timeout_s: float) -> None:
 def _log_stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     # Background code never prints into a cell: exceptions of tasks that nothing awaits go to the log.
     _log.error("background work failed: %s", context.get("message"), exc_info=context.get("exception"))
-
-
-def _after_fork() -> None:
-    for thread in list(_threads):
-        thread._forget_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

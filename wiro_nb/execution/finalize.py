@@ -12,7 +12,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,29 +62,17 @@ class Finisher:
         if end is None or end.state is not RunState.SUCCEEDED:
             await self._end(run, end)
             return
-        task = await self._with_outputs(run, end.task)
+        task = end.task
         # A few at a time: the first are whole early, and a thousand half-finished runs would be so much for
         # the garbage collector to walk through that every thread of the kernel stood still.
         async with self._unfinished_slots if any(output.url for output in task.outputs) else nullcontext():
             with private_folder(_folder_of(run)) as private:
                 outputs = await self._download(run, task, private)
-                await self._end(run, replace(end, task=task), outputs, private)
+                await self._end(run, end, outputs, private)
 
     async def _read_task(self, run: Run) -> Task:
         row = run.snapshot
         return await self._connection_for(row.service).read_task(row.task_id, row.task_token)
-
-    async def _with_outputs(self, run: Run, task: Task) -> Task:
-        """Reads Detail a few times more while a success lists no files: they can be listed late, and are paid."""
-        for pause in self._writer.settings.late_outputs_s:
-            if task.outputs:
-                break
-            await asyncio.sleep(pause)
-            try:
-                task = await self._read_task(run)
-            except WiroError as error:
-                _log.info("run %s: %s", run.short_id, error.message)
-        return task
 
     async def _download(
         self, run: Run, task: Task, private: Path, *, is_late: bool = False

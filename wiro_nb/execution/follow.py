@@ -28,7 +28,7 @@ from wiro_nb.services.connection import Connection
 _log = logging.getLogger(__name__)
 _UNKNOWN_ANSWERS = 3
 _FAILURE_CHECK_S = 0.2
-_FINAL_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_READ_END_S, _LONGEST_READ_END_S = 0.2, 10.0
 _CANCEL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, None)
 _LIST_LIMIT = 200
 _BATCH_WINDOW_S = 0.25
@@ -84,7 +84,8 @@ class Follower:
         row, ledger = run.snapshot, self._writer.ledger
         assert row.task_id is not None
         past = await self._writer.ledger_call(lambda: ledger.past_runs(row.model, row.service))
-        one = _Followed(run, Tracker(expected_seconds(past, row.parameters)))
+        late_looks = len(self._writer.settings.late_outputs_s)
+        one = _Followed(run, Tracker(expected_seconds(past, row.parameters), late_looks))
         self._followed[row.task_id] = one
         self._poll_within(one, self._writer.settings.catch_up_s)
         if self._poller is None or self._poller.done():
@@ -289,8 +290,8 @@ class Follower:
     # The end ---------------------------------------------------------------------------------
 
     async def _read_end(self, one: _Followed) -> TaskEnd | None:
-        """Reads Detail until the tracker believes the end: files may be listed a moment later than the success."""
-        pauses = chain(_FINAL_PAUSES_S, repeat(_FINAL_PAUSES_S[-1]))
+        """Reads Detail until the tracker believes the end: files may be listed late, and are paid."""
+        pauses = chain([_READ_END_S], self._writer.settings.late_outputs_s, repeat(_LONGEST_READ_END_S))
         while one.tracker.end is None:
             try:
                 await self._read_detail(one)

@@ -131,10 +131,10 @@ class SubmissionRecovery:
             self._writer.change(run, lost_since=run.snapshot.lost_since or utc_now())
             _log.info("run %s: the task list cannot be read yet: %s", run.short_id, error.message)
             return None
+        possible = find_candidates(listed.tasks, row, listed.clock_lead)
         # The other runs come first: one that gets its answer meanwhile then owns its task below.
         has_competitor = await self._writer.ledger_call(lambda: self._has_competitor(row))
-        possible = find_candidates(listed.tasks, row, listed.clock_lead)
-        free = [task for task in possible if not await self._is_owned(run, task)]
+        free = await self._writer.ledger_call(lambda: [task for task in possible if not self._is_owned(row, task)])
         self._writer.change(run, lost_since=None)
         return free, choose_task(free, row, listed.clock_lead, has_competitor=has_competitor)
 
@@ -166,13 +166,10 @@ class SubmissionRecovery:
             for other in self._writer.ledger.unfinished(service=row.service)
         )
 
-    async def _is_owned(self, run: Run, task: Task) -> bool:
-        ledger = self._writer.ledger
+    def _is_owned(self, row: LedgerRow, task: Task) -> bool:
         # By the row's address: the sandbox's own is another one each time it starts.
-        row = await self._writer.ledger_call(
-            lambda: ledger.find_task(run.snapshot.service, run.snapshot.base_url, task.id)
-        )
-        return row is not None and row.run_id != run.id
+        owner = self._writer.ledger.find_task(row.service, row.base_url, task.id)
+        return owner is not None and owner.run_id != row.run_id
 
     async def _leave_uncertain(self, run: Run, found: Sequence[Task] | None, cause: WiroError | None) -> None:
         short = run.short_id

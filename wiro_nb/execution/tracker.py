@@ -71,6 +71,7 @@ class Tracker:
 
     Args:
         expected_s: Seconds of work that earlier runs took, for the time left; None without history.
+        late_looks: How often a success that lists no files is read again, besides the once of any incomplete end.
 
     Attributes:
         end: How the task ended, once Task/Detail or Task/List showed it.
@@ -78,7 +79,7 @@ class Tracker:
         end_seen_at: When an event told of the end first, or None.
     """
 
-    def __init__(self, expected_s: float | None = None) -> None:
+    def __init__(self, expected_s: float | None = None, late_looks: int = 0) -> None:
         self.end: TaskEnd | None = None
         self.needs_detail = False
         self.end_seen_at: datetime | None = None
@@ -86,7 +87,8 @@ class Tracker:
         self._steps_seen: tuple[float, ...] = ()
         self._service_remaining: tuple[float, datetime] | None = None
         self._reserved = 0
-        self._had_incomplete_detail = False
+        self._late_looks = late_looks
+        self._incomplete_details = 0
         self._error_since: datetime | None = None
 
     def feed_event(self, current: Snapshot, event: Event, now: datetime) -> Snapshot:
@@ -128,9 +130,11 @@ class Tracker:
                 self._error_since, changes["message"] = None, ""
             changes = _raise_stage(current, STAGE_OF_STATUS.get(task.status), now) | changes
         elif exit_code != "0":
-            if not self._is_incomplete(not exit_code):
+            if exit_code or not self._is_read_again():
                 self._fail(current, task)
-        elif self._is_incomplete(len(task.outputs) < max(1, self._reserved)):
+        elif len(task.outputs) < max(1, self._reserved) and self._is_read_again(
+            0 if task.outputs else self._late_looks
+        ):
             changes = _raise_stage(current, Stage.SAVING, now) | changes
         else:
             self._finish(task, RunState.SUCCEEDED, Stage.FETCHING)
@@ -152,12 +156,11 @@ class Tracker:
             return current
         return self._apply(current, {"lost_since": current.lost_since or now, "retry_in_s": retry_in_s}, now)
 
-    def _is_incomplete(self, is_missing: bool) -> bool:
-        """True when an ended task lacks outputs or exit code; believed the second time only."""
-        if not is_missing or self._had_incomplete_detail:
-            return False
-        self._had_incomplete_detail = self.needs_detail = True
-        return True
+    def _is_read_again(self, late_looks: int = 0) -> bool:
+        """Returns whether to read an ended task that lacks outputs or exit code again: `late_looks` times and once."""
+        self._incomplete_details += 1
+        self.needs_detail = self._incomplete_details <= 1 + late_looks
+        return self.needs_detail
 
     def _fail(self, current: Snapshot, task: Task) -> None:
         before_run = self._error_since is not None

@@ -153,6 +153,16 @@ def test_a_success_that_never_lists_a_file_is_still_a_success() -> None:
     assert followed.state is RunState.SUCCEEDED
 
 
+def test_a_success_without_any_file_is_read_as_often_as_wanted() -> None:
+    followed = tracker()
+    followed.tracker = Tracker(late_looks=2)
+    for seconds in range(3):
+        followed.feed(won(outputs=()), at(seconds))
+        assert (followed.state, followed.tracker.needs_detail) == (None, True)
+    followed.feed(won(outputs=()), at(3))
+    assert (followed.state, followed.tracker.needs_detail) == (RunState.SUCCEEDED, False)
+
+
 def test_an_error_is_a_log_line_and_never_the_end_of_a_task_that_may_recover() -> None:
     followed = tracker()
     snapshot = followed.feed(Event("task_error", "7", text="warning: slow disk"), at(1))

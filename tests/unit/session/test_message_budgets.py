@@ -161,11 +161,13 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
     point_at(service)
     manager = make_manager(settings=PATIENT)
     begun: list[str] = []
-    most, download, may_end = 0, Finisher._download, asyncio.Event()
+    most, finalize, download, may_end = 0, Finisher.finalize, Finisher._download, asyncio.Event()
 
-    async def answer(self: Finisher, run: Run, task: Task) -> Task:
+    async def answer(self: Finisher, run: Run, end: Any) -> None:
         words = Output(name="", content_type="raw", content={"text": "no file"})
-        return replace(task, outputs=(words,)) if run.parameters["prompt"] == "say it" else task
+        if run.parameters["prompt"] == "say it":
+            end = replace(end, task=replace(end.task, outputs=(words,)))
+        await finalize(self, run, end)
 
     async def hold(self: Finisher, run: Run, task: Task, *given: Any) -> Any:
         nonlocal most
@@ -176,7 +178,7 @@ def test_of_many_runs_that_end_at_once_a_few_are_finished_at_a_time(
         await may_end.wait()
         return await download(self, run, task, *given)
 
-    monkeypatch.setattr(Finisher, "_with_outputs", answer)
+    monkeypatch.setattr(Finisher, "finalize", answer)
     monkeypatch.setattr(Finisher, "_download", hold)
     runs = {run.id: run for run in (submit(manager, f"[hold] {number}") for number in range(24))}
     until(lambda: all(run.snapshot.stage is Stage.GENERATING for run in runs.values()))

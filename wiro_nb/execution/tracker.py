@@ -157,7 +157,7 @@ class Tracker:
         return self._apply(current, {"lost_since": current.lost_since or now, "retry_in_s": retry_in_s}, now)
 
     def _is_read_again(self, late_looks: int = 0) -> bool:
-        """Returns whether to read an ended task that lacks outputs or exit code again: `late_looks` times and once."""
+        """Returns whether to read an incomplete end again: once, and `late_looks` times more."""
         self._incomplete_details += 1
         self.needs_detail = self._incomplete_details <= 1 + late_looks
         return self.needs_detail

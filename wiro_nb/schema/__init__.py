@@ -158,17 +158,18 @@ def encode(prepared: Prepared) -> WireBody:
     Args:
         prepared: Values typed by the schema.
     """
+    types = {parameter.id: parameter.type for parameter in prepared.schema.parameters}
     texts: list[tuple[str, Any]] = list(prepared.parameters.items())
     parts: list[tuple[str, FileInput]] = []
-    for parameter, inputs in prepared.files.items():
-        texts += _url_fields(_type_of(prepared, parameter), parameter, [item.url for item in inputs if item.url])
-        parts += [(parameter, item) for item in inputs if item.path is not None]
+    for name, inputs in prepared.files.items():
+        texts += _url_fields(types.get(name, ""), name, [item.url for item in inputs if item.url])
+        parts += [(name, item) for item in inputs if item.path is not None]
     if not parts:
         return WireBody(json=dict(texts))
     fields = [
-        (name, _as_text(item))
+        (name, item if isinstance(item, str) else json.dumps(item))
         for name, value in texts
-        for item in (value if isinstance(value, list) and _type_of(prepared, name) not in _ONE_TEXT else [value])
+        for item in (value if isinstance(value, list) and types.get(name) not in _ONE_TEXT else [value])
     ]
     return WireBody(json=None, fields=tuple(fields), parts=tuple(parts))
 
@@ -206,11 +207,6 @@ def hash_request(
     return hash_json({"run_path": run_path, "parameters": known, "files": files})
 
 
-def _type_of(prepared: Prepared, parameter: str) -> str:
-    known = prepared.schema.get(parameter)
-    return known.type if known else ""
-
-
 def _url_fields(kind: str, parameter: str, urls: list[str]) -> list[tuple[str, Any]]:
     if not urls:
         return []
@@ -219,7 +215,3 @@ def _url_fields(kind: str, parameter: str, urls: list[str]) -> list[tuple[str, A
     if kind == "multifileinput" and all(is_url(url) for url in urls):
         return [(parameter + "Url", ",".join(url.replace(",", "%2C") for url in urls))]
     return [(parameter, urls[0] if len(urls) == 1 else urls)]
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from wiro_nb.errors import UnreadableSchema
-from wiro_nb.json_values import as_decimal, as_list, as_words
+from wiro_nb.json_values import as_decimal, as_flag, as_list, as_words
 from wiro_nb.schema.types import (
     FILE_TYPES,
     JSON_TYPES,
@@ -23,6 +23,7 @@ from wiro_nb.schema.types import (
 )
 
 _PLACEHOLDER_HELP = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-help")
+"""A key such as "seed-help" that stands where a help text should be."""
 _OPTIONAL = re.compile(r"\boptional(?:ly)?\b", re.IGNORECASE)
 _KINDS = r"(?:images?|pictures?|photos?|videos?|clips?|files?|audios?|references?)"
 _FILE_COUNT = re.compile(rf"\b(\d{{1,2}})\s*(?:-|–|to)\s*(\d{{1,2}})\b[^.]*?\b{_KINDS}\b", re.IGNORECASE)
@@ -51,11 +52,19 @@ def read_detail(answer: Mapping[str, Any], *, source_name: str = "Tool/Detail") 
     Raises:
         UnreadableSchema: The answer has no model, or the model has no usable name.
     """
-    tool = _find_tool(answer, source_name)
-    slug, run_path = _slugs(tool)
-    if not slug:
+    tool: Any = answer.get("tool", answer) if isinstance(answer, Mapping) else answer
+    if isinstance(tool, list):
+        tool = tool[0] if tool else None
+    if not isinstance(tool, Mapping):
+        raise unreadable(source_name, "the answer has no model in it", "%wiro models")
+    # The path is made of the "clean" forms where the service gives them.
+    clean, shown = (
+        "/".join(_text(tool.get(f"{form}slug{part}")) for part in ("owner", "project")) for form in ("clean", "")
+    )
+    named = [name for name in (shown, clean) if is_slug(name)]
+    if not named:
         raise unreadable(source_name, "the answer has no model of the form owner/name in it", "%wiro models")
-    return read_tool(tool, slug, run_path, {"kind": "detail", "name": source_name})
+    return read_tool(tool, named[0], named[-1], {"kind": "detail", "name": source_name})
 
 
 def read_tool(tool: Mapping[str, Any], slug: str, run_path: str, source: dict[str, str]) -> ModelSchema:
@@ -92,27 +101,6 @@ def read_tool(tool: Mapping[str, Any], slug: str, run_path: str, source: dict[st
     return mark_required(schema, stated)
 
 
-def _find_tool(answer: Mapping[str, Any], source_name: str) -> Mapping[str, Any]:
-    tool: Any = answer.get("tool", answer) if isinstance(answer, Mapping) else answer
-    if isinstance(tool, list):
-        tool = tool[0] if tool else None
-    if not isinstance(tool, Mapping):
-        raise unreadable(source_name, "the answer has no model in it", "%wiro models")
-    return tool
-
-
-def _slugs(tool: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns slug and run path; the path is made of the "clean" forms where the service gives them."""
-
-    def joined(owner: str, project: str) -> str:
-        text = f"{_text(tool.get(owner))}/{_text(tool.get(project))}"
-        return text if is_slug(text) else ""
-
-    run_path = joined("cleanslugowner", "cleanslugproject")
-    slug = joined("slugowner", "slugproject") or run_path
-    return slug, run_path or slug
-
-
 def _items(parameters: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yields (group title, item); accepts groups with items, bare items, and either inside a JSON text."""
     for entry in as_list(parameters):
@@ -126,8 +114,8 @@ def _items(parameters: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter:
     kind = _text(item.get("type")).strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "text"
-    notes = [_help(_plain(item.get(key))) for key in ("description", "help", "note")]
-    help_text = " ".join(dict.fromkeys(note for note in notes if note))
+    notes = dict.fromkeys(_plain(item.get(key)) for key in ("description", "help", "note"))
+    help_text = " ".join(note for note in notes if note and not _PLACEHOLDER_HELP.fullmatch(note))
     rule = Rule.parse(help_text)
     least, most = _file_counts(help_text) if kind in FILE_TYPES else (None, None)
     options = [option for option in map(_read_option, as_list(item.get("options"))) if option is not None]
@@ -137,8 +125,9 @@ def _read_parameter(name: str, item: Mapping[str, Any], group: str) -> Parameter
         label=_label(_plain(item.get("label")), name),
         help=help_text,
         default=_default(kind, item.get("default", item.get("value"))),
-        required=_is_true(item.get("required")),
-        multiple=kind in {"multifileinput", "combinefileinput", "multiselect"} or _is_true(item.get("multiple")),
+        required=as_flag(item.get("required"), False),
+        multiple=kind in {"multifileinput", "combinefileinput", "multiselect"}
+        or as_flag(item.get("multiple"), False),
         options=tuple({option.value: option for option in reversed(options)}.values())[::-1],
         min=_bound(item.get("min")) or least,
         max=_bound(item.get("max")) or most,
@@ -189,10 +178,6 @@ def _plain(value: Any) -> str:
     return " ".join(_text(value).split())
 
 
-def _is_true(value: Any) -> bool:
-    return _text(value).strip().lower() in {"1", "1.0", "true", "yes"}
-
-
 def _bound(value: Any) -> str | None:
     number = None if value is None or isinstance(value, bool) else as_decimal(_text(value))
     return None if number is None or abs(number.adjusted()) > 30 else format(number, "f")
@@ -222,10 +207,9 @@ def _label(label: str, parameter_id: str) -> str:
     A finished label is kept; a key is turned into words; an empty one is made from the id.
 
     Args:
-        label: As the service gives it, may be empty.
+        label: As the service gives it, in one line; may be empty.
         parameter_id: The wire name, used when the label is empty or is the id run together.
     """
-    label = " ".join(label.split())
     if label.lower() in _RUN_TOGETHER:
         return _RUN_TOGETHER[label.lower()]
     if not label or (label.islower() and label == parameter_id.lower()):
@@ -237,12 +221,6 @@ def _label(label: str, parameter_id: str) -> str:
     if spoken and spoken[0] == words[0]:
         spoken[0] = spoken[0][:1].upper() + spoken[0][1:]
     return " ".join(spoken) or parameter_id
-
-
-def _help(text: str) -> str:
-    """Returns the help text in one line; placeholders such as "seed-help" become empty."""
-    text = " ".join(text.split())
-    return "" if _PLACEHOLDER_HELP.fullmatch(text) else text
 
 
 def _file_counts(help_text: str) -> tuple[str | None, str | None]:

@@ -130,103 +130,74 @@ def _bullets(text: str) -> list[str]:
 
 
 def _read_inputs(text: str, start: int, source_name: str) -> list[dict[str, Any]]:
+    """Returns the inputs as Tool/Detail describes them."""
     ending = _INPUTS_END.search(text, start)
     section = text[start : ending.start() if ending else len(text)]
-    before = _LINES if _find(_LINES, "type:", section) else _FLAT
-    chunks = _split_entries(section, before, _sample_prose(text))
-    items: list[dict[str, Any]] = []
-    for name, chunk in chunks:
-        item = _read_entry(name, chunk, before)
-        if item is None:
-            is_cut = len(items) == len(chunks) - 1 and not ending
+    before = _LINES if re.search(rf"{_LINES}type:(?=\s|$)", section) else _FLAT
+    entries = _split_entries(section, before, _sample_prose(text))
+    for number, (name, chunk) in enumerate(entries, 1):
+        if "type" not in chunk:
+            is_cut = number == len(entries) and not ending
             what = f"is cut inside the input {name}" if is_cut else f"has no type for the input {name}"
             raise unreadable(source_name, what, "fetch the model's llms.txt again")
-        items.append(item)
-    return items
+    return [_read_entry(name, chunk, before) for name, chunk in entries]
 
 
-def _find(before: str, key: str, text: str, start: int = 0) -> re.Match[str] | None:
-    return re.compile(rf"{before}{key}(?=\s|$)").search(text, start)
-
-
-def _split_entries(section: str, before: str, sample: str) -> list[tuple[str, str]]:
-    """Returns (id, rest) of each input.
+def _split_entries(section: str, before: str, sample: str) -> list[tuple[str, dict[str, str]]]:
+    """Returns the id and the values of each input.
 
     In the flattened form a prompt may hold text that looks like an input. The Run sample of the same page
     tells: what a sample's value contains is part of that value.
     """
-    marker = re.compile(rf"{before}- name:\s+(\S+)(?=\s+(?:label|help|type):)")
     starts = [
         match
-        for match in marker.finditer(section)
+        for match in re.finditer(rf"{before}- name:\s+(\S+)(?=\s+(?:label|help|type):)", section)
         if " ".join(section[match.start() : match.start() + 60].split()) not in sample
     ]
-    return list(zip((match[1] for match in starts), _values_between(starts, section), strict=True))
+    chunks = zip((match[1] for match in starts), _values_between(starts, section), strict=True)
+    return [(name, _cut_at(("label", "help", "type", "default"), chunk, before)) for name, chunk in chunks]
 
 
-def _read_entry(name: str, chunk: str, before: str) -> dict[str, Any] | None:
-    """Returns an input as Tool/Detail describes it, or None when it has no type."""
-    kind = _find(before, r"type:\s+([\w\-]+)", chunk)
-    if kind is None:
-        return None
-    head, item = chunk[: kind.start()], {"id": name, "type": kind[1]}
-    keys = {key: match for key in ("label", "help") if (match := _find(before, f"{key}:", head))}
-    found = sorted(keys, key=lambda key: keys[key].start())
-    item |= zip(found, _values_between([keys[key] for key in found], head), strict=True)
-    if default_key := _find(before, "default:", chunk, kind.end()):
-        text, options = chunk[default_key.end() :], ""
-        choices = re.search(rf"{before}options:(?=\s*(?:- value:|$))", text) if kind[1] != "textarea" else None
-        if choices:
-            text, options = text[: choices.start()], text[choices.end() :]
-        return {**item, "default": _default(kind[1], text), "options": _read_options(options, before)}
+def _read_entry(name: str, chunk: dict[str, str], before: str) -> dict[str, Any]:
+    kind = re.match(r"[\w\-]*", chunk["type"])[0]  # type: ignore[index]  # it always matches
+    item: dict[str, Any] = {**chunk, "id": name, "type": kind}
+    text = chunk.get("default", "")
+    choices = re.search(rf"{before}options:(?=\s*(?:- value:|$))", text) if kind != "textarea" else None
+    if choices:
+        markers = list(re.finditer(rf"{before}- value:\s*", text[choices.end() :]))
+        item["options"] = [_read_option(value) for value in _values_between(markers, text[choices.end() :])]
+        text = text[: choices.start()].strip()
+    if "default" in chunk:
+        is_text = kind == "textarea" and text != '""'
+        item["default"] = text.strip('"') if kind in FILE_TYPES else text if is_text else _unquote(text)
     return item
 
 
-def _default(kind: str, text: str) -> str:
-    text = text.strip()
-    if kind in FILE_TYPES:
-        return text.strip('"')
-    return text if kind == "textarea" and text != '""' else _unquote(text)
-
-
-def _read_options(text: str, before: str) -> list[dict[str, Any]]:
-    marker = re.compile(rf"{before}- value:\s*")
-    return [_read_option(value) for value in _values_between(list(marker.finditer(text)), text)]
-
-
 def _read_option(text: str) -> dict[str, Any]:
-    quoted = re.match(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL)
-    value = _unquote(quoted[0]) if quoted else ""
-    rest = text[quoted.end() :] if quoted else ""
-    rest, words = _cut_at("triggerwords:", rest)
-    rest, description = _cut_at("description:", rest)
-    _, label = _cut_at("label:", rest)
-    trigger_words = _trigger_words(words.strip())
-    return {"value": value, "label": label.strip(), "description": description, "triggerwords": trigger_words}
+    quoted = re.match(r"\".*?\"(?=\s+label:)|\S*", text, re.DOTALL)[0]  # type: ignore[index]  # it always matches
+    fields = _cut_at(("label", "description", "triggerwords"), text[len(quoted) :], r"\s")
+    words = fields.get("triggerwords", "")
+    found = _decode_at(words, 0) or re.findall(r'"([^"]*)"', words.partition("]")[0])
+    trigger_words = [word for word in found if isinstance(word, str)] if words.startswith("[") else []
+    return {**fields, "value": _unquote(quoted), "triggerwords": trigger_words}
 
 
-def _cut_at(key: str, text: str) -> tuple[str, str]:
-    """Returns what stands before and after the first such key."""
-    found = re.search(rf"\s{key}(?=\s|$)", text)
-    return (text[: found.start()], text[found.end() :]) if found else (text, "")
-
-
-def _trigger_words(text: str) -> list[str]:
-    if not text.startswith("["):
-        return []
-    words = _decode_at(text, 0) or re.findall(r'"([^"]*)"', text.partition("]")[0])
-    return [word for word in words if isinstance(word, str)]
+def _cut_at(keys: Sequence[str], text: str, before: str) -> dict[str, str]:
+    """Returns what stands after the first of each key, in their order, up to the next key that is there."""
+    found: list[re.Match[str]] = []
+    for key in keys:
+        match = re.compile(rf"{before}{key}:(?=\s|$)").search(text, found[-1].end() if found else 0)
+        found += [match] if match else []
+    names = (match[0].strip()[:-1] for match in found)
+    return dict(zip(names, _values_between(found, text), strict=True))
 
 
 def _sample_prose(text: str) -> str:
     """Returns the values in the body of the page's Run command as one line; empty when there is none."""
     call = _RUN_CALL.search(text)
     start = _BODY.search(text, call.end()) if call else None
-    if start is None:
-        return ""
-    body = _decode_at(text, start.end())
-    values = body.values() if isinstance(body, dict) else ()
-    return " ".join(" ".join(str(value) for value in values).split())
+    body = _decode_at(text, start.end()) if start else None
+    return " ".join(" ".join(map(str, body.values())).split()) if isinstance(body, dict) else ""
 
 
 def _decode_at(text: str, at: int) -> Any:

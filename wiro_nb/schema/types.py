@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from wiro_nb.json_values import as_decimal, hash_json
 
@@ -22,6 +22,7 @@ FLAG_TYPES = frozenset({"checkbox", "boolean"})
 COLOUR_TYPES = frozenset({"color", "colour", "colorpicker"})
 KNOWN_TYPES = FILE_TYPES | NUMBER_TYPES | TEXT_TYPES | CHOICE_TYPES | JSON_TYPES | FLAG_TYPES | COLOUR_TYPES
 _NAMES_SHOWN = 5
+_Part = TypeVar("_Part")
 _SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*/[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
 _FORMULA = re.compile(r"(?<![\w.])(\d{1,4})\s*[*x×]?\s*n(?:\s*\+\s*(\d{1,4}))?(?![\w(])", re.IGNORECASE)
 _PLUS_IF_DIVISIBLE = re.compile(r"divisible by (\d{1,4})\b[^.]*?\bn\s*\+\s*(\d{1,4})\b", re.IGNORECASE)
@@ -260,26 +261,22 @@ def schema_from_dict(data: dict[str, Any]) -> ModelSchema:
     Raises:
         KeyError: `slug` or `run_path` is missing.
     """
-    return ModelSchema(
-        **{"title": data["slug"], **_stored_fields(ModelSchema, data)},
-        run_path=data["run_path"],
-        parameters=tuple(_parameter_from_dict(item) for item in data.get("parameters") or ()),
-        free_form=bool(data.get("open")),
-    )
+    inputs = [_parameter_from_dict(item) for item in data.get("parameters") or ()]
+    known = {**data, "run_path": data["run_path"], "parameters": inputs, "free_form": bool(data.get("open"))}
+    return _build(ModelSchema, known, title=data["slug"])
 
 
 def _parameter_from_dict(data: dict[str, Any]) -> Parameter:
-    options = tuple(
-        Option(**{"label": item["value"], **_stored_fields(Option, item)}) for item in data.get("options") or ()
-    )
-    return Parameter(**{"label": data["id"], **_stored_fields(Parameter, data)}, options=options)
+    options = [_build(Option, item, label=item["value"]) for item in data.get("options") or ()]
+    return _build(Parameter, {**data, "options": options}, label=data["id"])
 
 
-def _stored_fields(kind: type, data: dict[str, Any]) -> dict[str, Any]:
-    """Returns the simple fields of a dataclass that stored data has, lists as tuples."""
-    names = {field.name for field in fields(kind)} - {"run_path", "parameters", "options", "free_form"}
-    found = {name: data[name] for name in names if data.get(name) is not None}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+def _build(kind: type[_Part], data: dict[str, Any], **defaults: Any) -> _Part:
+    """Returns the dataclass with those of its fields that the data has; lists become tuples."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    stored = {name: value for name, value in data.items() if name in names and value is not None}
+    values = {**defaults, **stored}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def changed_inputs(old: ModelSchema, new: ModelSchema) -> list[tuple[str, Parameter, Parameter]]:
@@ -306,9 +303,9 @@ def describe_changes(old: ModelSchema, new: ModelSchema) -> tuple[str, ...]:
     }
     for kind, was, _ in changed_inputs(old, new):
         names.setdefault(kind, []).append(was.id)
-    return tuple(f"{kind}: {_shorten(found)}" for kind, found in names.items() if found)
+    return tuple(f"{kind}: {_list_names(found)}" for kind, found in names.items() if found)
 
 
-def _shorten(names: list[str]) -> str:
+def _list_names(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return f"{', '.join(names[:_NAMES_SHOWN])}{more}"

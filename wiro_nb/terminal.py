@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -99,19 +99,16 @@ class SafeStream:
 
     def write_unfiltered(self, text: str) -> int:
         """Writes text of this package's own making."""
-        with self._dropping():
-            self._stream.write(text)
+        self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
         """Writes what is buffered."""
-        with self._dropping():
-            self._stream.flush()
+        self._try(self._stream.flush)
 
-    @contextlib.contextmanager
-    def _dropping(self) -> Iterator[None]:
+    def _try(self, write: Callable[[], object]) -> None:
         try:
-            yield
+            write()
         except (OSError, ValueError):
             if not self._is_optional:
                 raise
@@ -121,8 +118,12 @@ class SafeStream:
 def discard(stream: Any) -> None:
     """Discards the buffer of a broken stream; otherwise Python exits with code 120 when it cannot flush."""
     with contextlib.suppress(OSError, ValueError):
-        number = stream.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        _redirect_to_nothing(stream.fileno())
+
+
+def _redirect_to_nothing(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != number:
         os.dup2(nowhere, number)
         os.close(nowhere)
 
@@ -133,9 +134,7 @@ def safe_streams() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     if sys.stderr is None:  # closed by the caller; its number must not become that of the next file, the ledger
         with contextlib.suppress(OSError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            if nowhere != 2:
-                os.dup2(nowhere, 2)
+            _redirect_to_nothing(2)
     for stream in before:
         if hasattr(stream, "reconfigure"):
             with contextlib.suppress(OSError, ValueError):

@@ -17,10 +17,11 @@ from traitlets import All, Bool, Enum, Float, Int, TraitError, Unicode, observe,
 from wiro_nb.config import ledger_path
 from wiro_nb.errors import WiroError
 from wiro_nb.formatting import MAX_USD, format_count, parse_usd
-from wiro_nb.notebook.display import show_messages
+from wiro_nb.notebook.display import publish, show_messages
 from wiro_nb.notebook.magic.completion import match_wiro
 from wiro_nb.notebook.session import Preferences, current_context, session
 from wiro_nb.presentation.command_table import CELL, FILM
+from wiro_nb.presentation.output import error_output
 
 _log = logging.getLogger(__name__)
 _MB = 1_000_000
@@ -233,9 +234,10 @@ class WiroMagics(Magics):
         finally:
             show_messages(session.take_notices())
         # Outside the handler: a group of exceptions in the context would bring the long traceback back.
-        if self.debug:
-            raise caught
-        raise handlers.show_error(caught) from None
+        if current_context(self.shell).is_live and not self.debug:
+            publish(error_output(caught))
+            caught.is_shown = True
+        raise caught from None
 
     @validate("max_download_mb")
     def _check_size(self, proposal: Any) -> float:
@@ -258,10 +260,7 @@ class WiroMagics(Magics):
         return text
 
     @observe(All)
-    def _changed(self, _change: Any) -> None:
-        self._apply()
-
-    def _apply(self) -> None:
+    def _apply(self, _change: Any = None) -> None:
         WiroError.debug = self.debug
         session.preferences = Preferences(
             service=self.service.strip() or None,

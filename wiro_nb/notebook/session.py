@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from wiro_nb.session.prices import Limits
 
 _INJECTED_HEAD = "# Parameters\n"
+_PASSED_ON = ("out_dir", "embed_record", "max_download_bytes", "budget_usd", "local_python")
+"""Preferences that are settings of the manager."""
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential")
 
 Kind = Literal["plain", "terminal", "kernel-live", "kernel-headless"]
@@ -91,19 +93,23 @@ def current_context(shell: Any | None = None) -> ExecutionContext:
     if shell is None:
         return ExecutionContext("plain")
     if getattr(shell, "kernel", None) is None:
-        inputs = getattr(shell, "user_ns", {}).get("In")
-        source = _sha256(inputs[-1]) if isinstance(inputs, list) and inputs else None
+        source = _sha256(next(reversed(_inputs(shell)), ""))
         execution_id = f"in-{getattr(shell, 'execution_count', 0)}"
         return ExecutionContext("terminal", _folder_identity(), None, source, execution_id)
-    get_parent = getattr(shell, "get_parent", None)
-    parent = get_parent() if get_parent is not None else None
-    parent = parent if isinstance(parent, Mapping) else {}
-    kind: Kind = "kernel-headless" if _is_headless(parent) else "kernel-live"
-    code = parent.get("content", {}).get("code") if _is_execute(parent) else None
-    message_id = parent.get("header", {}).get("msg_id")
-    cell_id = parent.get("metadata", {}).get("cellId")
-    cell_id = cell_id if isinstance(cell_id, str) and cell_id else None
-    return ExecutionContext(kind, _notebook(shell, kind), cell_id, _sha256(code), message_id)
+    parent: Mapping[str, Any] = getattr(shell, "get_parent", dict)() or {}
+    header, content = parent.get("header", {}), parent.get("content", {})
+    is_cell, override = header.get("msg_type") == "execute_request", os.environ.get("WIRO_HEADLESS", "").strip()
+    is_headless = override == "1" if override in ("0", "1") else is_cell and content.get("allow_stdin") is False
+    kind: Kind = "kernel-headless" if is_headless else "kernel-live"
+    cell_id = parent.get("metadata", {}).get("cellId") or None
+    source = _sha256(content.get("code", "") if is_cell else "")
+    return ExecutionContext(kind, _notebook(shell, kind), cell_id, source, header.get("msg_id"))
+
+
+def _inputs(shell: Any) -> list[str]:
+    """Returns the text of the cells that were executed, the running one last."""
+    inputs = getattr(shell, "user_ns", {}).get("In")
+    return inputs if isinstance(inputs, list) else []
 
 
 def injected_parameters() -> dict[str, Any] | None:
@@ -112,12 +118,8 @@ def injected_parameters() -> dict[str, Any] | None:
     A kernel does not get the notebook's metadata, so the injected cell is recognised by its first line. Names that
     may hold a secret are left out, because records travel with the clips.
     """
-    shell = current_shell()
-    inputs = getattr(shell, "user_ns", {}).get("In")
-    if not isinstance(inputs, list):
-        return None
-    source = next((text for text in reversed(inputs) if str(text).startswith(_INJECTED_HEAD)), None)
-    if source is None:
+    injected = (text for text in reversed(_inputs(current_shell())) if str(text).startswith(_INJECTED_HEAD))
+    if (source := next(injected, None)) is None:
         return None
     try:
         statements = ast.parse(source).body
@@ -129,17 +131,6 @@ def injected_parameters() -> dict[str, Any] | None:
     except (SyntaxError, ValueError):
         return None  # a cell of the user's own that only begins like an injected one
     return {name: value for name, value in given.items() if not _SECRET_NAME.search(name)} or None
-
-
-def _is_execute(parent: Mapping[str, Any]) -> bool:
-    return bool(parent.get("header", {}).get("msg_type") == "execute_request")
-
-
-def _is_headless(parent: Mapping[str, Any]) -> bool:
-    override = os.environ.get("WIRO_HEADLESS", "").strip()
-    if override in ("0", "1"):
-        return override == "1"
-    return bool(_is_execute(parent) and parent.get("content", {}).get("allow_stdin") is False)
 
 
 def _notebook(shell: Any, kind: Kind) -> str | None:
@@ -159,8 +150,8 @@ def _folder_identity() -> str:
     return str(Path.cwd() / ANY_NOTEBOOK)
 
 
-def _sha256(text: object) -> str | None:
-    return hashlib.sha256(text.encode()).hexdigest() if isinstance(text, str) and text else None
+def _sha256(text: str) -> str | None:
+    return hashlib.sha256(text.encode()).hexdigest() if text else None
 
 
 # State -------------------------------------------------------------------------------------
@@ -229,14 +220,7 @@ class Session:
         from wiro_nb.session import get_manager
 
         manager, present = get_manager(), self.preferences
-        manager.settings = replace(
-            manager.settings,
-            out_dir=present.out_dir,
-            embed_record=present.embed_record,
-            max_download_bytes=present.max_download_bytes,
-            budget_usd=present.budget_usd,
-            local_python=present.local_python,
-        )
+        manager.settings = replace(manager.settings, **{name: getattr(present, name) for name in _PASSED_ON})
         if choose and present.service and self._chosen != (id(manager), present.service):
             manager.services.use(present.service)
             self._chosen = (id(manager), present.service)

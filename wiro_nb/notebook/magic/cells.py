@@ -51,23 +51,13 @@ def fail(message: str) -> NoReturn:
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
-    """A value given as `name={expression}`: a Python expression, not evaluated yet."""
-
-    source: str
-
-
-Value = str | Expression
-
-
-@dataclass(frozen=True, slots=True)
 class Word:
     """One word of a line: `text` without quotes or braces.
 
     Attributes:
         name: When the word is `name=value`.
         quoted: True when the value is in quotes.
-        is_expression: True when it is in braces.
+        is_expression: True when the value is a Python expression in braces.
         start: Where the word, of `name=value` the value, begins in the line.
     """
 
@@ -76,11 +66,6 @@ class Word:
     quoted: bool = False
     is_expression: bool = False
     start: int = field(default=0, compare=False)
-
-    @property
-    def value(self) -> Value:
-        """The value of `name=value`."""
-        return Expression(self.text) if self.is_expression else self.text
 
     @property
     def typed(self) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded, WiroError
+from wiro_nb.errors import BudgetExceeded, ConfirmationNeeded
 from wiro_nb.films.extend import plan_extension
 from wiro_nb.films.plan import FilmPlan
 from wiro_nb.formatting import read_usd
@@ -22,7 +22,6 @@ from wiro_nb.notebook.magic.cells import fail, split_shots
 from wiro_nb.notebook.magic.parser import (
     Parsed,
     cell_values,
-    evaluate_values,
     parse_cell_line,
     parse_line,
     refuse_keys_in_body,
@@ -38,7 +37,7 @@ from wiro_nb.notebook.sweep.view import SweepView, make_plan, start
 from wiro_nb.presentation.command_table import CELL, COMMANDS, FILM, SHOT, Command, find_command
 from wiro_nb.presentation.html import code, command, h, join, line, name_table
 from wiro_nb.presentation.models import preview_rerun, preview_run
-from wiro_nb.presentation.output import Block, Output, compose, error_output, message
+from wiro_nb.presentation.output import Block, Output, compose, message
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.submission import Batch
 from wiro_nb.sweeps.axes import read_axis
@@ -53,7 +52,7 @@ def call_line(line: str) -> Any:
         UsageError: The line cannot be read.
         WiroError: The command failed.
     """
-    parsed = evaluate_values(parse_line(line))
+    parsed = parse_line(line)
     return HANDLERS[parsed.command.name](parsed)
 
 
@@ -66,21 +65,13 @@ def call_cell(line: str, body: str) -> Any:
     """
     command = find_command(line.split(maxsplit=1)[0]) if line.strip() else None
     if command is not None and command.takes_body:
-        return _extend(evaluate_values(parse_line(line)), body)
-    parsed = evaluate_values(parse_cell_line(line))
+        return _extend(parse_line(line), body)
+    parsed = parse_cell_line(line)
     model = parsed.arguments["MODEL"]
     if "/" not in model and find_command(model) is not None:
         fail(f"%%wiro runs a model; the command is a line of its own: %wiro {model}")
     schema = session.schema(model)
     return _run(parsed, schema, cell_values(schema, parsed, body))
-
-
-def show_error(error: WiroError) -> WiroError:
-    """Shows an error as a card in a live front end, and returns it ready to be raised compactly."""
-    if current_context().is_live:
-        publish(error_output(error))
-        error.is_shown = True
-    return error
 
 
 # Options that commands share -----------------------------------------------------------------
@@ -216,7 +207,7 @@ def call_film(line: str, body: str) -> Any:
         WiroError: The film could not start, or failed in a cell that waits.
     """
     refuse_keys_in_body(body)
-    parsed = evaluate_values(parse_cell_line(line, FILM))
+    parsed = parse_cell_line(line, FILM)
     _check_variable(parsed)
     shots = [read_shot(head, prompt) for head, prompt in split_shots(body)]
     options = _submit_options(parsed)
@@ -245,7 +236,7 @@ def read_shot(head: str, prompt: str) -> dict[str, Any]:
     Raises:
         UsageError: The words cannot be read.
     """
-    parsed = evaluate_values(parse_cell_line(head, SHOT))
+    parsed = parse_cell_line(head, SHOT)
     name, model = parsed.arguments.get("NAME", ""), parsed.arguments.get("MODEL", "")
     if "/" in name and not model:
         name, model = "", name

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from wiro_nb.notebook.magic.cells import Expression, Value, Word, fail, parse_body, read_settings, split_words
+from wiro_nb.notebook.magic.cells import Word, fail, parse_body, read_settings, split_words
 from wiro_nb.notebook.session import current_shell
 from wiro_nb.presentation.command_table import CELL, COMMANDS, MAGIC, STATUS, Command, find_command
 from wiro_nb.redaction import holds_secret, register_secret
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.sweeps.axes import read_axis
 
-Values = dict[str, Value | list[Value]]
-Options = dict[str, Any]
 _KEY_NAME = re.compile(r"(?i)(\A|[_\-])(api[_\- ]?key|api[_\- ]?secret|secret|tasktoken|socketaccesstoken)\Z")
 _KEY_SHAPE = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[A-Za-z0-9_\-]{24,}\Z")
 _OWN_FOLDER = re.compile(r"\d{4}-\d\d-\d\d-[a-z0-9\-]+\Z")
@@ -43,14 +41,14 @@ class Parsed:
         command: The command called.
         arguments: By the argument's name; absent ones are absent.
         options: By `Argument.key`; switches are True. What may be given several times is a list, as typed.
-        values: `name=value` pairs; a name given several times has a list.
+        values: `name=value` pairs, expressions evaluated; a name given several times has a list.
         repeated: How often such a name is given.
     """
 
     command: Command
     arguments: dict[str, str] = field(default_factory=dict)
-    options: Options = field(default_factory=dict)
-    values: Values = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
 
     def listed(self, key: str) -> list[str]:
@@ -72,7 +70,7 @@ def parse_line(line: str) -> Parsed:
     """Reads what follows `%wiro`.
 
     Raises:
-        UsageError: No such command, a wrong option or argument, or a key typed on the line.
+        UsageError: No such command, a wrong option or argument, an expression that raises, or a key.
     """
     words = split_words(line)
     refuse_keys(words)
@@ -91,7 +89,7 @@ def parse_cell_line(line: str, command: Command = CELL) -> Parsed:
     """Reads what follows `%%wiro`, or the words of another command that are no line of `%wiro`.
 
     Raises:
-        UsageError: The model is missing, an option is wrong, or a key was typed.
+        UsageError: The model is missing, an option is wrong, an expression raises, or a key was typed.
     """
     words = split_words(line)
     refuse_keys(words)
@@ -100,22 +98,24 @@ def parse_cell_line(line: str, command: Command = CELL) -> Parsed:
 
 def _parse_words(command: Command, words: list[Word]) -> Parsed:
     positional: list[str] = []
-    options: Options = {}
-    given: dict[str, list[Value]] = {}
+    options: dict[str, Any] = {}
+    given: dict[str, list[Word]] = {}
     while words:
         word = words.pop(0)
         if word.name is None and not word.quoted and word.text.startswith("--"):
             _take_flag(command, word.text, words, options)
         elif word.name is not None and command.takes_values:
-            given.setdefault(word.name, []).append(word.value)
+            given.setdefault(word.name, []).append(word)
         else:
             positional.append(word.typed)
-    values: Values = {name: items if len(items) > 1 else items[0] for name, items in given.items()}
+    arguments = _bind(command, positional, options)
     repeated = {name: len(items) for name, items in given.items() if len(items) > 1}
-    return Parsed(command, _bind(command, positional, options), options, values, repeated)
+    found = {name: [_value_of(word) for word in items] for name, items in given.items()}
+    values = {name: items if name in repeated else items[0] for name, items in found.items()}
+    return Parsed(command, arguments, options, values, repeated)
 
 
-def _take_flag(command: Command, text: str, queue: list[Word], options: Options) -> None:
+def _take_flag(command: Command, text: str, queue: list[Word], options: dict[str, Any]) -> None:
     name, equals, inline = text.partition("=")
     flag = command.flag(name)
     if flag is None:
@@ -135,7 +135,7 @@ def _take_flag(command: Command, text: str, queue: list[Word], options: Options)
     options[flag.key] = [*options.get(flag.key, ()), value] if flag.repeats else value
 
 
-def _bind(command: Command, rest: list[str], options: Options) -> dict[str, str]:
+def _bind(command: Command, rest: list[str], options: dict[str, Any]) -> dict[str, str]:
     bound: dict[str, str] = {}
     for argument in command.arguments:
         if argument.repeats:
@@ -162,25 +162,13 @@ def _unknown_command(word: Word) -> str:
 # Values --------------------------------------------------------------------------------------
 
 
-def evaluate_values(parsed: Parsed) -> Parsed:
-    """Returns what was typed with the Python values of its `name={expression}` settings.
-
-    Raises:
-        UsageError: An expression raises.
-    """
-    shell = current_shell()
-
-    def evaluate(value: Any) -> Any:
-        if isinstance(value, list):
-            return [evaluate(item) for item in value]
-        if not isinstance(value, Expression) or shell is None:
-            return value
-        try:
-            return shell.ev(value.source)
-        except Exception as error:
-            fail(f"{{{value.source}}} raises {type(error).__name__}: {error}")
-
-    return replace(parsed, values={name: evaluate(value) for name, value in parsed.values.items()})
+def _value_of(word: Word) -> Any:
+    """Returns the value of `name=value`: what its expression gives in this kernel, else the text."""
+    shell = current_shell() if word.is_expression else None
+    try:
+        return word.text if shell is None else shell.ev(word.text)
+    except Exception as error:
+        fail(f"{{{word.text}}} raises {type(error).__name__}: {error}")
 
 
 def cell_values(schema: ModelSchema, parsed: Parsed, body: str, *, may_be_bare: bool = False) -> dict[str, Any]:

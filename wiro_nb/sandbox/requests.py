@@ -22,7 +22,7 @@ from wiro_nb.schema.types import CHOICE_TYPES, FLAG_TYPES, JSON_TYPES, NUMBER_TY
 _INVALID = "Request parameters are invalid."
 
 
-class Failure(Exception):
+class Failure(HTTPException):
     """A request that ends in `result: false`.
 
     Args:
@@ -32,15 +32,13 @@ class Failure(Exception):
     """
 
     def __init__(self, code: int, message: str, http_status: int = 200) -> None:
-        super().__init__(message)
+        super().__init__(http_status, message)
         self.code = code
-        self.message = message
-        self.http_status = http_status
 
     def response(self) -> Response:
         """Returns the answer for this failure."""
-        errors = [{"code": self.code, "message": self.message}]
-        return JSONResponse({"result": False, "errors": errors}, self.http_status)
+        errors = [{"code": self.code, "message": self.detail}]
+        return JSONResponse({"result": False, "errors": errors}, self.status_code)
 
 
 def answer(payload: Mapping[str, Any]) -> Response:
@@ -91,11 +89,13 @@ class Body:
     """A request's content.
 
     Attributes:
+        request: What it came with.
         fields: JSON values as received, or form texts; a repeated form field is a list of texts.
         parts: Uploaded files by parameter, in order. Open until the request ends.
     """
 
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    request: Request
+    fields: Mapping[str, Any]
     parts: Mapping[str, list[UploadFile]] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
@@ -130,7 +130,7 @@ async def read_body(request: Request) -> AsyncIterator[Body]:
         except (HTTPException, KeyError) as error:
             raise Failure(0, _INVALID) from error
         try:
-            yield _from_form(form.multi_items())
+            yield _from_form(request, form.multi_items())
         finally:
             await form.close()
         return
@@ -138,7 +138,7 @@ async def read_body(request: Request) -> AsyncIterator[Body]:
     fields = _read_json(raw) if raw.strip() else {}
     if not isinstance(fields, dict):
         raise Failure(0, _INVALID)
-    yield Body(fields)
+    yield Body(request, fields)
 
 
 def _read_json(raw: bytes) -> Any:
@@ -151,7 +151,7 @@ def _read_json(raw: bytes) -> Any:
     return value
 
 
-def _from_form(items: list[tuple[str, UploadFile | str]]) -> Body:
+def _from_form(request: Request, items: list[tuple[str, UploadFile | str]]) -> Body:
     fields: dict[str, list[str]] = {}
     parts: dict[str, list[UploadFile]] = {}
     for name, value in items:
@@ -159,7 +159,7 @@ def _from_form(items: list[tuple[str, UploadFile | str]]) -> Body:
             parts.setdefault(name, []).append(value)
         else:
             fields.setdefault(name, []).append(value)
-    return Body({name: texts if len(texts) > 1 else texts[0] for name, texts in fields.items()}, parts)
+    return Body(request, {name: texts if len(texts) > 1 else texts[0] for name, texts in fields.items()}, parts)
 
 
 def check_inputs(schema: ModelSchema, body: Body) -> None:

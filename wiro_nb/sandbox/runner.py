@@ -7,12 +7,13 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result
+from wiro_nb.sandbox.engines import Engine, EngineError, Job, Kind, Progress, Result, first_line
 from wiro_nb.sandbox.events import EventBroker
 from wiro_nb.sandbox.faults import DIRECTIVES, Faults
 from wiro_nb.sandbox.models import Model
@@ -31,28 +32,6 @@ _SLOW_FACTOR, _SLOW_STEP_S = 10, 0.2
 _MAX_RESTARTS = 5
 _TIER_PIXELS = 1_048_576
 _CHARGE_S = 20.0
-
-
-@dataclass
-class _ActiveTask:
-    """A task in progress.
-
-    Attributes:
-        directives: Test directives from the prompt and the faults: fail, crash, slow, queue, hold, stderr,
-            stderr-then-recover, charge-late.
-        exit_code: The `pexit` of a run that fails.
-        released: Set to release a held task.
-        coroutine: Set once it runs.
-        reported_at: Monotonic time of the last progress.
-    """
-
-    task: Task
-    model: Model
-    directives: frozenset[str]
-    exit_code: str
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    coroutine: asyncio.Task[None] | None = None
-    reported_at: float = 0.0
 
 
 @dataclass
@@ -76,17 +55,13 @@ class Runner:
     speed: float
     origin: str
     faults: Faults
-    _active: dict[int, _ActiveTask] = field(default_factory=dict, init=False)
+    active: dict[int, _ActiveTask] = field(default_factory=dict, init=False)
     _coroutines: set[asyncio.Task[None]] = field(default_factory=set, init=False)
-
-    def __post_init__(self) -> None:
-        self._is_placeholder = self.engines["clip"].is_placeholder
-        self._pace = self.speed if self._is_placeholder else math.inf
 
     @property
     def busy(self) -> int:
         """Number of slots in use."""
-        return len(self._active)
+        return len(self.active)
 
     def unavailable(self, model: Model) -> str | None:
         """Returns why a model cannot run here, or None."""
@@ -97,31 +72,29 @@ class Runner:
         for task in self.store.unfinished_tasks():
             model = find_model(task.slug)
             task.requeue()
-            if model is None or task.restarts > _MAX_RESTARTS:
-                task.error_log = (
-                    "The sandbox no longer has this model.\n" if model is None else "Too many restarts.\n"
-                )
-                task.exit_code = "1"
-                task.move_to("task_postprocess_end", time.time())
-                self.store.end_task(task)
-            else:
+            if model is not None and task.restarts <= _MAX_RESTARTS:
                 self.store.save_task(task)
                 self.add(task, model)
+                continue
+            task.error_log = "The sandbox no longer has this model.\n" if model is None else "Too many restarts.\n"
+            task.exit_code = "1"
+            task.move_to("task_postprocess_end")
+            self.store.end_task(task)
 
     def add(self, task: Task, model: Model) -> None:
         """Starts a task that the store already knows."""
-        faults = self.faults.match("task")
-        written = _DIRECTIVE.findall(task.text()) if self._is_placeholder else ()
-        directives = {*written, *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
-        exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
-        active = self._active[task.id] = _ActiveTask(task, model, frozenset(directives), exit_code)
-        active.coroutine = asyncio.get_running_loop().create_task(self._drive(active))
-        self._coroutines.add(active.coroutine)
-        active.coroutine.add_done_callback(self._coroutines.discard)
+        self.active[task.id] = active = _ActiveTask(self, task, model)
+        active.coroutine = self.start(active.run())
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Starts a coroutine that is cancelled when the service ends."""
+        self._coroutines.add(coroutine := asyncio.get_running_loop().create_task(work))
+        coroutine.add_done_callback(self._coroutines.discard)
+        return coroutine
 
     def newest(self, task: Task) -> Task:
         """Returns the current state of a task read from the store."""
-        active = self._active.get(task.id)
+        active = self.active.get(task.id)
         return active.task if active else task
 
     def cancel(self, task: Task) -> None:
@@ -132,7 +105,7 @@ class Runner:
         """
         if task.status != "task_queue":
             raise Failure(1, "Task is not in a cancellable state.")
-        self._stop(task)
+        self.active[task.id].stop()
 
     def kill(self, task: Task) -> None:
         """Kills a running task.
@@ -142,19 +115,13 @@ class Runner:
         """
         if task.status == "task_queue":
             raise Failure(1, "Task could not be killed: it is still in the queue")
-        if task.id not in self._active or task.status in _ENDING:
+        if task.id not in self.active or task.status in _ENDING:
             raise Failure(1, "Task could not be killed: it has already ended")
-        self._stop(task)
-
-    def _stop(self, task: Task) -> None:
-        active = self._active[task.id]
-        self._end(active, "task_cancel")
-        if active.coroutine:
-            active.coroutine.cancel()
+        self.active[task.id].stop()
 
     def release(self, task: Task) -> None:
         """Continues a task that a directive holds."""
-        if active := self._active.get(task.id):
+        if active := self.active.get(task.id):
             active.released.set()
 
     async def close(self) -> None:
@@ -166,135 +133,156 @@ class Runner:
         for engine in self.engines.values():
             await engine.close()
 
-    async def _drive(self, active: _ActiveTask) -> None:
-        task, folder = active.task, None
+
+class _ActiveTask:
+    """A task in progress.
+
+    Attributes:
+        released: Set to continue the task where a directive holds it.
+        coroutine: `run`, once it runs.
+    """
+
+    coroutine: asyncio.Task[None] | None = None
+
+    def __init__(self, runner: Runner, task: Task, model: Model) -> None:
+        self.task, self.released = task, asyncio.Event()
+        self._runner, self._model, self._engine = runner, model, runner.engines[model.kind]
+        self._pace = runner.speed if self._engine.is_placeholder else math.inf
+        faults = runner.faults.match("task")
+        written = _DIRECTIVE.findall(task.text()) if self._engine.is_placeholder else ()
+        self._directives = {*written, *(_DIRECTIVE_OF_FAULT[fault.kind] for fault in faults)}
+        self._exit_code = next((fault.value for fault in faults if fault.kind == "fail" and fault.value), "1")
+        self._reported_at = 0.0
+
+    async def run(self) -> None:
+        """Takes the task from the queue to its end."""
+        task, folder = self.task, None
         try:
-            await self._wait_in_queue(active)
-            folder = self.files.work_folder()
-            job = Job(task.slug, active.model.kind, task.parameters, self._inputs_of(task), folder)
-
-            async def report(progress: Progress) -> None:
-                await self._report(active, progress)
-
-            result = await self.engines[active.model.kind].run(job, report)
-            if "fail" in active.directives:
+            await asyncio.sleep(0)  # lets the answer to Run out first
+            self._announce("task_queue")
+            await self._pause(_QUEUE_S)
+            if "queue" in self._directives:
+                await self._hold()
+                self._announce("task_queue")
+            folder = self._runner.files.work_folder()
+            job = Job(task.slug, self._model.kind, task.parameters, self._inputs(), folder)
+            result = await self._engine.run(job, self._report)
+            if "fail" in self._directives:
                 raise EngineError("Traceback (most recent call last):\nRuntimeError: the run was asked to fail.")
-            await self._finish(active, result)
+            await self._finish(result)
         except EngineError as error:
-            if "start" in task.stamps:
-                await self._finish(active, None, str(error))
-            else:
-                await self._give_up(active, str(error))
+            await self._fail(str(error))
         except Exception as error:  # a defect of the sandbox must not leave a task hanging
-            await self._finish(active, None, f"sandbox: {type(error).__name__}: {error}")
+            await self._fail(f"sandbox: {first_line(error)}")
         finally:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    async def _give_up(self, active: _ActiveTask, error: str) -> None:
-        """Ends a task whose model did not start."""
-        task = active.task
-        for line in error.splitlines():
-            self._log_error(task, line)
-        task.move_to("task_error", time.time())
-        await self._pause(_GIVE_UP_S)
-        task.exit_code = "1"
-        self._end(active, "task_postprocess_end")
+    def stop(self) -> None:
+        """Cancels or kills the task."""
+        self._end("task_cancel")
+        if self.coroutine:
+            self.coroutine.cancel()
 
-    async def _wait_in_queue(self, active: _ActiveTask) -> None:
-        await asyncio.sleep(0)  # lets the answer to Run out first
-        self._announce(active.task, "task_queue")
-        await self._pause(_QUEUE_S)
-        if "queue" in active.directives:
-            await self._hold(active)
-            self._announce(active.task, "task_queue")
+    def _inputs(self) -> dict[str, tuple[Path, ...]]:
+        inputs = {}
+        for name, value in self.task.parameters.items():
+            paths = [self._runner.files.local_path(path) for path in server_paths(value)]
+            if found := tuple(path for path in paths if path):
+                inputs[name] = found
+        return inputs
 
-    async def _report(self, active: _ActiveTask, progress: Progress) -> None:
+    async def _report(self, progress: Progress) -> None:
         """Moves the task on with its engine: accepted at the first report, started at the first running phase."""
-        task = active.task
+        task = self.task
         if task.status == "task_queue":
-            await self._prepare(active)
+            await self._prepare()
         if progress.phase not in ("download", "load") and "start" not in task.stamps:
-            await self._start(active)
+            await self._start()
         for note in progress.notes:
-            self._log(task, note)
+            self._log(note)
         if progress.preview is not None:
             shown = {**asdict(progress.preview), "step": progress.step, "steps": progress.steps}
-            self.events.publish(task, "task_preview", shown)
-        if progress.step and "slow" in active.directives:
-            took_s = time.monotonic() - active.reported_at
+            self._runner.events.publish(task, "task_preview", shown)
+        if progress.step and "slow" in self._directives:
+            took_s = time.monotonic() - self._reported_at
             await asyncio.sleep(max(took_s * (_SLOW_FACTOR - 1), _SLOW_STEP_S))
         if progress.step:
             message = _progress_message(progress, time.time() - task.stamps.get("start", task.created))
-            self._announce(task, "task_output", message)
-        active.reported_at = time.monotonic()
+            self._announce("task_output", message)
+        self._reported_at = time.monotonic()
 
-    async def _prepare(self, active: _ActiveTask) -> None:
-        task = active.task
-        self._announce(task, "task_accept")
+    async def _prepare(self) -> None:
+        self._announce("task_accept")
         await self._pause(_ACCEPT_S)
-        self._announce(task, "task_preprocess_start")
+        self._announce("task_preprocess_start")
         await self._pause(_PREPROCESS_S)
-        if foreign := task.foreign_urls(active.model.file_names):
+        if foreign := self.task.foreign_urls(self._model.file_names):
             # The service fails such a task as well; a run without its input would be misleading.
             reason = "this service reaches no other host; give a file"
             raise EngineError(f"The input could not be fetched: {foreign[0]} ({reason}).")
-        if "stderr-then-recover" in active.directives:
-            await self._recover(active)
-        if "crash" in active.directives:
+        if "stderr-then-recover" in self._directives:
+            await self._recover()
+        if "crash" in self._directives:
             raise EngineError("The worker could not start the model.")
-        self._announce(task, "task_preprocess_end")
-        self._announce(task, "task_assign")
+        self._announce("task_preprocess_end")
+        self._announce("task_assign")
         await self._pause(_ASSIGN_S)
 
-    async def _recover(self, active: _ActiveTask) -> None:
+    async def _recover(self) -> None:
         """Shows `task_error` until the task is released, then sets it up again: no status is final by itself."""
-        task = active.task
-        self._log_error(task, "The worker was lost; waiting for another one.")
-        task.move_to("task_error", time.time())
-        await self._hold(active)
-        del task.stamps["end"]
+        self._log("The worker was lost; waiting for another one.", "task_error")
+        self.task.move_to("task_error")
+        await self._hold()
+        del self.task.stamps["end"]
         for status in ("task_queue", "task_accept", "task_preprocess_start"):
-            self._announce(task, status)
+            self._announce(status)
 
-    async def _start(self, active: _ActiveTask) -> None:
-        task, engine = active.task, self.engines[active.model.kind]
-        self._announce(task, "task_start")
-        kind = "sandbox, placeholder, no GPU" if self._is_placeholder else "on this machine"
-        self._log(task, f"{task.slug}: engine {engine.name}, {kind}, nothing is charged.")
-        if "hold" in active.directives:
-            await self._hold(active)
-        if "stderr" in active.directives:
-            self._log_error(task, "UserWarning: a line of stderr that means nothing.")
+    async def _start(self) -> None:
+        self._announce("task_start")
+        kind = "sandbox, placeholder, no GPU" if self._engine.is_placeholder else "on this machine"
+        self._log(f"{self.task.slug}: engine {self._engine.name}, {kind}, nothing is charged.")
+        if "hold" in self._directives:
+            await self._hold()
+        if "stderr" in self._directives:
+            self._log("UserWarning: a line of stderr that means nothing.", "task_error")
 
-    async def _finish(self, active: _ActiveTask, result: Result | None, error: str = "") -> None:
-        """Ends a task that ran: stores its outputs and bills it when it succeeded."""
-        task = active.task
+    async def _fail(self, error: str) -> None:
+        """Ends a task that failed; one whose model did not start skips the stages after the run."""
         for line in error.splitlines():
-            self._log_error(task, line)
-        task.exit_code = "0" if result else active.exit_code
-        self._announce(task, "task_output_full")
-        if task.error_log:
-            self._announce(task, "task_error_full")
-        self._announce(task, "task_end")
-        self._announce(task, "task_postprocess_start")
-        await self._pause(_STORE_S)
-        billed = Decimal(0)
-        if result:
-            billed = active.model.cost_usd(task.parameters, self._store_result(active, result))
-        self._end(active, "task_postprocess_end", billed=billed)
+            self._log(line, "task_error")
+        if "start" in self.task.stamps:
+            await self._finish(None)
+            return
+        self.task.move_to("task_error")
+        await self._pause(_GIVE_UP_S)
+        self.task.exit_code = "1"
+        self._end("task_postprocess_end")
 
-    def _store_result(self, active: _ActiveTask, result: Result) -> dict[str, float]:
+    async def _finish(self, result: Result | None) -> None:
+        """Ends a task that ran: stores its outputs and bills it when it succeeded."""
+        task = self.task
+        task.exit_code = "0" if result else self._exit_code
+        self._announce("task_output_full")
+        if task.error_log:
+            self._announce("task_error_full")
+        self._announce("task_end")
+        self._announce("task_postprocess_start")
+        await self._pause(_STORE_S)
+        billed = self._model.cost_usd(task.parameters, self._store_result(result)) if result else Decimal(0)
+        self._end("task_postprocess_end", billed)
+
+    def _store_result(self, result: Result) -> dict[str, float]:
         """Stores the outputs and returns how much is billed, by pricing method."""
-        task, outputs = active.task, result.outputs
+        task, outputs = self.task, result.outputs
         task.made_by = dict(result.made_by)
         elapsed_s = round(task.elapsed_s, 4)
-        if active.model.kind == "text":
+        if self._model.kind == "text":
             prompt, reply = str(task.parameters.get("prompt", "")), outputs[0].path.read_text("utf-8")
             content = {"prompt": prompt, "raw": reply, "thinking": [], "answer": [reply]}
             task.outputs = [{"contenttype": "raw", "content": content}]
             return {"cps": elapsed_s, "cpt": len(prompt.split()) + len(reply.split())}
-        task.outputs = [self.files.add_output(output.path) for output in outputs]
+        task.outputs = [self._runner.files.add_output(output.path) for output in outputs]
         pixels = max((output.width * output.height for output in outputs), default=0)
         return {
             "cps": elapsed_s,
@@ -303,53 +291,43 @@ class Runner:
             "cp-outputVideoLength": round(sum(output.duration_s for output in outputs), 3),
         }
 
-    def _inputs_of(self, task: Task) -> dict[str, tuple[Any, ...]]:
-        named = {
-            name: [self.files.local_path(path) for path in server_paths(value)]
-            for name, value in task.parameters.items()
-        }
-        return {name: tuple(path for path in paths if path) for name, paths in named.items() if any(paths)}
-
-    def _end(self, active: _ActiveTask, status: str, *, billed: Decimal = Decimal(0)) -> None:
+    def _end(self, status: str, billed: Decimal = Decimal(0)) -> None:
         """Writes the final state and the bill, frees the slot, then publishes the last event."""
-        task = active.task
-        if "charge-late" in active.directives and (began := task.stamps.get("start")):
+        task, runner = self.task, self._runner
+        if "charge-late" in self._directives and (began := task.stamps.get("start")):
             used = {"cps": round(time.time() - began, 4)}
-            charge = self._charge_late(task, billed or active.model.cost_usd(task.parameters, used))
+            runner.start(self._charge_late(billed or self._model.cost_usd(task.parameters, used)))
             billed = Decimal(0)
-            self._coroutines.add(charging := asyncio.get_running_loop().create_task(charge))
-            charging.add_done_callback(self._coroutines.discard)
-        task.move_to(status, time.time())
+        task.move_to(status)
         task.cost_usd = str(billed)
-        self.store.end_task(task)
-        self._active.pop(task.id, None)
-        message: Any = task.on_wire(self.origin)["outputs"] if status == "task_postprocess_end" else ""
-        self.events.publish(task, status, message)
+        runner.store.end_task(task)
+        runner.active.pop(task.id, None)
+        message: Any = task.on_wire(runner.origin)["outputs"] if status == "task_postprocess_end" else ""
+        runner.events.publish(task, status, message)
 
-    async def _charge_late(self, task: Task, billed: Decimal) -> None:
+    async def _charge_late(self, billed: Decimal) -> None:
         """Bills a task after its end."""
         await self._pause(_CHARGE_S)
-        task.cost_usd = str(billed)
-        self.store.end_task(task)
+        self.task.cost_usd = str(billed)
+        self._runner.store.end_task(self.task)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._pace)
 
-    async def _hold(self, active: _ActiveTask) -> None:
-        await active.released.wait()
-        active.released.clear()
+    async def _hold(self) -> None:
+        await self.released.wait()
+        self.released.clear()
 
-    def _announce(self, task: Task, status: str, message: Any = "") -> None:
-        task.move_to(status, time.time())
-        self.events.publish(task, status, message)
+    def _announce(self, status: str, message: Any = "") -> None:
+        self.task.move_to(status)
+        self._runner.events.publish(self.task, status, message)
 
-    def _log(self, task: Task, line: str) -> None:
-        task.log += line + "\n"
-        self.events.publish(task, "task_output", line)
-
-    def _log_error(self, task: Task, line: str) -> None:
-        task.error_log += line + "\n"
-        self.events.publish(task, "task_error", line)
+    def _log(self, line: str, stream: str = "task_output") -> None:
+        if stream == "task_error":
+            self.task.error_log += line + "\n"
+        else:
+            self.task.log += line + "\n"
+        self._runner.events.publish(self.task, stream, line)
 
 
 def _progress_message(progress: Progress, elapsed_s: float) -> dict[str, str]:

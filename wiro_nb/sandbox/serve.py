@@ -32,7 +32,7 @@ import uvicorn
 from wiro_nb.config import sandbox_dir
 from wiro_nb.files import expand_user, write_atomically
 from wiro_nb.sandbox import faults
-from wiro_nb.sandbox.app import build_app
+from wiro_nb.sandbox.app import Service
 from wiro_nb.sandbox.engines import Engine, Kind
 from wiro_nb.sandbox.store import KEYS, Store
 
@@ -256,9 +256,9 @@ def _serve(options: argparse.Namespace, lock: InstanceLock) -> None:
     }
     rules = faults.Faults(options.faults, options.faults_seed)
     engines, any_host = _create_engines(options), options.no_host_check
-    app = build_app(engines, store, rules, options.data, port, speed=options.speed, any_host=any_host)
+    service = Service(engines, store, rules, options.data, port, speed=options.speed, any_host=any_host)
     config = uvicorn.Config(
-        app,
+        service.app,
         http=faults.watched_protocol(rules),
         log_config=None,
         access_log=False,

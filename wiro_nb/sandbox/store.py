@@ -15,7 +15,6 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -54,18 +53,18 @@ class Store:
     def __init__(self, path: Path, balance_usd: Decimal) -> None:
         path.touch(mode=0o600)
         path.chmod(0o600)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
+        self._db = sqlite3.connect(path, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_TABLES)
         values = {"balance_usd": str(balance_usd), **{name: new_token(_KEY_LENGTH) for name in KEYS}}
-        self._db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values.items())
-        self._db.execute(
-            "INSERT INTO sqlite_sequence (name, seq) SELECT 'tasks', ? WHERE NOT EXISTS "
-            "(SELECT 1 FROM sqlite_sequence WHERE name = 'tasks')",
-            (FIRST_TASK_ID - 1,),
-        )
+        with self._db:
+            self._db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values.items())
+            self._db.execute(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT 'tasks', ? WHERE NOT EXISTS "
+                "(SELECT 1 FROM sqlite_sequence WHERE name = 'tasks')",
+                (FIRST_TASK_ID - 1,),
+            )
 
     def close(self) -> None:
         """Closes the database."""
@@ -74,11 +73,12 @@ class Store:
     def meta(self, name: str) -> str | None:
         """Returns a setting: a key, the balance, the port used last."""
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row["value"])
+        return None if row is None else str(row[0])
 
     def set_meta(self, name: str, value: str) -> None:
         """Stores a setting."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     @property
     def balance_usd(self) -> Decimal:
@@ -87,33 +87,30 @@ class Store:
 
     def add_task(self, task: Task) -> None:
         """Writes a new task and sets its id."""
-        with self._transaction():
-            cursor = self._db.execute(
-                "INSERT INTO tasks (token, slug, state) VALUES (?, ?, '')", (task.token, task.slug)
-            )
-            task.id = int(cursor.lastrowid or 0)
-            self.save_task(task)
-
-    def end_task(self, task: Task) -> None:
-        """Writes a task's final state and takes its cost off the balance, in one transaction."""
-        with self._transaction():
-            self._db.execute("UPDATE tasks SET state = ?, ended = 1 WHERE id = ?", (task.to_json(), task.id))
-            if cost_usd := Decimal(task.cost_usd or 0):
-                self.set_meta("balance_usd", str(self.balance_usd - cost_usd))
+        with self._db:
+            new = "INSERT INTO tasks (token, slug, state) VALUES (?, ?, '')"
+            task.id = int(self._db.execute(new, (task.token, task.slug)).lastrowid or 0)
+            self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
 
     def save_task(self, task: Task) -> None:
         """Writes the state of a task."""
-        self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
+        with self._db:
+            self._db.execute("UPDATE tasks SET state = ? WHERE id = ?", (task.to_json(), task.id))
+
+    def end_task(self, task: Task) -> None:
+        """Writes a task's final state and takes its cost off the balance, in one transaction."""
+        balance_usd = self.balance_usd - Decimal(task.cost_usd or 0)
+        with self._db:
+            self._db.execute("UPDATE tasks SET state = ?, ended = 1 WHERE id = ?", (task.to_json(), task.id))
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'balance_usd'", (str(balance_usd),))
 
     def find_task(self, *, task_id: str | None = None, token: str | None = None) -> Task | None:
         """Returns a task by its token, or else by its id, or None."""
         if token:
-            row = self._db.execute("SELECT state FROM tasks WHERE token = ?", (token,)).fetchone()
-        elif task_id and task_id.isdecimal() and len(task_id) < 19:
-            row = self._db.execute("SELECT state FROM tasks WHERE id = ?", (int(task_id),)).fetchone()
-        else:
-            return None
-        return None if row is None else Task.from_json(row["state"])
+            return next(self._tasks("WHERE token = ?", token), None)
+        if task_id and task_id.isdecimal() and len(task_id) < 19:
+            return next(self._tasks("WHERE id = ?", int(task_id)), None)
+        return None
 
     def list_tasks(
         self, *, slugs: set[str] | None, newest_first: bool, start: int, limit: int
@@ -129,27 +126,20 @@ class Store:
         marks = ",".join("?" * len(slugs or ()))
         where, values = ("", []) if slugs is None else (f"WHERE slug IN ({marks})", sorted(slugs))
         total = self._db.execute(f"SELECT count(*) FROM tasks {where}", values).fetchone()[0]
-        order = "DESC" if newest_first else "ASC"
-        rows = self._db.execute(
-            f"SELECT state FROM tasks {where} ORDER BY id {order} LIMIT ? OFFSET ?", [*values, limit, start]
-        )
-        return int(total), [Task.from_json(row["state"]) for row in rows]
+        order = f"ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ? OFFSET ?"
+        return int(total), list(self._tasks(f"{where} {order}", *values, limit, start))
 
     def unfinished_tasks(self) -> list[Task]:
         """Returns the tasks a former process left unfinished, oldest first."""
-        rows = self._db.execute("SELECT state FROM tasks WHERE ended = 0 ORDER BY id")
-        return [Task.from_json(row["state"]) for row in rows]
+        return list(self._tasks("WHERE ended = 0 ORDER BY id"))
 
     def audit(self) -> list[dict[str, Any]]:
         """Returns every task ever created and what it billed, oldest first."""
-        rows = self._db.execute("SELECT state FROM tasks ORDER BY id")
-        return [Task.from_json(row["state"]).audited() for row in rows]
+        return [task.audited() for task in self._tasks("ORDER BY id")]
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._db:  # commits, or rolls back on an error
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
+    def _tasks(self, which: str, *values: str | int) -> Iterator[Task]:
+        for (state,) in self._db.execute(f"SELECT state FROM tasks {which}", values):
+            yield Task.from_json(state)
 
 
 def check_upload(upload: UploadFile) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import string
+import time
 import uuid
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
@@ -76,20 +77,15 @@ class Task:
     restarts: int = 0
 
     @property
-    def is_terminal(self) -> bool:
-        """True in a final state."""
-        return self.status in TERMINAL
-
-    @property
     def elapsed_s(self) -> float:
         """Seconds the model ran; 0 before the end."""
         start, end = self.stamps.get("start", 0.0), self.stamps.get("end", 0.0)
         return max(0.0, end - start) if start and end else 0.0
 
-    def move_to(self, status: str, now: float) -> None:
-        """Sets the status and the time of its stage. Event-only statuses leave Detail unchanged."""
+    def move_to(self, status: str, at: float | None = None) -> None:
+        """Sets the status and the time of its stage, or now. Event-only statuses leave Detail unchanged."""
         if status in _STAMPS:
-            self.stamps[_STAMPS[status]] = now
+            self.stamps[_STAMPS[status]] = time.time() if at is None else at
         if status not in _EVENT_ONLY:
             self.status = status
 

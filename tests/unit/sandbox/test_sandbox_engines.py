@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from wiro_nb.media.mp4 import probe_mp4
-from wiro_nb.sandbox.app import build_app
+from wiro_nb.sandbox.app import Service
 from wiro_nb.sandbox.engines import Engine, Job, Kind, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.instant import InstantEngine
 from wiro_nb.sandbox.events import EventBroker
@@ -118,7 +118,7 @@ def test_a_model_that_the_engine_cannot_run_is_refused_before_a_task_exists(
 
     async def run() -> None:
         store = Store(tmp_path / "sandbox.sqlite", Decimal(10))
-        app = build_app(INSTANT, store, Faults(), tmp_path, 1)
+        app = Service(INSTANT, store, Faults(), tmp_path, 1).app
         transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             answer = await client.post("/v1/Run/sandbox/image", json={"prompt": "x"}, headers=headers)
@@ -136,7 +136,7 @@ def test_a_task_that_never_survives_a_restart_fails_in_the_end(tmp_path: Path) -
             if not store.audit():
                 parameters = {"prompt": "[queue] x"}
                 store.add_task(Task(0, "token", "sandbox/image", "701", 0.0, parameters))
-            app = build_app(INSTANT, store, Faults(), tmp_path, 1)
+            app = Service(INSTANT, store, Faults(), tmp_path, 1).app
             async with app.router.lifespan_context(app):
                 statuses.append(store.audit()[0]["status"])
             store.close()
@@ -185,7 +185,7 @@ def test_an_engine_of_real_weights_is_free_shows_previews_and_follows_no_directi
 
     async def run() -> dict[str, Any]:
         store = Store(tmp_path / "sandbox.sqlite", Decimal(0))
-        app = build_app({"clip": engine}, store, Faults(), tmp_path, 1)
+        app = Service({"clip": engine}, store, Faults(), tmp_path, 1).app
         transport, headers = httpx2.ASGITransport(app), {"x-api-key": str(store.meta("key_only_api_key"))}
         async with (
             app.router.lifespan_context(app),

@@ -210,7 +210,6 @@ _INSIDE = """
 import json, sys, torch, logging
 from transformers import AutoTokenizer
 from wiro_nb.sandbox.engines.diffusers import generate
-from wiro_nb.sandbox.engines.diffusers.pipelines import load_pipeline, plan_for
 root = sys.argv[1]
 folders = {"pipeline": f"{root}/hunyuanvideo-community/HunyuanVideo"}
 folders["transformer"] = f"{root}/Skywork/SkyReels-V1-Hunyuan-I2V"

@@ -200,7 +200,8 @@ class _ActiveTask:
         if progress.phase not in ("download", "load") and "start" not in task.stamps:
             await self._start()
         for note in progress.notes:
-            self._log(note)
+            if f"{note}\n" not in task.log:
+                self._log(note)
         if progress.preview is not None:
             shown = {**asdict(progress.preview), "step": progress.step, "steps": progress.steps}
             self._runner.events.publish(task, "task_preview", shown)

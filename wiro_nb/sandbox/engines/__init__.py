@@ -69,7 +69,8 @@ class Progress:
     """The phase of a job and the steps completed in it. `steps` is 0 when their number is unknown.
 
     Running time starts with the first phase other than `download` and `load`. `notes` are lines for the task's
-    log, such as a substitute for a setting that cannot be applied; they belong to a running phase.
+    log, such as a substitute for a setting that cannot be applied; they belong to a running phase, and each is
+    logged once however often it is reported.
     """
 
     phase: Phase

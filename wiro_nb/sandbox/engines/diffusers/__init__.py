@@ -65,17 +65,14 @@ class DiffusersEngine(Engine):
         if model is None:
             raise EngineError(f"{job.model} does not run on this machine.")
         call, folders = await asyncio.to_thread(_prepare, model, job)
-        notes = [*call.notes, f"seed {call.seed}"]
-        out = job.out_dir / "0.mp4"
+        notes, out = (*call.notes, f"seed {call.seed}"), job.out_dir / "0.mp4"
 
         async def on_progress(message: dict[str, Any]) -> None:
             preview = Preview(**message["preview"]) if message["preview"] else None
-            told: list[str] = []
-            if message["phase"] != "load" and notes:
-                slow = [f"It runs on the processor, which is very slow. {DOCTOR}"]
-                told = notes + (slow if self._pool.facts.get("device") == "cpu" else [])
-                notes.clear()
-            await report(Progress(message["phase"], message["step"], message["steps"], preview, tuple(told)))
+            is_slow = self._pool.facts.get("device") == "cpu"
+            told = (*notes, f"It runs on the processor, which is very slow. {DOCTOR}") if is_slow else notes
+            told = told if message["phase"] != "load" else ()
+            await report(Progress(message["phase"], message["step"], message["steps"], preview, told))
 
         done = await self._pool.run(for_worker(call, folders), out, on_progress)
         output = Output(out, done["width"], done["height"], done["frames"], call.fps)

@@ -97,14 +97,12 @@ def _animatediff(request: Request) -> Call:
 
 
 def _wan_ti2v(request: Request) -> Call:
-    width, height = request.sides("size", (832, 480), 32)
     return request.call(
         "WanPipeline",
         arguments={
             "prompt": request.text("prompt"),
             "negative_prompt": request.text("negativePrompt"),
-            "width": width,
-            "height": height,
+            **_size(request.sides("size", (832, 480), 32)),
             "num_frames": request.frames("numFrames", 121, 257),
             "guidance_scale": request.number("scale", 5.0, 0, 30),
             "num_inference_steps": request.whole("steps", 25, 1, _MAX_STEPS),
@@ -135,14 +133,12 @@ def _wan_vace(request: Request) -> Call:
     references = request.pictures.get("inputImage", ())
     if len(references) > 3:
         raise EngineError(f"inputImage takes at most 3 pictures; {len(references)} were given.")
-    width, height = request.resolution(references[0].aspect if references else None)
     return request.call(
         "WanVACEPipeline",
         arguments={
             "prompt": request.text("prompt"),
             "negative_prompt": _WAN_NEGATIVE,
-            "width": width,
-            "height": height,
+            **_size(request.resolution(references[0].aspect if references else None)),
             "num_frames": request.frames("frameNum", 81, 257),
             "guidance_scale": request.number("guidanceScale", 5.0, 0, 30),
             "num_inference_steps": request.whole("sampleSteps", 50, 1, _MAX_STEPS),
@@ -176,14 +172,12 @@ def _wan_effects(request: Request) -> Call:
         notes.append(f"effectType {effect} is taken for {_GUESSED[effect]}.")
     elif effect not in _TRIGGERS:
         notes.append(f"The words that trigger the effect are not known; the prompt is {words!r}.")
-    width, height = fit_area(832 * 480, picture.aspect)
     return request.call(
         "WanImageToVideoPipeline",
         arguments={
             "prompt": prompt,
             "negative_prompt": _WAN_NEGATIVE,
-            "width": width,
-            "height": height,
+            **_size(fit_area(832 * 480, picture.aspect)),
             "num_frames": 81,
             "guidance_scale": 3.5,
             "num_inference_steps": 40,
@@ -200,7 +194,6 @@ def _skyreels(request: Request) -> Call:
     picture = request.picture("inputImage")
     base, transformer = request.model.repositories[:2]
     wide = (960, 544) if picture.aspect > 1.2 else (544, 960) if picture.aspect < 1 / 1.2 else (720, 720)
-    width, height = request.sides("size", wide, 16)
     return request.call(
         "HunyuanSkyreelsImageToVideoPipeline",
         parts={"pipeline": base, "transformer": transformer},
@@ -208,8 +201,7 @@ def _skyreels(request: Request) -> Call:
             "prompt": f"FPS-24, {request.text('prompt')}",
             # Without one the pipeline leaves out guidance and says nothing.
             "negative_prompt": request.text("negativePrompt", _SKYREELS_NEGATIVE),
-            "width": width,
-            "height": height,
+            **_size(request.sides("size", wide, 16)),
             "num_frames": request.frames("numFrames", 97, 257),
             "num_inference_steps": request.whole("steps", 30, 1, _MAX_STEPS),
             "true_cfg_scale": request.number("scale", 6.0, 0, 30),
@@ -252,6 +244,10 @@ ADAPTERS: Mapping[str, Callable[[Request], Call]] = {
     "skyreels": _skyreels,
     "generic": _generic,
 }
+
+
+def _size(size: tuple[int, int]) -> dict[str, int]:
+    return {"width": size[0], "height": size[1]}
 
 
 def _flow(scheduler: str, shift: float) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from typing import Any
 from wiro_nb.local_models.catalog import LocalModel, Repository
 from wiro_nb.local_models.weights import commit_of
 from wiro_nb.sandbox.engines import EngineError, Parameters
+from wiro_nb.schema.types import Rule
 
 __all__ = ["Call", "Lora", "Picture", "Request", "describe_call", "for_worker"]
 
 MAX_SEED = 2**32 - 1
 _MAX_SIDE_PX = 2048
+_FRAMES = Rule(4, 1)
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,9 @@ class Request(Parameters):
             EngineError: It is another number.
         """
         frames = self.whole(name, default, 1, high)
-        if frames % 4 != 1:
-            below = frames // 4 * 4 + 1 if frames % 4 else frames - 3
-            raise EngineError(
-                f"{name} must be 4n + 1, for example {below} or {below + 4}; {frames} were asked for."
-            )
+        if not _FRAMES.fits(frames):
+            below, above = _FRAMES.nearest(frames)
+            raise EngineError(f"{name} must be 4n + 1, for example {below} or {above}; {frames} were asked for.")
         return frames
 
     def side(self, name: str, default: int, multiple: int) -> int:

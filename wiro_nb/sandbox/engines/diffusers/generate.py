@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import json
-import random
+import math
 from collections import OrderedDict
 from importlib import metadata
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from transformers import set_seed
 
 from wiro_nb.local_models.catalog import GB
+from wiro_nb.local_models.doctor import ram_bytes
 from wiro_nb.sandbox.engines import EngineError
+from wiro_nb.sandbox.engines.diffusers.memory import count_parameters, plan_memory
 from wiro_nb.sandbox.engines.diffusers.pipelines import (
     LoadedPipeline,
     PreviewClock,
     card_bytes,
     load_pipeline,
-    plan_for,
 )
 from wiro_nb.sandbox.engines.media import Mp4Writer, read_picture
 
@@ -50,7 +52,6 @@ class Generator:
             total = torch.cuda.get_device_properties(self._device).total_memory
             torch.cuda.set_per_process_memory_fraction(self._memory_bytes / total, self._device)
         self._loaded: OrderedDict[str, LoadedPipeline] = OrderedDict()
-        self._phase = "load"
 
     def describe(self) -> dict[str, Any]:
         """Returns the description of this worker for the service."""
@@ -74,7 +75,6 @@ class Generator:
             EngineError: It does not fit into memory, or an input cannot be read.
             Cancelled: The job was cancelled.
         """
-        self._phase = "load"
         has_card = self._memory_bytes is not None
         if has_card:
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -83,14 +83,14 @@ class Generator:
             loaded = self._load(call)
             loaded.prepare(call)
             frames = self._generate(loaded, call, channel)
-            self._phase = "save"
             channel.report("save")
             size = _write_clip(Path(out), frames, call, channel)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            self._unload()
-            raise EngineError(self._out_of_memory(call)) from error
+            self._loaded.clear()
+            _free_memory()
+            raise EngineError(self._out_of_memory(call, channel.phase)) from error
         about, plan = self.describe(), loaded.plan
         memory: dict[str, Any] = {"offload": plan.offload, "vae_tiling": plan.vae_tiling}
         if has_card:
@@ -109,7 +109,7 @@ class Generator:
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
-        plan = plan_for(call, self._device)
+        plan = plan_memory(count_parameters(call["folders"]), self._memory_bytes, ram_bytes() or math.inf)
         room = self._cache_bytes() - plan.weights_bytes
         while self._loaded and sum(item.plan.weights_bytes for item in self._loaded.values()) > room:
             self._loaded.popitem(last=False)
@@ -120,10 +120,6 @@ class Generator:
     def _cache_bytes(self) -> int:
         return 8 * GB if self._memory_bytes is None else int(0.8 * self._memory_bytes)
 
-    def _unload(self) -> None:
-        self._loaded.clear()
-        _free_memory()
-
     def _generate(self, loaded: LoadedPipeline, call: dict[str, Any], channel: Channel) -> Any:
         """Returns the frames, shape (frames, height, width, 3), 0 to 1."""
         pipe, clock = loaded.pipe, PreviewClock()
@@ -131,11 +127,9 @@ class Generator:
         references = len(call["pictures"].get("reference_images", ()))
 
         def on_step(_: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-            self._phase = "generate"
             preview = clock.picture(loaded.colours, values["latents"], references)
             channel.report("generate", step + 1, steps, preview)
             if step + 1 == steps:
-                self._phase = "decode"
                 channel.report("decode")
             return values
 
@@ -146,9 +140,8 @@ class Generator:
         unknown = sorted(arguments.keys() - accepted.keys())
         if unknown:
             raise EngineError(f"{call['pipeline']} has no argument {', '.join(unknown)}.")
-        _seed_everything(call["seed"])
+        set_seed(call["seed"])  # of the global generators that libraries may use
         generator = torch.Generator("cpu").manual_seed(call["seed"])  # the same start on every card
-        self._phase = "encode"
         channel.report("encode")
         hooks = loaded.on_forward(channel.check)
         try:
@@ -166,16 +159,16 @@ class Generator:
             )
         return frames[0]
 
-    def _out_of_memory(self, call: dict[str, Any]) -> str:
-        facts, arguments = self.describe(), call["arguments"]
+    def _out_of_memory(self, call: dict[str, Any], phase: str) -> str:
+        facts, asked = self.describe(), call["arguments"]
         held = f" of {facts['memory_bytes'] / GB:.0f} GB" if facts["memory_bytes"] else ""
-        asked = f"{arguments.get('width', '?')} x {arguments.get('height', '?')}"
-        doing = (
-            "loading the model" if self._phase == "load" else f"{asked}, {arguments.get('num_frames', '?')} frames"
-        )
-        others = "close other programs on it" + (" (nvidia-smi lists them)" if held else "")
-        what = others if self._phase == "load" else "lower the size or the number of frames"
-        return f"Out of memory on {facts['device_name']}{held} ({self._phase}: {doing}): {what}."
+        if phase == "load":
+            doing = "loading the model"
+            hint = "close other programs on it" + (" (nvidia-smi lists them)" if held else "")
+        else:
+            width, height, frames = (asked.get(name, "?") for name in ("width", "height", "num_frames"))
+            doing, hint = f"{width} x {height}, {frames} frames", "lower the size or the number of frames"
+        return f"Out of memory on {facts['device_name']}{held} ({phase}: {doing}): {hint}."
 
 
 def _read_pictures(call: dict[str, Any]) -> dict[str, Any]:
@@ -199,13 +192,6 @@ def _write_clip(path: Path, frames: Any, call: dict[str, Any], channel: Channel)
             channel.check()
             writer.write(np.ascontiguousarray(frame[:height, :width].transpose(2, 0, 1), np.float32) * 255)
     return {"width": width, "height": height, "frames": count}
-
-
-def _seed_everything(seed: int) -> None:
-    """Seeds the global random generators that libraries may use."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

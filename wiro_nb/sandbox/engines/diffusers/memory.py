@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class MemoryPlan:
     weights_bytes: int
 
 
-def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: float) -> MemoryPlan | str:
+def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: float) -> MemoryPlan:
     """Chooses the fastest way that fits.
 
     Args:
@@ -49,38 +50,35 @@ def plan_memory(parts: Mapping[str, int], device_bytes: int | None, ram_bytes: f
         device_bytes: Memory of the card; None for a run on the CPU, which takes 4 bytes a parameter.
         ram_bytes: Memory of the machine; infinity where it is not known.
 
-    Returns:
-        The plan, or a sentence that says what is missing.
+    Raises:
+        EngineError: The model does not fit; the sentence says what is missing.
     """
     total = sum(parts.values())
     if device_bytes is None:
-        if 4 * total > ram_bytes:
-            return _too_little(4 * total, ram_bytes, "without a GPU the weights take 4 bytes a parameter")
+        _check_ram(4 * total, ram_bytes, "without a GPU the weights take 4 bytes a parameter")
         return MemoryPlan("none", vae_tiling=False, weights_bytes=4 * total)
     whole, tiled = _UNET_RESERVES if "unet" in parts else _VIDEO_RESERVES
     room = device_bytes - tiled
     if 2 * total <= room:
         return MemoryPlan("none", vae_tiling=2 * total + whole > device_bytes, weights_bytes=2 * total)
-    if 2 * total > ram_bytes:
-        return _too_little(2 * total, ram_bytes, "parts that do not fit on the card wait in memory")
+    _check_ram(2 * total, ram_bytes, "parts that do not fit on the card wait in memory")
     offload = "model" if 2 * max(parts.values(), default=0) <= room else "group"
     return MemoryPlan(offload, vae_tiling=True, weights_bytes=2 * total)
 
 
-def count_parameters(folders: Iterable[tuple[str, Path]]) -> dict[str, int]:
+def count_parameters(folders: Mapping[str, str]) -> Counter[str]:
     """Counts the parameters of safetensors files by part, from their headers; `EngineError` for a cut file.
 
     Args:
-        folders: A role and its folder. The role "pipeline" has a folder a part; a part that also has a role of
-            its own is counted there.
+        folders: By role. The role "pipeline" has a folder a part; a part that also has a role of its own is
+            counted there.
     """
-    counts: dict[str, int] = {}
-    given = dict(folders)
-    for role, folder in given.items():
-        for path in sorted(folder.rglob("*.safetensors")):
+    counts: Counter[str] = Counter()
+    for role, folder in folders.items():
+        for path in sorted(Path(folder).rglob("*.safetensors")):
             part = path.relative_to(folder).parts[0] if role == "pipeline" else role
-            if role != "pipeline" or part not in given:
-                counts[part] = counts.get(part, 0) + _count_in(path)
+            if role != "pipeline" or part not in folders:
+                counts[part] += _count_in(path)
     return counts
 
 
@@ -104,8 +102,9 @@ def _count_in(path: Path) -> int:
     raise EngineError(f"The weights file {name} is cut or damaged. Delete it and type: wiro-nb local pull")
 
 
-def _too_little(needed: int, found: float, why: str) -> str:
-    return (
-        f"This model needs {needed / GB:.0f} GB of memory and this machine has {found / GB:.0f} ({why}). "
-        "Type: wiro-nb local doctor"
-    )
+def _check_ram(needed: int, found: float, why: str) -> None:
+    if needed > found:
+        raise EngineError(
+            f"This model needs {needed / GB:.0f} GB of memory and this machine has {found / GB:.0f} ({why}). "
+            "Type: wiro-nb local doctor"
+        )

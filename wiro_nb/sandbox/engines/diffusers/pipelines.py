@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,19 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from wiro_nb.local_models.catalog import GB
-from wiro_nb.local_models.doctor import ram_bytes
 from wiro_nb.sandbox.engines import EngineError
-from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan, count_parameters, plan_memory
+from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan
 
-__all__ = ["MEMORY_VARIABLE", "LoadedPipeline", "PreviewClock", "card_bytes", "load_pipeline", "plan_for"]
+__all__ = ["MEMORY_VARIABLE", "LoadedPipeline", "PreviewClock", "card_bytes", "load_pipeline"]
 
 MEMORY_VARIABLE = "WIRO_LOCAL_GPU_MEMORY_GB"
 
 _DENOISERS = ("transformer", "transformer_2", "unet")
+_PART_CLASSES = {
+    "motion_adapter": diffusers.MotionAdapter,
+    "vae": diffusers.AutoencoderKL,
+    "transformer": diffusers.HunyuanVideoTransformer3DModel,
+}
 
 
 @dataclass
@@ -63,49 +66,48 @@ class LoadedPipeline:
         if wanted != self.loras:
             self._load_loras(call["loras"])
             self.loras = wanted
-        for module in self._denoisers():
+        for name in _DENOISERS:
+            module = getattr(self.pipe, name, None)
             if getattr(module, "is_cache_enabled", False):
                 module.disable_cache()
-            if call["cache_threshold"]:
+            if module is not None and call["cache_threshold"]:
                 module.enable_cache(diffusers.FirstBlockCacheConfig(threshold=call["cache_threshold"]))
 
     def on_forward(self, check: Callable[[], None]) -> list[Any]:
-        """Calls `check` before each layer group of each part; returns handles with `remove`."""
+        """Calls `check` before each part, its children, and the members of its lists of blocks.
+
+        Returns:
+            Handles with `remove`.
+        """
 
         def hook(module: Any, arguments: Any) -> None:
             check()
 
-        modules = {id(module): module for part in self._parts() for module in _layers(part)}
-        return [module.register_forward_pre_hook(hook) for module in modules.values()]
+        modules: set[torch.nn.Module] = set()
+        for part in self.pipe.components.values():
+            if isinstance(part, torch.nn.Module):
+                children = list(part.children())
+                modules |= {part, *children, *(layer for child in children for layer in child.children())}
+        return [module.register_forward_pre_hook(hook) for module in modules]
 
     def _load_loras(self, loras: list[dict[str, Any]]) -> None:
         if self.loras != "[]":
             self.pipe.unload_lora_weights()
-        names = []
-        for number, lora in enumerate(loras):
+        names = [f"lora{number}" for number in range(len(loras))]
+        has_second = getattr(self.pipe, "transformer_2", None) is not None
+        for name, lora in zip(names, loras, strict=True):
             folder = Path(lora["folder"])
             files = lora["files"] or [path.name for path in sorted(folder.glob("*.safetensors"))[:1]]
             absent = [file for file in files or ["*.safetensors"] if not (folder / file).is_file()]
             if absent:
                 raise EngineError(f"The LoRA {lora['id']} has no file {absent[0]}.")
-            options = {"weight_name": files[0], "local_files_only": True}
-            self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
-            if getattr(self.pipe, "transformer_2", None) is not None:
-                options |= {"weight_name": files[-1], "load_into_transformer_2": True}
-                self.pipe.load_lora_weights(lora["folder"], adapter_name=f"lora{number}", **options)
-            names.append(f"lora{number}")
+            options = {"adapter_name": name, "local_files_only": True}
+            self.pipe.load_lora_weights(lora["folder"], weight_name=files[0], **options)
+            if has_second:
+                options["load_into_transformer_2"] = True
+                self.pipe.load_lora_weights(lora["folder"], weight_name=files[-1], **options)
         if names:
             self.pipe.set_adapters(names)
-
-    def _parts(self) -> Iterator[Any]:
-        for part in self.pipe.components.values():
-            if isinstance(part, torch.nn.Module):
-                yield part
-
-    def _denoisers(self) -> Iterator[Any]:
-        for name in _DENOISERS:
-            if getattr(self.pipe, name, None) is not None:
-                yield getattr(self.pipe, name)
 
 
 def card_bytes(device: torch.device) -> int | None:
@@ -121,19 +123,6 @@ def card_bytes(device: torch.device) -> int | None:
         return min(total, allowed) if allowed > 0 else total
     except (KeyError, ValueError, OverflowError):
         return total
-
-
-def plan_for(call: dict[str, Any], device: torch.device) -> MemoryPlan:
-    """Returns how a call's weights are held.
-
-    Raises:
-        EngineError: They do not fit on this machine.
-    """
-    parts = count_parameters((role, Path(folder)) for role, folder in call["folders"].items())
-    plan = plan_memory(parts, card_bytes(device), ram_bytes() or math.inf)
-    if isinstance(plan, str):
-        raise EngineError(plan)
-    return plan
 
 
 def load_pipeline(call: dict[str, Any], plan: MemoryPlan, device: torch.device) -> LoadedPipeline:
@@ -173,30 +162,19 @@ def load_pipeline(call: dict[str, Any], plan: MemoryPlan, device: torch.device) 
 
 def _own_parts(call: dict[str, Any], dtype: torch.dtype, options: dict[str, Any]) -> dict[str, Any]:
     """Loads the parts that come from repositories of their own."""
-    folders, parts = call["folders"], {}
-    if "motion_adapter" in folders:
-        parts["motion_adapter"] = diffusers.MotionAdapter.from_pretrained(
-            folders["motion_adapter"], torch_dtype=dtype, **options
-        )
+    folders = call["folders"]
+    parts: dict[str, Any] = {
+        role: kind.from_pretrained(folders[role], torch_dtype=dtype, **options)
+        for role, kind in _PART_CLASSES.items()
+        if role in folders
+    }
+    if "motion_adapter" in parts:
         parts |= {"feature_extractor": None, "image_encoder": None}
-    if "vae" in folders:
-        parts["vae"] = diffusers.AutoencoderKL.from_pretrained(folders["vae"], torch_dtype=dtype, **options)
-    if "transformer" in folders:
-        parts["transformer"] = diffusers.HunyuanVideoTransformer3DModel.from_pretrained(
-            folders["transformer"], torch_dtype=dtype, **options
-        )
+    if "transformer" in parts:
         # With transformers 5 the class that the repository names drops spaces (transformers issue 45488).
         tokenizer = Path(folders["pipeline"]) / "tokenizer"
         parts["tokenizer"] = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
     return parts
-
-
-def _layers(part: Any) -> Iterator[Any]:
-    """Yields a part, its children, and the members of its lists of blocks."""
-    yield part
-    for child in part.children():
-        yield child
-        yield from child.children()
 
 
 # Previews ------------------------------------------------------------------------------------
@@ -224,21 +202,25 @@ class LatentColours:
             return None
         channels, height, width = latents.shape
         chart = _chart().reshape(height, _CHART_PX // height, width, _CHART_PX // width, 3).mean((1, 3))
-        rows = np.concatenate([latents.reshape(channels, -1).T, np.ones((height * width, 1))], 1)
+        rows = _rows(latents)
         gram = rows.T @ rows + 1e-3 * np.eye(channels + 1)
         return cls(np.linalg.solve(gram, rows.T @ chart.reshape(-1, 3)))
 
     def picture(self, frame: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Returns one latent frame, shape (channels, height, width), as a message's `preview`."""
-        channels, height, width = frame.shape
-        rows = np.concatenate([frame.reshape(channels, -1).T, np.ones((height * width, 1))], 1)
-        colours = (rows @ self._weights).reshape(height, width, 3).clip(0, 1) * 255
+        colours = (_rows(frame) @ self._weights).reshape(*frame.shape[1:], 3).clip(0, 1) * 255
         image = Image.fromarray(colours.astype(np.uint8))
         image.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
         target = io.BytesIO()
         image.save(target, "JPEG", quality=_QUALITY)
         jpeg = base64.b64encode(target.getvalue()).decode()
         return {"image": f"data:image/jpeg;base64,{jpeg}", "width": image.width, "height": image.height}
+
+
+def _rows(latents: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Returns the pixels of a latent frame, each with a 1 for the constant, shape (pixels, channels + 1)."""
+    pixels = latents.reshape(len(latents), -1).T
+    return np.concatenate([pixels, np.ones((len(pixels), 1))], 1)
 
 
 class PreviewClock:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.local_models import catalog
+from wiro_nb.local_models.catalog import LocalModel
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers import read_request, schema_of
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
@@ -46,10 +47,13 @@ class VideosEngine(Engine):
 
     def unavailable(self, model: str) -> str | None:
         """Returns why a model cannot be forwarded: it needs LoRAs, or its server API has no such inputs."""
-        found = catalog.find(model)
-        if found is None or found.adapter not in _ADAPTERS:
-            return f"{model} does not fit the /v1/videos API; there are {', '.join(m.name for m in self._models)}."
-        return None
+        if self._find(model) is not None:
+            return None
+        return f"{model} does not fit the /v1/videos API; there are {', '.join(m.name for m in self._models)}."
+
+    def _find(self, name: str) -> LocalModel | None:
+        found = catalog.find(name)
+        return found if found in self._models else None
 
     async def run(self, job: Job, report: Report) -> Result:
         """Has one clip made.
@@ -59,8 +63,8 @@ class VideosEngine(Engine):
         """
         import httpx2
 
-        model = catalog.find(job.model)
-        if model is None or model.adapter not in _ADAPTERS:
+        model = self._find(job.model)
+        if model is None:
             raise EngineError(f"{job.model} does not fit the /v1/videos API.")
         call = make_call(await asyncio.to_thread(read_request, model, job))
         form, notes = _form(call)
@@ -71,7 +75,7 @@ class VideosEngine(Engine):
                 await self._make(client, await asyncio.to_thread(_parts, call, form), out, report, notes)
         except httpx2.HTTPError as error:
             raise EngineError(f"The server {self._url} cannot be reached: {type(error).__name__}.") from error
-        facts = {"engine": self.name, "server": self._url, "call": form, "seed": call.seed, "notes": notes}
+        facts = {"engine": self.name, "server": self._url, "call": form, "seed": call.seed, "notes": list(notes)}
         arguments = call.arguments
         output = Output(out, arguments["width"], arguments["height"], arguments["num_frames"], call.fps)
         return Result((output,), {**facts, "revision": _UNKNOWN, "dtype": _UNKNOWN, "device": _UNKNOWN})
@@ -82,21 +86,19 @@ class VideosEngine(Engine):
         parts: dict[str, Any],
         out: Path,
         report: Report,
-        notes: list[str],
+        notes: tuple[str, ...],
     ) -> None:
         video = _read(await client.post("/v1/videos", files=parts))
         path = f"/v1/videos/{video['id']}"
-        told = tuple(notes)
         try:
             while (status := video.get("status")) not in ("completed", "failed"):
                 if status == "in_progress":
-                    await report(Progress("generate", int(video.get("progress") or 0), 100, notes=told))
-                    told = ()
+                    await report(Progress("generate", int(video.get("progress") or 0), 100, notes=notes))
                 await asyncio.sleep(_POLL_S)
                 video = _read(await client.get(path))
             if status == "failed":
                 raise EngineError(f"The server could not make it: {_reason(video)}")
-            await report(Progress("save", notes=told))
+            await report(Progress("save", notes=notes))
             content = await client.get(f"{path}/content")
             content.raise_for_status()
             out.write_bytes(content.content)  # noqa: ASYNC240
@@ -106,7 +108,7 @@ class VideosEngine(Engine):
                 await asyncio.shield(client.delete(path))
 
 
-def _form(call: Call) -> tuple[dict[str, str], list[str]]:
+def _form(call: Call) -> tuple[dict[str, str], tuple[str, ...]]:
     """Returns the form of a call, and what it cannot carry.
 
     Raises:
@@ -125,7 +127,7 @@ def _form(call: Call) -> tuple[dict[str, str], list[str]]:
     form |= {"fps": str(call.fps), "seed": str(call.seed)}
     if "flow_shift" in call.scheduler_changes:
         form["flow_shift"] = str(call.scheduler_changes["flow_shift"])
-    return form, [*notes, *call.notes]
+    return form, (*notes, *call.notes)
 
 
 def _parts(call: Call, form: dict[str, str]) -> dict[str, Any]:

@@ -34,13 +34,18 @@ class Cancelled(Exception):
 
 
 class Channel:
-    """The way to the service. `cancelled` is set while the current job is to end."""
+    """The way to the service.
+
+    Attributes:
+        phase: Of the current job, as it was reported last.
+    """
 
     def __init__(self, source: IO[str], target: IO[str]) -> None:
         self._source, self._target = source, target
         self._jobs: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancelled: set[int] = set()
         self._job = 0
+        self.phase = "load"
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     def send(self, kind: str, **values: Any) -> None:
@@ -61,6 +66,7 @@ class Channel:
             Cancelled: The job is to end.
         """
         self.check()
+        self.phase = phase
         self.send("progress", job=self._job, phase=phase, step=step, steps=steps, preview=preview)
 
     def check(self) -> None:

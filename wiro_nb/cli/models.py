@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wiro_nb import local_models
 from wiro_nb.cli.output import (
     EXIT_DONE,
     EXIT_INPUT,
@@ -30,8 +31,7 @@ from wiro_nb.cli.runs import read_values
 from wiro_nb.errors import ConfirmationNeeded, ConnectFailed, InputError, UnknownModel, UnreadableSchema
 from wiro_nb.files import is_there
 from wiro_nb.formatting import format_size, format_time_left
-from wiro_nb.local_models import catalog, weights
-from wiro_nb.local_models.catalog import LocalModel, Repository
+from wiro_nb.local_models import LocalModel, Repository, weights
 from wiro_nb.local_models.doctor import check_machine, check_models, probe_machine
 from wiro_nb.local_models.weights import Download, locate, missing
 from wiro_nb.presentation.models import ModelInfo, listed_models, models_output
@@ -146,9 +146,9 @@ def local(arguments: argparse.Namespace) -> int:
         return _doctor(as_json=arguments.json)
     if not arguments.model:
         raise InputError("a model is missing", hint=f"wiro-nb local {arguments.action} wiro/animate-diff")
-    model = catalog.find(arguments.model)
+    model = local_models.find(arguments.model)
     if model is None:
-        near = near_models(arguments.model, (item.name for item in catalog.models()))
+        near = near_models(arguments.model, (item.name for item in local_models.models()))
         raise UnknownModel(
             f"no weights are known for {arguments.model}",
             details=[f"Did you mean {' or '.join(near)}?"] if near else [],
@@ -249,7 +249,7 @@ def _progress(download: Download) -> Iterator[None]:
 
 def _list(*, as_json: bool) -> int:
     rows = []
-    for model in catalog.models():
+    for model in local_models.models():
         lacking, state = missing(model, {}), "here"
         if lacking:
             known = sum(item.bytes_estimate for item in lacking)
@@ -284,7 +284,7 @@ def _doctor(*, as_json: bool) -> int:
 def _remove(model: LocalModel) -> int:
     """Deletes what pulls stored for a model; what another model here needs too, or another program, stays."""
     others: set[str] = set()
-    for other in catalog.models():
+    for other in local_models.models():
         if other.name != model.name and not missing(other):
             others.update(item.id for item in other.repositories)
     freed, left = 0, []

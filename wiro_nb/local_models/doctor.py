@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.local_models.catalog import GB, LocalModel, models
+from wiro_nb.local_models import GB, LocalModel, models
 from wiro_nb.local_models.weights import missing, pull_command, weights_dirs
 
 PYTHON_VARIABLE = "WIRO_LOCAL_PYTHON"

@@ -27,7 +27,7 @@ from typing import Any
 from wiro_nb.config import local_dir
 from wiro_nb.errors import ConfigError, ConnectFailed, DownloadFailed, MissingExtra, NotAccessible, WiroError
 from wiro_nb.files import write_atomically
-from wiro_nb.local_models.catalog import GB, LocalModel, Repository
+from wiro_nb.local_models import GB, LocalModel, Repository
 
 WEIGHTS_VARIABLE = "WIRO_LOCAL_WEIGHTS"
 MANIFEST_NAME = "wiro_nb.json"

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wiro_nb import local_models
 from wiro_nb.config import LOCAL, cache_dir
 from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
 from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there, resolve_inside
 from wiro_nb.ledger.state import LedgerRow
-from wiro_nb.local_models import catalog
 from wiro_nb.local_models.weights import commit_of, locate
 from wiro_nb.provenance.find import Source, find_records, quote_name, split_source
 from wiro_nb.provenance.made_by import used_repositories
@@ -192,7 +192,7 @@ def weights_notes(record: Mapping[str, Any], service: str) -> list[str]:
         return ["Open weights on this machine make it now: other frames than before"] if is_moving else []
     if service != LOCAL:
         return [f"It was made with {used[0][0]} on one's own machine; {service} makes it with weights of its own"]
-    model = catalog.find(str(record["model"]["slug"]))
+    model = local_models.find(str(record["model"]["slug"]))
     present = {item.id: item for item in model.repositories} if model is not None else {}
     notes = []
     for name, revision in used:

@@ -25,7 +25,7 @@ from wiro_nb.config import LOCAL
 from wiro_nb.errors import NotAccessible, TransportError, UnknownModel, UnreadableSchema, WiroError
 from wiro_nb.files import write_atomically
 from wiro_nb.json_values import hash_json
-from wiro_nb.local_models.catalog import find
+from wiro_nb.local_models import find
 from wiro_nb.local_models.weights import missing, pull_command
 from wiro_nb.schema import bundled_models, find_bundled, near_models
 from wiro_nb.schema.types import ModelSchema, describe_changes, schema_from_dict

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wiro_nb.errors import ConfigError
-from wiro_nb.local_models.catalog import find, models
+from wiro_nb.local_models import find, models
 from wiro_nb.schema import bundled_models
 
 

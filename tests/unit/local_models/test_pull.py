@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.local_models.hub import COMMIT, Hub, serve_hub
 from wiro_nb.cli import main
-from wiro_nb.local_models.catalog import find
+from wiro_nb.local_models import find
 from wiro_nb.local_models.weights import locate, missing, weights_dirs
 
 pytest.importorskip("huggingface_hub", reason="python -m pip install huggingface_hub")

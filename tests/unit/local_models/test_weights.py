@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wiro_nb.local_models.catalog import LocalModel, Repository
+from wiro_nb.local_models import LocalModel, Repository
 from wiro_nb.local_models.weights import (
     Manifest,
     commit_of,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from wiro_nb.local_models import catalog
-from wiro_nb.local_models.catalog import Distilled, LocalModel, MappedParameter, Repository
+from wiro_nb import local_models
+from wiro_nb.local_models import Distilled, LocalModel, MappedParameter, Repository
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.adapters import ADAPTERS, make_call
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Picture, Request, for_worker
@@ -40,7 +40,7 @@ GENERIC = LocalModel(
 
 
 def call(model: str | LocalModel, *pictures: Picture, **parameters: Any) -> Call:
-    found = catalog.find(model) if isinstance(model, str) else model
+    found = local_models.find(model) if isinstance(model, str) else model
     assert found is not None
     name = "still" if found is GENERIC else "inputImage"
     return make_call(Request(parameters, found, {name: pictures} if pictures else {}, lambda: 4711))
@@ -49,9 +49,9 @@ def call(model: str | LocalModel, *pictures: Picture, **parameters: Any) -> Call
 def test_a_distilled_lora_takes_the_place_of_steps_and_guidance_and_says_so() -> None:
     files = ("I2V/high.safetensors", "I2V/low.safetensors")
     repository = Repository("lightx2v/Wan2.2-Lightning", patterns=files)
-    found = catalog.find(EFFECTS)
+    found = local_models.find(EFFECTS)
     assert found is not None
-    made = call(replace(found, distilled=Distilled(repository, files, 4, 1.0)), WIDE, effectType="jungle")
+    made = call(replace(found, distilled=Distilled(repository, 4, 1.0)), WIDE, effectType="jungle")
     assert (made.arguments["num_inference_steps"], made.arguments["guidance_scale"]) == (4, 1.0)
     assert [lora.files for lora in made.loras] == [(), files]
     assert made.notes[-1] == (
@@ -63,7 +63,7 @@ def test_a_distilled_lora_takes_the_place_of_steps_and_guidance_and_says_so() ->
 
 
 def test_every_model_of_the_catalogue_has_an_adapter() -> None:
-    assert {model.adapter for model in catalog.models()} | {"generic"} == set(ADAPTERS)
+    assert {model.adapter for model in local_models.models()} | {"generic"} == set(ADAPTERS)
 
 
 @pytest.mark.parametrize(

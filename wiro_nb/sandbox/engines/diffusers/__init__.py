@@ -14,8 +14,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.local_models import catalog, weights
-from wiro_nb.local_models.catalog import GB, LocalModel, Repository
+from wiro_nb import local_models
+from wiro_nb.local_models import GB, LocalModel, Repository, weights
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Preview, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
 from wiro_nb.sandbox.engines.diffusers.calls import MAX_SEED, Call, Picture, Request, describe_call, for_worker
@@ -40,11 +40,11 @@ class DiffusersEngine(Engine):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.schemas = tuple(schema_of(model) for model in catalog.models())
+        self.schemas = tuple(schema_of(model) for model in local_models.models())
 
     def unavailable(self, model: str) -> str | None:
         """Returns what keeps a model from running: unknown, weights that every run needs missing, a small card."""
-        found = catalog.find(model)
+        found = local_models.find(model)
         if found is None:
             return f"{model} does not run on this machine: no public weights are known. local.toml can name some."
         if weights.locate(found.repositories[0]) is None:
@@ -61,7 +61,7 @@ class DiffusersEngine(Engine):
         Raises:
             EngineError: The request, the weights, the memory or the worker is the reason, in a sentence.
         """
-        model = catalog.find(job.model)
+        model = local_models.find(job.model)
         if model is None:
             raise EngineError(f"{job.model} does not run on this machine.")
         call, folders = await asyncio.to_thread(_prepare, model, job)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wiro_nb.local_models.catalog import Distilled
+from wiro_nb.local_models import Distilled
 from wiro_nb.sandbox.engines import EngineError, fit_area
 from wiro_nb.sandbox.engines.diffusers.calls import Call, Lora, Picture, Request
 
@@ -46,7 +46,7 @@ def _distil(call: Call, distilled: Distilled) -> Call:
         "num_inference_steps": distilled.steps,
         **dict.fromkeys(scales or ["guidance_scale"], distilled.guidance),
     }
-    lora = Lora(distilled.repository, distilled.files)
+    lora = Lora(distilled.repository, distilled.repository.patterns)
     asked = ", ".join(f"{name} {call.arguments.get(name, 'unset')}" for name in changes)
     note = (
         f"{distilled.repository.id} is loaded, as local.toml says: {distilled.steps} steps and guidance "

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.local_models.catalog import LocalModel, Repository
+from wiro_nb.local_models import LocalModel, Repository
 from wiro_nb.local_models.weights import commit_of
 from wiro_nb.sandbox.engines import EngineError, Parameters
 from wiro_nb.schema.types import Rule

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from transformers import set_seed
 
-from wiro_nb.local_models.catalog import GB
+from wiro_nb.local_models import GB
 from wiro_nb.local_models.doctor import ram_bytes
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.memory import count_parameters, plan_memory

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wiro_nb.local_models.catalog import GB
+from wiro_nb.local_models import GB
 from wiro_nb.sandbox.engines import EngineError
 
 __all__ = ["MemoryPlan", "count_parameters", "plan_memory"]

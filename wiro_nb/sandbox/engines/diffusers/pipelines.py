@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer
 
-from wiro_nb.local_models.catalog import GB
+from wiro_nb.local_models import GB
 from wiro_nb.sandbox.engines import EngineError
 from wiro_nb.sandbox.engines.diffusers.memory import MemoryPlan
 

@@ -12,8 +12,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiro_nb.local_models import catalog
-from wiro_nb.local_models.catalog import LocalModel
+from wiro_nb import local_models
+from wiro_nb.local_models import LocalModel
 from wiro_nb.sandbox.engines import Engine, EngineError, Job, Output, Progress, Report, Result
 from wiro_nb.sandbox.engines.diffusers import read_request, schema_of
 from wiro_nb.sandbox.engines.diffusers.adapters import make_call
@@ -42,7 +42,7 @@ class VideosEngine(Engine):
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
-        self._models = [model for model in catalog.models() if model.adapter in _ADAPTERS]
+        self._models = [model for model in local_models.models() if model.adapter in _ADAPTERS]
         self.schemas = tuple(schema_of(model) for model in self._models) or None
 
     def unavailable(self, model: str) -> str | None:
@@ -52,7 +52,7 @@ class VideosEngine(Engine):
         return f"{model} does not fit the /v1/videos API; there are {', '.join(m.name for m in self._models)}."
 
     def _find(self, name: str) -> LocalModel | None:
-        found = catalog.find(name)
+        found = local_models.find(name)
         return found if found in self._models else None
 
     async def run(self, job: Job, report: Report) -> Result:

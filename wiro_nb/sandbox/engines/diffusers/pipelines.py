@@ -66,11 +66,10 @@ class LoadedPipeline:
         if wanted != self.loras:
             self._load_loras(call["loras"])
             self.loras = wanted
-        for name in _DENOISERS:
-            module = getattr(self.pipe, name, None)
+        for module in filter(None, (getattr(self.pipe, name, None) for name in _DENOISERS)):
             if getattr(module, "is_cache_enabled", False):
                 module.disable_cache()
-            if module is not None and call["cache_threshold"]:
+            if call["cache_threshold"]:
                 module.enable_cache(diffusers.FirstBlockCacheConfig(threshold=call["cache_threshold"]))
 
     def on_forward(self, check: Callable[[], None]) -> list[Any]:

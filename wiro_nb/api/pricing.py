@@ -208,13 +208,12 @@ class Pricing:
     """How a model is priced.
 
     Attributes:
-        entries: The price table; may be empty.
-        cps: USD a second of work where there is no table. approximate_usd: the service's own forecast.
+        entries: The price table, else one row for the price of a second; may be empty.
+        approximate_usd: The service's own forecast.
         note: What could not be read, or "".
     """
 
     entries: tuple[PriceEntry, ...] = ()
-    cps: Decimal | None = None
     approximate_usd: Decimal | None = None
     note: str = ""
 
@@ -254,7 +253,9 @@ def read_pricing(tool: Mapping[str, Any]) -> Pricing:
         note = "its price table cannot be read"
     elif len(entries) < len(rows):
         note = "a row of its price table cannot be read"
-    return Pricing(entries, _above_zero(tool.get("cps")), _above_zero(tool.get("approximatelycost")), note)
+    if not entries and (per_second := _above_zero(tool.get("cps"))) is not None:
+        entries = (PriceEntry((), per_second, "cps"),)
+    return Pricing(entries, _above_zero(tool.get("approximatelycost")), note)
 
 
 def _read_entry(row: object) -> PriceEntry | None:
@@ -268,8 +269,8 @@ def _read_entry(row: object) -> PriceEntry | None:
         inputs=tuple(as_mapping(data.get("inputs")).items()),
         price=price,
         method=as_text(data.get("priceMethod")).strip() or "cpr",
-        extra=extra if extra and extra > 0 else None,
-        input_price=per_input if per_input and per_input > 0 else None,
+        extra=_above_zero(extra),
+        input_price=_above_zero(per_input),
         input_name=as_optional_text(data.get("priceInput")) if per_input is None else None,
         unclear=has_odd_extra or (per_input is not None and per_input < 0),
     )
@@ -278,7 +279,7 @@ def _read_entry(row: object) -> PriceEntry | None:
 def _above_zero(value: object) -> Decimal | None:
     # The service writes 0 for "not set"; free is a row of the table with price 0.
     number = as_decimal(value)
-    return number if number is not None and number > 0 else None
+    return number if _is_positive(number) else None
 
 
 def estimate(
@@ -296,23 +297,13 @@ def estimate(
         files: Parameter name to the files given for it.
         history_s: Seconds that runs of this model usually take here, or None.
     """
-    seconds = as_decimal(history_s)
-    seconds = seconds if seconds is not None and seconds > 0 else None
-    row_basis = ""
     if pricing.entries:
-        found = _from_table(pricing.entries, parameters, files, seconds)
-        if found.known:
-            return found
-        row_basis = found.basis
-    elif pricing.cps is not None and seconds is not None:
-        amount = pricing.cps * seconds
-        basis = f"{as_plain(pricing.cps)} USD a second, and runs like this took {as_plain(seconds)} s"
-        return Estimate(amount, amount, basis, known=True)
-    if pricing.approximate_usd is not None:
+        found = _from_table(pricing.entries, parameters, files, _above_zero(history_s))
+    else:
+        found = Estimate(Decimal(0), None, pricing.note or _NO_PRICE, known=False)
+    if not found.known and pricing.approximate_usd is not None:
         return Estimate(pricing.approximate_usd, None, "the service's own forecast", known=True)
-    if not row_basis and pricing.cps is not None:
-        row_basis = f"{as_plain(pricing.cps)} USD a second, and no run has been timed yet"
-    return Estimate(Decimal(0), None, row_basis or pricing.note or _NO_PRICE, known=False)
+    return found
 
 
 def _from_table(
@@ -321,7 +312,11 @@ def _from_table(
     files: Mapping[str, Sized],
     seconds: Decimal | None,
 ) -> Estimate:
-    fitting = [entry for entry in entries if _fits(entry, parameters, files)]
+    fitting = [
+        entry
+        for entry in entries
+        if all(_value_fits(wanted, name, parameters, files) for name, wanted in entry.inputs)
+    ]
     if fitting:
         # The row that asks for most is the one meant: a row for everything may stand anywhere.
         return _price_row(max(fitting, key=lambda entry: len(entry.inputs)), parameters, files, seconds)
@@ -334,10 +329,6 @@ def _from_table(
     return Estimate(
         low, high, "no row of its price table fits these inputs; this is from the lowest to the highest row", True
     )
-
-
-def _fits(entry: PriceEntry, parameters: Mapping[str, Any], files: Mapping[str, Sized]) -> bool:
-    return all(_value_fits(wanted, name, parameters, files) for name, wanted in entry.inputs)
 
 
 def _value_fits(wanted: Any, name: str, parameters: Mapping[str, Any], files: Mapping[str, Sized]) -> bool:

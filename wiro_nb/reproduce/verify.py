@@ -8,7 +8,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.config import data_dir
 from wiro_nb.errors import BadRecord, UnknownRun, WiroError
 from wiro_nb.files import OUTPUTS_FOLDER, hash_file, is_there
 from wiro_nb.ids import short_id
@@ -102,10 +101,9 @@ def _check_output(row: LedgerRow, output: RunOutput) -> str:
 def _known_secrets(manager: Manager) -> frozenset[str]:
     """Returns the task tokens of the ledger and the keys this machine keeps."""
     found = {row.task_token for row in manager.ledger.list(limit=None) if row.task_token}
-    folder = data_dir()
-    for name in (CLOUD, *named_services(folder)):
+    for name in (CLOUD, *named_services()):
         try:
-            credentials = find_credentials(name, folder).credentials
+            credentials = find_credentials(name).credentials
         except WiroError:
             continue
         if credentials is not None:

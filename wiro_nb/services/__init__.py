@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from wiro_nb.api import Credentials, Service
-from wiro_nb.config import LOCAL, SANDBOX, cache_dir, data_dir, local_dir, sandbox_dir
+from wiro_nb.config import LOCAL, SANDBOX, cache_dir, local_dir, sandbox_dir
 from wiro_nb.errors import ConfigError
 from wiro_nb.io_thread import IoThread
 from wiro_nb.local_models.doctor import PYTHON_VARIABLE
@@ -109,19 +109,19 @@ class Services:
         """
         credentials = Credentials(key, secret)
         asked = base_url or (name if "://" in name else None)
-        base, socket = addresses_of(asked or name, data_dir(), os.environ)
+        base, socket = addresses_of(asked or name)
         service = Service(name, base, socket_url or socket, credentials)
         # Before anything is stored: a mistyped key must not take the place of one that works.
         self._io.run(_check_key(service), timeout_s=_LOGIN_TIMEOUT_S)
         place = save_credentials(
-            name, credentials, data_dir(), base_url=None if name == CLOUD else base, socket_url=service.socket_url
+            name, credentials, base_url=None if name == CLOUD else base, socket_url=service.socket_url
         )
         self._choose(ServiceChoice(name, "login", service, place))
         return place
 
     def logout(self, name: str = CLOUD) -> bool:
         """Removes the stored key of a service; the sandbox is used from now on. True when there was one."""
-        removed = forget_credentials(name, data_dir())
+        removed = forget_credentials(name)
         if self._choice is not None and self._choice.name == name:
             self.use(SANDBOX)
         return removed

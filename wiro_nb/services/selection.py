@@ -16,7 +16,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -43,14 +42,12 @@ class ServiceChoice:
         reason: Why this one, for people ("no key was found").
         service: Its addresses and key; None for a free service, whose port is known once it runs.
         key_source: "environment", "keyring", "file" or "" (free services).
-        looked_in: The places searched for a key, each with the finding.
     """
 
     name: str
     reason: str
     service: Service | None = None
     key_source: str = ""
-    looked_in: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_free(self) -> bool:
@@ -85,53 +82,46 @@ class ServiceChoice:
         return hashlib.sha256(f"wiro_nb account {self.service.credentials.key}".encode()).hexdigest()[:16]
 
 
-def resolve_service(
-    name: str | None = None, *, folder: Path | None = None, environ: Mapping[str, str] | None = None
-) -> ServiceChoice:
+def resolve_service(name: str | None = None) -> ServiceChoice:
     """Chooses a service.
 
     Args:
         name: "sandbox", "local", "cloud", a named one or a URL. None takes `WIRO_SERVICE`; without it the
             cloud when a key is found, else the sandbox.
-        folder: In place of the data folder.
-        environ: In place of the process's environment.
 
     Raises:
         MissingCredentials: The service needs a key and none was found.
         ConfigError: There is no service of this name.
     """
-    environ = _wiro_variables(os.environ if environ is None else environ)
-    folder = data_dir() if folder is None else folder
-    asked = (name or environ.get("WIRO_SERVICE", "")).strip()
+    asked = (name or _variable("WIRO_SERVICE")).strip()
+    reason = "asked for" if name else "WIRO_SERVICE"
     if asked.lower() in FREE_SERVICES:
-        return ServiceChoice(asked.lower(), "asked for" if name else "WIRO_SERVICE")
-    name_of_service = asked if asked and asked.lower() != CLOUD else CLOUD
-    found = find_credentials(name_of_service, folder, environ=environ)
+        return ServiceChoice(asked.lower(), reason)
+    chosen = CLOUD if asked.lower() in ("", CLOUD) else asked
+    found = find_credentials(chosen)
     if not asked and found.credentials is None:
-        return ServiceChoice(SANDBOX, "no key was found", looked_in=found.looked_in)
-    base_url, socket_url = addresses_of(name_of_service, folder, environ)
+        return ServiceChoice(SANDBOX, "no key was found")
+    base_url, socket_url = addresses_of(chosen)
     if found.credentials is None:
         looked_in = [*map(list, found.looked_in)]
-        raise MissingCredentials(f"{name_of_service} needs an API key and none was found", looked_in=looked_in)
-    reason = "asked for" if name else "WIRO_SERVICE" if asked else f"a key was found ({found.source})"
-    service = Service(name_of_service, base_url, socket_url, found.credentials)
-    return ServiceChoice(name_of_service, reason, service, found.source, found.looked_in)
+        raise MissingCredentials(f"{chosen} needs an API key and none was found", looked_in=looked_in)
+    service = Service(chosen, base_url, socket_url, found.credentials)
+    return ServiceChoice(chosen, reason if asked else f"a key was found ({found.source})", service, found.source)
 
 
-def _wiro_variables(environ: Mapping[str, str]) -> Mapping[str, str]:
-    # Not the whole environment: a traceback that lists variables would show all other variables.
-    ours = {name: value for name, value in environ.items() if name.startswith("WIRO_")}
-    return {name: SecretText(value) if "_API_" in name else value for name, value in ours.items()}
+def _variable(name: str) -> str:
+    # Variables are looked up one by one: a traceback that lists local variables must not show the environment.
+    return os.environ.get(name, "").strip()
 
 
-def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+def addresses_of(name: str) -> tuple[str, str]:
     """Returns base URL and WebSocket address of a service that is not free.
 
     Raises:
         ConfigError: There is no service of this name, its address holds a login, or the key would travel
             unencrypted.
     """
-    base_url, socket_url = _find_addresses(name, folder, environ)
+    base_url, socket_url = _find_addresses(name)
     addresses = base_url, socket_url or socket_url_for(base_url)
     for address in addresses:
         parts = urlsplit(address)
@@ -140,7 +130,7 @@ def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[s
                 "the address of a service holds no login: it would stay in the notebook and in records",
                 hint="%wiro use with the address alone; the key comes from %wiro login",
             )
-        if parts.scheme in ("http", "ws") and parts.hostname not in LOOPBACK and not environ.get(ALLOW_HTTP):
+        if parts.scheme in ("http", "ws") and parts.hostname not in LOOPBACK and not _variable(ALLOW_HTTP):
             raise ConfigError(
                 f"the key would travel unencrypted to {parts.hostname}: its address begins with {parts.scheme}://",
                 hint=f"use https://, or set {ALLOW_HTTP}=1 where the network is trusted",
@@ -148,14 +138,14 @@ def addresses_of(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[s
     return addresses
 
 
-def _find_addresses(name: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str | None]:
+def _find_addresses(name: str) -> tuple[str, str | None]:
     if name.lower() == CLOUD:
-        base_url = environ.get("WIRO_BASE_URL", "").strip() or CLOUD_BASE_URL
-        asked = environ.get("WIRO_SOCKET_URL", "").strip()
-        return base_url, asked or (CLOUD_SOCKET_URL if base_url == CLOUD_BASE_URL else None)
+        base_url = _variable("WIRO_BASE_URL") or CLOUD_BASE_URL
+        socket_url = _variable("WIRO_SOCKET_URL")
+        return base_url, socket_url or (CLOUD_SOCKET_URL if base_url == CLOUD_BASE_URL else None)
     if "://" in name:
         return name, None
-    named = named_services(folder)
+    named = named_services()
     if name not in named:
         known = ", ".join((SANDBOX, LOCAL, CLOUD, *named))
         raise ConfigError(
@@ -192,37 +182,30 @@ class FoundCredentials(NamedTuple):
     looked_in: tuple[tuple[str, str], ...]
 
 
-def find_credentials(name: str, data_dir: Path, *, environ: Mapping[str, str] | None = None) -> FoundCredentials:
-    """Looks for the key of a service.
-
-    Args:
-        name: The service, e.g. "cloud".
-        data_dir: Folder of the credentials file.
-        environ: In place of the process's environment.
-    """
-    environ = os.environ if environ is None else environ
+def find_credentials(name: str) -> FoundCredentials:
+    """Looks for the key of a service in the environment, the keyring and the file, in this order."""
     looked: list[tuple[str, str]] = []
     for source, place, search in (
-        ("environment", "WIRO_API_KEY", partial(_find_in_environment, name, environ)),
-        ("keyring", "keyring", partial(_find_in_keyring, name)),
-        ("file", FILE_NAME, partial(_find_in_file, name, data_dir)),
+        ("environment", "WIRO_API_KEY", _find_in_environment),
+        ("keyring", "keyring", _find_in_keyring),
+        ("file", FILE_NAME, _find_in_file),
     ):
-        credentials, finding = search()
+        credentials, finding = search(name)
         looked.append((place, finding))
         if credentials is not None:
             return FoundCredentials(credentials, source, tuple(looked))
     return FoundCredentials(None, "", tuple(looked))
 
 
-def _find_in_environment(name: str, environ: Mapping[str, str]) -> tuple[Credentials | None, str]:
-    key = SecretText(environ.get("WIRO_API_KEY", "").strip())
+def _find_in_environment(name: str) -> tuple[Credentials | None, str]:
+    key = SecretText(_variable("WIRO_API_KEY"))
     if not key:
         return None, "not set"
     # No other service may see the cloud's key, except an address that replaces the cloud's.
-    address = environ.get("WIRO_BASE_URL", "").strip().rstrip("/")
+    address = _variable("WIRO_BASE_URL").rstrip("/")
     if name.lower() != CLOUD and (not address or name.rstrip("/") != address):
         return None, "set, but it is for the cloud or the address in WIRO_BASE_URL"
-    return Credentials(key, SecretText(environ.get("WIRO_API_SECRET", "").strip()) or None), "set"
+    return Credentials(key, SecretText(_variable("WIRO_API_SECRET")) or None), "set"
 
 
 def _find_in_keyring(name: str) -> tuple[Credentials | None, str]:
@@ -235,10 +218,10 @@ def _find_in_keyring(name: str) -> tuple[Credentials | None, str]:
         return None, f"not readable ({type(error).__name__})"
 
 
-def _find_in_file(name: str, data_dir: Path) -> tuple[Credentials | None, str]:
-    if not (data_dir / FILE_NAME).exists():
+def _find_in_file(name: str) -> tuple[Credentials | None, str]:
+    if not _file().exists():
         return None, "no such file"
-    return _to_credentials(name, _read_file(data_dir).get(name))
+    return _to_credentials(name, _read_file().get(name))
 
 
 def _to_credentials(name: str, entry: Any) -> tuple[Credentials | None, str]:
@@ -247,9 +230,9 @@ def _to_credentials(name: str, entry: Any) -> tuple[Credentials | None, str]:
     return Credentials(str(entry["key"]), entry.get("secret") or None), "found"
 
 
-def named_services(data_dir: Path) -> dict[str, tuple[str, str | None]]:
+def named_services() -> dict[str, tuple[str, str | None]]:
     """Returns the base URL and, where one was given, the WebSocket address of each service named at login."""
-    entries = ((name, entry) for name, entry in sorted(_read_file(data_dir).items()) if isinstance(entry, dict))
+    entries = ((name, entry) for name, entry in sorted(_read_file().items()) if isinstance(entry, dict))
     return {
         name: (str(entry["base_url"]), entry.get("socket_url") or None)
         for name, entry in entries
@@ -258,26 +241,20 @@ def named_services(data_dir: Path) -> dict[str, tuple[str, str | None]]:
 
 
 def save_credentials(
-    name: str,
-    credentials: Credentials,
-    data_dir: Path,
-    *,
-    base_url: str | None = None,
-    socket_url: str | None = None,
+    name: str, credentials: Credentials, *, base_url: str | None = None, socket_url: str | None = None
 ) -> str:
     """Stores a key for later sessions and returns where ("keyring" or "file").
 
     Args:
         name: The service, "cloud" or a name of the user's own.
         credentials: The key and, for signature projects, the secret.
-        data_dir: Folder of the credentials file.
         base_url: Address of a named service; None for the cloud.
         socket_url: Its WebSocket address; None derives it from `base_url`.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    entries = _read_file(data_dir)
+    entries = _read_file()
     entry: dict[str, Any] = {"base_url": base_url, "socket_url": socket_url} if base_url else {}
     secrets = {"key": credentials.key, "secret": credentials.secret}
     place = "keyring" if _store_in_keyring(name, json.dumps(secrets)) else "file"
@@ -287,36 +264,38 @@ def save_credentials(
         entries[name] = entry
     else:
         entries.pop(name, None)
-    _write_file(entries, data_dir)
+    _write_file(entries)
     return place
 
 
-def forget_credentials(name: str, data_dir: Path) -> bool:
+def forget_credentials(name: str) -> bool:
     """Removes a stored key from keyring and file; True when there was one. The environment stays as it is."""
     removed = _store_in_keyring(name, None)
-    entries = _read_file(data_dir)
+    entries = _read_file()
     if entries.pop(name, None) is not None:
-        _write_file(entries, data_dir)
+        _write_file(entries)
         removed = True
     return removed
 
 
-def _read_file(data_dir: Path) -> dict[str, Any]:
+def _file() -> Path:
+    return data_dir() / FILE_NAME
+
+
+def _read_file() -> dict[str, Any]:
     try:
-        data = json.loads((data_dir / FILE_NAME).read_text(encoding="utf-8"))
+        data = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
 
 
-def _write_file(entries: Mapping[str, Any], data_dir: Path) -> None:
-    path = data_dir / FILE_NAME
+def _write_file(entries: Mapping[str, Any]) -> None:
     try:
-        if not entries:
-            path.unlink(missing_ok=True)
-            return
-        data_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(entries, indent=2).encode(), mode=0o600)
+        if entries:
+            write_atomically(_file(), json.dumps(entries, indent=2).encode(), mode=0o600)
+        else:
+            _file().unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"the key could not be stored: {FILE_NAME} cannot be written ({error.strerror})",

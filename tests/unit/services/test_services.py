@@ -18,6 +18,7 @@ from wiro_nb.api.pricing import read_pricing
 from wiro_nb.errors import AuthRejected, BudgetExceeded, ConfigError, MissingCredentials
 from wiro_nb.schema import find_bundled, read_detail
 from wiro_nb.services.selection import (
+    ServiceChoice,
     find_credentials,
     forget_credentials,
     resolve_service,
@@ -29,84 +30,94 @@ from wiro_nb.session.manager import Manager
 KEY, SECRET = "key-for-tests-1234", "secret-for-tests-5678"
 
 
-def test_without_a_key_the_sandbox_is_chosen_and_says_where_was_looked(tmp_path: Path) -> None:
-    choice = resolve_service(folder=tmp_path, environ={})
-    assert choice.is_free
-    assert [place for place, _ in choice.looked_in] == ["WIRO_API_KEY", "keyring", "credentials.json"]
+def chosen(name: str | None = None, **variables: str) -> ServiceChoice:
+    """Returns the service that these variables of the environment choose; no others are set."""
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in variables.items():
+            environment.setenv(variable, value)
+        return resolve_service(name)
 
 
-def test_a_key_in_the_environment_chooses_the_cloud(tmp_path: Path) -> None:
-    choice = resolve_service(folder=tmp_path, environ={"WIRO_API_KEY": KEY})
+def test_without_a_key_the_sandbox_is_chosen_and_the_places_are_known(own_folders: Path) -> None:
+    assert (chosen().is_free, chosen().reason) == (True, "no key was found")
+    looked_in = find_credentials("cloud").looked_in
+    assert [place for place, _ in looked_in] == ["WIRO_API_KEY", "keyring", "credentials.json"]
+
+
+def test_a_key_in_the_environment_chooses_the_cloud(own_folders: Path) -> None:
+    choice = chosen(WIRO_API_KEY=KEY)
     assert (choice.name, choice.key_source) == ("cloud", "environment")
     assert choice.base_url.startswith("https://")
     assert KEY not in repr(choice)
 
 
-def test_the_cloud_without_a_key_says_where_was_looked(tmp_path: Path) -> None:
+def test_the_cloud_without_a_key_says_where_was_looked(own_folders: Path) -> None:
     with pytest.raises(MissingCredentials) as caught:
-        resolve_service("cloud", folder=tmp_path, environ={})
+        chosen("cloud")
     assert ["WIRO_API_KEY", "not set"] in caught.value.looked_in
 
 
-def test_addresses_of_the_environment_stand_in_for_the_cloud(tmp_path: Path) -> None:
+def test_addresses_of_the_environment_stand_in_for_the_cloud(own_folders: Path) -> None:
     environ = {"WIRO_API_KEY": KEY, "WIRO_BASE_URL": "http://127.0.0.1:9/v1"}
-    choice = resolve_service(folder=tmp_path, environ=environ)
+    choice = chosen(**environ)
     assert choice.service.socket_url == "ws://127.0.0.1:9/v1"
-    asked = resolve_service(folder=tmp_path, environ={**environ, "WIRO_SOCKET_URL": "ws://127.0.0.1:10/v1"})
+    asked = chosen(**environ, WIRO_SOCKET_URL="ws://127.0.0.1:10/v1")
     assert asked.service.socket_url == "ws://127.0.0.1:10/v1"
 
 
-def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    save_credentials("studio", Credentials(KEY, SECRET), tmp_path, base_url="https://studio.example/v1")
+def test_an_unknown_name_lists_the_known_ones(own_folders: Path) -> None:
+    save_credentials("studio", Credentials(KEY, SECRET), base_url="https://studio.example/v1")
     with pytest.raises(ConfigError) as caught:
-        resolve_service("studios", folder=tmp_path, environ={})
+        chosen("studios")
     assert "studio" in caught.value.details[0]
-    assert resolve_service("studio", folder=tmp_path, environ={}).base_url == "https://studio.example/v1"
+    assert chosen("studio").base_url == "https://studio.example/v1"
 
 
-def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(tmp_path: Path) -> None:
-    save_credentials("cloud", Credentials(KEY, SECRET), tmp_path)
-    path = tmp_path / "credentials.json"
+def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(own_folders: Path) -> None:
+    save_credentials("cloud", Credentials(KEY, SECRET))
+    path = own_folders.parent / "data" / "credentials.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = find_credentials("cloud", tmp_path, environ={})
+    found = find_credentials("cloud")
     assert found.credentials == Credentials(KEY, SECRET)
-    assert forget_credentials("cloud", tmp_path)
+    assert forget_credentials("cloud")
     assert not path.exists()
-    assert not forget_credentials("cloud", tmp_path)
+    assert not forget_credentials("cloud")
 
 
-def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(tmp_path: Path) -> None:
+def test_the_environment_key_goes_to_the_cloud_or_its_stand_in_alone(own_folders: Path) -> None:
     own = "own-key-for-tests-99"
-    save_credentials("studio", Credentials(own), tmp_path, base_url="https://studio.example/v1")
+    save_credentials("studio", Credentials(own), base_url="https://studio.example/v1")
     environ = {"WIRO_API_KEY": KEY, "WIRO_API_SECRET": SECRET}
-    studio = resolve_service("studio", folder=tmp_path, environ=environ)
+    studio = chosen("studio", **environ)
     assert (studio.service.credentials, studio.key_source) == (Credentials(own), "file")
     for address in ("https://elsewhere.example/v1", "https://studio.example/v1"):
         with pytest.raises(MissingCredentials) as caught:
-            resolve_service(address, folder=tmp_path, environ=environ)
+            chosen(address, **environ)
         assert "for the cloud" in caught.value.looked_in[0][1]
     instead = {**environ, "WIRO_BASE_URL": "https://elsewhere.example/v1"}
     for name in ("cloud", "CLOUD", "https://elsewhere.example/v1/"):
-        choice = resolve_service(name, folder=tmp_path, environ=instead)
+        choice = chosen(name, **instead)
         assert choice.service.credentials == Credentials(KEY, SECRET)
         assert choice.base_url.rstrip("/") == "https://elsewhere.example/v1"
 
 
 @pytest.mark.parametrize("variable", ["WIRO_BASE_URL", "WIRO_SOCKET_URL"])
-def test_no_key_travels_unencrypted_to_another_machine_unless_it_is_allowed(tmp_path: Path, variable: str) -> None:
+def test_no_key_travels_unencrypted_to_another_machine_unless_it_is_allowed(
+    own_folders: Path, variable: str
+) -> None:
     scheme = "http" if variable == "WIRO_BASE_URL" else "ws"
     environ = {"WIRO_API_KEY": KEY, variable: f"{scheme}://elsewhere.example/v1"}
     with pytest.raises(ConfigError, match=r"unencrypted to elsewhere\.example") as caught:
-        resolve_service("cloud", folder=tmp_path, environ=environ)
+        chosen("cloud", **environ)
     assert "WIRO_ALLOW_HTTP=1" in str(caught.value.hint)
-    resolve_service("cloud", folder=tmp_path, environ={**environ, "WIRO_ALLOW_HTTP": "1"})
-    resolve_service("cloud", folder=tmp_path, environ={**environ, variable: f"{scheme}://[::1]:9/v1"})
+    chosen("cloud", **environ, WIRO_ALLOW_HTTP="1")
+    chosen("cloud", **{**environ, variable: f"{scheme}://[::1]:9/v1"})
 
 
 @pytest.mark.parametrize("address", ["http://user:pw-of-mine@127.0.0.1/v1", "https://user@host.example/v1"])
-def test_an_address_with_a_login_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+def test_an_address_with_a_login_is_refused_and_not_repeated(own_folders: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="holds no login") as caught:
-        resolve_service(address, folder=tmp_path, environ={"WIRO_API_KEY": KEY})
+        chosen(address, WIRO_API_KEY=KEY)
     assert "user" not in str(caught.value)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.api.answers import Task
-from wiro_nb.errors import SubmitUncertain, UnknownRun, WiroError
+from wiro_nb.errors import SubmitUncertain, WiroError
 from wiro_nb.execution.run import Run
 from wiro_nb.execution.state_writer import StateWriter, utc_now
 from wiro_nb.files import run_folder_name
@@ -111,9 +111,8 @@ class SubmissionRecovery:
     def _claim(self, marked: Sequence[tuple[Task, str]]) -> None:
         ledger = self._writer.ledger
         for task, run_id in marked:
-            try:
-                row = ledger.get(run_id)
-            except UnknownRun:
+            row = ledger.lookup(run_id)
+            if row is None:
                 continue  # of another machine
             is_open = row.state in (RunState.PLANNED, RunState.SUBMITTING, RunState.UNCERTAIN) and not row.deleted
             if row.service != self._connection.name or is_open:

@@ -48,6 +48,7 @@ class Ledger(Database):
     """All runs of this user on this machine; for many threads and several processes at once."""
 
     get = _read(queries.get)
+    lookup = _read(queries.lookup)
     find = _read(queries.find)
     list = _read(queries.select)
     unfinished = _read(queries.unfinished)

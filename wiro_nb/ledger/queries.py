@@ -36,10 +36,15 @@ def get(connection: sqlite3.Connection, run_id: str) -> LedgerRow:
     Raises:
         UnknownRun: There is none.
     """
-    row = _first(connection, "run_id = ?", run_id)
+    row = lookup(connection, run_id)
     if row is None:
         raise UnknownRun(f"No run {run_id!r} in the ledger.", query=run_id, near=[])
     return row
+
+
+def lookup(connection: sqlite3.Connection, run_id: str) -> LedgerRow | None:
+    """Returns the row of a whole id as `get` does, or None."""
+    return _first(connection, "run_id = ?", run_id)
 
 
 def find(connection: sqlite3.Connection, query: str, notebook: str | None = None) -> LedgerRow:

@@ -14,7 +14,7 @@ from typing import Any
 
 from wiro_nb import local_models
 from wiro_nb.config import LOCAL, cache_dir
-from wiro_nb.errors import BadRecord, LedgerError, UnknownRun
+from wiro_nb.errors import BadRecord, UnknownRun
 from wiro_nb.execution.requests import notebook_dir_of_row
 from wiro_nb.execution.run_record import build_run_record
 from wiro_nb.files import INPUTS_FOLDER, OUTPUTS_FOLDER, is_there, resolve_inside
@@ -163,13 +163,10 @@ def _stores(manager: Manager, home: Path, path: Path | None) -> Iterator[Path]:
 
 def _made_by_a_run(manager: Manager, sha256: str) -> Path | None:
     made = manager.ledger.find_maker(sha256)
-    if made is None or made.frame is not None:
+    row = manager.ledger.lookup(made.run_id) if made is not None and made.frame is None else None
+    if made is None or row is None or made.output >= len(row.outputs):
         return None
-    try:
-        row = manager.ledger.get(made.run_id)
-    except (UnknownRun, LedgerError):
-        return None
-    path = row.locate(row.outputs[made.output]) if made.output < len(row.outputs) else None
+    path = row.locate(row.outputs[made.output])
     return path if path is not None and path.is_file() else None
 
 

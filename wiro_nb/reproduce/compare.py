@@ -143,10 +143,7 @@ def find_side(manager: Manager, source: str | Path | Run, *, notebook: str | Non
         return Side(path.name, None, (path,))
     if found.path is None:
         return _side_of_run(manager.get(found.run_id))
-    try:
-        run = manager.get(found.run_id)
-    except UnknownRun:
-        run = None
+    run = manager.get(found.run_id) if manager.ledger.lookup(found.run_id) is not None else None
     outputs: list[Any] = found.record["outputs"]
     if not is_clip:
         return Side(

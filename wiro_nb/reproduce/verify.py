@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import BadRecord, UnknownRun, WiroError
+from wiro_nb.errors import BadRecord, WiroError
 from wiro_nb.files import OUTPUTS_FOLDER, hash_file, is_there
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow, RunOutput
@@ -57,10 +57,8 @@ def verify(manager: Manager, paths: list[Path], *, ledger: bool = False) -> list
     """
 
     def read_record(run_id: str) -> dict[str, Any] | None:
-        try:
-            return manager.ledger.get(run_id).load_record()
-        except UnknownRun:
-            return None
+        row = manager.ledger.lookup(run_id)
+        return None if row is None else row.load_record()
 
     findings = verify_paths(paths, read_ledger=read_record, secrets=_known_secrets(manager)) if paths else []
     return [*findings, *_check_ledger(manager)] if ledger else findings

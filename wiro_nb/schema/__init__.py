@@ -10,7 +10,6 @@ widget or video code. Nothing here uses the network; files are read by `files`.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 from wiro_nb.errors import UnknownModel
 from wiro_nb.json_values import hash_json
+from wiro_nb.schema.coerce import near_values
 from wiro_nb.schema.detail import read_detail
 from wiro_nb.schema.files import FileInput, is_url, open_file_input
 from wiro_nb.schema.page import read_page
@@ -81,24 +81,16 @@ def find_bundled(slug: str) -> ModelSchema | None:
 def near_models(query: str, slugs: Iterable[str]) -> list[str]:
     """Returns up to three slugs closest to what was typed, best first.
 
-    A slug that contains the query counts more than a similar spelling. A query without an owner ("vace") is
-    compared with the names alone.
+    A query without an owner ("vace") is compared with the names alone.
 
     Args:
         query: What was typed, with or without the owner.
         slugs: The slugs to choose from.
     """
     wanted = query.strip().lower()
-    if not wanted:
-        return []
-    scored = []
-    for slug in dict.fromkeys(slugs):
-        lower = slug.lower()
-        compared = lower if "/" in wanted else lower.partition("/")[2]
-        score = difflib.SequenceMatcher(None, wanted, compared).ratio() + (1.0 if wanted in lower else 0.0)
-        if score >= 0.5:
-            scored.append((-score, slug))
-    return [slug for _, slug in sorted(scored)[:3]]
+    names = {slug: slug.lower() if "/" in wanted else slug.lower().partition("/")[2] for slug in slugs}
+    near = near_values(wanted, {name: name for name in names.values()}, cutoff=0.5, shortest=1)
+    return [slug for found in near for slug, name in names.items() if name == found][:3]
 
 
 def free_form_schema(slug: str) -> ModelSchema:

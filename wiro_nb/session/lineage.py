@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wiro_nb.errors import DownloadFailed, LedgerError, UnknownRun
+from wiro_nb.errors import DownloadFailed, LedgerError
 from wiro_nb.execution.run import Run
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.ledger import Ledger
@@ -75,20 +75,13 @@ def find_parent(
         given = {"run_id": found.run_id, "output": found.output, **frame}
     if not given:
         return None
-    earlier = _find_run(ledger, given)
+    earlier = ledger.lookup(str(given["run_id"]))
     return {**given, **_nest(earlier.parent if earlier is not None else None)}
 
 
 def _is_vague(given: Mapping[str, Any], run_id: str) -> bool:
     """True when the lookup by content knows more about the same run; a rerun has no output that it continues."""
     return given.get("run_id") == run_id and given.get("output") is not None and "frame" not in given
-
-
-def _find_run(ledger: Ledger, parent: Mapping[str, Any]) -> LedgerRow | None:
-    try:
-        return ledger.get(str(parent["run_id"]))
-    except UnknownRun:
-        return None
 
 
 def _nest(parent: Any, limit: int = MAX_NESTED) -> dict[str, Any]:
@@ -146,7 +139,7 @@ def ancestors(ledger: Ledger, row: LedgerRow, limit: int = MAX_ANCESTORS) -> tup
     seen, parent = {row.run_id}, row.parent
     while parent and len(found) < limit and parent["run_id"] not in seen:
         seen.add(str(parent["run_id"]))
-        earlier = _find_run(ledger, parent)
+        earlier = ledger.lookup(str(parent["run_id"]))
         found.append(Branch(str(parent["run_id"]), earlier, _describe_link(parent)))
         parent = earlier.parent if earlier is not None else None
     return tuple(found)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,8 +93,9 @@ class Prices:
             BudgetExceeded: The forecast of one is above a limit, or is unknown.
         """
         costs = [estimate.most_usd for estimate in self.forecast(requests, ask=ask)]
-        for cost, limit in itertools.product(costs, limits):
-            if cost is None or cost > limit:
+        limit = min(limits, default=None)
+        for cost in costs:
+            if limit is not None and (cost is None or cost > limit):
                 price = "unknown" if cost is None else f"about {format_rounded_up(cost)}"
                 raise BudgetExceeded(
                     f"the price of this run is {price}, and at most ${limit:f} was allowed",

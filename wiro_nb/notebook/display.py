@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,7 +20,6 @@ from wiro_nb.errors import DownloadFailed
 from wiro_nb.formatting import format_bar
 from wiro_nb.notebook.session import current_context, current_shell, session
 from wiro_nb.presentation.output import Output, message
-from wiro_nb.terminal import StatusLine
 
 if TYPE_CHECKING:
     from wiro_nb.execution.run import Run
@@ -141,20 +141,20 @@ def wait_for(view: LiveView[Any]) -> None:
 
 def _wait_in_terminal(view: LiveView[Any]) -> None:
     """Waits with one moving line on stderr."""
-    line = StatusLine()
+    width = 0
 
     def draw(snapshot: Snapshot) -> None:
-        line.rewrite(format_bar(snapshot, sys.stderr))
+        nonlocal width
+        text = format_bar(snapshot, sys.stderr)
+        print("\r" + text.ljust(width), end="", file=sys.stderr, flush=True)
+        width = len(text)
 
-    stops = [run.on_change(draw) for run in view.runs]
-    try:
+    with ExitStack() as stops:
+        stops.callback(lambda: print("\r" + " " * width, end="\r", file=sys.stderr, flush=True))
         for run in view.runs:
+            stops.callback(run.on_change(draw))
             draw(run.snapshot)
         view.handle.wait()
-    finally:
-        for stop in stops:
-            stop()
-        line.rewrite("")
 
 
 def check_saved(runs: Iterable[Run]) -> None:

@@ -67,18 +67,9 @@ class ShotTile:
     @property
     def data(self) -> dict[str, Any]:
         """What the live strip shows, as plain JSON data, without the poster."""
-        return {
-            "name": self.name,
-            "prompt": self.prompt,
-            "source": self.source,
-            "icon": self.status.icon,
-            "variant": self.status.variant,
-            "word": self.word,
-            "percent": self.percent,
-            "path": self.path,
-            "start": self.start_s,
-            "cost": self.cost,
-        }
+        same = ("name", "prompt", "source", "word", "percent", "path", "cost")
+        status = {"icon": self.status.icon, "variant": self.status.variant}
+        return {**{name: getattr(self, name) for name in same}, **status, "start": self.start_s}
 
 
 def film_output(

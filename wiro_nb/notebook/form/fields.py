@@ -153,24 +153,20 @@ def find_problems(
         values: What they hold.
         shown: Fields whose problems are shown: a field not yet reached shows none.
     """
+    files = {name: field for name, field in fields.items() if isinstance(field, FileField)}
     given = given_values(schema, values)
-    for name, field in fields.items():
-        if isinstance(field, FileField) and name in given:
-            given[name] = field.resolved()
+    given |= {name: field.resolved() for name, field in files.items() if name in given}
     found = check(schema, given)
     problems = {
         name: _problem(plan.get(name), values[name], found[name])
         for name in fields
         if name in found and name in shown
     }
-    for name, field in fields.items():
-        if isinstance(field, FileField) and field.trouble:
-            problems[name] = {"message": field.trouble, "near": []}
-        # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
-        unmatched = [problem for key, problem in found.items() if key not in fields]
-        if isinstance(field, PairsField) and unmatched:
-            problems[name] = {"message": unmatched[0].message, "near": []}
-    return problems
+    problems |= {name: {"message": field.trouble, "near": []} for name, field in files.items() if field.trouble}
+    # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
+    unmatched = [{"message": found[name].message, "near": []} for name in found if name not in fields]
+    pairs = [name for name, field in fields.items() if isinstance(field, PairsField)]
+    return {**problems, **dict(zip(pairs, unmatched, strict=False))}
 
 
 def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,14 +53,11 @@ def rebase_outputs(run: Run, folder: Path) -> Snapshot:
 def read_posters(run: Run, snapshot: Snapshot) -> dict[str, bytes]:
     """Reads the small pictures of a run's clips, by their relative path; unreadable ones are left out."""
     posters: dict[str, bytes] = {}
-    for output in snapshot.outputs if run.folder is not None else ():
-        if output.poster_path and run.folder is not None:
-            try:
-                picture = (run.folder / PurePosixPath(output.poster_path).name).read_bytes()
-            except OSError:
-                continue
+    for path in filter(None, (output.poster_path for output in snapshot.outputs)):
+        with suppress(OSError):
+            picture = ((run.folder or Path()) / PurePosixPath(path).name).read_bytes()
             if len(picture) <= _POSTER_LIMIT_BYTES:
-                posters[output.poster_path] = picture
+                posters[path] = picture
     return posters
 
 
@@ -92,9 +90,7 @@ def main_output(snapshot: Snapshot) -> RunOutput | None:
 
 def clip_data(snapshot: Snapshot) -> dict[str, Any]:
     """Returns what a player needs of a run's main output, as plain JSON data."""
-    output = main_output(snapshot)
-    if output is None:
-        return {"path": "", "poster": "", "type": "", "duration": 0, "fps": _FALLBACK_FPS, "width": 0, "height": 0}
+    output = main_output(snapshot) or RunOutput("", "")
     counted = output.frames / output.fps if output.frames and output.fps else None
     return {
         "path": output.path or "",
@@ -110,9 +106,7 @@ def clip_data(snapshot: Snapshot) -> dict[str, Any]:
 def read_poster(run: Run) -> bytes | None:
     """Returns the poster of a run's main output as JPEG, or None."""
     output = main_output(run.snapshot)
-    if output is None or not output.poster_path:
-        return None
-    return read_posters(run, run.snapshot).get(output.poster_path)
+    return read_posters(run, run.snapshot).get(output.poster_path or "") if output is not None else None
 
 
 def make_thumb(poster: bytes, max_bytes: int = 5_000, width: int = _THUMB_WIDTH) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,8 @@ class ListView(LiveView[None]):
         super().__init__(None, "list")
         self._runs = {run.id: run for run in runs}
         self._static, self._head = static, head
-        self._stops: list[Callable[[], None]] = []
-        self.unsubscribe = self._stop
+        self._stops = ExitStack()
+        self.unsubscribe = self._stops.close
 
     def output(self) -> Output:
         """Returns the static output."""
@@ -121,11 +122,7 @@ class ListView(LiveView[None]):
         self._on_change(run)
 
     def _watch(self, run: Run) -> None:
-        self._stops.append(run.on_change(lambda _snapshot: self._on_change(run)))
-
-    def _stop(self) -> None:
-        while self._stops:
-            self._stops.pop()()
+        self._stops.callback(run.on_change(lambda _snapshot: self._on_change(run)))
 
     def _on_change(self, run: Run) -> None:
         table, key = self.widget, (id(self), run.id)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from wiro_nb.notebook.form.controller import form
     from wiro_nb.notebook.models import info, models
     from wiro_nb.notebook.reproduce import compare, rerun, verify
-    from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, runs, show, wait
-    from wiro_nb.notebook.run.listing import monitor
+    from wiro_nb.notebook.run.actions import attach, cancel, download, extend, forget, last, run, show, wait
+    from wiro_nb.notebook.run.listing import monitor, runs
     from wiro_nb.notebook.sweep.view import sweep
     from wiro_nb.sweeps import Sweep
 
@@ -73,8 +73,8 @@ _MODULES = {
     "wiro_nb.notebook.reproduce": "compare rerun verify",
     "wiro_nb.notebook.film.actions": "film join",
     "wiro_nb.notebook.form.controller": "form",
-    "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run runs show wait",
-    "wiro_nb.notebook.run.listing": "monitor",
+    "wiro_nb.notebook.run.actions": "attach cancel download extend forget last run show wait",
+    "wiro_nb.notebook.run.listing": "monitor runs",
     "wiro_nb.notebook.sweep.view": "sweep",
     "wiro_nb.sweeps": "Sweep",
 }

@@ -13,7 +13,7 @@ from wiro_nb.execution.run import Run
 from wiro_nb.notebook.compare import ComparisonView
 from wiro_nb.notebook.display import finish, publish
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit, submit_or_reuse
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, submit_or_reuse
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import ExecutionContext, current_context, session, source_text
 from wiro_nb.presentation.reproduction import Verified, comparison_output
@@ -67,7 +67,7 @@ def rerun(
             `sweep_limit_usd` together, or their price is unknown; nothing was sent.
         RunFailed: Where it waits, when a run gave no result.
     """
-    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     replays = plan(source, merge_inputs(overrides, values), options, all=all, force=force)
     total = confirm(replays, yes) if all else ""
     handles = [start(replay, options) for replay in replays]

@@ -8,7 +8,7 @@ import pytest
 
 import wiro_nb
 from wiro_nb.errors import InputError
-from wiro_nb.notebook.run.submit import merge_inputs, read_limit
+from wiro_nb.notebook.run.submit import merge_inputs
 
 
 @pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])
@@ -26,9 +26,9 @@ def test_inputs_come_as_a_mapping_by_keyword_or_both_but_never_twice() -> None:
 
 
 def test_a_limit_may_be_text_or_a_number() -> None:
-    assert [read_limit(item) for item in ("$0.50", 0.5, Decimal("0.5"), 0, None)] == [
-        *[Decimal("0.5")] * 3, Decimal(0), None,
-    ]  # fmt: skip
+    typed = ("$0.50", 0.5, Decimal("0.5"), 0, None)
+    limits = [SubmitOptions.of_call(fresh=False, max_cost_usd=item, out_dir=None).max_cost_usd for item in typed]
+    assert limits == [*[Decimal("0.5")] * 3, Decimal(0), None]
 
 
 @pytest.mark.parametrize("source", [None, 5, object()])

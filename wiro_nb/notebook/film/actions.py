@@ -16,7 +16,7 @@ from wiro_nb.films.plan import FilmPlan, plan_film, plan_rebuild
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.film.rendering import FilmFile, JoinProgress
 from wiro_nb.notebook.film.view import FilmView
-from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, read_limit
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of
 from wiro_nb.notebook.session import current_context, session, source_text
 from wiro_nb.reproduce import find_source
 
@@ -66,7 +66,7 @@ def film(
         ConfirmationNeeded, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits: a shot gave no result; what is made is kept.
     """
-    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     values = merge_inputs(inputs, shared)
     if isinstance(shots, (str, Path)):
         if values:

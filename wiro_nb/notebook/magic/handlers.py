@@ -28,7 +28,7 @@ from wiro_nb.notebook.magic.parser import (
 )
 from wiro_nb.notebook.models import info, models
 from wiro_nb.notebook.run import actions
-from wiro_nb.notebook.run.listing import monitor
+from wiro_nb.notebook.run.listing import monitor, runs
 from wiro_nb.notebook.run.submit import SubmitOptions, origin_of
 from wiro_nb.notebook.run.view import RunView
 from wiro_nb.notebook.session import current_context, current_shell, find_run, session, source_text
@@ -269,7 +269,7 @@ def _form(parsed: Parsed) -> Any:
 
 def _runs(parsed: Parsed) -> Any:
     limit = _read(parsed, "limit", int, r"0*[1-9][0-9]{0,8}", "a whole number above 0")
-    return actions.runs(
+    return runs(
         all=parsed.has("all"),
         model=parsed.option("model"),
         state=parsed.option("state"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
-from pathlib import PurePath
 from typing import Any
 
 from wiro_nb.errors import TimedOut, WiroError
@@ -14,14 +12,11 @@ from wiro_nb.films.extend import plan_extension
 from wiro_nb.formatting import format_count, status_of
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import find_unsaved, finish, wait_for
-from wiro_nb.notebook.run.display import is_gone
-from wiro_nb.notebook.run.listing import NotebookRuns
 from wiro_nb.notebook.run.submit import (
     SubmitOptions,
     merge_inputs,
     origin_of,
     parent_of,
-    read_limit,
     submit_or_reuse,
 )
 from wiro_nb.notebook.run.view import RunView
@@ -29,12 +24,7 @@ from wiro_nb.notebook.session import current_context, find_run, session
 from wiro_nb.presentation.output import Output, message
 from wiro_nb.presentation.reproduction import tree_output
 from wiro_nb.presentation.run_list import (
-    FILE_GONE,
     RunList,
-    describe_filters,
-    parse_since,
-    runs_in_state,
-    runs_output,
 )
 from wiro_nb.session import lineage
 from wiro_nb.session.lineage import chain_text
@@ -72,7 +62,7 @@ def run(
         BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits, when the run gave no result.
     """
-    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     return finish(RunView(start(model, merge_inputs(inputs, values), options)), wait)
 
 
@@ -120,63 +110,10 @@ def extend(
         UnknownRun, UnknownModel, InvalidParameter, InvalidFile, BudgetExceeded: Nothing was sent.
         RunFailed: Where it waits, when the run gave no result.
     """
-    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     given = merge_inputs(inputs, values)
     request = plan_extension(session.manager(), find_run(query), given, model=model, frame=frame, at_s=at_s)
     return finish(RunView(start(*request, options)), wait)
-
-
-def runs(
-    *,
-    all: bool = False,
-    model: str | None = None,
-    state: str | None = None,
-    text: str | None = None,
-    since: str | datetime | None = None,
-    limit: int = 50,
-) -> RunList:
-    """Returns the runs of this notebook, newest first; they show as a table.
-
-    Args:
-        all: True takes the runs of every notebook.
-        model: Only runs of this model.
-        state: Only "done", "failed", "cancelled" or "running" ones.
-        text: Only runs with these words in the prompt or a setting.
-        since: Only runs since then: "today", "yesterday", "7d" (days), "3h" (hours), an ISO date, or a datetime.
-        limit: At most this many.
-
-    Raises:
-        InputError: `state` or `since` is none of these.
-    """
-    from wiro_nb.notebook.account import spent_sentence
-
-    notebook = None if all else current_context().notebook
-    moment = parse_since(since) if isinstance(since, str) else since
-    found = runs_in_state(
-        session.manager(), state, notebook=notebook, model=model, text=text, since=moment, limit=limit
-    )
-    filters = describe_filters(model=model, state=state, text=text, since=since)
-    where = "in all notebooks" if notebook is None else "in this notebook"
-    return NotebookRuns(
-        found,
-        lambda snapshots: runs_output(
-            snapshots,
-            spent=spent_sentence(),
-            pictures=notebook is not None,
-            where=where,
-            filters=filters,
-            schemas=session.known_schemas(),
-            remarks={run.id: remark for run in found if (remark := _remark(run, with_notebook=notebook is None))},
-        ),
-        where + filters,
-    )
-
-
-def _remark(run: Run, *, with_notebook: bool) -> str:
-    """Returns the remarks of a list about a run: its notebook, and whether its file is missing."""
-    gone = FILE_GONE.format(run.short_id) if is_gone(run) else ""
-    name = PurePath(run.snapshot.notebook).name if with_notebook and run.snapshot.notebook else ""
-    return ". ".join(filter(None, (name, gone)))
 
 
 def last() -> Run | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,49 @@ from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.presentation.run_list import FILE_GONE, RunList, format_run_cost, format_run_time, key_settings
+from wiro_nb.presentation.run_list import (
+    FILE_GONE,
+    RunList,
+    describe_filters,
+    format_run_cost,
+    format_run_time,
+    key_settings,
+    parse_since,
+    runs_in_state,
+    runs_output,
+)
 
 if TYPE_CHECKING:
     from wiro_nb.notebook.widgets.views import RunTable
+
+
+def runs(
+    *,
+    all: bool = False,
+    model: str | None = None,
+    state: str | None = None,
+    text: str | None = None,
+    since: str | datetime | None = None,
+    limit: int = 50,
+) -> RunList:
+    """Returns the runs of this notebook, newest first; they show as a table.
+
+    Args:
+        all: True takes the runs of every notebook.
+        model: Only runs of this model.
+        state: Only "done", "failed", "cancelled" or "running" ones.
+        text: Only runs with these words in the prompt or a setting.
+        since: Only runs since then: "today", "yesterday", "7d" (days), "3h" (hours), an ISO date, or a datetime.
+        limit: At most this many.
+
+    Raises:
+        InputError: `state` or `since` is none of these.
+    """
+    notebook = None if all else current_context().notebook
+    moment = parse_since(since) if isinstance(since, str) else since
+    chosen: dict[str, Any] = {"notebook": notebook, "model": model, "text": text, "since": moment}
+    found = runs_in_state(session.manager(), state, limit=limit, **chosen)
+    return NotebookRuns(found, describe_filters(model=model, state=state, text=text, since=since), all=all)
 
 
 class NotebookRuns(RunList):
@@ -29,16 +69,32 @@ class NotebookRuns(RunList):
 
     Args:
         runs: The runs.
-        render: As in `RunList`.
-        where: Which runs these are.
+        filters: How they were chosen, as `describe_filters` gives it.
+        all: True for those of every notebook.
     """
 
-    def __init__(self, runs: Iterable[Run], render: Callable[[list[Snapshot]], Output], where: str) -> None:
-        super().__init__(runs, render)
-        self._where = where
+    def __init__(self, runs: Iterable[Run], filters: str, *, all: bool) -> None:
+        super().__init__(runs, self._render_table)
+        self._filters, self._all, self._where = filters, all, f"in {'all notebooks' if all else 'this notebook'}"
+
+    def _render_table(self, snapshots: list[Snapshot]) -> Output:
+        return runs_output(
+            snapshots,
+            spent=account.spent_sentence(),
+            pictures=not self._all,
+            where=self._where,
+            filters=self._filters,
+            schemas=session.known_schemas(),
+            remarks={run.id: ". ".join(filter(None, self._remarks(run))) for run in self},
+        )
+
+    def _remarks(self, run: Run) -> tuple[str, str]:
+        """Returns the notebook of a run, in a list of several, and that its file is missing."""
+        notebook = run.snapshot.notebook if self._all else None
+        return PurePath(notebook or "").name, FILE_GONE.format(run.short_id) if is_gone(run) else ""
 
     def _ipython_display_(self) -> None:
-        title = f"{format_count(len(self), 'run')} {self._where}"
+        title = f"{format_count(len(self), 'run')} {self._where}{self._filters}"
         _show(ListView(self, self.output, lambda: {"title": title, "lines": [account.spent_sentence()]}))
 
 

@@ -43,14 +43,16 @@ class SubmitOptions:
     max_cost_usd: Decimal | None = None
     out_dir: str | None = None
 
+    @classmethod
+    def of_call(
+        cls, fresh: bool, max_cost_usd: Decimal | float | str | None, out_dir: str | None
+    ) -> SubmitOptions:
+        """Returns the options of a Python call.
 
-def read_limit(usd: Decimal | float | str | None) -> Decimal | None:
-    """Returns what one run may cost at most, in USD; None stays None.
-
-    Raises:
-        InputError: It is no amount of money.
-    """
-    return read_usd(usd, "max_cost_usd", "max_cost_usd=0.50")
+        Raises:
+            InputError: `max_cost_usd` is no amount of money.
+        """
+        return cls("python", fresh, read_usd(max_cost_usd, "max_cost_usd", "max_cost_usd=0.50"), out_dir)
 
 
 def merge_inputs(inputs: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.live import LiveView, presenter, read_position
 from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebase_outputs
-from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of, read_limit
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.notebook.sweep.rendering import (
@@ -72,7 +72,7 @@ def sweep(
         RunFailed: Where it waits: one gave no result. All others have ended by then.
         DownloadFailed: Where it waits in a headless kernel: a file is not on this machine.
     """
-    options = SubmitOptions("python", fresh, read_limit(max_cost_usd), out_dir)
+    options = SubmitOptions.of_call(fresh, max_cost_usd, out_dir)
     plan = make_plan(model, grid or {}, merge_inputs(inputs, fixed), options, zipped=zip)
     return finish(SweepView(start(plan, options, yes=yes)), wait)
 

@@ -8,7 +8,7 @@ import pytest
 
 import wiro_nb
 from wiro_nb.errors import InputError
-from wiro_nb.notebook.run.submit import merge_inputs
+from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs
 
 
 @pytest.mark.parametrize("limit", ["abc", float("nan"), float("inf"), -1, "", [1]])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from wiro_nb.errors import InputError
 from wiro_nb.execution.requests import Origin, read_run_text
@@ -44,9 +44,7 @@ class SubmitOptions:
     out_dir: str | None = None
 
     @classmethod
-    def of_call(
-        cls, fresh: bool, max_cost_usd: Decimal | float | str | None, out_dir: str | None
-    ) -> SubmitOptions:
+    def of_call(cls, fresh: bool, max_cost_usd: Decimal | float | str | None, out_dir: str | None) -> Self:
         """Returns the options of a Python call.
 
         Raises:

@@ -148,10 +148,10 @@ def test_the_static_table_has_posters_links_and_survives_hostile_text() -> None:
 
 def test_a_point_whose_file_is_gone_says_how_to_get_it_again_and_links_to_nothing() -> None:
     plan, shot = plan_of("seed=7,8"), snapshot()
-    html = render_sweep(plan, [shot, shot], {}, gone=[1]).html
+    html = render_sweep(plan, [shot, shot], {}, gone={1: f"%wiro download {shot.short_id}"}).html
     assert html.count(f"%wiro download {shot.short_id}") == 1
     assert html.count('href="out/a%20b/a.mp4"') == 1
-    data = tile_data(shot, 1, "seed 8", is_best=False, is_lost=True)
+    data = tile_data(shot, 1, "seed 8", is_best=False, gone=f"%wiro download {shot.short_id}")
     assert (data["path"], data["poster"]) == ("", "")
     assert data["middle"].endswith(f"%wiro download {shot.short_id}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -16,18 +16,14 @@ from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_when
 from wiro_nb.ledger.state import RunState
 from wiro_nb.media.decode import make_poster
-from wiro_nb.notebook.form.layout import FieldPlan, FormPlan
+from wiro_nb.notebook.form.layout import FormPlan
 from wiro_nb.notebook.run.display import read_poster
 from wiro_nb.notebook.session import ExecutionContext, session
 from wiro_nb.notebook.widgets.fields import ChoicesField, Field, FileField, FlagField, PairsField, SeedField
-from wiro_nb.presentation.models import task_categories
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.schema.coerce import Problem
 from wiro_nb.schema.types import ModelSchema
-from wiro_nb.schema.values import check
 
 Values = dict[str, Any]
-_NEAR_SHOWN = 4
 _FIELDS: dict[str, type[Field]] = {
     "files": FileField,
     "pairs": PairsField,
@@ -69,20 +65,6 @@ def make_fields(
     return fields
 
 
-def collect_values(fields: Mapping[str, Field]) -> Values:
-    """Returns the value of every field; free pairs are merged in, several files are a list."""
-    values: Values = {}
-    for name, field in fields.items():
-        if isinstance(field, PairsField):
-            values.update({key: item for key, item in field.value.items() if key not in fields})
-        elif isinstance(field, FileField):
-            files = list(field.value)
-            values[name] = files if field.multiple else (files[0] if files else "")
-        else:
-            values[name] = field.value
-    return values
-
-
 def given_values(schema: ModelSchema, values: Mapping[str, Any]) -> Values:
     """Returns the values without those that mean "not given": empty ones, unless empty is one of the choices."""
     choosing = {parameter.id for parameter in schema.parameters if parameter.takes_empty}
@@ -119,67 +101,6 @@ def _relative(value: Any, folder: Path) -> Any:
         return [_relative(item, folder) for item in value]
     path = Path(value)
     return path.relative_to(folder).as_posix() if path.is_absolute() and path.is_relative_to(folder) else value
-
-
-def form_data(schema: ModelSchema, plan: FormPlan, badge: str) -> dict[str, Any]:
-    """Returns what the browser needs to draw the form: JSON data that does not change."""
-    changed = schema.source.get("changed")
-    return {
-        "slug": schema.slug,
-        "title": schema.title,
-        "owner": schema.owner,
-        "description": schema.description[:400],
-        "categories": task_categories(schema.categories),
-        "badge": badge,
-        "fields": [field.to_dict() for field in plan.fields],
-        "notes": [*plan.notes, *([f"Its inputs changed {changed}."] if changed else [])],
-    }
-
-
-def find_problems(
-    schema: ModelSchema,
-    plan: FormPlan,
-    fields: Mapping[str, Field],
-    values: Mapping[str, Any],
-    *,
-    shown: Collection[str],
-) -> dict[str, dict[str, Any]]:
-    """Returns what is wrong, by field: `message`, and `near` values that fit.
-
-    Args:
-        schema: The model.
-        plan: Its form.
-        fields: The widgets by parameter.
-        values: What they hold.
-        shown: Fields whose problems are shown: a field not yet reached shows none.
-    """
-    files = {name: field for name, field in fields.items() if isinstance(field, FileField)}
-    given = given_values(schema, values)
-    given |= {name: field.resolved() for name, field in files.items() if name in given}
-    found = check(schema, given)
-    problems = {
-        name: _problem(plan.get(name), values[name], found[name])
-        for name in fields
-        if name in found and name in shown
-    }
-    problems |= {name: {"message": field.trouble, "near": []} for name, field in files.items() if field.trouble}
-    # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
-    unmatched = [{"message": found[name].message, "near": []} for name in found if name not in fields]
-    pairs = [name for name, field in fields.items() if isinstance(field, PairsField)]
-    return {**problems, **dict(zip(pairs, unmatched, strict=False))}
-
-
-def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:
-    """Returns a problem as the field shows it, next to its label and rule."""
-    message = problem.message
-    if plan is not None and message == "is required":
-        name = plan.label[:1].lower() + plan.label[1:]
-        message = f"Enter {'an' if name[:1] in 'aeiou' else 'a'} {name}."
-    elif plan is not None and message.startswith("is "):
-        message = f"{plan.label} {message}"
-    elif message.startswith(f"{value}: must be") and problem.near:
-        message = f"{value} does not fit."
-    return {"message": message, "near": list(problem.near)[:_NEAR_SHOWN]}
 
 
 RUNS_SHOWN = 12

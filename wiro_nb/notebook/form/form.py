@@ -17,30 +17,24 @@ import traitlets
 
 from wiro_nb.errors import WiroError
 from wiro_nb.notebook.display import publish, with_view_of
-from wiro_nb.notebook.form.fields import (
-    RunSources,
-    Values,
-    changed_values,
-    collect_values,
-    find_problems,
-    form_data,
-    given_values,
-    make_fields,
-)
-from wiro_nb.notebook.form.layout import plan_form
+from wiro_nb.notebook.form.fields import RunSources, Values, changed_values, given_values, make_fields
+from wiro_nb.notebook.form.layout import FieldPlan, plan_form
 from wiro_nb.notebook.magic.cells import cell_text, python_text
 from wiro_nb.notebook.widgets import OutputWidget
 from wiro_nb.notebook.widgets.fields import Field, FileField, PairsField, SeedField
-from wiro_nb.presentation.models import form_output
+from wiro_nb.presentation.models import form_output, task_categories
 from wiro_nb.presentation.output import Output
 from wiro_nb.redaction import redact
+from wiro_nb.schema.coerce import Problem
 from wiro_nb.schema.types import ModelSchema
+from wiro_nb.schema.values import check
 
 if TYPE_CHECKING:
     pass
 
 PRICE_UNKNOWN = "price not listed"
 CARDS_SHOWN = 5
+_NEAR_SHOWN = 4
 
 _log = logging.getLogger(__name__)
 
@@ -105,13 +99,13 @@ class ModelForm(OutputWidget):
             layout=shared,
             form_key=key,
             view_key=key,
-            plan=form_data(schema, self._layout_plan, badge),
+            plan=self._plan_data(badge),
             field_models={name: field.model_id for name, field in self.fields.items()},
         )
         for field in self.fields.values():
             field.observe(self._field_changed, ["value", "trouble"] if isinstance(field, FileField) else ["value"])
         self._loading = False
-        self.values = collect_values(self.fields)
+        self.values = self._collect_values()
         self.observe(self._values_assigned, "values")
         if values:
             self.set(values)
@@ -236,20 +230,65 @@ class ModelForm(OutputWidget):
             self._refresh()
 
     def _values_assigned(self, change: Any) -> None:
-        if not self._loading and change["new"] != collect_values(self.fields):
+        if not self._loading and change["new"] != self._collect_values():
             self.set(change["new"])
 
     def _refresh(self) -> None:
         """Brings values, problems and price in step with the fields."""
         self._loading = True
         try:
-            self.values = collect_values(self.fields)
+            self.values = self._collect_values()
         finally:
             self._loading = False
         with self.hold_sync():
-            shown = self.fields if self._tried else self._touched
-            self.problems = find_problems(self._schema, self._layout_plan, self.fields, self.values, shown=shown)
+            self.problems = self._find_problems()
             self.refresh_price()
+
+    def _plan_data(self, badge: str) -> dict[str, Any]:
+        """Returns what the browser needs to draw the form: JSON data that does not change."""
+        schema, plan, changed = self._schema, self._layout_plan, self._schema.source.get("changed")
+        return {
+            "slug": schema.slug,
+            "title": schema.title,
+            "owner": schema.owner,
+            "description": schema.description[:400],
+            "categories": task_categories(schema.categories),
+            "badge": badge,
+            "fields": [field.to_dict() for field in plan.fields],
+            "notes": [*plan.notes, *([f"Its inputs changed {changed}."] if changed else [])],
+        }
+
+    def _collect_values(self) -> Values:
+        """Returns the value of every field; free pairs are merged in, several files are a list."""
+        values: Values = {}
+        for name, field in self.fields.items():
+            if isinstance(field, PairsField):
+                values.update({key: item for key, item in field.value.items() if key not in self.fields})
+            elif isinstance(field, FileField):
+                values[name] = list(field.value) if field.multiple else next(iter(field.value), "")
+            else:
+                values[name] = field.value
+        return values
+
+    def _find_problems(self) -> dict[str, dict[str, Any]]:
+        """Returns what is wrong, by field reached so far: `message`, and `near` values that fit."""
+        fields, shown = self.fields, self.fields if self._tried else self._touched
+        files = {name: field for name, field in fields.items() if isinstance(field, FileField)}
+        given = given_values(self._schema, self.values)
+        given |= {name: field.resolved() for name, field in files.items() if name in given}
+        found = check(self._schema, given)
+        problems = {
+            name: _problem(self._layout_plan.get(name), self.values[name], found[name])
+            for name in fields
+            if name in found and name in shown
+        }
+        problems |= {
+            name: {"message": field.trouble, "near": []} for name, field in files.items() if field.trouble
+        }
+        # Free pairs have no field of their own: what is wrong with one stands at the field of pairs.
+        unmatched = [{"message": found[name].message, "near": []} for name in found if name not in fields]
+        pairs = [name for name, field in fields.items() if isinstance(field, PairsField)]
+        return {**problems, **dict(zip(pairs, unmatched, strict=False))}
 
     def refresh_price(self) -> None:
         """Shows the price of the present values (any thread); values that cannot be sent have none."""
@@ -294,3 +333,16 @@ class ModelForm(OutputWidget):
         for name, source in dict(addresses or {}).items():
             if isinstance(field := self.fields.get(name), FileField):
                 field.on_message({"type": "add", "source": source}, None)
+
+
+def _problem(plan: FieldPlan | None, value: object, problem: Problem) -> dict[str, Any]:
+    """Returns a problem as the field shows it, next to its label and rule."""
+    message = problem.message
+    if plan is not None and message == "is required":
+        name = plan.label[:1].lower() + plan.label[1:]
+        message = f"Enter {'an' if name[:1] in 'aeiou' else 'a'} {name}."
+    elif plan is not None and message.startswith("is "):
+        message = f"{plan.label} {message}"
+    elif message.startswith(f"{value}: must be") and problem.near:
+        message = f"{value} does not fit."
+    return {"message": message, "near": list(problem.near)[:_NEAR_SHOWN]}

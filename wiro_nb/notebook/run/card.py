@@ -9,10 +9,9 @@ from wiro_nb.execution.run import Run
 from wiro_nb.formatting import format_forecast
 from wiro_nb.ledger.state import RunState, Snapshot, Stage
 from wiro_nb.notebook.live import throttle
-from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster
+from wiro_nb.notebook.run.display import gone_note, is_settled, read_poster
 from wiro_nb.notebook.session import session
 from wiro_nb.presentation.run import jpeg_uri
-from wiro_nb.presentation.run_list import FILE_GONE
 
 
 class CardController:
@@ -28,7 +27,7 @@ class CardController:
 
         self.run = run
         price, poster = _again_price(run.snapshot), jpeg_uri(read_poster(run))
-        notice = notice or (FILE_GONE.format(run.short_id) if is_gone(run) else "")
+        notice = notice or gone_note(run)
         self.card = RunCard(
             run.snapshot,
             again_price=price,

@@ -17,6 +17,7 @@ from wiro_nb.presentation.models import option_labels
 from wiro_nb.presentation.output import Output
 from wiro_nb.presentation.reproduction import made_by_block
 from wiro_nb.presentation.run import run_output
+from wiro_nb.presentation.run_list import FILE_GONE
 
 _POSTER_LIMIT_BYTES = 16_000
 _FALLBACK_FPS = 16.0
@@ -69,9 +70,9 @@ def is_settled(run: Run) -> bool:
     return run.state.is_final and (run.done or run.error is not None or run.record is not None)
 
 
-def is_gone(run: Run) -> bool:
-    """True when a run has ended and a file that it made is not on this machine."""
-    return run.state.is_final and run.lacks_files
+def gone_note(run: Run) -> str:
+    """Returns what to do about a file that a run made and that is not on this machine; "" where there is none."""
+    return FILE_GONE.format(run.short_id) if run.state.is_final and run.lacks_files else ""
 
 
 def stack_outputs(outputs: Sequence[Output]) -> Output:

@@ -14,13 +14,12 @@ from wiro_nb.ledger.state import Snapshot
 from wiro_nb.notebook import account, display
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.live import LiveView, throttle
-from wiro_nb.notebook.run.display import is_gone, is_settled, make_thumb, read_poster
+from wiro_nb.notebook.run.display import gone_note, is_settled, make_thumb, read_poster
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
 from wiro_nb.presentation.output import Displayable, Output
 from wiro_nb.presentation.run import jpeg_uri
 from wiro_nb.presentation.run_list import (
-    FILE_GONE,
     RunList,
     describe_filters,
     format_run_cost,
@@ -85,13 +84,12 @@ class NotebookRuns(RunList):
             where=self._where,
             filters=self._filters,
             schemas=session.known_schemas(),
-            remarks={run.id: ". ".join(filter(None, self._remarks(run))) for run in self},
+            remarks={run.id: self._remark(run) for run in self},
         )
 
-    def _remarks(self, run: Run) -> tuple[str, str]:
-        """Returns the notebook of a run, in a list of several, and that its file is missing."""
-        notebook = run.snapshot.notebook if self._all else None
-        return PurePath(notebook or "").name, FILE_GONE.format(run.short_id) if is_gone(run) else ""
+    def _remark(self, run: Run) -> str:
+        notebook = PurePath(run.snapshot.notebook or "").name if self._all else ""
+        return ". ".join(filter(None, (notebook, gone_note(run))))
 
     def _ipython_display_(self) -> None:
         title = f"{format_count(len(self), 'run')} {self._where}{self._filters}"
@@ -225,7 +223,7 @@ def row_data(run: Run, notebook: str = "") -> dict[str, Any]:
         "about": about,
         "money": ", ".join(filter(None, (format_run_cost(snapshot), elapsed))),
         "thumb": jpeg_uri(poster and make_thumb(poster)),
-        "note": FILE_GONE.format(run.short_id) if is_gone(run) else "",
+        "note": gone_note(run),
         "final": snapshot.state.is_final,
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested,
     }

@@ -5,8 +5,8 @@ The static output is a table of posters with links and one line of text a run, w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,12 +29,11 @@ from wiro_nb.formatting import (
     tally,
 )
 from wiro_nb.ledger.state import Snapshot, Stage
-from wiro_nb.notebook.run.display import clip_data, is_gone, main_output, make_thumb, read_poster, rebase_outputs
+from wiro_nb.notebook.run.display import clip_data, gone_note, main_output, make_thumb, read_poster, rebase_outputs
 from wiro_nb.presentation.html import MUTED, Child, Html, h, line, muted, url
 from wiro_nb.presentation.models import unsent_output
 from wiro_nb.presentation.output import NOTHING, Block, Output, card, heading, paragraphs, status_dot
 from wiro_nb.presentation.run import jpeg_uri, poster_base64
-from wiro_nb.presentation.run_list import FILE_GONE
 from wiro_nb.schema.types import ModelSchema
 from wiro_nb.session.prices import describe_plan
 from wiro_nb.sweeps import Sweep
@@ -129,9 +128,7 @@ def axis_value_label(schema: ModelSchema, name: str, value: object) -> str:
     return shorten(next(fitting, text), _LONGEST_LABEL)
 
 
-def tile_data(
-    snapshot: Snapshot, position: int, label: str, *, is_best: bool, is_lost: bool = False
-) -> dict[str, Any]:
+def tile_data(snapshot: Snapshot, position: int, label: str, *, is_best: bool, gone: str = "") -> dict[str, Any]:
     """Returns what one tile shows, as plain JSON data.
 
     Args:
@@ -139,7 +136,7 @@ def tile_data(
         position: Of the point, from 0.
         label: Name of the point.
         is_best: True when it was picked.
-        is_lost: True when its file is not on this machine.
+        gone: Where its file is not on this machine: what to do about it.
     """
     status = status_of(snapshot)
     is_moving = status.kind in ("running", "lost")
@@ -159,10 +156,10 @@ def tile_data(
         "elapsed": snapshot.elapsed_s if status.kind not in _WAITING else None,
         "ticking": status.kind == "running",
         "cost": describe_billed(snapshot),
-        "middle": FILE_GONE.format(snapshot.short_id) if is_lost else _placeholder(snapshot, status.kind),
+        "middle": gone or _placeholder(snapshot, status.kind),
         "cancel": not snapshot.state.is_final and not snapshot.cancel_requested and status.kind != "uncertain",
         **clip_data(snapshot),
-        **({"path": "", "poster": ""} if is_lost else {}),
+        **({"path": "", "poster": ""} if gone else {}),
     }
 
 
@@ -237,6 +234,29 @@ def _share_done(snapshot: Snapshot) -> float:
     return (snapshot.percent or 0.0) / 100.0 if snapshot.stage is Stage.GENERATING else 0.0
 
 
+def grid_plan(sweep: Sweep, notes: Sequence[str]) -> dict[str, Any]:
+    """Returns what does not change in the live grid, as plain JSON data."""
+    plan, varied = sweep.plan, " × ".join(axis.name for axis in sweep.plan.axes)
+    return {
+        **asdict(lay_out(plan)),
+        "model": plan.schema.slug,
+        "varied": f"{varied}, zipped" if plan.zipped else varied,
+        "prompt": shared_prompt(plan, [run.snapshot for run in sweep.runs])[:600],
+        "notes": list(notes),
+    }
+
+
+def grid_state(sweep: Sweep, folder: Path, left_s: float | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Returns head and tiles of the live grid as they are now, for a notebook in a folder."""
+    snapshots, labels = [rebase_outputs(run, folder) for run in sweep.runs], point_labels(sweep.plan)
+    best = best_of(snapshots)
+    head = head_data(sweep.plan, snapshots, best="" if best is None else labels[best], left_s=left_s)
+    return head, [
+        tile_data(snapshot, at, labels[at], is_best=at == best, gone=gone_note(run))
+        for at, (run, snapshot) in enumerate(zip(sweep.runs, snapshots, strict=True))
+    ]
+
+
 def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Output:
     """Returns the static output of a sweep as it is now, with its records, for a notebook in a folder."""
     # First: an output must not be older than the records beside it.
@@ -245,7 +265,7 @@ def sweep_output(sweep: Sweep, folder: Path, notes: Sequence[str] = ()) -> Outpu
     metadata = {"wiro": {"sweep_id": sweep.id, "model": sweep.model, "runs": records, **picked}}
     posters = {at: poster for at, run in enumerate(sweep.runs) if (poster := read_poster(run)) is not None}
     snapshots = [rebase_outputs(run, folder) for run in sweep.runs]
-    gone = [at for at, run in enumerate(sweep.runs) if is_gone(run)]
+    gone = {at: note for at, run in enumerate(sweep.runs) if (note := gone_note(run))}
     output = render_sweep(sweep.plan, snapshots, posters, best=best_of(snapshots), notes=notes, gone=gone)
     return replace(output, metadata=metadata)
 
@@ -268,7 +288,7 @@ def render_sweep(
     *,
     best: int | None = None,
     notes: Sequence[str] = (),
-    gone: Collection[int] = (),
+    gone: Mapping[int, str] | None = None,
 ) -> Output:
     """Returns the static output of a sweep.
 
@@ -278,11 +298,11 @@ def render_sweep(
         posters: JPEG by position; missing ones are left out.
         best: Position of the picked point, or None.
         notes: Sentences above the table.
-        gone: Positions of the runs whose file is not on this machine.
+        gone: By position, what to do about a file that is not on this machine.
     """
     layout, labels, head = lay_out(plan), point_labels(plan), head_data(plan, snapshots)
     tiles = [
-        _tile(snapshot, labels[position], posters.get(position), position == best, position in gone)
+        _tile(snapshot, labels[position], posters.get(position), position == best, (gone or {}).get(position, ""))
         for position, snapshot in enumerate(snapshots)
     ]
     varied = f"{layout.row_name} by {layout.column_name}" if layout.is_table else layout.column_name
@@ -317,14 +337,13 @@ def _lines(labels: Sequence[str], snapshots: Sequence[Snapshot], best: int | Non
     return (*lines, "  * picked as best") if best is not None else tuple(lines)
 
 
-def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, is_lost: bool) -> Html:
-    output, status = None if is_lost else main_output(snapshot), status_of(snapshot)
+def _tile(snapshot: Snapshot, label: str, poster: bytes | None, is_best: bool, gone: str) -> Html:
+    output, status = None if gone else main_output(snapshot), status_of(snapshot)
     picture: Child = ""
     if poster is not None:
         picture = h("img", src=jpeg_uri(make_thumb(poster)), alt=label, style=_PICTURE)
     elif not snapshot.state.is_final or not (output and output.path):
-        ended = FILE_GONE.format(snapshot.short_id) if is_lost else snapshot.message[:160]
-        reason = ended if snapshot.state.is_final else ""
+        reason = gone or snapshot.message[:160] if snapshot.state.is_final else ""
         picture = h("div", reason, style=f"{_SMALL};white-space:normal;max-width:208px")
     if output is not None and output.path:
         picture = h("a", picture or output.name, href=url(output.path), title=f"Open {label}")

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wiro_nb.notebook.bridge import bridge
 from wiro_nb.notebook.display import finish
 from wiro_nb.notebook.live import LiveView, presenter, read_position
-from wiro_nb.notebook.run.display import is_gone, is_settled, read_poster, rebase_outputs
+from wiro_nb.notebook.run.display import is_settled, read_poster
 from wiro_nb.notebook.run.submit import SubmitOptions, merge_inputs, origin_of, parent_of
 from wiro_nb.notebook.run.view import LiveCard
 from wiro_nb.notebook.session import current_context, session
-from wiro_nb.notebook.sweep.rendering import (
-    best_of,
-    head_data,
-    lay_out,
-    point_labels,
-    shared_prompt,
-    sweep_output,
-    tile_data,
-)
+from wiro_nb.notebook.sweep.rendering import grid_plan, grid_state, sweep_output
 from wiro_nb.presentation.output import Output
 from wiro_nb.session.prices import confirm_plan, describe_plan
 from wiro_nb.sweeps import Sweep
@@ -116,7 +107,6 @@ class SweepView(LiveView[Sweep]):
 
     def __init__(self, handle: Sweep) -> None:
         super().__init__(handle, f"sweep-{handle.id}")
-        self._labels = point_labels(handle.plan)
         # Without the forecast of work: the grid shows the time left, which counts runs side by side.
         first = f"{describe_plan(handle.plan, with_time=False)}." if handle.plan.missing else NOTHING_SENT
         self._notes = [first, *handle.plan.notes]
@@ -132,7 +122,7 @@ class SweepView(LiveView[Sweep]):
 
         head, tiles = self._state()
         options = {"text": repr(self.handle), "on_action": self._on_action}
-        return SweepGrid(plan=self._plan(), head=head, tiles=tiles, **options)
+        return SweepGrid(plan=grid_plan(self.handle, self._notes), head=head, tiles=tiles, **options)
 
     def follow(self) -> None:
         """Follows the runs."""
@@ -146,28 +136,9 @@ class SweepView(LiveView[Sweep]):
         if all(map(is_settled, self.runs)):
             self.refresh()
 
-    def _plan(self) -> dict[str, Any]:
-        plan = self.handle.plan
-        varied = " × ".join(axis.name for axis in plan.axes)
-        return {
-            **asdict(lay_out(plan)),
-            "model": plan.schema.slug,
-            "varied": f"{varied}, zipped" if plan.zipped else varied,
-            "prompt": shared_prompt(plan, [run.snapshot for run in self.runs])[:600],
-            "notes": self._notes,
-        }
-
     def _state(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Returns head and tiles as they are now."""
-        snapshots = [rebase_outputs(run, self.context.folder) for run in self.runs]
-        best, labels = best_of(snapshots), self._labels
-        name = labels[best] if best is not None else ""
-        head = head_data(self.handle.plan, snapshots, best=name, left_s=self._left_s())
-        lost = [is_gone(run) for run in self.runs]
-        return head, [
-            tile_data(shot, at, labels[at], is_best=at == best, is_lost=lost[at])
-            for at, shot in enumerate(snapshots)
-        ]
+        return grid_state(self.handle, self.context.folder, self._left_s())
 
     def _left_s(self) -> float | None:
         """Returns the seconds still to go, once two runs have ended since the grid was opened."""

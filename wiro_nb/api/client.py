@@ -165,8 +165,8 @@ class WiroClient:
 
     async def tool_list(
         self, search: str = "", limit: int = 20, categories: Sequence[str] = (), sort: str = "id"
-    ) -> tuple[int, tuple[ToolSummary, ...]]:
-        """Searches the catalogue: how many models fit in all, and this page of them.
+    ) -> tuple[ToolSummary, ...]:
+        """Searches the catalogue and returns the first page of what fits.
 
         Args:
             search: Words, or "" for all.
@@ -186,9 +186,7 @@ class WiroClient:
             "summary": True,
         }
         answer = await self._call("Tool/List", body)
-        tools = tuple(tool for tool in map(read_tool, as_list(answer.get("tool"))) if tool.slug)
-        total = as_whole(answer.get("total"))
-        return (len(tools) if total is None else total), tools
+        return tuple(tool for tool in map(read_tool, as_list(answer.get("tool"))) if tool.slug)
 
     async def tool_detail(self, slug: str) -> ModelDetail:
         """Reads one model's inputs and price.

@@ -193,48 +193,45 @@ def remember_folder(folder: Path, scope: str) -> None:
 
     One that cannot be noted is only missed when the ledger is lost one day.
     """
-    line = f"{folder.absolute()}\t{scope}"
-    if line not in _read_lines(data_dir() / _FOLDERS_NAME):
-        _append_line(data_dir() / _FOLDERS_NAME, line)
+    path, note = data_dir() / _FOLDERS_NAME, (str(folder.absolute()), scope)
+    if note not in _read_notes(path):
+        _add_note(path, *note)
 
 
 def known_folders() -> dict[str, list[str]]:
     """Returns the folders noted so far, each with what its runs were made for."""
     folders: dict[str, list[str]] = {}
-    for line in _read_lines(data_dir() / _FOLDERS_NAME):
-        folder, _, scope = line.partition("\t")
+    for folder, scope in _read_notes(data_dir() / _FOLDERS_NAME):
         folders.setdefault(folder, []).extend([scope] if scope else [])
     return folders
 
 
 def remember_budget(ledger: Path, notebook: str | None, budget_usd: Decimal | None) -> None:
     """Writes a budget to the list beside the ledger; None removes it."""
-    _append_line(ledger.with_name(_BUDGETS_NAME), f"{money_text(budget_usd) or ''}\t{notebook or ''}")
+    _add_note(ledger.with_name(_BUDGETS_NAME), money_text(budget_usd) or "", notebook or "")
 
 
 def _noted_budgets(ledger: Path) -> list[tuple[Any, ...]]:
-    latest: dict[str, str] = {}
-    for line in _read_lines(ledger.with_name(_BUDGETS_NAME)):
-        amount, _, notebook = line.partition("\t")
-        latest[notebook] = amount
+    latest = {notebook: amount for amount, notebook in _read_notes(ledger.with_name(_BUDGETS_NAME))}
     return [(notebook, amount) for notebook, amount in latest.items() if as_decimal(amount) is not None]
 
 
-def _append_line(path: Path, line: str) -> None:
+def _add_note(path: Path, first: str, second: str) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(f"{line}\n")
+            stream.write(f"{first}\t{second}\n")
     except OSError as error:
         _log.info("%s was not written: %s", path.name, error.strerror)
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_notes(path: Path) -> list[tuple[str, str]]:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return []
-    return [line for line in text.split("\n") if line]
+    pairs = (line.partition("\t") for line in lines if line)
+    return [(first, second) for first, _, second in pairs]
 
 
 def rows_from_sidecars(folders: Mapping[str, Sequence[str]]) -> Iterator[LedgerRow]:

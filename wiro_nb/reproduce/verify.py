@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -100,11 +101,8 @@ def _known_secrets(manager: Manager) -> frozenset[str]:
     """Returns the task tokens of the ledger and the keys this machine keeps."""
     found = {row.task_token for row in manager.ledger.list(limit=None) if row.task_token}
     for name in (CLOUD, *named_services()):
-        try:
-            credentials = find_credentials(name).credentials
-        except WiroError:
-            continue
-        if credentials is not None:
+        with suppress(WiroError):
+            credentials, _ = find_credentials(name)
             found |= {text for text in (credentials.key, credentials.secret) if text}
     return frozenset(found)
 

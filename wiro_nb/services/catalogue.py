@@ -194,8 +194,7 @@ class Catalogue:
 
     async def _search(self, query: str, limit: int, categories: Sequence[str] = ()) -> tuple[ToolSummary, ...]:
         sort = "relevance" if query else "id"
-        _, tools = await self._connection.call(lambda client: client.tool_list(query, limit, categories, sort))
-        return tools
+        return await self._connection.call(lambda client: client.tool_list(query, limit, categories, sort))
 
     def _cached(self, slug: str) -> tuple[datetime, ModelDetail] | None:
         key = slug.lower()

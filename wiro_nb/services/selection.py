@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from wiro_nb.api import CLOUD_BASE_URL, CLOUD_SOCKET_URL, LOOPBACK, Credentials, Service
@@ -98,15 +98,16 @@ def resolve_service(name: str | None = None) -> ServiceChoice:
     if asked.lower() in FREE_SERVICES:
         return ServiceChoice(asked.lower(), reason)
     chosen = CLOUD if asked.lower() in ("", CLOUD) else asked
-    found = find_credentials(chosen)
-    if not asked and found.credentials is None:
+    if asked:
+        addresses_of(chosen)  # an unknown name is told before a missing key
+    try:
+        credentials, source = find_credentials(chosen)
+    except MissingCredentials:
+        if asked:
+            raise
         return ServiceChoice(SANDBOX, "no key was found")
-    base_url, socket_url = addresses_of(chosen)
-    if found.credentials is None:
-        looked_in = [*map(list, found.looked_in)]
-        raise MissingCredentials(f"{chosen} needs an API key and none was found", looked_in=looked_in)
-    service = Service(chosen, base_url, socket_url, found.credentials)
-    return ServiceChoice(chosen, reason if asked else f"a key was found ({found.source})", service, found.source)
+    service = Service(chosen, *addresses_of(chosen), credentials)
+    return ServiceChoice(chosen, reason if asked else f"a key was found ({source})", service, source)
 
 
 def _variable(name: str) -> str:
@@ -168,33 +169,26 @@ def socket_url_for(base_url: str) -> str:
 # Keys ----------------------------------------------------------------------------------------
 
 
-class FoundCredentials(NamedTuple):
-    """The outcome of a search.
+def find_credentials(name: str) -> tuple[Credentials, str]:
+    """Finds the key of a service: in the environment, the keyring or the file, in this order.
 
-    Attributes:
-        credentials: What was found, or None.
-        source: "environment", "keyring", "file" or "".
-        looked_in: Each place with what was found there, for people.
+    Returns:
+        The credentials and their source: "environment", "keyring" or "file".
+
+    Raises:
+        MissingCredentials: There is none; `looked_in` has each place with what was found there.
     """
-
-    credentials: Credentials | None
-    source: str
-    looked_in: tuple[tuple[str, str], ...]
-
-
-def find_credentials(name: str) -> FoundCredentials:
-    """Looks for the key of a service in the environment, the keyring and the file, in this order."""
-    looked: list[tuple[str, str]] = []
+    looked_in = []
     for source, place, search in (
         ("environment", "WIRO_API_KEY", _find_in_environment),
         ("keyring", "keyring", _find_in_keyring),
         ("file", FILE_NAME, _find_in_file),
     ):
         credentials, finding = search(name)
-        looked.append((place, finding))
         if credentials is not None:
-            return FoundCredentials(credentials, source, tuple(looked))
-    return FoundCredentials(None, "", tuple(looked))
+            return credentials, source
+        looked_in.append([place, finding])
+    raise MissingCredentials(f"{name} needs an API key and none was found", looked_in=looked_in)
 
 
 def _find_in_environment(name: str) -> tuple[Credentials | None, str]:

@@ -40,8 +40,9 @@ def chosen(name: str | None = None, **variables: str) -> ServiceChoice:
 
 def test_without_a_key_the_sandbox_is_chosen_and_the_places_are_known(own_folders: Path) -> None:
     assert (chosen().is_free, chosen().reason) == (True, "no key was found")
-    looked_in = find_credentials("cloud").looked_in
-    assert [place for place, _ in looked_in] == ["WIRO_API_KEY", "keyring", "credentials.json"]
+    with pytest.raises(MissingCredentials) as caught:
+        find_credentials("cloud")
+    assert [place for place, _ in caught.value.looked_in] == ["WIRO_API_KEY", "keyring", "credentials.json"]
 
 
 def test_a_key_in_the_environment_chooses_the_cloud(own_folders: Path) -> None:
@@ -77,8 +78,7 @@ def test_the_credentials_file_is_for_its_owner_alone_and_goes_with_the_last_key(
     save_credentials("cloud", Credentials(KEY, SECRET))
     path = own_folders.parent / "data" / "credentials.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = find_credentials("cloud")
-    assert found.credentials == Credentials(KEY, SECRET)
+    assert find_credentials("cloud") == (Credentials(KEY, SECRET), "file")
     assert forget_credentials("cloud")
     assert not path.exists()
     assert not forget_credentials("cloud")

@@ -48,8 +48,8 @@ class Film:
         self.plan = plan
         self.joined: JoinedFilm | None = None
         self.progress = (0, 0)
-        self._runs: list[Run | None] = [plan.made.get(place) for place in range(len(plan.shots))]
-        self._problems: list[WiroError | None] = [None] * len(plan.shots)
+        self._runs = {plan.shots[place].name: run for place, run in plan.made.items()}
+        self._problems: dict[str, WiroError] = {}
         self._join_error: WiroError | None = None
         self._callbacks: tuple[Callable[[], None], ...] = ()
         self._stopped, self._ended = threading.Event(), threading.Event()
@@ -79,9 +79,9 @@ class Film:
             former.stop()
         for run in film.runs:
             manager.follow(run)
-        for place, shot in enumerate(plan.shots):
-            if not shot.source and film._runs[place] is None:
-                film._submit(place, None)
+        for shot in plan.shots:
+            if not shot.source and shot.name not in film._runs:
+                film._submit(shot, None)
         film._drive_in_background()
         return film
 
@@ -100,7 +100,7 @@ class Film:
     @property
     def runs(self) -> tuple[Run, ...]:
         """The runs sent or reused, in the order of the shots."""
-        return tuple(run for run in self._runs if run is not None)
+        return tuple(run for shot in self.shots if (run := self._runs.get(shot.name)) is not None)
 
     @property
     def path(self) -> Path | None:
@@ -128,16 +128,15 @@ class Film:
         Raises:
             UnknownRun: There is no such shot.
         """
-        for shot, run in zip(self.shots, self._runs, strict=True):
-            if shot.name == name:
-                return run
-        names = ", ".join(shot.name for shot in self.shots)
-        raise UnknownRun(f"no shot is called {name}; there are {names}", hint="film.shots", query=name, near=[])
+        names = [shot.name for shot in self.shots]
+        if name not in names:
+            message = f"no shot is called {name}; there are {', '.join(names)}"
+            raise UnknownRun(message, hint="film.shots", query=name, near=[])
+        return self._runs.get(name)
 
-    def problem(self, place: int) -> str:
+    def problem(self, name: str) -> str:
         """Returns why a shot is not sent, or ""."""
-        problem = self._problems[place]
-        return problem.message if problem is not None else ""
+        return self._problems[name].message if name in self._problems else ""
 
     # Waiting and stopping --------------------------------------------------------------------
 
@@ -185,10 +184,9 @@ class Film:
         """Resends failed shots and the shots that depend on them; finished ones are kept."""
         if not self.done:
             return self
-        for place, run in enumerate(self._runs):
-            if run is None or (run.done and run.state is not RunState.SUCCEEDED):
-                self._runs[place] = self._problems[place] = None
-        self._join_error = None
+        runs = self._runs.items()
+        self._runs = {name: run for name, run in runs if not run.done or run.state is RunState.SUCCEEDED}
+        self._problems, self._join_error = {}, None
         self._stopped.clear()
         self._ended.clear()
         self._drive_in_background()
@@ -222,11 +220,11 @@ class Film:
 
     def _drive(self) -> None:
         """Sends each shot once its source is finished, notifies of changes, and joins the clips."""
-        shown: tuple[list[Any], list[Any]] = ([], [])
+        shown: tuple[Any, ...] = ()
         try:
             while not self._stopped.is_set():
-                have_ended = [self._advance(place) for place in range(len(self.shots))]
-                now = [run.snapshot for run in self.runs], list(self._problems)
+                have_ended = [self._advance(shot) for shot in self.shots]
+                now = [run.snapshot for run in self.runs], len(self._problems)
                 if now != shown:
                     self._notify()
                 shown = now
@@ -245,28 +243,25 @@ class Film:
             self._ended.set()
             self._notify()
 
-    def _advance(self, place: int) -> bool:
+    def _advance(self, shot: Shot) -> bool:
         """Sends a shot whose source is finished, or records why it cannot; returns whether it has ended."""
-        shot, run, source = self.shots[place], self._runs[place], None
-        if run is not None or self._problems[place] is not None:
+        if (run := self._runs.get(shot.name)) is not None or shot.name in self._problems:
             return run is None or run.done
-        if shot.source:
-            before = self.plan.place(shot.source)
-            source = self._runs[before]
-            if self._problems[before] is None and (source is None or not source.done):
+        source = self._runs.get(shot.source)
+        if shot.source and (source is None or source.state is not RunState.SUCCEEDED):
+            if shot.source not in self._problems and (source is None or not source.done):
                 return False
-            if source is None or source.state is not RunState.SUCCEEDED:
-                self._problems[place] = RunFailed(f"not sent: it continues from {shot.source}", billed="")
-                return True
+            self._problems[shot.name] = RunFailed(f"not sent: it continues from {shot.source}", billed="")
+            return True
         try:
-            self._submit(place, source)
+            self._submit(shot, source)
         except WiroError as error:  # a budget that is used up, a clip that is gone: what exists is kept
-            self._problems[place] = error
-        return self._problems[place] is not None
+            self._problems[shot.name] = error
+        return shot.name in self._problems
 
-    def _submit(self, place: int, source: Run | None) -> None:
+    def _submit(self, shot: Shot, source: Run | None) -> None:
         """Sends a shot, unless a run answers it already."""
-        shot, plan = self.shots[place], self.plan
+        plan = self.plan
         request = prepare_shot(self._manager, shot, source, plan.origin)
         parent = {"run_id": source.id, "output": 0, "frame": shot.frame} if source is not None else None
         with _submitting:
@@ -276,16 +271,13 @@ class Film:
             batch = Batch([request], plan.origin, [parent], fresh=plan.fresh, exclude=used)
             limit, out_dir = plan.target.max_cost_usd, plan.target.out_dir
             (submission,) = self._manager.submit_many(batch, max_cost_usd=limit, out_dir=out_dir)
-            self._runs[place] = submission.run
+            self._runs[shot.name] = submission.run
         self._manager.follow(submission.run)
 
     def _failure(self) -> WiroError | None:
         """Returns the error that names what failed, or None."""
-        errors = {
-            shot.name: error
-            for shot, run, problem in zip(self.shots, self._runs, self._problems, strict=True)
-            if (error := problem or (run.error if run is not None else None)) is not None
-        }
+        failed = {name: run.error for name, run in self._runs.items() if run.error is not None} | self._problems
+        errors = {shot.name: failed[shot.name] for shot in self.shots if shot.name in failed}
         if not errors:
             return None if len(self.runs) == len(self.shots) else RunCancelled("the film was stopped")
         made = sum(run.state is RunState.SUCCEEDED for run in self.runs)

@@ -187,8 +187,8 @@ def join_parts(
         write_join(plan, path, audio=sound, on_progress=on_progress)
         output = RunOutput(path.name, "video/mp4", path.stat().st_size, hash_file(path))
         output = measure_output(output, path, relative_path(path, target.base))
-        film = {"title": title, "crossfade_s": target.crossfade_s, **_film_fields(plan, parts)}
-        record = _build_record(film, files, recorded_output(output, path.parent), started)
+        film = {"title": title, "crossfade_s": target.crossfade_s}
+        record = _build_record(plan, parts, files, recorded_output(output, path.parent), started, **film)
         embedded = embed_and_sign(path, record, components=[part.path for part in parts])
         write_sidecar(path.parent, record, name=f"{path.stem}.json")
     except (OSError, ValueError) as error:
@@ -256,7 +256,18 @@ def _continues(before: tuple[Part, Clip], after: tuple[Part, Clip]) -> bool:
     return may_go_on and repeats(old_clip, new_clip)
 
 
-def _film_fields(plan: JoinPlan, parts: Sequence[Part]) -> dict[str, Any]:
+def _describe_file(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "sha256": hash_file(path), "size_bytes": path.stat().st_size, "url": None}
+
+
+def _build_record(
+    plan: JoinPlan,
+    parts: Sequence[Part],
+    files: Mapping[str, Any],
+    output: Mapping[str, Any],
+    started: datetime,
+    **film: Any,
+) -> dict[str, Any]:
     placed = [
         {
             "name": part.label,
@@ -270,16 +281,6 @@ def _film_fields(plan: JoinPlan, parts: Sequence[Part]) -> dict[str, Any]:
         for part, place in zip(parts, plan.parts, strict=True)
     ]
     notes = [*plan.notes, *(part.note for part in parts if part.note)]
-    return {"method": plan.method, "reason": plan.reason, "notes": notes, "parts": placed}
-
-
-def _describe_file(path: Path) -> dict[str, Any]:
-    return {"name": path.name, "sha256": hash_file(path), "size_bytes": path.stat().st_size, "url": None}
-
-
-def _build_record(
-    film: Mapping[str, Any], files: Mapping[str, Any], output: Mapping[str, Any], started: datetime
-) -> dict[str, Any]:
     finished = datetime.now(UTC)
     return build_record(
         run_id=new_run_id(),
@@ -292,5 +293,5 @@ def _build_record(
         price={"estimated_usd": None, "cost_usd": None},
         times={"created": started, "submitted": None, "started": started, "finished": finished},
         elapsed_s=round((finished - started).total_seconds(), 3),
-        film=film,
+        film={**film, "method": plan.method, "reason": plan.reason, "notes": notes, "parts": placed},
     )

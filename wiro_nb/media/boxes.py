@@ -104,8 +104,11 @@ def read_heads(file: BinaryIO, size: int) -> Iterator[BoxHead]:
 def read_box(file: BinaryIO, head: BoxHead) -> Box:
     """Returns a top-level box with its children.
 
+    A container inside it whose content cannot be parsed is kept as plain bytes, so that writing it back
+    changes nothing; only `moov` itself must parse.
+
     Raises:
-        MediaError: It is larger than 64 MiB, cut, or its children do not fill it.
+        MediaError: It is larger than 64 MiB or cut, has more than `MAX_BOXES`, or is a `moov` that does not parse.
     """
     if head.size > MAX_MOOV_BYTES:
         raise MediaError(f"its {head.type.decode('latin-1')} box is too large to read")
@@ -113,25 +116,13 @@ def read_box(file: BinaryIO, head: BoxHead) -> Box:
     payload = file.read(head.size - head.head_bytes)
     if len(payload) != head.size - head.head_bytes:
         raise MediaError("the file is cut")
-    return parse_box(head.type, payload)
+    return _parse(head.type, payload, b"", 0, [MAX_BOXES])
 
 
 def content_starts_with(file: BinaryIO, head: BoxHead, start: bytes) -> bool:
     """Returns whether the content of a top-level box begins with these bytes."""
     file.seek(head.start + head.head_bytes)
     return file.read(min(len(start), head.size - head.head_bytes)) == start
-
-
-def parse_box(name: bytes, payload: bytes) -> Box:
-    """Returns a box of this type, its children parsed where the type is a container.
-
-    A container whose content cannot be parsed is kept as plain bytes, so that writing it back
-    changes nothing; only `moov` itself must parse.
-
-    Raises:
-        MediaError: The `moov` box does not parse, or there are more than `MAX_BOXES`.
-    """
-    return _parse(name, payload, b"", 0, [MAX_BOXES])
 
 
 def _parse(name: bytes, payload: bytes, parent: bytes, depth: int, left: list[int]) -> Box:

@@ -201,18 +201,17 @@ def plan_join(
 
 def _why_not_copied(parts: Sequence[Placed], has_audio: bool) -> str:
     clips = [part.clip for part in parts]
-    first = clips[0]
     checks = (
         ("a crossfade blends frames", any(part.blended for part in parts)),
         ("they have sound", any(clip.has_sound for clip in clips) and not has_audio),
-        ("their sizes differ", any((c.width, c.height) != (first.width, first.height) for c in clips)),
-        ("their rates differ", any(clip.rate != first.rate for clip in clips)),
-        ("their codecs differ", any((c.codec, c.header) != (first.codec, first.header) for c in clips)),
+        ("their sizes differ", len({(clip.width, clip.height) for clip in clips}) > 1),
+        ("their rates differ", len({clip.rate for clip in clips}) > 1),
+        ("their codecs differ", len({(clip.codec, clip.header) for clip in clips}) > 1),
         ("the frames of one are not evenly spaced", not all(clip.is_plain for clip in clips)),
-        ("their frames are ordered differently", any(clip.delay_s != first.delay_s for clip in clips)),
+        ("their frames are ordered differently", len({clip.delay_s for clip in clips}) > 1),
         (
             "other frames refer to the doubled one at a seam",
-            any(part.dropped and not part.clip.ends_alone for part in parts),
+            any(p.dropped and not p.clip.ends_alone for p in parts),
         ),
     )
     return next((reason for reason, applies in checks if applies), "")

@@ -104,14 +104,6 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
         return []
 
 
-def carries_records(path: Path) -> bool:
-    """True for files of a type that a record can be written into; False if the file cannot be read."""
-    try:
-        return format_of(path) is not None
-    except OSError:
-        return False
-
-
 def hash_media(path: Path) -> str | None:
     """Returns the SHA-256 (hex) of what a tag leaves unchanged, or None for a cut file and types without tags.
 

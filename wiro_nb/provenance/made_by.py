@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 
 from wiro_nb.json_values import as_list, as_mapping
 from wiro_nb.media import KEYWORD, XMP_MARK
-from wiro_nb.provenance.record import own_version, parse_object
+from wiro_nb.provenance.record import own_version, parse_json, parse_object
 
 _MOST_FACTS = 80
 _LONGEST_FACT = 300
@@ -220,14 +220,11 @@ def _read_parameters(text: str) -> dict[str, Any] | None:
 
 
 def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        if _is_number(value):
-            return value
-    return text
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return text
+    return value if _is_number(value) else text
 
 
 def _read_graph(content: dict[str, Any]) -> _Graph:

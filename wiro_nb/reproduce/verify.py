@@ -14,7 +14,7 @@ from wiro_nb.files import OUTPUTS_FOLDER, hash_file, is_there
 from wiro_nb.ids import short_id
 from wiro_nb.ledger.state import LedgerRow, RunOutput
 from wiro_nb.provenance.content_credentials import describe_credentials
-from wiro_nb.provenance.embed import carries_records, content_hashes, read_embedded, recorded_hashes
+from wiro_nb.provenance.embed import content_hashes, format_of, read_embedded, recorded_hashes
 from wiro_nb.provenance.find import Source, find_records
 from wiro_nb.provenance.made_by import made_by_summary
 from wiro_nb.provenance.record import HASH_FIELD, SIDECAR_NAME, canonical_json
@@ -217,7 +217,7 @@ def _describe_content(name: str, where: str, is_same: bool) -> Finding:
 
 def _verify_embedded(item: Source, place: Path, where: str) -> Iterator[Finding]:
     """Checks that the record inside a clip matches the one beside it."""
-    if not carries_records(place):
+    if format_of(place) is None:
         return
     try:
         inside = read_embedded(place)

@@ -135,7 +135,7 @@ class FilmView(LiveView[Film]):
                 cost=cost,
                 percent=snapshot.percent if status.kind == "running" else None,
             )
-        if problem := self.handle.problem(place):
+        if problem := self.handle.problem(shot.name):
             return replace(tile, status=FAILED, word=problem, about=source, source=shot.source)
         return replace(tile, word=f"Waits for {shot.source}" if shot.source else "Not sent")
 
